@@ -1,0 +1,1 @@
+"""Event to bytes, pure: one module per dialect."""

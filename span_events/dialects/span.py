@@ -1,0 +1,88 @@
+"""
+Span's JSON: one object per line, keys in alphabetical order, no spaces, absent keys omitted.
+
+Without ``extended`` the bytes are exactly those that Span publishes; with it each object also has
+``id``, ``correlationIds``, ``severity`` and ``hint``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+import orjson
+
+from span_events import ids
+from span_events.events.activity import Activity, data_of, hint_of
+from span_events.events.catalogue import KEYS
+
+KEEPALIVE: Final = b'{"type":"keepalive"}\n'
+"""Sent on a silent stream; Span's own tools skip it."""
+LIVE: Final = b'{"type":"live"}\n'
+"""Sent where replayed history ends (extended streams only)."""
+
+_SPAN_KEYS: Final = {event: tuple(each for each in keys if not each.extension) for event, keys in KEYS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class SpanDialect:
+    """
+    Span's JSON, plain or with our additions.
+
+    Args:
+        extended: Add identifiers, severity and hint.
+        span_only: Leave out the data keys that Span does not have.
+    """
+
+    extended: bool = False
+    span_only: bool = False
+
+    def encode(self, activity: Activity) -> bytes:
+        """Write an activity as one line."""
+        event = activity.event
+        origin = event.origin
+        line: dict[str, object] = {}  # filled in alphabetical order, which orjson keeps
+        if origin.collection_id is not None:
+            line["collectionId"] = render_id(origin.collection_id)
+        if self.extended:
+            line["correlationIds"] = correlation_ids(activity)
+        data = data_of(event, (_SPAN_KEYS if self.span_only else KEYS)[type(event)])
+        if data:
+            line["data"] = data
+        if origin.device_id is not None:
+            line["deviceId"] = render_id(origin.device_id)
+        line["event"] = event.name
+        if origin.gateway_id is not None:
+            line["gatewayId"] = render_id(origin.gateway_id)
+        if self.extended:
+            line["hint"] = hint_of(event)
+            line["id"] = ids.render(activity.id)
+            line["severity"] = event.severity.word
+        line["time"] = render_time(activity.time_ns // 1_000_000_000)
+        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+PLAIN: Final = SpanDialect()
+"""What a client of Span expects, with our additional events and data keys."""
+
+render_id = lru_cache(maxsize=65536)(ids.render)
+"""`ids.render` for the ids of collections, devices and gateways, which come again and again."""
+
+
+@lru_cache(maxsize=64)
+def render_time(second: int) -> str:
+    """Write a Unix second as Span does: ``YYYY-MM-DD HH:MM:SS``, UTC."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def correlation_ids(activity: Activity) -> list[str]:
+    """List what an activity belongs to: ``cause:ID`` (message or API call) and ``session:ID``."""
+    event = activity.event
+    found = []
+    if event.correlation_id is not None:
+        found.append(f"cause:{ids.render(event.correlation_id)}")
+    if event.session_id is not None:
+        found.append(f"session:{ids.render(event.session_id)}")
+    return found

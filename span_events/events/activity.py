@@ -1,0 +1,190 @@
+"""
+The values that travel from `fleet` to subscribers: an event, and the activity it becomes.
+
+An *event* says what happened to whom. The bus makes an *activity* of it by giving it an identifier
+and a time. Nothing here knows a clock or a socket.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from types import MappingProxyType, NoneType
+from typing import Any, ClassVar, Final, NewType, Union, get_args, get_origin, get_type_hints
+
+from span_events import ids
+
+SpanId = NewType("SpanId", int)
+"""An identifier; rendered in base 24 in the data of an event."""
+
+
+class Severity(IntEnum):
+    """How much an event wants to be looked at."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+    @property
+    def word(self) -> str:
+        """The name as streams and queries spell it."""
+        return self.name.lower()
+
+
+class Reason(StrEnum):
+    """
+    Base of the closed sets of reasons; a member is ``value, hint``.
+
+    The hint is one sentence: what it means and what to try.
+    """
+
+    hint: str
+
+    def __new__(cls, value: str, hint: str) -> Reason:
+        """Make a member of its word and its hint."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.hint = hint
+        return member
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """
+    Whom an event belongs to.
+
+    ``collection_id`` is absent only when nothing is known about the cause.
+    """
+
+    collection_id: int | None = None
+    device_id: int | None = None
+    gateway_id: int | None = None
+
+
+UNATTRIBUTED: Final = Origin()
+"""Nobody known: only tokens for ``/`` see such an event."""
+
+
+def key(meaning: str, *, name: str = "", extension: bool = False, optional: bool = False) -> Any:
+    """
+    Declare a key of an event's ``data``.
+
+    Args:
+        meaning: Text for people, with the unit.
+        name: The key, where it is not the attribute's name in camel case.
+        extension: The key is ours, not Span's: left out with ``profile=span``.
+        optional: The key may be absent; without this the caller must give it.
+    """
+    metadata = MappingProxyType({"meaning": meaning, "name": name, "extension": extension})
+    if optional or extension:
+        return field(default=None, metadata=metadata)
+    return field(metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """
+    Something happened; subclasses in `catalogue` say what.
+
+    ``correlation_id`` is the received message or API call that caused it, ``session_id`` ties the
+    events of one connection together.
+    """
+
+    name: ClassVar[str]
+    severity: ClassVar[Severity] = Severity.INFO
+    hint: ClassVar[str]
+    extension: ClassVar[bool] = False
+
+    origin: Origin
+    correlation_id: int | None = None
+    session_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """An event as it was published: with an identifier and a time (Unix nanoseconds)."""
+
+    id: int
+    time_ns: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of an event's data, as documented and as rendered."""
+
+    name: str
+    attribute: str
+    meaning: str
+    extension: bool
+    optional: bool
+    reasons: type[Reason] | None
+    render: Callable[[Any], str] | None
+    """None where the value is text already."""
+
+
+def keys_of(event: type[Event]) -> tuple[Key, ...]:
+    """Return the keys of an event class in alphabetical order, as JSON writes them."""
+    hints = get_type_hints(event)
+    keys = []
+    for member in dataclasses.fields(event):
+        if "meaning" not in member.metadata:
+            continue
+        kind, optional = _unwrap(hints[member.name])
+        keys.append(
+            Key(
+                name=member.metadata["name"] or _camel(member.name),
+                attribute=member.name,
+                meaning=member.metadata["meaning"],
+                extension=member.metadata["extension"],
+                optional=optional,
+                reasons=kind if isinstance(kind, type) and issubclass(kind, Reason) else None,
+                render=_renderer(kind),
+            )
+        )
+    return tuple(sorted(keys, key=lambda each: each.name))
+
+
+def data_of(event: Event, keys: tuple[Key, ...]) -> Mapping[str, str]:
+    """Render the data of an event: text only, absent keys omitted."""
+    data = {}
+    for each in keys:
+        value = getattr(event, each.attribute)
+        if value is not None:
+            data[each.name] = each.render(value) if each.render else value
+    return data
+
+
+def hint_of(event: Event) -> str:
+    """Say what the event means and what to try: its reason's hint, else its own."""
+    reason = getattr(event, "reason", None)
+    return reason.hint if isinstance(reason, Reason) and reason.hint else event.hint
+
+
+def _unwrap(kind: Any) -> tuple[Any, bool]:
+    """Split ``X | None`` into X and True."""
+    if get_origin(kind) is Union or type(kind).__name__ == "UnionType":
+        (inner,) = (each for each in get_args(kind) if each is not NoneType)
+        return inner, True
+    return kind, False
+
+
+def _renderer(kind: Any) -> Callable[[Any], str] | None:
+    if kind is SpanId:
+        return ids.render
+    if kind is int:
+        return str
+    if kind is float:
+        return "{:.3g}".format
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return str
+    assert kind is str, f"no rendering for {kind}"
+    return None
+
+
+def _camel(attribute: str) -> str:
+    head, *tail = attribute.split("_")
+    return head + "".join(word.capitalize() for word in tail)

@@ -1,0 +1,155 @@
+"""
+Which events a subscriber may see (`Scope`) and which of them it asked for (`Filter`).
+
+Both are values that compare equal, so that subscribers with the same wish share one group. Names,
+patterns and severities are resolved against the catalogue when the wish is read: matching an event
+is a set look-up, and no regular expression of a user ever meets traffic.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import re2
+
+from span_events import ids
+from span_events.errors import InvalidRequest
+from span_events.events.activity import Event, Origin, Severity
+from span_events.events.catalogue import CATALOGUE, SPAN_NAMES
+
+_MAX_VALUES: Final = 64
+"""How often one query parameter may be repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """
+    What a stream shows: everything, a collection, or one device or gateway of it.
+
+    A device is named together with its collection: when it moves, a stream of the old collection
+    must not follow it.
+    """
+
+    collection_id: int | None = None
+    device_id: int | None = None
+    gateway_id: int | None = None
+
+    def covers(self, origin: Origin) -> bool:
+        """Tell whether events of this origin may be seen."""
+        return (
+            (self.collection_id is None or self.collection_id == origin.collection_id)
+            and (self.device_id is None or self.device_id == origin.device_id)
+            and (self.gateway_id is None or self.gateway_id == origin.gateway_id)
+        )
+
+
+EVERYTHING: Final = Scope()
+"""Every collection, and what belongs to none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a subscriber asked for; ``None`` means everything."""
+
+    names: frozenset[str] | None = None
+    devices: frozenset[int] | None = None
+    gateways: frozenset[int] | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Tell whether the subscriber wants this event."""
+        return (
+            (self.names is None or event.name in self.names)
+            and (self.devices is None or event.origin.device_id in self.devices)
+            and (self.gateways is None or event.origin.gateway_id in self.gateways)
+        )
+
+
+PASS_ALL: Final = Filter()
+"""No wish: everything in scope."""
+
+
+def parse_filter(
+    *,
+    events: Iterable[str] = (),
+    severity: str | None = None,
+    devices: Iterable[str] = (),
+    gateways: Iterable[str] = (),
+    span_only: bool = False,
+) -> Filter:
+    """
+    Read a subscriber's wish from query parameters.
+
+    Args:
+        events: Names, or regular expressions between slashes (``/^firmware/``); several are joined
+            by *or*. A linear-time engine (RE2) runs them, over the catalogue only.
+        severity: The least severity wanted (``error warning info debug``).
+        devices: Span ids of devices.
+        gateways: Span ids of gateways.
+        span_only: Leave out the events that Span does not have.
+
+    Raises:
+        InvalidRequest: A value is not valid; the message names the parameter and the value.
+    """
+    names: set[str] | None = None
+    for wish in _at_most("event", events):
+        names = (names or set()) | _names_for(wish)
+    if severity is not None:
+        least = _severity(severity)
+        wanted = {name for name, event in CATALOGUE.items() if event.severity >= least}
+        names = wanted if names is None else names & wanted
+    if span_only:
+        names = set(SPAN_NAMES) if names is None else names & SPAN_NAMES
+    return Filter(
+        names=None if names is None else frozenset(names),
+        devices=_identifiers("device", devices),
+        gateways=_identifiers("gateway", gateways),
+    )
+
+
+def _at_most(parameter: str, values: Iterable[str]) -> list[str]:
+    listed = list(values)
+    if len(listed) > _MAX_VALUES:
+        raise InvalidRequest(f"{parameter} is given {len(listed)} times; at most {_MAX_VALUES}", field=parameter)
+    return listed
+
+
+def _names_for(wish: str) -> set[str]:
+    if len(wish) >= 2 and wish.startswith("/") and wish.endswith("/"):
+        return _names_matching(wish[1:-1])
+    if wish not in CATALOGUE:
+        near = difflib.get_close_matches(wish, CATALOGUE, n=1)
+        advice = f"did you mean {near[0]}?" if near else "GET /span/events/catalogue lists all names."
+        raise InvalidRequest(f"event: there is no event {wish[:60]!r}", hint=advice, field="event")
+    return {wish}
+
+
+def _names_matching(pattern: str) -> set[str]:
+    options = re2.Options()
+    options.max_mem = 1 << 20
+    options.log_errors = False
+    try:
+        compiled = re2.compile(pattern, options)
+    except re2.error as exc:
+        reason = exc.args[0]
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise InvalidRequest(f"event: /{pattern[:60]}/ is no regular expression: {text}", field="event") from exc
+    names = {name for name in CATALOGUE if compiled.search(name)}
+    if not names:
+        raise InvalidRequest(f"event: no event's name matches /{pattern[:60]}/", field="event")
+    return names
+
+
+def _severity(word: str) -> Severity:
+    try:
+        return Severity[word.upper()]
+    except KeyError:
+        words = " ".join(each.word for each in Severity)
+        raise InvalidRequest(f"severity: {word[:20]!r} is not one of {words}", field="severity") from None
+
+
+def _identifiers(parameter: str, values: Iterable[str]) -> frozenset[int] | None:
+    listed = _at_most(parameter, values)
+    return frozenset(ids.parse(each, what=parameter) for each in listed) if listed else None

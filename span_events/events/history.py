@@ -1,0 +1,88 @@
+"""
+The recent past, in memory only: what ``tail=`` and ``after=`` replay.
+
+A question that reaches further back than memory does is answered with what there is, and the
+answer says so.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
+from typing import Final
+
+from span_events.events.activity import Activity
+from span_events.events.filters import Filter, Scope
+from span_events.events.rings import Rings
+
+_MAX_OWNERS: Final = 10_000
+"""Collections whose losses are remembered one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Past activities in the order of their identifiers."""
+
+    activities: tuple[Activity, ...]
+    complete: bool
+    """False if activities after the point that was asked for are no longer in memory."""
+
+
+class History:
+    """
+    Recent activities per collection.
+
+    Args:
+        per_collection: How many activities a collection keeps.
+        total: How many are kept in all.
+        born: Identifier of the moment when this memory began (nothing older can be known).
+    """
+
+    def __init__(self, *, per_collection: int, total: int, born: int) -> None:
+        self._rings: Rings[Activity] = Rings(per_owner=per_collection, total=total, lost=self._note_loss)
+        self._forgotten: dict[int | None, int] = {}
+        self._forgotten_by_all = born
+
+    @property
+    def size(self) -> int:
+        """How many activities are in memory."""
+        return self._rings.cost
+
+    def append(self, activity: Activity) -> None:
+        """Remember an activity."""
+        self._rings.append(activity.event.origin.collection_id, activity)
+
+    def tail(self, scope: Scope, wish: Filter, count: int) -> Replay:
+        """Return the last ``count`` activities that are in scope and wanted."""
+        newest_first = heapq.merge(*map(reversed, self._in(scope)), key=attrgetter("id"), reverse=True)
+        matching = (each for each in newest_first if scope.covers(each.event.origin) and wish.matches(each.event))
+        return Replay(tuple(islice(matching, count))[::-1], complete=True)
+
+    def after(self, scope: Scope, wish: Filter, identifier: int) -> Replay:
+        """Return the activities in scope and wanted that are younger than an identifier."""
+        oldest_first = heapq.merge(*self._in(scope), key=attrgetter("id"))
+        matching = tuple(
+            each
+            for each in oldest_first
+            if each.id > identifier and scope.covers(each.event.origin) and wish.matches(each.event)
+        )
+        return Replay(matching, complete=identifier >= self._forgotten_through(scope))
+
+    def _in(self, scope: Scope) -> Iterable[deque[Activity]]:
+        return self._rings.all() if scope.collection_id is None else self._rings.of(scope.collection_id)
+
+    def _forgotten_through(self, scope: Scope) -> int:
+        """Return the identifier up to which the memory of a scope may have holes."""
+        if scope.collection_id is None:
+            return max([self._forgotten_by_all, *self._forgotten.values()])
+        return max(self._forgotten_by_all, self._forgotten.get(scope.collection_id, 0))
+
+    def _note_loss(self, owner: int | None, activity: Activity) -> None:
+        self._forgotten[owner] = activity.id
+        if len(self._forgotten) > _MAX_OWNERS:  # collections come and go; one number covers the old ones
+            self._forgotten_by_all = max(self._forgotten.values())
+            self._forgotten.clear()

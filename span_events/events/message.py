@@ -1,0 +1,38 @@
+"""An upstream message as the `from` streams, the inbox and the data lists show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from span_events.events.activity import Origin
+
+
+class Transport(StrEnum):
+    """How a message travelled; the words of Span's API."""
+
+    UNSPECIFIED = "unspecified"
+    UDP = "udp"
+    COAP = "coap"
+    MQTT = "mqtt"
+    GATEWAY = "gateway"
+    COAPS = "coaps"
+    DTLS = "dtls"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message that a device sent and the server accepted."""
+
+    id: int
+    origin: Origin
+    received_ns: int
+    """Unix time in nanoseconds."""
+    transport: Transport
+    payload: bytes
+    local_port: int = 0
+    remote_port: int = 0
+    coap_code: str = ""
+    """Request method (``POST``), empty for other transports."""
+    coap_path: str = ""
+    gateway_metadata: tuple[tuple[str, str], ...] = ()

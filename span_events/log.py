@@ -1,0 +1,53 @@
+"""
+Structured logging: a snake-case name, then fields (``log.info("listener_started", port=5683)``).
+
+Levels: INFO for what an operator reads (one line when a listener opens, one with totals when it
+closes), WARNING for what they must act on, DEBUG per packet. No tokens, keys or payloads; of an
+IMSI the first five digits.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Literal, cast
+
+import structlog
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["console", "json"]
+
+
+def get_logger(name: str) -> structlog.stdlib.BoundLogger:
+    """Return the logger of a part (``listeners.coap``)."""
+    return cast(structlog.stdlib.BoundLogger, structlog.get_logger(part=name))
+
+
+def configure(level: Level, style: Format) -> None:
+    """Send log lines to standard error, as text for people or as JSON for collectors."""
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if style == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+    )
+    numeric = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%fZ", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries log through the standard module; aiocoap and aiohttp repeat what our events say.
+    logging.basicConfig(stream=sys.stderr, level=max(numeric, logging.WARNING), force=True)
+    logging.getLogger("coap-server").setLevel(logging.CRITICAL)
+    logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
+
+
+def mask_imsi(imsi: str) -> str:
+    """Keep the five digits that name country and network, hide the subscriber."""
+    return imsi[:5] + "*" * max(0, len(imsi) - 5)

@@ -1,0 +1,1 @@
+"""Codecs without I/O: octets to values and back."""

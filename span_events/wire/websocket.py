@@ -1,0 +1,29 @@
+"""
+WebSocket frames from server to client (RFC 6455 §5.2), built once per event.
+
+Only what a server that never masks and never fragments needs; reading what clients send is left
+to the HTTP library.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+PING: Final = b"\x89\x00"
+"""An empty ping (RFC 6455 §5.5.2)."""
+
+_TEXT: Final = 0x81  # FIN, opcode 1
+_SHORT: Final = tuple(bytes((_TEXT, length)) for length in range(126))
+_MEDIUM: Final = struct.Struct("!BBH")
+_LONG: Final = struct.Struct("!BBQ")
+
+
+def text_frame(payload: bytes) -> bytes:
+    """Wrap UTF-8 text into one unmasked text frame."""
+    length = len(payload)
+    if length < 126:
+        return _SHORT[length] + payload
+    if length < 1 << 16:
+        return _MEDIUM.pack(_TEXT, 126, length) + payload
+    return _LONG.pack(_TEXT, 127, length) + payload

@@ -1,0 +1,83 @@
+"""The recent past: bounded, ordered, honest about what it forgot."""
+
+from __future__ import annotations
+
+from span_events.events.activity import Activity, Origin
+from span_events.events.catalogue import DeviceCreated, DeviceUpdated
+from span_events.events.filters import EVERYTHING, PASS_ALL, Filter, Scope
+from span_events.events.history import History, Replay
+
+
+def created(identifier: int, collection: int | None = 1, device: int = 1) -> Activity:
+    """An activity with a chosen id."""
+    return Activity(identifier, 0, DeviceCreated(origin=Origin(collection, device)))
+
+
+def filled(*activities: Activity, per_collection: int = 3, total: int = 100) -> History:
+    """A history that has seen these."""
+    history = History(per_collection=per_collection, total=total, born=0)
+    for each in activities:
+        history.append(each)
+    return history
+
+
+def identifiers(replay: Replay) -> list[int]:
+    """The ids of a replay."""
+    return [each.id for each in replay.activities]
+
+
+def test_the_tail_is_the_last_ones_in_order() -> None:
+    """Oldest first, as they were sent."""
+    history = filled(created(1), created(2), created(3))
+
+    assert identifiers(history.tail(Scope(1), PASS_ALL, 2)) == [2, 3]
+    assert identifiers(history.tail(Scope(1), PASS_ALL, 0)) == []
+
+
+def test_the_tail_counts_what_matches() -> None:
+    """Two of the last created, however much else there was."""
+    updated = Activity(3, 0, DeviceUpdated(origin=Origin(1, 1)))
+    history = filled(created(1), created(2), updated)
+
+    assert identifiers(history.tail(Scope(1), Filter(names=frozenset({"deviceCreated"})), 2)) == [1, 2]
+
+
+def test_everything_is_merged_by_identifier() -> None:
+    """Collections, and what belongs to none."""
+    history = filled(created(1, 1), created(2, None), created(3, 2), created(4, 1))
+
+    assert identifiers(history.tail(EVERYTHING, PASS_ALL, 3)) == [2, 3, 4]
+    assert identifiers(history.after(EVERYTHING, PASS_ALL, 1)) == [2, 3, 4]
+
+
+def test_a_device_sees_its_own_only() -> None:
+    """Scope is applied to the past as to the present."""
+    history = filled(created(1, device=1), created(2, device=2))
+
+    assert identifiers(history.after(Scope(1, 2), PASS_ALL, 0)) == [2]
+
+
+def test_a_full_ring_forgets_the_oldest_and_says_so() -> None:
+    """After 1 the second is missing; after 2 nothing is."""
+    history = filled(created(1), created(2), created(3), created(4), created(5))
+
+    assert history.after(Scope(1), PASS_ALL, 1) == Replay(tuple(map(created, [3, 4, 5])), complete=False)
+    assert history.after(Scope(1), PASS_ALL, 2).complete
+
+
+def test_the_collection_that_was_quiet_longest_gives_way() -> None:
+    """The total is a bound over all collections."""
+    history = filled(created(1, 1), created(2, 2), created(3, 2), total=2)
+
+    assert history.size == 2
+    assert identifiers(history.after(EVERYTHING, PASS_ALL, 0)) == [2, 3]
+    assert not history.after(Scope(1), PASS_ALL, 0).complete
+    assert history.after(Scope(2), PASS_ALL, 1).complete
+
+
+def test_nothing_is_known_of_the_time_before_birth() -> None:
+    """A client that resumes after a restart is told that events may be missing."""
+    history = History(per_collection=3, total=10, born=50)
+
+    assert not history.after(Scope(1), PASS_ALL, 49).complete
+    assert history.after(Scope(1), PASS_ALL, 50).complete

@@ -1,0 +1,81 @@
+"""Configuration: one place for settings, all faults at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from span_events import config
+from span_events.errors import ConfigurationError
+
+ROOT = Path(__file__).parent.parent
+FILE = ROOT / "config" / "span-events.toml"
+
+
+def test_the_file_in_the_checkout_is_what_the_package_renders() -> None:
+    """Every setting stands in it, with its meaning and its default."""
+    assert FILE.read_text() == config.render_file()
+
+
+def test_the_file_changes_nothing() -> None:
+    """It holds the defaults."""
+    assert config.load(FILE) == config.load()
+
+
+def test_the_readme_table_is_what_the_package_renders() -> None:
+    """Documentation that cannot fall behind."""
+    assert config.render_table() in (ROOT / "README.md").read_text()
+
+
+def test_every_setting_has_a_meaning() -> None:
+    """A sentence that ends with a full stop."""
+    meanings = {
+        f"{name}.{key}": field.description or ""
+        for name, section in config.sections()
+        for key, field in section.model_fields.items()
+    }
+
+    assert [path for path, meaning in meanings.items() if not meaning.endswith(".")] == []
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SPAN_EVENTS_HTTP__PORT is port in [http]; other settings keep the file's value."""
+    path = tmp_path / "c.toml"
+    path.write_text('[http]\nport = 1\nhost = "::1"\n')
+    monkeypatch.setenv("SPAN_EVENTS_HTTP__PORT", "0")
+    loaded = config.load(path)
+
+    assert (loaded.http.port, loaded.http.host) == (0, "::1")
+
+
+def test_all_faults_are_reported_at_once_with_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the file and from the environment, values and unknown names alike."""
+    path = tmp_path / "c.toml"
+    path.write_text('spam = 1\n[http]\nport = "a"\n[events]\nprofile = "x"\n[radius]\nhost = 3\n')
+    monkeypatch.setenv("SPAN_EVENTS_COAP__PORT", "70000")
+    monkeypatch.setenv("SPAN_EVENTS_HTTP__PROT", "1")
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(path)
+
+    assert sorted(caught.value.faults) == [
+        "coap.port: '70000' is above 65535 (from SPAN_EVENTS_COAP__PORT)",
+        "events.profile: 'x' is not 'extended' or 'span'",
+        "http.port: 'a' is not a whole number",
+        "http.prot: there is no such setting (from SPAN_EVENTS_HTTP__PROT)",
+        "radius.host: 3 is not text",
+        "spam: there is no such setting",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [(b"[http\n", "is not TOML: "), (b"\xff", r"is not UTF-8 \(octet 0\)"), (None, "cannot be read: No such file")],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None, fault: str) -> None:
+    """The message begins with the path."""
+    path = tmp_path / "c.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=f"c.toml: {fault}"):
+        config.load(path)
