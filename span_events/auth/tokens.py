@@ -1,0 +1,180 @@
+"""
+API tokens: a table in memory over the store, found by the SHA-256 digest of the text.
+
+A token's text is 256 random bits, known to its owner only; being that long it needs neither salt nor
+a slow hash, and being found by digest, no comparison tells an attacker how near a guess came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from span_events import ids
+from span_events.clock import Clock
+from span_events.errors import InvalidRequest
+from span_events.ids import IdGenerator
+from span_events.registry.model import Token
+from span_events.registry.store import Store
+
+_TEXT: Final = re.compile(r"[0-9a-f]{64}")
+_RESOURCE: Final = re.compile(r"/collections/([^/]+)(?:/(devices|gateways)/([^/]+))?")
+_STALE: Final = (-1, 0)
+"""Fingerprint of no store: what was read since the last reload may be deleted elsewhere before the next one."""
+_REMEMBERED_STRANGERS: Final = 1_000
+"""Unknown digests that are refused without asking the store again."""
+
+
+@dataclass(slots=True)
+class Use:
+    """How a token was used since the process started."""
+
+    count: int = 0
+    last_ms: int = 0
+    """Unix milliseconds; 0 is never."""
+
+
+class Tokens:
+    """The tokens of this installation."""
+
+    def __init__(self, store: Store, identifiers: IdGenerator, clock: Clock) -> None:
+        self._store = store
+        self._identifiers = identifiers
+        self._clock = clock
+        self._by_digest: dict[str, Token] = {}
+        self._strangers: OrderedDict[str, None] = OrderedDict()
+        self._uses: dict[int, Use] = {}
+        self._gone: list[Token] = []  # deleted here, not yet told by `refresh`
+        self._fingerprint = (0, 0)
+        self._changing = asyncio.Lock()
+
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
+    async def load(self) -> None:
+        """Read all tokens from the store."""
+        async with self._changing:
+            await self._reload()
+
+    async def create(self, *, resource: str, write: bool, name: str = "") -> tuple[Token, str]:
+        """
+        Make a token.
+
+        Args:
+            resource: What it reaches: ``/``, ``/collections/ID``, or a device or gateway of one.
+            write: Whether it may change things.
+            name: For people.
+
+        Returns:
+            The token, and its text: 64 hexadecimal digits that nobody can be shown again.
+
+        Raises:
+            InvalidRequest: The resource is none of these.
+        """
+        text = secrets.token_hex(32)
+        time_ns = self._clock.time_ns()
+        reach = canonical_resource(resource)
+        token = Token(
+            self._identifiers.next(time_ns), _digest(text), reach, write, name, created_ms=time_ns // 1_000_000
+        )
+        async with self._changing:
+            await self._store.put_token(token)
+            self._by_digest[token.digest] = token
+            self._fingerprint = _STALE
+        return token, text
+
+    async def delete(self, token_id: int) -> bool:
+        """Delete a token; False if there was none. `refresh` tells of it."""
+        async with self._changing:
+            deleted = await self._store.delete_token(token_id)
+            for token in [each for each in self._by_digest.values() if each.id == token_id]:
+                self._forget(token)
+        return deleted
+
+    async def refresh(self) -> list[Token]:
+        """Follow what other processes did; return the tokens that are gone since the last call."""
+        async with self._changing:
+            if await self._store.token_fingerprint() != self._fingerprint:
+                await self._reload()
+            gone, self._gone = self._gone, []
+        return gone
+
+    async def find(self, text: str) -> Token | None:
+        """
+        Find a token by its text.
+
+        An unknown one costs at most one look into the store, so that a token which another process
+        made a moment ago works at once.
+        """
+        if not _TEXT.fullmatch(text):
+            return None
+        digest = _digest(text)
+        token = self._by_digest.get(digest)
+        if token is not None or digest in self._strangers:
+            return token
+        async with self._changing:
+            token = self._by_digest.get(digest) or await self._store.token(digest)
+            if token is not None:
+                self._by_digest[digest] = token
+                self._fingerprint = _STALE
+                return token
+            self._strangers[digest] = None
+            if len(self._strangers) > _REMEMBERED_STRANGERS:
+                self._strangers.popitem(last=False)
+        return None
+
+    def count_use(self, token: Token) -> None:
+        """Remember that a token was used, in memory only."""
+        use = self._uses.setdefault(token.id, Use())
+        use.count += 1
+        use.last_ms = self._clock.time_ns() // 1_000_000
+
+    def use_of(self, token: Token) -> Use:
+        """Return how a token was used since the process started."""
+        return self._uses.get(token.id) or Use()
+
+    def all(self) -> list[Token]:
+        """Return all tokens, oldest first."""
+        return sorted(self._by_digest.values(), key=lambda each: each.id)
+
+    async def _reload(self) -> None:
+        self._fingerprint = await self._store.token_fingerprint()  # first: what comes in between is seen next time
+        found = {each.digest: each for each in await self._store.tokens()}
+        for token in [each for digest, each in self._by_digest.items() if digest not in found]:
+            self._forget(token)
+        self._by_digest = found
+
+    def _forget(self, token: Token) -> None:
+        del self._by_digest[token.digest]
+        self._uses.pop(token.id, None)
+        self._gone.append(token)
+
+
+def canonical_resource(text: str) -> str:
+    """
+    Write a resource as tokens hold it.
+
+    Raises:
+        InvalidRequest: It is no resource that a token can reach.
+    """
+    if text == "/":
+        return text
+    match = _RESOURCE.fullmatch(text)
+    if match is None:
+        raise InvalidRequest(
+            f"resource: {text[:80]!r} is not a resource that a token can reach",
+            hint="Use / for everything, /collections/ID, /collections/ID/devices/ID or /collections/ID/gateways/ID.",
+            field="resource",
+        )
+    collection, kind, part = match.groups()
+    resource = f"/collections/{ids.render(ids.parse(collection, what='collection'))}"
+    return resource if part is None else f"{resource}/{kind}/{ids.render(ids.parse(part, what=kind[:-1]))}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

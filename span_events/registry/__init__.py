@@ -1,0 +1,1 @@
+"""What is known: collections, devices, tokens, waiting messages."""

@@ -1,0 +1,167 @@
+"""
+The directory: every collection and device in memory, found by id, address, IMSI or IMEI.
+
+Listeners ask it for each datagram, so every look-up is one dictionary access. It is filled from the
+store at start and kept current by `fleet`, which changes the store first.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from span_events.errors import Conflict, InvalidRequest, NotFound
+from span_events.ids import render
+from span_events.registry.model import Collection, Device
+
+
+class Directory:
+    """Collections and devices of this installation."""
+
+    def __init__(self) -> None:
+        self.collections: dict[int, Collection] = {}
+        self.devices: dict[int, Device] = {}
+        self._members: dict[int, dict[int, Device]] = {}
+        self._by_address: dict[str, Device] = {}
+        self._by_imsi: dict[str, Device] = {}
+        self._by_imei: dict[str, Device] = {}
+        self.device_at = self._by_address.get
+        """Find the device that has an IP address (canonical text); None if nobody has it."""
+        self.device_with_imsi = self._by_imsi.get
+        """Find the device that is configured with an IMSI."""
+        self.device_with_imei = self._by_imei.get
+        """Find the device that is configured with an IMEI."""
+
+    def fill(self, collections: Iterable[Collection], devices: Iterable[Device]) -> None:
+        """Take over what the store holds."""
+        for collection in collections:
+            self.add_collection(collection)
+        for device in devices:
+            self.add(device)
+
+    def collection(self, collection_id: int) -> Collection:
+        """
+        Return a collection.
+
+        Raises:
+            NotFound: There is none with this id.
+        """
+        try:
+            return self.collections[collection_id]
+        except KeyError:
+            raise NotFound(f"There is no collection {render(collection_id)}", field="collection") from None
+
+    def device(self, collection_id: int, device_id: int) -> Device:
+        """
+        Return a device of a collection.
+
+        Raises:
+            NotFound: There is no such collection, or no such device in it.
+        """
+        self.collection(collection_id)
+        try:
+            return self._members[collection_id][device_id]
+        except KeyError:
+            raise NotFound(
+                f"There is no device {render(device_id)} in collection {render(collection_id)}", field="device"
+            ) from None
+
+    def devices_of(self, collection_id: int) -> Iterator[Device]:
+        """Iterate over the devices of a collection, oldest first."""
+        return iter(self._members[collection_id].values())
+
+    def device_count(self, collection_id: int) -> int:
+        """Return how many devices a collection has."""
+        return len(self._members[collection_id])
+
+    def add_collection(self, collection: Collection) -> None:
+        """Take in a collection."""
+        self.collections[collection.id] = collection
+        self._members[collection.id] = {}
+
+    def remove_collection(self, collection: Collection) -> None:
+        """Forget a collection that has no devices."""
+        assert not self._members[collection.id], "the collection still has devices"
+        del self._members[collection.id], self.collections[collection.id]
+
+    def check_identities(self, device_id: int, *, address: str = "", imsi: str = "", imei: str = "") -> None:
+        """
+        Make sure that nobody else has an identity that a device is to get.
+
+        Raises:
+            Conflict: Another device has it; the message says which identity.
+        """
+        for what, value, index in (
+            ("metadata.ciot.allocatedIp", address, self._by_address),
+            ("config.ciot.imsi", imsi, self._by_imsi),
+            ("config.ciot.imei", imei, self._by_imei),
+        ):
+            owner = index.get(value) if value else None
+            if owner is not None and owner.id != device_id:
+                raise Conflict(f"{what}: {value} belongs to another device", field=what)
+
+    def add(self, device: Device) -> None:
+        """Take in a device."""
+        self.devices[device.id] = device
+        self._members[device.collection.id][device.id] = device
+        self._index(device)
+
+    def remove(self, device: Device) -> None:
+        """Forget a device."""
+        self._unindex(device)
+        del self.devices[device.id], self._members[device.collection.id][device.id]
+
+    def changing(self, device: Device) -> _Change:
+        """Enclose changes of a device's identities or collection, so that look-ups follow them."""
+        return _Change(self, device)
+
+    def _index(self, device: Device) -> None:
+        for value, index in self._identities(device):
+            if value:
+                index[value] = device
+
+    def _unindex(self, device: Device) -> None:
+        for value, index in self._identities(device):
+            if index.get(value) is device:
+                del index[value]
+
+    def _identities(self, device: Device) -> tuple[tuple[str, dict[str, Device]], ...]:
+        return (
+            (device.ciot.allocated_ip, self._by_address),
+            (device.config.imsi, self._by_imsi),
+            (device.config.imei, self._by_imei),
+        )
+
+
+class _Change:
+    """The identities of a device are not found while they change."""
+
+    def __init__(self, directory: Directory, device: Device) -> None:
+        self._directory = directory
+        self._device = device
+        self._collection_id = device.collection.id
+
+    def __enter__(self) -> None:
+        self._directory._unindex(self._device)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._device.collection.id != self._collection_id:
+            del self._directory._members[self._collection_id][self._device.id]
+            self._directory._members[self._device.collection.id][self._device.id] = self._device
+        self._directory._index(self._device)
+
+
+def canonical_address(text: str, *, field: str) -> str:
+    """
+    Write an IP address as sockets report it; an IPv4-mapped one becomes IPv4.
+
+    Raises:
+        InvalidRequest: The text is no IP address.
+    """
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        raise InvalidRequest(f"{field}: {text[:50]!r} is not an IPv4 or IPv6 address", field=field) from None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(address)

@@ -1,0 +1,220 @@
+"""
+Span's JSON of what is registered, as plain dictionaries.
+
+Numbers that may exceed 2^53 are decimal strings, payloads are base64, enumerations are lower-case
+words, ids are base 24 (``0`` for none). Blocks of which nothing is known are left out, but what
+Span's own clients reach into is always there: ``metadata``, and ``params`` of each gateway block.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import Any, Final
+
+from span_events.dialects.span import render_id
+from span_events.events.activity import Origin
+from span_events.events.message import Message, Transport
+from span_events.ids import NOTHING, render
+from span_events.registry.model import (
+    CiotMetadata,
+    Collection,
+    Device,
+    Downstream,
+    InetMetadata,
+    Traffic,
+)
+
+Document = dict[str, Any]
+"""A JSON object."""
+
+_NO_CIOT: Final = CiotMetadata()
+_NO_INET: Final = InetMetadata()
+_OVER_UDP: Final = (Transport.UDP, Transport.DTLS)
+_OVER_COAP: Final = (Transport.COAP, Transport.COAPS)
+
+
+def collection(
+    value: Collection, *, upstream_since_ms: int | None = None, downstream_since_ms: int | None = None
+) -> Document:
+    """
+    Write a Collection.
+
+    Args:
+        upstream_since_ms: List the times of the upstream messages since then (Unix milliseconds).
+        downstream_since_ms: Likewise for downstream messages.
+    """
+    document: Document = {
+        "collectionId": render_id(value.id),
+        "teamId": render(value.team_id),
+        "enabled": value.enabled,
+        "tags": value.tags,
+        "firmware": {
+            "currentFirmwareId": render(value.firmware.current_firmware_id),
+            "targetFirmwareId": render(value.firmware.target_firmware_id),
+            "management": value.firmware.management.value,
+        },
+    }
+    if upstream_since_ms is not None:
+        document["upstreamTimestamps"] = [str(each) for each in value.upstream_ms if each >= upstream_since_ms]
+    if downstream_since_ms is not None:
+        document["downstreamTimestamps"] = [str(each) for each in value.downstream_ms if each >= downstream_since_ms]
+    return document
+
+
+def device(value: Device) -> Document:
+    """Write a Device."""
+    firmware = value.firmware
+    return {
+        "deviceId": render_id(value.id),
+        "collectionId": render_id(value.collection.id),
+        "enabled": value.enabled,
+        "tags": value.tags,
+        "config": _config(value),
+        "firmware": {
+            "currentFirmwareId": render(firmware.current_firmware_id),
+            "targetFirmwareId": render(firmware.target_firmware_id),
+            "firmwareVersion": firmware.firmware_version,
+            "serialNumber": firmware.serial_number,
+            "modelNumber": firmware.model_number,
+            "manufacturer": firmware.manufacturer,
+            "state": firmware.state,
+            "stateMessage": firmware.state_message,
+        },
+        "metadata": _metadata(value),
+        "lastGatewayId": render_id(value.last_gateway_id),
+        "lastTransport": value.last_transport.value,
+        "lastReceived": str(value.last_received_ns),
+        "lastPayload": b64encode(value.last_payload).decode(),
+    }
+
+
+def message_downstream(value: Downstream, owner: Device) -> Document:
+    """Write a MessageDownstream; its collection is the one where the device is now."""
+    return {
+        "messageId": render(value.id),
+        "collectionId": render_id(owner.collection.id),
+        "deviceId": render_id(value.device_id),
+        "gatewayId": NOTHING,
+        "createdTime": str(value.created_ms),
+        "sentTime": str(value.sent_ms),
+        "transport": value.transport.value,
+        "state": value.state.value,
+        "payload": b64encode(value.payload).decode(),
+    }
+
+
+def message_upstream(value: Message) -> Document:
+    """Write a MessageUpstream (the inbox of a device)."""
+    return {
+        "messageId": render(value.id),
+        **_whose(value.origin),
+        "gatewayId": render_id(value.origin.gateway_id or 0),
+        "transport": value.transport.value,
+        "received": str(value.received_ns // 1_000_000),
+        "payload": b64encode(value.payload).decode(),
+    }
+
+
+def output_data_message(value: Message, sender: Device | None) -> Document:
+    """
+    Write an OutputDataMessage (``/from``, ``/data``, outputs).
+
+    Args:
+        sender: The device as it is now; None if it has been removed since.
+    """
+    document: Document = {
+        "type": "data",
+        "device": device(sender) if sender else {**_whose(value.origin), "metadata": {}},
+        "payload": b64encode(value.payload).decode(),
+        "received": str(value.received_ns // 1_000_000),
+        "transport": value.transport.value,
+        "messageId": render(value.id),
+        "gatewayId": render_id(value.origin.gateway_id or 0),
+    }
+    if value.transport in _OVER_UDP:
+        document["udpMetaData"] = {"localPort": value.local_port, "remotePort": value.remote_port}
+    elif value.transport in _OVER_COAP:
+        document["coapMetaData"] = {"code": value.coap_code, "path": value.coap_path}
+    elif value.transport is Transport.GATEWAY:
+        document["gatewayMetaData"] = {"metadata": dict(value.gateway_metadata)}
+    return document
+
+
+def device_stats(traffic: Traffic) -> Document:
+    """Write a DeviceStats."""
+    return {**_totals([traffic]), "sessionCount": traffic.sessions}
+
+
+def collection_stats(devices: Iterable[Device]) -> Document:
+    """Write a CollectionStats over the devices of a collection."""
+    traffics = [each.traffic for each in devices]
+    return {
+        "deviceCount": len(traffics),
+        "outputCount": 0,
+        "firmwareCount": 0,
+        "blobCount": 0,
+        "gatewayCount": 0,
+        "devices": {**_totals(traffics), "sessionCount": sum(each.sessions for each in traffics)},
+        "outputs": {"forwardErrors": 0, "messagesForwarded": "0", "bytesForwarded": "0"},
+        "firmware": {"firmwareImageSize": 0},
+        "blobs": {"blobBytes": "0"},
+        "gateways": _totals([]),
+    }
+
+
+def _whose(origin: Origin) -> Document:
+    return {"collectionId": render_id(origin.collection_id or 0), "deviceId": render_id(origin.device_id or 0)}
+
+
+def _totals(traffics: list[Traffic]) -> Document:
+    return {
+        "bytesUpstream": str(sum(each.bytes_upstream for each in traffics)),
+        "bytesDownstream": str(sum(each.bytes_downstream for each in traffics)),
+        "messagesUpstream": str(sum(each.messages_upstream for each in traffics)),
+        "messagesDownstream": str(sum(each.messages_downstream for each in traffics)),
+    }
+
+
+def _config(value: Device) -> Document:
+    config = value.config
+    document: Document = {}
+    ciot = {name: number for name, number in (("imsi", config.imsi), ("imei", config.imei)) if number}
+    if ciot:
+        document["ciot"] = ciot
+    if value.inet.certificate_serial:
+        document["inet"] = {}  # always empty: the certificate is the identity
+    if config.gateways:
+        document["gateway"] = {
+            render_id(each): {"gatewayId": render_id(each), "params": params}
+            for each, params in config.gateways.items()
+        }
+    return document
+
+
+def _metadata(value: Device) -> Document:
+    ciot, inet = value.ciot, value.inet
+    document: Document = {}
+    if ciot != _NO_CIOT:
+        document["ciot"] = {
+            "gatewayId": render_id(ciot.gateway_id),
+            "allocatedIp": ciot.allocated_ip,
+            "allocatedAt": str(ciot.allocated_at),
+            "cellId": ciot.cell_id,
+            "mcc": ciot.mcc,
+            "mnc": ciot.mnc,
+            "country": ciot.country,
+            "network": ciot.network,
+            "countryCode": ciot.country_code,
+            "lastUpdate": str(ciot.last_update),
+            "lastImsi": ciot.last_imsi,
+            "lastImei": ciot.last_imei,
+        }
+    if inet != _NO_INET:
+        document["inet"] = {
+            "gatewayId": render_id(inet.gateway_id),
+            "lastUpdate": str(inet.last_update),
+            "remoteAddress": inet.remote_address,
+            "certificateSerial": inet.certificate_serial,
+        }
+    return document

@@ -1,0 +1,182 @@
+"""
+What the registry knows, as values: collections, devices, downstream messages, tokens.
+
+Collections and devices are changed in place, by `fleet` only. Identifiers are numbers here and
+Span ids in JSON; `documents` writes that JSON.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from span_events.events.activity import Origin
+from span_events.events.message import Transport
+
+REMEMBERED_TIMESTAMPS: Final = 100
+"""How many message times a collection reports (Span: up to 100 of the last hour)."""
+
+
+class Management(StrEnum):
+    """Who decides which firmware a device should run (Span's words)."""
+
+    UNSPECIFIED = "unspecified"
+    DISABLED = "disabled"
+    COLLECTION = "collection"
+    DEVICE = "device"
+
+
+class DownstreamState(StrEnum):
+    """Where a downstream message stands (Span's words)."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Counters since the process started."""
+
+    messages_upstream: int = 0
+    bytes_upstream: int = 0
+    messages_downstream: int = 0
+    bytes_downstream: int = 0
+    sessions: int = 0
+
+
+@dataclass(slots=True)
+class CollectionFirmware:
+    """Firmware of a collection; 0 is no image."""
+
+    current_firmware_id: int = 0
+    target_firmware_id: int = 0
+    management: Management = Management.DISABLED
+
+
+@dataclass(slots=True, eq=False)
+class Collection:
+    """A group of devices with one owner."""
+
+    id: int
+    team_id: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+    firmware: CollectionFirmware = field(default_factory=CollectionFirmware)
+    enabled: bool = True
+    upstream_ms: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED_TIMESTAMPS))
+    """When the last upstream messages came, Unix milliseconds; in memory only."""
+    downstream_ms: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED_TIMESTAMPS))
+
+
+@dataclass(slots=True)
+class DeviceConfig:
+    """How a device is recognised."""
+
+    imsi: str = ""
+    """SIM, 5 to 15 digits; empty is not set."""
+    imei: str = ""
+    """Hardware, 14 to 16 digits; empty is not set."""
+    gateways: dict[int, dict[str, str]] = field(default_factory=dict)
+    """Parameters per gateway."""
+
+
+@dataclass(slots=True)
+class FirmwareMetadata:
+    """What is known of a device's firmware; 0 is no image."""
+
+    current_firmware_id: int = 0
+    target_firmware_id: int = 0
+    firmware_version: str = ""
+    serial_number: str = ""
+    model_number: str = ""
+    manufacturer: str = ""
+    state: str = "Current"
+    state_message: str = ""
+
+
+@dataclass(slots=True)
+class CiotMetadata:
+    """What the mobile core told about a device. Times are Unix milliseconds, 0 is never."""
+
+    gateway_id: int = 0
+    allocated_ip: str = ""
+    """Canonical text of an IPv4 or IPv6 address; empty is none."""
+    allocated_at: int = 0
+    cell_id: str = ""
+    mcc: int = 0
+    mnc: int = 0
+    country: str = ""
+    network: str = ""
+    country_code: str = ""
+    last_update: int = 0
+    last_imsi: str = ""
+    last_imei: str = ""
+
+
+@dataclass(slots=True)
+class InetMetadata:
+    """What is known of a device's last DTLS session. Times are Unix milliseconds."""
+
+    gateway_id: int = 0
+    last_update: int = 0
+    remote_address: str = ""
+    certificate_serial: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Device:
+    """A device. What changes with each message is kept here and written in batches."""
+
+    id: int
+    collection: Collection
+    tags: dict[str, str] = field(default_factory=dict)
+    config: DeviceConfig = field(default_factory=DeviceConfig)
+    firmware: FirmwareMetadata = field(default_factory=FirmwareMetadata)
+    ciot: CiotMetadata = field(default_factory=CiotMetadata)
+    inet: InetMetadata = field(default_factory=InetMetadata)
+    enabled: bool = True
+    last_gateway_id: int = 0
+    last_transport: Transport = Transport.UNSPECIFIED
+    last_received_ns: int = 0
+    last_payload: bytes = b""
+    traffic: Traffic = field(default_factory=Traffic)
+    origin: Origin = field(init=False)
+    """Whom this device's events belong to."""
+
+    def __post_init__(self) -> None:
+        """Derive the origin."""
+        self.origin = Origin(self.collection.id, self.id)
+
+    def move_to(self, collection: Collection) -> None:
+        """Change the collection."""
+        self.collection = collection
+        self.origin = Origin(collection.id, self.id)
+
+
+@dataclass(slots=True)
+class Downstream:
+    """A message to a device. Times are Unix milliseconds, 0 is never."""
+
+    id: int
+    device_id: int
+    payload: bytes
+    created_ms: int
+    sent_ms: int = 0
+    transport: Transport = Transport.UNSPECIFIED
+    state: DownstreamState = DownstreamState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token; its text is known to its owner only."""
+
+    id: int
+    digest: str
+    """SHA-256 of the text, hexadecimal."""
+    resource: str
+    """Path prefix that it reaches: ``/`` or ``/collections/ID`` and so on."""
+    write: bool
+    name: str
+    created_ms: int

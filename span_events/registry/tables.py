@@ -1,0 +1,229 @@
+"""
+The registry's tables, and how rows and values become each other.
+
+What is looked up or compared has a column of its own. Blocks that only travel together are JSON, so
+that a field added to such a block needs no change of the schema; `SCHEMA` counts the changes that do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.engine import RowMapping
+
+from span_events import ids
+from span_events.events.message import Transport
+from span_events.registry.model import (
+    CiotMetadata,
+    Collection,
+    CollectionFirmware,
+    Device,
+    DeviceConfig,
+    Downstream,
+    DownstreamState,
+    FirmwareMetadata,
+    InetMetadata,
+    Management,
+    Token,
+)
+
+SCHEMA: Final = 1
+"""Version of these tables; a registry with a higher one was written by a newer release."""
+
+metadata: Final = MetaData()
+
+about: Final = Table("about", metadata, Column("schema", Integer, primary_key=True, autoincrement=False))
+
+collections: Final = Table(
+    "collections",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("team_id", BigInteger, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("current_firmware_id", BigInteger, nullable=False),
+    Column("target_firmware_id", BigInteger, nullable=False),
+    Column("management", String(16), nullable=False),
+    Column("tags", JSON, nullable=False),
+)
+
+devices: Final = Table(
+    "devices",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", BigInteger, ForeignKey("collections.id"), nullable=False, index=True),
+    Column("enabled", Boolean, nullable=False),
+    Column("imsi", String(15), nullable=False),
+    Column("imei", String(16), nullable=False),
+    Column("gateways", JSON, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("firmware", JSON, nullable=False),
+    Column("ciot", JSON, nullable=False),
+    Column("inet", JSON, nullable=False),
+    Column("last_gateway_id", BigInteger, nullable=False),
+    Column("last_transport", String(16), nullable=False),
+    Column("last_received_ns", BigInteger, nullable=False),
+    Column("last_payload", LargeBinary, nullable=False),
+)
+
+# No foreign key: a batch of what was sent must not fail because one of the devices has gone meanwhile.
+downstream: Final = Table(
+    "downstream",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("device_id", BigInteger, nullable=False, index=True),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("sent_ms", BigInteger, nullable=False),
+    Column("transport", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+)
+
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("resource", Text, nullable=False),
+    Column("write", Boolean, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+Row = dict[str, Any]
+"""One row, by column."""
+T = TypeVar("T")
+
+
+class _Block(Generic[T]):
+    """A flat dataclass as JSON; fields that are missing get their default, unknown ones are left out."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+        self._names = tuple(each.name for each in dataclasses.fields(kind))  # type: ignore[arg-type]  # a dataclass
+        self._values = attrgetter(*self._names)
+
+    def write(self, value: T) -> Row:
+        return dict(zip(self._names, self._values(value), strict=True))
+
+    def read(self, row: Mapping[str, Any]) -> T:
+        return self._kind(**{name: row[name] for name in self._names if name in row})
+
+
+_FIRMWARE: Final = _Block(FirmwareMetadata)
+_CIOT: Final = _Block(CiotMetadata)
+_INET: Final = _Block(InetMetadata)
+
+
+def collection_row(collection: Collection) -> Row:
+    """Take what is stored of a collection."""
+    return {
+        "id": collection.id,
+        "team_id": collection.team_id,
+        "enabled": collection.enabled,
+        "current_firmware_id": collection.firmware.current_firmware_id,
+        "target_firmware_id": collection.firmware.target_firmware_id,
+        "management": collection.firmware.management.value,
+        "tags": dict(collection.tags),
+    }
+
+
+def collection_of(row: RowMapping) -> Collection:
+    """Make a collection of its row."""
+    return Collection(
+        row["id"],
+        row["team_id"],
+        row["tags"],
+        CollectionFirmware(row["current_firmware_id"], row["target_firmware_id"], Management(row["management"])),
+        row["enabled"],
+    )
+
+
+def device_row(device: Device) -> Row:
+    """Take what is stored of a device; later changes of the device do not reach the row."""
+    return {
+        "id": device.id,
+        "collection_id": device.collection.id,
+        "enabled": device.enabled,
+        "imsi": device.config.imsi,
+        "imei": device.config.imei,
+        "gateways": {ids.render(each): dict(params) for each, params in device.config.gateways.items()},
+        "tags": dict(device.tags),
+        "firmware": _FIRMWARE.write(device.firmware),
+        "ciot": _CIOT.write(device.ciot),
+        "inet": _INET.write(device.inet),
+        "last_gateway_id": device.last_gateway_id,
+        "last_transport": device.last_transport.value,
+        "last_received_ns": device.last_received_ns,
+        "last_payload": device.last_payload,
+    }
+
+
+def device_of(row: RowMapping, collection: Collection) -> Device:
+    """Make a device of its row."""
+    gateways = {ids.parse(each): params for each, params in row["gateways"].items()}
+    return Device(
+        row["id"],
+        collection,
+        row["tags"],
+        DeviceConfig(row["imsi"], row["imei"], gateways),
+        _FIRMWARE.read(row["firmware"]),
+        _CIOT.read(row["ciot"]),
+        _INET.read(row["inet"]),
+        row["enabled"],
+        row["last_gateway_id"],
+        Transport(row["last_transport"]),
+        row["last_received_ns"],
+        row["last_payload"],
+    )
+
+
+def downstream_row(message: Downstream) -> Row:
+    """Take what is stored of a downstream message."""
+    return {
+        "id": message.id,
+        "device_id": message.device_id,
+        "payload": message.payload,
+        "created_ms": message.created_ms,
+        "sent_ms": message.sent_ms,
+        "transport": message.transport.value,
+        "state": message.state.value,
+    }
+
+
+def downstream_of(row: RowMapping) -> Downstream:
+    """Make a downstream message of its row."""
+    return Downstream(
+        row["id"],
+        row["device_id"],
+        row["payload"],
+        row["created_ms"],
+        row["sent_ms"],
+        Transport(row["transport"]),
+        DownstreamState(row["state"]),
+    )
+
+
+def token_row(token: Token) -> Row:
+    """Take what is stored of a token."""
+    return dataclasses.asdict(token)
+
+
+def token_of(row: RowMapping) -> Token:
+    """Make a token of its row."""
+    return Token(**{str(name): value for name, value in row.items()})

@@ -1,0 +1,130 @@
+"""Span's JSON of what is registered, where it is not seen through the API."""
+
+from __future__ import annotations
+
+import pytest
+
+from span_events.events.activity import Origin
+from span_events.events.message import Message, Transport
+from span_events.ids import parse
+from span_events.registry import documents
+from span_events.registry.model import CiotMetadata, Collection, Device, FirmwareMetadata, InetMetadata
+
+COLLECTION, DEVICE = parse("17dj5j4ce8bkci"), parse("17kl14hm46h4c2")
+
+
+def device() -> Device:
+    return Device(DEVICE, Collection(COLLECTION))
+
+
+def message(transport: Transport, *, gateway_id: int | None = None) -> Message:
+    return Message(
+        id=parse("17kl14hm46h4c3"),
+        origin=Origin(COLLECTION, DEVICE, gateway_id),
+        received_ns=1715070269492894739,
+        transport=transport,
+        payload=b"\x00\xff",
+        local_port=1234,
+        remote_port=4000,
+        coap_code="POST",
+        coap_path="mydata",
+        gateway_metadata=(("rssi", "-90"),),
+    )
+
+
+def test_blocks_of_which_nothing_is_known_are_left_out() -> None:
+    """But metadata and config are objects, and ids of nothing are written."""
+    document = documents.device(device())
+
+    assert document["metadata"] == {}
+    assert document["config"] == {}
+    assert document["lastGatewayId"] == "0"
+    assert document["lastTransport"] == "unspecified"
+    assert document["firmware"]["targetFirmwareId"] == "0"
+
+
+def test_what_the_mobile_core_told_is_written_with_spans_types() -> None:
+    """Times as text, codes of country and network as numbers."""
+    value = device()
+    value.ciot = CiotMetadata(3, "10.0.0.1", 1714076616000, "cell", 242, 1, "Norway", "Telenor", "NO", 5, "24", "35")
+
+    assert documents.device(value)["metadata"]["ciot"] == {
+        "gatewayId": "3",
+        "allocatedIp": "10.0.0.1",
+        "allocatedAt": "1714076616000",
+        "cellId": "cell",
+        "mcc": 242,
+        "mnc": 1,
+        "country": "Norway",
+        "network": "Telenor",
+        "countryCode": "NO",
+        "lastUpdate": "5",
+        "lastImsi": "24",
+        "lastImei": "35",
+    }
+
+
+def test_a_device_with_a_certificate_has_inet_blocks() -> None:
+    """Its configuration is empty: the certificate is the identity."""
+    value = device()
+    value.inet = InetMetadata(4, 6, "10.0.0.2:1", "99")
+    document = documents.device(value)
+
+    assert document["config"]["inet"] == {}
+    assert document["metadata"]["inet"] == {
+        "gatewayId": "4",
+        "lastUpdate": "6",
+        "remoteAddress": "10.0.0.2:1",
+        "certificateSerial": "99",
+    }
+
+
+def test_firmware_ids_are_base_24() -> None:
+    value = device()
+    value.firmware = FirmwareMetadata(parse("17a"), parse("17b"), "1.0", "sn", "mn", "maker", "Pending", "waits")
+
+    assert documents.device(value)["firmware"] == {
+        "currentFirmwareId": "17a",
+        "targetFirmwareId": "17b",
+        "firmwareVersion": "1.0",
+        "serialNumber": "sn",
+        "modelNumber": "mn",
+        "manufacturer": "maker",
+        "state": "Pending",
+        "stateMessage": "waits",
+    }
+
+
+@pytest.mark.parametrize(
+    ("transport", "block"),
+    [
+        (Transport.UDP, {"udpMetaData": {"localPort": 1234, "remotePort": 4000}}),
+        (Transport.DTLS, {"udpMetaData": {"localPort": 1234, "remotePort": 4000}}),
+        (Transport.COAP, {"coapMetaData": {"code": "POST", "path": "mydata"}}),
+        (Transport.COAPS, {"coapMetaData": {"code": "POST", "path": "mydata"}}),
+        (Transport.GATEWAY, {"gatewayMetaData": {"metadata": {"rssi": "-90"}}}),
+        (Transport.MQTT, {}),
+    ],
+)
+def test_a_message_shows_what_its_transport_told(transport: Transport, block: dict[str, object]) -> None:
+    """One block, by transport."""
+    sender = device()
+
+    assert documents.output_data_message(message(transport, gateway_id=3), sender) == {
+        "type": "data",
+        "device": documents.device(sender),
+        "payload": "AP8=",
+        "received": "1715070269492",
+        "transport": transport.value,
+        "messageId": "17kl14hm46h4c3",
+        "gatewayId": "3",
+        **block,
+    }
+
+
+def test_a_message_of_a_device_that_is_gone_still_names_it() -> None:
+    """Clients reach into device.deviceId and device.metadata."""
+    document = documents.output_data_message(message(Transport.UDP), None)
+
+    assert document["device"] == {"collectionId": "17dj5j4ce8bkci", "deviceId": "17kl14hm46h4c2", "metadata": {}}
+    assert document["gatewayId"] == "0"

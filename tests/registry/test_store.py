@@ -1,0 +1,309 @@
+"""What the store keeps, in which order, and how it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from span_events.errors import Conflict, StorageUnavailable
+from span_events.events.message import Transport
+from span_events.registry.model import (
+    CiotMetadata,
+    Collection,
+    CollectionFirmware,
+    Device,
+    DeviceConfig,
+    Downstream,
+    DownstreamState,
+    FirmwareMetadata,
+    InetMetadata,
+    Management,
+    Token,
+)
+from span_events.registry.store import Store
+
+HIGH = (1 << 63) - 1
+"""The largest id that there can be."""
+
+
+def url(folder: Path) -> str:
+    return f"sqlite+aiosqlite:///{folder / 'registry.sqlite'}"
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store."""
+    opened = Store(url(tmp_path))
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def collection(identifier: int = 1) -> Collection:
+    return Collection(identifier, 7, {"name": "Måling"}, CollectionFirmware(3, HIGH, Management.DEVICE), enabled=False)
+
+
+def device(owner: Collection, identifier: int = HIGH) -> Device:
+    return Device(
+        identifier,
+        owner,
+        {"name": "a\u2028b", "empty": ""},
+        DeviceConfig("242016000000001", "350000000000001", {HIGH: {"devEui": "00"}, 3: {"a": "b"}}),
+        FirmwareMetadata(1, 2, "1.0", "sn", "mn", "maker", "Pending", "waits"),
+        CiotMetadata(3, "10.0.0.1", 1714076616000, "cell", 242, 1, "Norway", "Telenor", "NO", 5, "24201", "35"),
+        InetMetadata(4, 6, "10.0.0.2:1", "99"),
+        enabled=False,
+        last_gateway_id=3,
+        last_transport=Transport.COAP,
+        last_received_ns=1715070269492894739,
+        last_payload=b"\x00\xff",
+    )
+
+
+def message(owner: Device, identifier: int = 9) -> Downstream:
+    return Downstream(identifier, owner.id, b"\x00down", 5, 6, Transport.UDP, DownstreamState.SENT)
+
+
+def values(item: object) -> dict[str, object]:
+    """Return everything of a value but what is in memory only."""
+    names = [name for name in type(item).__slots__ if name not in ("traffic", "upstream_ms", "downstream_ms")]  # type: ignore[attr-defined]  # slots=True
+    return {name: getattr(item, name) for name in names if name != "collection"}
+
+
+def modes(folder: Path) -> dict[str, int]:
+    """Return the permissions of the files in a folder."""
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+
+async def test_another_store_on_the_same_file_sees_everything(store: Store, tmp_path: Path) -> None:
+    """Every field survives, also the largest ids, and text and octets of any kind."""
+    owner = collection()
+    written = device(owner)
+    await store.put_collection(owner)
+    await store.put_devices([written])
+    await store.put_downstream([message(written)])
+    again = Store(url(tmp_path))
+    await again.open()
+    contents = await again.load()
+    await again.close()
+
+    assert [values(each) for each in contents.collections] == [values(owner)]
+    assert [values(each) for each in contents.devices] == [values(written)]
+    assert contents.devices[0].collection is contents.collections[0]
+    assert contents.downstream == [message(written)]
+
+
+async def test_writing_again_changes_what_is_there(store: Store) -> None:
+    """Put is insert or update."""
+    owner = collection()
+    written = device(owner)
+    await store.put_collection(owner)
+    await store.put_devices([written])
+    owner.tags["name"] = "new"
+    written.config.gateways.clear()
+    written.last_payload = b"second"
+    await store.put_collection(owner)
+    await store.put_devices([written])
+    contents = await store.load()
+
+    assert contents.collections[0].tags == {"name": "new"}
+    assert [each.last_payload for each in contents.devices] == [b"second"]
+    assert contents.devices[0].config.gateways == {}
+
+
+async def test_a_batch_of_any_size_is_written(store: Store) -> None:
+    """Also of none; a batch is cut for the driver but is one transaction."""
+    owner = collection()
+    await store.put_collection(owner)
+    await store.put_devices([])
+    await store.put_devices([device(owner, each) for each in range(1, 1002)])
+    await store.delete_downstream([])
+
+    assert [each.id for each in (await store.load()).devices] == list(range(1, 1002))
+
+
+async def test_rows_are_taken_before_the_first_wait(store: Store) -> None:
+    """What changes while a write waits for its turn belongs to the next write."""
+    owner = collection()
+    await store.put_collection(owner)
+    written = device(owner)
+    writing = asyncio.ensure_future(store.put_devices([written]))
+    await asyncio.sleep(0)
+    written.tags["name"] = "later"
+    written.ciot.allocated_ip = "10.0.0.99"
+    await writing
+    (found,) = (await store.load()).devices
+
+    assert found.tags["name"] == "a\u2028b"
+    assert found.ciot.allocated_ip == "10.0.0.1"
+
+
+async def test_a_batch_does_not_bring_a_deleted_device_back(store: Store) -> None:
+    """Writes happen in the order in which they were asked for."""
+    owner = collection()
+    await store.put_collection(owner)
+    written = device(owner)
+    await asyncio.gather(store.put_devices([written]), store.put_devices([written]), store.delete_device(written.id))
+
+    assert (await store.load()).devices == []
+
+
+async def test_a_write_goes_on_when_its_caller_is_cancelled(store: Store, tmp_path: Path) -> None:
+    """And closing the store waits for it."""
+    writing = asyncio.ensure_future(store.put_collection(collection()))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    await store.close()
+    again = Store(url(tmp_path))
+    await again.open()
+    contents = await again.load()
+    await again.close()
+
+    assert [each.id for each in contents.collections] == [1]
+
+
+async def test_a_deleted_device_takes_its_messages_along(store: Store) -> None:
+    """Those of other devices stay."""
+    owner = collection()
+    gone, stays = device(owner, 1), device(owner, 2)
+    await store.put_collection(owner)
+    await store.put_devices([gone, stays])
+    await store.put_downstream([message(gone, 10), message(stays, 11), message(stays, 12)])
+    await store.delete_device(gone.id)
+    await store.delete_downstream([12, 13])
+    contents = await store.load()
+
+    assert [each.id for each in contents.devices] == [2]
+    assert [each.id for each in contents.downstream] == [11]
+
+
+async def test_messages_to_nobody_are_cleared_at_the_start(store: Store) -> None:
+    """A batch may have written one just after its device went."""
+    await store.put_downstream([message(device(collection()))])
+
+    assert (await store.load()).downstream == []
+
+
+async def test_a_collection_with_devices_cannot_be_deleted(store: Store) -> None:
+    """The database itself keeps the two together, whichever process asks."""
+    owner = collection()
+    await store.put_collection(owner)
+    await store.put_devices([device(owner)])
+    with pytest.raises(Conflict, match="a collection with devices stays"):
+        await store.delete_collection(owner.id)
+
+    assert len((await store.load()).collections) == 1
+
+
+async def test_a_device_needs_its_collection(store: Store) -> None:
+    """Nothing of the batch is written."""
+    present = collection()
+    await store.put_collection(present)
+    with pytest.raises(Conflict, match="a device needs its collection"):
+        await store.put_devices([device(present, 1), device(collection(2), 2)])
+
+    assert (await store.load()).devices == []
+
+
+async def test_tokens_are_found_by_digest_and_counted(store: Store) -> None:
+    """The fingerprint is another one after each creation and deletion."""
+    first, second = (Token(each, f"{each:064x}", "/", True, "", 5) for each in (1, HIGH))
+    prints = [await store.token_fingerprint()]
+    for token in (first, second):
+        await store.put_token(token)
+        prints.append(await store.token_fingerprint())
+    deleted = [await store.delete_token(first.id), await store.delete_token(first.id)]
+    prints.append(await store.token_fingerprint())
+
+    assert deleted == [True, False]
+    assert await store.token(second.digest) == second
+    assert await store.token(first.digest) is None
+    assert await store.tokens() == [second]
+    assert prints == [(0, 0), (1, 1), (2, HIGH), (1, HIGH)]
+
+
+async def test_the_file_is_for_its_owner_alone(store: Store, tmp_path: Path) -> None:
+    """It holds digests of tokens and what devices sent; so do its companions."""
+    await store.put_collection(collection())
+
+    assert modes(tmp_path) == {"registry.sqlite": 0o600, "registry.sqlite-wal": 0o600, "registry.sqlite-shm": 0o600}
+
+
+async def test_a_file_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:
+    """Whoever made it."""
+    path = tmp_path / "registry.sqlite"
+    path.touch(0o644)
+    path.chmod(0o644)
+    opened = Store(url(tmp_path))
+    await opened.open()
+    await opened.close()
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_two_processes_may_open_a_new_registry_at_once(tmp_path: Path) -> None:
+    """Server and command line start together, and each writes while the other does."""
+    stores = [Store(url(tmp_path)) for _ in range(4)]
+    await asyncio.gather(*(each.open() for each in stores))
+    await asyncio.gather(*(each.put_collection(collection(number)) for number, each in enumerate(stores, start=1)))
+    contents = await stores[0].load()
+    await asyncio.gather(*(each.close() for each in stores))
+
+    assert [each.id for each in contents.collections] == [1, 2, 3, 4]
+
+
+async def test_a_registry_of_a_newer_release_is_refused(store: Store, tmp_path: Path) -> None:
+    """Rather than read half of it."""
+    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
+        connection.execute("INSERT INTO about (schema) VALUES (99)")
+    connection.close()
+    again = Store(url(tmp_path))
+
+    with pytest.raises(StorageUnavailable, match=r"registry\.sqlite has schema 99.*a newer release wrote it"):
+        await again.open()
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ("sqlite+aiosqlite:///{folder}/none/registry.sqlite", "there is no directory {folder}/none"),
+        ("sqlite+aiosqlite:///{folder}", "it is not a file"),
+        ("sqlite:///{folder}/registry.sqlite", "not async"),
+        ("mysql+aiomysql://user:hunter2@127.0.0.1/x", "needs a driver"),
+        ("nonsense://user:hunter2@x", "not an SQLAlchemy URL"),
+        ("hunter2", "not an SQLAlchemy URL"),
+    ],
+)
+async def test_a_database_that_cannot_be_used_is_explained(tmp_path: Path, address: str, text: str) -> None:
+    """With the cause, and never with the password."""
+    store = Store(address.format(folder=tmp_path))
+    with pytest.raises(StorageUnavailable) as caught:
+        await store.open()
+
+    assert text.format(folder=tmp_path) in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+    """The name of the file is in the message."""
+    (tmp_path / "registry.sqlite").write_bytes(b"something else" * 100)
+    store = Store(url(tmp_path))
+
+    with pytest.raises(StorageUnavailable, match=r"registry\.sqlite cannot be used: file is not a database"):
+        await store.open()
+
+
+async def test_a_closed_store_says_so(store: Store) -> None:
+    """Closing twice does nothing."""
+    await store.close()
+    await store.close()
+
+    with pytest.raises(StorageUnavailable, match="is not open"):
+        await store.load()
