@@ -1,0 +1,55 @@
+"""The bus of a single process: function calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from span_events.bus.base import ActivitySink, MessageSink
+from span_events.clock import Clock
+from span_events.events.activity import Activity, Event
+from span_events.events.message import Message
+from span_events.ids import IdGenerator
+from span_events.log import get_logger
+
+log = get_logger("bus")
+T = TypeVar("T")
+
+
+class LocalBus:
+    """Carries events and messages inside this process."""
+
+    def __init__(self, clock: Clock, identifiers: IdGenerator) -> None:
+        self._clock = clock
+        self._identifiers = identifiers
+        self._activities: list[ActivitySink] = []
+        self._messages: list[MessageSink] = []
+        self.published = 0
+        """How many events were published."""
+        self.failures = 0
+        """How often a sink raised; each is a defect of ours and is in the log."""
+
+    def publish(self, event: Event) -> None:
+        """Give the event an identifier and a time, and tell everybody who listens."""
+        time_ns = self._clock.time_ns()
+        self.published += 1
+        self._tell(self._activities, Activity(self._identifiers.next(time_ns), time_ns, event))
+
+    def forward(self, message: Message) -> None:
+        """Tell everybody who listens about an upstream message."""
+        self._tell(self._messages, message)
+
+    def listen(self, *, activities: ActivitySink | None = None, messages: MessageSink | None = None) -> None:
+        """Call a sink for each activity or message from now on."""
+        if activities is not None:
+            self._activities.append(activities)
+        if messages is not None:
+            self._messages.append(messages)
+
+    def _tell(self, sinks: list[Callable[[T], None]], item: T) -> None:
+        for sink in sinks:
+            try:
+                sink(item)
+            except Exception:  # a publisher must never suffer from a listener
+                self.failures += 1
+                log.exception("sink_failed", item=type(item).__name__)

@@ -1,0 +1,400 @@
+"""
+The hub: from one published event to all who want it, for the price of one write each.
+
+An event is encoded and framed once per encoding, and appended to the groups that want it, which an
+index by collection, device and gateway finds. One flush per loop tick joins what came in that tick
+and does one ``transport.write`` per subscriber. Under load, flushes wait a few milliseconds for
+company. Long rounds are cut into slices, so that listeners get their turn in between.
+
+A slow reader hurts only itself: above its limit whole batches are dropped for it, and it is told
+with one `eventsDropped` as soon as it has caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from span_events.clock import Clock
+from span_events.config import FanoutConfig
+from span_events.errors import Unavailable
+from span_events.events.activity import Activity, Event, Origin, SpanId
+from span_events.events.catalogue import DroppedReason, EventsDropped
+from span_events.events.filters import Filter, Scope
+from span_events.events.message import Message
+from span_events.fanout.subscriber import Batch, Encoding, Gap, Group, GroupKey, Stream, Subscriber
+from span_events.ids import IdGenerator, render
+from span_events.log import get_logger
+
+log = get_logger("fanout")
+K = TypeVar("K")
+
+TRY_AGAIN_LATER = 1013
+"""Close code for a subscriber that stays behind (IANA WebSocket Close Code registry)."""
+_BUSY = 0.2  # share of the time spent flushing from which on flushes wait for company
+_FIRST_LINGER = 0.001
+_BACKLOG_WRITES = 16  # writes' worth of octets that may gather behind a round before it is finished at once
+
+
+@dataclass(slots=True)
+class _Index:
+    """Groups of one stream, by the narrowest thing that their scope names."""
+
+    everything: list[Group] = field(default_factory=list)
+    by_collection: dict[int | None, list[Group]] = field(default_factory=dict)
+    by_device: dict[tuple[int | None, int | None], list[Group]] = field(default_factory=dict)
+    by_gateway: dict[tuple[int | None, int | None], list[Group]] = field(default_factory=dict)
+
+    def groups_for(self, origin: Origin) -> list[Group]:
+        """Return the groups in whose scope an origin is."""
+        found = self.everything
+        if self.by_collection and (groups := self.by_collection.get(origin.collection_id)):
+            found = found + groups
+        if self.by_device and (groups := self.by_device.get((origin.collection_id, origin.device_id))):
+            found = found + groups
+        if self.by_gateway and (groups := self.by_gateway.get((origin.collection_id, origin.gateway_id))):
+            found = found + groups
+        return found
+
+    def add(self, group: Group) -> None:
+        scope = group.scope
+        if scope.device_id is not None:
+            self.by_device.setdefault((scope.collection_id, scope.device_id), []).append(group)
+        elif scope.gateway_id is not None:
+            self.by_gateway.setdefault((scope.collection_id, scope.gateway_id), []).append(group)
+        elif scope.collection_id is not None:
+            self.by_collection.setdefault(scope.collection_id, []).append(group)
+        else:
+            self.everything.append(group)
+
+    def remove(self, group: Group) -> None:
+        scope = group.scope
+        if scope.device_id is not None:
+            _discard(self.by_device, (scope.collection_id, scope.device_id), group)
+        elif scope.gateway_id is not None:
+            _discard(self.by_gateway, (scope.collection_id, scope.gateway_id), group)
+        elif scope.collection_id is not None:
+            _discard(self.by_collection, scope.collection_id, group)
+        else:
+            self.everything.remove(group)
+
+
+def _discard(index: dict[K, list[Group]], key: K, group: Group) -> None:
+    index[key].remove(group)
+    if not index[key]:
+        del index[key]
+
+
+@dataclass(slots=True)
+class _Round:
+    """Batches on their way to the subscribers of a group."""
+
+    batches: list[Batch]
+    subscribers: list[Subscriber]
+    position: int = 0
+
+
+class Hub:
+    """
+    Subscribers, and the way to them.
+
+    Must be made inside the running event loop. Its plain functions are safe to call from anywhere
+    in that loop; none of them awaits.
+    """
+
+    def __init__(self, config: FanoutConfig, clock: Clock, identifiers: IdGenerator) -> None:
+        self._config = config
+        self._clock = clock
+        self._identifiers = identifiers
+        self._loop = asyncio.get_running_loop()
+        # asyncio's own transports send at once, so what waits after a write is the reader's debt.
+        # Others (uvloop) send at the end of the tick: there, only a look before a write tells.
+        self._sends_at_once = isinstance(self._loop, asyncio.BaseEventLoop)
+        self._indexes = {stream: _Index() for stream in Stream}
+        self._activities = self._indexes[Stream.ACTIVITIES]
+        self._messages = self._indexes[Stream.MESSAGES]
+        self._groups: dict[GroupKey, Group] = {}
+        self._dirty: list[Group] = []
+        self._rounds: deque[_Round] = deque()
+        self._flush_handle: asyncio.Handle | None = None
+        self._lagging: set[Subscriber] = set()
+        self._linger = 0.0
+        self._last_flush = 0.0
+        self.subscribers = 0
+        self.buffered = 0
+        """Octets that wait for all subscribers together, as last seen."""
+        self.delivered = 0
+        """Events handed to the sockets of subscribers."""
+        self.dropped = 0
+        """Events dropped for slow subscribers."""
+
+    # ---- what publishers call -----------------------------------------------------------------
+
+    def show(self, activity: Activity) -> None:
+        """Send an activity to everybody who wants it."""
+        groups = self._activities.groups_for(activity.event.origin)
+        if groups:
+            self._append(groups, activity, activity.event)
+
+    def show_message(self, message: Message) -> None:
+        """Send an upstream message to everybody who wants it."""
+        groups = self._messages.groups_for(message.origin)
+        if groups:
+            self._append(groups, message, None)
+
+    # ---- what streams call --------------------------------------------------------------------
+
+    def subscribe(
+        self,
+        stream: Stream,
+        scope: Scope,
+        wish: Filter,
+        encoding: Encoding,
+        *,
+        transport: asyncio.WriteTransport,
+        token_id: int,
+        close: Callable[[int, str], None],
+        replay: Callable[[], Iterable[bytes]] | None = None,
+    ) -> Subscriber:
+        """
+        Add a reader.
+
+        Args:
+            replay: Gives frames to write first. Called here, so that nothing is missed or doubled
+                between the last frame of the past and the first of the present.
+
+        Raises:
+            Unavailable: There are as many subscribers as the configuration allows.
+        """
+        self.check_room()
+        key = (stream, scope, wish, encoding)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(key, self._clock.monotonic())
+            self._indexes[stream].add(group)
+        elif group.pending:
+            self._flush_now()  # what waits belongs to those who were here before
+        subscriber = Subscriber(
+            transport, group, token_id=token_id, close=close, allowance=self._config.subscriber_buffer
+        )
+        past = b"".join(replay()) if replay else b""
+        if past:
+            subscriber.allowance += len(past)
+            transport.write(past)
+            self._look(subscriber)
+        group.subscribers.append(subscriber)
+        self.subscribers += 1
+        return subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Take a reader away; twice does no harm."""
+        group = subscriber.group
+        try:
+            group.subscribers.remove(subscriber)
+        except ValueError:
+            return
+        self.subscribers -= 1
+        self.buffered -= subscriber.buffered
+        subscriber.buffered = 0
+        self._lagging.discard(subscriber)
+        subscriber.leave()  # a round may still hold it
+        if not group.subscribers:
+            del self._groups[group.key]
+            self._indexes[group.key[0]].remove(group)
+
+    def check_room(self) -> None:
+        """
+        Make sure that one more subscriber fits.
+
+        Raises:
+            Unavailable: There are as many as the configuration allows, or too much waits for them.
+        """
+        if self.subscribers >= self._config.subscribers:
+            raise Unavailable(
+                f"There are {self.subscribers} subscribers, as many as fanout.subscribers allows",
+                hint="Close streams that nobody reads, or raise fanout.subscribers.",
+            )
+        if self.buffered >= self._config.total_buffer:
+            raise Unavailable(
+                f"{self.buffered} octets wait for slow subscribers, fanout.total_buffer is {self._config.total_buffer}",
+                hint="Close streams that nobody reads, or raise fanout.total_buffer.",
+            )
+
+    def __iter__(self) -> Iterator[Subscriber]:
+        """Iterate over all subscribers, as they are now."""
+        for group in list(self._groups.values()):
+            yield from list(group.subscribers)
+
+    # ---- what time brings ---------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Once a second or so: tell those who caught up, close those who did not, break silences."""
+        now = self._clock.monotonic()
+        for subscriber in list(self._lagging):
+            self._look(subscriber)
+            if not subscriber.buffered:
+                self._caught_up(subscriber)
+            elif subscriber.gap and now - subscriber.gap.since >= self._config.stalled_after:
+                self._give_up(subscriber, now)
+        for group in self._groups.values():
+            keepalive = group.encoding.keepalive
+            if keepalive is not None and not group.pending and now - group.last_write >= group.encoding.silence:
+                group.last_write = now
+                for subscriber in group.subscribers:
+                    if not subscriber.buffer_size():
+                        subscriber.write(keepalive)
+
+    def flush(self) -> None:
+        """Write everything that waits, now (at shutdown)."""
+        self._flush_now()
+
+    # ---- the hot path -------------------------------------------------------------------------
+
+    def _append(self, groups: list[Group], item: Activity | Message, event: Event | None) -> None:
+        max_write = self._config.max_write
+        frames: dict[Encoding, bytes] = {}
+        for group in groups:
+            if event is not None and not group.wish.matches(event):
+                continue
+            frame = frames.get(group.encoding)
+            if frame is None:
+                frame = frames[group.encoding] = group.encoding.encode(item)
+            group.append(frame, item.id, max_write)
+            if not group.pending:
+                group.pending = True
+                self._dirty.append(group)
+            elif len(group.sealed) >= _BACKLOG_WRITES:
+                self._flush_now()
+        if self._dirty and self._flush_handle is None and not self._rounds:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._linger:
+            self._flush_handle = self._loop.call_later(self._linger, self._flush)
+        else:
+            self._flush_handle = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        started = self._clock.monotonic()
+        self._begin_rounds(started)
+        self._run_rounds()
+        spent = self._clock.monotonic() - started
+        busy = spent > _BUSY * (started - self._last_flush)
+        self._last_flush = started
+        if busy:
+            self._linger = min(self._config.max_linger_ms / 1000, max(_FIRST_LINGER, self._linger * 2))
+        elif self._linger:
+            self._linger = self._linger / 2 if self._linger > _FIRST_LINGER else 0.0
+
+    def _flush_now(self) -> None:
+        """Finish the rounds that are under way, then write what waits, without slices."""
+        self._run_rounds(everything=True)
+        self._begin_rounds(self._clock.monotonic())
+        self._run_rounds(everything=True)
+
+    def _begin_rounds(self, now: float) -> None:
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+            self._flush_handle = None
+        dirty, self._dirty = self._dirty, []
+        for group in dirty:
+            group.last_write = now
+            self._rounds.append(_Round(group.take(), group.subscribers.copy()))
+
+    def _run_rounds(self, *, everything: bool = False) -> None:
+        room = self._config.slice
+        while self._rounds:
+            current = self._rounds[0]
+            end = len(current.subscribers) if everything else min(len(current.subscribers), current.position + room)
+            self._write(current.batches, current.subscribers[current.position : end])
+            room -= end - current.position
+            current.position = end
+            if end == len(current.subscribers):
+                self._rounds.popleft()
+            if room <= 0 and self._rounds and not everything:
+                self._flush_handle = self._loop.call_soon(self._continue)
+                return
+        if self._dirty and self._flush_handle is None:
+            self._arm()
+
+    def _continue(self) -> None:
+        self._flush_handle = None
+        self._run_rounds()
+
+    def _write(self, batches: list[Batch], subscribers: list[Subscriber]) -> None:
+        for batch in batches:
+            data = batch.data
+            at_once = self._sends_at_once
+            for subscriber in subscribers:
+                if subscriber.buffered or (not at_once and subscriber.buffer_size()):
+                    self._write_carefully(subscriber, batch)
+                    continue
+                subscriber.write(data)
+                if at_once and subscriber.buffer_size():
+                    self._look(subscriber)
+            self.delivered += batch.count * len(subscribers)
+
+    # ---- slow readers -------------------------------------------------------------------------
+
+    def _write_carefully(self, subscriber: Subscriber, batch: Batch) -> None:
+        self._look(subscriber)
+        if subscriber.gap is not None and not subscriber.buffered:
+            self._caught_up(subscriber)
+        fits = subscriber.buffered <= subscriber.allowance and self.buffered <= self._config.total_buffer
+        if subscriber.gap is None and fits:
+            subscriber.write(batch.data)
+            self._look(subscriber)
+            return
+        self._drop(subscriber, batch)
+
+    def _look(self, subscriber: Subscriber) -> None:
+        """Take note of what waits for a subscriber."""
+        size = subscriber.buffer_size()
+        self.buffered += size - subscriber.buffered
+        subscriber.buffered = size
+        if not size:
+            subscriber.allowance = self._config.subscriber_buffer
+
+    def _drop(self, subscriber: Subscriber, batch: Batch) -> None:
+        now = self._clock.monotonic()
+        gap = subscriber.gap
+        if gap is None:
+            gap = subscriber.gap = Gap(now, batch.first_id, batch.last_id)
+            self._lagging.add(subscriber)
+            log.warning("subscriber_behind", token=render(subscriber.token_id), buffered=subscriber.buffered)
+        gap.last_id = batch.last_id
+        gap.count += batch.count
+        self.dropped += batch.count
+        self.delivered -= batch.count
+        subscriber.dropped += batch.count
+        if now - gap.since >= self._config.stalled_after:
+            self._give_up(subscriber, now)
+
+    def _caught_up(self, subscriber: Subscriber) -> None:
+        gap, subscriber.gap = subscriber.gap, None
+        self._lagging.discard(subscriber)
+        if gap is None or not subscriber.group.encoding.tells_gaps:
+            return
+        scope = subscriber.group.scope
+        event = EventsDropped(
+            origin=Origin(scope.collection_id, scope.device_id, scope.gateway_id),
+            reason=DroppedReason.SLOW_SUBSCRIBER,
+            count=gap.count,
+            first_id=SpanId(gap.first_id),
+            last_id=SpanId(gap.last_id),
+        )
+        subscriber.write(subscriber.group.encoding.encode(self.stamp(event)))
+        self._look(subscriber)
+
+    def _give_up(self, subscriber: Subscriber, now: float) -> None:
+        log.warning("subscriber_stalled", token=render(subscriber.token_id), dropped=subscriber.dropped)
+        self.unsubscribe(subscriber)
+        subscriber.close(TRY_AGAIN_LATER, f"behind for {self._config.stalled_after:g} s, {subscriber.dropped} dropped")
+
+    def stamp(self, event: Event) -> Activity:
+        """Make an activity of an event that is meant for one subscriber only."""
+        time_ns = self._clock.time_ns()
+        return Activity(self._identifiers.next(time_ns), time_ns, event)

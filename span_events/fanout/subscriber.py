@@ -1,0 +1,200 @@
+"""One reader of a stream, and the group that it shares encoded events with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from typing import Any, Protocol
+
+from span_events.events.filters import Filter, Scope
+
+Framing = Callable[[bytes], bytes]
+
+
+class Dialect(Protocol):
+    """Writes an activity or a message as one line."""
+
+    def encode(self, item: Any, /) -> bytes:
+        """Return one JSON object and a newline."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """
+    Item to octets on the wire; interned by `encoding`, so that sharing it is an identity check.
+
+    Args:
+        tells_gaps: Whether an `eventsDropped` event belongs into such a stream.
+        keepalive: What is sent on a silent stream, framed; None for nothing.
+        silence: Seconds of silence before that.
+    """
+
+    dialect: Dialect
+    frame: Framing
+    tells_gaps: bool
+    keepalive: bytes | None
+    silence: float
+
+    def encode(self, item: object) -> bytes:
+        """Write an item as the octets that go to the socket."""
+        return self.frame(self.dialect.encode(item))
+
+
+@lru_cache(maxsize=256)
+def encoding(
+    dialect: Dialect, frame: Framing, *, tells_gaps: bool, keepalive: bytes | None = None, silence: float = 0.0
+) -> Encoding:
+    """Return the one encoding that has these properties."""
+    framed = None if keepalive is None else frame(keepalive)
+    return Encoding(dialect, frame, tells_gaps, framed, silence)
+
+
+class Stream(Enum):
+    """What a subscriber listens to."""
+
+    ACTIVITIES = auto()
+    MESSAGES = auto()
+
+
+GroupKey = tuple[Stream, Scope, Filter, Encoding]
+"""Subscribers that agree in all of these get the same octets."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive frames that go out with one write."""
+
+    data: bytes
+    count: int
+    first_id: int
+    last_id: int
+
+
+class Group:
+    """Subscribers that get exactly the same octets."""
+
+    __slots__ = (
+        "encoding",
+        "first_id",
+        "frames",
+        "key",
+        "last_id",
+        "last_write",
+        "octets",
+        "pending",
+        "scope",
+        "sealed",
+        "subscribers",
+        "wish",
+    )
+
+    def __init__(self, key: GroupKey, now: float) -> None:
+        self.key = key
+        _, self.scope, self.wish, self.encoding = key
+        self.subscribers: list[Subscriber] = []
+        self.frames: list[bytes] = []
+        self.octets = 0
+        self.first_id = 0
+        self.last_id = 0
+        self.sealed: list[Batch] = []
+        self.pending = False
+        """Whether the hub has this group on its list for the next flush."""
+        self.last_write = now
+
+    def append(self, frame: bytes, identifier: int, max_write: int) -> None:
+        """Add a frame to what goes out next."""
+        if self.octets + len(frame) > max_write and self.frames:
+            self.seal()
+        if not self.frames:
+            self.first_id = identifier
+        self.last_id = identifier
+        self.frames.append(frame)
+        self.octets += len(frame)
+
+    def seal(self) -> None:
+        """Make a batch of the frames so far."""
+        if self.frames:
+            self.sealed.append(Batch(b"".join(self.frames), len(self.frames), self.first_id, self.last_id))
+            self.frames.clear()
+            self.octets = 0
+
+    def take(self) -> list[Batch]:
+        """Return everything that waits, as batches."""
+        self.seal()
+        batches, self.sealed = self.sealed, []
+        self.pending = False
+        return batches
+
+
+@dataclass(slots=True)
+class Gap:
+    """What a subscriber missed in the episode that is going on."""
+
+    since: float
+    first_id: int
+    last_id: int
+    count: int = 0
+
+
+class Subscriber:
+    """
+    One reader.
+
+    Args:
+        transport: Where its octets go; the hub writes whole frames only.
+        close: Ends the stream with a WebSocket close code and a reason; must not block.
+    """
+
+    __slots__ = (
+        "allowance",
+        "buffer_size",
+        "buffered",
+        "close",
+        "dropped",
+        "gap",
+        "group",
+        "token_id",
+        "transport",
+        "write",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        group: Group,
+        *,
+        token_id: int,
+        close: Callable[[int, str], None],
+        allowance: int,
+    ) -> None:
+        self.transport = transport
+        self.write: Callable[[bytes], None] = transport.write
+        self.buffer_size: Callable[[], int] = transport.get_write_buffer_size
+        self.group = group
+        self.token_id = token_id
+        self.close = close
+        self.allowance = allowance
+        """Octets that may wait now: the limit, more while a replay drains."""
+        self.buffered = 0
+        """Octets that waited when the hub last looked; part of the hub's total."""
+        self.gap: Gap | None = None
+        """Set while events are dropped for this subscriber."""
+        self.dropped = 0
+        """Events dropped in all."""
+
+    def leave(self) -> None:
+        """From now on, what is written for this reader goes nowhere."""
+        self.write = _nowhere
+        self.buffer_size = _nothing
+
+
+def _nowhere(data: bytes) -> None:
+    """Take octets for nobody."""
+
+
+def _nothing() -> int:
+    """Nothing waits for nobody."""
+    return 0

@@ -1,0 +1,1 @@
+"""What a happening means: the only part that publishes."""

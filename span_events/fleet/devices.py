@@ -1,0 +1,506 @@
+"""
+What happens to devices: created, changed, heard of, silent, refused.
+
+Each public method is one happening: it changes what is known and publishes what follows. Listeners
+call plain functions that never raise and never await; the API calls coroutines that write the
+registry first. What changes with each message (last payload, counters) is written in batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import MessagesConfig, RejectionsConfig, SessionsConfig
+from span_events.errors import Conflict
+from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
+from span_events.events.catalogue import (
+    ClientConnected,
+    ClientDisconnected,
+    DeviceCreated,
+    DeviceMoved,
+    DeviceRemoved,
+    DeviceUpdated,
+    DisconnectReason,
+    MessageDuplicate,
+    MessageRejected,
+    MessageRejectedReason,
+    UpstreamMessage,
+)
+from span_events.events.message import Message, Transport
+from span_events.fleet.downstream import Outbox
+from span_events.fleet.inbox import Inbox
+from span_events.fleet.throttle import Throttle
+from span_events.ids import IdGenerator
+from span_events.registry.directory import Directory
+from span_events.registry.model import Collection, Device
+from span_events.registry.store import Store
+
+Remote = tuple[str, int]
+"""Canonical text of an IP address, and a port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceChange:
+    """What a call asks for; None leaves a thing as it is."""
+
+    collection_id: int | None = None
+    """Another collection than the device's moves it."""
+    tags: Mapping[str, str] | None = None
+    """Merged into the tags that are there."""
+    enabled: bool | None = None
+    imsi: str | None = None
+    """Empty clears it; likewise below."""
+    imei: str | None = None
+    gateways: Mapping[int, Mapping[str, str]] | None = None
+    """Per gateway: empty removes its block, anything else replaces all its parameters."""
+    allocated_ip: str | None = None
+    """Canonical text."""
+    target_firmware_id: int | None = None
+
+    def is_empty(self) -> bool:
+        """Tell whether this changes nothing but, perhaps, the collection."""
+        others = (self.enabled, self.imsi, self.imei, self.allocated_ip, self.target_firmware_id)
+        return not self.tags and not self.gateways and all(each is None for each in others)
+
+    def apply_to(self, device: Device, now_ms: int) -> None:
+        """Change everything but the collection."""
+        device.tags.update(self.tags or {})
+        if self.enabled is not None:
+            device.enabled = self.enabled
+        if self.imsi is not None:
+            device.config.imsi = self.imsi
+        if self.imei is not None:
+            device.config.imei = self.imei
+        for gateway_id, parameters in (self.gateways or {}).items():
+            if parameters:
+                device.config.gateways[gateway_id] = dict(parameters)
+            else:
+                device.config.gateways.pop(gateway_id, None)
+        if self.allocated_ip is not None and self.allocated_ip != device.ciot.allocated_ip:
+            device.ciot.allocated_ip = self.allocated_ip
+            device.ciot.allocated_at = device.ciot.last_update = now_ms
+        if self.target_firmware_id is not None:
+            device.firmware.target_firmware_id = self.target_firmware_id
+
+
+@dataclass(slots=True)
+class Session:
+    """A device that speaks to us over one transport."""
+
+    id: int
+    device: Device
+    transport: Transport
+    remote: Remote
+    last_seen: float
+    """Monotonic seconds."""
+
+
+class Devices:
+    """
+    The fleet's devices.
+
+    Args:
+        lock: Held while the registry's collections and devices change; shared with `Collections`.
+    """
+
+    def __init__(
+        self,
+        *,
+        messages: MessagesConfig,
+        sessions: SessionsConfig,
+        rejections: RejectionsConfig,
+        bus: Bus,
+        store: Store,
+        directory: Directory,
+        outbox: Outbox,
+        lock: asyncio.Lock,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._config = messages
+        self._idle_timeout = sessions.idle_timeout
+        self._bus = bus
+        self._store = store
+        self._directory = directory
+        self._outbox = outbox
+        self._lock = lock
+        self._clock = clock
+        self._identifiers = identifiers
+        self._throttle = Throttle(burst=rejections.burst, seconds=rejections.window, keys=rejections.senders)
+        self._sessions: OrderedDict[tuple[int, str], Session] = OrderedDict()  # longest silent first
+        self._paces: dict[int, float] = {}  # per device: when its allowance would be full again
+        self._interval = 1.0 / messages.rate
+        self._tolerance = messages.burst / messages.rate
+        self._changed: set[Device] = set()
+        self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
+        self.rejections = 0
+        """Messages that were not accepted, told or not."""
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open."""
+        return len(self._sessions)
+
+    @property
+    def untold_rejections(self) -> int:
+        """Rejections that are in no event, because too many senders were watched."""
+        return self._throttle.untold
+
+    # ---- what the API does --------------------------------------------------------------------
+
+    async def create(self, collection: Collection, change: DeviceChange, *, cause: int) -> Device:
+        """
+        Make a device.
+
+        Raises:
+            Conflict: Another device has its address, IMSI or IMEI.
+            NotFound: The collection is gone.
+        """
+        time_ns = self._clock.time_ns()
+        async with self._lock:
+            self._directory.collection(collection.id)
+            device = Device(self._identifiers.next(time_ns), collection)
+            change.apply_to(device, time_ns // 1_000_000)
+            self._check_identities(device)
+            await self._store.put_devices([device])
+            self._directory.add(device)
+        self._bus.publish(DeviceCreated(origin=device.origin, correlation_id=cause))
+        return device
+
+    async def update(self, device: Device, change: DeviceChange, *, cause: int) -> Device:
+        """
+        Change a device, or move it, or both.
+
+        Raises:
+            Conflict: Another device has the new identity, or a gateway's block forbids the move.
+            NotFound: The device or the target collection is gone.
+        """
+        now_ms = self._clock.time_ns() // 1_000_000
+        async with self._lock:
+            before = device.origin
+            self._directory.device(device.collection.id, device.id)
+            target = self._target(device, change)
+            draft = _copy(device)
+            change.apply_to(draft, now_ms)
+            draft.move_to(target)
+            self._check_identities(draft)
+            await self._store.put_devices([draft])
+            with self._directory.changing(device):
+                change.apply_to(device, now_ms)
+                device.move_to(target)
+        if change.enabled is False:
+            self._end_sessions(device, DisconnectReason.DEVICE_DISABLED, cause)
+        if device.origin != before:
+            self._tell_move(device, before, cause)
+        if device.origin == before or not change.is_empty():
+            self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
+        return device
+
+    async def remove(self, device: Device, *, cause: int) -> None:
+        """
+        Forget a device, and everything that waits for it.
+
+        Raises:
+            NotFound: The device is gone already.
+        """
+        async with self._lock:
+            self._directory.device(device.collection.id, device.id)
+            await self._store.delete_device(device.id)
+            self._directory.remove(device)
+            self._changed.discard(device)
+        self._end_sessions(device, DisconnectReason.DEVICE_REMOVED, cause)
+        self._outbox.device_removed(device, cause=cause)
+        self._paces.pop(device.id, None)
+        self._bus.publish(DeviceRemoved(origin=device.origin, correlation_id=cause))
+
+    def collection_disabled(self, collection: Collection, *, cause: int) -> None:
+        """A collection was disabled: its devices are connected no longer."""
+        for key in [key for key, session in self._sessions.items() if session.device.collection is collection]:
+            self._tell_end(self._sessions.pop(key), DisconnectReason.DEVICE_DISABLED, cause=cause)
+
+    # ---- what listeners see -------------------------------------------------------------------
+
+    def identify(self, remote: Remote, *, transport: Transport, size: int) -> Device | None:
+        """Find the device at an address; if there is none, tell so (throttled per address)."""
+        device = self._directory.device_at(remote[0])
+        if device is None:
+            self.rejected(
+                MessageRejectedReason.UNKNOWN_ADDRESS, device=None, remote=remote, transport=transport, size=size
+            )
+        return device
+
+    def admit(self, device: Device, remote: Remote, *, transport: Transport, size: int) -> MessageRejectedReason | None:
+        """Tell whether a device may send now; if not, why, and publish that (throttled)."""
+        if not device.enabled:
+            reason = MessageRejectedReason.DEVICE_DISABLED
+        elif not device.collection.enabled:
+            reason = MessageRejectedReason.COLLECTION_DISABLED
+        else:
+            now = self._clock.monotonic()
+            full_at = self._paces.get(device.id, now)
+            if full_at - now <= self._tolerance:  # generic cell rate algorithm (ITU-T I.371)
+                self._paces[device.id] = (full_at if full_at > now else now) + self._interval
+                return None
+            self.rejected(
+                MessageRejectedReason.RATE_LIMITED,
+                device=device,
+                remote=remote,
+                transport=transport,
+                limit=int(self._config.rate) or 1,
+            )
+            return MessageRejectedReason.RATE_LIMITED
+        self.rejected(reason, device=device, remote=remote, transport=transport, size=size)
+        return reason
+
+    def rejected(
+        self,
+        reason: MessageRejectedReason,
+        *,
+        device: Device | None,
+        remote: Remote,
+        transport: Transport,
+        size: int | None = None,
+        detail: str | None = None,
+        at: int | None = None,
+        option: int | None = None,
+        expected: int | None = None,
+        received: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """
+        Something came in that is not accepted.
+
+        Told one by one up to a burst per sender and reason, then once per window with a count; a
+        flood (rateLimited) once per window.
+        """
+        self.rejections += 1
+        flood = reason is MessageRejectedReason.RATE_LIMITED
+        key = (remote[0] if device is None else device.id, reason.value)
+        if not self._throttle.admits(key, self._clock.monotonic(), burst=1 if flood else None):
+            return
+        event = MessageRejected(
+            origin=UNATTRIBUTED if device is None else device.origin,
+            reason=reason,
+            remote_address=render_remote(remote),
+            transport=transport,
+            bytes=size,
+            detail=detail,
+            at=at,
+            option=option,
+            expected=expected,
+            received=received,
+            limit=limit,
+            count=1 if flood else None,
+        )
+        self._throttle.remember(key, event)
+        self._bus.publish(event)
+
+    def contacted(self, device: Device, remote: Remote, *, transport: Transport, cause: int | None = None) -> None:
+        """A device showed itself; the first time, and after a silence, it counts as connected."""
+        self._touch(device, remote, transport, cause)
+
+    def received(
+        self,
+        device: Device,
+        payload: bytes,
+        *,
+        remote: Remote,
+        transport: Transport,
+        local_port: int,
+        coap_code: str = "",
+        coap_path: str = "",
+    ) -> int | None:
+        """
+        Accept a message.
+
+        Returns:
+            Id of the message, which is also the cause of all that follows from it; None if it is too large.
+        """
+        size = len(payload)
+        if size > self._config.max_payload:
+            self.rejected(
+                MessageRejectedReason.TOO_LARGE,
+                device=device,
+                remote=remote,
+                transport=transport,
+                size=size,
+                limit=self._config.max_payload,
+            )
+            return None
+        time_ns = self._clock.time_ns()
+        message_id = self._identifiers.next(time_ns)
+        session = self._touch(device, remote, transport, message_id)
+        message = Message(
+            message_id,
+            device.origin,
+            time_ns,
+            transport,
+            payload,
+            local_port,
+            remote[1],
+            coap_code,
+            coap_path,
+        )
+        device.last_transport = transport
+        device.last_received_ns = time_ns
+        device.last_payload = payload
+        device.traffic.messages_upstream += 1
+        device.traffic.bytes_upstream += size
+        device.collection.upstream_ms.append(time_ns // 1_000_000)
+        self._changed.add(device)
+        self.inbox.append(message)
+        self._bus.publish(
+            UpstreamMessage(
+                origin=device.origin,
+                correlation_id=message_id,
+                session_id=session.id,
+                bytes=size,
+                transport=transport,
+                message_id=SpanId(message_id),
+                path=coap_path or None,
+            )
+        )
+        self._bus.forward(message)
+        return message_id
+
+    def duplicate(
+        self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
+    ) -> None:
+        """A device sent the same message again; it was answered from memory (throttled)."""
+        key = (device.id, "duplicate")
+        if not self._throttle.admits(key, self._clock.monotonic()):
+            return
+        event = MessageDuplicate(
+            origin=device.origin,
+            correlation_id=message_id,
+            message_id=None if message_id is None else SpanId(message_id),
+            count=count,
+            seconds=seconds,
+            transport=transport,
+        )
+        self._throttle.remember(key, event)
+        self._bus.publish(event)
+
+    # ---- what time brings ---------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Once a second or so: end silent sessions, sum up what was not told."""
+        now = self._clock.monotonic()
+        while self._sessions:
+            key, session = next(iter(self._sessions.items()))
+            silent = now - session.last_seen
+            if silent < self._idle_timeout:
+                break
+            del self._sessions[key]
+            self._tell_end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(silent))
+        for event in self._throttle.summaries(now):
+            self._bus.publish(event)
+        for device_id in [each for each, full_at in self._paces.items() if full_at < now]:
+            del self._paces[device_id]
+
+    async def flush(self) -> None:
+        """Write what messages changed to the registry. What a failure leaves is tried again next time."""
+        changed, self._changed = self._changed, set()
+        if not changed:
+            return
+        try:
+            async with self._lock:
+                await self._store.put_devices([each for each in changed if each.id in self._directory.devices])
+            changed = set()
+        finally:
+            self._changed |= changed
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def _touch(self, device: Device, remote: Remote, transport: Transport, cause: int | None) -> Session:
+        key = (device.id, transport.value)
+        now = self._clock.monotonic()
+        session = self._sessions.get(key)
+        if session is not None:
+            session.last_seen = now
+            session.remote = remote
+            self._sessions.move_to_end(key)
+            return session
+        session = Session(self._identifiers.next(self._clock.time_ns()), device, transport, remote, now)
+        self._sessions[key] = session
+        device.traffic.sessions += 1
+        self._bus.publish(
+            ClientConnected(
+                origin=device.origin,
+                correlation_id=cause,
+                session_id=session.id,
+                identified_by="ip",
+                transport=transport,
+                remote_address=render_remote(remote),
+            )
+        )
+        return session
+
+    def _end_sessions(self, device: Device, reason: DisconnectReason, cause: int) -> None:
+        for key in [key for key in self._sessions if key[0] == device.id]:
+            self._tell_end(self._sessions.pop(key), reason, cause=cause)
+
+    def _tell_end(
+        self, session: Session, reason: DisconnectReason, *, idle_seconds: int | None = None, cause: int | None = None
+    ) -> None:
+        self._bus.publish(
+            ClientDisconnected(
+                origin=session.device.origin,
+                correlation_id=cause,
+                session_id=session.id,
+                reason=reason,
+                transport=session.transport,
+                idle_seconds=idle_seconds,
+            )
+        )
+
+    def _tell_move(self, device: Device, before: Origin, cause: int) -> None:
+        assert before.collection_id is not None
+        for origin in (before, device.origin):
+            self._bus.publish(
+                DeviceMoved(
+                    origin=origin,
+                    correlation_id=cause,
+                    from_collection=SpanId(before.collection_id),
+                    to_collection=SpanId(device.collection.id),
+                )
+            )
+
+    def _target(self, device: Device, change: DeviceChange) -> Collection:
+        if change.collection_id is None or change.collection_id == device.collection.id:
+            return device.collection
+        if device.config.gateways:
+            raise Conflict(
+                "collectionId: a device with a gateway block cannot move",
+                hint="Remove the blocks under config.gateway first.",
+                field="collectionId",
+            )
+        return self._directory.collection(change.collection_id)
+
+    def _check_identities(self, device: Device) -> None:
+        self._directory.check_identities(
+            device.id, address=device.ciot.allocated_ip, imsi=device.config.imsi, imei=device.config.imei
+        )
+
+
+def render_remote(remote: Remote) -> str:
+    """Write an address and port as text (``127.0.0.1:5683``, ``[::1]:5683``)."""
+    host, port = remote
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _copy(device: Device) -> Device:
+    """Copy what a change may touch."""
+    return dataclasses.replace(
+        device,
+        tags=dict(device.tags),
+        config=dataclasses.replace(device.config, gateways=dict(device.config.gateways)),
+        firmware=dataclasses.replace(device.firmware),
+        ciot=dataclasses.replace(device.ciot),
+    )

@@ -1,0 +1,240 @@
+"""
+Messages to devices: they wait until the device shows itself, are sent, expire or are cancelled.
+
+Every change is told as an event. New messages are written to the registry before anybody hears of
+them; what happens to them later is written in batches (`flush`), so that sending one costs no write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import DownstreamConfig
+from span_events.errors import LimitReached, NotFound, TooLarge
+from span_events.events.activity import SpanId
+from span_events.events.catalogue import DownstreamFailed, DownstreamFailedReason, DownstreamMessage, DownstreamQueued
+from span_events.events.message import Transport
+from span_events.ids import IdGenerator, render
+from span_events.registry.directory import Directory
+from span_events.registry.model import Device, Downstream, DownstreamState
+from span_events.registry.store import Store
+
+
+class Outbox:
+    """The downstream messages of all devices."""
+
+    def __init__(
+        self,
+        config: DownstreamConfig,
+        *,
+        bus: Bus,
+        store: Store,
+        directory: Directory,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._config = config
+        self._bus = bus
+        self._store = store
+        self._directory = directory
+        self._clock = clock
+        self._identifiers = identifiers
+        self._lock = asyncio.Lock()
+        self._messages: dict[int, OrderedDict[int, Downstream]] = {}
+        self._waiting: dict[int, deque[Downstream]] = {}
+        self._by_age: OrderedDict[int, Downstream] = OrderedDict()  # all that wait, oldest first
+        self._changed: dict[int, Downstream] = {}
+        self._deleted: list[int] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many messages wait, of all devices."""
+        return len(self._by_age)
+
+    def fill(self, messages: Iterable[Downstream]) -> None:
+        """Take over what the registry holds."""
+        for message in sorted(messages, key=lambda each: each.id):
+            self._messages.setdefault(message.device_id, OrderedDict())[message.id] = message
+            if message.state is DownstreamState.PENDING:
+                self._wait(message)
+
+    def list(
+        self,
+        device: Device,
+        *,
+        limit: int,
+        before_id: int | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> list[Downstream]:
+        """Return messages of a device, newest first; arguments as in `Inbox.list`."""
+        newest_first = reversed(self._messages[device.id].values()) if device.id in self._messages else ()
+        matching = [
+            message
+            for message in newest_first
+            if (before_id is None or message.id < before_id)
+            and (start_ms is None or message.created_ms >= start_ms)
+            and (end_ms is None or message.created_ms < end_ms)
+        ]
+        return matching[:limit]
+
+    async def queue(self, device: Device, payload: bytes, *, cause: int) -> Downstream:
+        """
+        Let a message wait for a device.
+
+        Cancelling may leave it queued, with or without an event.
+
+        Raises:
+            TooLarge: The payload is over ``downstream.max_payload``.
+            LimitReached: As many messages wait as ``downstream.per_device`` allows.
+        """
+        if len(payload) > self._config.max_payload:
+            raise TooLarge(
+                f"payload: {len(payload)} octets, downstream.max_payload is {self._config.max_payload}", field="payload"
+            )
+        async with self._lock:
+            waiting = self._waiting.get(device.id, ())
+            if len(waiting) >= self._config.per_device:
+                raise LimitReached(
+                    f"{len(waiting)} messages wait for this device, as many as downstream.per_device allows",
+                    hint="Delete some from the outbox, or let the device send something to fetch them.",
+                )
+            time_ns = self._clock.time_ns()
+            message = Downstream(self._identifiers.next(time_ns), device.id, payload, time_ns // 1_000_000)
+            await self._store.put_downstream([message])
+            self._directory.device(device.collection.id, device.id)  # it may be gone by now
+            self._messages.setdefault(device.id, OrderedDict())[message.id] = message
+            self._wait(message)
+        self._bus.publish(
+            DownstreamQueued(
+                origin=device.origin,
+                correlation_id=cause,
+                message_id=SpanId(message.id),
+                bytes=len(payload),
+                position=len(self._waiting[device.id]),
+            )
+        )
+        return message
+
+    async def cancel(self, device: Device, message_id: int, *, cause: int) -> Downstream:
+        """
+        Delete a message; one that waits will not be sent.
+
+        Raises:
+            NotFound: The device has no such message.
+        """
+        message = self._messages.get(device.id, OrderedDict()).get(message_id)
+        if message is None:
+            raise NotFound(f"There is no message {render(message_id)} in the outbox of this device", field="message")
+        if message.state is DownstreamState.PENDING:
+            self.failed(device, message, DownstreamFailedReason.CANCELLED, cause=cause)
+        self._forget(message)
+        await self.flush()
+        return message
+
+    def next_for(self, device: Device) -> Downstream | None:
+        """Return the message that has waited longest for a device."""
+        waiting = self._waiting.get(device.id)
+        return waiting[0] if waiting else None
+
+    def sent(self, device: Device, message: Downstream, *, transport: Transport, cause: int | None) -> None:
+        """A message left the server; ``cause`` is the upstream message or poll that it answers."""
+        if message.state is not DownstreamState.PENDING:
+            return
+        now_ms = self._clock.time_ns() // 1_000_000
+        self._settle(message, DownstreamState.SENT)
+        message.sent_ms, message.transport = now_ms, transport
+        device.traffic.messages_downstream += 1
+        device.traffic.bytes_downstream += len(message.payload)
+        device.collection.downstream_ms.append(now_ms)
+        self._bus.publish(
+            DownstreamMessage(
+                origin=device.origin,
+                correlation_id=cause,
+                bytes=len(message.payload),
+                transport=transport,
+                message_id=SpanId(message.id),
+                waited_seconds=(now_ms - message.created_ms) // 1000,
+            )
+        )
+
+    def failed(
+        self,
+        device: Device,
+        message: Downstream,
+        reason: DownstreamFailedReason,
+        *,
+        detail: str | None = None,
+        cause: int | None = None,
+    ) -> None:
+        """A message will never be delivered."""
+        if message.state is not DownstreamState.PENDING:
+            return
+        self._settle(message, DownstreamState.FAILED)
+        self._bus.publish(
+            DownstreamFailed(
+                origin=device.origin,
+                correlation_id=cause,
+                message_id=SpanId(message.id),
+                reason=reason,
+                waited_seconds=(self._clock.time_ns() // 1_000_000 - message.created_ms) // 1000,
+                detail=detail,
+            )
+        )
+
+    def device_removed(self, device: Device, *, cause: int) -> None:
+        """A device is gone: what waits for it fails, and nothing of it is remembered."""
+        for message in list(self._waiting.get(device.id, ())):
+            self.failed(device, message, DownstreamFailedReason.DEVICE_REMOVED, cause=cause)
+        for message_id in self._messages.pop(device.id, {}):
+            self._changed.pop(message_id, None)  # the store deletes them with the device
+
+    def sweep(self) -> None:
+        """Once a second or so: let what has waited too long fail."""
+        oldest_ms = self._clock.time_ns() // 1_000_000 - int(self._config.expiry * 1000)
+        while self._by_age:
+            message = next(iter(self._by_age.values()))
+            if message.created_ms > oldest_ms:
+                break
+            self.failed(self._directory.devices[message.device_id], message, DownstreamFailedReason.EXPIRED)
+
+    async def flush(self) -> None:
+        """Write what changed to the registry. What a failure or cancelling leaves is tried again next time."""
+        changed, self._changed = self._changed, {}
+        deleted, self._deleted = self._deleted, []
+        try:
+            if changed:
+                await self._store.put_downstream(list(changed.values()))
+                changed = {}
+            if deleted:
+                await self._store.delete_downstream(deleted)
+                deleted = []
+        finally:
+            self._changed = changed | self._changed
+            self._deleted = deleted + self._deleted
+
+    def _wait(self, message: Downstream) -> None:
+        self._waiting.setdefault(message.device_id, deque()).append(message)
+        self._by_age[message.id] = message
+
+    def _settle(self, message: Downstream, state: DownstreamState) -> None:
+        """A message waits no longer."""
+        message.state = state
+        waiting = self._waiting[message.device_id]
+        waiting.remove(message)
+        if not waiting:
+            del self._waiting[message.device_id]
+        del self._by_age[message.id]
+        self._changed[message.id] = message
+        messages = self._messages[message.device_id]
+        if len(messages) > 2 * self._config.per_device:
+            self._forget(next(each for each in messages.values() if each.state is not DownstreamState.PENDING))
+
+    def _forget(self, message: Downstream) -> None:
+        del self._messages[message.device_id][message.id]
+        self._changed.pop(message.id, None)
+        self._deleted.append(message.id)

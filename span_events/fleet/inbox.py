@@ -1,0 +1,65 @@
+"""The inbox: the last upstream messages of each collection, in memory only."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Final
+
+from span_events.events.message import Message
+from span_events.events.rings import Rings
+
+_OVERHEAD: Final = 600
+"""What a message costs besides its payload, octets; measured, rounded up."""
+
+
+class Inbox:
+    """
+    Recent messages per collection.
+
+    Args:
+        per_collection: How many messages a collection keeps.
+        octets: What all messages together may take.
+    """
+
+    def __init__(self, *, per_collection: int, octets: int) -> None:
+        self._rings: Rings[Message] = Rings(
+            per_owner=per_collection, total=octets, cost=lambda message: len(message.payload) + _OVERHEAD
+        )
+
+    @property
+    def octets(self) -> int:
+        """What the remembered messages take, octets."""
+        return self._rings.cost
+
+    def append(self, message: Message) -> None:
+        """Remember a message."""
+        self._rings.append(message.origin.collection_id, message)
+
+    def list(
+        self,
+        collection_id: int,
+        *,
+        device_id: int | None = None,
+        limit: int,
+        before_id: int | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+    ) -> list[Message]:
+        """
+        Return messages of a collection or of one of its devices, newest first.
+
+        Args:
+            before_id: Only messages with a smaller id.
+            start_ms: Only messages received then or later, Unix milliseconds.
+            end_ms: Only messages received before then, Unix milliseconds.
+        """
+        matching = (
+            message
+            for ring in self._rings.of(collection_id)
+            for message in reversed(ring)
+            if (device_id is None or message.origin.device_id == device_id)
+            and (before_id is None or message.id < before_id)
+            and (start_ms is None or message.received_ns >= start_ms * 1_000_000)
+            and (end_ms is None or message.received_ns < end_ms * 1_000_000)
+        )
+        return list(islice(matching, limit))

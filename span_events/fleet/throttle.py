@@ -1,0 +1,76 @@
+"""How often the same fault of the same sender is told: a burst, then one summary per window."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from span_events.events.activity import Event
+
+
+@dataclass(slots=True)
+class _Window:
+    ends: float
+    told: int = 0
+    suppressed: int = 0
+    example: Event | None = None
+
+
+class Throttle:
+    """
+    Decides which events are told one by one, and sums up the rest.
+
+    Args:
+        burst: Events told one by one per key and window.
+        seconds: Length of a window.
+        keys: Keys watched at the same time; beyond that, events are only counted.
+    """
+
+    def __init__(self, *, burst: int, seconds: float, keys: int) -> None:
+        self._burst = burst
+        self._seconds = seconds
+        self._keys = keys
+        self._windows: OrderedDict[Hashable, _Window] = OrderedDict()  # in the order in which they end
+        self.untold = 0
+        """Events that are in no event's count, because too many keys were watched."""
+
+    def admits(self, key: Hashable, now: float, *, burst: int | None = None) -> bool:
+        """
+        Tell whether an event may be published now; if not, it is counted.
+
+        Args:
+            key: Sender and fault.
+            now: Monotonic seconds.
+            burst: Another burst than the usual one.
+        """
+        window = self._windows.get(key)
+        if window is None:
+            if len(self._windows) >= self._keys:
+                self.untold += 1
+                return False
+            window = self._windows[key] = _Window(now + self._seconds)
+        if window.told < (self._burst if burst is None else burst):
+            window.told += 1
+            return True
+        window.suppressed += 1
+        return False
+
+    def remember(self, key: Hashable, event: Event) -> None:
+        """Keep a published event as the example for the summary of its window."""
+        self._windows[key].example = event
+
+    def summaries(self, now: float) -> list[Event]:
+        """End the windows that are over; return one event with a ``count`` for each that suppressed some."""
+        found: list[Event] = []
+        while self._windows:
+            key, window = next(iter(self._windows.items()))
+            if window.ends > now:
+                break
+            del self._windows[key]
+            if window.suppressed and window.example is not None:
+                example: Any = window.example  # events of this kind have a count
+                found.append(dataclasses.replace(example, count=window.suppressed, correlation_id=None))
+        return found

@@ -1,0 +1,23 @@
+"""Fixtures of the fleet's tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.fleets import FleetBench, fleet_bench
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[FleetBench]:
+    """A fleet with small limits."""
+    settings = {
+        "messages": {"max_payload": 100, "rate": 10.0, "burst": 5},
+        "sessions": {"idle_timeout": 900.0},
+        "downstream": {"max_payload": 50, "per_device": 3, "expiry": 3600.0},
+        "rejections": {"burst": 3, "window": 60.0, "senders": 5},
+    }
+    async with fleet_bench(tmp_path, **settings) as opened:
+        yield opened

@@ -1,0 +1,78 @@
+"""What happens to collections."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from span_events.errors import Conflict, NotFound, StorageUnavailable
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.registry.model import Management
+from tests.fleets import CAUSE, FleetBench
+
+
+async def test_the_registry_is_written_first(bench: FleetBench) -> None:
+    """What it refuses has not happened."""
+    collection = await bench.collections.create(CollectionChange(tags={"name": "x"}))
+    await bench.store.close()
+    with pytest.raises(StorageUnavailable):
+        await bench.collections.update(collection, CollectionChange(tags={"name": "y"}, management=Management.DEVICE))
+    with pytest.raises(StorageUnavailable):
+        await bench.collections.remove(collection)
+    with pytest.raises(StorageUnavailable):
+        await bench.collections.create(CollectionChange())
+
+    assert list(bench.directory.collections.values()) == [collection]
+    assert collection.tags == {"name": "x"}
+    assert collection.firmware.management is Management.DISABLED
+
+
+async def test_a_change_leaves_what_it_does_not_name(bench: FleetBench) -> None:
+    """None leaves, tags are merged."""
+    first = CollectionChange(team_id=7, tags={"a": "1"}, current_firmware_id=8, target_firmware_id=9, enabled=False)
+    collection = await bench.collections.create(first)
+    await bench.collections.update(collection, CollectionChange(tags={"b": "2"}))
+    (stored,) = (await bench.store.load()).collections
+
+    for each in (collection, stored):
+        assert (each.team_id, each.tags, each.enabled) == (7, {"a": "1", "b": "2"}, False)
+        assert (each.firmware.current_firmware_id, each.firmware.target_firmware_id) == (8, 9)
+
+
+async def test_a_collection_that_is_gone_cannot_be_changed(bench: FleetBench) -> None:
+    """Nor removed again."""
+    collection = await bench.collection()
+    await bench.collections.remove(collection)
+
+    for attempt in (
+        bench.collections.update(collection, CollectionChange()),
+        bench.collections.remove(collection),
+    ):
+        with pytest.raises(NotFound):
+            await attempt
+
+
+@pytest.mark.parametrize("device_first", [True, False])
+async def test_no_device_joins_a_collection_that_is_being_removed(bench: FleetBench, device_first: bool) -> None:
+    """Whoever asks first wins, and the other is told."""
+    collection = await bench.collection()
+    joining = bench.devices.create(collection, DeviceChange(), cause=CAUSE)
+    removing = bench.collections.remove(collection)
+    order = (joining, removing) if device_first else (removing, joining)
+    _, second = await asyncio.gather(*order, return_exceptions=True)
+    contents = await bench.store.load()
+
+    assert isinstance(second, Conflict if device_first else NotFound)
+    assert len(contents.collections) == len(contents.devices) == int(device_first)
+
+
+async def test_changes_that_come_together_are_all_kept(bench: FleetBench) -> None:
+    """Each one starts from what the one before left."""
+    collection = await bench.collection()
+    changes = [CollectionChange(tags={str(number): "x"}) for number in range(20)]
+    await asyncio.gather(*(bench.collections.update(collection, each) for each in changes))
+    (stored,) = (await bench.store.load()).collections
+
+    assert stored.tags == collection.tags == {str(number): "x" for number in range(20)}

@@ -1,0 +1,101 @@
+"""A real fleet over a real registry, with a clock that is moved by hand and everything published recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from span_events.bus.local import LocalBus
+from span_events.config import DownstreamConfig, MessagesConfig, RejectionsConfig, SessionsConfig
+from span_events.events.activity import Activity, Event, data_of
+from span_events.events.catalogue import KEYS
+from span_events.events.message import Message
+from span_events.fleet.collections import CollectionChange, Collections
+from span_events.fleet.devices import DeviceChange, Devices
+from span_events.fleet.downstream import Outbox
+from span_events.ids import IdGenerator
+from span_events.registry.directory import Directory
+from span_events.registry.model import Collection, Device
+from span_events.registry.store import Store
+from tests.clock import ManualClock
+
+CAUSE = 77
+"""Correlation id of the API calls of tests."""
+
+
+class FleetBench:
+    """Collections, devices and outbox as the server has them."""
+
+    def __init__(self, store: Store, **settings: dict[str, Any]) -> None:
+        self.clock = ManualClock()
+        self.identifiers = IdGenerator()
+        self.store = store
+        self.directory = Directory()
+        self.bus = LocalBus(self.clock, self.identifiers)
+        self.activities: list[Activity] = []
+        self.messages: list[Message] = []
+        self.bus.listen(activities=self.activities.append, messages=self.messages.append)
+        lock = asyncio.Lock()
+        shared: dict[str, Any] = {
+            "store": store,
+            "directory": self.directory,
+            "clock": self.clock,
+            "identifiers": self.identifiers,
+        }
+        self.collections = Collections(lock=lock, **shared)
+        self.outbox = Outbox(DownstreamConfig(**settings.get("downstream", {})), bus=self.bus, **shared)
+        self.devices = Devices(
+            messages=MessagesConfig(**settings.get("messages", {})),
+            sessions=SessionsConfig(**settings.get("sessions", {})),
+            rejections=RejectionsConfig(**settings.get("rejections", {})),
+            bus=self.bus,
+            outbox=self.outbox,
+            lock=lock,
+            **shared,
+        )
+
+    async def collection(self) -> Collection:
+        """Make a collection."""
+        return await self.collections.create(CollectionChange())
+
+    async def device(self, address: str = "", collection: Collection | None = None) -> Device:
+        """Make a device that has an address."""
+        collection = collection or await self.collection()
+        device = await self.devices.create(collection, DeviceChange(allocated_ip=address), cause=CAUSE)
+        self.activities.clear()
+        return device
+
+    @property
+    def events(self) -> list[Event]:
+        """Everything published since the last `clear`."""
+        return [each.event for each in self.activities]
+
+    @property
+    def told(self) -> list[tuple[str, dict[str, str]]]:
+        """The same as names and data."""
+        return [(each.name, dict(data_of(each, KEYS[type(each)]))) for each in self.events]
+
+    @property
+    def names(self) -> list[str]:
+        """The names only."""
+        return [each.name for each in self.events]
+
+    def take(self) -> list[tuple[str, dict[str, str]]]:
+        """Return what was published, and begin anew."""
+        told = self.told
+        self.activities.clear()
+        return told
+
+
+@asynccontextmanager
+async def fleet_bench(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[FleetBench]:
+    """Open a fleet over a new registry in a folder."""
+    store = Store(f"sqlite+aiosqlite:///{folder / 'registry.sqlite'}")
+    await store.open()
+    try:
+        yield FleetBench(store, **settings)
+    finally:
+        await store.close()
