@@ -1,0 +1,74 @@
+"""CoAP over UDP: the socket; all that is CoAP is in `coap_endpoint`."""
+
+from __future__ import annotations
+
+from span_events.clock import Clock
+from span_events.config import CoapConfig, MessagesConfig
+from span_events.events.message import Transport
+from span_events.fleet.devices import Devices, Remote
+from span_events.fleet.downstream import Outbox
+from span_events.listeners.coap_endpoint import CoapEndpoint
+from span_events.listeners.udp import UdpSocket
+
+
+class Coap:
+    """The listener for CoAP; a device is whoever has the source address."""
+
+    name = "coap"
+
+    def __init__(
+        self, config: CoapConfig, messages: MessagesConfig, *, devices: Devices, outbox: Outbox, clock: Clock
+    ) -> None:
+        self._config = config
+        self._messages = messages
+        self._devices = devices
+        self._outbox = outbox
+        self._clock = clock
+        self._endpoint: CoapEndpoint | None = None
+        self._socket = UdpSocket(
+            self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive
+        )
+
+    @property
+    def address(self) -> str:
+        """What is bound, ``host:port``."""
+        host, port = self._socket.address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    @property
+    def endpoint(self) -> CoapEndpoint:
+        """Its counters; only after `start`."""
+        assert self._endpoint is not None, "the listener has not started"
+        return self._endpoint
+
+    @property
+    def defects(self) -> int:
+        """Datagrams whose handling failed by a fault of ours."""
+        return self._socket.defects + self.endpoint.defects
+
+    async def start(self) -> None:
+        """Bind; raises `ListenerUnavailable`."""
+        self._socket.open()
+        self._endpoint = CoapEndpoint(
+            self._config,
+            transport=Transport.COAP,
+            local_port=self._socket.address[1],
+            max_payload=self._messages.max_payload,
+            devices=self._devices,
+            outbox=self._outbox,
+            clock=self._clock,
+            send=self._socket.send,
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        await self._socket.run()
+
+    async def stop(self) -> None:
+        """Release the socket; idempotent."""
+        self._socket.close()
+        if self._endpoint is not None:
+            await self._endpoint.shutdown()
+
+    def _receive(self, datagram: bytes, remote: Remote) -> None:
+        self.endpoint.receive(datagram, remote)

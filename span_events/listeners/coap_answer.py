@@ -1,0 +1,19 @@
+"""What the CoAP site says to a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from span_events.registry.model import Downstream
+from span_events.wire.coap import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response; ``downstream`` is the waiting message that it takes along, ``cause`` the message it answers."""
+
+    code: int
+    payload: bytes = b""
+    options: Options = ()
+    downstream: Downstream | None = None
+    cause: int | None = None

@@ -1,0 +1,249 @@
+"""
+A CoAP endpoint without a socket: datagrams in, answers and happenings out.
+
+UDP and DTLS listeners differ only in where datagrams come from and how a device is recognised.
+Each datagram takes the same way: recognise, admit, decode, sort out duplicates, check the options;
+then aiocoap pairs request and reply, and the site answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Final
+
+from span_events.clock import Clock
+from span_events.config import CoapConfig
+from span_events.errors import MalformedMessage
+from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.message import Transport
+from span_events.fleet.devices import Devices, Remote
+from span_events.fleet.downstream import Outbox
+from span_events.listeners.coap_exchanges import Exchange, Exchanges
+from span_events.listeners.coap_site import CoapSite
+from span_events.listeners.coap_transport import CoapTransport, Peer, Send
+from span_events.registry.model import Device
+from span_events.wire.coap import HEADER, CoapMessage, Code, Option, Options, Type, decode, encode, unsupported_option
+
+_RESET_HEAD: Final = 1 << 6 | Type.RST << 4
+_CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
+"""Version 1 and type CON: the upper four bits of a message."""
+_RETRY_AFTER: Final = ((int(Option.MAX_AGE), b"\x01"),)
+"""Seconds until a device that was too fast may try again (RFC 8516)."""
+_REFUSALS: Final[dict[MessageRejectedReason, tuple[Code, bytes, Options]]] = {
+    MessageRejectedReason.DEVICE_DISABLED: (Code.FORBIDDEN, b"this device is disabled", ()),
+    MessageRejectedReason.COLLECTION_DISABLED: (Code.FORBIDDEN, b"the device's collection is disabled", ()),
+    MessageRejectedReason.RATE_LIMITED: (Code.TOO_MANY_REQUESTS, b"too many messages; slow down", _RETRY_AFTER),
+}
+_PROXYING: Final = frozenset({Option.PROXY_URI, Option.PROXY_SCHEME})
+
+
+class CoapEndpoint:
+    """
+    One endpoint; made where an event loop runs.
+
+    Args:
+        transport: How messages came, for events: CoAP or CoAPS.
+        local_port: The port that devices send to, for messages.
+        max_payload: Octets of an upstream message at most (``messages.max_payload``).
+        send: Sends a datagram to an address that `receive` was called with; may raise OSError.
+    """
+
+    def __init__(
+        self,
+        config: CoapConfig,
+        *,
+        transport: Transport,
+        local_port: int,
+        max_payload: int,
+        devices: Devices,
+        outbox: Outbox,
+        clock: Clock,
+        send: Send,
+    ) -> None:
+        self._transport = transport
+        self._devices = devices
+        self._clock = clock
+        self._send = send
+        self._exchanges = Exchanges(limit=config.remembered_exchanges, lifetime=config.exchange_lifetime)
+        self._site = CoapSite(
+            config,
+            transport=transport,
+            local_port=local_port,
+            max_payload=max_payload,
+            devices=devices,
+            outbox=outbox,
+            clock=clock,
+        )
+        self._coap = CoapTransport(self._site, on_reply=self._count_reply)
+        self.received = 0
+        """Datagrams that came."""
+        self.replied = 0
+        """Datagrams that were sent, resets and answers from memory among them."""
+        self.malformed = 0
+        """Datagrams of known devices that break the protocol."""
+        self.duplicates = 0
+        """Requests that came again."""
+        self.dropped = 0
+        """Acknowledgements, resets and responses that belong to nothing."""
+        self.unsent = 0
+        """Replies that the network refused."""
+
+    @property
+    def remembered_exchanges(self) -> int:
+        """How many requests are remembered."""
+        return len(self._exchanges)
+
+    @property
+    def unfinished_uploads(self) -> int:
+        """How many block-wise uploads are under way."""
+        return len(self._site.uploads)
+
+    @property
+    def defects(self) -> int:
+        """Requests that failed by a fault of ours."""
+        return self._site.defects
+
+    def receive(self, datagram: bytes, remote: Remote) -> None:
+        """Take a datagram whose source address says whose it is."""
+        device = self._devices.identify(remote, transport=self._transport, size=len(datagram))
+        if device is None:
+            self.received += 1
+            self._refuse(datagram, remote, Code.UNAUTHORIZED, b"no device has this address")
+        else:
+            self.receive_from(device, datagram, remote, address=remote)
+
+    def receive_from(self, device: Device, datagram: bytes, remote: Remote, *, address: Hashable) -> None:
+        """
+        Take a datagram of a known device.
+
+        Args:
+            address: Where answers go, and whose messages belong together: the remote, or a session.
+        """
+        self.received += 1
+        reason = self._devices.admit(device, remote, transport=self._transport, size=len(datagram))
+        if reason is not None:
+            self._refuse(datagram, address, *_REFUSALS[reason])
+            return
+        try:
+            message = decode(datagram)
+        except MalformedMessage as exc:
+            self._reject_malformed(device, datagram, remote, address, exc)
+            return
+        if 0 < message.code < 32:
+            self._take_request(device, datagram, message, remote, address)
+        elif message.code == Code.EMPTY and message.type is Type.CON:  # a ping (RFC 7252 §4.3)
+            self._reset(message.message_id, address)
+        else:
+            self._take_other(Peer(address, remote, device, message, None, self._send))
+
+    async def shutdown(self) -> None:
+        """Give up what is under way."""
+        await self._coap.shutdown()
+
+    def _take_request(
+        self, device: Device, datagram: bytes, request: CoapMessage, remote: Remote, address: Hashable
+    ) -> None:
+        now = self._clock.monotonic()
+        exchange = self._exchanges.meet(address, request.message_id, datagram, now)
+        if exchange.count > 1:
+            self._take_duplicate(device, request, exchange, address, now - exchange.at)
+            return
+        option = unsupported_option(request)
+        if option is not None:
+            self._reject_option(device, request, option, remote, exchange, address)
+            return
+        self._coap.dispatch(Peer(address, remote, device, request, exchange, self._send))
+
+    def _take_duplicate(
+        self, device: Device, request: CoapMessage, exchange: Exchange, address: Hashable, seconds: float
+    ) -> None:
+        """Answer a CON with the same octets; a NON gets nothing (RFC 7252 §4.5)."""
+        self.duplicates += 1
+        if request.type is Type.CON and exchange.reply is not None:
+            self._reply(exchange.reply, address)
+        self._devices.duplicate(
+            device,
+            transport=self._transport,
+            message_id=exchange.message_id,
+            count=exchange.count,
+            seconds=seconds,
+        )
+
+    def _take_other(self, peer: Peer) -> None:
+        """Take an acknowledgement, a reset or a response; most belong to nothing that we sent."""
+        if not self._coap.awaits(peer):
+            self.dropped += 1
+        self._coap.dispatch(peer)
+
+    def _reject_malformed(
+        self, device: Device, datagram: bytes, remote: Remote, address: Hashable, exc: MalformedMessage
+    ) -> None:
+        """Reset a CON; anything else that is malformed, and other versions, get silence (RFC 7252 §3, §4.2)."""
+        self.malformed += 1
+        self._devices.rejected(
+            MessageRejectedReason.MALFORMED,
+            device=device,
+            remote=remote,
+            transport=self._transport,
+            size=len(datagram),
+            detail=exc.detail,
+            at=exc.at,
+        )
+        if len(datagram) >= HEADER.size and datagram[0] >> 4 == _CONFIRMABLE_HEAD:
+            self._reset(int.from_bytes(datagram[2:4], "big"), address)
+
+    def _reject_option(
+        self,
+        device: Device,
+        request: CoapMessage,
+        option: int,
+        remote: Remote,
+        exchange: Exchange,
+        address: Hashable,
+    ) -> None:
+        proxying = option in _PROXYING
+        reason = (
+            MessageRejectedReason.PROXYING_NOT_SUPPORTED if proxying else MessageRejectedReason.UNKNOWN_CRITICAL_OPTION
+        )
+        self._devices.rejected(reason, device=device, remote=remote, transport=self._transport, option=option)
+        if proxying:
+            exchange.reply = self._answer(request, Code.PROXYING_NOT_SUPPORTED, b"this server is no proxy")
+        elif request.type is Type.CON:
+            exchange.reply = self._answer(request, Code.BAD_OPTION, f"option {option} is not served here".encode())
+        else:  # a NON with an unknown critical option is rejected in silence (RFC 7252 §5.4.1)
+            return
+        self._reply(exchange.reply, address)
+
+    def _refuse(self, datagram: bytes, address: Hashable, code: Code, diagnostic: bytes, options: Options = ()) -> None:
+        """Answer a request that was not looked at any further; all else gets silence."""
+        try:
+            request = decode(datagram)
+        except MalformedMessage:
+            return
+        if 0 < request.code < 32:
+            self._reply(self._answer(request, code, diagnostic, options), address)
+
+    def _answer(self, request: CoapMessage, code: Code, diagnostic: bytes, options: Options = ()) -> bytes:
+        """Write a reply that does not go through aiocoap: piggybacked on the ACK of a CON, else a NON."""
+        if request.type is Type.CON:
+            kind, message_id = Type.ACK, request.message_id
+        else:
+            kind, message_id = Type.NON, self._coap.next_message_id()
+        return encode(CoapMessage(kind, code, message_id, request.token, options, diagnostic))
+
+    def _reset(self, message_id: int, address: Hashable) -> None:
+        self._reply(HEADER.pack(_RESET_HEAD, Code.EMPTY, message_id), address)
+
+    def _reply(self, datagram: bytes, address: Hashable) -> None:
+        try:
+            self._send(datagram, address)
+        except OSError:
+            self.unsent += 1
+        else:
+            self.replied += 1
+
+    def _count_reply(self, peer: Peer) -> None:
+        if peer.failure is None:
+            self.replied += 1
+        else:
+            self.unsent += 1

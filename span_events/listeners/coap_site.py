@@ -1,0 +1,273 @@
+"""
+What devices can ask for over CoAP: POST sends a message, GET fetches one that waits.
+
+The site answers at once and works on the message as we decoded it; there is no resource tree,
+because every path but a few is the device's to choose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final, assert_never
+
+from aiocoap.pipe import Pipe
+
+from span_events.clock import Clock
+from span_events.config import CoapConfig
+from span_events.events.catalogue import DownstreamFailedReason, MessageRejectedReason
+from span_events.events.message import Transport
+from span_events.fleet.devices import Devices
+from span_events.fleet.downstream import Outbox
+from span_events.listeners.coap_answer import Answer
+from span_events.listeners.coap_blocks import FIRST, Download, Key, Step, Uploads
+from span_events.listeners.coap_transport import Peer, response
+from span_events.listeners.remembered import Remembered
+from span_events.log import get_logger
+from span_events.registry.model import Downstream
+from span_events.wire.coap import (
+    MAX_BLOCK_EXPONENT,
+    Block,
+    CoapMessage,
+    Code,
+    ContentFormat,
+    Option,
+    Options,
+    Type,
+    name_of_code,
+    option_of,
+    path_of,
+    read_block,
+    uint,
+    write_block,
+)
+
+log = get_logger("listeners.coap")
+
+RESERVED: Final = frozenset({"/u", "/fw", "/blob"})
+"""Paths of services: never upstream messages."""
+DISCOVERY: Final = "/.well-known/core"
+LINKS: Final = b'</>;title="POST sends a message, GET fetches one that waits; any path"'
+"""What there is (RFC 6690)."""
+
+
+class CoapSite:
+    """
+    Answers the requests of one endpoint.
+
+    Args:
+        max_payload: Octets of an upstream message at most (``messages.max_payload``).
+    """
+
+    def __init__(
+        self,
+        config: CoapConfig,
+        *,
+        transport: Transport,
+        local_port: int,
+        max_payload: int,
+        devices: Devices,
+        outbox: Outbox,
+        clock: Clock,
+    ) -> None:
+        self._transport = transport
+        self._local_port = local_port
+        self._max_payload = max_payload
+        self._devices = devices
+        self._outbox = outbox
+        self._clock = clock
+        self.uploads = Uploads(limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload)
+        self.downloads: Remembered[Key, Download] = Remembered(
+            limit=config.unfinished_uploads, lifetime=config.upload_timeout
+        )
+        self.defects = 0
+        """Requests that failed by a fault of ours."""
+
+    def respond(self, pipe: Pipe) -> None:
+        """Answer the request of a pipe, and settle the downstream message that went along."""
+        peer: Peer = pipe.request.remote
+        try:
+            answer = self._answer(peer)
+        except Exception:
+            if self.defects % 1000 == 0:
+                log.exception("request_defect", remote=peer.remote[0], so_far=self.defects)
+            self.defects += 1
+            answer = Answer(Code.INTERNAL_SERVER_ERROR, b"this is the server's fault")
+        pipe.add_response(response(answer.code, answer.payload, answer.options), is_last=True)
+        if answer.downstream is not None:
+            self._settle(peer, answer.downstream, answer.cause)
+
+    def _settle(self, peer: Peer, downstream: Downstream, cause: int | None) -> None:
+        failure = peer.failure
+        if failure is None or peer.request.type is Type.CON:  # a CON comes again, and finds the reply in memory
+            self._outbox.sent(peer.device, downstream, transport=self._transport, cause=cause)
+        elif not isinstance(failure, BlockingIOError):  # else it goes on waiting
+            detail = failure.strerror or str(failure)
+            self._outbox.failed(peer.device, downstream, DownstreamFailedReason.SEND_ERROR, detail=detail, cause=cause)
+
+    def _answer(self, peer: Peer) -> Answer:
+        request = peer.request
+        path = path_of(request)
+        if request.code not in (Code.GET, Code.POST):
+            return self._method_not_allowed(peer)
+        if path in RESERVED:
+            self._reject(peer, MessageRejectedReason.NOT_IMPLEMENTED, detail=f"{Code(request.code).name} {path}")
+            return Answer(Code.NOT_IMPLEMENTED, f"{path} is not switched on here".encode())
+        block1, block2 = _block(request, Option.BLOCK1), _block(request, Option.BLOCK2)
+        for block in (block1, block2):
+            if block is not None and block.exponent > MAX_BLOCK_EXPONENT:
+                return self._bad_block(peer, "block size exponent is 7, wanted 0 to 6")
+        if block2 is not None and block2.number and (block1 is None or request.code == Code.GET):
+            return self._fetch(peer, path, block2)
+        if request.code == Code.GET:
+            return self._poll(peer, path, block2)
+        if block1 is not None:
+            return self._assemble(peer, path, block1, block2)
+        return self._deliver(peer, path, request.payload, block2)
+
+    def _deliver(self, peer: Peer, path: str, payload: bytes, block2: Block | None) -> Answer:
+        """Accept an upstream message; its reply takes along what waits for the device."""
+        message_id = self._devices.received(
+            peer.device,
+            payload,
+            remote=peer.remote,
+            transport=self._transport,
+            local_port=self._local_port,
+            coap_code="POST",
+            coap_path=path,
+        )
+        if message_id is None:
+            return self._too_large()
+        if peer.exchange is not None:
+            peer.exchange.message_id = message_id
+        waiting = self._outbox.next_for(peer.device)
+        if waiting is None:
+            return _CREATED
+        return self._carry(peer, path, Code.CREATED, waiting, message_id, block2)
+
+    def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
+        """Give the message that waits longest, or nothing."""
+        if path == DISCOVERY:
+            return Answer(Code.CONTENT, LINKS, ((Option.CONTENT_FORMAT, uint(ContentFormat.LINK_FORMAT)),))
+        self._devices.contacted(peer.device, peer.remote, transport=self._transport)
+        if block2 is not None:  # asks for block 0 by name: again, if the rest was never fetched
+            download = self.downloads.get((peer.address, path), self._clock.monotonic())
+            if download is not None and download.code == Code.CONTENT and not download.done:
+                return self._cut(peer, download, block2)
+        waiting = self._outbox.next_for(peer.device)
+        if waiting is None:
+            return Answer(Code.CONTENT)
+        return self._carry(peer, path, Code.CONTENT, waiting, None, block2)
+
+    def _carry(
+        self, peer: Peer, path: str, code: Code, waiting: Downstream, cause: int | None, block2: Block | None
+    ) -> Answer:
+        """Answer with a downstream message: whole, or its first block if it is larger than one."""
+        wanted = block2 or FIRST
+        if len(waiting.payload) <= wanted.size:
+            return Answer(code, waiting.payload, downstream=waiting, cause=cause)
+        download = Download(code, waiting.payload, uint(waiting.id))
+        self.downloads.put((peer.address, path), download, self._clock.monotonic())
+        return replace(self._cut(peer, download, wanted), downstream=waiting, cause=cause)
+
+    def _fetch(self, peer: Peer, path: str, wanted: Block) -> Answer:
+        """Give a later block of a message that has begun to go out; nothing else is taken from the queue."""
+        key, now = (peer.address, path), self._clock.monotonic()
+        download = self.downloads.get(key, now)
+        if download is None:
+            detail = f"block {wanted.number} is asked for, but no transfer from {path} is under way"
+            self._reject(peer, MessageRejectedReason.BLOCK_MISSING, expected=0, received=wanted.number, detail=detail)
+            return Answer(Code.REQUEST_ENTITY_INCOMPLETE, b"no transfer is under way here; begin with block 0")
+        self.downloads.put(key, download, now)
+        return self._cut(peer, download, wanted)
+
+    def _cut(self, peer: Peer, download: Download, wanted: Block) -> Answer:
+        cut = download.block(wanted)
+        if cut is None:
+            blocks = -(-len(download.payload) // wanted.size)
+            return self._bad_block(peer, f"block {wanted.number} is asked for, the last one is {blocks - 1}")
+        block, payload = cut
+        options: Options = ((Option.ETAG, download.etag), (Option.BLOCK2, write_block(block)))
+        if block.number == 0:
+            options += ((Option.SIZE2, uint(len(download.payload))),)
+        return Answer(download.code, payload, options)
+
+    def _assemble(self, peer: Peer, path: str, block: Block, block2: Block | None) -> Answer:
+        """Take a block of an upload, and deliver the whole with the last one."""
+        request = peer.request
+        length = len(request.payload)
+        if length > block.size or (block.more and length < block.size):
+            return self._bad_block(peer, f"block {block.number} has {length} octets, its option says {block.size}")
+        announced = int.from_bytes(option_of(request, Option.SIZE1) or b"", "big")
+        key, now = (peer.address, path), self._clock.monotonic()
+        step, upload = self.uploads.take(key, block, request.payload, announced, now)
+        echo = ((Option.BLOCK1, write_block(block)),)
+        match step:
+            case Step.CONTINUE:
+                if block.number == 0:
+                    self._devices.contacted(peer.device, peer.remote, transport=self._transport)
+                return Answer(Code.CONTINUE, options=echo)
+            case Step.COMPLETE:
+                answer = self._deliver(peer, path, bytes(upload.octets), block2)
+                answer = replace(answer, options=(*answer.options, *echo))
+                self.uploads.finish(key, upload, replace(answer, downstream=None), now)
+                return answer
+            case Step.REPEATED:
+                assert upload.answer is not None, "finished uploads have one"
+                return upload.answer
+            case Step.MISSING:
+                expected = len(upload.octets) // block.size
+                self._reject(peer, MessageRejectedReason.BLOCK_MISSING, expected=expected, received=block.number)
+                text = f"block {expected} was expected, {block.number} came"
+                return Answer(Code.REQUEST_ENTITY_INCOMPLETE, text.encode(), echo)
+            case Step.TOO_LARGE:
+                size = max(announced, block.number * block.size + length)
+                self._reject(peer, MessageRejectedReason.TOO_LARGE, size=size, limit=self._max_payload)
+                return self._too_large()
+            case _:
+                assert_never(step)
+
+    def _too_large(self) -> Answer:
+        text = f"at most {self._max_payload} octets"
+        return Answer(Code.REQUEST_ENTITY_TOO_LARGE, text.encode(), ((Option.SIZE1, uint(self._max_payload)),))
+
+    def _bad_block(self, peer: Peer, detail: str) -> Answer:
+        self._reject(peer, MessageRejectedReason.MALFORMED, detail=detail)
+        return Answer(Code.BAD_REQUEST, detail.encode())
+
+    def _method_not_allowed(self, peer: Peer) -> Answer:
+        code = peer.request.code
+        method = Code(code).name if code in _METHODS else f"method {name_of_code(code)}"
+        self._reject(peer, MessageRejectedReason.METHOD_NOT_ALLOWED, detail=f"{method}, wanted POST or GET")
+        return Answer(Code.METHOD_NOT_ALLOWED, f"{method} is not served; use POST or GET".encode())
+
+    def _reject(
+        self,
+        peer: Peer,
+        reason: MessageRejectedReason,
+        *,
+        size: int | None = None,
+        detail: str | None = None,
+        expected: int | None = None,
+        received: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self._devices.rejected(
+            reason,
+            device=peer.device,
+            remote=peer.remote,
+            transport=self._transport,
+            size=size,
+            detail=detail,
+            expected=expected,
+            received=received,
+            limit=limit,
+        )
+
+
+_CREATED: Final = Answer(Code.CREATED)
+_METHODS: Final = frozenset(code for code in Code if 0 < code < 32)
+
+
+def _block(request: CoapMessage, number: Option) -> Block | None:
+    value = option_of(request, number)
+    return None if value is None else read_block(value)

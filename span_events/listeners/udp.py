@@ -1,0 +1,157 @@
+"""A UDP socket as the listeners use it: drained on each wake-up, and never a reason to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from span_events.errors import ListenerUnavailable
+from span_events.log import get_logger
+
+log = get_logger("listeners")
+
+_LARGEST: Final = 65_535
+"""A UDP datagram has at most that many octets (RFC 768: 16-bit length)."""
+_PER_WAKE_UP: Final = 256
+"""Datagrams taken before other work gets its turn."""
+_MAPPED: Final = "::ffff:"
+"""How an IPv6 socket reports an IPv4 sender (RFC 4291 §2.5.5.2)."""
+
+Remote = tuple[str, int]
+Receive = Callable[[bytes, Remote], None]
+
+
+class UdpSocket:
+    """
+    A bound socket that hands over each datagram with its sender.
+
+    Args:
+        name: Listener that it belongs to, for messages.
+        receive: Called for each datagram. An exception is a defect of ours: it is logged (the
+            first, then every thousandth) and counted, and the next datagram is taken.
+    """
+
+    def __init__(self, name: str, host: str, port: int, *, receive_buffer: int, receive: Receive) -> None:
+        self._name = name
+        self._wanted = (host, port)
+        self._receive_buffer = receive_buffer
+        self._receive = receive
+        self._socket: socket.socket | None = None
+        self._lost: asyncio.Future[None] | None = None
+        self.received = 0
+        """Datagrams taken from the kernel."""
+        self.defects = 0
+        """Datagrams whose handling raised."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that are bound."""
+        assert self._socket is not None, "the socket is not open"
+        host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    def open(self) -> None:
+        """
+        Bind, and begin to receive.
+
+        Raises:
+            ListenerUnavailable: The address cannot be bound.
+        """
+        host, port = self._wanted
+        loop = asyncio.get_running_loop()
+        try:
+            family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            opened = socket.socket(family, kind, protocol)
+        except OSError as exc:
+            raise ListenerUnavailable(f"{self._name}: {host} is no address that can be bound: {exc}") from exc
+        try:
+            opened.setblocking(False)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+            if family == socket.AF_INET6:
+                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            opened.bind(target)
+        except OSError as exc:
+            opened.close()
+            raise ListenerUnavailable(f"{self._name}: cannot bind {host} port {port}/udp: {exc.strerror}") from exc
+        self._socket = opened
+        self._lost = loop.create_future()
+        loop.add_reader(opened.fileno(), self._drain if family == socket.AF_INET else self._drain_v6)
+
+    async def run(self) -> None:
+        """Wait until the socket is lost. Cancelling loses nothing."""
+        assert self._lost is not None, "the socket is not open"
+        await asyncio.shield(self._lost)
+
+    def close(self) -> None:
+        """Release the socket; twice does no harm."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def send(self, data: bytes, remote: Remote) -> None:
+        """
+        Send a datagram.
+
+        Raises:
+            BlockingIOError: The kernel's buffer is full; later may be better.
+            OSError: The network refuses it.
+        """
+        assert self._socket is not None, "the socket is not open"
+        host, port = remote
+        if self._socket.family == socket.AF_INET6 and ":" not in host:
+            host = _MAPPED + host
+        self._socket.sendto(data, (host, port))
+
+    def _drain(self) -> None:
+        assert self._socket is not None
+        recvfrom = self._socket.recvfrom
+        for _ in range(_PER_WAKE_UP):
+            try:
+                data, remote = recvfrom(_LARGEST)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if self._is_lost(exc):
+                    return
+                continue
+            self.received += 1
+            try:
+                self._receive(data, remote)
+            except Exception:
+                self._note_defect(remote)
+
+    def _drain_v6(self) -> None:
+        assert self._socket is not None
+        for _ in range(_PER_WAKE_UP):
+            try:
+                data, (host, port, *_) = self._socket.recvfrom(_LARGEST)
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if self._is_lost(exc):
+                    return
+                continue
+            self.received += 1
+            try:
+                self._receive(data, (host.removeprefix(_MAPPED) if "." in host else host, port))
+            except Exception:
+                self._note_defect((host, port))
+
+    def _is_lost(self, error: OSError) -> bool:
+        """Tell a socket that is gone, which ends `run`, from the echo (ICMP) of something that was sent."""
+        assert self._lost is not None
+        if error.errno not in (errno.EBADF, errno.ENOTSOCK):
+            log.debug("receive_failed", listener=self._name, error=str(error))
+            return False
+        if not self._lost.done():
+            self._lost.set_exception(error)
+        return True
+
+    def _note_defect(self, remote: Remote) -> None:
+        if self.defects % 1000 == 0:
+            log.exception("datagram_defect", listener=self._name, remote=remote[0], so_far=self.defects)
+        self.defects += 1

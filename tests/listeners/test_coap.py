@@ -1,0 +1,324 @@
+"""CoAP over UDP: what devices get for what they send, and what is told about it."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+
+import pytest
+
+from span_events.errors import ListenerUnavailable
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.listeners.base import Listener
+from span_events.wire.coap import CoapMessage, Code, Option, Options, Type, decode, encode, uint
+from tests.fleets import CAUSE
+from tests.listeners.coap_bench import PING, PONG, CoapBench, coap_bench, get, post
+
+
+async def test_a_con_post_is_a_message_and_gets_a_piggybacked_created(coap: CoapBench) -> None:
+    """Any path is upstream; the reply has the request's message id and token."""
+    reply = await coap.client.exchange(post(b"hello", path="data/on/server", message_id=7, token=b"ab"))
+
+    assert reply == CoapMessage(Type.ACK, Code.CREATED, 7, b"ab")
+    assert coap.fleet.names == ["clientConnected", "upstreamMessage"]
+    (message,) = coap.fleet.messages
+    assert (message.payload, message.coap_code, message.coap_path) == (b"hello", "POST", "/data/on/server")
+    assert message.local_port == coap.server[1]
+
+
+async def test_a_non_post_gets_a_non_created(coap: CoapBench) -> None:
+    """With a message id of ours: the token pairs it with the request."""
+    reply = await coap.client.exchange(post(b"hello", kind=Type.NON, token=b"ab"))
+
+    assert (reply.type, reply.code, reply.token) == (Type.NON, Code.CREATED, b"ab")
+    assert coap.payloads == [b"hello"]
+
+
+async def test_a_request_may_have_no_token(coap: CoapBench) -> None:
+    """Two of Span's samples send none and match the message id."""
+    reply = await coap.client.exchange(post(b"hello", message_id=9, token=b""))
+
+    assert reply == CoapMessage(Type.ACK, Code.CREATED, 9)
+
+
+async def test_many_requests_without_tokens_are_answered_each(coap: CoapBench) -> None:
+    """Requests of several devices at once do not get in each other's way."""
+    clients = [coap.client_at("127.0.0.1") for _ in range(20)]
+    for number, client in enumerate(clients):
+        client.send(post(b"%d" % number, message_id=number, token=b""))
+
+    assert [decode(await client.receive()).message_id for client in clients] == list(range(20))
+    assert len(coap.payloads) == 20
+
+
+async def test_a_waiting_message_rides_in_the_created(coap: CoapBench) -> None:
+    """It is told as the effect of the message that it answers."""
+    await coap.queue(b"lamp on")
+
+    reply = await coap.client.exchange(post(b"hello"))
+
+    assert (reply.code, reply.payload) == (Code.CREATED, b"lamp on")
+    assert coap.fleet.names == ["clientConnected", "upstreamMessage", "downstreamMessage"]
+    assert coap.fleet.events[-1].correlation_id == coap.fleet.messages[0].id
+    assert coap.fleet.outbox.next_for(coap.device) is None
+
+
+async def test_a_poll_gets_the_oldest_waiting_message_then_an_empty_content(coap: CoapBench) -> None:
+    """A GET of any path polls, and is no message itself."""
+    await coap.queue(b"first")
+    await coap.queue(b"second")
+
+    replies = [await coap.client.exchange(get(message_id=number)) for number in range(3)]
+
+    assert [(reply.code, reply.payload) for reply in replies] == [
+        (Code.CONTENT, b"first"),
+        (Code.CONTENT, b"second"),
+        (Code.CONTENT, b""),
+    ]
+    assert coap.fleet.names == ["clientConnected", "downstreamMessage", "downstreamMessage"]
+    assert coap.payloads == []
+
+
+async def test_discovery_consumes_nothing(coap: CoapBench) -> None:
+    """GET /.well-known/core lists links (RFC 6690)."""
+    await coap.queue(b"waits")
+
+    reply = await coap.client.exchange(get(path=".well-known/core"))
+
+    assert (reply.code, reply.options) == (Code.CONTENT, ((Option.CONTENT_FORMAT, b"\x28"),))
+    assert reply.payload.startswith(b"</>")
+    assert coap.fleet.outbox.next_for(coap.device) is not None
+
+
+@pytest.mark.parametrize("code", [Code.PUT, Code.DELETE, Code.FETCH, 0x1F])
+async def test_other_methods_are_not_allowed(coap: CoapBench, code: int) -> None:
+    """4.05, and an event that names the method."""
+    reply = await coap.client.exchange(post(b"hello", code=code))
+
+    assert reply.code == Code.METHOD_NOT_ALLOWED
+    ((name, data),) = coap.fleet.told
+    assert (name, data["reason"]) == ("messageRejected", "methodNotAllowed")
+    assert data["detail"].endswith("wanted POST or GET")
+
+
+@pytest.mark.parametrize("path", ["u", "fw", "blob"])
+@pytest.mark.parametrize("code", [Code.GET, Code.POST])
+async def test_reserved_paths_are_no_messages(coap: CoapBench, path: str, code: Code) -> None:
+    """Services of later releases: 5.01."""
+    reply = await coap.client.exchange(post(path=path, code=code))
+
+    assert (reply.code, reply.payload) == (Code.NOT_IMPLEMENTED, f"/{path} is not switched on here".encode())
+    assert [data["reason"] for _, data in coap.fleet.told] == ["notImplemented"]
+    assert coap.payloads == []
+
+
+async def test_an_unknown_address_is_refused_in_plain_words(coap: CoapBench) -> None:
+    """F06: 4.01 with a diagnostic payload, and an event that only ``/`` sees."""
+    stranger = coap.client_at("127.0.0.9")
+
+    reply = await stranger.exchange(post(b"hello", message_id=3))
+
+    assert reply == CoapMessage(Type.ACK, Code.UNAUTHORIZED, 3, b"t", payload=b"no device has this address")
+    ((name, data),) = coap.fleet.told
+    assert (name, data["reason"], data["remoteAddress"]) == ("messageRejected", "unknownAddress", stranger.remote)
+    assert coap.fleet.events[0].origin.collection_id is None
+
+
+async def test_a_disabled_device_is_forbidden_to_send(coap: CoapBench) -> None:
+    """F07: 4.03, for a NON as a NON."""
+    await coap.fleet.devices.update(coap.device, DeviceChange(enabled=False), cause=CAUSE)
+    coap.fleet.activities.clear()
+
+    reply = await coap.client.exchange(post(b"hello", kind=Type.NON))
+
+    assert (reply.type, reply.code, reply.payload) == (Type.NON, Code.FORBIDDEN, b"this device is disabled")
+    assert [data["reason"] for _, data in coap.fleet.told] == ["deviceDisabled"]
+
+
+async def test_a_device_of_a_disabled_collection_is_forbidden_to_send(coap: CoapBench) -> None:
+    """F07 again."""
+    await coap.fleet.collections.update(coap.device.collection, CollectionChange(enabled=False))
+
+    reply = await coap.client.exchange(post(b"hello"))
+
+    assert (reply.code, reply.payload) == (Code.FORBIDDEN, b"the device's collection is disabled")
+
+
+async def test_a_flood_is_told_when_to_try_again(tmp_path: Path) -> None:
+    """F28: 4.29 with Max-Age (RFC 8516), one event."""
+    async with coap_bench(tmp_path, messages={"rate": 1.0, "burst": 2}) as coap:
+        replies = [await coap.client.exchange(post(b"x", message_id=number)) for number in range(6)]
+
+        assert [reply.code for reply in replies[:2]] == [Code.CREATED, Code.CREATED]
+        assert replies[-1] == CoapMessage(
+            Type.ACK,
+            Code.TOO_MANY_REQUESTS,
+            5,
+            b"t",
+            ((Option.MAX_AGE, b"\x01"),),
+            b"too many messages; slow down",
+        )
+        assert [data["reason"] for _, data in coap.fleet.told if "reason" in data] == ["rateLimited"]
+
+
+@pytest.mark.parametrize(
+    ("datagram", "at", "reset"),
+    [
+        ("4902123400", "0", True),
+        ("40021234b361", "4", True),
+        ("40021234b261ff", "6", True),
+        ("40201234", "1", True),
+        ("50021234b361", "4", False),
+        ("80021234", "0", False),
+        ("400212", "3", False),
+        ("70021234", "1", False),
+    ],
+)
+async def test_malformed_messages_are_explained(coap: CoapBench, datagram: str, at: str, reset: bool) -> None:
+    """F24: a CON is reset, all else and other versions get silence; the event says where and why."""
+    if reset:
+        coap.client.send(bytes.fromhex(datagram))
+        assert await coap.client.receive() == bytes.fromhex("70001234")
+    else:
+        assert await coap.client.hears_nothing(bytes.fromhex(datagram))
+
+    ((name, data),) = coap.fleet.told
+    assert (name, data["reason"], data["at"]) == ("messageRejected", "malformed", at)
+    assert (
+        "wanted" in data["detail"]
+        or "left" in data["detail"]
+        or "UTF-8" in data["detail"]
+        or "header" in data["detail"]
+    )
+    assert coap.listener.endpoint.malformed == 1
+
+
+async def test_an_unknown_critical_option_is_named(coap: CoapBench) -> None:
+    """F25: 4.02 for a CON (RFC 7252 §5.4.1)."""
+    reply = await coap.client.exchange(post(b"x", options=((65001, b"v"),)))
+
+    assert (reply.code, reply.payload) == (Code.BAD_OPTION, b"option 65001 is not served here")
+    ((_, data),) = coap.fleet.told
+    assert (data["reason"], data["option"]) == ("unknownCriticalOption", "65001")
+    assert coap.payloads == []
+
+
+async def test_an_unknown_critical_option_of_a_non_gets_silence(coap: CoapBench) -> None:
+    """It is rejected without a word on the wire, but told."""
+    assert await coap.client.hears_nothing(post(b"x", kind=Type.NON, options=((9, b""),)))
+    assert [data["option"] for _, data in coap.fleet.told] == ["9"]
+
+
+@pytest.mark.parametrize("option", [Option.PROXY_URI, Option.PROXY_SCHEME])
+async def test_nothing_is_forwarded(coap: CoapBench, option: Option) -> None:
+    """5.05 (RFC 7252 §5.10.2)."""
+    reply = await coap.client.exchange(post(b"x", options=((option, b"coap"),)))
+
+    assert reply.code == Code.PROXYING_NOT_SUPPORTED
+    assert [data["reason"] for _, data in coap.fleet.told] == ["proxyingNotSupported"]
+
+
+async def test_elective_options_are_ignored(coap: CoapBench) -> None:
+    """Observe, No-Response, and whatever else has an even number."""
+    options: Options = ((Option.OBSERVE, b""), (258, b"\x02"), (65000, b"?"), (Option.URI_QUERY, b"a=1"))
+
+    assert (await coap.client.exchange(post(b"x", options=options))).code == Code.CREATED
+    assert coap.payloads == [b"x"]
+
+
+async def test_the_broken_sample_works(coap: CoapBench) -> None:
+    """Span's libcoap sample: stray octets as host, a port of 5 octets, a path of 134 raw ones."""
+    path = b"mydata\0" + bytes(range(127, 254))
+    options = ((Option.URI_HOST, b"\xff\x01"), (Option.URI_PORT, b"\x16\x33\0\0\0"), (Option.URI_PATH, path))
+
+    reply = await coap.client.exchange(encode(CoapMessage(Type.CON, Code.POST, 5, b"", options, b"hello")))
+
+    assert reply == CoapMessage(Type.ACK, Code.CREATED, 5)
+    assert coap.fleet.messages[0].coap_path == "/mydata"
+
+
+async def test_a_ping_is_answered_with_a_reset(coap: CoapBench) -> None:
+    """RFC 7252 §4.3; libcoap sends one every 10 s."""
+    coap.client.send(PING)
+
+    assert await coap.client.receive() == PONG
+    assert coap.fleet.names == []
+
+
+@pytest.mark.parametrize("datagram", ["60001234", "70001234", "60451234", "51451234aa"])
+async def test_strays_are_dropped_and_counted(coap: CoapBench, datagram: str) -> None:
+    """Acknowledgements, resets and responses that nobody waits for."""
+    assert await coap.client.hears_nothing(bytes.fromhex(datagram))
+    assert coap.listener.endpoint.dropped == 1
+    assert coap.fleet.names == []
+
+
+async def test_a_stray_confirmable_response_is_reset(coap: CoapBench) -> None:
+    """RFC 7252 §4.2: so that the device does not repeat it."""
+    coap.client.send(bytes.fromhex("41451234aa"))
+
+    assert await coap.client.receive() == bytes.fromhex("70001234")
+    assert coap.listener.endpoint.dropped == 1
+
+
+async def test_ipv6_devices_are_served(tmp_path: Path) -> None:
+    """The address shows in brackets."""
+    async with coap_bench(tmp_path, coap={"host": "::1"}, address="::1") as coap:
+        reply = await coap.client.exchange(post(b"hello"))
+
+        assert coap.listener.address.startswith("[::1]:")
+        assert reply.code == Code.CREATED
+        assert coap.fleet.told[0][1]["remoteAddress"] == coap.client.remote
+
+
+async def test_ipv4_devices_are_recognised_on_an_ipv6_socket(tmp_path: Path) -> None:
+    """The kernel reports them as ``::ffff:127.0.0.1``."""
+    async with coap_bench(tmp_path, coap={"host": "::"}) as coap:
+        coap.server = ("127.0.0.1", coap.server[1])
+
+        reply = await coap.client_at("127.0.0.1").exchange(post(b"hello"))
+
+        assert reply.code == Code.CREATED
+
+
+async def test_a_taken_port_is_named(coap: CoapBench, tmp_path: Path) -> None:
+    """Before anything is served."""
+    (tmp_path / "second").mkdir()
+    with pytest.raises(ListenerUnavailable, match=rf"coap: cannot bind 127\.0\.0\.1 port {coap.server[1]}/udp"):
+        async with coap_bench(tmp_path / "second", coap={"port": coap.server[1]}):
+            pass
+
+
+async def test_stopping_twice_does_no_harm(coap: CoapBench) -> None:
+    """The supervisor may have to."""
+    listener: Listener = coap.listener
+
+    await listener.stop()
+    await listener.stop()
+
+
+async def test_garbage_neither_stops_nor_floods(coap: CoapBench, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever comes, the next request is served, memory is bounded and the log stays empty."""
+    chance = random.Random(7)
+    good = post(b"payload", options=((Option.BLOCK1, uint(0x16)), (Option.BLOCK2, uint(0x26))))
+    with caplog.at_level(logging.WARNING):
+        for number in range(3000):
+            if number % 2:
+                datagram = chance.randbytes(chance.randrange(64))
+            else:
+                mutated = bytearray(good)
+                mutated[chance.randrange(len(mutated))] = chance.randrange(256)
+                datagram = bytes(mutated)
+            coap.client.send(datagram)
+            if number % 100 == 0:
+                coap.fleet.clock.shift(100.0)
+                coap.client.send(PING)
+                while await coap.client.receive() != PONG:
+                    pass
+        reply = await coap.client_at("127.0.0.1").exchange(post(b"alive"))
+
+    assert reply.code == Code.CREATED
+    assert coap.listener.defects == 0
+    assert caplog.records == []

@@ -1,0 +1,114 @@
+"""Messages that come again (F23)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from span_events.ids import render
+from span_events.listeners.coap_exchanges import Exchanges
+from span_events.wire.coap import Code, Type, decode
+from tests.listeners.coap_bench import CoapBench, coap_bench, get, post
+
+
+async def test_a_duplicate_con_gets_the_same_reply_and_one_message(coap: CoapBench) -> None:
+    """A retransmitted CON is answered from memory, waiting message included (RFC 7252 §4.5)."""
+    await coap.queue(b"lamp on")
+    await coap.queue(b"lamp off")
+    coap.client.send(post(b"hello"))
+    first = await coap.client.receive()
+    coap.fleet.clock.shift(2.5)
+    coap.client.send(post(b"hello"))
+    again = await coap.client.receive()
+
+    assert first == again
+    assert decode(first).payload == b"lamp on"
+    assert coap.payloads == [b"hello"]
+    name, data = coap.fleet.told[-1]
+    assert name == "messageDuplicate"
+    assert data == {
+        "count": "2",
+        "messageId": render(coap.fleet.messages[0].id),
+        "seconds": "2.5",
+        "transport": "coap",
+    }
+
+
+async def test_a_duplicate_non_gets_nothing(coap: CoapBench) -> None:
+    """It is told all the same."""
+    await coap.client.exchange(post(b"hello", kind=Type.NON))
+
+    assert await coap.client.hears_nothing(post(b"hello", kind=Type.NON))
+    assert coap.fleet.names[-1] == "messageDuplicate"
+    assert coap.listener.endpoint.duplicates == 1
+
+
+async def test_a_duplicate_poll_gets_the_same_message(coap: CoapBench) -> None:
+    """Or a lost acknowledgement would lose a message."""
+    await coap.queue(b"first")
+    await coap.queue(b"second")
+
+    replies = [await coap.client.exchange(get()) for _ in range(2)]
+
+    assert [reply.payload for reply in replies] == [b"first", b"first"]
+
+
+async def test_other_octets_under_the_same_message_id_are_a_new_message(coap: CoapBench) -> None:
+    """A device that rebooted begins with the same ids; it must not get replies meant for its past."""
+    replies = [await coap.client.exchange(post(b"x", token=token)) for token in (b"old", b"new")]
+
+    assert [reply.token for reply in replies] == [b"old", b"new"]
+    assert coap.payloads == [b"x", b"x"]
+
+
+async def test_the_same_octets_from_another_port_are_a_new_message(coap: CoapBench) -> None:
+    """Message ids belong to an endpoint, address and port."""
+    await coap.client.exchange(post(b"x"))
+    await coap.client_at("127.0.0.1").exchange(post(b"x"))
+
+    assert coap.payloads == [b"x", b"x"]
+
+
+async def test_after_its_lifetime_an_exchange_is_forgotten(tmp_path: Path) -> None:
+    """EXCHANGE_LIFETIME: then a message id may be used again."""
+    async with coap_bench(tmp_path, coap={"exchange_lifetime": 247.0}) as coap:
+        await coap.client.exchange(post(b"x"))
+        coap.fleet.clock.shift(246.0)
+        await coap.client.exchange(post(b"x"))
+        coap.fleet.clock.shift(1.0)
+        await coap.client.exchange(post(b"x"))
+
+        assert coap.payloads == [b"x", b"x"]
+        assert coap.listener.endpoint.remembered_exchanges == 1
+
+
+async def test_memory_for_exchanges_is_bounded(tmp_path: Path) -> None:
+    """The oldest is forgotten first."""
+    async with coap_bench(tmp_path, coap={"remembered_exchanges": 3}) as coap:
+        for number in range(5):
+            await coap.client.exchange(post(b"%d" % number, message_id=number))
+        assert coap.listener.endpoint.remembered_exchanges == 3
+        await coap.client.exchange(post(b"4", message_id=4))
+        await coap.client.exchange(post(b"0", message_id=0))
+
+        assert coap.payloads == [b"0", b"1", b"2", b"3", b"4", b"0"]
+
+
+async def test_a_refusal_for_options_is_repeated_from_memory(coap: CoapBench) -> None:
+    """The event of the refusal stays the only one of its kind."""
+    datagram = post(b"x", options=((9, b""),))
+
+    replies = [await coap.client.exchange(datagram) for _ in range(2)]
+
+    assert [reply.code for reply in replies] == [Code.BAD_OPTION, Code.BAD_OPTION]
+    assert coap.fleet.names == ["messageRejected", "messageDuplicate"]
+
+
+def test_a_copy_whose_first_has_no_reply_yet_is_known() -> None:
+    """The reply is absent until it is made."""
+    exchanges = Exchanges(limit=10, lifetime=10.0)
+
+    first = exchanges.meet("a", 1, b"octets", 0.0)
+    again = exchanges.meet("a", 1, b"octets", 1.0)
+
+    assert first is again
+    assert (again.count, again.reply) == (2, None)
