@@ -1,0 +1,383 @@
+"""
+The composition root: builds every part from a configuration, supervises them, and ends them in order.
+
+Nothing else knows all the parts; each gets what it uses by its constructor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from aiohttp import web
+
+from span_events import __version__
+from span_events.auth.tokens import Tokens
+from span_events.bus.local import LocalBus
+from span_events.clock import Clock, SystemClock
+from span_events.config import Config
+from span_events.errors import ListenerUnavailable
+from span_events.events.history import History
+from span_events.events.message import Transport
+from span_events.fanout.hub import Hub
+from span_events.fleet.collections import Collections
+from span_events.fleet.devices import Devices
+from span_events.fleet.downstream import Outbox
+from span_events.ids import IdGenerator
+from span_events.listeners.base import Listener
+from span_events.listeners.coap import Coap
+from span_events.listeners.datagrams import Datagrams
+from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.registry import location
+from span_events.registry.directory import Directory
+from span_events.registry.store import Store
+from span_events.simulator.demo import run_demo
+from span_events.simulator.devices import Targets
+from span_events.simulator.seed import MEMBERS, Demo, seed
+from span_events.web.app import Services, make_app
+from span_events.web.streams import Streams
+
+log = get_logger("app")
+
+_SWEEP: Final = 1.0
+"""Seconds between looks at what time brings: idle sessions, expired messages, silent streams."""
+_BACKLOG: Final = 4096
+"""Connections that may wait to be accepted."""
+
+
+class Server:
+    """
+    Everything that one process serves.
+
+    Use it as a context manager: inside, all listeners are bound and `addresses` tells where.
+    """
+
+    def __init__(self, config: Config, *, data_dir: Path, clock: Clock | None = None) -> None:
+        self.config = config
+        self._data_dir = data_dir
+        self._clock = clock or SystemClock()
+        self._stack = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.addresses: dict[str, str] = {}
+        """What is bound: listener to ``host:port``."""
+        self.datagrams: Datagrams | None = None
+        self.coap: Coap | None = None
+        self._registry_health = "ok"
+        self.first_token: str | None = None
+        """Text of the token that a first start made; nobody can ask for it again."""
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done, with an exception, when a part ended that should have gone on."""
+
+    async def __aenter__(self) -> Self:
+        """Start every part; on failure, what was started is stopped again."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """
+        Stop in the order that loses least.
+
+        No new datagrams, then no new streams and the end of all others (1001), then no new requests,
+        then what is not yet in the registry is written, then the registry is closed.
+        """
+        await self._stack.aclose()
+
+    # ---- start --------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        config, clock = self.config, self._clock
+        location.prepare(self._data_dir)
+        identifiers = IdGenerator(config.node)
+        store = Store(location.database_url(config.registry, self._data_dir))
+        await store.open()
+        self._stack.push_async_callback(store.close)
+        contents = await store.load()
+
+        self.identifiers = identifiers
+        self.directory = Directory()
+        self.directory.fill(contents.collections, contents.devices)
+        self.tokens = Tokens(store, identifiers, clock)
+        await self.tokens.load()
+        self.bus = LocalBus(clock, identifiers)
+        self.history = History(
+            per_collection=config.events.history_per_collection,
+            total=config.events.history_total,
+            born=identifiers.next(clock.time_ns()),
+        )
+        self.hub = Hub(config.fanout, clock, identifiers)
+        self.bus.listen(activities=self.history.append)
+        self.bus.listen(activities=self.hub.show, messages=self.hub.show_message)
+
+        registry_lock = asyncio.Lock()
+        self.collections = Collections(
+            store=store, directory=self.directory, lock=registry_lock, clock=clock, identifiers=identifiers
+        )
+        self.outbox = Outbox(
+            config.downstream,
+            bus=self.bus,
+            store=store,
+            directory=self.directory,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.outbox.fill(contents.downstream)
+        self.devices = Devices(
+            messages=config.messages,
+            sessions=config.sessions,
+            rejections=config.rejections,
+            bus=self.bus,
+            store=store,
+            directory=self.directory,
+            outbox=self.outbox,
+            lock=registry_lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self._stack.push_async_callback(self._flush)
+        await self._make_first_token()
+        await self._start_web()
+        await self._start_listeners()
+        self._every(_SWEEP, self._sweep)
+        self._every(config.registry.flush_interval, self._flush)
+        self._every(config.registry.watch_interval, self._watch_tokens)
+        log.info("started", version=__version__, **self.addresses)
+
+    async def _make_first_token(self) -> None:
+        if not len(self.tokens):
+            _, self.first_token = await self.tokens.create(resource="/", write=True, name="admin (first start)")
+
+    async def _start_web(self) -> None:
+        config = self.config
+        self.streams = Streams(
+            http=config.http,
+            streams=config.streams,
+            events=config.events,
+            fanout=config.fanout,
+            hub=self.hub,
+            history=self.history,
+            directory=self.directory,
+            tokens=self.tokens,
+        )
+        app = make_app(
+            Services(
+                config=config,
+                clock=self._clock,
+                identifiers=self.identifiers,
+                directory=self.directory,
+                tokens=self.tokens,
+                collections=self.collections,
+                devices=self.devices,
+                outbox=self.outbox,
+                streams=self.streams,
+                health=self.health,
+                metrics=self.metrics,
+            )
+        )
+        runner = web.AppRunner(
+            app, access_log=None, handle_signals=False, shutdown_timeout=config.http.shutdown_timeout
+        )
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        bound = _bind_tcp("http", config.http.host, config.http.port)
+        await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+        self._stack.push_async_callback(self.streams.close)
+        host, port = bound.getsockname()[:2]
+        self.addresses["http"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def _start_listeners(self) -> None:
+        config = self.config
+        listeners: list[Listener] = []
+        if config.datagrams.enabled:
+            self.datagrams = Datagrams(config.datagrams, devices=self.devices, outbox=self.outbox)
+            listeners.append(self.datagrams)
+        if config.coap.enabled:
+            self.coap = Coap(
+                config.coap, messages=config.messages, devices=self.devices, outbox=self.outbox, clock=self._clock
+            )
+            listeners.append(self.coap)
+        for listener in listeners:  # bind all before serving any
+            await listener.start()
+            self._stack.push_async_callback(listener.stop)
+            self.addresses[listener.name] = listener.address
+        for listener in listeners:
+            self._supervise(listener.run(), listener.name)
+
+    # ---- while it runs ------------------------------------------------------------------------
+
+    def _supervise(self, work: Awaitable[None], name: str) -> None:
+        """Run something that must not end by itself."""
+
+        async def watched() -> None:
+            try:
+                await work
+                raise RuntimeError(f"{name} ended by itself")
+            except Exception as exc:
+                log.exception("part_failed", part_failed=name)
+                if not self.failed.done():
+                    self.failed.set_exception(exc)
+
+        task = asyncio.get_running_loop().create_task(watched(), name=name)
+        self._tasks.append(task)
+        self._stack.push_async_callback(_cancel, task)
+
+    def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
+        """Repeat something; a failure is logged and does not end the repetition."""
+
+        async def repeat() -> None:
+            while True:
+                await self._clock.sleep(seconds)
+                try:
+                    await action()
+                except Exception:
+                    log.exception("repeated_action_failed", action=action.__name__)
+
+        self._supervise(repeat(), action.__name__)
+
+    async def start_demo(self) -> Demo:
+        """Seed the demo and let its devices send until the server stops."""
+        demo = await seed(
+            collections=self.collections,
+            devices=self.devices,
+            directory=self.directory,
+            tokens=self.tokens,
+            cause=self.identifiers.next(self._clock.time_ns()),
+        )
+        targets = Targets(datagrams=_target(self.addresses, "datagrams"), coap=_target(self.addresses, "coap"))
+        members = [each for each in MEMBERS if (targets.datagrams if each[1] is Transport.UDP else targets.coap)]
+        if members:
+            self._supervise(run_demo(targets=targets, addresses=members), "demo")
+        return demo
+
+    def health(self) -> dict[str, str]:
+        """Tell of each part whether it is well."""
+        return {"registry": self._registry_health} | dict.fromkeys(self.addresses, "ok")
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted; each bound of the configuration has its gauge."""
+        hub, devices, outbox, history = self.hub, self.devices, self.outbox, self.history
+        found = [
+            Metric("events_published", "Events published.", "counter", lambda: self.bus.published),
+            Metric("events_delivered", "Events handed to subscribers' sockets.", "counter", lambda: hub.delivered),
+            Metric("events_dropped", "Events dropped for slow subscribers.", "counter", lambda: hub.dropped),
+            Metric("subscribers", "Open streams; at most fanout.subscribers.", "gauge", lambda: hub.subscribers),
+            Metric(
+                "subscriber_buffer_octets",
+                "Octets that wait for subscribers; at most fanout.total_buffer.",
+                "gauge",
+                lambda: hub.buffered,
+            ),
+            Metric("history_events", "Events in memory; at most events.history_total.", "gauge", lambda: history.size),
+            Metric(
+                "inbox_octets",
+                "Octets of messages in memory; at most messages.inbox_octets.",
+                "gauge",
+                lambda: devices.inbox.octets,
+            ),
+            Metric("sessions", "Devices that are connected.", "gauge", lambda: devices.sessions),
+            Metric("rejections", "Messages that were not accepted.", "counter", lambda: devices.rejections),
+            Metric(
+                "rejections_untold",
+                "Rejections in no event, because rejections.senders was reached.",
+                "counter",
+                lambda: devices.untold_rejections,
+            ),
+            Metric("downstream_waiting", "Messages that wait for devices.", "gauge", lambda: outbox.waiting),
+            Metric("sink_failures", "Defects: a consumer of events failed.", "counter", lambda: self.bus.failures),
+        ]
+        if self.datagrams is not None:
+            datagrams = self.datagrams
+            found += [
+                Metric("datagrams_received", "UDP datagrams received.", "counter", lambda: datagrams.received),
+                Metric(
+                    "datagrams_defects", "Defects: a datagram's handling failed.", "counter", lambda: datagrams.defects
+                ),
+            ]
+        if self.coap is not None:
+            coap, endpoint = self.coap, self.coap.endpoint
+            found += [
+                Metric(
+                    "coap_messages",
+                    "CoAP messages by what became of them.",
+                    "counter",
+                    lambda: {
+                        "received": endpoint.received,
+                        "replied": endpoint.replied,
+                        "malformed": endpoint.malformed,
+                        "duplicate": endpoint.duplicates,
+                        "dropped": endpoint.dropped,
+                        "unsent": endpoint.unsent,
+                    },
+                    label="outcome",
+                ),
+                Metric(
+                    "coap_remembered_exchanges",
+                    "Exchanges in memory; at most coap.remembered_exchanges.",
+                    "gauge",
+                    lambda: endpoint.remembered_exchanges,
+                ),
+                Metric(
+                    "coap_unfinished_uploads",
+                    "Block-wise uploads under way; at most coap.unfinished_uploads.",
+                    "gauge",
+                    lambda: endpoint.unfinished_uploads,
+                ),
+                Metric("coap_defects", "Defects: a message's handling failed.", "counter", lambda: coap.defects),
+            ]
+        return found
+
+    async def _sweep(self) -> None:
+        self.devices.sweep()
+        self.outbox.sweep()
+        await self.streams.sweep(self._clock.monotonic())
+
+    async def _flush(self) -> None:
+        try:
+            await self.devices.flush()
+            await self.outbox.flush()
+        except Exception as exc:
+            self._registry_health = f"writing failed: {exc}"
+            raise
+        self._registry_health = "ok"
+
+    async def _watch_tokens(self) -> None:
+        self.streams.revoke(await self.tokens.refresh())
+
+
+def _target(addresses: dict[str, str], name: str) -> tuple[str, int] | None:
+    """Return where a listener is bound, if it is there."""
+    if name not in addresses:
+        return None
+    host, _, port = addresses[name].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _bind_tcp(name: str, host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        opened = socket.socket(family, kind, protocol)
+    except OSError as exc:
+        raise ListenerUnavailable(f"{name}: {host} is no address that can be bound: {exc}") from exc
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(target)
+    except OSError as exc:
+        opened.close()
+        raise ListenerUnavailable(f"{name}: cannot bind {host} port {port}/tcp: {exc.strerror}") from exc
+    return opened
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

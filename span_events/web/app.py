@@ -1,0 +1,56 @@
+"""The web application: which URL is served by which handler."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from span_events.web import middleware
+from span_events.web.rest import collections, data, devices, outbox, system
+from span_events.web.services import SERVICES, Services, Streams
+
+__all__ = ["SERVICES", "Services", "Streams", "make_app"]
+
+_REST: Final = (system, collections, devices, data, outbox)
+_ACTIVITY: Final = (
+    "/activity",
+    "/collections/{collection}/activity",
+    "/collections/{collection}/devices/{device}/activity",
+    "/collections/{collection}/gateways/{gateway}/activity",
+)
+_MESSAGES: Final = (
+    "/collections/{collection}/from",
+    "/collections/{collection}/devices/{device}/from",
+)
+
+
+def make_app(services: Services) -> web.Application:
+    """
+    Make the application.
+
+    REST sends no CORS headers: pages of other origins may subscribe to streams (as far as
+    ``http.allowed_origins`` goes), but not use the API.
+    """
+    streams = services.streams
+    app = web.Application(
+        middlewares=[
+            middleware.number,
+            middleware.explain,
+            middleware.authentication(
+                public=(*(each.handler for each in system.ROUTES), streams.activity, streams.messages),
+                unscoped=(collections.list,),
+            ),
+        ],
+        client_max_size=services.config.http.max_body,
+    )
+    app[SERVICES] = services
+    app.on_response_prepare.append(middleware.name_reply)
+    for module in _REST:
+        app.router.add_routes(module.ROUTES)
+    for prefix in ("/span", ""):
+        for path in _ACTIVITY:
+            app.router.add_get(prefix + path, streams.activity, allow_head=False)
+        for path in _MESSAGES:
+            app.router.add_get(prefix + path, streams.messages, allow_head=False)
+    return app

@@ -1,0 +1,132 @@
+"""What the path and the query of a request name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from span_events import ids
+from span_events.auth import access
+from span_events.errors import InvalidRequest
+from span_events.registry.model import Collection, Device
+from span_events.web.services import SERVICES
+
+MAX_LIMIT: Final = 1_000
+"""Most messages that one reply lists."""
+_MAX_MS: Final = 1 << 53
+_YES_NO: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
+
+
+def collection_of(request: web.Request) -> Collection:
+    """
+    Return the collection that the path names.
+
+    Raises:
+        InvalidRequest: It is not written as an id.
+        NotFound: There is none with this id.
+    """
+    return request.app[SERVICES].directory.collection(_path_id(request, "collection"))
+
+
+def device_of(request: web.Request) -> Device:
+    """
+    Return the device that the path names.
+
+    Raises:
+        InvalidRequest: Something in the path is not written as an id.
+        NotFound: There is no such collection, or no such device in it.
+    """
+    directory = request.app[SERVICES].directory
+    return directory.device(_path_id(request, "collection"), _path_id(request, "device"))
+
+
+def message_id_of(request: web.Request) -> int:
+    """
+    Return the id of the message that the path names.
+
+    Raises:
+        InvalidRequest: It is not written as an id.
+    """
+    return _path_id(request, "message")
+
+
+def resource_of(request: web.Request) -> str:
+    """
+    Return what a token must reach for this path.
+
+    Raises:
+        InvalidRequest: Something in the path is not written as an id.
+    """
+    named = {what: _path_id(request, what) for what in request.match_info if what != "message"}
+    return access.resource_of(named.get("collection"), device_id=named.get("device"), gateway_id=named.get("gateway"))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which messages of a list are wanted: a stretch of time, or what is older than a message."""
+
+    limit: int
+    before_id: int | None
+    start_ms: int | None
+    end_ms: int | None
+
+
+def page_of(request: web.Request, *, default_limit: int) -> Page:
+    """
+    Read ``limit``, ``start``, ``end`` and ``offset`` from the query; empty values count as absent.
+
+    Raises:
+        InvalidRequest: One of them is no such number, or both kinds of paging are asked for.
+    """
+    page = Page(
+        limit=_number(request, "limit", most=MAX_LIMIT) or default_limit,
+        before_id=_offset(request),
+        start_ms=_number(request, "start", most=_MAX_MS),
+        end_ms=_number(request, "end", most=_MAX_MS),
+    )
+    if page.before_id is not None and (page.start_ms is not None or page.end_ms is not None):
+        raise InvalidRequest(
+            "offset: cannot be combined with start or end",
+            hint="Page with offset alone: the id of the last message that you have.",
+            field="offset",
+        )
+    if page.start_ms is not None and page.end_ms is not None and page.start_ms > page.end_ms:
+        raise InvalidRequest(f"start: {page.start_ms} is after end, {page.end_ms}", field="start")
+    return page
+
+
+def flag_of(request: web.Request, name: str) -> bool:
+    """
+    Read a yes or no from the query; absent is no.
+
+    Raises:
+        InvalidRequest: It is neither true nor false.
+    """
+    text = request.query.get(name, "")
+    try:
+        return _YES_NO[text.lower()]
+    except KeyError:
+        raise InvalidRequest(f"{name}: {text[:20]!r} is not true or false", field=name) from None
+
+
+def _path_id(request: web.Request, what: str) -> int:
+    return ids.parse(request.match_info[what], what=what)
+
+
+def _offset(request: web.Request) -> int | None:
+    text = request.query.get("offset", "")
+    try:
+        return ids.parse(text, what="message") if text else None
+    except InvalidRequest as exc:
+        raise InvalidRequest(f"offset: {exc.detail}", field="offset") from exc
+
+
+def _number(request: web.Request, name: str, *, most: int) -> int | None:
+    text = request.query.get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 20 or int(text) > most:
+        raise InvalidRequest(f"{name}: {text[:40]!r} is not a whole number from 0 to {most}", field=name)
+    return int(text)

@@ -1,0 +1,100 @@
+"""
+Errors as clients read them: ``application/problem+json`` (RFC 9457) with Span's fields beside it.
+
+Span's clients read ``code``, ``message`` and ``details`` (google.rpc.Status); its command line prints
+``title`` alone, so the title says what happened to this request. It must not be ``application/json``:
+the Go client inside that command line crashes on error replies of that type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from span_events.errors import InvalidRequest, RequestError
+
+CONTENT_TYPE: Final = "application/problem+json"
+_GOOGLE: Final = "type.googleapis.com/google.rpc."
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One wrong field of a body."""
+
+    field: str
+    """Its path: ``config.ciot.imsi``."""
+    text: str
+    """What was seen and what was wanted."""
+
+
+class InvalidBody(InvalidRequest):
+    """One or more fields of a body are wrong; all of them are listed."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        super().__init__("; ".join(f"{each.field}: {each.text}" for each in faults), field=faults[0].field)
+        self.faults = tuple(faults)
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    code: str,
+    rpc_code: int,
+    hint: str = "",
+    faults: Sequence[Fault] = (),
+    field: str = "",
+    request_id: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """
+    Make an error reply.
+
+    Args:
+        code: Stable word for programs; the last part of ``type``.
+        rpc_code: google.rpc.Code.
+    """
+    details: list[dict[str, Any]] = []
+    if faults:
+        violations = [{"field": each.field, "description": each.text} for each in faults]
+        details.append({"@type": f"{_GOOGLE}BadRequest", "fieldViolations": violations})
+    if request_id:
+        details.append({"@type": f"{_GOOGLE}RequestInfo", "requestId": request_id})
+    body = {
+        "type": f"urn:span-events:{code}",
+        "title": detail,
+        "status": status,
+        "detail": detail,
+        "code": rpc_code,
+        "message": detail,
+        "details": details,
+    }
+    if hint:
+        body["hint"] = hint
+    if field:
+        body["field"] = field
+    return web.Response(status=status, body=orjson.dumps(body), content_type=CONTENT_TYPE, headers=headers)
+
+
+def of_error(error: RequestError, request_id: str) -> web.Response:
+    """Make the reply for a refused request."""
+    if isinstance(error, InvalidBody):
+        faults = error.faults
+    else:
+        faults = (Fault(error.field, error.detail),) if error.field else ()
+    return problem(
+        error.status,
+        error.detail,
+        code=error.code,
+        rpc_code=error.rpc_code,
+        hint=error.hint,
+        faults=faults,
+        field=error.field,
+        request_id=request_id,
+        headers={"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None,
+    )

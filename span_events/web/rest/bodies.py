@@ -1,0 +1,318 @@
+"""
+The bodies that clients send: read leniently, checked completely.
+
+Unknown fields are ignored, since Span's clients send more than we use. ``null`` and absent fields
+leave a thing as it is; int64 come as text or as numbers. Every wrong field is reported, with its path.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictStr,
+    ValidationError,
+)
+
+from span_events import ids
+from span_events.errors import InvalidRequest
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.registry.directory import canonical_address
+from span_events.registry.model import Management
+from span_events.web.problems import Fault, InvalidBody
+
+MAX_TAGS: Final = 100
+"""Tags of one collection or device, and parameters of one gateway block."""
+MAX_KEY: Final = 128
+"""Characters of a tag's name."""
+MAX_VALUE: Final = 1024
+"""Characters of a tag's value."""
+
+_IMSI_DIGITS: Final = range(5, 16)
+_IMEI_DIGITS: Final = range(14, 17)
+_SHOWN: Final = 48
+_STORED_IDS: Final = 1 << 63
+"""Ids that the registry holds are below this; ours are by construction."""
+
+
+B = TypeVar("B", bound="Body")
+
+
+def _wrong(text: str) -> ValueError:
+    """Make what pydantic takes for a refusal."""
+    return ValueError(text)
+
+
+def _digits(lengths: range) -> BeforeValidator:
+    """Read an int64 that is a number of this many digits; "", "0" and null are no number."""
+
+    def read(value: object) -> str:
+        if value is None or value in ("", "0") or (value == 0 and type(value) is int):
+            return ""
+        text = str(value) if type(value) is int else value
+        if not isinstance(text, str) or not (text.isascii() and text.isdigit()) or len(text) not in lengths:
+            raise _wrong(f"{_seen(value)} is not {lengths[0]} to {lengths[-1]} digits")
+        return text
+
+    return BeforeValidator(read)
+
+
+def _identifier(what: str) -> BeforeValidator:
+    """Read an id; "" and null leave it as it is, "0" is the id of nothing."""
+
+    def read(value: object) -> int | None:
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            raise _wrong(f"{_seen(value)} is not text, and an id is text in base 24")
+        try:
+            found = ids.parse(value, what=what)
+        except InvalidRequest as exc:
+            raise _wrong(exc.detail) from exc
+        if found >= _STORED_IDS:
+            raise _wrong(f"{value!r} is not the id of any {what}: it is over 63 bits")
+        return found
+
+    return BeforeValidator(read)
+
+
+def _address(value: object) -> str:
+    if value is None or value == "":
+        return ""
+    if not isinstance(value, str):
+        raise _wrong(f"{_seen(value)} is not text")
+    try:
+        return canonical_address(value, field="")
+    except InvalidRequest as exc:
+        raise _wrong(exc.detail.removeprefix(": ")) from exc
+
+
+def _gateway_id(value: object) -> int:
+    try:
+        return ids.parse(str(value), what="gateway")
+    except InvalidRequest as exc:
+        raise _wrong(exc.detail) from exc
+
+
+def _management(value: object) -> Management | None:
+    if value is None or value in ("", Management.UNSPECIFIED):
+        return None
+    try:
+        return Management(str(value))
+    except ValueError:
+        raise _wrong(f"{_seen(value)} is not one of {', '.join(Management)}") from None
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > MAX_TAGS:
+        raise _wrong(f"{len(value)} entries, at most {MAX_TAGS}")
+    for name, text in value.items():
+        if not 1 <= len(name) <= MAX_KEY:
+            raise _wrong(f"the name {_seen(name)} has {len(name)} characters, not 1 to {MAX_KEY}")
+        if len(text) > MAX_VALUE:
+            raise _wrong(f"{name}: the value has {len(text)} characters, at most {MAX_VALUE}")
+    return value
+
+
+def _payload(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise _wrong(f"{_seen(value)} is not text, and a payload is base64 (RFC 4648 section 4)")
+    try:
+        return b64decode(value, validate=True)
+    except ValueError as exc:
+        raise _wrong(f"{_seen(value)} is not base64 (RFC 4648 section 4): {exc}") from exc
+
+
+Imsi = Annotated[str | None, _digits(_IMSI_DIGITS)]
+Imei = Annotated[str | None, _digits(_IMEI_DIGITS)]
+CollectionId = Annotated[int | None, _identifier("collection")]
+TeamId = Annotated[int | None, _identifier("team")]
+ImageId = Annotated[int | None, _identifier("firmware image")]
+GatewayId = Annotated[int, BeforeValidator(_gateway_id)]
+Address = Annotated[str | None, BeforeValidator(_address)]
+Labels = Annotated[dict[StrictStr, StrictStr], AfterValidator(_labels)]
+Payload = Annotated[bytes, BeforeValidator(_payload)]
+
+
+class Body(BaseModel):
+    """A JSON object from a client."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class CiotConfigBody(Body):
+    """``config.ciot``."""
+
+    imsi: Imsi = None
+    imei: Imei = None
+
+
+class GatewayBlockBody(Body):
+    """``config.gateway.ID``; one without parameters is to be removed."""
+
+    params: Labels | None = None
+
+
+class DeviceConfigBody(Body):
+    """``config`` of a device."""
+
+    ciot: CiotConfigBody | None = None
+    gateway: dict[GatewayId, GatewayBlockBody | None] | None = None
+
+
+class CiotMetadataBody(Body):
+    """``metadata.ciot``; only what may be set by hand."""
+
+    allocated_ip: Address = Field(default=None, alias="allocatedIp")
+
+
+class MetadataBody(Body):
+    """``metadata`` of a device."""
+
+    ciot: CiotMetadataBody | None = None
+
+
+class TargetBody(Body):
+    """``firmware`` of a device."""
+
+    target_firmware_id: ImageId = Field(default=None, alias="targetFirmwareId")
+
+
+class DeviceBody(Body):
+    """A device to be made or changed."""
+
+    collection_id: CollectionId = Field(default=None, alias="collectionId")
+    tags: Labels | None = None
+    enabled: StrictBool | None = None
+    config: DeviceConfigBody | None = None
+    firmware: TargetBody | None = None
+    metadata: MetadataBody | None = None
+
+    def change(self) -> DeviceChange:
+        """Return what is to be done."""
+        config = self.config or DeviceConfigBody()
+        ciot = config.ciot or CiotConfigBody()
+        reported = (self.metadata and self.metadata.ciot) or CiotMetadataBody()
+        return DeviceChange(
+            collection_id=self.collection_id,
+            tags=self.tags,
+            enabled=self.enabled,
+            imsi=ciot.imsi,
+            imei=ciot.imei,
+            gateways={each: (block and block.params) or {} for each, block in (config.gateway or {}).items()},
+            allocated_ip=reported.allocated_ip,
+            target_firmware_id=self.firmware.target_firmware_id if self.firmware else None,
+        )
+
+
+class CollectionFirmwareBody(Body):
+    """``firmware`` of a collection."""
+
+    current_firmware_id: ImageId = Field(default=None, alias="currentFirmwareId")
+    target_firmware_id: ImageId = Field(default=None, alias="targetFirmwareId")
+    management: Annotated[Management | None, BeforeValidator(_management)] = None
+
+
+class CollectionBody(Body):
+    """A collection to be made or changed."""
+
+    team_id: TeamId = Field(default=None, alias="teamId")
+    tags: Labels | None = None
+    enabled: StrictBool | None = None
+    firmware: CollectionFirmwareBody | None = None
+
+    def change(self) -> CollectionChange:
+        """Return what is to be done."""
+        firmware = self.firmware or CollectionFirmwareBody()
+        return CollectionChange(
+            team_id=self.team_id,
+            tags=self.tags,
+            enabled=self.enabled,
+            management=firmware.management,
+            current_firmware_id=firmware.current_firmware_id,
+            target_firmware_id=firmware.target_firmware_id,
+        )
+
+
+class MessageBody(Body):
+    """A downstream message to be queued."""
+
+    payload: Payload
+
+
+async def read_body(request: web.Request, kind: type[B]) -> B:
+    """
+    Read the body of a request; raises what `parse_body` raises.
+
+    Raises:
+        aiohttp.web.HTTPRequestEntityTooLarge: It is over ``http.max_body``.
+    """
+    return parse_body(await request.read(), kind)
+
+
+def parse_body(octets: bytes, kind: type[B]) -> B:
+    """
+    Read a body; an empty one is an empty object.
+
+    Raises:
+        InvalidRequest: It is not a JSON object; the message says where it stops being one.
+        InvalidBody: Fields are wrong; all of them are named.
+    """
+    try:
+        value = orjson.loads(octets or b"{}")
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"The body is not JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})") from exc
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"The body is {_seen(value)}; a JSON object is wanted")
+    try:
+        return kind.model_validate(value)
+    except ValidationError as exc:
+        raise InvalidBody([_fault(each) for each in exc.errors(include_url=False)]) from exc
+
+
+def check_tags(present: Mapping[str, str], added: Mapping[str, str] | None) -> None:
+    """
+    Make sure that tags still fit after being merged into those that are there.
+
+    Raises:
+        InvalidRequest: They would be too many.
+    """
+    total = len(present.keys() | (added or {}).keys())
+    if total > MAX_TAGS:
+        raise InvalidRequest(
+            f"tags: {len(present)} are there, with the new ones it would be {total}, at most {MAX_TAGS}", field="tags"
+        )
+
+
+_WORDS: Final[Mapping[str, str]] = {
+    "missing": "is missing",
+    "model_type": "{seen} is not an object",
+    "dict_type": "{seen} is not an object",
+    "string_type": "{seen} is not text",
+    "bool_type": "{seen} is not true or false",
+}
+
+
+def _fault(error: Any) -> Fault:
+    path = ".".join(str(each) for each in error["loc"] if each != "[key]")
+    if error["type"] == "value_error":
+        return Fault(path, str(error["ctx"]["error"]))
+    return Fault(path, _WORDS.get(error["type"], error["msg"]).replace("{seen}", _seen(error["input"])))
+
+
+def _seen(value: object) -> str:
+    """Quote what came, at a length that is pleasant to read."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

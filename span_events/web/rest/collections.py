@@ -1,0 +1,82 @@
+"""Collections: ``/span/collections``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from span_events.auth import access
+from span_events.registry import documents
+from span_events.web.paths import collection_of, flag_of
+from span_events.web.rest.bodies import CollectionBody, check_tags, read_body
+from span_events.web.rest.replies import render
+from span_events.web.services import CAUSE, SERVICES, TOKEN
+
+_LISTED_MS: Final = 3_600_000
+"""How far back message times are listed (Span: the last hour)."""
+
+
+async def list(request: web.Request) -> web.Response:
+    """List the collections that the token reaches."""
+    token = request[TOKEN]
+    readable = [
+        documents.collection(each)
+        for each in request.app[SERVICES].directory.collections.values()
+        if access.reaches(token, access.resource_of(each.id))
+    ]
+    return render({"collections": readable})
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make a collection."""
+    body = await read_body(request, CollectionBody)
+    collection = await request.app[SERVICES].collections.create(body.change())
+    return render(documents.collection(collection))
+
+
+async def get(request: web.Request) -> web.Response:
+    """Show a collection; with ``upstream`` and ``downstream`` also when messages came and went."""
+    since_ms = request.app[SERVICES].clock.time_ns() // 1_000_000 - _LISTED_MS
+    return render(
+        documents.collection(
+            collection_of(request),
+            upstream_since_ms=since_ms if flag_of(request, "upstream") else None,
+            downstream_since_ms=since_ms if flag_of(request, "downstream") else None,
+        )
+    )
+
+
+async def update(request: web.Request) -> web.Response:
+    """Change a collection."""
+    collection = collection_of(request)
+    change = (await read_body(request, CollectionBody)).change()
+    check_tags(collection.tags, change.tags)
+    await request.app[SERVICES].collections.update(collection, change)
+    if change.enabled is False:
+        request.app[SERVICES].devices.collection_disabled(collection, cause=request[CAUSE])
+    return render(documents.collection(collection))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Remove an empty collection; the reply is what it was."""
+    collection = collection_of(request)
+    await request.app[SERVICES].collections.remove(collection)
+    return render(documents.collection(collection))
+
+
+async def stats(request: web.Request) -> web.Response:
+    """Count a collection's devices and their messages since the server started."""
+    collection = collection_of(request)
+    return render(documents.collection_stats(request.app[SERVICES].directory.devices_of(collection.id)))
+
+
+_ONE: Final = "/span/collections/{collection}"
+ROUTES: Final = (
+    web.get("/span/collections", list),
+    web.post("/span/collections", create),
+    web.get(_ONE, get),
+    web.patch(_ONE, update),
+    web.delete(_ONE, delete),
+    web.get(f"{_ONE}/stats", stats),
+)

@@ -1,0 +1,89 @@
+"""Devices of a collection: ``/span/collections/{collection}/devices``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from span_events import ids
+from span_events.auth import access
+from span_events.errors import AccessDenied, InvalidRequest
+from span_events.registry import documents
+from span_events.web.paths import collection_of, device_of
+from span_events.web.rest.bodies import DeviceBody, check_tags, read_body
+from span_events.web.rest.replies import render
+from span_events.web.services import CAUSE, SERVICES, TOKEN
+
+
+async def list(request: web.Request) -> web.Response:
+    """List the devices of a collection."""
+    devices = request.app[SERVICES].directory.devices_of(collection_of(request).id)
+    return render({"devices": [documents.device(each) for each in devices]})
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make a device."""
+    collection = collection_of(request)
+    change = (await read_body(request, DeviceBody)).change()
+    if change.collection_id not in (None, collection.id):
+        raise InvalidRequest("collectionId: is not the collection in the path", field="collectionId")
+    device = await request.app[SERVICES].devices.create(collection, change, cause=request[CAUSE])
+    return render(documents.device(device))
+
+
+async def get(request: web.Request) -> web.Response:
+    """Show a device."""
+    return render(documents.device(device_of(request)))
+
+
+async def update(request: web.Request) -> web.Response:
+    """Change a device, or move it to another collection."""
+    device = device_of(request)
+    change = (await read_body(request, DeviceBody)).change()
+    check_tags(device.tags, change.tags)
+    if change.collection_id is not None and change.collection_id != device.collection.id:
+        _check_move(request, change.collection_id)
+    await request.app[SERVICES].devices.update(device, change, cause=request[CAUSE])
+    return render(documents.device(device))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Remove a device; the reply is what it was."""
+    device = device_of(request)
+    await request.app[SERVICES].devices.remove(device, cause=request[CAUSE])
+    return render(documents.device(device))
+
+
+async def certificates(request: web.Request) -> web.Response:
+    """List the certificates of a device; this release issues none."""
+    device_of(request)
+    return render({"certificates": []})
+
+
+async def stats(request: web.Request) -> web.Response:
+    """Count a device's messages and sessions since the server started."""
+    return render(documents.device_stats(device_of(request).traffic))
+
+
+def _check_move(request: web.Request, target_id: int) -> None:
+    """The token must be able to write in both collections; the path has shown the first."""
+    target = access.resource_of(target_id)
+    try:
+        access.check(request[TOKEN], resource=target, write=True)
+    except AccessDenied as exc:
+        text = f"collectionId: the device cannot be moved to {ids.render(target_id)}: {exc.detail}"
+        raise AccessDenied(text, hint=exc.hint, field="collectionId") from exc
+
+
+_ALL: Final = "/span/collections/{collection}/devices"
+_ONE: Final = f"{_ALL}/{{device}}"
+ROUTES: Final = (
+    web.get(_ALL, list),
+    web.post(_ALL, create),
+    web.get(_ONE, get),
+    web.patch(_ONE, update),
+    web.delete(_ONE, delete),
+    web.get(f"{_ONE}/certs", certificates),
+    web.get(f"{_ONE}/stats", stats),
+)

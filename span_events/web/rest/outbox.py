@@ -1,0 +1,48 @@
+"""Messages to a device: ``…/devices/{device}/outbox``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from span_events.registry import documents
+from span_events.web.paths import device_of, message_id_of, page_of
+from span_events.web.rest.bodies import MessageBody, read_body
+from span_events.web.rest.data import INBOX_LIMIT
+from span_events.web.rest.replies import render
+from span_events.web.services import CAUSE, SERVICES
+
+
+async def list(request: web.Request) -> web.Response:
+    """List the messages to a device, newest first: those that wait, and the last that did not."""
+    device = device_of(request)
+    page = page_of(request, default_limit=INBOX_LIMIT)
+    messages = request.app[SERVICES].outbox.list(
+        device, limit=page.limit, before_id=page.before_id, start_ms=page.start_ms, end_ms=page.end_ms
+    )
+    return render({"messages": [documents.message_downstream(each, device) for each in messages]})
+
+
+async def create(request: web.Request) -> web.Response:
+    """Queue a message for a device."""
+    device = device_of(request)
+    body = await read_body(request, MessageBody)
+    message = await request.app[SERVICES].outbox.queue(device, body.payload, cause=request[CAUSE])
+    return render(documents.message_downstream(message, device))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Delete a message; the reply is what it was."""
+    device = device_of(request)
+    message_id = message_id_of(request)
+    message = await request.app[SERVICES].outbox.cancel(device, message_id, cause=request[CAUSE])
+    return render(documents.message_downstream(message, device))
+
+
+_ALL: Final = "/span/collections/{collection}/devices/{device}/outbox"
+ROUTES: Final = (
+    web.get(_ALL, list),
+    web.post(_ALL, create),
+    web.delete(f"{_ALL}/{{message}}", delete),
+)

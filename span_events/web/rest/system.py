@@ -1,0 +1,89 @@
+"""What needs no token: version, catalogue of events, health, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+import span_events
+from span_events.events.activity import Key
+from span_events.events.catalogue import CATALOGUE, KEYS, meaning_of
+from span_events.metrics import CONTENT_TYPE, exposition
+from span_events.web.rest.replies import render
+from span_events.web.services import SERVICES
+
+API_LEVEL: Final = "4.9.5"
+"""Span's version whose API this is; its command line asks before every command and warns about others."""
+RELEASE_NAME: Final = "span-events"
+
+
+async def get(_request: web.Request) -> web.Response:
+    """Tell which API this is, and which release of ours."""
+    return render(
+        {
+            "version": API_LEVEL,
+            "buildDate": _BUILD_DATE,
+            "releaseName": RELEASE_NAME,
+            "spanEvents": span_events.__version__,
+        }
+    )
+
+
+async def catalogue(_request: web.Request) -> web.Response:
+    """List every event that can happen, with its keys, reasons and hints."""
+    return render(_CATALOGUE)
+
+
+async def health(request: web.Request) -> web.Response:
+    """Tell how the server is: 200 while every part is well, else 503."""
+    parts = request.app[SERVICES].health()
+    well = all(text == "ok" for text in parts.values())
+    status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+    return render({"status": "ok" if well else "degraded", "parts": dict(parts)}, status=status)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """Write the metrics in Prometheus' text format."""
+    body = exposition(request.app[SERVICES].metrics)()
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+
+def _documents() -> Iterator[dict[str, Any]]:
+    for name, event in CATALOGUE.items():
+        yield {
+            "name": name,
+            "meaning": meaning_of(event),
+            "severity": event.severity.word,
+            "hint": event.hint,
+            "extension": event.extension,
+            "keys": [_key(each) for each in KEYS[event]],
+        }
+
+
+def _key(key: Key) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "name": key.name,
+        "meaning": key.meaning,
+        "optional": key.optional,
+        "extension": key.extension,
+    }
+    if key.reasons is not None:
+        document["reasons"] = [{"value": each.value, "hint": each.hint} for each in key.reasons]
+    return document
+
+
+_CATALOGUE: Final = {"events": list(_documents())}
+_BUILD_DATE: Final = datetime.fromtimestamp(Path(span_events.__file__).stat().st_mtime, UTC).date().isoformat()
+"""The day this copy was installed."""
+
+ROUTES: Final = (
+    web.get("/span/system", get),
+    web.get("/span/events/catalogue", catalogue),
+    web.get("/healthz", health),
+    web.get("/metrics", metrics),
+)

@@ -1,0 +1,404 @@
+"""
+The WebSocket streams: activity events and upstream messages, one JSON object and a newline a frame.
+
+Everything that can be refused is refused before the upgrade, with an HTTP status and a problem
+body. After it, the hub writes to the transport itself; this module reads what the client sends
+(pongs and close frames), and ends streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from span_events import ids
+from span_events.auth import access
+from span_events.auth.tokens import Tokens
+from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
+from span_events.dialects import span
+from span_events.dialects.span import SpanDialect
+from span_events.errors import AccessDenied, InvalidRequest, Unavailable, UpgradeRequired
+from span_events.events.activity import Origin, SpanId
+from span_events.events.catalogue import DroppedReason, EventsDropped
+from span_events.events.filters import PASS_ALL, Filter, Scope, parse_filter
+from span_events.events.history import History
+from span_events.events.message import Message
+from span_events.fanout.hub import Hub
+from span_events.fanout.subscriber import Encoding, Stream, Subscriber, encoding
+from span_events.log import get_logger
+from span_events.registry import documents
+from span_events.registry.directory import Directory
+from span_events.registry.model import Token
+from span_events.wire.websocket import PING, text_frame
+
+log = get_logger("streams")
+
+_CLOSE_TIMEOUT: Final = 2.0
+"""Seconds that a client gets to answer our close frame."""
+_LARGEST_MESSAGE: Final = 4096
+"""Octets that a client may send in one message; nothing is expected but pongs."""
+_PINGS_AT_ONCE: Final = 256
+_ACTIVITY_PARAMETERS: Final = frozenset(
+    ("api_token", "event", "device", "gateway", "severity", "profile", "extended", "format", "tail", "after")
+)
+_MESSAGE_PARAMETERS: Final = frozenset(["api_token"])
+_YES_NO: Final[Mapping[str, bool]] = {"1": True, "true": True, "": True, "0": False, "false": False}
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """A WebSocket and what the hub knows it as."""
+
+    ws: web.WebSocketResponse
+    transport: asyncio.Transport
+    subscriber: Subscriber | None = None
+    alive: bool = True
+    """Whether anything came since the last ping."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a client asked for."""
+
+    stream: Stream
+    scope: Scope
+    filter: Filter
+    encoding: Encoding
+    tail: int | None = None
+    after: int | None = None
+    marks_live: bool = False
+
+
+class _MessageDialect:
+    """Writes an upstream message as Span's OutputDataMessage, with its device as it is now."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+
+    def encode(self, message: Message) -> bytes:
+        """Return one JSON object and a newline."""
+        device = self._directory.devices.get(message.origin.device_id or 0)
+        return orjson.dumps(documents.output_data_message(message, device), option=orjson.OPT_APPEND_NEWLINE)
+
+
+class Streams:
+    """Every WebSocket of this process."""
+
+    def __init__(
+        self,
+        *,
+        http: HttpConfig,
+        streams: StreamsConfig,
+        events: EventsConfig,
+        fanout: FanoutConfig,
+        hub: Hub,
+        history: History,
+        directory: Directory,
+        tokens: Tokens,
+    ) -> None:
+        self._allowed_origins = http.allowed_origins
+        self._config = streams
+        self._profile = events.profile
+        self._send_buffer = fanout.send_buffer
+        self._hub = hub
+        self._history = history
+        self._directory = directory
+        self._tokens = tokens
+        self._message_encoding = encoding(
+            _MessageDialect(directory),
+            text_frame,
+            tells_gaps=False,
+            keepalive=span.KEEPALIVE,
+            silence=streams.keepalive_from,
+        )
+        self._connections: set[_Connection] = set()
+        self._closers: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._next_ping = 0.0
+
+    # ---- handlers -----------------------------------------------------------------------------
+
+    async def activity(self, request: web.Request) -> web.StreamResponse:
+        """Serve activity events of everything, a collection, a device or a gateway."""
+        scope, token = await self._authorize(request)
+        return await self._serve(request, self._activity_wish(request, scope), token)
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        """Serve the upstream messages of a collection or a device."""
+        scope, token = await self._authorize(request)
+        _check_parameters(request, _MESSAGE_PARAMETERS)
+        return await self._serve(request, _Wish(Stream.MESSAGES, scope, PASS_ALL, self._message_encoding), token)
+
+    # ---- what the process does ----------------------------------------------------------------
+
+    async def sweep(self, now: float) -> None:
+        """Once a second: let the hub look after its subscribers, and ping when it is time."""
+        self._hub.sweep()
+        if now < self._next_ping:
+            return
+        self._next_ping = now + self._config.ping_interval
+        for count, connection in enumerate(list(self._connections), start=1):
+            self._ping(connection)
+            if count % _PINGS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def revoke(self, tokens: Iterable[Token]) -> None:
+        """End the streams of tokens that are gone (1008)."""
+        gone = {token.id for token in tokens}
+        for connection in list(self._connections):
+            if connection.subscriber and connection.subscriber.token_id in gone:
+                self._close_soon(connection, WSCloseCode.POLICY_VIOLATION, "the token was revoked")
+
+    async def close(self) -> None:
+        """Refuse new streams and end all others (1001); returns when they are gone."""
+        self._closing = True
+        self._hub.flush()
+        for connection in list(self._connections):
+            self._close_soon(connection, WSCloseCode.GOING_AWAY, "the server shuts down")
+        while self._closers:
+            await asyncio.wait(self._closers)
+
+    # ---- before the upgrade -------------------------------------------------------------------
+
+    async def _authorize(self, request: web.Request) -> tuple[Scope, Token]:
+        """Find out who asks and what the URL names; refuse what is not allowed or not there."""
+        self._check_origin(request)
+        credentials = access.credentials(request.headers, request.query)
+        path = request.match_info
+        if "collection" not in path:
+            token = await access.authenticate(self._tokens, credentials)
+            return access.scope_of(token), token
+        scope = Scope(
+            collection_id=ids.parse(path["collection"], what="collection"),
+            device_id=ids.parse(path["device"], what="device") if "device" in path else None,
+            gateway_id=ids.parse(path["gateway"], what="gateway") if "gateway" in path else None,
+        )
+        resource = access.resource_of(scope.collection_id, device_id=scope.device_id, gateway_id=scope.gateway_id)
+        token = await access.authorize(self._tokens, credentials, resource=resource, write=False)
+        self._check_existence(scope)
+        return scope, token
+
+    def _check_origin(self, request: web.Request) -> None:
+        """Pages of foreign origins may not open streams (browsers send Origin, other clients do not)."""
+        origin = request.headers.get("Origin")
+        if origin is None or urlsplit(origin).netloc == request.host:
+            return
+        if not any(fnmatch.fnmatchcase(origin, pattern) for pattern in self._allowed_origins):
+            raise AccessDenied(
+                f"A page of {origin[:100]} may not open streams of this server",
+                hint="Add the origin to http.allowed_origins.",
+            )
+
+    def _check_existence(self, scope: Scope) -> None:
+        assert scope.collection_id is not None
+        self._directory.collection(scope.collection_id)
+        if scope.device_id is not None:
+            self._directory.device(scope.collection_id, scope.device_id)
+
+    def _activity_wish(self, request: web.Request, scope: Scope) -> _Wish:
+        _check_parameters(request, _ACTIVITY_PARAMETERS)
+        query = request.query
+        if query.get("format", "span") != "span":
+            raise InvalidRequest(f"format: {query['format'][:20]!r} is not one of span", field="format")
+        profile = query.get("profile", self._profile)
+        if profile not in ("span", "extended"):
+            raise InvalidRequest(f"profile: {profile[:20]!r} is not one of span extended", field="profile")
+        extended = _flag(query, "extended")
+        if "tail" in query and "after" in query:
+            raise InvalidRequest("tail and after cannot be combined", field="after")
+        wish = parse_filter(
+            events=query.getall("event", []),
+            severity=query.get("severity"),
+            devices=query.getall("device", []),
+            gateways=query.getall("gateway", []),
+            span_only=profile == "span",
+        )
+        return _Wish(
+            Stream.ACTIVITIES,
+            scope,
+            wish,
+            self._activity_encoding(extended=extended, span_only=profile == "span"),
+            tail=self._tail(query["tail"]) if "tail" in query else None,
+            after=_after(query["after"]) if "after" in query else None,
+            marks_live=extended,
+        )
+
+    def _activity_encoding(self, *, extended: bool, span_only: bool) -> Encoding:
+        return encoding(
+            SpanDialect(extended=extended, span_only=span_only),
+            text_frame,
+            tells_gaps=not span_only,
+            keepalive=span.KEEPALIVE if extended else None,
+            silence=self._config.keepalive_activity,
+        )
+
+    def _tail(self, text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > self._config.max_tail:
+            raise InvalidRequest(
+                f"tail: {text[:20]!r} is not a whole number from 0 to {self._config.max_tail}", field="tail"
+            )
+        return int(text)
+
+    # ---- the stream ---------------------------------------------------------------------------
+
+    async def _serve(self, request: web.Request, wish: _Wish, token: Token) -> web.WebSocketResponse:
+        if self._closing:
+            raise Unavailable("The server is shutting down", hint="Connect again in a moment.")
+        self._hub.check_room()
+        ws = web.WebSocketResponse(
+            autoping=False, compress=False, timeout=_CLOSE_TIMEOUT, max_msg_size=_LARGEST_MESSAGE
+        )
+        if not ws.can_prepare(request).ok:
+            raise UpgradeRequired("This URL is a WebSocket")
+        await ws.prepare(request)
+        transport = request.transport
+        if transport is None:
+            return ws  # the client left during the handshake
+        self._tune(transport)
+        connection = _Connection(ws, transport)
+        try:
+            connection.subscriber = self._subscribe(connection, wish, token)
+        except Unavailable as exc:  # others were faster during the handshake
+            await ws.close(code=WSCloseCode.TRY_AGAIN_LATER, message=exc.detail.encode()[:120])
+            return ws
+        self._connections.add(connection)
+        log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=request.remote)
+        try:
+            await self._read_until_close(connection)
+        finally:
+            self._connections.discard(connection)
+            self._hub.unsubscribe(connection.subscriber)
+            log.info(
+                "subscriber_left",
+                token=ids.render(token.id),
+                code=ws.close_code and int(ws.close_code),
+                dropped=connection.subscriber.dropped,
+            )
+        return ws
+
+    def _tune(self, transport: asyncio.Transport) -> None:
+        """Keep what a reader that stopped can pin small: in the kernel, and (by the hub) here."""
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
+        transport.set_write_buffer_limits(high=1 << 30)  # the hub keeps the limit; aiohttp must not pause
+
+    def _subscribe(self, connection: _Connection, wish: _Wish, token: Token) -> Subscriber:
+        def close(code: int, reason: str) -> None:
+            self._close_soon(connection, code, reason)
+
+        return self._hub.subscribe(
+            wish.stream,
+            wish.scope,
+            wish.filter,
+            wish.encoding,
+            transport=connection.transport,
+            token_id=token.id,
+            close=close,
+            replay=lambda: self._replay(wish),
+        )
+
+    def _replay(self, wish: _Wish) -> Iterator[bytes]:
+        """Give the frames of the past, then the mark where the present begins."""
+        if wish.tail is not None or wish.after is not None:
+            if wish.after is None:
+                past = self._history.tail(wish.scope, wish.filter, wish.tail or 0)
+            else:
+                past = self._history.after(wish.scope, wish.filter, wish.after)
+            if not past.complete and wish.encoding.tells_gaps:
+                yield wish.encoding.encode(self._hub.stamp(_history_gap(wish)))
+            for activity in past.activities:
+                yield wish.encoding.encode(activity)
+        if wish.marks_live:
+            yield wish.encoding.frame(span.LIVE)
+
+    async def _read_until_close(self, connection: _Connection) -> None:
+        ws, transport = connection.ws, connection.transport
+        while True:
+            message = await ws.receive()
+            connection.alive = True
+            if message.type is WSMsgType.PING:
+                # a client that pings but does not read must not make our buffer grow
+                if not ws.closed and transport.get_write_buffer_size() < self._send_buffer:
+                    await ws.pong(message.data)
+            elif message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+                return
+
+    def _ping(self, connection: _Connection) -> None:
+        if connection.transport.get_write_buffer_size():
+            return  # it is being written to; the hub watches whether it reads
+        if connection.alive:
+            connection.alive = False
+            connection.transport.write(PING)
+        else:
+            log.info("subscriber_vanished", silent=self._config.ping_interval)
+            connection.transport.abort()
+
+    def _close_soon(self, connection: _Connection, code: int, reason: str) -> None:
+        if connection.subscriber is not None:
+            self._hub.unsubscribe(connection.subscriber)
+        task = asyncio.get_running_loop().create_task(_close(connection, code, reason))
+        self._closers.add(task)
+        task.add_done_callback(self._closers.discard)
+
+
+async def _close(connection: _Connection, code: int, reason: str) -> None:
+    """Send a close frame, wait a little for the answer, and let go."""
+    try:
+        async with asyncio.timeout(_CLOSE_TIMEOUT + 1):
+            await connection.ws.close(code=code, message=reason.encode()[:120], drain=False)
+    except (TimeoutError, ConnectionError):
+        pass
+    finally:
+        if connection.transport.get_write_buffer_size():
+            connection.transport.abort()
+
+
+def _history_gap(wish: _Wish) -> EventsDropped:
+    scope = wish.scope
+    return EventsDropped(
+        origin=Origin(scope.collection_id, scope.device_id, scope.gateway_id),
+        reason=DroppedReason.HISTORY_EXCEEDED,
+        first_id=None if wish.after is None else SpanId(wish.after),
+    )
+
+
+def _check_parameters(request: web.Request, known: frozenset[str]) -> None:
+    for name in request.query:
+        if name not in known:
+            raise InvalidRequest(
+                f"There is no query parameter {name[:40]!r} here",
+                hint=f"This stream takes {' '.join(sorted(known))}.",
+                field=name[:40],
+            )
+
+
+def _flag(query: Mapping[str, str], name: str) -> bool:
+    value = query.get(name, "0").lower()
+    if value not in _YES_NO:
+        raise InvalidRequest(f"{name}: {value[:20]!r} is not one of 1 true 0 false", field=name)
+    return _YES_NO[value]
+
+
+def _after(text: str) -> int:
+    """Read a point in time: a Span id, a ULID, or RFC 3339."""
+    if "-" in text or ":" in text:
+        try:
+            moment = datetime.fromisoformat(text.strip().replace(" ", "+", 1) if "T" in text else text.strip())
+        except ValueError:
+            raise InvalidRequest(
+                f"after: {text[:40]!r} is neither an event's id nor an RFC 3339 time", field="after"
+            ) from None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return ids.first_at(int(moment.timestamp() * 1000))
+    return ids.from_ulid(text) if len(text) == 26 else ids.parse(text, what="after")

@@ -1,0 +1,91 @@
+"""A whole server inside the test, on free ports, with a clock that is moved by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from span_events.app import Server
+from span_events.config import Config
+from span_events.events.message import Transport
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.ids import render
+from span_events.registry.model import Collection, Device
+from tests.clock import ManualClock
+from tests.waiting import until
+
+CAUSE = 77
+
+
+class Running:
+    """A server that runs, and shortcuts to make things happen in it."""
+
+    def __init__(self, server: Server, clock: ManualClock) -> None:
+        self.server = server
+        self.clock = clock
+        assert server.first_token
+        self.token = server.first_token
+        self.http = server.addresses["http"]
+
+    async def collection(self) -> Collection:
+        """Make a collection."""
+        return await self.server.collections.create(CollectionChange())
+
+    async def device(self, collection: Collection, address: str = "") -> Device:
+        """Make a device."""
+        return await self.server.devices.create(collection, DeviceChange(allocated_ip=address), cause=CAUSE)
+
+    def receive(self, device: Device, payload: bytes = b"hello") -> int | None:
+        """Let a message of a device come in."""
+        return self.server.devices.received(
+            device, payload, remote=("10.0.0.9", 4000), transport=Transport.UDP, local_port=1234
+        )
+
+    def stream(self, path: str, *, token: str | None = None, **options: Any) -> connect:
+        """Open a WebSocket, as the admin unless a token is given."""
+        headers = {"X-API-Token": self.token if token is None else token} | options.pop("headers", {})
+        return connect(f"ws://{self.http}{path}", additional_headers=headers, **options)
+
+    async def joined(self, subscribers: int) -> Self:
+        """Wait until so many streams are served."""
+        await until(lambda: self.server.hub.subscribers == subscribers)
+        return self
+
+
+@asynccontextmanager
+async def running(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[Running]:
+    """Run a server with every port free."""
+    tables: dict[str, dict[str, Any]] = {name: {"port": 0} for name in ("http", "datagrams", "coap")}
+    for name, table in settings.items():
+        tables[name] = tables.get(name, {}) | table
+    clock = ManualClock()
+    async with Server(Config(**tables), data_dir=folder, clock=clock) as server:  # type: ignore[arg-type]  # as from a file
+        yield Running(server, clock)
+
+
+async def events(stream: ClientConnection, count: int) -> list[dict[str, Any]]:
+    """Receive so many objects; each must be one frame of one line."""
+    received = []
+    for _ in range(count):
+        frame = await stream.recv()
+        assert isinstance(frame, str)
+        assert frame.endswith("\n")
+        assert frame.count("\n") == 1
+        received.append(json.loads(frame))
+    return received
+
+
+async def names(stream: ClientConnection, count: int) -> list[str]:
+    """Receive so many events; return their names."""
+    return [each["event"] for each in await events(stream, count)]
+
+
+def activity(collection: Collection, rest: str = "") -> str:
+    """Path of a collection's activity stream."""
+    return f"/span/collections/{render(collection.id)}{rest or '/activity'}"

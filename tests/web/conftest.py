@@ -1,0 +1,153 @@
+"""A real HTTP server over a real fleet, and a client that speaks to it as any other would."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from span_events import ids
+from span_events.auth.tokens import Tokens
+from span_events.config import Config
+from span_events.events.history import History
+from span_events.events.message import Transport
+from span_events.fanout.hub import Hub
+from span_events.metrics import Metric
+from span_events.registry.model import Device
+from span_events.web.app import Services, make_app
+from span_events.web.streams import Streams
+from tests.fleets import FleetBench, fleet_bench
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: Any
+    """Parsed, where it is JSON."""
+
+    @property
+    def problem(self) -> tuple[int, str]:
+        """Status and detail of a refusal, having checked its shape."""
+        assert self.headers["content-type"].startswith("application/problem+json")
+        assert {"type", "title", "status", "detail", "code", "message", "details"} <= self.body.keys()
+        assert self.body["status"] == self.status
+        assert self.body["message"] == self.body["detail"]
+        assert self.body["detail"] in self.body["title"]
+        return self.status, self.body["detail"]
+
+
+@dataclass(slots=True)
+class WebBench:
+    """The API, and the parts behind it."""
+
+    fleet: FleetBench
+    tokens: Tokens
+    url: str
+    session: aiohttp.ClientSession
+    admin: str = ""
+    """Text of a token that may do everything."""
+    health: dict[str, str] = field(default_factory=lambda: {"registry": "ok"})
+    metrics: list[Metric] = field(default_factory=list)
+
+    async def call(self, method: str, path: str, *, token: str | None = "", **options: Any) -> Reply:
+        """Send a request; with the admin token unless another (or None) is given."""
+        headers = dict(options.pop("headers", {}))
+        if token is not None:
+            headers["X-API-Token"] = token or self.admin
+        async with self.session.request(method, self.url + path, headers=headers, **options) as response:
+            octets = await response.read()
+            is_json = "json" in response.headers.get("Content-Type", "")
+            body = await response.json(content_type=None) if is_json and octets else octets.decode()
+            return Reply(response.status, {name.lower(): text for name, text in response.headers.items()}, body)
+
+    async def token(self, resource: str = "/", *, write: bool = False) -> str:
+        """Make a token and return its text."""
+        _, text = await self.tokens.create(resource=resource, write=write)
+        return text
+
+    async def collection(self, **body: Any) -> str:
+        """Make a collection through the API and return its id."""
+        reply = await self.call("POST", "/span/collections", json=body)
+        return str(reply.body["collectionId"])
+
+    async def device(self, collection: str, **body: Any) -> str:
+        """Make a device through the API and return its id."""
+        reply = await self.call("POST", f"/span/collections/{collection}/devices", json=body)
+        assert reply.status == 200, reply.body
+        return str(reply.body["deviceId"])
+
+    def known(self, device: str) -> Device:
+        """Return the device behind an id."""
+        return self.fleet.directory.devices[ids.parse(device)]
+
+    def receive(self, device: str, payload: bytes = b"hello", *, transport: Transport = Transport.UDP) -> str:
+        """Let a message come in from a device and return its id."""
+        coap = {"coap_code": "POST", "coap_path": "a/b"} if transport is Transport.COAP else {}
+        message_id = self.fleet.devices.received(
+            self.known(device), payload, remote=("10.0.0.9", 4000), transport=transport, local_port=1234, **coap
+        )
+        assert message_id is not None
+        return ids.render(message_id)
+
+
+@asynccontextmanager
+async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
+    """Serve the API over a new registry in a folder, on a free port."""
+    async with fleet_bench(folder, **settings) as fleet, aiohttp.ClientSession() as session:
+        config = Config(**settings)
+        tokens = Tokens(fleet.store, fleet.identifiers, fleet.clock)
+        hub = Hub(config.fanout, fleet.clock, fleet.identifiers)
+        history = History(per_collection=100, total=1000, born=0)
+        fleet.bus.listen(activities=history.append)
+        fleet.bus.listen(activities=hub.show, messages=hub.show_message)
+        streams = Streams(
+            http=config.http,
+            streams=config.streams,
+            events=config.events,
+            fanout=config.fanout,
+            hub=hub,
+            history=history,
+            directory=fleet.directory,
+            tokens=tokens,
+        )
+        bench = WebBench(fleet, tokens, "", session)
+        services = Services(
+            config=config,
+            clock=fleet.clock,
+            identifiers=fleet.identifiers,
+            directory=fleet.directory,
+            tokens=tokens,
+            collections=fleet.collections,
+            devices=fleet.devices,
+            outbox=fleet.outbox,
+            streams=streams,
+            health=lambda: bench.health,
+            metrics=lambda: bench.metrics,
+        )
+        runner = web.AppRunner(make_app(services), access_log=None)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            host, port = runner.addresses[0][:2]
+            bench.url = f"http://{host}:{port}"
+            bench.admin = await bench.token(write=True)
+            yield bench
+        finally:
+            await runner.cleanup()
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[WebBench]:
+    """The API with small limits."""
+    async with web_bench(tmp_path, http={"max_body": 20_000}, downstream={"max_payload": 50, "per_device": 2}) as bench:
+        yield bench

@@ -1,0 +1,90 @@
+"""Whatever a client sends, it is either understood or refused with reasons."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from span_events.errors import InvalidRequest
+from span_events.registry.model import Management
+from span_events.web.rest.bodies import Body, CollectionBody, DeviceBody, MessageBody, parse_body
+
+KINDS = (CollectionBody, DeviceBody, MessageBody)
+WORDS = (
+    *("tags", "enabled", "config", "ciot", "imsi", "imei", "gateway", "3", "params", "firmware", "management"),
+    *("targetFirmwareId", "currentFirmwareId", "metadata", "allocatedIp", "collectionId", "teamId", "payload"),
+)
+ANYTHING: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["", "0", "10.0.0.1"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(WORDS) | st.text(), inner),
+)
+
+
+def change(kind: type[CollectionBody] | type[DeviceBody], **body: Any) -> Any:
+    return parse_body(json.dumps(body).encode(), kind).change()
+
+
+@given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(WORDS), ANYTHING).map(json.dumps).map(str.encode))
+def test_any_json_is_understood_or_refused(kind: type[Body], octets: bytes) -> None:
+    """Never anything but a refusal with a path; what is understood can be carried out."""
+    with contextlib.suppress(InvalidRequest):
+        body = parse_body(octets, kind)
+        if isinstance(body, CollectionBody | DeviceBody):
+            body.change()
+
+
+@given(st.sampled_from(KINDS), st.binary())
+def test_any_octets_are_understood_or_refused(kind: type[Body], octets: bytes) -> None:
+    """Not even JSON."""
+    with contextlib.suppress(InvalidRequest):
+        parse_body(octets, kind)
+
+
+def test_unknown_fields_are_ignored() -> None:
+    """Span's clients send more than we use, at every level."""
+    body = {
+        "deviceId": "17",
+        "lastPayload": "",
+        "tags": {"a": "b"},
+        "config": {"inet": {}, "ciot": {"imsi": "24201", "msisdn": 5}, "gateway": {"3": {"gatewayId": "3"}}},
+        "metadata": {"inet": {"lastUpdate": "5"}, "ciot": {"mcc": 242, "allocatedAt": "5"}},
+        "firmware": {"state": "Current", "currentFirmwareId": 5},
+    }
+    found = change(DeviceBody, **body)
+
+    assert (found.tags, found.imsi, found.gateways) == ({"a": "b"}, "24201", {3: {}})
+    assert found.allocated_ip is None
+
+
+@pytest.mark.parametrize(("field", "shortest", "longest"), [("imsi", 5, 15), ("imei", 14, 16)])
+def test_identities_have_a_number_of_digits(field: str, shortest: int, longest: int) -> None:
+    """As text or as a number; leading zeros count (test networks begin with 001)."""
+    for good in ("0" * (shortest - 1) + "1", "9" * longest, int("9" * longest)):
+        assert getattr(change(DeviceBody, config={"ciot": {field: good}}), field) == str(good)
+    wrong: list[object] = ["1" * (shortest - 1), "1" * (longest + 1), -12345678901234, 1.5e13, [], True]
+    for bad in [*wrong, "12 456", "١٢٣٤٥٦٧٨٩٠١٢٣٤"]:
+        with pytest.raises(InvalidRequest, match=f"config.ciot.{field}: .* is not {shortest} to {longest} digits"):
+            change(DeviceBody, config={"ciot": {field: bad}})
+
+
+def test_management_is_one_of_spans_words() -> None:
+    """In lower case, as everywhere."""
+    assert change(CollectionBody, firmware={"management": "disabled"}).management is Management.DISABLED
+    with pytest.raises(InvalidRequest) as caught:
+        change(CollectionBody, firmware={"management": "Device"})
+
+    assert caught.value.detail == (
+        'firmware.management: "Device" is not one of unspecified, disabled, collection, device'
+    )
+
+
+def test_an_id_is_below_what_the_registry_can_hold() -> None:
+    """63 bits, as ours are."""
+    assert change(CollectionBody, teamId="acd772jnc9l0l7").team_id == (1 << 63) - 1
+    with pytest.raises(InvalidRequest, match=r"teamId: .* it is over 63 bits"):
+        change(CollectionBody, teamId="acd772jnc9l0l8")

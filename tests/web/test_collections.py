@@ -1,0 +1,141 @@
+"""Collections over REST."""
+
+from __future__ import annotations
+
+from tests.web.conftest import WebBench
+
+
+async def test_a_collection_that_was_created_is_shown_and_listed(api: WebBench) -> None:
+    """All three replies are the same document."""
+    created = (await api.call("POST", "/span/collections", json={"tags": {"name": "x"}, "teamId": "17dh"})).body
+    shown = (await api.call("GET", f"/span/collections/{created['collectionId']}")).body
+    listed = (await api.call("GET", "/span/collections")).body
+
+    assert created == {
+        "collectionId": created["collectionId"],
+        "teamId": "17dh",
+        "enabled": True,
+        "tags": {"name": "x"},
+        "firmware": {"currentFirmwareId": "0", "targetFirmwareId": "0", "management": "disabled"},
+    }
+    assert created == shown
+    assert listed == {"collections": [shown]}
+
+
+async def test_the_list_holds_what_the_token_reaches(api: WebBench) -> None:
+    """A token for one collection sees that one, a token for a device sees none."""
+    first = await api.collection()
+    second = await api.collection()
+    device = await api.device(second)
+    listed = {}
+    for resource in ("/", f"/collections/{second}", f"/collections/{second}/devices/{device}"):
+        reply = await api.call("GET", "/span/collections", token=await api.token(resource))
+        listed[resource.count("/")] = [each["collectionId"] for each in reply.body["collections"]]
+
+    assert listed == {1: [first, second], 2: [second], 4: []}
+
+
+async def test_a_patch_changes_only_what_it_names(api: WebBench) -> None:
+    """Tags are merged; empty ids, null and "unspecified" change nothing."""
+    collection = await api.collection(
+        tags={"name": "x"}, firmware={"targetFirmwareId": "17", "currentFirmwareId": "18", "management": "collection"}
+    )
+    path = f"/span/collections/{collection}"
+    before = (await api.call("GET", path)).body
+    unchanged = [
+        (await api.call("PATCH", path, json=each)).body
+        for each in (
+            {},
+            {"tags": {}, "teamId": "", "firmware": {"targetFirmwareId": "", "management": "unspecified"}},
+            {"tags": None, "firmware": None, "enabled": None},
+        )
+    ]
+    changed = await api.call(
+        "PATCH",
+        path,
+        json={
+            "tags": {"place": "lab"},
+            "enabled": False,
+            "firmware": {"targetFirmwareId": "0", "management": "device"},
+        },
+    )
+
+    assert unchanged == [before, before, before]
+    assert changed.body == {
+        **before,
+        "tags": {"name": "x", "place": "lab"},
+        "enabled": False,
+        "firmware": {"currentFirmwareId": "18", "targetFirmwareId": "0", "management": "device"},
+    }
+
+
+async def test_a_collection_with_devices_stays(api: WebBench) -> None:
+    """The conflict says how many, and what to do."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    refused = await api.call("DELETE", f"/span/collections/{collection}")
+    await api.call("DELETE", f"/span/collections/{collection}/devices/{device}")
+    deleted = await api.call("DELETE", f"/span/collections/{collection}")
+    gone = await api.call("GET", f"/span/collections/{collection}")
+
+    assert refused.problem == (409, f"Collection {collection} still has 1 device")
+    assert refused.body["hint"] == "Delete its devices first, or move them to another collection."
+    assert deleted.body["collectionId"] == collection
+    assert gone.problem == (404, f"There is no collection {collection}")
+
+
+async def test_message_times_of_the_last_hour_are_shown_on_request(api: WebBench) -> None:
+    """Milliseconds as text; a collection without the question does not have the field."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    path = f"/span/collections/{collection}"
+    api.receive(device)
+    api.fleet.clock.shift(3601)
+    api.receive(device)
+    now = str(api.fleet.clock.time_ns() // 1_000_000)
+    plain = (await api.call("GET", path)).body
+    both = (await api.call("GET", f"{path}?upstream=true&downstream=1")).body
+
+    assert not {"upstreamTimestamps", "downstreamTimestamps"} & plain.keys()
+    assert both["upstreamTimestamps"] == [now]
+    assert both["downstreamTimestamps"] == []
+
+
+async def test_a_flag_is_true_or_false(api: WebBench) -> None:
+    collection = await api.collection()
+    reply = await api.call("GET", f"/span/collections/{collection}?upstream=perhaps")
+
+    assert reply.problem == (400, "upstream: 'perhaps' is not true or false")
+
+
+async def test_a_collection_counts_its_devices_and_their_messages(api: WebBench) -> None:
+    """With the nested totals that Span has."""
+    collection = await api.collection()
+    for payload in (b"1", b"22"):
+        api.receive(await api.device(collection), payload)
+    stats = (await api.call("GET", f"/span/collections/{collection}/stats")).body
+
+    assert stats["deviceCount"] == 2
+    assert stats["devices"] == {
+        "bytesUpstream": "3",
+        "bytesDownstream": "0",
+        "messagesUpstream": "2",
+        "messagesDownstream": "0",
+        "sessionCount": 2,
+    }
+    assert stats["firmware"] == {"firmwareImageSize": 0}
+
+
+async def test_what_the_api_made_is_there_after_a_restart(api: WebBench) -> None:
+    """A reply means that it is in the registry."""
+    collection = await api.collection(tags={"name": "x"})
+    device = await api.device(collection, config={"ciot": {"imsi": "242016000000001"}})
+    message = await api.call(
+        "POST", f"/span/collections/{collection}/devices/{device}/outbox", json={"payload": "aGk="}
+    )
+    contents = await api.fleet.store.load()
+
+    assert [each.tags for each in contents.collections] == [{"name": "x"}]
+    assert [each.config.imsi for each in contents.devices] == ["242016000000001"]
+    assert [each.payload for each in contents.downstream] == [b"hi"]
+    assert message.status == 200

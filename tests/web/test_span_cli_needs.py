@@ -1,0 +1,220 @@
+"""
+What Span's own command line needs of the API (it crashes or complains otherwise).
+
+Each test sends what that program sends, and looks at what it reaches into without checking.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+import pytest
+
+from tests.web.conftest import Reply, WebBench
+
+AGENT = {"User-Agent": "OpenAPI-Generator/1.0.0/go", "Accept": "application/json"}
+
+
+async def cli(api: WebBench, method: str, path: str, body: object = None) -> Reply:
+    """Send a request as the generated Go client does; it parses a reply by its content type."""
+    options: dict[str, Any] = {} if body is None else {"json": body}
+    reply = await api.call(method, path, headers=AGENT, **options)
+
+    assert reply.status < 300, reply.body
+    assert re.match(r"application/json|text/json", reply.headers["content-type"])
+    return reply
+
+
+async def test_every_command_asks_for_the_version_first(api: WebBench) -> None:
+    """4.x keeps it silent; it asks before it knows whether there is a token, and shows releaseName."""
+    reply = await api.call("GET", "/span/system", token=None, headers=AGENT)
+
+    assert reply.status == 200
+    assert reply.body["version"].split(".")[0] == "4"
+    assert reply.body["version"] > "4.6.0"
+    assert reply.body["releaseName"]
+    assert isinstance(reply.body["buildDate"], str)
+
+
+async def test_dev_ls_needs_metadata_of_every_device(api: WebBench) -> None:
+    """`dev ls` crashes on a device without a metadata object; an empty one is fine."""
+    collection = await api.collection()
+    await api.device(collection)
+    await api.device(collection, metadata={"ciot": {"allocatedIp": "10.0.0.1"}})
+    devices = (await cli(api, "GET", f"/span/collections/{collection}/devices")).body["devices"]
+
+    assert [sorted(each["metadata"]) for each in devices] == [[], ["ciot"]]
+    assert all(each["config"] is not None and each["tags"] is not None for each in devices)
+
+
+async def test_dev_add_sends_empty_blocks(api: WebBench) -> None:
+    """`dev add` always sends an empty target and config; a fresh device is Current, without images."""
+    collection = await api.collection()
+    body = {"tags": {"name": "x"}, "firmware": {"targetFirmwareId": ""}, "config": {}}
+    device = (await cli(api, "POST", f"/span/collections/{collection}/devices", body)).body
+
+    assert device["deviceId"]
+    assert device["collectionId"] == collection
+    assert device["tags"] == {"name": "x"}
+    assert device["firmware"] == {
+        "currentFirmwareId": "0",
+        "targetFirmwareId": "0",
+        "firmwareVersion": "",
+        "serialNumber": "",
+        "modelNumber": "",
+        "manufacturer": "",
+        "state": "Current",
+        "stateMessage": "",
+    }
+
+
+async def test_dev_add_with_sim_sends_text(api: WebBench) -> None:
+    """int64 are decimal strings in both directions."""
+    collection = await api.collection()
+    body = {"config": {"ciot": {"imsi": "242016000000001", "imei": "350000000000001"}}}
+    device = (await cli(api, "POST", f"/span/collections/{collection}/devices", body)).body
+
+    assert device["config"]["ciot"] == {"imsi": "242016000000001", "imei": "350000000000001"}
+
+
+async def test_dev_get_needs_certs_and_params(api: WebBench) -> None:
+    """`dev get` asks for certificates too, and reaches into params of each gateway block."""
+    collection = await api.collection()
+    device = await api.device(collection, config={"gateway": {"3": {"gatewayId": "3", "params": {"devEui": "00"}}}})
+    path = f"/span/collections/{collection}/devices/{device}"
+    shown = (await cli(api, "GET", path)).body
+    certificates = (await cli(api, "GET", f"{path}/certs")).body
+
+    assert certificates == {"certificates": []}
+    assert shown["config"]["gateway"] == {"3": {"gatewayId": "3", "params": {"devEui": "00"}}}
+
+
+async def test_dev_update_needs_the_device_in_the_reply(api: WebBench) -> None:
+    """It prints deviceId; and the `tags: {}` that it sends wipes nothing."""
+    collection = await api.collection()
+    device = await api.device(collection, tags={"name": "x"}, config={"ciot": {"imsi": "242016000000001"}})
+    body = {"tags": {}, "config": {"ciot": {"imei": "350000000000001"}}}
+    updated = (await cli(api, "PATCH", f"/span/collections/{collection}/devices/{device}", body)).body
+
+    assert updated["deviceId"] == device
+    assert updated["collectionId"] == collection
+    assert updated["tags"] == {"name": "x"}
+    assert updated["config"]["ciot"] == {"imsi": "242016000000001", "imei": "350000000000001"}
+
+
+async def test_dev_delete_needs_the_device_in_the_reply(api: WebBench) -> None:
+    """200 with the object, not 204."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    deleted = (await cli(api, "DELETE", f"/span/collections/{collection}/devices/{device}")).body
+
+    assert (deleted["deviceId"], deleted["collectionId"]) == (device, collection)
+
+
+async def test_col_update_and_delete_need_the_collection_in_the_reply(api: WebBench) -> None:
+    """200 with the object, not 204."""
+    collection = await api.collection(tags={"name": "x"})
+    path = f"/span/collections/{collection}"
+    updated = (await cli(api, "PATCH", path, {"tags": {}})).body
+    deleted = (await cli(api, "DELETE", path)).body
+
+    assert updated["collectionId"] == deleted["collectionId"] == collection
+    assert updated["tags"] == deleted["tags"] == {"name": "x"}
+
+
+async def test_col_get_accepts_lower_case_enumerations_only(api: WebBench) -> None:
+    """The Go client rejects the whole document on any other spelling."""
+    collection = await api.collection(firmware={"management": "device"})
+    shown = (await cli(api, "GET", f"/span/collections/{collection}")).body
+
+    assert shown["firmware"]["management"] == "device"
+
+
+async def test_inbox_ls_of_a_collection_needs_the_device(api: WebBench) -> None:
+    """`inbox ls` asks with limit=30 and reaches into device.deviceId, also of a device that is gone."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    api.receive(device, b"hi")
+    path = f"/span/collections/{collection}/data?limit=30"
+    there = (await cli(api, "GET", path)).body["data"]
+    await api.call("DELETE", f"/span/collections/{collection}/devices/{device}")
+    gone = (await cli(api, "GET", path)).body["data"]
+
+    assert [each["device"]["deviceId"] for each in there + gone] == [device, device]
+    assert base64.b64decode(there[0]["payload"]) == b"hi"
+    assert there[0]["received"].isdigit()
+
+
+async def test_inbox_ls_of_a_device(api: WebBench) -> None:
+    """`inbox ls --device-id` lists MessageUpstream objects."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    message = api.receive(device, b"hi")
+    path = f"/span/collections/{collection}/devices/{device}/inbox?limit=30"
+
+    assert (await cli(api, "GET", path)).body["messages"] == [
+        {
+            "messageId": message,
+            "collectionId": collection,
+            "deviceId": device,
+            "gatewayId": "0",
+            "transport": "udp",
+            "received": "1714076616000",
+            "payload": "aGk=",
+        }
+    ]
+
+
+async def test_outbox_add_ls_and_delete(api: WebBench) -> None:
+    """`outbox watch` polls the list; `outbox delete` prints messageId."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    path = f"/span/collections/{collection}/devices/{device}/outbox"
+    added = (await cli(api, "POST", path, {"payload": "aGk="})).body
+    listed = (await cli(api, "GET", path)).body["messages"]
+    deleted = (await cli(api, "DELETE", f"{path}/{added['messageId']}")).body
+
+    assert listed == [added]
+    assert added["state"] == "pending"
+    assert (added["createdTime"], added["sentTime"]) == ("1714076616000", "0")
+    assert deleted["messageId"] == added["messageId"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/span/collections/zz", 400),
+        ("GET", "/span/collections/1", 404),
+        ("GET", "/span/collections/1/gateways", 404),
+        ("DELETE", "/span/collections/{full}", 409),
+    ],
+)
+async def test_errors_have_a_type_that_the_go_client_does_not_parse(
+    api: WebBench, method: str, path: str, status: int
+) -> None:
+    """It crashes on 400, 401, 404, 409 and 500 of type application/json; then it prints status and title."""
+    full = await api.collection()
+    await api.device(full)
+    reply = await api.call(method, path.format(full=full), headers=AGENT)
+
+    assert reply.status == reply.body["status"] == status
+    assert not re.search(r"(application|text)/(vnd\.[^;]+\+)?json", reply.headers["content-type"])
+    assert isinstance(reply.body["title"], str)
+    assert isinstance(reply.body["code"], int)
+
+
+async def test_a_wrong_token_is_a_problem_too(api: WebBench) -> None:
+    """401 is among the statuses on which it would crash."""
+    reply = await api.call("GET", "/span/collections", token="0" * 64, headers=AGENT)
+
+    assert reply.problem[0] == 401
+    assert reply.body["title"].startswith("The token is not known")
+
+
+async def test_blob_get_sends_an_empty_token(api: WebBench) -> None:
+    """When logged in otherwise, it sends an empty X-API-Token and nothing else."""
+    reply = await api.call("GET", "/span/collections", token=None, headers={"X-API-Token": ""})
+
+    assert reply.problem == (401, "There is no token in the request: the header X-API-Token is empty")
