@@ -1,0 +1,211 @@
+"""A small client of the REST API: documents in and out, and every failure as one of our errors."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, ClassVar, Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+import orjson
+
+from span_events import __version__, errors
+from span_events.errors import InvalidRequest, RequestError, ServerUnreachable, Unauthenticated
+
+USER_AGENT: Final = f"span-events/{__version__}"
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=10)
+
+_BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
+    each.status: each
+    for each in (
+        errors.InvalidRequest,
+        errors.Unauthenticated,
+        errors.AccessDenied,
+        errors.NotFound,
+        errors.Conflict,
+        errors.TooLarge,
+        errors.LimitReached,
+        errors.Unavailable,
+    )
+}
+
+
+class UnexpectedReply(RequestError):
+    """The server answered, but not as this API does."""
+
+    code: ClassVar[str] = "unexpected_reply"
+    hint = (
+        "Is --endpoint a span-events server, and not something else or a proxy that fails? The server's log may tell."
+    )
+
+
+class Client:
+    """
+    Speaks to one server.
+
+    Args:
+        endpoint: ``http://host:port`` or ``https://host:port``, also with ``/span`` behind it.
+        token: API token; empty sends none.
+
+    Raises:
+        InvalidRequest: The endpoint is no such URL.
+    """
+
+    def __init__(self, endpoint: str, token: str) -> None:
+        self.base = _base(endpoint)
+        self._token = token
+        self._http: aiohttp.ClientSession | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries, that for a WebSocket too."""
+        return {"X-API-Token": self._token} if self._token else {}
+
+    @property
+    def has_token(self) -> bool:
+        """Tell whether requests are authenticated."""
+        return bool(self._token)
+
+    async def __aenter__(self) -> Self:
+        self._http = aiohttp.ClientSession(
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json", **self.headers}, timeout=_TIMEOUT
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._http is not None
+        await self._http.close()
+
+    async def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, query: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """
+        Make one request.
+
+        Raises:
+            RequestError: The server refused it; the class says with which status.
+            ServerUnreachable: There was no answer.
+        """
+        assert self._http is not None, "use the client as a context manager"
+        content = None if body is None else orjson.dumps(body)
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        try:
+            async with self._http.request(method, self.base + path, data=content, headers=kind, params=query) as reply:
+                octets = await reply.read()
+        except TimeoutError as exc:
+            raise ServerUnreachable(f"{self.base} did not answer within {_TIMEOUT.total:.0f} s") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise unreachable(self.base, exc) from exc
+        if reply.status >= 300:
+            raise refusal(reply.status, octets, has_token=self.has_token)
+        return _document(octets, f"{method} {path}")
+
+
+def refusal(status: int, body: bytes, *, has_token: bool) -> RequestError:
+    """
+    Make our error of a refused request.
+
+    Args:
+        status: HTTP status, 300 or above.
+        body: A problem document (RFC 9457) if the server is ours, anything if it is not.
+        has_token: Whether a token was sent, which decides what to advise after a 401.
+    """
+    problem = _problem(body)
+    kind = _BY_STATUS.get(status, UnexpectedReply)
+    detail = _text(problem, "detail") or _text(problem, "message") or _text(problem, "title")
+    if not detail:
+        detail, kind = f"The server answered {status}{_phrase(status)}", _BY_STATUS.get(status, UnexpectedReply)
+    hint = _text(problem, "hint")
+    if status == Unauthenticated.status and not has_token:
+        hint = "Give --token or SPAN_API_TOKEN; `span-events token create --data-dir DIR` makes a token."
+    return kind(detail, hint=hint, field=_text(problem, "field"))
+
+
+def unreachable(base: str, cause: BaseException) -> ServerUnreachable:
+    """Make our error of a connection that did not come about."""
+    os_error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
+    error: ServerUnreachable
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        error = ServerUnreachable(f"The certificate of {base} is not trusted: {_reason(cause)}")
+        error.hint = "SSL_CERT_FILE=/path/to/ca.crt names a certificate authority to trust; check the host name, too."
+    elif isinstance(cause, aiohttp.ClientSSLError | ssl.SSLError):
+        error = ServerUnreachable(f"{base} does not speak TLS as we do: {_reason(cause)}")
+        error.hint = "If the server has no TLS, write http:// in --endpoint or SPAN_API_ENDPOINT."
+    elif isinstance(os_error, ConnectionRefusedError):
+        error = ServerUnreachable(f"Nothing listens at {base} (connection refused)")
+    else:
+        error = ServerUnreachable(f"Cannot reach {base}: {_reason(os_error)}")
+    return error
+
+
+def _reason(cause: BaseException) -> str:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        return _reason(cause.certificate_error)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return str(cause) or type(cause).__name__
+
+
+def _base(endpoint: str) -> str:
+    base = endpoint.strip().rstrip("/").removesuffix("/span")
+    scheme, separator, rest = base.partition("://")
+    if not separator:
+        raise InvalidRequest(f"The endpoint {endpoint!r} is no URL", hint=f"Write it with its scheme: http://{base}")
+    if scheme not in {"http", "https"} or not _is_host_and_port(rest):
+        raise InvalidRequest(
+            f"The endpoint {endpoint!r} is not http://HOST:PORT or https://HOST:PORT",
+            hint="The API is spoken over http:// or https://; `span-events tail` makes ws:// of that itself.",
+        )
+    return base
+
+
+def _is_host_and_port(rest: str) -> bool:
+    try:
+        parts = urlsplit(f"//{rest}")
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _problem(body: bytes) -> dict[str, Any]:
+    try:
+        problem = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _text(problem: dict[str, Any], key: str) -> str:
+    """Find a text in a problem, or in the details that Span's shape has."""
+    value = problem.get(key)
+    if isinstance(value, str):
+        return value
+    details = problem.get("details")
+    for each in details if isinstance(details, list) else ():
+        if isinstance(each, dict) and isinstance(each.get(key), str):
+            return str(each[key])
+    return ""
+
+
+def _phrase(status: int) -> str:
+    try:
+        return f" {HTTPStatus(status).phrase}"
+    except ValueError:
+        return ""
+
+
+def _document(octets: bytes, what: str) -> dict[str, Any]:
+    try:
+        document = orjson.loads(octets)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        raise UnexpectedReply(f"The answer to {what} is no JSON object: {octets[:60]!r}")
+    return document

@@ -1,0 +1,182 @@
+"""What the commands share: where the server is, ids, tags, and how a request is made."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from span_events import ids
+from span_events.cli.client import Client
+from span_events.errors import InvalidRequest
+
+DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8080"
+"""Where `serve` listens unless it is told otherwise."""
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass
+class Session:
+    """What the options before and after the command's name said."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    token: str = ""
+    as_json: bool = False
+
+    def client(self) -> Client:
+        """Make a client of the API; a context manager."""
+        return Client(self.endpoint, self.token)
+
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Make one request and return the reply's document."""
+
+        async def once(client: Client) -> dict[str, Any]:
+            return await client.request(method, path, body)
+
+        return self.run(once)
+
+    def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Run a coroutine function with a client."""
+
+        async def within() -> T:
+            async with self.client() as client:
+                return await work(client)
+
+        return asyncio.run(within())
+
+
+class Command(click.Command):
+    """A command whose help keeps the lines of its examples as they are."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        # click rewraps every paragraph that does not begin with a backspace.
+        text = inspect.cleandoc(settings.pop("help", None) or "")
+        settings["help"] = re.sub(r"^Examples?:$", "\b\n\\g<0>", text, flags=re.MULTILINE)
+        super().__init__(*args, **settings)
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+"""Hand the `Session` to a command as its first argument."""
+
+
+def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    session = ctx.ensure_object(Session)
+    if value:  # an option after the command's name wins; one that is absent says nothing
+        assert parameter.name is not None
+        setattr(session, parameter.name, value)
+
+
+def _session_option(*names: str, **settings: Any) -> Callable[[F], F]:
+    return click.option(*names, callback=_remember, expose_value=False, **settings)
+
+
+endpoint_option: Final = _session_option(
+    "--endpoint",
+    metavar="URL",
+    envvar="SPAN_API_ENDPOINT",
+    help=f"Where the server is, http or https. [env: SPAN_API_ENDPOINT; default: {DEFAULT_ENDPOINT}]",
+)
+token_option: Final = _session_option(
+    "--token",
+    metavar="TOKEN",
+    envvar="SPAN_API_TOKEN",
+    help="API token; `span-events token create` makes one. [env: SPAN_API_TOKEN]",
+)
+json_option: Final = _session_option(
+    "--json", "as_json", is_flag=True, help="JSON for scripts instead of text for people."
+)
+
+
+def api_options(command: F) -> F:
+    """Let a command take ``--endpoint``, ``--token`` and ``--json`` after its name, too."""
+    return endpoint_option(token_option(json_option(command)))
+
+
+class SpanId(click.ParamType[str]):
+    """An id, checked before any request is made."""
+
+    def __init__(self, what: str) -> None:
+        self.name = what.upper()
+        self._what = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id as the server writes it."""
+        try:
+            return ids.render(ids.parse(str(value).strip(), what=self._what))
+        except InvalidRequest as exc:
+            self.fail(exc.detail, param, ctx)
+
+
+collection_option: Final = click.option(
+    "-c",
+    "--collection",
+    type=SpanId("collection"),
+    envvar="SPAN_COLLECTION_ID",
+    required=True,
+    help="Collection that the device is in. [env: SPAN_COLLECTION_ID]",
+)
+device_option: Final = click.option(
+    "-d",
+    "--device",
+    type=SpanId("device"),
+    envvar="SPAN_DEVICE_ID",
+    required=True,
+    help="The device. [env: SPAN_DEVICE_ID]",
+)
+collection_argument: Final = click.argument("collection", type=SpanId("collection"), envvar="SPAN_COLLECTION_ID")
+device_argument: Final = click.argument("device", type=SpanId("device"), envvar="SPAN_DEVICE_ID")
+enabled_option: Final = click.option(
+    "--enable/--disable",
+    "enabled",
+    default=None,
+    help="Whether messages are accepted; a disabled one is refused, visibly.",
+)
+yes_option: Final = click.option("-y", "--yes", "--yes-i-am-sure", "yes", is_flag=True, help="Do not ask.")
+data_dir_option: Final = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("var"),
+    show_default="./var",
+    metavar="DIR",
+    help="Where the server keeps its data.",
+)
+config_option: Final = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Settings; config/span-events.toml explains every one. Without it: defaults and SPAN_EVENTS_… variables.",
+)
+
+
+def _read_tags(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    tags = {}
+    for each in values:
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise click.BadParameter(f"{each!r} is not NAME=VALUE", ctx, parameter)
+        tags[name] = value
+    return tags
+
+
+tag_option: Final = click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_read_tags,
+    help="Add or change a tag; may be repeated. The tag `name` is shown beside the id.",
+)

@@ -1,0 +1,152 @@
+"""How things are shown: tables, times and tags for people, documents for scripts."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_NS: Final = 1_000_000_000
+_MS: Final = 1_000
+_TIMES: Final = {
+    "lastReceived": _NS,
+    "received": _MS,
+    "createdTime": _MS,
+    "sentTime": _MS,
+    "allocatedAt": _MS,
+    "lastUpdate": _MS,
+}
+"""Fields that are times, and how many of their units make a second (Span mixes them)."""
+_UNSET: Final[tuple[object, ...]] = ("", "0", None, {}, [])
+"""What a field says when it says nothing."""
+_PREVIEW: Final = 48
+"""Octets of a payload that a table shows."""
+
+
+def show_json(document: object) -> None:
+    """Print a document as the server gave it, indented."""
+    write_octets(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def write_octets(octets: bytes) -> None:
+    """Write octets to standard output as they are, and see that they leave at once."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(octets)
+    sys.stdout.buffer.flush()
+
+
+def use_colours() -> bool:
+    """Tell whether standard output wants colours: a terminal, unless NO_COLOR (or FORCE_COLOR) says otherwise."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
+
+
+def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str, fixed: int = 1) -> None:
+    """
+    Print a table; in a pipe plain, and never cut.
+
+    Args:
+        headings: One per column.
+        rows: Cells as text; whatever a device or user put there is shown harmlessly.
+        nothing: What to say, on standard error, when there are no rows.
+        fixed: How many of the first columns are never wrapped, because people copy them (ids).
+    """
+    cells = [[printable(each) for each in row] for row in rows]
+    if not cells:
+        click.echo(nothing, err=True)
+        return
+    table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
+    for index, heading in enumerate(headings):
+        width = max(len(heading), *(len(row[index]) for row in cells)) if index < fixed else None
+        table.add_column(heading, no_wrap=index < fixed, min_width=width, overflow="fold")
+    for row in cells:
+        table.add_row(*(Text(each) for each in row))
+    _print(table)
+
+
+def show_fields(document: Mapping[str, Any]) -> None:
+    """Print one thing, a line for each field that says something."""
+    table = Table(box=None, pad_edge=False, show_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _flat(document):
+        table.add_row(Text(printable(name)), Text(printable(value)))
+    _print(table)
+
+
+def tags_text(tags: Mapping[str, str] | None) -> str:
+    """Write tags as ``name=value``, in the order of their names."""
+    return " ".join(f"{name}={value}" for name, value in sorted((tags or {}).items()))
+
+
+def time_text(value: object, *, per_second: int = _MS) -> str:
+    """Write a time of the API (decimal text) as local time; empty for never."""
+    try:
+        units = int(str(value or 0))
+    except ValueError:
+        return str(value)
+    if not units:
+        return ""
+    return datetime.fromtimestamp(units / per_second).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def payload_text(encoded: str) -> str:
+    """Show the beginning of a payload (base64): as text if it is text, else in hexadecimal."""
+    try:
+        payload = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return encoded
+    shown, more = payload[:_PREVIEW], "…" if len(payload) > _PREVIEW else ""
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError:
+        return shown.hex(" ") + more
+    if not text.isprintable():
+        return shown.hex(" ") + more
+    return text[:_PREVIEW] + more
+
+
+def printable(text: str) -> str:
+    """Show control characters instead of obeying them: devices and users chose this text, not we."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in document.items():
+        if value in _UNSET or (value == 0 and value is not False):
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif name in _TIMES:
+            yield prefix + name, time_text(value, per_second=_TIMES[name])
+        elif isinstance(value, bool):
+            yield prefix + name, "yes" if value else "no"
+        elif name in {"lastPayload", "payload"}:
+            yield prefix + name, payload_text(str(value))
+        else:
+            yield prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _print(table: Table) -> None:
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    # rich would wrap at 80 columns and pad every line; a pipe wants whole lines.
+    buffer = io.StringIO()
+    Console(file=buffer, width=100_000, color_system=None, highlight=False).print(table)
+    for line in buffer.getvalue().splitlines():
+        click.echo(line.rstrip())

@@ -1,0 +1,323 @@
+"""``collection`` and ``device``: what the server knows, shown and changed through its API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from span_events.cli.options import (
+    Group,
+    Session,
+    SpanId,
+    api_options,
+    collection_argument,
+    collection_option,
+    device_argument,
+    enabled_option,
+    pass_session,
+    tag_option,
+    yes_option,
+)
+from span_events.cli.output import show_fields, show_json, show_table, tags_text, time_text
+
+ip_option = click.option(
+    "--ip",
+    metavar="ADDRESS",
+    help="Address that the device sends from, for plain UDP and CoAP without a mobile core; '' clears it.",
+)
+imsi_option = click.option("--imsi", metavar="DIGITS", help="SIM that the device attaches with; '' clears it.")
+imei_option = click.option("--imei", metavar="DIGITS", help="Hardware that the SIM belongs in; '' clears it.")
+
+
+def collection_path(collection: str = "") -> str:
+    """Return the path of a collection, or of all."""
+    return "/span/collections" + (f"/{collection}" if collection else "")
+
+
+def device_path(collection: str, device: str = "") -> str:
+    """Return the path of a device, or of all of a collection."""
+    return collection_path(collection) + "/devices" + (f"/{device}" if device else "")
+
+
+@click.group(cls=Group)
+def collection() -> None:
+    """Groups of devices: list, create, get, update, delete."""
+
+
+@collection.command("list")
+@api_options
+@pass_session
+def list_collections(session: Session) -> None:
+    """
+    List the collections that your token reaches.
+
+    Example:
+      span-events collection list
+    """
+    reply = session.call("GET", collection_path())
+    if session.as_json:
+        return show_json(reply)
+    return show_table(
+        ("COLLECTION", "ENABLED", "TAGS"),
+        (
+            (each["collectionId"], _yes(each.get("enabled", True)), tags_text(each.get("tags")))
+            for each in reply.get("collections") or ()
+        ),
+        nothing="There is no collection yet; `span-events collection create --tag name=lab` makes one.",
+    )
+
+
+@collection.command("create")
+@tag_option
+@enabled_option
+@api_options
+@pass_session
+def create_collection(session: Session, tags: dict[str, str], enabled: bool | None) -> None:
+    """
+    Create a collection and print its id.
+
+    Example:
+      export SPAN_COLLECTION_ID=$(span-events collection create --tag name=lab)
+    """
+    _show_id(session, session.call("POST", collection_path(), _changes(tags, enabled)), "collectionId")
+
+
+@collection.command("get")
+@collection_argument
+@api_options
+@pass_session
+def get_collection(session: Session, collection: str) -> None:
+    """
+    Show a collection.
+
+    Example:
+      span-events collection get 17dh0cf43jfgl8
+    """
+    _show(session, session.call("GET", collection_path(collection)))
+
+
+@collection.command("update")
+@collection_argument
+@tag_option
+@enabled_option
+@api_options
+@pass_session
+def update_collection(session: Session, collection: str, tags: dict[str, str], enabled: bool | None) -> None:
+    """
+    Change a collection. What is not named stays as it is.
+
+    A disabled collection refuses the messages of all its devices (messageRejected, collectionDisabled).
+
+    Example:
+      span-events collection update 17dh0cf43jfgl8 --enable --tag name=field
+    """
+    _show(session, session.call("PATCH", collection_path(collection), _some_changes(_changes(tags, enabled))))
+
+
+@collection.command("delete")
+@collection_argument
+@yes_option
+@api_options
+@pass_session
+def delete_collection(session: Session, collection: str, yes: bool) -> None:
+    """
+    Delete a collection. It must have no devices any more.
+
+    Example:
+      span-events collection delete 17dh0cf43jfgl8 --yes
+    """
+    _confirm(f"Delete the collection {collection}?", yes=yes)
+    _show_id(session, session.call("DELETE", collection_path(collection)), "collectionId")
+
+
+@click.group(cls=Group)
+def device() -> None:
+    """Devices: list, create, get, update, move, delete."""
+
+
+@device.command("list")
+@collection_option
+@api_options
+@pass_session
+def list_devices(session: Session, collection: str) -> None:
+    """
+    List the devices of a collection: how each is recognised, and when it was last heard.
+
+    A device that sends from another ADDRESS than the one shown is refused (messageRejected, unknownAddress).
+
+    Examples:
+      span-events device list -c 17dh0cf43jfgl8
+      span-events device list -c 17dh0cf43jfgl8 --json | jq -r '.devices[].deviceId'
+    """
+    reply = session.call("GET", device_path(collection))
+    if session.as_json:
+        return show_json(reply)
+    return show_table(
+        ("DEVICE", "ADDRESS", "IMSI", "IMEI", "ENABLED", "LAST HEARD", "OVER", "TAGS"),
+        (_device_row(each) for each in reply.get("devices") or ()),
+        nothing="The collection has no devices yet; `span-events device create --ip ADDRESS` makes one.",
+    )
+
+
+@device.command("create")
+@collection_option
+@ip_option
+@imsi_option
+@imei_option
+@tag_option
+@enabled_option
+@api_options
+@pass_session
+def create_device(session: Session, /, collection: str, **fields: Any) -> None:
+    """
+    Create a device and print its id.
+
+    It can send as soon as the server can recognise it: by the address that it sends from (--ip), or by SIM
+    and hardware once a mobile core tells which address they got.
+
+    Examples:
+      span-events device create -c 17dh0cf43jfgl8 --ip 10.0.0.17 --tag name=pump-3
+      span-events device create -c 17dh0cf43jfgl8 --imsi 242016000000123 --imei 357518080000123
+    """
+    _show_id(session, session.call("POST", device_path(collection), _device_changes(**fields)), "deviceId")
+
+
+@device.command("get")
+@collection_option
+@device_argument
+@api_options
+@pass_session
+def get_device(session: Session, collection: str, device: str) -> None:
+    """
+    Show all that is known of a device, with its last message.
+
+    Example:
+      span-events device get -c 17dh0cf43jfgl8 17kl14hm46h4c2
+    """
+    _show(session, session.call("GET", device_path(collection, device)))
+
+
+@device.command("update")
+@collection_option
+@device_argument
+@ip_option
+@imsi_option
+@imei_option
+@tag_option
+@enabled_option
+@api_options
+@pass_session
+def update_device(session: Session, /, collection: str, device: str, **fields: Any) -> None:
+    """
+    Change a device. What is not named stays as it is.
+
+    Examples:
+      span-events device update -c 17dh0cf43jfgl8 17kl14hm46h4c2 --ip 10.0.0.18
+      span-events device update -c 17dh0cf43jfgl8 17kl14hm46h4c2 --imsi '' --enable
+    """
+    _show(session, session.call("PATCH", device_path(collection, device), _some_changes(_device_changes(**fields))))
+
+
+@device.command("move")
+@collection_option
+@device_argument
+@click.argument("to", type=SpanId("collection"))
+@api_options
+@pass_session
+def move_device(session: Session, collection: str, device: str, to: str) -> None:
+    """
+    Move a device to the collection TO.
+
+    Its events go there from now on; both collections see deviceMoved.
+
+    Example:
+      span-events device move -c 17dh0cf43jfgl8 17kl14hm46h4c2 17dh0cf43jfgl9
+    """
+    _show(session, session.call("PATCH", device_path(collection, device), {"collectionId": to}))
+
+
+@device.command("delete")
+@collection_option
+@device_argument
+@yes_option
+@api_options
+@pass_session
+def delete_device(session: Session, collection: str, device: str, yes: bool) -> None:
+    """
+    Delete a device. Messages that wait for it are lost; what it sends from now on is refused.
+
+    Example:
+      span-events device delete -c 17dh0cf43jfgl8 17kl14hm46h4c2 --yes
+    """
+    _confirm(f"Delete the device {device} and the messages that wait for it?", yes=yes)
+    _show_id(session, session.call("DELETE", device_path(collection, device)), "deviceId")
+
+
+def _device_row(device: dict[str, Any]) -> tuple[str, ...]:
+    config = (device.get("config") or {}).get("ciot") or {}
+    metadata = (device.get("metadata") or {}).get("ciot") or {}
+    heard = time_text(device.get("lastReceived"), per_second=1_000_000_000)
+    return (
+        device["deviceId"],
+        metadata.get("allocatedIp") or "",
+        _digits(config.get("imsi")),
+        _digits(config.get("imei")),
+        _yes(device.get("enabled", True)),
+        heard or "never",
+        str(device.get("lastTransport") or "") if heard else "",
+        tags_text(device.get("tags")),
+    )
+
+
+def _device_changes(
+    *, ip: str | None, imsi: str | None, imei: str | None, tags: dict[str, str], enabled: bool | None
+) -> dict[str, Any]:
+    body = _changes(tags, enabled)
+    identity = {name: value for name, value in (("imsi", imsi), ("imei", imei)) if value is not None}
+    if identity:
+        body["config"] = {"ciot": identity}
+    if ip is not None:
+        body["metadata"] = {"ciot": {"allocatedIp": ip}}
+    return body
+
+
+def _changes(tags: dict[str, str], enabled: bool | None) -> dict[str, Any]:
+    body: dict[str, Any] = {}
+    if tags:
+        body["tags"] = tags
+    if enabled is not None:
+        body["enabled"] = enabled
+    return body
+
+
+def _some_changes(body: dict[str, Any]) -> dict[str, Any]:
+    if not body:
+        raise click.UsageError("Nothing to change: name at least one option, --tag or --disable for example.")
+    return body
+
+
+def _confirm(question: str, *, yes: bool) -> None:
+    if not yes:
+        click.confirm(question, abort=True, err=True)
+
+
+def _show(session: Session, document: dict[str, Any]) -> None:
+    (show_json if session.as_json else show_fields)(document)
+
+
+def _show_id(session: Session, document: dict[str, Any], key: str) -> None:
+    """Print the id alone, so that a script can take it."""
+    if session.as_json:
+        show_json(document)
+    else:
+        click.echo(document.get(key, ""))
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
+
+
+def _digits(value: object) -> str:
+    """Write an IMSI or IMEI; Span says 0 for none."""
+    return "" if value in (None, "", "0", 0) else str(value)

@@ -1,0 +1,103 @@
+"""A server in this process: it says where it is, serves until a signal comes, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from span_events import __version__
+from span_events.app import Server
+from span_events.config import Config
+from span_events.errors import StorageUnavailable
+from span_events.ids import render
+from span_events.log import get_logger
+from span_events.simulator.seed import OWN_ADDRESS, Demo
+
+log = get_logger("serve")
+
+
+async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: bool) -> None:
+    """
+    Serve until SIGINT or SIGTERM; a second signal exits at once.
+
+    Args:
+        ready_file: Gets the bound addresses as JSON once everything is bound; removed at the end.
+        demo: Seed a collection, and let simulated devices send.
+
+    Raises:
+        SpanEventsError: Something could not be started, or ended that should have gone on.
+    """
+    stop = asyncio.Event()
+    _on_signals(stop)
+    async with Server(config, data_dir=data_dir) as server:
+        seeded = await server.start_demo() if demo else None
+        if ready_file is not None:
+            _write_ready_file(ready_file, server.addresses)
+        sys.stdout.write(banner(server, seeded))
+        sys.stdout.flush()
+        server.failed.add_done_callback(lambda _: stop.set())
+        try:
+            await stop.wait()
+        finally:
+            if ready_file is not None:
+                _remove(ready_file)
+        if server.failed.done():
+            server.failed.result()
+    log.info("stopped")
+
+
+def banner(server: Server, demo: Demo | None) -> str:
+    """Say what a person wants to know first: where things are, the token, and what to type."""
+    http = server.addresses["http"]
+    lines = [f"span-events {__version__} is ready.", ""]
+    for name, address in server.addresses.items():
+        lines.append(f"  {name:<10} {'http://' if name == 'http' else ''}{address}")
+    if server.first_token:
+        lines += ["", "Admin token (may do everything; shown this once, keep it):", f"  {server.first_token}"]
+    if demo:
+        url = f"ws://{http}/span/collections/{render(demo.collection.id)}/activity"
+        lines += [
+            "",
+            f"Demo: collection {render(demo.collection.id)}, watched with this read-only token:",
+            f"  {demo.token}",
+            "Watch it, in another terminal or in a browser's console:",
+            f"  .venv/bin/span-events --endpoint http://{http} --token {demo.token} tail",
+            f'  npx wscat -H "X-API-Token: {demo.token}" -c {url}',
+            f'  new WebSocket("{url}?api_token={demo.token}").onmessage = m => console.log(m.data)',
+            f"Send something yourself ({OWN_ADDRESS} is the demo's device this-computer):",
+        ]
+        if "coap" in server.addresses:
+            lines.append(f"  coap-client -m post -e hello coap://{server.addresses['coap']}/x")
+        if "datagrams" in server.addresses:
+            lines.append(f"  echo hello | nc -u -w1 {server.addresses['datagrams'].replace(':', ' ')}")
+    return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def handle() -> None:
+        if stop.is_set():
+            os._exit(130)  # the person has asked twice
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, handle)
+
+
+def _write_ready_file(path: Path, addresses: dict[str, str]) -> None:
+    """Tell supervisors what is bound, in one step: the file is never there half-written."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(addresses) + "\n")
+        partial.replace(path)
+    except OSError as exc:
+        raise StorageUnavailable(f"{path}: the ready file cannot be written: {exc.strerror}") from exc
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)

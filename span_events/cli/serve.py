@@ -1,0 +1,75 @@
+"""``serve``: run a server in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import click
+
+from span_events import config as configuration
+from span_events import log
+from span_events.cli.options import Command, config_option, data_dir_option
+from span_events.config import Config
+
+DEVICE_SIDE: Final = ("datagrams", "coap", "coaps", "radius", "gateways", "blobs")
+"""Tables of the configuration whose ``host`` ``--host`` sets: where devices and their networks come in."""
+
+
+@click.command(cls=Command)
+@data_dir_option
+@config_option
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="Written once everything is bound, with the addresses as JSON; removed at the end.",
+)
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="Let devices in from the network: bind UDP, CoAP and the like to this address, 0.0.0.0 for all. "
+    "The API stays where http.host says.",
+)
+@click.option(
+    "--demo", is_flag=True, help="Make a collection with simulated devices, if it is not there, and let them send."
+)
+def serve(data_dir: Path, config: Path | None, ready_file: Path | None, host: str | None, demo: bool) -> None:
+    """
+    Run the server until Ctrl-C or SIGTERM.
+
+    At its first start it makes an admin token and shows it once. All is on 127.0.0.1 unless you say otherwise: --host
+    opens the side of the devices, http.host in the configuration the API. Every setting can also come from the
+    environment: SPAN_EVENTS_HTTP__PORT=0 is port in [http], and 0 picks a free one.
+
+    Examples:
+      span-events serve --demo
+      span-events serve --data-dir /var/lib/span-events --config /etc/span-events.toml --host 0.0.0.0
+    """
+    from span_events.cli import running  # noqa: PLC0415  # loads every part of the server, which no other command needs
+
+    settings = configuration.load(config)
+    if host is not None:
+        settings = with_device_host(settings, host)
+    log.configure(settings.log.level, settings.log.style)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(running.run(settings, data_dir=data_dir, ready_file=ready_file, demo=demo))
+
+
+def with_device_host(settings: Config, host: str) -> Config:
+    """Return the configuration with every device-side listener bound to an address."""
+    changed = {name: getattr(settings, name).model_copy(update={"host": host}) for name in DEVICE_SIDE}
+    return settings.model_copy(update=changed)
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return how to make uvloop's event loop; None, for the standard one, if it is not installed (it is an extra)."""
+    try:
+        uvloop = importlib.import_module("uvloop")
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

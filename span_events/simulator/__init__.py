@@ -1,0 +1,1 @@
+"""Devices that speak the real protocols to a running server."""

@@ -1,0 +1,147 @@
+"""A CoAP client as constrained devices have it: one exchange at a time, retransmission, tokens (RFC 7252 §4)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from span_events.errors import MalformedMessage
+from span_events.simulator.sockets import Address, DeviceSocket
+from span_events.wire.coap import CoapMessage, Code, Option, Options, Type, decode, encode
+
+TOKEN_OCTETS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When a confirmable message is sent again (RFC 7252 §4.8). Seconds."""
+
+    ack_timeout: float = 2.0
+    ack_random_factor: float = 1.5
+    max_retransmit: int = 4
+
+
+@dataclass(slots=True)
+class _Exchange:
+    message_id: int
+    token: bytes
+    reply: asyncio.Future[CoapMessage | None]
+    acknowledged: asyncio.Event
+
+
+class CoapClient:
+    """
+    One device's CoAP endpoint.
+
+    Args:
+        address: IP address of the device.
+        target: Where the server listens.
+        timing: When to send again.
+    """
+
+    def __init__(self, address: str, target: Address, *, timing: Timing | None = None) -> None:
+        self._timing = timing or Timing()
+        self.socket = DeviceSocket(address, target, self._received)
+        self.retransmissions = 0
+        """Confirmable messages that were sent again."""
+        self._message_id = random.randrange(1 << 16)
+        self._exchange: _Exchange | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the socket; idempotent."""
+        self.socket.close()
+
+    def request(
+        self,
+        code: int,
+        path: str,
+        payload: bytes = b"",
+        *,
+        options: Iterable[tuple[int, bytes]] = (),
+        confirmable: bool = True,
+    ) -> CoapMessage:
+        """Make a request with the next message id and a new token; `exchange` sends it."""
+        self._message_id = (self._message_id + 1) & 0xFFFF
+        return CoapMessage(
+            Type.CON if confirmable else Type.NON,
+            code,
+            self._message_id,
+            random.randbytes(TOKEN_OCTETS),
+            _in_order([*path_options(path), *options]),
+            payload,
+        )
+
+    async def post(self, path: str, payload: bytes, *, options: Iterable[tuple[int, bytes]] = ()) -> CoapMessage | None:
+        """Send a message and wait for the reply; None if there was none, or a reset."""
+        return await self.exchange(self.request(Code.POST, path, payload, options=options))
+
+    async def exchange(self, request: CoapMessage) -> CoapMessage | None:
+        """
+        Send a request until its reply or a reset comes, as often as `Timing` says.
+
+        Cancelling forgets the exchange; a reply that comes later is answered with a reset if it wants an answer.
+
+        Returns:
+            The reply; None after a reset, or when all retransmissions went unanswered.
+        """
+        assert self._exchange is None, "a device has one exchange at a time (NSTART, RFC 7252 §4.7)"
+        reply: asyncio.Future[CoapMessage | None] = asyncio.get_running_loop().create_future()
+        self._exchange = _Exchange(request.message_id, request.token, reply, asyncio.Event())
+        timeout = self._timing.ack_timeout * random.uniform(1.0, self._timing.ack_random_factor)
+        sends = self._timing.max_retransmit + 1 if request.type is Type.CON else 1
+        try:
+            for attempt in range(sends):
+                if attempt:
+                    self.retransmissions += 1
+                # An acknowledged request is never sent again; the reply follows in a message of its own (§5.2.2).
+                if not self._exchange.acknowledged.is_set():
+                    self.socket.send(encode(request))
+                await asyncio.wait((reply,), timeout=timeout * (1 << attempt))
+                if reply.done():
+                    return reply.result()
+            return None
+        finally:
+            self._exchange = None
+
+    def _received(self, datagram: bytes) -> None:
+        try:
+            message = decode(datagram)
+        except MalformedMessage:
+            return None
+        exchange = self._exchange
+        if exchange is None or exchange.reply.done():
+            ours = False
+        elif message.type in (Type.ACK, Type.RST) and message.message_id != exchange.message_id:
+            return None
+        elif message.type is Type.RST:
+            return exchange.reply.set_result(None)
+        elif message.type is Type.ACK and message.code == Code.EMPTY:
+            return exchange.acknowledged.set()
+        else:
+            ours = message.token == exchange.token and message.code != Code.EMPTY
+            if ours:
+                exchange.reply.set_result(message)
+        if message.type is Type.CON:  # a reply in a message of its own is acknowledged; all else is not for us
+            self.socket.send(encode(CoapMessage(Type.ACK if ours else Type.RST, Code.EMPTY, message.message_id)))
+        return None
+
+
+def path_options(path: str) -> Options:
+    """Split a path into Uri-Path options."""
+    return tuple((int(Option.URI_PATH), each.encode()) for each in path.split("/") if each)
+
+
+def _in_order(options: list[tuple[int, bytes]]) -> Options:
+    return tuple(sorted(options, key=lambda each: each[0]))

@@ -1,0 +1,146 @@
+"""The frame of the command line: help, errors, and the status that it ends with."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from span_events import __version__
+from span_events.cli.main import cli
+from tests.cli.bench import Api, run
+
+PROGRAM = [sys.executable, "-m", "span_events"]
+
+
+def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """List every command that does something, with its path."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from commands(found, *path, name)
+    else:
+        yield path, command
+
+
+COMMANDS = list(commands(cli))
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=[" ".join(path) for path, _ in COMMANDS])
+def test_every_help_text_has_an_example_that_parses(path: tuple[str, ...], command: click.Command) -> None:
+    """An example that cannot be run is worse than none."""
+    shown = CliRunner().invoke(cli, [*path, "--help"]).output
+    name = f"span-events {' '.join(path)}"
+    examples = [line for line in shown.splitlines() if name in line and line.startswith("    ")]
+
+    assert examples
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for example in examples:
+        words = shlex.split(example.partition(name)[2].partition(")")[0].partition("|")[0])
+        assert {word for word in words if word.startswith("-") and word != "-"} <= known
+        command.make_context(path[-1], words, resilient_parsing=True)
+
+
+async def test_the_version_is_the_packages() -> None:
+    result = await run("--version")
+
+    assert result.output == f"span-events {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["frob"], "No such command 'frob'"),
+        (["tail", "--frob"], "No such option '--frob'"),
+        (["device", "list"], "Missing option '-c' / '--collection'"),
+        (["device", "list", "-c", "XYZ"], "'XYZ' is not a collection id: an id is 1 to 14 of the digits"),
+        (["tail", "-s", "loud"], "'loud' is not one of"),
+    ],
+)
+async def test_a_usage_error_says_what_is_wrong_and_where_help_is(arguments: list[str], error: str) -> None:
+    result = await run(*arguments)
+
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert error in result.stderr
+    assert "hint: `span-events" in result.stderr
+
+
+async def test_options_of_the_connection_may_stand_before_or_after_the_command() -> None:
+    """The later one wins, as everywhere."""
+    async with Api({"GET /span/collections": {"collections": []}}) as api:
+        before = await run("--json", "--token", "a", "--endpoint", api.url, "collection", "list")
+        after = await run("--token", "a", "collection", "list", "--token", "b", "--endpoint", api.url, "--json")
+        from_environment = await run(
+            "collection", "list", "--json", env={"SPAN_API_ENDPOINT": f"{api.url}/span/", "SPAN_API_TOKEN": "c"}
+        )
+
+    assert before.stdout == after.stdout == from_environment.stdout
+    assert [call.token for call in api.calls] == ["a", "b", "c"]
+
+
+async def test_nobody_listening_is_told_with_advice() -> None:
+    async with Api() as api:
+        pass
+    result = await api.run("collection", "list")
+
+    assert result.exit_code == 5
+    assert f"error: Nothing listens at {api.url} (connection refused)" in result.stderr
+    assert "SPAN_API_ENDPOINT" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "hint"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("ws://127.0.0.1:8080", "makes ws:// of that itself"),
+        ("http://127.0.0.1:x", "http:// or https://"),
+    ],
+)
+async def test_an_endpoint_that_is_no_url_is_told_with_advice(endpoint: str, hint: str) -> None:
+    result = await run("--endpoint", endpoint, "collection", "list")
+
+    assert result.exit_code == 1
+    assert "error: The endpoint" in result.stderr
+    assert hint in result.stderr
+
+
+def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
+    with subprocess.Popen(
+        [*PROGRAM, "collection", "delete", "17dh0cf43jfgl8"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        question = process.stderr.read(len("Delete the collection"))
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=10)
+
+    assert question == "Delete the collection"
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    """As in ``span-events events | head -1``."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run(
+        [*PROGRAM, "events"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=10
+    )
+    os.close(writing)
+
+    assert result.returncode == 141
+    assert result.stderr == ""

@@ -1,0 +1,241 @@
+"""``collection``, ``device`` and ``outbox``: which requests they make, and what they show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.bench import COLLECTION, DEVICE, MESSAGE, TOKEN, Api, Call, device
+
+COLLECTION_PATH = f"/span/collections/{COLLECTION}"
+DEVICES = f"{COLLECTION_PATH}/devices"
+DEVICE_PATH = f"{DEVICES}/{DEVICE}"
+OUTBOX = f"{DEVICE_PATH}/outbox"
+
+LAB = {"collectionId": COLLECTION, "tags": {"name": "lab"}, "enabled": True}
+
+
+async def test_collections_are_listed_as_a_table() -> None:
+    async with Api({"GET /span/collections": {"collections": [LAB]}}) as api:
+        result = await api.run("collection", "list")
+
+    assert result.stdout.splitlines() == ["COLLECTION      ENABLED  TAGS", f"{COLLECTION}  yes      name=lab"]
+
+
+async def test_json_is_the_servers_document() -> None:
+    async with Api({"GET /span/collections": {"collections": [LAB]}}) as api:
+        result = await api.run("collection", "list", "--json")
+
+    assert json.loads(result.stdout) == {"collections": [LAB]}
+
+
+async def test_an_empty_list_says_what_to_do_and_prints_nothing() -> None:
+    async with Api({"GET /span/collections": {"collections": []}}) as api:
+        result = await api.run("collection", "list")
+
+    assert result.stdout == ""
+    assert "span-events collection create" in result.stderr
+
+
+async def test_creating_prints_the_id_alone() -> None:
+    """So that a script can take it."""
+    async with Api({"POST /span/collections": LAB}) as api:
+        result = await api.run("collection", "create", "--tag", "name=lab", "--tag", "a=b=c")
+
+    assert result.stdout == f"{COLLECTION}\n"
+    assert api.last == Call("POST", "/span/collections", {"tags": {"name": "lab", "a": "b=c"}}, TOKEN)
+
+
+async def test_a_tag_without_a_value_is_refused() -> None:
+    async with Api() as api:
+        result = await api.run("collection", "create", "--tag", "name")
+
+    assert result.exit_code == 2
+    assert "'name' is not NAME=VALUE" in result.stderr
+    assert api.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        (["--disable"], {"enabled": False}),
+        (["--enable"], {"enabled": True}),
+        (["--tag", "name=x"], {"tags": {"name": "x"}}),
+    ],
+)
+async def test_updating_sends_only_what_was_named(arguments: list[str], body: object) -> None:
+    async with Api({f"PATCH {COLLECTION_PATH}": LAB}) as api:
+        result = await api.run("collection", "update", COLLECTION, *arguments)
+
+    assert result.exit_code == 0
+    assert api.last.body == body
+
+
+@pytest.mark.parametrize("command", [["collection", "update"], ["device", "update", "-c", COLLECTION]])
+async def test_updating_nothing_is_refused_before_any_request(command: list[str]) -> None:
+    async with Api() as api:
+        result = await api.run(*command, COLLECTION)
+
+    assert result.exit_code == 2
+    assert "Nothing to change" in result.stderr
+    assert api.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "deleted"),
+    [(["--yes"], None, True), ([], "y\n", True), ([], "n\n", False), ([], "\n", False)],
+)
+async def test_deleting_asks_first(arguments: list[str], stdin: str | None, deleted: bool) -> None:
+    async with Api({f"DELETE {COLLECTION_PATH}": LAB}) as api:
+        result = await api.run("collection", "delete", COLLECTION, *arguments, stdin=stdin)
+
+    assert [call.method for call in api.calls] == ["DELETE"] * deleted
+    assert result.stdout == (f"{COLLECTION}\n" if deleted else "")
+    assert result.exit_code == (0 if deleted else 130)
+
+
+async def test_devices_are_listed_with_how_they_are_recognised() -> None:
+    silent = device(deviceId="17kl14hm46h4c3", tags={}, config={}, metadata={}, lastReceived="0", enabled=False)
+    async with Api({f"GET {DEVICES}": {"devices": [device(), silent]}}) as api:
+        result = await api.run("device", "list", "-c", COLLECTION)
+
+    heading, first, second = result.stdout.splitlines()
+    assert heading.split() == ["DEVICE", "ADDRESS", "IMSI", "IMEI", "ENABLED", "LAST", "HEARD", "OVER", "TAGS"]
+    assert first.startswith(f"{DEVICE}  10.0.0.17  242016000000123        yes      2024-05-0")
+    assert first.endswith("coap  name=pump-3")
+    assert second.split() == ["17kl14hm46h4c3", "no", "never"]
+
+
+async def test_a_table_in_a_pipe_is_never_cut() -> None:
+    long = device(tags={"note": "x" * 500})
+    async with Api({f"GET {DEVICES}": {"devices": [long]}}) as api:
+        result = await api.run("device", "list", "-c", COLLECTION)
+
+    assert "note=" + "x" * 500 in result.stdout
+    assert len(result.stdout.splitlines()) == 2
+
+
+async def test_control_characters_of_a_tag_do_not_reach_the_terminal() -> None:
+    async with Api({f"GET {DEVICES}": {"devices": [device(tags={"name": "\x1b[2J[red]\u202e"})]}}) as api:
+        result = await api.run("device", "list", "-c", COLLECTION)
+
+    assert "\x1b" not in result.stdout
+    assert "name=\\x1b[2J[red]\\u202e" in result.stdout
+
+
+async def test_a_device_is_created_with_its_identities() -> None:
+    async with Api({f"POST {DEVICES}": device()}) as api:
+        result = await api.run(
+            *("device", "create", "-c", COLLECTION, "--ip", "10.0.0.17", "--imsi", "242016000000123"),
+            *("--imei", "", "--tag", "name=pump-3", "--disable"),
+        )
+
+    assert result.stdout == f"{DEVICE}\n"
+    assert api.last.body == {
+        "tags": {"name": "pump-3"},
+        "enabled": False,
+        "config": {"ciot": {"imsi": "242016000000123", "imei": ""}},
+        "metadata": {"ciot": {"allocatedIp": "10.0.0.17"}},
+    }
+
+
+async def test_a_device_is_shown_field_by_field() -> None:
+    async with Api({f"GET {DEVICE_PATH}": device(enabled=False, unset=0)}) as api:
+        result = await api.run("device", "get", "-c", COLLECTION, DEVICE)
+
+    shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert shown["deviceId"] == DEVICE
+    assert shown["metadata.ciot.allocatedIp"] == "10.0.0.17"
+    assert shown["lastPayload"] == "hello"
+    assert shown["lastReceived"].startswith("2024-05-0")
+    assert shown["enabled"] == "no"
+    assert "unset" not in shown
+    assert "firmware.currentFirmwareId" not in shown
+
+
+async def test_ids_may_come_from_the_environment() -> None:
+    async with Api({f"GET {DEVICE_PATH}": device()}) as api:
+        result = await api.run("device", "get", env={"SPAN_COLLECTION_ID": COLLECTION, "SPAN_DEVICE_ID": DEVICE})
+
+    assert result.exit_code == 0
+    assert api.last.path == DEVICE_PATH
+
+
+async def test_moving_names_the_other_collection() -> None:
+    async with Api({f"PATCH {DEVICE_PATH}": device()}) as api:
+        await api.run("device", "move", "-c", COLLECTION, DEVICE, "17dh0cf43jfgl9")
+
+    assert api.last.body == {"collectionId": "17dh0cf43jfgl9"}
+
+
+async def test_deleting_a_device_prints_its_id() -> None:
+    async with Api({f"DELETE {DEVICE_PATH}": device()}) as api:
+        result = await api.run("device", "delete", "-c", COLLECTION, DEVICE, "--yes")
+
+    assert result.stdout == f"{DEVICE}\n"
+
+
+async def test_the_outbox_is_listed_with_its_payloads() -> None:
+    def message(state: str, payload: str) -> dict[str, str]:
+        return {"messageId": MESSAGE, "state": state, "createdTime": "1715070269492", "payload": payload}
+
+    listed = {"messages": [message("pending", "aGVsbG8="), message("failed", "AQID"), message("sent", "")]}
+    async with Api({f"GET {OUTBOX}": listed}) as api:
+        result = await api.run("outbox", "list", "-c", COLLECTION, "-d", DEVICE)
+
+    _, text, binary, empty = (line.split() for line in result.stdout.splitlines())
+    assert (text[:2], text[4:]) == ([MESSAGE, "pending"], ["5", "hello"])
+    assert binary[4:] == ["3", "01", "02", "03"]
+    assert empty[4:] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "payload"),
+    [
+        (["grüße"], None, "Z3LDvMOfZQ=="),
+        ([""], None, ""),
+        (["--base64", "AQID"], None, "AQID"),
+        (["--file", "-"], "hello", "aGVsbG8="),
+    ],
+)
+async def test_a_message_is_queued(arguments: list[str], stdin: str | None, payload: str) -> None:
+    async with Api({f"POST {OUTBOX}": {"messageId": MESSAGE}}) as api:
+        result = await api.run("outbox", "add", "-c", COLLECTION, "-d", DEVICE, *arguments, stdin=stdin)
+
+    assert result.stdout == f"{MESSAGE}\n"
+    assert api.last.body == {"payload": payload}
+
+
+async def test_a_message_is_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "message").write_bytes(b"\x01\x02\x03")
+    async with Api({f"POST {OUTBOX}": {"messageId": MESSAGE}}) as api:
+        await api.run("outbox", "add", "-c", COLLECTION, "-d", DEVICE, "--file", str(tmp_path / "message"))
+
+    assert api.last.body == {"payload": "AQID"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ([], "given 0 times"),
+        (["text", "--base64", "AQID"], "given 2 times"),
+        (["--base64", "?"], "'?' is not base64"),
+        (["--file", "/nowhere/at/all"], "No such file"),
+    ],
+)
+async def test_a_message_without_one_payload_is_refused(arguments: list[str], error: str) -> None:
+    async with Api() as api:
+        result = await api.run("outbox", "add", "-c", COLLECTION, "-d", DEVICE, *arguments)
+
+    assert result.exit_code == 2
+    assert error in result.stderr
+    assert api.calls == []
+
+
+async def test_a_message_is_taken_out_of_the_outbox() -> None:
+    async with Api({f"DELETE {OUTBOX}/{MESSAGE}": {"messageId": MESSAGE}}) as api:
+        result = await api.run("outbox", "delete", "-c", COLLECTION, "-d", DEVICE, MESSAGE)
+
+    assert result.stdout == f"{MESSAGE}\n"

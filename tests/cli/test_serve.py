@@ -1,0 +1,112 @@
+"""``serve`` as supervisors and scripts see it: a process with a ready file, signals and exit statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from span_events.cli.serve import DEVICE_SIDE, loop_factory, with_device_host
+from span_events.config import Config
+from tests.cli.bench import run
+
+FREE_PORTS = {f"SPAN_EVENTS_{name}__PORT": "0" for name in ("HTTP", "DATAGRAMS", "COAP")}
+
+
+@asynccontextmanager
+async def serving(tmp_path: Path, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
+    """Run a server on free ports until the end of the block, and hand out its ready file."""
+    ready = tmp_path / "ready"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "span_events", "serve", "--data-dir", str(tmp_path / "data")),
+        *("--ready-file", str(ready), *arguments),
+        env={**os.environ, **FREE_PORTS},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            while b"Ctrl-C" not in (line := await process.stdout.readline()):
+                assert line, "the server ended before it was ready"
+        yield process, json.loads(ready.read_text())
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_server_gracefully_with_status_0(tmp_path: Path, number: signal.Signals) -> None:
+    """The ready file names what is bound, and goes with the server."""
+    async with serving(tmp_path) as (process, addresses):
+        process.send_signal(number)
+        async with asyncio.timeout(10):
+            status = await process.wait()
+
+    assert status == 0
+    assert {"http", "datagrams", "coap"} <= addresses.keys()
+    assert not (tmp_path / "ready").exists()
+
+
+async def test_a_token_that_the_command_line_makes_works_on_a_running_server(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (_, addresses):
+        endpoint = f"http://{addresses['http']}"
+        made = await run("token", "create", "--data-dir", str(tmp_path / "data"), "--resource", "/", "--write")
+        result = await run("collection", "create", "--endpoint", endpoint, "--token", made.stdout.strip())
+
+    assert made.exit_code == result.exit_code == 0
+    assert len(result.stdout.strip()) == 14
+
+
+async def test_a_port_that_is_taken_ends_with_status_3(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = str(taken.getsockname()[1])
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "span_events", "serve", "--data-dir", str(tmp_path)),
+            env={**os.environ, **FREE_PORTS, "SPAN_EVENTS_COAP__PORT": port},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(20):
+            _, errors = await process.communicate()
+
+    assert process.returncode == 3
+    assert b"error: coap" in errors
+    assert port.encode() in errors
+    assert b"hint: Stop the other process" in errors
+    assert b"Traceback" not in errors
+
+
+async def test_a_faulty_configuration_ends_with_status_2(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[coap]\nport = -1\n")
+    result = await run("serve", "--data-dir", str(tmp_path), "--config", str(tmp_path / "config.toml"))
+
+    assert result.exit_code == 2
+    assert "error: coap.port: -1 is below 0" in result.stderr
+
+
+def test_host_opens_the_device_side_only() -> None:
+    """The API stays where http.host says: opening it to the network is a decision of its own."""
+    opened = with_device_host(Config(), "0.0.0.0")
+
+    assert {getattr(opened, name).host for name in DEVICE_SIDE} == {"0.0.0.0"}
+    assert opened.http == Config().http
+
+
+def test_uvloop_is_used_when_it_is_there() -> None:
+    factory = loop_factory()
+    assert factory is not None
+    loop = factory()
+    loop.close()
+
+    assert type(loop).__module__.startswith("uvloop")

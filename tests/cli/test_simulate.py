@@ -1,0 +1,180 @@
+"""``simulate`` against an API that records, and a real UDP socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+from typing import Any
+
+from click.testing import Result
+
+from span_events.wire.coap import decode
+from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, problem
+from tests.simulator.responder import Responder, piggybacked
+
+COLLECTIONS = "/span/collections"
+DEVICES = f"{COLLECTIONS}/{COLLECTION}/devices"
+OURS = {"tags": {"name": "simulator", "simulated": "true"}}
+QUICK = ("--rate", "1000", "--duration", "0.3")
+
+
+def known(address: str, *, ours: bool = True) -> dict[str, Any]:
+    """Make a device as the API lists it."""
+    return {
+        "deviceId": DEVICE,
+        "tags": {"simulated": "true"} if ours else {},
+        "metadata": {"ciot": {"allocatedIp": address}},
+    }
+
+
+def api(devices: list[dict[str, Any]] | None = None, collections: list[dict[str, Any]] | None = None) -> Api:
+    """Make an API that knows some devices and lets more be made."""
+    return Api(
+        {
+            f"GET {COLLECTIONS}": {"collections": collections or []},
+            f"POST {COLLECTIONS}": {"collectionId": COLLECTION},
+            f"DELETE {COLLECTIONS}/{COLLECTION}": {"collectionId": COLLECTION},
+            f"GET {DEVICES}": {"devices": devices or []},
+            f"POST {DEVICES}": known("127.78.0.1"),
+            f"DELETE {DEVICES}/{DEVICE}": known("127.78.0.1"),
+        }
+    )
+
+
+async def simulate(api: Api, server: Responder, *arguments: str) -> Result:
+    """Run the command with both of its targets at one responder."""
+    target = f"127.0.0.1:{server.address[1]}"
+    return await api.run("simulate", "--datagrams", target, "--coap", target, *arguments)
+
+
+async def test_devices_are_made_where_they_are_missing_and_send_from_their_addresses() -> None:
+    with Responder() as server:
+        async with api([known("127.78.0.1")]) as there:
+            result = await simulate(there, server, "--devices", "2", "--transport", "udp", *QUICK)
+
+    assert result.exit_code == 0
+    assert [call.body for call in there.calls if call.method == "POST"] == [
+        {"tags": {"name": "simulator", "simulated": "true"}},
+        {"tags": {"name": "simulated-0.2", "simulated": "true"}, "metadata": {"ciot": {"allocatedIp": "127.78.0.2"}}},
+    ]
+    assert {remote[0] for _, remote in server.received} == {"127.78.0.1", "127.78.0.2"}
+    assert f"-- 2 devices in collection {COLLECTION}" in result.stderr
+
+
+async def test_the_collection_of_an_earlier_run_is_used_again() -> None:
+    earlier = [{"collectionId": "123", "tags": {}}, {"collectionId": COLLECTION, **OURS}]
+    with Responder() as server:
+        async with api([known("127.78.0.1")], earlier) as there:
+            await simulate(there, server, "--devices", "1", "--transport", "udp", *QUICK)
+
+    assert [call.method for call in there.calls] == ["GET", "GET"]
+
+
+async def test_both_transports_take_turns_and_the_summary_counts() -> None:
+    def answer(datagram: bytes) -> Any:
+        return () if datagram.startswith(b"{") else piggybacked(payload=b"down")(datagram)
+
+    with Responder(answer) as server:
+        async with api() as there:
+            result = await simulate(there, server, "-c", COLLECTION, "--devices", "2", "--json", *QUICK)
+
+    summary = json.loads(result.stdout)
+    udp = [remote[0] for datagram, remote in server.received if datagram.startswith(b"{")]
+    coap = [remote[0] for datagram, remote in server.received if not datagram.startswith(b"{")]
+    assert set(udp) == {"127.78.0.1"}
+    assert set(coap) == {"127.78.0.2"}
+    assert summary["sent"] == len(server.received)
+    assert summary["downstream"] == summary["answered"] > 0
+
+
+async def test_faults_are_provoked_and_told() -> None:
+    with Responder(lambda datagram: () if datagram.startswith(b"{") else piggybacked()(datagram)) as server:
+        async with api() as there:
+            result = await simulate(
+                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
+                *("--fault", "duplicate", "--fault-pause", "0.01", *QUICK),
+            )
+
+    coap = [decode(datagram).payload for datagram, _ in server.received if not datagram.startswith(b"{")]
+    assert set(coap) == {b"did you get this?"}
+    assert "-- duplicate: message id " in result.stderr
+    assert "duplicate " in result.stdout
+
+
+async def test_cleaning_up_deletes_only_what_it_made() -> None:
+    """A device that a person made with such an address is used, and stays."""
+    with Responder() as server:
+        async with api([known("127.78.0.1", ours=False)]) as there:
+            await simulate(there, server, "--devices", "1", "--transport", "udp", "--cleanup", *QUICK)
+            own = len(there.calls)
+            await simulate(there, server, "--devices", "2", "--transport", "udp", "--cleanup", *QUICK)
+
+    assert [call.path for call in there.calls[:own] if call.method == "DELETE"] == [f"{COLLECTIONS}/{COLLECTION}"]
+    assert [call.path for call in there.calls[own:] if call.method == "DELETE"] == [
+        f"{DEVICES}/{DEVICE}",
+        f"{COLLECTIONS}/{COLLECTION}",
+    ]
+
+
+async def test_an_address_of_another_collection_is_told_with_advice() -> None:
+    with Responder() as server:
+        async with api() as there:
+            there.replies[f"POST {DEVICES}"] = (409, problem(409, "127.78.0.1 belongs to another device"))
+            result = await simulate(there, server, "-c", COLLECTION, *QUICK)
+
+    assert result.exit_code == 1
+    assert "error: 127.78.0.1 belongs to another device" in result.stderr
+    assert "--base-address" in result.stderr
+    assert server.received == []
+
+
+async def test_a_run_that_reached_nobody_is_no_success() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{closed.getsockname()[1]}"
+    async with api() as there:
+        result = await there.run(
+            *("simulate", "-c", COLLECTION, "--transport", "udp", "--datagrams", target, "--devices", "1", *QUICK)
+        )
+
+    assert result.exit_code == 5
+    assert f"error: Nothing listens at {target}/udp" in result.stderr
+
+
+async def test_addresses_that_do_not_fit_are_refused_before_any_request() -> None:
+    async with api() as there:
+        beyond = await there.run("simulate", "--base-address", "127.255.255.250", "--devices", "10")
+        nonsense = await there.run("simulate", "--base-address", "nonsense")
+        target = await there.run("simulate", "--coap", "localhost:5683")
+
+    assert "go beyond 127.0.0.0/8" in beyond.stderr
+    assert "'nonsense' is not an IPv4 address" in nonsense.stderr
+    assert "is not an IP address and a port" in target.stderr
+    assert {beyond.exit_code, nonsense.exit_code, target.exit_code} == {2}
+    assert there.calls == []
+
+
+async def test_ctrl_c_cleans_up_shows_the_summary_and_ends_with_130() -> None:
+    with Responder() as server:
+        async with api() as there:
+            target = f"127.0.0.1:{server.address[1]}"
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "span_events", "--endpoint", there.url, "--token", TOKEN, "simulate"),
+                *("--devices", "1", "--rate", "100", "--transport", "udp", "--datagrams", target, "--cleanup"),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            await server.next()
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(10):
+                output, errors = await process.communicate()
+
+    assert process.returncode == 130
+    assert b"  sent " in output
+    assert b"-- deleted 1 devices and the collection" in errors
+    assert b"Traceback" not in errors
+    assert there.last.method == "DELETE"

@@ -1,0 +1,188 @@
+"""Fleets of devices over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from span_events.events.message import Transport
+from span_events.simulator.coap import Timing
+from span_events.simulator.demo import run_demo
+from span_events.simulator.devices import CoapDevice, Statistics, Targets
+from span_events.simulator.fleet import Fleet, NoTarget, addresses_from, stranger_to
+from span_events.simulator.sockets import AddressUnavailable
+from span_events.wire.coap import Code
+from tests.simulator.responder import Responder, piggybacked
+
+
+@asynccontextmanager
+async def running(fleet: Fleet) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a fleet in the background, cancel it at the end."""
+    task = asyncio.create_task(fleet.run())
+    yield task
+    task.cancel()
+    await asyncio.wait((task,))
+
+
+async def test_every_device_sends_from_its_own_address() -> None:
+    members = [(address, Transport.UDP) for address in addresses_from("127.77.9.1", 3)]
+    with Responder() as server:
+        async with running(Fleet(members, Targets(datagrams=server.address), rate=2_000)):
+            seen: set[str] = set()
+            while len(seen) < 3:
+                _, remote = await server.next()
+                seen.add(remote[0])
+
+    assert seen == {"127.77.9.1", "127.77.9.2", "127.77.9.3"}
+
+
+async def test_what_comes_back_to_a_udp_device_is_counted() -> None:
+    with Responder(lambda _: [b"down"]) as server:
+        fleet = Fleet([("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
+        async with running(fleet):
+            while fleet.statistics.downstream < 2:
+                await server.next()
+
+    assert fleet.statistics.downstream_octets == 4 * fleet.statistics.downstream
+
+
+@pytest.mark.parametrize(
+    ("code", "payload", "field"), [(Code.CREATED, b"", "answered"), (Code.CREATED, b"down", "downstream")]
+)
+async def test_what_comes_back_to_a_coap_device_is_counted(code: Code, payload: bytes, field: str) -> None:
+    with Responder(piggybacked(code, payload)) as server:
+        fleet = Fleet([("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
+        async with running(fleet):
+            while not getattr(fleet.statistics, field):
+                await server.next()
+
+    assert fleet.statistics.retransmissions == 0
+
+
+async def test_refusals_are_counted_by_their_code() -> None:
+    with Responder(piggybacked(Code.TOO_MANY_REQUESTS)) as server:
+        fleet = Fleet([("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
+        async with running(fleet):
+            while not fleet.statistics.refused:
+                await server.next()
+
+    assert set(fleet.statistics.refused) == {"4.29"}
+    assert fleet.statistics.answered == 0
+
+
+async def test_a_server_that_never_answers_is_counted_after_all_retransmissions() -> None:
+    with Responder() as server:
+        timing = Timing(ack_timeout=0.001)
+        fleet = Fleet([("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000, timing=timing)
+        async with running(fleet):
+            while not fleet.statistics.unanswered:
+                await server.next()
+
+    assert fleet.statistics.retransmissions >= 4
+
+
+async def test_a_port_where_nobody_listens_is_noticed() -> None:
+    """The kernel tells by ICMP; a simulation that reaches nobody must not look well."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        nobody = closed.getsockname()
+    statistics = Statistics()
+    device = CoapDevice("127.77.0.1", nobody, statistics, timing=Timing(ack_timeout=0.05, max_retransmit=0))
+    await device.send(b"anybody there?")
+    device.close()
+
+    assert (statistics.unreachable, statistics.unanswered, statistics.answered) == (1, 1, 0)
+
+
+async def test_faults_are_provoked_in_turn_and_reported() -> None:
+    seen: list[str] = []
+    enough = asyncio.Event()
+
+    def note(name: str, _: str) -> None:
+        seen.append(name)
+        if len(seen) == 3:
+            enough.set()
+
+    with Responder(lambda datagram: piggybacked()(datagram) if datagram[0] >> 6 == 1 else ()) as server:
+        fleet = Fleet(
+            [("127.77.0.1", Transport.COAP)],
+            Targets(coap=server.address),
+            rate=0.001,
+            faults=("duplicate", "unknownCriticalOption"),
+            fault_pause=0.001,
+            on_fault=note,
+        )
+        async with running(fleet), asyncio.timeout(5):
+            await enough.wait()
+
+    assert seen[:3] == ["duplicate", "unknownCriticalOption", "duplicate"]
+    assert fleet.statistics.faults["duplicate"] == 2
+
+
+async def test_a_fleet_ends_when_every_device_is_silent() -> None:
+    with Responder() as server:
+        fleet = Fleet(
+            [("127.77.0.1", Transport.UDP)],
+            Targets(datagrams=server.address),
+            rate=1_000,
+            faults=("silent",),
+            fault_pause=0.001,
+        )
+        async with asyncio.timeout(5):
+            await fleet.run()
+
+    assert fleet.statistics.faults["silent"] == 1
+
+
+async def test_an_address_of_another_machine_is_refused_with_advice() -> None:
+    fleet = Fleet([("192.0.2.1", Transport.UDP)], Targets(datagrams=("127.0.0.1", 9)), rate=1)
+    with pytest.raises(AddressUnavailable, match=r"192\.0\.2\.1") as caught:
+        await fleet.run()
+
+    assert "127.0.0.0/8" in caught.value.hint
+
+
+@pytest.mark.parametrize(("transport", "faults"), [(Transport.COAP, ()), (Transport.UDP, ("malformed",))])
+async def test_what_needs_coap_is_refused_without_it(transport: Transport, faults: tuple[str, ...]) -> None:
+    fleet = Fleet([("127.77.0.1", transport)], Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=faults)
+
+    with pytest.raises(NoTarget, match="no coap listener is known"):
+        await fleet.run()
+
+
+async def test_the_demo_sends_until_it_is_cancelled() -> None:
+    with Responder() as server:
+        demo = asyncio.create_task(
+            run_demo(targets=Targets(datagrams=server.address), addresses=[("127.77.0.1", Transport.UDP)])
+        )
+        datagram, remote = await server.next()
+        demo.cancel()
+        await asyncio.wait((demo,))
+
+    assert datagram.startswith(b'{"n":1,')
+    assert remote[0] == "127.77.0.1"
+    assert demo.cancelled()
+
+
+def test_targets_that_mean_all_addresses_become_loopback() -> None:
+    """A server bound to 0.0.0.0 is reached at 127.0.0.1; nobody can send to 0.0.0.0."""
+    assert Targets(coap=("0.0.0.0", 5683)).coap == ("127.0.0.1", 5683)
+
+
+def test_addresses_follow_one_another() -> None:
+    assert addresses_from("127.77.0.254", 3) == ["127.77.0.254", "127.77.0.255", "127.77.1.0"]
+    with pytest.raises(ValueError, match="beyond"):
+        addresses_from("127.255.255.254", 3)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "stranger"),
+    [(["127.77.0.2", "127.77.0.1"], "127.77.0.0"), (["127.0.0.1"], "127.0.0.2")],
+)
+def test_the_stranger_is_none_of_the_devices(addresses: list[str], stranger: str) -> None:
+    """Below the first, because a longer fleet of an earlier run would have the next ones."""
+    assert stranger_to(addresses) == stranger
