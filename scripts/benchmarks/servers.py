@@ -1,0 +1,320 @@
+"""
+The servers under test, each in a process of its own.
+
+``span`` is this project's whole server with a publisher inside; the others are the plainest programs
+that one would write with a library. Each prints a line of JSON when it listens, waits for a line on
+its input, measures, and prints a line of JSON with what it did and the CPU seconds that it took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from span_events import log
+from span_events.app import Server
+from span_events.config import Config
+from span_events.dialects.span import PLAIN
+from span_events.events.activity import Activity, Origin, SpanId
+from span_events.events.catalogue import UpstreamMessage
+from span_events.events.message import Transport
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.ids import render
+
+HIGH = 65_536
+"""Octets that may wait for a subscriber before the publisher pauses (closed loop)."""
+
+
+def say(**what: Any) -> None:
+    """Tell the benchmark something."""
+    print(json.dumps(what), flush=True)
+
+
+async def told() -> str:
+    """Wait for a line on the standard input."""
+    return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+
+
+async def measured(work: Callable[[], Awaitable[int]], seconds: float) -> None:
+    """Repeat work for some time, after a warm-up, and tell what it did per CPU second."""
+    gc.collect()
+    gc.freeze()
+    for limit, shown in ((seconds / 4, False), (seconds, True)):
+        done, cpu, began = 0, time.process_time(), time.perf_counter()
+        while time.perf_counter() - began < limit:
+            done += await work()
+        if shown:
+            say(done=done, cpu=time.process_time() - cpu, wall=time.perf_counter() - began)
+
+
+async def all_low(transports: Sequence[asyncio.WriteTransport]) -> None:
+    """Wait until no subscriber is far behind."""
+    while any(each.get_write_buffer_size() > HIGH // 4 for each in transports):
+        await asyncio.sleep(0.0005)
+
+
+# ---- this project ----------------------------------------------------------------------------
+
+
+async def span(arguments: argparse.Namespace) -> None:
+    """Publish event values through bus, history and hub to real WebSockets."""
+    config = config_for(fanout={"max_linger_ms": arguments.linger})
+    with tempfile.TemporaryDirectory() as folder:
+        async with Server(config, data_dir=Path(folder)) as server:
+            collection = await server.collections.create(CollectionChange())
+            device = await server.devices.create(collection, DeviceChange(), cause=0)
+            ready(server, collection.id)
+            await told()
+            publish, origin, identifiers = server.bus.publish, device.origin, server.identifiers
+            transports = [each.transport for each in server.hub]
+
+            async def work() -> int:
+                for _ in range(arguments.batch):
+                    identifier = identifiers.next(time.time_ns())
+                    publish(
+                        UpstreamMessage(
+                            origin=origin,
+                            correlation_id=identifier,
+                            bytes=9,
+                            transport=Transport.UDP,
+                            message_id=SpanId(identifier),
+                        )
+                    )
+                await asyncio.sleep(0)
+                if server.hub.buffered:
+                    await all_low(transports)
+                return arguments.batch * len(transports)
+
+            before = server.hub.dropped
+            await measured(work, arguments.seconds)
+            assert server.hub.dropped == before, "the closed loop dropped events"
+
+
+def config_for(**settings: dict[str, Any]) -> Config:
+    """Return a configuration with every port free and no limit of rates."""
+    free = {name: {"port": 0} for name in ("http", "datagrams", "coap")}
+    fast = {"messages": {"rate": 1e9, "burst": 1_000_000_000}}
+    return Config(**{**free, **fast, **settings})  # type: ignore[arg-type]  # tables, as from a file
+
+
+def ready(server: Server, collection_id: int, **more: Any) -> None:
+    """Tell where the server is."""
+    say(
+        addresses=server.addresses,
+        token=server.first_token,
+        path=f"/span/collections/{render(collection_id)}/activity",
+        **more,
+    )
+
+
+async def quiet(_arguments: argparse.Namespace) -> None:
+    """Serve, with one device at 127.0.0.1, until killed; tell counters for each line of input."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with Server(config_for(), data_dir=Path(folder)) as server:
+            collection = await server.collections.create(CollectionChange())
+            await server.devices.create(collection, DeviceChange(allocated_ip="127.0.0.1"), cause=0)
+            ready(server, collection.id)
+            while await told():
+                assert server.datagrams
+                assert server.coap
+                say(
+                    datagrams=server.datagrams.received,
+                    coap=server.coap.endpoint.received,
+                    delivered=server.hub.delivered,
+                    dropped=server.hub.dropped,
+                    buffered=server.hub.buffered,
+                    defects=server.datagrams.defects + server.coap.defects,
+                    cpu=time.process_time(),
+                )
+
+
+async def steady(arguments: argparse.Namespace) -> None:
+    """Publish at a fixed rate until killed; tell counters for each line of input."""
+    config = config_for(fanout={"max_linger_ms": arguments.linger})
+    with tempfile.TemporaryDirectory() as folder:
+        async with Server(config, data_dir=Path(folder)) as server:
+            collection = await server.collections.create(CollectionChange())
+            device = await server.devices.create(collection, DeviceChange(), cause=0)
+            ready(server, collection.id)
+
+            async def publish() -> None:
+                began, done = time.perf_counter(), 0
+                while True:
+                    due = int((time.perf_counter() - began) * arguments.rate)
+                    for _ in range(due - done):
+                        now = time.clock_gettime_ns(time.CLOCK_REALTIME)
+                        server.bus.publish(
+                            UpstreamMessage(
+                                origin=device.origin, bytes=now, transport=Transport.UDP, message_id=SpanId(done)
+                            )
+                        )
+                    done = due
+                    await asyncio.sleep(0.001)
+
+            task = asyncio.create_task(publish())
+            while await told():
+                say(delivered=server.hub.delivered, dropped=server.hub.dropped, buffered=server.hub.buffered)
+            task.cancel()
+
+
+# ---- plain programs --------------------------------------------------------------------------
+
+
+def line() -> str:
+    """Return an event of the size that ours have."""
+    event = UpstreamMessage(origin=_ORIGIN, bytes=9, transport=Transport.UDP, message_id=SpanId(_ID))
+    return PLAIN.encode(Activity(_ID, 0, event)).decode()
+
+
+_ID = 1_571_000_000_000_000_000
+_ORIGIN = Origin(_ID, _ID)
+
+
+async def plain_aiohttp(arguments: argparse.Namespace) -> None:
+    """Await ``send_str`` for each subscriber and event."""
+    from aiohttp import web  # noqa: PLC0415  # the other servers do not pay for it
+
+    sockets: list[web.WebSocketResponse] = []
+
+    async def handler(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(compress=False)
+        await ws.prepare(request)
+        sockets.append(ws)
+        async for _ in ws:
+            pass
+        return ws
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    bound = socket.create_server(("127.0.0.1", 0))
+    await web.SockSite(runner, bound).start()
+    say(addresses={"http": f"127.0.0.1:{bound.getsockname()[1]}"}, token="", path="/")
+    await told()
+    text = line()
+
+    async def work() -> int:
+        for _ in range(arguments.batch):
+            for ws in sockets:
+                await ws.send_str(text)
+        await asyncio.sleep(0)
+        return arguments.batch * len(sockets)
+
+    await measured(work, arguments.seconds)
+
+
+async def plain_websockets(arguments: argparse.Namespace) -> None:
+    """Call ``broadcast`` for each event."""
+    from websockets.asyncio.server import ServerConnection, broadcast, serve  # noqa: PLC0415
+
+    connections: list[ServerConnection] = []
+
+    async def handler(connection: ServerConnection) -> None:
+        connections.append(connection)
+        await connection.wait_closed()
+
+    async with serve(handler, "127.0.0.1", 0, compression=None, ping_interval=None) as listening:
+        port = next(iter(listening.sockets)).getsockname()[1]
+        say(addresses={"http": f"127.0.0.1:{port}"}, token="", path="/")
+        await told()
+        text = line()
+        transports = [each.transport for each in connections]
+
+        async def work() -> int:
+            for _ in range(arguments.batch):
+                broadcast(connections, text)
+            await asyncio.sleep(0)
+            if any(each.get_write_buffer_size() > HIGH for each in transports):
+                await all_low(transports)
+            return arguments.batch * len(connections)
+
+        await measured(work, arguments.seconds)
+
+
+async def bare_udp(_arguments: argparse.Namespace) -> None:
+    """Take datagrams by ``add_reader`` and ``recv``, and do nothing with them."""
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setblocking(False)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+    opened.bind(("127.0.0.1", 0))
+    count = 0
+
+    def take() -> None:
+        nonlocal count
+        try:
+            for _ in range(256):
+                opened.recv(2048)
+                count += 1
+        except BlockingIOError:
+            pass
+
+    asyncio.get_running_loop().add_reader(opened.fileno(), take)
+    say(addresses={"datagrams": f"127.0.0.1:{opened.getsockname()[1]}"}, token="", path="/")
+    while await told():
+        say(datagrams=count, cpu=time.process_time())
+
+
+async def plain_aiocoap(_arguments: argparse.Namespace) -> None:
+    """Answer POST with 2.01 by aiocoap's own server over its usual UDP transport."""
+    import aiocoap  # noqa: PLC0415
+    from aiocoap.resource import Resource, Site  # noqa: PLC0415
+
+    class Sink(Resource):  # type: ignore[misc]  # aiocoap ships no types
+        async def render_post(self, _request: Any) -> Any:
+            return aiocoap.Message(code=aiocoap.CREATED)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    site = Site()
+    site.add_resource(["x"], Sink())
+    await aiocoap.Context.create_server_context(site, bind=("127.0.0.1", port), transports=["udp6"])
+    say(addresses={"coap": f"127.0.0.1:{port}"}, token="", path="/")
+    while await told():
+        say(cpu=time.process_time())
+
+
+VARIANTS = {
+    "span": span,
+    "quiet": quiet,
+    "steady": steady,
+    "aiohttp": plain_aiohttp,
+    "websockets": plain_websockets,
+    "bare-udp": bare_udp,
+    "aiocoap": plain_aiocoap,
+}
+
+
+def main() -> None:
+    """Run one server until it has measured, or until it is killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("variant", choices=VARIANTS)
+    parser.add_argument("--batch", type=int, default=1, help="events published in one tick")
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--linger", type=float, default=5.0, help="fanout.max_linger_ms")
+    parser.add_argument("--rate", type=float, default=1000.0, help="events a second (steady)")
+    parser.add_argument("--uvloop", action="store_true")
+    arguments = parser.parse_args()
+    log.configure("error", "console")
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if arguments.uvloop:
+        import uvloop  # noqa: PLC0415  # an extra
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(VARIANTS[arguments.variant](arguments))
+
+
+if __name__ == "__main__":
+    main()
