@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from span_events.cli.options import Command, Session, json_option, pass_session
@@ -12,6 +10,7 @@ from span_events.errors import InvalidRequest
 from span_events.events.activity import Event
 from span_events.events.catalogue import CATALOGUE, KEYS, meaning_of
 from span_events.events.filters import parse_filter
+from span_events.events.reference import describe
 
 
 @click.command(cls=Command, short_help="Explain events and their reasons; needs no server.")
@@ -37,7 +36,7 @@ def events(session: Session, names: tuple[str, ...]) -> None:
         raise
     chosen = [each for name, each in CATALOGUE.items() if name in wanted]
     if session.as_json:
-        return show_json([_document(each) for each in chosen])
+        return show_json([describe(each) for each in chosen])
     if len(chosen) == 1:
         return _show(chosen[0])
     return show_table(
@@ -67,27 +66,3 @@ def _show(event: type[Event]) -> None:
             width = max(len(reason) for reason in each.reasons)
             for reason in each.reasons:
                 click.echo(f"  {reason:{width}}  {reason.hint}")
-
-
-def _document(event: type[Event]) -> dict[str, Any]:
-    return {
-        "name": event.name,
-        "severity": event.severity.word,
-        "extension": event.extension,
-        "meaning": meaning_of(event),
-        "hint": event.hint,
-        "keys": [
-            {
-                "name": each.name,
-                "meaning": each.meaning,
-                "optional": each.optional,
-                "extension": each.extension,
-                **(
-                    {"reasons": [{"value": str(reason), "hint": reason.hint} for reason in each.reasons]}
-                    if each.reasons
-                    else {}
-                ),
-            }
-            for each in KEYS[event]
-        ],
-    }

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from aiohttp import web
 
 import span_events
-from span_events.events.activity import Key
-from span_events.events.catalogue import CATALOGUE, KEYS, meaning_of
+from span_events.events.catalogue import CATALOGUE
+from span_events.events.reference import describe
 from span_events.metrics import CONTENT_TYPE, exposition
 from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES
@@ -53,31 +52,7 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
 
-def _documents() -> Iterator[dict[str, Any]]:
-    for name, event in CATALOGUE.items():
-        yield {
-            "name": name,
-            "meaning": meaning_of(event),
-            "severity": event.severity.word,
-            "hint": event.hint,
-            "extension": event.extension,
-            "keys": [_key(each) for each in KEYS[event]],
-        }
-
-
-def _key(key: Key) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "name": key.name,
-        "meaning": key.meaning,
-        "optional": key.optional,
-        "extension": key.extension,
-    }
-    if key.reasons is not None:
-        document["reasons"] = [{"value": each.value, "hint": each.hint} for each in key.reasons]
-    return document
-
-
-_CATALOGUE: Final = {"events": list(_documents())}
+_CATALOGUE: Final = {"events": [describe(each) for each in CATALOGUE.values()]}
 _BUILD_DATE: Final = datetime.fromtimestamp(Path(span_events.__file__).stat().st_mtime, UTC).date().isoformat()
 """The day this copy was installed."""
 
