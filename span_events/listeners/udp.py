@@ -40,6 +40,7 @@ class UdpSocket:
         self._receive_buffer = receive_buffer
         self._receive = receive
         self._socket: socket.socket | None = None
+        self._is_v6 = False
         self._lost: asyncio.Future[None] | None = None
         self.received = 0
         """Datagrams taken from the kernel."""
@@ -77,8 +78,9 @@ class UdpSocket:
             opened.close()
             raise ListenerUnavailable(f"{self._name}: cannot bind {host} port {port}/udp: {exc.strerror}") from exc
         self._socket = opened
+        self._is_v6 = family == socket.AF_INET6
         self._lost = loop.create_future()
-        loop.add_reader(opened.fileno(), self._drain if family == socket.AF_INET else self._drain_v6)
+        loop.add_reader(opened.fileno(), self._drain)
 
     async def run(self) -> None:
         """Wait until the socket is lost. Cancelling loses nothing."""
@@ -102,7 +104,7 @@ class UdpSocket:
         """
         assert self._socket is not None, "the socket is not open"
         host, port = remote
-        if self._socket.family == socket.AF_INET6 and ":" not in host:
+        if self._is_v6 and ":" not in host:
             host = _MAPPED + host
         self._socket.sendto(data, (host, port))
 
@@ -120,26 +122,9 @@ class UdpSocket:
                 continue
             self.received += 1
             try:
-                self._receive(data, remote)
+                self._receive(data, _unmapped(*remote) if self._is_v6 else remote)
             except Exception:
                 self._note_defect(remote)
-
-    def _drain_v6(self) -> None:
-        assert self._socket is not None
-        for _ in range(_PER_WAKE_UP):
-            try:
-                data, (host, port, *_) = self._socket.recvfrom(_LARGEST)
-            except BlockingIOError:
-                return
-            except OSError as exc:
-                if self._is_lost(exc):
-                    return
-                continue
-            self.received += 1
-            try:
-                self._receive(data, (host.removeprefix(_MAPPED) if "." in host else host, port))
-            except Exception:
-                self._note_defect((host, port))
 
     def _is_lost(self, error: OSError) -> bool:
         """Tell a socket that is gone, which ends `run`, from the echo (ICMP) of something that was sent."""
@@ -155,3 +140,8 @@ class UdpSocket:
         if self.defects % 1000 == 0:
             log.exception("datagram_defect", listener=self._name, remote=remote[0], so_far=self.defects)
         self.defects += 1
+
+
+def _unmapped(host: str, port: int, _flow: int = 0, _zone: int = 0) -> Remote:
+    """Return a sender as others know it: one that is mapped into IPv6 is an IPv4 address."""
+    return (host.removeprefix(_MAPPED) if "." in host else host), port
