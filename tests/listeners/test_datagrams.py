@@ -1,0 +1,200 @@
+"""Plain UDP: a datagram is a message, and what waits goes back to its sender."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from span_events.config import DatagramsConfig
+from span_events.errors import ListenerUnavailable
+from span_events.listeners.datagrams import Datagrams
+from span_events.listeners.udp import UdpSocket
+from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.waiting import until
+
+
+class Bench:
+    """A listener, its fleet, and a client socket."""
+
+    def __init__(self, fleet: FleetBench, listener: Datagrams) -> None:
+        self.fleet = fleet
+        self.listener = listener
+        host, _, port = listener.address.rpartition(":")
+        self.target = (host.strip("[]"), int(port))
+
+    def client(self, address: str = "127.0.0.1") -> socket.socket:
+        """A socket that sends from an address."""
+        opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+        opened.bind((address, 0))
+        opened.setblocking(False)
+        return opened
+
+
+@asynccontextmanager
+async def listening(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
+    """A listener on a free port over a real fleet."""
+    async with fleet_bench(folder) as fleet:
+        listener = Datagrams(DatagramsConfig(port=0, **settings), devices=fleet.devices, outbox=fleet.outbox)
+        await listener.start()
+        try:
+            yield Bench(fleet, listener)
+        finally:
+            await listener.stop()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """The usual one."""
+    async with listening(tmp_path) as opened:
+        yield opened
+
+
+async def test_a_datagram_is_a_message_with_its_ports(bench: Bench) -> None:
+    """Whatever octets it has, also none."""
+    device = await bench.fleet.device("127.0.0.1")
+    with closing(bench.client()) as client:
+        for payload in (b"\x00\xff", b""):
+            client.sendto(payload, bench.target)
+        await until(lambda: len(bench.fleet.messages) == 2)
+        first, second = bench.fleet.messages
+
+        assert (first.payload, second.payload) == (b"\x00\xff", b"")
+        assert (first.remote_port, first.local_port) == (client.getsockname()[1], bench.target[1])
+        assert bench.fleet.names == ["clientConnected", "upstreamMessage", "upstreamMessage"]
+        assert {each.origin for each in bench.fleet.events} == {device.origin}
+
+
+async def test_what_waits_goes_back_one_datagram_for_one(bench: Bench) -> None:
+    """Each message fetches one; downstreamMessage has the message as its cause."""
+    device = await bench.fleet.device("127.0.0.1")
+    for payload in (b"one", b"two"):
+        await bench.fleet.outbox.queue(device, payload, cause=CAUSE)
+    bench.fleet.activities.clear()
+    loop = asyncio.get_running_loop()
+    with closing(bench.client()) as client:
+        answers = []
+        for _ in range(2):
+            client.sendto(b"ping", bench.target)
+            answers.append(await asyncio.wait_for(loop.sock_recv(client, 99), 5))
+
+    assert answers == [b"one", b"two"]
+    assert bench.fleet.names == [
+        "clientConnected",
+        "upstreamMessage",
+        "downstreamMessage",
+        "upstreamMessage",
+        "downstreamMessage",
+    ]
+    upstream, downstream = bench.fleet.events[1:3]
+    assert downstream.correlation_id == upstream.correlation_id
+
+
+async def test_a_message_that_the_network_refuses_fails_visibly(tmp_path: Path) -> None:
+    """70,000 octets fit into no datagram."""
+    async with fleet_bench(tmp_path, downstream={"max_payload": 100_000}) as fleet:
+        listener = Datagrams(DatagramsConfig(port=0), devices=fleet.devices, outbox=fleet.outbox)
+        await listener.start()
+        bench = Bench(fleet, listener)
+        device = await fleet.device("127.0.0.1")
+        await fleet.outbox.queue(device, bytes(70_000), cause=CAUSE)
+        with closing(bench.client()) as client:
+            client.sendto(b"ping", bench.target)
+            await until(lambda: "downstreamFailed" in fleet.names)
+        await listener.stop()
+
+    ((_, data),) = [each for each in fleet.told if each[0] == "downstreamFailed"]
+    assert (data["reason"], data["detail"]) == ("sendError", "Message too long")
+
+
+async def test_an_unknown_sender_gets_no_answer_but_an_event(bench: Bench) -> None:
+    """F06: silence on the wire, messageRejected on the stream."""
+    with closing(bench.client("127.0.0.77")) as client:
+        client.sendto(b"hello", bench.target)
+        await until(lambda: bench.fleet.names == ["messageRejected"])
+        with pytest.raises(BlockingIOError):
+            client.recv(99)
+
+    assert bench.fleet.told[0][1]["remoteAddress"].startswith("127.0.0.77:")
+
+
+async def test_a_refused_message_fetches_nothing(bench: Bench) -> None:
+    """What waits goes on waiting when the message itself was not accepted."""
+    device = await bench.fleet.device("127.0.0.1")
+    await bench.fleet.outbox.queue(device, b"x", cause=CAUSE)
+    with closing(bench.client()) as client:
+        client.sendto(bytes(20_000), bench.target)
+        await until(lambda: "messageRejected" in bench.fleet.names)
+
+    assert bench.fleet.outbox.next_for(device) is not None
+    assert "clientConnected" not in bench.fleet.names
+
+
+@pytest.mark.parametrize("source", ["::1", "127.0.0.1"])
+async def test_an_ipv6_socket_serves_both_families(tmp_path: Path, source: str) -> None:
+    """An IPv4 sender is known by its IPv4 address, and is answered."""
+    async with listening(tmp_path, host="::") as bench:
+        device = await bench.fleet.device(source)
+        await bench.fleet.outbox.queue(device, b"back", cause=CAUSE)
+        with closing(bench.client(source)) as client:
+            client.sendto(b"hello", (source, bench.target[1]))
+            answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 99), 5)
+
+    assert answer == b"back"
+    assert bench.fleet.messages[0].origin == device.origin
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    """The message says which listener, address and port; nothing is left open."""
+    async with listening(tmp_path) as bench:
+        taken = Datagrams(DatagramsConfig(port=bench.target[1]), devices=bench.fleet.devices, outbox=bench.fleet.outbox)
+        with pytest.raises(
+            ListenerUnavailable, match=rf"datagrams: cannot bind 127\.0\.0\.1 port {bench.target[1]}/udp"
+        ):
+            await taken.start()
+        await taken.stop()
+
+
+async def test_an_address_that_is_none_is_named() -> None:
+    """A name that nobody resolves."""
+    with pytest.raises(ListenerUnavailable, match=r"coap: 999\.0\.0\.1 is no address that can be bound"):
+        UdpSocket("coap", "999.0.0.1", 0, receive_buffer=1, receive=print).open()
+
+
+async def test_a_defect_of_ours_costs_one_datagram_only() -> None:
+    """It is counted; the next datagram is taken."""
+    taken = []
+
+    def receive(datagram: bytes, _remote: tuple[str, int]) -> None:
+        if datagram == b"bad":
+            raise ZeroDivisionError
+        taken.append(datagram)
+
+    opened = UdpSocket("test", "127.0.0.1", 0, receive_buffer=65536, receive=receive)
+    opened.open()
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        for datagram in (b"bad", b"good"):
+            client.sendto(datagram, opened.address)
+        await until(lambda: taken == [b"good"])
+    opened.close()
+    opened.close()
+
+    assert (opened.received, opened.defects) == (2, 1)
+
+
+async def test_a_socket_that_is_lost_ends_the_listener() -> None:
+    """Loudly, instead of serving nobody."""
+    opened = UdpSocket("test", "127.0.0.1", 0, receive_buffer=65536, receive=lambda *_: None)
+    opened.open()
+    running = asyncio.ensure_future(opened.run())
+    assert opened._socket
+    asyncio.get_running_loop().remove_reader(opened._socket.fileno())
+    opened._socket.close()
+    opened._drain()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        await running
