@@ -63,6 +63,8 @@ class _Connection:
     subscriber: Subscriber | None = None
     alive: bool = True
     """Whether anything came since the last ping."""
+    ended_by_us: int | None = None
+    """The close code, if it was the server that ended the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +282,7 @@ class Streams:
             log.info(
                 "subscriber_left",
                 token=ids.render(token.id),
-                code=ws.close_code and int(ws.close_code),
+                code=connection.ended_by_us or int(ws.close_code or WSCloseCode.ABNORMAL_CLOSURE),
                 dropped=connection.subscriber.dropped,
             )
         return ws
@@ -346,16 +348,19 @@ class Streams:
     def _close_soon(self, connection: _Connection, code: int, reason: str) -> None:
         if connection.subscriber is not None:
             self._hub.unsubscribe(connection.subscriber)
+        connection.ended_by_us = int(code)
         task = asyncio.get_running_loop().create_task(_close(connection, code, reason))
         self._closers.add(task)
         task.add_done_callback(self._closers.discard)
 
 
 async def _close(connection: _Connection, code: int, reason: str) -> None:
-    """Send a close frame, wait a little for the answer, and let go."""
+    """Send a close frame, wait a little until the client has read all that waits before it, and let go."""
     try:
+        if not connection.transport.is_closing():
+            connection.transport.set_write_buffer_limits(high=0)  # so that draining means everything
         async with asyncio.timeout(_CLOSE_TIMEOUT + 1):
-            await connection.ws.close(code=code, message=reason.encode()[:120], drain=False)
+            await connection.ws.close(code=code, message=reason.encode()[:120])
     except (TimeoutError, ConnectionError):
         pass
     finally:

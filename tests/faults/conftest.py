@@ -1,0 +1,28 @@
+"""
+The stage of the fault tests: a real server, a device of it, and a subscriber who sees only events.
+
+A file whose fault needs other settings has a fixture ``server`` of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.faults.scene import Scene, open_scene
+from tests.live import LiveServer
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server with default settings, which these tests share."""
+    with LiveServer(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@pytest.fixture
+async def scene(server: LiveServer) -> AsyncIterator[Scene]:
+    """A new collection with one device and one subscriber."""
+    async with open_scene(server) as opened:
+        yield opened

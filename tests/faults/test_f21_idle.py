@@ -1,0 +1,44 @@
+"""F21: a device vanishes, and the idle limit ends its session (UDP)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from span_events.events.catalogue import DisconnectReason
+from tests.faults.scene import Scene, check_words
+from tests.live import Document, LiveServer
+
+IDLE_TIMEOUT = 1.0
+"""Seconds; a whole one, so that what the event says can be told from nothing."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server that soon gives a device up."""
+    with LiveServer(tmp_path_factory.mktemp("server"), {"sessions.idle_timeout": IDLE_TIMEOUT}) as started:
+        yield started
+
+
+def session_of(event: Document) -> str:
+    """Return the session that an event belongs to."""
+    (session,) = (each for each in event["correlationIds"] if each.startswith("session:"))
+    return str(session)
+
+
+async def test_a_silent_device_is_disconnected_and_connects_again_with_its_next_message(scene: Scene) -> None:
+    """The session id ties clientDisconnected to its clientConnected."""
+    device = scene.udp()
+    device.send(b"last words")
+    connected = await scene.told("clientConnected")
+    message = await scene.told("upstreamMessage")
+    disconnected = await scene.told("clientDisconnected")
+    device.send(b"back")
+    again = await scene.told("clientConnected")
+
+    assert disconnected["data"].pop("idleSeconds") in {"1", "2"}  # the server looks once a second
+    assert disconnected["data"] == {"reason": "idleTimeout", "transport": "udp"}
+    check_words(disconnected, "info", DisconnectReason.IDLE_TIMEOUT.hint)
+    assert session_of(connected) == session_of(message) == session_of(disconnected)
+    assert session_of(again) != session_of(connected)

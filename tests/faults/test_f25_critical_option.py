@@ -1,0 +1,41 @@
+"""F25: an unknown critical option."""
+
+from __future__ import annotations
+
+from span_events.events.catalogue import MessageRejectedReason
+from span_events.wire.coap import Type
+from tests.faults.scene import Scene
+from tests.listeners.coap_bench import post
+
+UNKNOWN = 65_001
+"""Odd, hence critical (RFC 7252 §5.4.6); a number for experiments (§12.2)."""
+
+
+async def test_a_client_hears_4_02_and_the_event_names_the_option(scene: Scene) -> None:
+    """Nothing is delivered."""
+    output = await scene.coap_client("-O", f"{UNKNOWN},x", "-m", "post", "-e", "hello")
+    data = await scene.rejected(MessageRejectedReason.UNKNOWN_CRITICAL_OPTION)
+    names = await scene.names_until_now()
+
+    assert output == "4.02 option 65001 is not served here"
+    assert data.pop("remoteAddress").startswith(f"{scene.device.address}:")
+    assert data == {"reason": "unknownCriticalOption", "option": "65001", "transport": "coap"}
+    assert names == ["messageRejected"]
+
+
+async def test_a_non_with_one_gets_silence_and_the_same_event(scene: Scene) -> None:
+    """The client is told nothing (RFC 7252 §5.4.1); so much the more the subscriber."""
+    device = scene.coap()
+    silence = await device.hears_nothing(post(b"hello", kind=Type.NON, options=((UNKNOWN, b"x"),)))
+    data = await scene.rejected(MessageRejectedReason.UNKNOWN_CRITICAL_OPTION)
+
+    assert silence
+    assert data["option"] == "65001"
+
+
+async def test_an_unknown_elective_option_does_no_harm(scene: Scene) -> None:
+    """Even numbers are elective, and ignored."""
+    output = await scene.coap_client("-O", f"{UNKNOWN - 1},x", "-m", "post", "-e", "hello")
+
+    assert output == ""
+    assert await scene.names_until_now() == ["clientConnected", "upstreamMessage"]

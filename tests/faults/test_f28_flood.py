@@ -1,0 +1,74 @@
+"""F28: a flood from one device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from span_events.events.catalogue import MessageRejectedReason
+from span_events.wire.coap import Code, Option, option_of
+from tests.faults.scene import Scene, check_words
+from tests.listeners.coap_bench import post
+from tests.live import LiveServer
+
+FLOOD = 50
+BURST = 5
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server that accepts a message a second and device, and sums up after a second."""
+    settings = {"messages.rate": 1, "messages.burst": BURST, "rejections.window": 1}
+    with LiveServer(tmp_path_factory.mktemp("server"), settings) as started:
+        yield started
+
+
+async def test_a_flood_is_told_at_once_and_then_summed_up(scene: Scene) -> None:
+    """The first event comes with the first rejection, one with a count when the window is over."""
+    device = scene.udp()
+    for _ in range(FLOOD):
+        device.send(b"flood")
+    first = await scene.told("messageRejected")
+    summary = await scene.told("messageRejected")
+    names = await scene.names_until_now()
+
+    data = {
+        "reason": "rateLimited",
+        "limit": "1",
+        "count": "1",
+        "remoteAddress": device.remote,
+        "transport": "udp",
+    }
+    assert first["data"] == data
+    assert summary["data"] == data | {"count": str(FLOOD - names.count("upstreamMessage") - 1)}
+    assert BURST <= names.count("upstreamMessage") <= BURST + 2
+    assert names.count("messageRejected") == 2
+    for event in (first, summary):
+        check_words(event, "warning", MessageRejectedReason.RATE_LIMITED.hint)
+
+
+async def test_a_coap_client_hears_4_29_and_when_to_come_back(scene: Scene) -> None:
+    """Max-Age says how long to wait (RFC 8516 §3)."""
+    device = scene.coap()
+    replies = [await device.exchange(post(b"flood", message_id=number)) for number in range(BURST + 3)]
+    data = await scene.rejected(MessageRejectedReason.RATE_LIMITED)
+
+    assert replies[0].code == Code.CREATED
+    assert replies[-1].code == Code.TOO_MANY_REQUESTS
+    assert option_of(replies[-1], Option.MAX_AGE) == b"\x01"
+    assert data["transport"] == "coap"
+
+
+async def test_other_devices_are_not_limited(scene: Scene) -> None:
+    """The allowance is each device's own."""
+    other = await scene.server.add_device(scene.device.collection)
+    flooding = scene.udp()
+    for _ in range(FLOOD):
+        flooding.send(b"flood")
+    await scene.told("messageRejected")
+    output = await scene.server.coap_client(other.address, "-m", "post", "-e", "hello")
+    event = await scene.tail.until("upstreamMessage", transport="coap")
+
+    assert output == ""
+    assert event["deviceId"] == other.id

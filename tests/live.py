@@ -1,0 +1,384 @@
+"""
+A real server in a process of its own, and those who talk to it: API calls, devices, subscribers.
+
+Everything goes through the contract for scripts and supervisors: the command line, environment
+variables, the ready file, signals and exit statuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.listeners.coap_bench import RawClient, post
+
+PATIENCE: Final = 15.0
+"""Seconds after which something that does not happen fails a test; nothing ever waits that long."""
+PROGRAM: Final = str(Path(sys.executable).with_name("span-events"))
+COAP_CLIENT: Final = shutil.which("coap-client-openssl") or "coap-client-openssl"
+"""libcoap's client (Debian package libcoap3-bin)."""
+
+Document = dict[str, Any]
+"""A JSON object: an event, or what the API says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the API answered, or why it refused an upgrade."""
+
+    status: int
+    content_type: str
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token; ``text`` is the secret."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveDevice:
+    """A device of the server, and the address of this machine that it sends from."""
+
+    id: str
+    collection: str
+    address: str
+
+    @property
+    def path(self) -> str:
+        """Its URL path."""
+        return f"/span/collections/{self.collection}/devices/{self.id}"
+
+
+class Tail:
+    """
+    A subscriber: a WebSocket client that reads when it is asked to.
+
+    Args:
+        receive_buffer: Octets of the kernel's receive buffer (SO_RCVBUF): small for a client that stops reading.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, receive_buffer: int | None = None) -> None:
+        self.url = url
+        self.seen: list[Document] = []
+        """Every event so far, in order."""
+        self._headers = headers
+        self._receive_buffer = receive_buffer
+        self._connection: ClientConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        address = self.url.split("/")[2].split(":")
+        opened = socket.socket()
+        if self._receive_buffer is not None:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
+        opened.setblocking(False)
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.get_running_loop().sock_connect(opened, (address[0], int(address[1])))
+            self._connection = await connect(
+                self.url, sock=opened, additional_headers=self._headers, compression=None, proxy=None
+            )
+            if "extended=1" in self.url:
+                while (await self._receive()).get("type") != "live":
+                    pass
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._connection is not None
+        await self._connection.close()
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the events so far."""
+        return [event["event"] for event in self.seen]
+
+    async def next(self) -> Document:
+        """Wait for an event or, on /from, a message."""
+        async with asyncio.timeout(PATIENCE):
+            while (found := await self._receive()).get("type") in ("keepalive", "live"):
+                pass
+        self.seen.append(found)
+        return found
+
+    async def until(self, name: str, **data: str) -> Document:
+        """Wait for an event with this name and these data; others pass by, into ``seen``."""
+        start = len(self.seen)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    event = await self.next()
+                    if event["event"] == name and data.items() <= event.get("data", {}).items():
+                        return event
+        except TimeoutError:
+            raise AssertionError(f"no {name} {data or ''} came, only {self.seen[start:]}") from None
+
+    async def closed(self) -> tuple[int, str]:
+        """Read on until the server closes the stream; return the code and the reason."""
+        with pytest.raises(ConnectionClosed) as ended:
+            await self._read_on()
+        assert ended.value.rcvd is not None, f"the stream ended without a close frame: {ended.value}"
+        return ended.value.rcvd.code, ended.value.rcvd.reason
+
+    async def _read_on(self) -> None:
+        while True:
+            await self.next()
+
+    async def _receive(self) -> Document:
+        assert self._connection is not None
+        text = await self._connection.recv(decode=True)
+        assert text.endswith("\n"), f"a frame holds one object and a newline, not {text!r}"
+        found: Document = json.loads(text)
+        return found
+
+
+class LiveServer:
+    """
+    ``span-events serve`` on free ports of 127.0.0.1.
+
+    Args:
+        folder: An empty folder, for the data directory and the ready file.
+        settings: As in the configuration file: ``{"sessions.idle_timeout": 0.3}``.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
+        self.data_dir = folder / "data"
+        self.ready_file = folder / "ready"
+        self.addresses: dict[str, str] = {}
+        """The ready file: listener to ``host:port``."""
+        self.token = ""
+        """Text of a token that may do everything."""
+        wanted = {"http.port": 0, "datagrams.port": 0, "coap.port": 0, **(settings or {})}
+        variables = {f"SPAN_EVENTS_{name.upper().replace('.', '__')}": str(value) for name, value in wanted.items()}
+        self._environment = {**os.environ, **variables}
+        self._process: subprocess.Popen[str] | None = None
+        self._log: list[str] = []
+        self._logged = threading.Condition()
+        self._log_reader: threading.Thread | None = None
+        self._free_addresses = (f"127.0.3.{number}" for number in itertools.count(1))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self.stop()
+
+    # ---- the process --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the server, wait until all is bound, and make the token."""
+        command = (PROGRAM, "serve", "--data-dir", str(self.data_dir), "--ready-file", str(self.ready_file))
+        self._process = process = subprocess.Popen(
+            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._log_reader = threading.Thread(target=self._read_log, name="server's log")
+        self._log_reader.start()
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        try:
+            assert process.stdout is not None
+            while line := process.stdout.readline():
+                if "Ctrl-C" in line:  # the end of the banner
+                    break
+            else:
+                raise AssertionError(f"the server did not start:\n{self.log}")
+            self.addresses = json.loads(self.ready_file.read_text())
+            self.token = self._cli("token", "create", "--data-dir", str(self.data_dir), "--resource", "/", "--write")
+        except BaseException:
+            process.kill()
+            self._reap()
+            raise
+        finally:
+            watchdog.cancel()
+
+    def stop(self) -> None:
+        """Stop the server as a supervisor does (SIGTERM), and make sure that it was well to the end."""
+        process = self._process
+        assert process is not None
+        process.terminate()
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        status = self._reap()
+        watchdog.cancel()
+        self._process = None
+        assert status == 0, f"the server ended with status {status}:\n{self.log}"
+        assert "Traceback" not in self.log, self.log
+        assert not self.ready_file.exists(), "the ready file is still there"
+
+    @property
+    def log(self) -> str:
+        """What the server wrote to standard error so far."""
+        return "".join(self._log)
+
+    async def logged(self, word: str) -> None:
+        """Wait until the server's log has a word in it."""
+
+        def wait() -> bool:
+            with self._logged:
+                return self._logged.wait_for(lambda: any(word in line for line in self._log), PATIENCE)
+
+        assert await asyncio.to_thread(wait), f"no {word} in the log:\n{self.log}"
+
+    async def cli(self, *arguments: str) -> str:
+        """Run a command of the command line in a process of its own; return what it prints."""
+        return await asyncio.to_thread(self._cli, *arguments)
+
+    def _cli(self, *arguments: str) -> str:
+        done = subprocess.run(
+            (PROGRAM, *arguments), env=self._environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def _read_log(self) -> None:
+        """Keep the log, and repeat it where pytest captures it: it shows what a failed test captured."""
+        assert self._process is not None
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            captured = sys.stderr
+            if captured is not sys.__stderr__:
+                captured.write(line)
+            with self._logged:
+                self._log.append(line)
+                self._logged.notify_all()
+
+    def _reap(self) -> int:
+        assert self._process is not None
+        assert self._log_reader is not None
+        status = self._process.wait()
+        self._log_reader.join()
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return status
+
+    # ---- the API ------------------------------------------------------------------------------
+
+    async def request(
+        self, method: str, path: str, body: Document | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """Call the API, with the token unless other headers are given; whatever it answers is fine."""
+        sent = {"X-API-Token": self.token} if headers is None else headers
+        url = f"http://{self.addresses['http']}{path}"
+        async with (
+            asyncio.timeout(PATIENCE),
+            aiohttp.ClientSession() as session,
+            session.request(method, url, json=body, headers=sent) as response,
+        ):
+            return Reply(response.status, response.content_type, await response.json(content_type=None))
+
+    async def call(self, method: str, path: str, body: Document | None = None) -> Document:
+        """Call the API, and return what it says; a refusal fails the test."""
+        reply = await self.request(method, path, body)
+        assert reply.status == 200, reply
+        return reply.document
+
+    async def add_collection(self) -> str:
+        """Make a collection, and return its id."""
+        return str((await self.call("POST", "/span/collections", {}))["collectionId"])
+
+    async def add_device(self, collection: str) -> LiveDevice:
+        """Make a device at an address that no other device has."""
+        address = self.free_address()
+        body = {"metadata": {"ciot": {"allocatedIp": address}}}
+        made = await self.call("POST", f"/span/collections/{collection}/devices", body)
+        return LiveDevice(made["deviceId"], collection, address)
+
+    async def create_token(self, resource: str = "/", *, write: bool = False) -> Token:
+        """Make a token with the command line."""
+        rights = ("--write",) if write else ()
+        data_dir = ("--data-dir", str(self.data_dir))
+        made = json.loads(await self.cli("token", "create", *data_dir, "--resource", resource, *rights, "--json"))
+        return Token(made["tokenId"], made["token"])
+
+    async def delete_token(self, token: Token) -> None:
+        """Delete a token with the command line, behind the server's back."""
+        await self.cli("token", "delete", "--data-dir", str(self.data_dir), token.id)
+
+    # ---- subscribers --------------------------------------------------------------------------
+
+    def tail(
+        self,
+        path: str = "/span/activity",
+        query: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        receive_buffer: int | None = None,
+    ) -> Tail:
+        """Make a subscriber, with the token unless other headers are given; enter it to connect."""
+        url = f"ws://{self.addresses['http']}{path}" + (f"?{urlencode(query)}" if query else "")
+        return Tail(url, {"X-API-Token": self.token} if headers is None else headers, receive_buffer=receive_buffer)
+
+    async def refused_tail(
+        self, path: str, query: Mapping[str, str] | None = None, *, headers: Mapping[str, str]
+    ) -> Reply:
+        """Try to subscribe; return how the server refused the upgrade."""
+        with pytest.raises(InvalidStatus) as refusal:
+            await self.tail(path, query, headers=headers).__aenter__()
+        response = refusal.value.response
+        return Reply(response.status_code, response.headers["Content-Type"], json.loads(response.body or b"{}"))
+
+    # ---- devices ------------------------------------------------------------------------------
+
+    def free_address(self) -> str:
+        """Return an address of this machine that no device has had."""
+        return next(self._free_addresses)
+
+    def socket_at(self, address: str, listener: str) -> RawClient:
+        """Open a UDP socket at an address, towards ``datagrams`` or ``coap``; close it at the end."""
+        host, _, port = self.addresses[listener].rpartition(":")
+        return RawClient(address, (host, int(port)))
+
+    async def coap_client(self, address: str, *arguments: str, path: str = "x", target: str | None = None) -> str:
+        """Run libcoap's client at an address of this machine; return everything that it prints."""
+        process = await asyncio.create_subprocess_exec(
+            *(COAP_CLIENT, "-a", address, "-B", "10", *arguments),
+            f"coap://{target or self.addresses['coap']}/{path}",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(PATIENCE):
+            output, _ = await process.communicate()
+        assert process.returncode == 0, output
+        return output.decode().strip()
+
+    async def still_serves(self) -> bool:
+        """Let a new device send over UDP and over CoAP, and see both messages arrive."""
+        collection = await self.add_collection()
+        device = await self.add_device(collection)
+        async with self.tail(f"/span/collections/{collection}/activity") as tail:
+            with (
+                closing(self.socket_at(device.address, "datagrams")) as udp,
+                closing(self.socket_at(device.address, "coap")) as coap,
+            ):
+                udp.send(b"still there?")
+                await tail.until("upstreamMessage", transport="udp", bytes="12")
+                reply = await coap.exchange(post(b"and here?"))
+                await tail.until("upstreamMessage", transport="coap", bytes="9")
+        return reply.code >> 5 == 2
