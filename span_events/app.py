@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -99,6 +100,7 @@ class Server:
     async def _start(self) -> None:
         config, clock = self.config, self._clock
         location.prepare(self._data_dir)
+        self._stack.callback(location.lock(self._data_dir).close)
         identifiers = IdGenerator(config.node)
         store = Store(location.database_url(config.registry, self._data_dir))
         await store.open()
@@ -146,9 +148,9 @@ class Server:
             identifiers=identifiers,
         )
         self._stack.push_async_callback(self._flush)
-        await self._make_first_token()
         await self._start_web()
         await self._start_listeners()
+        await self._make_first_token()  # last: a token that nobody gets to see would be the only one
         self._every(_SWEEP, self._sweep)
         self._every(config.registry.flush_interval, self._flush)
         self._every(config.registry.watch_interval, self._watch_tokens)
@@ -212,16 +214,16 @@ class Server:
             self._stack.push_async_callback(listener.stop)
             self.addresses[listener.name] = listener.address
         for listener in listeners:
-            self._supervise(listener.run(), listener.name)
+            self._supervise(listener.run, listener.name)
 
     # ---- while it runs ------------------------------------------------------------------------
 
-    def _supervise(self, work: Awaitable[None], name: str) -> None:
+    def _supervise(self, work: Callable[[], Awaitable[None]], name: str) -> None:
         """Run something that must not end by itself."""
 
         async def watched() -> None:
             try:
-                await work
+                await work()
                 raise RuntimeError(f"{name} ended by itself")
             except Exception as exc:
                 log.exception("part_failed", part_failed=name)
@@ -233,17 +235,24 @@ class Server:
         self._stack.push_async_callback(_cancel, task)
 
     def _every(self, seconds: float, action: Callable[[], Awaitable[None]]) -> None:
-        """Repeat something; a failure is logged and does not end the repetition."""
+        """Repeat something; a failure does not end the repetition, and a row of failures is one line in the log."""
 
         async def repeat() -> None:
+            failed = 0
             while True:
                 await self._clock.sleep(seconds)
                 try:
                     await action()
                 except Exception:
-                    log.exception("repeated_action_failed", action=action.__name__)
+                    if not failed:
+                        log.exception("repeated_action_failed", action=action.__name__)
+                    failed += 1
+                else:
+                    if failed:
+                        log.info("repeated_action_works_again", action=action.__name__, failed=failed)
+                    failed = 0
 
-        self._supervise(repeat(), action.__name__)
+        self._supervise(repeat, action.__name__)
 
     async def start_demo(self) -> Demo:
         """Seed the demo and let its devices send until the server stops."""
@@ -257,7 +266,7 @@ class Server:
         targets = Targets(datagrams=_target(self.addresses, "datagrams"), coap=_target(self.addresses, "coap"))
         members = [each for each in MEMBERS if (targets.datagrams if each[1] is Transport.UDP else targets.coap)]
         if members:
-            self._supervise(run_demo(targets=targets, addresses=members), "demo")
+            self._supervise(partial(run_demo, targets=targets, addresses=members), "demo")
         return demo
 
     def health(self) -> dict[str, str]:
@@ -367,7 +376,7 @@ def _bind_tcp(name: str, host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         opened = socket.socket(family, kind, protocol)
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:  # UnicodeError: no name in the sense of IDNA
         raise ListenerUnavailable(f"{name}: {host} is no address that can be bound: {exc}") from exc
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

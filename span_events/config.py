@@ -26,7 +26,9 @@ T = TypeVar("T")
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Octets = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Buffer = Annotated[int, Field(ge=1, le=(1 << 31) - 1)]
+"""Octets, as far as the kernel can count them."""
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def setting(default: T, meaning: str) -> T:
@@ -60,7 +62,7 @@ class DatagramsConfig(Section):
     enabled: bool = setting(True, "Whether to listen.")
     host: str = setting("127.0.0.1", "Address to bind.")
     port: Port = setting(1234, "UDP port; 0 picks a free one.")
-    receive_buffer: Octets = setting(8_388_608, "Kernel receive buffer asked for, octets (SO_RCVBUF).")
+    receive_buffer: Buffer = setting(8_388_608, "Kernel receive buffer asked for, octets (SO_RCVBUF).")
 
 
 class CoapConfig(Section):
@@ -69,7 +71,7 @@ class CoapConfig(Section):
     enabled: bool = setting(True, "Whether to listen.")
     host: str = setting("127.0.0.1", "Address to bind.")
     port: Port = setting(5683, "UDP port; 0 picks a free one.")
-    receive_buffer: Octets = setting(8_388_608, "Kernel receive buffer asked for, octets (SO_RCVBUF).")
+    receive_buffer: Buffer = setting(8_388_608, "Kernel receive buffer asked for, octets (SO_RCVBUF).")
     exchange_lifetime: Seconds = setting(
         247.0, "Seconds that a message ID is remembered (EXCHANGE_LIFETIME, RFC 7252 4.8.2)."
     )
@@ -160,7 +162,7 @@ class FanoutConfig(Section):
     subscribers: Count = setting(10_000, "Subscribers at the same time; one more is refused with 503.")
     subscriber_buffer: Octets = setting(262_144, "Octets that may wait for one subscriber; beyond, events are dropped.")
     total_buffer: Octets = setting(268_435_456, "Octets that may wait for all subscribers together.")
-    send_buffer: Octets = setting(65_536, "Kernel send buffer of a subscriber, octets (SO_SNDBUF).")
+    send_buffer: Buffer = setting(65_536, "Kernel send buffer of a subscriber, octets (SO_SNDBUF).")
     stalled_after: Seconds = setting(30.0, "Seconds over its buffer after which a subscriber is closed (1013).")
     max_write: Octets = setting(65_536, "Octets joined into one write at most.")
     max_linger_ms: Annotated[float, Field(ge=0, le=1000)] = setting(
@@ -239,12 +241,16 @@ def load(path: Path | None = None) -> Config:
         ConfigurationError: The file cannot be read, or settings are wrong; all of them are named.
     """
     values = {} if path is None else _read(path)
+    faults = [*_unknown_tables()]
     try:
-        return Config(**values)
+        found = Config(**values)
     except ValidationError as exc:
-        raise ConfigurationError([_fault(each) for each in exc.errors()]) from exc
+        raise ConfigurationError(faults + [_fault(each) for each in exc.errors()]) from exc
     except Exception as exc:  # pydantic-settings: an environment variable is not what it should be
-        raise ConfigurationError([f"environment: {exc}"]) from exc
+        raise ConfigurationError([*faults, f"environment: {exc}"]) from exc
+    if faults:
+        raise ConfigurationError(faults)
+    return found
 
 
 def sections() -> Iterable[tuple[str, type[Section]]]:
@@ -281,6 +287,19 @@ def render_table() -> str:
     return "\n".join(rows) + "\n"
 
 
+def _unknown_tables() -> Iterable[str]:
+    """
+    Name the variables that set something in a table that is not there; pydantic-settings overlooks them.
+
+    Variables without a table may be others' (Kubernetes sets some for each service).
+    """
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(PREFIX):
+            table, *path = variable.lower().removeprefix(PREFIX.lower()).split("__")
+            if path and table not in Config.model_fields:
+                yield f"{'.'.join((table, *path))}: there is no such setting (from {variable})"
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -301,6 +320,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "int_parsing": "{input!r} is not a whole number",
     "int_type": "{input!r} is not a whole number",
     "float_parsing": "{input!r} is not a number",
+    "finite_number": "{input!r} is not a finite number",
     "float_type": "{input!r} is not a number",
     "bool_parsing": "{input!r} is not true or false",
     "string_type": "{input!r} is not text",

@@ -46,6 +46,13 @@ def configure(level: Level, style: Format) -> None:
     logging.basicConfig(stream=sys.stderr, level=max(numeric, logging.WARNING), force=True)
     logging.getLogger("coap-server").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
+    logging.getLogger("aiohttp.server").addFilter(is_defect)
+
+
+def is_defect(record: logging.LogRecord) -> bool:
+    """Leave out requests that are no HTTP: they are answered with 400, and a scanner must not fill the log."""
+    error = record.exc_info[1] if record.exc_info else None
+    return type(error).__module__ != "aiohttp.http_exceptions"
 
 
 def mask_imsi(imsi: str) -> str:

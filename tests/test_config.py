@@ -79,3 +79,30 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=f"c.toml: {fault}"):
         config.load(path)
+
+
+def test_a_variable_of_a_table_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the others; one without a table may be somebody else's (Kubernetes: SPAN_EVENTS_SERVICE_HOST)."""
+    monkeypatch.setenv("SPAN_EVENTS_HTPP__PORT", "1")
+    monkeypatch.setenv("SPAN_EVENTS_COAP__PORT", "70000")
+    monkeypatch.setenv("SPAN_EVENTS_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(ConfigurationError) as caught:
+        config.load()
+
+    assert caught.value.faults == (
+        "htpp.port: there is no such setting (from SPAN_EVENTS_HTPP__PORT)",
+        "coap.port: '70000' is above 65535 (from SPAN_EVENTS_COAP__PORT)",
+    )
+
+
+def test_numbers_that_cannot_be_used_are_faults(tmp_path: Path) -> None:
+    """Endless times, and buffers beyond what the kernel counts, would fail later and elsewhere."""
+    file = tmp_path / "config.toml"
+    file.write_text("[downstream]\nexpiry = inf\n[fanout]\nsend_buffer = 2147483648\n")
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(file)
+
+    assert caught.value.faults == (
+        "downstream.expiry: inf is not a finite number",
+        "fanout.send_buffer: 2147483648 is above 2147483647",
+    )

@@ -120,7 +120,7 @@ class Hub:
         self._dirty: list[Group] = []
         self._rounds: deque[_Round] = deque()
         self._flush_handle: asyncio.Handle | None = None
-        self._lagging: set[Subscriber] = set()
+        self._behind: set[Subscriber] = set()  # owed octets when last looked at, or missed something
         self._linger = 0.0
         self._last_flush = 0.0
         self.subscribers = 0
@@ -170,6 +170,7 @@ class Hub:
             Unavailable: There are as many subscribers as the configuration allows.
         """
         self.check_room()
+        past = b"".join(replay()) if replay else b""
         key = (stream, scope, wish, encoding)
         group = self._groups.get(key)
         if group is None:
@@ -180,10 +181,9 @@ class Hub:
         subscriber = Subscriber(
             transport, group, token_id=token_id, close=close, allowance=self._config.subscriber_buffer
         )
-        past = b"".join(replay()) if replay else b""
         if past:
             subscriber.allowance += len(past)
-            transport.write(past)
+            subscriber.send(past)
             self._look(subscriber)
         group.subscribers.append(subscriber)
         self.subscribers += 1
@@ -199,7 +199,7 @@ class Hub:
         self.subscribers -= 1
         self.buffered -= subscriber.buffered
         subscriber.buffered = 0
-        self._lagging.discard(subscriber)
+        self._behind.discard(subscriber)
         subscriber.leave()  # a round may still hold it
         if not group.subscribers:
             del self._groups[group.key]
@@ -233,7 +233,7 @@ class Hub:
     def sweep(self) -> None:
         """Once a second or so: tell those who caught up, close those who did not, break silences."""
         now = self._clock.monotonic()
-        for subscriber in list(self._lagging):
+        for subscriber in list(self._behind):
             self._look(subscriber)
             if not subscriber.buffered:
                 self._caught_up(subscriber)
@@ -245,7 +245,7 @@ class Hub:
                 group.last_write = now
                 for subscriber in group.subscribers:
                     if not subscriber.buffer_size():
-                        subscriber.write(keepalive)
+                        subscriber.send(keepalive)
 
     def flush(self) -> None:
         """Write everything that waits, now (at shutdown)."""
@@ -256,6 +256,7 @@ class Hub:
     def _append(self, groups: list[Group], item: Activity | Message, event: Event | None) -> None:
         max_write = self._config.max_write
         frames: dict[Encoding, bytes] = {}
+        backlog = False
         for group in groups:
             if event is not None and not group.wish.matches(event):
                 continue
@@ -267,7 +268,9 @@ class Hub:
                 group.pending = True
                 self._dirty.append(group)
             elif len(group.sealed) >= _BACKLOG_WRITES:
-                self._flush_now()
+                backlog = True
+        if backlog:  # only now: a flush may close subscribers, and so take groups out of the list above
+            self._flush_now()
         if self._dirty and self._flush_handle is None and not self._rounds:
             self._arm()
 
@@ -332,7 +335,10 @@ class Hub:
                 if subscriber.buffered or (not at_once and subscriber.buffer_size()):
                     self._write_carefully(subscriber, batch)
                     continue
-                subscriber.write(data)
+                try:
+                    subscriber.write(data)
+                except RuntimeError:
+                    subscriber.leave()  # as in `Subscriber.send`
                 if at_once and subscriber.buffer_size():
                     self._look(subscriber)
             self.delivered += batch.count * len(subscribers)
@@ -345,8 +351,9 @@ class Hub:
             self._caught_up(subscriber)
         fits = subscriber.buffered <= subscriber.allowance and self.buffered <= self._config.total_buffer
         if subscriber.gap is None and fits:
-            subscriber.write(batch.data)
-            self._look(subscriber)
+            subscriber.send(batch.data)
+            if self._sends_at_once:
+                self._look(subscriber)
             return
         self._drop(subscriber, batch)
 
@@ -355,7 +362,9 @@ class Hub:
         size = subscriber.buffer_size()
         self.buffered += size - subscriber.buffered
         subscriber.buffered = size
-        if not size:
+        if size:
+            self._behind.add(subscriber)  # so that the sweep takes note of what drains in a silence
+        else:
             subscriber.allowance = self._config.subscriber_buffer
 
     def _drop(self, subscriber: Subscriber, batch: Batch) -> None:
@@ -363,7 +372,7 @@ class Hub:
         gap = subscriber.gap
         if gap is None:
             gap = subscriber.gap = Gap(now, batch.first_id, batch.last_id)
-            self._lagging.add(subscriber)
+            self._behind.add(subscriber)
             log.warning("subscriber_behind", token=render(subscriber.token_id), buffered=subscriber.buffered)
         gap.last_id = batch.last_id
         gap.count += batch.count
@@ -375,7 +384,7 @@ class Hub:
 
     def _caught_up(self, subscriber: Subscriber) -> None:
         gap, subscriber.gap = subscriber.gap, None
-        self._lagging.discard(subscriber)
+        self._behind.discard(subscriber)
         if gap is None or not subscriber.group.encoding.tells_gaps:
             return
         scope = subscriber.group.scope
@@ -386,7 +395,7 @@ class Hub:
             first_id=SpanId(gap.first_id),
             last_id=SpanId(gap.last_id),
         )
-        subscriber.write(subscriber.group.encoding.encode(self.stamp(event)))
+        subscriber.send(subscriber.group.encoding.encode(self.stamp(event)))
         self._look(subscriber)
 
     def _give_up(self, subscriber: Subscriber, now: float) -> None:

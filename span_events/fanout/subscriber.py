@@ -185,6 +185,13 @@ class Subscriber:
         self.dropped = 0
         """Events dropped in all."""
 
+    def send(self, data: bytes) -> None:
+        """Write octets, wherever the client is."""
+        try:
+            self.write(data)
+        except RuntimeError:  # uvloop refuses when the client has gone and its stream has not been told yet
+            self.leave()
+
     def leave(self) -> None:
         """From now on, what is written for this reader goes nowhere."""
         self.write = _nowhere

@@ -179,12 +179,12 @@ class Devices:
 
         Raises:
             Conflict: Another device has the new identity, or a gateway's block forbids the move.
-            NotFound: The device or the target collection is gone.
+            NotFound: The device is gone or was moved meanwhile, or the target collection is gone.
         """
         now_ms = self._clock.time_ns() // 1_000_000
+        before, collection_id = device.origin, device.collection.id
         async with self._lock:
-            before = device.origin
-            self._directory.device(device.collection.id, device.id)
+            self._directory.device(collection_id, device.id)  # who asked saw it there, and may see no other place
             target = self._target(device, change)
             draft = _copy(device)
             change.apply_to(draft, now_ms)
@@ -207,10 +207,11 @@ class Devices:
         Forget a device, and everything that waits for it.
 
         Raises:
-            NotFound: The device is gone already.
+            NotFound: The device is gone already, or was moved meanwhile.
         """
+        collection_id = device.collection.id
         async with self._lock:
-            self._directory.device(device.collection.id, device.id)
+            self._directory.device(collection_id, device.id)
             await self._store.delete_device(device.id)
             self._directory.remove(device)
             self._changed.discard(device)

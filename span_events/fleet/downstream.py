@@ -91,12 +91,15 @@ class Outbox:
         Raises:
             TooLarge: The payload is over ``downstream.max_payload``.
             LimitReached: As many messages wait as ``downstream.per_device`` allows.
+            NotFound: The device is gone, or was moved meanwhile.
         """
+        collection_id = device.collection.id
         if len(payload) > self._config.max_payload:
             raise TooLarge(
                 f"payload: {len(payload)} octets, downstream.max_payload is {self._config.max_payload}", field="payload"
             )
         async with self._lock:
+            self._directory.device(collection_id, device.id)
             waiting = self._waiting.get(device.id, ())
             if len(waiting) >= self._config.per_device:
                 raise LimitReached(

@@ -66,7 +66,7 @@ class UdpSocket:
         try:
             family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
             opened = socket.socket(family, kind, protocol)
-        except OSError as exc:
+        except (OSError, UnicodeError) as exc:  # UnicodeError: no name in the sense of IDNA
             raise ListenerUnavailable(f"{self._name}: {host} is no address that can be bound: {exc}") from exc
         try:
             opened.setblocking(False)

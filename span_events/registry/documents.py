@@ -121,11 +121,13 @@ def output_data_message(value: Message, sender: Device | None) -> Document:
     Write an OutputDataMessage (``/from``, ``/data``, outputs).
 
     Args:
-        sender: The device as it is now; None if it has been removed since.
+        sender: The device as it is now; None if it has been removed since. One that has moved is not shown: who
+            may read its old messages need not be allowed to see what it does elsewhere.
     """
+    shown = sender is not None and sender.collection.id == value.origin.collection_id
     document: Document = {
         "type": "data",
-        "device": device(sender) if sender else {**_whose(value.origin), "metadata": {}},
+        "device": device(sender) if sender and shown else {**_whose(value.origin), "metadata": {}},
         "payload": b64encode(value.payload).decode(),
         "received": str(value.received_ns // 1_000_000),
         "transport": value.transport.value,

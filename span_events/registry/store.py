@@ -163,6 +163,8 @@ class Store:
 
     async def delete_token(self, token_id: int) -> bool:
         """Delete a token; False if there was none."""
+        if token_id >> 63:
+            return False  # over what a BIGINT holds: no token has such an id
         gone = delete(tables.tokens).where(tables.tokens.c.id == token_id)
         return (await self._write(lambda connection: connection.execute(gone))).rowcount > 0
 

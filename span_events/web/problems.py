@@ -31,12 +31,15 @@ class Fault:
     text: str
     """What was seen and what was wanted."""
 
+    def __str__(self) -> str:
+        return f"{self.field}: {self.text}" if self.field else self.text
+
 
 class InvalidBody(InvalidRequest):
     """One or more fields of a body are wrong; all of them are listed."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("; ".join(f"{each.field}: {each.text}" for each in faults), field=faults[0].field)
+        super().__init__("; ".join(map(str, faults)), field=faults[0].field)
         self.faults = tuple(faults)
 
 
@@ -59,6 +62,7 @@ def problem(
         code: Stable word for programs; the last part of ``type``.
         rpc_code: google.rpc.Code.
     """
+    detail = detail.encode(errors="replace").decode()  # octets of a header that are not UTF-8 came as surrogates
     details: list[dict[str, Any]] = []
     if faults:
         violations = [{"field": each.field, "description": each.text} for each in faults]
@@ -87,6 +91,11 @@ def of_error(error: RequestError, request_id: str) -> web.Response:
         faults = error.faults
     else:
         faults = (Fault(error.field, error.detail),) if error.field else ()
+    headers = {}
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    elif error.status == HTTPStatus.UPGRADE_REQUIRED:
+        headers["Upgrade"] = "websocket"  # RFC 9110 15.5.22
     return problem(
         error.status,
         error.detail,
@@ -96,5 +105,5 @@ def of_error(error: RequestError, request_id: str) -> web.Response:
         faults=faults,
         field=error.field,
         request_id=request_id,
-        headers={"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else None,
+        headers=headers,
     )

@@ -9,13 +9,12 @@ body. After it, the hub writes to the transport itself; this module reads what t
 from __future__ import annotations
 
 import asyncio
-import fnmatch
+import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -107,7 +106,7 @@ class Streams:
         directory: Directory,
         tokens: Tokens,
     ) -> None:
-        self._allowed_origins = http.allowed_origins
+        self._allowed_origins = [_pattern(each) for each in http.allowed_origins]
         self._config = streams
         self._profile = events.profile
         self._send_buffer = fanout.send_buffer
@@ -192,9 +191,9 @@ class Streams:
     def _check_origin(self, request: web.Request) -> None:
         """Pages of foreign origins may not open streams (browsers send Origin, other clients do not)."""
         origin = request.headers.get("Origin")
-        if origin is None or urlsplit(origin).netloc == request.host:
+        if origin is None or origin.partition("://")[2] == request.host:
             return
-        if not any(fnmatch.fnmatchcase(origin, pattern) for pattern in self._allowed_origins):
+        if not any(pattern.fullmatch(origin) for pattern in self._allowed_origins):
             raise AccessDenied(
                 f"A page of {origin[:100]} may not open streams of this server",
                 hint="Add the origin to http.allowed_origins.",
@@ -263,7 +262,7 @@ class Streams:
             raise UpgradeRequired("This URL is a WebSocket")
         await ws.prepare(request)
         transport = request.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return ws  # the client left during the handshake
         self._tune(transport)
         connection = _Connection(ws, transport)
@@ -336,6 +335,8 @@ class Streams:
                 return
 
     def _ping(self, connection: _Connection) -> None:
+        if connection.transport.is_closing():
+            return  # it has gone; uvloop would refuse to write
         if connection.transport.get_write_buffer_size():
             return  # it is being written to; the hub watches whether it reads
         if connection.alive:
@@ -385,6 +386,11 @@ def _check_parameters(request: web.Request, known: frozenset[str]) -> None:
                 hint=f"This stream takes {' '.join(sorted(known))}.",
                 field=name[:40],
             )
+
+
+def _pattern(origin: str) -> re.Pattern[str]:
+    """Read an allowed origin: ``*`` matches any run of characters, all else (``[::1]``) is itself."""
+    return re.compile(".*".join(map(re.escape, origin.split("*"))))
 
 
 def _flag(query: Mapping[str, str], name: str) -> bool:

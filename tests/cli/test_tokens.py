@@ -94,3 +94,11 @@ async def test_a_faulty_configuration_is_told_with_status_2(tmp_path: Path) -> N
 
     assert result.exit_code == 2
     assert "error: http.port: 70000 is above 65535\nerror: coap.colour: there is no such setting\n" in result.stderr
+
+
+async def test_deleting_an_id_beyond_all_ids_fails_as_any_other(tmp_path: Path) -> None:
+    """64 bits are an id, but the registry holds 63."""
+    result = await run("token", "delete", "--data-dir", str(tmp_path), "acd772jnc9l0ld")
+
+    assert result.exit_code == 1
+    assert "error: There is no token acd772jnc9l0ld" in result.stderr

@@ -399,3 +399,81 @@ async def test_a_busy_hub_waits_for_company_and_an_idle_one_stops_waiting() -> N
 
     assert writes == [1, 1], "the second event waits for company"
     assert len(pipe.writes) == 6, "the last one does not"
+
+
+class GonePipe(Pipe):
+    """A pipe whose client has gone, as uvloop tells it: writing raises."""
+
+    def write(self, data: Any) -> None:
+        """Refuse."""
+        raise RuntimeError("the handler is closed")
+
+
+async def test_a_client_that_has_gone_costs_the_others_nothing(bench: Bench) -> None:
+    """On uvloop that raises where asyncio only counts; the round goes on, and so do the next ones."""
+    first, _ = bench.join()
+    bench.join(pipe=GonePipe())
+    last, _ = bench.join()
+    for event in (CREATED, UPDATED):
+        bench.show(event(origin=Origin(1, 2)))
+        await settle()
+
+    assert first.names == last.names == ["deviceCreated", "deviceUpdated"]
+
+
+async def test_what_a_reader_took_in_a_silence_is_no_longer_counted(bench: Bench) -> None:
+    """The total would otherwise refuse newcomers, and drop events of others, because of octets long sent."""
+    late = Pipe()
+    late.stalled = True
+    bench.join(replay=lambda: [b'{"event":"past"}\n' * 1000], pipe=late)
+    with pytest.raises(Unavailable):
+        bench.hub.check_room()
+    late.read_on()
+    bench.hub.sweep()
+
+    assert bench.hub.buffered == 0
+    bench.hub.check_room()
+
+
+async def test_closing_a_stalled_reader_in_a_burst_skips_nobody() -> None:
+    """A group that goes away while an event is handed out takes no other group's turn."""
+    bench = Bench(subscriber_buffer=1, max_write=1, stalled_after=1, max_linger_ms=0)
+    stalled, _ = bench.join(wish=Filter(names=frozenset({"deviceCreated"})))
+    other, _ = bench.join()
+    stalled.stalled = True
+    for _ in range(3):
+        bench.show(CREATED(origin=Origin(1, 2)))
+        await settle()
+    bench.clock.shift(2)
+    bench.show(*(CREATED(origin=Origin(1, 2)) for _ in range(40)))
+    await settle()
+
+    assert [code for code, _ in bench.closed] == [1013]
+    assert len(other.events) == 43
+
+
+async def test_a_replay_that_fails_leaves_nothing_behind(bench: Bench) -> None:
+    """Otherwise each such attempt would leave a group for which events are encoded for ever."""
+
+    def fail() -> Iterable[bytes]:
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        bench.join(replay=fail)
+    assert bench.hub._groups == {}
+
+
+async def test_where_writing_is_put_off_a_write_of_this_tick_is_no_debt(bench: Bench) -> None:
+    """As uvloop, which sends at the end of the tick: what waits right after a write says nothing about the reader."""
+    bench.hub._sends_at_once = False
+    pipe, _ = bench.join()
+    pipe.stalled = True
+    for _ in range(2):
+        bench.show(CREATED(origin=Origin(1, 2)))
+        await settle()
+    behind = bench.hub.buffered
+    pipe.waiting = 0
+    bench.show(CREATED(origin=Origin(1, 2)))
+    await settle()
+
+    assert (behind > 0, bench.hub.buffered) == (True, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -363,3 +364,27 @@ async def test_every_rejection_carries_its_details(bench: FleetBench) -> None:
 def test_an_ipv6_remote_is_written_with_brackets() -> None:
     """RFC 3986 §3.2.2."""
     assert (render_remote(("10.0.0.1", 7)), render_remote(("::1", 7))) == ("10.0.0.1:7", "[::1]:7")
+
+
+@pytest.mark.parametrize("what", ["update", "remove", "queue"])
+async def test_a_call_does_not_follow_a_device_that_moves_while_it_waits(bench: FleetBench, what: str) -> None:
+    """Whoever asked was allowed to in the old collection only."""
+    device = await bench.device()
+    target = await bench.collection()
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        "update": lambda: bench.devices.update(device, DeviceChange(tags={"a": "b"}), cause=CAUSE),
+        "remove": lambda: bench.devices.remove(device, cause=CAUSE),
+        "queue": lambda: bench.outbox.queue(device, b"hello", cause=CAUSE),
+    }
+    lock = bench.outbox._lock if what == "queue" else bench.devices._lock
+    async with lock:
+        call = asyncio.ensure_future(calls[what]())
+        await asyncio.sleep(0)
+        device.move_to(target)
+        bench.directory._members[target.id][device.id] = device
+        del bench.directory._members[next(iter(bench.directory.collections))][device.id]
+
+    with pytest.raises(NotFound):
+        await call
+    assert device.id in bench.directory.devices
+    assert (device.tags, bench.outbox.waiting, bench.names) == ({}, 0, [])

@@ -198,3 +198,10 @@ async def test_a_socket_that_is_lost_ends_the_listener() -> None:
     opened._drain()
     with pytest.raises(OSError, match="Bad file descriptor"):
         await running
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "no.such.host.invalid"])
+async def test_a_host_that_is_no_name_is_explained(host: str) -> None:
+    """Python's IDNA codec refuses some names before the resolver is asked."""
+    with pytest.raises(ListenerUnavailable, match="is no address that can be bound"):
+        UdpSocket("datagrams", host, 0, receive_buffer=4096, receive=lambda *_: None).open()

@@ -131,3 +131,15 @@ async def test_wrong_parameters_are_named(api: WebBench, query: str, sentence: s
     assert status == 400
     assert detail.startswith(sentence)
     assert reply.body["field"] == query.partition("=")[0]
+
+
+async def test_where_a_device_went_is_not_told_by_its_old_messages(api: WebBench) -> None:
+    """Who may read the old collection need not be allowed to see the new one: its payloads, addresses, tags."""
+    old, new = await api.collection(), await api.collection()
+    device = await api.device(old)
+    api.receive(device)
+    await api.call("PATCH", f"/span/collections/{old}/devices/{device}", json={"collectionId": new})
+    api.receive(device, b"secret")
+    data = (await api.call("GET", f"/span/collections/{old}/data")).body["data"]
+
+    assert [each["device"] for each in data] == [{"collectionId": old, "deviceId": device, "metadata": {}}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -261,3 +262,29 @@ async def test_a_device_shows_its_last_message(api: WebBench) -> None:
         "udp",
         "AP8=",
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "rest", "body"),
+    [("PATCH", "", b'{"tags":{"mine":"yes"}}'), ("POST", "/outbox", b'{"payload":"aGk="}')],
+)
+async def test_a_body_that_comes_after_a_move_reaches_nothing(
+    api: WebBench, method: str, rest: str, body: bytes
+) -> None:
+    """A token of the old collection must not follow the device by sending its body late."""
+    old, new = await api.collection(), await api.collection()
+    device = await api.device(old)
+    token = await api.token(f"/collections/{old}", write=True)
+
+    async def late() -> AsyncIterator[bytes]:
+        yield body[:5]
+        reply = await patch(api, old, device, {"collectionId": new})
+        assert reply.status == 200
+        yield body[5:]
+
+    path = f"/span/collections/{old}/devices/{device}{rest}"
+    reply = await api.call(method, path, token=token, data=late())
+
+    assert reply.problem == (404, f"There is no device {device} in collection {old}")
+    assert api.known(device).tags == {}
+    assert api.fleet.outbox.waiting == 0

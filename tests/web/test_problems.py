@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -308,3 +309,45 @@ async def test_streams_are_refused_in_the_same_shape(api: WebBench, collection: 
 
         assert caught.value.status == 401
         assert reply.problem == (401, "There is no token in the request")
+
+
+@pytest.mark.parametrize("octets", [b"[" * 1000 + b"]" * 1000, b'{"tags":' + b"[" * 1000 + b"]" * 1000 + b"}"])
+async def test_a_body_that_is_nested_deeply_is_refused(api: WebBench, octets: bytes) -> None:
+    """Quoting it must not fail."""
+    status, detail = (await api.call("POST", "/span/collections", data=octets)).problem
+
+    assert status == 400
+    assert "a deeply nested value" in detail
+
+
+async def test_of_very_many_wrong_fields_some_are_listed(api: WebBench) -> None:
+    """The reply to a hostile body must not be ten times its size."""
+    reply = await api.call("POST", "/span/collections", json={"tags": {f"k{each}": each for each in range(1000)}})
+    status, detail = reply.problem
+
+    assert status == 400
+    assert detail.endswith("; 980 more fields are wrong")
+    assert len(reply.body["details"][0]["fieldViolations"]) == 21
+
+
+@pytest.mark.parametrize("origin", [b"http://\xff", b"http://[", b"\xff"])
+async def test_an_origin_that_is_no_origin_is_refused(api: WebBench, collection: str, origin: bytes) -> None:
+    """Whatever its octets are, the refusal is a problem."""
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    path = f"/span/collections/{collection}/activity".encode()
+    writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\nOrigin: %b\r\nConnection: close\r\n\r\n" % (path, origin))
+    reply = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+    assert reply.startswith(b"HTTP/1.1 403 ")
+    assert b"application/problem+json" in reply
+
+
+async def test_a_stream_that_is_no_websocket_names_the_protocol(api: WebBench, collection: str) -> None:
+    """A 426 must have an Upgrade header (RFC 9110 15.5.22)."""
+    reply = await api.call("GET", f"/span/collections/{collection}/activity")
+
+    assert reply.problem[0] == 426
+    assert reply.headers["upgrade"] == "websocket"

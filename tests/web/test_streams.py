@@ -311,6 +311,51 @@ async def test_pages_of_foreign_origins_are_refused(site: Running, origin: str, 
         assert (status, "http.allowed_origins" in problem["hint"]) == (403, True)
 
 
+async def test_a_client_that_has_gone_does_not_keep_others_from_being_pinged(
+    site: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment the connection is closed and its stream does not know; uvloop refuses writes then."""
+
+    class Gone:
+        def is_closing(self) -> bool:
+            return True
+
+        def get_write_buffer_size(self) -> int:
+            return 0
+
+        def write(self, data: bytes) -> None:
+            raise RuntimeError("the handler is closed")
+
+    collection = await site.collection()
+    async with site.stream(activity(collection)), site.stream(activity(collection)):
+        await site.joined(2)
+        gone, alive = site.server.streams._connections
+        monkeypatch.setattr(gone, "transport", Gone())
+        site.server.streams._connections = [gone, alive]  # type: ignore[assignment]  # in this order
+        site.server.streams._next_ping = 0.0
+        alive.alive = True
+        await site.server.streams.sweep(1.0)
+        pinged = not alive.alive
+        site.server.streams._connections = {gone, alive}
+        monkeypatch.undo()
+
+    assert pinged
+
+
+async def test_an_allowed_origin_means_what_it_says(tmp_path: Path) -> None:
+    """Only * is special: brackets are those of an IPv6 address, a dot is a dot."""
+    origins = ["http://[fd00::1]:3000", "https://*.example.com"]
+    async with running(tmp_path, http={"allowed_origins": origins}) as site:
+        collection = await site.collection()
+        for origin in ("http://[fd00::1]:3000", "https://a.example.com"):
+            async with site.stream(activity(collection), headers={"Origin": origin}):
+                pass
+        for origin in ("http://f:3000", "https://a.example-com", "https://example.com"):
+            status, _ = await refusal(site, activity(collection), headers={"Origin": origin})
+
+            assert status == 403
+
+
 async def test_one_stream_too_many_is_refused(site: Running) -> None:
     """503 names the setting; a place that becomes free can be taken."""
     collection = await site.collection()

@@ -43,6 +43,7 @@ MAX_VALUE: Final = 1024
 _IMSI_DIGITS: Final = range(5, 16)
 _IMEI_DIGITS: Final = range(14, 17)
 _SHOWN: Final = 48
+_MAX_FAULTS: Final = 20
 _STORED_IDS: Final = 1 << 63
 """Ids that the registry holds are below this; ours are by construction."""
 
@@ -279,7 +280,11 @@ def parse_body(octets: bytes, kind: type[B]) -> B:
     try:
         return kind.model_validate(value)
     except ValidationError as exc:
-        raise InvalidBody([_fault(each) for each in exc.errors(include_url=False)]) from exc
+        errors = exc.errors(include_url=False)
+        faults = [_fault(each) for each in errors[:_MAX_FAULTS]]
+        if len(errors) > _MAX_FAULTS:
+            faults.append(Fault("", f"{len(errors) - _MAX_FAULTS} more fields are wrong"))
+        raise InvalidBody(faults) from exc
 
 
 def check_tags(present: Mapping[str, str], added: Mapping[str, str] | None) -> None:
@@ -314,5 +319,8 @@ def _fault(error: Any) -> Fault:
 
 def _seen(value: object) -> str:
     """Quote what came, at a length that is pleasant to read."""
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # orjson reads deeper than this writes
+        return "a deeply nested value"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -39,8 +39,9 @@ async def get(request: web.Request) -> web.Response:
 
 async def update(request: web.Request) -> web.Response:
     """Change a device, or move it to another collection."""
-    device = device_of(request)
+    device_of(request)  # what is not there is refused before a body is read
     change = (await read_body(request, DeviceBody)).change()
+    device = device_of(request)  # again: reading takes as long as the client likes, and devices move
     check_tags(device.tags, change.tags)
     if change.collection_id is not None and change.collection_id != device.collection.id:
         _check_move(request, change.collection_id)

@@ -26,8 +26,9 @@ async def list(request: web.Request) -> web.Response:
 
 async def create(request: web.Request) -> web.Response:
     """Queue a message for a device."""
-    device = device_of(request)
+    device_of(request)  # what is not there is refused before a body is read
     body = await read_body(request, MessageBody)
+    device = device_of(request)  # again: reading takes as long as the client likes, and devices move
     message = await request.app[SERVICES].outbox.queue(device, body.payload, cause=request[CAUSE])
     return render(documents.message_downstream(message, device))
 
