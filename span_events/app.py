@@ -27,7 +27,7 @@ from span_events.events.history import History
 from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
 from span_events.fleet.collections import Collections
-from span_events.fleet.devices import Devices
+from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
@@ -195,8 +195,7 @@ class Server:
         bound = _bind_tcp("http", config.http.host, config.http.port)
         await web.SockSite(runner, bound, backlog=_BACKLOG).start()
         self._stack.push_async_callback(self.streams.close)
-        host, port = bound.getsockname()[:2]
-        self.addresses["http"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.addresses["http"] = render_remote(bound.getsockname()[:2])
 
     async def _start_listeners(self) -> None:
         config = self.config
@@ -353,8 +352,10 @@ class Server:
 
     async def _flush(self) -> None:
         try:
-            await self.devices.flush()
-            await self.outbox.flush()
+            try:
+                await self.devices.flush()
+            finally:
+                await self.outbox.flush()
         except Exception as exc:
             self._registry_health = f"writing failed: {exc}"
             raise

@@ -20,10 +20,13 @@ NOTHING: Final = "0"
 EPOCH_MS: Final = 1_420_070_400_000
 """2015-01-01T00:00:00Z in Unix milliseconds. Chosen so that ids have 14 digits, as Span's do."""
 
-_NODE_BITS: Final = 10
+NODES: Final = 1024
+"""Processes that can make ids side by side."""
+
+_NODE_BITS: Final = NODES.bit_length() - 1
 _SEQUENCE_BITS: Final = 12
 _TIME_SHIFT: Final = _NODE_BITS + _SEQUENCE_BITS
-_STEP: Final = 1 << _NODE_BITS
+_STEP: Final = NODES
 _SPAN_ID: Final = re.compile(r"[0-9a-n]{1,14}")
 _THREE: Final = tuple(a + b + c for a in ALPHABET for b in ALPHABET for c in ALPHABET)
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -39,8 +42,8 @@ class IdGenerator:
     """
 
     def __init__(self, node: int = 0) -> None:
-        if not 0 <= node < _STEP:
-            raise ValueError(f"node {node} is not between 0 and {_STEP - 1}")
+        if not 0 <= node < NODES:
+            raise ValueError(f"node {node} is not between 0 and {NODES - 1}")
         self._node = node
         self._last = 0
 

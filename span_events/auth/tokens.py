@@ -52,6 +52,7 @@ class Tokens:
         self._gone: list[Token] = []  # deleted here, not yet told by `refresh`
         self._fingerprint = (0, 0)
         self._changing = asyncio.Lock()
+        self._looking = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -117,7 +118,7 @@ class Tokens:
         token = self._by_digest.get(digest)
         if token is not None or digest in self._strangers:
             return token
-        async with self._changing:
+        async with self._looking:  # not the other lock: a row of wrong tokens must not put off `refresh`
             token = self._by_digest.get(digest) or await self._store.token(digest)
             if token is not None:
                 self._by_digest[digest] = token

@@ -25,12 +25,15 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
     Serve until SIGINT or SIGTERM; a second signal exits at once.
 
     Args:
-        ready_file: Gets the bound addresses as JSON once everything is bound; removed at the end.
+        ready_file: Gets the bound addresses as JSON once everything is bound; removed at the end. One that a killed
+            server left goes first.
         demo: Seed a collection, and let simulated devices send.
 
     Raises:
         SpanEventsError: Something could not be started, or ended that should have gone on.
     """
+    if ready_file is not None:
+        _remove(ready_file)
     stop = asyncio.Event()
     _on_signals(stop)
     async with Server(config, data_dir=data_dir) as server:
@@ -73,8 +76,14 @@ def banner(server: Server, demo: Demo | None) -> str:
         if "coap" in server.addresses:
             lines.append(f"  coap-client -m post -e hello coap://{server.addresses['coap']}/x")
         if "datagrams" in server.addresses:
-            lines.append(f"  echo hello | nc -u -w1 {server.addresses['datagrams'].replace(':', ' ')}")
+            lines.append(f"  echo hello | nc -u -w1 {_host_and_port(server.addresses['datagrams'])}")
     return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
+
+
+def _host_and_port(address: str) -> str:
+    """Write an address as netcat wants it."""
+    host, _, port = address.rpartition(":")
+    return f"{host.strip('[]')} {port}"
 
 
 def _on_signals(stop: asyncio.Event) -> None:
@@ -100,4 +109,7 @@ def _write_ready_file(path: Path, addresses: dict[str, str]) -> None:
 
 
 def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        raise StorageUnavailable(f"{path}: the ready file cannot be removed: {exc.strerror}") from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -139,7 +140,8 @@ def _with_tokens(
         store = Store(location.database_url(settings.registry, data_dir))
         await store.open()
         try:
-            tokens = Tokens(store, IdGenerator(settings.node), SystemClock())
+            identifiers = IdGenerator(secrets.randbelow(ids.NODES))  # a server and other commands may run beside us
+            tokens = Tokens(store, identifiers, SystemClock())
             await tokens.load()
             return await work(tokens)
         finally:

@@ -28,8 +28,8 @@ class Replay:
     """Past activities in the order of their identifiers."""
 
     activities: tuple[Activity, ...]
-    complete: bool
-    """False if activities after the point that was asked for are no longer in memory."""
+    lost_through: int | None = None
+    """The last activity that is missing between the point that was asked for and these; None if none is."""
 
 
 class History:
@@ -60,7 +60,7 @@ class History:
         """Return the last ``count`` activities that are in scope and wanted."""
         newest_first = heapq.merge(*map(reversed, self._in(scope)), key=attrgetter("id"), reverse=True)
         matching = (each for each in newest_first if scope.covers(each.event.origin) and wish.matches(each.event))
-        return Replay(tuple(islice(matching, count))[::-1], complete=True)
+        return Replay(tuple(islice(matching, count))[::-1])
 
     def after(self, scope: Scope, wish: Filter, identifier: int) -> Replay:
         """Return the activities in scope and wanted that are younger than an identifier."""
@@ -70,7 +70,8 @@ class History:
             for each in oldest_first
             if each.id > identifier and scope.covers(each.event.origin) and wish.matches(each.event)
         )
-        return Replay(matching, complete=identifier >= self._forgotten_through(scope))
+        forgotten = self._forgotten_through(scope)
+        return Replay(matching, lost_through=forgotten if identifier < forgotten else None)
 
     def _in(self, scope: Scope) -> Iterable[deque[Activity]]:
         return self._rings.all() if scope.collection_id is None else self._rings.of(scope.collection_id)

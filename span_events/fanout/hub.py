@@ -123,6 +123,8 @@ class Hub:
         self._behind: set[Subscriber] = set()  # owed octets when last looked at, or missed something
         self._linger = 0.0
         self._last_flush = 0.0
+        self._interval = 0.0  # between the last two flushes
+        self._spent = 0.0  # in the last flush, all slices together
         self.subscribers = 0
         self.buffered = 0
         """Octets that wait for all subscribers together, as last seen."""
@@ -281,16 +283,27 @@ class Hub:
             self._flush_handle = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        started = self._clock.monotonic()
-        self._begin_rounds(started)
+        now = self._clock.monotonic()
+        self._interval, self._last_flush = now - self._last_flush, now
+        self._spent = 0.0
+        self._begin_rounds(now)
+        self._continue()
+
+    def _continue(self) -> None:
+        """Write a slice; after the last one, decide whether the next flush waits for company."""
+        self._flush_handle = None
+        began = self._clock.monotonic()
         self._run_rounds()
-        spent = self._clock.monotonic() - started
-        busy = spent > _BUSY * (started - self._last_flush)
-        self._last_flush = started
-        if busy:
+        self._spent += self._clock.monotonic() - began
+        if self._rounds:
+            self._flush_handle = self._loop.call_soon(self._continue)
+            return
+        if self._spent > _BUSY * self._interval:
             self._linger = min(self._config.max_linger_ms / 1000, max(_FIRST_LINGER, self._linger * 2))
-        elif self._linger:
+        else:
             self._linger = self._linger / 2 if self._linger > _FIRST_LINGER else 0.0
+        if self._dirty:
+            self._arm()
 
     def _flush_now(self) -> None:
         """Finish the rounds that are under way, then write what waits, without slices."""
@@ -308,24 +321,17 @@ class Hub:
             self._rounds.append(_Round(group.take(), group.subscribers.copy()))
 
     def _run_rounds(self, *, everything: bool = False) -> None:
+        """Write to the next slice of subscribers, or to all of them."""
         room = self._config.slice
-        while self._rounds:
+        while self._rounds and (everything or room > 0):
             current = self._rounds[0]
             end = len(current.subscribers) if everything else min(len(current.subscribers), current.position + room)
-            self._write(current.batches, current.subscribers[current.position : end])
-            room -= end - current.position
+            members = current.subscribers[current.position : end]
+            room -= len(members)
             current.position = end
             if end == len(current.subscribers):
                 self._rounds.popleft()
-            if room <= 0 and self._rounds and not everything:
-                self._flush_handle = self._loop.call_soon(self._continue)
-                return
-        if self._dirty and self._flush_handle is None:
-            self._arm()
-
-    def _continue(self) -> None:
-        self._flush_handle = None
-        self._run_rounds()
+            self._write(current.batches, members)
 
     def _write(self, batches: list[Batch], subscribers: list[Subscriber]) -> None:
         for batch in batches:

@@ -373,20 +373,19 @@ class Devices:
     def duplicate(
         self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
     ) -> None:
-        """A device sent the same message again; it was answered from memory (throttled)."""
-        key = (device.id, "duplicate")
-        if not self._throttle.admits(key, self._clock.monotonic()):
+        """A device sent the same message again; told up to a burst per window, without a summary: each has a count."""
+        if not self._throttle.admits((device.id, "duplicate"), self._clock.monotonic()):
             return
-        event = MessageDuplicate(
-            origin=device.origin,
-            correlation_id=message_id,
-            message_id=None if message_id is None else SpanId(message_id),
-            count=count,
-            seconds=seconds,
-            transport=transport,
+        self._bus.publish(
+            MessageDuplicate(
+                origin=device.origin,
+                correlation_id=message_id,
+                message_id=None if message_id is None else SpanId(message_id),
+                count=count,
+                seconds=seconds,
+                transport=transport,
+            )
         )
-        self._throttle.remember(key, event)
-        self._bus.publish(event)
 
     # ---- what time brings ---------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from span_events.clock import Clock
 from span_events.config import CoapConfig, MessagesConfig
 from span_events.events.message import Transport
-from span_events.fleet.devices import Devices, Remote
+from span_events.fleet.devices import Devices, Remote, render_remote
 from span_events.fleet.downstream import Outbox
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.udp import UdpSocket
@@ -32,8 +32,7 @@ class Coap:
     @property
     def address(self) -> str:
         """What is bound, ``host:port``."""
-        host, port = self._socket.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return render_remote(self._socket.address)
 
     @property
     def endpoint(self) -> CoapEndpoint:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from span_events.config import DatagramsConfig
 from span_events.events.catalogue import DownstreamFailedReason
 from span_events.events.message import Transport
-from span_events.fleet.devices import Devices, Remote
+from span_events.fleet.devices import Devices, Remote, render_remote
 from span_events.fleet.downstream import Outbox
 from span_events.listeners.udp import UdpSocket
 from span_events.registry.model import Device
@@ -31,8 +31,7 @@ class Datagrams:
     @property
     def address(self) -> str:
         """What is bound, ``host:port``."""
-        host, port = self._socket.address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return render_remote(self._socket.address)
 
     @property
     def received(self) -> int:

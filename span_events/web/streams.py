@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 import orjson
@@ -24,20 +23,20 @@ from span_events.auth import access
 from span_events.auth.tokens import Tokens
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
 from span_events.dialects import span
-from span_events.dialects.span import SpanDialect
-from span_events.errors import AccessDenied, InvalidRequest, Unavailable, UpgradeRequired
+from span_events.errors import AccessDenied, Unavailable, UpgradeRequired
 from span_events.events.activity import Origin, SpanId
 from span_events.events.catalogue import DroppedReason, EventsDropped
-from span_events.events.filters import PASS_ALL, Filter, Scope, parse_filter
+from span_events.events.filters import PASS_ALL, Scope
 from span_events.events.history import History
 from span_events.events.message import Message
 from span_events.fanout.hub import Hub
-from span_events.fanout.subscriber import Encoding, Stream, Subscriber, encoding
+from span_events.fanout.subscriber import Stream, Subscriber, encoding
 from span_events.log import get_logger
 from span_events.registry import documents
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
-from span_events.wire.websocket import PING, text_frame
+from span_events.web.wishes import Wish, check_parameters, wish_of
+from span_events.wire.websocket import PING, close_frame, text_frame
 
 log = get_logger("streams")
 
@@ -46,11 +45,7 @@ _CLOSE_TIMEOUT: Final = 2.0
 _LARGEST_MESSAGE: Final = 4096
 """Octets that a client may send in one message; nothing is expected but pongs."""
 _PINGS_AT_ONCE: Final = 256
-_ACTIVITY_PARAMETERS: Final = frozenset(
-    ("api_token", "event", "device", "gateway", "severity", "profile", "extended", "format", "tail", "after")
-)
 _MESSAGE_PARAMETERS: Final = frozenset(["api_token"])
-_YES_NO: Final[Mapping[str, bool]] = {"1": True, "true": True, "": True, "0": False, "false": False}
 
 
 @dataclass(slots=True, eq=False)
@@ -64,19 +59,8 @@ class _Connection:
     """Whether anything came since the last ping."""
     ended_by_us: int | None = None
     """The close code, if it was the server that ended the stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What a client asked for."""
-
-    stream: Stream
-    scope: Scope
-    filter: Filter
-    encoding: Encoding
-    tail: int | None = None
-    after: int | None = None
-    marks_live: bool = False
+    gone: asyncio.Future[None] | None = None
+    """Done when the handler has ended; only there while somebody waits for that."""
 
 
 class _MessageDialect:
@@ -108,7 +92,7 @@ class Streams:
     ) -> None:
         self._allowed_origins = [_pattern(each) for each in http.allowed_origins]
         self._config = streams
-        self._profile = events.profile
+        self._events = events
         self._send_buffer = fanout.send_buffer
         self._hub = hub
         self._history = history
@@ -131,13 +115,14 @@ class Streams:
     async def activity(self, request: web.Request) -> web.StreamResponse:
         """Serve activity events of everything, a collection, a device or a gateway."""
         scope, token = await self._authorize(request)
-        return await self._serve(request, self._activity_wish(request, scope), token)
+        wish = wish_of(request, events=self._events, streams=self._config)
+        return await self._serve(request, Stream.ACTIVITIES, scope, wish, token)
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
         """Serve the upstream messages of a collection or a device."""
         scope, token = await self._authorize(request)
-        _check_parameters(request, _MESSAGE_PARAMETERS)
-        return await self._serve(request, _Wish(Stream.MESSAGES, scope, PASS_ALL, self._message_encoding), token)
+        check_parameters(request, _MESSAGE_PARAMETERS)
+        return await self._serve(request, Stream.MESSAGES, scope, Wish(PASS_ALL, self._message_encoding), token)
 
     # ---- what the process does ----------------------------------------------------------------
 
@@ -205,58 +190,16 @@ class Streams:
         if scope.device_id is not None:
             self._directory.device(scope.collection_id, scope.device_id)
 
-    def _activity_wish(self, request: web.Request, scope: Scope) -> _Wish:
-        _check_parameters(request, _ACTIVITY_PARAMETERS)
-        query = request.query
-        if query.get("format", "span") != "span":
-            raise InvalidRequest(f"format: {query['format'][:20]!r} is not one of span", field="format")
-        profile = query.get("profile", self._profile)
-        if profile not in ("span", "extended"):
-            raise InvalidRequest(f"profile: {profile[:20]!r} is not one of span extended", field="profile")
-        extended = _flag(query, "extended")
-        if "tail" in query and "after" in query:
-            raise InvalidRequest("tail and after cannot be combined", field="after")
-        wish = parse_filter(
-            events=query.getall("event", []),
-            severity=query.get("severity"),
-            devices=query.getall("device", []),
-            gateways=query.getall("gateway", []),
-            span_only=profile == "span",
-        )
-        return _Wish(
-            Stream.ACTIVITIES,
-            scope,
-            wish,
-            self._activity_encoding(extended=extended, span_only=profile == "span"),
-            tail=self._tail(query["tail"]) if "tail" in query else None,
-            after=_after(query["after"]) if "after" in query else None,
-            marks_live=extended,
-        )
-
-    def _activity_encoding(self, *, extended: bool, span_only: bool) -> Encoding:
-        return encoding(
-            SpanDialect(extended=extended, span_only=span_only),
-            text_frame,
-            tells_gaps=not span_only,
-            keepalive=span.KEEPALIVE if extended else None,
-            silence=self._config.keepalive_activity,
-        )
-
-    def _tail(self, text: str) -> int:
-        if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > self._config.max_tail:
-            raise InvalidRequest(
-                f"tail: {text[:20]!r} is not a whole number from 0 to {self._config.max_tail}", field="tail"
-            )
-        return int(text)
-
     # ---- the stream ---------------------------------------------------------------------------
 
-    async def _serve(self, request: web.Request, wish: _Wish, token: Token) -> web.WebSocketResponse:
+    async def _serve(
+        self, request: web.Request, stream: Stream, scope: Scope, wish: Wish, token: Token
+    ) -> web.WebSocketResponse:
         if self._closing:
             raise Unavailable("The server is shutting down", hint="Connect again in a moment.")
         self._hub.check_room()
         ws = web.WebSocketResponse(
-            autoping=False, compress=False, timeout=_CLOSE_TIMEOUT, max_msg_size=_LARGEST_MESSAGE
+            autoping=False, autoclose=False, compress=False, timeout=_CLOSE_TIMEOUT, max_msg_size=_LARGEST_MESSAGE
         )
         if not ws.can_prepare(request).ok:
             raise UpgradeRequired("This URL is a WebSocket")
@@ -264,10 +207,13 @@ class Streams:
         transport = request.transport
         if transport is None or transport.is_closing():
             return ws  # the client left during the handshake
+        if self._closing:
+            await ws.close(code=WSCloseCode.GOING_AWAY, message=b"the server shuts down")
+            return ws
         self._tune(transport)
         connection = _Connection(ws, transport)
         try:
-            connection.subscriber = self._subscribe(connection, wish, token)
+            connection.subscriber = self._subscribe(connection, stream, scope, wish, token)
         except Unavailable as exc:  # others were faster during the handshake
             await ws.close(code=WSCloseCode.TRY_AGAIN_LATER, message=exc.detail.encode()[:120])
             return ws
@@ -278,6 +224,8 @@ class Streams:
         finally:
             self._connections.discard(connection)
             self._hub.unsubscribe(connection.subscriber)
+            if connection.gone is not None:
+                connection.gone.set_result(None)
             log.info(
                 "subscriber_left",
                 token=ids.render(token.id),
@@ -293,30 +241,30 @@ class Streams:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         transport.set_write_buffer_limits(high=1 << 30)  # the hub keeps the limit; aiohttp must not pause
 
-    def _subscribe(self, connection: _Connection, wish: _Wish, token: Token) -> Subscriber:
+    def _subscribe(self, connection: _Connection, stream: Stream, scope: Scope, wish: Wish, token: Token) -> Subscriber:
         def close(code: int, reason: str) -> None:
             self._close_soon(connection, code, reason)
 
         return self._hub.subscribe(
-            wish.stream,
-            wish.scope,
+            stream,
+            scope,
             wish.filter,
             wish.encoding,
             transport=connection.transport,
             token_id=token.id,
             close=close,
-            replay=lambda: self._replay(wish),
+            replay=lambda: self._replay(scope, wish),
         )
 
-    def _replay(self, wish: _Wish) -> Iterator[bytes]:
+    def _replay(self, scope: Scope, wish: Wish) -> Iterator[bytes]:
         """Give the frames of the past, then the mark where the present begins."""
         if wish.tail is not None or wish.after is not None:
             if wish.after is None:
-                past = self._history.tail(wish.scope, wish.filter, wish.tail or 0)
+                past = self._history.tail(scope, wish.filter, wish.tail or 0)
             else:
-                past = self._history.after(wish.scope, wish.filter, wish.after)
-            if not past.complete and wish.encoding.tells_gaps:
-                yield wish.encoding.encode(self._hub.stamp(_history_gap(wish)))
+                past = self._history.after(scope, wish.filter, wish.after)
+            if past.lost_through is not None and wish.encoding.tells_gaps:
+                yield wish.encoding.encode(self._hub.stamp(_history_gap(scope, past.lost_through)))
             for activity in past.activities:
                 yield wish.encoding.encode(activity)
         if wish.marks_live:
@@ -332,6 +280,8 @@ class Streams:
                 if not ws.closed and transport.get_write_buffer_size() < self._send_buffer:
                     await ws.pong(message.data)
             elif message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+                if connection.ended_by_us:
+                    transport.close()  # this answers our close frame: nothing may follow it
                 return
 
     def _ping(self, connection: _Connection) -> None:
@@ -350,66 +300,30 @@ class Streams:
         if connection.subscriber is not None:
             self._hub.unsubscribe(connection.subscriber)
         connection.ended_by_us = int(code)
+        connection.gone = asyncio.get_running_loop().create_future()
         task = asyncio.get_running_loop().create_task(_close(connection, code, reason))
         self._closers.add(task)
         task.add_done_callback(self._closers.discard)
 
 
 async def _close(connection: _Connection, code: int, reason: str) -> None:
-    """Send a close frame, wait a little until the client has read all that waits before it, and let go."""
-    try:
-        if not connection.transport.is_closing():
-            connection.transport.set_write_buffer_limits(high=0)  # so that draining means everything
-        async with asyncio.timeout(_CLOSE_TIMEOUT + 1):
-            await connection.ws.close(code=code, message=reason.encode()[:120])
-    except (TimeoutError, ConnectionError):
-        pass
-    finally:
-        if connection.transport.get_write_buffer_size():
-            connection.transport.abort()
+    """Send a close frame behind all that waits, give the client a little time to answer it, and let go."""
+    assert connection.gone is not None
+    if not connection.transport.is_closing():
+        connection.transport.write(close_frame(code, reason))
+    done, _ = await asyncio.wait([connection.gone], timeout=_CLOSE_TIMEOUT)
+    if not done:
+        connection.transport.abort()
 
 
-def _history_gap(wish: _Wish) -> EventsDropped:
-    scope = wish.scope
+def _history_gap(scope: Scope, lost_through: int) -> EventsDropped:
     return EventsDropped(
         origin=Origin(scope.collection_id, scope.device_id, scope.gateway_id),
         reason=DroppedReason.HISTORY_EXCEEDED,
-        first_id=None if wish.after is None else SpanId(wish.after),
+        last_id=SpanId(lost_through),
     )
-
-
-def _check_parameters(request: web.Request, known: frozenset[str]) -> None:
-    for name in request.query:
-        if name not in known:
-            raise InvalidRequest(
-                f"There is no query parameter {name[:40]!r} here",
-                hint=f"This stream takes {' '.join(sorted(known))}.",
-                field=name[:40],
-            )
 
 
 def _pattern(origin: str) -> re.Pattern[str]:
     """Read an allowed origin: ``*`` matches any run of characters, all else (``[::1]``) is itself."""
     return re.compile(".*".join(map(re.escape, origin.split("*"))))
-
-
-def _flag(query: Mapping[str, str], name: str) -> bool:
-    value = query.get(name, "0").lower()
-    if value not in _YES_NO:
-        raise InvalidRequest(f"{name}: {value[:20]!r} is not one of 1 true 0 false", field=name)
-    return _YES_NO[value]
-
-
-def _after(text: str) -> int:
-    """Read a point in time: a Span id, a ULID, or RFC 3339."""
-    if "-" in text or ":" in text:
-        try:
-            moment = datetime.fromisoformat(text.strip().replace(" ", "+", 1) if "T" in text else text.strip())
-        except ValueError:
-            raise InvalidRequest(
-                f"after: {text[:40]!r} is neither an event's id nor an RFC 3339 time", field="after"
-            ) from None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return ids.first_at(int(moment.timestamp() * 1000))
-    return ids.from_ulid(text) if len(text) == 26 else ids.parse(text, what="after")

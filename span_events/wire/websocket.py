@@ -14,6 +14,8 @@ PING: Final = b"\x89\x00"
 """An empty ping (RFC 6455 §5.5.2)."""
 
 _TEXT: Final = 0x81  # FIN, opcode 1
+_CLOSE: Final = 0x88  # FIN, opcode 8
+_LONGEST_REASON: Final = 123
 _SHORT: Final = tuple(bytes((_TEXT, length)) for length in range(126))
 _MEDIUM: Final = struct.Struct("!BBH")
 _LONG: Final = struct.Struct("!BBQ")
@@ -27,3 +29,14 @@ def text_frame(payload: bytes) -> bytes:
     if length < 1 << 16:
         return _MEDIUM.pack(_TEXT, 126, length) + payload
     return _LONG.pack(_TEXT, 127, length) + payload
+
+
+def close_frame(code: int, reason: str) -> bytes:
+    """
+    Make a close frame (RFC 6455 §5.5.1).
+
+    Args:
+        reason: For people; cut to the 123 octets that a control frame has room for.
+    """
+    payload = code.to_bytes(2, "big") + reason.encode()[:_LONGEST_REASON].decode(errors="ignore").encode()
+    return bytes((_CLOSE, len(payload))) + payload

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from span_events.app import Server
 from span_events.cli.serve import DEVICE_SIDE, loop_factory, with_device_host
 from span_events.config import Config
+from span_events.errors import ListenerUnavailable
 from tests.cli.bench import run
 
 FREE_PORTS = {f"SPAN_EVENTS_{name}__PORT": "0" for name in ("HTTP", "DATAGRAMS", "COAP")}
@@ -110,3 +112,15 @@ def test_uvloop_is_used_when_it_is_there() -> None:
     loop.close()
 
     assert type(loop).__module__.startswith("uvloop")
+
+
+async def test_a_first_start_that_fails_does_not_use_up_the_admin_token(tmp_path: Path) -> None:
+    """It is shown once; made before everything is bound, it would exist and nobody would ever see it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        tables = {name: {"port": 0} for name in ("http", "datagrams")} | {"coap": {"port": taken.getsockname()[1]}}
+        with pytest.raises(ListenerUnavailable):
+            async with Server(Config(**tables), data_dir=tmp_path):
+                pass
+    async with Server(Config(**tables | {"coap": {"port": 0}}), data_dir=tmp_path) as server:
+        assert server.first_token

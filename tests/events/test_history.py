@@ -61,8 +61,8 @@ def test_a_full_ring_forgets_the_oldest_and_says_so() -> None:
     """After 1 the second is missing; after 2 nothing is."""
     history = filled(created(1), created(2), created(3), created(4), created(5))
 
-    assert history.after(Scope(1), PASS_ALL, 1) == Replay(tuple(map(created, [3, 4, 5])), complete=False)
-    assert history.after(Scope(1), PASS_ALL, 2).complete
+    assert history.after(Scope(1), PASS_ALL, 1) == Replay(tuple(map(created, [3, 4, 5])), lost_through=2)
+    assert history.after(Scope(1), PASS_ALL, 2).lost_through is None
 
 
 def test_the_collection_that_was_quiet_longest_gives_way() -> None:
@@ -71,13 +71,13 @@ def test_the_collection_that_was_quiet_longest_gives_way() -> None:
 
     assert history.size == 2
     assert identifiers(history.after(EVERYTHING, PASS_ALL, 0)) == [2, 3]
-    assert not history.after(Scope(1), PASS_ALL, 0).complete
-    assert history.after(Scope(2), PASS_ALL, 1).complete
+    assert history.after(Scope(1), PASS_ALL, 0).lost_through == 1
+    assert history.after(Scope(2), PASS_ALL, 1).lost_through is None
 
 
 def test_nothing_is_known_of_the_time_before_birth() -> None:
     """A client that resumes after a restart is told that events may be missing."""
     history = History(per_collection=3, total=10, born=50)
 
-    assert not history.after(Scope(1), PASS_ALL, 49).complete
-    assert history.after(Scope(1), PASS_ALL, 50).complete
+    assert history.after(Scope(1), PASS_ALL, 49).lost_through == 50
+    assert history.after(Scope(1), PASS_ALL, 50).lost_through is None

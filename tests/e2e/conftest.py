@@ -1,0 +1,22 @@
+"""One server for all tests that do not stop it; each has a collection and a device of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.live import LiveDevice, LiveServer
+
+
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """Run a server."""
+    with LiveServer(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+async def device(server: LiveServer) -> LiveDevice:
+    """Make a device in a new collection."""
+    return await server.add_device(await server.add_collection())

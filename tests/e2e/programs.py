@@ -1,0 +1,148 @@
+"""Programs in processes of their own: what they print, line by line, and how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from tests.live import PATIENCE
+
+LONGEST_LINE = 1 << 20
+"""Octets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a program ended, and what it printed."""
+
+    status: int
+    output: str
+    complaints: str
+    """Standard error."""
+
+
+class Program:
+    """
+    A program that runs inside a ``with`` block; at its end it is killed if it still runs.
+
+    Args:
+        command: The program and its arguments.
+        environment: Variables besides ours.
+        terminal: Whether its standard output is a terminal.
+    """
+
+    def __init__(self, *command: str, environment: Mapping[str, str] | None = None, terminal: bool = False) -> None:
+        self._command = command
+        self._environment = {**os.environ, "TZ": "UTC", "TERM": "xterm-256color", **(environment or {})}
+        self._on_terminal = terminal
+        self._terminal: asyncio.ReadTransport | None = None
+
+    async def __aenter__(self) -> Self:
+        output, theirs = await self._open_terminal() if self._on_terminal else (None, asyncio.subprocess.PIPE)
+        self._process = process = await asyncio.create_subprocess_exec(
+            *self._command,
+            env=self._environment,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=theirs,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE,
+        )
+        if output is not None:
+            os.close(theirs)  # the program has it
+        output = output or process.stdout
+        assert output is not None
+        assert process.stderr is not None
+        self._output, self._complaints = output, process.stderr
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.running:
+            self.send_signal(signal.SIGKILL)
+        await self.finish()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.returncode is None
+
+    async def line(self) -> str:
+        """Wait for a line of its output, and return it without its end; empty lines pass by."""
+        while not (line := await self._line(self._output)):
+            pass
+        return line
+
+    async def complaint(self) -> str:
+        """Wait for a line of its standard error."""
+        return await self._line(self._complaints)
+
+    def say(self, text: str) -> None:
+        """Write to its standard input, which stays open."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(text.encode())
+
+    def say_no_more(self) -> None:
+        """Close its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    async def finish(self) -> Finished:
+        """Wait until it ends by itself; return what nobody has read yet."""
+        async with asyncio.timeout(PATIENCE):
+            output, complaints, status = await asyncio.gather(
+                self._output.read(), self._complaints.read(), self._process.wait()
+            )
+        if self._terminal is not None:
+            self._terminal.close()
+        return Finished(status, output.decode(), complaints.decode())
+
+    async def _line(self, stream: asyncio.StreamReader) -> str:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                line = await stream.readline()
+        except TimeoutError:
+            raise AssertionError(f"{self._command[0]} printed nothing more") from None
+        if not line:
+            rest = await self.finish()
+            raise AssertionError(f"{self._command[0]} ended with status {rest.status}: {rest.complaints}")
+        return line.decode().rstrip("\r\n")
+
+    async def _open_terminal(self) -> tuple[asyncio.StreamReader, int]:
+        ours, theirs = os.openpty()
+        reader = asyncio.StreamReader(limit=LONGEST_LINE)
+        self._terminal, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: _TerminalProtocol(reader), os.fdopen(ours, "rb", 0)
+        )
+        return reader, theirs
+
+
+class _TerminalProtocol(asyncio.StreamReaderProtocol):
+    """Takes it as an end, not as an error (EIO), when the program at the other side of a terminal has ended."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the reader that nothing more comes."""
+        super().connection_lost(None)
+
+
+async def run(*command: str, environment: Mapping[str, str] | None = None, typed: str | None = None) -> Finished:
+    """
+    Run a program to its end.
+
+    Args:
+        typed: What is on its standard input; None leaves that open, with nothing on it.
+    """
+    async with Program(*command, environment=environment) as program:
+        if typed is not None:
+            program.say(typed)
+            program.say_no_more()
+        return await program.finish()

@@ -1,0 +1,137 @@
+"""Our own command line, each command in a process of its own, against the server that runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from tests.e2e.programs import Finished, run
+from tests.live import PROGRAM, LiveDevice, LiveServer
+
+Command = Callable[..., Coroutine[Any, Any, Finished]]
+
+
+@pytest.fixture
+def command(server: LiveServer) -> Command:
+    """Run a command against the server, which the environment names."""
+    environment = {"SPAN_API_ENDPOINT": f"http://{server.addresses['http']}", "SPAN_API_TOKEN": server.token}
+
+    async def run_command(*arguments: str, typed: str | None = None, **variables: str) -> Finished:
+        return await run(PROGRAM, *arguments, environment=environment | variables, typed=typed)
+
+    return run_command
+
+
+async def made(running: Coroutine[Any, Any, Finished]) -> str:
+    """Return the id that a command prints alone, so that a script can take it."""
+    ended = await running
+    assert (ended.status, ended.complaints) == (0, "")
+    identifier = ended.output.removesuffix("\n")
+    assert len(identifier) == 14
+    return identifier
+
+
+async def test_a_device_is_made_found_and_deleted(server: LiveServer, command: Command) -> None:
+    """From nothing to a device that sends, with ids handed on as a script does."""
+    address = server.free_address()
+    collection = await made(command("collection", "create", "--tag", "name=lab"))
+    device = await made(command("device", "create", "-c", collection, "--ip", address, "--tag", "name=pump"))
+    await server.coap_client(address, "-m", "post", "-e", "hello")
+    listed = await command("device", "list", SPAN_COLLECTION_ID=collection)
+    shown = await command("device", "get", "-c", collection, device)
+    collections = json.loads((await command("collection", "list", "--json")).output)
+    gone = [
+        await made(command("device", "delete", "-c", collection, device, "--yes")),
+        await made(command("collection", "delete", collection, "--yes")),
+    ]
+
+    row = next(line for line in listed.output.splitlines() if line.startswith(device)).split()
+    assert (row[1], row[-2], row[-1]) == (address, "coap", "name=pump")
+    assert "hello" in shown.output
+    assert "\x1b" not in listed.output + shown.output
+    assert {"name": "lab"} in [each["tags"] for each in collections["collections"]]
+    assert gone == [device, collection]
+
+
+async def test_a_message_is_queued_and_taken_back(device: LiveDevice, command: Command) -> None:
+    """From an argument, or from standard input octet by octet."""
+    where = ("-c", device.collection, "-d", device.id)
+    kept = await made(command("outbox", "add", *where, "--file", "-", typed="on\n5"))
+    cancelled = await made(command("outbox", "add", *where, "reboot"))
+    await made(command("outbox", "delete", *where, cancelled))
+    listed = await command("outbox", "list", *where)
+    document = json.loads((await command("outbox", "list", *where, "--json")).output)
+
+    assert listed.output.splitlines()[0].split()[:2] == ["MESSAGE", "STATE"]
+    assert {(each["messageId"], each["payload"]) for each in document["messages"]} >= {
+        (kept, b64encode(b"on\n5").decode())
+    }
+    assert "pending" in next(line for line in listed.output.splitlines() if line.startswith(kept))
+    assert "pending" not in "".join(line for line in listed.output.splitlines() if line.startswith(cancelled))
+
+
+async def test_the_catalogue_is_explained_without_a_server() -> None:
+    """Each reason of an event comes with what to try."""
+    ended = await run(PROGRAM, "events", "messageRejected", environment={"SPAN_API_ENDPOINT": "http://127.0.0.1:1"})
+
+    assert (ended.status, ended.complaints) == (0, "")
+    assert "unknownAddress" in ended.output
+
+
+async def test_simulated_devices_send_and_leave_nothing(server: LiveServer, command: Command) -> None:
+    """Over both transports, with a fault; --cleanup deletes what was made."""
+    collection = await server.add_collection()
+    async with server.tail(f"/span/collections/{collection}/activity") as tail:
+        ended = await command(
+            *("simulate", "-c", collection, "--devices", "4", "--rate", "50", "--duration", "1", "--cleanup"),
+            *("--datagrams", server.addresses["datagrams"], "--coap", server.addresses["coap"]),
+            *("--fault", "malformed", "--fault-pause", "0.1", "--base-address", "127.79.0.1"),
+        )
+        while tail.names.count("deviceRemoved") < 4:
+            await tail.next()
+    left = await server.call("GET", f"/span/collections/{collection}/devices")
+
+    assert ended.status == 0, ended.complaints
+    assert left["devices"] == []
+    assert tail.names.count("deviceCreated") == tail.names.count("clientConnected") == 4
+    sent = [event["data"]["transport"] for event in tail.seen if event["event"] == "upstreamMessage"]
+    assert {"udp", "coap"} <= set(sent)
+    assert len(sent) >= 10
+    assert "malformed" in {event["data"].get("reason") for event in tail.seen if event["event"] == "messageRejected"}
+
+
+async def test_errors_are_said_with_a_hint_and_a_status(device: LiveDevice, command: Command) -> None:
+    """On standard error, and never as a traceback."""
+    refused = await command("collection", "list", SPAN_API_TOKEN="0123456789abcdef")
+    missing = await command("device", "get", "-c", device.collection, "17kl14hm46h4c2")
+    wrong = await command("device", "get", "-c", "zzz", device.id)
+    alone = await command("collection", "list", SPAN_API_ENDPOINT="http://127.0.0.1:1")
+
+    assert [each.status for each in (refused, missing, wrong, alone)] == [1, 1, 2, 5]
+    for each in (refused, missing, wrong, alone):
+        assert each.output == ""
+        assert each.complaints.startswith("error: ")
+        assert "Traceback" not in each.complaints
+    for each in (refused, wrong, alone):
+        assert "\nhint: " in each.complaints
+
+
+async def test_a_reader_that_goes_away_ends_a_command_quietly(server: LiveServer, command: Command) -> None:
+    """As span-events events | head -1 does."""
+    shell = f"set -o pipefail; {PROGRAM} events | head -1"
+    ended = await run("bash", "-c", shell)
+
+    assert ended.status == 141
+    assert ended.output.startswith("EVENT")
+    assert ended.complaints == ""
+
+
+async def test_the_package_runs_as_a_module(server: LiveServer) -> None:
+    ended = await run(sys.executable, "-m", "span_events", "--version")
+
+    assert ended.output.startswith("span-events ")
