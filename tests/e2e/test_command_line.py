@@ -121,16 +121,6 @@ async def test_errors_are_said_with_a_hint_and_a_status(device: LiveDevice, comm
         assert "\nhint: " in each.complaints
 
 
-async def test_a_reader_that_goes_away_ends_a_command_quietly(server: LiveServer, command: Command) -> None:
-    """As span-events events | head -1 does."""
-    shell = f"set -o pipefail; {PROGRAM} events | head -1"
-    ended = await run("bash", "-c", shell)
-
-    assert ended.status == 141
-    assert ended.output.startswith("EVENT")
-    assert ended.complaints == ""
-
-
 async def test_the_package_runs_as_a_module(server: LiveServer) -> None:
     ended = await run(sys.executable, "-m", "span_events", "--version")
 
