@@ -22,7 +22,6 @@ from span_events.auth.tokens import Tokens
 from span_events.bus.local import LocalBus
 from span_events.clock import Clock, SystemClock
 from span_events.config import Config
-from span_events.errors import ListenerUnavailable
 from span_events.events.history import History
 from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
@@ -31,6 +30,7 @@ from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
+from span_events.listeners.binding import bind
 from span_events.listeners.coap import Coap
 from span_events.listeners.datagrams import Datagrams
 from span_events.log import get_logger
@@ -192,7 +192,7 @@ class Server:
         )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        bound = _bind_tcp("http", config.http.host, config.http.port)
+        bound = bind("http", config.http.host, config.http.port, socket.SOCK_STREAM)
         await web.SockSite(runner, bound, backlog=_BACKLOG).start()
         self._stack.push_async_callback(self.streams.close)
         self.addresses["http"] = render_remote(bound.getsockname()[:2])
@@ -371,21 +371,6 @@ def _target(addresses: dict[str, str], name: str) -> tuple[str, int] | None:
         return None
     host, _, port = addresses[name].rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def _bind_tcp(name: str, host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        opened = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as exc:  # UnicodeError: no name in the sense of IDNA
-        raise ListenerUnavailable(f"{name}: {host} is no address that can be bound: {exc}") from exc
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(target)
-    except OSError as exc:
-        opened.close()
-        raise ListenerUnavailable(f"{name}: cannot bind {host} port {port}/tcp: {exc.strerror}") from exc
-    return opened
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

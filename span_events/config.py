@@ -92,24 +92,24 @@ class CoapsConfig(Section):
 class RadiusConfig(Section):
     """The mobile core's RADIUS; not part of this release, the address is reserved."""
 
-    host: str = setting("127.0.0.1", "Address to bind.")
-    port: Port = setting(1812, "UDP port of authentication; 0 picks a free one.")
-    accounting_port: Port = setting(1813, "UDP port of accounting; 0 picks a free one.")
+    host: str = setting("127.0.0.1", "Reserved: address to bind.")
+    port: Port = setting(1812, "Reserved: UDP port of authentication.")
+    accounting_port: Port = setting(1813, "Reserved: UDP port of accounting.")
 
 
 class GatewaysConfig(Section):
     """Gateways' control streams; not part of this release, the address is reserved."""
 
-    host: str = setting("127.0.0.1", "Address to bind.")
-    port: Port = setting(6674, "TCP port; 0 picks a free one.")
+    host: str = setting("127.0.0.1", "Reserved: address to bind.")
+    port: Port = setting(6674, "Reserved: TCP port.")
 
 
 class BlobsConfig(Section):
     """Blob uploads; not part of this release, the address is reserved."""
 
-    host: str = setting("127.0.0.1", "Address to bind.")
-    port: Port = setting(8081, "TCP port; 0 picks a free one.")
-    tls_port: Port = setting(8443, "TCP port for clients with a certificate; 0 picks a free one.")
+    host: str = setting("127.0.0.1", "Reserved: address to bind.")
+    port: Port = setting(8081, "Reserved: TCP port.")
+    tls_port: Port = setting(8443, "Reserved: TCP port for clients with a certificate.")
 
 
 class MessagesConfig(Section):
@@ -298,6 +298,17 @@ def _unknown_tables() -> Iterable[str]:
             table, *path = variable.lower().removeprefix(PREFIX.lower()).split("__")
             if path and table not in Config.model_fields:
                 yield f"{'.'.join((table, *path))}: there is no such setting (from {variable})"
+            meant = None if path else _with_both_underscores(table)
+            if meant:
+                yield f"{variable}: there is no such variable; two underscores stand after the table: {meant}"
+
+
+def _with_both_underscores(words: str) -> str | None:
+    """Find the variable that somebody meant who wrote ``COAP_PORT``."""
+    for name, section in sections():
+        if words.removeprefix(f"{name}_") in section.model_fields and words.startswith(f"{name}_"):
+            return f"{PREFIX}{name}__{words.removeprefix(f'{name}_')}".upper()
+    return None
 
 
 def _read(path: Path) -> dict[str, Any]:

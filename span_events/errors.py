@@ -62,7 +62,10 @@ class ListenerUnavailable(SpanEventsError):
 
     code = "listener_unavailable"
     exit_status = 3
-    hint = "Stop the other process, or change the listener's port in the configuration (0 picks a free one)."
+
+    def __init__(self, detail: str, *, hint: str) -> None:
+        super().__init__(detail)
+        self.hint = hint
 
 
 class ServerUnreachable(SpanEventsError):

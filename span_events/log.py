@@ -9,6 +9,7 @@ IMSI the first five digits.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Literal, cast
 
@@ -28,7 +29,7 @@ def configure(level: Level, style: Format) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=28)
+        else structlog.dev.ConsoleRenderer(colors=_may_colour(), pad_event_to=28)
     )
     numeric = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
@@ -47,6 +48,11 @@ def configure(level: Level, style: Format) -> None:
     logging.getLogger("coap-server").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.server").addFilter(is_defect)
+
+
+def _may_colour() -> bool:
+    """Colour is for terminals, unless their user declined it (no-color.org)."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def is_defect(record: logging.LogRecord) -> bool:

@@ -68,6 +68,16 @@ def test_all_faults_are_reported_at_once_with_their_path(tmp_path: Path, monkeyp
     ]
 
 
+def test_a_missing_underscore_is_noticed_and_other_variables_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """COAP_PORT would be overlooked; what a cluster sets for a service of our name is none of our business."""
+    monkeypatch.setenv("SPAN_EVENTS_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("SPAN_EVENTS_PORT", "tcp://10.0.0.1:8080")
+    config.load()
+    monkeypatch.setenv("SPAN_EVENTS_COAP_PORT", "1")
+    with pytest.raises(ConfigurationError, match="two underscores stand after the table: SPAN_EVENTS_COAP__PORT"):
+        config.load()
+
+
 @pytest.mark.parametrize(
     ("content", "fault"),
     [(b"[http\n", "is not TOML: "), (b"\xff", r"is not UTF-8 \(octet 0\)"), (None, "cannot be read: No such file")],

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 from structlog.testing import capture_logs
 
+from span_events import log
 from span_events.errors import StorageUnavailable
 from span_events.log import is_defect
 from tests.servers import running
@@ -47,3 +50,21 @@ async def test_a_registry_that_fails_again_and_again_is_told_once(
         told = [each["event"] for each in lines if each["event"].startswith("repeated_action")]
 
     assert told == ["repeated_action_failed", "repeated_action_works_again"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)], ids=str
+)
+def test_colour_can_be_declined(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], coloured: bool) -> None:
+    """NO_COLOR, and terminals that have none."""
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    log.configure("info", "console")
+    log.get_logger("test").info("something_happened")
+
+    assert ("\x1b[" in terminal.getvalue()) is coloured

@@ -23,7 +23,7 @@ class MessageRejectedReason(Reason):
 
     UNKNOWN_ADDRESS = (
         "unknownAddress",
-        "No device has this address: let it attach (RADIUS), or set metadata.ciot.allocatedIp of the device.",
+        "No device has this address; if it is yours: `span-events device update DEVICE --ip ADDRESS`.",
     )
     DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it send."
     COLLECTION_DISABLED = (
@@ -32,7 +32,7 @@ class MessageRejectedReason(Reason):
     )
     MALFORMED = (
         "malformed",
-        "The octets break their protocol at the offset in 'at': compare that place with what the stack should send.",
+        "The octets break CoAP at the offset in 'at': compare the stack's encoding there; plain UDP goes to port 1234.",
     )
     UNKNOWN_CRITICAL_OPTION = (
         "unknownCriticalOption",
@@ -195,7 +195,7 @@ class DroppedReason(Reason):
     )
     HISTORY_EXCEEDED = (
         "historyExceeded",
-        "Events between your last one and the oldest in memory are gone: reconnect sooner.",
+        "Events after your last one are no longer in memory: the server was restarted, or you were away too long.",
     )
 
 

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from span_events.errors import ListenerUnavailable
+from span_events.listeners.binding import bind
 from span_events.log import get_logger
 
 log = get_logger("listeners")
@@ -61,24 +61,10 @@ class UdpSocket:
         Raises:
             ListenerUnavailable: The address cannot be bound.
         """
-        host, port = self._wanted
+        opened = bind(self._name, *self._wanted, socket.SOCK_DGRAM, receive_buffer=self._receive_buffer)
         loop = asyncio.get_running_loop()
-        try:
-            family, kind, protocol, _, target = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-            opened = socket.socket(family, kind, protocol)
-        except (OSError, UnicodeError) as exc:  # UnicodeError: no name in the sense of IDNA
-            raise ListenerUnavailable(f"{self._name}: {host} is no address that can be bound: {exc}") from exc
-        try:
-            opened.setblocking(False)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-            if family == socket.AF_INET6:
-                opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            opened.bind(target)
-        except OSError as exc:
-            opened.close()
-            raise ListenerUnavailable(f"{self._name}: cannot bind {host} port {port}/udp: {exc.strerror}") from exc
         self._socket = opened
-        self._is_v6 = family == socket.AF_INET6
+        self._is_v6 = opened.family == socket.AF_INET6
         self._lost = loop.create_future()
         loop.add_reader(opened.fileno(), self._drain)
 

@@ -13,6 +13,7 @@ import pytest
 
 from span_events.config import DatagramsConfig
 from span_events.errors import ListenerUnavailable
+from span_events.listeners.binding import bind
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.udp import UdpSocket
 from tests.fleets import CAUSE, FleetBench, fleet_bench
@@ -155,9 +156,19 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         taken = Datagrams(DatagramsConfig(port=bench.target[1]), devices=bench.fleet.devices, outbox=bench.fleet.outbox)
         with pytest.raises(
             ListenerUnavailable, match=rf"datagrams: cannot bind 127\.0\.0\.1 port {bench.target[1]}/udp"
-        ):
+        ) as caught:
             await taken.start()
+        assert f"sport = :{bench.target[1]}" in caught.value.hint
+        assert "SPAN_EVENTS_DATAGRAMS__PORT=0" in caught.value.hint
         await taken.stop()
+
+
+async def test_an_address_of_another_machine_is_named() -> None:
+    """The hint is about the address, not about the port."""
+    with pytest.raises(ListenerUnavailable, match="Cannot assign requested address") as caught:
+        bind("coap", "192.0.2.1", 0, socket.SOCK_DGRAM)
+
+    assert "This machine has no address 192.0.2.1" in caught.value.hint
 
 
 async def test_an_address_that_is_none_is_named() -> None:

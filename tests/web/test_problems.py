@@ -216,7 +216,7 @@ async def test_a_token_of_another_process_works_at_once_until_it_is_deleted(api:
     assert after.problem[0] == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/nope", "/span", "/span/collections/", "/span/collections/17/nope"])
+@pytest.mark.parametrize("path", ["/nope", "/span", "/span/collections/", "/span/collections/17/nope"])
 async def test_unknown_paths_are_problems_too(api: WebBench, path: str) -> None:
     """Nobody needs a token to learn that there is nothing."""
     reply = await api.call("GET", path, token=None)

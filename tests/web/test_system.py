@@ -54,3 +54,11 @@ async def test_metrics_are_prometheus_text(api: WebBench) -> None:
 
     assert reply.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert "span_events_subscribers 3.0\n" in reply.body
+
+
+async def test_a_browser_is_told_how_to_watch(api: WebBench) -> None:
+    """The page loads nothing, and may open streams of this server only."""
+    reply = await api.call("GET", "/", token=None)
+
+    assert reply.headers["content-type"].startswith("text/html")
+    assert reply.headers["content-security-policy"].startswith("default-src 'none'")

@@ -33,6 +33,11 @@ async def get(_request: web.Request) -> web.Response:
     )
 
 
+async def home(_request: web.Request) -> web.Response:
+    """Greet whoever opens the address in a browser, and give the console of developers a page to work from."""
+    return web.Response(text=_HOME, content_type="text/html", headers={"Content-Security-Policy": _POLICY})
+
+
 async def catalogue(_request: web.Request) -> web.Response:
     """List every event that can happen, with its keys, reasons and hints."""
     return render(_CATALOGUE)
@@ -56,7 +61,24 @@ _CATALOGUE: Final = {"events": [describe(each) for each in CATALOGUE.values()]}
 _BUILD_DATE: Final = datetime.fromtimestamp(Path(span_events.__file__).stat().st_mtime, UTC).date().isoformat()
 """The day this copy was installed."""
 
+_POLICY: Final = "default-src 'none'; connect-src 'self' ws: wss:"
+_HOME: Final = f"""\
+<!doctype html>
+<html lang="en">
+<title>span-events</title>
+<h1>span-events {span_events.__version__} is running</h1>
+<p>This address serves an API and WebSocket streams. To watch a collection from here, open the console of the
+developer tools and type:
+<pre>
+new WebSocket("ws://" + location.host + "/span/collections/COLLECTION/activity?api_token=TOKEN")
+    .onmessage = message =&gt; console.log(message.data)
+</pre>
+<p>TOKEN must be a read-only one: <code>span-events token create --resource /collections/COLLECTION</code>.
+A browser does not say why a stream was refused; <code>span-events tail</code> and curl do.
+"""
+
 ROUTES: Final = (
+    web.get("/", home),
     web.get("/span/system", get),
     web.get("/span/events/catalogue", catalogue),
     web.get("/healthz", health),

@@ -1,0 +1,55 @@
+"""Binding an address, and saying what to do when that fails."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Final
+
+from span_events.errors import ListenerUnavailable
+
+_PROTOCOLS: Final = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
+
+
+def bind(name: str, host: str, port: int, kind: socket.SocketKind, *, receive_buffer: int = 0) -> socket.socket:
+    """
+    Return a non-blocking socket that is bound; an IPv6 one also serves IPv4.
+
+    Args:
+        name: Listener that it is for: its table in the configuration.
+        receive_buffer: SO_RCVBUF, octets; 0 leaves the system's.
+
+    Raises:
+        ListenerUnavailable: The address cannot be bound.
+    """
+    try:
+        family, _, protocol, _, target = socket.getaddrinfo(host, port, type=kind)[0]
+        opened = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as exc:  # UnicodeError: no name in the sense of IDNA
+        raise ListenerUnavailable(
+            f"{name}: {host} is no address that can be bound: {exc}",
+            hint=f"{name}.host takes an address or name of this machine, without a port; 0.0.0.0 or :: is all of them.",
+        ) from exc
+    try:
+        opened.setblocking(False)
+        if kind is socket.SOCK_STREAM:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if receive_buffer:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        opened.bind(target)
+    except OSError as exc:
+        opened.close()
+        what = f"{name}: cannot bind {host} port {port}/{_PROTOCOLS[kind]}: {exc.strerror}"
+        raise ListenerUnavailable(what, hint=_advice(exc, name, host, port)) from exc
+    return opened
+
+
+def _advice(error: OSError, name: str, host: str, port: int) -> str:
+    variable = f"SPAN_EVENTS_{name.upper()}__PORT"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"This machine has no address {host}; `ip addr` lists those that it has."
+    if error.errno == errno.EACCES:
+        return f"Ports below 1024 need a privilege: choose another ({variable}=8000)."
+    return f"`ss -lntup 'sport = :{port}'` shows who has it; {variable}=0 picks a free port instead."
