@@ -15,6 +15,8 @@ SUBSCRIBERS = 100
 TARGETS = {
     "aiohttp send_str": ("aiohttp", 1, 0.0),
     "websockets.broadcast": ("websockets", 1, 0.0),
+    "bare transport.write, 1 frame": ("bare-write", 1, 0.0),
+    "bare transport.write, 16 frames": ("bare-write", 16, 0.0),
     "span-events, 1 event a tick": ("span", 1, 0.0),
     "span-events, 16 events a tick": ("span", 16, 0.0),
     "span-events, default linger": ("span", 16, 5.0),

@@ -30,6 +30,7 @@ from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.ids import render
+from span_events.wire.websocket import text_frame
 
 HIGH = 65_536
 """Octets that may wait for a subscriber before the publisher pauses (closed loop)."""
@@ -55,6 +56,11 @@ async def measured(work: Callable[[], Awaitable[int]], seconds: float) -> None:
             done += await work()
         if shown:
             say(done=done, cpu=time.process_time() - cpu, wall=time.perf_counter() - began)
+
+
+def tune(transport: asyncio.BaseTransport) -> None:
+    """Give every server under test the kernel send buffer that ours has: readers then lag equally far."""
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, Config().fanout.send_buffer)
 
 
 async def all_low(transports: Sequence[asyncio.WriteTransport]) -> None:
@@ -189,19 +195,14 @@ async def plain_aiohttp(arguments: argparse.Namespace) -> None:
     async def handler(request: web.Request) -> web.WebSocketResponse:
         ws = web.WebSocketResponse(compress=False)
         await ws.prepare(request)
+        assert request.transport
+        tune(request.transport)
         sockets.append(ws)
         async for _ in ws:
             pass
         return ws
 
-    app = web.Application()
-    app.router.add_get("/", handler)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    bound = socket.create_server(("127.0.0.1", 0))
-    await web.SockSite(runner, bound).start()
-    say(addresses={"http": f"127.0.0.1:{bound.getsockname()[1]}"}, token="", path="/")
-    await told()
+    await serve_aiohttp(handler)
     text = line()
 
     async def work() -> int:
@@ -214,6 +215,54 @@ async def plain_aiohttp(arguments: argparse.Namespace) -> None:
     await measured(work, arguments.seconds)
 
 
+async def bare_write(arguments: argparse.Namespace) -> None:
+    """Write one ready frame to each transport: what no program over asyncio's transports can beat."""
+    from aiohttp import web  # noqa: PLC0415
+
+    transports: list[asyncio.Transport] = []
+
+    async def handler(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse(compress=False)
+        await ws.prepare(request)
+        assert request.transport
+        tune(request.transport)
+        request.transport.set_write_buffer_limits(high=1 << 30)
+        transports.append(request.transport)
+        async for _ in ws:
+            pass
+        return ws
+
+    await serve_aiohttp(handler)
+    frame = text_frame(line().encode())
+
+    async def work() -> int:
+        data = b"".join([frame] * arguments.batch)
+        behind = False
+        for transport in transports:
+            transport.write(data)
+            behind = behind or transport.get_write_buffer_size() > 0
+        await asyncio.sleep(0)
+        if behind:
+            await all_low(transports)
+        return arguments.batch * len(transports)
+
+    await measured(work, arguments.seconds)
+
+
+async def serve_aiohttp(handler: Callable[[Any], Awaitable[Any]]) -> None:
+    """Serve a handler at / on a free port, say where, and wait until the subscribers are there."""
+    from aiohttp import web  # noqa: PLC0415
+
+    app = web.Application()
+    app.router.add_get("/", handler)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    bound = socket.create_server(("127.0.0.1", 0))
+    await web.SockSite(runner, bound).start()
+    say(addresses={"http": f"127.0.0.1:{bound.getsockname()[1]}"}, token="", path="/")
+    await told()
+
+
 async def plain_websockets(arguments: argparse.Namespace) -> None:
     """Call ``broadcast`` for each event."""
     from websockets.asyncio.server import ServerConnection, broadcast, serve  # noqa: PLC0415
@@ -221,6 +270,7 @@ async def plain_websockets(arguments: argparse.Namespace) -> None:
     connections: list[ServerConnection] = []
 
     async def handler(connection: ServerConnection) -> None:
+        tune(connection.transport)
         connections.append(connection)
         await connection.wait_closed()
 
@@ -291,6 +341,7 @@ VARIANTS = {
     "steady": steady,
     "aiohttp": plain_aiohttp,
     "websockets": plain_websockets,
+    "bare-write": bare_write,
     "bare-udp": bare_udp,
     "aiocoap": plain_aiocoap,
 }
