@@ -33,6 +33,15 @@ _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
 }
 
 
+_LISTED_BY: Final = {
+    "collection": "collection list",
+    "device": "device list",
+    "message": "outbox list",
+    "token": "token list",
+}
+"""Which command shows the ids of what."""
+
+
 class UnexpectedReply(RequestError):
     """The server answered, but not as this API does."""
 
@@ -123,7 +132,15 @@ def refusal(status: int, body: bytes, *, has_token: bool) -> RequestError:
     hint = _text(problem, "hint")
     if status == Unauthenticated.status and not has_token:
         hint = "Give --token or SPAN_API_TOKEN; `span-events token create --data-dir DIR` makes a token."
-    return kind(detail, hint=hint, field=_text(problem, "field"))
+    field = _text(problem, "field")
+    if kind is errors.NotFound and not hint:
+        hint = where_ids_are(field)
+    return kind(detail, hint=hint, field=field)
+
+
+def where_ids_are(what: str) -> str:
+    """Return the advice where ids of a collection, device, message or token are found; empty for anything else."""
+    return f"`span-events {_LISTED_BY[what]}` shows the ids." if what in _LISTED_BY else ""
 
 
 def unreachable(base: str, cause: BaseException) -> ServerUnreachable:

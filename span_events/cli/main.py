@@ -1,122 +1,17 @@
-"""The command line: which commands there are, and what becomes of an error."""
+"""The entry point. It is light: the other modules load while a Ctrl-C is already taken care of."""
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from collections.abc import Sequence
-from typing import Any, Final
 
-import click
-
-from span_events import __version__
-from span_events.cli.options import endpoint_option, json_option, token_option
-from span_events.cli.output import printable
-from span_events.errors import ConfigurationError, SpanEventsError
-
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C: 128 + SIGINT."""
-PIPE_CLOSED: Final = 141
-"""Exit status after the reader of our output went away: 128 + SIGPIPE."""
-
-_COMMANDS: Final = {
-    "serve": "span_events.cli.serve:serve",
-    "tail": "span_events.cli.tail:tail",
-    "simulate": "span_events.cli.simulate:simulate",
-    "events": "span_events.cli.catalogue:events",
-    "token": "span_events.cli.tokens:token",
-    "collection": "span_events.cli.resources:collection",
-    "device": "span_events.cli.resources:device",
-    "outbox": "span_events.cli.outbox:outbox",
-}
-"""Where each command stands, in the order of the help. Each is imported when it is used, with its libraries."""
-
-
-class Commands(click.Group):
-    """The top of the command line: loads commands when they are used, and shows every error in one way."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands in the order of the help."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load a command; None if there is none of this name."""
-        if cmd_name not in _COMMANDS:
-            return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
-        command = getattr(importlib.import_module(module), name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a reader of our output that goes away ends it quietly."""
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            # What Python still holds of our output must not fail again when the process ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(PIPE_CLOSED)
-        return result
-
-    def main(  # type: ignore[override]  # click gives Any or never returns, by a flag that nobody sets here
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
-    ) -> None:
-        """Run, and end the process with the status that scripts and supervisors rely on."""
-        extra["standalone_mode"] = False
-        try:
-            status = super().main(args, prog_name or "span-events", **extra)
-        except SpanEventsError as exc:
-            status = _tell(exc)
-        except click.UsageError as exc:
-            command = exc.ctx.command_path if exc.ctx else "span-events"
-            status = _say(
-                exc.exit_code, [exc.format_message()], f"`{command} --help` shows what it takes, with examples."
-            )
-        except click.ClickException as exc:
-            status = _say(exc.exit_code, [exc.format_message()])
-        except (click.Abort, KeyboardInterrupt):
-            status = INTERRUPTED
-        sys.exit(status if isinstance(status, int) else 0)
-
-
-def _tell(error: SpanEventsError) -> int:
-    lines = error.faults if isinstance(error, ConfigurationError) else str(error).splitlines()
-    return _say(error.exit_status, lines, error.hint)
-
-
-def _say(status: int, errors: Sequence[str], hint: str = "") -> int:
-    for each in errors:
-        click.echo(f"error: {printable(each)}", err=True)  # a server's words may quote what a device sent
-    if hint:
-        click.echo(f"hint: {printable(hint)}", err=True)
-    return status
-
-
-@click.group(
-    "span-events",
-    cls=Commands,
-    epilog="\b\nA device does not connect? Start here:\n"
-    "  span-events tail                         everything that arrives, and why it was refused\n"
-    "  span-events device list -c COLLECTION    which address each device is expected at\n"
-    "  span-events events messageRejected       what an event means, and every reason it can give",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-@endpoint_option
-@token_option
-@json_option
-@click.version_option(__version__, prog_name="span-events", message="%(prog)s %(version)s")
-def cli() -> None:
-    """
-    See, live, what cellular IoT devices do and why a step failed.
-
-    `serve` runs a server, `tail` watches one, `simulate` gives it devices; the others show and change
-    what it knows. All but serve and token speak to a running server: --endpoint says where it is,
-    --token what you may see.
-    """
+from span_events.cli.loading import INTERRUPTED, Loading
 
 
 def main() -> None:
     """Run the command line; never returns."""
-    cli()
+    try:
+        with Loading():
+            from span_events.cli.commands import cli  # noqa: PLC0415  # this is what loads
+        cli()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -13,11 +13,13 @@ from typing import Any, Final, TypeVar
 import click
 
 from span_events import ids
-from span_events.cli.client import Client
+from span_events.cli.client import Client, where_ids_are
 from span_events.errors import InvalidRequest
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8080"
 """Where `serve` listens unless it is told otherwise."""
+
+_MOST_DIGITS: Final = 18
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -119,6 +121,32 @@ class SpanId(click.ParamType[str]):
             return ids.render(ids.parse(str(value).strip(), what=self._what))
         except InvalidRequest as exc:
             self.fail(exc.detail, param, ctx)
+
+    def hint(self, param: click.Parameter, *, missing: bool) -> str:
+        """Say where such an id is found, and how one that is missing is given; empty if nothing lists them."""
+        where = where_ids_are(self._what)
+        if not missing or not where:
+            return where
+        given = param.opts[0] if isinstance(param, click.Option) else param.human_readable_name
+        variable = f" or set {param.envvar}" if isinstance(param.envvar, str) else ""
+        return f"Give {given}{variable}; {where}"
+
+
+class WholeNumber(click.ParamType[int]):
+    """A number from 0 on."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
+            return int(text)
+        option = param.opts[-1] if param is not None else self.name
+        below = text.startswith("-") and text[1:].isdigit()
+        raise click.UsageError(f"{option}: {text[:40]!r} is {'below 0' if below else 'not a whole number'}", ctx)
 
 
 collection_option: Final = click.option(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
 
 import click
 
@@ -20,6 +22,14 @@ from span_events.cli.options import (
     yes_option,
 )
 from span_events.cli.output import show_fields, show_json, show_table, tags_text, time_text
+from span_events.errors import RequestError
+
+IDENTITIES: Final[Mapping[str, str]] = {
+    "metadata.ciot.allocatedIp": "--ip",
+    "config.ciot.imsi": "--imsi",
+    "config.ciot.imei": "--imei",
+}
+"""Fields of a device that tell who sends, and the options that set them."""
 
 ip_option = click.option(
     "--ip",
@@ -180,7 +190,16 @@ def create_device(session: Session, /, collection: str, **fields: Any) -> None:
       span-events device create -c 17dh0cf43jfgl8 --ip 10.0.0.17 --tag name=pump-3
       span-events device create -c 17dh0cf43jfgl8 --imsi 242016000000123 --imei 357518080000123
     """
-    _show_id(session, session.call("POST", device_path(collection), _device_changes(**fields)), "deviceId")
+    with _in_options():
+        made = session.call("POST", device_path(collection), _device_changes(**fields))
+    _show_id(session, made, "deviceId")
+    if not any(fields[each] for each in ("ip", "imsi", "imei")):
+        update = f"span-events device update -c {collection} {made.get('deviceId', 'DEVICE')}"
+        click.echo(
+            "hint: This device cannot be recognised yet, so nothing that it sends is accepted: "
+            f"`{update} --ip ADDRESS` says which address it sends from.",
+            err=True,
+        )
 
 
 @device.command("get")
@@ -216,7 +235,10 @@ def update_device(session: Session, /, collection: str, device: str, **fields: A
       span-events device update -c 17dh0cf43jfgl8 17kl14hm46h4c2 --ip 10.0.0.18
       span-events device update -c 17dh0cf43jfgl8 17kl14hm46h4c2 --imsi '' --enable
     """
-    _show(session, session.call("PATCH", device_path(collection, device), _some_changes(_device_changes(**fields))))
+    changes = _some_changes(_device_changes(**fields))
+    with _in_options():
+        changed = session.call("PATCH", device_path(collection, device), changes)
+    _show(session, changed)
 
 
 @device.command("move")
@@ -252,6 +274,18 @@ def delete_device(session: Session, collection: str, device: str, yes: bool) -> 
     """
     _confirm(f"Delete the device {device} and the messages that wait for it?", yes=yes)
     _show_id(session, session.call("DELETE", device_path(collection, device)), "deviceId")
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Let a refusal name the options of a device instead of the fields of its document."""
+    try:
+        yield
+    except RequestError as exc:
+        for field, option in IDENTITIES.items():
+            exc.detail = exc.detail.replace(field, option)
+        exc.args = (exc.detail,)
+        raise
 
 
 def _device_row(device: dict[str, Any]) -> tuple[str, ...]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
+from typing import Final
 
 from span_events import __version__
 from span_events.app import Server
@@ -16,6 +19,9 @@ from span_events.errors import StorageUnavailable
 from span_events.ids import render
 from span_events.log import get_logger
 from span_events.simulator.seed import OWN_ADDRESS, Demo
+
+COAP_CLIENTS: Final = ("coap-client", "coap-client-openssl", "coap-client-gnutls", "coap-client-notls")
+"""Names of libcoap's client: its own, and those that Debian 12 gives it."""
 
 log = get_logger("serve")
 
@@ -40,7 +46,7 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
         seeded = await server.start_demo() if demo else None
         if ready_file is not None:
             _write_ready_file(ready_file, server.addresses)
-        sys.stdout.write(banner(server, seeded))
+        sys.stdout.write(banner(server, seeded, data_dir=data_dir))
         sys.stdout.flush()
         server.failed.add_done_callback(lambda _: stop.set())
         try:
@@ -53,31 +59,42 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
     log.info("stopped")
 
 
-def banner(server: Server, demo: Demo | None) -> str:
+def banner(server: Server, demo: Demo | None, *, data_dir: Path) -> str:
     """Say what a person wants to know first: where things are, the token, and what to type."""
     http = server.addresses["http"]
     lines = [f"span-events {__version__} is ready.", ""]
     for name, address in server.addresses.items():
         lines.append(f"  {name:<10} {'http://' if name == 'http' else ''}{address}")
+    folder = data_dir.resolve()
+    lines.append(f"  {'data':<10} {folder}")
     if server.first_token:
         lines += ["", "Admin token (may do everything; shown this once, keep it):", f"  {server.first_token}"]
+    else:
+        make = f"span-events token create --data-dir {shlex.quote(str(folder))} --resource / --write"
+        lines += ["", f"Admin token: made and shown at the first start only; `{make}` makes another."]
     if demo:
         url = f"ws://{http}/span/collections/{render(demo.collection.id)}/activity"
         lines += [
             "",
             f"Demo: collection {render(demo.collection.id)}, watched with this read-only token:",
             f"  {demo.token}",
-            "Watch it, in another terminal or in a browser's console:",
+            "Watch it, in another terminal:",
             f"  .venv/bin/span-events --endpoint http://{http} --token {demo.token} tail",
             f'  npx wscat -H "X-API-Token: {demo.token}" -c {url}',
+            f"or in a browser: open http://{http}/ first, then in its console:",
             f'  new WebSocket("{url}?api_token={demo.token}").onmessage = m => console.log(m.data)',
             f"Send something yourself ({OWN_ADDRESS} is the demo's device this-computer):",
         ]
         if "coap" in server.addresses:
-            lines.append(f"  coap-client -m post -e hello coap://{server.addresses['coap']}/x")
+            lines.append(f"  {coap_client()} -m post -e hello coap://{server.addresses['coap']}/x")
         if "datagrams" in server.addresses:
             lines.append(f"  echo hello | nc -u -w1 {_host_and_port(server.addresses['datagrams'])}")
     return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
+
+
+def coap_client() -> str:
+    """Return the name that libcoap's client has on this machine."""
+    return next(filter(shutil.which, COAP_CLIENTS), COAP_CLIENTS[0])
 
 
 def _host_and_port(address: str) -> str:

@@ -12,6 +12,7 @@ import click
 
 from span_events import config as configuration
 from span_events import log
+from span_events.cli.loading import Loading
 from span_events.cli.options import Command, config_option, data_dir_option
 from span_events.config import Config
 
@@ -49,7 +50,8 @@ def serve(data_dir: Path, config: Path | None, ready_file: Path | None, host: st
       span-events serve --demo
       span-events serve --data-dir /var/lib/span-events --config /etc/span-events.toml --host 0.0.0.0
     """
-    from span_events.cli import running  # noqa: PLC0415  # loads every part of the server, which no other command needs
+    with Loading():  # every part of the server, which no other command needs
+        from span_events.cli import running  # noqa: PLC0415
 
     settings = configuration.load(config)
     if host is not None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import shutil
+import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict
 from time import monotonic
 from typing import Any, Final
@@ -17,7 +21,7 @@ from span_events.cli.client import Client
 from span_events.cli.options import Command, Session, SpanId, api_options, pass_session
 from span_events.cli.output import show_json
 from span_events.cli.resources import collection_path, device_path
-from span_events.errors import Conflict, ServerUnreachable
+from span_events.errors import Conflict, NotFound, RequestError, ServerUnreachable
 from span_events.events.message import Transport
 from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.faults import FAULTS, meaning_of
@@ -35,6 +39,8 @@ _REPORT_PAUSE: Final = 1.0
 """Seconds between two lines of statistics."""
 _AT_ONCE: Final = 16
 """Requests to the API under way at the same time."""
+_TERMINATED: Final = 143
+"""Exit status after SIGTERM: 128 + SIGTERM."""
 
 
 class HostAndPort(click.ParamType[Address]):
@@ -138,7 +144,8 @@ def simulate(
     Let simulated devices send over real UDP and CoAP sockets, each from an address of its own.
 
     The devices are created through the API (tag simulated=true) with the address they send from; those that are there
-    already are used again. Watch them with `span-events tail` in another terminal.
+    already are used again. They stay until a run with --cleanup ends, also by Ctrl-C. Watch them with `span-events
+    tail` in another terminal; with -c it shows no unknownAddress, as that belongs to no collection.
 
     Examples:
       span-events simulate
@@ -161,7 +168,7 @@ def simulate(
     )
     began = monotonic()
     try:
-        asyncio.run(_simulate(session, collection, members, fleet, duration=duration, cleanup=cleanup))
+        _run(_simulate(session, collection, members, fleet, duration=duration, cleanup=cleanup))
     finally:
         if fleet.statistics.sent:
             _show_summary(session, fleet.statistics, monotonic() - began)
@@ -177,63 +184,146 @@ async def _simulate(
     duration: float | None,
     cleanup: bool,
 ) -> None:
-    async with session.client() as client, _registered(client, collection, members, cleanup=cleanup) as where:
-        _note(f"{len(members)} devices in collection {where}; `span-events tail -c {where}` shows them; Ctrl-C stops")
-        reporter = asyncio.create_task(_report(fleet.statistics))
-        try:
-            async with asyncio.timeout(duration):
-                await fleet.run()
-        except TimeoutError:
-            pass
-        finally:
-            reporter.cancel()
-            await asyncio.gather(reporter, return_exceptions=True)
+    with closing(fleet):
+        fleet.bind()  # before anything is made, for what cannot be sent from
+        async with session.client() as client:
+            registered = _Registered(client, collection or "")
+            try:
+                await registered.make([address for address, _ in members])
+                where = registered.collection
+                _note(
+                    f"{_devices(len(members))} in collection {where}; watch with `span-events tail -c {where}`, "
+                    "without -c also what comes from unknown addresses; Ctrl-C stops"
+                )
+                await _send(fleet, duration)
+            finally:
+                if cleanup:
+                    await registered.delete()
+                elif registered.ours:
+                    left = len(registered.ours)
+                    _note(
+                        f"left {left} simulated device{'s' if left > 1 else ''} in {registered.collection} "
+                        "(--cleanup deletes them)"
+                    )
 
 
-@asynccontextmanager
-async def _registered(
-    client: Client, collection: str | None, members: Sequence[Member], *, cleanup: bool
-) -> AsyncIterator[str]:
-    """See to it that the server knows the devices; delete them afterwards if that is wanted."""
-    where, made_collection = (collection, False) if collection else await _find_collection(client)
-    ours: list[str] = []  # devices that this command made, now or in an earlier run
+async def _send(fleet: Fleet, duration: float | None) -> None:
+    reporter = asyncio.create_task(_report(fleet.statistics))
+    try:
+        async with asyncio.timeout(duration):
+            await fleet.run()
+    except TimeoutError:
+        pass
+    finally:
+        reporter.cancel()
+        await asyncio.gather(reporter, return_exceptions=True)
 
-    async def create(address: str) -> None:
-        device = await client.request("POST", device_path(where), _document(address))
-        ours.append(str(device["deviceId"]))
 
-    async def delete(device: str) -> None:
-        await client.request("DELETE", device_path(where, device))
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run to the end; SIGTERM cancels as Ctrl-C does, so that both clean up."""
+    terminated = False
+
+    async def within() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def terminate() -> None:
+            nonlocal terminated
+            terminated = True
+            task.cancel()
+
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+        await work
 
     try:
-        missing = dict.fromkeys(address for address, _ in members)
-        for device in (await client.request("GET", device_path(where))).get("devices") or ():
+        asyncio.run(within())
+    except asyncio.CancelledError:
+        if not terminated:
+            raise
+        raise click.exceptions.Exit(_TERMINATED) from None
+
+
+class _Registered:
+    """
+    What this command has on the server: its devices, and their collection if it made that.
+
+    Args:
+        collection: Id of the collection; empty for the one of earlier runs, or a new one.
+    """
+
+    def __init__(self, client: Client, collection: str) -> None:
+        self._client = client
+        self.collection = collection
+        self._made_collection = False
+        self.ours: list[str] = []
+        """Ids of devices that this command made, now or in an earlier run."""
+        self._unanswered: set[str] = set()
+        """Addresses of devices that may have been made: nobody knows."""
+
+    async def make(self, addresses: Sequence[str]) -> None:
+        """See to it that the server knows a device at each address."""
+        if not self.collection:
+            await _each(self._find_collection, [MARK])
+        missing = dict.fromkeys(addresses)
+        for device in (await self._client.request("GET", device_path(self.collection))).get("devices") or ():
             address = ((device.get("metadata") or {}).get("ciot") or {}).get("allocatedIp")
             if address in missing:
                 del missing[address]
                 if _is_marked(device):
-                    ours.append(str(device["deviceId"]))
+                    self.ours.append(str(device["deviceId"]))
         try:
-            await _each(create, list(missing))
+            await _each(self._create, list(missing))
         except Conflict as exc:
+            exc.detail = exc.detail.removeprefix(f"{exc.field}: ")
+            exc.args = (exc.detail,)
             exc.hint = "Another collection has this address: name that collection with -c, or change --base-address."
             raise
-        yield where
-    finally:
-        if cleanup:
-            await _each(delete, ours)
-            if made_collection:
-                await client.request("DELETE", collection_path(where))
-            _note(f"deleted {len(ours)} devices{' and the collection' if made_collection else ''}")
 
+    async def delete(self) -> None:
+        """Delete the devices, and the collection if it was made; say what remains when that fails or is cancelled."""
+        count, collection = len(self.ours), self._made_collection
+        try:
+            await _each(self._delete, list(self.ours))
+            if self._made_collection and not self._unanswered:
+                await _each(self._delete_collection, [self.collection])
+        finally:
+            remaining = len(self.ours) + len(self._unanswered)
+            if remaining:
+                verb = "remain" if remaining > 1 else "remains"
+                _note(f"{_devices(remaining)} {verb}: span-events device list -c {self.collection}")
+            elif self._made_collection:
+                _note(f"the collection remains: span-events collection delete {self.collection}")
+            elif count or collection:
+                _note(f"deleted {_devices(count)}{' and the collection' if collection else ''}")
 
-async def _find_collection(client: Client) -> tuple[str, bool]:
-    """Return the collection of earlier runs, or a new one, and whether it is new."""
-    for each in (await client.request("GET", collection_path())).get("collections") or ():
-        if _is_marked(each):
-            return str(each["collectionId"]), False
-    made = await client.request("POST", collection_path(), {"tags": {"name": "simulator", MARK: "true"}})
-    return str(made["collectionId"]), True
+    async def _find_collection(self, mark: str) -> None:
+        """Take the collection of earlier runs, or make one."""
+        for each in (await self._client.request("GET", collection_path())).get("collections") or ():
+            if _is_marked(each):
+                self.collection = str(each["collectionId"])
+                return
+        made = await self._client.request("POST", collection_path(), {"tags": {"name": "simulator", mark: "true"}})
+        self.collection, self._made_collection = str(made["collectionId"]), True
+
+    async def _create(self, address: str) -> None:
+        self._unanswered.add(address)
+        try:
+            device = await self._client.request("POST", device_path(self.collection), _document(address))
+            self.ours.append(str(device["deviceId"]))
+        except RequestError:
+            self._unanswered.discard(address)  # refused, so there is none
+            raise
+        self._unanswered.discard(address)
+
+    async def _delete(self, device: str) -> None:
+        with suppress(NotFound):  # somebody else was faster
+            await self._client.request("DELETE", device_path(self.collection, device))
+        self.ours.remove(device)
+
+    async def _delete_collection(self, collection: str) -> None:
+        await self._client.request("DELETE", collection_path(collection))
+        self._made_collection = False
 
 
 def _is_marked(document: Mapping[str, Any]) -> bool:
@@ -246,19 +336,36 @@ def _document(address: str) -> dict[str, Any]:
 
 
 async def _each(request: Callable[[str], Awaitable[None]], items: Sequence[str]) -> None:
-    """Make a request for each item, some at a time; the first failure ends the others."""
-    turn = asyncio.Semaphore(_AT_ONCE)
+    """
+    Make a request for each item, some at a time.
 
-    async def one(item: str) -> None:
-        async with turn:
-            await request(item)
+    After the first failure, or when this is cancelled, no more are begun, but those under way are awaited: only their
+    answers tell what there is to clean up. Cancelled a second time, it does not wait.
+    """
+    waiting = deque(items)
 
+    async def work() -> None:
+        while waiting:
+            await request(waiting.popleft())
+
+    workers = [asyncio.create_task(work()) for _ in range(min(_AT_ONCE, len(items)))]
+    for worker in workers:
+        worker.add_done_callback(_look_at)
+    if not workers:
+        return
     try:
-        async with asyncio.TaskGroup() as group:
-            for each in items:
-                group.create_task(one(each))
-    except ExceptionGroup as exc:
-        raise exc.exceptions[0] from None
+        await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        waiting.clear()
+        await asyncio.wait(workers)
+    for worker in workers:
+        worker.result()
+
+
+def _look_at(worker: asyncio.Task[None]) -> None:
+    """Take a failure as seen, so that asyncio does not report it when somebody else's was raised already."""
+    if not worker.cancelled():
+        worker.exception()
 
 
 async def _report(statistics: Statistics) -> None:
@@ -270,13 +377,14 @@ async def _report(statistics: Statistics) -> None:
         rate = (statistics.sent - before) / (_REPORT_PAUSE if on_terminal else 10 * _REPORT_PAUSE)
         before = statistics.sent
         line = f"{monotonic() - began:6.0f} s  {rate:.1f}/s  {_counts(statistics)}"
-        click.echo(f"\r\x1b[K{line}" if on_terminal else line, err=True, nl=not on_terminal)
+        if on_terminal:  # a line that wraps could not be written over
+            line = f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}"
+        click.echo(line, err=True, nl=not on_terminal)
 
 
 def _counts(statistics: Statistics) -> str:
-    words = [f"sent {statistics.sent}"]
+    words = [_sent(statistics)]
     for word, number in (
-        ("answered", statistics.answered),
         ("downstream", statistics.downstream),
         ("sent again", statistics.retransmissions),
         ("unanswered", statistics.unanswered),
@@ -287,6 +395,15 @@ def _counts(statistics: Statistics) -> str:
     words += [f"{code} {number}" for code, number in sorted(statistics.refused.items())]
     words += [f"{name} {number}" for name, number in sorted(statistics.faults.items())]
     return "  ".join(words)
+
+
+def _sent(statistics: Statistics) -> str:
+    """Say what was sent, and of what could be answered how much was: the rest is no loss."""
+    udp, coap = statistics.over_udp, statistics.sent - statistics.over_udp
+    parts = [f"{udp} over UDP, which has no answers"] if udp else []
+    if coap:
+        parts.append(f"{coap} over CoAP, {statistics.answered} answered")
+    return f"sent {statistics.sent}" + (f" ({'; '.join(parts)})" if parts else "")
 
 
 def _show_summary(session: Session, statistics: Statistics, seconds: float) -> None:
@@ -311,6 +428,10 @@ def _check_reached(statistics: Statistics, members: Sequence[Member], datagrams:
             "Is the server's device side elsewhere? It prints its addresses at the start; see --datagrams and --coap."
         )
         raise error
+
+
+def _devices(count: int) -> str:
+    return f"{count} device{'' if count == 1 else 's'}"
 
 
 def _note(sentence: str) -> None:

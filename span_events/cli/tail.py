@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from span_events import ids
 from span_events.cli.client import Client
-from span_events.cli.options import Command, Session, SpanId, api_options, pass_session
+from span_events.cli.options import Command, Session, SpanId, WholeNumber, api_options, pass_session
 from span_events.cli.output import printable, use_colours, write_octets
 from span_events.cli.resources import collection_path, device_path
 from span_events.cli.stream import DROPPED, Line, Stream
@@ -40,18 +42,11 @@ _LOOKUP_TIMEOUT: Final = 1.0
     "--collection",
     type=SpanId("collection"),
     envvar="SPAN_COLLECTION_ID",
-    help="Only this collection; without it all that your token may read. [env: SPAN_COLLECTION_ID]",
+    help="Only this collection, so nothing from unknown addresses; without it all that your token may read. "
+    "[env: SPAN_COLLECTION_ID]",
 )
-@click.option(
-    "-d", "--device", type=SpanId("device"), envvar="SPAN_DEVICE_ID", help="Only this device. [env: SPAN_DEVICE_ID]"
-)
-@click.option(
-    "-g",
-    "--gateway",
-    type=SpanId("gateway"),
-    envvar="SPAN_GATEWAY_ID",
-    help="Only this gateway. [env: SPAN_GATEWAY_ID]",
-)
+@click.option("-d", "--device", type=SpanId("device"), help="Only this device.")
+@click.option("-g", "--gateway", type=SpanId("gateway"), help="Only this gateway.")
 @click.option(
     "-e",
     "--event",
@@ -72,13 +67,15 @@ _LOOKUP_TIMEOUT: Final = 1.0
     help="span: only the 24 events that Span has. Default: what the server is configured for.",
 )
 @click.option(
-    "-n", "--last", type=click.IntRange(0), default=0, metavar="N", help="Begin with the last N events in memory."
+    "-n", "--last", type=WholeNumber(), default=0, metavar="N", help="Begin with the last N events in memory."
 )
 @click.option("--extended", is_flag=True, help="With --json: also id, correlationIds, severity and hint.")
 @click.option("--no-reconnect", is_flag=True, help="End when the connection is lost, with a status that is not 0.")
 @api_options
 @pass_session
+@click.pass_context
 def tail(
+    ctx: click.Context,
     session: Session,
     collection: str | None,
     device: str | None,
@@ -94,8 +91,9 @@ def tail(
     Show events as they happen, with what to try below warnings and errors.
 
     A device does not connect? Start `span-events tail -n 50`, let the device send, and look at messageRejected: its
-    reason says why the server did not take it. Nothing at all means that nothing reached the server: check address,
-    port and routing of the device.
+    reason says why the server did not take it. Do so without -c and with SPAN_COLLECTION_ID unset: a message from an
+    address that no device has (unknownAddress) belongs to no collection. Nothing at all means that nothing reached the
+    server: check address, port and routing of the device.
 
     With --json each line is printed exactly as the server sent it; plain Span objects, or with --extended those with
     id, severity and hint. A lost connection is opened again, and what was missed meanwhile follows (as far as the
@@ -112,6 +110,10 @@ def tail(
     if not session.as_json or extended:
         query.append(("extended", "1"))
     path, filters = _where(collection, device, gateway)
+    from_environment = ctx.get_parameter_source("collection") is ParameterSource.ENVIRONMENT
+    narrowed = _narrowed(collection, device, gateway, from_environment=from_environment)
+    if narrowed and (from_environment or not session.as_json):
+        _tell(narrowed)
 
     async def follow() -> None:
         async with session.client() as client:
@@ -121,7 +123,43 @@ def tail(
                 async for line in lines:
                     await show(line)
 
-    asyncio.run(follow())
+    try:
+        asyncio.run(follow())
+    except InvalidRequest as exc:
+        if exc.field == "tail":
+            raise _too_many(exc, ctx) from exc
+        raise
+
+
+def _narrowed(collection: str | None, device: str | None, gateway: str | None, *, from_environment: bool) -> str:
+    """Say what is left out by watching less than everything; empty if nothing is."""
+    variable = "SPAN_COLLECTION_ID" if from_environment else ""
+    watched, given = [], []
+    for name, value, option in (("gateway", gateway, "-g"), ("device", device, "-d")):
+        if value:
+            watched.append(f"{name} {value}")
+            given.append(option)
+    if collection:
+        watched.append(f"collection {collection}{f' ({variable})' if variable else ''}")
+        if not variable:
+            given.append("-c")
+    if not watched:
+        return ""
+    remedies = [f"leave out {' and '.join(given)}"] if given else []
+    if variable:
+        remedies.append(f"unset {variable}")
+    return (
+        f"watching {' in '.join(watched)}; messages from unknown addresses are not in it: "
+        f"{' and '.join(remedies)} to see them"
+    )
+
+
+def _too_many(refusal: InvalidRequest, ctx: click.Context) -> click.UsageError:
+    """Say in the words of the command line that --last is more than the server gives."""
+    most = re.search(r"from 0 to (\d+)", refusal.detail)
+    if most is None:
+        return click.UsageError(f"--last: {refusal.detail.removeprefix('tail: ')}", ctx)
+    return click.UsageError(f"--last: at most {most[1]} (streams.max_tail of the server)", ctx)
 
 
 def _where(collection: str | None, device: str | None, gateway: str | None) -> tuple[str, list[tuple[str, str]]]:

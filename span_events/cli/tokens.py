@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import click
 
@@ -23,6 +24,9 @@ from span_events.registry.model import Token
 from span_events.registry.store import Store
 
 T = TypeVar("T")
+
+_NEW: Final = " (new: no server has used it yet)"
+_ELSEWHERE: Final = " If your server has its data elsewhere, --data-dir says where."
 
 
 @click.group(cls=Group)
@@ -57,15 +61,27 @@ def create_token(session: Session, data_dir: Path, config: Path | None, resource
       export SPAN_API_TOKEN=$(span-events token create --resource / --write)
       span-events token create --resource /collections/17dh0cf43jfgl8 --name dashboard
     """
-    made, text = _with_tokens(
-        data_dir, config, lambda tokens: tokens.create(resource=resource, write=write, name=name), make=True
-    )
+
+    async def work(registry: _Registry) -> tuple[Token, str, str]:
+        made, text = await registry.tokens.create(resource=resource, write=write, name=name)
+        return made, text, await registry.missing(made.resource)
+
+    where = _place(data_dir, config)  # looked at before it is made
+    made, text, missing = _with_registry(data_dir, config, work, make=True)
+    if missing:
+        click.echo(
+            f"warning: There is no {missing} in the registry in {where}, so this token reaches nothing there. "
+            "--data-dir names the one of your server.",
+            err=True,
+        )
     if session.as_json:
         return show_json({**_document(made), "token": text})
     click.echo(text)
     rights = "reads and writes" if made.write else "reads"
     return click.echo(
-        f"hint: token {ids.render(made.id)} {rights} {made.resource}; its text is not shown again.", err=True
+        f"hint: token {ids.render(made.id)} {rights} {made.resource} of the server whose data is in {where}; "
+        f"its text is not shown again.{_ELSEWHERE if where.endswith(_NEW) else ''}",
+        err=True,
     )
 
 
@@ -82,10 +98,10 @@ def list_tokens(session: Session, data_dir: Path, config: Path | None) -> None:
       span-events token list --data-dir /var/lib/span-events
     """
 
-    async def work(tokens: Tokens) -> list[Token]:
-        return tokens.all()
+    async def work(registry: _Registry) -> list[Token]:
+        return registry.tokens.all()
 
-    found = _with_tokens(data_dir, config, work)
+    found = _with_registry(data_dir, config, work)
     if session.as_json:
         return show_json({"tokens": [_document(each) for each in found]})
     return show_table(
@@ -113,10 +129,10 @@ def delete_token(session: Session, data_dir: Path, config: Path | None, token: s
       span-events token delete 17kl14hm46h4c2
     """
 
-    async def work(tokens: Tokens) -> bool:
-        return await tokens.delete(ids.parse(token, what="token"))
+    async def work(registry: _Registry) -> bool:
+        return await registry.tokens.delete(ids.parse(token, what="token"))
 
-    if not _with_tokens(data_dir, config, work):
+    if not _with_registry(data_dir, config, work):
         raise NotFound(
             f"There is no token {token}", hint="`span-events token list` shows the ids, in the same data directory."
         )
@@ -125,8 +141,39 @@ def delete_token(session: Session, data_dir: Path, config: Path | None, token: s
     return click.echo(token)
 
 
-def _with_tokens(
-    data_dir: Path, config: Path | None, work: Callable[[Tokens], Awaitable[T]], *, make: bool = False
+@dataclass(frozen=True, slots=True)
+class _Registry:
+    """What stands open while a command works."""
+
+    store: Store
+    tokens: Tokens
+
+    async def missing(self, resource: str) -> str:
+        """Return what a resource names that is not there (``collection 17dh…``); empty if all is."""
+        words = resource.strip("/").split("/")
+        named = dict(zip(words[::2], words[1::2], strict=False))
+        if "collections" not in named:
+            return ""
+        contents = await self.store.load()
+        if named["collections"] not in {ids.render(each.id) for each in contents.collections}:
+            return f"collection {named['collections']}"
+        members = {ids.render(each.id) for each in contents.devices if ids.render(each.collection.id) == words[1]}
+        if "devices" in named and named["devices"] not in members:
+            return f"device {named['devices']} in collection {named['collections']}"
+        return ""
+
+
+def _place(data_dir: Path, config: Path | None) -> str:
+    """Say which registry this is about: the wrong folder makes a new one, and a token that no server knows."""
+    registry = configuration.load(config).registry
+    if registry.url:
+        return "the database of registry.url"
+    database = Path(location.database_url(registry, data_dir).partition(":///")[2])
+    return str(data_dir.resolve()) + ("" if database.exists() else _NEW)
+
+
+def _with_registry(
+    data_dir: Path, config: Path | None, work: Callable[[_Registry], Awaitable[T]], *, make: bool = False
 ) -> T:
     """Open the registry for some work; only ``make`` brings a new one into being."""
     settings = configuration.load(config)
@@ -143,7 +190,7 @@ def _with_tokens(
             identifiers = IdGenerator(secrets.randbelow(ids.NODES))  # a server and other commands may run beside us
             tokens = Tokens(store, identifiers, SystemClock())
             await tokens.load()
-            return await work(tokens)
+            return await work(_Registry(store, tokens))
         finally:
             await store.close()
 

@@ -42,6 +42,8 @@ class Statistics:
 
     sent: int = 0
     """Messages, each counted once however often it was sent again."""
+    over_udp: int = 0
+    """Of these, the ones over plain UDP, which has no answers."""
     octets: int = 0
     answered: int = 0
     """CoAP requests that got a 2.xx."""
@@ -89,6 +91,7 @@ class UdpDevice:
     async def send(self, payload: bytes) -> None:
         """Send one message; nothing is awaited, plain UDP has no replies."""
         self._statistics.sent += 1
+        self._statistics.over_udp += 1
         self._statistics.octets += len(payload)
         self._socket.send(payload)
         self._statistics.unreachable += self._socket.refused - self._told

@@ -6,8 +6,7 @@ import asyncio
 import ipaddress
 import itertools
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from span_events.errors import SpanEventsError
@@ -69,6 +68,33 @@ class Fleet:
         self._fault_pause = fault_pause
         self._on_fault = on_fault
         self._timing = timing or Timing()
+        self._devices: list[SimulatedDevice] = []
+
+    def bind(self) -> None:
+        """
+        Open every device's socket, unless that is done already; nothing is sent before `run`.
+
+        Raises:
+            AddressUnavailable: A device's address is not one of this machine.
+            NoTarget: A device or a fault has nowhere to send to.
+        """
+        if self._devices:
+            return
+        for name in self._faults:
+            if name in NEED_COAP and self._targets.coap is None:
+                raise NoTarget(f"The fault {name} is spoken in CoAP, but no coap listener is known")
+        try:
+            for address, transport in self._members:
+                self._devices.append(self._open(address, transport))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close every socket; idempotent."""
+        for device in self._devices:
+            device.close()
+        self._devices.clear()
 
     async def run(self) -> None:
         """
@@ -78,31 +104,20 @@ class Fleet:
             AddressUnavailable: A device's address is not one of this machine.
             NoTarget: A device or a fault has nowhere to send to.
         """
-        for name in self._faults:
-            if name in NEED_COAP and self._targets.coap is None:
-                raise NoTarget(f"The fault {name} is spoken in CoAP, but no coap listener is known")
-        with self._devices() as devices:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for device in devices:
-                        group.create_task(self._send(device))
-                    if self._faults:
-                        group.create_task(self._provoke(devices))
-            except ExceptionGroup as exc:
-                known, others = exc.split(SpanEventsError)
-                if known is None or others is not None:
-                    raise
-                raise known.exceptions[0] from None
-
-    @contextmanager
-    def _devices(self) -> Iterator[list[SimulatedDevice]]:
-        with ExitStack() as stack:
-            devices = []
-            for address, transport in self._members:
-                device = self._open(address, transport)
-                stack.callback(device.close)
-                devices.append(device)
-            yield devices
+        self.bind()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for device in self._devices:
+                    group.create_task(self._send(device))
+                if self._faults:
+                    group.create_task(self._provoke(self._devices))
+        except ExceptionGroup as exc:
+            known, others = exc.split(SpanEventsError)
+            if known is None or others is not None:
+                raise
+            raise known.exceptions[0] from None
+        finally:
+            self.close()
 
     def _open(self, address: str, transport: Transport) -> SimulatedDevice:
         target = self._targets.of(transport)

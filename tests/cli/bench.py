@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +12,7 @@ import orjson
 from aiohttp import web
 from click.testing import CliRunner, Result
 
-from span_events.cli.main import cli
+from span_events.cli.commands import cli
 
 COLLECTION = "17dh0cf43jfgl8"
 DEVICE = "17kl14hm46h4c2"
@@ -43,6 +44,8 @@ class Api:
     def __init__(self, replies: dict[str, Any] | None = None) -> None:
         self.replies = replies or {}
         """``"GET /span/collections"`` to a document, or to (status, document or octets)."""
+        self.hooks: dict[str, Callable[[], Awaitable[Any]]] = {}
+        """Awaited before a reply, which they may give instead (else they return None)."""
         self.calls: list[Call] = []
         self.url = ""
         app = web.Application()
@@ -82,7 +85,8 @@ class Api:
             )
         )
         missing = (404, problem(404, f"There is nothing at {request.path}"))
-        reply = self.replies.get(f"{request.method} {request.path}", missing)
+        what = f"{request.method} {request.path}"
+        reply = (await self.hooks[what]() if what in self.hooks else None) or self.replies.get(what, missing)
         status, document = reply if isinstance(reply, tuple) else (200, reply)
         if isinstance(document, bytes):
             return web.Response(status=status, body=document, content_type="text/html")
@@ -90,11 +94,10 @@ class Api:
         return web.Response(status=status, body=orjson.dumps(document), content_type=kind)
 
 
-def problem(status: int, detail: str, hint: str = "") -> dict[str, Any]:
+def problem(status: int, detail: str, hint: str = "", field: str = "") -> dict[str, Any]:
     """Make the body of a refusal."""
-    return {"title": f"{status}: {detail}", "status": status, "detail": detail, "message": detail} | (
-        {"hint": hint} if hint else {}
-    )
+    advice = {name: text for name, text in (("hint", hint), ("field", field)) if text}
+    return {"title": f"{status}: {detail}", "status": status, "detail": detail, "message": detail} | advice
 
 
 def device(**changes: Any) -> dict[str, Any]:

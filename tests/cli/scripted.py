@@ -24,6 +24,7 @@ class Refuse:
     status: int
     detail: str = "no"
     hint: str = ""
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,14 @@ class Scripted:
         if not parts.path.endswith("/activity"):
             self.lookups.append(parts.path)
             name = self.names.get(parts.path.rpartition("/")[2])
-            body = {"tags": {"name": name}} if name else problem(404, "There is no such device")
-            return _response(connection, 200 if name else 404, body)
+            device = {"tags": {"name": name}} if name else problem(404, "There is no such device")
+            return _response(connection, 200 if name else 404, device)
         self.requests.append((parts.path, parse_qsl(parts.query), request.headers.get("X-API-Token")))
         step = self.script[0] if self.script else Refuse(404, "The script is over.")
         if isinstance(step, Refuse):
             del self.script[:1]
-            return _response(connection, step.status, problem(step.status, step.detail, step.hint))
+            body = problem(step.status, step.detail, step.hint, step.field)
+            return _response(connection, step.status, body)
         return None
 
     def _date(self, connection: ServerConnection, request: Request, response: Response) -> None:

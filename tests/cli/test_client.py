@@ -23,6 +23,16 @@ async def test_a_refusal_shows_the_problems_detail_and_hint(status: int) -> None
     assert result.stderr == "error: It is like this.\nhint: Do that.\n"
 
 
+@pytest.mark.parametrize("what", ["collection", "device"])
+async def test_what_is_not_there_is_told_with_the_command_that_shows_ids(what: str) -> None:
+    async with Api({LIST: (404, problem(404, f"There is no {what} 17dh0cf43jfgl8", field=what))}) as api:
+        result = await api.run("collection", "list")
+
+    assert result.stderr == (
+        f"error: There is no {what} 17dh0cf43jfgl8\nhint: `span-events {what} list` shows the ids.\n"
+    )
+
+
 async def test_a_missing_token_is_told_as_what_this_program_calls_it() -> None:
     """The server can only speak of headers."""
     async with Api({LIST: (401, problem(401, "No token was sent.", "Send X-API-Token."))}) as api:

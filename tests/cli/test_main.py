@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import span_events
 from span_events import __version__
-from span_events.cli.main import cli
-from tests.cli.bench import Api, run
+from span_events.cli.commands import cli
+from tests.cli.bench import COLLECTION, Api, run
 
 PROGRAM = [sys.executable, "-m", "span_events"]
 
@@ -61,8 +63,6 @@ async def test_the_version_is_the_packages() -> None:
     [
         (["frob"], "No such command 'frob'"),
         (["tail", "--frob"], "No such option '--frob'"),
-        (["device", "list"], "Missing option '-c' / '--collection'"),
-        (["device", "list", "-c", "XYZ"], "'XYZ' is not a collection id: an id is 1 to 14 of the digits"),
         (["tail", "-s", "loud"], "'loud' is not one of"),
     ],
 )
@@ -74,6 +74,59 @@ async def test_a_usage_error_says_what_is_wrong_and_where_help_is(arguments: lis
     assert result.stderr.startswith("error: ")
     assert error in result.stderr
     assert "hint: `span-events" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (
+            ["device", "list"],
+            "Missing option '-c' / '--collection'",
+            "Give -c or set SPAN_COLLECTION_ID; `span-events collection list` shows the ids.",
+        ),
+        (
+            ["outbox", "list", "-c", COLLECTION],
+            "Missing option '-d' / '--device'",
+            "Give -d or set SPAN_DEVICE_ID; `span-events device list` shows the ids.",
+        ),
+        (
+            ["device", "get", "-c", COLLECTION],
+            "Missing argument 'DEVICE'",
+            "Give DEVICE or set SPAN_DEVICE_ID; `span-events device list` shows the ids.",
+        ),
+        (
+            ["tail", "--device", "this-computer"],
+            "'this-computer' is not a device id: an id is 1 to 14 of the digits",
+            "`span-events device list` shows the ids.",
+        ),
+        (
+            ["device", "list", "-c", "XYZ"],
+            "'XYZ' is not a collection id",
+            "`span-events collection list` shows the ids.",
+        ),
+        (["tail", "-g", "XYZ"], "'XYZ' is not a gateway id", "`span-events tail --help` shows what it takes"),
+    ],
+)
+async def test_an_id_that_is_missing_or_wrong_is_told_with_where_ids_are(
+    arguments: list[str], error: str, hint: str
+) -> None:
+    """People know names; ids are found with a command."""
+    result = await run(*arguments)
+
+    assert result.exit_code == 2
+    assert error in result.stderr
+    assert f"\nhint: {hint}" in result.stderr
+
+
+@pytest.mark.parametrize("path", [[], ["token"], ["device"], ["collection"], ["outbox"]], ids=" ".join)
+async def test_a_group_alone_shows_its_help_with_status_2(path: list[str]) -> None:
+    """As it is, not as an error in one line."""
+    alone = await run(*path)
+    asked = await run(*path, "--help")
+
+    assert alone.exit_code == 2
+    assert (alone.stdout, alone.stderr) == ("", asked.stdout)
+    assert "\nCommands:\n" in alone.stderr
 
 
 async def test_options_of_the_connection_may_stand_before_or_after_the_command() -> None:
@@ -131,6 +184,53 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
     assert question == "Delete the collection"
     assert process.returncode == 130
     assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("span_events.cli.commands", ["--version"]),
+        ("span_events.cli.resources", ["collection", "list"]),
+        ("span_events.app", ["serve"]),
+    ],
+)
+def test_ctrl_c_while_modules_load_ends_with_130_and_without_a_word(
+    module: str, arguments: list[str], tmp_path: Path
+) -> None:
+    """People are quick; a traceback of half-done imports tells nobody anything."""
+    interrupts = f"""
+import os, signal, sys
+class Interrupter:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupter())
+from span_events.cli.main import main
+main()
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", interrupts, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(span_events.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("arguments", [["events"], ["events", "--json"], ["--help"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_told_with_status_1(arguments: list[str]) -> None:
+    """A full disk, with /dev/full for one."""
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=20
+        )
+
+    assert result.returncode == 1
+    assert result.stderr == "error: cannot write the output: No space left on device\n"
 
 
 def test_a_reader_that_goes_away_is_no_error() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.bench import COLLECTION, DEVICE, MESSAGE, TOKEN, Api, Call, device
+from tests.cli.bench import COLLECTION, DEVICE, MESSAGE, TOKEN, Api, Call, device, problem
 
 COLLECTION_PATH = f"/span/collections/{COLLECTION}"
 DEVICES = f"{COLLECTION_PATH}/devices"
@@ -139,6 +139,41 @@ async def test_a_device_is_created_with_its_identities() -> None:
         "config": {"ciot": {"imsi": "242016000000123", "imei": ""}},
         "metadata": {"ciot": {"allocatedIp": "10.0.0.17"}},
     }
+
+
+@pytest.mark.parametrize("arguments", [[], ["--ip", ""], ["--tag", "name=pump"]])
+async def test_a_device_that_nothing_identifies_is_told_as_such(arguments: list[str]) -> None:
+    """It is made all the same; the id stands alone on standard output."""
+    async with Api({f"POST {DEVICES}": device()}) as api:
+        result = await api.run("device", "create", "-c", COLLECTION, *arguments)
+
+    assert (result.exit_code, result.stdout) == (0, f"{DEVICE}\n")
+    assert "hint: This device cannot be recognised yet" in result.stderr
+    assert f"`span-events device update -c {COLLECTION} {DEVICE} --ip ADDRESS`" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--ip", "10.0.0.17"], ["--imsi", "242016000000123"], ["--imei", "3" * 15]])
+async def test_a_device_that_can_be_recognised_is_made_without_a_word(arguments: list[str]) -> None:
+    async with Api({f"POST {DEVICES}": device()}) as api:
+        result = await api.run("device", "create", "-c", COLLECTION, *arguments)
+
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "option"),
+    [("metadata.ciot.allocatedIp", "--ip"), ("config.ciot.imsi", "--imsi"), ("config.ciot.imei", "--imei")],
+)
+@pytest.mark.parametrize("command", ["create", "update"])
+async def test_a_refused_identity_is_named_by_its_option(command: str, field: str, option: str) -> None:
+    """People gave an option; they never saw the document."""
+    refused = (409, problem(409, f"{field}: 77 belongs to another device", field=field))
+    async with Api({f"POST {DEVICES}": refused, f"PATCH {DEVICE_PATH}": refused}) as api:
+        which = ["create"] if command == "create" else ["update", DEVICE]
+        result = await api.run("device", *which, "-c", COLLECTION, option, "77")
+
+    assert result.exit_code == 1
+    assert f"error: {option}: 77 belongs to another device\n" in result.stderr
 
 
 async def test_a_device_is_shown_field_by_field() -> None:

@@ -11,15 +11,18 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from span_events.app import Server
+from span_events.cli.running import banner, coap_client
 from span_events.cli.serve import DEVICE_SIDE, loop_factory, with_device_host
 from span_events.config import Config
 from span_events.errors import ListenerUnavailable
 from tests.cli.bench import run
 
+FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap")}
 FREE_PORTS = {f"SPAN_EVENTS_{name}__PORT": "0" for name in ("HTTP", "DATAGRAMS", "COAP")}
 
 
@@ -59,6 +62,50 @@ async def test_a_signal_ends_the_server_gracefully_with_status_0(tmp_path: Path,
     assert not (tmp_path / "ready").exists()
 
 
+async def test_the_banner_says_where_the_data_is_and_how_to_get_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the admin token at the first start; later with how another one is made, for this very data directory."""
+    monkeypatch.chdir(tmp_path)
+    shown, tokens = [], []
+    for _ in range(2):
+        async with Server(Config(**FREE), data_dir=Path("data")) as server:
+            shown.append(banner(server, None, data_dir=Path("data")))
+            tokens.append(server.first_token)
+
+    data_dir = tmp_path / "data"
+    assert all(f"\n  data       {data_dir}\n" in each for each in shown)
+    assert f"\nAdmin token (may do everything; shown this once, keep it):\n  {tokens[0]}\n" in shown[0]
+    assert f"`span-events token create --data-dir {data_dir} --resource / --write` makes another" in shown[1]
+
+
+async def test_the_banner_of_the_demo_names_a_page_before_its_console(tmp_path: Path) -> None:
+    """A console on a page of another origin, or on none, may not open the stream."""
+    async with Server(Config(**FREE), data_dir=tmp_path) as it:
+        said = banner(it, await it.start_demo(), data_dir=tmp_path)
+
+    assert f"open http://{it.addresses['http']}/ first, then in its console:\n  new WebSocket(" in said
+
+
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        (["coap-client", "coap-client-openssl"], "coap-client"),
+        (["coap-client-notls", "coap-client-gnutls"], "coap-client-gnutls"),
+        ([], "coap-client"),
+    ],
+)
+def test_the_coap_client_is_named_as_it_is_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: list[str], name: str
+) -> None:
+    """Debian 12 has no plain coap-client; a line to copy that is not found ends a first try."""
+    for each in there:
+        (tmp_path / each).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert coap_client() == name
+
+
 async def test_a_token_that_the_command_line_makes_works_on_a_running_server(tmp_path: Path) -> None:
     async with serving(tmp_path) as (_, addresses):
         endpoint = f"http://{addresses['http']}"
@@ -85,7 +132,7 @@ async def test_a_port_that_is_taken_ends_with_status_3(tmp_path: Path) -> None:
     assert process.returncode == 3
     assert b"error: coap" in errors
     assert port.encode() in errors
-    assert b"hint: Stop the other process" in errors
+    assert b"hint: `ss -lntup" in errors
     assert b"Traceback" not in errors
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from click.testing import Result
 
 from span_events.wire.coap import decode
@@ -158,23 +162,168 @@ async def test_addresses_that_do_not_fit_are_refused_before_any_request() -> Non
     assert there.calls == []
 
 
-async def test_ctrl_c_cleans_up_shows_the_summary_and_ends_with_130() -> None:
+async def test_without_cleaning_up_it_is_said_what_stays() -> None:
     with Responder() as server:
         async with api() as there:
-            target = f"127.0.0.1:{server.address[1]}"
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "span_events", "--endpoint", there.url, "--token", TOKEN, "simulate"),
-                *("--devices", "1", "--rate", "100", "--transport", "udp", "--datagrams", target, "--cleanup"),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            await server.next()
-            process.send_signal(signal.SIGINT)
-            async with asyncio.timeout(10):
-                output, errors = await process.communicate()
+            result = await simulate(there, server, "-c", COLLECTION, "--devices", "3", "--transport", "udp", *QUICK)
 
-    assert process.returncode == 130
-    assert b"  sent " in output
-    assert b"-- deleted 1 devices and the collection" in errors
-    assert b"Traceback" not in errors
+    assert result.exit_code == 0
+    assert f"-- left 3 simulated devices in {COLLECTION} (--cleanup deletes them)\n" in result.stderr
+
+
+async def test_what_cannot_be_answered_does_not_look_like_loss() -> None:
+    """Plain UDP has no replies, so only CoAP is compared with its answers."""
+
+    def answer(datagram: bytes) -> Any:
+        return () if datagram.startswith(b"{") else piggybacked()(datagram)
+
+    with Responder(answer) as server:
+        async with api() as there:
+            both = await simulate(there, server, "-c", COLLECTION, "--devices", "2", *QUICK)
+            udp = await simulate(there, server, "-c", COLLECTION, "--devices", "2", "--transport", "udp", *QUICK)
+
+    counted = re.search(
+        r"  sent (\d+) \((\d+) over UDP, which has no answers; (\d+) over CoAP, (\d+) answered\)", both.stdout
+    )
+    assert counted
+    sent, over_udp, over_coap, answered = map(int, counted.groups())
+    assert sent == over_udp + over_coap
+    assert over_coap - 1 <= answered <= over_coap
+    assert re.search(r"  sent (\d+) \(\1 over UDP, which has no answers\)\n", udp.stdout)
+
+
+async def test_addresses_of_another_machine_are_refused_before_any_request() -> None:
+    async with api() as there:
+        result = await there.run("simulate", "--base-address", "192.0.2.1", "--cleanup")
+
+    assert result.exit_code == 3
+    assert "error: 192.0.2.1: cannot send from this address" in result.stderr
+    assert there.calls == []
+
+
+@asynccontextmanager
+async def simulating(api: Api, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the command in a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "span_events", "--endpoint", api.url, "--token", TOKEN, "simulate", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def end_of(process: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Wait for the end of a process; return its output and its complaints."""
+    async with asyncio.timeout(20):
+        output, complaints = await process.communicate()
+    return output.decode(), complaints.decode()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_signal_cleans_up_and_shows_the_summary(number: signal.Signals, status: int) -> None:
+    with Responder() as server:
+        target = f"127.0.0.1:{server.address[1]}"
+        arguments = ("--devices", "1", "--rate", "100", "--transport", "udp", "--datagrams", target, "--cleanup")
+        async with api() as there, simulating(there, *arguments) as process:
+            await server.next()
+            process.send_signal(number)
+            output, complaints = await end_of(process)
+
+    assert process.returncode == status
+    assert "  sent " in output
+    assert "-- deleted 1 device and the collection" in complaints
+    assert "Traceback" not in complaints
     assert there.last.method == "DELETE"
+
+
+async def test_ctrl_c_while_devices_are_made_leaves_none() -> None:
+    """Those whose creation is under way are awaited: only the reply tells the id to delete."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def hold() -> None:
+        asked.set()
+        await go.wait()
+
+    async with api() as there:
+        there.hooks[f"POST {DEVICES}"] = hold
+        async with simulating(there, "--devices", "200", "--transport", "udp", "--cleanup") as process:
+            async with asyncio.timeout(20):
+                await asked.wait()
+            process.send_signal(signal.SIGINT)
+            go.set()
+            _, complaints = await end_of(process)
+
+    made = [call.path for call in there.calls if call.method == "POST"].count(DEVICES)
+    deleted = [call.path for call in there.calls if call.method == "DELETE"].count(f"{DEVICES}/{DEVICE}")
+    assert process.returncode == 130
+    assert deleted == made > 0
+    assert f"-- deleted {made} device" in complaints
+    assert "Traceback" not in complaints
+
+
+async def test_a_creation_that_is_refused_leaves_no_devices_of_the_others() -> None:
+    """The first refusal ends it; what was under way beside it is deleted, too."""
+    refused = asyncio.Event()
+    made = 0
+
+    async def refuse_one() -> Any:
+        nonlocal made
+        if not refused.is_set():
+            refused.set()
+            return 409, problem(409, "127.78.0.1 belongs to another device")
+        made += 1
+        return None
+
+    with Responder() as server:
+        async with api() as there:
+            there.hooks[f"POST {DEVICES}"] = refuse_one
+            result = await simulate(there, server, "-c", COLLECTION, "--devices", "50", "--cleanup", *QUICK)
+
+    assert result.exit_code == 1
+    assert "error: 127.78.0.1 belongs to another device" in result.stderr
+    assert [call.method for call in there.calls].count("DELETE") == made > 0
+    assert server.received == []
+
+
+async def test_a_cleanup_that_is_interrupted_says_what_remains() -> None:
+    """And how to find it."""
+    asked, go = asyncio.Event(), asyncio.Event()
+    devices = [known(f"127.78.0.{number}") for number in range(1, 201)]
+
+    async def hold() -> None:
+        asked.set()
+        await go.wait()
+
+    with Responder() as server:
+        target = f"127.0.0.1:{server.address[1]}"
+        arguments = ("--devices", "200", "--transport", "udp", "--datagrams", target, "--cleanup", *QUICK)
+        async with api(devices) as there:
+            there.hooks[f"DELETE {DEVICES}/{DEVICE}"] = hold
+            async with simulating(there, "-c", COLLECTION, *arguments) as process:
+                async with asyncio.timeout(20):
+                    await asked.wait()
+                process.send_signal(signal.SIGINT)
+                go.set()
+                _, complaints = await end_of(process)
+
+    left = 200 - [call.method for call in there.calls].count("DELETE")
+    assert process.returncode == 130
+    assert left > 0
+    assert f"-- {left} devices remain: span-events device list -c {COLLECTION}\n" in complaints
+    assert "Traceback" not in complaints
+
+
+async def test_a_server_that_goes_away_leaves_devices_and_that_is_said() -> None:
+    with Responder() as server:
+        async with api([known("127.78.0.1")]) as there:
+            there.replies[f"DELETE {DEVICES}/{DEVICE}"] = (503, problem(503, "The registry cannot be written"))
+            result = await simulate(there, server, "-c", COLLECTION, "--devices", "1", "--cleanup", *QUICK)
+
+    assert result.exit_code == 1
+    assert "error: The registry cannot be written" in result.stderr
+    assert f"-- 1 device remains: span-events device list -c {COLLECTION}\n" in result.stderr

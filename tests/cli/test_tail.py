@@ -62,6 +62,74 @@ async def test_options_become_a_url(arguments: list[str], path: str, query: list
     assert server.requests == [(path, query, TOKEN)]
 
 
+IN_ENVIRONMENT = {"SPAN_COLLECTION_ID": COLLECTION}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "watched", "remedy"),
+    [
+        (["-c", COLLECTION], {}, f"collection {COLLECTION}", "leave out -c"),
+        (["-g", "3"], {}, "gateway 3", "leave out -g"),
+        ([], IN_ENVIRONMENT, f"collection {COLLECTION} (SPAN_COLLECTION_ID)", "unset SPAN_COLLECTION_ID"),
+        (["--json"], IN_ENVIRONMENT, f"collection {COLLECTION} (SPAN_COLLECTION_ID)", "unset SPAN_COLLECTION_ID"),
+        (
+            ["-d", DEVICE],
+            IN_ENVIRONMENT,
+            f"device {DEVICE} in collection {COLLECTION} (SPAN_COLLECTION_ID)",
+            "leave out -d and unset SPAN_COLLECTION_ID",
+        ),
+    ],
+)
+async def test_what_is_left_out_is_said_at_the_start(
+    arguments: list[str], env: dict[str, str], watched: str, remedy: str
+) -> None:
+    """A filter that one forgot in the environment hides what one looks for."""
+    async with Scripted([Play(code=END)]) as server:
+        result = await tail(server, *arguments, env=env)
+
+    said = f"-- watching {watched}; messages from unknown addresses are not in it: {remedy} to see them\n"
+    assert result.stderr.startswith(said + "error: ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["-s", "warning"], ["-c", COLLECTION, "--json"]])
+async def test_nothing_is_said_where_nobody_can_be_surprised(arguments: list[str]) -> None:
+    """Without a filter, and to programs that give their own."""
+    async with Scripted([Play(code=END)]) as server:
+        result = await tail(server, *arguments)
+
+    assert result.stderr.startswith("error: ")
+
+
+async def test_a_device_or_gateway_in_the_environment_is_no_filter() -> None:
+    """They are for commands about one device; tail is for looking around."""
+    async with Scripted([Play(code=END)]) as server:
+        await tail(server, env={"SPAN_DEVICE_ID": DEVICE, "SPAN_GATEWAY_ID": "3"})
+
+    assert server.requests == [("/span/activity", [("extended", "1")], TOKEN)]
+
+
+async def test_more_of_the_past_than_the_server_gives_is_told_as_an_option() -> None:
+    refusal = Refuse(400, "tail: '5000' is not a whole number from 0 to 1000", field="tail")
+    async with Scripted([refusal]) as server:
+        result = await tail(server, "--last", "5000")
+
+    assert result.exit_code == 2
+    assert "error: --last: at most 1000 (streams.max_tail of the server)\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [("ten", "'ten' is not a whole number"), ("1.5", "'1.5' is not a whole number"), ("-5", "'-5' is below 0")],
+)
+async def test_a_number_that_is_none_is_told_before_any_request(text: str, error: str) -> None:
+    async with Scripted() as server:
+        result = await tail(server, "-n", text)
+
+    assert result.exit_code == 2
+    assert f"error: --last: {error}\n" in result.stderr
+    assert server.requests == []
+
+
 async def test_json_prints_the_servers_own_bytes() -> None:
     async with Scripted([Play(['{"type":"keepalive"}\n', event()], code=END)]) as server:
         result = await tail(server, "--json")

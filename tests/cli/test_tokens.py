@@ -6,12 +6,15 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from span_events import ids
 from span_events.auth.tokens import Tokens
 from span_events.clock import SystemClock
 from span_events.config import RegistryConfig
 from span_events.ids import IdGenerator
 from span_events.registry import location
+from span_events.registry.model import Collection, Device
 from span_events.registry.store import Store
 from tests.cli.bench import run
 
@@ -24,6 +27,50 @@ async def test_a_token_is_made_before_any_server_ran(tmp_path: Path) -> None:
     assert re.fullmatch(r"[0-9a-f]{64}\n", result.stdout)
     assert "hint: token" in result.stderr
     assert data_dir.stat().st_mode & 0o777 == 0o700
+
+
+async def test_it_is_said_in_which_data_directory_a_token_is_and_whether_that_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a wrong folder, a token is made that no server knows; nobody else would tell."""
+    monkeypatch.chdir(tmp_path)
+    first = await run("token", "create")
+    second = await run("token", "create", "--data-dir", "var")
+
+    place = f"of the server whose data is in {tmp_path / 'var'}"
+    assert f"{place} (new: no server has used it yet);" in first.stderr
+    assert "--data-dir says where" in first.stderr
+    assert f"{place}; its text" in second.stderr
+    assert "--data-dir" not in second.stderr
+
+
+async def test_a_token_for_what_is_not_there_is_made_with_a_warning(tmp_path: Path) -> None:
+    """A slip in an id would be found much later: the token is valid, but reaches nothing."""
+    store = Store(location.database_url(RegistryConfig(), tmp_path))
+    await store.open()
+    collection = Collection(ids.parse("17dh0cf43jfgl8"))
+    device = Device(ids.parse("17kl14hm46h4c2"), collection)
+    await store.put_collection(collection)
+    await store.put_devices([device])
+    await store.close()
+    there, wrong = "/collections/17dh0cf43jfgl8", "/collections/17dh0cf43jfgl9"
+    said = {
+        resource: await run("token", "create", "--data-dir", str(tmp_path), "--resource", resource)
+        for resource in (
+            *("/", there, f"{there}/devices/17kl14hm46h4c2", f"{there}/gateways/3"),
+            *(wrong, f"{wrong}/devices/17kl14hm46h4c2", f"{there}/devices/17kl14hm46h4c3"),
+        )
+    }
+
+    assert [each.exit_code for each in said.values()] == [0] * 7
+    assert all(re.fullmatch(r"[0-9a-f]{64}\n", each.stdout) for each in said.values())
+    warnings = [each.stderr.partition(", so")[0] for each in said.values() if "warning" in each.stderr]
+    registry = f"in the registry in {tmp_path}"
+    assert warnings == [
+        f"warning: There is no collection 17dh0cf43jfgl9 {registry}",
+        f"warning: There is no collection 17dh0cf43jfgl9 {registry}",
+        f"warning: There is no device 17kl14hm46h4c3 in collection 17dh0cf43jfgl8 {registry}",
+    ]
 
 
 async def test_a_server_on_the_same_data_finds_the_token_at_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -144,6 +145,29 @@ async def test_an_address_of_another_machine_is_refused_with_advice() -> None:
         await fleet.run()
 
     assert "127.0.0.0/8" in caught.value.hint
+
+
+async def test_a_fleet_that_cannot_be_bound_keeps_no_socket() -> None:
+    """Bound before anything is made elsewhere; one address that is not there ends it for all."""
+    members = [("127.77.0.1", Transport.UDP), ("192.0.2.1", Transport.UDP)]
+    fleet = Fleet(members, Targets(datagrams=("127.0.0.1", 9)), rate=1)
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(AddressUnavailable):
+        fleet.bind()
+
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_fleet_that_is_bound_sends_nothing_before_it_runs() -> None:
+    with Responder() as server:
+        fleet = Fleet([("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
+        fleet.bind()
+        fleet.bind()
+        before = list(server.received)
+        async with running(fleet):
+            await server.next()
+
+    assert before == []
 
 
 @pytest.mark.parametrize(("transport", "faults"), [(Transport.COAP, ()), (Transport.UDP, ("malformed",))])
