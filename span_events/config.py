@@ -8,13 +8,15 @@ the README's table are rendered from here and compared by a test. Loading report
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from span_events.errors import ConfigurationError
@@ -29,6 +31,24 @@ Octets = Annotated[int, Field(ge=1)]
 Buffer = Annotated[int, Field(ge=1, le=(1 << 31) - 1)]
 """Octets, as far as the kernel can count them."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(\*\.)?({_LABEL}\.)*{_LABEL}")
+
+
+def _host_name(text: str) -> str:
+    """Take an IP address, or a host name as certificates spell it (RFC 5890: lower case, ASCII)."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        lower = text.lower()
+        if not _DNS_NAME.fullmatch(lower):
+            raise ValueError(f"{text!r} is neither an IP address nor a host name") from None
+        return lower
+
+
+HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 def setting(default: T, meaning: str) -> T:
@@ -57,7 +77,7 @@ class HttpConfig(Section):
 
 
 class DatagramsConfig(Section):
-    """Plain UDP; one datagram is one upstream message."""
+    """Plain UDP and, on the same port, DTLS; one datagram is one upstream message."""
 
     enabled: bool = setting(True, "Whether to listen.")
     host: str = setting("127.0.0.1", "Address to bind.")
@@ -83,10 +103,32 @@ class CoapConfig(Section):
 
 
 class CoapsConfig(Section):
-    """CoAP over DTLS; not part of this release, the address is reserved."""
+    """CoAP over DTLS (RFC 7252 9); what else CoAP needs is in [coap]."""
 
+    enabled: bool = setting(True, "Whether to listen.")
     host: str = setting("127.0.0.1", "Address to bind.")
     port: Port = setting(5684, "UDP port; 0 picks a free one.")
+    receive_buffer: Octets = setting(8_388_608, "Kernel receive buffer asked for, octets (SO_RCVBUF).")
+
+
+class DtlsConfig(Section):
+    """DTLS 1.2, on the ports of [datagrams] and [coaps]; limits hold for each of the two."""
+
+    enabled: bool = setting(True, "Whether [datagrams] takes DTLS besides plain datagrams.")
+    handshake_timeout: Seconds = setting(30.0, "Seconds that a handshake may take.")
+    half_open: Count = setting(
+        2_000, "Handshakes under way at most; one more ends the one that has paused longest (serverBusy)."
+    )
+    half_open_per_prefix: Count = setting(
+        100, "The same for one IPv4 /24 or IPv6 /56; a NAT with many devices behind it may need more."
+    )
+    sessions: Count = setting(20_000, "Sessions at most; one more is refused (serverBusy).")
+    failures_per_minute: Count = setting(
+        50, "Failed handshakes of one address in a minute; beyond, its handshakes get no answer for the rest of it."
+    )
+    mtu: Annotated[int, Field(ge=256, le=16_384)] = setting(
+        1_232, "Octets of a datagram of handshakes at most; IPv6 carries 1232 everywhere."
+    )
 
 
 class RadiusConfig(Section):
@@ -125,9 +167,11 @@ class MessagesConfig(Section):
 
 
 class SessionsConfig(Section):
-    """Sessions of devices over connectionless transports."""
+    """Sessions of devices, over any transport."""
 
-    idle_timeout: Seconds = setting(900.0, "Seconds of silence after which a device counts as disconnected.")
+    idle_timeout: Seconds = setting(
+        900.0, "Seconds of silence after which a device counts as disconnected; a DTLS session is closed then."
+    )
 
 
 class DownstreamConfig(Section):
@@ -188,6 +232,30 @@ class RegistryConfig(Section):
     watch_interval: Seconds = setting(0.4, "Seconds between looks for tokens made or deleted by other processes.")
 
 
+class PkiConfig(Section):
+    """Certificates that this server issues, and its own."""
+
+    server_names: tuple[HostName, ...] = setting(
+        (), "Host names and IP addresses that devices know the server by, besides localhost and this computer's name."
+    )
+    validity: Seconds = setting(1_209_600.0, "Seconds that a certificate of a device or gateway is valid.")
+    server_validity: Seconds = setting(
+        7_776_000.0, "Seconds that the server's own are valid; they are renewed when a third of it is left."
+    )
+    backdate: Annotated[float, Field(ge=0)] = setting(
+        3_600.0, "Seconds that a certificate is valid before it is made, for clients whose clock is behind."
+    )
+    warn_before: Seconds = setting(
+        259_200.0, "Seconds before its end from which a certificate that is used is told daily (certificateExpiring)."
+    )
+    keep_expired: Seconds = setting(
+        2_592_000.0, "Seconds that expired certificates are remembered, to tell whose they were."
+    )
+    per_device: Count = setting(
+        100, "Unexpired certificates that one device may have, revoked ones too; one more is refused with 429."
+    )
+
+
 class LogConfig(Section):
     """Log lines on standard error."""
 
@@ -207,6 +275,7 @@ class Config(BaseSettings):
     datagrams: DatagramsConfig = DatagramsConfig()
     coap: CoapConfig = CoapConfig()
     coaps: CoapsConfig = CoapsConfig()
+    dtls: DtlsConfig = DtlsConfig()
     radius: RadiusConfig = RadiusConfig()
     gateways: GatewaysConfig = GatewaysConfig()
     blobs: BlobsConfig = BlobsConfig()
@@ -218,6 +287,7 @@ class Config(BaseSettings):
     fanout: FanoutConfig = FanoutConfig()
     streams: StreamsConfig = StreamsConfig()
     registry: RegistryConfig = RegistryConfig()
+    pki: PkiConfig = PkiConfig()
     log: LogConfig = LogConfig()
 
     @classmethod
@@ -336,6 +406,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "bool_parsing": "{input!r} is not true or false",
     "string_type": "{input!r} is not text",
     "model_type": "{input!r} is not a table",
+    "value_error": "{error}",
 }
 
 

@@ -13,14 +13,15 @@ START_NS = 1_714_076_616_000_000_000
 class ManualClock:
     """Wall and monotonic time that move together, by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_ns: int = START_NS) -> None:
+        self._start_ns = start_ns
         self._now = 0.0
         self._order = count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def time_ns(self) -> int:
         """Return Unix time in nanoseconds."""
-        return START_NS + round(self._now * 1e9)
+        return self._start_ns + round(self._now * 1e9)
 
     def monotonic(self) -> float:
         """Return seconds since the test began."""

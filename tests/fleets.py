@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from span_events.bus.local import LocalBus
-from span_events.config import DownstreamConfig, MessagesConfig, RejectionsConfig, SessionsConfig
+from span_events.config import DownstreamConfig, MessagesConfig, PkiConfig, RejectionsConfig, SessionsConfig
 from span_events.events.activity import Activity, Event, data_of
 from span_events.events.catalogue import KEYS
 from span_events.events.message import Message
+from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices import DeviceChange, Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.psks import Psks
 from span_events.ids import IdGenerator
+from span_events.pki.authority import Authority
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device
 from span_events.registry.store import Store
+from tests.authorities import open_authority
 from tests.clock import ManualClock
 
 CAUSE = 77
@@ -29,8 +33,9 @@ CAUSE = 77
 class FleetBench:
     """Collections, devices and outbox as the server has them."""
 
-    def __init__(self, store: Store, **settings: dict[str, Any]) -> None:
-        self.clock = ManualClock()
+    def __init__(self, store: Store, authority: Authority, clock: ManualClock, **settings: dict[str, Any]) -> None:
+        self.clock = clock
+        self.authority = authority
         self.identifiers = IdGenerator()
         self.store = store
         self.directory = Directory()
@@ -56,6 +61,16 @@ class FleetBench:
             lock=lock,
             **shared,
         )
+        self.certificates = Certificates(
+            PkiConfig(**settings.get("pki", {})),
+            authority=authority,
+            bus=self.bus,
+            store=store,
+            directory=self.directory,
+            lock=lock,
+            clock=clock,
+        )
+        self.psks = Psks(bus=self.bus, store=store, directory=self.directory, lock=lock)
 
     async def collection(self) -> Collection:
         """Make a collection."""
@@ -91,11 +106,13 @@ class FleetBench:
 
 
 @asynccontextmanager
-async def fleet_bench(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[FleetBench]:
+async def fleet_bench(folder: Path, *, clock: ManualClock | None = None, **settings: Any) -> AsyncIterator[FleetBench]:
     """Open a fleet over a new registry in a folder."""
     store = Store(f"sqlite+aiosqlite:///{folder / 'registry.sqlite'}")
     await store.open()
+    clock = clock or ManualClock()
+    authority = await open_authority(folder / "pki", clock, **settings.get("pki", {}))
     try:
-        yield FleetBench(store, **settings)
+        yield FleetBench(store, authority, clock, **settings)
     finally:
         await store.close()

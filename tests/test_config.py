@@ -52,7 +52,10 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
 def test_all_faults_are_reported_at_once_with_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the file and from the environment, values and unknown names alike."""
     path = tmp_path / "c.toml"
-    path.write_text('spam = 1\n[http]\nport = "a"\n[events]\nprofile = "x"\n[radius]\nhost = 3\n')
+    path.write_text(
+        'spam = 1\n[http]\nport = "a"\n[events]\nprofile = "x"\n[radius]\nhost = 3\n'
+        '[pki]\nserver_names = ["A.example", "a b"]\n'
+    )
     monkeypatch.setenv("SPAN_EVENTS_COAP__PORT", "70000")
     monkeypatch.setenv("SPAN_EVENTS_HTTP__PROT", "1")
     with pytest.raises(ConfigurationError) as caught:
@@ -63,6 +66,7 @@ def test_all_faults_are_reported_at_once_with_their_path(tmp_path: Path, monkeyp
         "events.profile: 'x' is not 'extended' or 'span'",
         "http.port: 'a' is not a whole number",
         "http.prot: there is no such setting (from SPAN_EVENTS_HTTP__PROT)",
+        "pki.server_names.1: 'a b' is neither an IP address nor a host name",
         "radius.host: 3 is not text",
         "spam: there is no such setting",
     ]
@@ -76,6 +80,21 @@ def test_a_missing_underscore_is_noticed_and_other_variables_are_not(monkeypatch
     monkeypatch.setenv("SPAN_EVENTS_COAP_PORT", "1")
     with pytest.raises(ConfigurationError, match="two underscores stand after the table: SPAN_EVENTS_COAP__PORT"):
         config.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("Data.Example.ORG", "data.example.org"), ("*.lab", "*.lab"), ("2001:DB8::0", "2001:db8::"), ("a-1", "a-1")],
+)
+def test_a_name_of_the_server_is_written_as_certificates_do(text: str, name: str) -> None:
+    """Host names in lower case, addresses in their shortest form."""
+    assert config.PkiConfig(server_names=(text,)).server_names == (name,)
+
+
+@pytest.mark.parametrize("text", ["", "-a", "a..b", "a.*", "https://a", "a:1234", "x" * 64, "grün.example", "a."])
+def test_what_no_certificate_can_carry_is_no_name_of_the_server(text: str) -> None:
+    with pytest.raises(ValueError, match="neither an IP address nor a host name"):
+        config.PkiConfig(server_names=(text,))
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,13 @@ class DisconnectReason(Reason):
     DETACHED = "detached", "The mobile core says that the device has left the network."
     DEVICE_REMOVED = "deviceRemoved", "The device was removed through the API; create it again if that was a mistake."
     DEVICE_DISABLED = "deviceDisabled", "The device or its collection was disabled; set enabled to true to let it back."
+    CLIENT_ALERT = (
+        "clientAlert",
+        "The device ended the session with the alert in 'detail': look at its log at this time.",
+    )
+    CERTIFICATE_REVOKED = "certificateRevoked", "The certificate of the session was revoked: install a new one."
+    PSK_CHANGED = "pskChanged", "The PSK of the session was replaced or removed: the device needs the new one."
+    SERVER_STOPPED = "serverStopped", "The server was stopped; the device must handshake again."
 
 
 class ClientRejectedReason(Reason):
@@ -122,6 +129,35 @@ class ClientRejectedReason(Reason):
         "The certificate is ours, but its device is gone: create the device and a new certificate.",
     )
     CERTIFICATE_REVOKED = "certificateRevoked", "The certificate was revoked: create a new one for the device."
+    CERTIFICATE_INVALID = (
+        "certificateInvalid",
+        "The certificate breaks the rule in 'detail': use the one that `span-events cert create` writes, as it is.",
+    )
+    GATEWAY_CERTIFICATE = (
+        "gatewayCertificate",
+        "The certificate belongs to a gateway, but this port is for devices: create one for the device.",
+    )
+    DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it in."
+    COLLECTION_DISABLED = (
+        "collectionDisabled",
+        "The device's collection is disabled: set enabled of the collection to true.",
+    )
+    CLIENT_ALERT = (
+        "clientAlert",
+        "The client gave up with the alert in 'detail': unknown ca means that it lacks this server's root certificate.",
+    )
+    MALFORMED_HELLO = (
+        "malformedHello",
+        "The ClientHello cannot be read, see 'detail': it must come whole, in one datagram.",
+    )
+    HANDSHAKE_FAILED = (
+        "handshakeFailed",
+        "The handshake broke at 'stage' for the cause in 'detail': compare what the client's stack logs there.",
+    )
+    SERVER_BUSY = (
+        "serverBusy",
+        "The server is at the limit in 'detail': try later, or raise it in the table [dtls] of the configuration.",
+    )
 
 
 class DownstreamFailedReason(Reason):
@@ -273,6 +309,7 @@ class ClientDisconnected(Event):
     reason: DisconnectReason | None = key("why the session ended", extension=True)
     transport: Transport | None = key("udp, coap, dtls or coaps", extension=True)
     idle_seconds: int | None = key("silence that ended the session", extension=True)
+    detail: str | None = key("alert that ended the session", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -505,6 +542,7 @@ class ClientRejected(Event):
     extension = True
 
     reason: ClientRejectedReason = key("why the handshake failed")
+    transport: Transport | None = key("dtls or coaps", optional=True)
     remote_address: str = key("host:port of the client")
     certificate_serial: str | None = key("serial number of the client certificate", optional=True)
     certificate_subject: str | None = key("subject of the client certificate", optional=True)
@@ -513,6 +551,7 @@ class ClientRejected(Event):
     not_before: str | None = key("begin of the certificate's validity", optional=True)
     identity: str | None = key("PSK identity that the client sent", optional=True)
     offered: str | None = key("what the client offered", optional=True)
+    detail: str | None = key("what was seen, or which limit was hit", optional=True)
     stage: str | None = key("handshake message at which it stopped", optional=True)
     retransmissions: int | None = key("flights that were sent again", optional=True)
     seconds: int | None = key("time since the first hello", optional=True)

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from span_events.bus.base import Bus
@@ -22,6 +21,8 @@ from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
 from span_events.events.catalogue import (
     ClientConnected,
     ClientDisconnected,
+    ClientRejected,
+    ClientRejectedReason,
     DeviceCreated,
     DeviceMoved,
     DeviceRemoved,
@@ -35,14 +36,12 @@ from span_events.events.catalogue import (
 from span_events.events.message import Message, Transport
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.inbox import Inbox
+from span_events.fleet.sessions import Remote, Session, Sessions
 from span_events.fleet.throttle import Throttle
 from span_events.ids import IdGenerator
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device
 from span_events.registry.store import Store
-
-Remote = tuple[str, int]
-"""Canonical text of an IP address, and a port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,18 +88,6 @@ class DeviceChange:
             device.firmware.target_firmware_id = self.target_firmware_id
 
 
-@dataclass(slots=True)
-class Session:
-    """A device that speaks to us over one transport."""
-
-    id: int
-    device: Device
-    transport: Transport
-    remote: Remote
-    last_seen: float
-    """Monotonic seconds."""
-
-
 class Devices:
     """
     The fleet's devices.
@@ -133,7 +120,7 @@ class Devices:
         self._clock = clock
         self._identifiers = identifiers
         self._throttle = Throttle(burst=rejections.burst, seconds=rejections.window, keys=rejections.senders)
-        self._sessions: OrderedDict[tuple[int, str], Session] = OrderedDict()  # longest silent first
+        self._sessions = Sessions()
         self._paces: dict[int, float] = {}  # per device: when its allowance would be full again
         self._interval = 1.0 / messages.rate
         self._tolerance = messages.burst / messages.rate
@@ -141,6 +128,8 @@ class Devices:
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
         self.rejections = 0
         """Messages that were not accepted, told or not."""
+        self.client_rejections: dict[str, int] = {}
+        """Clients that were not let in, told or not, by reason."""
 
     @property
     def sessions(self) -> int:
@@ -194,11 +183,12 @@ class Devices:
             with self._directory.changing(device):
                 change.apply_to(device, now_ms)
                 device.move_to(target)
-        if change.enabled is False:
+        moved = device.origin != before
+        if change.enabled is False or (moved and not target.enabled):
             self._end_sessions(device, DisconnectReason.DEVICE_DISABLED, cause)
-        if device.origin != before:
+        if moved:
             self._tell_move(device, before, cause)
-        if device.origin == before or not change.is_empty():
+        if not moved or not change.is_empty():
             self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
         return device
 
@@ -222,8 +212,18 @@ class Devices:
 
     def collection_disabled(self, collection: Collection, *, cause: int) -> None:
         """A collection was disabled: its devices are connected no longer."""
-        for key in [key for key, session in self._sessions.items() if session.device.collection is collection]:
-            self._tell_end(self._sessions.pop(key), DisconnectReason.DEVICE_DISABLED, cause=cause)
+        for session in self._sessions.take(lambda each: each.device.collection is collection):
+            self._end(session, DisconnectReason.DEVICE_DISABLED, cause=cause)
+
+    def certificate_revoked(self, serial: int) -> None:
+        """A certificate was revoked: the sessions that rest on it end."""
+        for session in self._sessions.take(lambda each: each.certificate_serial == serial):
+            self._end(session, DisconnectReason.CERTIFICATE_REVOKED)
+
+    def psk_changed(self, device: Device) -> None:
+        """A device's PSK is another one, or gone: the sessions that rest on the old one end."""
+        for session in self._sessions.take(lambda each: each.psk and each.device is device):
+            self._end(session, DisconnectReason.PSK_CHANGED)
 
     # ---- what listeners see -------------------------------------------------------------------
 
@@ -302,9 +302,130 @@ class Devices:
         self._throttle.remember(key, event)
         self._bus.publish(event)
 
-    def contacted(self, device: Device, remote: Remote, *, transport: Transport, cause: int | None = None) -> None:
-        """A device showed itself; the first time, and after a silence, it counts as connected."""
-        self._touch(device, remote, transport, cause)
+    def connected(
+        self,
+        device: Device,
+        remote: Remote,
+        *,
+        transport: Transport,
+        cipher: str,
+        handshake_ms: int,
+        retransmissions: int,
+        certificate_serial: int | None = None,
+        close: Callable[[DisconnectReason], None],
+    ) -> Session:
+        """
+        A device opened a DTLS session.
+
+        Args:
+            certificate_serial: Of the certificate that it has shown; None if it has proven its PSK.
+            close: Called, once, when the session must end for another reason than the listener's own
+                (`disconnected`): silence, or something that the API did.
+        """
+        time_ns = self._clock.time_ns()
+        session_id = self._identifiers.next(time_ns)
+        session = Session(
+            session_id,
+            session_id,
+            device,
+            transport,
+            remote,
+            self._clock.monotonic(),
+            certificate_serial,
+            psk=certificate_serial is None,
+            close=close,
+        )
+        self._sessions.add(session)
+        device.traffic.sessions += 1
+        device.inet.remote_address = render_remote(remote)
+        device.inet.certificate_serial = "" if certificate_serial is None else str(certificate_serial)
+        device.inet.last_update = time_ns // 1_000_000
+        self._changed.add(device)
+        self._bus.publish(
+            ClientConnected(
+                origin=device.origin,
+                session_id=session_id,
+                identified_by="psk" if certificate_serial is None else "certificate",
+                transport=transport,
+                remote_address=device.inet.remote_address,
+                certificate_serial=device.inet.certificate_serial or None,
+                cipher=cipher,
+                handshake_ms=handshake_ms,
+                retransmissions=retransmissions,
+            )
+        )
+        return session
+
+    def disconnected(self, session: Session, reason: DisconnectReason, *, detail: str | None = None) -> None:
+        """A DTLS session has ended; harmless if that is known."""
+        if self._sessions.remove(session):
+            self._tell_end(session, reason, detail=detail)
+
+    def client_rejected(
+        self,
+        reason: ClientRejectedReason,
+        *,
+        origin: Origin,
+        remote: Remote,
+        transport: Transport,
+        certificate_serial: str | None = None,
+        certificate_subject: str | None = None,
+        certificate_issuer: str | None = None,
+        not_after: str | None = None,
+        not_before: str | None = None,
+        identity: str | None = None,
+        offered: str | None = None,
+        detail: str | None = None,
+        stage: str | None = None,
+        retransmissions: int | None = None,
+        seconds: int | None = None,
+    ) -> None:
+        """
+        A client was not let in (throttled per host and reason).
+
+        Args:
+            origin: Whose it is, as far as that is known: a device, a collection, or nobody.
+        """
+        self.client_rejections[reason.value] = self.client_rejections.get(reason.value, 0) + 1
+        key = (remote[0], origin.device_id, reason.value)
+        if not self._throttle.admits(key, self._clock.monotonic()):
+            return
+        event = ClientRejected(
+            origin=origin,
+            reason=reason,
+            transport=transport,
+            remote_address=render_remote(remote),
+            certificate_serial=certificate_serial,
+            certificate_subject=certificate_subject,
+            certificate_issuer=certificate_issuer,
+            not_after=not_after,
+            not_before=not_before,
+            identity=identity,
+            offered=offered,
+            detail=detail,
+            stage=stage,
+            retransmissions=retransmissions,
+            seconds=seconds,
+        )
+        self._throttle.remember(key, event)
+        self._bus.publish(event)
+
+    def contacted(
+        self,
+        device: Device,
+        remote: Remote,
+        *,
+        transport: Transport,
+        session: Session | None = None,
+        cause: int | None = None,
+    ) -> None:
+        """
+        A device showed itself; the first time, and after a silence, it counts as connected.
+
+        Args:
+            session: The DTLS session; without one, the device's session over this transport is meant.
+        """
+        self._touch(device, remote, transport, session, cause)
 
     def received(
         self,
@@ -316,9 +437,13 @@ class Devices:
         local_port: int,
         coap_code: str = "",
         coap_path: str = "",
+        session: Session | None = None,
     ) -> int | None:
         """
         Accept a message.
+
+        Args:
+            session: The DTLS session; without one, the device's session over this transport is meant.
 
         Returns:
             Id of the message, which is also the cause of all that follows from it; None if it is too large.
@@ -336,7 +461,7 @@ class Devices:
             return None
         time_ns = self._clock.time_ns()
         message_id = self._identifiers.next(time_ns)
-        session = self._touch(device, remote, transport, message_id)
+        session = self._touch(device, remote, transport, session, message_id)
         message = Message(
             message_id,
             device.origin,
@@ -392,13 +517,8 @@ class Devices:
     def sweep(self) -> None:
         """Once a second or so: end silent sessions, sum up what was not told."""
         now = self._clock.monotonic()
-        while self._sessions:
-            key, session = next(iter(self._sessions.items()))
-            silent = now - session.last_seen
-            if silent < self._idle_timeout:
-                break
-            del self._sessions[key]
-            self._tell_end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(silent))
+        for session in self._sessions.take_silent(now - self._idle_timeout):
+            self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
         for event in self._throttle.summaries(now):
             self._bus.publish(event)
         for device_id in [each for each, full_at in self._paces.items() if full_at < now]:
@@ -418,17 +538,21 @@ class Devices:
 
     # ---- parts --------------------------------------------------------------------------------
 
-    def _touch(self, device: Device, remote: Remote, transport: Transport, cause: int | None) -> Session:
-        key = (device.id, transport.value)
+    def _touch(
+        self, device: Device, remote: Remote, transport: Transport, session: Session | None, cause: int | None
+    ) -> Session:
         now = self._clock.monotonic()
-        session = self._sessions.get(key)
         if session is not None:
-            session.last_seen = now
-            session.remote = remote
-            self._sessions.move_to_end(key)
+            self._sessions.touch(session, now)
             return session
-        session = Session(self._identifiers.next(self._clock.time_ns()), device, transport, remote, now)
-        self._sessions[key] = session
+        key = (device.id, transport.value)
+        session = self._sessions.find(key)
+        if session is not None:
+            session.remote = remote
+            self._sessions.touch(session, now)
+            return session
+        session = Session(self._identifiers.next(self._clock.time_ns()), key, device, transport, remote, now)
+        self._sessions.add(session)
         device.traffic.sessions += 1
         self._bus.publish(
             ClientConnected(
@@ -443,11 +567,25 @@ class Devices:
         return session
 
     def _end_sessions(self, device: Device, reason: DisconnectReason, cause: int) -> None:
-        for key in [key for key in self._sessions if key[0] == device.id]:
-            self._tell_end(self._sessions.pop(key), reason, cause=cause)
+        for session in self._sessions.take(lambda each: each.device is device):
+            self._end(session, reason, cause=cause)
+
+    def _end(
+        self, session: Session, reason: DisconnectReason, *, idle_seconds: int | None = None, cause: int | None = None
+    ) -> None:
+        """End a session that is removed already."""
+        self._tell_end(session, reason, idle_seconds=idle_seconds, cause=cause)
+        if session.close is not None:
+            session.close(reason)
 
     def _tell_end(
-        self, session: Session, reason: DisconnectReason, *, idle_seconds: int | None = None, cause: int | None = None
+        self,
+        session: Session,
+        reason: DisconnectReason,
+        *,
+        idle_seconds: int | None = None,
+        detail: str | None = None,
+        cause: int | None = None,
     ) -> None:
         self._bus.publish(
             ClientDisconnected(
@@ -457,6 +595,7 @@ class Devices:
                 reason=reason,
                 transport=session.transport,
                 idle_seconds=idle_seconds,
+                detail=detail,
             )
         )
 
@@ -503,4 +642,5 @@ def _copy(device: Device) -> Device:
         config=dataclasses.replace(device.config, gateways=dict(device.config.gateways)),
         firmware=dataclasses.replace(device.firmware),
         ciot=dataclasses.replace(device.ciot),
+        inet=dataclasses.replace(device.inet),
     )

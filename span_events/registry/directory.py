@@ -1,7 +1,8 @@
 """
-The directory: every collection and device in memory, found by id, address, IMSI or IMEI.
+The directory: every collection, device and certificate in memory.
 
-Listeners ask it for each datagram, so every look-up is one dictionary access. It is filled from the
+Devices are found by id, address, IMSI, IMEI or PSK identity, certificates by serial number. Listeners ask
+for each datagram and handshake, so every look-up is one dictionary access. It is filled from the
 store at start and kept current by `fleet`, which changes the store first.
 """
 
@@ -9,10 +10,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from span_events.errors import Conflict, InvalidRequest, NotFound
 from span_events.ids import render
-from span_events.registry.model import Collection, Device
+from span_events.registry.model import Certificate, Collection, Device
 
 
 class Directory:
@@ -25,19 +27,34 @@ class Directory:
         self._by_address: dict[str, Device] = {}
         self._by_imsi: dict[str, Device] = {}
         self._by_imei: dict[str, Device] = {}
+        self._by_psk: dict[bytes, Device] = {}
+        self.certificates: dict[int, Certificate] = {}
+        """By serial number: also the revoked ones, and those of devices that are gone."""
+        self._certificates_of: dict[int, dict[int, Certificate]] = {}
         self.device_at = self._by_address.get
         """Find the device that has an IP address (canonical text); None if nobody has it."""
         self.device_with_imsi = self._by_imsi.get
         """Find the device that is configured with an IMSI."""
         self.device_with_imei = self._by_imei.get
         """Find the device that is configured with an IMEI."""
+        self.device_with_psk = self._by_psk.get
+        """Find the device that has a PSK identity (octets); None if nobody has it."""
+        self.certificate_with = self.certificates.get
+        """Find a certificate by its serial number; None if we did not issue it, or it expired long ago."""
 
-    def fill(self, collections: Iterable[Collection], devices: Iterable[Device]) -> None:
+    def fill(
+        self,
+        collections: Iterable[Collection],
+        devices: Iterable[Device],
+        certificates: Iterable[Certificate] = (),
+    ) -> None:
         """Take over what the store holds."""
         for collection in collections:
             self.add_collection(collection)
         for device in devices:
             self.add(device)
+        for certificate in certificates:
+            self.put_certificate(certificate)
 
     def collection(self, collection_id: int) -> Collection:
         """
@@ -100,6 +117,17 @@ class Directory:
             if owner is not None and owner.id != device_id:
                 raise Conflict(f"{what}: {value} belongs to another device", field=what)
 
+    def check_psk(self, device_id: int, identity: bytes) -> None:
+        """
+        Make sure that nobody else has a PSK identity.
+
+        Raises:
+            Conflict: Another device has it.
+        """
+        owner = self._by_psk.get(identity)
+        if owner is not None and owner.id != device_id:
+            raise Conflict("identity: another device has this PSK identity", field="identity")
+
     def add(self, device: Device) -> None:
         """Take in a device."""
         self.devices[device.id] = device
@@ -115,6 +143,23 @@ class Directory:
         """Enclose changes of a device's identities or collection, so that look-ups follow them."""
         return _Change(self, device)
 
+    def certificates_of(self, owner_id: int) -> Iterator[Certificate]:
+        """Iterate over the certificates of a device or gateway, also when it is gone."""
+        return iter(self._certificates_of.get(owner_id, {}).values())
+
+    def put_certificate(self, certificate: Certificate) -> None:
+        """Take in a certificate, new or revoked."""
+        self.certificates[certificate.serial] = certificate
+        self._certificates_of.setdefault(certificate.owner_id, {})[certificate.serial] = certificate
+
+    def remove_certificate(self, certificate: Certificate) -> None:
+        """Forget a certificate."""
+        del self.certificates[certificate.serial]
+        of_owner = self._certificates_of[certificate.owner_id]
+        del of_owner[certificate.serial]
+        if not of_owner:
+            del self._certificates_of[certificate.owner_id]
+
     def _index(self, device: Device) -> None:
         for value, index in self._identities(device):
             if value:
@@ -125,11 +170,12 @@ class Directory:
             if index.get(value) is device:
                 del index[value]
 
-    def _identities(self, device: Device) -> tuple[tuple[str, dict[str, Device]], ...]:
+    def _identities(self, device: Device) -> tuple[tuple[Any, dict[Any, Device]], ...]:
         return (
             (device.ciot.allocated_ip, self._by_address),
             (device.config.imsi, self._by_imsi),
             (device.config.imei, self._by_imei),
+            (device.psk and device.psk.identity, self._by_psk),
         )
 
 

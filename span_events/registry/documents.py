@@ -17,6 +17,7 @@ from span_events.events.activity import Origin
 from span_events.events.message import Message, Transport
 from span_events.ids import NOTHING, render
 from span_events.registry.model import (
+    Certificate,
     CiotMetadata,
     Collection,
     Device,
@@ -87,6 +88,14 @@ def device(value: Device) -> Document:
         "lastReceived": str(value.last_received_ns),
         "lastPayload": b64encode(value.last_payload).decode(),
     }
+
+
+def certificate_info(value: Certificate) -> Document:
+    """Write a CertificateInfo; ours says of a revoked one since when."""
+    document = {"certificateSerial": str(value.serial), "expires": str(value.not_after_ms)}
+    if value.revoked_ms:
+        document["revoked"] = str(value.revoked_ms)
+    return document
 
 
 def message_downstream(value: Downstream, owner: Device) -> Document:

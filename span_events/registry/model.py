@@ -1,5 +1,5 @@
 """
-What the registry knows, as values: collections, devices, downstream messages, tokens.
+What the registry knows, as values: collections, devices, certificates, downstream messages, tokens.
 
 Collections and devices are changed in place, by `fleet` only. Identifiers are numbers here and
 Span ids in JSON; `documents` writes that JSON.
@@ -125,6 +125,45 @@ class InetMetadata:
     certificate_serial: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Psk:
+    """What a device that has no certificate shows in a DTLS handshake (RFC 4279)."""
+
+    identity: bytes
+    """1 to 128 octets, none of them NUL; no two devices have the same."""
+    key: bytes = field(repr=False)
+    """16 to 64 octets. It leaves the registry for handshakes only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """
+    A certificate that we have issued, to a device or to a gateway; its private key is not ours to keep.
+
+    It outlives its device in the registry until it has expired, so that a handshake with it can be explained.
+    """
+
+    serial: int
+    """Random, 1 to 2^63 - 1; decimal text in JSON and in events."""
+    collection_id: int
+    """Whose intermediate signed it: where the device was then, wherever it has moved since."""
+    device_id: int | None
+    gateway_id: int | None
+    """Either this or the device's id is there."""
+    not_before_ms: int
+    """Unix milliseconds; likewise below."""
+    not_after_ms: int
+    revoked_ms: int = 0
+    """0 is not revoked."""
+
+    @property
+    def owner_id(self) -> int:
+        """Id of the device or gateway."""
+        owner = self.gateway_id if self.device_id is None else self.device_id
+        assert owner is not None, "a certificate is of a device or of a gateway"
+        return owner
+
+
 @dataclass(slots=True, eq=False)
 class Device:
     """A device. What changes with each message is kept here and written in batches."""
@@ -141,6 +180,7 @@ class Device:
     last_transport: Transport = Transport.UNSPECIFIED
     last_received_ns: int = 0
     last_payload: bytes = b""
+    psk: Psk | None = None
     traffic: Traffic = field(default_factory=Traffic)
     origin: Origin = field(init=False)
     """Whom this device's events belong to."""

@@ -29,7 +29,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from span_events.errors import Conflict, StorageUnavailable
 from span_events.registry import tables
-from span_events.registry.model import Collection, Device, Downstream, Token
+from span_events.registry.model import Certificate, Collection, Device, Downstream, Psk, Token
 
 T = TypeVar("T")
 
@@ -50,6 +50,7 @@ class Contents:
     collections: list[Collection]
     devices: list[Device]
     downstream: list[Downstream]
+    certificates: list[Certificate]
 
 
 class Store:
@@ -70,7 +71,7 @@ class Store:
 
     async def open(self) -> None:
         """
-        Connect, and create the tables that are missing.
+        Connect, and create the tables that are missing: all of them, or those that came after an older release.
 
         Raises:
             StorageUnavailable: The database cannot be used, or was written by a newer release.
@@ -80,16 +81,12 @@ class Store:
             if self._engine.dialect.name == "sqlite":
                 await self._log_ahead()
             async with self._connection(write=True) as connection:
+                await self._check_schema(connection)
                 for table in tables.metadata.sorted_tables:
                     await connection.execute(CreateTable(table, if_not_exists=True))
                     for index in table.indexes:
                         await connection.execute(CreateIndex(index, if_not_exists=True))
                 await connection.execute(self._upsert(tables.about, fixed=True), {"schema": tables.SCHEMA})
-                found = (await connection.execute(select(func.max(tables.about.c.schema)))).scalar_one()
-            if found > tables.SCHEMA:
-                raise StorageUnavailable(
-                    f"{self._name()} has schema {found}, this release knows {tables.SCHEMA}: a newer release wrote it"
-                )
         except BaseException:
             await self.close()
             raise
@@ -109,11 +106,14 @@ class Store:
         async with self._connection() as connection:
             collections = [tables.collection_of(row) for row in await _rows(connection, tables.collections)]
             by_id = {each.id: each for each in collections}
+            psks = {row["device_id"]: tables.psk_of(row) for row in await _rows(connection, tables.psks)}
             devices = [
-                tables.device_of(row, by_id[row["collection_id"]]) for row in await _rows(connection, tables.devices)
+                tables.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]))
+                for row in await _rows(connection, tables.devices)
             ]
+            certificates = [tables.certificate_of(row) for row in await _rows(connection, tables.certificates)]
             downstream = [tables.downstream_of(row) for row in await _rows(connection, tables.downstream)]
-        return Contents(collections, devices, downstream)
+        return Contents(collections, devices, downstream, certificates)
 
     async def put_collection(self, collection: Collection) -> None:
         """Write a collection, new or changed."""
@@ -138,14 +138,38 @@ class Store:
         await self._put(tables.devices, [tables.device_row(each) for each in devices])
 
     async def delete_device(self, device_id: int) -> None:
-        """Delete a device and the messages to it."""
+        """Delete a device, its PSK, and the messages to it; its certificates stay."""
         messages = delete(tables.downstream).where(tables.downstream.c.device_id == device_id)
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(messages)
+            await _delete(connection, tables.psks, [device_id])
             await _delete(connection, tables.devices, [device_id])
 
         await self._write(work)
+
+    async def put_psk(self, device_id: int, psk: Psk) -> None:
+        """
+        Write the PSK of a device, new or changed.
+
+        Raises:
+            Conflict: Another device has its identity, or the device is gone.
+        """
+        await self._put(tables.psks, [tables.psk_row(device_id, psk)])
+
+    async def delete_psk(self, device_id: int) -> None:
+        """Delete the PSK of a device."""
+        await self._write(lambda connection: _delete(connection, tables.psks, [device_id]))
+
+    async def put_certificate(self, certificate: Certificate) -> None:
+        """Write a certificate, new or revoked."""
+        await self._put(tables.certificates, [tables.certificate_row(certificate)])
+
+    async def delete_certificates(self, serials: Sequence[int]) -> None:
+        """Delete certificates."""
+        gone = list(serials)
+        if gone:
+            await self._write(lambda connection: _delete(connection, tables.certificates, gone))
 
     async def put_downstream(self, messages: Sequence[Downstream]) -> None:
         """Write downstream messages, new or changed."""
@@ -187,6 +211,15 @@ class Store:
             count, highest = (await connection.execute(summary)).one()
         return count, highest
 
+    async def _check_schema(self, connection: AsyncConnection) -> None:
+        """Refuse, before anything is changed, what a newer release wrote."""
+        await connection.execute(CreateTable(tables.about, if_not_exists=True))
+        found = (await connection.execute(select(func.max(tables.about.c.schema)))).scalar_one()
+        if found is not None and found > tables.SCHEMA:
+            raise StorageUnavailable(
+                f"{self._name()} has schema {found}, this release knows {tables.SCHEMA}: a newer release wrote it"
+            )
+
     async def _put(self, table: Table, rows: list[tables.Row]) -> None:
         if not rows:
             return
@@ -224,7 +257,8 @@ class Store:
             yield
         except IntegrityError as exc:
             raise Conflict(
-                "The registry refuses: a device needs its collection, so a collection with devices stays",
+                "The registry refuses: a device needs its collection, so a collection with devices stays;"
+                " and a PSK needs its device, and an identity that no other device has",
                 hint="Something else changed at the same moment; look again and repeat the request.",
             ) from exc
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
@@ -250,7 +284,12 @@ class Store:
                 url = make_url(self._url)
                 if url.get_backend_name() == "sqlite":
                     _prepare_file(url.database)
-                engine = create_async_engine(url, json_serializer=_json, json_deserializer=orjson.loads)
+                engine = create_async_engine(
+                    url,
+                    json_serializer=_json,
+                    json_deserializer=orjson.loads,
+                    hide_parameters=True,  # errors and tracebacks show statements, but no keys or payloads
+                )
             except ArgumentError as exc:  # its text may hold the password
                 raise StorageUnavailable("registry.url is not an SQLAlchemy URL of a database that is known") from exc
             except ImportError as exc:

@@ -2,7 +2,8 @@
 The registry's tables, and how rows and values become each other.
 
 What is looked up or compared has a column of its own. Blocks that only travel together are JSON, so
-that a field added to such a block needs no change of the schema; `SCHEMA` counts the changes that do.
+that a field added to such a block needs no change of the schema. A table that is new is made when an older registry is
+opened; `SCHEMA` counts such changes, so that an older release does not open what it would not understand.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sqlalchemy.engine import RowMapping
 from span_events import ids
 from span_events.events.message import Transport
 from span_events.registry.model import (
+    Certificate,
     CiotMetadata,
     Collection,
     CollectionFirmware,
@@ -40,11 +42,12 @@ from span_events.registry.model import (
     FirmwareMetadata,
     InetMetadata,
     Management,
+    Psk,
     Token,
 )
 
-SCHEMA: Final = 1
-"""Version of these tables; a registry with a higher one was written by a newer release."""
+SCHEMA: Final = 2
+"""Version of these tables: 2 added certificates and PSKs. A registry with a higher one is of a newer release."""
 
 metadata: Final = MetaData()
 
@@ -79,6 +82,28 @@ devices: Final = Table(
     Column("last_transport", String(16), nullable=False),
     Column("last_received_ns", BigInteger, nullable=False),
     Column("last_payload", LargeBinary, nullable=False),
+)
+
+# A table of its own, so that keys are not written again with each batch of what devices sent.
+psks: Final = Table(
+    "psks",
+    metadata,
+    Column("device_id", BigInteger, ForeignKey("devices.id"), primary_key=True, autoincrement=False),
+    Column("identity", LargeBinary, nullable=False, unique=True),
+    Column("key", LargeBinary, nullable=False),
+)
+
+# No foreign keys: a certificate outlives its device, and then its collection.
+certificates: Final = Table(
+    "certificates",
+    metadata,
+    Column("serial", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", BigInteger, nullable=False),
+    Column("device_id", BigInteger),
+    Column("gateway_id", BigInteger),
+    Column("not_before_ms", BigInteger, nullable=False),
+    Column("not_after_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger, nullable=False),
 )
 
 # No foreign key: a batch of what was sent must not fail because one of the devices has gone meanwhile.
@@ -174,8 +199,8 @@ def device_row(device: Device) -> Row:
     }
 
 
-def device_of(row: RowMapping, collection: Collection) -> Device:
-    """Make a device of its row."""
+def device_of(row: RowMapping, collection: Collection, psk: Psk | None = None) -> Device:
+    """Make a device of its row, and of what stands elsewhere."""
     gateways = {ids.parse(each): params for each, params in row["gateways"].items()}
     return Device(
         row["id"],
@@ -190,7 +215,28 @@ def device_of(row: RowMapping, collection: Collection) -> Device:
         Transport(row["last_transport"]),
         row["last_received_ns"],
         row["last_payload"],
+        psk,
     )
+
+
+def psk_row(device_id: int, psk: Psk) -> Row:
+    """Take what is stored of a device's PSK."""
+    return {"device_id": device_id, "identity": psk.identity, "key": psk.key}
+
+
+def psk_of(row: RowMapping) -> Psk:
+    """Make a PSK of its row."""
+    return Psk(row["identity"], row["key"])
+
+
+def certificate_row(certificate: Certificate) -> Row:
+    """Take what is stored of a certificate."""
+    return dataclasses.asdict(certificate)
+
+
+def certificate_of(row: RowMapping) -> Certificate:
+    """Make a certificate of its row."""
+    return Certificate(**{str(name): value for name, value in row.items()})
 
 
 def downstream_row(message: Downstream) -> Row:

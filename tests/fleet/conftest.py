@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.fleets import FleetBench, fleet_bench
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[FleetBench]:
     """A fleet with small limits."""
-    settings = {
+    settings: dict[str, Any] = {
         "messages": {"max_payload": 100, "rate": 10.0, "burst": 5},
         "sessions": {"idle_timeout": 900.0},
         "downstream": {"max_payload": 50, "per_device": 3, "expiry": 3600.0},

@@ -11,7 +11,8 @@ from span_events import ids
 from span_events.errors import Conflict, NotFound
 from span_events.events.catalogue import MessageRejectedReason
 from span_events.events.message import Transport
-from span_events.fleet.devices import DeviceChange, Remote, render_remote
+from span_events.fleet.devices import DeviceChange, render_remote
+from span_events.fleet.sessions import Remote
 from span_events.registry.model import Device
 from tests.fleets import CAUSE, FleetBench
 

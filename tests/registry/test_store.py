@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
+import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 
 from span_events.errors import Conflict, StorageUnavailable
 from span_events.events.message import Transport
+from span_events.registry import tables
 from span_events.registry.model import (
+    Certificate,
     CiotMetadata,
     Collection,
     CollectionFirmware,
@@ -23,12 +26,41 @@ from span_events.registry.model import (
     FirmwareMetadata,
     InetMetadata,
     Management,
+    Psk,
     Token,
 )
 from span_events.registry.store import Store
 
 HIGH = (1 << 63) - 1
 """The largest id that there can be."""
+
+
+SCHEMA_1 = """
+CREATE TABLE about (schema INTEGER NOT NULL, PRIMARY KEY (schema));
+CREATE TABLE collections (
+    id BIGINT NOT NULL, team_id BIGINT NOT NULL, enabled BOOLEAN NOT NULL, current_firmware_id BIGINT NOT NULL,
+    target_firmware_id BIGINT NOT NULL, management VARCHAR(16) NOT NULL, tags JSON NOT NULL, PRIMARY KEY (id)
+);
+CREATE TABLE devices (
+    id BIGINT NOT NULL, collection_id BIGINT NOT NULL, enabled BOOLEAN NOT NULL, imsi VARCHAR(15) NOT NULL,
+    imei VARCHAR(16) NOT NULL, gateways JSON NOT NULL, tags JSON NOT NULL, firmware JSON NOT NULL, ciot JSON NOT NULL,
+    inet JSON NOT NULL, last_gateway_id BIGINT NOT NULL, last_transport VARCHAR(16) NOT NULL,
+    last_received_ns BIGINT NOT NULL, last_payload BLOB NOT NULL, PRIMARY KEY (id),
+    FOREIGN KEY (collection_id) REFERENCES collections (id)
+);
+CREATE TABLE downstream (
+    id BIGINT NOT NULL, device_id BIGINT NOT NULL, payload BLOB NOT NULL, created_ms BIGINT NOT NULL,
+    sent_ms BIGINT NOT NULL, transport VARCHAR(16) NOT NULL, state VARCHAR(16) NOT NULL, PRIMARY KEY (id)
+);
+CREATE TABLE tokens (
+    id BIGINT NOT NULL, digest VARCHAR(64) NOT NULL, resource TEXT NOT NULL, write BOOLEAN NOT NULL, name TEXT NOT NULL,
+    created_ms BIGINT NOT NULL, PRIMARY KEY (id), UNIQUE (digest)
+);
+INSERT INTO about VALUES (1);
+INSERT INTO collections VALUES (1, 0, 1, 0, 0, 'disabled', '{}');
+INSERT INTO devices VALUES (2, 1, 1, '24201', '', '{}', '{}', '{}', '{}', '{}', 0, 'udp', 0, x'00');
+"""
+"""A registry as the first release made it."""
 
 
 def url(folder: Path) -> str:
@@ -257,6 +289,102 @@ async def test_two_processes_may_open_a_new_registry_at_once(tmp_path: Path) -> 
     await asyncio.gather(*(each.close() for each in stores))
 
     assert [each.id for each in contents.collections] == [1, 2, 3, 4]
+
+
+async def test_the_psk_of_a_device_is_kept_and_goes_with_it(store: Store) -> None:
+    """What messages change is written without it."""
+    owner = collection()
+    first, second = device(owner, 1), device(owner, 2)
+    await store.put_collection(owner)
+    await store.put_devices([first, second])
+    for key in (b"k" * 16, b"\x00" * 64):
+        await store.put_psk(1, Psk(b"\xff" * 128, key))
+    await store.put_psk(2, Psk(b"two", b"k" * 16))
+    await store.put_devices([first, second])
+    found = [each.psk for each in (await store.load()).devices]
+    await store.delete_psk(2)
+    await store.delete_device(1)
+
+    assert found == [Psk(b"\xff" * 128, b"\x00" * 64), Psk(b"two", b"k" * 16)]
+    assert [each.psk for each in (await store.load()).devices] == [None]
+
+
+async def test_a_psk_needs_its_device_and_an_identity_of_its_own(store: Store) -> None:
+    """The database itself sees to it, whichever process asks."""
+    owner = collection()
+    await store.put_collection(owner)
+    await store.put_devices([device(owner, 1), device(owner, 2)])
+    await store.put_psk(1, Psk(b"one", b"k" * 16))
+    for device_id, identity in ((2, b"one"), (3, b"three")):
+        with pytest.raises(Conflict, match="a PSK needs its device, and an identity that no other") as caught:
+            await store.put_psk(device_id, Psk(identity, b"s3" * 10))
+
+        assert "s3s3s3" not in "".join(traceback.format_exception(caught.value))
+    assert [each.psk for each in (await store.load()).devices] == [Psk(b"one", b"k" * 16), None]
+
+
+async def test_certificates_outlive_their_devices(store: Store) -> None:
+    """Until they are deleted themselves."""
+    owner = collection()
+    await store.put_collection(owner)
+    await store.put_devices([device(owner)])
+    first = Certificate(HIGH, owner.id, HIGH, None, 1, HIGH)
+    second = Certificate(1, owner.id, None, 5, 1, 2, revoked_ms=3)
+    for each in (first, Certificate(1, owner.id, None, 5, 1, 2), second):
+        await store.put_certificate(each)
+    await store.delete_device(HIGH)
+    await store.delete_collection(owner.id)
+    found = (await store.load()).certificates
+    await store.delete_certificates([HIGH, 7])
+    await store.delete_certificates([])
+
+    assert found == [second, first]
+    assert (await store.load()).certificates == [second]
+
+
+async def test_a_registry_of_the_release_before_is_taken_over(tmp_path: Path) -> None:
+    """Schema 1 knew neither PSKs nor certificates; what it held stays, and the file says what it is now."""
+    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
+        connection.executescript(SCHEMA_1)
+    connection.close()
+    opened = Store(url(tmp_path))
+    await opened.open()
+    owner, known = (await opened.load()).collections[0], (await opened.load()).devices[0]
+    await opened.put_psk(known.id, Psk(b"pump", b"k" * 16))
+    await opened.put_certificate(Certificate(5, owner.id, known.id, None, 1, 2))
+    await opened.close()
+    await opened.open()
+    contents = await opened.load()
+    await opened.close()
+
+    assert [each.psk for each in contents.devices] == [Psk(b"pump", b"k" * 16)]
+    assert contents.devices[0].config.imsi == "24201"
+    assert [each.serial for each in contents.certificates] == [5]
+    assert versions(tmp_path) == [1, tables.SCHEMA]
+
+
+def versions(folder: Path) -> list[int]:
+    """Return the schemas that a registry has gone through."""
+    with sqlite3.connect(folder / "registry.sqlite") as connection:
+        found = [row[0] for row in connection.execute("SELECT schema FROM about ORDER BY schema")]
+    connection.close()
+    return found
+
+
+async def test_a_newer_registry_is_not_touched(tmp_path: Path) -> None:
+    """Not a table is added to it."""
+    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
+        connection.executescript("CREATE TABLE about (schema INTEGER PRIMARY KEY); INSERT INTO about VALUES (99);")
+    connection.close()
+    opened = Store(url(tmp_path))
+    with pytest.raises(StorageUnavailable, match="a newer release wrote it"):
+        await opened.open()
+    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
+        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    connection.close()
+
+    assert names == ["about"]
+    assert versions(tmp_path) == [99]
 
 
 async def test_a_registry_of_a_newer_release_is_refused(store: Store, tmp_path: Path) -> None:

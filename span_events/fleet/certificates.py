@@ -1,0 +1,259 @@
+"""
+What happens to certificates: issued, verified, used, revoked, forgotten.
+
+The certificate that a client shows is found by its serial number; whose it is stands in the registry,
+not in the certificate. So a device that moves to another collection keeps its certificates: they were
+signed by the intermediate of the old one, and that stays valid. Private keys that we make are handed
+out once and kept nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography import x509
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import PkiConfig
+from span_events.dialects.span import render_time
+from span_events.errors import LimitReached, NotFound
+from span_events.events.activity import Origin
+from span_events.events.catalogue import CertificateExpiring
+from span_events.ids import render
+from span_events.log import get_logger
+from span_events.pki import issuing, requests, verification
+from span_events.pki.authority import Authority
+from span_events.pki.issuing import KeyType, PublicKey
+from span_events.registry.directory import Directory
+from span_events.registry.model import Certificate, Collection, Device
+from span_events.registry.store import Store
+
+log = get_logger("certificates")
+
+_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A certificate for its owner."""
+
+    record: Certificate
+    pem: bytes
+    """The leaf alone."""
+    chain_pem: bytes
+    """The intermediate, then the root."""
+    private_key_pem: bytes = field(default=b"", repr=False)
+    """PKCS#8, if we made the key; nobody can be shown it again."""
+
+
+class Certificates:
+    """
+    The certificates of devices. (Those of gateways follow with the gateways.)
+
+    Args:
+        lock: Held while the registry's devices change; shared with `Devices`, so that no certificate is
+            issued to a device that is being removed.
+    """
+
+    def __init__(
+        self,
+        config: PkiConfig,
+        *,
+        authority: Authority,
+        bus: Bus,
+        store: Store,
+        directory: Directory,
+        lock: asyncio.Lock,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._authority = authority
+        self._bus = bus
+        self._store = store
+        self._directory = directory
+        self._lock = lock
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+        self._warned: dict[int, float] = {}  # by serial number: monotonic time of the last warning
+        self.on_revoked: list[Callable[[int], None]] = []
+        """Called with the serial number of a certificate that was revoked: its sessions should end."""
+        self.issued = 0
+        """Certificates issued since the start."""
+        self.revoked = 0
+        """Certificates revoked since the start."""
+        self.expiring = 0
+        """Times that a certificate about to expire was told."""
+
+    # ---- what the API does --------------------------------------------------------------------
+
+    async def chain(self, collection: Collection) -> bytes:
+        """Return the intermediate of a collection and the root, as PEM."""
+        return await self._authority.chain_pem(collection.id)
+
+    async def create(self, device: Device, kind: KeyType = KeyType.EC) -> Signed:
+        """
+        Make a key and a certificate for a device.
+
+        Raises:
+            LimitReached: The device has too many certificates.
+            NotFound: The device is gone.
+        """
+        self._check_count(device)  # before the work of making a key
+        if kind is KeyType.EC:
+            key = issuing.make_key(kind)
+        else:
+            async with self._one_at_a_time:  # several would only take each other's core
+                key = await asyncio.to_thread(issuing.make_key, kind)
+        signed = await self._sign(device, key.public_key())
+        return dataclasses.replace(signed, private_key_pem=issuing.key_pem(key))
+
+    async def sign(self, device: Device, request_pem: bytes) -> Signed:
+        """
+        Make a certificate for a device that has made its own key.
+
+        Raises:
+            InvalidRequest: The signing request is no such thing, or its key is not one that we sign.
+            LimitReached: The device has too many certificates.
+            NotFound: The device is gone.
+        """
+        return await self._sign(device, requests.public_key_of(request_pem))
+
+    def verify(self, device: Device, pem: bytes) -> list[str]:
+        """
+        Tell why a device could not connect with a certificate; nothing if it could.
+
+        Args:
+            pem: The certificate, and after it, if they are there, its intermediate and root.
+        """
+        try:
+            certificates = verification.read(pem)
+        except verification.Unreadable as exc:
+            return [str(exc)]
+        now = self._clock.time_ns() // 1_000_000_000
+        return [
+            *verification.faults(self._authority, certificates, now),
+            *self._faults_of_owner(certificates[0], device),
+        ]
+
+    def list(self, device: Device) -> list[Certificate]:
+        """List the certificates of a device, the one that is valid longest first; also revoked ones."""
+        return sorted(self._directory.certificates_of(device.id), key=lambda each: each.not_after_ms, reverse=True)
+
+    async def revoke(self, collection: Collection, serial: int) -> Certificate:
+        """
+        Make a certificate useless, at once and for good; revoking it again changes nothing.
+
+        Args:
+            collection: Where the device is; or, if it is gone, where the certificate was issued.
+
+        Raises:
+            NotFound: There is no such certificate in this collection.
+        """
+        async with self._lock:
+            found = self._directory.certificate_with(serial)
+            if found is None or self.origin_of(found).collection_id != collection.id:
+                raise NotFound(f"There is no certificate {serial} in collection {render(collection.id)}")
+            if found.revoked_ms:
+                return found
+            revoked = dataclasses.replace(found, revoked_ms=self._clock.time_ns() // 1_000_000)
+            await self._store.put_certificate(revoked)
+            self._directory.put_certificate(revoked)
+        self.revoked += 1
+        log.info("certificate_revoked", serial=serial, owner=render(revoked.owner_id))
+        for tell in self.on_revoked:
+            tell(serial)
+        return revoked
+
+    # ---- what listeners see -------------------------------------------------------------------
+
+    def used(self, certificate: Certificate) -> None:
+        """A client has connected with a certificate: if it ends soon, tell so, once a day."""
+        now_ms = self._clock.time_ns() // 1_000_000
+        left = (certificate.not_after_ms - now_ms) / 1000
+        if left >= self._config.warn_before:
+            return
+        now = self._clock.monotonic()
+        if now - self._warned.get(certificate.serial, -_DAY) < _DAY:
+            return
+        self._warned[certificate.serial] = now
+        self.expiring += 1
+        self._bus.publish(
+            CertificateExpiring(
+                origin=self.origin_of(certificate),
+                not_after=render_time(certificate.not_after_ms // 1000),
+                days_left=max(0, int(left // _DAY)),
+                certificate_serial=str(certificate.serial),
+            )
+        )
+
+    def origin_of(self, certificate: Certificate) -> Origin:
+        """Return whom events about a certificate belong to: its device, or where it was issued if that is gone."""
+        device = self._directory.devices.get(certificate.owner_id)
+        return Origin(certificate.collection_id) if device is None else device.origin
+
+    # ---- what time brings ---------------------------------------------------------------------
+
+    async def prune(self) -> None:
+        """Once a day or so: forget what expired long ago."""
+        limit = self._clock.time_ns() // 1_000_000 - int(self._config.keep_expired * 1000)
+        async with self._lock:
+            old = [each for each in self._directory.certificates.values() if each.not_after_ms < limit]
+            await self._store.delete_certificates([each.serial for each in old])
+            for each in old:
+                self._directory.remove_certificate(each)
+                self._warned.pop(each.serial, None)
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    async def _sign(self, device: Device, public_key: PublicKey) -> Signed:
+        async with self._lock:
+            collection = self._directory.device(device.collection.id, device.id).collection
+            self._check_count(device)
+            issued = await self._authority.issue(collection.id, public_key, name=render(device.id), unit="device")
+            period = issuing.period_of(issued.certificate)
+            record = Certificate(
+                issued.certificate.serial_number,
+                collection.id,
+                device.id,
+                None,
+                period.begin * 1000,
+                period.end * 1000,
+            )
+            await self._store.put_certificate(record)
+            self._directory.put_certificate(record)
+        self.issued += 1
+        log.info("certificate_issued", serial=record.serial, owner=render(device.id))
+        return Signed(record, issued.pem, issued.chain_pem)
+
+    def _check_count(self, device: Device) -> None:
+        now_ms = self._clock.time_ns() // 1_000_000
+        valid = sum(each.not_after_ms >= now_ms for each in self._directory.certificates_of(device.id))
+        if valid >= self._config.per_device:
+            raise LimitReached(
+                f"Device {render(device.id)} has {valid} certificates that have not expired (pki.per_device)",
+                hint="Use one of them, or wait until one expires; revoked ones count until then.",
+            )
+
+    def _faults_of_owner(self, leaf: x509.Certificate, device: Device) -> Iterator[str]:
+        if self._authority.issuer_of(leaf) is None:
+            return  # its serial number means nothing to us
+        found = self._directory.certificate_with(leaf.serial_number)
+        if found is None:
+            serial = leaf.serial_number
+            yield f"is not in the registry (serial number {serial}): it expired long ago, or the registry is older"
+        elif found.revoked_ms:
+            yield f"was revoked at {render_time(found.revoked_ms // 1000)} UTC"
+        if found is not None and found.owner_id != device.id:
+            yield f"belongs to {self._owner(found, device.collection)}, not to device {render(device.id)}"
+
+    def _owner(self, certificate: Certificate, collection: Collection) -> str:
+        """Name the owner of a certificate, but not to people of other collections."""
+        owner = self._directory.devices.get(certificate.owner_id)
+        if self.origin_of(certificate).collection_id != collection.id:
+            return "a device of another collection"
+        return f"device {render(certificate.owner_id)}" + (", which was removed" if owner is None else "")

@@ -1,0 +1,261 @@
+"""
+What certificates look like: names, extensions, keys (RFC 5280). No files, no registry, no clock.
+
+The chain is root, intermediate, leaf. Names carry the installation's own number, so that those of two
+installations are never mistaken for each other.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+
+CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
+"""What certificates of devices and gateways are for."""
+SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
+"""What the server's own are for."""
+SERIAL_BITS: Final = 63
+"""Serial numbers fit the registry's integers and Span's int64."""
+
+_RSA_BITS: Final = 2048
+
+
+class KeyType(StrEnum):
+    """Kinds of keys that we make."""
+
+    EC = "ec"
+    """On the curve P-256, which every DTLS stack knows."""
+    RSA = "rsa"
+    """2048 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From when to when a certificate is valid, in Unix seconds."""
+
+    begin: int
+    end: int
+
+    def within(self, other: Period) -> Period:
+        """Cut off what the issuer's own certificate does not cover."""
+        return Period(max(self.begin, other.begin), min(self.end, other.end))
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """A certificate that signs others, and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def read(cls, pem: bytes) -> Self:
+        """
+        Read what `pem` wrote.
+
+        Raises:
+            ValueError: The octets are not that, or key and certificate do not belong together.
+        """
+        key = load_pem_private_key(pem, password=None)
+        certificate = x509.load_pem_x509_certificate(pem)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
+            raise ValueError("the key is not that of the certificate")
+        return cls(certificate, key)
+
+    @property
+    def pem(self) -> bytes:
+        """Key and certificate: what goes into a file."""
+        return key_pem(self.key) + self.certificate_pem
+
+    @property
+    def certificate_pem(self) -> bytes:
+        """The certificate alone."""
+        return certificate_pem(self.certificate)
+
+    @property
+    def period(self) -> Period:
+        """When it is valid."""
+        return period_of(self.certificate)
+
+
+def make_key(kind: KeyType = KeyType.EC) -> PrivateKey:
+    """Make a private key. RSA takes a tenth of a second or more: not for the event loop."""
+    if kind is KeyType.RSA:
+        return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def make_root(installation: str, period: Period) -> Issuer:
+    """Make the certificate that everything else is traced back to; two may follow it in a chain."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name(installation, "span-events root")
+    return Issuer(_authority(key, name, period, path_length=1).sign(key, hashes.SHA256()), key)
+
+
+def make_intermediate(root: Issuer, name: str, period: Period) -> Issuer:
+    """Make a certificate that signs those of devices, gateways or servers, and nothing else."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _authority(key, _name(installation_of(root), name), period.within(root.period), 0, root)
+    return Issuer(builder.sign(root.key, hashes.SHA256()), key)
+
+
+def make_leaf(
+    issuer: Issuer,
+    public_key: PublicKey,
+    *,
+    name: str,
+    unit: str,
+    purpose: ObjectIdentifier,
+    period: Period,
+    server_names: Iterable[str] = (),
+) -> x509.Certificate:
+    """
+    Sign somebody's public key.
+
+    Args:
+        name: Common name.
+        unit: What it names: ``device``, ``gateway`` or ``server``.
+        purpose: `CLIENT` or `SERVER`.
+        server_names: Host names and IP addresses for the SubjectAltName.
+    """
+    subject = _name(installation_of(issuer), name, unit)
+    # RSA key exchange without ephemeral keys encrypts to the server's certificate.
+    encipher = purpose == SERVER and isinstance(public_key, rsa.RSAPublicKey)
+    builder = (
+        _certificate(public_key, subject, period.within(issuer.period), issuer)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(digital_signature=True, key_encipherment=encipher), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    )
+    alternatives = [_general_name(each) for each in server_names]
+    if alternatives:
+        builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+    return builder.sign(issuer.key, hashes.SHA256())
+
+
+def installation_of(issuer: Issuer) -> str:
+    """Return the number that all names of an installation carry."""
+    (found,) = issuer.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return str(found.value).removeprefix(f"{_ORGANISATION} ")
+
+
+def period_of(certificate: x509.Certificate) -> Period:
+    """Return when a certificate is valid."""
+    return Period(
+        int(certificate.not_valid_before_utc.timestamp()),
+        int(certificate.not_valid_after_utc.timestamp()),
+    )
+
+
+def certificate_pem(*certificates: x509.Certificate) -> bytes:
+    """Write certificates one after the other."""
+    return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
+
+
+def key_pem(key: PrivateKey) -> bytes:
+    """Write a private key as PKCS#8 without a password (RFC 5208), as Span's tools expect it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def server_names_of(certificate: x509.Certificate) -> Sequence[str]:
+    """List the host names and addresses of a server's certificate."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(each.value) for each in names]
+
+
+def purposes_of(certificate: x509.Certificate) -> Sequence[ObjectIdentifier]:
+    """List what a certificate is for (extended key usage); nothing if it does not say."""
+    try:
+        return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return []
+
+
+_ORGANISATION: Final = "span-events"
+
+
+def _name(installation: str, common: str, unit: str = "") -> x509.Name:
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"{_ORGANISATION} {installation}")]
+    if unit:
+        attributes.append(x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit))
+    return x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _authority(
+    key: ec.EllipticCurvePrivateKey, subject: x509.Name, period: Period, path_length: int, issuer: Issuer | None = None
+) -> x509.CertificateBuilder:
+    return (
+        _certificate(key.public_key(), subject, period, issuer)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
+    )
+
+
+def _certificate(
+    public_key: PublicKey, subject: x509.Name, period: Period, issuer: Issuer | None
+) -> x509.CertificateBuilder:
+    """Fill in what every certificate has; one without an issuer will be signed by its own key."""
+    identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    signer = identifier
+    if issuer is not None:
+        signer = issuer.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return (
+        x509.CertificateBuilder()
+        .serial_number(secrets.randbits(SERIAL_BITS) or 1)
+        .issuer_name(subject if issuer is None else issuer.certificate.subject)
+        .subject_name(subject)
+        .public_key(public_key)
+        .not_valid_before(datetime.fromtimestamp(period.begin, UTC))
+        .not_valid_after(datetime.fromtimestamp(period.end, UTC))
+        .add_extension(identifier, critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(signer),
+            critical=False,
+        )
+    )
+
+
+def _usage(
+    *,
+    digital_signature: bool = False,
+    key_encipherment: bool = False,
+    key_cert_sign: bool = False,
+    crl_sign: bool = False,
+) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_encipherment=key_encipherment,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        content_commitment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)

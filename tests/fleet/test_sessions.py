@@ -1,0 +1,86 @@
+"""DTLS sessions as the fleet sees them; the handshakes themselves are the listeners'."""
+
+from __future__ import annotations
+
+from span_events.events.activity import UNATTRIBUTED
+from span_events.events.catalogue import ClientRejectedReason, DisconnectReason
+from span_events.events.message import Transport
+from span_events.fleet.devices import DeviceChange
+from span_events.fleet.sessions import Session
+from span_events.registry.model import Device
+from tests.fleets import CAUSE, FleetBench
+
+REMOTE = ("198.51.100.7", 40_000)
+
+
+def connect(bench: FleetBench, device: Device, ended: list[DisconnectReason], *, serial: int | None = 4711) -> Session:
+    """Open a session."""
+    return bench.devices.connected(
+        device,
+        REMOTE,
+        transport=Transport.DTLS,
+        cipher="ECDHE-ECDSA-AES128-GCM-SHA256",
+        handshake_ms=12,
+        retransmissions=1,
+        certificate_serial=serial,
+        close=ended.append,
+    )
+
+
+async def test_messages_of_a_session_belong_to_it(bench: FleetBench) -> None:
+    """Not to the one that plain UDP would have; and they keep it awake."""
+    device = await bench.device()
+    session = connect(bench, device, [])
+    bench.clock.shift(899)
+    bench.devices.received(device, b"x", remote=REMOTE, transport=Transport.DTLS, local_port=1234, session=session)
+    bench.clock.shift(899)
+    bench.devices.sweep()
+
+    assert bench.names == ["clientConnected", "upstreamMessage"]
+    assert {each.session_id for each in bench.events} == {session.id}
+
+
+async def test_each_session_ends_by_itself(bench: FleetBench) -> None:
+    """Two of one device: the end of one is told once, and closes nothing else."""
+    device = await bench.device()
+    ended: list[DisconnectReason] = []
+    first, second = connect(bench, device, ended), connect(bench, device, ended)
+    bench.take()
+    bench.devices.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
+    bench.devices.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
+
+    assert bench.take() == [("clientDisconnected", {"reason": "closeNotify", "transport": "dtls"})]
+    assert ended == []
+    assert bench.devices.sessions == 1
+    await bench.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
+    assert ended == [DisconnectReason.DEVICE_DISABLED]
+    assert second.id != first.id
+
+
+async def test_a_revoked_certificate_ends_its_sessions_only(bench: FleetBench) -> None:
+    """Others of the device go on."""
+    device = await bench.device()
+    ended: list[DisconnectReason] = []
+    for serial in (1, 2, None):
+        connect(bench, device, ended, serial=serial)
+    bench.devices.certificate_revoked(2)
+    bench.devices.psk_changed(device)
+
+    assert ended == [DisconnectReason.CERTIFICATE_REVOKED, DisconnectReason.PSK_CHANGED]
+    assert bench.devices.sessions == 1
+
+
+async def test_rejections_of_clients_are_throttled_per_host_and_reason(bench: FleetBench) -> None:
+    """A burst one by one, then one with a count when the window ends."""
+    for _ in range(5):
+        bench.devices.client_rejected(
+            ClientRejectedReason.NO_CREDENTIALS, origin=UNATTRIBUTED, remote=REMOTE, transport=Transport.DTLS
+        )
+    bench.devices.client_rejected(
+        ClientRejectedReason.UNKNOWN_CA, origin=UNATTRIBUTED, remote=REMOTE, transport=Transport.DTLS
+    )
+    bench.clock.shift(60)
+    bench.devices.sweep()
+
+    assert [data.get("count") for _, data in bench.told] == [None, None, None, None, "2"]
+    assert bench.devices.client_rejections == {"noCredentials": 5, "unknownCa": 1}

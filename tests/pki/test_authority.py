@@ -1,0 +1,327 @@
+"""What the authority makes, where it keeps it, and when it makes it anew."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
+from cryptography.x509.verification import PolicyBuilder, Store
+
+from span_events.config import PkiConfig
+from span_events.errors import StorageUnavailable
+from span_events.ids import render
+from span_events.pki import issuing
+from span_events.pki.authority import Authority, ServerIdentity, is_issued_by, server_names
+from span_events.pki.issuing import KeyType
+from tests.authorities import certificates_in, open_authority, public_octets
+from tests.clock import START_NS, ManualClock
+
+COLLECTION = 0x1000400000000000
+DAY = 86_400
+
+
+@pytest.fixture
+async def authority(tmp_path: Path) -> Authority:
+    """A new authority."""
+    return await open_authority(tmp_path / "pki")
+
+
+def openssl(folder: Path, root: bytes, chain: bytes, leaf: bytes, *options: str) -> str:
+    """Let openssl verify a leaf at the manual clock's moment; return what it says."""
+    for name, pem in (("root", root), ("chain", chain), ("leaf", leaf)):
+        (folder / name).write_bytes(pem)
+    at = str(START_NS // 1_000_000_000)
+    command = ["openssl", "verify", "-x509_strict", "-attime", at, "-CAfile", "root", "-untrusted", "chain"]
+    done = subprocess.run([*command, *options, "leaf"], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def key_of(identity: ServerIdentity) -> object:
+    return load_pem_private_key(identity.key_pem, password=None)
+
+
+@pytest.mark.parametrize("kind", list(KeyType))
+async def test_openssl_accepts_what_is_issued(authority: Authority, tmp_path: Path, kind: KeyType) -> None:
+    """Root, one intermediate, leaf; by the strict rules of RFC 5280; for clients only."""
+    issued = await authority.issue(COLLECTION, issuing.make_key(kind).public_key(), name="17", unit="device")
+    intermediate = issued.chain_pem.removesuffix(authority.root_pem)
+    arguments = (tmp_path, authority.root_pem, intermediate, issued.pem)
+
+    assert openssl(*arguments, "-purpose", "sslclient") == "leaf: OK\n"
+    assert "unsuitable certificate purpose" in openssl(*arguments, "-purpose", "sslserver")
+    assert len(certificates_in(issued.chain_pem)) == 2
+
+
+async def test_openssl_accepts_the_servers_own(authority: Authority, tmp_path: Path) -> None:
+    """With an EC key and with an RSA key; for servers only, under every name."""
+    identity = authority.server_identity()
+    assert identity.rsa is not None
+    for each in (identity, identity.rsa):
+        leaf, intermediate = map(issuing.certificate_pem, certificates_in(each.certificates_pem))
+        arguments = (tmp_path, authority.root_pem, intermediate, leaf)
+
+        assert openssl(*arguments, "-purpose", "sslserver", "-verify_hostname", "localhost") == "leaf: OK\n"
+        assert openssl(*arguments, "-purpose", "sslserver", "-verify_ip", "::1") == "leaf: OK\n"
+        assert "unsuitable certificate purpose" in openssl(*arguments, "-purpose", "sslclient")
+    assert isinstance(key_of(identity), ec.EllipticCurvePrivateKey)
+    assert isinstance(key_of(identity.rsa), rsa.RSAPrivateKey)
+
+
+async def test_another_verifier_accepts_the_server_too(authority: Authority) -> None:
+    """The rules of browsers (the CA/Browser Forum's), which are narrower than openssl's."""
+    leaf, intermediate = certificates_in(authority.server_identity().certificates_pem)
+    root = x509.load_pem_x509_certificate(authority.root_pem)
+    at = leaf.not_valid_before_utc
+    verifier = PolicyBuilder().store(Store([root])).time(at).build_server_verifier(x509.DNSName("localhost"))
+
+    assert verifier.verify(leaf, [intermediate]) == [leaf, intermediate, root]
+
+
+async def test_the_key_of_a_server_is_that_of_its_certificate(authority: Authority) -> None:
+    identity = authority.server_identity()
+    leaf = certificates_in(identity.certificates_pem)[0]
+    key = key_of(identity)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+
+    assert key.public_key() == leaf.public_key()
+    assert identity.not_after_ms == int(leaf.not_valid_after_utc.timestamp()) * 1000
+    assert identity.key_pem.startswith(b"-----BEGIN PRIVATE KEY-----")
+    assert "PRIVATE" not in repr(identity)
+
+
+async def test_the_root_lasts_twenty_years_and_lets_one_intermediate_follow(authority: Authority) -> None:
+    root = x509.load_pem_x509_certificate(authority.root_pem)
+    limits = root.extensions.get_extension_for_class(x509.BasicConstraints)
+
+    assert (limits.critical, limits.value.ca, limits.value.path_length) == (True, True, 1)
+    assert (root.not_valid_after_utc - root.not_valid_before_utc).days == 20 * 365
+    assert isinstance(root.public_key(), ec.EllipticCurvePublicKey)
+    assert is_issued_by(root, root)
+
+
+async def test_a_leaf_names_its_owner_and_lasts_two_weeks(authority: Authority) -> None:
+    """It is valid an hour before it is made, for devices whose clock is behind."""
+    issued = await authority.issue(COLLECTION, issuing.make_key().public_key(), name="17kl14hm46h4c2", unit="device")
+    found = issued.certificate
+    (name,) = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    (unit,) = found.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    now = START_NS // 1_000_000_000
+
+    assert (name.value, unit.value) == ("17kl14hm46h4c2", "device")
+    assert issuing.period_of(found) == issuing.Period(now - 3600, now + 14 * DAY)
+    assert issuing.purposes_of(found) == [issuing.CLIENT]
+    assert not found.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+
+
+async def test_serial_numbers_are_random_and_have_63_bits(authority: Authority) -> None:
+    """They fit the registry and Span's int64."""
+    key = issuing.make_key().public_key()
+    serials = [
+        (await authority.issue(COLLECTION, key, name="1", unit="device")).certificate.serial_number for _ in range(64)
+    ]
+
+    assert len(set(serials)) == 64
+    assert all(0 < each < 1 << 63 for each in serials)
+    assert max(serials) >= 1 << 60
+
+
+async def test_each_collection_has_an_intermediate_of_its_own(authority: Authority) -> None:
+    """Made once, when it is first needed, also when several ask at once; who wants to know is told."""
+    told: list[bytes] = []
+    authority.on_intermediate.append(told.append)
+    chains = await asyncio.gather(*(authority.chain_pem(each) for each in (1, 2, 1, 1)))
+
+    assert chains[0] == chains[2] == chains[3] != chains[1]
+    assert sorted(told) == sorted(authority.intermediates_pem())
+    assert len(told) == 2
+    assert all(each.endswith(authority.root_pem) for each in chains)
+
+
+async def test_the_issuer_tells_the_collection(authority: Authority) -> None:
+    """By its name, which anybody can write; or by its signature, which nobody else can make."""
+    issued = await authority.issue(COLLECTION, issuing.make_key().public_key(), name="17", unit="device")
+    real = certificates_in(issued.chain_pem)[0]
+    forger = ec.generate_private_key(ec.SECP256R1())
+    forged_issuer = issuing.Issuer(real, forger)  # has the name, not the key
+    period = issuing.period_of(issued.certificate)
+    forged = issuing.make_leaf(
+        forged_issuer, forger.public_key(), name="17", unit="device", purpose=issuing.CLIENT, period=period
+    )
+    server = certificates_in(authority.server_identity().certificates_pem)[0]
+
+    assert [authority.collection_of(each.issuer.public_bytes()) for each in (issued.certificate, forged, server)] == [
+        COLLECTION,
+        COLLECTION,
+        None,
+    ]
+    assert [authority.issuer_of(each) for each in (issued.certificate, forged, server)] == [COLLECTION, None, None]
+
+
+async def test_the_same_files_give_the_same_authority(tmp_path: Path) -> None:
+    """Root, intermediates and the server's own survive a restart."""
+    first = await open_authority(tmp_path / "pki")
+    chain = await first.chain_pem(COLLECTION)
+    again = await open_authority(tmp_path / "pki")
+
+    assert again.root_pem == first.root_pem == again.trusted_pem()
+    assert again.server_identity() == first.server_identity()
+    assert again.intermediates_pem() == first.intermediates_pem()
+    assert await again.chain_pem(COLLECTION) == chain
+
+
+async def test_every_file_is_for_its_owner_alone(authority: Authority, tmp_path: Path) -> None:
+    await authority.chain_pem(COLLECTION)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "pki").iterdir()}
+
+    assert modes == dict.fromkeys(
+        ["root.pem", "servers.pem", "server-ec.pem", "server-rsa.pem", f"collection-{render(COLLECTION)}.pem"], 0o600
+    )
+    assert stat.S_IMODE((tmp_path / "pki").stat().st_mode) == 0o700
+
+
+async def test_two_processes_that_start_at_once_agree(tmp_path: Path) -> None:
+    """Whoever is first makes the root, the other takes it."""
+    made = await asyncio.gather(*(Authority.open(tmp_path / "pki", _config(), ManualClock()) for _ in range(4)))
+
+    assert len({each.root_pem for each in made}) == 1
+
+
+async def test_installations_do_not_share_names(tmp_path: Path) -> None:
+    """Or the certificates of one would look like those of the other."""
+    made = [await Authority.open(tmp_path / name, _config(), ManualClock()) for name in ("one", "two")]
+    names = {x509.load_pem_x509_certificate(each.root_pem).subject.rfc4514_string() for each in made}
+
+    assert len(names) == 2
+
+
+async def test_the_server_is_renewed_when_a_third_of_its_time_is_left(tmp_path: Path) -> None:
+    """Without a restart; who has the old identity sees that there is another object."""
+    clock = ManualClock()
+    authority = await open_authority(tmp_path / "pki", clock)
+    before = authority.server_identity()
+    clock.shift(59 * DAY)
+    early = await authority.renew()
+    same = authority.server_identity()
+    clock.shift(2 * DAY)
+    late = await authority.renew()
+    after = authority.server_identity()
+
+    assert (early, late) == (False, True)
+    assert same is before
+    assert after.not_after_ms > before.not_after_ms
+    assert after.rsa is not None
+    assert before.rsa is not None
+    assert after.rsa.key_pem != before.rsa.key_pem
+    assert not await authority.renew()
+    assert (await open_authority(tmp_path / "pki", clock)).server_identity() == after
+
+
+async def test_new_names_make_a_new_certificate(tmp_path: Path) -> None:
+    """At the next start."""
+    first = await open_authority(tmp_path / "pki")
+    names = ("data.example.org", "*.lab.example", "192.0.2.7", "2001:db8::7")
+    again = await open_authority(tmp_path / "pki", server_names=names)
+    leaf = certificates_in(again.server_identity().certificates_pem)[0]
+
+    assert again.root_pem == first.root_pem
+    assert issuing.server_names_of(leaf)[:4] == list(names)
+    assert {"localhost", "127.0.0.1", "::1"} <= set(issuing.server_names_of(leaf))
+    assert leaf.subject.rfc4514_string().startswith("CN=data.example.org,")
+
+
+def test_a_computers_name_that_no_certificate_can_carry_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "my_computer")
+
+    assert server_names(["::1"]) == ["::1", "localhost", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+)
+@pytest.mark.parametrize("name", ["root.pem", "servers.pem", "collection-17.pem"])
+async def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, name: str, content: bytes) -> None:
+    """A new root would lock out every device; that is for people to decide."""
+    await open_authority(tmp_path / "pki")
+    path = tmp_path / "pki" / name
+    path.write_bytes(content)
+    with pytest.raises(StorageUnavailable, match=f"{name}: is not a key with its certificate in PEM") as caught:
+        await open_authority(tmp_path / "pki")
+
+    assert "backup" in caught.value.hint
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["server-ec.pem", "server-rsa.pem"])
+async def test_a_damaged_file_of_the_server_is_made_anew(tmp_path: Path, name: str) -> None:
+    """Nobody but the server needs it, and clients trust the next one as well."""
+    first = await open_authority(tmp_path / "pki")
+    (tmp_path / "pki" / name).write_bytes(b"nonsense")
+    again = await open_authority(tmp_path / "pki")
+
+    assert again.root_pem == first.root_pem
+    assert again.server_identity() != first.server_identity()
+    assert (await open_authority(tmp_path / "pki")).server_identity() == again.server_identity()
+
+
+async def test_a_certificate_with_another_key_is_refused(tmp_path: Path) -> None:
+    await open_authority(tmp_path / "pki")
+    root, servers = tmp_path / "pki" / "root.pem", tmp_path / "pki" / "servers.pem"
+    key = servers.read_bytes().partition(b"-----BEGIN CERT")[0]
+    certificate = root.read_bytes().removeprefix(root.read_bytes().partition(b"-----BEGIN CERT")[0])
+    root.write_bytes(key + certificate)
+
+    with pytest.raises(StorageUnavailable, match="the key is not that of the certificate"):
+        await open_authority(tmp_path / "pki")
+
+
+async def test_a_foreign_file_in_the_folder_is_not_ours(tmp_path: Path) -> None:
+    """An editor's copy, perhaps."""
+    first = await open_authority(tmp_path / "pki")
+    (tmp_path / "pki" / "collection-XYZ.pem").write_bytes(b"")
+    (tmp_path / "pki" / "notes.txt").write_text("mine")
+
+    assert (await open_authority(tmp_path / "pki")).root_pem == first.root_pem
+
+
+async def test_a_leaf_never_outlives_its_issuer(tmp_path: Path) -> None:
+    clock = ManualClock()
+    authority = await open_authority(tmp_path / "pki", clock, validity=30 * 365 * DAY)
+    issued = await authority.issue(COLLECTION, issuing.make_key().public_key(), name="17", unit="device")
+    root = x509.load_pem_x509_certificate(authority.root_pem)
+
+    assert issued.certificate.not_valid_after_utc == root.not_valid_after_utc
+    assert public_octets(issued.certificate) != public_octets(root)
+
+
+def _config() -> PkiConfig:
+    return PkiConfig()
+
+
+async def test_a_lost_root_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    """With another one no handshake would succeed any more, and nobody would know why."""
+    await open_authority(tmp_path / "pki")
+    (tmp_path / "pki" / "root.pem").unlink()
+    with pytest.raises(StorageUnavailable, match=r"root\.pem: is missing") as caught:
+        await open_authority(tmp_path / "pki")
+
+    assert caught.value.hint.startswith("Restore the file from a backup.")
+    assert not (tmp_path / "pki" / "root.pem").exists()
+
+
+@pytest.mark.parametrize("name", ["servers.pem", f"collection-{render(COLLECTION)}.pem"])
+async def test_files_of_two_authorities_are_not_mixed(tmp_path: Path, name: str) -> None:
+    """As after half a restore."""
+    for folder in ("one", "two"):
+        made = await Authority.open(tmp_path / folder, _config(), ManualClock())
+        await made.chain_pem(COLLECTION)
+    (tmp_path / "one" / name).write_bytes((tmp_path / "two" / name).read_bytes())
+    with pytest.raises(StorageUnavailable, match=f"{name}: was not signed by root"):
+        await Authority.open(tmp_path / "one", _config(), ManualClock())

@@ -1,0 +1,79 @@
+"""The authority and the registry of certificates in a whole server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+from span_events.app import Server
+from span_events.config import Config
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.registry.model import Psk
+from tests.clock import ManualClock
+
+DAY = 86_400
+PORTS = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps")}
+
+
+@asynccontextmanager
+async def started(folder: Path, clock: ManualClock) -> AsyncIterator[Server]:
+    """Run a server; unlike `running`, also one that was there before."""
+    async with Server(Config(**PORTS), data_dir=folder, clock=clock) as server:  # type: ignore[arg-type]  # as from a file
+        yield server
+
+
+async def test_a_restart_forgets_no_certificate_and_no_key(tmp_path: Path) -> None:
+    """Identities are found by serial number and by PSK identity as before; so is what was revoked."""
+    async with started(tmp_path, ManualClock()) as server:
+        collection = await server.collections.create(CollectionChange())
+        device = await server.devices.create(collection, DeviceChange(), cause=1)
+        valid, revoked = [(await server.certificates.create(device)).record for _ in range(2)]
+        await server.certificates.revoke(collection, revoked.serial)
+        await server.psks.put(device, Psk(b"pump", b"k" * 16), cause=1)
+        root = server.authority.root_pem
+    async with started(tmp_path, ManualClock()) as again:
+        found = again.directory.certificate_with(revoked.serial)
+        owner = again.directory.device_with_psk(b"pump")
+
+        assert again.authority.root_pem == root
+        assert again.directory.certificate_with(valid.serial) == valid
+        assert found is not None
+        assert found.revoked_ms
+        assert owner is not None
+        assert (owner.id, owner.psk) == (device.id, Psk(b"pump", b"k" * 16))
+
+
+async def test_a_start_forgets_what_expired_long_ago(tmp_path: Path) -> None:
+    """And renews what the server shows of itself."""
+    async with started(tmp_path, ManualClock()) as server:
+        collection = await server.collections.create(CollectionChange())
+        device = await server.devices.create(collection, DeviceChange(), cause=1)
+        await server.certificates.create(device)
+        shown = server.authority.server_identity()
+    later = ManualClock()
+    later.shift(61 * DAY)
+    async with started(tmp_path, later) as again:
+        assert again.directory.certificates == {}
+        assert again.authority.server_identity().not_after_ms > shown.not_after_ms
+
+
+async def test_certificates_are_counted(tmp_path: Path) -> None:
+    """For whoever watches the watcher."""
+    async with started(tmp_path, ManualClock()) as server, aiohttp.ClientSession() as http:
+        collection = await server.collections.create(CollectionChange())
+        device = await server.devices.create(collection, DeviceChange(), cause=1)
+        record = (await server.certificates.create(device)).record
+        await server.certificates.revoke(collection, record.serial)
+        async with http.get(f"http://{server.addresses['http']}/metrics") as reply:
+            lines = (await reply.text()).splitlines()
+
+    assert {
+        "span_events_certificates 1.0",
+        "span_events_certificates_issued_total 1.0",
+        "span_events_certificates_revoked_total 1.0",
+        "span_events_certificates_expiring_total 0.0",
+    } <= set(lines)

@@ -1,0 +1,124 @@
+"""Files of certificates that others have made, or damaged: read or refused, never a surprise."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from span_events.pki import issuing, verification
+from span_events.pki.authority import Authority
+from tests.authorities import open_authority
+from tests.clock import START_NS
+
+NOW = START_NS // 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An authority, and a certificate of it that nothing is wrong with."""
+
+    authority: Authority
+    genuine: x509.Certificate
+
+    def told(self, *certificates: bytes | x509.Certificate) -> list[str]:
+        """Return everything that is said about certificates (DER if they are octets)."""
+        try:
+            found = verification.read(b"".join(map(pem, certificates)))
+        except verification.Unreadable as exc:
+            return [str(exc)]
+        return list(verification.faults(self.authority, found, NOW))
+
+
+def pem(certificate: bytes | x509.Certificate) -> bytes:
+    if isinstance(certificate, x509.Certificate):
+        return certificate.public_bytes(Encoding.PEM)
+    body = b64encode(certificate)
+    lines = b"\n".join(body[at : at + 64] for at in range(0, len(body), 64))
+    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    async def make() -> Bench:
+        authority = await open_authority(tmp_path_factory.mktemp("verification") / "pki")
+        key = issuing.make_key().public_key()
+        return Bench(authority, (await authority.issue(1, key, name="17kl14hm46h4c2", unit="device")).certificate)
+
+    return asyncio.run(make())
+
+
+def foreign(key: Any, issuer: x509.Name) -> x509.Certificate:
+    """Make a certificate that names an issuer and is signed by its own key."""
+    builder = (
+        x509.CertificateBuilder()
+        .serial_number(1)
+        .issuer_name(issuer)
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")]))
+        .public_key(key.public_key())
+        .not_valid_before(datetime.fromtimestamp(NOW - 5, UTC))
+        .not_valid_after(datetime.fromtimestamp(NOW + 5, UTC))
+    )
+    return builder.sign(key, None if isinstance(key, ed448.Ed448PrivateKey | ed25519.Ed25519PrivateKey) else SHA)
+
+
+SHA = hashes.SHA256()
+KEYS = {
+    "P-256": ec.generate_private_key(ec.SECP256R1()),
+    "secp256k1": ec.generate_private_key(ec.SECP256K1()),
+    "Ed25519": ed25519.Ed25519PrivateKey.generate(),
+    "Ed448": ed448.Ed448PrivateKey.generate(),
+    "DSA": dsa.generate_private_key(1024),
+}
+
+
+@pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
+def test_a_forged_issuer_is_noticed_whatever_the_key(bench: Bench, key: Any) -> None:
+    """The name is ours, the signature cannot be."""
+    forged = foreign(key, bench.genuine.issuer)
+    found = bench.told(forged, bench.genuine)
+
+    assert found[0].startswith("was changed: its signature is not that of the intermediate of collection 1")
+    assert any(each.startswith("the chain is broken: certificate 1 (CN=x)") for each in found)
+    assert bench.authority.issuer_of(forged) is None
+
+
+def test_a_signature_of_an_unknown_kind_is_noticed(bench: Bench) -> None:
+    """No verifier can check it; the octets of its algorithm's name are changed here."""
+    der = bench.genuine.public_bytes(Encoding.DER)
+    ecdsa_with_sha256 = bytes.fromhex("06082a8648ce3d040302")
+    odd = der.replace(ecdsa_with_sha256, ecdsa_with_sha256[:-1] + b"\x63")
+
+    assert der.count(ecdsa_with_sha256) == 2
+    assert bench.told(odd)[0].startswith("was changed: ")
+
+
+@given(st.data())
+def test_no_changed_octet_goes_unnoticed(bench: Bench, data: st.DataObject) -> None:
+    """Whatever is changed, there is a reason, and no surprise."""
+    der = bytearray(bench.genuine.public_bytes(Encoding.DER))
+    at = data.draw(st.integers(0, len(der) - 1))
+    der[at] ^= data.draw(st.integers(1, 255))
+
+    assert bench.told(bytes(der))
+
+
+@given(st.binary(max_size=400))
+def test_garbage_is_refused(bench: Bench, octets: bytes) -> None:
+    assert bench.told(octets)[0].startswith("is not PEM of certificates: ")
+
+
+def test_the_genuine_one_is_accepted(bench: Bench) -> None:
+    """Or the tests above would show nothing."""
+    assert bench.told(bench.genuine) == []
