@@ -25,16 +25,21 @@ from span_events.config import Config
 from span_events.events.history import History
 from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
+from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.psks import Psks
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
 from span_events.listeners.binding import bind
 from span_events.listeners.coap import Coap
+from span_events.listeners.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
+from span_events.listeners.dtls import DtlsServer, Secure
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.directory import Directory
 from span_events.registry.store import Store
@@ -43,11 +48,14 @@ from span_events.simulator.devices import Targets
 from span_events.simulator.seed import MEMBERS, Demo, seed
 from span_events.web.app import Services, make_app
 from span_events.web.streams import Streams
+from span_events.wire.dtls_openssl import Identity, OpensslEngine
 
 log = get_logger("app")
 
 _SWEEP: Final = 1.0
 """Seconds between looks at what time brings: idle sessions, expired messages, silent streams."""
+_DAY: Final = 86_400.0
+"""Seconds between looks at certificates: which of ours to renew, which to forget."""
 _BACKLOG: Final = 4096
 """Connections that may wait to be accepted."""
 
@@ -69,6 +77,7 @@ class Server:
         """What is bound: listener to ``host:port``."""
         self.datagrams: Datagrams | None = None
         self.coap: Coap | None = None
+        self.coaps: Coaps | None = None
         self._registry_health = "ok"
         self.first_token: str | None = None
         """Text of the token that a first start made; nobody can ask for it again."""
@@ -109,7 +118,8 @@ class Server:
 
         self.identifiers = identifiers
         self.directory = Directory()
-        self.directory.fill(contents.collections, contents.devices)
+        self.directory.fill(contents.collections, contents.devices, contents.certificates)
+        self.authority = await Authority.open(self._data_dir / "pki", config.pki, clock)
         self.tokens = Tokens(store, identifiers, clock)
         await self.tokens.load()
         self.bus = LocalBus(clock, identifiers)
@@ -147,6 +157,17 @@ class Server:
             clock=clock,
             identifiers=identifiers,
         )
+        self.certificates = Certificates(
+            config.pki,
+            authority=self.authority,
+            bus=self.bus,
+            store=store,
+            directory=self.directory,
+            lock=registry_lock,
+            clock=clock,
+        )
+        await self.certificates.prune()
+        self.psks = Psks(bus=self.bus, store=store, directory=self.directory, lock=registry_lock)
         self._stack.push_async_callback(self._flush)
         await self._start_web()
         await self._start_listeners()
@@ -154,6 +175,7 @@ class Server:
         self._every(_SWEEP, self._sweep)
         self._every(config.registry.flush_interval, self._flush)
         self._every(config.registry.watch_interval, self._watch_tokens)
+        self._every(_DAY, self._renew_certificates)
         log.info("started", version=__version__, **self.addresses)
 
     async def _make_first_token(self) -> None:
@@ -182,6 +204,8 @@ class Server:
                 collections=self.collections,
                 devices=self.devices,
                 outbox=self.outbox,
+                certificates=self.certificates,
+                psks=self.psks,
                 streams=self.streams,
                 health=self.health,
                 metrics=self.metrics,
@@ -197,17 +221,58 @@ class Server:
         self._stack.push_async_callback(self.streams.close)
         self.addresses["http"] = render_remote(bound.getsockname()[:2])
 
+    def _make_dtls(self) -> None:
+        """Make what the DTLS listeners share, and let the fleet's changes reach it."""
+        authority, clock = self.authority, self._clock
+        self._engine = OpensslEngine(
+            self._identities(),
+            authority.trusted_pem() + b"".join(authority.intermediates_pem()),
+            unix_time=lambda: clock.time_ns() // 1_000_000_000,
+            mtu=self.config.dtls.mtu,
+        )
+        self._secure = Secure(
+            config=self.config.dtls,
+            engine=self._engine,
+            devices=self.devices,
+            directory=self.directory,
+            issuer_of=authority.issuer_of,
+            used=self.certificates.used,
+            clock=clock,
+        )
+        authority.on_intermediate.append(self._engine.trust)
+        self.certificates.on_revoked.append(self.devices.certificate_revoked)
+        self.psks.on_changed.append(self.devices.psk_changed)
+
+    def _identities(self) -> list[Identity]:
+        """What the server shows in handshakes, for each kind of key."""
+        shown = self.authority.server_identity()
+        found = [Identity(shown.key_pem, shown.certificates_pem)]
+        return found + ([Identity(shown.rsa.key_pem, shown.rsa.certificates_pem)] if shown.rsa else [])
+
     async def _start_listeners(self) -> None:
         config = self.config
+        self._make_dtls()
         listeners: list[Listener] = []
         if config.datagrams.enabled:
-            self.datagrams = Datagrams(config.datagrams, devices=self.devices, outbox=self.outbox)
+            secure = self._secure if config.dtls.enabled else None
+            self.datagrams = Datagrams(config.datagrams, devices=self.devices, outbox=self.outbox, secure=secure)
             listeners.append(self.datagrams)
         if config.coap.enabled:
             self.coap = Coap(
                 config.coap, messages=config.messages, devices=self.devices, outbox=self.outbox, clock=self._clock
             )
             listeners.append(self.coap)
+        if config.coaps.enabled:
+            self.coaps = Coaps(
+                config.coaps,
+                config.coap,
+                config.messages,
+                devices=self.devices,
+                outbox=self.outbox,
+                clock=self._clock,
+                secure=self._secure,
+            )
+            listeners.append(self.coaps)
         for listener in listeners:  # bind all before serving any
             await listener.start()
             self._stack.push_async_callback(listener.stop)
@@ -275,6 +340,7 @@ class Server:
     def metrics(self) -> list[Metric]:
         """List what is counted; each bound of the configuration has its gauge."""
         hub, devices, outbox, history = self.hub, self.devices, self.outbox, self.history
+        certificates = self.certificates
         found = [
             Metric("events_published", "Events published.", "counter", lambda: self.bus.published),
             Metric("events_delivered", "Events handed to subscribers' sockets.", "counter", lambda: hub.delivered),
@@ -302,6 +368,20 @@ class Server:
                 lambda: devices.untold_rejections,
             ),
             Metric("downstream_waiting", "Messages that wait for devices.", "gauge", lambda: outbox.waiting),
+            Metric(
+                "certificates",
+                "Certificates in the registry, revoked and recently expired ones too.",
+                "gauge",
+                lambda: len(self.directory.certificates),
+            ),
+            Metric("certificates_issued", "Certificates issued.", "counter", lambda: certificates.issued),
+            Metric("certificates_revoked", "Certificates revoked.", "counter", lambda: certificates.revoked),
+            Metric(
+                "certificates_expiring",
+                "Warnings that a certificate in use will expire within pki.warn_before.",
+                "counter",
+                lambda: certificates.expiring,
+            ),
             Metric("sink_failures", "Defects: a consumer of events failed.", "counter", lambda: self.bus.failures),
         ]
         if self.datagrams is not None:
@@ -343,7 +423,63 @@ class Server:
                 ),
                 Metric("coap_defects", "Defects: a message's handling failed.", "counter", lambda: coap.defects),
             ]
-        return found
+        if self.coaps is not None:
+            coaps = self.coaps
+            found += [
+                Metric("coaps_messages", "CoAP messages over DTLS.", "counter", lambda: coaps.endpoint.received),
+                Metric("coaps_defects", "Defects: a datagram's handling failed.", "counter", lambda: coaps.defects),
+            ]
+        return found + self._dtls_metrics()
+
+    def _dtls_metrics(self) -> list[Metric]:
+        servers: dict[str, DtlsServer] = {}
+        if self.datagrams is not None and self.datagrams.dtls is not None:
+            servers["dtls"] = self.datagrams.dtls
+        if self.coaps is not None:
+            servers["coaps"] = self.coaps.dtls
+        if not servers:
+            return []
+
+        def total(*names: str) -> dict[str, float]:
+            return {name: sum(getattr(server, name) for server in servers.values()) for name in names}
+
+        return [
+            Metric(
+                "dtls_sessions",
+                "DTLS sessions; at most dtls.sessions each.",
+                "gauge",
+                lambda: {name: server.sessions for name, server in servers.items()},
+                label="transport",
+            ),
+            Metric(
+                "dtls_half_open",
+                "Handshakes under way; at most dtls.half_open each.",
+                "gauge",
+                lambda: {name: server.half_open for name, server in servers.items()},
+                label="transport",
+            ),
+            Metric(
+                "dtls_handshakes",
+                "Handshakes by how far they came: a hello without a cookie, one with it, a session; or no answer.",
+                "counter",
+                lambda: total("hellos", "begun", "completed", "silenced"),
+                label="step",
+            ),
+            Metric(
+                "dtls_datagrams",
+                "DTLS datagrams: received, of no session, not sent.",
+                "counter",
+                lambda: total("received", "stray", "unsent"),
+                label="outcome",
+            ),
+            Metric(
+                "client_rejections",
+                "Clients that were not let in.",
+                "counter",
+                lambda: self.devices.client_rejections,
+                label="reason",
+            ),
+        ]
 
     async def _sweep(self) -> None:
         self.devices.sweep()
@@ -360,6 +496,11 @@ class Server:
             self._registry_health = f"writing failed: {exc}"
             raise
         self._registry_health = "ok"
+
+    async def _renew_certificates(self) -> None:
+        await self.certificates.prune()
+        if await self.authority.renew():
+            self._engine.present(self._identities())
 
     async def _watch_tokens(self) -> None:
         self.streams.revoke(await self.tokens.refresh())

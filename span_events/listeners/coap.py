@@ -5,8 +5,9 @@ from __future__ import annotations
 from span_events.clock import Clock
 from span_events.config import CoapConfig, MessagesConfig
 from span_events.events.message import Transport
-from span_events.fleet.devices import Devices, Remote, render_remote
+from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.sessions import Remote
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.udp import UdpSocket
 

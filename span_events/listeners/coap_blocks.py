@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import Final
 
 from span_events.listeners.coap_answer import Answer
-from span_events.listeners.remembered import Remembered
+from span_events.listeners.remembered import RememberedOfPeers
 from span_events.wire.coap import MAX_BLOCK_EXPONENT, Block
 
 Key = tuple[Hashable, str]
@@ -56,8 +56,8 @@ class Uploads:
     """
 
     def __init__(self, *, limit: int, timeout: float, max_payload: int) -> None:
-        self._unfinished: Remembered[Key, Upload] = Remembered(limit=limit, lifetime=timeout)
-        self._finished: Remembered[Key, Upload] = Remembered(limit=limit, lifetime=timeout)
+        self._unfinished: RememberedOfPeers[Hashable, str, Upload] = RememberedOfPeers(limit=limit, lifetime=timeout)
+        self._finished: RememberedOfPeers[Hashable, str, Upload] = RememberedOfPeers(limit=limit, lifetime=timeout)
         self._max_payload = max_payload
 
     def __len__(self) -> int:
@@ -100,6 +100,11 @@ class Uploads:
             upload.answer = answer
             del upload.octets[: upload.last_start]
             self._finished.put(key, upload, now)
+
+    def forget_peer(self, address: Hashable) -> None:
+        """Drop what an address began that will never send again."""
+        self._unfinished.forget_peer(address)
+        self._finished.forget_peer(address)
 
 
 @dataclass(slots=True)

@@ -16,8 +16,9 @@ from span_events.config import CoapConfig
 from span_events.errors import MalformedMessage
 from span_events.events.catalogue import MessageRejectedReason
 from span_events.events.message import Transport
-from span_events.fleet.devices import Devices, Remote
+from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.sessions import Remote, Session
 from span_events.listeners.coap_exchanges import Exchange, Exchanges
 from span_events.listeners.coap_site import CoapSite
 from span_events.listeners.coap_transport import CoapTransport, Peer, Send
@@ -112,12 +113,15 @@ class CoapEndpoint:
         else:
             self.receive_from(device, datagram, remote, address=remote)
 
-    def receive_from(self, device: Device, datagram: bytes, remote: Remote, *, address: Hashable) -> None:
+    def receive_from(
+        self, device: Device, datagram: bytes, remote: Remote, *, address: Hashable, session: Session | None = None
+    ) -> None:
         """
         Take a datagram of a known device.
 
         Args:
             address: Where answers go, and whose messages belong together: the remote, or a session.
+            session: The DTLS session, for events.
         """
         self.received += 1
         reason = self._devices.admit(device, remote, transport=self._transport, size=len(datagram))
@@ -130,18 +134,29 @@ class CoapEndpoint:
             self._reject_malformed(device, datagram, remote, address, exc)
             return
         if 0 < message.code < 32:
-            self._take_request(device, datagram, message, remote, address)
+            self._take_request(device, datagram, message, remote, address, session)
         elif message.code == Code.EMPTY and message.type is Type.CON:  # a ping (RFC 7252 §4.3)
             self._reset(message.message_id, address)
         else:
-            self._take_other(Peer(address, remote, device, message, None, self._send))
+            self._take_other(Peer(address, remote, device, message, None, self._send, session))
+
+    def forget_peer(self, address: Hashable) -> None:
+        """Drop everything that is kept of an address (a session) which will never send again."""
+        self._exchanges.forget_peer(address)
+        self._site.forget_peer(address)
 
     async def shutdown(self) -> None:
         """Give up what is under way."""
         await self._coap.shutdown()
 
     def _take_request(
-        self, device: Device, datagram: bytes, request: CoapMessage, remote: Remote, address: Hashable
+        self,
+        device: Device,
+        datagram: bytes,
+        request: CoapMessage,
+        remote: Remote,
+        address: Hashable,
+        session: Session | None,
     ) -> None:
         now = self._clock.monotonic()
         exchange = self._exchanges.meet(address, request.message_id, datagram, now)
@@ -152,7 +167,7 @@ class CoapEndpoint:
         if option is not None:
             self._reject_option(device, request, option, remote, exchange, address)
             return
-        self._coap.dispatch(Peer(address, remote, device, request, exchange, self._send))
+        self._coap.dispatch(Peer(address, remote, device, request, exchange, self._send, session))
 
     def _take_duplicate(
         self, device: Device, request: CoapMessage, exchange: Exchange, address: Hashable, seconds: float

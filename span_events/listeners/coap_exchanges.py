@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from span_events.listeners.remembered import Remembered
+from span_events.listeners.remembered import RememberedOfPeers
 
 
 class Exchange:
@@ -39,7 +39,7 @@ class Exchanges:
     """
 
     def __init__(self, *, limit: int, lifetime: float) -> None:
-        self._remembered: Remembered[tuple[Hashable, int], Exchange] = Remembered(limit=limit, lifetime=lifetime)
+        self._remembered: RememberedOfPeers[Hashable, int, Exchange] = RememberedOfPeers(limit=limit, lifetime=lifetime)
 
     def __len__(self) -> int:
         return len(self._remembered)
@@ -55,3 +55,7 @@ class Exchanges:
         exchange = Exchange(fingerprint, now)
         self._remembered.put(key, exchange, now)
         return exchange
+
+    def forget_peer(self, address: Hashable) -> None:
+        """Drop what came from an address that will never send again."""
+        self._remembered.forget_peer(address)

@@ -7,6 +7,7 @@ because every path but a few is the device's to choose.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -19,9 +20,9 @@ from span_events.events.message import Transport
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
 from span_events.listeners.coap_answer import Answer
-from span_events.listeners.coap_blocks import FIRST, Download, Key, Step, Uploads
+from span_events.listeners.coap_blocks import FIRST, Download, Step, Uploads
 from span_events.listeners.coap_transport import Peer, response
-from span_events.listeners.remembered import Remembered
+from span_events.listeners.remembered import RememberedOfPeers
 from span_events.log import get_logger
 from span_events.registry.model import Downstream
 from span_events.wire.coap import (
@@ -76,11 +77,16 @@ class CoapSite:
         self._outbox = outbox
         self._clock = clock
         self.uploads = Uploads(limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload)
-        self.downloads: Remembered[Key, Download] = Remembered(
+        self.downloads: RememberedOfPeers[Hashable, str, Download] = RememberedOfPeers(
             limit=config.unfinished_uploads, lifetime=config.upload_timeout
         )
         self.defects = 0
         """Requests that failed by a fault of ours."""
+
+    def forget_peer(self, address: Hashable) -> None:
+        """Drop the transfers of an address that will never send again."""
+        self.uploads.forget_peer(address)
+        self.downloads.forget_peer(address)
 
     def respond(self, pipe: Pipe) -> None:
         """Answer the request of a pipe, and settle the downstream message that went along."""
@@ -134,6 +140,7 @@ class CoapSite:
             local_port=self._local_port,
             coap_code="POST",
             coap_path=path,
+            session=peer.session,
         )
         if message_id is None:
             return self._too_large()
@@ -148,7 +155,7 @@ class CoapSite:
         """Give the message that waits longest, or nothing."""
         if path == DISCOVERY:
             return Answer(Code.CONTENT, LINKS, ((Option.CONTENT_FORMAT, uint(ContentFormat.LINK_FORMAT)),))
-        self._devices.contacted(peer.device, peer.remote, transport=self._transport)
+        self._devices.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
         if block2 is not None:  # asks for block 0 by name: again, if the rest was never fetched
             download = self.downloads.get((peer.address, path), self._clock.monotonic())
             if download is not None and download.code == Code.CONTENT and not download.done:
@@ -204,7 +211,7 @@ class CoapSite:
         match step:
             case Step.CONTINUE:
                 if block.number == 0:
-                    self._devices.contacted(peer.device, peer.remote, transport=self._transport)
+                    self._devices.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
                 return Answer(Code.CONTINUE, options=echo)
             case Step.COMPLETE:
                 answer = self._deliver(peer, path, bytes(upload.octets), block2)

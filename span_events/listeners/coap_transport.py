@@ -23,7 +23,7 @@ from aiocoap.numbers.types import Type as AiocoapType
 from aiocoap.pipe import Pipe
 from aiocoap.tokenmanager import TokenManager
 
-from span_events.fleet.devices import Remote
+from span_events.fleet.sessions import Remote, Session
 from span_events.listeners.coap_exchanges import Exchange
 from span_events.registry.model import Device
 from span_events.wire.coap import CoapMessage, Options
@@ -47,7 +47,7 @@ class Peer:
     mixed with those of another session at the same place (RFC 7252 §9.1.2).
     """
 
-    __slots__ = ("_send", "address", "device", "exchange", "failure", "remote", "request")
+    __slots__ = ("_send", "address", "device", "exchange", "failure", "remote", "request", "session")
 
     scheme: ClassVar = "coap"
     is_multicast: ClassVar = False
@@ -64,6 +64,7 @@ class Peer:
         request: CoapMessage,
         exchange: Exchange | None,
         send: Send,
+        session: Session | None = None,
     ) -> None:
         self.address = address
         self.remote = remote
@@ -74,6 +75,8 @@ class Peer:
         """Remembers the answer; None for what needs no memory."""
         self.failure: OSError | None = None
         """Why the answer could not be sent."""
+        self.session = session
+        """The DTLS session; None without DTLS."""
         self._send = send
 
     def __eq__(self, other: object) -> bool:

@@ -1,29 +1,45 @@
 """
-Plain UDP: one datagram is one upstream message, and a waiting message goes back to its sender.
+Datagrams, plain or over DTLS on the same port: each is one upstream message, and a waiting message goes back.
 
-There is no framing and no acknowledgement. The device is whoever has the source address.
+There is no framing and no acknowledgement. Without DTLS the device is whoever has the source address;
+a datagram that is DTLS from its first to its last octet goes to the sessions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from span_events.config import DatagramsConfig
 from span_events.events.catalogue import DownstreamFailedReason
 from span_events.events.message import Transport
-from span_events.fleet.devices import Devices, Remote, render_remote
+from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.sessions import Remote, Session
+from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
 from span_events.registry.model import Device
+from span_events.wire.dtls import is_dtls
 
 
 class Datagrams:
-    """The listener for plain datagrams."""
+    """
+    The listener for datagrams.
+
+    Args:
+        secure: What DTLS needs; without it, all datagrams are plain.
+    """
 
     name = "datagrams"
 
-    def __init__(self, config: DatagramsConfig, *, devices: Devices, outbox: Outbox) -> None:
+    def __init__(
+        self, config: DatagramsConfig, *, devices: Devices, outbox: Outbox, secure: Secure | None = None
+    ) -> None:
         self._devices = devices
         self._outbox = outbox
+        self._secure = secure
         self._local_port = 0
+        self.dtls: DtlsServer | None = None
+        """The sessions; only after `start`."""
         self._socket = UdpSocket(
             self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive
         )
@@ -47,37 +63,65 @@ class Datagrams:
         """Bind; raises `ListenerUnavailable`."""
         self._socket.open()
         self._local_port = self._socket.address[1]
+        if self._secure is not None:
+            self.dtls = self._secure.serve(
+                Transport.DTLS, send=self._socket.send, deliver=self._take_secure, ended=_nothing
+            )
 
     async def run(self) -> None:
         """Serve until cancelled."""
         await self._socket.run()
 
     async def stop(self) -> None:
-        """Release the socket; idempotent."""
+        """End the sessions and release the socket; idempotent."""
+        if self.dtls is not None:
+            self.dtls.stop()
         self._socket.close()
 
     def _receive(self, datagram: bytes, remote: Remote) -> None:
+        if self.dtls is not None and is_dtls(datagram):
+            self.dtls.receive(datagram, remote)
+            return
+        device = self._devices.identify(remote, transport=Transport.UDP, size=len(datagram))
+        if device is not None:
+            self._take(device, datagram, remote, Transport.UDP, lambda answer: self._socket.send(answer, remote))
+
+    def _take_secure(self, session: DtlsSession, payload: bytes) -> None:
+        self._take(session.fleet.device, payload, session.remote, Transport.DTLS, session.send, session.fleet)
+
+    def _take(
+        self,
+        device: Device,
+        payload: bytes,
+        remote: Remote,
+        transport: Transport,
+        answer: Callable[[bytes], None],
+        session: Session | None = None,
+    ) -> None:
         devices = self._devices
-        device = devices.identify(remote, transport=Transport.UDP, size=len(datagram))
-        if device is None or devices.admit(device, remote, transport=Transport.UDP, size=len(datagram)):
+        if devices.admit(device, remote, transport=transport, size=len(payload)):
             return
         message_id = devices.received(
-            device, datagram, remote=remote, transport=Transport.UDP, local_port=self._local_port
+            device, payload, remote=remote, transport=transport, local_port=self._local_port, session=session
         )
         if message_id is not None:
-            self._answer(device, remote, message_id)
+            self._answer(device, transport, answer, message_id)
 
-    def _answer(self, device: Device, remote: Remote, cause: int) -> None:
+    def _answer(self, device: Device, transport: Transport, answer: Callable[[bytes], None], cause: int) -> None:
         """Send the message that waits longest, if there is one."""
         waiting = self._outbox.next_for(device)
         if waiting is None:
             return
         try:
-            self._socket.send(waiting.payload, remote)
+            answer(waiting.payload)
         except BlockingIOError:
             return  # it goes on waiting
         except OSError as exc:
             detail = exc.strerror or str(exc)
             self._outbox.failed(device, waiting, DownstreamFailedReason.SEND_ERROR, detail=detail, cause=cause)
         else:
-            self._outbox.sent(device, waiting, transport=Transport.UDP, cause=cause)
+            self._outbox.sent(device, waiting, transport=transport, cause=cause)
+
+
+def _nothing(_session: DtlsSession) -> None:
+    """Do nothing: datagrams leave nothing behind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -42,8 +43,41 @@ class Remembered(Generic[K, V]):
         entries[key] = (now, value)
         horizon = now - self._lifetime
         while len(entries) > self._limit or next(iter(entries.values()))[0] <= horizon:
-            entries.popitem(last=False)
+            self._dropped(entries.popitem(last=False)[0])
 
     def forget(self, key: K) -> None:
         """Drop a value if it is there."""
-        self._entries.pop(key, None)
+        if self._entries.pop(key, None) is not None:
+            self._dropped(key)
+
+    def _dropped(self, key: K) -> None:
+        """Note that a key is gone; for those who keep an index."""
+
+
+P = TypeVar("P", bound=Hashable)
+R = TypeVar("R", bound=Hashable)
+
+
+class RememberedOfPeers(Remembered[tuple[P, R], V], Generic[P, R, V]):
+    """The same, with keys that begin with a peer, of which everything can be forgotten at once."""
+
+    def __init__(self, *, limit: int, lifetime: float) -> None:
+        super().__init__(limit=limit, lifetime=lifetime)
+        self._of_peer: dict[P, set[R]] = {}
+
+    def put(self, key: tuple[P, R], value: V, now: float) -> None:
+        """Keep a value from now on, in place of what the key had, and forget what is due."""
+        super().put(key, value, now)
+        self._of_peer.setdefault(key[0], set()).add(key[1])
+
+    def forget_peer(self, peer: P) -> None:
+        """Drop every value of a peer."""
+        for rest in self._of_peer.pop(peer, ()):
+            del self._entries[peer, rest]
+
+    def _dropped(self, key: tuple[P, R]) -> None:
+        peer, rest = key
+        of_peer = self._of_peer[peer]
+        of_peer.discard(rest)
+        if not of_peer:
+            del self._of_peer[peer]

@@ -98,7 +98,7 @@ class CoapBench:
 
 @asynccontextmanager
 async def coap_bench(
-    folder: Path, *, coap: dict[str, Any] | None = None, address: str = "127.0.0.1", **settings: dict[str, Any]
+    folder: Path, *, coap: dict[str, Any] | None = None, address: str = "127.0.0.1", **settings: Any
 ) -> AsyncIterator[CoapBench]:
     """Start a listener on a free port; keywords are tables of the configuration."""
     async with fleet_bench(folder, **settings) as fleet:

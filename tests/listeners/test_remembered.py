@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from span_events.listeners.remembered import Remembered
+from span_events.listeners.remembered import Remembered, RememberedOfPeers
 
 
 def test_a_value_is_kept_for_its_lifetime() -> None:
@@ -50,3 +50,29 @@ def test_a_value_can_be_dropped() -> None:
     table.forget("a")
 
     assert len(table) == 0
+
+
+def test_everything_of_a_peer_can_be_forgotten() -> None:
+    """Whatever has become of its values before; others keep theirs."""
+    table: RememberedOfPeers[str, int, str] = RememberedOfPeers(limit=3, lifetime=5.0)
+    table.put(("a", 1), "evicted", 0.0)
+    for number in (2, 3, 3):
+        table.put(("a", number), "kept", 1.0)
+    table.put(("b", 1), "other", 1.0)
+    table.forget(("a", 2))
+    table.put(("c", 1), "other", 1.0)
+    table.forget_peer("a")
+    table.forget_peer("nobody")
+
+    assert len(table) == 2
+    assert table.get(("a", 3), 1.0) is None
+    assert table.get(("b", 1), 1.0) == "other"
+
+
+def test_an_index_that_outlives_its_values_would_leak() -> None:
+    """Age empties it as well."""
+    table: RememberedOfPeers[int, int, str] = RememberedOfPeers(limit=10, lifetime=5.0)
+    for number in range(100):
+        table.put((number, 0), "x", number * 1.0)
+
+    assert len(table._of_peer) == len(table) == 5

@@ -1,0 +1,117 @@
+"""CoAP over DTLS (RFC 7252 §9): sessions instead of addresses; all that is CoAP is in `coap_endpoint`."""
+
+from __future__ import annotations
+
+from span_events.clock import Clock
+from span_events.config import CoapConfig, CoapsConfig, MessagesConfig
+from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.message import Transport
+from span_events.fleet.devices import Devices, render_remote
+from span_events.fleet.downstream import Outbox
+from span_events.fleet.sessions import Remote
+from span_events.listeners.coap_endpoint import CoapEndpoint
+from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
+from span_events.listeners.udp import UdpSocket
+from span_events.wire.dtls import is_dtls
+
+
+class Coaps:
+    """The listener for CoAP over DTLS; one session is one CoAP endpoint, whatever device it belongs to."""
+
+    name = "coaps"
+
+    def __init__(
+        self,
+        config: CoapsConfig,
+        coap: CoapConfig,
+        messages: MessagesConfig,
+        *,
+        devices: Devices,
+        outbox: Outbox,
+        clock: Clock,
+        secure: Secure,
+    ) -> None:
+        self._coap = coap
+        self._messages = messages
+        self._devices = devices
+        self._outbox = outbox
+        self._clock = clock
+        self._secure = secure
+        self._endpoint: CoapEndpoint | None = None
+        self._dtls: DtlsServer | None = None
+        self._socket = UdpSocket(
+            self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive
+        )
+
+    @property
+    def address(self) -> str:
+        """What is bound, ``host:port``."""
+        return render_remote(self._socket.address)
+
+    @property
+    def endpoint(self) -> CoapEndpoint:
+        """Its counters; only after `start`."""
+        assert self._endpoint is not None, "the listener has not started"
+        return self._endpoint
+
+    @property
+    def dtls(self) -> DtlsServer:
+        """The sessions; only after `start`."""
+        assert self._dtls is not None, "the listener has not started"
+        return self._dtls
+
+    @property
+    def defects(self) -> int:
+        """Datagrams whose handling failed by a fault of ours."""
+        return self._socket.defects + self.endpoint.defects
+
+    async def start(self) -> None:
+        """Bind; raises `ListenerUnavailable`."""
+        self._socket.open()
+        self._endpoint = CoapEndpoint(
+            self._coap,
+            transport=Transport.COAPS,
+            local_port=self._socket.address[1],
+            max_payload=self._messages.max_payload,
+            devices=self._devices,
+            outbox=self._outbox,
+            clock=self._clock,
+            send=_send,
+        )
+        self._dtls = self._secure.serve(
+            Transport.COAPS, send=self._socket.send, deliver=self._take, ended=self._endpoint.forget_peer
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        await self._socket.run()
+
+    async def stop(self) -> None:
+        """End the sessions and release the socket; idempotent."""
+        if self._dtls is not None:
+            self._dtls.stop()
+        self._socket.close()
+        if self._endpoint is not None:
+            await self._endpoint.shutdown()
+
+    def _receive(self, datagram: bytes, remote: Remote) -> None:
+        if is_dtls(datagram):
+            self.dtls.receive(datagram, remote)
+            return
+        self._devices.rejected(
+            MessageRejectedReason.MALFORMED,
+            device=None,
+            remote=remote,
+            transport=Transport.COAPS,
+            size=len(datagram),
+            detail="this is no DTLS record; plain CoAP has another port",
+            at=0,
+        )
+
+    def _take(self, session: DtlsSession, payload: bytes) -> None:
+        fleet = session.fleet
+        self.endpoint.receive_from(fleet.device, payload, session.remote, address=session, session=fleet)
+
+
+def _send(datagram: bytes, address: DtlsSession) -> None:
+    address.send(datagram)

@@ -1,0 +1,544 @@
+"""
+The DTLS sessions of one UDP socket: which datagram belongs to whom, timers, limits.
+
+An address may have an established session and a handshake at the same time: a device that rebooted
+says hello again from the same port, and its old session stays until the new one is proven. So nothing
+that anybody can forge ends a session (RFC 6347 §4.2.8 asks for less).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from span_events.clock import Clock
+from span_events.config import DtlsConfig
+from span_events.errors import MalformedMessage
+from span_events.events.activity import UNATTRIBUTED
+from span_events.events.catalogue import ClientRejectedReason, DisconnectReason, MessageRejectedReason
+from span_events.events.message import Transport
+from span_events.fleet.devices import Devices, render_remote
+from span_events.fleet.sessions import Remote, Session
+from span_events.listeners.dtls_gate import Gate, IssuerOf, details_of
+from span_events.registry.directory import Directory
+from span_events.registry.model import Certificate
+from span_events.wire import dtls
+from span_events.wire.dtls import (
+    Alert,
+    Closed,
+    ContentType,
+    Data,
+    End,
+    Engine,
+    Established,
+    Event,
+    Failed,
+    Failure,
+    alert,
+)
+from span_events.wire.dtls_cookie import Cookies
+from span_events.wire.dtls_hello import ClientHello, hello_verify_request, is_hello, read_hello
+
+_WATCHED_HOSTS: Final = 10_000
+"""Hosts whose failures are counted at the same time."""
+_MINUTE: Final = 60.0
+_IDENTITY_SHOWN: Final = 128
+_OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
+"""What goes to the session, encrypted, when its address has a handshake as well."""
+_OWN_REASONS: Final = {
+    Failure.UNKNOWN_CA: ClientRejectedReason.UNKNOWN_CA,
+    Failure.CERTIFICATE_EXPIRED: ClientRejectedReason.CERTIFICATE_EXPIRED,
+    Failure.CERTIFICATE_NOT_YET_VALID: ClientRejectedReason.CERTIFICATE_NOT_YET_VALID,
+    Failure.CERTIFICATE_INVALID: ClientRejectedReason.CERTIFICATE_INVALID,
+    Failure.NO_CREDENTIALS: ClientRejectedReason.NO_CREDENTIALS,
+    Failure.NO_SHARED_CIPHER: ClientRejectedReason.NO_SHARED_CIPHER,
+    Failure.UNSUPPORTED_VERSION: ClientRejectedReason.UNSUPPORTED_VERSION,
+    Failure.PSK_MISMATCH: ClientRejectedReason.PSK_MISMATCH,
+    Failure.CLIENT_ALERT: ClientRejectedReason.CLIENT_ALERT,
+    Failure.PROTOCOL: ClientRejectedReason.HANDSHAKE_FAILED,
+}
+"""Reasons of failures that are not the gate's."""
+_EXPLAINED: Final = frozenset({Failure.CLIENT_ALERT, Failure.PROTOCOL, Failure.CERTIFICATE_INVALID})
+"""Failures whose detail says more than their reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secure:
+    """What DTLS on any port needs, and shares."""
+
+    config: DtlsConfig
+    engine: Engine
+    devices: Devices
+    directory: Directory
+    issuer_of: IssuerOf
+    """Tells which collection's intermediate signed a certificate."""
+    used: Callable[[Certificate], None]
+    """Told of each certificate with which a session begins."""
+    clock: Clock
+
+    def serve(
+        self,
+        transport: Transport,
+        *,
+        send: Callable[[bytes, Remote], None],
+        deliver: Callable[[DtlsSession, bytes], None],
+        ended: Callable[[DtlsSession], None],
+    ) -> DtlsServer:
+        """Make the sessions of one socket; see `DtlsServer`."""
+        return DtlsServer(self, transport, send=send, deliver=deliver, ended=ended)
+
+
+class DtlsSession:
+    """An established session; also where its answers go, as the address of CoAP messages."""
+
+    __slots__ = ("_send", "engine", "fleet", "random", "remote")
+
+    def __init__(
+        self, remote: Remote, engine: dtls.Session, random: bytes, send: Callable[[bytes, Remote], None]
+    ) -> None:
+        self.remote = remote
+        self.engine = engine
+        self.random = random
+        """Of the client's hello: tells a copy of it from a new one."""
+        self.fleet: Session
+        """What the fleet knows of it."""
+        self._send = send
+
+    def send(self, payload: bytes) -> None:
+        """
+        Send application data.
+
+        Raises:
+            OSError: The network refuses it, or it does not fit into a record.
+        """
+        self.engine.send(payload)
+        for datagram in self.engine.take():
+            self._send(datagram, self.remote)
+
+
+class _Handshake:
+    """A client that has proven its address, not yet itself."""
+
+    __slots__ = ("began", "engine", "gate", "hello", "prefix", "remote", "timer")
+
+    def __init__(self, remote: Remote, hello: ClientHello, gate: Gate, began: float) -> None:
+        self.remote = remote
+        self.prefix = prefix_of(remote[0])
+        self.hello = hello
+        self.gate = gate
+        self.began = began
+        """By the loop's clock, as OpenSSL's timers run on a real one, too."""
+        self.engine: dtls.Session
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class DtlsServer:
+    """
+    The sessions of one socket; made where an event loop runs.
+
+    Args:
+        transport: What sessions are for: DTLS or CoAPS.
+        send: Sends a datagram; may raise OSError.
+        deliver: Takes what a client has sent in its session.
+        ended: Told of each session that is over.
+    """
+
+    def __init__(
+        self,
+        shared: Secure,
+        transport: Transport,
+        *,
+        send: Callable[[bytes, Remote], None],
+        deliver: Callable[[DtlsSession, bytes], None],
+        ended: Callable[[DtlsSession], None],
+    ) -> None:
+        config = self._config = shared.config
+        self._engine = shared.engine
+        self._transport = transport
+        self._devices = shared.devices
+        self._directory = shared.directory
+        self._issuer_of = shared.issuer_of
+        self._used = shared.used
+        self._clock = shared.clock
+        self._send = send
+        self._deliver = deliver
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._cookies = Cookies()
+        self._sessions: dict[Remote, DtlsSession] = {}
+        self._at_host: dict[str, dict[Remote, DtlsSession]] = {}
+        self._handshakes: OrderedDict[Remote, _Handshake] = OrderedDict()  # longest paused first
+        self._in_prefix: dict[str, OrderedDict[Remote, _Handshake]] = {}  # likewise
+        self._failures = _PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        # Apart: without a cookie anybody can send hellos in another's name, and silence him.
+        self._refusals = _PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self.received = 0
+        """Datagrams that are DTLS."""
+        self.hellos = 0
+        """Hellos without a valid cookie; each got one small datagram, and nothing was kept."""
+        self.begun = 0
+        """Handshakes whose cookie was valid."""
+        self.completed = 0
+        """Handshakes that led to a session."""
+        self.silenced = 0
+        """Hellos that got no answer, because too many handshakes from there had failed."""
+        self.stray = 0
+        """Datagrams that belong to no session."""
+        self.unsent = 0
+        """Datagrams of handshakes that the network refused."""
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open."""
+        return len(self._sessions)
+
+    @property
+    def half_open(self) -> int:
+        """How many handshakes are under way."""
+        return len(self._handshakes)
+
+    def receive(self, datagram: bytes, remote: Remote) -> None:
+        """Take a datagram that `is_dtls`."""
+        self.received += 1
+        kind, in_the_clear = datagram[0], datagram[3] == datagram[4] == 0
+        session = self._sessions.get(remote)
+        if session is not None and kind in _OF_SESSIONS and not in_the_clear:
+            self._feed(session, datagram)
+        elif is_hello(datagram):
+            self._take_hello(datagram, remote)
+        elif (handshake := self._handshakes.get(remote)) is not None:
+            self._feed_handshake(handshake, datagram)
+        elif session is None:
+            self._take_stray(datagram, remote)
+        elif kind in _OF_SESSIONS:
+            self.stray += 1  # in the clear: anybody could have sent it
+        else:
+            self._feed(session, datagram)
+
+    def stop(self) -> None:
+        """End all sessions with a close_notify, and give up all handshakes."""
+        for handshake in list(self._handshakes.values()):
+            self._forget(handshake)
+        for session in list(self._sessions.values()):
+            self._close(session)
+            self._devices.disconnected(session.fleet, DisconnectReason.SERVER_STOPPED)
+
+    # ---- hellos -----------------------------------------------------------------------------------
+
+    def _take_hello(self, datagram: bytes, remote: Remote) -> None:
+        try:
+            hello = read_hello(datagram)
+        except MalformedMessage as exc:
+            self._reject(ClientRejectedReason.MALFORMED_HELLO, remote, detail=str(exc))
+            return
+        now = self._clock.monotonic()
+        if not hello.speaks_dtls_1_2:
+            self._refuse_version(hello, remote, now)
+        elif not self._cookies.verify(hello.cookie, remote, now):
+            self.hellos += 1
+            self._transmit([hello_verify_request(hello, self._cookies.make(remote, now))], remote)
+        elif not self._is_known(hello, remote):
+            self._begin(hello, datagram, remote, now)
+
+    def _refuse_version(self, hello: ClientHello, remote: Remote, now: float) -> None:
+        """Say so at once: a client that knows only DTLS 1.3 would not come back with a cookie."""
+        if self._is_silenced(self._refusals, remote, now):
+            return
+        self._refusals.count(remote[0], now)
+        self._transmit([alert(Alert.PROTOCOL_VERSION, sequence=hello.sequence)], remote)
+        self._reject(ClientRejectedReason.UNSUPPORTED_VERSION, remote, offered=hello.offered_versions)
+
+    def _is_known(self, hello: ClientHello, remote: Remote) -> bool:
+        """Tell a copy of a hello that was taken: the engine's timers answer it."""
+        handshake, session = self._handshakes.get(remote), self._sessions.get(remote)
+        return hello.random in (handshake and handshake.hello.random, session and session.random)
+
+    def _is_silenced(self, counted: _PerMinute, remote: Remote, now: float) -> bool:
+        if counted.exceeded(remote[0], now):
+            self.silenced += 1
+            return True
+        return False
+
+    def _begin(self, hello: ClientHello, datagram: bytes, remote: Remote, now: float) -> None:
+        if self._is_silenced(self._failures, remote, now) or self._is_full(remote):
+            return
+        earlier = self._handshakes.get(remote)
+        if earlier is not None:  # the client began anew, as after a reboot
+            self._forget(earlier)
+        handshake = _Handshake(remote, hello, Gate(self._directory, self._issuer_of), self._loop.time())
+        self._make_room(handshake.prefix)
+        self.begun += 1
+        handshake.engine, events = self._engine.accept(datagram, handshake.gate)
+        self._handshakes[remote] = handshake
+        self._in_prefix.setdefault(handshake.prefix, OrderedDict())[remote] = handshake
+        self._transmit(handshake.engine.take(), remote)
+        self._take_handshake_events(handshake, events)
+        if self._handshakes.get(remote) is handshake:
+            self._arm(handshake)
+
+    def _is_full(self, remote: Remote, gate: Gate | None = None) -> bool:
+        """Tell whether there are too many sessions for another one at this address; if so, publish that."""
+        if len(self._sessions) < self._config.sessions or remote in self._sessions:
+            return False
+        detail = f"dtls.sessions is {self._config.sessions}"
+        self._reject(ClientRejectedReason.SERVER_BUSY, remote, gate=gate, detail=detail)
+        return True
+
+    def _make_room(self, prefix: str) -> None:
+        """End the handshakes that have paused longest, so that one more is within both limits."""
+        neighbours = self._in_prefix.get(prefix)
+        if neighbours is not None and len(neighbours) >= self._config.half_open_per_prefix:
+            detail = f"dtls.half_open_per_prefix is {self._config.half_open_per_prefix}"
+            self._give_up(next(iter(neighbours.values())), ClientRejectedReason.SERVER_BUSY, detail)
+        if len(self._handshakes) >= self._config.half_open:
+            detail = f"dtls.half_open is {self._config.half_open}"
+            self._give_up(next(iter(self._handshakes.values())), ClientRejectedReason.SERVER_BUSY, detail)
+
+    # ---- handshakes -------------------------------------------------------------------------------
+
+    def _feed_handshake(self, handshake: _Handshake, datagram: bytes) -> None:
+        self._handshakes.move_to_end(handshake.remote)
+        self._in_prefix[handshake.prefix].move_to_end(handshake.remote)
+        events = handshake.engine.feed(datagram)
+        self._transmit(handshake.engine.take(), handshake.remote)
+        self._take_handshake_events(handshake, events)
+
+    def _take_handshake_events(self, handshake: _Handshake, events: Iterable[Event]) -> None:
+        session = None
+        for event in events:
+            if isinstance(event, Established):
+                session = self._establish(handshake, event)
+            elif isinstance(event, Failed):
+                self._fail(handshake, event)
+            elif session is not None:
+                self._take_event(session, event)
+
+    def _establish(self, handshake: _Handshake, event: Established) -> DtlsSession | None:
+        """Let a client in that has proven itself."""
+        self._forget(handshake)
+        gate, remote, engine = handshake.gate, handshake.remote, handshake.engine
+        admitted = gate.admits(event.certificate, event.psk_identity)
+        if not admitted or self._is_full(remote, gate):  # many handshakes may end together
+            engine.close()
+            self._transmit(engine.take(), remote)
+            if not admitted:
+                self._fail(handshake, Failed(Failure.CERTIFICATE_REFUSED, "", event.certificate, event.psk_identity))
+            return None
+        assert gate.device is not None, "the gate admits devices only"
+        session = DtlsSession(remote, engine, handshake.hello.random, self._send)
+        earlier = self._sessions.get(remote)
+        if earlier is not None:  # the client has lost its keys: there is nobody left to say goodbye to
+            self._drop(earlier)
+            self._devices.disconnected(earlier.fleet, DisconnectReason.REPLACED)
+        self.completed += 1
+        self._sessions[remote] = session
+        self._at_host.setdefault(remote[0], {})[remote] = session
+        session.fleet = self._devices.connected(
+            gate.device,
+            remote,
+            transport=self._transport,
+            cipher=event.cipher,
+            handshake_ms=round((self._loop.time() - handshake.began) * 1000),
+            retransmissions=engine.retransmissions,
+            certificate_serial=None if event.certificate is None else event.certificate.serial_number,
+            close=lambda _: self._close(session),
+        )
+        if event.certificate is not None and gate.certificate is not None:
+            self._used(gate.certificate)
+        return session
+
+    def _fail(self, handshake: _Handshake, failed: Failed) -> None:
+        """Tell why a client is not let in, as exactly as is known."""
+        self._forget(handshake)
+        self._failures.count(handshake.remote[0], self._clock.monotonic())
+        gate, hello = handshake.gate, handshake.hello
+        reason = gate.refusal or _OWN_REASONS.get(failed.failure, ClientRejectedReason.HANDSHAKE_FAILED)
+        offered = None
+        if failed.failure is Failure.NO_SHARED_CIPHER:
+            offered = f"{hello.offered_suites}; groups: {hello.offered_groups}"
+        self._reject(
+            reason,
+            handshake.remote,
+            gate=gate,
+            failed=failed,
+            offered=offered,
+            detail=failed.detail or None if failed.failure in _EXPLAINED else None,
+            stage=handshake.engine.stage if failed.failure is Failure.PROTOCOL else None,
+        )
+
+    def _give_up(self, handshake: _Handshake, reason: ClientRejectedReason, detail: str | None = None) -> None:
+        """End a handshake that goes on for too long, or in whose place another one begins."""
+        self._forget(handshake)
+        engine = handshake.engine
+        self._reject(
+            reason,
+            handshake.remote,
+            gate=handshake.gate,
+            detail=detail,
+            stage=engine.stage,
+            retransmissions=engine.retransmissions,
+            seconds=int(self._loop.time() - handshake.began),
+        )
+        engine.abort(Alert.USER_CANCELED)
+        self._transmit(engine.take(), handshake.remote)
+
+    def _arm(self, handshake: _Handshake) -> None:
+        """Come back when the engine wants to repeat itself, or when the handshake has lasted too long."""
+        left = handshake.began + self._config.handshake_timeout - self._loop.time()
+        due = handshake.engine.timeout()
+        handshake.timer = self._loop.call_later(left if due is None else min(due, left), self._tick, handshake)
+
+    def _tick(self, handshake: _Handshake) -> None:
+        if self._loop.time() - handshake.began >= self._config.handshake_timeout - 0.001:
+            self._give_up(handshake, ClientRejectedReason.HANDSHAKE_TIMEOUT)
+            return
+        events = handshake.engine.expire()
+        self._transmit(handshake.engine.take(), handshake.remote)
+        self._take_handshake_events(handshake, events)
+        if self._handshakes.get(handshake.remote) is handshake:
+            self._arm(handshake)
+
+    def _forget(self, handshake: _Handshake) -> None:
+        if handshake.timer is not None:
+            handshake.timer.cancel()
+            handshake.timer = None
+        if self._handshakes.get(handshake.remote) is handshake:
+            del self._handshakes[handshake.remote]
+            neighbours = self._in_prefix[handshake.prefix]
+            del neighbours[handshake.remote]
+            if not neighbours:
+                del self._in_prefix[handshake.prefix]
+
+    # ---- sessions ---------------------------------------------------------------------------------
+
+    def _feed(self, session: DtlsSession, datagram: bytes) -> None:
+        for event in session.engine.feed(datagram):
+            self._take_event(session, event)
+        if self._sessions.get(session.remote) is session:
+            self._transmit(session.engine.take(), session.remote)
+
+    def _take_event(self, session: DtlsSession, event: Event) -> None:
+        if self._sessions.get(session.remote) is not session:
+            return  # the event before this one has ended it
+        if isinstance(event, Data):
+            self._deliver(session, event.payload)
+        elif isinstance(event, Closed):
+            self._transmit(session.engine.take(), session.remote)
+            self._drop(session)
+            if event.end is End.CLOSE_NOTIFY:
+                self._devices.disconnected(session.fleet, DisconnectReason.CLOSE_NOTIFY)
+            else:
+                self._devices.disconnected(session.fleet, DisconnectReason.CLIENT_ALERT, detail=event.detail)
+
+    def _close(self, session: DtlsSession) -> None:
+        """End a session from our side."""
+        session.engine.close()
+        self._transmit(session.engine.take(), session.remote)
+        self._drop(session)
+
+    def _drop(self, session: DtlsSession) -> None:
+        remote = session.remote
+        if self._sessions.get(remote) is not session:
+            return
+        del self._sessions[remote]
+        neighbours = self._at_host[remote[0]]
+        del neighbours[remote]
+        if not neighbours:
+            del self._at_host[remote[0]]
+        session.fleet.close = None  # it leads back here: without it, OpenSSL's memory is freed at once
+        self._ended(session)
+
+    def _take_stray(self, datagram: bytes, remote: Remote) -> None:
+        """Tell of data without a session; late alerts and copies of a handshake are only counted."""
+        self.stray += 1
+        if datagram[0] not in (ContentType.APPLICATION_DATA, ContentType.CONNECTION_ID):
+            return
+        device, detail = None, None
+        at_host = self._at_host.get(remote[0], {})
+        if len(at_host) == 1:
+            (likely,) = at_host.values()
+            device = likely.fleet.device
+            quiet = int(self._clock.monotonic() - likely.fleet.last_seen)
+            detail = f"the only session at this address has {render_remote(likely.remote)}, quiet for {quiet} s"
+        self._devices.rejected(
+            MessageRejectedReason.NO_SESSION,
+            device=device,
+            remote=remote,
+            transport=self._transport,
+            size=len(datagram),
+            detail=detail,
+        )
+
+    # ---- parts ------------------------------------------------------------------------------------
+
+    def _transmit(self, datagrams: Iterable[bytes], remote: Remote) -> None:
+        """Send what a handshake or a goodbye needs; what gets lost is sent again by the timers."""
+        try:
+            for datagram in datagrams:
+                self._send(datagram, remote)
+        except OSError:
+            self.unsent += 1
+
+    def _reject(
+        self,
+        reason: ClientRejectedReason,
+        remote: Remote,
+        *,
+        gate: Gate | None = None,
+        failed: Failed | None = None,
+        offered: str | None = None,
+        detail: str | None = None,
+        stage: str | None = None,
+        retransmissions: int | None = None,
+        seconds: int | None = None,
+    ) -> None:
+        certificate = None if failed is None else failed.certificate
+        identity = None if failed is None else failed.psk_identity
+        self._devices.client_rejected(
+            reason,
+            origin=UNATTRIBUTED if gate is None else gate.origin_of(certificate),
+            remote=remote,
+            transport=self._transport,
+            **details_of(certificate)._asdict(),
+            identity=None if identity is None else identity.decode(errors="backslashreplace")[:_IDENTITY_SHOWN],
+            offered=offered,
+            detail=detail,
+            stage=stage,
+            retransmissions=retransmissions,
+            seconds=seconds,
+        )
+
+
+class _PerMinute:
+    """Counts per host and minute; a host that nobody was watched longer than is forgotten when there are too many."""
+
+    def __init__(self, limit: int, hosts: int) -> None:
+        self._limit = limit
+        self._hosts = hosts
+        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+
+    def count(self, host: str, now: float) -> None:
+        """Count one."""
+        ends, count = self._counts.get(host, (0.0, 0))
+        if now >= ends:
+            self._counts.pop(host, None)
+            ends, count = now + _MINUTE, 0
+        self._counts[host] = (ends, count + 1)
+        if len(self._counts) > self._hosts:
+            self._counts.popitem(last=False)
+
+    def exceeded(self, host: str, now: float) -> bool:
+        """Tell whether the host has reached the limit in the minute that runs."""
+        ends, count = self._counts.get(host, (0.0, 0))
+        return now < ends and count >= self._limit
+
+
+def prefix_of(host: str) -> str:
+    """Return what a neighbourhood has in common: the /24 of an IPv4 address, the /56 of an IPv6 one."""
+    if ":" not in host:
+        return host.rpartition(".")[0]
+    return ipaddress.IPv6Address(host).packed[:7].hex()

@@ -1,0 +1,50 @@
+"""
+Cookies for hellos (RFC 6347 §4.2.1): a client proves its address before anything is kept of it.
+
+Nothing is stored per client. The secret changes by itself, and the one before it still counts.
+"""
+
+from __future__ import annotations
+
+import hmac
+from secrets import token_bytes
+from typing import Final
+
+LENGTH: Final = 32
+LIFETIME: Final = 60.0
+"""Seconds between secrets; a cookie lives for one to two of these."""
+
+
+class Cookies:
+    """Makes and verifies cookies; time is a parameter, monotonic seconds."""
+
+    def __init__(self, *, lifetime: float = LIFETIME) -> None:
+        self._lifetime = lifetime
+        self._secret = token_bytes(LENGTH)
+        self._previous = token_bytes(LENGTH)
+        self._ends: float | None = None
+
+    def make(self, remote: tuple[str, int], now: float) -> bytes:
+        """Return the cookie of an address."""
+        self._rotate(now)
+        return _cookie(self._secret, remote)
+
+    def verify(self, cookie: bytes, remote: tuple[str, int], now: float) -> bool:
+        """Tell whether a cookie was made here for this address, and lately."""
+        if len(cookie) != LENGTH:
+            return False
+        self._rotate(now)
+        return any(hmac.compare_digest(cookie, _cookie(each, remote)) for each in (self._secret, self._previous))
+
+    def _rotate(self, now: float) -> None:
+        if self._ends is None:
+            self._ends = now + self._lifetime
+        elif now >= self._ends:
+            late = now >= self._ends + self._lifetime
+            self._previous = token_bytes(LENGTH) if late else self._secret
+            self._secret = token_bytes(LENGTH)
+            self._ends = now + self._lifetime
+
+
+def _cookie(secret: bytes, remote: tuple[str, int]) -> bytes:
+    return hmac.digest(secret, b"%s %d" % (remote[0].encode(), remote[1]), "sha256")

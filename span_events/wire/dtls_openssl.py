@@ -1,0 +1,464 @@
+"""
+The engine on OpenSSL, through pyOpenSSL's memory BIOs.
+
+pyOpenSSL promises neither PSK nor a look at the whole chain, so this uses the low-level names below
+it (`OpenSSL._util.lib`): pyproject.toml bounds the versions, and tests/wire/test_dtls_openssl.py is
+the canary. OpenSSL keeps its own time for retransmissions and takes no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
+from weakref import WeakValueDictionary
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL, crypto
+from OpenSSL._util import ffi, lib
+
+from span_events.wire.dtls import (
+    DTLS_1_2,
+    MTU,
+    Alert,
+    Closed,
+    ContentType,
+    Data,
+    End,
+    Established,
+    Event,
+    Failed,
+    Failure,
+    Gate,
+    Verdict,
+    alert,
+    pack,
+    records,
+)
+
+SUITES: Final = (
+    "ECDHE-PSK-CHACHA20-POLY1305",
+    "ECDHE-PSK-AES128-CBC-SHA256",
+    "PSK-AES128-GCM-SHA256",
+    "PSK-AES256-GCM-SHA384",
+    "PSK-CHACHA20-POLY1305",
+    "PSK-AES128-CCM",
+    "PSK-AES128-CCM8",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-CCM",
+    "ECDHE-ECDSA-AES128-CCM8",
+    "ECDHE-ECDSA-AES128-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+)
+"""
+What is served, best first; by name, because the security level that CCM-8 needs would let in far worse.
+
+Those with PSK come first: stacks offer them only if a PSK is configured, but many offer the others always.
+"""
+_CIPHERS: Final = ":".join(SUITES) + ":@SECLEVEL=0"
+_LARGEST: Final = 16_384
+"""Octets of application data in a record at most (RFC 5246 §6.2.1)."""
+_SSL_ERROR: Final = 1
+_WANT_READ: Final = 2
+_ZERO_RETURN: Final = 6
+_CERT_REVOKED: Final = 23
+"""X509_V_ERR_CERT_REVOKED: the client gets the alert certificate_revoked."""
+_CERT_REJECTED: Final = 28
+"""X509_V_ERR_CERT_REJECTED: the client gets the alert bad_certificate."""
+_CERTIFICATE_FAILURES: Final = MappingProxyType(
+    {9: Failure.CERTIFICATE_NOT_YET_VALID, 10: Failure.CERTIFICATE_EXPIRED}
+    | dict.fromkeys((2, 7, 18, 19, 20, 21), Failure.UNKNOWN_CA)
+)
+"""X509_V_ERR_* by number; a wrong signature (7) is that of another authority with the same name."""
+_FAILURES: Final = MappingProxyType(
+    {
+        "no shared cipher": Failure.NO_SHARED_CIPHER,
+        "unsupported protocol": Failure.UNSUPPORTED_VERSION,
+        "version too low": Failure.UNSUPPORTED_VERSION,
+        "peer did not return a certificate": Failure.NO_CREDENTIALS,
+        "psk identity not found": Failure.IDENTITY_REFUSED,
+    }
+)
+"""What failed, by OpenSSL's words."""
+_ALERT_RECEIVED: Final = re.compile(r"(?:sslv3|tlsv1|tlsv13|ssl/tls) alert (.+)")
+_STAGES: Final = MappingProxyType(
+    {
+        "SSLv3/TLS write server done": "ServerHelloDone",
+        "SSLv3/TLS read client certificate": "Certificate",
+        "SSLv3/TLS read client key exchange": "ClientKeyExchange",
+        "SSLv3/TLS read certificate verify": "CertificateVerify",
+        "SSLv3/TLS read change cipher spec": "ChangeCipherSpec",
+        "SSL negotiation finished successfully": "Finished",
+    }
+)
+"""The last message that was sent or understood, by OpenSSL's names of its states."""
+_AFTER_CHANGE_CIPHER_SPEC: Final = "ChangeCipherSpec"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the server shows: a private key, and its certificate followed by the chain, PEM."""
+
+    key_pem: bytes = field(repr=False)
+    certificates_pem: bytes
+
+
+class OpensslEngine:
+    """
+    The engine; it may be shared by listeners.
+
+    Args:
+        identities: What the server shows; one per kind of key. `present` changes it while sessions live.
+        trusted_pem: Roots of client certificates, and intermediates that clients may leave out.
+        unix_time: Asked for the time by which certificates are judged, seconds.
+        mtu: Octets of an outgoing datagram at most.
+    """
+
+    name: ClassVar[str] = "OpenSSL"
+    connection_ids: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        identities: Sequence[Identity],
+        trusted_pem: bytes,
+        *,
+        unix_time: Callable[[], int],
+        mtu: int = MTU,
+    ) -> None:
+        self._unix_time = unix_time
+        self._mtu = mtu
+        # While they shake hands, by their SSL*; weak, for whoever drops a session need not end it first.
+        self._sessions: WeakValueDictionary[int, OpensslSession] = WeakValueDictionary()
+        self._buffer = ffi.new("char[]", _LARGEST)
+        self._verify = ffi.callback("int(int, X509_STORE_CTX *)", self._judge, error=0)
+        self._psk = ffi.callback("unsigned int(SSL *, const char *, unsigned char *, unsigned int)", self._key, error=0)
+        self._identities = tuple(identities)
+        self._trusted = trusted_pem
+        self._context = self._make_context()
+
+    def present(self, identities: Sequence[Identity]) -> None:
+        """Show something else from now on; sessions that live are not touched."""
+        self._identities = tuple(identities)
+        self._context = self._make_context()
+
+    def trust(self, certificates_pem: bytes) -> None:
+        """Trust more roots, or know more intermediates, from now on."""
+        self._trusted += certificates_pem
+        self._add_trusted(self._context, certificates_pem)
+
+    def accept(self, hello: bytes, gate: Gate) -> tuple[OpensslSession, Sequence[Event]]:
+        """Begin a session with the datagram of a hello whose cookie was verified."""
+        session = OpensslSession(self._context, gate, self._sessions, self._buffer, self._mtu)
+        return session, session.begin(hello, self._unix_time())
+
+    def _make_context(self) -> SSL.Context:
+        context = SSL.Context(SSL.DTLS_SERVER_METHOD)
+        context.set_min_proto_version(DTLS_1_2)
+        context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # a resumed session would have no identity
+        context.set_cipher_list(_CIPHERS.encode())
+        for identity in self._identities:
+            leaf, *chain = x509.load_pem_x509_certificates(identity.certificates_pem)
+            context.use_certificate(leaf)
+            key: Any = serialization.load_pem_private_key(identity.key_pem, None)
+            context.use_privatekey(key)
+            if identity is self._identities[0]:  # one chain serves them all
+                for each in chain:
+                    context.add_extra_chain_cert(each)
+        self._add_trusted(context, self._trusted)
+        context.set_cookie_generate_callback(lambda _: b"\0")  # DTLSv1_listen wants both; cookies were verified before
+        context.set_cookie_verify_callback(lambda _connection, _cookie: True)
+        lib.SSL_CTX_set_verify(
+            context._context, lib.SSL_VERIFY_PEER | lib.SSL_VERIFY_FAIL_IF_NO_PEER_CERT, self._verify
+        )
+        lib.SSL_CTX_set_psk_server_callback(context._context, self._psk)
+        return context
+
+    def _add_trusted(self, context: SSL.Context, certificates_pem: bytes) -> None:
+        store = context.get_cert_store()
+        assert store is not None, "a context has a store"
+        for each in x509.load_pem_x509_certificates(certificates_pem):
+            store.add_cert(crypto.X509.from_cryptography(each))
+
+    def _judge(self, ok: int, store: Any) -> int:
+        """Be OpenSSL's verify callback: called for each certificate of the chain, the leaf last, and for each error."""
+        ssl = lib.X509_STORE_CTX_get_ex_data(store, lib.SSL_get_ex_data_X509_STORE_CTX_idx())
+        session = self._sessions.get(_address(ssl))
+        if session is None:
+            return 0
+        error = lib.X509_STORE_CTX_get_error(store)
+        if not ok:
+            session.note_certificate(_leaf(store), error)
+            return 0
+        if lib.X509_STORE_CTX_get_error_depth(store) > 0:
+            return 1
+        refusal = session.judge(_leaf(store))
+        if refusal:
+            lib.X509_STORE_CTX_set_error(store, refusal)
+        return not refusal
+
+    def _key(self, ssl: Any, identity: Any, out: Any, size: int) -> int:
+        """Be OpenSSL's PSK callback."""
+        session = self._sessions.get(_address(ssl))
+        key = session.key_of(ffi.string(identity)) if session is not None else None
+        if key is None or len(key) > size:
+            return 0
+        ffi.memmove(out, key, len(key))
+        return len(key)
+
+
+class OpensslSession:
+    """One client of the engine on OpenSSL."""
+
+    def __init__(
+        self,
+        context: SSL.Context,
+        gate: Gate,
+        sessions: WeakValueDictionary[int, OpensslSession],
+        buffer: Any,
+        mtu: int,
+    ) -> None:
+        self._connection = SSL.Connection(context, None)
+        self._connection.set_ciphertext_mtu(mtu)
+        self._connection.set_accept_state()
+        connection: Any = self._connection
+        self._ssl = connection._ssl
+        self._into = connection._into_ssl
+        self._from = connection._from_ssl
+        self._buffer = buffer
+        self._mtu = mtu
+        self._gate: Gate | None = gate
+        self._sessions = sessions
+        self._certificate: x509.Certificate | None = None
+        self._certificate_error = 0
+        self._psk_identity: bytes | None = None
+        self._psk_given = False
+        self._finished_seen = False
+        self._aborted = b""
+        self.established = False
+        self.retransmissions = 0
+
+    # ---- what the engine's callbacks tell ---------------------------------------------------------
+
+    def note_certificate(self, certificate: x509.Certificate | None, error: int) -> None:
+        """The chain of a certificate is wrong; the first error counts."""
+        if not self._certificate_error:
+            self._certificate = certificate
+            self._certificate_error = error
+
+    def judge(self, certificate: x509.Certificate | None) -> int:
+        """Ask the gate; return an error of OpenSSL's, or 0."""
+        self._certificate = certificate
+        verdict = Verdict.REFUSED if certificate is None or self._gate is None else self._gate.judge(certificate)
+        if verdict is not Verdict.ADMITTED:
+            self._certificate_error = _CERT_REVOKED if verdict is Verdict.REVOKED else _CERT_REJECTED
+        return self._certificate_error
+
+    def key_of(self, identity: bytes) -> bytes | None:
+        """Ask the gate for the key of a PSK identity."""
+        self._psk_identity = identity
+        key = None if self._gate is None else self._gate.key_of(identity)
+        self._psk_given = key is not None
+        return key
+
+    # ---- what the listener does -------------------------------------------------------------------
+
+    @property
+    def stage(self) -> str:
+        """The last handshake message that was sent or understood."""
+        state = self._connection.get_state_string().decode()
+        return _STAGES.get(state, state)
+
+    def begin(self, hello: bytes, unix_time: int) -> Sequence[Event]:
+        """Take the hello; its cookie was verified, so both sides count on from its numbers."""
+        lib.ERR_clear_error()
+        # Not through the store that sessions share: X509_STORE_set1_param keeps the time that it was given first.
+        lib.X509_VERIFY_PARAM_set_time(lib.SSL_get0_param(self._ssl), unix_time)
+        lib.BIO_write(self._into, hello, len(hello))
+        try:
+            self._connection.DTLSv1_listen()
+        except SSL.WantReadError:
+            return self._failed(Failure.PROTOCOL, "the hello is not one that OpenSSL can read")
+        except SSL.Error as exc:
+            return self._failed(Failure.PROTOCOL, _words(exc))
+        self._sessions[_address(self._ssl)] = self
+        return self._proceed()
+
+    def feed(self, datagram: bytes) -> Sequence[Event]:
+        """Take one datagram in."""
+        lib.ERR_clear_error()
+        lib.BIO_write(self._into, datagram, len(datagram))
+        if self.established:
+            return self._read()
+        self._finished_seen = self._finished_seen or any(
+            record.epoch and record.kind == ContentType.HANDSHAKE for record in records(datagram)
+        )
+        return self._proceed()
+
+    def send(self, payload: bytes) -> None:
+        """
+        Encrypt application data.
+
+        Raises:
+            OSError: OpenSSL refuses it, for one because it is over 16,384 octets.
+        """
+        assert self.established, "nothing is sent before the handshake is done"
+        lib.ERR_clear_error()
+        if payload and lib.SSL_write(self._ssl, payload, len(payload)) <= 0:
+            raise OSError(0, f"OpenSSL does not send {len(payload)} octets: {_queued_words()}")
+
+    def take(self) -> list[bytes]:
+        """Return the datagrams that wait to be sent."""
+        if self._aborted:
+            octets, self._aborted = self._aborted, b""
+            return [octets]
+        buffer, source = self._buffer, self._from
+        count = lib.BIO_read(source, buffer, _LARGEST)
+        if count <= 0:
+            return []
+        octets = ffi.buffer(buffer, count)[:]
+        while count == _LARGEST:
+            count = lib.BIO_read(source, buffer, _LARGEST)
+            if count > 0:
+                octets += ffi.buffer(buffer, count)[:]
+        return pack(octets, self._mtu)
+
+    def timeout(self) -> float | None:
+        """Return the seconds until `expire` is due, by OpenSSL's own clock."""
+        return self._connection.DTLSv1_get_timeout()
+
+    def expire(self) -> Sequence[Event]:
+        """Send the last flight again if that is due."""
+        lib.ERR_clear_error()
+        result = lib.DTLSv1_handle_timeout(self._ssl)
+        if result < 0:
+            return self._failed(Failure.PROTOCOL, _queued_words())
+        self.retransmissions += result
+        return ()
+
+    def close(self) -> None:
+        """End the session from our side, with a close_notify."""
+        self._done()
+        lib.ERR_clear_error()
+        lib.SSL_shutdown(self._ssl)
+
+    def abort(self, description: Alert) -> None:
+        """End a handshake from our side, with a fatal alert in the clear."""
+        self._done()
+        self._aborted = alert(description)
+
+    # ---- parts ------------------------------------------------------------------------------------
+
+    def _proceed(self) -> Sequence[Event]:
+        result = lib.SSL_do_handshake(self._ssl)
+        if result == 1:
+            return self._finish()
+        error = lib.SSL_get_error(self._ssl, result)
+        if error != _WANT_READ:
+            return self._explain(_queued_words())
+        if self._psk_given and self._finished_seen and self.stage == _AFTER_CHANGE_CIPHER_SPEC:
+            # A Finished came that did not decrypt, which OpenSSL drops without a word. It takes the
+            # right key to send one that does.
+            self.abort(Alert.BAD_RECORD_MAC)
+            return self._failed(Failure.PSK_MISMATCH)
+        return ()
+
+    def _finish(self) -> Sequence[Event]:
+        certificate = None if self._psk_given else self._certificate
+        if certificate is None and not self._psk_given:  # nothing should lead here; if it does, it stays out
+            lib.SSL_shutdown(self._ssl)
+            return self._failed(Failure.NO_CREDENTIALS)
+        cipher = self._connection.get_cipher_name() or ""
+        self.established = True
+        self._done()
+        return [
+            Established(certificate, self._psk_identity if self._psk_given else None, cipher),
+            *self._read(),
+        ]
+
+    def _read(self) -> Sequence[Event]:
+        ssl, buffer = self._ssl, self._buffer
+        events: list[Event] = []
+        while True:
+            count = lib.SSL_read(ssl, buffer, _LARGEST)
+            if count > 0:
+                events.append(Data(ffi.buffer(buffer, count)[:]))
+                continue
+            error = lib.SSL_get_error(ssl, count)
+            if error == _ZERO_RETURN:
+                lib.SSL_shutdown(ssl)  # answers with our own
+                events.append(Closed(End.CLOSE_NOTIFY))
+            elif error == _SSL_ERROR:
+                words = _queued_words()
+                received = _ALERT_RECEIVED.fullmatch(words)
+                if received:
+                    events.append(Closed(End.ALERT, received[1]))
+            return events
+
+    def _explain(self, words: str) -> Sequence[Event]:
+        """Name the cause of a handshake that OpenSSL gave up."""
+        received = _ALERT_RECEIVED.fullmatch(words)
+        if received:
+            return self._failed(Failure.CLIENT_ALERT, received[1])
+        if self._certificate_error in (_CERT_REVOKED, _CERT_REJECTED):
+            return self._failed(Failure.CERTIFICATE_REFUSED)
+        if self._certificate_error:
+            failure = _CERTIFICATE_FAILURES.get(self._certificate_error, Failure.CERTIFICATE_INVALID)
+            return self._failed(failure, _verify_words(self._certificate_error))
+        return self._failed(_FAILURES.get(words, Failure.PROTOCOL), words)
+
+    def _failed(self, failure: Failure, detail: str = "") -> Sequence[Event]:
+        failed = Failed(failure, detail, self._certificate, self._psk_identity)
+        self._done()
+        return [failed]
+
+    def _done(self) -> None:
+        """Forget what only the handshake needs."""
+        self._gate = self._certificate = None
+        self._sessions.pop(_address(self._ssl), None)
+
+
+def _address(pointer: Any) -> int:
+    return int(ffi.cast("intptr_t", pointer))
+
+
+def _leaf(store: Any) -> x509.Certificate | None:
+    """Return the certificate that is being verified, whichever of its chain is at fault."""
+    pointer = lib.X509_STORE_CTX_get0_cert(store)
+    if pointer == ffi.NULL:
+        return None
+    lib.X509_up_ref(pointer)
+    wrap: Callable[[Any], crypto.X509] = crypto.X509._from_raw_x509_ptr
+    try:
+        return wrap(pointer).to_cryptography()
+    except (ValueError, x509.InvalidVersion):  # OpenSSL reads some that are not DER
+        return None
+
+
+def _queued_words() -> str:
+    """Empty OpenSSL's queue of errors; return the words of the first, which is the cause."""
+    words = ""
+    while code := lib.ERR_get_error():
+        reason = lib.ERR_reason_error_string(code)
+        words = words or ("" if reason == ffi.NULL else ffi.string(reason).decode())
+    return words
+
+
+def _words(error: SSL.Error) -> str:
+    try:
+        return str(error.args[0][0][2])
+    except (IndexError, TypeError):
+        return ""
+
+
+def _verify_words(error: int) -> str:
+    return str(ffi.string(lib.X509_verify_cert_error_string(error)).decode())

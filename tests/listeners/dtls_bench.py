@@ -1,0 +1,205 @@
+"""The listeners that speak DTLS, on real sockets over a real fleet and authority, and devices that speak to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from span_events.config import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, MessagesConfig
+from span_events.listeners.coaps import Coaps
+from span_events.listeners.datagrams import Datagrams
+from span_events.listeners.dtls import DtlsServer, Secure
+from span_events.registry.model import Device, Psk
+from span_events.wire.dtls import records
+from span_events.wire.dtls_openssl import Identity, OpensslEngine
+from tests.certificates import Holder, Key
+from tests.clock import ManualClock
+from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.listeners.coap_bench import RawClient
+from tests.waiting import until
+from tests.wire.dtls_client import DtlsClient
+
+PSK = Psk(b"device-1", b"0123456789abcdef")
+
+
+class SecureClient(RawClient):
+    """A device's socket, with DTLS above it."""
+
+    def __init__(self, dtls: DtlsClient, host: str, server: tuple[str, int]) -> None:
+        super().__init__(host, server)
+        self.dtls = dtls
+
+    def transmit(self, datagrams: list[bytes]) -> None:
+        """Send what the client has to say."""
+        for datagram in datagrams:
+            self.send(datagram)
+
+    async def greet(self) -> None:
+        """Say hello, and again with the cookie; the server's flight stays in the socket."""
+        self.transmit(self.dtls.start())
+        self.transmit(self.dtls.step(await self.receive()))
+
+    async def connect(self) -> SecureClient:
+        """Shake hands until that is done or has failed."""
+        self.transmit(self.dtls.start())
+        while not (self.dtls.established or self.dtls.failure):
+            self.transmit(self.dtls.step(await self.receive()))
+        return self
+
+    async def listen(self) -> bytes:
+        """Wait for application data."""
+        while not self.dtls.received:
+            self.transmit(self.dtls.step(await self.receive()))
+        return self.dtls.received.pop(0)
+
+    async def hear_goodbye(self) -> None:
+        """Wait for a close_notify."""
+        while not self.dtls.closed:
+            self.dtls.step(await self.receive())
+
+    def say(self, payload: bytes) -> None:
+        """Send application data."""
+        self.transmit(self.dtls.send(payload))
+
+    def leave(self) -> None:
+        """Send a close_notify."""
+        self.transmit(self.dtls.close())
+
+
+class DtlsBench:
+    """Both listeners, and one device that has a certificate and a PSK."""
+
+    def __init__(self, fleet: FleetBench, datagrams: Datagrams, coaps: Coaps, device: Device, holder: Holder) -> None:
+        self.fleet = fleet
+        self.datagrams = datagrams
+        self.coaps = coaps
+        self.device = device
+        self.holder = holder
+        self._clients: list[RawClient] = []
+
+    @property
+    def dtls(self) -> DtlsServer:
+        """The sessions on the port for datagrams."""
+        assert self.datagrams.dtls is not None
+        return self.datagrams.dtls
+
+    @property
+    def serial(self) -> str:
+        """Serial number of the device's certificate, as events show it."""
+        return str(self.holder.certificate.serial_number)
+
+    def client(self, dtls: DtlsClient | None = None, *, host: str = "127.0.0.1", coaps: bool = False) -> SecureClient:
+        """Open a socket; the device's certificate is used unless the test brings another client."""
+        made = SecureClient(dtls or DtlsClient(self.holder), host, address_of(self.coaps if coaps else self.datagrams))
+        self._clients.append(made)
+        return made
+
+    def psk_client(self, identity: bytes = PSK.identity, key: bytes = PSK.key) -> SecureClient:
+        """Open a socket of a device with a PSK."""
+        return self.client(DtlsClient(psk=(identity, key)))
+
+    def raw(self) -> RawClient:
+        """Open a socket without DTLS."""
+        made = RawClient("127.0.0.1", address_of(self.datagrams))
+        self._clients.append(made)
+        return made
+
+    async def certificate(self, device: Device) -> Holder:
+        """Issue another certificate."""
+        return await issue(self.fleet, device)
+
+    async def told(self, count: int) -> list[tuple[str, dict[str, str]]]:
+        """Wait for so many events, and take them."""
+        await until(lambda: len(self.fleet.activities) >= count)
+        return self.fleet.take()
+
+    async def names(self, count: int) -> list[str]:
+        """Wait for so many events, and take their names."""
+        return [name for name, _ in await self.told(count)]
+
+    def close(self) -> None:
+        """Close the clients' sockets."""
+        for client in self._clients:
+            client.close()
+
+
+@asynccontextmanager
+async def dtls_bench(folder: Path, *, dtls: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[DtlsBench]:
+    """Start the listeners on free ports; keywords are tables of the configuration."""
+    clock = ManualClock(time.time_ns())  # real clients know what day it is
+    async with fleet_bench(folder, clock=clock, **settings) as fleet:
+        device = await fleet.device()
+        holder = await issue(fleet, device)
+        await fleet.psks.put(device, PSK, cause=CAUSE)
+        secure = make_secure(fleet, DtlsConfig(**(dtls or {})))
+        datagrams = Datagrams(DatagramsConfig(port=0), devices=fleet.devices, outbox=fleet.outbox, secure=secure)
+        coaps = Coaps(
+            CoapsConfig(port=0),
+            CoapConfig(),
+            MessagesConfig(**settings.get("messages", {})),
+            devices=fleet.devices,
+            outbox=fleet.outbox,
+            clock=clock,
+            secure=secure,
+        )
+        await datagrams.start()
+        await coaps.start()
+        fleet.activities.clear()
+        bench = DtlsBench(fleet, datagrams, coaps, device, holder)
+        try:
+            yield bench
+        finally:
+            bench.close()
+            await datagrams.stop()
+            await coaps.stop()
+        assert datagrams.defects == 0
+        assert coaps.defects == 0
+
+
+def make_secure(fleet: FleetBench, config: DtlsConfig) -> Secure:
+    """Make what both listeners share, as the server does."""
+    shown = fleet.authority.server_identity()
+    assert shown.rsa is not None
+    engine = OpensslEngine(
+        [Identity(each.key_pem, each.certificates_pem) for each in (shown, shown.rsa)],
+        fleet.authority.trusted_pem() + b"".join(fleet.authority.intermediates_pem()),
+        unix_time=lambda: fleet.clock.time_ns() // 1_000_000_000,
+    )
+    fleet.authority.on_intermediate.append(engine.trust)
+    fleet.certificates.on_revoked.append(fleet.devices.certificate_revoked)
+    fleet.psks.on_changed.append(fleet.devices.psk_changed)
+    return Secure(
+        config=config,
+        engine=engine,
+        devices=fleet.devices,
+        directory=fleet.directory,
+        issuer_of=fleet.authority.issuer_of,
+        used=fleet.certificates.used,
+        clock=fleet.clock,
+    )
+
+
+async def issue(fleet: FleetBench, device: Device) -> Holder:
+    """Create a certificate for a device."""
+    signed = await fleet.certificates.create(device)
+    intermediate, _root = x509.load_pem_x509_certificates(signed.chain_pem)
+    key: Key = load_pem_private_key(signed.private_key_pem, None)  # type: ignore[assignment]  # EC by default
+    return Holder(key, x509.load_pem_x509_certificate(signed.pem), (intermediate,))
+
+
+def address_of(listener: Datagrams | Coaps) -> tuple[str, int]:
+    """Where a listener is bound."""
+    host, _, port = listener.address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def first_record(datagram: bytes) -> bytes:
+    """Cut the first record out of a datagram."""
+    record = next(records(datagram))
+    return datagram[: record.at + record.length]

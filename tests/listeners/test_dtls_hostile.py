@@ -1,0 +1,229 @@
+"""What a hostile or unlucky client of DTLS can and cannot do: keep memory, silence others, come in with old keys."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from span_events.fleet.devices import DeviceChange
+from span_events.listeners.dtls_gate import details_of
+from span_events.registry.model import Psk
+from span_events.wire.dtls import HEADER, Event, Gate, Session, records
+from tests.certificates import Holder
+from tests.fleets import CAUSE
+from tests.listeners.dtls_bench import PSK, DtlsBench, SecureClient, dtls_bench
+from tests.waiting import until
+from tests.wire.dtls_client import DtlsClient
+from tests.wire.test_dtls_hello import hello
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[DtlsBench]:
+    """Listeners with default settings."""
+    async with dtls_bench(tmp_path) as opened:
+        yield opened
+
+
+async def last_flight(client: SecureClient) -> list[bytes]:
+    """Shake hands up to the client's last flight, which is returned instead of being sent."""
+    client.transmit(client.dtls.start())
+    client.transmit(client.dtls.step(await client.receive()))
+    while not (flight := client.dtls.step(await client.receive())):
+        pass
+    return flight
+
+
+def apart(datagram: bytes) -> list[bytes]:
+    """Send each record of a datagram in one of its own."""
+    return [datagram[each.at - HEADER.size : each.at + each.length] for each in records(datagram)]
+
+
+async def take(bench: DtlsBench, client: SecureClient, datagram: bytes) -> None:
+    """Send a datagram and wait until it was taken."""
+    before = bench.dtls.received
+    client.send(datagram)
+    await until(lambda: bench.dtls.received > before)
+
+
+def watch(bench: DtlsBench) -> list[weakref.ref[object]]:
+    """Note each session of the engine, without keeping it."""
+    made: list[weakref.ref[object]] = []
+    accept = bench.dtls._engine.accept
+
+    def accepting(hello: bytes, gate: Gate) -> tuple[Session, Sequence[Event]]:
+        session, events = accept(hello, gate)
+        made.append(weakref.ref(session))
+        return session, events
+
+    bench.dtls._engine.accept = accepting  # type: ignore[method-assign]
+    return made
+
+
+# ---- memory ----------------------------------------------------------------------------------
+
+
+async def test_a_handshake_that_was_begun_anew_is_freed(bench: DtlsBench) -> None:
+    """One port may say hello as often as it likes; only the last handshake is kept."""
+    made = watch(bench)
+    client = bench.client()
+    gc.disable()
+    try:
+        for _ in range(5):
+            client.dtls = DtlsClient(bench.holder)
+            client.transmit(client.dtls.start())
+            request = await client.receive()
+            while len(request) != 60:  # the flight of the handshake before
+                request = await client.receive()
+            client.transmit(client.dtls.step(request))
+        await until(lambda: len(made) == 5)
+
+        assert [each() is None for each in made] == [True] * 4 + [False]
+    finally:
+        gc.enable()
+
+
+async def test_handshakes_are_freed_when_the_server_stops(bench: DtlsBench) -> None:
+    """The engine is shared, and outlives a listener."""
+    made = watch(bench)
+    await bench.client().greet()
+    await until(lambda: len(made) == 1)
+    await bench.datagrams.stop()
+
+    assert made[0]() is None
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_handshakes_that_end_together_do_not_exceed_the_sessions(tmp_path: Path, limit: int) -> None:
+    """The limit is looked at when a handshake begins, and again when it is done."""
+    async with dtls_bench(tmp_path, dtls={"sessions": limit}) as bench:
+        clients = [bench.client() for _ in range(3)]
+        flights = [await last_flight(client) for client in clients]
+        for client, flight in zip(clients, flights, strict=True):
+            client.transmit(flight)
+        told = await bench.told(3)
+
+        assert bench.dtls.sessions == limit
+        busy = [data for name, data in told if name == "clientRejected"]
+        assert [(data["reason"], data["detail"]) for data in busy] == [("serverBusy", f"dtls.sessions is {limit}")] * (
+            3 - limit
+        )
+
+
+# ---- others' names ---------------------------------------------------------------------------
+
+
+async def test_hellos_that_anybody_can_forge_silence_nobody(tmp_path: Path) -> None:
+    """Refusing a version needs no cookie, so it must not count against the address."""
+    async with dtls_bench(tmp_path, dtls={"failures_per_minute": 2}) as bench:
+        forged = bench.raw()
+        for _ in range(10):
+            forged.send(hello(version=0xFEFF))
+        await until(lambda: bench.dtls.silenced == 8)
+
+        assert (await bench.client().connect()).dtls.established
+
+
+# ---- old keys --------------------------------------------------------------------------------
+
+
+async def test_a_key_that_was_replaced_during_the_handshake_is_refused(bench: DtlsBench) -> None:
+    """The identity alone proves nothing."""
+    client = bench.psk_client()
+    first, *others = [each for datagram in await last_flight(client) for each in apart(datagram)]
+    await take(bench, client, first)
+    await bench.fleet.psks.put(bench.device, Psk(PSK.identity, b"another key, 16+"), cause=CAUSE)
+    bench.fleet.activities.clear()
+    client.transmit(others)
+    ((name, data),) = await bench.told(1)
+
+    assert (name, data["reason"]) == ("clientRejected", "pskMismatch")
+    assert bench.dtls.sessions == 0
+
+
+async def test_an_identity_that_another_device_got_during_the_handshake_is_refused(bench: DtlsBench) -> None:
+    """Else the one would be taken for the other."""
+    other = await bench.fleet.device()
+    client = bench.psk_client()
+    first, *others = [each for datagram in await last_flight(client) for each in apart(datagram)]
+    await take(bench, client, first)
+    await bench.fleet.psks.remove(bench.device, cause=CAUSE)
+    await bench.fleet.psks.put(other, Psk(PSK.identity, b"another key, 16+"), cause=CAUSE)
+    bench.fleet.activities.clear()
+    client.transmit(others)
+    ((name, _),) = await bench.told(1)
+
+    assert name == "clientRejected"
+    assert bench.dtls.sessions == 0
+
+
+async def test_a_device_that_moves_to_a_disabled_collection_is_disconnected(bench: DtlsBench) -> None:
+    """As if its own had been disabled."""
+    target = await bench.fleet.collection()
+    target.enabled = False
+    client = await bench.client().connect()
+    await bench.names(1)
+    await bench.fleet.devices.update(bench.device, DeviceChange(collection_id=target.id), cause=CAUSE)
+
+    assert "clientDisconnected" in bench.fleet.names
+    assert bench.dtls.sessions == 0
+    await client.hear_goodbye()
+
+
+# ---- certificates that nobody expects --------------------------------------------------------
+
+
+async def test_a_certificate_with_unreadable_names_is_told(bench: DtlsBench) -> None:
+    """Without them: OpenSSL takes a bit string for a name, cryptography does not."""
+    made = Holder.root("acme").intermediate("ZZZZZZ").leaf("ZZZZZZ")
+    der = made.certificate.public_bytes(Encoding.DER).replace(b"\x0c\x06ZZZZZZ", b"\x03\x06\0ZZZZZ")
+    stranger = Holder(made.key, x509.load_der_x509_certificate(der))
+    client = await bench.client(DtlsClient(stranger)).connect()
+    ((name, data),) = await bench.told(1)
+
+    assert (name, data["reason"]) == ("clientRejected", "unknownCa")
+    assert data["remoteAddress"] == client.remote
+    assert "certificateIssuer" not in data
+
+
+async def test_names_of_any_length_make_no_event_of_any_length(bench: DtlsBench) -> None:
+    """Whoever has no certificate of ours must not fill the history."""
+    made = Holder.root("acme").leaf()
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x" * 60)] * 40)
+    long = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(made.key.public_key())
+        .serial_number(7)
+        .not_valid_before(made.certificate.not_valid_before_utc)
+        .not_valid_after(made.certificate.not_valid_after_utc)
+        .sign(made.key, hashes.SHA256())
+    )
+    await bench.client(DtlsClient(Holder(made.key, long))).connect()
+    ((_, data),) = await bench.told(1)
+
+    assert (len(data["certificateSubject"]), len(data["certificateIssuer"])) == (256, 256)
+
+
+def sequence(octets: bytes) -> bytes:
+    """Write octets as a long sequence of DER."""
+    return b"\x30\x82" + len(octets).to_bytes(2, "big") + octets
+
+
+def test_a_serial_number_without_end_is_left_out() -> None:
+    """Python refuses to write more than 4,300 digits."""
+    plain = Holder.root().leaf(serial=0x7F).certificate
+    inner = plain.tbs_certificate_bytes
+    rest = plain.public_bytes(Encoding.DER).partition(inner)[2]
+    grown = inner[3 if inner[1] == 0x81 else 4 :].replace(b"\x02\x01\x7f", b"\x02\x82\x0b\xb8" + b"\x7f" * 3_000, 1)
+    whole = sequence(sequence(grown) + rest)
+
+    assert details_of(x509.load_der_x509_certificate(whole)).certificate_serial is None

@@ -1,0 +1,83 @@
+"""The shape of DTLS records: what is told apart from plain datagrams, and how runs of them are cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from span_events.wire.dtls import Alert, alert, is_dtls, pack, records
+
+DATA = bytes.fromhex("17fefd0001000000000001") + b"\x00\x03abc"
+HELLO_OF_1_0 = bytes.fromhex("16feff0000000000000000") + b"\x00\x02\x01\x00"
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [
+        DATA,
+        HELLO_OF_1_0,
+        DATA + DATA,
+        bytes.fromhex("16010000000000000000000000"),  # a hello of OpenSSL 0.9.8, empty
+        bytes.fromhex("14fefd00000000000000010001") + b"\x01",
+        bytes.fromhex("19fefd000100000000000111223344"),  # Connection ID: its length is not known here
+    ],
+)
+def test_whole_records_are_dtls(datagram: bytes) -> None:
+    """Content type 20 to 25, version, and lengths that end with the datagram."""
+    assert is_dtls(datagram)
+
+
+@pytest.mark.parametrize(
+    "datagram",
+    [
+        b"",
+        b"hello",
+        b"\x16" * 40,
+        DATA[:-1],  # cut short
+        DATA + b"x",  # something follows
+        DATA + DATA[:12],
+        b"\x13" + DATA[1:],  # no content type
+        b"\x1a" + DATA[1:],
+        DATA[:1] + b"\x03\x03" + DATA[3:],  # TLS
+        DATA[:1] + b"\x01\x00" + DATA[3:],  # that version is for hellos only
+        DATA[:12],
+    ],
+)
+def test_anything_else_is_not(datagram: bytes) -> None:
+    """Port 1234 takes it as a plain message."""
+    assert not is_dtls(datagram)
+
+
+def test_records_are_read() -> None:
+    """Kind, epoch and sequence of each."""
+    (first, second) = records(DATA + HELLO_OF_1_0)
+
+    assert (first.kind, first.version, first.epoch, first.sequence) == (23, 0xFEFD, 1, 1)
+    assert DATA[first.at : first.at + first.length] == b"abc"
+    assert (second.kind, second.epoch, second.length) == (22, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("count", "mtu", "sizes"),
+    [(1, 16, [16]), (3, 16, [16, 16, 16]), (3, 32, [32, 16]), (3, 47, [32, 16]), (3, 48, [48]), (2, 10, [16, 16])],
+)
+def test_a_run_of_records_is_cut_between_them(count: int, mtu: int, sizes: list[int]) -> None:
+    """As many as fit into a datagram; one that is too large goes alone."""
+    packed = pack(DATA * count, mtu)
+
+    assert [len(each) for each in packed] == sizes
+    assert b"".join(packed) == DATA * count
+
+
+def test_nothing_to_send_makes_no_datagram() -> None:
+    """An empty run."""
+    assert pack(b"") == []
+
+
+def test_an_alert_is_a_record() -> None:
+    """Fatal, in the clear, with the number that is asked for (RFC 5246 §7.2)."""
+    written = alert(Alert.PROTOCOL_VERSION, sequence=5)
+    (record,) = records(written)
+
+    assert is_dtls(written)
+    assert (record.kind, record.epoch, record.sequence) == (21, 0, 5)
+    assert written[record.at :] == bytes((2, 70))

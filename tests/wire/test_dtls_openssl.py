@@ -1,0 +1,451 @@
+"""
+The engine on OpenSSL against clients on OpenSSL, in memory: no sockets, loss and disorder by hand.
+
+Also the canary for the low-level names of pyOpenSSL that the engine uses: PSK, the verify callback,
+the cookie that was verified elsewhere.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+
+from span_events.wire.dtls import (
+    MTU,
+    Alert,
+    Closed,
+    Data,
+    End,
+    Established,
+    Event,
+    Failed,
+    Failure,
+    Verdict,
+    is_dtls,
+    records,
+)
+from span_events.wire.dtls_hello import hello_verify_request, read_hello
+from span_events.wire.dtls_openssl import SUITES, Identity, OpensslEngine, OpensslSession
+from tests.certificates import DAY, Holder, rsa_key
+from tests.wire.dtls_client import DtlsClient
+
+ROOT = Holder.root()
+SERVERS = ROOT.intermediate("servers")
+COLLECTION = ROOT.intermediate("collection")
+SERVER_EC = SERVERS.leaf("server", server=True)
+SERVER_RSA = SERVERS.leaf("server", server=True, key=rsa_key())
+DEVICE = COLLECTION.leaf("device", serial=4711)
+PSK = (b"device-1", b"0123456789abcdef")
+
+
+class OpenGate:
+    """Lets in who has the right key; certificates as the test says."""
+
+    def __init__(self, verdict: Verdict = Verdict.ADMITTED) -> None:
+        self.verdict = verdict
+        self.judged: list[x509.Certificate] = []
+
+    def judge(self, certificate: x509.Certificate) -> Verdict:
+        """Judge a certificate."""
+        self.judged.append(certificate)
+        return self.verdict
+
+    def key_of(self, identity: bytes) -> bytes | None:
+        """Return the key of an identity."""
+        return PSK[1] if identity == PSK[0] else None
+
+
+def make_engine(*, unix_time: Callable[[], int] = lambda: int(time.time())) -> OpensslEngine:
+    return OpensslEngine(
+        [Identity(each.key_pem, each.chain_pem) for each in (SERVER_EC, SERVER_RSA)],
+        ROOT.pem + COLLECTION.pem,
+        unix_time=unix_time,
+    )
+
+
+ENGINE = make_engine()
+
+
+class Pair:
+    """A client and its session, and what came of it."""
+
+    def __init__(self, client: DtlsClient, gate: OpenGate | None = None, engine: OpensslEngine = ENGINE) -> None:
+        self.client = client
+        self.gate = gate or OpenGate()
+        self.events: list[Event] = []
+        (first,) = client.start()
+        (second,) = client.step(hello_verify_request(read_hello(first), b"c" * 32))
+        self.hello = second
+        self.session: OpensslSession
+        self.session, events = engine.accept(second, self.gate)
+        self.events += events
+
+    def run(self) -> Pair:
+        """Carry datagrams to and fro until nobody has anything to say."""
+        answers = self.session.take()
+        while answers:
+            assert all(len(each) <= MTU and is_dtls(each) for each in answers)
+            for datagram in self.client.step(*answers):
+                self.feed(datagram)
+            answers = self.session.take()
+        return self
+
+    def feed(self, datagram: bytes) -> Sequence[Event]:
+        """Let the session take a datagram."""
+        events = self.session.feed(datagram)
+        self.events += events
+        return events
+
+    @property
+    def failure(self) -> Failed:
+        """The only event, a failure."""
+        (event,) = self.events
+        assert isinstance(event, Failed)
+        return event
+
+
+def established(client: DtlsClient) -> Pair:
+    pair = Pair(client).run()
+    assert client.established, client.failure
+    return pair
+
+
+# ---- who gets in -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("holder", "ciphers"),
+    [
+        (DEVICE, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        (DEVICE, "ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"),
+        (DEVICE, "ECDHE-RSA-AES128-GCM-SHA256"),
+        (COLLECTION.leaf(key=rsa_key()), "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        (COLLECTION.leaf(key=rsa_key()), "ECDHE-RSA-AES256-GCM-SHA384"),
+    ],
+)
+def test_a_certificate_opens_a_session(holder: Holder, ciphers: str) -> None:
+    """EC and RSA on both sides, in one context."""
+    pair = established(DtlsClient(holder, ciphers=ciphers, trusted=ROOT))
+    (event,) = pair.events
+
+    assert isinstance(event, Established)
+    assert event.certificate == holder.certificate
+    assert event.psk_identity is None
+    assert event.cipher == ciphers.partition(":")[0]
+    assert pair.gate.judged == [holder.certificate]
+
+
+@pytest.mark.parametrize("suite", [each for each in SUITES if "PSK" in each])
+def test_a_psk_opens_a_session(suite: str) -> None:
+    """With and without ECDHE."""
+    (event,) = established(DtlsClient(psk=PSK, ciphers=f"{suite}:@SECLEVEL=0")).events
+
+    assert event == Established(None, PSK[0], suite)
+
+
+@pytest.mark.parametrize("suite", [each for each in SUITES if "ECDSA" in each])
+def test_every_suite_that_is_listed_works(suite: str) -> None:
+    """A name that OpenSSL does not know would be passed over in silence."""
+    established(DtlsClient(DEVICE, ciphers=f"{suite}:@SECLEVEL=0"))
+
+
+def test_a_client_that_offers_a_psk_is_taken_at_its_word() -> None:
+    """Clients with a PSK often offer the other suites first, but have no certificate."""
+    client = DtlsClient(psk=PSK, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256:PSK-AES128-GCM-SHA256")
+
+    assert isinstance(established(client).events[0], Established)
+
+
+def test_an_intermediate_that_the_client_leaves_out_is_known() -> None:
+    """The client of OpenSSL sends the leaf alone."""
+    established(DtlsClient(DEVICE, whole_chain=False))
+
+
+def test_an_intermediate_that_is_new_becomes_known() -> None:
+    """Collections come while sessions live."""
+    engine = make_engine()
+    added = ROOT.intermediate("added")
+    client = DtlsClient(added.leaf(), whole_chain=False)
+    failed = Pair(client, engine=engine).run().failure
+    engine.trust(added.pem)
+    pair = Pair(DtlsClient(added.leaf(), whole_chain=False), engine=engine).run()
+
+    assert failed.failure is Failure.UNKNOWN_CA
+    assert isinstance(pair.events[0], Established)
+
+
+def test_the_server_shows_a_new_certificate_without_hurting_sessions() -> None:
+    """After renewal: the old session goes on, the next handshake sees the new one."""
+    engine = make_engine()
+    old = Pair(DtlsClient(DEVICE), engine=engine).run()
+    other = Holder.root("other").intermediate().leaf(server=True)
+    engine.present([Identity(other.key_pem, other.chain_pem)])
+    fresh = Pair(DtlsClient(DEVICE, trusted=ROOT), engine=engine).run()
+
+    assert old.feed(old.client.send(b"hello")[0]) == [Data(b"hello")]
+    assert fresh.failure.failure is Failure.CLIENT_ALERT
+
+
+# ---- who does not, and why -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("client", "failure", "alert"),
+    [
+        (DtlsClient, Failure.NO_CREDENTIALS, "handshake failure"),
+        (lambda: DtlsClient(Holder.root("x").leaf()), Failure.UNKNOWN_CA, "unknown ca"),
+        (lambda: DtlsClient(Holder.root("x").intermediate().leaf()), Failure.UNKNOWN_CA, "unknown ca"),
+        (
+            lambda: DtlsClient(Holder.root("root").intermediate("collection").leaf()),
+            Failure.UNKNOWN_CA,
+            "decrypt error",
+        ),
+        (
+            lambda: DtlsClient(COLLECTION.leaf(begin=-3 * DAY, end=-DAY)),
+            Failure.CERTIFICATE_EXPIRED,
+            "certificate expired",
+        ),
+        (lambda: DtlsClient(COLLECTION.leaf(begin=DAY)), Failure.CERTIFICATE_NOT_YET_VALID, "bad certificate"),
+        (lambda: DtlsClient(COLLECTION.leaf(server=True)), Failure.CERTIFICATE_INVALID, "unsupported certificate"),
+        (lambda: DtlsClient(DEVICE, ciphers="ECDHE-ECDSA-AES256-SHA"), Failure.NO_SHARED_CIPHER, "handshake failure"),
+        (lambda: DtlsClient(psk=(b"nobody", PSK[1])), Failure.IDENTITY_REFUSED, "unknown psk identity"),
+        (lambda: DtlsClient(psk=(PSK[0], b"wrong" * 4)), Failure.PSK_MISMATCH, "bad record mac"),
+    ],
+)
+def test_a_failure_is_named_and_the_client_hears_of_it(
+    client: Callable[[], DtlsClient], failure: Failure, alert: str
+) -> None:
+    """The event says why; the alert says it to the other side."""
+    pair = Pair(client()).run()
+
+    assert pair.failure.failure is failure
+    assert alert in pair.client.failure
+    assert not pair.session.established
+
+
+def test_a_failed_certificate_is_told_in_full() -> None:
+    """Also when it is the intermediate that is not known."""
+    holder = Holder.root("x").intermediate("y").leaf("z")
+
+    assert Pair(DtlsClient(holder)).run().failure.certificate == holder.certificate
+
+
+def test_a_failed_psk_is_told_with_its_identity() -> None:
+    """Known or not."""
+    assert Pair(DtlsClient(psk=(b"nobody", PSK[1]))).run().failure.psk_identity == b"nobody"
+    assert Pair(DtlsClient(psk=(PSK[0], b"wrong" * 4))).run().failure.psk_identity == PSK[0]
+
+
+def test_a_client_that_does_not_trust_the_server_is_told() -> None:
+    """It ends the handshake with an alert, whose name is the detail."""
+    failed = Pair(DtlsClient(DEVICE, trusted=Holder.root("other"))).run().failure
+
+    assert (failed.failure, failed.detail) == (Failure.CLIENT_ALERT, "unknown ca")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "alert"), [(Verdict.REVOKED, "certificate revoked"), (Verdict.REFUSED, "bad certificate")]
+)
+def test_the_gate_refuses_in_the_handshake(verdict: Verdict, alert: str) -> None:
+    """So the client never believes that it is in."""
+    pair = Pair(DtlsClient(DEVICE), OpenGate(verdict)).run()
+
+    assert pair.failure.failure is Failure.CERTIFICATE_REFUSED
+    assert alert in pair.client.failure
+    assert not pair.client.established
+
+
+def test_time_is_the_one_that_is_handed_in() -> None:
+    """Certificates are judged by it."""
+    later = make_engine(unix_time=lambda: int(time.time() + timedelta(days=30).total_seconds()))
+
+    assert Pair(DtlsClient(DEVICE), engine=later).run().failure.failure is Failure.CERTIFICATE_EXPIRED
+
+
+def test_time_goes_on() -> None:
+    """Each session is judged by its own time, not by that of the first one."""
+    now = time.time()
+    engine = make_engine(unix_time=lambda: int(now))
+    assert Pair(DtlsClient(DEVICE), engine=engine).run().session.established
+    now += timedelta(days=30).total_seconds()
+
+    assert Pair(DtlsClient(DEVICE), engine=engine).run().failure.failure is Failure.CERTIFICATE_EXPIRED
+
+
+@pytest.mark.parametrize("kind", ["certificate", "psk"])
+def test_no_session_is_resumed(kind: str) -> None:
+    """A resumed session would have no identity: neither callback is called for it."""
+
+    def make() -> DtlsClient:
+        return DtlsClient(DEVICE) if kind == "certificate" else DtlsClient(psk=PSK)
+
+    first = established(make())
+    again = make()
+    again.resume(first.client)
+    (event,) = established(again).events
+
+    assert not again.resumed
+    assert isinstance(event, Established)
+    assert (event.certificate or event.psk_identity) in (DEVICE.certificate, PSK[0])
+
+
+# ---- when the network is bad -----------------------------------------------------------------
+
+
+def test_twenty_clients_come_through_a_bad_network() -> None:
+    """A twentieth is lost, a twentieth comes twice, each flight in any order: timers repeat what is missing."""
+    order = random.Random(1)
+    pairs = [Pair(DtlsClient(DEVICE) if number % 2 else DtlsClient(psk=PSK)) for number in range(20)]
+    ends = time.monotonic() + 25
+    while waiting := [each for each in pairs if not (each.client.established and each.session.established)]:
+        assert time.monotonic() < ends, [each.session.stage for each in waiting]
+        for pair in waiting:
+            flight = pair.client.step(*_damaged(pair.session.take(), order)) + pair.client.expire()
+            for datagram in _damaged(flight, order):
+                pair.feed(datagram)
+            if not pair.session.established:
+                pair.session.expire()
+        time.sleep(0.01)  # the timers are OpenSSL's own
+
+    assert [type(each.events[0]) for each in pairs] == [Established] * 20
+    for pair in pairs:
+        line = pair.client.send(b"once")[0]
+        assert [*pair.feed(line), *pair.feed(line)] == [Data(b"once")]
+
+
+def test_data_that_overtakes_the_end_of_the_handshake_is_kept() -> None:
+    """No false alarm of a wrong key, and nothing lost."""
+    pair = Pair(DtlsClient(psk=PSK))
+    last = pair.client.step(*pair.session.take())
+    finished = [one for datagram in last for one in _split(datagram)]
+    for datagram in finished[:-1]:
+        pair.feed(datagram)
+
+    assert pair.events == []
+    assert isinstance(pair.feed(finished[-1])[0], Established)
+
+
+def test_a_flight_that_is_lost_is_sent_again() -> None:
+    """After a second by OpenSSL's clock, which takes no other."""
+    pair = Pair(DtlsClient(DEVICE))
+    lost = pair.session.take()
+    due = pair.session.timeout()
+    assert due is not None
+    assert 0.5 < due <= 1.0
+    assert pair.session.expire() == ()
+    assert pair.session.take() == []
+    time.sleep(due + 0.01)  # OpenSSL asks the system's clock
+    pair.session.expire()
+    again = pair.session.take()
+
+    assert len(again) == len(lost)
+    assert pair.session.retransmissions == 1
+    for datagram in pair.client.step(*again):
+        pair.feed(datagram)
+    assert isinstance(pair.events[0], Established)
+
+
+def test_our_last_flight_is_sent_again_when_the_client_repeats_its_own() -> None:
+    """The client did not get our Finished; the session is established already."""
+    pair = Pair(DtlsClient(DEVICE))
+    last = pair.client.step(*pair.session.take())
+    for datagram in last:
+        pair.feed(datagram)
+    lost = pair.session.take()
+    time.sleep(1.01)
+    for datagram in pair.client.expire():
+        assert pair.feed(datagram) == []
+    pair.client.step(*pair.session.take())
+
+    assert lost
+    assert pair.client.established
+
+
+def test_a_handshake_stands_somewhere() -> None:
+    """The stage is the last message that was sent or understood."""
+    pair = Pair(DtlsClient(DEVICE))
+
+    assert pair.session.stage == "ServerHelloDone"
+    assert established(DtlsClient(DEVICE)).session.stage == "Finished"
+
+
+def test_an_aborted_handshake_tells_the_client() -> None:
+    """A fatal alert in the clear."""
+    pair = Pair(DtlsClient(DEVICE))
+    pair.client.step(*pair.session.take())
+    pair.session.abort(Alert.USER_CANCELED)
+    pair.client.step(*pair.session.take())
+
+    assert pair.client.failure
+
+
+# ---- sessions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 64, 1200, 4096, 16_384])
+def test_data_goes_both_ways(size: int) -> None:
+    """One record, one datagram."""
+    pair = established(DtlsClient(DEVICE))
+    (datagram,) = pair.client.send(b"u" * size)
+    pair.session.send(b"d" * size)
+    pair.client.step(*pair.session.take())
+
+    assert pair.feed(datagram) == [Data(b"u" * size)]
+    assert pair.client.received == [b"d" * size]
+
+
+def test_data_that_fits_no_record_is_refused() -> None:
+    """As the network would."""
+    pair = established(DtlsClient(DEVICE))
+    with pytest.raises(OSError, match="16385 octets"):
+        pair.session.send(b"x" * 16_385)
+
+
+def test_a_goodbye_is_answered() -> None:
+    """close_notify (RFC 5246 §7.2.1)."""
+    pair = established(DtlsClient(DEVICE))
+    (goodbye,) = pair.client.close()
+
+    assert pair.feed(goodbye) == [Closed(End.CLOSE_NOTIFY)]
+    pair.client.step(*pair.session.take())
+    assert pair.client.closed
+
+
+def test_our_goodbye_is_heard() -> None:
+    """The client sees a clean end."""
+    pair = established(DtlsClient(DEVICE))
+    pair.session.close()
+    pair.client.step(*pair.session.take())
+
+    assert pair.client.closed
+
+
+def test_forged_records_change_nothing() -> None:
+    """Each octet of a record mutated, alerts in the clear, hellos, old records again: the session lives."""
+    pair = established(DtlsClient(DEVICE))
+    (record,) = pair.client.send(b"first")
+    forged = [record[:at] + bytes((record[at] ^ 0xFF,)) + record[at + 1 :] for at in range(len(record))]
+    forged += [bytes.fromhex("15fefd0000000000000fff00020228"), bytes.fromhex("15fefd000100000000ffff00020228")]
+    forged += [pair.hello, b"", b"\x16", bytes(2000)]
+    quiet = [event for each in forged for event in pair.feed(each)]
+
+    assert quiet == []
+    assert pair.feed(record) == [Data(b"first")]
+    assert pair.feed(record) == []
+
+
+def _damaged(flight: list[bytes], order: random.Random) -> list[bytes]:
+    """Lose some datagrams, repeat some, and shuffle all."""
+    come = [datagram for datagram in flight for _ in range(order.choice([0] + [1] * 18 + [2]))]
+    order.shuffle(come)
+    return come
+
+
+def _split(datagram: bytes) -> list[bytes]:
+    """Cut a datagram into its records."""
+    return [datagram[each.at - 13 : each.at + each.length] for each in records(datagram)]
