@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "collection": "span_events.cli.resources:collection",
     "device": "span_events.cli.resources:device",
     "outbox": "span_events.cli.outbox:outbox",
+    "cert": "span_events.cli.certs:cert",
 }
 """Where each command stands, in the order of the help. Each is imported when it is used, with its libraries."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import os
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -16,13 +19,17 @@ from span_events.cli.options import (
     collection_argument,
     collection_option,
     device_argument,
+    device_option,
     enabled_option,
     pass_session,
     tag_option,
     yes_option,
 )
-from span_events.cli.output import show_fields, show_json, show_table, tags_text, time_text
+from span_events.cli.output import printable, show_fields, show_json, show_table, tags_text, time_text
 from span_events.errors import RequestError
+
+_PSK_OCTETS: Final = 16
+"""As long as the keys of AES-128, and what every stack has room for."""
 
 IDENTITIES: Final[Mapping[str, str]] = {
     "metadata.ciot.allocatedIp": "--ip",
@@ -48,6 +55,12 @@ def collection_path(collection: str = "") -> str:
 def device_path(collection: str, device: str = "") -> str:
     """Return the path of a device, or of all of a collection."""
     return collection_path(collection) + "/devices" + (f"/{device}" if device else "")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is lost, unless ``--yes`` was given."""
+    if not yes:
+        click.confirm(question, abort=True, err=True)
 
 
 @click.group(cls=Group)
@@ -137,13 +150,13 @@ def delete_collection(session: Session, collection: str, yes: bool) -> None:
     Example:
       span-events collection delete 17dh0cf43jfgl8 --yes
     """
-    _confirm(f"Delete the collection {collection}?", yes=yes)
+    confirm(f"Delete the collection {collection}?", yes=yes)
     _show_id(session, session.call("DELETE", collection_path(collection)), "collectionId")
 
 
 @click.group(cls=Group)
 def device() -> None:
-    """Devices: list, create, get, update, move, delete."""
+    """Devices: list, create, get, update, move, delete, and the pre-shared key of one."""
 
 
 @device.command("list")
@@ -272,8 +285,70 @@ def delete_device(session: Session, collection: str, device: str, yes: bool) -> 
     Example:
       span-events device delete -c 17dh0cf43jfgl8 17kl14hm46h4c2 --yes
     """
-    _confirm(f"Delete the device {device} and the messages that wait for it?", yes=yes)
+    confirm(f"Delete the device {device} and the messages that wait for it?", yes=yes)
     _show_id(session, session.call("DELETE", device_path(collection, device)), "deviceId")
+
+
+@device.command("psk")
+@collection_option
+@device_option
+@click.option("--identity", metavar="TEXT", help="What the device names itself by in the handshake: 1 to 128 octets.")
+@click.option(
+    "--key", "key_hex", metavar="HEX", help="The key, 16 to 64 octets. Others may see it in the process list."
+)
+@click.option("--key-base64", metavar="BASE64", help="The same in base64.")
+@click.option("--generate", is_flag=True, help="Make a key of 16 random octets and print it, this once.")
+@click.option("--remove", is_flag=True, help="Take the key away.")
+@api_options
+@pass_session
+def set_psk(
+    session: Session,
+    collection: str,
+    device: str,
+    identity: str | None,
+    key_hex: str | None,
+    key_base64: str | None,
+    generate: bool,
+    remove: bool,
+) -> None:
+    """
+    Give a device a pre-shared key (PSK) for DTLS, for stacks that have no certificates.
+
+    It replaces the one that the device may have. The server never shows it again.
+
+    Examples:
+      span-events device psk -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2 --identity pump-3 --generate
+      span-events device psk -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2 --identity pump --key 000102030405060708090a0b0c0d0e0f
+      span-events device psk -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2 --remove
+    """
+    path = device_path(collection, device) + "/psk"
+    given = [name for name, value in (("--key", key_hex), ("--key-base64", key_base64)) if value is not None]
+    given += [name for name, value in (("--generate", generate), ("--remove", remove)) if value]
+    if len(given) != 1:
+        wanted = "give exactly one of --key, --key-base64, --generate and --remove"
+        raise click.UsageError(f"{' and '.join(given) or 'No key'}: {wanted}.")
+    if remove:
+        return _show_id(session, session.call("DELETE", path), "deviceId")
+    if not identity:
+        raise click.UsageError("Missing option '--identity'.")
+    key = secrets.token_bytes(_PSK_OCTETS) if generate else _psk_key(key_hex, key_base64)
+    body = {"identity": base64.b64encode(os.fsencode(identity)).decode(), "key": base64.b64encode(key).decode()}
+    reply = session.call("PUT", path, body)
+    if session.as_json:
+        return show_json(reply | ({"key": body["key"]} if generate else {}))
+    if not generate:
+        return click.echo(reply.get("deviceId", device))
+    click.echo(key.hex())
+    return click.echo(f"hint: the key of {printable(identity)}, hexadecimal; it is not shown again.", err=True)
+
+
+def _psk_key(key_hex: str | None, key_base64: str | None) -> bytes:
+    """Read a key; the message does not show it, since what is wrong may be one digit."""
+    try:
+        return bytes.fromhex(key_hex) if key_hex is not None else base64.b64decode(key_base64 or "", validate=True)
+    except ValueError:
+        option, form = ("--key", "hexadecimal") if key_hex is not None else ("--key-base64", "base64")
+        raise click.BadParameter(f"is not {form}", param_hint=option) from None
 
 
 @contextmanager
@@ -329,11 +404,6 @@ def _some_changes(body: dict[str, Any]) -> dict[str, Any]:
     if not body:
         raise click.UsageError("Nothing to change: name at least one option, --tag or --disable for example.")
     return body
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    if not yes:
-        click.confirm(question, abort=True, err=True)
 
 
 def _show(session: Session, document: dict[str, Any]) -> None:

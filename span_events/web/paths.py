@@ -9,13 +9,15 @@ from aiohttp import web
 
 from span_events import ids
 from span_events.auth import access
-from span_events.errors import InvalidRequest
+from span_events.errors import InvalidRequest, NotFound
 from span_events.registry.model import Collection, Device
 from span_events.web.services import SERVICES
 
 MAX_LIMIT: Final = 1_000
 """Most messages that one reply lists."""
 _MAX_MS: Final = 1 << 53
+_MAX_SERIAL: Final = (1 << 63) - 1
+_RESOURCES: Final = ("collection", "device", "gateway")
 _YES_NO: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -52,6 +54,52 @@ def message_id_of(request: web.Request) -> int:
     return _path_id(request, "message")
 
 
+def no_gateway(collection: Collection, gateway_id: int) -> NotFound:
+    """Say that there is no such gateway: this release knows none."""
+    return NotFound(
+        f"There is no gateway {ids.render(gateway_id)} in collection {ids.render(collection.id)}", field="gateway"
+    )
+
+
+def gateway_id_of(request: web.Request) -> int:
+    """
+    Return the id of the gateway that the path names.
+
+    Raises:
+        InvalidRequest: It is not written as an id.
+    """
+    return _path_id(request, "gateway")
+
+
+def serial_of(request: web.Request) -> int:
+    """
+    Return the serial number of the certificate that the path names.
+
+    Raises:
+        InvalidRequest: It is no number that a certificate of ours can have.
+    """
+    text = request.match_info["serial"]
+    if not (text.isascii() and text.isdigit()) or len(text) > 19 or not 0 < int(text) <= _MAX_SERIAL:
+        raise InvalidRequest(
+            f"{text[:40]!r} is not a serial number: a whole number, decimal, of at most 63 bits", field="serial"
+        )
+    return int(text)
+
+
+def query_id_of(request: web.Request, name: str, *, what: str) -> int | None:
+    """
+    Read an id from the query; absent and empty are None.
+
+    Raises:
+        InvalidRequest: It is not written as an id.
+    """
+    text = request.query.get(name, "")
+    try:
+        return ids.parse(text, what=what) if text else None
+    except InvalidRequest as exc:
+        raise InvalidRequest(f"{name}: {exc.detail}", field=name) from exc
+
+
 def resource_of(request: web.Request) -> str:
     """
     Return what a token must reach for this path.
@@ -59,7 +107,7 @@ def resource_of(request: web.Request) -> str:
     Raises:
         InvalidRequest: Something in the path is not written as an id.
     """
-    named = {what: _path_id(request, what) for what in request.match_info if what != "message"}
+    named = {what: _path_id(request, what) for what in _RESOURCES if what in request.match_info}
     return access.resource_of(named.get("collection"), device_id=named.get("device"), gateway_id=named.get("gateway"))
 
 
@@ -82,7 +130,7 @@ def page_of(request: web.Request, *, default_limit: int) -> Page:
     """
     page = Page(
         limit=_number(request, "limit", most=MAX_LIMIT) or default_limit,
-        before_id=_offset(request),
+        before_id=query_id_of(request, "offset", what="message"),
         start_ms=_number(request, "start", most=_MAX_MS),
         end_ms=_number(request, "end", most=_MAX_MS),
     )
@@ -113,14 +161,6 @@ def flag_of(request: web.Request, name: str) -> bool:
 
 def _path_id(request: web.Request, what: str) -> int:
     return ids.parse(request.match_info[what], what=what)
-
-
-def _offset(request: web.Request) -> int | None:
-    text = request.query.get("offset", "")
-    try:
-        return ids.parse(text, what="message") if text else None
-    except InvalidRequest as exc:
-        raise InvalidRequest(f"offset: {exc.detail}", field="offset") from exc
 
 
 def _number(request: web.Request, name: str, *, most: int) -> int | None:

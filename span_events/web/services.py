@@ -11,9 +11,11 @@ from aiohttp import web
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
+from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.psks import Psks
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
@@ -42,6 +44,8 @@ class Services:
     collections: Collections
     devices: Devices
     outbox: Outbox
+    certificates: Certificates
+    psks: Psks
     streams: Streams
     health: Callable[[], Mapping[str, str]]
     """Per part (``registry``, ``coap``): ``ok``, or a sentence that says what is wrong."""

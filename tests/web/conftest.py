@@ -91,7 +91,7 @@ class WebBench:
 
     def receive(self, device: str, payload: bytes = b"hello", *, transport: Transport = Transport.UDP) -> str:
         """Let a message come in from a device and return its id."""
-        coap = {"coap_code": "POST", "coap_path": "a/b"} if transport is Transport.COAP else {}
+        coap: dict[str, Any] = {"coap_code": "POST", "coap_path": "a/b"} if transport is Transport.COAP else {}
         message_id = self.fleet.devices.received(
             self.known(device), payload, remote=("10.0.0.9", 4000), transport=transport, local_port=1234, **coap
         )
@@ -129,6 +129,8 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             collections=fleet.collections,
             devices=fleet.devices,
             outbox=fleet.outbox,
+            certificates=fleet.certificates,
+            psks=fleet.psks,
             streams=streams,
             health=lambda: bench.health,
             metrics=lambda: bench.metrics,

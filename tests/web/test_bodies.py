@@ -12,12 +12,22 @@ from hypothesis import strategies as st
 
 from span_events.errors import InvalidRequest
 from span_events.registry.model import Management
-from span_events.web.rest.bodies import Body, CollectionBody, DeviceBody, MessageBody, parse_body
+from span_events.web.rest.bodies import (
+    Body,
+    CollectionBody,
+    DeviceBody,
+    MessageBody,
+    NewCertificateBody,
+    PskBody,
+    SigningRequestBody,
+    parse_body,
+)
 
-KINDS = (CollectionBody, DeviceBody, MessageBody)
+KINDS = (CollectionBody, DeviceBody, MessageBody, NewCertificateBody, SigningRequestBody, PskBody)
 WORDS = (
     *("tags", "enabled", "config", "ciot", "imsi", "imei", "gateway", "3", "params", "firmware", "management"),
     *("targetFirmwareId", "currentFirmwareId", "metadata", "allocatedIp", "collectionId", "teamId", "payload"),
+    *("deviceId", "gatewayId", "keyType", "csr", "identity", "key"),
 )
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["", "0", "10.0.0.1"]),

@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from tests.web.conftest import Reply, WebBench
 
@@ -218,3 +219,31 @@ async def test_blob_get_sends_an_empty_token(api: WebBench) -> None:
     reply = await api.call("GET", "/span/collections", token=None, headers={"X-API-Token": ""})
 
     assert reply.problem == (401, "There is no token in the request: the header X-API-Token is empty")
+
+
+async def test_cert_create_writes_what_it_gets_one_after_the_other(api: WebBench) -> None:
+    """cert.crt is certificate and chain as they come; block 0 is the leaf, the last one the root."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    body = {"deviceId": device, "gatewayId": ""}
+    made = (await cli(api, "POST", f"/span/collections/{collection}/certificates/create", body)).body
+    file = base64.b64decode(made["certificate"]) + base64.b64decode(made["chain"])
+    leaf, intermediate, root = x509.load_pem_x509_certificates(file)
+    check = {"deviceId": device, "certificate": base64.b64encode(file).decode()}
+    verified = (await cli(api, "POST", f"/span/collections/{collection}/certificates/verify", check)).body
+
+    assert (leaf.issuer, intermediate.issuer, root.issuer) == (intermediate.subject, root.subject, root.subject)
+    assert base64.b64decode(made["privateKey"]).startswith(b"-----BEGIN PRIVATE KEY-----")
+    assert verified == {"valid": True, "errors": []}
+
+
+async def test_dev_get_shows_certificates(api: WebBench) -> None:
+    """`expires` is a decimal string of milliseconds."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    await cli(api, "POST", f"/span/collections/{collection}/certificates/create", {"deviceId": device})
+    (found,) = (await cli(api, "GET", f"/span/collections/{collection}/devices/{device}/certs")).body["certificates"]
+
+    assert found["certificateSerial"].isdigit()
+    assert len(found["expires"]) == 13
+    assert found["expires"].isdigit()

@@ -29,8 +29,9 @@ from span_events import ids
 from span_events.errors import InvalidRequest
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
+from span_events.pki.issuing import KeyType
 from span_events.registry.directory import canonical_address
-from span_events.registry.model import Management
+from span_events.registry.model import Management, Psk
 from span_events.web.problems import Fault, InvalidBody
 
 MAX_TAGS: Final = 100
@@ -39,6 +40,11 @@ MAX_KEY: Final = 128
 """Characters of a tag's name."""
 MAX_VALUE: Final = 1024
 """Characters of a tag's value."""
+
+IDENTITY_OCTETS: Final = range(1, 129)
+"""Length of a PSK identity; stacks must take 128 (RFC 4279 section 5.3)."""
+KEY_OCTETS: Final = range(16, 65)
+"""Length of a PSK; stacks must take 64, and fewer than 16 can be guessed."""
 
 _IMSI_DIGITS: Final = range(5, 16)
 _IMEI_DIGITS: Final = range(14, 17)
@@ -127,13 +133,47 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-def _payload(value: object) -> bytes:
+def _octets(value: object, what: str) -> bytes:
     if not isinstance(value, str):
-        raise _wrong(f"{_seen(value)} is not text, and a payload is base64 (RFC 4648 section 4)")
+        raise _wrong(f"{_seen(value)} is not text, and {what} is base64 (RFC 4648 section 4)")
     try:
         return b64decode(value, validate=True)
     except ValueError as exc:
         raise _wrong(f"{_seen(value)} is not base64 (RFC 4648 section 4): {exc}") from exc
+
+
+def _in_base64(what: str) -> BeforeValidator:
+    """Read octets."""
+    return BeforeValidator(lambda value: _octets(value, what))
+
+
+def _psk_identity(value: object) -> bytes:
+    identity = _octets(value, "an identity")
+    if len(identity) not in IDENTITY_OCTETS:
+        raise _wrong(f"has {len(identity)} octets, not {IDENTITY_OCTETS[0]} to {IDENTITY_OCTETS[-1]}")
+    if 0 in identity:
+        raise _wrong(f"has a NUL (octet {identity.index(0)}), at which stacks written in C end it")
+    return identity
+
+
+def _psk_key(value: object) -> bytes:
+    """Read a key; what is wrong with it is said without showing any of it."""
+    try:
+        key = b64decode(value, validate=True) if isinstance(value, str) else b""
+    except ValueError:
+        raise _wrong("is not base64 (RFC 4648 section 4)") from None
+    if len(key) not in KEY_OCTETS:
+        raise _wrong(f"has {len(key)} octets, not {KEY_OCTETS[0]} to {KEY_OCTETS[-1]}")
+    return key
+
+
+def _key_type(value: object) -> KeyType:
+    if value is None or value == "":
+        return KeyType.EC
+    try:
+        return KeyType(str(value))
+    except ValueError:
+        raise _wrong(f"{_seen(value)} is not one of {', '.join(KeyType)}") from None
 
 
 Imsi = Annotated[str | None, _digits(_IMSI_DIGITS)]
@@ -141,10 +181,12 @@ Imei = Annotated[str | None, _digits(_IMEI_DIGITS)]
 CollectionId = Annotated[int | None, _identifier("collection")]
 TeamId = Annotated[int | None, _identifier("team")]
 ImageId = Annotated[int | None, _identifier("firmware image")]
+OwnerDeviceId = Annotated[int | None, _identifier("device")]
+OwnerGatewayId = Annotated[int | None, _identifier("gateway")]
 GatewayId = Annotated[int, BeforeValidator(_gateway_id)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 Labels = Annotated[dict[StrictStr, StrictStr], AfterValidator(_labels)]
-Payload = Annotated[bytes, BeforeValidator(_payload)]
+Payload = Annotated[bytes, _in_base64("a payload")]
 
 
 class Body(BaseModel):
@@ -251,6 +293,42 @@ class MessageBody(Body):
     """A downstream message to be queued."""
 
     payload: Payload
+
+
+class OwnerBody(Body):
+    """Whose certificate it is about: a device's or a gateway's."""
+
+    device_id: OwnerDeviceId = Field(default=None, alias="deviceId")
+    gateway_id: OwnerGatewayId = Field(default=None, alias="gatewayId")
+
+
+class NewCertificateBody(OwnerBody):
+    """A key and a certificate to be made."""
+
+    key_type: Annotated[KeyType, BeforeValidator(_key_type)] = Field(default=KeyType.EC, alias="keyType")
+
+
+class SigningRequestBody(OwnerBody):
+    """A certificate to be made for a key that its owner has."""
+
+    csr: Annotated[bytes, _in_base64("a signing request")]
+
+
+class VerificationBody(OwnerBody):
+    """A certificate to be looked at."""
+
+    certificate: Annotated[bytes, _in_base64("a certificate")]
+
+
+class PskBody(Body):
+    """A pre-shared key for a device."""
+
+    identity: Annotated[bytes, BeforeValidator(_psk_identity)]
+    key: Annotated[bytes, BeforeValidator(_psk_key)] = Field(repr=False)
+
+    def psk(self) -> Psk:
+        """Return it as the registry has it."""
+        return Psk(self.identity, self.key)
 
 
 async def read_body(request: web.Request, kind: type[B]) -> B:

@@ -56,12 +56,6 @@ async def delete(request: web.Request) -> web.Response:
     return render(documents.device(device))
 
 
-async def certificates(request: web.Request) -> web.Response:
-    """List the certificates of a device; this release issues none."""
-    device_of(request)
-    return render({"certificates": []})
-
-
 async def stats(request: web.Request) -> web.Response:
     """Count a device's messages and sessions since the server started."""
     return render(documents.device_stats(device_of(request).traffic))
@@ -85,6 +79,5 @@ ROUTES: Final = (
     web.get(_ONE, get),
     web.patch(_ONE, update),
     web.delete(_ONE, delete),
-    web.get(f"{_ONE}/certs", certificates),
     web.get(f"{_ONE}/stats", stats),
 )

@@ -1,0 +1,108 @@
+"""Certificates: ``/span/collections/{collection}/certificates``, and ``…/certs`` of each device and gateway."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Final
+
+from aiohttp import web
+
+from span_events.errors import InvalidRequest
+from span_events.fleet.certificates import Signed
+from span_events.registry import documents
+from span_events.registry.model import Device
+from span_events.web.paths import collection_of, device_of, gateway_id_of, no_gateway, query_id_of, serial_of
+from span_events.web.rest.bodies import (
+    NewCertificateBody,
+    OwnerBody,
+    SigningRequestBody,
+    VerificationBody,
+    read_body,
+)
+from span_events.web.rest.replies import render
+from span_events.web.services import SERVICES
+
+
+async def chain(request: web.Request) -> web.Response:
+    """Show what certificates of a collection lead to: its intermediate, then the root."""
+    collection = collection_of(request)
+    device_id = query_id_of(request, "deviceId", what="device")
+    gateway_id = query_id_of(request, "gatewayId", what="gateway")
+    if device_id is not None or gateway_id is not None:
+        _owner(request, device_id, gateway_id)
+    return render({"chain": _base64(await request.app[SERVICES].certificates.chain(collection))})
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make a key and a certificate; nobody can ask for the key again."""
+    body = await read_body(request, NewCertificateBody)
+    signed = await request.app[SERVICES].certificates.create(_owner_of(request, body), body.key_type)
+    return render({**_document(signed), "privateKey": _base64(signed.private_key_pem)})
+
+
+async def sign(request: web.Request) -> web.Response:
+    """Make a certificate for a key that its owner has."""
+    body = await read_body(request, SigningRequestBody)
+    return render(_document(await request.app[SERVICES].certificates.sign(_owner_of(request, body), body.csr)))
+
+
+async def verify(request: web.Request) -> web.Response:
+    """Tell whether a device could connect with a certificate, and if not, every reason."""
+    body = await read_body(request, VerificationBody)
+    faults = request.app[SERVICES].certificates.verify(_owner_of(request, body), body.certificate)
+    return render({"valid": not faults, "errors": faults})
+
+
+async def revoke(request: web.Request) -> web.Response:
+    """Make a certificate useless; its sessions end."""
+    serial = serial_of(request)
+    revoked = await request.app[SERVICES].certificates.revoke(collection_of(request), serial)
+    return render(documents.certificate_info(revoked))
+
+
+async def of_device(request: web.Request) -> web.Response:
+    """List the certificates of a device."""
+    found = request.app[SERVICES].certificates.list(device_of(request))
+    return render({"certificates": [documents.certificate_info(each) for each in found]})
+
+
+async def of_gateway(request: web.Request) -> web.Response:
+    """List the certificates of a gateway."""
+    raise no_gateway(collection_of(request), gateway_id_of(request))
+
+
+def _owner_of(request: web.Request, body: OwnerBody) -> Device:
+    return _owner(request, body.device_id, body.gateway_id)
+
+
+def _owner(request: web.Request, device_id: int | None, gateway_id: int | None) -> Device:
+    collection = collection_of(request)
+    if gateway_id is None and device_id is not None:
+        return request.app[SERVICES].directory.device(collection.id, device_id)
+    if gateway_id is not None and device_id is None:
+        raise no_gateway(collection, gateway_id)
+    raise InvalidRequest("deviceId, gatewayId: exactly one of them is wanted", field="deviceId")
+
+
+def _document(signed: Signed) -> documents.Document:
+    return {
+        "certificate": _base64(signed.pem),
+        "chain": _base64(signed.chain_pem),
+        **documents.certificate_info(signed.record),
+    }
+
+
+def _base64(octets: bytes) -> str:
+    return b64encode(octets).decode()
+
+
+_ALL: Final = "/span/collections/{collection}/certificates"
+ROUTES: Final = (
+    web.get(_ALL, chain),
+    web.post(f"{_ALL}/create", create),
+    web.post(f"{_ALL}/sign", sign),
+    web.post(f"{_ALL}/verify", verify),
+    web.delete(f"{_ALL}/{{serial}}", revoke),
+    web.get("/span/collections/{collection}/devices/{device}/certs", of_device),
+    web.get("/span/collections/{collection}/gateways/{gateway}/certs", of_gateway),
+)
