@@ -8,6 +8,7 @@ variables, the ready file, signals and exit statuses.
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import closing
@@ -36,6 +38,9 @@ PATIENCE: Final = 15.0
 PROGRAM: Final = str(Path(sys.executable).with_name("span-events"))
 COAP_CLIENT: Final = shutil.which("coap-client-openssl") or "coap-client-openssl"
 """libcoap's client (Debian package libcoap3-bin)."""
+
+_CERTIFICATE_FILES: Final = (("certificate", "chain"), ("privateKey",))
+"""What the API answers, file by file."""
 
 Document = dict[str, Any]
 """A JSON object: an event, or what the API says."""
@@ -72,6 +77,18 @@ class LiveDevice:
         return f"/span/collections/{self.collection}/devices/{self.id}"
 
 
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The files with which a client proves who it is, as ``span-events cert create`` writes them."""
+
+    certificate: Path
+    """The client's certificate, those above it, and the root that it trusts."""
+    key: Path
+    serial: str = ""
+    expires: float = 0.0
+    """Seconds since 1970."""
+
+
 class Tail:
     """
     A subscriber: a WebSocket client that reads when it is asked to.
@@ -84,9 +101,12 @@ class Tail:
         self.url = url
         self.seen: list[Document] = []
         """Every event so far, in order."""
+        self.lines: list[str] = []
+        """The same as they came: one frame each."""
         self._headers = headers
         self._receive_buffer = receive_buffer
         self._connection: ClientConnection | None = None
+        self._line = ""
 
     async def __aenter__(self) -> Self:
         address = self.url.split("/")[2].split(":")
@@ -121,6 +141,7 @@ class Tail:
             while (found := await self._receive()).get("type") in ("keepalive", "live"):
                 pass
         self.seen.append(found)
+        self.lines.append(self._line)
         return found
 
     async def until(self, name: str, **data: str) -> Document:
@@ -148,7 +169,7 @@ class Tail:
 
     async def _receive(self) -> Document:
         assert self._connection is not None
-        text = await self._connection.recv(decode=True)
+        text = self._line = await self._connection.recv(decode=True)
         assert text.endswith("\n"), f"a frame holds one object and a newline, not {text!r}"
         found: Document = json.loads(text)
         return found
@@ -164,13 +185,14 @@ class LiveServer:
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
+        self.folder = folder
         self.data_dir = folder / "data"
         self.ready_file = folder / "ready"
         self.addresses: dict[str, str] = {}
         """The ready file: listener to ``host:port``."""
         self.token = ""
         """Text of a token that may do everything."""
-        wanted = {"http.port": 0, "datagrams.port": 0, "coap.port": 0, **(settings or {})}
+        wanted = {"http.port": 0, "datagrams.port": 0, "coap.port": 0, "coaps.port": 0, **(settings or {})}
         variables = {f"SPAN_EVENTS_{name.upper().replace('.', '__')}": str(value) for name, value in wanted.items()}
         self._environment = {**os.environ, **variables}
         self._process: subprocess.Popen[str] | None = None
@@ -309,6 +331,27 @@ class LiveServer:
         body = {"metadata": {"ciot": {"allocatedIp": address}}}
         made = await self.call("POST", f"/span/collections/{collection}/devices", body)
         return LiveDevice(made["deviceId"], collection, address)
+
+    async def add_certificate(self, device: LiveDevice) -> Credentials:
+        """Make a certificate for a device, and write its files."""
+        path = f"/span/collections/{device.collection}/certificates/create"
+        made = await self.call("POST", path, {"deviceId": device.id})
+        chain, key = (b"".join(base64.b64decode(made[name]) for name in names) for names in _CERTIFICATE_FILES)
+        serial, expires = str(made["certificateSerial"]), int(made["expires"]) / 1000
+        return self.write_credentials(chain, key, serial=serial, expires=expires)
+
+    def write_credentials(self, chain: bytes, key: bytes, *, serial: str = "", expires: float = 0.0) -> Credentials:
+        """Write the files of a client: its certificate and those above it, and its key, PEM."""
+        folder = Path(tempfile.mkdtemp(dir=self.folder, prefix="client-"))
+        found = Credentials(folder / "cert.crt", folder / "key.pem", serial, expires)
+        found.certificate.write_bytes(chain)
+        found.key.write_bytes(key)
+        return found
+
+    async def set_psk(self, device: LiveDevice, identity: bytes, key: bytes) -> None:
+        """Give a device a pre-shared key."""
+        identity_text, key_text = (base64.b64encode(each).decode() for each in (identity, key))
+        await self.call("PUT", f"{device.path}/psk", {"identity": identity_text, "key": key_text})
 
     async def create_token(self, resource: str = "/", *, write: bool = False) -> Token:
         """Make a token with the command line."""

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.faults.scene import Scene, open_scene
+from tests.faults.secure import SecureScene, open_secure_scene
 from tests.live import LiveServer
 
 
@@ -25,4 +26,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 async def scene(server: LiveServer) -> AsyncIterator[Scene]:
     """A new collection with one device and one subscriber."""
     async with open_scene(server) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def secure(scene: Scene) -> AsyncIterator[SecureScene]:
+    """The same with a certificate for the device; its clients speak DTLS."""
+    async with open_secure_scene(scene) as opened:
         yield opened

@@ -1,4 +1,4 @@
-"""F21: a device vanishes, and the idle limit ends its session (UDP)."""
+"""F21: a device vanishes, and the idle limit ends its session (UDP and DTLS)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from span_events.events.catalogue import DisconnectReason
 from tests.faults.scene import Scene, check_words
-from tests.live import Document, LiveServer
+from tests.faults.secure import LINE, SecureScene, session_of
+from tests.live import LiveServer
 
 IDLE_TIMEOUT = 1.0
 """Seconds; a whole one, so that what the event says can be told from nothing."""
@@ -19,12 +20,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server that soon gives a device up."""
     with LiveServer(tmp_path_factory.mktemp("server"), {"sessions.idle_timeout": IDLE_TIMEOUT}) as started:
         yield started
-
-
-def session_of(event: Document) -> str:
-    """Return the session that an event belongs to."""
-    (session,) = (each for each in event["correlationIds"] if each.startswith("session:"))
-    return str(session)
 
 
 async def test_a_silent_device_is_disconnected_and_connects_again_with_its_next_message(scene: Scene) -> None:
@@ -42,3 +37,21 @@ async def test_a_silent_device_is_disconnected_and_connects_again_with_its_next_
     check_words(disconnected, "info", DisconnectReason.IDLE_TIMEOUT.hint)
     assert session_of(connected) == session_of(message) == session_of(disconnected)
     assert session_of(again) != session_of(connected)
+
+
+async def test_a_silent_dtls_session_is_closed(secure: SecureScene) -> None:
+    """Its client hears close_notify, if it is still there; it shakes hands for its next message."""
+    scene = secure.scene
+    async with secure.client() as client:
+        client.say(LINE)
+        connected = await scene.told("clientConnected")
+        await scene.told("upstreamMessage")
+        disconnected = await scene.told("clientDisconnected")
+        ended = await client.finish()
+    await secure.session()
+
+    assert disconnected["data"].pop("idleSeconds") in {"1", "2"}
+    assert disconnected["data"] == {"reason": "idleTimeout", "transport": "dtls"}
+    check_words(disconnected, "info", DisconnectReason.IDLE_TIMEOUT.hint)
+    assert session_of(connected) == session_of(disconnected)
+    assert "closed" in ended.output

@@ -1,0 +1,47 @@
+"""F09: a client certificate from an unknown CA."""
+
+from __future__ import annotations
+
+import pytest
+
+from span_events.events.catalogue import ClientRejectedReason
+from tests.certificates import Holder
+from tests.faults.secure import SecureScene, is_time, shown
+
+
+async def test_a_foreign_certificate_is_named_with_its_issuer(secure: SecureScene) -> None:
+    """Nothing in it can be believed, so the event belongs to nobody."""
+    leaf = Holder.root("Other root").intermediate("Other CA").leaf("pump-7")
+    attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt, of={})
+
+    assert all(is_time(data.pop(name)) for name in ("notBefore", "notAfter"))
+    assert data == {
+        "certificateIssuer": "CN=Other CA",
+        "certificateSubject": "CN=pump-7",
+        "certificateSerial": str(leaf.certificate.serial_number),
+    }
+    assert "alert unknown ca" in attempt.printed
+
+
+async def test_names_and_serial_of_ours_make_no_certificate_ours(secure: SecureScene) -> None:
+    """Whoever copies what stands in a device's certificate must not cause events at that device."""
+    ours = secure.authority().certificate
+    serial = int(secure.credentials.serial)
+    name = ours.subject.rfc4514_string().partition("=")[2]
+    leaf = Holder.root("Other root").intermediate(name).leaf(secure.scene.device.id, serial=serial)
+    attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt, of={})
+
+    assert data["certificateSerial"] == secure.credentials.serial
+
+
+@pytest.mark.parametrize("program", ["coap-client-openssl", "coap-client-gnutls"])
+async def test_on_the_coaps_port(secure: SecureScene, program: str) -> None:
+    """The same, with transport coaps."""
+    files = secure.files_of(Holder.root("Other CA").leaf("pump-7"))
+    arguments = ("-c", files.certificate, "-j", files.key, "-R", secure.credentials.certificate)
+    attempt = await secure.try_coap_client(program, *arguments)
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt, of={}, transport="coaps")
+
+    assert (data["certificateIssuer"], data["certificateSubject"]) == ("CN=Other CA", "CN=pump-7")

@@ -1,0 +1,65 @@
+"""F10: a client certificate whose time is over, or has not come."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from span_events.events.catalogue import ClientRejectedReason
+from tests.certificates import DAY
+from tests.faults.secure import SecureScene, shown
+from tests.live import Credentials, LiveServer
+
+VALIDITY = 3.0
+"""Seconds; a good client must be able to connect within them, on a busy computer, too."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server whose certificates last seconds."""
+    with LiveServer(tmp_path_factory.mktemp("server"), {"pki.validity": VALIDITY}) as started:
+        yield started
+
+
+def text_of(moment: dt.datetime) -> str:
+    """Write a moment as events show it."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+async def expired(credentials: Credentials) -> None:
+    """Wait until a certificate's time is over."""
+    await asyncio.sleep(max(0.0, credentials.expires + 1.0 - time.time()))
+
+
+async def test_an_expired_certificate_is_told_to_its_device(secure: SecureScene) -> None:
+    """It was issued to the device, and was good; a new one is the cure."""
+    await secure.session()
+    await expired(secure.credentials)
+    attempt = await secure.try_s_client(*shown(secure.credentials))
+    data = await secure.rejected(ClientRejectedReason.CERTIFICATE_EXPIRED, attempt, of=secure.device)
+    await secure.session(*shown(await secure.scene.server.add_certificate(secure.scene.device)))
+
+    assert data["notAfter"] == text_of(dt.datetime.fromtimestamp(secure.credentials.expires, dt.UTC))
+    assert data["notBefore"] < data["notAfter"]
+    assert data["certificateSerial"] == secure.credentials.serial
+    assert "alert certificate expired" in attempt.printed
+
+
+async def test_a_certificate_of_tomorrow_is_told_to_its_collection(secure: SecureScene) -> None:
+    """Its signature is the collection's; its serial number is nobody's, as with a registry that was restored."""
+    leaf = secure.authority().leaf("pump-7", begin=DAY, end=2 * DAY)
+    attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))
+    data = await secure.rejected(ClientRejectedReason.CERTIFICATE_NOT_YET_VALID, attempt, of=secure.collection)
+
+    assert data == {
+        "certificateIssuer": secure.authority().certificate.subject.rfc4514_string(),
+        "certificateSubject": "CN=pump-7",
+        "certificateSerial": str(leaf.certificate.serial_number),
+        "notBefore": text_of(leaf.certificate.not_valid_before_utc),
+        "notAfter": text_of(leaf.certificate.not_valid_after_utc),
+    }
+    assert "alert bad certificate" in attempt.printed

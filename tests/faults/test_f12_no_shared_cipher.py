@@ -1,0 +1,21 @@
+"""F12: no cipher suite in common."""
+
+from __future__ import annotations
+
+from span_events.events.catalogue import ClientRejectedReason
+from tests.faults.secure import SecureScene, shown
+
+
+async def test_what_the_client_offered_is_told_by_name(secure: SecureScene) -> None:
+    """The developer compares it with what the server wants; the hint has two that help."""
+    suites = "AES128-SHA:ECDHE-ECDSA-AES256-SHA384"
+    arguments = ("-cipher", suites, "-curves", "P-256:X25519")
+    attempt = await secure.try_s_client(*shown(secure.credentials), *arguments)
+    data = await secure.rejected(ClientRejectedReason.NO_SHARED_CIPHER, attempt, of={})
+    good = "ECDHE-ECDSA-AES128-GCM-SHA256"
+    (connected, *_) = await secure.session(*shown(secure.credentials), "-cipher", f"{suites}:{good}")
+
+    assert data == {"offered": "AES128-SHA, ECDHE-ECDSA-AES256-SHA384; groups: secp256r1, x25519"}
+    assert "alert handshake failure" in attempt.printed
+    assert connected["data"]["cipher"] == good
+    assert good in ClientRejectedReason.NO_SHARED_CIPHER.hint

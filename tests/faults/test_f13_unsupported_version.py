@@ -1,0 +1,30 @@
+"""F13: a client that speaks only DTLS 1.0."""
+
+from __future__ import annotations
+
+from span_events.events.catalogue import ClientRejectedReason
+from tests.faults.scene import check_words
+from tests.faults.secure import SecureScene, owner_of, shown
+
+
+async def test_the_version_that_was_offered_is_told(secure: SecureScene) -> None:
+    """It hears an alert at once; after its version setting is changed, it comes in."""
+    arguments = (*shown(secure.credentials), "-cipher", "ALL:@SECLEVEL=0")
+    attempt = await secure.try_s_client(*arguments, version="-dtls1")
+    data = await secure.rejected(ClientRejectedReason.UNSUPPORTED_VERSION, attempt, of={})
+    await secure.session(*arguments)
+
+    assert data == {"offered": "DTLS 1.0"}
+    assert "alert protocol version" in attempt.printed
+
+
+async def test_gnutls_with_dtls_1_0(secure: SecureScene) -> None:
+    """A second implementation."""
+    ended = await secure.try_gnutls("--priority", "NORMAL:-VERS-ALL:+VERS-DTLS1.0:%COMPAT")
+    event = await secure.everything.until("clientRejected")
+
+    assert event["data"].pop("remoteAddress").startswith("127.0.0.1:")
+    assert event["data"] == {"reason": "unsupportedVersion", "transport": "dtls", "offered": "DTLS 1.0"}
+    assert owner_of(event) == {}
+    check_words(event, "error", ClientRejectedReason.UNSUPPORTED_VERSION.hint)
+    assert ended.status != 0

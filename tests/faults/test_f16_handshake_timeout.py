@@ -1,0 +1,63 @@
+"""F16: a client stops in the middle of the handshake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from span_events.events.catalogue import ClientRejectedReason
+from span_events.wire.dtls import records
+from tests.e2e.programs import Finished
+from tests.faults.secure import Attempt, SecureScene, shown
+from tests.live import LiveServer
+from tests.relay import Relay
+
+TIMEOUT = 1.7
+"""Seconds: OpenSSL repeats a flight after one, and again after two more."""
+HELLO_VERIFY_REQUEST = 3
+NOTHING_MORE = Finished(0, "", "")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server that soon gives a handshake up."""
+    with LiveServer(tmp_path_factory.mktemp("server"), {"dtls.handshake_timeout": TIMEOUT}) as started:
+        yield started
+
+
+def only_the_cookie(datagram: bytes) -> Sequence[float]:
+    """Lose all that the server sends after its HelloVerifyRequest: it is too large for the way, perhaps."""
+    return (0.0,) if datagram[13] == HELLO_VERIFY_REQUEST else ()
+
+
+def only_the_clear(datagram: bytes) -> Sequence[float]:
+    """Lose what is encrypted: the client's Finished."""
+    return () if any(record.epoch for record in records(datagram)) else (0.0,)
+
+
+async def test_a_client_that_never_hears_the_server(secure: SecureScene) -> None:
+    """The cookie came back, so the address is real; who it is, nobody knows."""
+    target = secure.scene.server.addresses["datagrams"]
+    with Relay(target, secure.scene.device.address, back=only_the_cookie) as relay:
+        async with secure.client(to=relay.address):
+            attempt = Attempt(relay.remote, NOTHING_MORE)
+            data = await secure.rejected(ClientRejectedReason.HANDSHAKE_TIMEOUT, attempt, of={})
+        assert relay.lost >= 2
+    await secure.session()
+
+    assert data == {"stage": "ServerHelloDone", "retransmissions": "1", "seconds": "1"}
+
+
+async def test_a_client_whose_last_word_gets_lost(secure: SecureScene) -> None:
+    """It has shown its certificate, so its device is told."""
+    target = secure.scene.server.addresses["datagrams"]
+    with Relay(target, secure.scene.device.address, there=only_the_clear) as relay:
+        async with secure.client(*shown(secure.credentials), "-mtu", "300", to=relay.address):
+            attempt = Attempt(relay.remote, NOTHING_MORE)
+            data = await secure.rejected(ClientRejectedReason.HANDSHAKE_TIMEOUT, attempt, of=secure.device)
+        assert relay.lost >= 1
+    await secure.session()
+
+    assert (data["stage"], data["seconds"]) == ("ChangeCipherSpec", "1")
+    assert data["retransmissions"] in {"0", "1"}  # the client's repetitions put ours off

@@ -1,0 +1,38 @@
+"""F17: the certificate is valid, but its device was removed, or it was revoked."""
+
+from __future__ import annotations
+
+from span_events.events.catalogue import ClientRejectedReason, DisconnectReason
+from tests.faults.scene import check_words
+from tests.faults.secure import LINE, SecureScene, shown
+
+
+async def test_a_removed_device_is_told_to_its_collection(secure: SecureScene) -> None:
+    """The collection's own authority has signed the certificate."""
+    server, device = secure.scene.server, secure.scene.device
+    await server.call("DELETE", device.path)
+    attempt = await secure.try_s_client(*shown(secure.credentials))
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_DEVICE, attempt, of=secure.collection)
+
+    assert data["certificateSerial"] == secure.credentials.serial
+    assert device.id in data["certificateSubject"]
+    assert "alert bad certificate" in attempt.printed
+
+
+async def test_a_revoked_certificate_is_told_to_its_device(secure: SecureScene) -> None:
+    """Its session ends at once, and it opens no other; a new certificate is the cure."""
+    server, device = secure.scene.server, secure.scene.device
+    async with secure.client() as client:
+        client.say(LINE)
+        await secure.scene.told("upstreamMessage")
+        await server.call("DELETE", f"/span/collections/{device.collection}/certificates/{secure.credentials.serial}")
+        ended = await secure.scene.told("clientDisconnected")
+        await client.finish()
+    attempt = await secure.try_s_client(*shown(secure.credentials))
+    data = await secure.rejected(ClientRejectedReason.CERTIFICATE_REVOKED, attempt, of=secure.device)
+    await secure.session(*shown(await server.add_certificate(device)))
+
+    assert ended["data"]["reason"] == "certificateRevoked"
+    check_words(ended, "info", DisconnectReason.CERTIFICATE_REVOKED.hint)
+    assert data["certificateSerial"] == secure.credentials.serial
+    assert "alert certificate revoked" in attempt.printed

@@ -1,0 +1,38 @@
+"""F18: a device reboots, and says hello again from the same address and port."""
+
+from __future__ import annotations
+
+import signal
+
+from span_events.events.catalogue import DisconnectReason
+from tests.faults.scene import check_words
+from tests.faults.secure import LINE, SecureScene, owner_of, session_of
+
+
+async def test_the_new_session_replaces_the_old_one(secure: SecureScene) -> None:
+    """The device has lost its keys and says no goodbye; nobody else can end its session, since its hello is proven."""
+    scene, bound = secure.scene, secure.free_port()
+    async with secure.client(bind=bound) as before:
+        before.say(LINE)
+        first = await scene.told("clientConnected", remoteAddress=bound)
+        await scene.told("upstreamMessage")
+        before.send_signal(signal.SIGKILL)
+        await before.finish()
+    async with secure.client(bind=bound) as after:
+        after.say(LINE)
+        replaced = await scene.told("clientDisconnected")
+        second = await scene.told("clientConnected", remoteAddress=bound)
+        await scene.told("upstreamMessage")
+        after.say_no_more()
+        last = await scene.told("clientDisconnected", reason="closeNotify")
+    names = await scene.names_until_now()
+
+    assert names == [
+        *("clientConnected", "upstreamMessage"),
+        *("clientDisconnected", "clientConnected", "upstreamMessage", "clientDisconnected"),
+    ]
+    assert replaced["data"] == {"reason": "replaced", "transport": "dtls"}
+    check_words(replaced, "info", DisconnectReason.REPLACED.hint)
+    assert owner_of(replaced) == owner_of(second) == secure.device
+    assert session_of(first) == session_of(replaced) != session_of(second) == session_of(last)
+    assert second["data"]["certificateSerial"] == secure.credentials.serial

@@ -1,0 +1,51 @@
+"""F19: the NAT changes a device's port during its session."""
+
+from __future__ import annotations
+
+import re
+
+from span_events.events.catalogue import MessageRejectedReason
+from tests.faults.secure import LINE, SecureScene
+from tests.relay import Relay
+
+
+async def test_the_only_session_of_that_host_is_the_likely_one(secure: SecureScene) -> None:
+    """The record cannot be read; the device must shake hands again, as the hint says."""
+    scene = secure.scene
+    with Relay(scene.server.addresses["datagrams"], scene.device.address) as relay:
+        async with secure.client(to=relay.address) as client:
+            client.say(LINE)
+            await scene.told("upstreamMessage")
+            before = relay.remote
+            relay.rebind()
+            client.say(LINE)
+            data = await scene.rejected(MessageRejectedReason.NO_SESSION)
+            after = relay.remote
+    names = await scene.names_until_now()
+    await secure.session()
+
+    assert before != after
+    assert names == ["clientConnected", "upstreamMessage", "messageRejected"]
+    quiet = re.fullmatch(rf"the only session at this address has {before}, quiet for (\d+) s", data.pop("detail"))
+    assert quiet is not None
+    assert int(quiet[1]) <= 5
+    assert int(data.pop("bytes")) > len(LINE)
+    assert data == {"reason": "noSession", "remoteAddress": after, "transport": "dtls"}
+
+
+async def test_with_two_sessions_at_a_host_nobody_knows_whose_it_is(secure: SecureScene) -> None:
+    """As behind the NAT of a mobile network: the event belongs to nobody."""
+    scene = secure.scene
+    with Relay(scene.server.addresses["datagrams"], scene.device.address) as relay:
+        async with secure.client(to=relay.address) as client, secure.client(bind=secure.free_port()) as other:
+            for each in (client, other):
+                each.say(LINE)
+                await scene.told("upstreamMessage")
+            relay.rebind()
+            client.say(LINE)
+            event = await secure.everything.until("messageRejected")
+            after = relay.remote
+
+    assert int(event["data"].pop("bytes")) > len(LINE)
+    assert event["data"] == {"reason": "noSession", "remoteAddress": after, "transport": "dtls"}
+    assert event.keys().isdisjoint({"collectionId", "deviceId", "gatewayId"})
