@@ -37,7 +37,7 @@ def test_every_code_block_says_what_it_is() -> None:
 async def served(folder: Path) -> AsyncIterator[dict[str, str]]:
     """Run the README's first block in a folder, on free ports; give the addresses."""
     (command,) = (each.removeprefix(ENDLESS).strip() for each in BLOCKS if each.startswith(ENDLESS + "scripts/serve"))
-    environment = os.environ | {f"SPAN_EVENTS_{each}__PORT": "0" for each in ("HTTP", "DATAGRAMS", "COAP")}
+    environment = os.environ | {f"SPAN_EVENTS_{each}__PORT": "0" for each in ("HTTP", "DATAGRAMS", "COAP", "COAPS")}
     ready = folder / "ready.json"
     with (folder / "serve.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -77,7 +77,14 @@ async def test_every_command_works_as_it_stands(tmp_path: Path) -> None:
         out, err = (each.decode() for each in await asyncio.wait_for(shell.communicate(), 120))
 
     assert shell.returncode == 0, f"{out[-3000:]}\n{err[-3000:]}"
-    for seen in ("upstreamMessage", "reboot", "this-computer", '"status":"ok"', "span_events_subscribers"):
+    for seen in (
+        "upstreamMessage",
+        "reboot",
+        "this-computer",
+        "cert.crt: OK",
+        '"status":"ok"',
+        "span_events_subscribers",
+    ):
         assert seen in out, f"{seen} is not in what the commands showed"
 
 
@@ -96,6 +103,7 @@ def script(addresses: dict[str, str]) -> str:
     text = "\n".join(lines)
     for port, name in (("8080", "http"), ("1234", "datagrams")):
         text = re.sub(rf"\b127\.0\.0\.1([: ]){port}\b", rf"127.0.0.1\g<1>{_port(addresses[name])}", text)
+    text = text.replace("coaps://127.0.0.1/", f"coaps://{addresses['coaps']}/")
     text = text.replace("coap://127.0.0.1/", f"coap://{addresses['coap']}/")
     targets = f"--datagrams {addresses['datagrams']} --coap {addresses['coap']}"
     return text.replace("span-events simulate ", f"span-events simulate {targets} ")

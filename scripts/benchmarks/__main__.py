@@ -6,13 +6,14 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from scripts.benchmarks import coap, fanout, flood, idle, ingest, slow
+from scripts.benchmarks import coap, dtls, fanout, flood, idle, ingest, slow
 from scripts.benchmarks.harness import Options
 
 BENCHMARKS = {
     "fanout": fanout.run,
     "ingest": ingest.run,
     "coap": coap.run,
+    "dtls": dtls.run,
     "idle": idle.run,
     "slow": slow.run,
     "flood": flood.run,

@@ -108,7 +108,7 @@ async def span(arguments: argparse.Namespace) -> None:
 
 def config_for(**settings: dict[str, Any]) -> Config:
     """Return a configuration with every port free and no limit of rates."""
-    free = {name: {"port": 0} for name in ("http", "datagrams", "coap")}
+    free = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps")}
     fast = {"messages": {"rate": 1e9, "burst": 1_000_000_000}}
     return Config(**{**free, **fast, **settings})  # type: ignore[arg-type]  # tables, as from a file
 
@@ -335,6 +335,12 @@ async def plain_aiocoap(_arguments: argparse.Namespace) -> None:
         say(cpu=time.process_time())
 
 
+def _dtls_servers() -> Any:
+    from scripts.benchmarks import dtls_servers  # noqa: PLC0415  # it uses what is above
+
+    return dtls_servers
+
+
 VARIANTS = {
     "span": span,
     "quiet": quiet,
@@ -344,6 +350,8 @@ VARIANTS = {
     "bare-write": bare_write,
     "bare-udp": bare_udp,
     "aiocoap": plain_aiocoap,
+    "dtls": lambda arguments: _dtls_servers().secure(arguments),
+    "bare-dtls": lambda arguments: _dtls_servers().bare(arguments),
 }
 
 
