@@ -56,6 +56,8 @@ _SWEEP: Final = 1.0
 """Seconds between looks at what time brings: idle sessions, expired messages, silent streams."""
 _DAY: Final = 86_400.0
 """Seconds between looks at certificates: which of ours to renew, which to forget."""
+_LOOKS: Final = 12
+"""How often the server's certificate is looked at in its life, at least; the last third of it is for renewal."""
 _BACKLOG: Final = 4096
 """Connections that may wait to be accepted."""
 
@@ -175,7 +177,7 @@ class Server:
         self._every(_SWEEP, self._sweep)
         self._every(config.registry.flush_interval, self._flush)
         self._every(config.registry.watch_interval, self._watch_tokens)
-        self._every(_DAY, self._renew_certificates)
+        self._every(min(_DAY, config.pki.server_validity / _LOOKS), self._renew_certificates)
         log.info("started", version=__version__, **self.addresses)
 
     async def _make_first_token(self) -> None:
@@ -498,9 +500,9 @@ class Server:
         self._registry_health = "ok"
 
     async def _renew_certificates(self) -> None:
-        await self.certificates.prune()
-        if await self.authority.renew():
+        if await self.authority.renew():  # first: it must not depend on the registry
             self._engine.present(self._identities())
+        await self.certificates.prune()
 
     async def _watch_tokens(self) -> None:
         self.streams.revoke(await self.tokens.refresh())

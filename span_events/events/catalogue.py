@@ -93,6 +93,10 @@ class DisconnectReason(Reason):
         "The device ended the session with the alert in 'detail': look at its log at this time.",
     )
     CERTIFICATE_REVOKED = "certificateRevoked", "The certificate of the session was revoked: install a new one."
+    CERTIFICATE_EXPIRED = (
+        "certificateExpired",
+        "The certificate's time ended during the session: create a new one and install it.",
+    )
     PSK_CHANGED = "pskChanged", "The PSK of the session was replaced or removed: the device needs the new one."
     SERVER_STOPPED = "serverStopped", "The server was stopped; the device must handshake again."
 

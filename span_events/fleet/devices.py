@@ -519,6 +519,8 @@ class Devices:
         now = self._clock.monotonic()
         for session in self._sessions.take_silent(now - self._idle_timeout):
             self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
+        for session in self._sessions.take(self._is_over):
+            self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
         for event in self._throttle.summaries(now):
             self._bus.publish(event)
         for device_id in [each for each, full_at in self._paces.items() if full_at < now]:
@@ -537,6 +539,13 @@ class Devices:
             self._changed |= changed
 
     # ---- parts --------------------------------------------------------------------------------
+
+    def _is_over(self, session: Session) -> bool:
+        """Tell whether the certificate that a session rests on has expired meanwhile."""
+        if session.certificate_serial is None:
+            return False
+        certificate = self._directory.certificate_with(session.certificate_serial)
+        return certificate is not None and certificate.not_after_ms <= self._clock.time_ns() // 1_000_000
 
     def _touch(
         self, device: Device, remote: Remote, transport: Transport, session: Session | None, cause: int | None

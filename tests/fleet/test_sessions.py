@@ -7,7 +7,7 @@ from span_events.events.catalogue import ClientRejectedReason, DisconnectReason
 from span_events.events.message import Transport
 from span_events.fleet.devices import DeviceChange
 from span_events.fleet.sessions import Session
-from span_events.registry.model import Device
+from span_events.registry.model import Certificate, Device
 from tests.fleets import CAUSE, FleetBench
 
 REMOTE = ("198.51.100.7", 40_000)
@@ -68,6 +68,27 @@ async def test_a_revoked_certificate_ends_its_sessions_only(bench: FleetBench) -
 
     assert ended == [DisconnectReason.CERTIFICATE_REVOKED, DisconnectReason.PSK_CHANGED]
     assert bench.devices.sessions == 1
+
+
+async def test_a_session_does_not_outlive_its_certificate(bench: FleetBench) -> None:
+    """However busy it is; one that rests on a longer certificate goes on."""
+    device = await bench.device()
+    now_ms = bench.clock.time_ns() // 1_000_000
+    for serial, seconds in ((1, 100), (2, 10_000)):
+        bench.directory.put_certificate(
+            Certificate(serial, device.collection.id, device.id, None, now_ms, now_ms + seconds * 1000)
+        )
+    ended: list[DisconnectReason] = []
+    for rests_on in (1, 2, None):
+        connect(bench, device, ended, serial=rests_on)
+    bench.clock.shift(99)
+    bench.devices.sweep()
+    before = list(ended)
+    bench.clock.shift(2)
+    bench.devices.sweep()
+
+    assert (before, ended) == ([], [DisconnectReason.CERTIFICATE_EXPIRED])
+    assert bench.devices.sessions == 2
 
 
 async def test_rejections_of_clients_are_throttled_per_host_and_reason(bench: FleetBench) -> None:
