@@ -22,9 +22,10 @@ from span_events.clock import Clock
 from span_events.config import FanoutConfig
 from span_events.errors import Unavailable
 from span_events.events.activity import Activity, Event, Origin, SpanId
-from span_events.events.catalogue import DroppedReason, EventsDropped
+from span_events.events.catalogue import EventsDropped
 from span_events.events.filters import Filter, Scope
 from span_events.events.message import Message
+from span_events.events.reasons import DroppedReason
 from span_events.fanout.subscriber import Batch, Encoding, Gap, Group, GroupKey, Stream, Subscriber
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger

@@ -22,18 +22,16 @@ from span_events.events.catalogue import (
     ClientConnected,
     ClientDisconnected,
     ClientRejected,
-    ClientRejectedReason,
     DeviceCreated,
     DeviceMoved,
     DeviceRemoved,
     DeviceUpdated,
-    DisconnectReason,
     MessageDuplicate,
     MessageRejected,
-    MessageRejectedReason,
     UpstreamMessage,
 )
 from span_events.events.message import Message, Transport
+from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.inbox import Inbox
 from span_events.fleet.sessions import Remote, Session, Sessions

@@ -16,8 +16,9 @@ from span_events.clock import Clock
 from span_events.config import DownstreamConfig
 from span_events.errors import LimitReached, NotFound, TooLarge
 from span_events.events.activity import SpanId
-from span_events.events.catalogue import DownstreamFailed, DownstreamFailedReason, DownstreamMessage, DownstreamQueued
+from span_events.events.catalogue import DownstreamFailed, DownstreamMessage, DownstreamQueued
 from span_events.events.message import Transport
+from span_events.events.reasons import DownstreamFailedReason
 from span_events.ids import IdGenerator, render
 from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Downstream, DownstreamState

@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
-from span_events.events.catalogue import DisconnectReason
 from span_events.events.message import Transport
+from span_events.events.reasons import DisconnectReason
 from span_events.registry.model import Device
 
 Remote = tuple[str, int]

@@ -14,8 +14,8 @@ from typing import Final
 from span_events.clock import Clock
 from span_events.config import CoapConfig
 from span_events.errors import MalformedMessage
-from span_events.events.catalogue import MessageRejectedReason
 from span_events.events.message import Transport
+from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.sessions import Remote, Session

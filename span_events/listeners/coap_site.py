@@ -15,8 +15,8 @@ from aiocoap.pipe import Pipe
 
 from span_events.clock import Clock
 from span_events.config import CoapConfig
-from span_events.events.catalogue import DownstreamFailedReason, MessageRejectedReason
 from span_events.events.message import Transport
+from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
 from span_events.listeners.coap_answer import Answer

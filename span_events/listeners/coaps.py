@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from span_events.clock import Clock
 from span_events.config import CoapConfig, CoapsConfig, MessagesConfig
-from span_events.events.catalogue import MessageRejectedReason
 from span_events.events.message import Transport
+from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.sessions import Remote

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from span_events.config import DatagramsConfig
-from span_events.events.catalogue import DownstreamFailedReason
 from span_events.events.message import Transport
+from span_events.events.reasons import DownstreamFailedReason
 from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.sessions import Remote, Session

@@ -19,8 +19,8 @@ from span_events.clock import Clock
 from span_events.config import DtlsConfig
 from span_events.errors import MalformedMessage
 from span_events.events.activity import UNATTRIBUTED
-from span_events.events.catalogue import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.events.message import Transport
+from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.sessions import Remote, Session
 from span_events.listeners.dtls_gate import Gate, IssuerOf, details_of

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from cryptography import x509
 
 from span_events.events.activity import UNATTRIBUTED, Origin
-from span_events.events.catalogue import ClientRejectedReason
+from span_events.events.reasons import ClientRejectedReason
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
 from span_events.wire.dtls import Verdict

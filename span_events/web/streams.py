@@ -25,10 +25,11 @@ from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsCo
 from span_events.dialects import span
 from span_events.errors import AccessDenied, Unavailable, UpgradeRequired
 from span_events.events.activity import Origin, SpanId
-from span_events.events.catalogue import DroppedReason, EventsDropped
+from span_events.events.catalogue import EventsDropped
 from span_events.events.filters import PASS_ALL, Scope
 from span_events.events.history import History
 from span_events.events.message import Message
+from span_events.events.reasons import DroppedReason
 from span_events.fanout.hub import Hub
 from span_events.fanout.subscriber import Stream, Subscriber, encoding
 from span_events.log import get_logger

@@ -5,8 +5,9 @@ from __future__ import annotations
 from span_events import ids
 from span_events.dialects.span import PLAIN, SpanDialect
 from span_events.events.activity import Activity, Event, Origin, SpanId
-from span_events.events.catalogue import ClientConnected, ClientDisconnected, DisconnectReason, UpstreamMessage
+from span_events.events.catalogue import ClientConnected, ClientDisconnected, UpstreamMessage
 from span_events.events.message import Transport
+from span_events.events.reasons import DisconnectReason
 from tests.clock import START_NS
 
 COLLECTION = ids.parse("17dj5j4ce8bkci")

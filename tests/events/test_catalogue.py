@@ -6,9 +6,10 @@ import inspect
 
 import pytest
 
-from span_events.events import catalogue
+from span_events.events import catalogue, reasons
 from span_events.events.activity import Event, Origin, Reason, data_of, hint_of
-from span_events.events.catalogue import CATALOGUE, KEYS, MessageRejected, MessageRejectedReason, meaning_of
+from span_events.events.catalogue import CATALOGUE, KEYS, MessageRejected, meaning_of
+from span_events.events.reasons import MessageRejectedReason
 
 SPAN = [
     "imeiMismatch",
@@ -87,17 +88,17 @@ def test_extension_events_that_tell_of_a_problem_carry_a_reason(event: type[Even
 
 
 @pytest.mark.parametrize(
-    "reasons",
+    "closed_set",
     [
         each
-        for _, each in inspect.getmembers(catalogue, inspect.isclass)
+        for _, each in inspect.getmembers(reasons, inspect.isclass)
         if issubclass(each, Reason) and each is not Reason
     ],
     ids=lambda each: each.__name__,
 )
-def test_every_reason_says_what_to_try(reasons: type[Reason]) -> None:
+def test_every_reason_says_what_to_try(closed_set: type[Reason]) -> None:
     """A camel-case word and a sentence."""
-    for reason in reasons:
+    for reason in closed_set:
         assert reason.value.isalnum()
         assert reason.hint.endswith((".", "?"))
 

@@ -7,8 +7,9 @@ import pytest
 from span_events import ids
 from span_events.errors import InvalidRequest
 from span_events.events.activity import Origin
-from span_events.events.catalogue import SPAN_NAMES, ClientConnected, MessageRejected, MessageRejectedReason
+from span_events.events.catalogue import SPAN_NAMES, ClientConnected, MessageRejected
 from span_events.events.filters import PASS_ALL, Scope, parse_filter
+from span_events.events.reasons import MessageRejectedReason
 
 CONNECTED = ClientConnected(origin=Origin(1, 2), identified_by="ip")
 REJECTED = MessageRejected(origin=Origin(1, 3), reason=MessageRejectedReason.MALFORMED)

@@ -7,7 +7,8 @@ from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from typing import Final
 
-from span_events.events.catalogue import CATALOGUE, MessageRejectedReason
+from span_events.events.catalogue import CATALOGUE
+from span_events.events.reasons import MessageRejectedReason
 from tests.listeners.coap_bench import RawClient
 from tests.live import Document, LiveDevice, LiveServer, Tail
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from span_events.events.catalogue import ClientRejectedReason
+from span_events.events.reasons import ClientRejectedReason
 from tests.certificates import Holder, Key
 from tests.e2e.programs import Finished, Program, run
 from tests.faults.scene import EXTENDED, Scene, check_words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.reasons import MessageRejectedReason
 from tests.faults.scene import EXTENDED, Scene, check_words
 
 

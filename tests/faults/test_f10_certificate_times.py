@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from span_events.events.catalogue import ClientRejectedReason
+from span_events.events.reasons import ClientRejectedReason
 from tests.certificates import DAY
 from tests.faults.secure import SecureScene, shown
 from tests.live import Credentials, LiveServer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from span_events.events.catalogue import ClientRejectedReason
+from span_events.events.reasons import ClientRejectedReason
 from tests.faults.scene import check_words
 from tests.faults.secure import SecureScene, owner_of, shown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from span_events.events.catalogue import ClientRejectedReason
+from span_events.events.reasons import ClientRejectedReason
 from tests.faults.secure import SecureScene, psk
 
 KEY = b"0123456789abcdef"

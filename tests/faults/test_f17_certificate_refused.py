@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from span_events.events.catalogue import ClientRejectedReason, DisconnectReason
+from span_events.events.reasons import ClientRejectedReason, DisconnectReason
 from tests.faults.scene import check_words
 from tests.faults.secure import LINE, SecureScene, shown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from span_events.events.catalogue import DisconnectReason
+from span_events.events.reasons import DisconnectReason
 from tests.faults.scene import check_words
 from tests.faults.secure import LINE, SecureScene, owner_of, session_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.reasons import MessageRejectedReason
 from tests.faults.secure import LINE, SecureScene
 from tests.relay import Relay
 

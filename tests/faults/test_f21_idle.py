@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from span_events.events.catalogue import DisconnectReason
+from span_events.events.reasons import DisconnectReason
 from tests.faults.scene import Scene, check_words
 from tests.faults.secure import LINE, SecureScene, session_of
 from tests.live import LiveServer

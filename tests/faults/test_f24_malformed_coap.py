@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.reasons import MessageRejectedReason
 from tests.faults.scene import Scene
 from tests.listeners.coap_bench import PING, PONG
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.reasons import MessageRejectedReason
 from span_events.wire.coap import Type
 from tests.faults.scene import Scene
 from tests.listeners.coap_bench import post

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.reasons import MessageRejectedReason
 from span_events.wire.coap import Block, CoapMessage, Code, Option, write_block
 from tests.faults.scene import Scene
 from tests.listeners.coap_bench import RawClient, post

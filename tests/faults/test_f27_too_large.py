@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from span_events.config import MessagesConfig
-from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.reasons import MessageRejectedReason
 from span_events.wire.coap import Block, Code, Option, option_of, uint, write_block
 from tests.faults.scene import Scene
 from tests.listeners.coap_bench import post

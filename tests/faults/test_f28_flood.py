@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from span_events.events.catalogue import MessageRejectedReason
+from span_events.events.reasons import MessageRejectedReason
 from span_events.wire.coap import Code, Option, option_of
 from tests.faults.scene import Scene, check_words
 from tests.listeners.coap_bench import post

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from span_events.events.catalogue import DownstreamFailedReason
+from span_events.events.reasons import DownstreamFailedReason
 from tests.faults.scene import Scene, check_words, open_scene
 from tests.listeners.coap_bench import get
 from tests.live import Document, LiveServer

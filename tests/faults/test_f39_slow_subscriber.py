@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from span_events.events.catalogue import DroppedReason
+from span_events.events.reasons import DroppedReason
 from tests.faults.scene import EXTENDED, Scene, check_words, open_scene
 from tests.listeners.coap_bench import RawClient
 from tests.live import LiveServer, Tail

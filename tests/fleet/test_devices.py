@@ -9,8 +9,8 @@ import pytest
 
 from span_events import ids
 from span_events.errors import Conflict, NotFound
-from span_events.events.catalogue import MessageRejectedReason
 from span_events.events.message import Transport
+from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.devices import DeviceChange, render_remote
 from span_events.fleet.sessions import Remote
 from span_events.registry.model import Device

@@ -6,8 +6,8 @@ import pytest
 
 from span_events import ids
 from span_events.errors import LimitReached, NotFound, TooLarge
-from span_events.events.catalogue import DownstreamFailedReason
 from span_events.events.message import Transport
+from span_events.events.reasons import DownstreamFailedReason
 from span_events.registry.model import DownstreamState
 from tests.fleets import CAUSE, FleetBench
 

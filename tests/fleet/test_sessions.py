@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from span_events.events.activity import UNATTRIBUTED
-from span_events.events.catalogue import ClientRejectedReason, DisconnectReason
 from span_events.events.message import Transport
+from span_events.events.reasons import ClientRejectedReason, DisconnectReason
 from span_events.fleet.devices import DeviceChange
 from span_events.fleet.sessions import Session
 from span_events.registry.model import Certificate, Device
