@@ -207,10 +207,11 @@ def create_device(session: Session, /, collection: str, **fields: Any) -> None:
         made = session.call("POST", device_path(collection), _device_changes(**fields))
     _show_id(session, made, "deviceId")
     if not any(fields[each] for each in ("ip", "imsi", "imei")):
-        update = f"span-events device update -c {collection} {made.get('deviceId', 'DEVICE')}"
+        device_id = made.get("deviceId", "DEVICE")
         click.echo(
             "hint: This device cannot be recognised yet, so nothing that it sends is accepted: "
-            f"`{update} --ip ADDRESS` says which address it sends from.",
+            f"`span-events device update -c {collection} {device_id} --ip ADDRESS` says which address it sends from; "
+            f"`span-events cert create -c {collection} -d {device_id}` or `device psk` lets it in over DTLS.",
             err=True,
         )
 
