@@ -23,6 +23,7 @@ from aiocoap.numbers.types import Type as AiocoapType
 from aiocoap.pipe import Pipe
 from aiocoap.tokenmanager import TokenManager
 
+from span_events.fleet.devices import render_remote
 from span_events.fleet.sessions import Remote, Session
 from span_events.listeners.coap_exchanges import Exchange
 from span_events.registry.model import Device
@@ -91,8 +92,7 @@ class Peer:
     @property
     def hostinfo(self) -> str:
         """Host and port as in a URI."""
-        host, port = self.remote
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return render_remote(self.remote)
 
     @property
     def uri_base(self) -> str:
