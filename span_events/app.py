@@ -27,9 +27,11 @@ from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
 from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
-from span_events.fleet.devices import Devices, render_remote
+from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.psks import Psks
+from span_events.fleet.reception import Reception
+from span_events.fleet.sessions import render_remote
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
 from span_events.listeners.binding import bind
@@ -147,13 +149,22 @@ class Server:
             identifiers=identifiers,
         )
         self.outbox.fill(contents.downstream)
-        self.devices = Devices(
+        self.reception = Reception(
             messages=config.messages,
             sessions=config.sessions,
             rejections=config.rejections,
             bus=self.bus,
             store=store,
             directory=self.directory,
+            lock=registry_lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.devices = Devices(
+            bus=self.bus,
+            store=store,
+            directory=self.directory,
+            reception=self.reception,
             outbox=self.outbox,
             lock=registry_lock,
             clock=clock,
@@ -205,6 +216,7 @@ class Server:
                 tokens=self.tokens,
                 collections=self.collections,
                 devices=self.devices,
+                reception=self.reception,
                 outbox=self.outbox,
                 certificates=self.certificates,
                 psks=self.psks,
@@ -235,15 +247,15 @@ class Server:
         self._secure = Secure(
             config=self.config.dtls,
             engine=self._engine,
-            devices=self.devices,
+            reception=self.reception,
             directory=self.directory,
             issuer_of=authority.issuer_of,
             used=self.certificates.used,
             clock=clock,
         )
         authority.on_intermediate.append(self._engine.trust)
-        self.certificates.on_revoked.append(self.devices.certificate_revoked)
-        self.psks.on_changed.append(self.devices.psk_changed)
+        self.certificates.on_revoked.append(self.reception.certificate_revoked)
+        self.psks.on_changed.append(self.reception.psk_changed)
 
     def _identities(self) -> list[Identity]:
         """What the server shows in handshakes, for each kind of key."""
@@ -257,11 +269,11 @@ class Server:
         listeners: list[Listener] = []
         if config.datagrams.enabled:
             secure = self._secure if config.dtls.enabled else None
-            self.datagrams = Datagrams(config.datagrams, devices=self.devices, outbox=self.outbox, secure=secure)
+            self.datagrams = Datagrams(config.datagrams, reception=self.reception, outbox=self.outbox, secure=secure)
             listeners.append(self.datagrams)
         if config.coap.enabled:
             self.coap = Coap(
-                config.coap, messages=config.messages, devices=self.devices, outbox=self.outbox, clock=self._clock
+                config.coap, messages=config.messages, reception=self.reception, outbox=self.outbox, clock=self._clock
             )
             listeners.append(self.coap)
         if config.coaps.enabled:
@@ -269,7 +281,7 @@ class Server:
                 config.coaps,
                 config.coap,
                 config.messages,
-                devices=self.devices,
+                reception=self.reception,
                 outbox=self.outbox,
                 clock=self._clock,
                 secure=self._secure,
@@ -341,7 +353,7 @@ class Server:
 
     def metrics(self) -> list[Metric]:
         """List what is counted; each bound of the configuration has its gauge."""
-        hub, devices, outbox, history = self.hub, self.devices, self.outbox, self.history
+        hub, reception, outbox, history = self.hub, self.reception, self.outbox, self.history
         certificates = self.certificates
         found = [
             Metric("events_published", "Events published.", "counter", lambda: self.bus.published),
@@ -359,15 +371,15 @@ class Server:
                 "inbox_octets",
                 "Octets of messages in memory; at most messages.inbox_octets.",
                 "gauge",
-                lambda: devices.inbox.octets,
+                lambda: reception.inbox.octets,
             ),
-            Metric("sessions", "Devices that are connected.", "gauge", lambda: devices.sessions),
-            Metric("rejections", "Messages that were not accepted.", "counter", lambda: devices.rejections),
+            Metric("sessions", "Devices that are connected.", "gauge", lambda: reception.sessions),
+            Metric("rejections", "Messages that were not accepted.", "counter", lambda: reception.rejections),
             Metric(
                 "rejections_untold",
                 "Rejections in no event, because rejections.senders was reached.",
                 "counter",
-                lambda: devices.untold_rejections,
+                lambda: reception.untold_rejections,
             ),
             Metric("downstream_waiting", "Messages that wait for devices.", "gauge", lambda: outbox.waiting),
             Metric(
@@ -478,20 +490,20 @@ class Server:
                 "client_rejections",
                 "Clients that were not let in.",
                 "counter",
-                lambda: self.devices.client_rejections,
+                lambda: self.reception.client_rejections,
                 label="reason",
             ),
         ]
 
     async def _sweep(self) -> None:
-        self.devices.sweep()
+        self.reception.sweep()
         self.outbox.sweep()
         await self.streams.sweep(self._clock.monotonic())
 
     async def _flush(self) -> None:
         try:
             try:
-                await self.devices.flush()
+                await self.reception.flush()
             finally:
                 await self.outbox.flush()
         except Exception as exc:

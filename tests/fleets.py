@@ -18,6 +18,7 @@ from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices import DeviceChange, Devices
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.psks import Psks
+from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
 from span_events.pki.authority import Authority
 from span_events.registry.directory import Directory
@@ -52,15 +53,15 @@ class FleetBench:
         }
         self.collections = Collections(lock=lock, **shared)
         self.outbox = Outbox(DownstreamConfig(**settings.get("downstream", {})), bus=self.bus, **shared)
-        self.devices = Devices(
+        self.reception = Reception(
             messages=MessagesConfig(**settings.get("messages", {})),
             sessions=SessionsConfig(**settings.get("sessions", {})),
             rejections=RejectionsConfig(**settings.get("rejections", {})),
             bus=self.bus,
-            outbox=self.outbox,
             lock=lock,
             **shared,
         )
+        self.devices = Devices(bus=self.bus, reception=self.reception, outbox=self.outbox, lock=lock, **shared)
         self.certificates = Certificates(
             PkiConfig(**settings.get("pki", {})),
             authority=authority,

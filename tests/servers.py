@@ -43,7 +43,7 @@ class Running:
 
     def receive(self, device: Device, payload: bytes = b"hello") -> int | None:
         """Let a message of a device come in."""
-        return self.server.devices.received(
+        return self.server.reception.received(
             device, payload, remote=("10.0.0.9", 4000), transport=Transport.UDP, local_port=1234
         )
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from span_events.clock import Clock
 from span_events.config import CoapConfig, MessagesConfig
 from span_events.events.message import Transport
-from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
-from span_events.fleet.sessions import Remote
+from span_events.fleet.reception import Reception
+from span_events.fleet.sessions import Remote, render_remote
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.udp import UdpSocket
 
@@ -18,11 +18,11 @@ class Coap:
     name = "coap"
 
     def __init__(
-        self, config: CoapConfig, messages: MessagesConfig, *, devices: Devices, outbox: Outbox, clock: Clock
+        self, config: CoapConfig, messages: MessagesConfig, *, reception: Reception, outbox: Outbox, clock: Clock
     ) -> None:
         self._config = config
         self._messages = messages
-        self._devices = devices
+        self._reception = reception
         self._outbox = outbox
         self._clock = clock
         self._endpoint: CoapEndpoint | None = None
@@ -54,7 +54,7 @@ class Coap:
             transport=Transport.COAP,
             local_port=self._socket.address[1],
             max_payload=self._messages.max_payload,
-            devices=self._devices,
+            reception=self._reception,
             outbox=self._outbox,
             clock=self._clock,
             send=self._socket.send,

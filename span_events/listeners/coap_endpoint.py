@@ -16,8 +16,8 @@ from span_events.config import CoapConfig
 from span_events.errors import MalformedMessage
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
-from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session
 from span_events.listeners.coap_exchanges import Exchange, Exchanges
 from span_events.listeners.coap_site import CoapSite
@@ -56,13 +56,13 @@ class CoapEndpoint:
         transport: Transport,
         local_port: int,
         max_payload: int,
-        devices: Devices,
+        reception: Reception,
         outbox: Outbox,
         clock: Clock,
         send: Send,
     ) -> None:
         self._transport = transport
-        self._devices = devices
+        self._reception = reception
         self._clock = clock
         self._send = send
         self._exchanges = Exchanges(limit=config.remembered_exchanges, lifetime=config.exchange_lifetime)
@@ -71,7 +71,7 @@ class CoapEndpoint:
             transport=transport,
             local_port=local_port,
             max_payload=max_payload,
-            devices=devices,
+            reception=reception,
             outbox=outbox,
             clock=clock,
         )
@@ -106,7 +106,7 @@ class CoapEndpoint:
 
     def receive(self, datagram: bytes, remote: Remote) -> None:
         """Take a datagram whose source address says whose it is."""
-        device = self._devices.identify(remote, transport=self._transport, size=len(datagram))
+        device = self._reception.identify(remote, transport=self._transport, size=len(datagram))
         if device is None:
             self.received += 1
             self._refuse(datagram, remote, Code.UNAUTHORIZED, b"no device has this address")
@@ -124,7 +124,7 @@ class CoapEndpoint:
             session: The DTLS session, for events.
         """
         self.received += 1
-        reason = self._devices.admit(device, remote, transport=self._transport, size=len(datagram))
+        reason = self._reception.admit(device, remote, transport=self._transport, size=len(datagram))
         if reason is not None:
             self._refuse(datagram, address, *_REFUSALS[reason])
             return
@@ -176,7 +176,7 @@ class CoapEndpoint:
         self.duplicates += 1
         if request.type is Type.CON and exchange.reply is not None:
             self._reply(exchange.reply, address)
-        self._devices.duplicate(
+        self._reception.duplicate(
             device,
             transport=self._transport,
             message_id=exchange.message_id,
@@ -195,7 +195,7 @@ class CoapEndpoint:
     ) -> None:
         """Reset a CON; anything else that is malformed, and other versions, get silence (RFC 7252 §3, §4.2)."""
         self.malformed += 1
-        self._devices.rejected(
+        self._reception.rejected(
             MessageRejectedReason.MALFORMED,
             device=device,
             remote=remote,
@@ -220,7 +220,7 @@ class CoapEndpoint:
         reason = (
             MessageRejectedReason.PROXYING_NOT_SUPPORTED if proxying else MessageRejectedReason.UNKNOWN_CRITICAL_OPTION
         )
-        self._devices.rejected(reason, device=device, remote=remote, transport=self._transport, option=option)
+        self._reception.rejected(reason, device=device, remote=remote, transport=self._transport, option=option)
         if proxying:
             exchange.reply = self._answer(request, Code.PROXYING_NOT_SUPPORTED, b"this server is no proxy")
         elif request.type is Type.CON:

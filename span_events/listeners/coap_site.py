@@ -17,8 +17,8 @@ from span_events.clock import Clock
 from span_events.config import CoapConfig
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
-from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.reception import Reception
 from span_events.listeners.coap_answer import Answer
 from span_events.listeners.coap_blocks import FIRST, Download, Step, Uploads
 from span_events.listeners.coap_transport import Peer, response
@@ -66,14 +66,14 @@ class CoapSite:
         transport: Transport,
         local_port: int,
         max_payload: int,
-        devices: Devices,
+        reception: Reception,
         outbox: Outbox,
         clock: Clock,
     ) -> None:
         self._transport = transport
         self._local_port = local_port
         self._max_payload = max_payload
-        self._devices = devices
+        self._reception = reception
         self._outbox = outbox
         self._clock = clock
         self.uploads = Uploads(limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload)
@@ -132,7 +132,7 @@ class CoapSite:
 
     def _deliver(self, peer: Peer, path: str, payload: bytes, block2: Block | None) -> Answer:
         """Accept an upstream message; its reply takes along what waits for the device."""
-        message_id = self._devices.received(
+        message_id = self._reception.received(
             peer.device,
             payload,
             remote=peer.remote,
@@ -155,7 +155,7 @@ class CoapSite:
         """Give the message that waits longest, or nothing."""
         if path == DISCOVERY:
             return Answer(Code.CONTENT, LINKS, ((Option.CONTENT_FORMAT, uint(ContentFormat.LINK_FORMAT)),))
-        self._devices.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
+        self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
         if block2 is not None:  # asks for block 0 by name: again, if the rest was never fetched
             download = self.downloads.get((peer.address, path), self._clock.monotonic())
             if download is not None and download.code == Code.CONTENT and not download.done:
@@ -211,7 +211,7 @@ class CoapSite:
         match step:
             case Step.CONTINUE:
                 if block.number == 0:
-                    self._devices.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
+                    self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
                 return Answer(Code.CONTINUE, options=echo)
             case Step.COMPLETE:
                 answer = self._deliver(peer, path, bytes(upload.octets), block2)
@@ -258,7 +258,7 @@ class CoapSite:
         received: int | None = None,
         limit: int | None = None,
     ) -> None:
-        self._devices.rejected(
+        self._reception.rejected(
             reason,
             device=peer.device,
             remote=peer.remote,

@@ -6,9 +6,9 @@ from span_events.clock import Clock
 from span_events.config import CoapConfig, CoapsConfig, MessagesConfig
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
-from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
-from span_events.fleet.sessions import Remote
+from span_events.fleet.reception import Reception
+from span_events.fleet.sessions import Remote, render_remote
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
@@ -26,14 +26,14 @@ class Coaps:
         coap: CoapConfig,
         messages: MessagesConfig,
         *,
-        devices: Devices,
+        reception: Reception,
         outbox: Outbox,
         clock: Clock,
         secure: Secure,
     ) -> None:
         self._coap = coap
         self._messages = messages
-        self._devices = devices
+        self._reception = reception
         self._outbox = outbox
         self._clock = clock
         self._secure = secure
@@ -73,7 +73,7 @@ class Coaps:
             transport=Transport.COAPS,
             local_port=self._socket.address[1],
             max_payload=self._messages.max_payload,
-            devices=self._devices,
+            reception=self._reception,
             outbox=self._outbox,
             clock=self._clock,
             send=_send,
@@ -98,7 +98,7 @@ class Coaps:
         if is_dtls(datagram):
             self.dtls.receive(datagram, remote)
             return
-        self._devices.rejected(
+        self._reception.rejected(
             MessageRejectedReason.MALFORMED,
             device=None,
             remote=remote,

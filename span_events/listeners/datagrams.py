@@ -12,9 +12,9 @@ from collections.abc import Callable
 from span_events.config import DatagramsConfig
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason
-from span_events.fleet.devices import Devices, render_remote
 from span_events.fleet.downstream import Outbox
-from span_events.fleet.sessions import Remote, Session
+from span_events.fleet.reception import Reception
+from span_events.fleet.sessions import Remote, Session, render_remote
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
 from span_events.registry.model import Device
@@ -32,9 +32,9 @@ class Datagrams:
     name = "datagrams"
 
     def __init__(
-        self, config: DatagramsConfig, *, devices: Devices, outbox: Outbox, secure: Secure | None = None
+        self, config: DatagramsConfig, *, reception: Reception, outbox: Outbox, secure: Secure | None = None
     ) -> None:
-        self._devices = devices
+        self._reception = reception
         self._outbox = outbox
         self._secure = secure
         self._local_port = 0
@@ -82,7 +82,7 @@ class Datagrams:
         if self.dtls is not None and is_dtls(datagram):
             self.dtls.receive(datagram, remote)
             return
-        device = self._devices.identify(remote, transport=Transport.UDP, size=len(datagram))
+        device = self._reception.identify(remote, transport=Transport.UDP, size=len(datagram))
         if device is not None:
             self._take(device, datagram, remote, Transport.UDP, lambda answer: self._socket.send(answer, remote))
 
@@ -98,10 +98,9 @@ class Datagrams:
         answer: Callable[[bytes], None],
         session: Session | None = None,
     ) -> None:
-        devices = self._devices
-        if devices.admit(device, remote, transport=transport, size=len(payload)):
+        if self._reception.admit(device, remote, transport=transport, size=len(payload)):
             return
-        message_id = devices.received(
+        message_id = self._reception.received(
             device, payload, remote=remote, transport=transport, local_port=self._local_port, session=session
         )
         if message_id is not None:

@@ -21,8 +21,8 @@ from span_events.errors import MalformedMessage
 from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
-from span_events.fleet.devices import Devices, render_remote
-from span_events.fleet.sessions import Remote, Session
+from span_events.fleet.reception import Reception
+from span_events.fleet.sessions import Remote, Session, render_remote
 from span_events.listeners.dtls_gate import Gate, IssuerOf, details_of
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate
@@ -72,7 +72,7 @@ class Secure:
 
     config: DtlsConfig
     engine: Engine
-    devices: Devices
+    reception: Reception
     directory: Directory
     issuer_of: IssuerOf
     """Tells which collection's intermediate signed a certificate."""
@@ -159,7 +159,7 @@ class DtlsServer:
         config = self._config = shared.config
         self._engine = shared.engine
         self._transport = transport
-        self._devices = shared.devices
+        self._reception = shared.reception
         self._directory = shared.directory
         self._issuer_of = shared.issuer_of
         self._used = shared.used
@@ -225,7 +225,7 @@ class DtlsServer:
             self._forget(handshake)
         for session in list(self._sessions.values()):
             self._close(session)
-            self._devices.disconnected(session.fleet, DisconnectReason.SERVER_STOPPED)
+            self._reception.disconnected(session.fleet, DisconnectReason.SERVER_STOPPED)
 
     # ---- hellos -----------------------------------------------------------------------------------
 
@@ -333,11 +333,11 @@ class DtlsServer:
         earlier = self._sessions.get(remote)
         if earlier is not None:  # the client has lost its keys: there is nobody left to say goodbye to
             self._drop(earlier)
-            self._devices.disconnected(earlier.fleet, DisconnectReason.REPLACED)
+            self._reception.disconnected(earlier.fleet, DisconnectReason.REPLACED)
         self.completed += 1
         self._sessions[remote] = session
         self._at_host.setdefault(remote[0], {})[remote] = session
-        session.fleet = self._devices.connected(
+        session.fleet = self._reception.connected(
             gate.device,
             remote,
             transport=self._transport,
@@ -430,9 +430,9 @@ class DtlsServer:
             self._transmit(session.engine.take(), session.remote)
             self._drop(session)
             if event.end is End.CLOSE_NOTIFY:
-                self._devices.disconnected(session.fleet, DisconnectReason.CLOSE_NOTIFY)
+                self._reception.disconnected(session.fleet, DisconnectReason.CLOSE_NOTIFY)
             else:
-                self._devices.disconnected(session.fleet, DisconnectReason.CLIENT_ALERT, detail=event.detail)
+                self._reception.disconnected(session.fleet, DisconnectReason.CLIENT_ALERT, detail=event.detail)
 
     def _close(self, session: DtlsSession) -> None:
         """End a session from our side."""
@@ -464,7 +464,7 @@ class DtlsServer:
             device = likely.fleet.device
             quiet = int(self._clock.monotonic() - likely.fleet.last_seen)
             detail = f"the only session at this address has {render_remote(likely.remote)}, quiet for {quiet} s"
-        self._devices.rejected(
+        self._reception.rejected(
             MessageRejectedReason.NO_SESSION,
             device=device,
             remote=remote,
@@ -498,7 +498,7 @@ class DtlsServer:
     ) -> None:
         certificate = None if failed is None else failed.certificate
         identity = None if failed is None else failed.psk_identity
-        self._devices.client_rejected(
+        self._reception.client_rejected(
             reason,
             origin=UNATTRIBUTED if gate is None else gate.origin_of(certificate),
             remote=remote,

@@ -16,6 +16,7 @@ from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.psks import Psks
+from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
@@ -43,6 +44,7 @@ class Services:
     tokens: Tokens
     collections: Collections
     devices: Devices
+    reception: Reception
     outbox: Outbox
     certificates: Certificates
     psks: Psks

@@ -1,4 +1,4 @@
-"""What happens to devices, and which events follow."""
+"""What the API does to devices, and which events follow."""
 
 from __future__ import annotations
 
@@ -9,204 +9,16 @@ import pytest
 
 from span_events import ids
 from span_events.errors import Conflict, NotFound
+from span_events.events.activity import Origin
 from span_events.events.message import Transport
-from span_events.events.reasons import MessageRejectedReason
-from span_events.fleet.devices import DeviceChange, render_remote
-from span_events.fleet.sessions import Remote
+from span_events.fleet.devices import DeviceChange
 from span_events.registry.model import Device
 from tests.fleets import CAUSE, FleetBench
 
-REMOTE: Remote = ("10.0.0.9", 4000)
 
-
-def receive(bench: FleetBench, device: Device, payload: bytes = b"hello", transport: Transport = Transport.UDP) -> int:
+def receive(bench: FleetBench, device: Device) -> None:
     """Let a message come in."""
-    message_id = bench.devices.received(device, payload, remote=REMOTE, transport=transport, local_port=1234)
-    assert message_id is not None
-    return message_id
-
-
-async def test_the_first_message_connects_the_client(bench: FleetBench) -> None:
-    """clientConnected, then upstreamMessage, with the message as their cause and one session."""
-    device = await bench.device("10.0.0.9")
-    message_id = receive(bench, device)
-    connected, message = bench.events
-
-    assert bench.told == [
-        ("clientConnected", {"id": "ip", "remoteAddress": "10.0.0.9:4000", "transport": "udp"}),
-        ("upstreamMessage", {"bytes": "5", "messageId": ids.render(message_id), "transport": "udp"}),
-    ]
-    assert {each.correlation_id for each in (connected, message)} == {message_id}
-    assert connected.session_id == message.session_id is not None
-    assert {each.origin for each in (connected, message)} == {device.origin}
-
-
-async def test_later_messages_are_of_the_same_session(bench: FleetBench) -> None:
-    """Also from another port: the device is its address."""
-    device = await bench.device("10.0.0.9")
-    receive(bench, device)
-    bench.devices.received(device, b"2", remote=("10.0.0.9", 4001), transport=Transport.UDP, local_port=1)
-
-    assert bench.names == ["clientConnected", "upstreamMessage", "upstreamMessage"]
-    assert bench.devices.sessions == 1
-
-
-async def test_each_transport_is_a_session_of_its_own(bench: FleetBench) -> None:
-    """UDP and CoAP are told apart."""
-    device = await bench.device("10.0.0.9")
-    receive(bench, device)
-    receive(bench, device, transport=Transport.COAP)
-
-    assert [data.get("transport") for name, data in bench.told if name == "clientConnected"] == ["udp", "coap"]
-
-
-async def test_a_silent_device_is_disconnected_after_the_idle_limit(bench: FleetBench) -> None:
-    """F21: idleTimeout with the seconds; the next message connects it again."""
-    device = await bench.device("10.0.0.9")
-    receive(bench, device)
-    bench.clock.shift(899)
-    bench.devices.sweep()
-    before = bench.names.count("clientDisconnected")
-    bench.clock.shift(2)
-    bench.devices.sweep()
-    receive(bench, device)
-
-    assert before == 0
-    assert bench.told[2:4] == [
-        ("clientDisconnected", {"idleSeconds": "901", "reason": "idleTimeout", "transport": "udp"}),
-        ("clientConnected", {"id": "ip", "remoteAddress": "10.0.0.9:4000", "transport": "udp"}),
-    ]
-
-
-async def test_a_message_keeps_the_session_alive(bench: FleetBench) -> None:
-    """The limit counts from the last message, per session."""
-    quiet, busy = await bench.device("10.0.0.8"), await bench.device("10.0.0.9")
-    receive(bench, quiet)
-    receive(bench, busy)
-    bench.clock.shift(600)
-    receive(bench, busy)
-    bench.clock.shift(600)
-    bench.devices.sweep()
-
-    assert [each.origin for each in bench.events if each.name == "clientDisconnected"] == [quiet.origin]
-
-
-async def test_a_poll_connects_without_a_message(bench: FleetBench) -> None:
-    """A CoAP GET shows that the device is there."""
-    device = await bench.device("10.0.0.9")
-    bench.devices.contacted(device, REMOTE, transport=Transport.COAP)
-
-    assert bench.names == ["clientConnected"]
-
-
-async def test_a_message_is_in_the_inbox_and_on_the_way_to_the_streams(bench: FleetBench) -> None:
-    """And the device remembers it."""
-    device = await bench.device("10.0.0.9")
-    message_id = receive(bench, device)
-    (listed,) = bench.devices.inbox.list(device.collection.id, limit=10)
-
-    assert bench.messages == [listed]
-    assert (listed.id, listed.payload, listed.remote_port, listed.local_port) == (message_id, b"hello", 4000, 1234)
-    assert (device.last_payload, device.last_transport, device.traffic.messages_upstream) == (b"hello", "udp", 1)
-
-
-async def test_what_messages_change_is_written_in_batches(bench: FleetBench) -> None:
-    """No database write per message; after a flush another process sees it."""
-    device = await bench.device("10.0.0.9")
-    receive(bench, device, b"one")
-    receive(bench, device, b"two")
-    (before,) = (await bench.store.load()).devices
-    await bench.devices.flush()
-    (after,) = (await bench.store.load()).devices
-
-    assert (before.last_payload, after.last_payload) == (b"", b"two")
-
-
-async def test_an_unknown_address_is_told_without_attribution(bench: FleetBench) -> None:
-    """F06: nobody was given it."""
-    found = bench.devices.identify(("10.9.9.9", 7), transport=Transport.UDP, size=12)
-
-    assert found is None
-    assert bench.told == [
-        (
-            "messageRejected",
-            {"bytes": "12", "reason": "unknownAddress", "remoteAddress": "10.9.9.9:7", "transport": "udp"},
-        )
-    ]
-    assert bench.events[0].origin.collection_id is None
-
-
-async def test_a_fault_that_repeats_is_summed_up(bench: FleetBench) -> None:
-    """A burst is told one by one, the rest once per window with a count."""
-    for _ in range(10):
-        bench.devices.identify(("10.9.9.9", 7), transport=Transport.UDP, size=12)
-    one_by_one = bench.take()
-    bench.clock.shift(61)
-    bench.devices.sweep()
-    summed_up = bench.take()
-    bench.clock.shift(61)
-    bench.devices.sweep()
-
-    assert len(one_by_one) == 3
-    assert [data["count"] for _, data in summed_up] == ["7"]
-    assert bench.take() == []
-    assert bench.devices.rejections == 10
-
-
-async def test_senders_beyond_the_bound_are_only_counted(bench: FleetBench) -> None:
-    """A flood from forged addresses costs neither memory nor events."""
-    for last in range(20):
-        bench.devices.identify((f"10.9.9.{last}", 7), transport=Transport.UDP, size=12)
-
-    assert len(bench.take()) == 5
-    assert bench.devices.untold_rejections == 15
-
-
-@pytest.mark.parametrize(("what", "reason"), [("device", "deviceDisabled"), ("collection", "collectionDisabled")])
-async def test_who_is_disabled_may_not_send(bench: FleetBench, what: str, reason: str) -> None:
-    """F07."""
-    device = await bench.device("10.0.0.9")
-    (device if what == "device" else device.collection).enabled = False
-    answer = bench.devices.admit(device, REMOTE, transport=Transport.UDP, size=5)
-
-    assert answer == reason
-    assert [(name, data["reason"]) for name, data in bench.told] == [("messageRejected", reason)]
-    assert bench.events[0].origin == device.origin
-
-
-async def test_a_flood_is_told_once_a_minute_with_a_count(bench: FleetBench) -> None:
-    """F28: the burst passes, then the rate; the rest is counted."""
-    device = await bench.device("10.0.0.9")
-    answers = [bench.devices.admit(device, REMOTE, transport=Transport.UDP, size=5) for _ in range(50)]
-    first = bench.take()
-    bench.clock.shift(61)
-    bench.devices.sweep()
-
-    assert answers.count(None) == 6
-    assert [(data["reason"], data["limit"], data["count"]) for _, data in first] == [("rateLimited", "10", "1")]
-    assert [data["count"] for _, data in bench.take()] == ["43"]
-
-
-async def test_the_rate_is_admitted_for_ever(bench: FleetBench) -> None:
-    """Ten a second for a minute, not one refused."""
-    device = await bench.device("10.0.0.9")
-    answers = []
-    for _ in range(600):
-        answers.append(bench.devices.admit(device, REMOTE, transport=Transport.UDP, size=5))
-        bench.clock.shift(0.1)
-
-    assert set(answers) == {None}
-
-
-async def test_a_message_over_the_limit_is_refused_whole(bench: FleetBench) -> None:
-    """F27: with the limit; it connects nobody."""
-    device = await bench.device("10.0.0.9")
-    accepted = bench.devices.received(device, bytes(101), remote=REMOTE, transport=Transport.UDP, local_port=1)
-
-    assert accepted is None
-    assert [(name, data["reason"], data["limit"], data["bytes"]) for name, data in bench.told] == [
-        ("messageRejected", "tooLarge", "100", "101")
-    ]
+    bench.reception.received(device, b"hello", remote=("10.0.0.9", 4000), transport=Transport.UDP, local_port=1234)
 
 
 async def test_created_updated_removed_are_told(bench: FleetBench) -> None:
@@ -249,18 +61,6 @@ async def test_disabling_a_device_ends_its_sessions(bench: FleetBench) -> None:
         ("clientDisconnected", "deviceDisabled"),
         ("deviceUpdated", None),
     ]
-
-
-async def test_disabling_a_collection_ends_the_sessions_of_its_devices(bench: FleetBench) -> None:
-    """Only of its own."""
-    device, other = await bench.device("10.0.0.9"), await bench.device("10.0.0.8")
-    receive(bench, device)
-    receive(bench, other)
-    bench.activities.clear()
-    bench.devices.collection_disabled(device.collection, cause=CAUSE)
-
-    assert [(each.name, each.origin) for each in bench.events] == [("clientDisconnected", device.origin)]
-    assert bench.devices.sessions == 1
 
 
 async def test_both_collections_are_told_of_a_move(bench: FleetBench) -> None:
@@ -324,49 +124,6 @@ async def test_a_changed_address_is_found_and_the_old_one_is_not(bench: FleetBen
     assert bench.directory.device_at("10.0.0.10") is device
 
 
-async def test_a_duplicate_is_told_with_the_first_message(bench: FleetBench) -> None:
-    """F23."""
-    device = await bench.device("10.0.0.9")
-    bench.devices.duplicate(device, transport=Transport.COAP, message_id=25, count=2, seconds=2.04)
-
-    assert bench.told == [
-        ("messageDuplicate", {"count": "2", "messageId": "11", "seconds": "2.04", "transport": "coap"})
-    ]
-
-
-async def test_every_rejection_carries_its_details(bench: FleetBench) -> None:
-    """The keys that faults.md names."""
-    device = await bench.device("10.0.0.9")
-    bench.devices.rejected(
-        MessageRejectedReason.MALFORMED,
-        device=device,
-        remote=("::1", 5),
-        transport=Transport.COAP,
-        size=4,
-        detail="token length 9",
-        at=0,
-    )
-
-    assert bench.told == [
-        (
-            "messageRejected",
-            {
-                "at": "0",
-                "bytes": "4",
-                "detail": "token length 9",
-                "reason": "malformed",
-                "remoteAddress": "[::1]:5",
-                "transport": "coap",
-            },
-        )
-    ]
-
-
-def test_an_ipv6_remote_is_written_with_brackets() -> None:
-    """RFC 3986 §3.2.2."""
-    assert (render_remote(("10.0.0.1", 7)), render_remote(("::1", 7))) == ("10.0.0.1:7", "[::1]:7")
-
-
 @pytest.mark.parametrize("what", ["update", "remove", "queue"])
 async def test_a_call_does_not_follow_a_device_that_moves_while_it_waits(bench: FleetBench, what: str) -> None:
     """Whoever asked was allowed to in the old collection only."""
@@ -389,3 +146,49 @@ async def test_a_call_does_not_follow_a_device_that_moves_while_it_waits(bench: 
         await call
     assert device.id in bench.directory.devices
     assert (device.tags, bench.outbox.waiting, bench.names) == ({}, 0, [])
+
+
+async def test_other_parts_hear_of_a_change_after_it_was_told(bench: FleetBench) -> None:
+    """The registry and the directory have it by then; and what they do about it comes after its cause."""
+    device = await bench.device("10.0.0.9")
+    heard: list[tuple[Device, DeviceChange, int, list[str], Device | None]] = []
+
+    def note(device: Device, change: DeviceChange, cause: int) -> None:
+        heard.append((device, change, cause, bench.names, bench.directory.device_at("10.0.0.10")))
+
+    bench.devices.on_updated.append(note)
+    change = DeviceChange(allocated_ip="10.0.0.10")
+    await bench.devices.update(device, change, cause=CAUSE)
+
+    assert heard == [(device, change, CAUSE, ["deviceUpdated"], device)]
+
+
+async def test_other_parts_hear_of_a_move_before_it_is_told(bench: FleetBench) -> None:
+    """What ends with it is still told where the device was; the change itself is heard of as always."""
+    device, target = await bench.device("10.0.0.9"), await bench.collection()
+    before = device.origin
+    receive(bench, device)
+    bench.activities.clear()
+    heard: list[tuple[Origin, Origin, list[str]]] = []
+    changed: list[list[str]] = []
+    bench.devices.on_moved.append(lambda device, origin, _: heard.append((origin, device.origin, bench.names)))
+    bench.devices.on_updated.append(lambda *_: changed.append(bench.names))
+    target.enabled = False
+    await bench.devices.update(device, DeviceChange(collection_id=target.id), cause=CAUSE)
+
+    assert heard == [(before, Origin(target.id, device.id), ["clientDisconnected"])]
+    assert changed == [["clientDisconnected", "deviceMoved", "deviceMoved"]]
+
+
+async def test_other_parts_hear_of_a_removal_before_it_is_told(bench: FleetBench) -> None:
+    """Of a device that is gone, nothing comes after deviceRemoved."""
+    device = await bench.device("10.0.0.9")
+    receive(bench, device)
+    bench.activities.clear()
+    heard: list[tuple[Device, int, list[str], bool]] = []
+    bench.devices.on_removed.append(
+        lambda device, cause: heard.append((device, cause, bench.names, device.id in bench.directory.devices))
+    )
+    await bench.devices.remove(device, cause=CAUSE)
+
+    assert heard == [(device, CAUSE, ["clientDisconnected"], False)]

@@ -6,7 +6,7 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason
 from span_events.fleet.devices import DeviceChange
-from span_events.fleet.sessions import Session
+from span_events.fleet.sessions import Session, render_remote
 from span_events.registry.model import Certificate, Device
 from tests.fleets import CAUSE, FleetBench
 
@@ -15,7 +15,7 @@ REMOTE = ("198.51.100.7", 40_000)
 
 def connect(bench: FleetBench, device: Device, ended: list[DisconnectReason], *, serial: int | None = 4711) -> Session:
     """Open a session."""
-    return bench.devices.connected(
+    return bench.reception.connected(
         device,
         REMOTE,
         transport=Transport.DTLS,
@@ -32,9 +32,9 @@ async def test_messages_of_a_session_belong_to_it(bench: FleetBench) -> None:
     device = await bench.device()
     session = connect(bench, device, [])
     bench.clock.shift(899)
-    bench.devices.received(device, b"x", remote=REMOTE, transport=Transport.DTLS, local_port=1234, session=session)
+    bench.reception.received(device, b"x", remote=REMOTE, transport=Transport.DTLS, local_port=1234, session=session)
     bench.clock.shift(899)
-    bench.devices.sweep()
+    bench.reception.sweep()
 
     assert bench.names == ["clientConnected", "upstreamMessage"]
     assert {each.session_id for each in bench.events} == {session.id}
@@ -46,12 +46,12 @@ async def test_each_session_ends_by_itself(bench: FleetBench) -> None:
     ended: list[DisconnectReason] = []
     first, second = connect(bench, device, ended), connect(bench, device, ended)
     bench.take()
-    bench.devices.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
-    bench.devices.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
+    bench.reception.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
+    bench.reception.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
 
     assert bench.take() == [("clientDisconnected", {"reason": "closeNotify", "transport": "dtls"})]
     assert ended == []
-    assert bench.devices.sessions == 1
+    assert bench.reception.sessions == 1
     await bench.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
     assert ended == [DisconnectReason.DEVICE_DISABLED]
     assert second.id != first.id
@@ -63,11 +63,11 @@ async def test_a_revoked_certificate_ends_its_sessions_only(bench: FleetBench) -
     ended: list[DisconnectReason] = []
     for serial in (1, 2, None):
         connect(bench, device, ended, serial=serial)
-    bench.devices.certificate_revoked(2)
-    bench.devices.psk_changed(device)
+    bench.reception.certificate_revoked(2)
+    bench.reception.psk_changed(device)
 
     assert ended == [DisconnectReason.CERTIFICATE_REVOKED, DisconnectReason.PSK_CHANGED]
-    assert bench.devices.sessions == 1
+    assert bench.reception.sessions == 1
 
 
 async def test_a_session_does_not_outlive_its_certificate(bench: FleetBench) -> None:
@@ -82,26 +82,47 @@ async def test_a_session_does_not_outlive_its_certificate(bench: FleetBench) -> 
     for rests_on in (1, 2, None):
         connect(bench, device, ended, serial=rests_on)
     bench.clock.shift(99)
-    bench.devices.sweep()
+    bench.reception.sweep()
     before = list(ended)
     bench.clock.shift(2)
-    bench.devices.sweep()
+    bench.reception.sweep()
 
     assert (before, ended) == ([], [DisconnectReason.CERTIFICATE_EXPIRED])
-    assert bench.devices.sessions == 2
+    assert bench.reception.sessions == 2
 
 
 async def test_rejections_of_clients_are_throttled_per_host_and_reason(bench: FleetBench) -> None:
     """A burst one by one, then one with a count when the window ends."""
     for _ in range(5):
-        bench.devices.client_rejected(
+        bench.reception.client_rejected(
             ClientRejectedReason.NO_CREDENTIALS, origin=UNATTRIBUTED, remote=REMOTE, transport=Transport.DTLS
         )
-    bench.devices.client_rejected(
+    bench.reception.client_rejected(
         ClientRejectedReason.UNKNOWN_CA, origin=UNATTRIBUTED, remote=REMOTE, transport=Transport.DTLS
     )
     bench.clock.shift(60)
-    bench.devices.sweep()
+    bench.reception.sweep()
 
     assert [data.get("count") for _, data in bench.told] == [None, None, None, None, "2"]
-    assert bench.devices.client_rejections == {"noCredentials": 5, "unknownCa": 1}
+    assert bench.reception.client_rejections == {"noCredentials": 5, "unknownCa": 1}
+
+
+async def test_the_sessions_of_some_transports_can_end_alone(bench: FleetBench) -> None:
+    """Of one device; the others go on."""
+    device, other = await bench.device(), await bench.device()
+    ended: list[DisconnectReason] = []
+    for each in (device, other):
+        connect(bench, each, ended)
+        bench.reception.contacted(each, REMOTE, transport=Transport.UDP)
+    bench.take()
+    bench.reception.end_sessions(device, DisconnectReason.DEVICE_DISABLED, CAUSE, transports={Transport.UDP})
+
+    assert bench.take() == [("clientDisconnected", {"reason": "deviceDisabled", "transport": "udp"})]
+    assert (ended, bench.reception.sessions) == ([], 3)
+    bench.reception.end_sessions(device, DisconnectReason.DEVICE_DISABLED, CAUSE)
+    assert (ended, bench.reception.sessions) == ([DisconnectReason.DEVICE_DISABLED], 2)
+
+
+def test_an_ipv6_remote_is_written_with_brackets() -> None:
+    """RFC 3986 §3.2.2."""
+    assert (render_remote(("10.0.0.1", 7)), render_remote(("::1", 7))) == ("10.0.0.1:7", "[::1]:7")

@@ -106,7 +106,7 @@ async def coap_bench(
         listener = Coap(
             CoapConfig(**{"port": 0, **(coap or {})}),
             MessagesConfig(**settings.get("messages", {})),
-            devices=fleet.devices,
+            reception=fleet.reception,
             outbox=fleet.outbox,
             clock=fleet.clock,
         )

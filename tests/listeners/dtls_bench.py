@@ -138,12 +138,12 @@ async def dtls_bench(folder: Path, *, dtls: dict[str, Any] | None = None, **sett
         holder = await issue(fleet, device)
         await fleet.psks.put(device, PSK, cause=CAUSE)
         secure = make_secure(fleet, DtlsConfig(**(dtls or {})))
-        datagrams = Datagrams(DatagramsConfig(port=0), devices=fleet.devices, outbox=fleet.outbox, secure=secure)
+        datagrams = Datagrams(DatagramsConfig(port=0), reception=fleet.reception, outbox=fleet.outbox, secure=secure)
         coaps = Coaps(
             CoapsConfig(port=0),
             CoapConfig(),
             MessagesConfig(**settings.get("messages", {})),
-            devices=fleet.devices,
+            reception=fleet.reception,
             outbox=fleet.outbox,
             clock=clock,
             secure=secure,
@@ -172,12 +172,12 @@ def make_secure(fleet: FleetBench, config: DtlsConfig) -> Secure:
         unix_time=lambda: fleet.clock.time_ns() // 1_000_000_000,
     )
     fleet.authority.on_intermediate.append(engine.trust)
-    fleet.certificates.on_revoked.append(fleet.devices.certificate_revoked)
-    fleet.psks.on_changed.append(fleet.devices.psk_changed)
+    fleet.certificates.on_revoked.append(fleet.reception.certificate_revoked)
+    fleet.psks.on_changed.append(fleet.reception.psk_changed)
     return Secure(
         config=config,
         engine=engine,
-        devices=fleet.devices,
+        reception=fleet.reception,
         directory=fleet.directory,
         issuer_of=fleet.authority.issuer_of,
         used=fleet.certificates.used,

@@ -48,7 +48,7 @@ async def endpoint_bench(
             transport=options.get("transport", Transport.COAP),
             local_port=5683,
             max_payload=MessagesConfig().max_payload,
-            devices=fleet.devices,
+            reception=fleet.reception,
             outbox=fleet.outbox,
             clock=fleet.clock,
             send=network.send,

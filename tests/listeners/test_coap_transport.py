@@ -129,7 +129,7 @@ async def test_a_defect_of_ours_is_answered_counted_and_logged_once(
         raise RuntimeError("defect")
 
     with monkeypatch.context() as patch, structlog.testing.capture_logs() as lines:
-        patch.setattr(coap.fleet.devices, "received", fail)
+        patch.setattr(coap.fleet.reception, "received", fail)
         replies = [await coap.client.exchange(post(b"x", message_id=number)) for number in range(3)]
     healthy = await coap.client.exchange(post(b"x", message_id=9))
 
@@ -144,7 +144,7 @@ async def test_a_stopped_listener_leaves_nothing_behind(tmp_path: Path) -> None:
     async with fleet_bench(tmp_path) as fleet:
         for _ in range(3):
             listener = Coap(
-                CoapConfig(port=0), MessagesConfig(), devices=fleet.devices, outbox=fleet.outbox, clock=fleet.clock
+                CoapConfig(port=0), MessagesConfig(), reception=fleet.reception, outbox=fleet.outbox, clock=fleet.clock
             )
             await listener.start()
             await listener.stop()

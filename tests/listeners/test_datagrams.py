@@ -41,7 +41,7 @@ class Bench:
 async def listening(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
     """A listener on a free port over a real fleet."""
     async with fleet_bench(folder) as fleet:
-        listener = Datagrams(DatagramsConfig(port=0, **settings), devices=fleet.devices, outbox=fleet.outbox)
+        listener = Datagrams(DatagramsConfig(port=0, **settings), reception=fleet.reception, outbox=fleet.outbox)
         await listener.start()
         try:
             yield Bench(fleet, listener)
@@ -99,7 +99,7 @@ async def test_what_waits_goes_back_one_datagram_for_one(bench: Bench) -> None:
 async def test_a_message_that_the_network_refuses_fails_visibly(tmp_path: Path) -> None:
     """70,000 octets fit into no datagram."""
     async with fleet_bench(tmp_path, downstream={"max_payload": 100_000}) as fleet:
-        listener = Datagrams(DatagramsConfig(port=0), devices=fleet.devices, outbox=fleet.outbox)
+        listener = Datagrams(DatagramsConfig(port=0), reception=fleet.reception, outbox=fleet.outbox)
         await listener.start()
         bench = Bench(fleet, listener)
         device = await fleet.device("127.0.0.1")
@@ -153,7 +153,9 @@ async def test_an_ipv6_socket_serves_both_families(tmp_path: Path, source: str) 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     """The message says which listener, address and port; nothing is left open."""
     async with listening(tmp_path) as bench:
-        taken = Datagrams(DatagramsConfig(port=bench.target[1]), devices=bench.fleet.devices, outbox=bench.fleet.outbox)
+        taken = Datagrams(
+            DatagramsConfig(port=bench.target[1]), reception=bench.fleet.reception, outbox=bench.fleet.outbox
+        )
         with pytest.raises(
             ListenerUnavailable, match=rf"datagrams: cannot bind 127\.0\.0\.1 port {bench.target[1]}/udp"
         ) as caught:

@@ -104,7 +104,7 @@ async def test_a_device_may_have_several_sessions(bench: DtlsBench) -> None:
         client.say(b"x")
     await until(lambda: len(bench.fleet.messages) == 3)
 
-    assert bench.dtls.sessions == bench.fleet.devices.sessions == 3
+    assert bench.dtls.sessions == bench.fleet.reception.sessions == 3
     assert bench.fleet.names.count("clientConnected") == 3
 
 
@@ -239,7 +239,7 @@ async def _disable(bench: DtlsBench) -> None:
 
 async def _disable_collection(bench: DtlsBench) -> None:
     await bench.fleet.collections.update(bench.device.collection, CollectionChange(enabled=False))
-    bench.fleet.devices.collection_disabled(bench.device.collection, cause=CAUSE)
+    bench.fleet.reception.collection_disabled(bench.device.collection, cause=CAUSE)
 
 
 async def _give_to_gateway(bench: DtlsBench) -> None:
@@ -378,7 +378,7 @@ async def test_f21_a_silent_device_is_disconnected(bench: DtlsBench) -> None:
     client = await bench.client().connect()
     await bench.names(1)
     bench.fleet.clock.shift(900)
-    bench.fleet.devices.sweep()
+    bench.fleet.reception.sweep()
     ((name, data),) = await bench.told(1)
 
     assert (name, data["reason"], data["idleSeconds"]) == ("clientDisconnected", "idleTimeout", "900")
@@ -405,7 +405,7 @@ async def test_a_session_ends_with_what_it_rests_on(
     ends = [data for name, data in bench.fleet.take() if name == "clientDisconnected"]
 
     assert ends == [{"reason": reason, "transport": "dtls"}]
-    assert bench.dtls.sessions == bench.fleet.devices.sessions == 0
+    assert bench.dtls.sessions == bench.fleet.reception.sessions == 0
     await client.hear_goodbye()
 
 

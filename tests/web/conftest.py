@@ -92,7 +92,7 @@ class WebBench:
     def receive(self, device: str, payload: bytes = b"hello", *, transport: Transport = Transport.UDP) -> str:
         """Let a message come in from a device and return its id."""
         coap: dict[str, Any] = {"coap_code": "POST", "coap_path": "a/b"} if transport is Transport.COAP else {}
-        message_id = self.fleet.devices.received(
+        message_id = self.fleet.reception.received(
             self.known(device), payload, remote=("10.0.0.9", 4000), transport=transport, local_port=1234, **coap
         )
         assert message_id is not None
@@ -128,6 +128,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             tokens=tokens,
             collections=fleet.collections,
             devices=fleet.devices,
+            reception=fleet.reception,
             outbox=fleet.outbox,
             certificates=fleet.certificates,
             psks=fleet.psks,

@@ -79,7 +79,7 @@ async def test_all_that_a_token_reaches_is_one_stream(site: Running) -> None:
     _, narrow = await site.server.tokens.create(resource=f"/collections/{render(first.id)}", write=False)
     async with site.stream("/span/activity") as everything, site.stream("/activity", token=narrow) as part:
         await site.joined(2)
-        site.server.devices.identify(("10.6.6.6", 1), transport="udp", size=3)  # type: ignore[arg-type]  # any word
+        site.server.reception.identify(("10.6.6.6", 1), transport="udp", size=3)  # type: ignore[arg-type]  # any word
         await site.device(second)
         await site.device(first)
         seen = await events(everything, 3)

@@ -54,7 +54,7 @@ async def update(request: web.Request) -> web.Response:
     check_tags(collection.tags, change.tags)
     await request.app[SERVICES].collections.update(collection, change)
     if change.enabled is False:
-        request.app[SERVICES].devices.collection_disabled(collection, cause=request[CAUSE])
+        request.app[SERVICES].reception.collection_disabled(collection, cause=request[CAUSE])
     return render(documents.collection(collection))
 
 

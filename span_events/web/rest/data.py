@@ -43,7 +43,7 @@ def _messages(
     request: web.Request, collection: Collection, device: Device | None, *, default_limit: int
 ) -> list[Message]:
     page = page_of(request, default_limit=default_limit)
-    return request.app[SERVICES].devices.inbox.list(
+    return request.app[SERVICES].reception.inbox.list(
         collection.id,
         device_id=None if device is None else device.id,
         limit=page.limit,

@@ -1,0 +1,498 @@
+"""
+What listeners see of devices: connected, heard of, silent, refused.
+
+Each public method is one happening: it changes what is known and publishes what follows. Listeners
+call plain functions that never raise and never await. What changes with each message (last payload,
+counters) is written to the registry in batches (`Reception.flush`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Container
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import MessagesConfig, RejectionsConfig, SessionsConfig
+from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
+from span_events.events.catalogue import (
+    ClientConnected,
+    ClientDisconnected,
+    ClientRejected,
+    MessageDuplicate,
+    MessageRejected,
+    UpstreamMessage,
+)
+from span_events.events.message import Message, Transport
+from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
+from span_events.fleet.inbox import Inbox
+from span_events.fleet.sessions import Remote, Session, Sessions, render_remote
+from span_events.fleet.throttle import Throttle
+from span_events.ids import IdGenerator
+from span_events.registry.directory import Directory
+from span_events.registry.model import Collection, Device
+from span_events.registry.store import Store
+
+
+class Reception:
+    """
+    Where everything that devices send is let in, or not.
+
+    Args:
+        lock: Held while the registry's devices change; shared with `Devices`, so that no device is
+            written that is being removed.
+    """
+
+    def __init__(
+        self,
+        *,
+        messages: MessagesConfig,
+        sessions: SessionsConfig,
+        rejections: RejectionsConfig,
+        bus: Bus,
+        store: Store,
+        directory: Directory,
+        lock: asyncio.Lock,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._config = messages
+        self._idle_timeout = sessions.idle_timeout
+        self._bus = bus
+        self._store = store
+        self._directory = directory
+        self._lock = lock
+        self._clock = clock
+        self._identifiers = identifiers
+        self._throttle = Throttle(burst=rejections.burst, seconds=rejections.window, keys=rejections.senders)
+        self._sessions = Sessions()
+        self._paces: dict[int, float] = {}  # per device: when its allowance would be full again
+        self._interval = 1.0 / messages.rate
+        self._tolerance = messages.burst / messages.rate
+        self._changed: set[Device] = set()
+        self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
+        self.rejections = 0
+        """Messages that were not accepted, told or not."""
+        self.client_rejections: dict[str, int] = {}
+        """Clients that were not let in, told or not, by reason."""
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open."""
+        return len(self._sessions)
+
+    @property
+    def untold_rejections(self) -> int:
+        """Rejections that are in no event, because too many senders were watched."""
+        return self._throttle.untold
+
+    # ---- what listeners see -------------------------------------------------------------------
+
+    def identify(self, remote: Remote, *, transport: Transport, size: int) -> Device | None:
+        """Find the device at an address; if there is none, tell so (throttled per address)."""
+        device = self._directory.device_at(remote[0])
+        if device is None:
+            self.rejected(
+                MessageRejectedReason.UNKNOWN_ADDRESS, device=None, remote=remote, transport=transport, size=size
+            )
+        return device
+
+    def admit(self, device: Device, remote: Remote, *, transport: Transport, size: int) -> MessageRejectedReason | None:
+        """Tell whether a device may send now; if not, why, and publish that (throttled)."""
+        if not device.enabled:
+            reason = MessageRejectedReason.DEVICE_DISABLED
+        elif not device.collection.enabled:
+            reason = MessageRejectedReason.COLLECTION_DISABLED
+        else:
+            now = self._clock.monotonic()
+            full_at = self._paces.get(device.id, now)
+            if full_at - now <= self._tolerance:  # generic cell rate algorithm (ITU-T I.371)
+                self._paces[device.id] = (full_at if full_at > now else now) + self._interval
+                return None
+            self.rejected(
+                MessageRejectedReason.RATE_LIMITED,
+                device=device,
+                remote=remote,
+                transport=transport,
+                limit=int(self._config.rate) or 1,
+            )
+            return MessageRejectedReason.RATE_LIMITED
+        self.rejected(reason, device=device, remote=remote, transport=transport, size=size)
+        return reason
+
+    def rejected(
+        self,
+        reason: MessageRejectedReason,
+        *,
+        device: Device | None,
+        remote: Remote,
+        transport: Transport,
+        size: int | None = None,
+        detail: str | None = None,
+        at: int | None = None,
+        option: int | None = None,
+        expected: int | None = None,
+        received: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        """
+        Something came in that is not accepted.
+
+        Told one by one up to a burst per sender and reason, then once per window with a count; a
+        flood (rateLimited) once per window.
+        """
+        self.rejections += 1
+        flood = reason is MessageRejectedReason.RATE_LIMITED
+        key = (remote[0] if device is None else device.id, reason.value)
+        if not self._throttle.admits(key, self._clock.monotonic(), burst=1 if flood else None):
+            return
+        event = MessageRejected(
+            origin=UNATTRIBUTED if device is None else device.origin,
+            reason=reason,
+            remote_address=render_remote(remote),
+            transport=transport,
+            bytes=size,
+            detail=detail,
+            at=at,
+            option=option,
+            expected=expected,
+            received=received,
+            limit=limit,
+            count=1 if flood else None,
+        )
+        self._throttle.remember(key, event)
+        self._bus.publish(event)
+
+    def connected(
+        self,
+        device: Device,
+        remote: Remote,
+        *,
+        transport: Transport,
+        cipher: str,
+        handshake_ms: int,
+        retransmissions: int,
+        certificate_serial: int | None = None,
+        close: Callable[[DisconnectReason], None],
+    ) -> Session:
+        """
+        A device opened a DTLS session.
+
+        Args:
+            certificate_serial: Of the certificate that it has shown; None if it has proven its PSK.
+            close: Called, once, when the session must end for another reason than the listener's own
+                (`disconnected`): silence, or something that the API did.
+        """
+        time_ns = self._clock.time_ns()
+        session_id = self._identifiers.next(time_ns)
+        session = Session(
+            session_id,
+            session_id,
+            device,
+            transport,
+            remote,
+            self._clock.monotonic(),
+            certificate_serial,
+            psk=certificate_serial is None,
+            close=close,
+        )
+        self._sessions.add(session)
+        device.traffic.sessions += 1
+        device.inet.remote_address = render_remote(remote)
+        device.inet.certificate_serial = "" if certificate_serial is None else str(certificate_serial)
+        device.inet.last_update = time_ns // 1_000_000
+        self._changed.add(device)
+        self._bus.publish(
+            ClientConnected(
+                origin=device.origin,
+                session_id=session_id,
+                identified_by="psk" if certificate_serial is None else "certificate",
+                transport=transport,
+                remote_address=device.inet.remote_address,
+                certificate_serial=device.inet.certificate_serial or None,
+                cipher=cipher,
+                handshake_ms=handshake_ms,
+                retransmissions=retransmissions,
+            )
+        )
+        return session
+
+    def disconnected(self, session: Session, reason: DisconnectReason, *, detail: str | None = None) -> None:
+        """A DTLS session has ended; harmless if that is known."""
+        if self._sessions.remove(session):
+            self._tell_end(session, reason, detail=detail)
+
+    def client_rejected(
+        self,
+        reason: ClientRejectedReason,
+        *,
+        origin: Origin,
+        remote: Remote,
+        transport: Transport,
+        certificate_serial: str | None = None,
+        certificate_subject: str | None = None,
+        certificate_issuer: str | None = None,
+        not_after: str | None = None,
+        not_before: str | None = None,
+        identity: str | None = None,
+        offered: str | None = None,
+        detail: str | None = None,
+        stage: str | None = None,
+        retransmissions: int | None = None,
+        seconds: int | None = None,
+    ) -> None:
+        """
+        A client was not let in (throttled per host and reason).
+
+        Args:
+            origin: Whose it is, as far as that is known: a device, a collection, or nobody.
+        """
+        self.client_rejections[reason.value] = self.client_rejections.get(reason.value, 0) + 1
+        key = (remote[0], origin.device_id, reason.value)
+        if not self._throttle.admits(key, self._clock.monotonic()):
+            return
+        event = ClientRejected(
+            origin=origin,
+            reason=reason,
+            transport=transport,
+            remote_address=render_remote(remote),
+            certificate_serial=certificate_serial,
+            certificate_subject=certificate_subject,
+            certificate_issuer=certificate_issuer,
+            not_after=not_after,
+            not_before=not_before,
+            identity=identity,
+            offered=offered,
+            detail=detail,
+            stage=stage,
+            retransmissions=retransmissions,
+            seconds=seconds,
+        )
+        self._throttle.remember(key, event)
+        self._bus.publish(event)
+
+    def contacted(
+        self,
+        device: Device,
+        remote: Remote,
+        *,
+        transport: Transport,
+        session: Session | None = None,
+        cause: int | None = None,
+    ) -> None:
+        """
+        A device showed itself; the first time, and after a silence, it counts as connected.
+
+        Args:
+            session: The DTLS session; without one, the device's session over this transport is meant.
+        """
+        self._touch(device, remote, transport, session, cause)
+
+    def received(
+        self,
+        device: Device,
+        payload: bytes,
+        *,
+        remote: Remote,
+        transport: Transport,
+        local_port: int,
+        coap_code: str = "",
+        coap_path: str = "",
+        session: Session | None = None,
+    ) -> int | None:
+        """
+        Accept a message.
+
+        Args:
+            session: The DTLS session; without one, the device's session over this transport is meant.
+
+        Returns:
+            Id of the message, which is also the cause of all that follows from it; None if it is too large.
+        """
+        size = len(payload)
+        if size > self._config.max_payload:
+            self.rejected(
+                MessageRejectedReason.TOO_LARGE,
+                device=device,
+                remote=remote,
+                transport=transport,
+                size=size,
+                limit=self._config.max_payload,
+            )
+            return None
+        time_ns = self._clock.time_ns()
+        message_id = self._identifiers.next(time_ns)
+        session = self._touch(device, remote, transport, session, message_id)
+        message = Message(
+            message_id,
+            device.origin,
+            time_ns,
+            transport,
+            payload,
+            local_port,
+            remote[1],
+            coap_code,
+            coap_path,
+        )
+        device.last_transport = transport
+        device.last_received_ns = time_ns
+        device.last_payload = payload
+        device.traffic.messages_upstream += 1
+        device.traffic.bytes_upstream += size
+        device.collection.upstream_ms.append(time_ns // 1_000_000)
+        self._changed.add(device)
+        self.inbox.append(message)
+        self._bus.publish(
+            UpstreamMessage(
+                origin=device.origin,
+                correlation_id=message_id,
+                session_id=session.id,
+                bytes=size,
+                transport=transport,
+                message_id=SpanId(message_id),
+                path=coap_path or None,
+            )
+        )
+        self._bus.forward(message)
+        return message_id
+
+    def duplicate(
+        self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
+    ) -> None:
+        """A device sent the same message again; told up to a burst per window, without a summary: each has a count."""
+        if not self._throttle.admits((device.id, "duplicate"), self._clock.monotonic()):
+            return
+        self._bus.publish(
+            MessageDuplicate(
+                origin=device.origin,
+                correlation_id=message_id,
+                message_id=None if message_id is None else SpanId(message_id),
+                count=count,
+                seconds=seconds,
+                transport=transport,
+            )
+        )
+
+    # ---- what the API did ---------------------------------------------------------------------
+
+    def end_sessions(
+        self, device: Device, reason: DisconnectReason, cause: int, *, transports: Container[Transport] | None = None
+    ) -> None:
+        """End the sessions of a device; only those over some transports, if these are given."""
+        for session in self._sessions.take(
+            lambda each: each.device is device and (transports is None or each.transport in transports)
+        ):
+            self._end(session, reason, cause=cause)
+
+    def device_removed(self, device: Device, *, cause: int) -> None:
+        """A device is gone: its sessions end, and nothing of it is remembered or written any more."""
+        self.end_sessions(device, DisconnectReason.DEVICE_REMOVED, cause)
+        self._changed.discard(device)
+        self._paces.pop(device.id, None)
+
+    def collection_disabled(self, collection: Collection, *, cause: int) -> None:
+        """A collection was disabled: its devices are connected no longer."""
+        for session in self._sessions.take(lambda each: each.device.collection is collection):
+            self._end(session, DisconnectReason.DEVICE_DISABLED, cause=cause)
+
+    def certificate_revoked(self, serial: int) -> None:
+        """A certificate was revoked: the sessions that rest on it end."""
+        for session in self._sessions.take(lambda each: each.certificate_serial == serial):
+            self._end(session, DisconnectReason.CERTIFICATE_REVOKED)
+
+    def psk_changed(self, device: Device) -> None:
+        """A device's PSK is another one, or gone: the sessions that rest on the old one end."""
+        for session in self._sessions.take(lambda each: each.psk and each.device is device):
+            self._end(session, DisconnectReason.PSK_CHANGED)
+
+    # ---- what time brings ---------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Once a second or so: end silent sessions, sum up what was not told."""
+        now = self._clock.monotonic()
+        for session in self._sessions.take_silent(now - self._idle_timeout):
+            self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
+        for session in self._sessions.take(self._is_over):
+            self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
+        for event in self._throttle.summaries(now):
+            self._bus.publish(event)
+        for device_id in [each for each, full_at in self._paces.items() if full_at < now]:
+            del self._paces[device_id]
+
+    async def flush(self) -> None:
+        """Write what messages changed to the registry. What a failure leaves is tried again next time."""
+        changed, self._changed = self._changed, set()
+        if not changed:
+            return
+        try:
+            async with self._lock:
+                await self._store.put_devices([each for each in changed if each.id in self._directory.devices])
+            changed = set()
+        finally:
+            self._changed |= changed
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def _is_over(self, session: Session) -> bool:
+        """Tell whether the certificate that a session rests on has expired meanwhile."""
+        if session.certificate_serial is None:
+            return False
+        certificate = self._directory.certificate_with(session.certificate_serial)
+        return certificate is not None and certificate.not_after_ms <= self._clock.time_ns() // 1_000_000
+
+    def _touch(
+        self, device: Device, remote: Remote, transport: Transport, session: Session | None, cause: int | None
+    ) -> Session:
+        now = self._clock.monotonic()
+        if session is not None:
+            self._sessions.touch(session, now)
+            return session
+        key = (device.id, transport.value)
+        session = self._sessions.find(key)
+        if session is not None:
+            session.remote = remote
+            self._sessions.touch(session, now)
+            return session
+        session = Session(self._identifiers.next(self._clock.time_ns()), key, device, transport, remote, now)
+        self._sessions.add(session)
+        device.traffic.sessions += 1
+        self._bus.publish(
+            ClientConnected(
+                origin=device.origin,
+                correlation_id=cause,
+                session_id=session.id,
+                identified_by="ip",
+                transport=transport,
+                remote_address=render_remote(remote),
+            )
+        )
+        return session
+
+    def _end(
+        self, session: Session, reason: DisconnectReason, *, idle_seconds: int | None = None, cause: int | None = None
+    ) -> None:
+        """End a session that is removed already."""
+        self._tell_end(session, reason, idle_seconds=idle_seconds, cause=cause)
+        if session.close is not None:
+            session.close(reason)
+
+    def _tell_end(
+        self,
+        session: Session,
+        reason: DisconnectReason,
+        *,
+        idle_seconds: int | None = None,
+        detail: str | None = None,
+        cause: int | None = None,
+    ) -> None:
+        self._bus.publish(
+            ClientDisconnected(
+                origin=session.device.origin,
+                correlation_id=cause,
+                session_id=session.id,
+                reason=reason,
+                transport=session.transport,
+                idle_seconds=idle_seconds,
+                detail=detail,
+            )
+        )
