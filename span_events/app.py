@@ -38,7 +38,7 @@ from span_events.listeners.binding import bind
 from span_events.listeners.coap import Coap
 from span_events.listeners.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
-from span_events.listeners.dtls import DtlsServer, Secure
+from span_events.listeners.dtls import Secure
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.pki.authority import Authority
@@ -77,6 +77,7 @@ class Server:
         self._clock = clock or SystemClock()
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
+        self._listeners: list[Listener] = []
         self.addresses: dict[str, str] = {}
         """What is bound: listener to ``host:port``."""
         self.datagrams: Datagrams | None = None
@@ -182,6 +183,7 @@ class Server:
         await self.certificates.prune()
         self.psks = Psks(bus=self.bus, store=store, directory=self.directory, lock=registry_lock)
         self._stack.push_async_callback(self._flush)
+        self._make_dtls()
         await self._start_web()
         await self._start_listeners()
         await self._make_first_token()  # last: a token that nobody gets to see would be the only one
@@ -265,17 +267,15 @@ class Server:
 
     async def _start_listeners(self) -> None:
         config = self.config
-        self._make_dtls()
-        listeners: list[Listener] = []
         if config.datagrams.enabled:
             secure = self._secure if config.dtls.enabled else None
             self.datagrams = Datagrams(config.datagrams, reception=self.reception, outbox=self.outbox, secure=secure)
-            listeners.append(self.datagrams)
+            self._listeners.append(self.datagrams)
         if config.coap.enabled:
             self.coap = Coap(
                 config.coap, messages=config.messages, reception=self.reception, outbox=self.outbox, clock=self._clock
             )
-            listeners.append(self.coap)
+            self._listeners.append(self.coap)
         if config.coaps.enabled:
             self.coaps = Coaps(
                 config.coaps,
@@ -286,12 +286,12 @@ class Server:
                 clock=self._clock,
                 secure=self._secure,
             )
-            listeners.append(self.coaps)
-        for listener in listeners:  # bind all before serving any
+            self._listeners.append(self.coaps)
+        for listener in self._listeners:  # bind all before serving any
             await listener.start()
             self._stack.push_async_callback(listener.stop)
             self.addresses[listener.name] = listener.address
-        for listener in listeners:
+        for listener in self._listeners:
             self._supervise(listener.run, listener.name)
 
     # ---- while it runs ------------------------------------------------------------------------
@@ -353,146 +353,15 @@ class Server:
 
     def metrics(self) -> list[Metric]:
         """List what is counted; each bound of the configuration has its gauge."""
-        hub, reception, outbox, history = self.hub, self.reception, self.outbox, self.history
-        certificates = self.certificates
-        found = [
-            Metric("events_published", "Events published.", "counter", lambda: self.bus.published),
-            Metric("events_delivered", "Events handed to subscribers' sockets.", "counter", lambda: hub.delivered),
-            Metric("events_dropped", "Events dropped for slow subscribers.", "counter", lambda: hub.dropped),
-            Metric("subscribers", "Open streams; at most fanout.subscribers.", "gauge", lambda: hub.subscribers),
-            Metric(
-                "subscriber_buffer_octets",
-                "Octets that wait for subscribers; at most fanout.total_buffer.",
-                "gauge",
-                lambda: hub.buffered,
-            ),
-            Metric("history_events", "Events in memory; at most events.history_total.", "gauge", lambda: history.size),
-            Metric(
-                "inbox_octets",
-                "Octets of messages in memory; at most messages.inbox_octets.",
-                "gauge",
-                lambda: reception.inbox.octets,
-            ),
-            Metric("sessions", "Devices that are connected.", "gauge", lambda: reception.sessions),
-            Metric("rejections", "Messages that were not accepted.", "counter", lambda: reception.rejections),
-            Metric(
-                "rejections_untold",
-                "Rejections in no event, because rejections.senders was reached.",
-                "counter",
-                lambda: reception.untold_rejections,
-            ),
-            Metric("downstream_waiting", "Messages that wait for devices.", "gauge", lambda: outbox.waiting),
-            Metric(
-                "certificates",
-                "Certificates in the registry, revoked and recently expired ones too.",
-                "gauge",
-                lambda: len(self.directory.certificates),
-            ),
-            Metric("certificates_issued", "Certificates issued.", "counter", lambda: certificates.issued),
-            Metric("certificates_revoked", "Certificates revoked.", "counter", lambda: certificates.revoked),
-            Metric(
-                "certificates_expiring",
-                "Warnings that a certificate in use will expire within pki.warn_before.",
-                "counter",
-                lambda: certificates.expiring,
-            ),
-            Metric("sink_failures", "Defects: a consumer of events failed.", "counter", lambda: self.bus.failures),
-        ]
-        if self.datagrams is not None:
-            datagrams = self.datagrams
-            found += [
-                Metric("datagrams_received", "UDP datagrams received.", "counter", lambda: datagrams.received),
-                Metric(
-                    "datagrams_defects", "Defects: a datagram's handling failed.", "counter", lambda: datagrams.defects
-                ),
-            ]
-        if self.coap is not None:
-            coap, endpoint = self.coap, self.coap.endpoint
-            found += [
-                Metric(
-                    "coap_messages",
-                    "CoAP messages by what became of them.",
-                    "counter",
-                    lambda: {
-                        "received": endpoint.received,
-                        "replied": endpoint.replied,
-                        "malformed": endpoint.malformed,
-                        "duplicate": endpoint.duplicates,
-                        "dropped": endpoint.dropped,
-                        "unsent": endpoint.unsent,
-                    },
-                    label="outcome",
-                ),
-                Metric(
-                    "coap_remembered_exchanges",
-                    "Exchanges in memory; at most coap.remembered_exchanges.",
-                    "gauge",
-                    lambda: endpoint.remembered_exchanges,
-                ),
-                Metric(
-                    "coap_unfinished_uploads",
-                    "Block-wise uploads under way; at most coap.unfinished_uploads.",
-                    "gauge",
-                    lambda: endpoint.unfinished_uploads,
-                ),
-                Metric("coap_defects", "Defects: a message's handling failed.", "counter", lambda: coap.defects),
-            ]
-        if self.coaps is not None:
-            coaps = self.coaps
-            found += [
-                Metric("coaps_messages", "CoAP messages over DTLS.", "counter", lambda: coaps.endpoint.received),
-                Metric("coaps_defects", "Defects: a datagram's handling failed.", "counter", lambda: coaps.defects),
-            ]
-        return found + self._dtls_metrics()
-
-    def _dtls_metrics(self) -> list[Metric]:
-        servers: dict[str, DtlsServer] = {}
-        if self.datagrams is not None and self.datagrams.dtls is not None:
-            servers["dtls"] = self.datagrams.dtls
-        if self.coaps is not None:
-            servers["coaps"] = self.coaps.dtls
-        if not servers:
-            return []
-
-        def total(*names: str) -> dict[str, float]:
-            return {name: sum(getattr(server, name) for server in servers.values()) for name in names}
-
         return [
-            Metric(
-                "dtls_sessions",
-                "DTLS sessions; at most dtls.sessions each.",
-                "gauge",
-                lambda: {name: server.sessions for name, server in servers.items()},
-                label="transport",
-            ),
-            Metric(
-                "dtls_half_open",
-                "Handshakes under way; at most dtls.half_open each.",
-                "gauge",
-                lambda: {name: server.half_open for name, server in servers.items()},
-                label="transport",
-            ),
-            Metric(
-                "dtls_handshakes",
-                "Handshakes by how far they came: a hello without a cookie, one with it, a session; or no answer.",
-                "counter",
-                lambda: total("hellos", "begun", "completed", "silenced"),
-                label="step",
-            ),
-            Metric(
-                "dtls_datagrams",
-                "DTLS datagrams: received, of no session, not sent.",
-                "counter",
-                lambda: total("received", "stray", "unsent"),
-                label="outcome",
-            ),
-            Metric(
-                "client_rejections",
-                "Clients that were not let in.",
-                "counter",
-                lambda: self.reception.client_rejections,
-                label="reason",
-            ),
+            *self.bus.metrics(),
+            *self.hub.metrics(),
+            *self.history.metrics(),
+            *self.reception.metrics(),
+            *self.outbox.metrics(),
+            *self.certificates.metrics(),
+            *self._secure.metrics(),
+            *(metric for listener in self._listeners for metric in listener.metrics()),
         ]
 
     async def _sweep(self) -> None:

@@ -11,6 +11,7 @@ from span_events.events.activity import Activity, Event
 from span_events.events.message import Message
 from span_events.ids import IdGenerator
 from span_events.log import get_logger
+from span_events.metrics import Metric
 
 log = get_logger("bus")
 T = TypeVar("T")
@@ -28,6 +29,13 @@ class LocalBus:
         """How many events were published."""
         self.failures = 0
         """How often a sink raised; each is a defect of ours and is in the log."""
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric("events_published", "Events published.", "counter", lambda: self.published),
+            Metric("sink_failures", "Defects: a consumer of events failed.", "counter", lambda: self.failures),
+        ]
 
     def publish(self, event: Event) -> None:
         """Give the event an identifier and a time, and tell everybody who listens."""

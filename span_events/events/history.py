@@ -18,6 +18,7 @@ from typing import Final
 from span_events.events.activity import Activity
 from span_events.events.filters import Filter, Scope
 from span_events.events.rings import Rings
+from span_events.metrics import Metric
 
 _MAX_OWNERS: Final = 10_000
 """Collections whose losses are remembered one by one."""
@@ -51,6 +52,10 @@ class History:
     def size(self) -> int:
         """How many activities are in memory."""
         return self._rings.cost
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [Metric("history_events", "Events in memory; at most events.history_total.", "gauge", lambda: self.size)]
 
     def append(self, activity: Activity) -> None:
         """Remember an activity."""

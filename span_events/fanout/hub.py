@@ -29,6 +29,7 @@ from span_events.events.reasons import DroppedReason
 from span_events.fanout.subscriber import Batch, Encoding, Gap, Group, GroupKey, Stream, Subscriber
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
+from span_events.metrics import Metric
 
 log = get_logger("fanout")
 K = TypeVar("K")
@@ -133,6 +134,20 @@ class Hub:
         """Events handed to the sockets of subscribers."""
         self.dropped = 0
         """Events dropped for slow subscribers."""
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric("events_delivered", "Events handed to subscribers' sockets.", "counter", lambda: self.delivered),
+            Metric("events_dropped", "Events dropped for slow subscribers.", "counter", lambda: self.dropped),
+            Metric("subscribers", "Open streams; at most fanout.subscribers.", "gauge", lambda: self.subscribers),
+            Metric(
+                "subscriber_buffer_octets",
+                "Octets that wait for subscribers; at most fanout.total_buffer.",
+                "gauge",
+                lambda: self.buffered,
+            ),
+        ]
 
     # ---- what publishers call -----------------------------------------------------------------
 

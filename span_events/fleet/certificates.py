@@ -26,6 +26,7 @@ from span_events.events.activity import Origin
 from span_events.events.catalogue import CertificateExpiring
 from span_events.ids import render
 from span_events.log import get_logger
+from span_events.metrics import Metric
 from span_events.pki import issuing, requests, verification
 from span_events.pki.authority import Authority
 from span_events.pki.issuing import KeyType, PublicKey
@@ -88,6 +89,25 @@ class Certificates:
         """Certificates revoked since the start."""
         self.expiring = 0
         """Times that a certificate about to expire was told."""
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric(
+                "certificates",
+                "Certificates in the registry, revoked and recently expired ones too.",
+                "gauge",
+                lambda: len(self._directory.certificates),
+            ),
+            Metric("certificates_issued", "Certificates issued.", "counter", lambda: self.issued),
+            Metric("certificates_revoked", "Certificates revoked.", "counter", lambda: self.revoked),
+            Metric(
+                "certificates_expiring",
+                "Warnings that a certificate in use will expire within pki.warn_before.",
+                "counter",
+                lambda: self.expiring,
+            ),
+        ]
 
     # ---- what the API does --------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from span_events.events.catalogue import DownstreamFailed, DownstreamMessage, Do
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason
 from span_events.ids import IdGenerator, render
+from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Downstream, DownstreamState
 from span_events.registry.store import Store
@@ -55,6 +56,10 @@ class Outbox:
     def waiting(self) -> int:
         """How many messages wait, of all devices."""
         return len(self._by_age)
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [Metric("downstream_waiting", "Messages that wait for devices.", "gauge", lambda: self.waiting)]
 
     def fill(self, messages: Iterable[Downstream]) -> None:
         """Take over what the registry holds."""

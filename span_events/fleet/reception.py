@@ -29,6 +29,7 @@ from span_events.fleet.inbox import Inbox
 from span_events.fleet.sessions import Remote, Session, Sessions, render_remote
 from span_events.fleet.throttle import Throttle
 from span_events.ids import IdGenerator
+from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device
 from span_events.registry.store import Store
@@ -85,6 +86,32 @@ class Reception:
     def untold_rejections(self) -> int:
         """Rejections that are in no event, because too many senders were watched."""
         return self._throttle.untold
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric(
+                "inbox_octets",
+                "Octets of messages in memory; at most messages.inbox_octets.",
+                "gauge",
+                lambda: self.inbox.octets,
+            ),
+            Metric("sessions", "Devices that are connected.", "gauge", lambda: self.sessions),
+            Metric("rejections", "Messages that were not accepted.", "counter", lambda: self.rejections),
+            Metric(
+                "rejections_untold",
+                "Rejections in no event, because rejections.senders was reached.",
+                "counter",
+                lambda: self.untold_rejections,
+            ),
+            Metric(
+                "client_rejections",
+                "Clients that were not let in.",
+                "counter",
+                lambda: self.client_rejections,
+                label="reason",
+            ),
+        ]
 
     # ---- what listeners see -------------------------------------------------------------------
 

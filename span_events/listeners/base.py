@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from span_events.metrics import Metric
+
 
 class Listener(Protocol):
     """One bound address that devices speak to."""
@@ -14,6 +16,9 @@ class Listener(Protocol):
     @property
     def address(self) -> str:
         """``host:port`` of what is bound; only after `start`."""
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted; each bound of the configuration has its gauge."""
 
     async def start(self) -> None:
         """

@@ -10,6 +10,7 @@ from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, render_remote
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.udp import UdpSocket
+from span_events.metrics import Metric
 
 
 class Coap:
@@ -45,6 +46,38 @@ class Coap:
     def defects(self) -> int:
         """Datagrams whose handling failed by a fault of ours."""
         return self._socket.defects + self.endpoint.defects
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric(
+                "coap_messages",
+                "CoAP messages by what became of them.",
+                "counter",
+                lambda: {
+                    "received": self.endpoint.received,
+                    "replied": self.endpoint.replied,
+                    "malformed": self.endpoint.malformed,
+                    "duplicate": self.endpoint.duplicates,
+                    "dropped": self.endpoint.dropped,
+                    "unsent": self.endpoint.unsent,
+                },
+                label="outcome",
+            ),
+            Metric(
+                "coap_remembered_exchanges",
+                "Exchanges in memory; at most coap.remembered_exchanges.",
+                "gauge",
+                lambda: self.endpoint.remembered_exchanges,
+            ),
+            Metric(
+                "coap_unfinished_uploads",
+                "Block-wise uploads under way; at most coap.unfinished_uploads.",
+                "gauge",
+                lambda: self.endpoint.unfinished_uploads,
+            ),
+            Metric("coap_defects", "Defects: a message's handling failed.", "counter", lambda: self.defects),
+        ]
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""

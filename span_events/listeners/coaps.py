@@ -12,6 +12,7 @@ from span_events.fleet.sessions import Remote, render_remote
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
+from span_events.metrics import Metric
 from span_events.wire.dtls import is_dtls
 
 
@@ -64,6 +65,13 @@ class Coaps:
     def defects(self) -> int:
         """Datagrams whose handling failed by a fault of ours."""
         return self._socket.defects + self.endpoint.defects
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric("coaps_messages", "CoAP messages over DTLS.", "counter", lambda: self.endpoint.received),
+            Metric("coaps_defects", "Defects: a datagram's handling failed.", "counter", lambda: self.defects),
+        ]
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""

@@ -17,6 +17,7 @@ from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session, render_remote
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
+from span_events.metrics import Metric
 from span_events.registry.model import Device
 from span_events.wire.dtls import is_dtls
 
@@ -58,6 +59,13 @@ class Datagrams:
     def defects(self) -> int:
         """Datagrams whose handling failed by a fault of ours."""
         return self._socket.defects
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric("datagrams_received", "UDP datagrams received.", "counter", lambda: self.received),
+            Metric("datagrams_defects", "Defects: a datagram's handling failed.", "counter", lambda: self.defects),
+        ]
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""

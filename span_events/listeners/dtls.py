@@ -12,7 +12,7 @@ import asyncio
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from span_events.clock import Clock
@@ -24,6 +24,7 @@ from span_events.events.reasons import ClientRejectedReason, DisconnectReason, M
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session, render_remote
 from span_events.listeners.dtls_gate import Gate, IssuerOf, details_of
+from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate
 from span_events.wire import dtls
@@ -79,6 +80,48 @@ class Secure:
     used: Callable[[Certificate], None]
     """Told of each certificate with which a session begins."""
     clock: Clock
+    servers: dict[Transport, DtlsServer] = field(default_factory=dict, init=False)
+    """What `serve` has made."""
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted, of all servers; nothing if there are none."""
+        servers = self.servers
+        if not servers:
+            return []
+
+        def total(*names: str) -> dict[str, float]:
+            return {name: sum(getattr(server, name) for server in servers.values()) for name in names}
+
+        return [
+            Metric(
+                "dtls_sessions",
+                "DTLS sessions; at most dtls.sessions each.",
+                "gauge",
+                lambda: {transport.value: server.sessions for transport, server in servers.items()},
+                label="transport",
+            ),
+            Metric(
+                "dtls_half_open",
+                "Handshakes under way; at most dtls.half_open each.",
+                "gauge",
+                lambda: {transport.value: server.half_open for transport, server in servers.items()},
+                label="transport",
+            ),
+            Metric(
+                "dtls_handshakes",
+                "Handshakes by how far they came: a hello without a cookie, one with it, a session; or no answer.",
+                "counter",
+                lambda: total("hellos", "begun", "completed", "silenced"),
+                label="step",
+            ),
+            Metric(
+                "dtls_datagrams",
+                "DTLS datagrams: received, of no session, not sent.",
+                "counter",
+                lambda: total("received", "stray", "unsent"),
+                label="outcome",
+            ),
+        ]
 
     def serve(
         self,
@@ -89,7 +132,8 @@ class Secure:
         ended: Callable[[DtlsSession], None],
     ) -> DtlsServer:
         """Make the sessions of one socket; see `DtlsServer`."""
-        return DtlsServer(self, transport, send=send, deliver=deliver, ended=ended)
+        server = self.servers[transport] = DtlsServer(self, transport, send=send, deliver=deliver, ended=ended)
+        return server
 
 
 class DtlsSession:
