@@ -1,17 +1,21 @@
-"""The shape that all listeners share."""
+"""What all listeners share: their shape, and the sockets of those that speak UDP."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+from typing import ClassVar, Protocol
 
+from span_events.fleet.sessions import render_remote
+from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 
 
 class Listener(Protocol):
-    """One bound address that devices speak to."""
+    """What devices speak to."""
 
-    name: str
-    """Log field, table of the configuration, name of the task."""
+    @property
+    def name(self) -> str:
+        """Log field, table of the configuration, name of the task."""
 
     @property
     def address(self) -> str:
@@ -29,7 +33,56 @@ class Listener(Protocol):
         """
 
     async def run(self) -> None:
-        """Serve until cancelled; ends with an error when the socket is lost."""
+        """Serve until cancelled; ends with an error when a socket is lost."""
 
     async def stop(self) -> None:
-        """Release the socket; harmless when repeated."""
+        """End what is under way, and release the sockets; harmless when repeated."""
+
+
+class UdpListener:
+    """
+    A listener over one UDP socket or several.
+
+    Args:
+        socket: The one that `address` shows.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, socket: UdpSocket, *others: UdpSocket) -> None:
+        self._socket = socket
+        self._sockets = (socket, *others)
+
+    @property
+    def address(self) -> str:
+        """What is bound, ``host:port``."""
+        return render_remote(self._socket.address)
+
+    @property
+    def received(self) -> int:
+        """Datagrams taken from the kernel."""
+        return sum(each.received for each in self._sockets)
+
+    @property
+    def defects(self) -> int:
+        """Datagrams whose handling failed by a fault of ours."""
+        return sum(each.defects for each in self._sockets)
+
+    async def start(self) -> None:
+        """Bind all sockets or none; raises `ListenerUnavailable`."""
+        try:
+            for each in self._sockets:
+                each.open()
+        except BaseException:
+            await UdpListener.stop(self)
+            raise
+
+    async def run(self) -> None:
+        """Serve until cancelled; ends with an error when a socket is lost."""
+        done, _ = await asyncio.wait([each.lost for each in self._sockets], return_when=asyncio.FIRST_COMPLETED)
+        await done.pop()
+
+    async def stop(self) -> None:
+        """Release the sockets; idempotent."""
+        for each in self._sockets:
+            each.close()

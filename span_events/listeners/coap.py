@@ -7,13 +7,14 @@ from span_events.config import CoapConfig, MessagesConfig
 from span_events.events.message import Transport
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote, render_remote
+from span_events.fleet.sessions import Remote
+from span_events.listeners.base import UdpListener
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 
 
-class Coap:
+class Coap(UdpListener):
     """The listener for CoAP; a device is whoever has the source address."""
 
     name = "coap"
@@ -21,20 +22,15 @@ class Coap:
     def __init__(
         self, config: CoapConfig, messages: MessagesConfig, *, reception: Reception, outbox: Outbox, clock: Clock
     ) -> None:
+        super().__init__(
+            UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)
+        )
         self._config = config
         self._messages = messages
         self._reception = reception
         self._outbox = outbox
         self._clock = clock
         self._endpoint: CoapEndpoint | None = None
-        self._socket = UdpSocket(
-            self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive
-        )
-
-    @property
-    def address(self) -> str:
-        """What is bound, ``host:port``."""
-        return render_remote(self._socket.address)
 
     @property
     def endpoint(self) -> CoapEndpoint:
@@ -45,7 +41,7 @@ class Coap:
     @property
     def defects(self) -> int:
         """Datagrams whose handling failed by a fault of ours."""
-        return self._socket.defects + self.endpoint.defects
+        return super().defects + self.endpoint.defects
 
     def metrics(self) -> list[Metric]:
         """List what is counted."""
@@ -81,7 +77,7 @@ class Coap:
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""
-        self._socket.open()
+        await super().start()
         self._endpoint = CoapEndpoint(
             self._config,
             transport=Transport.COAP,
@@ -93,13 +89,9 @@ class Coap:
             send=self._socket.send,
         )
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        await self._socket.run()
-
     async def stop(self) -> None:
         """Release the socket; idempotent."""
-        self._socket.close()
+        await super().stop()
         if self._endpoint is not None:
             await self._endpoint.shutdown()
 

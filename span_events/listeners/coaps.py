@@ -8,7 +8,8 @@ from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote, render_remote
+from span_events.fleet.sessions import Remote
+from span_events.listeners.base import UdpListener
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
@@ -16,7 +17,7 @@ from span_events.metrics import Metric
 from span_events.wire.dtls import is_dtls
 
 
-class Coaps:
+class Coaps(UdpListener):
     """The listener for CoAP over DTLS; one session is one CoAP endpoint, whatever device it belongs to."""
 
     name = "coaps"
@@ -32,6 +33,9 @@ class Coaps:
         clock: Clock,
         secure: Secure,
     ) -> None:
+        super().__init__(
+            UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)
+        )
         self._coap = coap
         self._messages = messages
         self._reception = reception
@@ -40,14 +44,6 @@ class Coaps:
         self._secure = secure
         self._endpoint: CoapEndpoint | None = None
         self._dtls: DtlsServer | None = None
-        self._socket = UdpSocket(
-            self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive
-        )
-
-    @property
-    def address(self) -> str:
-        """What is bound, ``host:port``."""
-        return render_remote(self._socket.address)
 
     @property
     def endpoint(self) -> CoapEndpoint:
@@ -64,7 +60,7 @@ class Coaps:
     @property
     def defects(self) -> int:
         """Datagrams whose handling failed by a fault of ours."""
-        return self._socket.defects + self.endpoint.defects
+        return super().defects + self.endpoint.defects
 
     def metrics(self) -> list[Metric]:
         """List what is counted."""
@@ -75,7 +71,7 @@ class Coaps:
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""
-        self._socket.open()
+        await super().start()
         self._endpoint = CoapEndpoint(
             self._coap,
             transport=Transport.COAPS,
@@ -90,15 +86,11 @@ class Coaps:
             Transport.COAPS, send=self._socket.send, deliver=self._take, ended=self._endpoint.forget_peer
         )
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        await self._socket.run()
-
     async def stop(self) -> None:
         """End the sessions and release the socket; idempotent."""
         if self._dtls is not None:
             self._dtls.stop()
-        self._socket.close()
+        await super().stop()
         if self._endpoint is not None:
             await self._endpoint.shutdown()
 

@@ -14,7 +14,8 @@ from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote, Session, render_remote
+from span_events.fleet.sessions import Remote, Session
+from span_events.listeners.base import UdpListener
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
@@ -22,7 +23,7 @@ from span_events.registry.model import Device
 from span_events.wire.dtls import is_dtls
 
 
-class Datagrams:
+class Datagrams(UdpListener):
     """
     The listener for datagrams.
 
@@ -35,30 +36,15 @@ class Datagrams:
     def __init__(
         self, config: DatagramsConfig, *, reception: Reception, outbox: Outbox, secure: Secure | None = None
     ) -> None:
+        super().__init__(
+            UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)
+        )
         self._reception = reception
         self._outbox = outbox
         self._secure = secure
         self._local_port = 0
         self.dtls: DtlsServer | None = None
         """The sessions; only after `start`."""
-        self._socket = UdpSocket(
-            self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive
-        )
-
-    @property
-    def address(self) -> str:
-        """What is bound, ``host:port``."""
-        return render_remote(self._socket.address)
-
-    @property
-    def received(self) -> int:
-        """Datagrams taken from the kernel."""
-        return self._socket.received
-
-    @property
-    def defects(self) -> int:
-        """Datagrams whose handling failed by a fault of ours."""
-        return self._socket.defects
 
     def metrics(self) -> list[Metric]:
         """List what is counted."""
@@ -69,22 +55,18 @@ class Datagrams:
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""
-        self._socket.open()
+        await super().start()
         self._local_port = self._socket.address[1]
         if self._secure is not None:
             self.dtls = self._secure.serve(
                 Transport.DTLS, send=self._socket.send, deliver=self._take_secure, ended=_nothing
             )
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        await self._socket.run()
-
     async def stop(self) -> None:
         """End the sessions and release the socket; idempotent."""
         if self.dtls is not None:
             self.dtls.stop()
-        self._socket.close()
+        await super().stop()
 
     def _receive(self, datagram: bytes, remote: Remote) -> None:
         if self.dtls is not None and is_dtls(datagram):

@@ -54,6 +54,12 @@ class UdpSocket:
         host, port = self._socket.getsockname()[:2]
         return host, port
 
+    @property
+    def lost(self) -> asyncio.Future[None]:
+        """Done, with an error, when the socket is gone; only after `open`."""
+        assert self._lost is not None, "the socket is not open"
+        return self._lost
+
     def open(self) -> None:
         """
         Bind, and begin to receive.
@@ -67,11 +73,6 @@ class UdpSocket:
         self._is_v6 = opened.family == socket.AF_INET6
         self._lost = loop.create_future()
         loop.add_reader(opened.fileno(), self._drain)
-
-    async def run(self) -> None:
-        """Wait until the socket is lost. Cancelling loses nothing."""
-        assert self._lost is not None, "the socket is not open"
-        await asyncio.shield(self._lost)
 
     def close(self) -> None:
         """Release the socket; twice does no harm."""
@@ -113,13 +114,12 @@ class UdpSocket:
                 self._note_defect(remote)
 
     def _is_lost(self, error: OSError) -> bool:
-        """Tell a socket that is gone, which ends `run`, from the echo (ICMP) of something that was sent."""
-        assert self._lost is not None
+        """Tell a socket that is gone, which ends the listener, from the echo (ICMP) of something that was sent."""
         if error.errno not in (errno.EBADF, errno.ENOTSOCK):
             log.debug("receive_failed", listener=self._name, error=str(error))
             return False
-        if not self._lost.done():
-            self._lost.set_exception(error)
+        if not self.lost.done():
+            self.lost.set_exception(error)
         return True
 
     def _note_defect(self, remote: Remote) -> None:

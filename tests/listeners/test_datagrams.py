@@ -200,19 +200,6 @@ async def test_a_defect_of_ours_costs_one_datagram_only() -> None:
     assert (opened.received, opened.defects) == (2, 1)
 
 
-async def test_a_socket_that_is_lost_ends_the_listener() -> None:
-    """Loudly, instead of serving nobody."""
-    opened = UdpSocket("test", "127.0.0.1", 0, receive_buffer=65536, receive=lambda *_: None)
-    opened.open()
-    running = asyncio.ensure_future(opened.run())
-    assert opened._socket
-    asyncio.get_running_loop().remove_reader(opened._socket.fileno())
-    opened._socket.close()
-    opened._drain()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        await running
-
-
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "no.such.host.invalid"])
 async def test_a_host_that_is_no_name_is_explained(host: str) -> None:
     """Python's IDNA codec refuses some names before the resolver is asked."""

@@ -1,0 +1,94 @@
+"""What listeners over several UDP sockets share."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import closing
+
+import pytest
+
+from span_events.errors import ListenerUnavailable
+from span_events.listeners.base import UdpListener
+from span_events.listeners.udp import UdpSocket
+from tests.waiting import until
+
+
+class Pair(UdpListener):
+    """A listener over two sockets."""
+
+    name = "pair"
+
+    def __init__(self, first: int = 0, second: int = 0) -> None:
+        self.taken: list[bytes] = []
+        self.sockets = [
+            UdpSocket(self.name, "127.0.0.1", port, receive_buffer=65536, receive=self._receive)
+            for port in (first, second)
+        ]
+        super().__init__(*self.sockets)
+
+    def _receive(self, datagram: bytes, _remote: tuple[str, int]) -> None:
+        if datagram == b"bad":
+            raise ZeroDivisionError
+        self.taken.append(datagram)
+
+
+async def test_datagrams_of_all_sockets_are_counted() -> None:
+    """The address is that of the first; stopping twice does no harm."""
+    pair = Pair()
+    await pair.start()
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        for each in pair.sockets:
+            client.sendto(b"bad", each.address)
+            client.sendto(b"good", each.address)
+        await until(lambda: pair.received == 4)
+
+    assert pair.address == f"127.0.0.1:{pair.sockets[0].address[1]}"
+    assert (pair.taken, pair.defects) == ([b"good", b"good"], 2)
+    await pair.stop()
+    await pair.stop()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+async def test_a_socket_that_is_lost_ends_the_listener(which: int) -> None:
+    """Loudly, instead of serving nobody; whichever it is."""
+    pair = Pair()
+    await pair.start()
+    running = asyncio.ensure_future(pair.run())
+    lost = pair.sockets[which]
+    assert lost._socket
+    asyncio.get_running_loop().remove_reader(lost._socket.fileno())
+    lost._socket.close()
+    lost._drain()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        await running
+    lost._socket = None
+    await pair.stop()
+
+
+async def test_a_listener_that_cannot_bind_everything_binds_nothing() -> None:
+    """The sockets that it has are released."""
+    taken = Pair()
+    await taken.start()
+    pair = Pair(second=taken.sockets[0].address[1])
+    with pytest.raises(ListenerUnavailable, match="cannot bind"):
+        await pair.start()
+
+    assert pair.sockets[0]._socket is None
+    await taken.stop()
+
+
+async def test_cancelling_loses_nothing() -> None:
+    """Until it is stopped, a listener goes on receiving."""
+    pair = Pair()
+    await pair.start()
+    running = asyncio.ensure_future(pair.run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        client.sendto(b"good", pair.sockets[0].address)
+        await until(lambda: pair.taken == [b"good"])
+
+    assert running.cancelled()
+    await pair.stop()
