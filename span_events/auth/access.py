@@ -59,16 +59,13 @@ def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> Credent
     raise Unauthenticated("There is no token in the request")
 
 
-async def authenticate(tokens: Tokens, given: Credentials, *, write: bool = False) -> Token:
+async def authenticate(tokens: Tokens, given: Credentials) -> Token:
     """
     Find the token of a request, whatever it reaches.
 
-    Args:
-        write: Whether something is to be changed.
-
     Raises:
         Unauthenticated: It is not known.
-        AccessDenied: It may write, but came in the query; or it may only read.
+        AccessDenied: It may write, but came in the query.
     """
     token = await tokens.find(given.text)
     if token is None:
@@ -82,8 +79,6 @@ async def authenticate(tokens: Tokens, given: Credentials, *, write: bool = Fals
             hint="Send it as the header X-API-Token, or use a read-only token in api_token.",
             field="api_token",
         )
-    if write and not token.write:
-        raise _read_only("this changes something")
     tokens.count_use(token)
     return token
 
@@ -105,7 +100,10 @@ def check(token: Token, *, resource: str, write: bool) -> None:
             hint=f"Use a token for {resource} or for / (`span-events token create --resource …`).",
         )
     if write and not token.write:
-        raise _read_only(f"this changes {resource}")
+        raise AccessDenied(
+            f"The token may only read, and this changes {resource}",
+            hint="Use a token that was created with --write.",
+        )
 
 
 async def authorize(tokens: Tokens, given: Credentials, *, resource: str, write: bool) -> Token:
@@ -119,10 +117,6 @@ async def authorize(tokens: Tokens, given: Credentials, *, resource: str, write:
     token = await authenticate(tokens, given)
     check(token, resource=resource, write=write)
     return token
-
-
-def _read_only(but: str) -> AccessDenied:
-    return AccessDenied(f"The token may only read, and {but}", hint="Use a token that was created with --write.")
 
 
 def resource_of(
