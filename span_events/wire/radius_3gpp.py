@@ -1,0 +1,252 @@
+"""
+What the 3GPP attributes of a RADIUS request tell of a mobile (3GPP TS 29.061 §16.4.7).
+
+Mobile cores differ in what they send and how well. Nothing here refuses a request: what cannot be
+read is left out and noted, and what is not known is passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, NamedTuple, TypeVar
+
+from span_events.wire import imei
+
+
+class Note(StrEnum):
+    """What could not be read; the words are labels of a metric."""
+
+    VENDOR_LENGTH = "bad_vendor_length"
+    IMSI = "bad_imsi"
+    IMEI = "bad_imei"
+    CHECK_DIGIT = "bad_imei_check_digit"
+    """The IMEI was taken all the same: mobile cores are known to leave a 0 there, and this is another digit."""
+    NETWORK = "bad_network"
+    RAT = "bad_rat"
+    LOCATION = "bad_location"
+
+
+class Equipment(NamedTuple):
+    """The hardware that a mobile says to be; nothing proves it."""
+
+    imei: str
+    """15 digits, the last one computed from the others."""
+    software_version: str
+    """Two digits of an IMEISV, or empty."""
+
+
+class Plmn(NamedTuple):
+    """A mobile network."""
+
+    mcc: str
+    """Three digits."""
+    mnc: str
+    """Two or three digits, as they are assigned: 01 and 001 differ."""
+
+
+class Location(NamedTuple):
+    """Where a mobile is."""
+
+    network: Plmn
+    area: int | None = None
+    """Location or tracking area code."""
+    cell: int | None = None
+    """CI, SAC, ECI or NCI, after the kind of location."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mobile:
+    """What the attributes of one request tell; None is what they do not."""
+
+    imsi: str | None = None
+    """6 to 15 digits."""
+    equipment: Equipment | None = None
+    network: Plmn | None = None
+    """The serving network: as the attribute for it says, else as the location says."""
+    rat: str | None = None
+    """Radio access technology: a name of `RATS`, or the number of one that has no name there."""
+    location: Location | None = None
+    notes: tuple[Note, ...] = ()
+
+
+RATS: Final = {
+    1: "UTRAN",
+    2: "GERAN",
+    3: "WLAN",
+    4: "GAN",
+    5: "HSPA+",
+    6: "E-UTRAN",
+    7: "Virtual",
+    8: "NB-IoT",
+    9: "LTE-M",
+    51: "NR",
+    52: "NR-U",
+    101: "WiMAX",
+    102: "eHRPD",
+    103: "HRPD",
+    104: "1xRTT",
+    105: "UMB",
+}
+"""Names of 3GPP-RAT-Type (TS 29.061 §16.4.7.2)."""
+
+
+class _Layout(NamedTuple):
+    """Where things are in a location; its type octet and a network come first."""
+
+    length: int = 0
+    """Octets in all; 0 is any number."""
+    area: slice = slice(0)
+    cell: slice = slice(0)
+    bits: int = 0
+    """Of the cell."""
+    spare: int = 0
+    """Bits after the cell."""
+
+
+_LOCATIONS: Final = {
+    0: _Layout(8, area=slice(4, 6), cell=slice(6, 8), bits=16),  # CGI
+    1: _Layout(8, area=slice(4, 6), cell=slice(6, 8), bits=16),  # SAI
+    2: _Layout(8, area=slice(4, 6)),  # RAI; sources disagree about its routing area code
+    128: _Layout(6, area=slice(4, 6)),  # TAI
+    129: _Layout(8, cell=slice(4, 8), bits=28),  # ECGI: the spare bits come first
+    130: _Layout(13, area=slice(4, 6), cell=slice(9, 13), bits=28),  # TAI and ECGI, the usual form of LTE
+    135: _Layout(9, cell=slice(4, 9), bits=36, spare=4),  # NCGI
+    136: _Layout(7, area=slice(4, 7)),  # 5GS TAI
+    137: _Layout(15, area=slice(4, 7), cell=slice(10, 15), bits=36, spare=4),  # 5GS TAI and NCGI
+    **dict.fromkeys((131, 132, 133, 134, 138, 139), _Layout()),  # base stations
+}
+_3GPP: Final = (10415).to_bytes(4, "big")
+_IMSI, _SERVING_NETWORK, _IMEISV, _RAT, _LOCATION = 1, 18, 20, 21, 22
+_DIGITS: Final = re.compile(rb"[0-9]+")
+
+_REMEMBERED: Final = 1024
+"""Values whose meaning is remembered, of those that many mobiles share: networks and cells."""
+
+T = TypeVar("T")
+
+
+def read(vendor_specific: Iterable[bytes]) -> Mobile:
+    """Read the values of the Vendor-Specific attributes of a request; those of other vendors are passed over."""
+    values: dict[int, bytes] = {}
+    notes: list[Note] = []
+    for each in vendor_specific:
+        if each[:4] != _3GPP:
+            continue
+        if len(each) > 5 and each[5] == len(each) - 4:  # one attribute, as nearly always
+            values.setdefault(each[4], each[6:])
+        elif not _split(each, values):
+            notes.append(Note.VENDOR_LENGTH)
+
+    imsi = _take(values, _IMSI, _imsi, Note.IMSI, notes)
+    equipment = _take(values, _IMEISV, read_equipment, Note.IMEI, notes)
+    if equipment is not None and not _is_plausible(values[_IMEISV], equipment):
+        notes.append(Note.CHECK_DIGIT)
+    network = _take(values, _SERVING_NETWORK, _network, Note.NETWORK, notes)
+    rat = _take(values, _RAT, _rat, Note.RAT, notes)
+    location = _take(values, _LOCATION, read_location, Note.LOCATION, notes)
+    return Mobile(imsi, equipment, network or (location.network if location else None), rat, location, tuple(notes))
+
+
+def read_equipment(value: bytes) -> Equipment | None:
+    """
+    Read 3GPP-IMEISV: 14 to 16 digits, or swapped BCD in 8 octets.
+
+    Signalling often carries a 0 in place of the check digit, or none; it is always computed anew.
+    """
+    digits = value.rstrip(b"\0")
+    if len(value) == 8 and not digits.isdigit():
+        digits = _swapped(value).rstrip("f").encode()
+    if len(digits) not in imei.DIGITS or not _DIGITS.fullmatch(digits):
+        return None
+    text = digits.decode()
+    return Equipment(imei.canonical(text), text[imei.BODY :] if len(text) == 16 else "")
+
+
+@lru_cache(_REMEMBERED)
+def read_location(value: bytes) -> Location | None:
+    """
+    Read 3GPP-User-Location-Info (TS 29.061 §16.4.7.2).
+
+    A type octet comes first and says what follows; of the identities of base stations only the network
+    is read. Some mobile cores copy the element of GTPv2 (TS 29.274 §8.21), which begins with a bit mask:
+    its length will not fit.
+    """
+    layout = _LOCATIONS.get(value[0]) if value else None
+    network = read_plmn(value[1:4])
+    if layout is None or network is None or layout.length not in (0, len(value)):
+        return None
+    area, cell = value[layout.area], value[layout.cell]
+    return Location(
+        network,
+        int.from_bytes(area, "big") if area else None,
+        int.from_bytes(cell, "big") >> layout.spare & (1 << layout.bits) - 1 if cell else None,
+    )
+
+
+def read_plmn(octets: bytes) -> Plmn | None:
+    """Read a network in three octets, low nibble first: MCC2 MCC1, MNC3 MCC3, MNC2 MNC1 (TS 24.008 §10.5.1.13)."""
+    digits = _swapped(octets)
+    if len(digits) != 6:
+        return None
+    mcc, mnc = digits[:3], digits[4:] + digits[3].replace("f", "")
+    return Plmn(mcc, mnc) if (mcc + mnc).isdigit() else None
+
+
+def _split(value: bytes, values: dict[int, bytes]) -> bool:
+    """Collect what one Vendor-Specific attribute holds, one value or more; tell whether its lengths add up."""
+    at, end = 4, len(value)
+    while at + 2 <= end and 2 <= value[at + 1] <= end - at:
+        values.setdefault(value[at], value[at + 2 : at + value[at + 1]])
+        at += value[at + 1]
+    return at == end > 4
+
+
+def _take(
+    values: dict[int, bytes], kind: int, reader: Callable[[bytes], T | None], note: Note, notes: list[Note]
+) -> T | None:
+    value = values.get(kind)
+    if value is None:
+        return None
+    found = reader(value)
+    if found is None:
+        notes.append(note)
+    return found
+
+
+def _imsi(value: bytes) -> str | None:
+    digits = value.rstrip(b"\0")
+    return digits.decode() if 6 <= len(digits) <= 15 and _DIGITS.fullmatch(digits) else None
+
+
+def _is_plausible(value: bytes, equipment: Equipment) -> bool:
+    """Tell whether the check digit of an IMEI of 15 digits, if that is what came, is right or left out."""
+    digits = value.rstrip(b"\0")
+    return len(digits) != 15 or digits[14:] == b"0" or digits.decode() == equipment.imei
+
+
+@lru_cache(_REMEMBERED)
+def _network(value: bytes) -> Plmn | None:
+    digits = value.rstrip(b"\0")
+    if len(digits) not in (5, 6) or not _DIGITS.fullmatch(digits):
+        return None
+    text = digits.decode()
+    return Plmn(text[:3], text[3:])
+
+
+@lru_cache(_REMEMBERED)
+def _rat(value: bytes) -> str | None:
+    """Read an octet; some dictionaries have a number of four octets there."""
+    if len(value) not in (1, 4):
+        return None
+    number = int.from_bytes(value, "big")
+    return RATS.get(number) or str(number)
+
+
+def _swapped(octets: bytes) -> str:
+    """Write octets in hexadecimal, the low nibble first."""
+    text = octets.hex()
+    return "".join(text[at ^ 1] for at in range(len(text)))

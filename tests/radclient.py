@@ -1,0 +1,107 @@
+"""A mobile core that we did not write: FreeRADIUS's radclient, with its own 3GPP dictionary."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+SECRET: Final = "a secret of the tests"
+"""Shared by the NAS of the tests and the server; long enough to be no reason for a warning."""
+PATIENCE: Final = 20.0
+"""Seconds after which radclient counts as hanging; it needs a few hundredths."""
+
+Fields = dict[str, str | None]
+"""Attributes as radclient's input has them; None leaves out one of the usual ones."""
+
+DEVICE: Final = {
+    "User-Name": '"4790000001"',
+    "NAS-IP-Address": "192.0.2.10",
+    "NAS-Identifier": '"pgw1"',
+    "NAS-Port-Type": "Wireless-Other",
+    "Service-Type": "Framed-User",
+    "Framed-Protocol": "GPRS-PDP-Context",
+    "Called-Station-Id": '"mda.test"',
+    "Calling-Station-Id": '"4790000001"',
+    "3GPP-IMSI": '"242016000000001"',
+    "3GPP-IMEISV": '"3569380356438001"',
+    "3GPP-RAT-Type": "EUTRAN",
+    "3GPP-User-Location-Info": "0x8242f210123442f21000a1b2c3",
+    "3GPP-MS-Time-Zone": "0x4001",
+    "3GPP-SGSN-MCC-MNC": '"24201"',
+    "3GPP-Charging-ID": "305419896",
+    "3GPP-NSAPI": '"5"',
+}
+ATTACH: Final = DEVICE | {
+    "User-Password": '"a password of the tests"',
+    "3GPP-IMSI-MCC-MNC": '"24201"',
+    "3GPP-Selection-Mode": '"0"',
+    "3GPP-PDP-Type": "0",
+    "3GPP-GGSN-Address": "192.0.2.10",
+    "3GPP-SGSN-Address": "192.0.2.20",
+    "Message-Authenticator": "0x00",
+}
+"""An Access-Request; radclient computes the Message-Authenticator itself."""
+START: Final = DEVICE | {
+    "Acct-Status-Type": "Start",
+    "Acct-Session-Id": '"C0000201A0000001"',
+    "Framed-IP-Address": "10.64.0.11",
+    "Event-Timestamp": '"Nov 20 2026 10:00:00 UTC"',
+    "Acct-Delay-Time": "0",
+}
+STOP: Final = START | {
+    "Acct-Status-Type": "Stop",
+    "Acct-Terminate-Cause": "User-Request",
+    "Acct-Session-Time": "120",
+    "3GPP-Session-Stop-Indicator": "255",
+}
+ACCOUNTING_ON: Final = {
+    "Acct-Status-Type": "Accounting-On",
+    "Acct-Session-Id": '"00000000"',
+    "NAS-IP-Address": "192.0.2.10",
+    "NAS-Identifier": '"pgw1"',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What radclient says of one request."""
+
+    kind: str
+    """``Access-Accept``, ``Access-Reject`` or ``Accounting-Response``; empty without an answer that it believes."""
+    output: str
+
+    def value(self, name: str) -> str | None:
+        """Return an attribute of the answer as radclient shows it."""
+        _, _, answer = self.output.partition(f"Received {self.kind} ")
+        found = re.search(rf"^\t{re.escape(name)} = (.*)$", answer, re.MULTILINE)
+        return found[1].strip('"') if found else None
+
+
+async def radclient(
+    port: int,
+    mode: Literal["auth", "acct", "status"],
+    fields: Mapping[str, str | None],
+    *,
+    secret: str = SECRET,
+    source: str = "127.0.0.1",
+    tries: int = 1,
+    seconds: float = 5.0,
+) -> Reply:
+    """Send one request to a port of this machine; wait so many seconds for its answer after each try."""
+    lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
+    process = await asyncio.create_subprocess_exec(
+        "radclient",
+        *("-x", "-r", str(tries), "-t", str(seconds), f"127.0.0.1:{port}", mode, secret),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(PATIENCE):
+        output, _ = await process.communicate("\n".join([*lines, f"Packet-Src-IP-Address = {source}", ""]).encode())
+    text = output.decode()
+    found = re.search(r"^Received (\S+) Id", text, re.MULTILINE)
+    believed = found is not None and "verification failed" not in text
+    return Reply(found[1] if found and believed else "", text)
