@@ -14,9 +14,20 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from span_events.errors import ConfigurationError
@@ -49,6 +60,37 @@ def _host_name(text: str) -> str:
 
 
 HostName = Annotated[str, AfterValidator(_host_name)]
+
+
+def _pool_prefix(text: str) -> str:
+    """Take a prefix that addresses can be given out of: /64 prefixes, where it is IPv6."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as exc:
+        raise ValueError(f"{text!r} is not a prefix of addresses: {exc}") from None
+    if network.version == 6 and network.prefixlen > 64:
+        raise ValueError(f"{text!r} has no room for /64 prefixes, and that is what a device gets of IPv6")
+    return str(network)
+
+
+PoolPrefix = Annotated[str, AfterValidator(_pool_prefix)]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _prefix(text: object) -> object:
+    """Take an IP address or a prefix, but not one that holds every address."""
+    try:
+        found = ipaddress.ip_network(str(text), strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither an IP address nor a prefix") from None
+    if "/" in str(text) and ipaddress.ip_interface(str(text)).ip != found.network_address:
+        raise ValueError(f"{text!r} is an address in {found}: which of them?")
+    if found.prefixlen == 0:
+        raise ValueError(f"{text!r} is every address")
+    return found
+
+
+Prefix = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_prefix)]
 
 
 def setting(default: T, meaning: str) -> T:
@@ -131,12 +173,135 @@ class DtlsConfig(Section):
     )
 
 
-class RadiusConfig(Section):
-    """The mobile core's RADIUS; not part of this release, the address is reserved."""
+class NasConfig(Section):
+    """One NAS of the mobile core (PGW, GGSN, SMF), or several that share a secret."""
 
-    host: str = setting("127.0.0.1", "Reserved: address to bind.")
-    port: Port = setting(1812, "Reserved: UDP port of authentication.")
-    accounting_port: Port = setting(1813, "Reserved: UDP port of accounting.")
+    name: Annotated[str, Field(min_length=1, description="What events, log and metrics call it.", examples=["pgw1"])]
+    addresses: Annotated[
+        tuple[Prefix, ...],
+        Field(
+            description="Addresses and prefixes that its requests come from; of several that fit, the longest counts.",
+            examples=[("192.0.2.10", "2001:db8:1::/64")],
+        ),
+    ]
+    secret_file: str = Field(
+        default="",
+        description="File that holds the shared secret; a newline at its end does not count.",
+        examples=["/etc/span-events/pgw1.secret"],
+    )
+    secret: SecretStr = setting(
+        SecretStr(""), "The shared secret itself, in place of a file; at least 16 random characters are advised."
+    )
+    require_message_authenticator: bool = setting(
+        True,
+        "Drop an Access-Request without Message-Authenticator. Nothing else proves it: with false, whoever can forge a"
+        " source address attaches devices.",
+    )
+    accounting: bool = setting(True, "It sends accounting; with false, a device counts as attached when it is let in.")
+    interim_interval: Annotated[int, Field(ge=0, le=86_400)] = setting(
+        600, "Seconds between the Interim-Updates that it is asked for; 0 does not ask."
+    )
+
+    @field_validator("addresses")
+    @classmethod
+    def _check_addresses(cls, addresses: tuple[Prefix, ...]) -> tuple[Prefix, ...]:
+        if not addresses:
+            raise ValueError("is empty")
+        return addresses
+
+    @field_validator("secret")
+    @classmethod
+    def _read_secret(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        path = info.data.get("secret_file")
+        if path and secret.get_secret_value():
+            raise ValueError("stands beside secret_file: one of them is enough")
+        if path:
+            try:
+                secret = SecretStr(Path(path).read_text("utf-8").removesuffix("\n").removesuffix("\r"))
+            except (OSError, UnicodeDecodeError) as exc:
+                why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+                raise ValueError(f"{path} cannot be read: {why}") from exc
+        if not secret.get_secret_value():
+            raise ValueError(f"{path} is empty" if path else "is empty, and there is no secret_file")
+        return secret
+
+
+class RadiusConfig(Section):
+    """RADIUS, by which the mobile core asks and tells who attaches; off until there is a table [[radius.nas]]."""
+
+    host: str = setting("127.0.0.1", "Address to bind; best one that only the mobile core can reach.")
+    port: Port = setting(1812, "UDP port of authentication; 0 picks a free one.")
+    accounting_port: Port = setting(1813, "UDP port of accounting; 0 picks a free one.")
+    receive_buffer: Buffer = setting(4_194_304, "Kernel receive buffer asked for, octets (SO_RCVBUF); for each port.")
+    dns: tuple[Address, ...] = setting(
+        (), "DNS servers that devices are told, best first; two of IPv4 and 15 of IPv6 at most."
+    )
+    remember: Seconds = setting(30.0, "Seconds that an answered request is remembered (RFC 5080 2.2.2).")
+    remembered_requests: Count = setting(
+        50_000, "Requests remembered at most to answer duplicates; the oldest is forgotten first."
+    )
+    waiting_answers: Count = setting(
+        10_000, "Answers that may wait for the registry; a request beyond gets none, and has to come again."
+    )
+    nas: tuple[NasConfig, ...] = setting((), "Who may ask, each in a table [[radius.nas]].")
+
+    def interim_intervals(self) -> dict[str, float]:
+        """Return the seconds between Interim-Updates, by the names of those NAS that are asked for them."""
+        return {each.name: each.interim_interval for each in self.nas if each.accounting and each.interim_interval}
+
+    @field_validator("dns")
+    @classmethod
+    def _check_dns(cls, dns: tuple[Address, ...]) -> tuple[Address, ...]:
+        for version, most in ((4, 2), (6, 15)):
+            count = sum(each.version == version for each in dns)
+            if count > most:
+                raise ValueError(f"{count} servers of IPv{version}, wanted at most {most}")
+        return dns
+
+    @field_validator("nas")
+    @classmethod
+    def _check_nas(cls, entries: tuple[NasConfig, ...]) -> tuple[NasConfig, ...]:
+        owners: dict[object, str] = {}
+        for entry in entries:
+            for key in (entry.name, *entry.addresses):
+                if key in owners:
+                    raise ValueError(f"{key} stands in two tables, those of {owners[key]} and {entry.name}")
+                owners[key] = entry.name
+        return entries
+
+
+class CellularConfig(Section):
+    """Who is attached to the mobile network, and with which address; RADIUS tells it."""
+
+    pool: tuple[PoolPrefix, ...] = setting(
+        (), "IPv4 and IPv6 prefixes that devices get addresses of; without, they have their own or the mobile core's."
+    )
+    reservation: Seconds = setting(120.0, "Seconds that an address is kept for a device between Accept and Start.")
+    quarantine: Annotated[float, Field(ge=0, allow_inf_nan=False)] = setting(
+        600.0, "Seconds that a freed address of the pool is given to no other device."
+    )
+    on_mismatch: Literal["reject", "accept"] = setting(
+        "reject", "Answer to a SIM and hardware that do not belong together; accept lets them in as nobody's device."
+    )
+    mismatch_window: Seconds = setting(
+        3_600.0, "Seconds in which the same mismatch is told once; what repeats it is told as one event with a count."
+    )
+    silent_after: Seconds = setting(
+        300.0, "Seconds after which a device that attached and has sent nothing is told (clientSilent)."
+    )
+    session_timeout: Seconds = setting(
+        86_400.0, "Seconds without news of a session after which it ends; three Interim-Updates if its NAS sends them."
+    )
+    sessions: Count = setting(
+        200_000, "Sessions and reservations at most; one more ends the one without news for longest (tableFull)."
+    )
+    subscribers: Count = setting(
+        10_000,
+        "Mismatches, and rejections of each reason, watched at the same time; beyond that, they are only counted.",
+    )
+    rejections_per_second: Count = setting(
+        10, "ciotRejected events of one reason in a second, whoever is rejected; beyond that, they are only counted."
+    )
 
 
 class GatewaysConfig(Section):
@@ -277,6 +442,7 @@ class Config(BaseSettings):
     coaps: CoapsConfig = CoapsConfig()
     dtls: DtlsConfig = DtlsConfig()
     radius: RadiusConfig = RadiusConfig()
+    cellular: CellularConfig = CellularConfig()
     gateways: GatewaysConfig = GatewaysConfig()
     blobs: BlobsConfig = BlobsConfig()
     messages: MessagesConfig = MessagesConfig()
@@ -331,7 +497,7 @@ def sections() -> Iterable[tuple[str, type[Section]]]:
 
 
 def render_file() -> str:
-    """Write the configuration file: every setting with its meaning and default."""
+    """Write the configuration file: every setting with its meaning and default, and lists of tables as examples."""
     lines = [
         "# span-events: every setting, with its default.",
         "# An environment variable wins over this file: SPAN_EVENTS_COAP__PORT is port in [coap].",
@@ -342,7 +508,13 @@ def render_file() -> str:
     for name, section in sections():
         lines += ["", f"# {(section.__doc__ or '').strip()}", f"[{name}]"]
         for key, field in section.model_fields.items():
-            lines += [f"# {field.description}", f"{key} = {_toml(field.default)}"]
+            entry = _entry_of(field)
+            if entry is None:
+                lines += [f"# {field.description}", f"{key} = {_toml(field.default)}"]
+                continue
+            lines += ["", f"# {(entry.__doc__ or '').strip()} {field.description}", f"#[[{name}.{key}]]"]
+            for inner, each in entry.model_fields.items():
+                lines += [f"# {each.description}", f"#{inner} = {_toml(_example(each))}"]
     return "\n".join(lines) + "\n"
 
 
@@ -351,10 +523,30 @@ def render_table() -> str:
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
     node = Config.model_fields["node"]
     rows.append(f"| `node` | `{_toml(node.default)}` | {node.description} |")
+    for path, field in every_setting():
+        default = "needed" if field.is_required() else f"`{_toml(field.default)}`"
+        rows.append(f"| `{path}` | {default} | {field.description} |")
+    return "\n".join(rows) + "\n"
+
+
+def every_setting() -> Iterable[tuple[str, FieldInfo]]:
+    """List the settings of all tables with their paths; ``[]`` stands for the number of a table in a list."""
     for name, section in sections():
         for key, field in section.model_fields.items():
-            rows.append(f"| `{name}.{key}` | `{_toml(field.default)}` | {field.description} |")
-    return "\n".join(rows) + "\n"
+            yield f"{name}.{key}", field
+            entry = _entry_of(field)
+            if entry is not None:
+                yield from ((f"{name}.{key}[].{inner}", each) for inner, each in entry.model_fields.items())
+
+
+def _entry_of(field: FieldInfo) -> type[Section] | None:
+    """Return what the tables of a list of tables hold."""
+    inner = next(iter(get_args(field.annotation)), None)
+    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+
+
+def _example(field: FieldInfo) -> object:
+    return field.examples[0] if field.examples else field.default
 
 
 def _unknown_tables() -> Iterable[str]:
@@ -393,20 +585,22 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 _WORDS: Final[Mapping[str, str]] = {
-    "less_than_equal": "{input!r} is above {le}",
-    "greater_than_equal": "{input!r} is below {ge}",
-    "greater_than": "{input!r} is not above {gt}",
+    "less_than_equal": "{input} is above {le}",
+    "greater_than_equal": "{input} is below {ge}",
+    "greater_than": "{input} is not above {gt}",
     "extra_forbidden": "there is no such setting",
-    "literal_error": "{input!r} is not {expected}",
-    "int_parsing": "{input!r} is not a whole number",
-    "int_type": "{input!r} is not a whole number",
-    "float_parsing": "{input!r} is not a number",
-    "finite_number": "{input!r} is not a finite number",
-    "float_type": "{input!r} is not a number",
-    "bool_parsing": "{input!r} is not true or false",
-    "string_type": "{input!r} is not text",
-    "model_type": "{input!r} is not a table",
+    "literal_error": "{input} is not {expected}",
+    "int_parsing": "{input} is not a whole number",
+    "int_type": "{input} is not a whole number",
+    "float_parsing": "{input} is not a number",
+    "finite_number": "{input} is not a finite number",
+    "float_type": "{input} is not a number",
+    "bool_parsing": "{input} is not true or false",
+    "string_type": "{input} is not text",
+    "model_type": "{input} is not a table",
     "value_error": "{error}",
+    "missing": "is missing",
+    "string_too_short": "is empty",
 }
 
 
@@ -414,15 +608,21 @@ def _fault(error: Any) -> str:
     location = [str(each) for each in error["loc"]]
     path = ".".join(location)
     words = _WORDS.get(error["type"])
-    text = words.format(input=error["input"], **error.get("ctx", {})) if words else error["msg"]
+    shown = "what stands there" if _may_be_secret(location) else repr(error["input"])
+    text = words.format(input=shown, **error.get("ctx", {})) if words else error["msg"]
     variable = PREFIX + "__".join(location).upper()
     return f"{path}: {text}" + (f" (from {variable})" if variable in os.environ else "")
+
+
+def _may_be_secret(location: list[str]) -> bool:
+    """Tell whether a value could show the secret of a NAS: itself, or what stands in place of a table with it."""
+    return location[:2] == ["radius", "nas"] and location[3:] in ([], ["secret"])
 
 
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str):
+    if isinstance(value, str | SecretStr):
         return f'"{value}"'
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(each) for each in value) + "]"

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from span_events.bus.local import LocalBus
-from span_events.config import DownstreamConfig, MessagesConfig, PkiConfig, RejectionsConfig, SessionsConfig
+from span_events.config import (
+    CellularConfig,
+    DownstreamConfig,
+    MessagesConfig,
+    PkiConfig,
+    RejectionsConfig,
+    SessionsConfig,
+)
 from span_events.events.activity import Activity, Event, data_of
 from span_events.events.catalogue import KEYS
 from span_events.events.message import Message
+from span_events.fleet.cellular import Cellular
 from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices import DeviceChange, Devices
@@ -72,6 +80,17 @@ class FleetBench:
             clock=clock,
         )
         self.psks = Psks(bus=self.bus, store=store, directory=self.directory, lock=lock)
+        self.cellular = Cellular(
+            CellularConfig(**settings.get("cellular", {})),
+            rejections=RejectionsConfig(**settings.get("rejections", {})),
+            interim_intervals={"pgw1": 600.0},
+            bus=self.bus,
+            reception=self.reception,
+            **shared,
+        )
+        self.devices.on_created.append(self.cellular.device_created)
+        self.devices.on_updated.append(self.cellular.device_updated)
+        self.devices.on_removed.append(self.cellular.device_removed)
 
     async def collection(self) -> Collection:
         """Make a collection."""
@@ -98,6 +117,10 @@ class FleetBench:
     def names(self) -> list[str]:
         """The names only."""
         return [each.name for each in self.events]
+
+    def gauge(self, name: str) -> float | Mapping[str, float]:
+        """Return a metric of the mobile network."""
+        return next(each.value() for each in self.cellular.metrics() if each.name == name)
 
     def take(self) -> list[tuple[str, dict[str, str]]]:
         """Return what was published, and begin anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,7 @@ def test_the_readme_table_is_what_the_package_renders() -> None:
 
 def test_every_setting_has_a_meaning() -> None:
     """A sentence that ends with a full stop."""
-    meanings = {
-        f"{name}.{key}": field.description or ""
-        for name, section in config.sections()
-        for key, field in section.model_fields.items()
-    }
+    meanings = {path: field.description or "" for path, field in config.every_setting()}
 
     assert [path for path, meaning in meanings.items() if not meaning.endswith(".")] == []
 
@@ -135,3 +132,145 @@ def test_numbers_that_cannot_be_used_are_faults(tmp_path: Path) -> None:
         "downstream.expiry: inf is not a finite number",
         "fanout.send_buffer: 2147483648 is above 2147483647",
     )
+
+
+NAS = {"name": "pgw1", "addresses": ["192.0.2.10"], "secret": "an invented one"}
+
+
+def radius(*entries: object, **settings: object) -> config.RadiusConfig:
+    """The table [radius] with these NAS."""
+    return config.RadiusConfig.model_validate({"nas": entries, **settings})
+
+
+def test_the_example_of_a_nas_can_be_used_as_it_is(tmp_path: Path) -> None:
+    """But for its file with the secret: without the comment signs it is a NAS with the defaults."""
+    secret = tmp_path / "secret"
+    secret.write_text("an invented one\n")
+    lines = [line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in config.render_file().splitlines()]
+    file = tmp_path / "config.toml"
+    file.write_text("\n".join(lines).replace("/etc/span-events/pgw1.secret", str(secret)))
+    (nas,) = config.load(file).radius.nas
+
+    assert (
+        nas
+        == radius(
+            {**NAS, "addresses": ["192.0.2.10", "2001:db8:1::/64"], "secret_file": str(secret), "secret": ""}
+        ).nas[0]
+    )
+    assert nas.secret.get_secret_value() == "an invented one"
+
+
+def test_a_nas_can_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them as JSON, for secrets that are in no file."""
+    monkeypatch.setenv("SPAN_EVENTS_RADIUS__NAS", json.dumps([NAS]))
+
+    assert config.load().radius == radius(NAS)
+
+
+def test_a_secret_is_never_shown(tmp_path: Path) -> None:
+    """Not where a setting is wrong, and not with the whole configuration."""
+    file = tmp_path / "config.toml"
+    file.write_text('[[radius.nas]]\nname = "a"\naddresses = ["192.0.2.1"]\nsecret = 314159265\n')
+    with pytest.raises(ConfigurationError) as number:
+        config.load(file)
+    file.write_text('[radius]\nnas = ["hunter2hunter2"]\n')
+    with pytest.raises(ConfigurationError) as text:
+        config.load(file)
+
+    assert number.value.faults == ("radius.nas.0.secret: what stands there is not text",)
+    assert text.value.faults == ("radius.nas.0: what stands there is not a table",)
+    assert "invented" not in repr(radius(NAS))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"name": ""}, "radius.nas.0.name: is empty"),
+        ({"addresses": []}, "radius.nas.0.addresses: is empty"),
+        ({"addresses": ["pgw1"]}, "radius.nas.0.addresses.0: 'pgw1' is neither an IP address nor a prefix"),
+        (
+            {"addresses": ["10.0.0.1/8"]},
+            "radius.nas.0.addresses.0: '10.0.0.1/8' is an address in 10.0.0.0/8: which of them?",
+        ),
+        ({"addresses": ["::1", "::/0"]}, "radius.nas.0.addresses.1: '::/0' is every address"),
+        ({"secret": ""}, "radius.nas.0.secret: is empty, and there is no secret_file"),
+        ({"secret_file": "EMPTY"}, "radius.nas.0.secret: stands beside secret_file: one of them is enough"),
+        ({"secret": "", "secret_file": "EMPTY"}, "radius.nas.0.secret: EMPTY is empty"),
+        ({"secret": "", "secret_file": "BINARY"}, "radius.nas.0.secret: BINARY cannot be read: it is not UTF-8"),
+        (
+            {"secret": "", "secret_file": "nowhere"},
+            "radius.nas.0.secret: nowhere cannot be read: No such file or directory",
+        ),
+        ({"interim_interval": -1}, "radius.nas.0.interim_interval: -1 is below 0"),
+        ({"port": 1}, "radius.nas.0.port: there is no such setting"),
+    ],
+)
+def test_a_fault_of_a_nas_is_named_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object], fault: str
+) -> None:
+    """Each for itself, as the file would have it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").write_text("\n")
+    (tmp_path / "BINARY").write_bytes(b"\xff")
+    values = "\n".join(f"{key} = {json.dumps(value)}" for key, value in (NAS | change).items())
+    (tmp_path / "config.toml").write_text(f"[[radius.nas]]\n{values}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(tmp_path / "config.toml")
+
+    assert caught.value.faults == (fault,)
+
+
+def test_a_nas_without_its_needs_is_told_all_of_them(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[[radius.nas]]\n")
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(file)
+
+    assert caught.value.faults == (
+        "radius.nas.0.name: is missing",
+        "radius.nas.0.addresses: is missing",
+        "radius.nas.0.secret: is empty, and there is no secret_file",
+    )
+
+
+@pytest.mark.parametrize(
+    ("second", "what"),
+    [
+        ({"name": "pgw1", "addresses": ["192.0.2.11"]}, "pgw1 stands in two tables, those of pgw1 and pgw1"),
+        ({"name": "pgw2"}, "192.0.2.10/32 stands in two tables, those of pgw1 and pgw2"),
+        ({"name": "pgw2", "addresses": ["192.0.2.10/32"]}, "192.0.2.10/32 stands in two tables"),
+    ],
+)
+def test_two_nas_share_neither_a_name_nor_an_address(second: dict[str, object], what: str) -> None:
+    """Prefixes may overlap: the longest counts."""
+    with pytest.raises(ValueError, match=what):
+        radius(NAS, NAS | second)
+
+    assert len(radius(NAS, NAS | {"name": "pgw2", "addresses": ["192.0.2.0/24"]}).nas) == 2
+
+
+def test_dns_servers_find_room_in_an_answer() -> None:
+    """Two of IPv4, and as many of IPv6 as an attribute can hold."""
+    v6 = [f"2001:db8::{number}" for number in range(15)]
+
+    assert len(radius(dns=["10.0.0.1", "10.0.0.2", *v6]).dns) == 17
+    with pytest.raises(ValueError, match="3 servers of IPv4, wanted at most 2"):
+        radius(dns=["10.0.0.1", "10.0.0.2", "10.0.0.3"])
+    with pytest.raises(ValueError, match="16 servers of IPv6, wanted at most 15"):
+        radius(dns=[*v6, "::1"])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "fault"),
+    [
+        ("10.0.0.1/24", "has host bits set"),
+        ("2001:db8::/65", "has no room for /64 prefixes"),
+        ("10.0.0", "is not a prefix of addresses"),
+    ],
+)
+def test_a_pool_is_made_of_prefixes_that_addresses_can_be_given_out_of(prefix: str, fault: str, tmp_path: Path) -> None:
+    """The fault names which of them is none."""
+    path = tmp_path / "c.toml"
+    path.write_text(f'[cellular]\npool = ["10.1.0.0/16", "2001:db8::/48", "{prefix}"]\n')
+    with pytest.raises(ConfigurationError, match=rf"^cellular\.pool\.2: '{prefix}' .*{fault}"):
+        config.load(path)

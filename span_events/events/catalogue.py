@@ -15,6 +15,7 @@ from typing import Final
 from span_events.events.activity import Event, Key, Severity, SpanId, key, keys_of
 from span_events.events.message import Transport
 from span_events.events.reasons import (
+    CiotDisconnectReason,
     CiotRejectedReason,
     ClientRejectedReason,
     DisconnectReason,
@@ -63,14 +64,15 @@ class CiotConnect(Event):
     name = "ciotConnect"
     hint = "The radio side works; the next event should be clientConnected as soon as the device sends."
 
-    imsi: str = key("IMSI of the SIM")
-    imei: str = key("IMEI of the hardware")
-    allocated_ip: str = key("address that the device got")
+    imsi: str | None = key("IMSI of the SIM, if the network told it", optional=True)
+    imei: str | None = key("IMEI of the hardware, if the network told it", optional=True)
+    allocated_ip: str | None = key("address that the device got; of IPv6 the prefix", optional=True)
     cell_id: str | None = key("cell", optional=True)
     mcc: str | None = key("mobile country code", optional=True)
     mnc: str | None = key("mobile network code", optional=True)
     network: str | None = key("operator", optional=True)
     rat: str | None = key("radio access technology", extension=True)
+    apn: str | None = key("access point name", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,7 +394,7 @@ class ClientSilent(Event):
     extension = True
 
     attached_at: str = key("when the device attached, UTC")
-    allocated_ip: str = key("address that it got")
+    allocated_ip: str | None = key("address that it got; of IPv6 the prefix", optional=True)
     seconds: int = key("silence since then")
 
 
@@ -455,14 +457,15 @@ class CertificateExpiring(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CiotDisconnect(Event):
-    """The mobile network says that the device has detached."""
+    """The device is attached to the mobile network no longer."""
 
     name = "ciotDisconnect"
     hint = "The address is free again; the device must attach before it can send."
     extension = True
 
-    imsi: str = key("IMSI of the SIM")
-    allocated_ip: str | None = key("address that it had", optional=True)
+    reason: CiotDisconnectReason = key("why the attachment ended")
+    imsi: str | None = key("IMSI of the SIM, if the network told it", optional=True)
+    allocated_ip: str | None = key("address that it had; of IPv6 the prefix", optional=True)
     cause: str | None = key("cause that the network gave", optional=True)
     seconds: int | None = key("duration of the attachment", optional=True)
 

@@ -167,6 +167,37 @@ class DownstreamFailedReason(Reason):
     REFUSED = "refused", "The gateway refused the message or was removed: look at its last gatewayCommError."
 
 
+class CiotDisconnectReason(Reason):
+    """Why a device is attached to the mobile network no longer."""
+
+    STOP = (
+        "stop",
+        "The network ended the session for 'cause': if the device did not mean to leave, look at coverage and power.",
+    )
+    REPLACED = "replaced", "The device attached anew without a detach: it rebooted, or lost coverage for long."
+    ADDRESS_REASSIGNED = (
+        "addressReassigned",
+        "The mobile core gave the address to another device; this one must attach again.",
+    )
+    NAS_RESTARTED = (
+        "nasRestarted",
+        "The gateway node of the mobile core was restarted, with all its sessions: the device must attach again.",
+    )
+    TIMEOUT = (
+        "timeout",
+        "The mobile core told nothing of the session for so long that it must be gone; was its Stop lost on the way?",
+    )
+    IDENTITY_CHANGED = (
+        "identityChanged",
+        "The session no longer matches the device, since config.ciot was changed: correct it, or attach again.",
+    )
+    TABLE_FULL = (
+        "tableFull",
+        "There were more sessions than cellular.sessions, and of this one nothing was told for the longest time.",
+    )
+    DEVICE_REMOVED = "deviceRemoved", "The device was removed through the API; create it again if that was a mistake."
+
+
 class CiotRejectedReason(Reason):
     """Why the mobile core's request was refused."""
 
@@ -174,10 +205,27 @@ class CiotRejectedReason(Reason):
         "unknownDevice",
         "Neither the IMSI nor the IMEI belongs to a device: set config.ciot of the device.",
     )
+    NO_IMSI = (
+        "noImsi",
+        "The request names no valid IMSI to compare: let the NAS send 3GPP-IMSI, or clear config.ciot.imsi.",
+    )
+    NO_ADDRESS = (
+        "noAddress",
+        "Every address of the pool is in use or was so a moment ago: enlarge cellular.pool, or give the device one.",
+    )
+    DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it attach."
+    COLLECTION_DISABLED = (
+        "collectionDisabled",
+        "The device's collection is disabled: set enabled of the collection to true.",
+    )
     BAD_SECRET = "badSecret", "The NAS uses another shared secret than the configuration: compare both."
     MISSING_AUTHENTICATOR = (
         "missingAuthenticator",
         "The request has no Message-Authenticator: switch it on at the NAS, or stop requiring it for this NAS.",
+    )
+    UNKNOWN_NAS = (
+        "unknownNas",
+        "The request comes from an address that belongs to no NAS of the configuration: add it to [[radius.nas]].",
     )
 
 

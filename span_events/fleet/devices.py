@@ -21,7 +21,7 @@ from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
 from span_events.registry.directory import Directory
-from span_events.registry.model import Collection, Device
+from span_events.registry.model import CiotMetadata, Collection, Device
 from span_events.registry.store import Store
 
 
@@ -40,12 +40,14 @@ class DeviceChange:
     gateways: Mapping[int, Mapping[str, str]] | None = None
     """Per gateway: empty removes its block, anything else replaces all its parameters."""
     allocated_ip: str | None = None
-    """Canonical text."""
+    """Canonical text; the device keeps it for itself. The one that it has already changes nothing."""
+    static_ip: str | None = None
+    """Canonical text: the address that it keeps for itself, also when the mobile core has given it another one."""
     target_firmware_id: int | None = None
 
     def is_empty(self) -> bool:
         """Tell whether this changes nothing but, perhaps, the collection."""
-        others = (self.enabled, self.imsi, self.imei, self.allocated_ip, self.target_firmware_id)
+        others = (self.enabled, self.imsi, self.imei, self.allocated_ip, self.static_ip, self.target_firmware_id)
         return not self.tags and not self.gateways and all(each is None for each in others)
 
     def apply_to(self, device: Device, now_ms: int) -> None:
@@ -62,11 +64,24 @@ class DeviceChange:
                 device.config.gateways[gateway_id] = dict(parameters)
             else:
                 device.config.gateways.pop(gateway_id, None)
-        if self.allocated_ip is not None and self.allocated_ip != device.ciot.allocated_ip:
-            device.ciot.allocated_ip = self.allocated_ip
-            device.ciot.allocated_at = device.ciot.last_update = now_ms
+        self._apply_addresses(device.ciot, now_ms)
         if self.target_firmware_id is not None:
             device.firmware.target_firmware_id = self.target_firmware_id
+
+    def _apply_addresses(self, ciot: CiotMetadata, now_ms: int) -> None:
+        """An address that a client has read and sends back is no wish; another one is meant to stay."""
+        allocated, static = self.allocated_ip, self.static_ip
+        if allocated == ciot.allocated_ip:
+            allocated = None
+        if static is None:
+            static = allocated
+        elif allocated is None and ciot.allocated_ip == ciot.static_ip:
+            allocated = static  # it has no other from the mobile core
+        if static is not None:
+            ciot.static_ip = static
+        if allocated is not None and allocated != ciot.allocated_ip:
+            ciot.allocated_ip = allocated
+            ciot.allocated_at = ciot.last_update = now_ms
 
 
 class Devices:
@@ -76,6 +91,7 @@ class Devices:
     Other parts put functions into the lists ``on_…``. They are called, and must neither await nor
     raise, when the registry and the directory have changed; the last argument is the cause:
 
+    - `create` publishes `deviceCreated` and calls ``on_created``;
     - `update` ends the sessions of a device that may send no longer, calls ``on_moved``, publishes
       `deviceMoved` and `deviceUpdated`, and calls ``on_updated``;
     - `remove` ends the sessions, gives up the downstream messages, calls ``on_removed``, and
@@ -107,6 +123,7 @@ class Devices:
         self._lock = lock
         self._clock = clock
         self._identifiers = identifiers
+        self.on_created: list[Callable[[Device, int], None]] = []
         self.on_updated: list[Callable[[Device, DeviceChange, int], None]] = []
         """Called after each `update`, also one that only moved the device (`DeviceChange.is_empty`)."""
         self.on_moved: list[Callable[[Device, Origin, int], None]] = []
@@ -126,10 +143,12 @@ class Devices:
             self._directory.collection(collection.id)
             device = Device(self._identifiers.next(time_ns), collection)
             change.apply_to(device, time_ns // 1_000_000)
-            self._check_identities(device)
+            self._directory.check_identities(device)
             await self._store.put_devices([device])
             self._directory.add(device)
         self._bus.publish(DeviceCreated(origin=device.origin, correlation_id=cause))
+        for tell in self.on_created:
+            tell(device, cause)
         return device
 
     async def update(self, device: Device, change: DeviceChange, *, cause: int) -> Device:
@@ -148,7 +167,7 @@ class Devices:
             draft = _copy(device)
             change.apply_to(draft, now_ms)
             draft.move_to(target)
-            self._check_identities(draft)
+            self._directory.check_identities(draft)
             await self._store.put_devices([draft])
             with self._directory.changing(device):
                 change.apply_to(device, now_ms)
@@ -206,11 +225,6 @@ class Devices:
                 field="collectionId",
             )
         return self._directory.collection(change.collection_id)
-
-    def _check_identities(self, device: Device) -> None:
-        self._directory.check_identities(
-            device.id, address=device.ciot.allocated_ip, imsi=device.config.imsi, imei=device.config.imei
-        )
 
 
 def _copy(device: Device) -> Device:

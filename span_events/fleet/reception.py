@@ -169,6 +169,8 @@ class Reception:
         flood (rateLimited) once per window.
         """
         self.rejections += 1
+        if device is not None:
+            device.traffic.rejections += 1
         flood = reason is MessageRejectedReason.RATE_LIMITED
         key = (remote[0] if device is None else device.id, reason.value)
         if not self._throttle.admits(key, self._clock.monotonic(), burst=1 if flood else None):
@@ -399,6 +401,20 @@ class Reception:
                 transport=transport,
             )
         )
+
+    # ---- what the mobile core told ------------------------------------------------------------
+
+    def changed(self, device: Device) -> None:
+        """Something else about a device changed: it is written with the next batch."""
+        self._changed.add(device)
+
+    def address_lost(self, device: Device, reason: DisconnectReason, *, cause: int | None) -> None:
+        """A device has an address no longer: its sessions over UDP and CoAP from there end."""
+        for transport in (Transport.UDP, Transport.COAP):
+            session = self._sessions.find((device.id, transport.value))
+            if session is not None and self._directory.device_at(session.remote[0]) is not device:
+                self._sessions.remove(session)
+                self._end(session, reason, cause=cause)
 
     # ---- what the API did ---------------------------------------------------------------------
 

@@ -37,6 +37,9 @@ class Throttle:
         self.untold = 0
         """Events that are in no event's count, because too many keys were watched."""
 
+    def __len__(self) -> int:
+        return len(self._windows)
+
     def admits(self, key: Hashable, now: float, *, burst: int | None = None) -> bool:
         """
         Tell whether an event may be published now; if not, it is counted.
@@ -61,6 +64,10 @@ class Throttle:
     def remember(self, key: Hashable, event: Event) -> None:
         """Keep a published event as the example for the summary of its window."""
         self._windows[key].example = event
+
+    def forget(self, key: Hashable) -> None:
+        """End a window whose event was not published after all."""
+        del self._windows[key]
 
     def summaries(self, now: float) -> list[Event]:
         """End the windows that are over; return one event with a ``count`` for each that suppressed some."""

@@ -2,19 +2,21 @@
 The directory: every collection, device and certificate in memory.
 
 Devices are found by id, address, IMSI, IMEI or PSK identity, certificates by serial number. Listeners ask
-for each datagram and handshake, so every look-up is one dictionary access. It is filled from the
+for each datagram and handshake, so every look-up of theirs is one dictionary access. It is filled from the
 store at start and kept current by `fleet`, which changes the store first.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from span_events.errors import Conflict, InvalidRequest, NotFound
 from span_events.ids import render
+from span_events.registry.addresses import AddressBook, prefix_of
 from span_events.registry.model import Certificate, Collection, Device
+from span_events.wire import imei as hardware
 
 
 class Directory:
@@ -24,19 +26,20 @@ class Directory:
         self.collections: dict[int, Collection] = {}
         self.devices: dict[int, Device] = {}
         self._members: dict[int, dict[int, Device]] = {}
-        self._by_address: dict[str, Device] = {}
+        self._by_address = AddressBook()
+        self._by_static: dict[str, Device] = {}
         self._by_imsi: dict[str, Device] = {}
         self._by_imei: dict[str, Device] = {}
         self._by_psk: dict[bytes, Device] = {}
         self.certificates: dict[int, Certificate] = {}
         """By serial number: also the revoked ones, and those of devices that are gone."""
         self._certificates_of: dict[int, dict[int, Certificate]] = {}
-        self.device_at = self._by_address.get
-        """Find the device that has an IP address (canonical text); None if nobody has it."""
+        self.device_at: Callable[[str], Device | None] = self._by_address.__getitem__
+        """Find the device that has an IP address (canonical text), or a prefix that it lies in; None if nobody has."""
+        self.device_with_static = self._by_static.get
+        """Find the device that an address, or a /64 prefix, is reserved for; None if it is not reserved."""
         self.device_with_imsi = self._by_imsi.get
         """Find the device that is configured with an IMSI."""
-        self.device_with_imei = self._by_imei.get
-        """Find the device that is configured with an IMEI."""
         self.device_with_psk = self._by_psk.get
         """Find the device that has a PSK identity (octets); None if nobody has it."""
         self.certificate_with = self.certificates.get
@@ -101,20 +104,28 @@ class Directory:
         assert not self._members[collection.id], "the collection still has devices"
         del self._members[collection.id], self.collections[collection.id]
 
-    def check_identities(self, device_id: int, *, address: str = "", imsi: str = "", imei: str = "") -> None:
+    def device_with_imei(self, imei: str) -> Device | None:
+        """Find the device that is configured with an IMEI; both may be of 14, 15 or 16 digits."""
+        return self._by_imei.get(imei[: hardware.BODY])
+
+    def check_identities(self, draft: Device) -> None:
         """
         Make sure that nobody else has an identity that a device is to get.
+
+        Args:
+            draft: The device as it is to be.
 
         Raises:
             Conflict: Another device has it; the message says which identity.
         """
-        for what, value, index in (
-            ("metadata.ciot.allocatedIp", address, self._by_address),
-            ("config.ciot.imsi", imsi, self._by_imsi),
-            ("config.ciot.imei", imei, self._by_imei),
+        config, ciot = draft.config, draft.ciot
+        for what, value, owner in (
+            ("metadata.ciot.allocatedIp", ciot.allocated_ip, self._by_address.get(ciot.allocated_ip)),
+            ("metadata.ciot.allocatedIp", ciot.static_ip, self._by_static.get(ciot.static_ip)),
+            ("config.ciot.imsi", config.imsi, self._by_imsi.get(config.imsi)),
+            ("config.ciot.imei", config.imei, self.device_with_imei(config.imei)),
         ):
-            owner = index.get(value) if value else None
-            if owner is not None and owner.id != device_id:
+            if value and owner is not None and owner.id != draft.id:
                 raise Conflict(f"{what}: {value} belongs to another device", field=what)
 
     def check_psk(self, device_id: int, identity: bytes) -> None:
@@ -173,10 +184,18 @@ class Directory:
     def _identities(self, device: Device) -> tuple[tuple[Any, dict[Any, Device]], ...]:
         return (
             (device.ciot.allocated_ip, self._by_address),
+            *((each, self._by_address) for each in device.addresses),
+            *((each, self._by_static) for each in _static(device)),
             (device.config.imsi, self._by_imsi),
-            (device.config.imei, self._by_imei),
+            (device.config.imei[: hardware.BODY], self._by_imei),
             (device.psk and device.psk.identity, self._by_psk),
         )
+
+
+def _static(device: Device) -> tuple[str, ...]:
+    """The address that is reserved for a device; an IPv6 one with its prefix, which goes to the same device."""
+    address = device.ciot.static_ip
+    return (address, prefix_of(address)) if ":" in address else (address,)
 
 
 class _Change:

@@ -221,6 +221,8 @@ def _metadata(value: Device) -> Document:
             "lastImsi": ciot.last_imsi,
             "lastImei": ciot.last_imei,
         }
+        ours = {"allocatedPrefix": ciot.allocated_prefix, "staticIp": ciot.static_ip}  # Span knows neither
+        document["ciot"] |= {name: text for name, text in ours.items() if text}
     if inet != _NO_INET:
         document["inet"] = {
             "gatewayId": render_id(inet.gateway_id),

@@ -1,5 +1,5 @@
 """
-What the registry knows, as values: collections, devices, certificates, downstream messages, tokens.
+What the registry knows, as values: collections, devices, attachments, certificates, downstream messages, tokens.
 
 Collections and devices are changed in place, by `fleet` only. Identifiers are numbers here and
 Span ids in JSON; `documents` writes that JSON.
@@ -45,6 +45,15 @@ class Traffic:
     messages_downstream: int = 0
     bytes_downstream: int = 0
     sessions: int = 0
+    attachments: int = 0
+    """Times that it attached to the mobile network."""
+    rejections: int = 0
+    """Messages that were not accepted."""
+
+    @property
+    def signs_of_life(self) -> int:
+        """Whatever came of the device itself; another number than before means that something came."""
+        return self.messages_upstream + self.sessions + self.rejections
 
 
 @dataclass(slots=True)
@@ -77,7 +86,7 @@ class DeviceConfig:
     imsi: str = ""
     """SIM, 5 to 15 digits; empty is not set."""
     imei: str = ""
-    """Hardware, 14 to 16 digits; empty is not set."""
+    """Hardware, 14 to 16 digits as somebody wrote them; `wire.imei` compares them. Empty is not set."""
     gateways: dict[int, dict[str, str]] = field(default_factory=dict)
     """Parameters per gateway."""
 
@@ -102,7 +111,7 @@ class CiotMetadata:
 
     gateway_id: int = 0
     allocated_ip: str = ""
-    """Canonical text of an IPv4 or IPv6 address; empty is none."""
+    """What the device has now, set by the mobile core or by hand: canonical text of an IPv4 or IPv6 address."""
     allocated_at: int = 0
     cell_id: str = ""
     mcc: int = 0
@@ -113,6 +122,13 @@ class CiotMetadata:
     last_update: int = 0
     last_imsi: str = ""
     last_imei: str = ""
+    allocated_prefix: str = ""
+    """IPv6 prefix that the device has now."""
+    static_ip: str = ""
+    """Address that is kept for the device whether it is attached or not, set by hand."""
+    last_ip: str = ""
+    """Address and prefix that it had last: a pool gives it the same again if it can."""
+    last_prefix: str = ""
 
 
 @dataclass(slots=True)
@@ -181,6 +197,8 @@ class Device:
     last_received_ns: int = 0
     last_payload: bytes = b""
     psk: Psk | None = None
+    addresses: tuple[str, ...] = ()
+    """Addresses and prefixes of its attachments, besides the one that `ciot` shows; in memory only."""
     traffic: Traffic = field(default_factory=Traffic)
     origin: Origin = field(init=False)
     """Whom this device's events belong to."""
@@ -193,6 +211,38 @@ class Device:
         """Change the collection."""
         self.collection = collection
         self.origin = Origin(collection.id, self.id)
+
+
+@dataclass(slots=True, eq=False)
+class Attachment:
+    """Somebody's connection to the mobile network, as accounting tells of it: with an address, until it ends."""
+
+    id: int
+    nas: str
+    """Who tells: the name of the NAS in the configuration; `nas_address` and `session` are its own words."""
+    nas_address: str
+    session: str
+    """Acct-Session-Id."""
+    device: Device | None
+    """None: a SIM that no device is configured with, or that contradicts its device."""
+    attached_ms: int
+    """Unix milliseconds, by our clock."""
+    imsi: str = ""
+    imei: str = ""
+    """15 digits."""
+    apn: str = ""
+    address: str = ""
+    prefix: str = ""
+    """IPv6 prefix."""
+    told_ms: int = 0
+    """Unix milliseconds, by the clock of the NAS: when the last request about it was made. 0 is not known."""
+    signs: int = 0
+    """`Traffic.signs_of_life` when it became the device's; in memory only."""
+
+    @property
+    def shown_address(self) -> str:
+        """The address, or else the prefix."""
+        return self.address or self.prefix
 
 
 @dataclass(slots=True)

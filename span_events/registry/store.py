@@ -16,6 +16,7 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -29,7 +30,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from span_events.errors import Conflict, StorageUnavailable
 from span_events.registry import tables
-from span_events.registry.model import Certificate, Collection, Device, Downstream, Psk, Token
+from span_events.registry.model import Attachment, Certificate, Collection, Device, Downstream, Psk, Token
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class Contents:
     devices: list[Device]
     downstream: list[Downstream]
     certificates: list[Certificate]
+    attachments: list[Attachment]
 
 
 class Store:
@@ -86,7 +88,8 @@ class Store:
                     await connection.execute(CreateTable(table, if_not_exists=True))
                     for index in table.indexes:
                         await connection.execute(CreateIndex(index, if_not_exists=True))
-                await connection.execute(self._upsert(tables.about, fixed=True), {"schema": tables.SCHEMA})
+                about = _upsert(connection.dialect.name, tables.about, fixed=True)
+                await connection.execute(about, {"schema": tables.SCHEMA})
         except BaseException:
             await self.close()
             raise
@@ -113,7 +116,12 @@ class Store:
             ]
             certificates = [tables.certificate_of(row) for row in await _rows(connection, tables.certificates)]
             downstream = [tables.downstream_of(row) for row in await _rows(connection, tables.downstream)]
-        return Contents(collections, devices, downstream, certificates)
+            known = {each.id: each for each in devices}
+            attachments = [
+                tables.attachment_of(row, known.get(row["device_id"]))
+                for row in await _rows(connection, tables.cellular_sessions)
+            ]
+        return Contents(collections, devices, downstream, certificates, attachments)
 
     async def put_collection(self, collection: Collection) -> None:
         """Write a collection, new or changed."""
@@ -171,6 +179,19 @@ class Store:
         if gone:
             await self._write(lambda connection: _delete(connection, tables.certificates, gone))
 
+    async def change_attachments(self, changed: Sequence[Attachment], ended: Sequence[int]) -> None:
+        """Write attachments, new or changed, and delete those with the ids that ended: all or nothing."""
+        rows = [tables.attachment_row(each) for each in changed]
+        gone = list(ended)
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._put_rows(connection, tables.cellular_sessions, rows)
+            for start in range(0, len(gone), _BATCH):
+                await _delete(connection, tables.cellular_sessions, gone[start : start + _BATCH])
+
+        if rows or gone:
+            await self._write(work)
+
     async def put_downstream(self, messages: Sequence[Downstream]) -> None:
         """Write downstream messages, new or changed."""
         await self._put(tables.downstream, [tables.downstream_row(each) for each in messages])
@@ -224,12 +245,12 @@ class Store:
         if not rows:
             return
 
-        async def work(connection: AsyncConnection) -> None:
-            statement = self._upsert(table)
-            for start in range(0, len(rows), _BATCH):
-                await connection.execute(statement, rows[start : start + _BATCH])
+        await self._write(lambda connection: self._put_rows(connection, table, rows))
 
-        await self._write(work)
+    async def _put_rows(self, connection: AsyncConnection, table: Table, rows: list[tables.Row]) -> None:
+        statement = _upsert(connection.dialect.name, table)
+        for start in range(0, len(rows), _BATCH):
+            await connection.execute(statement, rows[start : start + _BATCH])
 
     async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do all of ``work`` or nothing of it, after the writes that were asked for before."""
@@ -298,18 +319,6 @@ class Store:
             event.listen(engine.sync_engine, "connect", _prepare_connection)
         return engine
 
-    def _upsert(self, table: Table, *, fixed: bool = False) -> Any:
-        """Insert rows, or overwrite what is there (unless it is ``fixed``)."""
-        assert self._engine is not None
-        make = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        statement = make(table)
-        if fixed:
-            return statement.on_conflict_do_nothing()
-        key, *others = table.columns
-        return statement.on_conflict_do_update(
-            index_elements=[key], set_={each.name: statement.excluded[each.name] for each in others}
-        )
-
     def _name(self) -> str:
         """Name the database without its password."""
         try:
@@ -317,6 +326,19 @@ class Store:
         except ArgumentError:
             return "The registry"
         return f"The registry {url.database if url.get_backend_name() == 'sqlite' else url.render_as_string()}"
+
+
+@cache
+def _upsert(dialect: str, table: Table, *, fixed: bool = False) -> Any:
+    """Insert rows, or overwrite what is there (unless it is ``fixed``). To make this costs more than to write a row."""
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = make(table)
+    if fixed:
+        return statement.on_conflict_do_nothing()
+    key, *others = table.columns
+    return statement.on_conflict_do_update(
+        index_elements=[key], set_={each.name: statement.excluded[each.name] for each in others}
+    )
 
 
 async def _rows(connection: AsyncConnection, table: Table) -> Sequence[RowMapping]:

@@ -31,6 +31,7 @@ from sqlalchemy.engine import RowMapping
 from span_events import ids
 from span_events.events.message import Transport
 from span_events.registry.model import (
+    Attachment,
     Certificate,
     CiotMetadata,
     Collection,
@@ -46,8 +47,11 @@ from span_events.registry.model import (
     Token,
 )
 
-SCHEMA: Final = 2
-"""Version of these tables: 2 added certificates and PSKs. A registry with a higher one is of a newer release."""
+SCHEMA: Final = 3
+"""
+Version of these tables: 2 added certificates and PSKs, 3 cellular sessions. A registry with a higher one is of a
+newer release.
+"""
 
 metadata: Final = MetaData()
 
@@ -91,6 +95,24 @@ psks: Final = Table(
     Column("device_id", BigInteger, ForeignKey("devices.id"), primary_key=True, autoincrement=False),
     Column("identity", LargeBinary, nullable=False, unique=True),
     Column("key", LargeBinary, nullable=False),
+)
+
+# No foreign key: a batch of what the mobile core told must not fail because one of the devices has gone meanwhile.
+cellular_sessions: Final = Table(
+    "cellular_sessions",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("nas", Text, nullable=False),
+    Column("nas_address", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("device_id", BigInteger),
+    Column("attached_ms", BigInteger, nullable=False),
+    Column("imsi", String(15), nullable=False),
+    Column("imei", String(16), nullable=False),
+    Column("apn", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("told_ms", BigInteger, nullable=False),
 )
 
 # No foreign keys: a certificate outlives its device, and then its collection.
@@ -202,13 +224,16 @@ def device_row(device: Device) -> Row:
 def device_of(row: RowMapping, collection: Collection, psk: Psk | None = None) -> Device:
     """Make a device of its row, and of what stands elsewhere."""
     gateways = {ids.parse(each): params for each, params in row["gateways"].items()}
+    ciot = _CIOT.read(row["ciot"])
+    if "static_ip" not in row["ciot"]:
+        ciot.static_ip = ciot.allocated_ip  # before schema 3, people were the only ones who gave addresses
     return Device(
         row["id"],
         collection,
         row["tags"],
         DeviceConfig(row["imsi"], row["imei"], gateways),
         _FIRMWARE.read(row["firmware"]),
-        _CIOT.read(row["ciot"]),
+        ciot,
         _INET.read(row["inet"]),
         row["enabled"],
         row["last_gateway_id"],
@@ -227,6 +252,42 @@ def psk_row(device_id: int, psk: Psk) -> Row:
 def psk_of(row: RowMapping) -> Psk:
     """Make a PSK of its row."""
     return Psk(row["identity"], row["key"])
+
+
+def attachment_row(attachment: Attachment) -> Row:
+    """Take what is stored of an attachment; later changes of it do not reach the row."""
+    return {
+        "id": attachment.id,
+        "nas": attachment.nas,
+        "nas_address": attachment.nas_address,
+        "session": attachment.session,
+        "device_id": attachment.device and attachment.device.id,
+        "attached_ms": attachment.attached_ms,
+        "imsi": attachment.imsi,
+        "imei": attachment.imei,
+        "apn": attachment.apn,
+        "address": attachment.address,
+        "prefix": attachment.prefix,
+        "told_ms": attachment.told_ms,
+    }
+
+
+def attachment_of(row: RowMapping, device: Device | None) -> Attachment:
+    """Make an attachment of its row."""
+    return Attachment(
+        row["id"],
+        row["nas"],
+        row["nas_address"],
+        row["session"],
+        device,
+        row["attached_ms"],
+        row["imsi"],
+        row["imei"],
+        row["apn"],
+        row["address"],
+        row["prefix"],
+        row["told_ms"],
+    )
 
 
 def certificate_row(certificate: Certificate) -> Row:

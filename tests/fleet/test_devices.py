@@ -163,6 +163,44 @@ async def test_other_parts_hear_of_a_change_after_it_was_told(bench: FleetBench)
     assert heard == [(device, change, CAUSE, ["deviceUpdated"], device)]
 
 
+async def test_other_parts_hear_of_a_new_device(bench: FleetBench) -> None:
+    """When everybody else can find it."""
+    heard: list[tuple[Device | None, int, list[str]]] = []
+    bench.devices.on_created.append(
+        lambda device, cause: heard.append((bench.directory.devices.get(device.id), cause, bench.names))
+    )
+    device = await bench.devices.create(await bench.collection(), DeviceChange(), cause=CAUSE)
+
+    assert heard == [(device, CAUSE, ["deviceCreated"])]
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "after"),
+    [
+        (("", ""), {"allocated_ip": "10.0.0.1"}, ("10.0.0.1", "10.0.0.1")),
+        (("10.0.0.1", "10.0.0.1"), {"allocated_ip": "10.0.0.2"}, ("10.0.0.2", "10.0.0.2")),
+        (("10.0.0.1", "10.0.0.1"), {"allocated_ip": ""}, ("", "")),
+        (("10.0.0.1", ""), {"allocated_ip": "10.0.0.1"}, ("10.0.0.1", "")),
+        (("", "10.0.0.1"), {"allocated_ip": ""}, ("", "10.0.0.1")),
+        (("", ""), {"static_ip": "10.0.0.1"}, ("10.0.0.1", "10.0.0.1")),
+        (("10.0.0.1", "10.0.0.1"), {"static_ip": ""}, ("", "")),
+        (("10.0.0.2", "10.0.0.1"), {"static_ip": "10.0.0.3"}, ("10.0.0.2", "10.0.0.3")),
+        (("10.0.0.2", ""), {"static_ip": "10.0.0.2", "allocated_ip": "10.0.0.2"}, ("10.0.0.2", "10.0.0.2")),
+        (("", "10.0.0.1"), {"static_ip": "10.0.0.1", "allocated_ip": ""}, ("", "10.0.0.1")),
+    ],
+    ids=str,
+)
+async def test_an_address_by_hand_is_the_devices_own(
+    bench: FleetBench, before: tuple[str, str], change: dict[str, str], after: tuple[str, str]
+) -> None:
+    """The one that it has now, and the one that is kept for it; what was read and is sent back is no change."""
+    device = await bench.device()
+    device.ciot.allocated_ip, device.ciot.static_ip = before
+    await bench.devices.update(device, DeviceChange(**change), cause=CAUSE)  # type: ignore[arg-type]  # a table of cases
+
+    assert (device.ciot.allocated_ip, device.ciot.static_ip) == after
+
+
 async def test_other_parts_hear_of_a_move_before_it_is_told(bench: FleetBench) -> None:
     """What ends with it is still told where the device was; the change itself is heard of as always."""
     device, target = await bench.device("10.0.0.9"), await bench.collection()

@@ -6,7 +6,7 @@ import pytest
 
 from span_events import ids
 from span_events.events.message import Transport
-from span_events.events.reasons import MessageRejectedReason
+from span_events.events.reasons import DisconnectReason, MessageRejectedReason
 from span_events.fleet.sessions import Remote
 from span_events.registry.model import Device
 from tests.fleets import CAUSE, FleetBench
@@ -252,3 +252,37 @@ async def test_every_rejection_carries_its_details(bench: FleetBench) -> None:
             },
         )
     ]
+
+
+async def test_sessions_end_with_the_address_that_they_came_from(bench: FleetBench) -> None:
+    """Over UDP and CoAP; one from an address that the device has still goes on."""
+    device = await bench.device("10.0.0.9")
+    receive(bench, device)
+    bench.reception.contacted(device, ("10.0.0.8", 4000), transport=Transport.COAP)
+    bench.activities.clear()
+    bench.reception.address_lost(device, DisconnectReason.DETACHED, cause=CAUSE)
+
+    assert bench.told == [("clientDisconnected", {"reason": "detached", "transport": "coap"})]
+    assert bench.events[0].correlation_id == CAUSE
+    assert bench.reception.sessions == 1
+
+
+async def test_what_is_not_accepted_is_a_sign_of_life(bench: FleetBench) -> None:
+    """Of the device, if there is one; so are a message and a session."""
+    device = await bench.device("10.0.0.9")
+    before = device.traffic.signs_of_life
+    bench.reception.rejected(MessageRejectedReason.MALFORMED, device=device, remote=REMOTE, transport=Transport.UDP)
+    after = device.traffic.signs_of_life
+    receive(bench, device)
+
+    assert (before, after, device.traffic.signs_of_life) == (0, 1, 3)
+
+
+async def test_other_changes_are_written_with_the_batch(bench: FleetBench) -> None:
+    """Those of the mobile network, say."""
+    device = await bench.device()
+    device.ciot.cell_id = "7"
+    bench.reception.changed(device)
+    await bench.reception.flush()
+
+    assert (await bench.store.load()).devices[0].ciot.cell_id == "7"

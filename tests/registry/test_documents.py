@@ -64,6 +64,20 @@ def test_what_the_mobile_core_told_is_written_with_spans_types() -> None:
     }
 
 
+def test_what_span_does_not_know_is_written_where_there_is_any() -> None:
+    """The prefix that a device has, and the address that is kept for it; not what it had last."""
+    value = device()
+    value.ciot = CiotMetadata(allocated_prefix="2001:db8::/64", static_ip="10.0.0.2", last_ip="10.0.0.3")
+    document = documents.device(value)["metadata"]["ciot"]
+
+    assert (document["allocatedIp"], document["allocatedPrefix"], document["staticIp"]) == (
+        "",
+        "2001:db8::/64",
+        "10.0.0.2",
+    )
+    assert "10.0.0.3" not in document.values()
+
+
 def test_a_device_with_a_certificate_has_inet_blocks() -> None:
     """Its configuration is empty: the certificate is the identity."""
     value = device()

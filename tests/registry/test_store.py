@@ -15,6 +15,7 @@ from span_events.errors import Conflict, StorageUnavailable
 from span_events.events.message import Transport
 from span_events.registry import tables
 from span_events.registry.model import (
+    Attachment,
     Certificate,
     CiotMetadata,
     Collection,
@@ -58,7 +59,8 @@ CREATE TABLE tokens (
 );
 INSERT INTO about VALUES (1);
 INSERT INTO collections VALUES (1, 0, 1, 0, 0, 'disabled', '{}');
-INSERT INTO devices VALUES (2, 1, 1, '24201', '', '{}', '{}', '{}', '{}', '{}', 0, 'udp', 0, x'00');
+INSERT INTO devices VALUES (2, 1, 1, '24201', '', '{}', '{}', '{}', '{"allocated_ip":"10.0.0.1"}', '{}',
+    0, 'udp', 0, x'00');
 """
 """A registry as the first release made it."""
 
@@ -87,7 +89,10 @@ def device(owner: Collection, identifier: int = HIGH) -> Device:
         {"name": "a\u2028b", "empty": ""},
         DeviceConfig("242016000000001", "350000000000001", {HIGH: {"devEui": "00"}, 3: {"a": "b"}}),
         FirmwareMetadata(1, 2, "1.0", "sn", "mn", "maker", "Pending", "waits"),
-        CiotMetadata(3, "10.0.0.1", 1714076616000, "cell", 242, 1, "Norway", "Telenor", "NO", 5, "24201", "35"),
+        CiotMetadata(
+            *(3, "10.0.0.1", 1714076616000, "cell", 242, 1, "Norway", "Telenor", "NO", 5, "24201", "35"),
+            *("2001:db8::/64", "10.0.0.2", "10.0.0.3", "2001:db8:1::/64"),
+        ),
         InetMetadata(4, 6, "10.0.0.2:1", "99"),
         enabled=False,
         last_gateway_id=3,
@@ -99,6 +104,13 @@ def device(owner: Collection, identifier: int = HIGH) -> Device:
 
 def message(owner: Device, identifier: int = 9) -> Downstream:
     return Downstream(identifier, owner.id, b"\x00down", 5, 6, Transport.UDP, DownstreamState.SENT)
+
+
+def attachment(owner: Device | None, identifier: int = HIGH) -> Attachment:
+    return Attachment(
+        *(identifier, "pgw1", "192.0.2.10", "C0000201A0000001", owner, 1714076616000),
+        *("242016000000001", "356938035643809", "mda.test", "10.0.0.1", "2001:db8::/64", HIGH),
+    )
 
 
 def values(item: object) -> dict[str, object]:
@@ -342,8 +354,37 @@ async def test_certificates_outlive_their_devices(store: Store) -> None:
     assert (await store.load()).certificates == [second]
 
 
+async def test_attachments_are_written_and_deleted_together(store: Store) -> None:
+    """All of them or none; also more than a driver takes at once."""
+    owner = collection()
+    attached = device(owner)
+    await store.put_collection(owner)
+    await store.put_devices([attached])
+    known, stranger = attachment(attached), attachment(None, 1)
+    await store.change_attachments([known, stranger, *(attachment(None, each) for each in range(2, 1002))], [])
+    known.address = "10.0.0.9"
+    await store.change_attachments([known], range(1, 1002))
+    await store.change_attachments([], [])
+    contents = await store.load()
+
+    assert [values(each) for each in contents.attachments] == [values(known) | {"device": contents.devices[0]}]
+
+
+async def test_an_attachment_outlives_its_device(store: Store) -> None:
+    """The mobile network has it still; it is nobody's then."""
+    owner = collection()
+    attached = device(owner)
+    await store.put_collection(owner)
+    await store.put_devices([attached])
+    await store.change_attachments([attachment(attached)], [])
+    await store.delete_device(attached.id)
+    (found,) = (await store.load()).attachments
+
+    assert values(found) == values(attachment(None))
+
+
 async def test_a_registry_of_the_release_before_is_taken_over(tmp_path: Path) -> None:
-    """Schema 1 knew neither PSKs nor certificates; what it held stays, and the file says what it is now."""
+    """What it held stays; an address was somebody's wish then. The file says what it is now."""
     with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
         connection.executescript(SCHEMA_1)
     connection.close()
@@ -359,6 +400,7 @@ async def test_a_registry_of_the_release_before_is_taken_over(tmp_path: Path) ->
 
     assert [each.psk for each in contents.devices] == [Psk(b"pump", b"k" * 16)]
     assert contents.devices[0].config.imsi == "24201"
+    assert (contents.devices[0].ciot.allocated_ip, contents.devices[0].ciot.static_ip) == ("10.0.0.1", "10.0.0.1")
     assert [each.serial for each in contents.certificates] == [5]
     assert versions(tmp_path) == [1, tables.SCHEMA]
 

@@ -82,6 +82,21 @@ def test_identities_have_a_number_of_digits(field: str, shortest: int, longest: 
             change(DeviceBody, config={"ciot": {field: bad}})
 
 
+@pytest.mark.parametrize(
+    "good", ["356938035643809", "35693803564380", "3569380356438001", 356938035643809, "", "0", None]
+)
+def test_an_imei_is_taken_in_every_form(good: object) -> None:
+    """As it was written: with its check digit, without, or with the version of the software."""
+    assert change(DeviceBody, config={"ciot": {"imei": good}}).imei == ("" if good in ("0", None) else str(good))
+
+
+@pytest.mark.parametrize("bad", ["356938035643808", "356938035643800", 356938035643819])
+def test_a_wrong_check_digit_is_refused(bad: object) -> None:
+    """Somebody mistyped the number; the message shows the digit that would be right."""
+    with pytest.raises(InvalidRequest, match=r"config\.ciot\.imei: .* is not an IMEI: .* would be \d$"):
+        change(DeviceBody, config={"ciot": {"imei": bad}})
+
+
 def test_management_is_one_of_spans_words() -> None:
     """In lower case, as everywhere."""
     assert change(CollectionBody, firmware={"management": "disabled"}).management is Management.DISABLED

@@ -55,7 +55,7 @@ async def test_a_patch_changes_only_what_it_names(api: WebBench) -> None:
     device = await api.device(
         collection,
         tags={"name": "x", "place": "lab"},
-        config={"ciot": {"imsi": "242016000000001", "imei": "350000000000001"}},
+        config={"ciot": {"imsi": "242016000000001", "imei": "350000000000006"}},
         metadata={"ciot": {"allocatedIp": "10.0.0.1"}},
     )
     before = (await api.call("GET", f"/span/collections/{collection}/devices/{device}")).body
@@ -75,10 +75,10 @@ async def test_a_patch_changes_only_what_it_names(api: WebBench) -> None:
 async def test_identities_are_cleared_by_whatever_means_unset(api: WebBench, nothing: object) -> None:
     """Empty text, null, and the zero that generated clients write for an int64 without a value."""
     collection = await api.collection()
-    device = await api.device(collection, config={"ciot": {"imsi": "242016000000001", "imei": "350000000000001"}})
+    device = await api.device(collection, config={"ciot": {"imsi": "242016000000001", "imei": "350000000000006"}})
     changed = (await patch(api, collection, device, {"config": {"ciot": {"imsi": nothing}}})).body
 
-    assert changed["config"] == {"ciot": {"imei": "350000000000001"}}
+    assert changed["config"] == {"ciot": {"imei": "350000000000006"}}
 
 
 async def test_an_int64_may_be_a_number(api: WebBench) -> None:
@@ -104,12 +104,42 @@ async def test_the_address_can_be_set_by_hand(api: WebBench) -> None:
     assert api.fleet.directory.device_at("fd00::1") is None
 
 
+async def test_the_address_by_hand_is_kept_for_the_device(api: WebBench) -> None:
+    """It is its own; sending back what was read changes nothing, and the one that is kept can be set by itself."""
+    collection = await api.collection()
+    device = await api.device(collection, metadata={"ciot": {"allocatedIp": "10.0.0.1"}})
+    before = (await api.call("GET", f"/span/collections/{collection}/devices/{device}")).body["metadata"]
+    api.fleet.clock.shift(5)
+    after = (await patch(api, collection, device, {"metadata": before})).body["metadata"]
+    other = (await patch(api, collection, device, {"metadata": {"ciot": {"staticIp": "10.0.0.2"}}})).body["metadata"]
+
+    assert before == after
+    assert before["ciot"]["staticIp"] == "10.0.0.1"
+    assert (other["ciot"]["allocatedIp"], other["ciot"]["staticIp"]) == ("10.0.0.2", "10.0.0.2")
+
+
+async def test_hardware_is_the_same_in_every_form(api: WebBench) -> None:
+    """Each device shows it as it was written; another one cannot have it, however it is written."""
+    collection = await api.collection()
+    owner = await api.device(collection, config={"ciot": {"imei": "3569380356438001"}})
+    shown = (await api.call("GET", f"/span/collections/{collection}/devices/{owner}")).body
+    body = {"config": {"ciot": {"imei": "356938035643809"}}}
+    refused = await api.call("POST", f"/span/collections/{collection}/devices", json=body)
+    wrong = await api.call(
+        "POST", f"/span/collections/{collection}/devices", json={"config": {"ciot": {"imei": "1" * 15}}}
+    )
+
+    assert shown["config"]["ciot"]["imei"] == "3569380356438001"
+    assert refused.problem == (409, "config.ciot.imei: 356938035643809 belongs to another device")
+    assert (wrong.status, wrong.body["field"]) == (400, "config.ciot.imei")
+
+
 @pytest.mark.parametrize(
     ("body", "field", "value"),
     [
         ({"metadata": {"ciot": {"allocatedIp": "10.0.0.1"}}}, "metadata.ciot.allocatedIp", "10.0.0.1"),
         ({"config": {"ciot": {"imsi": "242016000000001"}}}, "config.ciot.imsi", "242016000000001"),
-        ({"config": {"ciot": {"imei": "350000000000001"}}}, "config.ciot.imei", "350000000000001"),
+        ({"config": {"ciot": {"imei": "350000000000006"}}}, "config.ciot.imei", "350000000000006"),
     ],
 )
 async def test_an_identity_belongs_to_one_device(api: WebBench, body: Any, field: str, value: str) -> None:

@@ -74,10 +74,10 @@ async def test_dev_add_sends_empty_blocks(api: WebBench) -> None:
 async def test_dev_add_with_sim_sends_text(api: WebBench) -> None:
     """int64 are decimal strings in both directions."""
     collection = await api.collection()
-    body = {"config": {"ciot": {"imsi": "242016000000001", "imei": "350000000000001"}}}
+    body = {"config": {"ciot": {"imsi": "242016000000001", "imei": "350000000000006"}}}
     device = (await cli(api, "POST", f"/span/collections/{collection}/devices", body)).body
 
-    assert device["config"]["ciot"] == {"imsi": "242016000000001", "imei": "350000000000001"}
+    assert device["config"]["ciot"] == {"imsi": "242016000000001", "imei": "350000000000006"}
 
 
 async def test_dev_get_needs_certs_and_params(api: WebBench) -> None:
@@ -96,13 +96,13 @@ async def test_dev_update_needs_the_device_in_the_reply(api: WebBench) -> None:
     """It prints deviceId; and the `tags: {}` that it sends wipes nothing."""
     collection = await api.collection()
     device = await api.device(collection, tags={"name": "x"}, config={"ciot": {"imsi": "242016000000001"}})
-    body = {"tags": {}, "config": {"ciot": {"imei": "350000000000001"}}}
+    body = {"tags": {}, "config": {"ciot": {"imei": "350000000000006"}}}
     updated = (await cli(api, "PATCH", f"/span/collections/{collection}/devices/{device}", body)).body
 
     assert updated["deviceId"] == device
     assert updated["collectionId"] == collection
     assert updated["tags"] == {"name": "x"}
-    assert updated["config"]["ciot"] == {"imsi": "242016000000001", "imei": "350000000000001"}
+    assert updated["config"]["ciot"] == {"imsi": "242016000000001", "imei": "350000000000006"}
 
 
 async def test_dev_delete_needs_the_device_in_the_reply(api: WebBench) -> None:

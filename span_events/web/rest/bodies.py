@@ -33,6 +33,7 @@ from span_events.pki.issuing import KeyType
 from span_events.registry.directory import canonical_address
 from span_events.registry.model import Management, Psk
 from span_events.web.problems import Fault, InvalidBody
+from span_events.wire import imei as hardware
 
 MAX_TAGS: Final = 100
 """Tags of one collection or device, and parameters of one gateway block."""
@@ -47,7 +48,6 @@ KEY_OCTETS: Final = range(16, 65)
 """Length of a PSK; stacks must take 64, and fewer than 16 can be guessed."""
 
 _IMSI_DIGITS: Final = range(5, 16)
-_IMEI_DIGITS: Final = range(14, 17)
 _SHOWN: Final = 48
 _MAX_FAULTS: Final = 20
 _STORED_IDS: Final = 1 << 63
@@ -74,6 +74,13 @@ def _digits(lengths: range) -> BeforeValidator:
         return text
 
     return BeforeValidator(read)
+
+
+def _check_imei(digits: str | None) -> str | None:
+    """Make sure that the check digit of an IMEI is right; of 14 and 16 digits, none is a check digit."""
+    if digits and len(digits) == len(right := hardware.canonical(digits)) and digits != right:
+        raise _wrong(f"{_seen(digits)} is not an IMEI: with its other digits, the last one would be {right[-1]}")
+    return digits
 
 
 def _identifier(what: str) -> BeforeValidator:
@@ -177,7 +184,7 @@ def _key_type(value: object) -> KeyType:
 
 
 Imsi = Annotated[str | None, _digits(_IMSI_DIGITS)]
-Imei = Annotated[str | None, _digits(_IMEI_DIGITS)]
+Imei = Annotated[str | None, _digits(hardware.DIGITS), AfterValidator(_check_imei)]
 CollectionId = Annotated[int | None, _identifier("collection")]
 TeamId = Annotated[int | None, _identifier("team")]
 ImageId = Annotated[int | None, _identifier("firmware image")]
@@ -219,6 +226,7 @@ class CiotMetadataBody(Body):
     """``metadata.ciot``; only what may be set by hand."""
 
     allocated_ip: Address = Field(default=None, alias="allocatedIp")
+    static_ip: Address = Field(default=None, alias="staticIp")
 
 
 class MetadataBody(Body):
@@ -256,6 +264,7 @@ class DeviceBody(Body):
             imei=ciot.imei,
             gateways={each: (block and block.params) or {} for each, block in (config.gateway or {}).items()},
             allocated_ip=reported.allocated_ip,
+            static_ip=reported.static_ip,
             target_firmware_id=self.firmware.target_firmware_id if self.firmware else None,
         )
 

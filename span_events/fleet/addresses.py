@@ -1,0 +1,132 @@
+"""
+A pool of addresses for devices that attach.
+
+It gives out what nobody has had yet before it gives out what somebody has had, and then begins with
+what was freed first. So a datagram that comes late rarely meets the next owner, and a device that comes back
+mostly gets the address that it had.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
+from typing import Final, cast
+
+_PREFIX: Final = 64
+"""Length of the IPv6 prefix that a device gets (3GPP TS 23.401 section 5.3.1.2.2)."""
+_REMEMBERED: Final = 16_384
+"""Addresses whose numbers are remembered: those of a pool are asked for again and again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Addresses in a row, as numbers; those of /64 prefixes are 2^shift apart."""
+
+    first: int
+    count: int
+    shift: int = 0
+
+    def __contains__(self, number: int) -> bool:
+        return 0 <= number - self.first < self.count << self.shift
+
+
+class Pool:
+    """
+    IPv4 addresses, or IPv6 /64 prefixes, that are given out one by one.
+
+    Args:
+        prefixes: What there is to give, as configured; those of the other family are passed over.
+        version: 4 or 6.
+    """
+
+    def __init__(self, prefixes: Iterable[str], *, version: int) -> None:
+        networks = [each for each in map(ip_network, prefixes) if each.version == version]
+        one_family = cast(list[IPv4Network], networks)
+        self._version = version
+        self._blocks = [_block_of(each) for each in collapse_addresses(one_family)]
+        self.size = sum(each.count for each in self._blocks)
+        """How many there are."""
+        self._looked_at = 0
+        self._freed: OrderedDict[str, tuple[float, Hashable]] = OrderedDict()  # until when they are kept for whom
+
+    @property
+    def left(self) -> int:
+        """How many can be given out, now or after their quarantine; some may be somebody's by hand."""
+        return self.size - self._looked_at + len(self._freed)
+
+    def __contains__(self, address: str) -> bool:
+        if not self._blocks:
+            return False  # at once, as without a pool this is asked for every request
+        version, number = _parsed(address)
+        return version == self._version and any(number in each for each in self._blocks)
+
+    def take(self, whose: Hashable, now: float, *, preferred: str, is_taken: Callable[[str], bool]) -> str | None:
+        """
+        Give an address to somebody.
+
+        Args:
+            now: Monotonic seconds.
+            preferred: Given if it is of the pool, nobody has it, and it is not kept for somebody else.
+            is_taken: Tells whether somebody else has an address, from wherever.
+
+        Returns:
+            The address in canonical text; None if there is none left.
+        """
+        if preferred and preferred in self and not is_taken(preferred):
+            until, owner = self._freed.get(preferred, (now, whose))
+            if until <= now or owner == whose:
+                self._freed.pop(preferred, None)
+                return preferred
+        while self._looked_at < self.size:
+            address = self._at(self._looked_at)
+            self._looked_at += 1
+            if address not in self._freed and not is_taken(address):
+                return address
+        while self._freed:
+            address, (until, _) = next(iter(self._freed.items()))
+            if until > now:
+                break
+            del self._freed[address]
+            if not is_taken(address):  # else it comes back when that ends
+                return address
+        return None
+
+    def free(self, address: str, whose: Hashable, until: float | None = None) -> None:
+        """
+        Take an address back; one that is not of the pool is passed over.
+
+        Args:
+            until: Nobody else gets it before (monotonic seconds); None if it was not used.
+        """
+        if address and address in self:
+            self._freed[address] = until or 0.0, whose
+            self._freed.move_to_end(address, last=until is not None)
+
+    def _at(self, index: int) -> str:
+        for block in self._blocks:
+            if index < block.count:
+                break
+            index -= block.count
+        number = block.first + (index << block.shift)
+        return str(IPv4Address(number)) if self._version == 4 else f"{IPv6Address(number)}/{_PREFIX}"
+
+
+@lru_cache(_REMEMBERED)
+def _parsed(address: str) -> tuple[int, int]:
+    """Read an address or a prefix: its version and its first number. What is neither has version 0."""
+    try:
+        network = ip_network(address)
+    except ValueError:
+        return 0, 0
+    return network.version, int(network.network_address)
+
+
+def _block_of(network: IPv4Network | IPv6Network) -> _Block:
+    """List what a network has to give; of IPv4 without its first and last, which routers take for its own."""
+    first, count = int(network.network_address), network.num_addresses
+    if network.version == 6:
+        return _Block(first, count >> _PREFIX, _PREFIX)
+    return _Block(first + 1, count - 2) if count > 2 else _Block(first, count)

@@ -1,0 +1,153 @@
+"""Which address a device gets when it attaches: its own, the one that is reserved for it, or one of the pool."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import partial
+from typing import Final, NamedTuple
+
+from span_events.config import CellularConfig
+from span_events.fleet.addresses import Pool
+from span_events.fleet.attachments import Attachments
+from span_events.fleet.expiry import Expiry
+from span_events.metrics import Metric
+from span_events.registry.addresses import prefix_of
+from span_events.registry.directory import Directory
+from span_events.registry.model import Device
+
+_SLICE: Final = 1_000
+"""Reservations that lapse in one look, at most; the others do in the next."""
+
+
+class Subscriber(NamedTuple):
+    """Whom an address is reserved for."""
+
+    who: Hashable
+    """Id of a device, or the numbers of somebody who is no device of ours."""
+    apn: str
+    device: Device | None
+
+    @classmethod
+    def of(cls, device: Device | None, imsi: str = "", imei: str = "", apn: str = "") -> Subscriber:
+        """Name somebody: the device if it is one, else the numbers."""
+        return cls(device.id if device else (imsi, imei), apn, device)
+
+
+class Lease(NamedTuple):
+    """An IPv4 address and an IPv6 prefix; empty is none, then the mobile core chooses."""
+
+    address: str = ""
+    prefix: str = ""
+
+
+_NOTHING: Final = Lease()
+
+
+class Allocation:
+    """
+    The pools, and what is reserved between Accept and Start.
+
+    An address of the pool that is some device's own is not given out before the next start of the server when it
+    is no longer that.
+    """
+
+    def __init__(self, config: CellularConfig, *, directory: Directory, attachments: Attachments) -> None:
+        self._config = config
+        self._directory = directory
+        self._attachments = attachments
+        self._ipv4, self._ipv6 = (Pool(config.pool, version=version) for version in (4, 6))
+        self._leases: dict[Subscriber, Lease] = {}
+        self._owners: dict[str, Subscriber] = {}
+        self._expiry: Expiry[Subscriber] = Expiry()
+
+    def reserve(self, subscriber: Subscriber, now: float) -> Lease | None:
+        """Find an address and keep it for a while; asking again gives the same. None if there is none left."""
+        last = self.withdraw(subscriber) or self._last(subscriber)
+        own = subscriber.device.ciot.static_ip if subscriber.device else ""
+        address = own if own and ":" not in own else self._take(self._ipv4, subscriber, last.address, now)
+        prefix = prefix_of(own) if ":" in own else self._take(self._ipv6, subscriber, last.prefix, now)
+        if address is None or prefix is None:
+            self._ipv4.free(address or "", subscriber.who)
+            self._ipv6.free(prefix or "", subscriber.who)
+            return None
+        if len(self._leases) >= self._config.sessions:
+            quietest = self._expiry.quietest()
+            assert quietest is not None, "there are some"
+            self.withdraw(quietest)
+        lease = self._leases[subscriber] = Lease(address, prefix)
+        self._owners |= {each: subscriber for each in lease if each}
+        self._expiry.touch(subscriber, now, self._config.reservation)
+        return lease
+
+    def withdraw(self, subscriber: Subscriber, *, used: Lease = _NOTHING) -> Lease | None:
+        """
+        End a reservation; None if there was none.
+
+        Args:
+            used: What its subscriber has attached with.
+        """
+        lease = self._leases.pop(subscriber, None)
+        if lease is None:
+            return None
+        self._expiry.drop(subscriber)
+        for address, was_used, pool in zip(lease, used, (self._ipv4, self._ipv6), strict=True):
+            self._owners.pop(address, None)
+            if address != was_used:
+                pool.free(address, subscriber.who)
+        return lease
+
+    def free(self, subscriber: Subscriber, lease: Lease, now: float) -> None:
+        """Take back what was in use; for a while nobody else gets it."""
+        until = now + self._config.quarantine
+        self._ipv4.free(lease.address, subscriber.who, until)
+        self._ipv6.free(lease.prefix, subscriber.who, until)
+
+    def sweep(self, now: float) -> None:
+        """Once a second or so: end reservations of which nobody made use."""
+        for subscriber in self._expiry.take_due(now, limit=_SLICE):
+            self.withdraw(subscriber)
+
+    def metrics(self) -> list[Metric]:
+        """What is counted here."""
+        return [
+            Metric(
+                "cellular_reservations",
+                "Addresses reserved between Accept and Start; at most cellular.sessions.",
+                "gauge",
+                lambda: len(self._leases),
+            ),
+            Metric(
+                "cellular_pool_left",
+                "Addresses of cellular.pool that can be given out, now or after cellular.quarantine.",
+                "gauge",
+                lambda: {"ipv4": self._ipv4.left, "ipv6": self._ipv6.left},
+                label="family",
+            ),
+        ]
+
+    def _last(self, subscriber: Subscriber) -> Lease:
+        """Return what a device has over the same APN, or else what it had last."""
+        device = subscriber.device
+        if device is None:
+            return _NOTHING
+        for attachment in self._attachments.of_device(device):
+            if attachment.apn == subscriber.apn:
+                return Lease(attachment.address, attachment.prefix)
+        return Lease(device.ciot.last_ip, device.ciot.last_prefix)
+
+    def _take(self, pool: Pool, subscriber: Subscriber, preferred: str, now: float) -> str | None:
+        if not pool.size:
+            return ""
+        is_taken = partial(self._is_taken, subscriber)
+        return pool.take(subscriber.who, now, preferred=preferred, is_taken=is_taken)
+
+    def _is_taken(self, subscriber: Subscriber, address: str) -> bool:
+        """Tell whether an address is somebody else's."""
+        device = subscriber.device
+        holder = self._attachments.holder(address)
+        if holder is not None and (device is None or holder.device is not device or holder.apn != subscriber.apn):
+            return True
+        if self._owners.get(address, subscriber) != subscriber:
+            return True
+        owner = self._directory.device_with_static(address)
+        return owner is not None and owner is not device

@@ -1,0 +1,446 @@
+"""
+What the mobile core tells: devices attach, are refused, go on, detach.
+
+The listener calls plain functions that never raise and never await, one for each request, and before it
+answers `Cellular.commit`, which waits until the registry has what changed. Asking for the same twice changes
+nothing and tells nothing, since requests come again. Lifetimes are measured by our clock; what the mobile core
+says of time serves only to tell which of two requests of a NAS was made first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from itertools import islice
+from typing import Final
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import CellularConfig, RejectionsConfig
+from span_events.events.activity import UNATTRIBUTED, Origin
+from span_events.events.reasons import CiotDisconnectReason, CiotRejectedReason
+from span_events.fleet.allocation import Lease, Subscriber
+from span_events.fleet.devices import DeviceChange
+from span_events.fleet.matching import Match, Mismatch, decide
+from span_events.fleet.presence import Location, Presence
+from span_events.fleet.reception import Reception
+from span_events.fleet.refusals import Refusals
+from span_events.ids import IdGenerator, render
+from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.registry.directory import Directory
+from span_events.registry.model import Attachment, Device
+from span_events.registry.store import Store
+
+log = get_logger("cellular")
+
+_SLICE: Final = 1_000
+"""Attachments that end at once when a NAS was restarted, at most; then everything else gets its turn."""
+_MISSED: Final = 3
+"""Interim-Updates that have to be missed before an attachment counts as gone."""
+_GRACE: Final = 60.0
+"""Seconds that are added to that."""
+
+_seen: Final = attrgetter("last_imsi", "last_imei", "cell_id", "mcc", "mnc")
+"""What requests tell of a device again and again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What one request of the mobile core tells about a subscriber; what it does not tell is empty."""
+
+    nas: str
+    """Name of the NAS in the configuration."""
+    nas_address: str = ""
+    """How the request names the node: NAS-IP-Address, NAS-IPv6-Address or NAS-Identifier."""
+    session: str = ""
+    """Acct-Session-Id."""
+    class_: bytes = b""
+    """Class, as our Accept gave it."""
+    imsi: str = ""
+    """Digits; an invalid one is none."""
+    imei: str = ""
+    """15 digits, the last of them computed."""
+    software_version: str = ""
+    """Two digits of an IMEISV."""
+    msisdn: str = ""
+    apn: str = ""
+    address: str = ""
+    """IPv4 address, canonical text."""
+    prefix: str = ""
+    """IPv6 prefix, canonical text with its length."""
+    cell_id: str = ""
+    rat: str = ""
+    mcc: int = 0
+    """Serving network: country, 0 is not known."""
+    mnc: str = ""
+    """Digits; a leading zero belongs to it."""
+    network: str = ""
+    country: str = ""
+    country_code: str = ""
+    time_ms: int = 0
+    """When the NAS made the request, Unix milliseconds by its clock; 0 is not known."""
+    terminate_cause: str = ""
+    """Words of a Stop (``User-Request``)."""
+    session_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The subscriber may attach."""
+
+    address: str
+    """IPv4 address for it; empty lets the NAS choose."""
+    prefix: str
+    """IPv6 prefix for it, likewise."""
+    class_: bytes
+    """16 octets that name this decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The subscriber may not attach."""
+
+    reason: str
+    """`CiotRejectedReason`, or the name of the event that tells it (``imsiMismatch``)."""
+
+
+class Cellular:
+    """
+    The mobile network, as RADIUS tells of it.
+
+    Args:
+        interim_intervals: Seconds between Interim-Updates, by the name of a NAS; one that is not there sends none.
+    """
+
+    def __init__(
+        self,
+        config: CellularConfig,
+        *,
+        rejections: RejectionsConfig,
+        interim_intervals: Mapping[str, float],
+        bus: Bus,
+        store: Store,
+        directory: Directory,
+        reception: Reception,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._accepts_mismatches = config.on_mismatch == "accept"
+        self._intervals = interim_intervals
+        self._directory = directory
+        self._reception = reception
+        self._clock = clock
+        self._identifiers = identifiers
+        self._presence = Presence(config, bus=bus, store=store, directory=directory, reception=reception, clock=clock)
+        self._attachments = self._presence.attachments
+        self._refusals = Refusals(config, rejections, bus=bus)
+        self._restarted: dict[Attachment, int] = {}  # to be ended, and the request that says so
+        self._ignored: Counter[str] = Counter()
+
+    def fill(self, attachments: Iterable[Attachment]) -> None:
+        """Take over what the registry holds."""
+        self._presence.fill(attachments)
+
+    # ---- what the listener sees ---------------------------------------------------------------
+
+    def access(self, sighting: Sighting, *, accounting: bool) -> Accepted | Refused:
+        """
+        Somebody wants to attach.
+
+        Args:
+            accounting: Whether this NAS will tell of the session; if not, being let in is to be attached.
+        """
+        cause = self._cause()
+        match = self._match(sighting.imsi, sighting.imei)
+        self._tell(match, sighting, cause)
+        device = match.device
+        if match.rejected is not None:
+            return Refused(match.rejected)
+        if device is None and not self._accepts_mismatches:
+            return Refused(match.mismatches[0].name)
+        if device is not None and not (device.enabled and device.collection.enabled):
+            closed = CiotRejectedReason.COLLECTION_DISABLED if device.enabled else CiotRejectedReason.DEVICE_DISABLED
+            return self._refuse(closed, sighting, device.origin, cause)
+        now = self._clock.monotonic()
+        subscriber = Subscriber.of(device, sighting.imsi, sighting.imei, _text(sighting.apn))
+        lease = self._presence.allocation.reserve(subscriber, now)
+        if lease is None:
+            origin = device.origin if device else UNATTRIBUTED
+            return self._refuse(CiotRejectedReason.NO_ADDRESS, sighting, origin, cause)
+        accepted = Accepted(lease.address, lease.prefix, b"S" + secrets.token_bytes(15))
+        if not accounting:
+            self._heard(
+                replace(
+                    sighting,
+                    session=sighting.session or f"access-{accepted.class_.hex()}",
+                    address=lease.address or sighting.address,
+                    prefix=lease.prefix or sighting.prefix,
+                ),
+                cause,
+            )
+        elif device is not None:
+            self._note(device, sighting)
+        return accepted
+
+    def start(self, sighting: Sighting) -> None:
+        """Accounting begins."""
+        self._heard(sighting, self._cause())
+
+    def interim(self, sighting: Sighting) -> None:
+        """Accounting goes on; this may be the first that we hear of it."""
+        attachment = self._heard(sighting, self._cause())
+        interval = self._intervals.get(sighting.nas)
+        if attachment is not None and interval:  # a NAS that was asked for them may send none at all
+            self._presence.heard(attachment, _MISSED * interval + _GRACE)
+
+    def stop(self, sighting: Sighting) -> None:
+        """Accounting ends."""
+        attachment = self._attachments.find(*_session_of(sighting))
+        if attachment is None:
+            self._ignored["unknownStop"] += 1
+            return
+        self._presence.end(
+            attachment,
+            CiotDisconnectReason.STOP,
+            self._cause(),
+            words=sighting.terminate_cause,
+            seconds=sighting.session_seconds,
+        )
+
+    def nas_restarted(self, nas: str, nas_address: str, *, off: bool) -> None:
+        """
+        A node of a NAS was started, or is about to stop: its sessions are gone.
+
+        Args:
+            nas: The NAS by the sender of the request, so that none can end another's sessions.
+            off: It is about to stop (Accounting-Off).
+        """
+        gone = self._attachments.of_nas(nas, _text(nas_address))
+        log.info("nas_restarted", nas=nas, off=off, sessions=len(gone))
+        cause = self._cause()
+        self._restarted |= dict.fromkeys(gone, cause)
+        self._end_restarted()
+
+    def refused(self, reason: CiotRejectedReason, *, nas: str, imsi: str = "", imei: str = "") -> None:
+        """The listener itself has refused a request."""
+        self._refusals.rejected(reason, nas=nas, imsi=imsi, imei=imei, now=self._clock.monotonic(), cause=self._cause())
+
+    async def commit(self) -> None:
+        """
+        Wait until everything that the calls before changed is in the registry. Cancelling loses nothing.
+
+        Raises:
+            StorageUnavailable: It is not; what changed is written with the next call.
+        """
+        while self._restarted:
+            await asyncio.sleep(0)
+            self._end_restarted()
+        await self._presence.ledger.commit()
+
+    # ---- what the API did ---------------------------------------------------------------------
+
+    def device_created(self, device: Device, cause: int) -> None:
+        """A device is new: it may be attached already, or somebody else may have its address."""
+        self._match_again(device, cause)
+        self._check_address(device)
+
+    def device_updated(self, device: Device, change: DeviceChange, cause: int) -> None:
+        """A device is another: attachments may be its own now, or no longer. Its address is what the network says."""
+        if change.imsi is not None or change.imei is not None:
+            self._match_again(device, cause)
+        if change.allocated_ip is not None or change.static_ip is not None:
+            self._check_address(device)
+
+    def device_removed(self, device: Device, cause: int) -> None:
+        """A device is gone. The mobile network still has its attachments, so their addresses are not free."""
+        for each in self._attachments.of_device(device):
+            self._presence.leave(each, CiotDisconnectReason.DEVICE_REMOVED, cause)
+
+    # ---- what time brings ---------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Once a second or so: end what there was no news of, tell of silence, sum up what was not told."""
+        self._presence.sweep()
+        self._refusals.sweep(self._clock.monotonic())
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted; each bound of the configuration has its gauge."""
+        return [
+            *self._presence.metrics(),
+            *self._refusals.metrics(),
+            Metric(
+                "cellular_ignored",
+                "Requests of the mobile core without effect: older than what is known, or a Stop of no session.",
+                "counter",
+                lambda: {each: self._ignored[each] for each in ("late", "unknownStop")},
+                label="reason",
+            ),
+        ]
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def _heard(self, sighting: Sighting, cause: int) -> Attachment | None:
+        """Take in news of a session; None if it is older than what came in its place."""
+        known = self._attachments.find(*_session_of(sighting))
+        if known is not None and sighting.imsi and known.imsi and sighting.imsi != known.imsi:
+            self._presence.end(known, CiotDisconnectReason.REPLACED, cause)  # the NAS counts its sessions from new
+            known = None
+        if known is None:
+            return self._begin(sighting, cause)
+        self._presence.heard(known)
+        if not 0 < sighting.time_ms < known.told_ms:
+            self._go_on(known, sighting, cause)
+        return known
+
+    def _begin(self, sighting: Sighting, cause: int) -> Attachment | None:
+        attachment = self._attachment_of(sighting)
+        match = self._match(sighting.imsi, sighting.imei)
+        device = match.device
+        rivals = self._presence.rivals(attachment, device)
+        for rival in rivals:
+            if rival.nas == attachment.nas and 0 < attachment.told_ms < rival.told_ms:
+                self._ignored["late"] += 1
+                return None
+        used = Lease(attachment.address, attachment.prefix)
+        subscriber = Subscriber.of(device, attachment.imsi, attachment.imei, attachment.apn)
+        if self._presence.allocation.withdraw(subscriber, used=used) is None:
+            self._tell(match, sighting, cause)  # else it was told with the request to let them in
+        if device is not None:
+            self._note(device, sighting)
+        if device is not None and match.ambiguous_with is not None:
+            log.info("hardware_of_another_device", device=render(device.id), other=render(match.ambiguous_with.id))
+        self._presence.begin(attachment, device, rivals, _location(sighting), cause)
+        return attachment
+
+    def _go_on(self, attachment: Attachment, sighting: Sighting, cause: int) -> None:
+        """Take in what is new about an attachment; perhaps it is a device's by now."""
+        attachment.told_ms = sighting.time_ms or attachment.told_ms  # by itself not worth a write
+        self._presence.move(
+            attachment, sighting.address or attachment.address, sighting.prefix or attachment.prefix, cause
+        )
+        device = attachment.device
+        if device is None:
+            device = self._match(attachment.imsi, attachment.imei).device
+            if device is not None:
+                self._presence.join(attachment, device, _location(sighting), cause)
+        if device is not None:
+            self._note(device, sighting)
+
+    def _match(self, imsi: str, imei: str) -> Match:
+        directory = self._directory
+        return decide(imsi, imei, of_imsi=directory.device_with_imsi(imsi), of_imei=directory.device_with_imei(imei))
+
+    def _match_again(self, device: Device, cause: int) -> None:
+        """A device has other numbers: see whose the attachments are."""
+        candidates = {each.id: each for each in self._attachments.of_device(device)}
+        candidates |= {each.id: each for each in self._attachments.of_numbers(device.config.imsi, device.config.imei)}
+        for each in candidates.values():
+            match = self._match(each.imsi, each.imei)
+            if match.device is each.device or each not in self._attachments:
+                continue
+            self._presence.leave(each, CiotDisconnectReason.IDENTITY_CHANGED, cause)
+            for mismatch in match.mismatches:
+                self._tell_mismatch(mismatch, cause)
+            if match.device is not None:
+                self._presence.join(each, match.device, {}, cause)
+
+    def _check_address(self, device: Device) -> None:
+        """A device was given an address by hand; what the mobile core has told of it and of others counts more."""
+        holder = self._attachments.holder(device.ciot.allocated_ip)
+        if holder is not None or self._attachments.of_device(device):
+            self._presence.place(device)
+        if holder is not None and holder.device is not None:
+            self._presence.place(holder.device)  # it got the address while the call was written
+
+    def _tell(self, match: Match, sighting: Sighting, cause: int) -> None:
+        """Publish what is wrong with those who attach."""
+        for mismatch in match.mismatches:
+            self._tell_mismatch(mismatch, cause)
+        if match.rejected is not None:
+            self._refuse(match.rejected, sighting, match.origin, cause)
+
+    def _tell_mismatch(self, mismatch: Mismatch, cause: int) -> None:
+        device = self._directory.devices[mismatch.origin.device_id or 0]
+        now = self._clock.monotonic()
+        self._refusals.mismatch(mismatch, episode=device.traffic.attachments, now=now, cause=cause)
+
+    def _refuse(self, reason: CiotRejectedReason, sighting: Sighting, origin: Origin, cause: int) -> Refused:
+        self._refusals.rejected(
+            reason,
+            nas=sighting.nas,
+            imsi=sighting.imsi,
+            imei=sighting.imei,
+            now=self._clock.monotonic(),
+            cause=cause,
+            origin=origin,
+        )
+        return Refused(reason)
+
+    def _note(self, device: Device, sighting: Sighting) -> None:
+        """Let a device show where its SIM was seen, and in which hardware. When it was is by itself not worth a write."""
+        ciot = device.ciot
+        before = _seen(ciot)
+        ciot.last_update = self._clock.time_ns() // 1_000_000
+        ciot.last_imsi = sighting.imsi or ciot.last_imsi
+        ciot.last_imei = sighting.imei or ciot.last_imei
+        ciot.cell_id = sighting.cell_id or ciot.cell_id
+        if sighting.mcc:
+            ciot.mcc, ciot.mnc = sighting.mcc, int(sighting.mnc or 0)
+            ciot.network = sighting.network
+            ciot.country, ciot.country_code = sighting.country, sighting.country_code
+        if _seen(ciot) != before:
+            self._reception.changed(device)
+
+    def _end_restarted(self) -> None:
+        """End some of the attachments whose NAS was restarted."""
+        for attachment in list(islice(self._restarted, _SLICE)):
+            cause = self._restarted.pop(attachment)
+            if attachment in self._attachments:
+                self._presence.end(attachment, CiotDisconnectReason.NAS_RESTARTED, cause)
+
+    def _attachment_of(self, sighting: Sighting) -> Attachment:
+        nas, nas_address, session = _session_of(sighting)
+        time_ns = self._clock.time_ns()
+        return Attachment(
+            self._identifiers.next(time_ns),
+            nas,
+            nas_address,
+            session,
+            None,
+            time_ns // 1_000_000,
+            sighting.imsi,
+            sighting.imei,
+            _text(sighting.apn),
+            sighting.address,
+            sighting.prefix,
+            sighting.time_ms,
+        )
+
+    def _cause(self) -> int:
+        """Make the number of a request, which its events carry."""
+        return self._identifiers.next(self._clock.time_ns())
+
+
+def _session_of(sighting: Sighting) -> tuple[str, str, str]:
+    """What a NAS calls a session; another NAS may call another one so."""
+    return sighting.nas, _text(sighting.nas_address), _text(sighting.session)
+
+
+def _text(text: str) -> str:
+    """Take what a NAS wrote; no database holds NUL or half a surrogate pair."""
+    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def _location(sighting: Sighting) -> Location:
+    return {
+        "cell_id": sighting.cell_id or None,
+        "mcc": f"{sighting.mcc:03}" if sighting.mcc else None,
+        "mnc": sighting.mnc or None,
+        "network": sighting.network or None,
+        "rat": sighting.rat or None,
+    }

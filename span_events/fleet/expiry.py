@@ -1,0 +1,61 @@
+"""What ends by itself when nothing was heard of it for long enough."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Expiry(Generic[T]):
+    """
+    When each of many things was last heard of. Each has one of a few lifetimes (seconds).
+
+    Every method costs the same however many things there are.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[float, OrderedDict[T, float]] = {}  # by lifetime; who was heard of longest ago is first
+        self._lifetimes: dict[T, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._lifetimes)
+
+    def touch(self, thing: T, now: float, lifetime: float | None = None) -> None:
+        """
+        Note that something was heard of.
+
+        Args:
+            now: Monotonic seconds.
+            lifetime: How long it may be silent from now on; None leaves that as it is.
+        """
+        if lifetime is None:
+            lifetime = self._lifetimes[thing]
+        self.drop(thing)
+        self._lifetimes[thing] = lifetime
+        self._queues.setdefault(lifetime, OrderedDict())[thing] = now
+
+    def drop(self, thing: T) -> None:
+        """Forget something, if it is there."""
+        lifetime = self._lifetimes.pop(thing, None)
+        if lifetime is not None:
+            del self._queues[lifetime][thing]
+
+    def quietest(self) -> T | None:
+        """Return what was heard of longest ago."""
+        first = [next(iter(queue.items())) for queue in self._queues.values() if queue]
+        return min(first, key=lambda each: each[1])[0] if first else None
+
+    def take_due(self, now: float, *, limit: int) -> list[T]:
+        """Forget and return what was silent for its lifetime, up to a number."""
+        due: list[T] = []
+        for lifetime, queue in self._queues.items():
+            while queue and len(due) < limit:
+                thing, heard = next(iter(queue.items()))
+                if heard + lifetime > now:
+                    break
+                del queue[thing], self._lifetimes[thing]
+                due.append(thing)
+        return due

@@ -1,0 +1,51 @@
+"""What a mobile core would tell of the device that most tests are about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from span_events.fleet.cellular import Sighting
+from span_events.fleet.devices import DeviceChange
+from span_events.registry.model import Collection, Device
+from tests.fleets import CAUSE, FleetBench
+
+IMSI = "242016000000001"
+IMEI = "356938035643809"
+OTHER_IMSI = "242016000000077"
+OTHER_IMEI = "861234567890127"
+ADDRESS = "10.64.0.11"
+PREFIX = "2001:db8:1:2::/64"
+SESSION = "C0000201A0000001"
+NAS = "pgw1"
+NODE = "192.0.2.10"
+"""NAS-IP-Address."""
+
+
+def seen(**other: Any) -> Sighting:
+    """Make a request about the device; what is given is other than usual."""
+    usual: dict[str, Any] = {
+        "nas": NAS,
+        "nas_address": NODE,
+        "session": SESSION,
+        "imsi": IMSI,
+        "imei": IMEI,
+        "apn": "mda.test",
+        "address": ADDRESS,
+    }
+    return Sighting(**usual | other)
+
+
+def seen_other(number: int = 2, **other: Any) -> Sighting:
+    """Make a request about another subscriber, who has the same address unless another is given."""
+    numbers = {"session": f"C0000201B{number:07}", "imsi": f"2420160000{number:05}", "imei": ""}
+    return seen(**numbers | other)
+
+
+async def known(
+    bench: FleetBench, imsi: str = IMSI, imei: str = IMEI, collection: Collection | None = None, **change: Any
+) -> Device:
+    """Make a device with a SIM and a hardware."""
+    collection = collection or await bench.collection()
+    device = await bench.devices.create(collection, DeviceChange(imsi=imsi, imei=imei, **change), cause=CAUSE)
+    bench.activities.clear()
+    return device

@@ -1,0 +1,53 @@
+"""What ends by itself after a silence."""
+
+from __future__ import annotations
+
+from span_events.fleet.expiry import Expiry
+
+
+def test_what_was_silent_for_its_lifetime_is_due() -> None:
+    """Each for its own; at the very moment."""
+    expiry: Expiry[str] = Expiry()
+    expiry.touch("short", 0.0, 10.0)
+    expiry.touch("long", 0.0, 20.0)
+    due = [expiry.take_due(now, limit=9) for now in (9.9, 10.0, 19.9, 20.0)]
+
+    assert due == [[], ["short"], [], ["long"]]
+    assert len(expiry) == 0
+
+
+def test_news_begin_a_new_lifetime() -> None:
+    """The same as before, or another."""
+    expiry: Expiry[str] = Expiry()
+    for name in ("same", "shorter", "dropped"):
+        expiry.touch(name, 0.0, 10.0)
+    expiry.touch("same", 5.0)
+    expiry.touch("shorter", 5.0, 1.0)
+    expiry.drop("dropped")
+    expiry.drop("never there")
+
+    assert expiry.take_due(14.9, limit=9) == ["shorter"]
+    assert expiry.take_due(15.0, limit=9) == ["same"]
+
+
+def test_one_look_takes_so_many_at_most() -> None:
+    """The rest waits for the next."""
+    expiry: Expiry[int] = Expiry()
+    for number in range(5):
+        expiry.touch(number, float(number), 1.0)
+
+    assert [expiry.take_due(100.0, limit=2) for _ in range(4)] == [[0, 1], [2, 3], [4], []]
+
+
+def test_the_quietest_is_found_over_all_lifetimes() -> None:
+    """Whoever was heard of longest ago."""
+    expiry: Expiry[str] = Expiry()
+    expiry.touch("b", 2.0, 5.0)
+    expiry.touch("a", 1.0, 100.0)
+    expiry.touch("c", 3.0, 5.0)
+    found = [expiry.quietest()]
+    expiry.touch("a", 4.0)
+    found.append(expiry.quietest())
+
+    assert found == ["a", "b"]
+    assert Expiry().quietest() is None
