@@ -23,8 +23,8 @@ from span_events.bus.local import LocalBus
 from span_events.clock import Clock, SystemClock
 from span_events.config import Config
 from span_events.events.history import History
-from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
+from span_events.fleet.cellular import Cellular
 from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices
@@ -39,15 +39,16 @@ from span_events.listeners.coap import Coap
 from span_events.listeners.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls import Secure
+from span_events.listeners.radius import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.directory import Directory
 from span_events.registry.store import Store
-from span_events.simulator.demo import run_demo
+from span_events.simulator.demo import make_mobile_core, run_demo
 from span_events.simulator.devices import Targets
-from span_events.simulator.seed import MEMBERS, Demo, seed
+from span_events.simulator.seed import Demo, seed
 from span_events.web.app import Services, make_app
 from span_events.web.streams import Streams
 from span_events.wire.dtls_openssl import Identity, OpensslEngine
@@ -83,6 +84,7 @@ class Server:
         self.datagrams: Datagrams | None = None
         self.coap: Coap | None = None
         self.coaps: Coaps | None = None
+        self.radius: Radius | None = None
         self._registry_health = "ok"
         self.first_token: str | None = None
         """Text of the token that a first start made; nobody can ask for it again."""
@@ -182,6 +184,21 @@ class Server:
         )
         await self.certificates.prune()
         self.psks = Psks(bus=self.bus, store=store, directory=self.directory, lock=registry_lock)
+        self.cellular = Cellular(
+            config.cellular,
+            rejections=config.rejections,
+            interim_intervals=config.radius.interim_intervals(),
+            bus=self.bus,
+            store=store,
+            directory=self.directory,
+            reception=self.reception,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.cellular.fill(contents.attachments)
+        self.devices.on_created.append(self.cellular.device_created)
+        self.devices.on_updated.append(self.cellular.device_updated)
+        self.devices.on_removed.append(self.cellular.device_removed)
         self._stack.push_async_callback(self._flush)
         self._make_dtls()
         await self._start_web()
@@ -287,10 +304,17 @@ class Server:
                 secure=self._secure,
             )
             self._listeners.append(self.coaps)
+        if config.radius.nas:
+            self.radius = Radius(config.radius, cellular=self.cellular, clock=self._clock)
+            self._listeners.append(self.radius)
+        else:
+            log.info("radius_off", hint="No table [[radius.nas]] in the configuration: no mobile core may ask.")
         for listener in self._listeners:  # bind all before serving any
             await listener.start()
             self._stack.push_async_callback(listener.stop)
             self.addresses[listener.name] = listener.address
+        if self.radius is not None:
+            self.addresses["radius-accounting"] = self.radius.accounting_address
         for listener in self._listeners:
             self._supervise(listener.run, listener.name)
 
@@ -334,22 +358,27 @@ class Server:
 
     async def start_demo(self) -> Demo:
         """Seed the demo and let its devices send until the server stops."""
+        core = make_mobile_core(
+            self.config, _target(self.addresses, "radius"), _target(self.addresses, "radius-accounting")
+        )
         demo = await seed(
             collections=self.collections,
             devices=self.devices,
             directory=self.directory,
             tokens=self.tokens,
+            attach=core is not None,
             cause=self.identifiers.next(self._clock.time_ns()),
         )
         targets = Targets(datagrams=_target(self.addresses, "datagrams"), coap=_target(self.addresses, "coap"))
-        members = [each for each in MEMBERS if (targets.datagrams if each[1] is Transport.UDP else targets.coap)]
+        members = [each for each in demo.members if targets.of(each.transport)]
         if members:
-            self._supervise(partial(run_demo, targets=targets, addresses=members), "demo")
+            self._supervise(partial(run_demo, targets=targets, members=members, core=core), "demo")
         return demo
 
     def health(self) -> dict[str, str]:
         """Tell of each part whether it is well."""
-        return {"registry": self._registry_health} | dict.fromkeys(self.addresses, "ok")
+        health = {"registry": self._registry_health} | dict.fromkeys(self.addresses, "ok")
+        return health | ({"radius-accounting": self.radius.health} if self.radius is not None else {})
 
     def metrics(self) -> list[Metric]:
         """List what is counted; each bound of the configuration has its gauge."""
@@ -360,25 +389,28 @@ class Server:
             *self.reception.metrics(),
             *self.outbox.metrics(),
             *self.certificates.metrics(),
+            *self.cellular.metrics(),
             *self._secure.metrics(),
             *(metric for listener in self._listeners for metric in listener.metrics()),
         ]
 
     async def _sweep(self) -> None:
         self.reception.sweep()
+        self.cellular.sweep()
         self.outbox.sweep()
         await self.streams.sweep(self._clock.monotonic())
 
     async def _flush(self) -> None:
-        try:
+        """Write what waits for it: every part of it, also when another fails."""
+        failure: Exception | None = None
+        for write in (self.cellular.commit, self.reception.flush, self.outbox.flush):
             try:
-                await self.reception.flush()
-            finally:
-                await self.outbox.flush()
-        except Exception as exc:
-            self._registry_health = f"writing failed: {exc}"
-            raise
-        self._registry_health = "ok"
+                await write()
+            except Exception as exc:
+                failure = failure or exc
+        self._registry_health = f"writing failed: {failure}" if failure else "ok"
+        if failure is not None:
+            raise failure
 
     async def _renew_certificates(self) -> None:
         if await self.authority.renew():  # first: it must not depend on the registry

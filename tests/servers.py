@@ -29,8 +29,8 @@ class Running:
     def __init__(self, server: Server, clock: ManualClock) -> None:
         self.server = server
         self.clock = clock
-        assert server.first_token
-        self.token = server.first_token
+        self.token = server.first_token or ""
+        """That of the first start; a later one over the same folder makes none."""
         self.http = server.addresses["http"]
 
     async def collection(self) -> Collection:

@@ -11,13 +11,16 @@ from span_events.errors import ListenerUnavailable
 _PROTOCOLS: Final = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
 
 
-def bind(name: str, host: str, port: int, kind: socket.SocketKind, *, receive_buffer: int = 0) -> socket.socket:
+def bind(
+    name: str, host: str, port: int, kind: socket.SocketKind, *, receive_buffer: int = 0, setting: str = "port"
+) -> socket.socket:
     """
     Return a non-blocking socket that is bound; an IPv6 one also serves IPv4.
 
     Args:
         name: Listener that it is for: its table in the configuration.
         receive_buffer: SO_RCVBUF, octets; 0 leaves the system's.
+        setting: Where the port comes from, in that table.
 
     Raises:
         ListenerUnavailable: The address cannot be bound.
@@ -42,12 +45,12 @@ def bind(name: str, host: str, port: int, kind: socket.SocketKind, *, receive_bu
     except OSError as exc:
         opened.close()
         what = f"{name}: cannot bind {host} port {port}/{_PROTOCOLS[kind]}: {exc.strerror}"
-        raise ListenerUnavailable(what, hint=_advice(exc, name, host, port)) from exc
+        raise ListenerUnavailable(what, hint=_advice(exc, f"{name}__{setting}", host, port)) from exc
     return opened
 
 
-def _advice(error: OSError, name: str, host: str, port: int) -> str:
-    variable = f"SPAN_EVENTS_{name.upper()}__PORT"
+def _advice(error: OSError, path: str, host: str, port: int) -> str:
+    variable = f"SPAN_EVENTS_{path.upper()}"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"This machine has no address {host}; `ip addr` lists those that it has."
     if error.errno == errno.EACCES:

@@ -30,13 +30,17 @@ class UdpSocket:
 
     Args:
         name: Listener that it belongs to, for messages.
+        setting: Where the port comes from, in the listener's table of the configuration.
         receive: Called for each datagram. An exception is a defect of ours: it is logged (the
             first, then every thousandth) and counted, and the next datagram is taken.
     """
 
-    def __init__(self, name: str, host: str, port: int, *, receive_buffer: int, receive: Receive) -> None:
+    def __init__(
+        self, name: str, host: str, port: int, *, receive_buffer: int, receive: Receive, setting: str = "port"
+    ) -> None:
         self._name = name
         self._wanted = (host, port)
+        self._setting = setting
         self._receive_buffer = receive_buffer
         self._receive = receive
         self._socket: socket.socket | None = None
@@ -67,7 +71,13 @@ class UdpSocket:
         Raises:
             ListenerUnavailable: The address cannot be bound.
         """
-        opened = bind(self._name, *self._wanted, socket.SOCK_DGRAM, receive_buffer=self._receive_buffer)
+        opened = bind(
+            self._name,
+            *self._wanted,
+            socket.SOCK_DGRAM,
+            receive_buffer=self._receive_buffer,
+            setting=self._setting,
+        )
         loop = asyncio.get_running_loop()
         self._socket = opened
         self._is_v6 = opened.family == socket.AF_INET6

@@ -1,0 +1,280 @@
+"""
+RADIUS: the mobile core asks whether somebody may attach, and tells who did and with which address.
+
+Requests without proof are dropped without an answer (RFC 2865 §3); they cost a counter, at most a line a
+minute in the log, and an event that the fleet throttles. Decisions are answered at once; what changes the
+registry is answered when that is written, or else a NAS would forget what this server does not know yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from enum import StrEnum
+from functools import partial
+from typing import Final, assert_never
+
+from span_events.clock import Clock
+from span_events.config import RadiusConfig
+from span_events.errors import MalformedMessage
+from span_events.events.reasons import CiotRejectedReason
+from span_events.fleet.cellular import Cellular, Refused
+from span_events.fleet.sessions import Remote, render_remote
+from span_events.listeners.base import UdpListener
+from span_events.listeners.radius_exchanges import Exchanges
+from span_events.listeners.radius_nas import GOOD_SECRET, Nas, NasTable
+from span_events.listeners.radius_sighting import nas_address_of, sighting_of
+from span_events.listeners.udp import UdpSocket
+from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.wire.radius import (
+    Attribute,
+    Code,
+    RadiusRequest,
+    StatusType,
+    Verdict,
+    accept,
+    accounting_response,
+    decode,
+    reject,
+    status_answer,
+    verify,
+)
+from span_events.wire.radius_3gpp import Mobile, Note, read
+
+log = get_logger("listeners.radius")
+
+_REFUSAL: Final = "Not admitted."
+"""What a refused device's NAS is told; why is in the events, which strangers do not see."""
+_LOG_EVERY: Final = 60.0
+"""Seconds between lines in the log about the same fault of the same NAS."""
+
+
+class Outcome(StrEnum):
+    """What became of a request; the words are labels of a metric."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    ACCOUNTED = "accounted"
+    PROBED = "probed"
+    DUPLICATE = "duplicate"
+    UNKNOWN_NAS = "unknown_nas"
+    MALFORMED = "malformed"
+    WRONG_CODE = "wrong_code"
+    NO_SIGNATURE = "no_message_authenticator"
+    BAD_SIGNATURE = "bad_message_authenticator"
+    BAD_AUTHENTICATOR = "bad_authenticator"
+    NO_STATUS = "no_status_type"
+    BUSY = "busy"
+
+
+class Radius(UdpListener):
+    """The listener for authentication and accounting, each with a port of its own."""
+
+    name = "radius"
+
+    def __init__(self, config: RadiusConfig, *, cellular: Cellular, clock: Clock) -> None:
+        self._config = config
+        self._cellular = cellular
+        self._clock = clock
+        self._table = NasTable(config)
+        self._exchanges = Exchanges(config, commit=cellular.commit, clock=clock)
+        self._outcomes: Counter[Outcome] = Counter()
+        self._notes: Counter[Note] = Counter()
+        self._unproven = 0
+        self._logged: dict[tuple[str, Outcome], float] = {}  # no more entries than NAS times outcomes
+        self._authentication = self._socket_at("port", accounting=False)
+        self._accounting = self._socket_at("accounting_port", accounting=True)
+        super().__init__(self._authentication, self._accounting)
+
+    def _socket_at(self, setting: str, *, accounting: bool) -> UdpSocket:
+        return UdpSocket(
+            self.name,
+            self._config.host,
+            getattr(self._config, setting),
+            receive_buffer=self._config.receive_buffer,
+            receive=partial(self._receive, accounting=accounting),
+            setting=setting,
+        )
+
+    @property
+    def accounting_address(self) -> str:
+        """What is bound for accounting, ``host:port``; `address` is that for authentication."""
+        return render_remote(self._accounting.address)
+
+    @property
+    def health(self) -> str:
+        """``ok``, or why accounting is not answered."""
+        return self._exchanges.health
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted; each bound of the configuration has its gauge."""
+        return [
+            Metric(
+                "radius_requests",
+                "RADIUS requests by what became of them.",
+                "counter",
+                lambda: {each: self._outcomes[each] for each in Outcome},
+                label="outcome",
+            ),
+            Metric(
+                "radius_unreadable",
+                "3GPP attributes that could not be read; the requests were taken without them.",
+                "counter",
+                lambda: {each: self._notes[each] for each in Note},
+                label="attribute",
+            ),
+            Metric(
+                "radius_unproven",
+                "Access-Requests that were taken though nothing proves them (require_message_authenticator = false).",
+                "counter",
+                lambda: self._unproven,
+            ),
+            *self._exchanges.metrics(),
+            Metric("radius_defects", "Defects: a request's handling failed.", "counter", lambda: self.defects),
+        ]
+
+    async def start(self) -> None:
+        """Bind both ports or none; raises `ListenerUnavailable`."""
+        await super().start()
+        for nas in self._table.entries:
+            if not nas.requires_signature:
+                log.warning(
+                    "radius_nas_unproven",
+                    nas=nas.name,
+                    hint="Requests without Message-Authenticator are believed: anybody who can forge a source address "
+                    "attaches devices. Switch Message-Authenticator on at the NAS, and require it.",
+                )
+            if nas.has_short_secret:
+                log.warning("radius_secret_short", nas=nas.name, hint=f"Use at least {GOOD_SECRET} random characters.")
+
+    async def run(self) -> None:
+        """Serve until cancelled; ends with an error when a socket is lost."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._exchanges.run())
+            await super().run()
+
+    # ---- a request ----------------------------------------------------------------------------
+
+    def _receive(self, datagram: bytes, remote: Remote, *, accounting: bool) -> None:
+        nas = self._table.find(remote[0])
+        if nas is None:
+            self._drop(Outcome.UNKNOWN_NAS, "unknown", remote)
+            self._cellular.refused(CiotRejectedReason.UNKNOWN_NAS, nas=remote[0])
+            return
+        try:
+            request = decode(datagram, nas.secret)
+        except MalformedMessage as exc:
+            self._drop(Outcome.MALFORMED, nas.name, remote, detail=str(exc))
+            return
+        if request.code not in (Code.STATUS_SERVER, Code.ACCOUNTING_REQUEST if accounting else Code.ACCESS_REQUEST):
+            self._drop(Outcome.WRONG_CODE, nas.name, remote, code=request.code)
+        elif self._is_believed(request, nas, remote):
+            self._take(request, nas, remote, self._accounting if accounting else self._authentication)
+
+    def _is_believed(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bool:
+        verdict = verify(request)
+        match verdict:
+            case Verdict.PROVEN:
+                return True
+            case Verdict.UNPROVEN:
+                if not nas.requires_signature and request.code == Code.ACCESS_REQUEST:
+                    self._unproven += 1
+                    return True
+                outcome, reason = Outcome.NO_SIGNATURE, CiotRejectedReason.MISSING_AUTHENTICATOR
+            case Verdict.BAD_MESSAGE_AUTHENTICATOR:
+                outcome, reason = Outcome.BAD_SIGNATURE, CiotRejectedReason.BAD_SECRET
+            case Verdict.BAD_AUTHENTICATOR:
+                outcome, reason = Outcome.BAD_AUTHENTICATOR, CiotRejectedReason.BAD_SECRET
+            case _:
+                assert_never(verdict)
+        self._drop(outcome, nas.name, remote)
+        self._cellular.refused(reason, nas=nas.name)
+        return False
+
+    def _take(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
+        """Answer a probe, and a duplicate as before; decide or record everything else."""
+        if request.code == Code.STATUS_SERVER:
+            self._outcomes[Outcome.PROBED] += 1
+            self._exchanges.send(socket, remote, status_answer(request, accounting=socket is self._accounting))
+            return
+        if self._exchanges.repeat(request, remote):
+            self._outcomes[Outcome.DUPLICATE] += 1
+            return
+        accounts = request.code == Code.ACCOUNTING_REQUEST
+        changes = accounts or not nas.sends_accounting
+        if changes and self._exchanges.is_full:
+            self._drop(Outcome.BUSY, nas.name, remote)
+            return
+        answer = self._account(request, nas, remote) if accounts else self._decide(request, nas)
+        if answer is not None:
+            when_written = changes and answer[0] != Code.ACCESS_REJECT  # a refusal changes nothing
+            self._exchanges.answer(request, remote, socket, answer, when_written=when_written)
+
+    def _decide(self, request: RadiusRequest, nas: Nas) -> bytes:
+        """Let the fleet say who may attach."""
+        mobile = self._read(request, nas)
+        sighting = sighting_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
+        decision = self._cellular.access(sighting, accounting=nas.sends_accounting)
+        if isinstance(decision, Refused):
+            self._outcomes[Outcome.REJECTED] += 1
+            return reject(request, _REFUSAL)
+        self._outcomes[Outcome.ACCEPTED] += 1
+        return accept(
+            request,
+            address=decision.address,
+            prefix=decision.prefix,
+            class_=decision.class_,
+            settings=nas.settings,
+        )
+
+    def _account(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bytes | None:
+        """Tell the fleet what happened; None if the request does not say it."""
+        status = request.number(Attribute.ACCT_STATUS_TYPE)
+        cellular = self._cellular
+        match status:
+            case None:
+                self._drop(Outcome.NO_STATUS, nas.name, remote)
+                return None
+            case StatusType.ACCOUNTING_ON | StatusType.ACCOUNTING_OFF:
+                off = status == StatusType.ACCOUNTING_OFF
+                cellular.nas_restarted(nas.name, nas_address_of(request), off=off)
+            case StatusType.START | StatusType.INTERIM_UPDATE | StatusType.STOP:
+                mobile = self._read(request, nas)
+                sighting = sighting_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
+                if status == StatusType.START:
+                    cellular.start(sighting)
+                elif status == StatusType.INTERIM_UPDATE:
+                    cellular.interim(sighting)
+                else:
+                    cellular.stop(sighting)
+            case _:
+                log.debug("radius_status_unknown", nas=nas.name, status=status)  # answered, or it would come again
+        self._outcomes[Outcome.ACCOUNTED] += 1
+        return accounting_response(request)
+
+    def _read(self, request: RadiusRequest, nas: Nas) -> Mobile:
+        mobile = read(request.values(Attribute.VENDOR_SPECIFIC))
+        if mobile.notes:
+            self._notes.update(mobile.notes)
+            log.debug("radius_unreadable", nas=nas.name, attributes=mobile.notes)
+        return mobile
+
+    def _now_ms(self) -> int:
+        return self._clock.time_ns() // 1_000_000
+
+    def _drop(self, outcome: Outcome, nas: str, remote: Remote, **details: object) -> None:
+        """Count a request that gets no answer, and now and then say so."""
+        self._outcomes[outcome] += 1
+        now = self._clock.monotonic()
+        last = self._logged.get((nas, outcome))
+        if last is None or now - last >= _LOG_EVERY:
+            self._logged[nas, outcome] = now
+            log.warning(
+                "radius_request_dropped",
+                reason=outcome.value,
+                nas=nas,
+                remote=remote[0],
+                so_far=self._outcomes[outcome],
+                **details,
+            )

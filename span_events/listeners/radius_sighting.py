@@ -1,0 +1,100 @@
+"""What a RADIUS request tells of a subscriber, in the words of the fleet."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from span_events.fleet.cellular import Sighting
+from span_events.wire.mcc import country_of, network_name
+from span_events.wire.radius import TERMINATE_CAUSES, Attribute, RadiusRequest
+from span_events.wire.radius_3gpp import Mobile, Plmn
+
+_OF_A_DEVICE: Final = "/64"
+"""Length of the prefix that a device gets (3GPP TS 23.401 §5.3.1.2.2); others are not understood."""
+_PLACES: Final = 1024
+"""Networks whose names are remembered."""
+
+
+class _Place(NamedTuple):
+    mcc: int = 0
+    mnc: str = ""
+    network: str = ""
+    country: str = ""
+    country_code: str = ""
+
+
+def sighting_of(request: RadiusRequest, mobile: Mobile, *, nas: str, now_ms: int) -> Sighting:
+    """
+    Gather what a request tells.
+
+    Args:
+        mobile: What its 3GPP attributes tell.
+        nas: Name of the NAS that sent it.
+        now_ms: When it came, Unix milliseconds.
+    """
+    equipment, place = mobile.equipment, _place_of(mobile.network)
+    cell = mobile.location.cell if mobile.location else None
+    prefix = request.framed_prefix()
+    return Sighting(
+        nas=nas,
+        nas_address=nas_address_of(request),
+        session=request.text(Attribute.ACCT_SESSION_ID),
+        class_=request.value(Attribute.CLASS) or b"",
+        imsi=mobile.imsi or "",
+        imei=equipment.imei if equipment else "",
+        software_version=equipment.software_version if equipment else "",
+        msisdn=request.text(Attribute.CALLING_STATION_ID),
+        apn=request.text(Attribute.CALLED_STATION_ID),
+        address=request.framed_address(),
+        prefix=prefix if prefix.endswith(_OF_A_DEVICE) else "",
+        cell_id="" if cell is None else str(cell),
+        rat=mobile.rat or "",
+        mcc=place.mcc,
+        mnc=place.mnc,
+        network=place.network,
+        country=place.country,
+        country_code=place.country_code,
+        time_ms=_time_ms(request, now_ms),
+        terminate_cause=_terminate_cause(request),
+        session_seconds=request.number(Attribute.ACCT_SESSION_TIME),
+    )
+
+
+def nas_address_of(request: RadiusRequest) -> str:
+    """Return what a NAS calls itself: its address, which need not be where its requests come from, or its name."""
+    return (
+        request.address(Attribute.NAS_IP_ADDRESS)
+        or request.address(Attribute.NAS_IPV6_ADDRESS)
+        or request.text(Attribute.NAS_IDENTIFIER)
+    )
+
+
+@lru_cache(_PLACES)
+def _place_of(network: Plmn | None) -> _Place:
+    if network is None:
+        return _Place()
+    country = country_of(network.mcc)
+    names = (country.name, country.code) if country else ("", "")
+    return _Place(int(network.mcc), network.mnc, network_name(*network), *names)
+
+
+def _time_ms(request: RadiusRequest, now_ms: int) -> int:
+    """
+    Tell when it happened, in Unix milliseconds.
+
+    Event-Timestamp stays the same however often a request is sent (RFC 2869 §5.3). Without it there is
+    the time of arrival, of which Acct-Delay-Time takes away how long the NAS has tried (RFC 2866 §5.2).
+    """
+    happened = request.number(Attribute.EVENT_TIMESTAMP)
+    if happened:
+        return happened * 1000
+    return now_ms - (request.number(Attribute.ACCT_DELAY_TIME) or 0) * 1000
+
+
+def _terminate_cause(request: RadiusRequest) -> str:
+    """Return the name of Acct-Terminate-Cause, the number of one without a name, or nothing."""
+    cause = request.number(Attribute.ACCT_TERMINATE_CAUSE)
+    if cause is None:
+        return ""
+    return TERMINATE_CAUSES[cause] if 0 < cause < len(TERMINATE_CAUSES) else str(cause)
