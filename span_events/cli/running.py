@@ -18,6 +18,7 @@ from span_events.config import Config
 from span_events.errors import StorageUnavailable
 from span_events.ids import render
 from span_events.log import get_logger
+from span_events.simulator.demo import secret_file_of, with_mobile_core
 from span_events.simulator.seed import OWN_ADDRESS, Demo
 
 COAP_CLIENTS: Final = ("coap-client", "coap-client-openssl", "coap-client-gnutls", "coap-client-notls")
@@ -33,13 +34,15 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
     Args:
         ready_file: Gets the bound addresses as JSON once everything is bound; removed at the end. One that a killed
             server left goes first.
-        demo: Seed a collection, and let simulated devices send.
+        demo: Seed a collection, and let simulated devices attach, if no NAS is configured, and send.
 
     Raises:
         SpanEventsError: Something could not be started, or ended that should have gone on.
     """
     if ready_file is not None:
         _remove(ready_file)
+    if demo:
+        config = with_mobile_core(config, data_dir)
     stop = asyncio.Event()
     _on_signals(stop)
     async with Server(config, data_dir=data_dir) as server:
@@ -63,10 +66,10 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path) -> str:
     """Say what a person wants to know first: where things are, the token, and what to type."""
     http = server.addresses["http"]
     lines = [f"span-events {__version__} is ready.", ""]
-    for name, address in server.addresses.items():
-        lines.append(f"  {name:<10} {'http://' if name == 'http' else ''}{address}")
     folder = data_dir.resolve()
-    lines.append(f"  {'data':<10} {folder}")
+    where = server.addresses | {"http": f"http://{http}", "data": str(folder)}
+    width = max(map(len, where))
+    lines += [f"  {name:<{width}} {place}" for name, place in where.items()]
     if server.first_token:
         lines += ["", "Admin token (may do everything; shown this once, keep it):", f"  {server.first_token}"]
     else:
@@ -89,7 +92,22 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path) -> str:
             lines.append(f"  {coap_client()} -m post -e hello coap://{server.addresses['coap']}/x")
         if "datagrams" in server.addresses:
             lines.append(f"  echo hello | nc -u -w1 {_host_and_port(server.addresses['datagrams'])}")
+        lines += _about_mobile_core(server)
     return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
+
+
+def _about_mobile_core(server: Server) -> list[str]:
+    """Say how to be the demo's mobile core."""
+    path = secret_file_of(server.config)
+    if path is None or "radius" not in server.addresses:
+        return []
+    path = path.resolve()
+    ports = ",".join(server.addresses[each] for each in ("radius", "radius-accounting"))
+    return [
+        f"Its devices attach over RADIUS, with the secret in {path}. Let more of them do so:",
+        f"  .venv/bin/span-events --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
+        f"    simulate --core {ports} --core-secret-file {shlex.quote(str(path))}",
+    ]
 
 
 def coap_client() -> str:

@@ -60,8 +60,10 @@ class CoapClient:
         self.close()
 
     def close(self) -> None:
-        """Release the socket; idempotent."""
+        """Release the socket; idempotent. An exchange under way ends without a reply."""
         self.socket.close()
+        if self._exchange is not None and not self._exchange.reply.done():
+            self._exchange.reply.set_result(None)
 
     def request(
         self,

@@ -1,4 +1,4 @@
-"""Simulated devices: each sends small messages from an address of its own and takes what comes back."""
+"""How simulated devices send: small messages from an address of their own; they take what comes back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from span_events.events.message import Transport
 from span_events.simulator.coap import CoapClient, Timing
-from span_events.simulator.sockets import Address, DeviceSocket
+from span_events.simulator.sockets import Address, DeviceSocket, reachable
 from span_events.wire.coap import name_of_code
 
 PATH: Final = "telemetry"
@@ -28,8 +28,8 @@ class Targets:
         """Make addresses that one can send to."""
         for name in ("datagrams", "coap"):
             target: Address | None = getattr(self, name)
-            if target is not None and target[0] in ("", "0.0.0.0", "::"):  # noqa: S104  # the opposite of binding
-                object.__setattr__(self, name, ("127.0.0.1", target[1]))
+            if target is not None:
+                object.__setattr__(self, name, reachable(target))
 
     def of(self, transport: Transport) -> Address | None:
         """Return where devices of a transport send to."""
@@ -57,17 +57,16 @@ class Statistics:
     downstream_octets: int = 0
     unreachable: int = 0
     """Datagrams for which the target's host said that nobody listens."""
+    attached: int = 0
+    """Times that the mobile core gave a device an address."""
+    not_attached: int = 0
+    """Times that it did not."""
     faults: Counter[str] = field(default_factory=Counter)
     """Faults that were provoked, by name."""
 
 
 class SimulatedDevice(Protocol):
-    """What a fleet does with a device."""
-
-    address: str
-    transport: Transport
-    muted: bool
-    """Set by the fault ``silent``: the fleet lets this device send nothing more."""
+    """A device at an address."""
 
     async def send(self, payload: bytes) -> None:
         """Send one message, and wait for its reply if the transport has replies."""
@@ -79,11 +78,7 @@ class SimulatedDevice(Protocol):
 class UdpDevice:
     """One datagram is one message; whatever comes back is a downstream message."""
 
-    transport: Transport = Transport.UDP
-
     def __init__(self, address: str, target: Address, statistics: Statistics) -> None:
-        self.address = address
-        self.muted = False
         self._statistics = statistics
         self._told = 0
         self._socket = DeviceSocket(address, target, self._received)
@@ -109,13 +104,9 @@ class UdpDevice:
 class CoapDevice:
     """Confirmable POSTs, one at a time; the payload of a reply is a downstream message."""
 
-    transport: Transport = Transport.COAP
-
     def __init__(
         self, address: str, target: Address, statistics: Statistics, *, path: str = PATH, timing: Timing | None = None
     ) -> None:
-        self.address = address
-        self.muted = False
         self._statistics = statistics
         self._path = path
         self._client = CoapClient(address, target, timing=timing)

@@ -1,22 +1,22 @@
 """
 Faults on request: each provokes what a real device does wrong, over a socket of its own.
 
-Every fault is a coroutine function that takes a `Scene` and returns what it did and saw, for people.
-The docstring is its help text. ``FAULTS`` names them all.
+``FAULTS`` names them all, those of `mobile_faults` too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from span_events.simulator.coap import CoapClient, Timing
-from span_events.simulator.devices import PATH, SimulatedDevice, Targets
-from span_events.simulator.sockets import Address, DeviceSocket
+from span_events.simulator.coap import CoapClient
+from span_events.simulator.devices import PATH
+from span_events.simulator.mobile_faults import MOBILE_FAULTS
+from span_events.simulator.scene import Fault, Scene
+from span_events.simulator.sockets import DeviceSocket
 from span_events.wire.coap import Block, CoapMessage, Code, Option, Type, encode, name_of_code, write_block
 
 UNKNOWN_CRITICAL: Final = 65_001
@@ -27,30 +27,6 @@ TOO_MANY_OCTETS: Final = 60_000
 """Over any sensible messages.max_payload, and still one datagram."""
 FLOOD: Final = 1_000
 """Messages of a flood: twice the default messages.burst."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What a fault plays with."""
-
-    device: SimulatedDevice
-    targets: Targets
-    stranger: str
-    """An address that no device has."""
-    timing: Timing = field(default_factory=Timing)
-
-    @property
-    def coap(self) -> Address:
-        """Where CoAP is served."""
-        assert self.targets.coap is not None, "a fleet without CoAP provokes no faults that need it"
-        return self.targets.coap
-
-    def coap_client(self) -> CoapClient:
-        """Open a second CoAP endpoint at the device's address."""
-        return CoapClient(self.device.address, self.coap, timing=self.timing)
-
-
-Fault = Callable[[Scene], Awaitable[str]]
 
 
 async def unknown_address(scene: Scene) -> str:
@@ -139,9 +115,14 @@ async def flood(scene: Scene) -> str:
 
 
 async def silent(scene: Scene) -> str:
-    """A device that stops sending, as with an empty battery; the session ends after the idle limit."""
-    scene.device.muted = True
-    return f"{scene.device.address} sends nothing any more"
+    """A device that sends nothing any more, as with an empty battery; with --core it attaches once again before."""
+    device = scene.device
+    device.muted = True
+    if scene.core is None:
+        return f"{device.address} sends nothing any more"
+    await device.switch_off()
+    await device.switch_on()
+    return f"{device.address} attached, and sends nothing"
 
 
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
@@ -154,12 +135,15 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "duplicate": duplicate,
         "flood": flood,
         "silent": silent,
+        **MOBILE_FAULTS,
     }
 )
-"""Every fault by the name that ``simulate --fault`` takes; where it is a reason of messageRejected, by that."""
+"""Every fault by the name that ``simulate --fault`` takes; where it is a reason or an event, by that."""
 
 NEED_COAP: Final = frozenset(("malformed", "unknownCriticalOption", "blockMissing", "duplicate"))
 """Faults that exist in CoAP only."""
+NEED_CORE: Final = frozenset(MOBILE_FAULTS)
+"""Faults that happen at the mobile core."""
 
 
 def meaning_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A fleet of simulated devices that send at a rate, and provoke faults, until cancelled."""
+"""A fleet of simulated devices that attach, send at a rate, and provoke faults, until cancelled."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from span_events.errors import SpanEventsError
-from span_events.events.message import Transport
 from span_events.simulator.coap import Timing
-from span_events.simulator.devices import CoapDevice, SimulatedDevice, Statistics, Targets, UdpDevice, readings
-from span_events.simulator.faults import FAULTS, NEED_COAP, Scene
+from span_events.simulator.devices import Statistics, Targets
+from span_events.simulator.faults import FAULTS, NEED_COAP, NEED_CORE
+from span_events.simulator.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
+from span_events.simulator.scene import Scene
 from span_events.simulator.sockets import AddressUnavailable
+from span_events.simulator.terminals import Member, Terminal
 
 JITTER: Final = 0.5
 """A pause is its mean times 1 - JITTER to 1 + JITTER."""
 MAX_BACKLOG: Final = 1.0
 """Seconds that a device may be behind its schedule; what is older is skipped, not sent in a burst."""
 
-Member = tuple[str, Transport]
-"""Address of a device, and how it sends."""
+RETRY: Final = 10.0
+"""Seconds at least before a device that was not let in tries again."""
 
 
 class NoTarget(SpanEventsError):
@@ -30,7 +32,7 @@ class NoTarget(SpanEventsError):
 
     code = "no_target"
     exit_status = 2
-    hint = "Give --datagrams HOST:PORT for UDP and --coap HOST:PORT for CoAP."
+    hint = "Give --datagrams HOST:PORT for UDP, --coap HOST:PORT for CoAP, and --core HOST:PORT for RADIUS."
 
 
 class Fleet:
@@ -38,12 +40,15 @@ class Fleet:
     Devices that send until cancelled.
 
     Args:
-        members: Addresses and transports; each address must be one of this machine.
+        members: The devices; each address, by hand or from the core, must be one of this machine.
         targets: Where the server listens.
         rate: Messages a second of all devices together.
+        core: What gives the devices their addresses; without it they have them by hand.
         faults: Names out of `faults.FAULTS`, provoked one after the other, each by a device at random.
         fault_pause: Mean seconds between two faults; the first comes after one such pause.
-        on_fault: Called with a fault's name and what it did and saw.
+        step_pause: Seconds between the steps of a fault that has several.
+        tell: Called with a fault's name and what it did and saw; with ``attach`` when a device is not let in, once
+            for each way in which that happens.
         timing: When CoAP devices send again.
     """
 
@@ -53,9 +58,11 @@ class Fleet:
         targets: Targets,
         *,
         rate: float,
+        core: MobileCore | None = None,
         faults: Sequence[str] = (),
         fault_pause: float = 5.0,
-        on_fault: Callable[[str, str], None] | None = None,
+        step_pause: float = 0.0,
+        tell: Callable[[str, str], None] | None = None,
         timing: Timing | None = None,
     ) -> None:
         assert members, "a fleet has devices"
@@ -64,97 +71,136 @@ class Fleet:
         self._members = tuple(members)
         self._targets = targets
         self._pause = len(self._members) / rate
+        self._core = core
         self._faults = tuple(faults)
         self._fault_pause = fault_pause
-        self._on_fault = on_fault
+        self._step_pause = step_pause
+        self._tell = tell
+        self._told: set[str] = set()
         self._timing = timing or Timing()
-        self._devices: list[SimulatedDevice] = []
+        self._terminals: list[Terminal] = []
 
     def bind(self) -> None:
         """
-        Open every device's socket, unless that is done already; nothing is sent before `run`.
+        Open every socket that can be opened now, unless that is done already; nothing is sent before `run`.
+
+        Devices that get their address from the core open theirs when they have it.
 
         Raises:
             AddressUnavailable: A device's address is not one of this machine.
             NoTarget: A device or a fault has nowhere to send to.
         """
-        if self._devices:
+        if self._terminals:
             return
         for name in self._faults:
             if name in NEED_COAP and self._targets.coap is None:
                 raise NoTarget(f"The fault {name} is spoken in CoAP, but no coap listener is known")
+            if name in NEED_CORE and self._core is None:
+                raise NoTarget(f"The fault {name} happens at the mobile core, but no radius listener is known")
         try:
-            for address, transport in self._members:
-                self._devices.append(self._open(address, transport))
+            self._terminals = [self._make(member) for member in self._members]
+            if self._core is not None:
+                self._core.bind()
+            else:
+                for each in self._terminals:
+                    each.open()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """Close every socket; idempotent."""
-        for device in self._devices:
-            device.close()
-        self._devices.clear()
+        for each in self._terminals:
+            each.close()
+        self._terminals.clear()
+        if self._core is not None:
+            self._core.close()
 
     async def run(self) -> None:
         """
         Send until cancelled. Cancelling loses what is under way and closes every socket.
 
         Raises:
-            AddressUnavailable: A device's address is not one of this machine.
+            AddressUnavailable: A device's address by hand is not one of this machine.
+            MobileCoreUnanswered: The server took no notice of the mobile core when that went up.
             NoTarget: A device or a fault has nowhere to send to.
         """
         self.bind()
         try:
+            if self._core is not None:
+                await self._core.start()
             async with asyncio.TaskGroup() as group:
-                for device in self._devices:
-                    group.create_task(self._send(device))
+                interims = [group.create_task(self._core.run())] if self._core is not None else []
+                work = [group.create_task(self._send(each)) for each in self._terminals]
                 if self._faults:
-                    group.create_task(self._provoke(self._devices))
-        except ExceptionGroup as exc:
-            known, others = exc.split(SpanEventsError)
-            if known is None or others is not None:
-                raise
-            raise known.exceptions[0] from None
+                    work.append(group.create_task(self._provoke()))
+                await asyncio.wait(work)
+                for each in interims:
+                    each.cancel()
         finally:
             self.close()
 
-    def _open(self, address: str, transport: Transport) -> SimulatedDevice:
-        target = self._targets.of(transport)
+    def _make(self, member: Member) -> Terminal:
+        target = self._targets.of(member.transport)
         if target is None:
-            raise NoTarget(f"{address} is to send over {transport}, but no {transport} listener is known")
-        if transport is Transport.COAP:
-            return CoapDevice(address, target, self.statistics, timing=self._timing)
-        return UdpDevice(address, target, self.statistics)
+            transport = member.transport
+            raise NoTarget(f"{member.address} is to send over {transport}, but no {transport} listener is known")
+        return Terminal(member, target, self.statistics, core=self._core, timing=self._timing)
 
-    async def _send(self, device: SimulatedDevice) -> None:
+    async def _send(self, terminal: Terminal) -> None:
         loop = asyncio.get_running_loop()
-        payloads = readings()
         due = loop.time() + random.uniform(0, self._pause)  # so that not all begin at once
-        while not device.muted:
+        while not terminal.muted:
             # Always a turn for others, also when this device is behind.
             await asyncio.sleep(max(0.0, due - loop.time()))
-            if device.muted:
+            if terminal.muted:
                 return
-            await device.send(next(payloads))
+            if not terminal.is_aside:
+                if terminal.is_on or await self._is_let_in(terminal):
+                    await terminal.report()
+                else:
+                    due = max(due, loop.time() + RETRY)
             due = max(due + _jittered(self._pause), loop.time() - MAX_BACKLOG)
 
-    async def _provoke(self, devices: Sequence[SimulatedDevice]) -> None:
-        stranger = stranger_to([address for address, _ in self._members])
+    async def _is_let_in(self, terminal: Terminal) -> bool:
+        try:
+            await terminal.switch_on()
+        except (AddressUnavailable, AttachRefused, MobileCoreUnanswered) as exc:
+            self.statistics.not_attached += 1
+            way = str(exc) if isinstance(exc, AttachRefused) else exc.code
+            if self._tell is not None and way not in self._told:
+                self._told.add(way)
+                self._tell("attach", f"{terminal.member.modem.imsi} is not let in: {exc}")
+            return False
+        return True
+
+    async def _provoke(self) -> None:
+        stranger = stranger_to([member.address for member in self._members])
         for name in itertools.cycle(self._faults):
             await asyncio.sleep(_jittered(self._fault_pause))
-            awake = [device for device in devices if not device.muted]
-            if not awake:
+            if all(each.muted for each in self._terminals):
                 return
-            scene = Scene(random.choice(awake), self._targets, stranger, self._timing)
+            awake = [each for each in self._terminals if each.is_on and not each.muted and not each.is_aside]
+            if not awake:
+                continue
+            device, *others = random.sample(awake, k=min(2, len(awake)))
+            scene = Scene(
+                device,
+                self._targets,
+                stranger,
+                self._timing,
+                core=self._core,
+                neighbour=others[0] if others else None,
+                pause=self._step_pause,
+            )
             try:
                 seen = await FAULTS[name](scene)
-            except AddressUnavailable as exc:  # the stranger's address, or no socket left: the devices go on
+            except SpanEventsError as exc:  # no socket left, or the server gone: the devices go on
                 seen = f"not provoked, {exc}"
             else:
                 self.statistics.faults[name] += 1
-            if self._on_fault is not None:
-                self._on_fault(name, seen)
+            if self._tell is not None:
+                self._tell(name, seen)
 
 
 def addresses_from(first: str, count: int) -> list[str]:

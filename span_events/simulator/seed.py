@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 from typing import Final
 
 from span_events.auth.tokens import Tokens
@@ -11,15 +12,16 @@ from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices import DeviceChange, Devices
 from span_events.ids import render
 from span_events.registry.directory import Directory
-from span_events.registry.model import Collection
-from span_events.simulator.fleet import Member
+from span_events.registry.model import Collection, Device
+from span_events.simulator.demo import POOL
+from span_events.simulator.terminals import Member
 
 MARK: Final = {"demo": "true"}
 """Tag of what belongs to the demo; it is found again by it."""
 OWN_ADDRESS: Final = "127.0.0.1"
 """Whoever tries a client on this machine is this demo device."""
-MEMBERS: Final[tuple[Member, ...]] = tuple(
-    (f"127.77.0.{number}", Transport.UDP if number % 2 else Transport.COAP) for number in range(1, 7)
+MEMBERS: Final = tuple(
+    Member(f"127.77.0.{number}", Transport.UDP if number % 2 else Transport.COAP) for number in range(1, 7)
 )
 """The simulated devices."""
 _TOKEN_NAME: Final = "demo (read-only, new at each start)"  # noqa: S105  # a name, not a secret
@@ -32,19 +34,66 @@ class Demo:
     collection: Collection
     token: str
     """Text of a read-only token for the collection."""
+    members: tuple[Member, ...]
+    """The simulated devices, at the addresses that they have if no mobile core gives them others."""
 
 
-async def seed(*, collections: Collections, devices: Devices, directory: Directory, tokens: Tokens, cause: int) -> Demo:
-    """Find or make the demo's collection and devices, and make a new token to watch them."""
+async def seed(
+    *,
+    collections: Collections,
+    devices: Devices,
+    directory: Directory,
+    tokens: Tokens,
+    attach: bool,
+    cause: int,
+) -> Demo:
+    """
+    Find or make the demo's collection and devices, and make a new token to watch them.
+
+    Args:
+        attach: The devices get their addresses from a mobile core; otherwise they have them by hand.
+    """
     collection = next(
         (each for each in directory.collections.values() if MARK.items() <= each.tags.items()), None
     ) or await collections.create(CollectionChange(tags={"name": "demo", **MARK}))
-    wanted = {OWN_ADDRESS: "this-computer"} | {address: f"tracker-{address[-1]}" for address, _ in MEMBERS}
-    for address, name in wanted.items():
-        if directory.device_at(address) is None:
-            change = DeviceChange(allocated_ip=address, tags={"name": name, **MARK})
-            await devices.create(collection, change, cause=cause)
+    if directory.device_at(OWN_ADDRESS) is None:
+        change = DeviceChange(static_ip=OWN_ADDRESS, tags={"name": "this-computer", **MARK})
+        await devices.create(collection, change, cause=cause)
+    members = []
+    for member in MEMBERS:
+        device = _known(directory, member)
+        address = _address_by_hand(directory, device, member, attach=attach)
+        sim = DeviceChange(imsi=member.modem.imsi, imei=member.modem.imei, static_ip=address)
+        if device is None:
+            tags = {"name": f"tracker-{member.address[-1]}", **MARK}
+            await devices.create(collection, replace(sim, tags=tags), cause=cause)
+        elif not device.config.imsi and not device.config.imei:
+            await devices.update(device, sim, cause=cause)
+        elif address != device.ciot.static_ip:
+            await devices.update(device, DeviceChange(static_ip=address), cause=cause)
+        members.append(member if attach else replace(member, address=address))
     for token in [each for each in tokens.all() if each.name == _TOKEN_NAME]:
         await tokens.delete(token.id)
     _, text = await tokens.create(resource=f"/collections/{render(collection.id)}", write=False, name=_TOKEN_NAME)
-    return Demo(collection, text)
+    return Demo(collection, text, tuple(members))
+
+
+def _known(directory: Directory, member: Member) -> Device | None:
+    """Find a simulated device by its SIM, by its hardware, or by its address as older releases made it."""
+    found = directory.device_with_imsi(member.modem.imsi) or directory.device_with_imei(member.modem.imei)
+    if found is not None:
+        return found
+    older = directory.device_with_static(member.address)
+    if older is None or older.config.imsi or older.config.imei or not MARK.items() <= older.tags.items():
+        return None
+    return older
+
+
+def _address_by_hand(directory: Directory, device: Device | None, member: Member, *, attach: bool) -> str:
+    """Return the address that a simulated device is to have by hand; empty for none."""
+    static, allocated = (device.ciot.static_ip, device.ciot.allocated_ip) if device is not None else ("", "")
+    if attach:
+        return static if static != member.address else ""  # another one is somebody's wish
+    wished = (static, allocated, member.address, *map(str, IPv4Network(POOL).hosts()))
+    # On this machine, and not somebody else's.
+    return next(each for each in wished if each.startswith("127.") and directory.device_at(each) in (device, None))

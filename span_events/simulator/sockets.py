@@ -16,12 +16,21 @@ Address = tuple[str, int]
 """Host (an IP address) and port."""
 
 
+def reachable(bound: Address) -> Address:
+    """Return what one sends to for what a server has bound: an address that means "all" becomes loopback."""
+    host, port = bound
+    return ("127.0.0.1" if host in ("", "0.0.0.0", "::") else host), port  # noqa: S104  # the opposite of binding
+
+
 class AddressUnavailable(SpanEventsError):
     """A simulated device could not bind its address."""
 
     code = "address_unavailable"
     exit_status = 3
-    hint = "Simulated devices need addresses of this machine: on Linux all of 127.0.0.0/8 will do."
+    hint = (
+        "Simulated devices need addresses of this machine: on Linux all of 127.0.0.0/8 will do, by hand or as "
+        "cellular.pool of the server."
+    )
 
 
 class DeviceSocket:

@@ -20,10 +20,13 @@ from span_events.cli.running import banner, coap_client
 from span_events.cli.serve import DEVICE_SIDE, loop_factory, with_device_host
 from span_events.config import Config
 from span_events.errors import ListenerUnavailable
+from span_events.simulator.demo import with_mobile_core
 from tests.cli.bench import run
 
-FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap")}
-FREE_PORTS = {f"SPAN_EVENTS_{name}__PORT": "0" for name in ("HTTP", "DATAGRAMS", "COAP")}
+FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps")} | {
+    "radius": {"port": 0, "accounting_port": 0}
+}
+FREE_PORTS = {f"SPAN_EVENTS_{name}__{key.upper()}": "0" for name, table in FREE.items() for key in table}
 
 
 @asynccontextmanager
@@ -74,7 +77,7 @@ async def test_the_banner_says_where_the_data_is_and_how_to_get_in(
             tokens.append(server.first_token)
 
     data_dir = tmp_path / "data"
-    assert all(f"\n  data       {data_dir}\n" in each for each in shown)
+    assert all(f"\n  data      {data_dir}\n" in each for each in shown)
     assert f"\nAdmin token (may do everything; shown this once, keep it):\n  {tokens[0]}\n" in shown[0]
     assert f"`span-events token create --data-dir {data_dir} --resource / --write` makes another" in shown[1]
 
@@ -85,6 +88,39 @@ async def test_the_banner_of_the_demo_names_a_page_before_its_console(tmp_path: 
         said = banner(it, await it.start_demo(), data_dir=tmp_path)
 
     assert f"open http://{it.addresses['http']}/ first, then in its console:\n  new WebSocket(" in said
+
+
+async def test_the_demo_says_how_to_be_a_mobile_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a command to copy from anywhere; the secret itself is not shown."""
+    monkeypatch.chdir(tmp_path)
+    config = with_mobile_core(Config(**FREE), Path("data"))
+    async with Server(config, data_dir=Path("data")) as it:
+        said = banner(it, await it.start_demo(), data_dir=Path("data"))
+
+    secret = tmp_path / "data" / "radius-demo.secret"
+    ports = f"{it.addresses['radius']},{it.addresses['radius-accounting']}"
+    assert f"    simulate --core {ports} --core-secret-file {secret}\n" in said
+    assert secret.read_text().strip() not in said
+    assert f"\n  radius            {it.addresses['radius']}\n" in said
+
+
+async def test_a_demo_without_a_mobile_core_of_its_own_does_not_speak_of_one(tmp_path: Path) -> None:
+    async with Server(Config(**FREE), data_dir=tmp_path) as it:
+        said = banner(it, await it.start_demo(), data_dir=tmp_path)
+
+    assert "--core" not in said
+    assert "radius" not in said
+
+
+async def test_serve_with_a_demo_serves_radius_and_ends_in_order(tmp_path: Path) -> None:
+    """Two ports, both in the ready file."""
+    async with serving(tmp_path, "--demo") as (process, addresses):
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            status = await process.wait()
+
+    assert {"radius", "radius-accounting"} <= addresses.keys()
+    assert status == 0
 
 
 @pytest.mark.parametrize(
@@ -165,9 +201,9 @@ async def test_a_first_start_that_fails_does_not_use_up_the_admin_token(tmp_path
     """It is shown once; made before everything is bound, it would exist and nobody would ever see it."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
-        tables = {name: {"port": 0} for name in ("http", "datagrams")} | {"coap": {"port": taken.getsockname()[1]}}
+        tables = FREE | {"coap": {"port": taken.getsockname()[1]}}
         with pytest.raises(ListenerUnavailable):
             async with Server(Config(**tables), data_dir=tmp_path):
                 pass
-    async with Server(Config(**tables | {"coap": {"port": 0}}), data_dir=tmp_path) as server:
+    async with Server(Config(**FREE), data_dir=tmp_path) as server:
         assert server.first_token

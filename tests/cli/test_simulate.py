@@ -11,13 +11,17 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
 
+from span_events.cli.targets import RadiusPorts
+from span_events.simulator.modems import modem_at
 from span_events.wire.coap import decode
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, problem
+from tests.simulator.radius_server import SECRET, RadiusServer
 from tests.simulator.responder import Responder, piggybacked
 
 COLLECTIONS = "/span/collections"
@@ -199,6 +203,119 @@ async def test_addresses_of_another_machine_are_refused_before_any_request() -> 
     assert result.exit_code == 3
     assert "error: 192.0.2.1: cannot send from this address" in result.stderr
     assert there.calls == []
+
+
+def core_options(radius: RadiusServer, folder: Path, *, secret: bytes = SECRET) -> tuple[str, ...]:
+    """Say where a RADIUS server is, and its secret in a file that ends as editors end theirs."""
+    path = folder / "nas.secret"
+    path.write_bytes(secret + b"\n")
+    ports = ",".join(f"127.0.0.1:{each.address[1]}" for each in (radius.authentication, radius.accounting))
+    return "--core", ports, "--core-secret-file", str(path)
+
+
+async def test_devices_of_a_mobile_core_are_made_with_their_sims_and_send_from_what_they_are_given(
+    tmp_path: Path,
+) -> None:
+    """At the end the core goes down, so that the server waits for none of them."""
+    addresses = ["127.77.5.1", "127.77.5.2"]
+    with Responder() as server, RadiusServer(addresses=addresses) as radius:
+        async with api() as there:
+            result = await simulate(
+                *(there, server, "-c", COLLECTION, "--devices", "2", "--transport", "udp"),
+                *(*core_options(radius, tmp_path), "--json", *QUICK),
+            )
+
+    modems = [modem_at(f"127.78.0.{number}") for number in (1, 2)]
+    assert result.exit_code == 0
+    assert [call.body["config"] for call in there.calls if call.method == "POST"] == [
+        {"ciot": {"imsi": each.imsi, "imei": each.imei}} for each in modems
+    ]
+    assert {remote[0] for _, remote in server.received} == set(addresses)
+    assert {imsi for what, imsi, _ in radius.told if what == "start"} == {each.imsi for each in modems}
+    assert (radius.told[0][0], radius.told[-1][0]) == ("accounting-on", "accounting-off")
+    assert json.loads(result.stdout)["attached"] == 2
+
+
+async def test_devices_of_a_mobile_core_are_found_again_by_their_sims(tmp_path: Path) -> None:
+    modem = modem_at("127.78.0.1")
+    there_already = {"deviceId": DEVICE, "tags": {}, "config": {"ciot": {"imsi": modem.imsi, "imei": modem.imei}}}
+    with Responder() as server, RadiusServer() as radius:
+        async with api([there_already]) as there:
+            result = await simulate(
+                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
+                *(*core_options(radius, tmp_path), *QUICK),
+            )
+
+    assert result.exit_code == 0
+    assert [call.method for call in there.calls] == ["GET"]
+
+
+async def test_faults_at_the_mobile_core_are_provoked_and_told(tmp_path: Path) -> None:
+    with Responder() as server, RadiusServer(addresses=["127.77.5.1", "127.77.5.2", "127.77.5.3"]) as radius:
+        async with api() as there:
+            result = await simulate(
+                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
+                *(*core_options(radius, tmp_path), "--fault", "detach", "--fault-pause", "0.1", *QUICK),
+            )
+
+    assert "-- detach: 127.77.5.1 was switched off and on, and has 127.77.5.2" in result.stderr
+    assert "attached " in result.stdout
+
+
+async def test_a_mobile_core_that_nobody_answers_ends_it_before_any_request(tmp_path: Path) -> None:
+    with Responder() as server, RadiusServer() as radius:
+        async with api() as there:
+            options = core_options(radius, tmp_path, secret=b"another secret")
+            result = await simulate(there, server, "-c", COLLECTION, *options, *QUICK)
+
+    port = radius.accounting.address[1]
+    assert result.exit_code == 5
+    assert f"error: 127.0.0.1:{port}/udp gives no RADIUS answer" in result.stderr
+    assert "[[radius.nas]]" in result.stderr
+    assert there.calls == []
+
+
+async def test_a_run_in_which_no_device_was_let_in_is_no_success(tmp_path: Path) -> None:
+    with Responder() as server, RadiusServer() as radius:
+        radius.refused.add(modem_at("127.78.0.1").imsi)
+        async with api() as there:
+            result = await simulate(
+                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
+                *(*core_options(radius, tmp_path), *QUICK),
+            )
+
+    assert result.exit_code == 1
+    assert "-- attach: 001010078000001 is not let in: Not admitted." in result.stderr
+    assert "error: No device was let in, after 1 try" in result.stderr
+
+
+async def test_what_is_said_about_the_mobile_core_is_checked(tmp_path: Path) -> None:
+    empty, file = tmp_path / "empty", tmp_path / "secret"
+    empty.touch()
+    file.write_text("a secret")
+    async with api() as there:
+        alone = await there.run("simulate", "--core", "127.0.0.1:1812")
+        nowhere = await there.run("simulate", "--core", "localhost:1812")
+        last = await there.run("simulate", "--core", "127.0.0.1:65535")
+        missing = await there.run("simulate", "--core-secret-file", str(tmp_path / "missing"))
+        nothing = await there.run("simulate", "--core-secret-file", str(empty))
+        core = await there.run("simulate", "--fault", "nasReboot")
+
+    assert "--core and --core-secret-file belong together" in alone.stderr
+    assert "is not an IP address and a port" in nowhere.stderr
+    assert "there is no port after 65535" in last.stderr
+    assert f"{tmp_path / 'missing'} cannot be read: No such file or directory" in missing.stderr
+    assert f"{empty} is empty" in nothing.stderr
+    assert "nasReboot happens at the mobile core" in core.stderr
+    assert "--core" in core.stderr
+    assert {each.exit_code for each in (alone, nowhere, last, missing, nothing, core)} == {2}
+    assert there.calls == []
+
+
+def test_accounting_is_at_the_next_port_unless_it_is_said() -> None:
+    """1812 and 1813 are the ports of RADIUS (RFC 2865 §3, 2866 §3)."""
+    assert RadiusPorts().convert("127.0.0.1:1812", None, None) == (("127.0.0.1", 1812), ("127.0.0.1", 1813))
+    assert RadiusPorts().convert("[::1]:1,127.0.0.1:2", None, None) == (("::1", 1), ("127.0.0.1", 2))
 
 
 @asynccontextmanager

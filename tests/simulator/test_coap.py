@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 from span_events.simulator.coap import CoapClient, Timing
@@ -105,3 +106,16 @@ async def test_a_reply_to_another_request_is_not_taken() -> None:
 
     assert reply is not None
     assert reply.payload == b"right"
+
+
+async def test_closing_ends_an_exchange_without_a_reply() -> None:
+    """A device that is switched off waits for nothing."""
+    with Responder() as server:
+        client = CoapClient("127.77.0.1", server.address)
+        exchange = asyncio.create_task(client.post("x", b"up"))
+        await server.next()
+        client.close()
+        async with asyncio.timeout(1):
+            reply = await exchange
+
+    assert reply is None

@@ -9,9 +9,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from span_events.errors import MalformedMessage
+from span_events.events.message import Transport
 from span_events.simulator.coap import Timing
-from span_events.simulator.devices import CoapDevice, Statistics, Targets, UdpDevice
-from span_events.simulator.faults import FAULTS, FLOOD, NEED_COAP, TOO_MANY_OCTETS, Scene, meaning_of
+from span_events.simulator.devices import Statistics, Targets
+from span_events.simulator.faults import FAULTS, FLOOD, NEED_COAP, NEED_CORE, TOO_MANY_OCTETS, meaning_of
+from span_events.simulator.scene import Scene
+from span_events.simulator.terminals import Member, Terminal
 from span_events.wire.coap import Code, decode, unsupported_option
 from tests.simulator.responder import Responder, block_of, piggybacked
 
@@ -22,7 +25,7 @@ STRANGER = "127.77.0.0"
 @asynccontextmanager
 async def scene(server: Responder) -> AsyncIterator[Scene]:
     """A CoAP device whose server is a responder."""
-    device = CoapDevice(DEVICE, server.address, Statistics())
+    device = switched_on(server, Transport.COAP)
     yield Scene(device, Targets(coap=server.address), STRANGER, Timing(ack_timeout=0.02))
     device.close()
 
@@ -30,9 +33,16 @@ async def scene(server: Responder) -> AsyncIterator[Scene]:
 @asynccontextmanager
 async def udp_scene(server: Responder) -> AsyncIterator[Scene]:
     """The same, without CoAP."""
-    device = UdpDevice(DEVICE, server.address, Statistics())
+    device = switched_on(server, Transport.UDP)
     yield Scene(device, Targets(datagrams=server.address), STRANGER)
     device.close()
+
+
+def switched_on(server: Responder, transport: Transport) -> Terminal:
+    """Make a device that has its address by hand."""
+    device = Terminal(Member(DEVICE, transport), server.address, Statistics(), core=None, timing=Timing())
+    device.open()
+    return device
 
 
 async def test_unknown_address_sends_from_an_address_that_no_device_has() -> None:
@@ -133,4 +143,5 @@ async def test_silent_mutes_its_device_alone() -> None:
 def test_every_fault_says_what_it_is() -> None:
     """The sentence is the help text of the command line."""
     assert Counter(meaning_of(name)[-1] for name in FAULTS) == {".": len(FAULTS)}
-    assert FAULTS.keys() > NEED_COAP
+    assert FAULTS.keys() > NEED_COAP | NEED_CORE
+    assert not NEED_COAP & NEED_CORE

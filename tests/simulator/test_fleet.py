@@ -12,10 +12,10 @@ import pytest
 
 from span_events.events.message import Transport
 from span_events.simulator.coap import Timing
-from span_events.simulator.demo import run_demo
 from span_events.simulator.devices import CoapDevice, Statistics, Targets
 from span_events.simulator.fleet import Fleet, NoTarget, addresses_from, stranger_to
 from span_events.simulator.sockets import AddressUnavailable
+from span_events.simulator.terminals import Member
 from span_events.wire.coap import Code
 from tests.simulator.responder import Responder, piggybacked
 
@@ -30,7 +30,7 @@ async def running(fleet: Fleet) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def test_every_device_sends_from_its_own_address() -> None:
-    members = [(address, Transport.UDP) for address in addresses_from("127.77.9.1", 3)]
+    members = [Member(address, Transport.UDP) for address in addresses_from("127.77.9.1", 3)]
     with Responder() as server:
         async with running(Fleet(members, Targets(datagrams=server.address), rate=2_000)):
             seen: set[str] = set()
@@ -43,7 +43,7 @@ async def test_every_device_sends_from_its_own_address() -> None:
 
 async def test_what_comes_back_to_a_udp_device_is_counted() -> None:
     with Responder(lambda _: [b"down"]) as server:
-        fleet = Fleet([("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
+        fleet = Fleet([Member("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
         async with running(fleet):
             while fleet.statistics.downstream < 2:
                 await server.next()
@@ -56,7 +56,7 @@ async def test_what_comes_back_to_a_udp_device_is_counted() -> None:
 )
 async def test_what_comes_back_to_a_coap_device_is_counted(code: Code, payload: bytes, field: str) -> None:
     with Responder(piggybacked(code, payload)) as server:
-        fleet = Fleet([("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
+        fleet = Fleet([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
         async with running(fleet):
             while not getattr(fleet.statistics, field):
                 await server.next()
@@ -66,7 +66,7 @@ async def test_what_comes_back_to_a_coap_device_is_counted(code: Code, payload: 
 
 async def test_refusals_are_counted_by_their_code() -> None:
     with Responder(piggybacked(Code.TOO_MANY_REQUESTS)) as server:
-        fleet = Fleet([("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
+        fleet = Fleet([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
         async with running(fleet):
             while not fleet.statistics.refused:
                 await server.next()
@@ -78,7 +78,7 @@ async def test_refusals_are_counted_by_their_code() -> None:
 async def test_a_server_that_never_answers_is_counted_after_all_retransmissions() -> None:
     with Responder() as server:
         timing = Timing(ack_timeout=0.001)
-        fleet = Fleet([("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000, timing=timing)
+        fleet = Fleet([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000, timing=timing)
         async with running(fleet):
             while not fleet.statistics.unanswered:
                 await server.next()
@@ -110,12 +110,12 @@ async def test_faults_are_provoked_in_turn_and_reported() -> None:
 
     with Responder(lambda datagram: piggybacked()(datagram) if datagram[0] >> 6 == 1 else ()) as server:
         fleet = Fleet(
-            [("127.77.0.1", Transport.COAP)],
+            [Member("127.77.0.1", Transport.COAP)],
             Targets(coap=server.address),
             rate=0.001,
             faults=("duplicate", "unknownCriticalOption"),
             fault_pause=0.001,
-            on_fault=note,
+            tell=note,
         )
         async with running(fleet), asyncio.timeout(5):
             await enough.wait()
@@ -127,7 +127,7 @@ async def test_faults_are_provoked_in_turn_and_reported() -> None:
 async def test_a_fleet_ends_when_every_device_is_silent() -> None:
     with Responder() as server:
         fleet = Fleet(
-            [("127.77.0.1", Transport.UDP)],
+            [Member("127.77.0.1", Transport.UDP)],
             Targets(datagrams=server.address),
             rate=1_000,
             faults=("silent",),
@@ -140,7 +140,7 @@ async def test_a_fleet_ends_when_every_device_is_silent() -> None:
 
 
 async def test_an_address_of_another_machine_is_refused_with_advice() -> None:
-    fleet = Fleet([("192.0.2.1", Transport.UDP)], Targets(datagrams=("127.0.0.1", 9)), rate=1)
+    fleet = Fleet([Member("192.0.2.1", Transport.UDP)], Targets(datagrams=("127.0.0.1", 9)), rate=1)
     with pytest.raises(AddressUnavailable, match=r"192\.0\.2\.1") as caught:
         await fleet.run()
 
@@ -149,7 +149,7 @@ async def test_an_address_of_another_machine_is_refused_with_advice() -> None:
 
 async def test_a_fleet_that_cannot_be_bound_keeps_no_socket() -> None:
     """Bound before anything is made elsewhere; one address that is not there ends it for all."""
-    members = [("127.77.0.1", Transport.UDP), ("192.0.2.1", Transport.UDP)]
+    members = [Member("127.77.0.1", Transport.UDP), Member("192.0.2.1", Transport.UDP)]
     fleet = Fleet(members, Targets(datagrams=("127.0.0.1", 9)), rate=1)
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(AddressUnavailable):
@@ -160,7 +160,7 @@ async def test_a_fleet_that_cannot_be_bound_keeps_no_socket() -> None:
 
 async def test_a_fleet_that_is_bound_sends_nothing_before_it_runs() -> None:
     with Responder() as server:
-        fleet = Fleet([("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
+        fleet = Fleet([Member("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
         fleet.bind()
         fleet.bind()
         before = list(server.received)
@@ -170,26 +170,20 @@ async def test_a_fleet_that_is_bound_sends_nothing_before_it_runs() -> None:
     assert before == []
 
 
-@pytest.mark.parametrize(("transport", "faults"), [(Transport.COAP, ()), (Transport.UDP, ("malformed",))])
-async def test_what_needs_coap_is_refused_without_it(transport: Transport, faults: tuple[str, ...]) -> None:
-    fleet = Fleet([("127.77.0.1", transport)], Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=faults)
+async def test_faults_at_the_mobile_core_are_refused_without_one() -> None:
+    members = [Member("127.77.0.1", Transport.UDP)]
+    fleet = Fleet(members, Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=("detach",))
 
-    with pytest.raises(NoTarget, match="no coap listener is known"):
+    with pytest.raises(NoTarget, match="detach happens at the mobile core, but no radius listener is known"):
         await fleet.run()
 
 
-async def test_the_demo_sends_until_it_is_cancelled() -> None:
-    with Responder() as server:
-        demo = asyncio.create_task(
-            run_demo(targets=Targets(datagrams=server.address), addresses=[("127.77.0.1", Transport.UDP)])
-        )
-        datagram, remote = await server.next()
-        demo.cancel()
-        await asyncio.wait((demo,))
+@pytest.mark.parametrize(("transport", "faults"), [(Transport.COAP, ()), (Transport.UDP, ("malformed",))])
+async def test_what_needs_coap_is_refused_without_it(transport: Transport, faults: tuple[str, ...]) -> None:
+    fleet = Fleet([Member("127.77.0.1", transport)], Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=faults)
 
-    assert datagram.startswith(b'{"n":1,')
-    assert remote[0] == "127.77.0.1"
-    assert demo.cancelled()
+    with pytest.raises(NoTarget, match="no coap listener is known"):
+        await fleet.run()
 
 
 def test_targets_that_mean_all_addresses_become_loopback() -> None:

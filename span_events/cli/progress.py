@@ -1,0 +1,79 @@
+"""What `simulate` says while it runs, and at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from dataclasses import asdict
+from time import monotonic
+from typing import Final
+
+import click
+
+from span_events.cli.options import Session
+from span_events.cli.output import show_json
+from span_events.simulator.devices import Statistics
+
+_REPORT_PAUSE: Final = 1.0
+"""Seconds between two lines of statistics."""
+
+
+def note(sentence: str) -> None:
+    """Say something on standard error, on a line of its own."""
+    before = "\r\x1b[K" if sys.stderr.isatty() else ""
+    click.echo(f"{before}-- {sentence}", err=True)
+
+
+def devices(count: int) -> str:
+    """Say how many devices."""
+    return f"{count} device{'' if count == 1 else 's'}"
+
+
+async def report(statistics: Statistics) -> None:
+    """Keep a line with the statistics on standard error, one over the other on a terminal."""
+    began, before = monotonic(), 0
+    on_terminal = sys.stderr.isatty()
+    while True:
+        await asyncio.sleep(_REPORT_PAUSE if on_terminal else 10 * _REPORT_PAUSE)
+        rate = (statistics.sent - before) / (_REPORT_PAUSE if on_terminal else 10 * _REPORT_PAUSE)
+        before = statistics.sent
+        line = f"{monotonic() - began:6.0f} s  {rate:.1f}/s  {_counts(statistics)}"
+        if on_terminal:  # a line that wraps could not be written over
+            line = f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}"
+        click.echo(line, err=True, nl=not on_terminal)
+
+
+def _counts(statistics: Statistics) -> str:
+    words = [_sent(statistics)]
+    for word, number in (
+        ("attached", statistics.attached),
+        ("not let in", statistics.not_attached),
+        ("downstream", statistics.downstream),
+        ("sent again", statistics.retransmissions),
+        ("unanswered", statistics.unanswered),
+        ("unreachable", statistics.unreachable),
+    ):
+        if number:
+            words.append(f"{word} {number}")
+    words += [f"{code} {number}" for code, number in sorted(statistics.refused.items())]
+    words += [f"{name} {number}" for name, number in sorted(statistics.faults.items())]
+    return "  ".join(words)
+
+
+def _sent(statistics: Statistics) -> str:
+    """Say what was sent, and of what could be answered how much was: the rest is no loss."""
+    udp, coap = statistics.over_udp, statistics.sent - statistics.over_udp
+    parts = [f"{udp} over UDP, which has no answers"] if udp else []
+    if coap:
+        parts.append(f"{coap} over CoAP, {statistics.answered} answered")
+    return f"sent {statistics.sent}" + (f" ({'; '.join(parts)})" if parts else "")
+
+
+def show_summary(session: Session, statistics: Statistics, seconds: float) -> None:
+    """Say what was done in so many seconds."""
+    if session.as_json:
+        return show_json({**asdict(statistics), "seconds": round(seconds, 3)})
+    if sys.stderr.isatty():
+        click.echo(err=True)
+    return click.echo(f"{seconds:.1f} s  {statistics.sent / seconds:.1f}/s  {_counts(statistics)}")

@@ -1,0 +1,154 @@
+"""What `simulate` makes through the API, and takes away again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+from span_events.cli import progress
+from span_events.cli.client import Client
+from span_events.cli.resources import collection_path, device_path
+from span_events.errors import Conflict, NotFound, RequestError
+from span_events.simulator.terminals import Member
+
+MARK: Final = "simulated"
+"""Tag (``true``) of collections and devices that `simulate` made, and may delete again."""
+_AT_ONCE: Final = 16
+"""Requests to the API under way at the same time."""
+
+T = TypeVar("T")
+
+
+class Simulated:
+    """
+    What this command has on the server: its devices, and their collection if it made that.
+
+    Args:
+        collection: Id of the collection; empty for the one of earlier runs, or a new one.
+        by_sim: A mobile core gives the devices their addresses, so the server is to know their SIMs and hardware;
+            otherwise it is to know their addresses.
+    """
+
+    def __init__(self, client: Client, collection: str, *, by_sim: bool) -> None:
+        self._client = client
+        self.collection = collection
+        self._by_sim = by_sim
+        self._made_collection = False
+        self.ours: list[str] = []
+        """Ids of devices that this command made, now or in an earlier run."""
+        self._unanswered: set[str] = set()
+        """Addresses of members that may have been made: nobody knows."""
+
+    async def make(self, members: Sequence[Member]) -> None:
+        """See to it that the server knows each device."""
+        if not self.collection:
+            await _each(self._find_collection, [MARK])
+        missing = {self._identity(each): each for each in members}
+        for device in (await self._client.request("GET", device_path(self.collection))).get("devices") or ():
+            if missing.pop(self._identity_in(device), None) is not None and _is_marked(device):
+                self.ours.append(str(device["deviceId"]))
+        try:
+            await _each(self._create, list(missing.values()))
+        except Conflict as exc:
+            exc.detail = exc.detail.removeprefix(f"{exc.field}: ")
+            exc.args = (exc.detail,)
+            exc.hint = "Another collection has it: name that collection with -c, or change --base-address."
+            raise
+
+    async def delete(self) -> None:
+        """Delete the devices, and the collection if it was made; say what remains when that fails or is cancelled."""
+        count, collection = len(self.ours), self._made_collection
+        try:
+            await _each(self._delete, list(self.ours))
+            if self._made_collection and not self._unanswered:
+                await _each(self._delete_collection, [self.collection])
+        finally:
+            remaining = len(self.ours) + len(self._unanswered)
+            if remaining:
+                verb = "remain" if remaining > 1 else "remains"
+                progress.note(f"{progress.devices(remaining)} {verb}: span-events device list -c {self.collection}")
+            elif self._made_collection:
+                progress.note(f"the collection remains: span-events collection delete {self.collection}")
+            elif count or collection:
+                progress.note(f"deleted {progress.devices(count)}{' and the collection' if collection else ''}")
+
+    async def _find_collection(self, mark: str) -> None:
+        """Take the collection of earlier runs, or make one."""
+        for each in (await self._client.request("GET", collection_path())).get("collections") or ():
+            if _is_marked(each):
+                self.collection = str(each["collectionId"])
+                return
+        made = await self._client.request("POST", collection_path(), {"tags": {"name": "simulator", mark: "true"}})
+        self.collection, self._made_collection = str(made["collectionId"]), True
+
+    async def _create(self, member: Member) -> None:
+        self._unanswered.add(member.address)
+        try:
+            device = await self._client.request("POST", device_path(self.collection), self._document(member))
+            self.ours.append(str(device["deviceId"]))
+        except RequestError:
+            self._unanswered.discard(member.address)  # refused, so there is none
+            raise
+        self._unanswered.discard(member.address)
+
+    async def _delete(self, device: str) -> None:
+        with suppress(NotFound):  # somebody else was faster
+            await self._client.request("DELETE", device_path(self.collection, device))
+        self.ours.remove(device)
+
+    async def _delete_collection(self, collection: str) -> None:
+        await self._client.request("DELETE", collection_path(collection))
+        self._made_collection = False
+
+    def _identity(self, member: Member) -> str:
+        return member.modem.imsi if self._by_sim else member.address
+
+    def _identity_in(self, device: Mapping[str, Any]) -> str:
+        block, key = ("config", "imsi") if self._by_sim else ("metadata", "allocatedIp")
+        return ((device.get(block) or {}).get("ciot") or {}).get(key) or ""
+
+    def _document(self, member: Member) -> dict[str, Any]:
+        tags = {"name": f"simulated-{'.'.join(member.address.split('.')[2:])}", MARK: "true"}
+        if self._by_sim:
+            return {"tags": tags, "config": {"ciot": {"imsi": member.modem.imsi, "imei": member.modem.imei}}}
+        return {"tags": tags, "metadata": {"ciot": {"allocatedIp": member.address}}}
+
+
+def _is_marked(document: Mapping[str, Any]) -> bool:
+    return (document.get("tags") or {}).get(MARK) == "true"
+
+
+async def _each(request: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
+    """
+    Make a request for each item, some at a time.
+
+    After the first failure, or when this is cancelled, no more are begun, but those under way are awaited: only their
+    answers tell what there is to clean up. Cancelled a second time, it does not wait.
+    """
+    waiting = deque(items)
+
+    async def work() -> None:
+        while waiting:
+            await request(waiting.popleft())
+
+    workers = [asyncio.create_task(work()) for _ in range(min(_AT_ONCE, len(items)))]
+    for worker in workers:
+        worker.add_done_callback(_look_at)
+    if not workers:
+        return
+    try:
+        await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        waiting.clear()
+        await asyncio.wait(workers)
+    for worker in workers:
+        worker.result()
+
+
+def _look_at(worker: asyncio.Task[None]) -> None:
+    """Take a failure as seen, so that asyncio does not report it when somebody else's was raised already."""
+    if not worker.cancelled():
+        worker.exception()

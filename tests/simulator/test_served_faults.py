@@ -1,0 +1,71 @@
+"""The faults at the mobile core as the real server tells them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from span_events.app import Server
+from span_events.config import Config
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.simulator.demo import with_mobile_core
+from span_events.simulator.devices import Targets
+from span_events.simulator.fleet import Fleet
+from span_events.simulator.mobile_core import MobileCore
+from span_events.simulator.mobile_faults import MOBILE_FAULTS
+from span_events.simulator.sockets import Address
+from tests.simulator.radius_server import QUICK
+from tests.simulator.test_attached_fleet import MEMBERS
+from tests.simulator.test_demo import FREE
+from tests.simulator.test_fleet import running
+from tests.waiting import until
+
+TOLD = {
+    ("imsiMismatch", ""),
+    ("imeiMismatch", ""),
+    ("ciotRejected", "unknownDevice"),
+    ("ciotDisconnect", "stop"),
+    ("clientDisconnected", "addressReassigned"),
+    ("ciotDisconnect", "nasRestarted"),
+    ("ciotRejected", "badSecret"),
+}
+"""What `MOBILE_FAULTS` are there to show: events, with their reasons."""
+
+
+def port(server: Server, name: str) -> Address:
+    """Where a listener is."""
+    host, _, number = server.addresses[name].rpartition(":")
+    return host, int(number)
+
+
+async def test_every_fault_at_the_mobile_core_is_told_by_its_event(tmp_path: Path) -> None:
+    config = with_mobile_core(Config(**FREE), tmp_path)
+    seen: set[tuple[str, str]] = set()
+
+    def note(activity: Any) -> None:
+        reason = getattr(activity.event, "reason", "")
+        seen.add((activity.event.name, str(reason)))
+
+    async with Server(config, data_dir=tmp_path) as server:
+        server.bus.listen(activities=note)
+        collection = await server.collections.create(CollectionChange())
+        for member in MEMBERS:
+            change = DeviceChange(imsi=member.modem.imsi, imei=member.modem.imei)
+            await server.devices.create(collection, change, cause=1)
+        secret = config.radius.nas[0].secret.get_secret_value().encode()
+        core = MobileCore(
+            port(server, "radius"), port(server, "radius-accounting"), secret, address="192.0.2.10", patience=QUICK
+        )
+        fleet = Fleet(
+            MEMBERS,
+            Targets(datagrams=port(server, "datagrams")),
+            rate=1_000,
+            core=core,
+            faults=tuple(MOBILE_FAULTS),
+            fault_pause=0.01,
+        )
+        async with running(fleet):
+            await until(lambda: fleet.statistics.faults.keys() >= MOBILE_FAULTS.keys(), within=20)
+
+    assert seen >= TOLD
