@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 ENDLESS = "# runs until Ctrl-C\n"
+PORTS = ("HTTP__PORT", "DATAGRAMS__PORT", "COAP__PORT", "COAPS__PORT", "RADIUS__PORT", "RADIUS__ACCOUNTING_PORT")
 TOOLS = (ROOT / ".venv" / "bin", ROOT / ".cache" / "npm" / "node_modules" / ".bin")
 """Where the commands are that a person has by `scripts/serve` and by npx."""
 
@@ -37,7 +38,8 @@ def test_every_code_block_says_what_it_is() -> None:
 async def served(folder: Path) -> AsyncIterator[dict[str, str]]:
     """Run the README's first block in a folder, on free ports; give the addresses."""
     (command,) = (each.removeprefix(ENDLESS).strip() for each in BLOCKS if each.startswith(ENDLESS + "scripts/serve"))
-    environment = os.environ | {f"SPAN_EVENTS_{each}__PORT": "0" for each in ("HTTP", "DATAGRAMS", "COAP", "COAPS")}
+    ports = ("HTTP__PORT", "DATAGRAMS__PORT", "COAP__PORT", "COAPS__PORT", "RADIUS__PORT", "RADIUS__ACCOUNTING_PORT")
+    environment = os.environ | {f"SPAN_EVENTS_{each}": "0" for each in ports}
     ready = folder / "ready.json"
     with (folder / "serve.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -82,6 +84,9 @@ async def test_every_command_works_as_it_stands(tmp_path: Path) -> None:
         "reboot",
         "this-computer",
         "cert.crt: OK",
+        "Framed-IP-Address = 127.0.64.11",
+        "Received Accounting-Response",
+        "Received Access-Reject",
         '"status":"ok"',
         "span_events_subscribers",
     ):
@@ -101,7 +106,7 @@ def script(addresses: dict[str, str]) -> str:
             continue
         lines.append(_shown_for_a_while(command) if block.startswith(ENDLESS) else command)
     text = "\n".join(lines)
-    for port, name in (("8080", "http"), ("1234", "datagrams")):
+    for port, name in (("8080", "http"), ("1234", "datagrams"), ("1812", "radius"), ("1813", "radius-accounting")):
         text = re.sub(rf"\b127\.0\.0\.1([: ]){port}\b", rf"127.0.0.1\g<1>{_port(addresses[name])}", text)
     text = text.replace("coaps://127.0.0.1/", f"coaps://{addresses['coaps']}/")
     text = text.replace("coap://127.0.0.1/", f"coap://{addresses['coap']}/")

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.faults.mobile import SETTINGS, MobileScene, open_mobile_scene
 from tests.faults.scene import Scene, open_scene
 from tests.faults.secure import SecureScene, open_secure_scene
 from tests.live import LiveServer
@@ -33,4 +34,18 @@ async def scene(server: LiveServer) -> AsyncIterator[Scene]:
 async def secure(scene: Scene) -> AsyncIterator[SecureScene]:
     """The same with a certificate for the device; its clients speak DTLS."""
     async with open_secure_scene(scene) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="package")
+def mobile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server that a mobile core may ask."""
+    with LiveServer(tmp_path_factory.mktemp("mobile"), SETTINGS) as started:
+        yield started
+
+
+@pytest.fixture
+async def mobile(mobile_server: LiveServer) -> AsyncIterator[MobileScene]:
+    """A new collection with one device that has a SIM."""
+    async with open_mobile_scene(mobile_server) as opened:
         yield opened

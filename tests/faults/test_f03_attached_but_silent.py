@@ -1,0 +1,53 @@
+"""F03: a device attached but never sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.faults.mobile import SETTINGS, MobileScene
+from tests.faults.scene import check_words
+from tests.live import LiveServer
+
+SILENT_AFTER = 1.0
+"""Seconds; a whole one, so that what the event says can be told from nothing."""
+
+
+@pytest.fixture(scope="module")
+def mobile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server that soon misses a device."""
+    settings = SETTINGS | {"cellular.silent_after": SILENT_AFTER}
+    with LiveServer(tmp_path_factory.mktemp("mobile"), settings) as started:
+        yield started
+
+
+async def test_a_device_that_attached_and_sends_nothing_is_told_once(mobile: MobileScene) -> None:
+    """The radio side is proven to work, so what is wrong is above it: that is what the hint says."""
+    before = datetime.now(UTC).replace(microsecond=0)
+    connected = await mobile.attach()
+    event = await mobile.scene.told("clientSilent")
+    names = await mobile.scene.names_until_now()
+
+    assert event["data"].pop("seconds") in {"1", "2"}  # the server looks once a second
+    attached_at = datetime.fromisoformat(event["data"].pop("attachedAt")).replace(tzinfo=UTC)
+    assert before <= attached_at <= datetime.now(UTC)
+    assert event["data"] == {"allocatedIp": mobile.address}
+    assert connected["allocatedIp"] == mobile.address
+    check_words(event, "warning")
+    assert names == ["ciotConnect", "clientSilent"]
+
+
+async def test_a_device_that_sends_is_not_missed(mobile: MobileScene) -> None:
+    """A neighbour that attached later and stays silent is told, the one that spoke is not."""
+    await mobile.attach()
+    mobile.scene.udp().send(b"here")
+    await mobile.scene.told("upstreamMessage")
+    await mobile.detach()
+    await mobile.scene.told("ciotDisconnect")
+    await mobile.attach()
+    await mobile.scene.told("clientSilent")
+
+    assert mobile.scene.tail.names.count("clientSilent") == 1
+    assert mobile.scene.tail.names.index("clientSilent") > mobile.scene.tail.names.index("ciotDisconnect")
