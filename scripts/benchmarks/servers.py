@@ -341,6 +341,12 @@ def _dtls_servers() -> Any:
     return dtls_servers
 
 
+def _radius_servers() -> Any:
+    from scripts.benchmarks import radius_servers  # noqa: PLC0415  # likewise
+
+    return radius_servers
+
+
 VARIANTS = {
     "span": span,
     "quiet": quiet,
@@ -352,6 +358,8 @@ VARIANTS = {
     "aiocoap": plain_aiocoap,
     "dtls": lambda arguments: _dtls_servers().secure(arguments),
     "bare-dtls": lambda arguments: _dtls_servers().bare(arguments),
+    "radius": lambda arguments: _radius_servers().core(arguments),
+    "bare-radius": lambda arguments: _radius_servers().bare(arguments),
 }
 
 

@@ -1,0 +1,104 @@
+"""The servers under test that speak RADIUS: this project's, and the plainest loop over the same codec."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+from scripts.benchmarks import servers
+from span_events.app import Server
+from span_events.registry.location import database_url
+from span_events.registry.model import Collection, Device, DeviceConfig
+from span_events.registry.store import Store
+from span_events.wire.radius import (
+    Code,
+    RadiusRequest,
+    Verdict,
+    accept,
+    accounting_response,
+    decode,
+    settings_of,
+    verify,
+)
+from tests.wire.radius_packets import SECRET
+
+DEVICES = 2_000
+POOL = "10.64.0.0/16"
+_RADIUS = {
+    "port": 0,
+    "accounting_port": 0,
+    "nas": [{"name": "pgw1", "addresses": ["127.0.0.1"], "secret": SECRET.decode()}],
+}
+
+
+def imsi(number: int) -> str:
+    """Return the SIM of a device."""
+    return f"24201{number:010}"
+
+
+def imeisv(number: int) -> str:
+    """Return the hardware of a device."""
+    return f"{number:014}01"
+
+
+async def core(_arguments: argparse.Namespace) -> None:
+    """Serve the devices of a mobile core until killed; tell counters for each line of input."""
+    config = servers.config_for(radius=_RADIUS, cellular={"pool": [POOL]})
+    with tempfile.TemporaryDirectory() as folder:
+        collection = await _register(database_url(config.registry, Path(folder)))
+        async with Server(config, data_dir=Path(folder)) as server:
+            servers.ready(server, collection.id)
+            while await servers.told():
+                metrics = {each.name: each.value() for each in server.metrics()}
+                servers.say(
+                    outcomes=metrics["radius_requests"],
+                    published=metrics["events_published"],
+                    defects=metrics["radius_defects"],
+                    cpu=time.process_time(),
+                )
+
+
+async def _register(url: str) -> Collection:
+    """Write the devices into a new registry, all at once."""
+    store, collection = Store(url), Collection(1)
+    await store.open()
+    await store.put_collection(collection)
+    await store.put_devices(
+        [Device(2 + each, collection, config=DeviceConfig(imsi(each), imeisv(each))) for each in range(DEVICES)]
+    )
+    await store.close()
+    return collection
+
+
+async def bare(_arguments: argparse.Namespace) -> None:
+    """Decode, verify and answer every request with the same answer, and nothing else."""
+    settings = settings_of(dns=(), interim_interval=600)
+
+    def answer(request: RadiusRequest) -> bytes:
+        if request.code == Code.ACCOUNTING_REQUEST:
+            return accounting_response(request)
+        return accept(request, address="10.64.0.1", prefix="", class_=bytes(16), settings=settings)
+
+    def take() -> None:
+        for _ in range(256):
+            try:
+                datagram, remote = opened.recvfrom(65_535)
+            except BlockingIOError:
+                return
+            request = decode(datagram, SECRET)
+            if verify(request) is Verdict.PROVEN:
+                opened.sendto(answer(request), remote)
+
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setblocking(False)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    opened.bind(("127.0.0.1", 0))
+    asyncio.get_running_loop().add_reader(opened.fileno(), take)
+    address = f"127.0.0.1:{opened.getsockname()[1]}"
+    servers.say(addresses={"radius": address, "radius-accounting": address}, token="", path="/")
+    while await servers.told():
+        servers.say(cpu=time.process_time(), published=0)
