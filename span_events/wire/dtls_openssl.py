@@ -2,21 +2,18 @@
 The engine on OpenSSL, through pyOpenSSL's memory BIOs.
 
 pyOpenSSL promises neither PSK nor a look at the whole chain, so this uses the low-level names below
-it (`OpenSSL._util.lib`): pyproject.toml bounds the versions, and tests/wire/test_dtls_openssl.py is
-the canary. OpenSSL keeps its own time for retransmissions and takes no other.
+it: tests/wire/test_dtls_openssl.py is the canary. OpenSSL keeps its own time for retransmissions and
+takes no other.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 from weakref import WeakValueDictionary
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
@@ -37,6 +34,20 @@ from span_events.wire.dtls import (
     alert,
     pack,
     records,
+)
+from span_events.wire.openssl import (
+    ALERT_RECEIVED,
+    LARGEST_RECORD,
+    SSL_ERROR,
+    WANT_READ,
+    ZERO_RETURN,
+    Identity,
+    address_of,
+    judge_by,
+    queued_words,
+    show,
+    trust,
+    verify_words,
 )
 
 SUITES: Final = (
@@ -63,11 +74,6 @@ What is served, best first; by name, because the security level that CCM-8 needs
 Those with PSK come first: stacks offer them only if a PSK is configured, but many offer the others always.
 """
 _CIPHERS: Final = ":".join(SUITES) + ":@SECLEVEL=0"
-_LARGEST: Final = 16_384
-"""Octets of application data in a record at most (RFC 5246 §6.2.1)."""
-_SSL_ERROR: Final = 1
-_WANT_READ: Final = 2
-_ZERO_RETURN: Final = 6
 _CERT_REVOKED: Final = 23
 """X509_V_ERR_CERT_REVOKED: the client gets the alert certificate_revoked."""
 _CERT_REJECTED: Final = 28
@@ -87,7 +93,6 @@ _FAILURES: Final = MappingProxyType(
     }
 )
 """What failed, by OpenSSL's words."""
-_ALERT_RECEIVED: Final = re.compile(r"(?:sslv3|tlsv1|tlsv13|ssl/tls) alert (.+)")
 _STAGES: Final = MappingProxyType(
     {
         "SSLv3/TLS write server done": "ServerHelloDone",
@@ -100,14 +105,6 @@ _STAGES: Final = MappingProxyType(
 )
 """The last message that was sent or understood, by OpenSSL's names of its states."""
 _AFTER_CHANGE_CIPHER_SPEC: Final = "ChangeCipherSpec"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What the server shows: a private key, and its certificate followed by the chain, PEM."""
-
-    key_pem: bytes = field(repr=False)
-    certificates_pem: bytes
 
 
 class OpensslEngine:
@@ -136,7 +133,7 @@ class OpensslEngine:
         self._mtu = mtu
         # While they shake hands, by their SSL*; weak, for whoever drops a session need not end it first.
         self._sessions: WeakValueDictionary[int, OpensslSession] = WeakValueDictionary()
-        self._buffer = ffi.new("char[]", _LARGEST)
+        self._buffer = ffi.new("char[]", LARGEST_RECORD)
         self._verify = ffi.callback("int(int, X509_STORE_CTX *)", self._judge, error=0)
         self._psk = ffi.callback("unsigned int(SSL *, const char *, unsigned char *, unsigned int)", self._key, error=0)
         self._identities = tuple(identities)
@@ -151,7 +148,7 @@ class OpensslEngine:
     def trust(self, certificates_pem: bytes) -> None:
         """Trust more roots, or know more intermediates, from now on."""
         self._trusted += certificates_pem
-        self._add_trusted(self._context, certificates_pem)
+        trust(self._context, certificates_pem)
 
     def accept(self, hello: bytes, gate: Gate) -> tuple[OpensslSession, Sequence[Event]]:
         """Begin a session with the datagram of a hello whose cookie was verified."""
@@ -166,15 +163,8 @@ class OpensslEngine:
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # a resumed session would have no identity
         context.set_cipher_list(_CIPHERS.encode())
-        for identity in self._identities:
-            leaf, *chain = x509.load_pem_x509_certificates(identity.certificates_pem)
-            context.use_certificate(leaf)
-            key: Any = serialization.load_pem_private_key(identity.key_pem, None)
-            context.use_privatekey(key)
-            if identity is self._identities[0]:  # one chain serves them all
-                for each in chain:
-                    context.add_extra_chain_cert(each)
-        self._add_trusted(context, self._trusted)
+        show(context, self._identities)
+        trust(context, self._trusted)
         context.set_cookie_generate_callback(lambda _: b"\0")  # DTLSv1_listen wants both; cookies were verified before
         context.set_cookie_verify_callback(lambda _connection, _cookie: True)
         lib.SSL_CTX_set_verify(
@@ -183,16 +173,10 @@ class OpensslEngine:
         lib.SSL_CTX_set_psk_server_callback(context._context, self._psk)
         return context
 
-    def _add_trusted(self, context: SSL.Context, certificates_pem: bytes) -> None:
-        store = context.get_cert_store()
-        assert store is not None, "a context has a store"
-        for each in x509.load_pem_x509_certificates(certificates_pem):
-            store.add_cert(crypto.X509.from_cryptography(each))
-
     def _judge(self, ok: int, store: Any) -> int:
         """Be OpenSSL's verify callback: called for each certificate of the chain, the leaf last, and for each error."""
         ssl = lib.X509_STORE_CTX_get_ex_data(store, lib.SSL_get_ex_data_X509_STORE_CTX_idx())
-        session = self._sessions.get(_address(ssl))
+        session = self._sessions.get(address_of(ssl))
         if session is None:
             return 0
         error = lib.X509_STORE_CTX_get_error(store)
@@ -208,7 +192,7 @@ class OpensslEngine:
 
     def _key(self, ssl: Any, identity: Any, out: Any, size: int) -> int:
         """Be OpenSSL's PSK callback."""
-        session = self._sessions.get(_address(ssl))
+        session = self._sessions.get(address_of(ssl))
         key = session.key_of(ffi.string(identity)) if session is not None else None
         if key is None or len(key) > size:
             return 0
@@ -281,8 +265,7 @@ class OpensslSession:
     def begin(self, hello: bytes, unix_time: int) -> Sequence[Event]:
         """Take the hello; its cookie was verified, so both sides count on from its numbers."""
         lib.ERR_clear_error()
-        # Not through the store that sessions share: X509_STORE_set1_param keeps the time that it was given first.
-        lib.X509_VERIFY_PARAM_set_time(lib.SSL_get0_param(self._ssl), unix_time)
+        judge_by(self._ssl, unix_time)
         lib.BIO_write(self._into, hello, len(hello))
         try:
             self._connection.DTLSv1_listen()
@@ -290,7 +273,7 @@ class OpensslSession:
             return self._failed(Failure.PROTOCOL, "the hello is not one that OpenSSL can read")
         except SSL.Error as exc:
             return self._failed(Failure.PROTOCOL, _words(exc))
-        self._sessions[_address(self._ssl)] = self
+        self._sessions[address_of(self._ssl)] = self
         return self._proceed()
 
     def feed(self, datagram: bytes) -> Sequence[Event]:
@@ -314,7 +297,7 @@ class OpensslSession:
         assert self.established, "nothing is sent before the handshake is done"
         lib.ERR_clear_error()
         if payload and lib.SSL_write(self._ssl, payload, len(payload)) <= 0:
-            raise OSError(0, f"OpenSSL does not send {len(payload)} octets: {_queued_words()}")
+            raise OSError(0, f"OpenSSL does not send {len(payload)} octets: {queued_words()}")
 
     def take(self) -> list[bytes]:
         """Return the datagrams that wait to be sent."""
@@ -322,12 +305,12 @@ class OpensslSession:
             octets, self._aborted = self._aborted, b""
             return [octets]
         buffer, source = self._buffer, self._from
-        count = lib.BIO_read(source, buffer, _LARGEST)
+        count = lib.BIO_read(source, buffer, LARGEST_RECORD)
         if count <= 0:
             return []
         octets = ffi.buffer(buffer, count)[:]
-        while count == _LARGEST:
-            count = lib.BIO_read(source, buffer, _LARGEST)
+        while count == LARGEST_RECORD:
+            count = lib.BIO_read(source, buffer, LARGEST_RECORD)
             if count > 0:
                 octets += ffi.buffer(buffer, count)[:]
         return pack(octets, self._mtu)
@@ -341,7 +324,7 @@ class OpensslSession:
         lib.ERR_clear_error()
         result = lib.DTLSv1_handle_timeout(self._ssl)
         if result < 0:
-            return self._failed(Failure.PROTOCOL, _queued_words())
+            return self._failed(Failure.PROTOCOL, queued_words())
         self.retransmissions += result
         return ()
 
@@ -363,8 +346,8 @@ class OpensslSession:
         if result == 1:
             return self._finish()
         error = lib.SSL_get_error(self._ssl, result)
-        if error != _WANT_READ:
-            return self._explain(_queued_words())
+        if error != WANT_READ:
+            return self._explain(queued_words())
         if self._psk_given and self._finished_seen and self.stage == _AFTER_CHANGE_CIPHER_SPEC:
             # A Finished came that did not decrypt, which OpenSSL drops without a word. It takes the
             # right key to send one that does.
@@ -389,31 +372,31 @@ class OpensslSession:
         ssl, buffer = self._ssl, self._buffer
         events: list[Event] = []
         while True:
-            count = lib.SSL_read(ssl, buffer, _LARGEST)
+            count = lib.SSL_read(ssl, buffer, LARGEST_RECORD)
             if count > 0:
                 events.append(Data(ffi.buffer(buffer, count)[:]))
                 continue
             error = lib.SSL_get_error(ssl, count)
-            if error == _ZERO_RETURN:
+            if error == ZERO_RETURN:
                 lib.SSL_shutdown(ssl)  # answers with our own
                 events.append(Closed(End.CLOSE_NOTIFY))
-            elif error == _SSL_ERROR:
-                words = _queued_words()
-                received = _ALERT_RECEIVED.fullmatch(words)
+            elif error == SSL_ERROR:
+                words = queued_words()
+                received = ALERT_RECEIVED.fullmatch(words)
                 if received:
                     events.append(Closed(End.ALERT, received[1]))
             return events
 
     def _explain(self, words: str) -> Sequence[Event]:
         """Name the cause of a handshake that OpenSSL gave up."""
-        received = _ALERT_RECEIVED.fullmatch(words)
+        received = ALERT_RECEIVED.fullmatch(words)
         if received:
             return self._failed(Failure.CLIENT_ALERT, received[1])
         if self._certificate_error in (_CERT_REVOKED, _CERT_REJECTED):
             return self._failed(Failure.CERTIFICATE_REFUSED)
         if self._certificate_error:
             failure = _CERTIFICATE_FAILURES.get(self._certificate_error, Failure.CERTIFICATE_INVALID)
-            return self._failed(failure, _verify_words(self._certificate_error))
+            return self._failed(failure, verify_words(self._certificate_error))
         return self._failed(_FAILURES.get(words, Failure.PROTOCOL), words)
 
     def _failed(self, failure: Failure, detail: str = "") -> Sequence[Event]:
@@ -424,11 +407,7 @@ class OpensslSession:
     def _done(self) -> None:
         """Forget what only the handshake needs."""
         self._gate = self._certificate = None
-        self._sessions.pop(_address(self._ssl), None)
-
-
-def _address(pointer: Any) -> int:
-    return int(ffi.cast("intptr_t", pointer))
+        self._sessions.pop(address_of(self._ssl), None)
 
 
 def _leaf(store: Any) -> x509.Certificate | None:
@@ -444,21 +423,8 @@ def _leaf(store: Any) -> x509.Certificate | None:
         return None
 
 
-def _queued_words() -> str:
-    """Empty OpenSSL's queue of errors; return the words of the first, which is the cause."""
-    words = ""
-    while code := lib.ERR_get_error():
-        reason = lib.ERR_reason_error_string(code)
-        words = words or ("" if reason == ffi.NULL else ffi.string(reason).decode())
-    return words
-
-
 def _words(error: SSL.Error) -> str:
     try:
         return str(error.args[0][0][2])
     except (IndexError, TypeError):
         return ""
-
-
-def _verify_words(error: int) -> str:
-    return str(ffi.string(lib.X509_verify_cert_error_string(error)).decode())

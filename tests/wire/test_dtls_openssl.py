@@ -30,7 +30,8 @@ from span_events.wire.dtls import (
     records,
 )
 from span_events.wire.dtls_hello import hello_verify_request, read_hello
-from span_events.wire.dtls_openssl import SUITES, Identity, OpensslEngine, OpensslSession
+from span_events.wire.dtls_openssl import SUITES, OpensslEngine, OpensslSession
+from span_events.wire.openssl import Identity
 from tests.certificates import DAY, Holder, rsa_key
 from tests.wire.dtls_client import DtlsClient
 

@@ -1,0 +1,1 @@
+"""Protocol definitions, and the modules that scripts/proto generates from them."""

@@ -1,0 +1,255 @@
+"""
+TLS 1.2 and 1.3 of a server on OpenSSL, through pyOpenSSL's memory BIOs (RFC 8446, RFC 5246).
+
+Octets go in, events and octets come out. There is no resumption: each client shows its certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+from cryptography import x509
+from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
+
+from span_events.wire.openssl import (
+    ALERT_RECEIVED,
+    LARGEST_RECORD,
+    WANT_READ,
+    ZERO_RETURN,
+    Identity,
+    judge_by,
+    queued_words,
+    show,
+    trust,
+    verify_words,
+)
+from span_events.wire.tls import CertificateFault, Closed, Data, End, Established, Event, Failed, Failure
+
+_SUITES: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2; those of TLS 1.3 are OpenSSL's own."""
+_HANDSHAKE: Final = 22
+"""Content type of a client's first record (RFC 8446 §5.1)."""
+_SHOWN: Final = 24
+"""Octets of something that is not TLS that are shown."""
+_CERTIFICATE_ALERTS: Final = frozenset(
+    {
+        "unknown ca",
+        "bad certificate",
+        "certificate unknown",
+        "certificate expired",
+        "certificate revoked",
+        "unsupported certificate",
+        "access denied",
+    }
+)
+"""Alerts of a client that does not accept the server's certificate; Go and mbedTLS word it differently."""
+_FAULTS: Final = MappingProxyType(
+    dict.fromkeys((2, 7, 18, 19, 20, 21), CertificateFault.UNKNOWN_CA)
+    | {
+        26: CertificateFault.WRONG_PURPOSE,
+        9: CertificateFault.NOT_YET_VALID,
+        10: CertificateFault.EXPIRED,
+    }
+)
+"""X509_V_ERR_* by number; a wrong signature (7) is that of another authority with the same name."""
+_GRAVEST_FIRST: Final = tuple(CertificateFault)
+_FAILURES: Final = MappingProxyType(
+    {
+        "no shared cipher": Failure.NO_SHARED_CIPHER,
+        "no suitable key share": Failure.NO_SHARED_CIPHER,
+        "unsupported protocol": Failure.UNSUPPORTED_VERSION,
+        "version too low": Failure.UNSUPPORTED_VERSION,
+    }
+)
+"""What failed, by OpenSSL's words."""
+
+
+class TlsEngine:
+    """
+    Makes connections; it may be shared by listeners of one protocol.
+
+    Args:
+        identities: What the server shows; one per kind of key. `present` changes it while connections live.
+        trusted_pem: Roots of client certificates, and intermediates that clients may leave out.
+        unix_time: Asked for the time by which certificates are judged, seconds.
+        protocol: What is served, by its name for ALPN.
+    """
+
+    def __init__(
+        self,
+        identities: Sequence[Identity],
+        trusted_pem: bytes,
+        *,
+        unix_time: Callable[[], int],
+        protocol: bytes = b"h2",
+    ) -> None:
+        self._unix_time = unix_time
+        self._protocol = protocol
+        self._buffer = ffi.new("char[]", LARGEST_RECORD)
+        self._trusted = trusted_pem
+        self._context = self._make_context(identities)
+
+    def present(self, identities: Sequence[Identity]) -> None:
+        """Show something else from now on; connections that live are not touched."""
+        self._context = self._make_context(identities)
+
+    def trust(self, certificates_pem: bytes) -> None:
+        """Trust more roots, or know more intermediates, from now on."""
+        self._trusted += certificates_pem
+        trust(self._context, certificates_pem)
+
+    def accept(self) -> TlsConnection:
+        """Begin a connection."""
+        return TlsConnection(self._context, self._buffer, self._unix_time())
+
+    def _make_context(self, identities: Sequence[Identity]) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        # A resumed session would show no certificate. Tickets need the option, and the cache off as well.
+        context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_cipher_list(_SUITES)
+        show(context, identities)
+        trust(context, self._trusted)
+        context.set_verify(SSL.VERIFY_PEER, _note_error)
+        context.set_alpn_select_callback(self._choose)
+        return context
+
+    def _choose(self, _connection: SSL.Connection, offered: list[bytes]) -> Any:
+        return self._protocol if self._protocol in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+class TlsConnection:
+    """One client; after `Closed` or `Failed`, only `take` may be called."""
+
+    def __init__(self, context: SSL.Context, buffer: Any, unix_time: int) -> None:
+        self._errors: list[int] = []
+        self._connection = SSL.Connection(context, None)
+        self._connection.set_app_data(self._errors)
+        self._connection.set_accept_state()
+        connection: Any = self._connection
+        self._ssl = connection._ssl
+        self._into = connection._into_ssl
+        self._from = connection._from_ssl
+        self._buffer = buffer
+        self._begun = False
+        self._output: list[bytes] = []
+        self.has_answered = False
+        """Whether the client got something to judge us by."""
+        self.established = False
+        judge_by(self._ssl, unix_time)
+
+    def feed(self, octets: bytes | memoryview) -> Sequence[Event]:
+        """Take octets in."""
+        if not self._begun and len(octets):
+            self._begun = True
+            if octets[0] != _HANDSHAKE:
+                return [Failed(Failure.NOT_TLS, f"it begins with {bytes(octets[:_SHOWN])!r}")]
+        lib.ERR_clear_error()
+        events: list[Event] = []
+        source = ffi.from_buffer(octets)
+        for at in range(0, len(octets), LARGEST_RECORD):  # in parts: OpenSSL's buffers never shrink
+            lib.BIO_write(self._into, source + at, min(LARGEST_RECORD, len(octets) - at))
+            events += self._read() if self.established else self._proceed()
+            if events and isinstance(events[-1], Closed | Failed):
+                break
+        self._drain()
+        return events
+
+    def send(self, payload: bytes) -> None:
+        """Encrypt application data; only when established."""
+        assert self.established, "nothing is sent before the handshake is done"
+        lib.ERR_clear_error()
+        for at in range(0, len(payload), LARGEST_RECORD):
+            part = payload[at : at + LARGEST_RECORD]
+            if lib.SSL_write(self._ssl, part, len(part)) <= 0:
+                queued_words()  # the connection broke, and reading says how
+                return
+            self._drain()
+
+    def take(self) -> bytes:
+        """Return what waits to be sent; call it after each other call."""
+        output, self._output = self._output, []
+        return b"".join(output)
+
+    def close(self) -> None:
+        """End the connection from our side, with a close_notify; twice does no harm."""
+        lib.ERR_clear_error()
+        if self.established:
+            lib.SSL_shutdown(self._ssl)
+            self._drain()
+
+    # ---- parts ------------------------------------------------------------------------------------
+
+    def _proceed(self) -> list[Event]:
+        result = lib.SSL_do_handshake(self._ssl)
+        if result != 1:
+            error = lib.SSL_get_error(self._ssl, result)
+            return [] if error == WANT_READ else [_explain(queued_words())]
+        self.established = True
+        return [self._finish(), *self._read()]
+
+    def _finish(self) -> Established:
+        certificate, fault, detail = None, None, ""
+        connection = self._connection
+        try:
+            certificate = connection.get_peer_certificate(as_cryptography=True)
+        except (ValueError, x509.InvalidVersion) as exc:  # OpenSSL reads some that are not DER
+            fault, detail = CertificateFault.INVALID, str(exc)
+        if self._errors and fault is None:
+            error = min(self._errors, key=lambda each: _GRAVEST_FIRST.index(_fault(each)))
+            fault, detail = _fault(error), verify_words(error)
+        return Established(
+            certificate,
+            fault,
+            detail,
+            connection.get_protocol_version_name(),
+            connection.get_cipher_name() or "",
+            connection.get_alpn_proto_negotiated(),
+        )
+
+    def _read(self) -> list[Event]:
+        ssl, buffer = self._ssl, self._buffer
+        payload = []
+        while (count := lib.SSL_read(ssl, buffer, LARGEST_RECORD)) > 0:
+            payload.append(ffi.buffer(buffer, count)[:])
+        events: list[Event] = [Data(b"".join(payload))] if payload else []
+        error = lib.SSL_get_error(ssl, count)
+        if error == ZERO_RETURN:
+            events.append(Closed(End.CLOSE_NOTIFY))
+        elif error != WANT_READ:
+            words = queued_words()
+            received = ALERT_RECEIVED.fullmatch(words)
+            events.append(Closed(End.ALERT, received[1]) if received else Closed(End.BROKEN, words))
+        return events
+
+    def _drain(self) -> None:
+        while (count := lib.BIO_read(self._from, self._buffer, LARGEST_RECORD)) > 0:
+            self._output.append(ffi.buffer(self._buffer, count)[:])
+            self.has_answered = True
+
+
+def _note_error(connection: SSL.Connection, _certificate: object, error: int, _depth: int, ok: int) -> bool:
+    """Be OpenSSL's verify callback: go on whatever is wrong, so that all of it is seen."""
+    if not ok:
+        errors: list[int] = connection.get_app_data()
+        errors.append(error)
+    return True
+
+
+def _fault(error: int) -> CertificateFault:
+    return _FAULTS.get(error, CertificateFault.INVALID)
+
+
+def _explain(words: str) -> Failed:
+    """Name the cause of a handshake that OpenSSL gave up."""
+    received = ALERT_RECEIVED.fullmatch(words)
+    if received:
+        alert = received[1]
+        return Failed(Failure.SERVER_REFUSED if alert in _CERTIFICATE_ALERTS else Failure.CLIENT_ALERT, alert)
+    return Failed(_FAILURES.get(words, Failure.PROTOCOL), words)
