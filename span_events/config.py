@@ -305,10 +305,37 @@ class CellularConfig(Section):
 
 
 class GatewaysConfig(Section):
-    """Gateways' control streams; not part of this release, the address is reserved."""
+    """Gateways' control streams: gRPC over TLS, with client certificates."""
 
-    host: str = setting("127.0.0.1", "Reserved: address to bind.")
-    port: Port = setting(6674, "Reserved: TCP port.")
+    enabled: bool = setting(True, "Whether to listen.")
+    host: str = setting("127.0.0.1", "Address to bind.")
+    port: Port = setting(6674, "TCP port; 0 picks a free one.")
+    connections: Count = setting(10_000, "Connections at most; one more is refused (overload).")
+    half_open: Count = setting(2_000, "Of these, connections without a stream; one more is refused (overload).")
+    half_open_per_address: Count = setting(1_000, "The same for one address.")
+    failures_per_minute: Count = setting(
+        600, "Failed connections of one address in a minute; beyond, it is refused for the rest of it (overload)."
+    )
+    handshake_timeout: Seconds = setting(5.0, "Seconds that the TLS handshake may take (tlsTimeout).")
+    stream_timeout: Seconds = setting(5.0, "Seconds after it within which the stream must be opened (noStream).")
+    max_message: Octets = setting(
+        262_144, "Largest message from a gateway, octets; a larger one ends its stream (messageTooLarge)."
+    )
+    queue_messages: Count = setting(1_000, "Messages that may wait for one gateway.")
+    queue_octets: Octets = setting(1_048_576, "Octets that may wait for one gateway.")
+    stalled_after: Seconds = setting(30.0, "Seconds that a message may wait; then the stream is ended (slowReader).")
+    send_buffer: Buffer = setting(65_536, "Kernel send buffer of a connection, octets (SO_SNDBUF).")
+    keepalive_interval: Seconds = setting(5.0, "Seconds of silence after which a gateway is asked whether it is there.")
+    keepalive_timeout: Seconds = setting(
+        4.0, "Seconds that it has for an answer; then the stream is ended (keepaliveTimeout)."
+    )
+    tcp_timeout: Seconds = setting(
+        30.0, "Seconds that TCP tries to deliver something before it gives up (TCP_USER_TIMEOUT)."
+    )
+    silent_after: Seconds = setting(
+        130.0, "Seconds without a message from a gateway that is there after which this is told (applicationSilent)."
+    )
+    linger: Seconds = setting(1.0, "Seconds that a gateway gets to read why its stream was ended.")
 
 
 class BlobsConfig(Section):
@@ -417,7 +444,7 @@ class PkiConfig(Section):
         2_592_000.0, "Seconds that expired certificates are remembered, to tell whose they were."
     )
     per_device: Count = setting(
-        100, "Unexpired certificates that one device may have, revoked ones too; one more is refused with 429."
+        100, "Unexpired certificates that a device or gateway may have, revoked ones too; one more is refused with 429."
     )
 
 

@@ -12,6 +12,7 @@ from span_events.bus.local import LocalBus
 from span_events.config import (
     CellularConfig,
     DownstreamConfig,
+    GatewaysConfig,
     MessagesConfig,
     PkiConfig,
     RejectionsConfig,
@@ -25,12 +26,14 @@ from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices import DeviceChange, Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.gateway_sessions import GatewaySessions
+from span_events.fleet.gateways import GatewayChange, Gateways
 from span_events.fleet.psks import Psks
 from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
 from span_events.pki.authority import Authority
 from span_events.registry.directory import Directory
-from span_events.registry.model import Collection, Device
+from span_events.registry.model import Collection, Device, Gateway
 from span_events.registry.store import Store
 from tests.authorities import open_authority
 from tests.clock import ManualClock
@@ -91,6 +94,19 @@ class FleetBench:
         self.devices.on_created.append(self.cellular.device_created)
         self.devices.on_updated.append(self.cellular.device_updated)
         self.devices.on_removed.append(self.cellular.device_removed)
+        self.gateway_sessions = GatewaySessions(
+            GatewaysConfig(**settings.get("gateways", {})),
+            RejectionsConfig(**settings.get("rejections", {})),
+            bus=self.bus,
+            directory=self.directory,
+            reception=self.reception,
+            outbox=self.outbox,
+            used=self.certificates.used,
+            clock=clock,
+            identifiers=self.identifiers,
+        )
+        self.gateway_sessions.follow(self.devices, self.outbox, self.certificates)
+        self.gateways = Gateways(bus=self.bus, sessions=self.gateway_sessions, outbox=self.outbox, lock=lock, **shared)
 
     async def collection(self) -> Collection:
         """Make a collection."""
@@ -102,6 +118,10 @@ class FleetBench:
         device = await self.devices.create(collection, DeviceChange(allocated_ip=address), cause=CAUSE)
         self.activities.clear()
         return device
+
+    async def gateway(self, collection: Collection | None = None, **fields: Any) -> Gateway:
+        """Make a gateway; the fields are those of a `GatewayChange`."""
+        return await self.gateways.create(collection or await self.collection(), GatewayChange(**fields))
 
     @property
     def events(self) -> list[Event]:

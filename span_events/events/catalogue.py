@@ -253,6 +253,10 @@ class GatewayConnected(Event):
 
     remote_address: str = key("host:port of the gateway")
     certificate_serial: str = key("serial number of its certificate")
+    not_after: str | None = key("end of validity of its certificate, UTC", extension=True)
+    tls_version: str | None = key("TLS version", extension=True)
+    user_agent: str | None = key("what the gateway's program calls itself", extension=True)
+    replaced: str | None = key("true if an older connection of the gateway was ended for this one", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,6 +268,11 @@ class GatewayDisconnected(Event):
     hint = "Devices behind the gateway are unreachable until it connects again."
 
     reason: GatewayReason | None = key("why the stream ended", extension=True)
+    detail: str | None = key("what exactly was seen", extension=True)
+    duration: int | None = key("seconds that the stream lasted", extension=True)
+    messages_up: int | None = key("messages that came from the gateway", extension=True)
+    messages_down: int | None = key("messages that went to the gateway", extension=True)
+    undelivered: int | None = key("messages that waited for the gateway to read, and are lost", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +315,9 @@ class GatewayConfigUpdate(Event):
     name = "gatewayConfigUpdate"
     hint = "gatewayDeviceUpdate follows for each device of the gateway."
 
+    entries: int | None = key("number of configuration entries", extension=True)
+    trigger: str | None = key("request (the gateway asked) or change (through the API)", extension=True)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayCommError(Event):
@@ -319,6 +331,7 @@ class GatewayCommError(Event):
     reason: GatewayReason | None = key("why", extension=True)
     seconds: int | None = key("silence that was noticed", extension=True)
     device: str | None = key("device that the gateway named", extension=True)
+    count: int | None = key("how often, when several are told at once", extension=True)
 
 
 # ---- extensions ------------------------------------------------------------------------------
@@ -498,7 +511,15 @@ class GatewayRejected(Event):
     reason: GatewayRejectedReason = key("why it was refused")
     remote_address: str = key("host:port of the gateway")
     certificate_serial: str | None = key("serial number of its certificate", optional=True)
+    certificate_subject: str | None = key("subject of its certificate", optional=True)
     certificate_issuer: str | None = key("issuer of its certificate", optional=True)
+    not_before: str | None = key("begin of validity of its certificate, UTC", optional=True)
+    not_after: str | None = key("end of validity of its certificate, UTC", optional=True)
+    tls_version: str | None = key("TLS version", optional=True)
+    detail: str | None = key("what exactly was seen", optional=True)
+    stage: str | None = key("how far the connection came: tcp, tls or http2", optional=True)
+    seconds: int | None = key("how long the connection lasted", optional=True)
+    count: int | None = key("how often, when several are told at once", optional=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 from span_events.bus.base import Bus

@@ -21,7 +21,7 @@ from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import PkiConfig
 from span_events.dialects.span import render_time
-from span_events.errors import LimitReached, NotFound
+from span_events.errors import Conflict, LimitReached, NotFound
 from span_events.events.activity import Origin
 from span_events.events.catalogue import CertificateExpiring
 from span_events.ids import render
@@ -31,10 +31,13 @@ from span_events.pki import issuing, requests, verification
 from span_events.pki.authority import Authority
 from span_events.pki.issuing import KeyType, PublicKey
 from span_events.registry.directory import Directory
-from span_events.registry.model import Certificate, Collection, Device
+from span_events.registry.model import Certificate, Collection, Device, Gateway
 from span_events.registry.store import Store
 
 log = get_logger("certificates")
+
+Owner = Device | Gateway
+"""Whose a certificate is."""
 
 _DAY: Final = 86_400
 
@@ -54,11 +57,11 @@ class Signed:
 
 class Certificates:
     """
-    The certificates of devices. (Those of gateways follow with the gateways.)
+    The certificates of devices and gateways.
 
     Args:
-        lock: Held while the registry's devices change; shared with `Devices`, so that no certificate is
-            issued to a device that is being removed.
+        lock: Held while the registry's devices and gateways change; shared with `Devices` and `Gateways`, so that
+            no certificate is issued to one that is being removed.
     """
 
     def __init__(
@@ -115,37 +118,39 @@ class Certificates:
         """Return the intermediate of a collection and the root, as PEM."""
         return await self._authority.chain_pem(collection.id)
 
-    async def create(self, device: Device, kind: KeyType = KeyType.EC) -> Signed:
+    async def create(self, owner: Owner, kind: KeyType = KeyType.EC) -> Signed:
         """
-        Make a key and a certificate for a device.
+        Make a key and a certificate for a device or gateway.
 
         Raises:
-            LimitReached: The device has too many certificates.
-            NotFound: The device is gone.
+            Conflict: The gateway is built in.
+            LimitReached: The owner has too many certificates.
+            NotFound: The owner is gone.
         """
-        self._check_count(device)  # before the work of making a key
+        self._check_count(owner)  # before the work of making a key
         if kind is KeyType.EC:
             key = issuing.make_key(kind)
         else:
             async with self._one_at_a_time:  # several would only take each other's core
                 key = await asyncio.to_thread(issuing.make_key, kind)
-        signed = await self._sign(device, key.public_key())
+        signed = await self._sign(owner, key.public_key())
         return dataclasses.replace(signed, private_key_pem=issuing.key_pem(key))
 
-    async def sign(self, device: Device, request_pem: bytes) -> Signed:
+    async def sign(self, owner: Owner, request_pem: bytes) -> Signed:
         """
-        Make a certificate for a device that has made its own key.
+        Make a certificate for a device or gateway that has made its own key.
 
         Raises:
+            Conflict: The gateway is built in.
             InvalidRequest: The signing request is no such thing, or its key is not one that we sign.
-            LimitReached: The device has too many certificates.
-            NotFound: The device is gone.
+            LimitReached: The owner has too many certificates.
+            NotFound: The owner is gone.
         """
-        return await self._sign(device, requests.public_key_of(request_pem))
+        return await self._sign(owner, requests.public_key_of(request_pem))
 
-    def verify(self, device: Device, pem: bytes) -> list[str]:
+    def verify(self, owner: Owner, pem: bytes) -> list[str]:
         """
-        Tell why a device could not connect with a certificate; nothing if it could.
+        Tell why a device or gateway could not connect with a certificate; nothing if it could.
 
         Args:
             pem: The certificate, and after it, if they are there, its intermediate and root.
@@ -157,19 +162,19 @@ class Certificates:
         now = self._clock.time_ns() // 1_000_000_000
         return [
             *verification.faults(self._authority, certificates, now),
-            *self._faults_of_owner(certificates[0], device),
+            *self._faults_of_owner(certificates[0], owner),
         ]
 
-    def list(self, device: Device) -> list[Certificate]:
-        """List the certificates of a device, the one that is valid longest first; also revoked ones."""
-        return sorted(self._directory.certificates_of(device.id), key=lambda each: each.not_after_ms, reverse=True)
+    def list(self, owner: Owner) -> list[Certificate]:
+        """List the certificates of a device or gateway, the one that is valid longest first; also revoked ones."""
+        return sorted(self._directory.certificates_of(owner.id), key=lambda each: each.not_after_ms, reverse=True)
 
     async def revoke(self, collection: Collection, serial: int) -> Certificate:
         """
         Make a certificate useless, at once and for good; revoking it again changes nothing.
 
         Args:
-            collection: Where the device is; or, if it is gone, where the certificate was issued.
+            collection: Where its owner is; or, if that is gone, where the certificate was issued.
 
         Raises:
             NotFound: There is no such certificate in this collection.
@@ -212,9 +217,9 @@ class Certificates:
         )
 
     def origin_of(self, certificate: Certificate) -> Origin:
-        """Return whom events about a certificate belong to: its device, or where it was issued if that is gone."""
-        device = self._directory.devices.get(certificate.owner_id)
-        return Origin(certificate.collection_id) if device is None else device.origin
+        """Return whom events about a certificate belong to: its owner, or where it was issued if that is gone."""
+        owner = self._directory.owner_of(certificate)
+        return Origin(certificate.collection_id) if owner is None else owner.origin
 
     # ---- what time brings ---------------------------------------------------------------------
 
@@ -230,36 +235,45 @@ class Certificates:
 
     # ---- parts --------------------------------------------------------------------------------
 
-    async def _sign(self, device: Device, public_key: PublicKey) -> Signed:
+    async def _sign(self, owner: Owner, public_key: PublicKey) -> Signed:
         async with self._lock:
-            collection = self._directory.device(device.collection.id, device.id).collection
-            self._check_count(device)
-            issued = await self._authority.issue(collection.id, public_key, name=render(device.id), unit="device")
+            collection = self._check_presence(owner)
+            self._check_count(owner)
+            issued = await self._authority.issue(
+                collection.id, public_key, name=render(owner.id), unit=_kind_of(owner).lower()
+            )
             period = issuing.period_of(issued.certificate)
             record = Certificate(
                 issued.certificate.serial_number,
                 collection.id,
-                device.id,
-                None,
+                owner.id if isinstance(owner, Device) else None,
+                owner.id if isinstance(owner, Gateway) else None,
                 period.begin * 1000,
                 period.end * 1000,
             )
             await self._store.put_certificate(record)
             self._directory.put_certificate(record)
         self.issued += 1
-        log.info("certificate_issued", serial=record.serial, owner=render(device.id))
+        log.info("certificate_issued", serial=record.serial, owner=render(owner.id))
         return Signed(record, issued.pem, issued.chain_pem)
 
-    def _check_count(self, device: Device) -> None:
+    def _check_presence(self, owner: Owner) -> Collection:
+        if isinstance(owner, Device):
+            return self._directory.device(owner.collection.id, owner.id).collection
+        if owner.built_in:
+            raise Conflict(f"Gateway {render(owner.id)} is built in: it has no certificates", field="gatewayId")
+        return self._directory.gateway(owner.collection.id, owner.id).collection
+
+    def _check_count(self, owner: Owner) -> None:
         now_ms = self._clock.time_ns() // 1_000_000
-        valid = sum(each.not_after_ms >= now_ms for each in self._directory.certificates_of(device.id))
+        valid = sum(each.not_after_ms >= now_ms for each in self._directory.certificates_of(owner.id))
         if valid >= self._config.per_device:
             raise LimitReached(
-                f"Device {render(device.id)} has {valid} certificates that have not expired (pki.per_device)",
+                f"{_kind_of(owner)} {render(owner.id)} has {valid} certificates that have not expired (pki.per_device)",
                 hint="Use one of them, or wait until one expires; revoked ones count until then.",
             )
 
-    def _faults_of_owner(self, leaf: x509.Certificate, device: Device) -> Iterator[str]:
+    def _faults_of_owner(self, leaf: x509.Certificate, owner: Owner) -> Iterator[str]:
         if self._authority.issuer_of(leaf) is None:
             return  # its serial number means nothing to us
         found = self._directory.certificate_with(leaf.serial_number)
@@ -268,12 +282,18 @@ class Certificates:
             yield f"is not in the registry (serial number {serial}): it expired long ago, or the registry is older"
         elif found.revoked_ms:
             yield f"was revoked at {render_time(found.revoked_ms // 1000)} UTC"
-        if found is not None and found.owner_id != device.id:
-            yield f"belongs to {self._owner(found, device.collection)}, not to device {render(device.id)}"
+        if found is not None and found.owner_id != owner.id:
+            wanted = f"{_kind_of(owner).lower()} {render(owner.id)}"
+            yield f"belongs to {self._name_owner(found, owner.collection)}, not to {wanted}"
 
-    def _owner(self, certificate: Certificate, collection: Collection) -> str:
+    def _name_owner(self, certificate: Certificate, collection: Collection) -> str:
         """Name the owner of a certificate, but not to people of other collections."""
-        owner = self._directory.devices.get(certificate.owner_id)
+        kind = "device" if certificate.gateway_id is None else "gateway"
         if self.origin_of(certificate).collection_id != collection.id:
-            return "a device of another collection"
-        return f"device {render(certificate.owner_id)}" + (", which was removed" if owner is None else "")
+            return f"a {kind} of another collection"
+        removed = self._directory.owner_of(certificate) is None
+        return f"{kind} {render(certificate.owner_id)}" + (", which was removed" if removed else "")
+
+
+def _kind_of(owner: Owner) -> str:
+    return "Device" if isinstance(owner, Device) else "Gateway"

@@ -98,16 +98,19 @@ class Collections:
         Forget a collection.
 
         Raises:
-            Conflict: It still has devices.
+            Conflict: It still has devices, or gateways of its own.
             NotFound: The collection is gone already.
         """
         async with self._lock:
             self._directory.collection(collection.id)
-            devices = self._directory.device_count(collection.id)
-            if devices:
-                raise Conflict(
-                    f"Collection {render(collection.id)} still has {devices} {'device' if devices == 1 else 'devices'}",
-                    hint="Delete its devices first, or move them to another collection.",
-                )
+            for count, what in (
+                (self._directory.device_count(collection.id), "device"),
+                (self._directory.gateway_count(collection.id), "gateway"),
+            ):
+                if count:
+                    raise Conflict(
+                        f"Collection {render(collection.id)} still has {count} {what if count == 1 else f'{what}s'}",
+                        hint=f"Delete its {what}s first, or move them to another collection.",
+                    )
             await self._store.delete_collection(collection.id)
             self._directory.remove_collection(collection)

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
-from span_events.errors import Conflict
+from span_events.errors import Conflict, InvalidRequest, NotFound
 from span_events.events.activity import Origin, SpanId
 from span_events.events.catalogue import DeviceCreated, DeviceMoved, DeviceRemoved, DeviceUpdated
 from span_events.events.reasons import DisconnectReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
-from span_events.ids import IdGenerator
+from span_events.ids import IdGenerator, render
 from span_events.registry.directory import Directory
 from span_events.registry.model import CiotMetadata, Collection, Device
 from span_events.registry.store import Store
@@ -136,6 +136,7 @@ class Devices:
 
         Raises:
             Conflict: Another device has its address, IMSI or IMEI.
+            InvalidRequest: It names a gateway that cannot carry it.
             NotFound: The collection is gone.
         """
         time_ns = self._clock.time_ns()
@@ -143,6 +144,7 @@ class Devices:
             self._directory.collection(collection.id)
             device = Device(self._identifiers.next(time_ns), collection)
             change.apply_to(device, time_ns // 1_000_000)
+            self._check_gateways(collection, change, {})
             self._directory.check_identities(device)
             await self._store.put_devices([device])
             self._directory.add(device)
@@ -157,6 +159,7 @@ class Devices:
 
         Raises:
             Conflict: Another device has the new identity, or a gateway's block forbids the move.
+            InvalidRequest: It names a gateway that cannot carry it.
             NotFound: The device is gone or was moved meanwhile, or the target collection is gone.
         """
         now_ms = self._clock.time_ns() // 1_000_000
@@ -164,6 +167,7 @@ class Devices:
         async with self._lock:
             self._directory.device(collection_id, device.id)  # who asked saw it there, and may see no other place
             target = self._target(device, change)
+            self._check_gateways(target, change, device.config.gateways)
             draft = _copy(device)
             change.apply_to(draft, now_ms)
             draft.move_to(target)
@@ -225,6 +229,23 @@ class Devices:
                 field="collectionId",
             )
         return self._directory.collection(change.collection_id)
+
+    def _check_gateways(self, collection: Collection, change: DeviceChange, present: Container[int]) -> None:
+        """A new block names a gateway of the same collection; one for the built-in ones would mean nothing."""
+        for gateway_id, parameters in (change.gateways or {}).items():
+            if gateway_id in present or not parameters:
+                continue
+            field = f"config.gateway.{render(gateway_id)}"
+            try:
+                gateway = self._directory.gateway(collection.id, gateway_id)
+            except NotFound as exc:
+                raise InvalidRequest(f"{field}: {exc.detail}", field=field) from exc
+            if gateway.built_in:
+                raise InvalidRequest(
+                    f"{field}: gateway {render(gateway_id)} is built in",
+                    hint="Behind it are the devices with config.ciot or a certificate; no block is needed.",
+                    field=field,
+                )
 
 
 def _copy(device: Device) -> Device:

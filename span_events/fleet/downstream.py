@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
@@ -22,12 +22,17 @@ from span_events.events.reasons import DownstreamFailedReason
 from span_events.ids import IdGenerator, render
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
-from span_events.registry.model import Device, Downstream, DownstreamState
+from span_events.registry.model import Device, Downstream, DownstreamState, Gateway
 from span_events.registry.store import Store
 
 
 class Outbox:
-    """The downstream messages of all devices."""
+    """
+    The downstream messages of all devices.
+
+    Who can send to a device at any time puts a function into `on_queued`. It is called with the device and the
+    cause when a message has begun to wait, and must neither await nor raise.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Outbox:
         self._by_age: OrderedDict[int, Downstream] = OrderedDict()  # all that wait, oldest first
         self._changed: dict[int, Downstream] = {}
         self._deleted: list[int] = []
+        self.on_queued: list[Callable[[Device, int], None]] = []
 
     @property
     def waiting(self) -> int:
@@ -127,6 +133,8 @@ class Outbox:
                 position=len(self._waiting[device.id]),
             )
         )
+        for tell in self.on_queued:
+            tell(device, cause)
         return message
 
     async def cancel(self, device: Device, message_id: int, *, cause: int) -> Downstream:
@@ -150,19 +158,35 @@ class Outbox:
         waiting = self._waiting.get(device.id)
         return waiting[0] if waiting else None
 
-    def sent(self, device: Device, message: Downstream, *, transport: Transport, cause: int | None) -> None:
-        """A message left the server; ``cause`` is the upstream message or poll that it answers."""
+    def sent(
+        self,
+        device: Device,
+        message: Downstream,
+        *,
+        transport: Transport,
+        cause: int | None,
+        gateway: Gateway | None = None,
+    ) -> None:
+        """
+        A message left the server.
+
+        Args:
+            cause: The upstream message or poll that it answers.
+            gateway: Through which it was sent.
+        """
         if message.state is not DownstreamState.PENDING:
             return
         now_ms = self._clock.time_ns() // 1_000_000
         self._settle(message, DownstreamState.SENT)
         message.sent_ms, message.transport = now_ms, transport
-        device.traffic.messages_downstream += 1
-        device.traffic.bytes_downstream += len(message.payload)
+        message.gateway_id = 0 if gateway is None else gateway.id
+        way = gateway or self._directory.way_of(device.collection, transport)
+        for traffic in (device.traffic, way.traffic):
+            traffic.downstream(len(message.payload))
         device.collection.downstream_ms.append(now_ms)
         self._bus.publish(
             DownstreamMessage(
-                origin=device.origin,
+                origin=device.origin if gateway is None else gateway.origin_with(device),
                 correlation_id=cause,
                 bytes=len(message.payload),
                 transport=transport,
@@ -195,10 +219,14 @@ class Outbox:
             )
         )
 
+    def give_up(self, device: Device, reason: DownstreamFailedReason, *, cause: int) -> None:
+        """Nothing that waits for a device will be delivered."""
+        for message in list(self._waiting.get(device.id, ())):
+            self.failed(device, message, reason, cause=cause)
+
     def device_removed(self, device: Device, *, cause: int) -> None:
         """A device is gone: what waits for it fails, and nothing of it is remembered."""
-        for message in list(self._waiting.get(device.id, ())):
-            self.failed(device, message, DownstreamFailedReason.DEVICE_REMOVED, cause=cause)
+        self.give_up(device, DownstreamFailedReason.DEVICE_REMOVED, cause=cause)
         for message_id in self._messages.pop(device.id, {}):
             self._changed.pop(message_id, None)  # the store deletes them with the device
 

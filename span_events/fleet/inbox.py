@@ -10,6 +10,8 @@ from span_events.events.rings import Rings
 
 _OVERHEAD: Final = 600
 """What a message costs besides its payload, octets; measured, rounded up."""
+_ENTRY: Final = 200
+"""The same for an entry of a gateway's metadata besides its text."""
 
 
 class Inbox:
@@ -22,9 +24,7 @@ class Inbox:
     """
 
     def __init__(self, *, per_collection: int, octets: int) -> None:
-        self._rings: Rings[Message] = Rings(
-            per_owner=per_collection, total=octets, cost=lambda message: len(message.payload) + _OVERHEAD
-        )
+        self._rings: Rings[Message] = Rings(per_owner=per_collection, total=octets, cost=_cost)
 
     @property
     def octets(self) -> int:
@@ -63,3 +63,10 @@ class Inbox:
             and (end_ms is None or message.received_ns < end_ms * 1_000_000)
         )
         return list(islice(matching, limit))
+
+
+def _cost(message: Message) -> int:
+    cost = len(message.payload) + _OVERHEAD
+    for name, value in message.gateway_metadata:
+        cost += len(name) + len(value) + _ENTRY
+    return cost

@@ -9,7 +9,7 @@ counters) is written to the registry in batches (`Reception.flush`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
@@ -19,6 +19,7 @@ from span_events.events.catalogue import (
     ClientConnected,
     ClientDisconnected,
     ClientRejected,
+    GatewayUpstreamMessage,
     MessageDuplicate,
     MessageRejected,
     UpstreamMessage,
@@ -31,7 +32,7 @@ from span_events.fleet.throttle import Throttle
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
-from span_events.registry.model import Collection, Device
+from span_events.registry.model import Collection, Device, Gateway
 from span_events.registry.store import Store
 
 
@@ -124,8 +125,15 @@ class Reception:
             )
         return device
 
-    def admit(self, device: Device, remote: Remote, *, transport: Transport, size: int) -> MessageRejectedReason | None:
-        """Tell whether a device may send now; if not, why, and publish that (throttled)."""
+    def admit(
+        self, device: Device, remote: Remote, *, transport: Transport, size: int, gateway: Gateway | None = None
+    ) -> MessageRejectedReason | None:
+        """
+        Tell whether a device may send now; if not, why, and publish that (throttled).
+
+        Args:
+            gateway: That passes the message on, if one does.
+        """
         if not device.enabled:
             reason = MessageRejectedReason.DEVICE_DISABLED
         elif not device.collection.enabled:
@@ -142,9 +150,10 @@ class Reception:
                 remote=remote,
                 transport=transport,
                 limit=int(self._config.rate) or 1,
+                gateway=gateway,
             )
             return MessageRejectedReason.RATE_LIMITED
-        self.rejected(reason, device=device, remote=remote, transport=transport, size=size)
+        self.rejected(reason, device=device, remote=remote, transport=transport, size=size, gateway=gateway)
         return reason
 
     def rejected(
@@ -161,6 +170,7 @@ class Reception:
         expected: int | None = None,
         received: int | None = None,
         limit: int | None = None,
+        gateway: Gateway | None = None,
     ) -> None:
         """
         Something came in that is not accepted.
@@ -176,7 +186,7 @@ class Reception:
         if not self._throttle.admits(key, self._clock.monotonic(), burst=1 if flood else None):
             return
         event = MessageRejected(
-            origin=UNATTRIBUTED if device is None else device.origin,
+            origin=_origin_of(device, gateway),
             reason=reason,
             remote_address=render_remote(remote),
             transport=transport,
@@ -338,16 +348,7 @@ class Reception:
         Returns:
             Id of the message, which is also the cause of all that follows from it; None if it is too large.
         """
-        size = len(payload)
-        if size > self._config.max_payload:
-            self.rejected(
-                MessageRejectedReason.TOO_LARGE,
-                device=device,
-                remote=remote,
-                transport=transport,
-                size=size,
-                limit=self._config.max_payload,
-            )
+        if self._is_too_large(device, payload, remote, transport, None):
             return None
         time_ns = self._clock.time_ns()
         message_id = self._identifiers.next(time_ns)
@@ -363,27 +364,64 @@ class Reception:
             coap_code,
             coap_path,
         )
-        device.last_transport = transport
-        device.last_received_ns = time_ns
-        device.last_payload = payload
-        device.traffic.messages_upstream += 1
-        device.traffic.bytes_upstream += size
-        device.collection.upstream_ms.append(time_ns // 1_000_000)
-        self._changed.add(device)
-        self.inbox.append(message)
+        self._accept(device, message, self._directory.way_of(device.collection, transport), session.id)
+        return message_id
+
+    def received_through(
+        self,
+        gateway: Gateway,
+        device: Device,
+        payload: bytes,
+        *,
+        remote: Remote,
+        session_id: int,
+        metadata: Mapping[str, str],
+    ) -> int | None:
+        """
+        Accept a message of a device that a gateway passes on.
+
+        Args:
+            remote: Where the gateway is.
+            session_id: Of the gateway's control stream.
+            metadata: What the gateway says about the message; it is remembered of the device, too.
+
+        Returns:
+            As `received`.
+        """
+        if self._is_too_large(device, payload, remote, Transport.GATEWAY, gateway):
+            return None
+        time_ns = self._clock.time_ns()
+        message_id = self._identifiers.next(time_ns)
+        origin = gateway.origin_with(device)
+        self.reported(gateway, device, metadata)
         self._bus.publish(
-            UpstreamMessage(
-                origin=device.origin,
+            GatewayUpstreamMessage(
+                origin=origin,
                 correlation_id=message_id,
-                session_id=session.id,
-                bytes=size,
-                transport=transport,
+                session_id=session_id,
+                bytes=len(payload),
                 message_id=SpanId(message_id),
-                path=coap_path or None,
             )
         )
-        self._bus.forward(message)
+        message = Message(
+            message_id,
+            origin,
+            time_ns,
+            Transport.GATEWAY,
+            payload,
+            gateway_metadata=tuple(sorted(metadata.items())),
+        )
+        self._accept(device, message, gateway, session_id)
         return message_id
+
+    def reported(self, gateway: Gateway, device: Device, metadata: Mapping[str, str]) -> None:
+        """A gateway told something of a device; nothing leaves what it told before as it is."""
+        found = device.gateway
+        if metadata or found.gateway_id != gateway.id:
+            found.params = dict(metadata)
+        found.gateway_id = gateway.id
+        found.last_update = self._clock.time_ns() // 1_000_000
+        self._changed.add(device)
 
     def duplicate(
         self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
@@ -476,6 +514,49 @@ class Reception:
 
     # ---- parts --------------------------------------------------------------------------------
 
+    def _is_too_large(
+        self, device: Device, payload: bytes, remote: Remote, transport: Transport, gateway: Gateway | None
+    ) -> bool:
+        size, limit = len(payload), self._config.max_payload
+        if size <= limit:
+            return False
+        self.rejected(
+            MessageRejectedReason.TOO_LARGE,
+            device=device,
+            remote=remote,
+            transport=transport,
+            size=size,
+            limit=limit,
+            gateway=gateway,
+        )
+        return True
+
+    def _accept(self, device: Device, message: Message, way: Gateway, session_id: int) -> None:
+        """Remember a message, count it, and tell of it."""
+        origin, payload = message.origin, message.payload
+        size = len(payload)
+        device.last_gateway_id = origin.gateway_id or 0
+        device.last_transport = message.transport
+        device.last_received_ns = message.received_ns
+        device.last_payload = payload
+        device.traffic.upstream(size)
+        way.traffic.upstream(size)
+        device.collection.upstream_ms.append(message.received_ns // 1_000_000)
+        self._changed.add(device)
+        self.inbox.append(message)
+        self._bus.publish(
+            UpstreamMessage(
+                origin=origin,
+                correlation_id=message.id,
+                session_id=session_id,
+                bytes=size,
+                transport=message.transport,
+                message_id=SpanId(message.id),
+                path=message.coap_path or None,
+            )
+        )
+        self._bus.forward(message)
+
     def _is_over(self, session: Session) -> bool:
         """Tell whether the certificate that a session rests on has expired meanwhile."""
         if session.certificate_serial is None:
@@ -539,3 +620,9 @@ class Reception:
                 detail=detail,
             )
         )
+
+
+def _origin_of(device: Device | None, gateway: Gateway | None) -> Origin:
+    if device is None:
+        return UNATTRIBUTED
+    return device.origin if gateway is None else gateway.origin_with(device)

@@ -1,5 +1,5 @@
 """
-The directory: every collection, device and certificate in memory.
+The directory: every collection, device, gateway and certificate in memory.
 
 Devices are found by id, address, IMSI, IMEI or PSK identity, certificates by serial number. Listeners ask
 for each datagram and handshake, so every look-up of theirs is one dictionary access. It is filled from the
@@ -9,18 +9,27 @@ store at start and kept current by `fleet`, which changes the store first.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from span_events.errors import Conflict, InvalidRequest, NotFound
+from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.registry.addresses import AddressBook, prefix_of
-from span_events.registry.model import Certificate, Collection, Device
+from span_events.registry.model import Certificate, Collection, Device, Gateway, GatewayType
 from span_events.wire import imei as hardware
+
+BUILT_IN: Final[Mapping[GatewayType, int]] = MappingProxyType({GatewayType.CIOT: 3, GatewayType.INET: 4})
+"""Ids of the gateways that every collection has. Nothing else has ids as small."""
+_NAMES: Final[Mapping[GatewayType, str]] = MappingProxyType(
+    {GatewayType.CIOT: "Mobile network", GatewayType.INET: "Internet"}
+)
+_OVER_CIOT: Final = (Transport.UDP, Transport.COAP)
 
 
 class Directory:
-    """Collections and devices of this installation."""
+    """Collections, devices and gateways of this installation."""
 
     def __init__(self) -> None:
         self.collections: dict[int, Collection] = {}
@@ -31,8 +40,17 @@ class Directory:
         self._by_imsi: dict[str, Device] = {}
         self._by_imei: dict[str, Device] = {}
         self._by_psk: dict[bytes, Device] = {}
+        self.gateways: dict[int, Gateway] = {}
+        """By id, without those that are built in."""
+        self._gateways_of: dict[int, dict[int, Gateway]] = {}
+        self._behind: dict[int, dict[int, Device]] = {}
+        self.endpoints: Mapping[GatewayType, dict[str, str]] = {
+            GatewayType.CIOT: {"apn": "", "udpEndpoint": "", "coapEndpoint": ""},
+            GatewayType.INET: {"dtlsEndpoint": "", "coapEndpoint": "", "mqttEndpoint": ""},
+        }
+        """Configuration of the built-in gateways: ``host:port`` of what listens, empty for what does not."""
         self.certificates: dict[int, Certificate] = {}
-        """By serial number: also the revoked ones, and those of devices that are gone."""
+        """By serial number: also the revoked ones, and those whose owner is gone."""
         self._certificates_of: dict[int, dict[int, Certificate]] = {}
         self.device_at: Callable[[str], Device | None] = self._by_address.__getitem__
         """Find the device that has an IP address (canonical text), or a prefix that it lies in; None if nobody has."""
@@ -50,10 +68,13 @@ class Directory:
         collections: Iterable[Collection],
         devices: Iterable[Device],
         certificates: Iterable[Certificate] = (),
+        gateways: Iterable[Gateway] = (),
     ) -> None:
         """Take over what the store holds."""
         for collection in collections:
             self.add_collection(collection)
+        for gateway in gateways:
+            self.add_gateway(gateway)
         for device in devices:
             self.add(device)
         for certificate in certificates:
@@ -94,15 +115,67 @@ class Directory:
         """Return how many devices a collection has."""
         return len(self._members[collection_id])
 
+    def gateway(self, collection_id: int, gateway_id: int) -> Gateway:
+        """
+        Return a gateway of a collection, also one that is built in.
+
+        Raises:
+            NotFound: There is no such collection, or no such gateway in it.
+        """
+        self.collection(collection_id)
+        try:
+            return self._gateways_of[collection_id][gateway_id]
+        except KeyError:
+            raise NotFound(
+                f"There is no gateway {render(gateway_id)} in collection {render(collection_id)}", field="gateway"
+            ) from None
+
+    def gateways_of(self, collection_id: int) -> Iterator[Gateway]:
+        """Iterate over the gateways of a collection: those that are built in, then the others, oldest first."""
+        return iter(self._gateways_of[collection_id].values())
+
+    def gateway_count(self, collection_id: int) -> int:
+        """Return how many gateways a collection has besides those that are built in."""
+        return len(self._gateways_of[collection_id]) - len(BUILT_IN)
+
+    def way_of(self, collection: Collection, transport: Transport) -> Gateway:
+        """Return the built-in gateway that a transport belongs to."""
+        kind = GatewayType.CIOT if transport in _OVER_CIOT else GatewayType.INET
+        return self._gateways_of[collection.id][BUILT_IN[kind]]
+
+    def devices_behind(self, gateway: Gateway) -> list[Device]:
+        """List the devices that have a block for a gateway, oldest first."""
+        behind = self._behind.get(gateway.id, {})
+        return [behind[each] for each in sorted(behind)]
+
     def add_collection(self, collection: Collection) -> None:
         """Take in a collection."""
         self.collections[collection.id] = collection
         self._members[collection.id] = {}
+        self._gateways_of[collection.id] = {
+            number: Gateway(number, collection, kind, _NAMES[kind], self.endpoints[kind])
+            for kind, number in BUILT_IN.items()
+        }
 
     def remove_collection(self, collection: Collection) -> None:
-        """Forget a collection that has no devices."""
+        """Forget a collection that has neither devices nor gateways of its own."""
         assert not self._members[collection.id], "the collection still has devices"
-        del self._members[collection.id], self.collections[collection.id]
+        assert not self.gateway_count(collection.id), "the collection still has gateways"
+        del self._members[collection.id], self._gateways_of[collection.id], self.collections[collection.id]
+
+    def add_gateway(self, gateway: Gateway) -> None:
+        """Take in a gateway."""
+        self.gateways[gateway.id] = self._gateways_of[gateway.collection.id][gateway.id] = gateway
+
+    def remove_gateway(self, gateway: Gateway) -> None:
+        """Forget a gateway."""
+        del self.gateways[gateway.id], self._gateways_of[gateway.collection.id][gateway.id]
+
+    def move_gateway(self, gateway: Gateway, collection: Collection) -> None:
+        """Change the collection of a gateway."""
+        self.remove_gateway(gateway)
+        gateway.move_to(collection)
+        self.add_gateway(gateway)
 
     def device_with_imei(self, imei: str) -> Device | None:
         """Find the device that is configured with an IMEI; both may be of 14, 15 or 16 digits."""
@@ -151,12 +224,18 @@ class Directory:
         del self.devices[device.id], self._members[device.collection.id][device.id]
 
     def changing(self, device: Device) -> _Change:
-        """Enclose changes of a device's identities or collection, so that look-ups follow them."""
+        """Enclose changes of a device's identities, gateways or collection, so that look-ups follow them."""
         return _Change(self, device)
 
     def certificates_of(self, owner_id: int) -> Iterator[Certificate]:
         """Iterate over the certificates of a device or gateway, also when it is gone."""
         return iter(self._certificates_of.get(owner_id, {}).values())
+
+    def owner_of(self, certificate: Certificate) -> Device | Gateway | None:
+        """Return whose a certificate is; None if that is gone."""
+        if certificate.device_id is None:
+            return self.gateways.get(certificate.owner_id)
+        return self.devices.get(certificate.owner_id)
 
     def put_certificate(self, certificate: Certificate) -> None:
         """Take in a certificate, new or revoked."""
@@ -175,11 +254,18 @@ class Directory:
         for value, index in self._identities(device):
             if value:
                 index[value] = device
+        for gateway_id in device.config.gateways:
+            self._behind.setdefault(gateway_id, {})[device.id] = device
 
     def _unindex(self, device: Device) -> None:
         for value, index in self._identities(device):
             if index.get(value) is device:
                 del index[value]
+        for gateway_id in device.config.gateways:
+            behind = self._behind[gateway_id]
+            del behind[device.id]
+            if not behind:
+                del self._behind[gateway_id]
 
     def _identities(self, device: Device) -> tuple[tuple[Any, dict[Any, Device]], ...]:
         return (

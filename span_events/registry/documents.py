@@ -15,13 +15,15 @@ from typing import Any, Final
 from span_events.dialects.span import render_id
 from span_events.events.activity import Origin
 from span_events.events.message import Message, Transport
-from span_events.ids import NOTHING, render
+from span_events.ids import render
 from span_events.registry.model import (
     Certificate,
     CiotMetadata,
     Collection,
     Device,
     Downstream,
+    Gateway,
+    GatewayMetadata,
     InetMetadata,
     Traffic,
 )
@@ -31,6 +33,7 @@ Document = dict[str, Any]
 
 _NO_CIOT: Final = CiotMetadata()
 _NO_INET: Final = InetMetadata()
+_NO_GATEWAY: Final = GatewayMetadata()
 _OVER_UDP: Final = (Transport.UDP, Transport.DTLS)
 _OVER_COAP: Final = (Transport.COAP, Transport.COAPS)
 
@@ -90,6 +93,29 @@ def device(value: Device) -> Document:
     }
 
 
+def gateway(value: Gateway) -> Document:
+    """Write a Gateway; ours shows what it has told about itself, too."""
+    document: Document = {
+        "gatewayId": render_id(value.id),
+        "collectionId": render_id(value.collection.id),
+        "name": value.name,
+        "builtIn": value.built_in,
+        "type": value.type.value,
+        "config": {value.type.value: value.params} if value.built_in else {"user": {"params": value.params}},
+        "tags": value.tags,
+        "status": value.status.value,
+        "enabled": value.enabled,
+    }
+    if value.reported_ms:
+        document["metadata"] = {"lastUpdate": str(value.reported_ms), "params": value.reported}
+    return document
+
+
+def gateway_stats(value: Gateway) -> Document:
+    """Write a GatewayStats."""
+    return _totals([value.traffic])
+
+
 def certificate_info(value: Certificate) -> Document:
     """Write a CertificateInfo; ours says of a revoked one since when."""
     document = {"certificateSerial": str(value.serial), "expires": str(value.not_after_ms)}
@@ -104,7 +130,7 @@ def message_downstream(value: Downstream, owner: Device) -> Document:
         "messageId": render(value.id),
         "collectionId": render_id(owner.collection.id),
         "deviceId": render_id(value.device_id),
-        "gatewayId": NOTHING,
+        "gatewayId": render_id(value.gateway_id),
         "createdTime": str(value.created_ms),
         "sentTime": str(value.sent_ms),
         "transport": value.transport.value,
@@ -157,20 +183,21 @@ def device_stats(traffic: Traffic) -> Document:
     return {**_totals([traffic]), "sessionCount": traffic.sessions}
 
 
-def collection_stats(devices: Iterable[Device]) -> Document:
-    """Write a CollectionStats over the devices of a collection."""
+def collection_stats(devices: Iterable[Device], gateways: Iterable[Gateway]) -> Document:
+    """Write a CollectionStats over the devices and gateways of a collection; built-in ones are not counted."""
+    custom = [each.traffic for each in gateways if not each.built_in]
     traffics = [each.traffic for each in devices]
     return {
         "deviceCount": len(traffics),
         "outputCount": 0,
         "firmwareCount": 0,
         "blobCount": 0,
-        "gatewayCount": 0,
+        "gatewayCount": len(custom),
         "devices": {**_totals(traffics), "sessionCount": sum(each.sessions for each in traffics)},
         "outputs": {"forwardErrors": 0, "messagesForwarded": "0", "bytesForwarded": "0"},
         "firmware": {"firmwareImageSize": 0},
         "blobs": {"blobBytes": "0"},
-        "gateways": _totals([]),
+        "gateways": _totals(custom),
     }
 
 
@@ -229,5 +256,11 @@ def _metadata(value: Device) -> Document:
             "lastUpdate": str(inet.last_update),
             "remoteAddress": inet.remote_address,
             "certificateSerial": inet.certificate_serial,
+        }
+    if value.gateway != _NO_GATEWAY:
+        document["gateway"] = {
+            "gatewayId": render_id(value.gateway.gateway_id),
+            "lastUpdate": str(value.gateway.last_update),
+            "params": value.gateway.params,
         }
     return document

@@ -1,7 +1,7 @@
 """
-What the registry knows, as values: collections, devices, attachments, certificates, downstream messages, tokens.
+What the registry knows, as values: collections, devices, attachments, gateways, certificates, messages, tokens.
 
-Collections and devices are changed in place, by `fleet` only. Identifiers are numbers here and
+Collections, devices and gateways are changed in place, by `fleet` only. Identifiers are numbers here and
 Span ids in JSON; `documents` writes that JSON.
 """
 
@@ -26,6 +26,29 @@ class Management(StrEnum):
     DISABLED = "disabled"
     COLLECTION = "collection"
     DEVICE = "device"
+
+
+class GatewayType(StrEnum):
+    """What a gateway carries (Span's words)."""
+
+    UNKNOWN = "unknown"
+    CIOT = "ciot"
+    """Built in: the mobile core, and with it plain UDP and CoAP."""
+    INET = "inet"
+    """Built in: the internet, over DTLS."""
+    LORA = "lora"
+    OPENTHREAD = "openthread"
+    ZIGBEE = "zigbee"
+    MATTER = "matter"
+    CUSTOM = "custom"
+
+
+class GatewayStatus(StrEnum):
+    """Whether a gateway is connected (Span's words)."""
+
+    UNKNOWN = "unknown"
+    OFFLINE = "offline"
+    ONLINE = "online"
 
 
 class DownstreamState(StrEnum):
@@ -54,6 +77,16 @@ class Traffic:
     def signs_of_life(self) -> int:
         """Whatever came of the device itself; another number than before means that something came."""
         return self.messages_upstream + self.sessions + self.rejections
+
+    def upstream(self, octets: int) -> None:
+        """Count a message to us."""
+        self.messages_upstream += 1
+        self.bytes_upstream += octets
+
+    def downstream(self, octets: int) -> None:
+        """Count a message from us."""
+        self.messages_downstream += 1
+        self.bytes_downstream += octets
 
 
 @dataclass(slots=True)
@@ -88,7 +121,7 @@ class DeviceConfig:
     imei: str = ""
     """Hardware, 14 to 16 digits as somebody wrote them; `wire.imei` compares them. Empty is not set."""
     gateways: dict[int, dict[str, str]] = field(default_factory=dict)
-    """Parameters per gateway."""
+    """Parameters per gateway, at least one each: a block without parameters is no block."""
 
 
 @dataclass(slots=True)
@@ -139,6 +172,15 @@ class InetMetadata:
     last_update: int = 0
     remote_address: str = ""
     certificate_serial: str = ""
+
+
+@dataclass(slots=True)
+class GatewayMetadata:
+    """What the last gateway told about a device. Times are Unix milliseconds, 0 is never."""
+
+    gateway_id: int = 0
+    last_update: int = 0
+    params: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +241,7 @@ class Device:
     psk: Psk | None = None
     addresses: tuple[str, ...] = ()
     """Addresses and prefixes of its attachments, besides the one that `ciot` shows; in memory only."""
+    gateway: GatewayMetadata = field(default_factory=GatewayMetadata)
     traffic: Traffic = field(default_factory=Traffic)
     origin: Origin = field(init=False)
     """Whom this device's events belong to."""
@@ -245,6 +288,57 @@ class Attachment:
         return self.address or self.prefix
 
 
+@dataclass(slots=True, eq=False)
+class Gateway:
+    """A gateway: one of ours, with devices behind it, or one that every collection has built in."""
+
+    id: int
+    collection: Collection
+    type: GatewayType = GatewayType.CUSTOM
+    name: str = ""
+    params: dict[str, str] = field(default_factory=dict)
+    """Its configuration; of a built-in one, its endpoints."""
+    tags: dict[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    reported: dict[str, str] = field(default_factory=dict)
+    """What it has told about itself."""
+    reported_ms: int = 0
+    """When; Unix milliseconds, 0 is never."""
+    is_online: bool = False
+    """Whether its control stream is open; in memory only, like its traffic."""
+    traffic: Traffic = field(default_factory=Traffic)
+    origin: Origin = field(init=False)
+    """Whom this gateway's events belong to."""
+
+    def __post_init__(self) -> None:
+        """Derive the origin."""
+        self.origin = Origin(self.collection.id, gateway_id=self.id)
+
+    @property
+    def built_in(self) -> bool:
+        """Tell whether it belongs to the server, and cannot be changed."""
+        return self.type in (GatewayType.CIOT, GatewayType.INET)
+
+    @property
+    def status(self) -> GatewayStatus:
+        """Tell whether it is connected; a built-in one is if it can be reached at all."""
+        online = any(self.params.values()) if self.built_in else self.is_online
+        return GatewayStatus.ONLINE if online else GatewayStatus.OFFLINE
+
+    def carries(self, device: Device) -> bool:
+        """Tell whether a device is behind this gateway."""
+        return self.id in device.config.gateways and device.collection is self.collection
+
+    def origin_with(self, device: Device) -> Origin:
+        """Return whom an event belongs to that is about a device behind this gateway."""
+        return Origin(device.collection.id, device.id, self.id)
+
+    def move_to(self, collection: Collection) -> None:
+        """Change the collection."""
+        self.collection = collection
+        self.origin = Origin(collection.id, gateway_id=self.id)
+
+
 @dataclass(slots=True)
 class Downstream:
     """A message to a device. Times are Unix milliseconds, 0 is never."""
@@ -256,6 +350,8 @@ class Downstream:
     sent_ms: int = 0
     transport: Transport = Transport.UNSPECIFIED
     state: DownstreamState = DownstreamState.PENDING
+    gateway_id: int = 0
+    """Through which gateway it was sent; 0 is none. In memory only."""
 
 
 @dataclass(frozen=True, slots=True)

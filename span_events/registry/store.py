@@ -30,7 +30,16 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from span_events.errors import Conflict, StorageUnavailable
 from span_events.registry import tables
-from span_events.registry.model import Attachment, Certificate, Collection, Device, Downstream, Psk, Token
+from span_events.registry.model import (
+    Attachment,
+    Certificate,
+    Collection,
+    Device,
+    Downstream,
+    Gateway,
+    Psk,
+    Token,
+)
 
 T = TypeVar("T")
 
@@ -53,6 +62,7 @@ class Contents:
     downstream: list[Downstream]
     certificates: list[Certificate]
     attachments: list[Attachment]
+    gateways: list[Gateway]
 
 
 class Store:
@@ -110,9 +120,16 @@ class Store:
             collections = [tables.collection_of(row) for row in await _rows(connection, tables.collections)]
             by_id = {each.id: each for each in collections}
             psks = {row["device_id"]: tables.psk_of(row) for row in await _rows(connection, tables.psks)}
+            told = {
+                row["device_id"]: tables.gateway_metadata_of(row)
+                for row in await _rows(connection, tables.gateway_metadata)
+            }
             devices = [
-                tables.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]))
+                tables.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]), told.get(row["id"]))
                 for row in await _rows(connection, tables.devices)
+            ]
+            gateways = [
+                tables.gateway_of(row, by_id[row["collection_id"]]) for row in await _rows(connection, tables.gateways)
             ]
             certificates = [tables.certificate_of(row) for row in await _rows(connection, tables.certificates)]
             downstream = [tables.downstream_of(row) for row in await _rows(connection, tables.downstream)]
@@ -121,7 +138,7 @@ class Store:
                 tables.attachment_of(row, known.get(row["device_id"]))
                 for row in await _rows(connection, tables.cellular_sessions)
             ]
-        return Contents(collections, devices, downstream, certificates, attachments)
+        return Contents(collections, devices, downstream, certificates, attachments, gateways)
 
     async def put_collection(self, collection: Collection) -> None:
         """Write a collection, new or changed."""
@@ -132,7 +149,7 @@ class Store:
         Delete a collection.
 
         Raises:
-            Conflict: It still has devices.
+            Conflict: It still has devices or gateways.
         """
         await self._write(lambda connection: _delete(connection, tables.collections, [collection_id]))
 
@@ -143,7 +160,9 @@ class Store:
         Raises:
             Conflict: The collection of one of them is gone; none is written.
         """
-        await self._put(tables.devices, [tables.device_row(each) for each in devices])
+        work = self._putting_devices(devices)
+        if devices:
+            await self._write(work)
 
     async def delete_device(self, device_id: int) -> None:
         """Delete a device, its PSK, and the messages to it; its certificates stay."""
@@ -152,7 +171,27 @@ class Store:
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(messages)
             await _delete(connection, tables.psks, [device_id])
+            await _delete(connection, tables.gateway_metadata, [device_id])
             await _delete(connection, tables.devices, [device_id])
+
+        await self._write(work)
+
+    async def put_gateways(self, gateways: Sequence[Gateway]) -> None:
+        """
+        Write gateways, new or changed.
+
+        Raises:
+            Conflict: The collection of one of them is gone; none is written.
+        """
+        await self._put(tables.gateways, [tables.gateway_row(each) for each in gateways])
+
+    async def delete_gateway(self, gateway_id: int, devices: Sequence[Device]) -> None:
+        """Delete a gateway and, at once, write the devices that lose their block; its certificates stay."""
+        put_devices = self._putting_devices(devices)
+
+        async def work(connection: AsyncConnection) -> None:
+            await put_devices(connection)
+            await _delete(connection, tables.gateways, [gateway_id])
 
         await self._write(work)
 
@@ -185,7 +224,7 @@ class Store:
         gone = list(ended)
 
         async def work(connection: AsyncConnection) -> None:
-            await self._put_rows(connection, tables.cellular_sessions, rows)
+            await self._execute(connection, tables.cellular_sessions, rows)
             for start in range(0, len(gone), _BATCH):
                 await _delete(connection, tables.cellular_sessions, gone[start : start + _BATCH])
 
@@ -241,13 +280,22 @@ class Store:
                 f"{self._name()} has schema {found}, this release knows {tables.SCHEMA}: a newer release wrote it"
             )
 
+    def _putting_devices(self, devices: Sequence[Device]) -> Callable[[AsyncConnection], Awaitable[None]]:
+        """Take the rows of devices now; return what writes them."""
+        rows = [tables.device_row(each) for each in devices]
+        told = [tables.gateway_metadata_row(each) for each in devices if each.gateway.last_update]
+
+        async def work(connection: AsyncConnection) -> None:
+            await self._execute(connection, tables.devices, rows)
+            await self._execute(connection, tables.gateway_metadata, told)
+
+        return work
+
     async def _put(self, table: Table, rows: list[tables.Row]) -> None:
-        if not rows:
-            return
+        if rows:
+            await self._write(lambda connection: self._execute(connection, table, rows))
 
-        await self._write(lambda connection: self._put_rows(connection, table, rows))
-
-    async def _put_rows(self, connection: AsyncConnection, table: Table, rows: list[tables.Row]) -> None:
+    async def _execute(self, connection: AsyncConnection, table: Table, rows: list[tables.Row]) -> None:
         statement = _upsert(connection.dialect.name, table)
         for start in range(0, len(rows), _BATCH):
             await connection.execute(statement, rows[start : start + _BATCH])
@@ -278,8 +326,8 @@ class Store:
             yield
         except IntegrityError as exc:
             raise Conflict(
-                "The registry refuses: a device needs its collection, so a collection with devices stays;"
-                " and a PSK needs its device, and an identity that no other device has",
+                "The registry refuses: a device needs its collection, so a collection with devices stays (gateways"
+                " likewise); and a PSK needs its device, and an identity that no other device has",
                 hint="Something else changed at the same moment; look again and repeat the request.",
             ) from exc
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:

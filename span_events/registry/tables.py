@@ -41,16 +41,19 @@ from span_events.registry.model import (
     Downstream,
     DownstreamState,
     FirmwareMetadata,
+    Gateway,
+    GatewayMetadata,
+    GatewayType,
     InetMetadata,
     Management,
     Psk,
     Token,
 )
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 """
-Version of these tables: 2 added certificates and PSKs, 3 cellular sessions. A registry with a higher one is of a
-newer release.
+Version of these tables: 2 added certificates and PSKs, 3 cellular sessions, 4 gateways. A registry with a higher one
+is of a newer release.
 """
 
 metadata: Final = MetaData()
@@ -113,6 +116,30 @@ cellular_sessions: Final = Table(
     Column("address", Text, nullable=False),
     Column("prefix", Text, nullable=False),
     Column("told_ms", BigInteger, nullable=False),
+)
+
+gateways: Final = Table(
+    "gateways",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", BigInteger, ForeignKey("collections.id"), nullable=False, index=True),
+    Column("type", String(16), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("reported", JSON, nullable=False),
+    Column("reported_ms", BigInteger, nullable=False),
+)
+
+# A table of its own: most devices are behind no gateway.
+gateway_metadata: Final = Table(
+    "gateway_metadata",
+    metadata,
+    Column("device_id", BigInteger, ForeignKey("devices.id"), primary_key=True, autoincrement=False),
+    Column("gateway_id", BigInteger, nullable=False),
+    Column("last_update", BigInteger, nullable=False),
+    Column("params", JSON, nullable=False),
 )
 
 # No foreign keys: a certificate outlives its device, and then its collection.
@@ -221,12 +248,14 @@ def device_row(device: Device) -> Row:
     }
 
 
-def device_of(row: RowMapping, collection: Collection, psk: Psk | None = None) -> Device:
+def device_of(
+    row: RowMapping, collection: Collection, psk: Psk | None = None, gateway: GatewayMetadata | None = None
+) -> Device:
     """Make a device of its row, and of what stands elsewhere."""
-    gateways = {ids.parse(each): params for each, params in row["gateways"].items()}
     ciot = _CIOT.read(row["ciot"])
     if "static_ip" not in row["ciot"]:
         ciot.static_ip = ciot.allocated_ip  # before schema 3, people were the only ones who gave addresses
+    gateways = {ids.parse(each): params for each, params in row["gateways"].items() if params}
     return Device(
         row["id"],
         collection,
@@ -241,6 +270,7 @@ def device_of(row: RowMapping, collection: Collection, psk: Psk | None = None) -
         row["last_received_ns"],
         row["last_payload"],
         psk,
+        gateway=gateway or GatewayMetadata(),
     )
 
 
@@ -288,6 +318,52 @@ def attachment_of(row: RowMapping, device: Device | None) -> Attachment:
         row["prefix"],
         row["told_ms"],
     )
+
+
+def gateway_row(gateway: Gateway) -> Row:
+    """Take what is stored of a gateway; later changes of the gateway do not reach the row."""
+    return {
+        "id": gateway.id,
+        "collection_id": gateway.collection.id,
+        "type": gateway.type.value,
+        "name": gateway.name,
+        "params": dict(gateway.params),
+        "tags": dict(gateway.tags),
+        "enabled": gateway.enabled,
+        "reported": dict(gateway.reported),
+        "reported_ms": gateway.reported_ms,
+    }
+
+
+def gateway_of(row: RowMapping, collection: Collection) -> Gateway:
+    """Make a gateway of its row."""
+    return Gateway(
+        row["id"],
+        collection,
+        GatewayType(row["type"]),
+        row["name"],
+        row["params"],
+        row["tags"],
+        row["enabled"],
+        row["reported"],
+        row["reported_ms"],
+    )
+
+
+def gateway_metadata_row(device: Device) -> Row:
+    """Take what is stored of what a gateway told about a device."""
+    found = device.gateway
+    return {
+        "device_id": device.id,
+        "gateway_id": found.gateway_id,
+        "last_update": found.last_update,
+        "params": dict(found.params),
+    }
+
+
+def gateway_metadata_of(row: RowMapping) -> GatewayMetadata:
+    """Make what a gateway told about a device of its row."""
+    return GatewayMetadata(row["gateway_id"], row["last_update"], row["params"])
 
 
 def certificate_row(certificate: Certificate) -> Row:

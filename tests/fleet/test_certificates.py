@@ -106,6 +106,34 @@ async def test_a_device_has_a_bounded_number_of_certificates(tmp_path: Path) -> 
         assert bench.certificates.list(device)[0] == later.record
 
 
+async def test_a_gateway_has_certificates_of_its_own(bench: FleetBench) -> None:
+    """It is named in them, they count by themselves, and nobody else's are good for it."""
+    gateway = await bench.gateway()
+    device = await bench.device(collection=gateway.collection)
+    signed = await bench.certificates.create(gateway)
+    other = await bench.certificates.create(device)
+    await bench.certificates.revoke(gateway.collection, signed.record.serial)
+    elsewhere = await bench.gateway()
+
+    assert bench.certificates.origin_of(signed.record) == gateway.origin
+    assert [each.serial for each in bench.certificates.list(gateway)] == [signed.record.serial]
+    assert bench.certificates.verify(gateway, other.pem) == [
+        f"belongs to device {render(device.id)}, not to gateway {render(gateway.id)}"
+    ]
+    assert bench.certificates.verify(elsewhere, signed.pem)[1:] == [
+        f"belongs to a gateway of another collection, not to gateway {render(elsewhere.id)}"
+    ]
+
+
+async def test_gateways_have_a_bounded_number_of_certificates(tmp_path: Path) -> None:
+    async with fleet_bench(tmp_path, pki={"per_device": 1}) as bench:
+        gateway = await bench.gateway()
+        await bench.certificates.create(gateway)
+
+        with pytest.raises(LimitReached, match=f"^Gateway {render(gateway.id)} has 1 certificates"):
+            await bench.certificates.create(gateway)
+
+
 async def test_a_removed_device_gets_no_certificate(bench: FleetBench) -> None:
     """Those that it has stay known, so that a handshake with them can be explained."""
     device = await bench.device()

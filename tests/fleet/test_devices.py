@@ -82,10 +82,11 @@ async def test_a_device_with_a_gateway_block_cannot_move(bench: FleetBench) -> N
     """Span's rule; the message says what to do."""
     device = await bench.device()
     target = await bench.collection()
-    await bench.devices.update(device, DeviceChange(gateways={5: {"k": "v"}}), cause=CAUSE)
+    gateway = await bench.gateway(device.collection)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {"k": "v"}}), cause=CAUSE)
     with pytest.raises(Conflict, match="gateway block cannot move"):
         await bench.devices.update(device, DeviceChange(collection_id=target.id), cause=CAUSE)
-    await bench.devices.update(device, DeviceChange(gateways={5: {}}), cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {}}), cause=CAUSE)
     await bench.devices.update(device, DeviceChange(collection_id=target.id), cause=CAUSE)
 
     assert device.collection is target

@@ -8,9 +8,20 @@ from span_events.events.activity import Origin
 from span_events.events.message import Message, Transport
 from span_events.ids import parse
 from span_events.registry import documents
-from span_events.registry.model import CiotMetadata, Collection, Device, FirmwareMetadata, InetMetadata
+from span_events.registry.directory import Directory
+from span_events.registry.model import (
+    CiotMetadata,
+    Collection,
+    Device,
+    FirmwareMetadata,
+    Gateway,
+    GatewayMetadata,
+    GatewayType,
+    InetMetadata,
+)
 
 COLLECTION, DEVICE = parse("17dj5j4ce8bkci"), parse("17kl14hm46h4c2")
+GATEWAY = parse("17kl14hm46h4c9")
 
 
 def device() -> Device:
@@ -91,6 +102,60 @@ def test_a_device_with_a_certificate_has_inet_blocks() -> None:
         "remoteAddress": "10.0.0.2:1",
         "certificateSerial": "99",
     }
+
+
+def test_a_device_behind_a_gateway_has_gateway_blocks() -> None:
+    """What the gateway is told of it, and what it told last."""
+    value = device()
+    value.config.gateways[GATEWAY] = {"devEui": "00"}
+    value.gateway = GatewayMetadata(GATEWAY, 1714076616000, {"rssi": "-90"})
+    value.last_gateway_id = GATEWAY
+    document = documents.device(value)
+
+    assert document["config"] == {
+        "gateway": {"17kl14hm46h4c9": {"gatewayId": "17kl14hm46h4c9", "params": {"devEui": "00"}}}
+    }
+    assert document["metadata"] == {
+        "gateway": {"gatewayId": "17kl14hm46h4c9", "lastUpdate": "1714076616000", "params": {"rssi": "-90"}}
+    }
+    assert document["lastGatewayId"] == "17kl14hm46h4c9"
+
+
+def test_a_gateway_is_written_with_spans_words() -> None:
+    """Lower-case words, and params under config.user whatever its type; what it reports is ours."""
+    value = Gateway(GATEWAY, Collection(COLLECTION), GatewayType.LORA, "roof", {"a": "1"}, {"b": "2"}, enabled=False)
+    plain = documents.gateway(value)
+    value.is_online, value.reported, value.reported_ms = True, {"version": "1.0"}, 1714076616000
+    told = documents.gateway(value)
+
+    assert plain == {
+        "gatewayId": "17kl14hm46h4c9",
+        "collectionId": "17dj5j4ce8bkci",
+        "name": "roof",
+        "builtIn": False,
+        "type": "lora",
+        "config": {"user": {"params": {"a": "1"}}},
+        "tags": {"b": "2"},
+        "status": "offline",
+        "enabled": False,
+    }
+    assert told == plain | {
+        "status": "online",
+        "metadata": {"lastUpdate": "1714076616000", "params": {"version": "1.0"}},
+    }
+
+
+def test_built_in_gateways_show_where_devices_reach_us() -> None:
+    """Online if anything listens; they are the same in every collection."""
+    directory = Directory()
+    directory.add_collection(Collection(COLLECTION))
+    directory.endpoints[GatewayType.INET]["dtlsEndpoint"] = "127.0.0.1:1234"
+    ciot, inet = [documents.gateway(each) for each in directory.gateways_of(COLLECTION)]
+
+    assert (ciot["gatewayId"], ciot["type"], ciot["builtIn"], ciot["status"]) == ("3", "ciot", True, "offline")
+    assert (inet["gatewayId"], inet["type"], inet["builtIn"], inet["status"]) == ("4", "inet", True, "online")
+    assert ciot["config"] == {"ciot": {"apn": "", "udpEndpoint": "", "coapEndpoint": ""}}
+    assert inet["config"] == {"inet": {"dtlsEndpoint": "127.0.0.1:1234", "coapEndpoint": "", "mqttEndpoint": ""}}
 
 
 def test_firmware_ids_are_base_24() -> None:

@@ -25,6 +25,9 @@ from span_events.registry.model import (
     Downstream,
     DownstreamState,
     FirmwareMetadata,
+    Gateway,
+    GatewayMetadata,
+    GatewayType,
     InetMetadata,
     Management,
     Psk,
@@ -99,6 +102,21 @@ def device(owner: Collection, identifier: int = HIGH) -> Device:
         last_transport=Transport.COAP,
         last_received_ns=1715070269492894739,
         last_payload=b"\x00\xff",
+        gateway=GatewayMetadata(HIGH, 1714076616000, {"rssi": "-90"}),
+    )
+
+
+def gateway(owner: Collection, identifier: int = HIGH) -> Gateway:
+    return Gateway(
+        identifier,
+        owner,
+        GatewayType.LORA,
+        "Dach",
+        {"region": "EU868"},
+        {"name": "Måling"},
+        enabled=False,
+        reported={"version": "1.0"},
+        reported_ms=1714076616000,
     )
 
 
@@ -115,7 +133,8 @@ def attachment(owner: Device | None, identifier: int = HIGH) -> Attachment:
 
 def values(item: object) -> dict[str, object]:
     """Return everything of a value but what is in memory only."""
-    names = [name for name in type(item).__slots__ if name not in ("traffic", "upstream_ms", "downstream_ms")]  # type: ignore[attr-defined]  # slots=True
+    in_memory = ("traffic", "upstream_ms", "downstream_ms", "is_online")
+    names = [name for name in type(item).__slots__ if name not in in_memory]  # type: ignore[attr-defined]  # slots=True
     return {name: getattr(item, name) for name in names if name != "collection"}
 
 
@@ -244,6 +263,63 @@ async def test_a_collection_with_devices_cannot_be_deleted(store: Store) -> None
         await store.delete_collection(owner.id)
 
     assert len((await store.load()).collections) == 1
+
+
+async def test_gateways_survive(store: Store) -> None:
+    """Every field, new and changed."""
+    owner, other = collection(1), collection(2)
+    written, second = gateway(owner), gateway(owner, 5)
+    await store.put_collection(owner)
+    await store.put_collection(other)
+    await store.put_gateways([written, second])
+    second.move_to(other)
+    second.params, second.type = {}, GatewayType.CUSTOM
+    await store.put_gateways([second])
+    contents = await store.load()
+
+    assert [values(each) for each in contents.gateways] == [values(second), values(written)]
+    assert [each.collection.id for each in contents.gateways] == [2, 1]
+    assert not contents.gateways[0].is_online
+
+
+async def test_a_gateway_goes_together_with_its_blocks(store: Store) -> None:
+    """A device that refuses to be written keeps the gateway, too."""
+    owner, gone = collection(1), collection(2)
+    behind = device(owner)
+    await store.put_collection(owner)
+    await store.put_devices([behind])
+    await store.put_gateways([gateway(owner)])
+    del behind.config.gateways[HIGH]
+    with pytest.raises(Conflict):
+        await store.delete_gateway(HIGH, [behind, device(gone, 7)])
+    before = await store.load()
+    await store.delete_gateway(HIGH, [behind])
+    after = await store.load()
+
+    assert ([each.id for each in before.gateways], list(before.devices[0].config.gateways)) == ([HIGH], [HIGH, 3])
+    assert (after.gateways, list(after.devices[0].config.gateways)) == ([], [3])
+
+
+async def test_a_gateway_needs_its_collection(store: Store) -> None:
+    """And keeps it."""
+    owner = collection()
+    with pytest.raises(Conflict):
+        await store.put_gateways([gateway(owner)])
+    await store.put_collection(owner)
+    await store.put_gateways([gateway(owner)])
+    with pytest.raises(Conflict, match=r"a collection with devices stays \(gateways likewise\)"):
+        await store.delete_collection(owner.id)
+
+
+async def test_an_empty_block_is_no_block(store: Store) -> None:
+    """Clients of gateways crash when they are told of a device without any parameter."""
+    owner = collection()
+    written = device(owner)
+    written.config.gateways[3] = {}
+    await store.put_collection(owner)
+    await store.put_devices([written])
+
+    assert list((await store.load()).devices[0].config.gateways) == [HIGH]
 
 
 async def test_a_device_needs_its_collection(store: Store) -> None:
@@ -384,7 +460,7 @@ async def test_an_attachment_outlives_its_device(store: Store) -> None:
 
 
 async def test_a_registry_of_the_release_before_is_taken_over(tmp_path: Path) -> None:
-    """What it held stays; an address was somebody's wish then. The file says what it is now."""
+    """Schema 1 knew no PSKs, certificates or gateways; an address was somebody's wish then. What it held stays."""
     with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
         connection.executescript(SCHEMA_1)
     connection.close()
@@ -393,6 +469,7 @@ async def test_a_registry_of_the_release_before_is_taken_over(tmp_path: Path) ->
     owner, known = (await opened.load()).collections[0], (await opened.load()).devices[0]
     await opened.put_psk(known.id, Psk(b"pump", b"k" * 16))
     await opened.put_certificate(Certificate(5, owner.id, known.id, None, 1, 2))
+    await opened.put_gateways([gateway(owner)])
     await opened.close()
     await opened.open()
     contents = await opened.load()
@@ -402,6 +479,7 @@ async def test_a_registry_of_the_release_before_is_taken_over(tmp_path: Path) ->
     assert contents.devices[0].config.imsi == "24201"
     assert (contents.devices[0].ciot.allocated_ip, contents.devices[0].ciot.static_ip) == ("10.0.0.1", "10.0.0.1")
     assert [each.serial for each in contents.certificates] == [5]
+    assert [each.name for each in contents.gateways] == ["Dach"]
     assert versions(tmp_path) == [1, tables.SCHEMA]
 
 

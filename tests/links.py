@@ -1,0 +1,110 @@
+"""A gateway without a network: what the fleet sends is recorded, what it says is handed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from span_events.events.reasons import GatewayReason
+from span_events.fleet.gateway_sessions import GatewaySession
+from span_events.ids import render
+from span_events.proto import gateway_pb2 as pb
+from span_events.registry.model import Device, Gateway
+from tests.fleets import FleetBench
+
+SERIAL = 4711
+
+
+class RecordingLink:
+    """A link that takes everything at once or, while it is stalled, as much as its queue has room for."""
+
+    def __init__(self) -> None:
+        self.messages: list[pb.ControlStreamResponse] = []
+        """What has left."""
+        self.ends: list[GatewayReason] = []
+        self.is_stalled = False
+        self.room = 1000
+        self.is_full = False
+        """Whether nothing more fits, not even instead of something."""
+        self._waiting: list[tuple[int | None, pb.ControlStreamResponse, Callable[[], None] | None]] = []
+
+    def send(
+        self, message: pb.ControlStreamResponse, *, key: int | None = None, sent: Callable[[], None] | None = None
+    ) -> bool:
+        """Record a message, or let it wait; one with the same key is replaced."""
+        if not self.is_stalled:
+            self.messages.append(message)
+            if sent is not None:
+                sent()
+            return True
+        if self.is_full:
+            return False
+        for index, (waiting, _, _) in enumerate(self._waiting):
+            if key is not None and waiting == key:
+                self._waiting[index] = (key, message, sent)
+                return True
+        if len(self._waiting) >= self.room:
+            return False
+        self._waiting.append((key, message, sent))
+        return True
+
+    def end(self, reason: GatewayReason, detail: str = "") -> None:
+        """Record the end."""
+        self.ends.append(reason)
+
+    def flow(self) -> None:
+        """Let everything leave that waits, and that follows from it."""
+        while self._waiting:
+            _, message, sent = self._waiting.pop(0)
+            self.messages.append(message)
+            if sent is not None:
+                sent()
+
+
+class FakeGateway:
+    """A gateway that is connected."""
+
+    def __init__(self, bench: FleetBench, gateway: Gateway, *, address: str = "10.1.0.1", serial: int = SERIAL) -> None:
+        self.bench = bench
+        self.gateway = gateway
+        self.link = RecordingLink()
+        self.session: GatewaySession = bench.gateway_sessions.opened(
+            gateway,
+            remote=(address, 5000),
+            certificate_serial=serial,
+            link=self.link,
+            tls_version="TLSv1.3",
+            user_agent="test/1",
+        )
+
+    def say(self, **part: Any) -> None:
+        """Send one part of a ControlStreamRequest, as it arrives after its way over the wire."""
+        message = pb.ControlStreamRequest.FromString(pb.ControlStreamRequest(**part).SerializeToString())
+        self.bench.gateway_sessions.received(self.session, message)
+
+    def configure(self) -> None:
+        """Ask for the configuration."""
+        self.say(config=pb.ConfigRequest())
+
+    def upstream(self, device: Device | str, payload: bytes = b"hello", **metadata: str) -> None:
+        """Pass on a message of a device."""
+        named = device if isinstance(device, str) else render(device.id)
+        self.say(upstream_message=pb.UpstreamMessage(device_id=named, payload=payload, metadata=metadata))
+
+    def take(self) -> list[tuple[str, Any]]:
+        """Return what has left since the last time: which part, and what is in it for a test to compare."""
+        told = [_brief(each) for each in self.link.messages]
+        self.link.messages.clear()
+        return told
+
+
+def _brief(message: pb.ControlStreamResponse) -> tuple[str, Any]:
+    part = message.WhichOneof("msg")
+    assert part is not None
+    value: Any = getattr(message, part)
+    if part in ("device_update", "gateway_update"):
+        named = value.device_id if part == "device_update" else value.gateway_id
+        return part, (named, dict(value.config), dict(value.tags))
+    if part == "downstream_message":
+        return part, (value.device_id, value.payload)
+    return part, value.device_id if part == "device_removed" else None
