@@ -7,6 +7,7 @@ Nothing else knows all the parts; each gets what it uses by its constructor.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -29,6 +30,8 @@ from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.gateway_sessions import GatewaySessions
+from span_events.fleet.gateways import Gateways
 from span_events.fleet.psks import Psks
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import render_remote
@@ -39,19 +42,23 @@ from span_events.listeners.coap import Coap
 from span_events.listeners.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls import Secure
+from span_events.listeners.gateways import GatewayListener
 from span_events.listeners.radius import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.directory import Directory
+from span_events.registry.model import GatewayType
 from span_events.registry.store import Store
 from span_events.simulator.demo import make_mobile_core, run_demo
 from span_events.simulator.devices import Targets
 from span_events.simulator.seed import Demo, seed
 from span_events.web.app import Services, make_app
 from span_events.web.streams import Streams
-from span_events.wire.dtls_openssl import Identity, OpensslEngine
+from span_events.wire.dtls_openssl import OpensslEngine
+from span_events.wire.openssl import Identity
+from span_events.wire.tls_openssl import TlsEngine
 
 log = get_logger("app")
 
@@ -85,6 +92,7 @@ class Server:
         self.coap: Coap | None = None
         self.coaps: Coaps | None = None
         self.radius: Radius | None = None
+        self.gateway_listener: GatewayListener | None = None
         self._registry_health = "ok"
         self.first_token: str | None = None
         """Text of the token that a first start made; nobody can ask for it again."""
@@ -125,7 +133,7 @@ class Server:
 
         self.identifiers = identifiers
         self.directory = Directory()
-        self.directory.fill(contents.collections, contents.devices, contents.certificates)
+        self.directory.fill(contents.collections, contents.devices, contents.certificates, contents.gateways)
         self.authority = await Authority.open(self._data_dir / "pki", config.pki, clock)
         self.tokens = Tokens(store, identifiers, clock)
         await self.tokens.load()
@@ -183,6 +191,28 @@ class Server:
             clock=clock,
         )
         await self.certificates.prune()
+        self.gateway_sessions = GatewaySessions(
+            config.gateways,
+            config.rejections,
+            bus=self.bus,
+            directory=self.directory,
+            reception=self.reception,
+            outbox=self.outbox,
+            used=self.certificates.used,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.gateway_sessions.follow(self.devices, self.outbox, self.certificates)
+        self.gateways = Gateways(
+            bus=self.bus,
+            store=store,
+            directory=self.directory,
+            sessions=self.gateway_sessions,
+            outbox=self.outbox,
+            lock=registry_lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
         self.psks = Psks(bus=self.bus, store=store, directory=self.directory, lock=registry_lock)
         self.cellular = Cellular(
             config.cellular,
@@ -201,6 +231,7 @@ class Server:
         self.devices.on_removed.append(self.cellular.device_removed)
         self._stack.push_async_callback(self._flush)
         self._make_dtls()
+        self._make_tls()
         await self._start_web()
         await self._start_listeners()
         await self._make_first_token()  # last: a token that nobody gets to see would be the only one
@@ -235,6 +266,8 @@ class Server:
                 tokens=self.tokens,
                 collections=self.collections,
                 devices=self.devices,
+                gateways=self.gateways,
+                gateway_sessions=self.gateway_sessions,
                 reception=self.reception,
                 outbox=self.outbox,
                 certificates=self.certificates,
@@ -276,6 +309,16 @@ class Server:
         self.certificates.on_revoked.append(self.reception.certificate_revoked)
         self.psks.on_changed.append(self.reception.psk_changed)
 
+    def _make_tls(self) -> None:
+        """Make what listeners for gateways share."""
+        authority, clock = self.authority, self._clock
+        self._tls = TlsEngine(
+            self._identities(),
+            authority.trusted_pem() + b"".join(authority.intermediates_pem()),
+            unix_time=lambda: clock.time_ns() // 1_000_000_000,
+        )
+        authority.on_intermediate.append(self._tls.trust)
+
     def _identities(self) -> list[Identity]:
         """What the server shows in handshakes, for each kind of key."""
         shown = self.authority.server_identity()
@@ -309,14 +352,38 @@ class Server:
             self._listeners.append(self.radius)
         else:
             log.info("radius_off", hint="No table [[radius.nas]] in the configuration: no mobile core may ask.")
+        if config.gateways.enabled:
+            self.gateway_listener = GatewayListener(
+                config.gateways,
+                sessions=self.gateway_sessions,
+                engine=self._tls,
+                issuer_of=self.authority.issuer_of,
+                clock=self._clock,
+            )
+            self._listeners.append(self.gateway_listener)
         for listener in self._listeners:  # bind all before serving any
             await listener.start()
             self._stack.push_async_callback(listener.stop)
             self.addresses[listener.name] = listener.address
         if self.radius is not None:
             self.addresses["radius-accounting"] = self.radius.accounting_address
+        self._show_endpoints()
         for listener in self._listeners:
             self._supervise(listener.run, listener.name)
+
+    def _show_endpoints(self) -> None:
+        """Let the built-in gateways say where devices reach them."""
+        names, endpoints = self.config.pki.server_names, self.directory.endpoints
+
+        def endpoint(listener: str) -> str:
+            host, _, port = self.addresses.get(listener, "").rpartition(":")
+            everywhere = bool(host) and ipaddress.ip_address(host.strip("[]")).is_unspecified
+            return f"{names[0] if names and everywhere else host}:{port}" if host else ""
+
+        endpoints[GatewayType.CIOT].update(udpEndpoint=endpoint("datagrams"), coapEndpoint=endpoint("coap"))
+        endpoints[GatewayType.INET].update(
+            dtlsEndpoint=endpoint("datagrams") if self.config.dtls.enabled else "", coapEndpoint=endpoint("coaps")
+        )
 
     # ---- while it runs ------------------------------------------------------------------------
 
@@ -390,6 +457,7 @@ class Server:
             *self.outbox.metrics(),
             *self.certificates.metrics(),
             *self.cellular.metrics(),
+            *self.gateway_sessions.metrics(),
             *self._secure.metrics(),
             *(metric for listener in self._listeners for metric in listener.metrics()),
         ]
@@ -397,13 +465,14 @@ class Server:
     async def _sweep(self) -> None:
         self.reception.sweep()
         self.cellular.sweep()
+        self.gateway_sessions.sweep()
         self.outbox.sweep()
         await self.streams.sweep(self._clock.monotonic())
 
     async def _flush(self) -> None:
         """Write what waits for it: every part of it, also when another fails."""
         failure: Exception | None = None
-        for write in (self.cellular.commit, self.reception.flush, self.outbox.flush):
+        for write in (self.cellular.commit, self.reception.flush, self.gateways.flush, self.outbox.flush):
             try:
                 await write()
             except Exception as exc:
@@ -415,6 +484,7 @@ class Server:
     async def _renew_certificates(self) -> None:
         if await self.authority.renew():  # first: it must not depend on the registry
             self._engine.present(self._identities())
+            self._tls.present(self._identities())
         await self.certificates.prune()
 
     async def _watch_tokens(self) -> None:

@@ -61,7 +61,9 @@ class Running:
 @asynccontextmanager
 async def running(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[Running]:
     """Run a server with every port free."""
-    tables: dict[str, dict[str, Any]] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps")}
+    tables: dict[str, dict[str, Any]] = {
+        name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")
+    }
     for name, table in settings.items():
         tables[name] = tables.get(name, {}) | table
     clock = ManualClock()

@@ -24,6 +24,7 @@ from span_events.events.reasons import ClientRejectedReason, DisconnectReason, M
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session, render_remote
 from span_events.listeners.dtls_gate import Gate, IssuerOf, details_of
+from span_events.listeners.per_minute import PerMinute
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate
@@ -46,7 +47,6 @@ from span_events.wire.dtls_hello import ClientHello, hello_verify_request, is_he
 
 _WATCHED_HOSTS: Final = 10_000
 """Hosts whose failures are counted at the same time."""
-_MINUTE: Final = 60.0
 _IDENTITY_SHOWN: Final = 128
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """What goes to the session, encrypted, when its address has a handshake as well."""
@@ -217,9 +217,9 @@ class DtlsServer:
         self._at_host: dict[str, dict[Remote, DtlsSession]] = {}
         self._handshakes: OrderedDict[Remote, _Handshake] = OrderedDict()  # longest paused first
         self._in_prefix: dict[str, OrderedDict[Remote, _Handshake]] = {}  # likewise
-        self._failures = _PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self._failures = PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
         # Apart: without a cookie anybody can send hellos in another's name, and silence him.
-        self._refusals = _PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self._refusals = PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
         self.received = 0
         """Datagrams that are DTLS."""
         self.hellos = 0
@@ -301,7 +301,7 @@ class DtlsServer:
         handshake, session = self._handshakes.get(remote), self._sessions.get(remote)
         return hello.random in (handshake and handshake.hello.random, session and session.random)
 
-    def _is_silenced(self, counted: _PerMinute, remote: Remote, now: float) -> bool:
+    def _is_silenced(self, counted: PerMinute, remote: Remote, now: float) -> bool:
         if counted.exceeded(remote[0], now):
             self.silenced += 1
             return True
@@ -555,30 +555,6 @@ class DtlsServer:
             retransmissions=retransmissions,
             seconds=seconds,
         )
-
-
-class _PerMinute:
-    """Counts per host and minute; a host that nobody was watched longer than is forgotten when there are too many."""
-
-    def __init__(self, limit: int, hosts: int) -> None:
-        self._limit = limit
-        self._hosts = hosts
-        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def count(self, host: str, now: float) -> None:
-        """Count one."""
-        ends, count = self._counts.get(host, (0.0, 0))
-        if now >= ends:
-            self._counts.pop(host, None)
-            ends, count = now + _MINUTE, 0
-        self._counts[host] = (ends, count + 1)
-        if len(self._counts) > self._hosts:
-            self._counts.popitem(last=False)
-
-    def exceeded(self, host: str, now: float) -> bool:
-        """Tell whether the host has reached the limit in the minute that runs."""
-        ends, count = self._counts.get(host, (0.0, 0))
-        return now < ends and count >= self._limit
 
 
 def prefix_of(host: str) -> str:

@@ -119,7 +119,7 @@ class UdpSocket:
                 continue
             self.received += 1
             try:
-                self._receive(data, _unmapped(*remote) if self._is_v6 else remote)
+                self._receive(data, unmapped(*remote) if self._is_v6 else remote)
             except Exception:
                 self._note_defect(remote)
 
@@ -138,6 +138,6 @@ class UdpSocket:
         self.defects += 1
 
 
-def _unmapped(host: str, port: int, _flow: int = 0, _zone: int = 0) -> Remote:
+def unmapped(host: str, port: int, _flow: int = 0, _zone: int = 0) -> Remote:
     """Return a sender as others know it: one that is mapped into IPv6 is an IPv4 address."""
     return (host.removeprefix(_MAPPED) if "." in host else host), port

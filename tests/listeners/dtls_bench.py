@@ -17,7 +17,8 @@ from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls import DtlsServer, Secure
 from span_events.registry.model import Device, Psk
 from span_events.wire.dtls import records
-from span_events.wire.dtls_openssl import Identity, OpensslEngine
+from span_events.wire.dtls_openssl import OpensslEngine
+from span_events.wire.openssl import Identity
 from tests.certificates import Holder, Key
 from tests.clock import ManualClock
 from tests.fleets import CAUSE, FleetBench, fleet_bench

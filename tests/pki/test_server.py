@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from span_events.registry.model import Psk
 from tests.clock import ManualClock
 
 DAY = 86_400
-PORTS = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps")}
+PORTS = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")}
 
 
 @asynccontextmanager
@@ -59,6 +61,30 @@ async def test_a_start_forgets_what_expired_long_ago(tmp_path: Path) -> None:
     async with started(tmp_path, later) as again:
         assert again.directory.certificates == {}
         assert again.authority.server_identity().not_after_ms > shown.not_after_ms
+
+
+async def shown_to_gateways(server: Server) -> bytes:
+    """Shake hands as a gateway, and return the server's certificate."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["h2"])
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the server's clock is not this computer's
+    host, _, port = server.addresses["gateways"].rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.transport.abort()
+    assert isinstance(shown, bytes)
+    return shown
+
+
+async def test_what_is_renewed_is_shown_to_gateways(tmp_path: Path) -> None:
+    """From the next connection on, without a restart."""
+    clock = ManualClock()
+    async with started(tmp_path, clock) as server:
+        before = await shown_to_gateways(server)
+        clock.shift(61 * DAY)
+        await server._renew_certificates()
+
+        assert await shown_to_gateways(server) != before
 
 
 async def test_certificates_are_counted(tmp_path: Path) -> None:
