@@ -192,7 +192,14 @@ class LiveServer:
         """The ready file: listener to ``host:port``."""
         self.token = ""
         """Text of a token that may do everything."""
-        wanted = {"http.port": 0, "datagrams.port": 0, "coap.port": 0, "coaps.port": 0, **(settings or {})}
+        wanted = {
+            "http.port": 0,
+            "datagrams.port": 0,
+            "coap.port": 0,
+            "coaps.port": 0,
+            "gateways.port": 0,
+            **(settings or {}),
+        }
         variables = {f"SPAN_EVENTS_{name.upper().replace('.', '__')}": str(value) for name, value in wanted.items()}
         self._environment = {**os.environ, **variables}
         self._process: subprocess.Popen[str] | None = None

@@ -108,7 +108,7 @@ async def span(arguments: argparse.Namespace) -> None:
 
 def config_for(**settings: dict[str, Any]) -> Config:
     """Return a configuration with every port free and no limit of rates."""
-    free = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps")}
+    free = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")}
     fast = {"messages": {"rate": 1e9, "burst": 1_000_000_000}}
     return Config(**{**free, **fast, **settings})  # type: ignore[arg-type]  # tables, as from a file
 

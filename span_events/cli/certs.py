@@ -53,7 +53,8 @@ def cert() -> None:
     """
     Certificates of devices and gateways: create, sign, verify, list, revoke.
 
-    A device on the internet shows its certificate when it connects over DTLS; the serial number says whose it is.
+    A device on the internet shows its certificate when it connects over DTLS, a gateway over TLS; the serial number
+    says whose it is.
     """
 
 
@@ -67,12 +68,13 @@ def create(session: Session, collection: str, device: str, gateway: str, key_typ
     """
     Make a private key and a certificate; write key.pem and cert.crt and print the serial number.
 
-    cert.crt holds the device's certificate, then the intermediate, then the root that the device should
+    cert.crt holds the device's or gateway's certificate, then the intermediate, then the root that it should
     trust. key.pem is nowhere else: the server forgets it. Files that are there are not overwritten.
 
     Examples:
       span-events cert create -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2
       span-events cert create -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2 --key-type rsa --out pump-3
+      span-events cert create -c 17dh0cf43jfgl8 --gateway 17kl14hm46h4c9 --out roof
     """
     body = _owner(device, gateway) | ({} if key_type == "ec" else {"keyType": key_type})
     with _new_files(out, {KEY: 0o600, CERTIFICATE: 0o644}) as files:
@@ -140,12 +142,17 @@ def verify(ctx: click.Context, session: Session, collection: str, device: str, g
 @pass_session
 def list_certificates(session: Session, collection: str, device: str, gateway: str) -> None:
     """
-    List the certificates that were issued to a device, and until when they are valid.
+    List the certificates that were issued to a device or gateway, and until when they are valid.
 
     Example:
       span-events cert list -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2
     """
-    reply = session.call("GET", _owner_path(collection, _owner(device, gateway)) + "/certs")
+    show_certificates(session, _owner_path(collection, _owner(device, gateway)))
+
+
+def show_certificates(session: Session, owner_path: str) -> None:
+    """Print the certificates of a device or gateway."""
+    reply = session.call("GET", f"{owner_path}/certs")
     if session.as_json:
         return show_json(reply)
     return show_table(

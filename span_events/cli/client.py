@@ -36,6 +36,7 @@ _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
 _LISTED_BY: Final = {
     "collection": "collection list",
     "device": "device list",
+    "gateway": "gateway list",
     "message": "outbox list",
     "token": "token list",
 }
@@ -139,7 +140,7 @@ def refusal(status: int, body: bytes, *, has_token: bool) -> RequestError:
 
 
 def where_ids_are(what: str) -> str:
-    """Return the advice where ids of a collection, device, message or token are found; empty for anything else."""
+    """Return the advice where ids of such a thing are found; empty if no command lists them."""
     return f"`span-events {_LISTED_BY[what]}` shows the ids." if what in _LISTED_BY else ""
 
 

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "token": "span_events.cli.tokens:token",
     "collection": "span_events.cli.resources:collection",
     "device": "span_events.cli.resources:device",
+    "gateway": "span_events.cli.gateways:gateway",
     "outbox": "span_events.cli.outbox:outbox",
     "cert": "span_events.cli.certs:cert",
 }

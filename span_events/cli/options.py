@@ -190,21 +190,29 @@ config_option: Final = click.option(
 )
 
 
-def _read_tags(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    tags = {}
+def _read_pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
     for each in values:
         name, equals, value = each.partition("=")
         if not name or not equals:
             raise click.BadParameter(f"{each!r} is not NAME=VALUE", ctx, parameter)
-        tags[name] = value
-    return tags
+        pairs[name] = value
+    return pairs
 
 
+param_option: Final = click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_read_pairs,
+    help="A parameter that the gateway is told; may be repeated. All that are given replace all that are there.",
+)
 tag_option: Final = click.option(
     "--tag",
     "tags",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=_read_tags,
+    callback=_read_pairs,
     help="Add or change a tag; may be repeated. The tag `name` is shown beside the id.",
 )

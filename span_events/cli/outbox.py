@@ -18,7 +18,8 @@ def outbox() -> None:
     """
     Messages to a device: list, add, delete.
 
-    A message waits until the device sends something or polls (CoAP GET), and rides back with the reply.
+    A message waits until the device sends something or polls (CoAP GET), and rides back with the reply. To a device
+    behind a gateway it goes at once, or as soon as the gateway is connected.
     """
 
 

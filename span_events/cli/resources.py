@@ -84,7 +84,7 @@ def list_collections(session: Session) -> None:
     return show_table(
         ("COLLECTION", "ENABLED", "TAGS"),
         (
-            (each["collectionId"], _yes(each.get("enabled", True)), tags_text(each.get("tags")))
+            (each["collectionId"], yes_no(each.get("enabled", True)), tags_text(each.get("tags")))
             for each in reply.get("collections") or ()
         ),
         nothing="There is no collection yet; `span-events collection create --tag name=lab` makes one.",
@@ -103,7 +103,7 @@ def create_collection(session: Session, tags: dict[str, str], enabled: bool | No
     Example:
       export SPAN_COLLECTION_ID=$(span-events collection create --tag name=lab)
     """
-    _show_id(session, session.call("POST", collection_path(), _changes(tags, enabled)), "collectionId")
+    show_id(session, session.call("POST", collection_path(), changes(tags, enabled)), "collectionId")
 
 
 @collection.command("get")
@@ -117,7 +117,7 @@ def get_collection(session: Session, collection: str) -> None:
     Example:
       span-events collection get 17dh0cf43jfgl8
     """
-    _show(session, session.call("GET", collection_path(collection)))
+    show(session, session.call("GET", collection_path(collection)))
 
 
 @collection.command("update")
@@ -135,7 +135,7 @@ def update_collection(session: Session, collection: str, tags: dict[str, str], e
     Example:
       span-events collection update 17dh0cf43jfgl8 --enable --tag name=field
     """
-    _show(session, session.call("PATCH", collection_path(collection), _some_changes(_changes(tags, enabled))))
+    show(session, session.call("PATCH", collection_path(collection), some_changes(changes(tags, enabled))))
 
 
 @collection.command("delete")
@@ -151,7 +151,7 @@ def delete_collection(session: Session, collection: str, yes: bool) -> None:
       span-events collection delete 17dh0cf43jfgl8 --yes
     """
     confirm(f"Delete the collection {collection}?", yes=yes)
-    _show_id(session, session.call("DELETE", collection_path(collection)), "collectionId")
+    show_id(session, session.call("DELETE", collection_path(collection)), "collectionId")
 
 
 @click.group(cls=Group)
@@ -205,7 +205,7 @@ def create_device(session: Session, /, collection: str, **fields: Any) -> None:
     """
     with _in_options():
         made = session.call("POST", device_path(collection), _device_changes(**fields))
-    _show_id(session, made, "deviceId")
+    show_id(session, made, "deviceId")
     if not any(fields[each] for each in ("ip", "imsi", "imei")):
         device_id = made.get("deviceId", "DEVICE")
         click.echo(
@@ -228,7 +228,7 @@ def get_device(session: Session, collection: str, device: str) -> None:
     Example:
       span-events device get -c 17dh0cf43jfgl8 17kl14hm46h4c2
     """
-    _show(session, session.call("GET", device_path(collection, device)))
+    show(session, session.call("GET", device_path(collection, device)))
 
 
 @device.command("update")
@@ -249,10 +249,10 @@ def update_device(session: Session, /, collection: str, device: str, **fields: A
       span-events device update -c 17dh0cf43jfgl8 17kl14hm46h4c2 --ip 10.0.0.18
       span-events device update -c 17dh0cf43jfgl8 17kl14hm46h4c2 --imsi '' --enable
     """
-    changes = _some_changes(_device_changes(**fields))
+    changes = some_changes(_device_changes(**fields))
     with _in_options():
         changed = session.call("PATCH", device_path(collection, device), changes)
-    _show(session, changed)
+    show(session, changed)
 
 
 @device.command("move")
@@ -270,7 +270,7 @@ def move_device(session: Session, collection: str, device: str, to: str) -> None
     Example:
       span-events device move -c 17dh0cf43jfgl8 17kl14hm46h4c2 17dh0cf43jfgl9
     """
-    _show(session, session.call("PATCH", device_path(collection, device), {"collectionId": to}))
+    show(session, session.call("PATCH", device_path(collection, device), {"collectionId": to}))
 
 
 @device.command("delete")
@@ -287,7 +287,7 @@ def delete_device(session: Session, collection: str, device: str, yes: bool) -> 
       span-events device delete -c 17dh0cf43jfgl8 17kl14hm46h4c2 --yes
     """
     confirm(f"Delete the device {device} and the messages that wait for it?", yes=yes)
-    _show_id(session, session.call("DELETE", device_path(collection, device)), "deviceId")
+    show_id(session, session.call("DELETE", device_path(collection, device)), "deviceId")
 
 
 @device.command("psk")
@@ -329,7 +329,7 @@ def set_psk(
         wanted = "give exactly one of --key, --key-base64, --generate and --remove"
         raise click.UsageError(f"{' and '.join(given) or 'No key'}: {wanted}.")
     if remove:
-        return _show_id(session, session.call("DELETE", path), "deviceId")
+        return show_id(session, session.call("DELETE", path), "deviceId")
     if not identity:
         raise click.UsageError("Missing option '--identity'.")
     key = secrets.token_bytes(_PSK_OCTETS) if generate else _psk_key(key_hex, key_base64)
@@ -373,7 +373,7 @@ def _device_row(device: dict[str, Any]) -> tuple[str, ...]:
         metadata.get("allocatedIp") or "",
         _digits(config.get("imsi")),
         _digits(config.get("imei")),
-        _yes(device.get("enabled", True)),
+        yes_no(device.get("enabled", True)),
         heard or "never",
         str(device.get("lastTransport") or "") if heard else "",
         tags_text(device.get("tags")),
@@ -383,7 +383,7 @@ def _device_row(device: dict[str, Any]) -> tuple[str, ...]:
 def _device_changes(
     *, ip: str | None, imsi: str | None, imei: str | None, tags: dict[str, str], enabled: bool | None
 ) -> dict[str, Any]:
-    body = _changes(tags, enabled)
+    body = changes(tags, enabled)
     identity = {name: value for name, value in (("imsi", imsi), ("imei", imei)) if value is not None}
     if identity:
         body["config"] = {"ciot": identity}
@@ -392,7 +392,8 @@ def _device_changes(
     return body
 
 
-def _changes(tags: dict[str, str], enabled: bool | None) -> dict[str, Any]:
+def changes(tags: dict[str, str], enabled: bool | None) -> dict[str, Any]:
+    """Make the part of a request's body that all things have in common."""
     body: dict[str, Any] = {}
     if tags:
         body["tags"] = tags
@@ -401,17 +402,19 @@ def _changes(tags: dict[str, str], enabled: bool | None) -> dict[str, Any]:
     return body
 
 
-def _some_changes(body: dict[str, Any]) -> dict[str, Any]:
+def some_changes(body: dict[str, Any]) -> dict[str, Any]:
+    """Make sure that an update changes something."""
     if not body:
         raise click.UsageError("Nothing to change: name at least one option, --tag or --disable for example.")
     return body
 
 
-def _show(session: Session, document: dict[str, Any]) -> None:
+def show(session: Session, document: dict[str, Any]) -> None:
+    """Print one thing."""
     (show_json if session.as_json else show_fields)(document)
 
 
-def _show_id(session: Session, document: dict[str, Any], key: str) -> None:
+def show_id(session: Session, document: dict[str, Any], key: str) -> None:
     """Print the id alone, so that a script can take it."""
     if session.as_json:
         show_json(document)
@@ -419,7 +422,8 @@ def _show_id(session: Session, document: dict[str, Any], key: str) -> None:
         click.echo(document.get(key, ""))
 
 
-def _yes(value: object) -> str:
+def yes_no(value: object) -> str:
+    """Write a truth."""
     return "yes" if value else "no"
 
 

@@ -7,12 +7,12 @@ from typing import Final
 from aiohttp import web
 
 from span_events.web import middleware
-from span_events.web.rest import certificates, collections, data, devices, outbox, psks, system
+from span_events.web.rest import certificates, collections, data, devices, gateways, outbox, psks, system
 from span_events.web.services import SERVICES, Services, Streams
 
 __all__ = ["SERVICES", "Services", "Streams", "make_app"]
 
-_REST: Final = (system, collections, devices, data, outbox, certificates, psks)
+_REST: Final = (system, collections, devices, data, outbox, gateways, certificates, psks)
 _ACTIVITY: Final = (
     "/activity",
     "/collections/{collection}/activity",

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from span_events import ids
 from span_events.auth import access
-from span_events.errors import InvalidRequest, NotFound
-from span_events.registry.model import Collection, Device
+from span_events.errors import InvalidRequest
+from span_events.registry.model import Collection, Device, Gateway
 from span_events.web.services import SERVICES
 
 MAX_LIMIT: Final = 1_000
@@ -44,6 +44,18 @@ def device_of(request: web.Request) -> Device:
     return directory.device(_path_id(request, "collection"), _path_id(request, "device"))
 
 
+def gateway_of(request: web.Request) -> Gateway:
+    """
+    Return the gateway that the path names.
+
+    Raises:
+        InvalidRequest: Something in the path is not written as an id.
+        NotFound: There is no such collection, or no such gateway in it.
+    """
+    directory = request.app[SERVICES].directory
+    return directory.gateway(_path_id(request, "collection"), _path_id(request, "gateway"))
+
+
 def message_id_of(request: web.Request) -> int:
     """
     Return the id of the message that the path names.
@@ -52,23 +64,6 @@ def message_id_of(request: web.Request) -> int:
         InvalidRequest: It is not written as an id.
     """
     return _path_id(request, "message")
-
-
-def no_gateway(collection: Collection, gateway_id: int) -> NotFound:
-    """Say that there is no such gateway: this release knows none."""
-    return NotFound(
-        f"There is no gateway {ids.render(gateway_id)} in collection {ids.render(collection.id)}", field="gateway"
-    )
-
-
-def gateway_id_of(request: web.Request) -> int:
-    """
-    Return the id of the gateway that the path names.
-
-    Raises:
-        InvalidRequest: It is not written as an id.
-    """
-    return _path_id(request, "gateway")
 
 
 def serial_of(request: web.Request) -> int:

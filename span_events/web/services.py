@@ -15,6 +15,8 @@ from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.gateway_sessions import GatewaySessions
+from span_events.fleet.gateways import Gateways
 from span_events.fleet.psks import Psks
 from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
@@ -44,6 +46,8 @@ class Services:
     tokens: Tokens
     collections: Collections
     devices: Devices
+    gateways: Gateways
+    gateway_sessions: GatewaySessions
     reception: Reception
     outbox: Outbox
     certificates: Certificates

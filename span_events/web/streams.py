@@ -190,6 +190,8 @@ class Streams:
         self._directory.collection(scope.collection_id)
         if scope.device_id is not None:
             self._directory.device(scope.collection_id, scope.device_id)
+        if scope.gateway_id is not None:
+            self._directory.gateway(scope.collection_id, scope.gateway_id)
 
     # ---- the stream ---------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ TOKEN = "5eed" * 16
 
 async def run(*arguments: str, stdin: str | None = None, env: dict[str, str] | None = None) -> Result:
     """Run a command in a thread of its own, so that servers of this test can answer it."""
-    clean = {"SPAN_API_ENDPOINT": None, "SPAN_API_TOKEN": None, "SPAN_COLLECTION_ID": None, "SPAN_DEVICE_ID": None}
+    names = ("API_ENDPOINT", "API_TOKEN", "COLLECTION_ID", "DEVICE_ID", "GATEWAY_ID")
+    clean = dict.fromkeys((f"SPAN_{each}" for each in names), None)
     return await asyncio.to_thread(
         CliRunner().invoke, cli, list(arguments), input=stdin, env={**clean, **(env or {})}, catch_exceptions=False
     )

@@ -104,7 +104,7 @@ async def test_a_usage_error_says_what_is_wrong_and_where_help_is(arguments: lis
             "'XYZ' is not a collection id",
             "`span-events collection list` shows the ids.",
         ),
-        (["tail", "-g", "XYZ"], "'XYZ' is not a gateway id", "`span-events tail --help` shows what it takes"),
+        (["tail", "-g", "XYZ"], "'XYZ' is not a gateway id", "`span-events gateway list` shows the ids."),
     ],
 )
 async def test_an_id_that_is_missing_or_wrong_is_told_with_where_ids_are(

@@ -23,7 +23,7 @@ from span_events.errors import ListenerUnavailable
 from span_events.simulator.demo import with_mobile_core
 from tests.cli.bench import run
 
-FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps")} | {
+FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")} | {
     "radius": {"port": 0, "accounting_port": 0}
 }
 FREE_PORTS = {f"SPAN_EVENTS_{name}__{key.upper()}": "0" for name, table in FREE.items() for key in table}

@@ -20,7 +20,9 @@ from tests.e2e.programs import Finished, Program, run
 from tests.live import PROGRAM, LiveServer
 from tests.waiting import until
 
-LISTENERS: Final = {"http": socket.SOCK_STREAM} | dict.fromkeys(("datagrams", "coap", "coaps"), socket.SOCK_DGRAM)
+LISTENERS: Final = dict.fromkeys(("http", "gateways"), socket.SOCK_STREAM) | dict.fromkeys(
+    ("datagrams", "coap", "coaps"), socket.SOCK_DGRAM
+)
 FREE_PORTS: Final = {f"SPAN_EVENTS_{name.upper()}__PORT": "0" for name in LISTENERS}
 TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 

@@ -85,6 +85,12 @@ class WebBench:
         assert reply.status == 200, reply.body
         return str(reply.body["deviceId"])
 
+    async def gateway(self, collection: str, **body: Any) -> str:
+        """Make a gateway through the API and return its id."""
+        reply = await self.call("POST", f"/span/collections/{collection}/gateways", json=body)
+        assert reply.status == 200, reply.body
+        return str(reply.body["gatewayId"])
+
     def known(self, device: str) -> Device:
         """Return the device behind an id."""
         return self.fleet.directory.devices[ids.parse(device)]
@@ -128,6 +134,8 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             tokens=tokens,
             collections=fleet.collections,
             devices=fleet.devices,
+            gateways=fleet.gateways,
+            gateway_sessions=fleet.gateway_sessions,
             reception=fleet.reception,
             outbox=fleet.outbox,
             certificates=fleet.certificates,

@@ -16,6 +16,7 @@ from span_events.web.rest.bodies import (
     Body,
     CollectionBody,
     DeviceBody,
+    GatewayBody,
     MessageBody,
     NewCertificateBody,
     PskBody,
@@ -23,11 +24,11 @@ from span_events.web.rest.bodies import (
     parse_body,
 )
 
-KINDS = (CollectionBody, DeviceBody, MessageBody, NewCertificateBody, SigningRequestBody, PskBody)
+KINDS = (CollectionBody, DeviceBody, GatewayBody, MessageBody, NewCertificateBody, SigningRequestBody, PskBody)
 WORDS = (
     *("tags", "enabled", "config", "ciot", "imsi", "imei", "gateway", "3", "params", "firmware", "management"),
     *("targetFirmwareId", "currentFirmwareId", "metadata", "allocatedIp", "collectionId", "teamId", "payload"),
-    *("deviceId", "gatewayId", "keyType", "csr", "identity", "key"),
+    *("deviceId", "gatewayId", "keyType", "csr", "identity", "key", "name", "type", "user"),
 )
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["", "0", "10.0.0.1"]),
@@ -44,7 +45,7 @@ def test_any_json_is_understood_or_refused(kind: type[Body], octets: bytes) -> N
     """Never anything but a refusal with a path; what is understood can be carried out."""
     with contextlib.suppress(InvalidRequest):
         body = parse_body(octets, kind)
-        if isinstance(body, CollectionBody | DeviceBody):
+        if isinstance(body, CollectionBody | DeviceBody | GatewayBody):
             body.change()
 
 

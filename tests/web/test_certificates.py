@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import NameOID
 
 from span_events.registry.model import Psk
 from tests.authorities import certificates_in
@@ -133,10 +134,49 @@ async def test_a_device_lists_its_certificates(lab: Lab) -> None:
     assert revoked.body == reply.body["certificates"][1]
 
 
-async def test_gateways_have_no_certificates_yet(lab: Lab) -> None:
-    """There are none that could."""
-    text = f"There is no gateway 17 in collection {lab.collection}"
+async def test_a_gateway_gets_certificates_like_a_device(lab: Lab) -> None:
+    """Created, signed, verified, listed, revoked; the certificate says that it is a gateway's."""
+    gateway = await lab.api.gateway(lab.collection)
+    owner = {"deviceId": None, "gatewayId": gateway}
+    path = f"/span/collections/{lab.collection}/gateways/{gateway}/certs"
+    made = await lab.post("create", **owner)
+    leaf = certificates_in(pem(made, "certificate"))[0]
+    key = ec.generate_private_key(ec.SECP256R1())
+    signed = await lab.post("sign", **owner, csr=b64encode(request(key, hashes.SHA256())).decode())
+    good = await lab.post("verify", **owner, certificate=made.body["certificate"])
+    devices = await lab.post("verify", certificate=made.body["certificate"])
+    serial = made.body["certificateSerial"]
+    await lab.api.call("DELETE", f"{lab.certificates}/{serial}")
+    listed = (await lab.api.call("GET", path)).body["certificates"]
+    chain = await lab.api.call("GET", f"{lab.certificates}?gatewayId={gateway}")
 
+    assert leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == gateway
+    assert leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)[0].value == "gateway"
+    assert good.body == {"valid": True, "errors": []}
+    assert devices.body["errors"] == [f"belongs to gateway {gateway}, not to device {lab.device}"]
+    assert {each["certificateSerial"]: "revoked" in each for each in listed} == {
+        serial: True,
+        signed.body["certificateSerial"]: False,
+    }
+    assert chain.body == {"chain": made.body["chain"]}
+    assert (await lab.api.call("GET", f"{lab.path}/certs")).body == {"certificates": []}
+
+
+async def test_a_built_in_gateway_has_no_certificates(lab: Lab) -> None:
+    """It is the server itself."""
+    made = await lab.post("create", deviceId=None, gatewayId="3")
+    listed = await lab.api.call("GET", f"/span/collections/{lab.collection}/gateways/3/certs")
+
+    assert made.problem == (409, "Gateway 3 is built in: it has no certificates")
+    assert listed.body == {"certificates": []}
+
+
+async def test_no_certificate_for_a_gateway_that_is_not_there(lab: Lab) -> None:
+    """Nor for one of another collection."""
+    text = f"There is no gateway 17 in collection {lab.collection}"
+    elsewhere = await lab.api.gateway(await lab.api.collection())
+
+    assert (await lab.post("create", deviceId=None, gatewayId=elsewhere)).problem[0] == 404
     listed = await lab.api.call("GET", f"/span/collections/{lab.collection}/gateways/17/certs")
     assert listed.problem == (404, text)
     assert (await lab.post("create", deviceId=None, gatewayId="17")).problem == (404, text)

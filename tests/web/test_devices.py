@@ -159,17 +159,43 @@ async def test_an_identity_belongs_to_one_device(api: WebBench, body: Any, field
 async def test_gateway_blocks_are_replaced_or_removed_one_by_one(api: WebBench) -> None:
     """An empty block removes that gateway's, another one replaces all its params."""
     collection = await api.collection()
+    first, second = await api.gateway(collection), await api.gateway(collection)
     device = await api.device(
-        collection, config={"gateway": {"3": {"params": {"a": "1"}}, "4": {"params": {"b": "2"}}}}
+        collection, config={"gateway": {first: {"params": {"a": "1"}}, second: {"params": {"b": "2"}}}}
     )
-    replaced = await patch(api, collection, device, {"config": {"gateway": {"4": {"params": {"c": "3"}}}}})
-    removed = await patch(api, collection, device, {"config": {"gateway": {"3": {}, "4": {"params": {}}, "5": None}}})
+    replaced = await patch(api, collection, device, {"config": {"gateway": {second: {"params": {"c": "3"}}}}})
+    empty: dict[str, Any] = {first: {}, second: {"params": {}}, "5": None}
+    removed = await patch(api, collection, device, {"config": {"gateway": empty}})
 
     assert replaced.body["config"]["gateway"] == {
-        "3": {"gatewayId": "3", "params": {"a": "1"}},
-        "4": {"gatewayId": "4", "params": {"c": "3"}},
+        first: {"gatewayId": first, "params": {"a": "1"}},
+        second: {"gatewayId": second, "params": {"c": "3"}},
     }
     assert removed.body["config"] == {}
+
+
+@pytest.mark.parametrize(
+    ("gateway", "text"),
+    [
+        ("17", "There is no gateway 17 in collection {collection}"),
+        ("{foreign}", "There is no gateway {foreign} in collection {collection}"),
+        ("3", "gateway 3 is built in"),
+    ],
+)
+async def test_a_block_names_a_gateway_of_the_same_collection(api: WebBench, gateway: str, text: str) -> None:
+    """And none that is built in; the refusal names the block, and nothing is changed."""
+    collection = await api.collection()
+    foreign = await api.gateway(await api.collection())
+    device = await api.device(collection)
+    named = gateway.format(foreign=foreign)
+    body = {"tags": {"a": "b"}, "config": {"gateway": {named: {"params": {"a": "1"}}}}}
+    patched = await patch(api, collection, device, body)
+    created = await api.call("POST", f"/span/collections/{collection}/devices", json=body)
+    detail = f"config.gateway.{named}: {text.format(collection=collection, foreign=foreign)}"
+
+    assert patched.problem == created.problem == (400, detail)
+    assert patched.body["field"] == f"config.gateway.{named}"
+    assert api.known(device).tags == {}
 
 
 async def test_a_target_image_is_set_kept_and_cleared(api: WebBench) -> None:
@@ -203,7 +229,8 @@ async def test_a_device_moves_with_everything(api: WebBench) -> None:
 async def test_the_same_collection_is_no_move(api: WebBench) -> None:
     """Clients send back what they read; an empty id is none."""
     collection = await api.collection()
-    device = await api.device(collection, config={"gateway": {"3": {"params": {"a": "1"}}}})
+    gateway = await api.gateway(collection)
+    device = await api.device(collection, config={"gateway": {gateway: {"params": {"a": "1"}}}})
 
     for named in (collection, "", None):
         assert (await patch(api, collection, device, {"collectionId": named})).status == 200
@@ -226,8 +253,9 @@ async def test_moving_needs_write_access_to_both_collections(api: WebBench) -> N
 async def test_a_device_with_a_gateway_block_cannot_move(api: WebBench) -> None:
     """Also not when the same call removes the block: first one, then the other."""
     old, new = await api.collection(), await api.collection()
-    device = await api.device(old, config={"gateway": {"3": {"params": {"a": "1"}}}})
-    reply = await patch(api, old, device, {"collectionId": new, "config": {"gateway": {"3": {}}}})
+    gateway = await api.gateway(old)
+    device = await api.device(old, config={"gateway": {gateway: {"params": {"a": "1"}}}})
+    reply = await patch(api, old, device, {"collectionId": new, "config": {"gateway": {gateway: {}}}})
 
     assert reply.problem == (409, "collectionId: a device with a gateway block cannot move")
     assert reply.body["hint"] == "Remove the blocks under config.gateway first."

@@ -83,13 +83,15 @@ async def test_dev_add_with_sim_sends_text(api: WebBench) -> None:
 async def test_dev_get_needs_certs_and_params(api: WebBench) -> None:
     """`dev get` asks for certificates too, and reaches into params of each gateway block."""
     collection = await api.collection()
-    device = await api.device(collection, config={"gateway": {"3": {"gatewayId": "3", "params": {"devEui": "00"}}}})
+    gateway = await api.gateway(collection)
+    block = {gateway: {"gatewayId": gateway, "params": {"devEui": "00"}}}
+    device = await api.device(collection, config={"gateway": block})
     path = f"/span/collections/{collection}/devices/{device}"
     shown = (await cli(api, "GET", path)).body
     certificates = (await cli(api, "GET", f"{path}/certs")).body
 
     assert certificates == {"certificates": []}
-    assert shown["config"]["gateway"] == {"3": {"gatewayId": "3", "params": {"devEui": "00"}}}
+    assert shown["config"]["gateway"] == block
 
 
 async def test_dev_update_needs_the_device_in_the_reply(api: WebBench) -> None:
@@ -247,3 +249,27 @@ async def test_dev_get_shows_certificates(api: WebBench) -> None:
     assert found["certificateSerial"].isdigit()
     assert len(found["expires"]) == 13
     assert found["expires"].isdigit()
+
+
+async def test_gw_add_ls_update_cert_and_delete(api: WebBench) -> None:
+    """`gw add` always creates a custom one with params; the others print gatewayId, and `expires` as text."""
+    collection = await api.collection()
+    path = f"/span/collections/{collection}/gateways"
+    body = {"name": "x", "type": "custom", "config": {"user": {"params": {"a": "b"}}}, "tags": {"name": "x"}}
+    added = (await cli(api, "POST", path, body)).body
+    listed = (await cli(api, "GET", path)).body["gateways"]
+    one = f"{path}/{added['gatewayId']}"
+    update: dict[str, Any] = {"tags": {}, "config": {"user": {"params": {}}}}
+    updated = (await cli(api, "PATCH", one, update)).body
+    owner = {"gatewayId": added["gatewayId"], "deviceId": ""}
+    await cli(api, "POST", f"/span/collections/{collection}/certificates/create", owner)
+    (certificate,) = (await cli(api, "GET", f"{one}/certs")).body["certificates"]
+    deleted = (await cli(api, "DELETE", one)).body
+
+    assert added in listed
+    assert {each["type"] for each in listed} == {"ciot", "inet", "custom"}
+    assert {each["status"] for each in listed} <= {"unknown", "offline", "online"}
+    assert all(each["config"] and each["tags"] is not None and each["name"] for each in listed)
+    assert updated == deleted == added
+    assert certificate["certificateSerial"].isdigit()
+    assert certificate["expires"].isdigit()

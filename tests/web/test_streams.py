@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from span_events.events.filters import EVERYTHING, PASS_ALL
 from span_events.fleet.devices import DeviceChange
+from span_events.fleet.gateways import GatewayChange
 from span_events.ids import parse, render, to_ulid
 from tests.servers import CAUSE, Running, activity, events, names, running
 from tests.waiting import until
@@ -88,13 +89,55 @@ async def test_all_that_a_token_reaches_is_one_stream(site: Running) -> None:
         assert [each["collectionId"] for each in await events(part, 1)] == [render(first.id)]
 
 
-async def test_a_gateway_stream_can_be_opened(site: Running) -> None:
-    """Its events come with the gateways; the scope is there."""
+async def test_a_gateway_stream_shows_one_gateway(site: Running) -> None:
+    """And what devices send through it; others of the collection are not seen."""
     collection = await site.collection()
-    async with site.stream(activity(collection, "/gateways/17/activity")):
-        await site.joined(1)
+    device = await site.device(collection)
+    mine, other = [await site.server.gateways.create(collection, GatewayChange()) for _ in range(2)]
+    rest = f"/gateways/{render(mine.id)}/activity"
+    async with (
+        site.stream(activity(collection, rest)) as stream,
+        site.stream(activity(collection) + f"?gateway={render(mine.id)}") as filtered,
+    ):
+        await site.joined(2)
+        for each in (other, mine):
+            site.server.reception.received_through(
+                each, device, b"hello", remote=("10.0.0.9", 4000), session_id=1, metadata={}
+            )
 
-        assert next(iter(site.server.hub)).group.scope.gateway_id == 31
+        for either in (stream, filtered):
+            assert [(each["event"], each["deviceId"], each["gatewayId"]) for each in await events(either, 2)] == [
+                ("gatewayUpstreamMessage", render(device.id), render(mine.id)),
+                ("upstreamMessage", render(device.id), render(mine.id)),
+            ]
+
+
+async def test_a_message_through_a_gateway_shows_what_the_gateway_said(site: Running) -> None:
+    """On /from, too."""
+    collection = await site.collection()
+    device = await site.device(collection)
+    gateway = await site.server.gateways.create(collection, GatewayChange())
+    async with site.stream(activity(collection, "/from")) as stream:
+        await site.joined(1)
+        site.server.reception.received_through(
+            gateway, device, b"hello", remote=("10.0.0.9", 4000), session_id=1, metadata={"rssi": "-90"}
+        )
+        (message,) = await events(stream, 1)
+
+    assert (message["transport"], message["gatewayId"]) == ("gateway", render(gateway.id))
+    assert message["gatewayMetaData"] == {"metadata": {"rssi": "-90"}}
+    assert message["device"]["metadata"]["gateway"]["params"] == {"rssi": "-90"}
+
+
+async def test_a_stream_of_no_gateway_is_refused(site: Running) -> None:
+    """404, as for devices; also for a gateway of another collection."""
+    collection = await site.collection()
+    elsewhere = await site.server.gateways.create(await site.collection(), GatewayChange())
+    for gateway in ("17", render(elsewhere.id)):
+        with pytest.raises(InvalidStatus) as refused:
+            await site.stream(activity(collection, f"/gateways/{gateway}/activity"))
+
+        assert refused.value.response.status_code == 404
 
 
 @pytest.mark.parametrize("rest", ["/from", "/devices/{device}/from"])

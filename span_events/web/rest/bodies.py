@@ -29,18 +29,13 @@ from span_events import ids
 from span_events.errors import InvalidRequest
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
+from span_events.fleet.gateways import GatewayChange
 from span_events.pki.issuing import KeyType
-from span_events.registry.directory import canonical_address
-from span_events.registry.model import Management, Psk
+from span_events.registry.directory import BUILT_IN, canonical_address
+from span_events.registry.limits import MAX_ENTRIES, MAX_KEY, MAX_VALUE
+from span_events.registry.model import GatewayType, Management, Psk
 from span_events.web.problems import Fault, InvalidBody
 from span_events.wire import imei as hardware
-
-MAX_TAGS: Final = 100
-"""Tags of one collection or device, and parameters of one gateway block."""
-MAX_KEY: Final = 128
-"""Characters of a tag's name."""
-MAX_VALUE: Final = 1024
-"""Characters of a tag's value."""
 
 IDENTITY_OCTETS: Final = range(1, 129)
 """Length of a PSK identity; stacks must take 128 (RFC 4279 section 5.3)."""
@@ -48,6 +43,7 @@ KEY_OCTETS: Final = range(16, 65)
 """Length of a PSK; stacks must take 64, and fewer than 16 can be guessed."""
 
 _IMSI_DIGITS: Final = range(5, 16)
+_NOT_OWN: Final = (GatewayType.UNKNOWN, *BUILT_IN)
 _SHOWN: Final = 48
 _MAX_FAULTS: Final = 20
 _STORED_IDS: Final = 1 << 63
@@ -129,14 +125,30 @@ def _management(value: object) -> Management | None:
         raise _wrong(f"{_seen(value)} is not one of {', '.join(Management)}") from None
 
 
+def _gateway_type(value: object) -> GatewayType | None:
+    """Read the type of a gateway of one's own; none, and one that says nothing, leave it as it is."""
+    if value is None or value in ("", GatewayType.UNKNOWN):
+        return None
+    own = [each.value for each in GatewayType if each not in _NOT_OWN]
+    if value not in own:
+        raise _wrong(f"{_seen(value)} is not one of {', '.join(own)}")
+    return GatewayType(str(value))
+
+
 def _labels(value: dict[str, str]) -> dict[str, str]:
-    if len(value) > MAX_TAGS:
-        raise _wrong(f"{len(value)} entries, at most {MAX_TAGS}")
+    if len(value) > MAX_ENTRIES:
+        raise _wrong(f"{len(value)} entries, at most {MAX_ENTRIES}")
     for name, text in value.items():
         if not 1 <= len(name) <= MAX_KEY:
             raise _wrong(f"the name {_seen(name)} has {len(name)} characters, not 1 to {MAX_KEY}")
         if len(text) > MAX_VALUE:
             raise _wrong(f"{name}: the value has {len(text)} characters, at most {MAX_VALUE}")
+    return value
+
+
+def _name(value: str) -> str:
+    if len(value) > MAX_VALUE:
+        raise _wrong(f"has {len(value)} characters, at most {MAX_VALUE}")
     return value
 
 
@@ -193,6 +205,7 @@ OwnerGatewayId = Annotated[int | None, _identifier("gateway")]
 GatewayId = Annotated[int, BeforeValidator(_gateway_id)]
 Address = Annotated[str | None, BeforeValidator(_address)]
 Labels = Annotated[dict[StrictStr, StrictStr], AfterValidator(_labels)]
+Name = Annotated[StrictStr, AfterValidator(_name)]
 Payload = Annotated[bytes, _in_base64("a payload")]
 
 
@@ -298,6 +311,40 @@ class CollectionBody(Body):
         )
 
 
+class UserConfigBody(Body):
+    """``config.user`` of a gateway."""
+
+    params: Labels | None = None
+
+
+class GatewayConfigBody(Body):
+    """``config`` of a gateway."""
+
+    user: UserConfigBody | None = None
+
+
+class GatewayBody(Body):
+    """A gateway to be made or changed."""
+
+    collection_id: CollectionId = Field(default=None, alias="collectionId")
+    name: Name | None = None
+    type: Annotated[GatewayType | None, BeforeValidator(_gateway_type)] = None
+    config: GatewayConfigBody | None = None
+    tags: Labels | None = None
+    enabled: StrictBool | None = None
+
+    def change(self) -> GatewayChange:
+        """Return what is to be done."""
+        return GatewayChange(
+            collection_id=self.collection_id,
+            name=self.name,
+            type=self.type,
+            params=self.config.user.params if self.config and self.config.user else None,
+            tags=self.tags,
+            enabled=self.enabled,
+        )
+
+
 class MessageBody(Body):
     """A downstream message to be queued."""
 
@@ -382,9 +429,10 @@ def check_tags(present: Mapping[str, str], added: Mapping[str, str] | None) -> N
         InvalidRequest: They would be too many.
     """
     total = len(present.keys() | (added or {}).keys())
-    if total > MAX_TAGS:
+    if total > MAX_ENTRIES:
         raise InvalidRequest(
-            f"tags: {len(present)} are there, with the new ones it would be {total}, at most {MAX_TAGS}", field="tags"
+            f"tags: {len(present)} are there, with the new ones it would be {total}, at most {MAX_ENTRIES}",
+            field="tags",
         )
 
 

@@ -8,10 +8,9 @@ from typing import Final
 from aiohttp import web
 
 from span_events.errors import InvalidRequest
-from span_events.fleet.certificates import Signed
+from span_events.fleet.certificates import Owner, Signed
 from span_events.registry import documents
-from span_events.registry.model import Device
-from span_events.web.paths import collection_of, device_of, gateway_id_of, no_gateway, query_id_of, serial_of
+from span_events.web.paths import collection_of, device_of, gateway_of, query_id_of, serial_of
 from span_events.web.rest.bodies import (
     NewCertificateBody,
     OwnerBody,
@@ -47,7 +46,7 @@ async def sign(request: web.Request) -> web.Response:
 
 
 async def verify(request: web.Request) -> web.Response:
-    """Tell whether a device could connect with a certificate, and if not, every reason."""
+    """Tell whether a device or gateway could connect with a certificate, and if not, every reason."""
     body = await read_body(request, VerificationBody)
     faults = request.app[SERVICES].certificates.verify(_owner_of(request, body), body.certificate)
     return render({"valid": not faults, "errors": faults})
@@ -68,19 +67,20 @@ async def of_device(request: web.Request) -> web.Response:
 
 async def of_gateway(request: web.Request) -> web.Response:
     """List the certificates of a gateway."""
-    raise no_gateway(collection_of(request), gateway_id_of(request))
+    found = request.app[SERVICES].certificates.list(gateway_of(request))
+    return render({"certificates": [documents.certificate_info(each) for each in found]})
 
 
-def _owner_of(request: web.Request, body: OwnerBody) -> Device:
+def _owner_of(request: web.Request, body: OwnerBody) -> Owner:
     return _owner(request, body.device_id, body.gateway_id)
 
 
-def _owner(request: web.Request, device_id: int | None, gateway_id: int | None) -> Device:
-    collection = collection_of(request)
+def _owner(request: web.Request, device_id: int | None, gateway_id: int | None) -> Owner:
+    collection, directory = collection_of(request), request.app[SERVICES].directory
     if gateway_id is None and device_id is not None:
-        return request.app[SERVICES].directory.device(collection.id, device_id)
+        return directory.device(collection.id, device_id)
     if gateway_id is not None and device_id is None:
-        raise no_gateway(collection, gateway_id)
+        return directory.gateway(collection.id, gateway_id)
     raise InvalidRequest("deviceId, gatewayId: exactly one of them is wanted", field="deviceId")
 
 

@@ -55,6 +55,7 @@ async def update(request: web.Request) -> web.Response:
     await request.app[SERVICES].collections.update(collection, change)
     if change.enabled is False:
         request.app[SERVICES].reception.collection_disabled(collection, cause=request[CAUSE])
+        request.app[SERVICES].gateway_sessions.collection_disabled(collection, cause=request[CAUSE])
     return render(documents.collection(collection))
 
 
@@ -66,9 +67,10 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def stats(request: web.Request) -> web.Response:
-    """Count a collection's devices and their messages since the server started."""
-    collection = collection_of(request)
-    return render(documents.collection_stats(request.app[SERVICES].directory.devices_of(collection.id)))
+    """Count a collection's devices and gateways and their messages since the server started."""
+    collection, directory = collection_of(request), request.app[SERVICES].directory
+    devices, gateways = directory.devices_of(collection.id), directory.gateways_of(collection.id)
+    return render(documents.collection_stats(devices, gateways))
 
 
 _ONE: Final = "/span/collections/{collection}"

@@ -6,14 +6,13 @@ from typing import Final
 
 from aiohttp import web
 
-from span_events import ids
-from span_events.auth import access
-from span_events.errors import AccessDenied, InvalidRequest
+from span_events.errors import InvalidRequest
 from span_events.registry import documents
 from span_events.web.paths import collection_of, device_of
 from span_events.web.rest.bodies import DeviceBody, check_tags, read_body
+from span_events.web.rest.moving import check_move
 from span_events.web.rest.replies import render
-from span_events.web.services import CAUSE, SERVICES, TOKEN
+from span_events.web.services import CAUSE, SERVICES
 
 
 async def list(request: web.Request) -> web.Response:
@@ -44,7 +43,7 @@ async def update(request: web.Request) -> web.Response:
     device = device_of(request)  # again: reading takes as long as the client likes, and devices move
     check_tags(device.tags, change.tags)
     if change.collection_id is not None and change.collection_id != device.collection.id:
-        _check_move(request, change.collection_id)
+        check_move(request, change.collection_id, what="device")
     await request.app[SERVICES].devices.update(device, change, cause=request[CAUSE])
     return render(documents.device(device))
 
@@ -59,16 +58,6 @@ async def delete(request: web.Request) -> web.Response:
 async def stats(request: web.Request) -> web.Response:
     """Count a device's messages and sessions since the server started."""
     return render(documents.device_stats(device_of(request).traffic))
-
-
-def _check_move(request: web.Request, target_id: int) -> None:
-    """The token must be able to write in both collections; the path has shown the first."""
-    target = access.resource_of(target_id)
-    try:
-        access.check(request[TOKEN], resource=target, write=True)
-    except AccessDenied as exc:
-        text = f"collectionId: the device cannot be moved to {ids.render(target_id)}: {exc.detail}"
-        raise AccessDenied(text, hint=exc.hint, field="collectionId") from exc
 
 
 _ALL: Final = "/span/collections/{collection}/devices"

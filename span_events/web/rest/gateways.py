@@ -1,0 +1,72 @@
+"""Gateways of a collection: ``/span/collections/{collection}/gateways``."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from span_events.errors import InvalidRequest
+from span_events.registry import documents
+from span_events.web.paths import collection_of, gateway_of
+from span_events.web.rest.bodies import GatewayBody, check_tags, read_body
+from span_events.web.rest.moving import check_move
+from span_events.web.rest.replies import render
+from span_events.web.services import CAUSE, SERVICES
+
+
+async def list(request: web.Request) -> web.Response:
+    """List the gateways of a collection, first those that are built in."""
+    gateways = request.app[SERVICES].directory.gateways_of(collection_of(request).id)
+    return render({"gateways": [documents.gateway(each) for each in gateways]})
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make a gateway."""
+    collection = collection_of(request)
+    change = (await read_body(request, GatewayBody)).change()
+    if change.collection_id not in (None, collection.id):
+        raise InvalidRequest("collectionId: is not the collection in the path", field="collectionId")
+    gateway = await request.app[SERVICES].gateways.create(collection, change)
+    return render(documents.gateway(gateway))
+
+
+async def get(request: web.Request) -> web.Response:
+    """Show a gateway."""
+    return render(documents.gateway(gateway_of(request)))
+
+
+async def update(request: web.Request) -> web.Response:
+    """Change a gateway, or move it to another collection."""
+    gateway_of(request)  # what is not there is refused before a body is read
+    change = (await read_body(request, GatewayBody)).change()
+    gateway = gateway_of(request)  # again: reading takes as long as the client likes, and gateways move
+    check_tags(gateway.tags, change.tags)
+    if change.collection_id is not None and change.collection_id != gateway.collection.id:
+        check_move(request, change.collection_id, what="gateway")
+    await request.app[SERVICES].gateways.update(gateway, change, cause=request[CAUSE])
+    return render(documents.gateway(gateway))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Remove a gateway, and its block of every device; the reply is what it was."""
+    gateway = gateway_of(request)
+    await request.app[SERVICES].gateways.remove(gateway, cause=request[CAUSE])
+    return render(documents.gateway(gateway))
+
+
+async def stats(request: web.Request) -> web.Response:
+    """Count the messages through a gateway since the server started."""
+    return render(documents.gateway_stats(gateway_of(request)))
+
+
+_ALL: Final = "/span/collections/{collection}/gateways"
+_ONE: Final = f"{_ALL}/{{gateway}}"
+ROUTES: Final = (
+    web.get(_ALL, list),
+    web.post(_ALL, create),
+    web.get(_ONE, get),
+    web.patch(_ONE, update),
+    web.delete(_ONE, delete),
+    web.get(f"{_ONE}/stats", stats),
+)
