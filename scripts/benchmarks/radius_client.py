@@ -1,18 +1,22 @@
-"""The mobile core of the benchmarks: the requests of a PGW, also wrong ones, and its sockets."""
+"""The mobile core of the benchmarks: the requests of a PGW, also wrong ones, and a port to send them from."""
 
 from __future__ import annotations
 
 import random
-import selectors
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from scripts.benchmarks.radius_servers import DEVICES, imeisv, imsi
 from tests.wire.radius_packets import access_request, accounting_request, attribute, attributes_of, of_3gpp
 
-IN_FLIGHT = 64
+IN_FLIGHT = 256
+"""As many as a port of a NAS can have: there are no more identifiers."""
+PATIENCE = 60.0
+"""Seconds that all answers may take together."""
+PAUSE = 0.0005
+"""Seconds between two looks for answers: a client that sleeps until one comes makes each send pay for waking it."""
 STATUS = {"Start": 1, "Interim-Update": 3, "Stop": 2}
 """Acct-Status-Type."""
 
@@ -23,7 +27,7 @@ def attaching(cycle: int) -> list[bytes]:
     return [
         access_request(
             _device(number) + attribute(2, generator.randbytes(16)),
-            identifier=number // IN_FLIGHT,
+            identifier=number % IN_FLIGHT,
             authenticator=generator.randbytes(16),
         )
         for number in range(DEVICES)
@@ -44,7 +48,7 @@ def reported(what: str, cycle: int, accepts: Sequence[bytes]) -> list[bytes]:
             + b"".join(attribute(*each) for each in leases[number])
             + attribute(40, struct.pack("!I", STATUS[what]))
             + attribute(44, b"C0000201%04X%04X" % (cycle, number)),
-            identifier=number // IN_FLIGHT,
+            identifier=number % IN_FLIGHT,
         )
         for number in range(DEVICES)
     ]
@@ -102,47 +106,42 @@ _OF_ALL = b"".join(
 """RAT, place, time zone, networks, bearer, charging, nodes."""
 
 
-class Sockets:
-    """Some sockets of the mobile core, each with one request in flight."""
+class Nas:
+    """A port of the mobile core, with a request in flight for each identifier."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(IN_FLIGHT)]
-        for each in self._sockets:
-            each.bind(("127.0.0.1", 0))
-            each.setblocking(False)
-            self._selector.register(each, selectors.EVENT_READ)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setblocking(False)
 
     def ask(self, target: tuple[str, int], requests: Sequence[bytes]) -> list[bytes]:
         """Send requests, a new one for each answer; return the answers in the order of the requests."""
         answers = [b""] * len(requests)
-        waiting: dict[Any, int] = {}
-        left = iter(enumerate(requests))
-
-        def send(client: Any) -> None:
-            waiting[client], request = next(left, (-1, b""))
-            if request:
-                client.sendto(request, target)
-
-        for each in self._sockets:
-            send(each)
-        missing = len(requests)
-        while missing:
-            ready = self._selector.select(5.0)
-            if not ready:
-                raise RuntimeError(f"{missing} of {len(requests)} requests have no answer")
-            for key, _ in ready:
-                client: Any = key.fileobj
-                answer = client.recv(4096)
+        waiting = dict(enumerate(range(IN_FLIGHT)))
+        for number in waiting.values():
+            self._socket.sendto(requests[number], target)
+        until = time.monotonic() + PATIENCE
+        while waiting:
+            time.sleep(PAUSE)
+            while (answer := self._receive()) is not None:
                 if answer[0] not in (2, 5):
                     raise RuntimeError(f"answered with code {answer[0]}")
-                answers[waiting[client]] = answer
-                missing -= 1
-                send(client)
+                number = waiting.pop(answer[1])
+                answers[number] = answer
+                if number + IN_FLIGHT < len(requests):
+                    waiting[answer[1]] = number + IN_FLIGHT
+                    self._socket.sendto(requests[number + IN_FLIGHT], target)
+            if time.monotonic() > until:
+                raise RuntimeError(f"{len(waiting)} of {len(requests)} requests have no answer")
         return answers
 
     def close(self) -> None:
-        """Close them all."""
-        for each in self._sockets:
-            each.close()
-        self._selector.close()
+        """Close the port."""
+        self._socket.close()
+
+    def _receive(self) -> bytes | None:
+        try:
+            return self._socket.recv(4096)
+        except BlockingIOError:
+            return None

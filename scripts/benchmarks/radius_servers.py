@@ -15,6 +15,7 @@ from span_events.registry.location import database_url
 from span_events.registry.model import Collection, Device, DeviceConfig
 from span_events.registry.store import Store
 from span_events.wire.radius import (
+    Attribute,
     Code,
     RadiusRequest,
     Verdict,
@@ -24,6 +25,7 @@ from span_events.wire.radius import (
     settings_of,
     verify,
 )
+from span_events.wire.radius_3gpp import read
 from tests.wire.radius_packets import SECRET
 
 DEVICES = 2_000
@@ -74,8 +76,8 @@ async def _register(url: str) -> Collection:
     return collection
 
 
-async def bare(_arguments: argparse.Namespace) -> None:
-    """Decode, verify and answer every request with the same answer, and nothing else."""
+async def bare(_arguments: argparse.Namespace, *, reads: bool = False) -> None:
+    """Decode, verify and answer every request, always alike; perhaps also read who asks, which an answer needs."""
     settings = settings_of(dns=(), interim_interval=600)
 
     def answer(request: RadiusRequest) -> bytes:
@@ -91,6 +93,8 @@ async def bare(_arguments: argparse.Namespace) -> None:
                 return
             request = decode(datagram, SECRET)
             if verify(request) is Verdict.PROVEN:
+                if reads:
+                    read(request.values(Attribute.VENDOR_SPECIFIC))
                 opened.sendto(answer(request), remote)
 
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

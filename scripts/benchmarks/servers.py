@@ -114,7 +114,9 @@ def config_for(**settings: dict[str, Any]) -> Config:
 
 
 def ready(server: Server, collection_id: int, **more: Any) -> None:
-    """Tell where the server is."""
+    """Tell where the server is; before that, leave its start to no full garbage collection, as `serve` does."""
+    gc.collect()
+    gc.freeze()
     say(
         addresses=server.addresses,
         token=server.first_token,
@@ -360,6 +362,7 @@ VARIANTS = {
     "bare-dtls": lambda arguments: _dtls_servers().bare(arguments),
     "radius": lambda arguments: _radius_servers().core(arguments),
     "bare-radius": lambda arguments: _radius_servers().bare(arguments),
+    "reading-radius": lambda arguments: _radius_servers().bare(arguments, reads=True),
 }
 
 
