@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import shlex
@@ -47,6 +48,8 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
     _on_signals(stop)
     async with Server(config, data_dir=data_dir) as server:
         seeded = await server.start_demo() if demo else None
+        gc.collect()
+        gc.freeze()  # what is there by now stays: to look through all of it again takes the collector 0.1 s or more
         if ready_file is not None:
             _write_ready_file(ready_file, server.addresses)
         sys.stdout.write(banner(server, seeded, data_dir=data_dir))

@@ -18,7 +18,7 @@ from typing import Final, cast
 _PREFIX: Final = 64
 """Length of the IPv6 prefix that a device gets (3GPP TS 23.401 section 5.3.1.2.2)."""
 _REMEMBERED: Final = 16_384
-"""Addresses whose numbers are remembered: those of a pool are asked for again and again."""
+"""Addresses of which is remembered whether they are of the pool: the same ones are asked for again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Pool:
         self._blocks = [_block_of(each) for each in collapse_addresses(one_family)]
         self.size = sum(each.count for each in self._blocks)
         """How many there are."""
+        self._has = lru_cache(_REMEMBERED)(self._look_up)
         self._looked_at = 0
         self._freed: OrderedDict[str, tuple[float, Hashable]] = OrderedDict()  # until when they are kept for whom
 
@@ -60,8 +61,7 @@ class Pool:
     def __contains__(self, address: str) -> bool:
         if not self._blocks:
             return False  # at once, as without a pool this is asked for every request
-        version, number = _parsed(address)
-        return version == self._version and any(number in each for each in self._blocks)
+        return self._has(address)
 
     def take(self, whose: Hashable, now: float, *, preferred: str, is_taken: Callable[[str], bool]) -> str | None:
         """
@@ -105,6 +105,14 @@ class Pool:
             self._freed[address] = until or 0.0, whose
             self._freed.move_to_end(address, last=until is not None)
 
+    def _look_up(self, address: str) -> bool:
+        try:
+            network = ip_network(address)
+        except ValueError:
+            return False
+        number = int(network.network_address)
+        return network.version == self._version and any(number in each for each in self._blocks)
+
     def _at(self, index: int) -> str:
         for block in self._blocks:
             if index < block.count:
@@ -112,16 +120,6 @@ class Pool:
             index -= block.count
         number = block.first + (index << block.shift)
         return str(IPv4Address(number)) if self._version == 4 else f"{IPv6Address(number)}/{_PREFIX}"
-
-
-@lru_cache(_REMEMBERED)
-def _parsed(address: str) -> tuple[int, int]:
-    """Read an address or a prefix: its version and its first number. What is neither has version 0."""
-    try:
-        network = ip_network(address)
-    except ValueError:
-        return 0, 0
-    return network.version, int(network.network_address)
 
 
 def _block_of(network: IPv4Network | IPv6Network) -> _Block:

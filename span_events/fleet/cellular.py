@@ -382,7 +382,7 @@ class Cellular:
         return Refused(reason)
 
     def _note(self, device: Device, sighting: Sighting) -> None:
-        """Let a device show where its SIM was seen, and in which hardware. When it was is by itself not worth a write."""
+        """Let a device show where its SIM was seen, and in which hardware; when it was, by itself, is not written."""
         ciot = device.ciot
         before = _seen(ciot)
         ciot.last_update = self._clock.time_ns() // 1_000_000

@@ -14,13 +14,15 @@ BODY: Final = 14
 DIGITS: Final = range(BODY, 17)
 """Lengths in which the number is written: without a check digit, with it (IMEI), with a version (IMEISV)."""
 
-_DOUBLED: Final = str.maketrans("0123456789", "0246813579")
+_VALUES: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
+_DOUBLED: Final = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 """Digits to the sum of the digits of their double."""
 
 
 def check_digit(body: str) -> str:
     """Compute the check digit of 14 digits (Luhn; TS 23.003 annex B)."""
-    total = sum(map(int, body[::2])) + sum(map(int, body[1::2].translate(_DOUBLED)))
+    digits = body.encode()
+    total = sum(digits[::2].translate(_VALUES)) + sum(digits[1::2].translate(_DOUBLED))
     return str(-total % 10)
 
 

@@ -7,7 +7,6 @@ read is left out and noted, and what is not known is passed over.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -121,7 +120,6 @@ _LOCATIONS: Final = {
 }
 _3GPP: Final = (10415).to_bytes(4, "big")
 _IMSI, _SERVING_NETWORK, _IMEISV, _RAT, _LOCATION = 1, 18, 20, 21, 22
-_DIGITS: Final = re.compile(rb"[0-9]+")
 
 _REMEMBERED: Final = 1024
 """Values whose meaning is remembered, of those that many mobiles share: networks and cells."""
@@ -160,7 +158,7 @@ def read_equipment(value: bytes) -> Equipment | None:
     digits = value.rstrip(b"\0")
     if len(value) == 8 and not digits.isdigit():
         digits = _swapped(value).rstrip("f").encode()
-    if len(digits) not in imei.DIGITS or not _DIGITS.fullmatch(digits):
+    if len(digits) not in imei.DIGITS or not digits.isdigit():
         return None
     text = digits.decode()
     return Equipment(imei.canonical(text), text[imei.BODY :] if len(text) == 16 else "")
@@ -219,7 +217,7 @@ def _take(
 
 def _imsi(value: bytes) -> str | None:
     digits = value.rstrip(b"\0")
-    return digits.decode() if 6 <= len(digits) <= 15 and _DIGITS.fullmatch(digits) else None
+    return digits.decode() if 6 <= len(digits) <= 15 and digits.isdigit() else None
 
 
 def _is_plausible(value: bytes, equipment: Equipment) -> bool:
@@ -231,7 +229,7 @@ def _is_plausible(value: bytes, equipment: Equipment) -> bool:
 @lru_cache(_REMEMBERED)
 def _network(value: bytes) -> Plmn | None:
     digits = value.rstrip(b"\0")
-    if len(digits) not in (5, 6) or not _DIGITS.fullmatch(digits):
+    if len(digits) not in (5, 6) or not digits.isdigit():
         return None
     text = digits.decode()
     return Plmn(text[:3], text[3:])

@@ -102,6 +102,25 @@ async def test_the_metadata_show_what_was_seen(bench: FleetBench) -> None:
     assert bench.names == ["ciotConnect"]
 
 
+async def test_only_news_of_a_device_is_written(bench: FleetBench) -> None:
+    """Interim-Updates come by the thousand; that a device was seen again is not worth a write."""
+    device = await known(bench)
+    bench.cellular.start(seen(**WHERE))
+    await bench.reception.flush()
+    written = device.ciot.last_update
+    bench.clock.shift(600)
+    bench.cellular.interim(seen(**WHERE))
+    await bench.reception.flush()
+    (again,) = (await bench.store.load()).devices
+    bench.clock.shift(600)
+    bench.cellular.interim(seen(**WHERE | {"cell_id": "7"}))
+    await bench.reception.flush()
+    (moved,) = (await bench.store.load()).devices
+
+    assert (again.ciot.last_update, again.ciot.cell_id) == (written, "10597059")
+    assert (moved.ciot.last_update, moved.ciot.cell_id) == (written + 1_200_000, "7")
+
+
 async def test_what_is_not_configured_is_learned(bench: FleetBench) -> None:
     """A device with an IMEI only shows which SIM it has; with the request to let it in."""
     device = await known(bench, imsi="", imei="3569380356438001")

@@ -397,6 +397,18 @@ async def test_accounting_waits_for_the_registry(tmp_path: Path) -> None:
     assert answer[:2] == bytes((Code.ACCOUNTING_RESPONSE, 1))
 
 
+async def test_a_refusal_does_not_wait_for_the_registry(tmp_path: Path) -> None:
+    """It changes nothing there, also where an Accept attaches."""
+    async with radius_bench(tmp_path, radius={"nas": [NAS | {"accounting": False}]}) as radius:
+        with closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            let_in = await radius.ask(ATTACH, seconds=0.5)
+            refused = await radius.ask(ATTACH | STRANGER)
+            writer.execute("ROLLBACK")
+
+    assert (let_in.kind, refused.kind) == ("", "Access-Reject")
+
+
 async def test_without_a_registry_there_is_no_answer(tmp_path: Path) -> None:
     """The NAS asks again, and is answered when the registry works again."""
     async with radius_bench(tmp_path) as radius:

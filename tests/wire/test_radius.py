@@ -336,6 +336,21 @@ async def test_radclient_believes_an_accept(server: Server) -> None:
     assert reply.value("Acct-Interim-Interval") == "600"
 
 
+async def test_a_password_stays_hidden(server: Server) -> None:
+    """Nobody needs it, so its octets stay as radclient hid them (RFC 2865 §5.2)."""
+    asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH))
+    request, answer = await server.request()
+    verdict, _ = verify(request), read(request.values(26))
+    answer(reject(request, "Not admitted."))
+    await asked
+    kept = repr([*request.packet.items(), vars(request.packet)])
+
+    assert verdict is Verdict.PROVEN
+    assert len(request.value(2) or b"") == 32
+    assert "mda.test" in kept
+    assert "a password of the tests" not in kept
+
+
 async def test_radclient_believes_a_reject(server: Server) -> None:
     asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH))
     request, answer = await server.request()
