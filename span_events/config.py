@@ -625,6 +625,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "bool_parsing": "{input} is not true or false",
     "string_type": "{input} is not text",
     "model_type": "{input} is not a table",
+    "tuple_type": "{input} is not a list",
     "value_error": "{error}",
     "missing": "is missing",
     "string_too_short": "is empty",
@@ -643,7 +644,7 @@ def _fault(error: Any) -> str:
 
 def _may_be_secret(location: list[str]) -> bool:
     """Tell whether a value could show the secret of a NAS: itself, or what stands in place of a table with it."""
-    return location[:2] == ["radius", "nas"] and location[3:] in ([], ["secret"])
+    return location == ["radius"] or (location[:2] == ["radius", "nas"] and location[3:] in ([], ["secret"]))
 
 
 def _toml(value: object) -> str:

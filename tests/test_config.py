@@ -177,7 +177,12 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as text:
         config.load(file)
 
+    file.write_text('[[radius]]\nnas = [{ name = "a", secret = "hunter2hunter2" }]\n')
+    with pytest.raises(ConfigurationError) as section:
+        config.load(file)
+
     assert number.value.faults == ("radius.nas.0.secret: what stands there is not text",)
+    assert section.value.faults == ("radius: what stands there is not a table",)
     assert text.value.faults == ("radius.nas.0: what stands there is not a table",)
     assert "invented" not in repr(radius(NAS))
 
@@ -218,6 +223,16 @@ def test_a_fault_of_a_nas_is_named_with_its_path(
         config.load(tmp_path / "config.toml")
 
     assert caught.value.faults == (fault,)
+
+
+def test_one_table_in_place_of_a_list_of_them_is_told(tmp_path: Path) -> None:
+    """One pair of brackets is forgotten easily; what the table holds is not shown."""
+    file = tmp_path / "config.toml"
+    file.write_text('[radius.nas]\nsecret = "hunter2hunter2"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(file)
+
+    assert caught.value.faults == ("radius.nas: what stands there is not a list",)
 
 
 def test_a_nas_without_its_needs_is_told_all_of_them(tmp_path: Path) -> None:
