@@ -201,7 +201,7 @@ class Cellular:
     def stop(self, sighting: Sighting) -> None:
         """Accounting ends."""
         attachment = self._attachments.find(*_session_of(sighting))
-        if attachment is None:
+        if attachment is None or _is_of_another_sim(attachment, sighting):
             self._ignored["unknownStop"] += 1
             return
         self._presence.end(
@@ -287,7 +287,10 @@ class Cellular:
     def _heard(self, sighting: Sighting, cause: int) -> Attachment | None:
         """Take in news of a session; None if it is older than what came in its place."""
         known = self._attachments.find(*_session_of(sighting))
-        if known is not None and sighting.imsi and known.imsi and sighting.imsi != known.imsi:
+        if known is not None and known in self._restarted:
+            self._presence.end(known, CiotDisconnectReason.NAS_RESTARTED, self._restarted.pop(known))
+            known = None
+        elif known is not None and _is_of_another_sim(known, sighting):
             self._presence.end(known, CiotDisconnectReason.REPLACED, cause)  # the NAS counts its sessions from new
             known = None
         if known is None:
@@ -429,6 +432,11 @@ class Cellular:
 def _session_of(sighting: Sighting) -> tuple[str, str, str]:
     """What a NAS calls a session; another NAS may call another one so."""
     return sighting.nas, _text(sighting.nas_address), _text(sighting.session)
+
+
+def _is_of_another_sim(attachment: Attachment, sighting: Sighting) -> bool:
+    """Tell whether a NAS has used the number of a session for two of them."""
+    return bool(sighting.imsi and attachment.imsi) and sighting.imsi != attachment.imsi
 
 
 def _text(text: str) -> str:

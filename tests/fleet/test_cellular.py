@@ -571,6 +571,21 @@ async def test_a_session_that_began_anew_after_its_node_restarted_stays(bench: F
     assert bench.gauge("cellular_sessions") == {"device": 1, "nobody": 0}
 
 
+async def test_a_session_with_a_number_from_before_its_node_restarted_stays(bench: FleetBench) -> None:
+    """The NAS counts from one again, and the old session of that number is still to be ended."""
+    device = await known(bench)
+    for number in range(1_500):
+        bench.cellular.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
+    bench.cellular.start(seen())
+    bench.activities.clear()
+    bench.cellular.nas_restarted(NAS, NODE, off=False)
+    bench.cellular.start(seen())
+    await bench.cellular.commit()
+
+    assert reasons(bench) == [("ciotDisconnect", "nasRestarted"), ("ciotConnect", "")]
+    assert send(bench) is device
+
+
 async def test_a_number_that_names_another_session_ends_the_first(bench: FleetBench) -> None:
     """A NAS that has lost its memory counts from one again."""
     await known(bench)
@@ -582,6 +597,19 @@ async def test_a_number_that_names_another_session_ends_the_first(bench: FleetBe
     assert reasons(bench) == [("ciotDisconnect", "replaced"), ("ciotConnect", "")]
     assert send(bench, "10.64.0.12") is other
     assert send(bench) is None
+
+
+async def test_a_late_stop_of_the_same_number_ends_nobody_elses_session(bench: FleetBench) -> None:
+    """The number was given to another SIM meanwhile; whose session the Stop ends is in it."""
+    await known(bench)
+    other = await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen())
+    bench.cellular.start(seen(imsi=OTHER_IMSI, imei=""))
+    bench.activities.clear()
+    bench.cellular.stop(seen())
+
+    assert bench.names == []
+    assert send(bench) is other
 
 
 async def test_without_news_a_session_ends_after_a_day(bench: FleetBench) -> None:
