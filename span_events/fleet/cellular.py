@@ -212,15 +212,19 @@ class Cellular:
             seconds=sighting.session_seconds,
         )
 
-    def nas_restarted(self, nas: str, nas_address: str, *, off: bool) -> None:
+    def nas_restarted(self, nas: str, nas_address: str, *, off: bool, seconds_ago: int = 0) -> None:
         """
         A node of a NAS was started, or is about to stop: its sessions are gone.
 
         Args:
             nas: The NAS by the sender of the request, so that none can end another's sessions.
             off: It is about to stop (Accounting-Off).
+            seconds_ago: How long it has tried to tell that; what attached meanwhile is not gone.
         """
         gone = self._attachments.of_nas(nas, _text(nas_address))
+        if seconds_ago:
+            happened_ms = self._clock.time_ns() // 1_000_000 - seconds_ago * 1000
+            gone = [each for each in gone if each.attached_ms <= happened_ms]
         log.info("nas_restarted", nas=nas, off=off, sessions=len(gone))
         cause = self._cause()
         self._restarted |= dict.fromkeys(gone, cause)

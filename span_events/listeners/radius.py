@@ -237,8 +237,12 @@ class Radius(UdpListener):
                 self._drop(Outcome.NO_STATUS, nas.name, remote)
                 return None
             case StatusType.ACCOUNTING_ON | StatusType.ACCOUNTING_OFF:
-                off = status == StatusType.ACCOUNTING_OFF
-                cellular.nas_restarted(nas.name, nas_address_of(request), off=off)
+                cellular.nas_restarted(
+                    nas.name,
+                    nas_address_of(request),
+                    off=status == StatusType.ACCOUNTING_OFF,
+                    seconds_ago=request.number(Attribute.ACCT_DELAY_TIME) or 0,
+                )
             case StatusType.START | StatusType.INTERIM_UPDATE | StatusType.STOP:
                 mobile = self._read(request, nas)
                 sighting = sighting_of(request, mobile, nas=nas.name, now_ms=self._now_ms())

@@ -571,6 +571,21 @@ async def test_a_session_that_began_anew_after_its_node_restarted_stays(bench: F
     assert bench.gauge("cellular_sessions") == {"device": 1, "nobody": 0}
 
 
+async def test_what_attached_after_the_restart_survives_a_word_of_it_that_comes_late(bench: FleetBench) -> None:
+    """A NAS repeats Accounting-On until it has an answer, and lets devices attach meanwhile."""
+    await known(bench, imsi=OTHER_IMSI, imei="")
+    device = await known(bench)
+    bench.cellular.start(seen(imsi=OTHER_IMSI, imei="", session="old", address="10.64.0.12"))
+    bench.clock.shift(20)
+    bench.cellular.start(seen())
+    bench.activities.clear()
+    bench.cellular.nas_restarted(NAS, NODE, off=False, seconds_ago=15)
+
+    assert reasons(bench) == [("ciotDisconnect", "nasRestarted")]
+    assert send(bench, "10.64.0.12") is None
+    assert send(bench) is device
+
+
 async def test_a_session_with_a_number_from_before_its_node_restarted_stays(bench: FleetBench) -> None:
     """The NAS counts from one again, and the old session of that number is still to be ended."""
     device = await known(bench)

@@ -144,6 +144,15 @@ async def test_a_nas_that_restarts_ends_its_sessions_and_no_others(tmp_path: Pat
     assert data["reason"] == "nasRestarted"
 
 
+async def test_a_restart_that_is_told_late_ends_no_session_since(radius: RadiusBench) -> None:
+    """Acct-Delay-Time says for how long the NAS has tried (RFC 2866 §5.2)."""
+    await radius.tell(START)
+    reply = await radius.tell(ACCOUNTING_ON | {"Acct-Delay-Time": "5"})
+
+    assert reply.kind == "Accounting-Response"
+    assert radius.fleet.names == ["ciotConnect"]
+
+
 async def test_an_address_goes_over_to_another_device(radius: RadiusBench) -> None:
     """First the end of the one, then the other; a late Stop of the first changes nothing."""
     fleet = radius.fleet
