@@ -45,6 +45,8 @@ sightings = st.builds(
     apn=st.sampled_from(["x", "y"]),
     address=st.sampled_from(ADDRESSES),
     prefix=st.sampled_from(PREFIXES),
+    mcc=st.sampled_from([0, 242]),
+    mnc=st.sampled_from(["", "01"]),
     time_ms=st.integers(0, 5),
 )
 changes = st.builds(
