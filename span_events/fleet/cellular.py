@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -44,6 +44,9 @@ _MISSED: Final = 3
 """Interim-Updates that have to be missed before an attachment counts as gone."""
 _GRACE: Final = 60.0
 """Seconds that are added to that."""
+
+_STOPS: Final = 10_000
+"""Stops that are remembered, the latest ones: a NAS without an answer repeats older news for a minute or so."""
 
 _seen: Final = attrgetter("last_imsi", "last_imei", "cell_id", "mcc", "mnc")
 """What requests tell of a device again and again."""
@@ -140,6 +143,7 @@ class Cellular:
         self._attachments = self._presence.attachments
         self._refusals = Refusals(config, rejections, bus=bus)
         self._restarted: dict[Attachment, int] = {}  # to be ended, and the request that says so
+        self._stopped: OrderedDict[tuple[str, str, str], int] = OrderedDict()  # when, by the clock of the NAS
         self._ignored: Counter[str] = Counter()
 
     def fill(self, attachments: Iterable[Attachment]) -> None:
@@ -200,7 +204,11 @@ class Cellular:
 
     def stop(self, sighting: Sighting) -> None:
         """Accounting ends."""
-        attachment = self._attachments.find(*_session_of(sighting))
+        session = _session_of(sighting)
+        attachment = self._attachments.find(*session)
+        self._stopped[session] = sighting.time_ms
+        if len(self._stopped) > _STOPS:
+            self._stopped.popitem(last=False)
         if attachment is None or _is_of_another_sim(attachment, sighting):
             self._ignored["unknownStop"] += 1
             return
@@ -289,7 +297,7 @@ class Cellular:
     # ---- parts --------------------------------------------------------------------------------
 
     def _heard(self, sighting: Sighting, cause: int) -> Attachment | None:
-        """Take in news of a session; None if it is older than what came in its place."""
+        """Take in news of a session; None if it is older than its end, or than what came in its place."""
         known = self._attachments.find(*_session_of(sighting))
         if known is not None and known in self._restarted:
             self._presence.end(known, CiotDisconnectReason.NAS_RESTARTED, self._restarted.pop(known))
@@ -298,6 +306,9 @@ class Cellular:
             self._presence.end(known, CiotDisconnectReason.REPLACED, cause)  # the NAS counts its sessions from new
             known = None
         if known is None:
+            if 0 < sighting.time_ms < self._stopped.get(_session_of(sighting), 0):
+                self._ignored["late"] += 1
+                return None
             return self._begin(sighting, cause)
         self._presence.heard(known)
         if not 0 < sighting.time_ms < known.told_ms:

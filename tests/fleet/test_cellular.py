@@ -724,6 +724,34 @@ async def test_an_old_copy_does_not_undo_what_came_after_it(bench: FleetBench) -
     assert send(bench) is None
 
 
+@pytest.mark.parametrize("known_before", [True, False])
+async def test_what_comes_after_the_stop_does_not_bring_the_session_back(bench: FleetBench, known_before: bool) -> None:
+    """An Interim-Update or a Start that got lost at first is sent again, and overtaken by the Stop."""
+    await known(bench)
+    if known_before:
+        bench.cellular.start(seen(time_ms=1_000_000))
+    bench.cellular.stop(seen(time_ms=1_060_000))
+    bench.activities.clear()
+    bench.cellular.interim(seen(time_ms=1_055_000))
+    bench.cellular.start(seen(time_ms=1_000_000))
+    late = bench.names
+    bench.cellular.start(seen(time_ms=1_060_001))
+
+    assert late == []
+    assert bench.gauge("cellular_ignored")["late"] == 2  # type: ignore[index]
+    assert bench.names == ["ciotConnect"]
+
+
+async def test_only_the_latest_stops_are_remembered(bench: FleetBench) -> None:
+    """Else a NAS could fill the memory."""
+    for number in range(10_001):
+        bench.cellular.stop(seen(session=str(number), time_ms=2_000))
+    for session in ("0", "1"):
+        bench.cellular.start(seen(session=session, address="", time_ms=1_000))
+
+    assert bench.gauge("cellular_sessions") == {"device": 0, "nobody": 1}
+
+
 # ---- silence -------------------------------------------------------------------------------------
 
 
