@@ -32,6 +32,7 @@ from span_events.fleet.refusals import Refusals
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.registry.addresses import prefix_of
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Device
 from span_events.registry.store import Store
@@ -369,7 +370,8 @@ class Cellular:
 
     def _check_address(self, device: Device) -> None:
         """A device was given an address by hand; what the mobile core has told of it and of others counts more."""
-        holder = self._attachments.holder(device.ciot.allocated_ip)
+        address = device.ciot.allocated_ip
+        holder = self._attachments.holder(prefix_of(address) if ":" in address else address)
         if holder is not None or self._attachments.of_device(device):
             self._presence.place(device)
         if holder is not None and holder.device is not None:

@@ -302,14 +302,18 @@ class Presence:
             self.end(each, reason, cause)
 
     def _take_over(self, attachment: Attachment, device: Device | None, cause: int) -> None:
-        """The mobile core knows better than people: who has the address by hand has it no longer."""
-        other = self._directory.device_at(attachment.address)
-        if other is None or other is device:
-            return
-        with self._directory.changing(other):
-            other.ciot.allocated_ip = ""
-        self._reception.changed(other)
-        self._reception.address_lost(other, DisconnectReason.ADDRESS_REASSIGNED, cause=cause)
+        """The mobile core knows better than people: who has the addresses by hand has them no longer."""
+        others = self._directory.devices_in(attachment.prefix) if attachment.prefix else []
+        holder = self._directory.device_at(attachment.address)
+        if holder is not None:
+            others.append(holder)
+        for other in others:
+            if other is device:
+                continue
+            with self._directory.changing(other):
+                other.ciot.allocated_ip = ""
+            self._reception.changed(other)
+            self._reception.address_lost(other, DisconnectReason.ADDRESS_REASSIGNED, cause=cause)
 
     def _free(self, attachment: Attachment, lease: Lease) -> None:
         subscriber = Subscriber.of(attachment.device, attachment.imsi, attachment.imei, attachment.apn)

@@ -54,6 +54,8 @@ class Directory:
         self._certificates_of: dict[int, dict[int, Certificate]] = {}
         self.device_at: Callable[[str], Device | None] = self._by_address.__getitem__
         """Find the device that has an IP address (canonical text), or a prefix that it lies in; None if nobody has."""
+        self.devices_in: Callable[[str], list[Device]] = self._by_address.hosts_in
+        """List the devices that have an address of their own that lies in a prefix."""
         self.device_with_static = self._by_static.get
         """Find the device that an address, or a /64 prefix, is reserved for; None if it is not reserved."""
         self.device_with_imsi = self._by_imsi.get

@@ -369,6 +369,25 @@ async def test_every_host_of_a_prefix_is_the_device(bench: FleetBench) -> None:
     assert bench.take()[0][1]["allocatedIp"] == PREFIX
 
 
+@pytest.mark.parametrize("attached_first", [True, False])
+async def test_an_address_by_hand_takes_no_host_out_of_a_prefix(bench: FleetBench, attached_first: bool) -> None:
+    """The whole prefix is the device's that attached with it."""
+    device = await known(bench)
+    host = "2001:db8:1:2::5"
+    if attached_first:
+        bench.cellular.start(seen(address="", prefix=PREFIX))
+    by_hand = await bench.device(host)
+    if not attached_first:
+        send(bench, host)
+        bench.activities.clear()
+        bench.cellular.start(seen(address="", prefix=PREFIX))
+        told = reasons(bench)
+        assert told == [("clientDisconnected", "addressReassigned"), ("ciotConnect", "")]
+
+    assert send(bench, host) is device
+    assert (by_hand.ciot.allocated_ip, by_hand.ciot.static_ip) == ("", host)
+
+
 async def test_a_device_that_attaches_anew_leaves_first(bench: FleetBench) -> None:
     """It rebooted, and the network did not tell that the old session is over."""
     device = await known(bench)

@@ -35,6 +35,17 @@ def test_an_address_of_its_own_counts_more_than_a_prefix(devices: tuple[Device, 
     assert book["2001:db8:1:2::6"] is devices[0]
 
 
+def test_the_hosts_of_a_prefix_are_listed(devices: tuple[Device, Device]) -> None:
+    """Those that somebody has for itself, as long as it has them."""
+    book = AddressBook()
+    book["2001:db8:1:2::5"], book["2001:db8:1:3::5"] = devices
+    book["10.0.0.1"] = book[PREFIX] = devices[1]
+
+    assert book.hosts_in(PREFIX) == [devices[0]]
+    del book["2001:db8:1:2::5"]
+    assert book.hosts_in(PREFIX) == []
+
+
 def test_what_is_deleted_is_not_found(devices: tuple[Device, Device]) -> None:
     """Neither the prefix nor its hosts."""
     book = AddressBook()
