@@ -176,7 +176,10 @@ class CiotDisconnectReason(Reason):
         "stop",
         "The network ended the session for 'cause': if the device did not mean to leave, look at coverage and power.",
     )
-    REPLACED = "replaced", "The device attached anew without a detach: it rebooted, or lost coverage for long."
+    REPLACED = (
+        "replaced",
+        "Its SIM attached anew without a detach: a reboot, coverage lost for long, or (imeiMismatch) other hardware.",
+    )
     ADDRESS_REASSIGNED = (
         "addressReassigned",
         "The mobile core gave the address to another device; this one must attach again.",
@@ -195,7 +198,7 @@ class CiotDisconnectReason(Reason):
     )
     TABLE_FULL = (
         "tableFull",
-        "There were more sessions than cellular.sessions, and of this one nothing was told for the longest time.",
+        "Of all sessions this one was without news for longest, and there are cellular.sessions of them: raise that.",
     )
     DEVICE_REMOVED = "deviceRemoved", "The device was removed through the API; create it again if that was a mistake."
 

@@ -116,7 +116,7 @@ class Presence:
         cause: int,
     ) -> None:
         """Take in an attachment in the place of its rivals, which end first; it is a device's, or nobody's."""
-        self._end_rivals(rivals, device, cause)
+        self._end_rivals(rivals, attachment, device, cause)
         if len(self.attachments) >= self._config.sessions:
             quietest = self._alive.quietest()
             assert quietest is not None, "each attachment has a lifetime"
@@ -131,7 +131,7 @@ class Presence:
 
     def join(self, attachment: Attachment, device: Device, location: Location, cause: int) -> None:
         """An attachment that was nobody's is a device's."""
-        self._end_rivals(self.rivals(attachment, device), device, cause)
+        self._end_rivals(self.rivals(attachment, device), attachment, device, cause)
         self.attachments.give(attachment, device)
         self.ledger.changed(attachment)
         self._join(attachment, device, location, cause)
@@ -146,7 +146,7 @@ class Presence:
         if before == after:
             return
         holders = {self.attachments.holder(each) for each in after} - {attachment}
-        self._end_rivals([each for each in holders if each is not None], device, cause)
+        self._end_rivals([each for each in holders if each is not None], attachment, device, cause)
         self.attachments.move(attachment, address, prefix)
         self.ledger.changed(attachment)
         self._free(attachment, Lease(*("" if old == new else old for old, new in zip(before, after, strict=True))))
@@ -295,10 +295,15 @@ class Presence:
         )
         self._reception.address_lost(device, _OF_CLIENTS.get(reason, DisconnectReason.DETACHED), cause=cause)
 
-    def _end_rivals(self, rivals: Iterable[Attachment], device: Device | None, cause: int) -> None:
+    def _end_rivals(
+        self, rivals: Iterable[Attachment], attachment: Attachment, device: Device | None, cause: int
+    ) -> None:
+        """End what an attachment takes the place of; its SIM may be in other hardware now, and so nobody's device."""
         for each in rivals:
-            same = device is not None and each.device is device
-            reason = CiotDisconnectReason.REPLACED if same else CiotDisconnectReason.ADDRESS_REASSIGNED
+            same_device = device is not None and each.device is device
+            same_sim = bool(each.imsi) and each.imsi == attachment.imsi
+            replaced = same_device or same_sim
+            reason = CiotDisconnectReason.REPLACED if replaced else CiotDisconnectReason.ADDRESS_REASSIGNED
             self.end(each, reason, cause)
 
     def _take_over(self, attachment: Attachment, device: Device | None, cause: int) -> None:

@@ -274,6 +274,17 @@ async def test_a_mismatch_that_only_accounting_shows_is_told(bench: FleetBench) 
     assert send(bench) is None
 
 
+async def test_a_sim_that_goes_into_other_hardware_ends_the_session_that_it_had(bench: FleetBench) -> None:
+    """It took the place of its own session; nobody gave the address away."""
+    await known(bench)
+    bench.cellular.start(seen())
+    bench.activities.clear()
+    bench.cellular.start(seen(imei=OTHER_IMEI, session="2", address="10.64.0.12"))
+
+    assert reasons(bench) == [("imeiMismatch", ""), ("ciotDisconnect", "replaced")]
+    assert send(bench) is send(bench, "10.64.0.12") is None
+
+
 async def test_two_devices_may_be_told_of_one_request(bench: FleetBench) -> None:
     """The SIM decides who attaches; whose hardware it is misses its SIM. Both have the same cause."""
     await known(bench, imei="")
