@@ -62,7 +62,7 @@ class Sighting:
     nas_address: str = ""
     """How the request names the node: NAS-IP-Address, NAS-IPv6-Address or NAS-Identifier."""
     session: str = ""
-    """Acct-Session-Id."""
+    """Acct-Session-Id; a NAS that breaks RFC 2866 §5.5 sends none."""
     class_: bytes = b""
     """Class, as our Accept gave it."""
     imsi: str = ""
@@ -447,8 +447,9 @@ class Cellular:
 
 
 def _session_of(sighting: Sighting) -> tuple[str, str, str]:
-    """What a NAS calls a session; another NAS may call another one so."""
-    return sighting.nas, _text(sighting.nas_address), _text(sighting.session)
+    """What a NAS calls a session; another NAS may call another one so. One without a name has its subscriber's."""
+    name = sighting.session or sighting.imsi or sighting.imei or sighting.address or sighting.prefix
+    return sighting.nas, _text(sighting.nas_address), _text(name)
 
 
 def _is_of_another_sim(attachment: Attachment, sighting: Sighting) -> bool:

@@ -644,6 +644,20 @@ async def test_a_number_that_names_another_session_ends_the_first(bench: FleetBe
     assert send(bench) is None
 
 
+async def test_sessions_without_a_number_are_told_apart_by_their_sim(bench: FleetBench) -> None:
+    """They would all be one and the same, and each would end the one before."""
+    device = await known(bench)
+    other = await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen(session=""))
+    bench.cellular.start(seen(session="", imsi=OTHER_IMSI, imei="", address="10.64.0.12"))
+    both = send(bench), send(bench, "10.64.0.12")
+    bench.cellular.stop(seen(session=""))
+
+    assert both == (device, other)
+    assert send(bench) is None
+    assert send(bench, "10.64.0.12") is other
+
+
 async def test_a_late_stop_of_the_same_number_ends_nobody_elses_session(bench: FleetBench) -> None:
     """The number was given to another SIM meanwhile; whose session the Stop ends is in it."""
     await known(bench)
