@@ -148,8 +148,12 @@ class Cellular:
         self._ignored: Counter[str] = Counter()
 
     def fill(self, attachments: Iterable[Attachment]) -> None:
-        """Take over what the registry holds."""
-        self._presence.fill(attachments)
+        """Take over what the registry holds, of which the numbers of a device may be newer than whose a session is."""
+        known = list(attachments)
+        for each in known:
+            if self._match(each.imsi, each.imei).device is not each.device:
+                each.device = None  # its next Interim-Update tells whose it is
+        self._presence.fill(known)
 
     # ---- what the listener sees ---------------------------------------------------------------
 

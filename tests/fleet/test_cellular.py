@@ -897,6 +897,17 @@ async def test_a_restart_is_no_news(bench: FleetBench) -> None:
     assert (ciot.allocated_at, ciot.last_update) == (attached_ms, attached_ms)
 
 
+async def test_a_session_that_a_device_lost_just_before_a_crash_is_not_its_again(bench: FleetBench) -> None:
+    """The device's row was written with its new SIM, the session's row was not yet."""
+    device = await known(bench, imei="")
+    bench.cellular.start(seen())
+    await bench.cellular.commit()
+    await bench.devices.update(device, DeviceChange(imsi=OTHER_IMSI), cause=CAUSE)
+    again = await restarted(bench)
+
+    assert send(again) is None
+
+
 async def test_a_session_that_ended_just_before_a_crash_is_not_back(bench: FleetBench) -> None:
     """The device's row still said that it has the address."""
     device = await known(bench)
