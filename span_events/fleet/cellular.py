@@ -63,15 +63,10 @@ class Sighting:
     """How the request names the node: NAS-IP-Address, NAS-IPv6-Address or NAS-Identifier."""
     session: str = ""
     """Acct-Session-Id; a NAS that breaks RFC 2866 §5.5 sends none."""
-    class_: bytes = b""
-    """Class, as our Accept gave it."""
     imsi: str = ""
     """Digits; an invalid one is none."""
     imei: str = ""
     """15 digits, the last of them computed."""
-    software_version: str = ""
-    """Two digits of an IMEISV."""
-    msisdn: str = ""
     apn: str = ""
     address: str = ""
     """IPv4 address, canonical text."""
@@ -243,9 +238,9 @@ class Cellular:
         self._restarted |= dict.fromkeys(gone, cause)
         self._end_restarted()
 
-    def refused(self, reason: CiotRejectedReason, *, nas: str, imsi: str = "", imei: str = "") -> None:
-        """The listener itself has refused a request."""
-        self._refusals.rejected(reason, nas=nas, imsi=imsi, imei=imei, now=self._clock.monotonic(), cause=self._cause())
+    def refused(self, reason: CiotRejectedReason, *, nas: str) -> None:
+        """The listener itself has refused a request, the numbers in which mean nothing."""
+        self._refusals.rejected(reason, nas=nas, imsi="", imei="", now=self._clock.monotonic(), cause=self._cause())
 
     async def commit(self) -> None:
         """

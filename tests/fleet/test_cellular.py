@@ -254,7 +254,7 @@ async def test_a_mismatch_that_is_let_in_is_nobodys_device(bench: FleetBench) ->
     await known(bench)
     accepted = bench.cellular.access(seen(imsi=OTHER_IMSI, address=""), accounting=True)
     assert isinstance(accepted, Accepted)
-    bench.cellular.start(seen(imsi=OTHER_IMSI, address=accepted.address, class_=accepted.class_))
+    bench.cellular.start(seen(imsi=OTHER_IMSI, address=accepted.address))
     told = reasons(bench)
     bench.clock.shift(3601)
     bench.cellular.sweep()
