@@ -69,6 +69,7 @@ async def test_health_and_metrics_tell_of_it(tmp_path: Path) -> None:
             well = server.server.health()
             other.execute("ALTER TABLE cellular_sessions RENAME TO gone")
             reply = await radclient(port(server, "radius-accounting"), "acct", SESSION, seconds=0.3)
+            await until(lambda: server.server.health()["radius-accounting"] != "ok")
             sick = server.server.health()
             other.execute("ALTER TABLE gone RENAME TO cellular_sessions")
         text = exposition(server.server.metrics)().decode()
