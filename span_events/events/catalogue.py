@@ -31,30 +31,36 @@ from span_events.events.reasons import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImeiMismatch(Event):
-    """The device attached with an IMEI other than the configured one."""
+    """The device asked to attach with an IMEI other than the configured one."""
 
     name = "imeiMismatch"
     severity = Severity.ERROR
-    hint = "The SIM sits in other hardware: clear the IMSI of the device it left, or correct config.ciot.imei."
+    hint = (
+        "The SIM sits in other hardware: if that was meant, `span-events device update DEVICE --imei NEW`, "
+        "or --imei '' to take any."
+    )
 
     imsi: str = key("IMSI of the SIM")
     imei: str = key("IMEI seen")
     expected_imei: str = key("IMEI configured")
-    count: int | None = key("how often this was seen since the last such event", extension=True)
+    count: int | None = key("how many more there were since the last such event", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImsiMismatch(Event):
-    """The device attached with a SIM other than the configured one."""
+    """The device asked to attach with a SIM other than the configured one."""
 
     name = "imsiMismatch"
     severity = Severity.ERROR
-    hint = "The SIM was swapped: clear or replace config.ciot.imsi of the device if that was meant."
+    hint = (
+        "The SIM was swapped: if that was meant, `span-events device update DEVICE --imsi NEW`, "
+        "or --imsi '' to take any."
+    )
 
     imsi: str = key("IMSI seen")
     imei: str = key("IMEI of the hardware")
     expected_imsi: str = key("IMSI configured")
-    count: int | None = key("how often this was seen since the last such event", extension=True)
+    count: int | None = key("how many more there were since the last such event", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,7 +337,7 @@ class GatewayCommError(Event):
     reason: GatewayReason | None = key("why", extension=True)
     seconds: int | None = key("silence that was noticed", extension=True)
     device: str | None = key("device that the gateway named", extension=True)
-    count: int | None = key("how often, when several are told at once", extension=True)
+    count: int | None = key("how many more there were since the last such event", extension=True)
 
 
 # ---- extensions ------------------------------------------------------------------------------
@@ -360,7 +366,7 @@ class ClientRejected(Event):
     stage: str | None = key("handshake message at which it stopped", optional=True)
     retransmissions: int | None = key("flights that were sent again", optional=True)
     seconds: int | None = key("time since the first hello", optional=True)
-    count: int | None = key("how often, when several are told at once", optional=True)
+    count: int | None = key("how many more there were since the last such event", optional=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,7 +388,7 @@ class MessageRejected(Event):
     expected: int | None = key("number of the block that should have come", optional=True)
     received: int | None = key("number of the block that came", optional=True)
     limit: int | None = key("limit that was exceeded, octets or messages a second", optional=True)
-    count: int | None = key("how many, when several are told at once", optional=True)
+    count: int | None = key("how many more there were since the last such event", optional=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -496,7 +502,7 @@ class CiotRejected(Event):
     nas: str = key("network access server that asked")
     imsi: str | None = key("IMSI presented", optional=True)
     imei: str | None = key("IMEI presented", optional=True)
-    count: int | None = key("how often, when several are told at once", optional=True)
+    count: int | None = key("how many more there were since the last such event", optional=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -519,7 +525,7 @@ class GatewayRejected(Event):
     detail: str | None = key("what exactly was seen", optional=True)
     stage: str | None = key("how far the connection came: tcp, tls or http2", optional=True)
     seconds: int | None = key("how long the connection lasted", optional=True)
-    count: int | None = key("how often, when several are told at once", optional=True)
+    count: int | None = key("how many more there were since the last such event", optional=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,12 +69,15 @@ class DisconnectReason(Reason):
         "idleTimeout",
         "Nothing came for idleSeconds: the device sleeps, lost coverage or power, or its NAT mapping is gone.",
     )
-    REPLACED = "replaced", "The device began a new session from the same address; it probably rebooted."
+    REPLACED = "replaced", "A newer session of the device took its place; it probably rebooted."
     ADDRESS_REASSIGNED = (
         "addressReassigned",
         "The mobile core gave this address to another device; this one must attach again.",
     )
-    DETACHED = "detached", "The mobile core says that the device has left the network."
+    DETACHED = (
+        "detached",
+        "The device left the mobile network, see the ciotDisconnect before this; or it got another address there.",
+    )
     DEVICE_REMOVED = "deviceRemoved", "The device was removed through the API; create it again if that was a mistake."
     DEVICE_DISABLED = "deviceDisabled", "The device or its collection was disabled; set enabled to true to let it back."
     CLIENT_ALERT = (
@@ -208,7 +211,7 @@ class CiotRejectedReason(Reason):
 
     UNKNOWN_DEVICE = (
         "unknownDevice",
-        "Neither the IMSI nor the IMEI belongs to a device: set config.ciot of the device.",
+        "Neither the IMSI nor the IMEI is a device's: `span-events device create --imsi … --imei …`, or update one.",
     )
     NO_IMSI = (
         "noImsi",
@@ -218,12 +221,18 @@ class CiotRejectedReason(Reason):
         "noAddress",
         "Every address of the pool is in use or was so a moment ago: enlarge cellular.pool, or give the device one.",
     )
-    DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it attach."
+    DEVICE_DISABLED = (
+        "deviceDisabled",
+        "The device is disabled: `span-events device update DEVICE --enable` lets it attach.",
+    )
     COLLECTION_DISABLED = (
         "collectionDisabled",
         "The device's collection is disabled: set enabled of the collection to true.",
     )
-    BAD_SECRET = "badSecret", "The NAS uses another shared secret than the configuration: compare both."
+    BAD_SECRET = (
+        "badSecret",
+        "The NAS uses another shared secret: compare with secret or secret_file of its table [[radius.nas]].",
+    )
     MISSING_AUTHENTICATOR = (
         "missingAuthenticator",
         "The request has no Message-Authenticator: switch it on at the NAS, or stop requiring it for this NAS.",

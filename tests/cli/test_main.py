@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -17,6 +18,9 @@ from click.testing import CliRunner
 import span_events
 from span_events import __version__
 from span_events.cli.commands import cli
+from span_events.events import reasons
+from span_events.events.activity import Reason
+from span_events.events.catalogue import CATALOGUE
 from tests.cli.bench import COLLECTION, Api, run
 
 PROGRAM = [sys.executable, "-m", "span_events"]
@@ -50,6 +54,19 @@ def test_every_help_text_has_an_example_that_parses(path: tuple[str, ...], comma
         words = shlex.split(example.partition(name)[2].partition(")")[0].partition("|")[0])
         assert {word for word in words if word.startswith("-") and word != "-"} <= known
         command.make_context(path[-1], words, resilient_parsing=True)
+
+
+def test_hints_of_events_name_commands_that_there_are() -> None:
+    """With their options, as somebody would type them."""
+    closed_sets = [each for each in vars(reasons).values() if isinstance(each, type) and issubclass(each, Reason)]
+    hints = [each.hint for each in CATALOGUE.values()] + [each.hint for every in closed_sets for each in every]
+    named = [shlex.split(each) for hint in hints for each in re.findall(r"`span-events ([^`]*)`", hint)]
+
+    assert len(named) > 5
+    for words in named:
+        command = next(command for path, command in COMMANDS if words[: len(path)] == list(path))
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words if word.startswith("-")} <= known
 
 
 async def test_the_version_is_the_packages() -> None:
