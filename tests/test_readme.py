@@ -18,7 +18,10 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 ENDLESS = "# runs until Ctrl-C\n"
-PORTS = ("HTTP__PORT", "DATAGRAMS__PORT", "COAP__PORT", "COAPS__PORT", "RADIUS__PORT", "RADIUS__ACCOUNTING_PORT")
+PORTS = (
+    *("HTTP__PORT", "DATAGRAMS__PORT", "COAP__PORT", "COAPS__PORT"),
+    *("RADIUS__PORT", "RADIUS__ACCOUNTING_PORT", "GATEWAYS__PORT"),
+)
 TOOLS = (ROOT / ".venv" / "bin", ROOT / ".cache" / "npm" / "node_modules" / ".bin")
 """Where the commands are that a person has by `scripts/serve` and by npx."""
 
@@ -38,8 +41,7 @@ def test_every_code_block_says_what_it_is() -> None:
 async def served(folder: Path) -> AsyncIterator[dict[str, str]]:
     """Run the README's first block in a folder, on free ports; give the addresses."""
     (command,) = (each.removeprefix(ENDLESS).strip() for each in BLOCKS if each.startswith(ENDLESS + "scripts/serve"))
-    ports = ("HTTP__PORT", "DATAGRAMS__PORT", "COAP__PORT", "COAPS__PORT", "RADIUS__PORT", "RADIUS__ACCOUNTING_PORT")
-    environment = os.environ | {f"SPAN_EVENTS_{each}": "0" for each in ports}
+    environment = os.environ | {f"SPAN_EVENTS_{each}": "0" for each in PORTS}
     ready = folder / "ready.json"
     with (folder / "serve.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(

@@ -27,7 +27,7 @@ from tests.simulator.radius_server import QUICK, RadiusServer
 from tests.simulator.responder import Responder
 from tests.waiting import until
 
-FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps")} | {
+FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")} | {
     "radius": {"port": 0, "accounting_port": 0}
 }
 OWN_NAS: dict[str, Any] = {"name": "pgw1", "addresses": ("192.0.2.10",), "secret": "a secret of the operator"}
