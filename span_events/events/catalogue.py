@@ -499,7 +499,8 @@ class CiotRejected(Event):
     extension = True
 
     reason: CiotRejectedReason = key("why it was refused")
-    nas: str = key("network access server that asked")
+    nas: str = key("network access server that asked: the name of its table, or its address if it has none")
+    remote_address: str | None = key("host:port of who asked, if nothing proves that it is a NAS", optional=True)
     imsi: str | None = key("IMSI presented", optional=True)
     imei: str | None = key("IMEI presented", optional=True)
     count: int | None = key("how many more there were since the last such event", optional=True)

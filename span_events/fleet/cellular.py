@@ -29,6 +29,7 @@ from span_events.fleet.matching import Match, Mismatch, decide
 from span_events.fleet.presence import Location, Presence
 from span_events.fleet.reception import Reception
 from span_events.fleet.refusals import Refusals
+from span_events.fleet.sessions import Remote
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
 from span_events.metrics import Metric
@@ -229,18 +230,21 @@ class Cellular:
             off: It is about to stop (Accounting-Off).
             seconds_ago: How long it has tried to tell that; what attached meanwhile is not gone.
         """
-        gone = self._attachments.of_nas(nas, _text(nas_address))
+        node = _text(nas_address)
+        gone = self._attachments.of_nas(nas, node)
         if seconds_ago:
             happened_ms = self._clock.time_ns() // 1_000_000 - seconds_ago * 1000
             gone = [each for each in gone if each.attached_ms <= happened_ms]
-        log.info("nas_restarted", nas=nas, off=off, sessions=len(gone))
+        tell = log.info if gone else log.debug
+        said = "Accounting-Off" if off else "Accounting-On"
+        tell("nas_restarted", nas=nas, nas_address=node, said=said, sessions=len(gone))
         cause = self._cause()
         self._restarted |= dict.fromkeys(gone, cause)
         self._end_restarted()
 
-    def refused(self, reason: CiotRejectedReason, *, nas: str) -> None:
-        """The listener itself has refused a request, the numbers in which mean nothing."""
-        self._refusals.rejected(reason, nas=nas, imsi="", imei="", now=self._clock.monotonic(), cause=self._cause())
+    def refused(self, reason: CiotRejectedReason, *, nas: str, remote: Remote) -> None:
+        """The listener itself has refused a request, of which nothing proves what it says."""
+        self._refusals.rejected(reason, nas=nas, remote=remote, now=self._clock.monotonic(), cause=self._cause())
 
     async def commit(self) -> None:
         """

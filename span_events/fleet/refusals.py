@@ -13,6 +13,7 @@ from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.catalogue import CiotRejected
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.matching import Mismatch
+from span_events.fleet.sessions import Remote, render_remote
 from span_events.fleet.throttle import Throttle
 from span_events.metrics import Metric
 
@@ -59,13 +60,14 @@ class Refusals:
         reason: CiotRejectedReason,
         *,
         nas: str,
-        imsi: str,
-        imei: str,
+        imsi: str = "",
+        imei: str = "",
+        remote: Remote | None = None,
         now: float,
         cause: int,
         origin: Origin = UNATTRIBUTED,
     ) -> None:
-        """Somebody was refused."""
+        """Somebody was refused; ``remote`` is who asked, if the listener itself refused."""
         self._counts[reason.value] += 1
         throttle, pace = self._told[reason].throttle, self._told[reason].pace
         key = (nas,) if reason in _UNPROVEN else (nas, imsi, imei)
@@ -76,7 +78,13 @@ class Refusals:
             self._too_fast += 1
             return
         event = CiotRejected(
-            origin=origin, correlation_id=cause, reason=reason, nas=nas, imsi=imsi or None, imei=imei or None
+            origin=origin,
+            correlation_id=cause,
+            reason=reason,
+            nas=nas,
+            remote_address=render_remote(remote) if remote else None,
+            imsi=imsi or None,
+            imei=imei or None,
         )
         throttle.remember(key, event)
         self._bus.publish(event)

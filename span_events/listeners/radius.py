@@ -68,6 +68,15 @@ class Outcome(StrEnum):
     BUSY = "busy"
 
 
+_HINTS: Final = {
+    Outcome.MALFORMED: "The octets break RFC 2865: does something other than the NAS send to this port?",
+    Outcome.WRONG_CODE: "Let the NAS ask at radius.port, and send accounting to radius.accounting_port.",
+    Outcome.NO_STATUS: "The request has no Acct-Status-Type, so nobody knows what happened: look at the NAS.",
+    Outcome.BUSY: "More answers wait for the registry than radius.waiting_answers: is its disk slow?",
+}
+"""What to try; of the others the hint of the event's reason says it."""
+
+
 class Radius(UdpListener):
     """The listener for authentication and accounting, each with a port of its own."""
 
@@ -82,7 +91,7 @@ class Radius(UdpListener):
         self._outcomes: Counter[Outcome] = Counter()
         self._notes: Counter[Note] = Counter()
         self._unproven = 0
-        self._logged: dict[tuple[str, Outcome], float] = {}  # no more entries than NAS times outcomes
+        self._logged: dict[tuple[str | None, Outcome], float] = {}  # no more entries than NAS times outcomes
         self._authentication = self._socket_at("port", accounting=False)
         self._accounting = self._socket_at("accounting_port", accounting=True)
         super().__init__(self._authentication, self._accounting)
@@ -159,16 +168,16 @@ class Radius(UdpListener):
     def _receive(self, datagram: bytes, remote: Remote, *, accounting: bool) -> None:
         nas = self._table.find(remote[0])
         if nas is None:
-            self._drop(Outcome.UNKNOWN_NAS, "unknown", remote)
-            self._cellular.refused(CiotRejectedReason.UNKNOWN_NAS, nas=remote[0])
+            self._drop(Outcome.UNKNOWN_NAS, None, remote, hint=f"Add {remote[0]} to [[radius.nas]].")
+            self._cellular.refused(CiotRejectedReason.UNKNOWN_NAS, nas=remote[0], remote=remote)
             return
         try:
             request = decode(datagram, nas.secret)
         except MalformedMessage as exc:
-            self._drop(Outcome.MALFORMED, nas.name, remote, detail=str(exc))
+            self._drop(Outcome.MALFORMED, nas, remote, detail=str(exc))
             return
         if request.code not in (Code.STATUS_SERVER, Code.ACCOUNTING_REQUEST if accounting else Code.ACCESS_REQUEST):
-            self._drop(Outcome.WRONG_CODE, nas.name, remote, code=request.code)
+            self._drop(Outcome.WRONG_CODE, nas, remote, code=request.code)
         elif self._is_believed(request, nas, remote):
             self._take(request, nas, remote, self._accounting if accounting else self._authentication)
 
@@ -188,8 +197,8 @@ class Radius(UdpListener):
                 outcome, reason = Outcome.BAD_AUTHENTICATOR, CiotRejectedReason.BAD_SECRET
             case _:
                 assert_never(verdict)
-        self._drop(outcome, nas.name, remote)
-        self._cellular.refused(reason, nas=nas.name)
+        self._drop(outcome, nas, remote, hint=reason.hint)
+        self._cellular.refused(reason, nas=nas.name, remote=remote)
         return False
 
     def _take(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
@@ -204,7 +213,7 @@ class Radius(UdpListener):
         accounts = request.code == Code.ACCOUNTING_REQUEST
         changes = accounts or not nas.sends_accounting
         if changes and self._exchanges.is_full:
-            self._drop(Outcome.BUSY, nas.name, remote)
+            self._drop(Outcome.BUSY, nas, remote)
             return
         answer = self._account(request, nas, remote) if accounts else self._decide(request, nas)
         if answer is not None:
@@ -234,7 +243,7 @@ class Radius(UdpListener):
         cellular = self._cellular
         match status:
             case None:
-                self._drop(Outcome.NO_STATUS, nas.name, remote)
+                self._drop(Outcome.NO_STATUS, nas, remote)
                 return None
             case StatusType.ACCOUNTING_ON | StatusType.ACCOUNTING_OFF:
                 cellular.nas_restarted(
@@ -267,18 +276,21 @@ class Radius(UdpListener):
     def _now_ms(self) -> int:
         return self._clock.time_ns() // 1_000_000
 
-    def _drop(self, outcome: Outcome, nas: str, remote: Remote, **details: object) -> None:
+    def _drop(self, outcome: Outcome, nas: Nas | None, remote: Remote, *, hint: str = "", **details: object) -> None:
         """Count a request that gets no answer, and now and then say so."""
         self._outcomes[outcome] += 1
         now = self._clock.monotonic()
-        last = self._logged.get((nas, outcome))
+        of_nas = {"nas": nas.name} if nas else {}
+        key = of_nas.get("nas"), outcome
+        last = self._logged.get(key)
         if last is None or now - last >= _LOG_EVERY:
-            self._logged[nas, outcome] = now
+            self._logged[key] = now
             log.warning(
                 "radius_request_dropped",
                 reason=outcome.value,
-                nas=nas,
+                **of_nas,
                 remote=remote[0],
                 so_far=self._outcomes[outcome],
                 **details,
+                hint=hint or _HINTS[outcome],
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from span_events.errors import StorageUnavailable
 from span_events.events.activity import UNATTRIBUTED
@@ -236,16 +237,14 @@ async def test_nobody_attaches_when_the_pool_is_empty(bench: FleetBench) -> None
 
 
 async def test_what_the_listener_refuses_is_told_too(bench: FleetBench) -> None:
-    """F05: unattributed, and not for each of a thousand."""
+    """F05: unattributed, with who sent it, and not for each of a thousand."""
     for _ in range(1_000):
-        bench.cellular.refused(CiotRejectedReason.BAD_SECRET, nas=NAS)
+        bench.cellular.refused(CiotRejectedReason.BAD_SECRET, nas=NAS, remote=("192.0.2.10", 40000))
     bench.clock.shift(61)
     bench.cellular.sweep()
 
-    assert bench.told == [
-        ("ciotRejected", {"nas": NAS, "reason": "badSecret"}),
-        ("ciotRejected", {"nas": NAS, "reason": "badSecret", "count": "999"}),
-    ]
+    told = {"nas": NAS, "reason": "badSecret", "remoteAddress": "192.0.2.10:40000"}
+    assert bench.told == [("ciotRejected", told), ("ciotRejected", told | {"count": "999"})]
 
 
 @pytest.mark.parametrize("bench", [{"cellular": {"on_mismatch": "accept", "pool": ("10.64.0.0/24",)}}], indirect=True)
@@ -571,6 +570,20 @@ async def test_a_restarted_node_takes_its_own_sessions_along(bench: FleetBench) 
     assert bench.names == ["ciotConnect"]
     assert send(bench, "10.64.1.0") is not None
     assert send(bench, "10.64.1.1") is not None
+
+
+async def test_the_log_names_the_node_that_was_restarted(bench: FleetBench) -> None:
+    """At INFO only if sessions are gone with it: some nodes say so every few minutes."""
+    bench.cellular.start(seen())
+    with capture_logs() as logs:
+        bench.cellular.nas_restarted(NAS, NODE, off=True)
+        bench.cellular.nas_restarted(NAS, NODE, off=False)
+
+    line = {"event": "nas_restarted", "part": "cellular", "nas": NAS, "nas_address": NODE}
+    assert logs == [
+        line | {"log_level": "info", "said": "Accounting-Off", "sessions": 1},
+        line | {"log_level": "debug", "said": "Accounting-On", "sessions": 0},
+    ]
 
 
 async def test_a_node_with_many_sessions_does_not_stop_the_others(bench: FleetBench) -> None:

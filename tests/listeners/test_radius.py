@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 from span_events.config import RadiusConfig
 from span_events.errors import ListenerUnavailable
 from span_events.events.activity import UNATTRIBUTED
+from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.devices import DeviceChange
 from span_events.listeners.radius import Radius
 from span_events.wire.radius import Code
@@ -245,13 +246,19 @@ async def test_accounting_that_does_not_say_what_happened_is_dropped(radius: Rad
 # ---- who is believed ------------------------------------------------------------------------------
 
 
+def rejections(radius: RadiusBench) -> list[tuple[str, dict[str, str]]]:
+    """What was told of requests without proof: the host that sent them, and everything but its port."""
+    assert set(radius.fleet.names) == {"ciotRejected"}
+    return [(data.pop("remoteAddress").rpartition(":")[0], data) for _, data in radius.fleet.told]
+
+
 async def test_a_wrong_secret_gets_no_answer(radius: RadiusBench) -> None:
     """F05: on either port; told once, with the NAS and nothing that the request says."""
     access = await radius.ask(ATTACH, secret="wrong", seconds=0.3)
     accounting = await radius.tell(START, secret="wrong", seconds=0.3)
 
     assert (access.kind, accounting.kind) == ("", "")
-    assert radius.fleet.told == [("ciotRejected", {"reason": "badSecret", "nas": "pgw1"})]
+    assert rejections(radius) == [("127.0.0.1", {"reason": "badSecret", "nas": "pgw1"})]
     assert radius.outcome("bad_message_authenticator") == 1
     assert radius.outcome("bad_authenticator") == 1
 
@@ -261,7 +268,7 @@ async def test_a_request_without_a_signature_gets_no_answer(radius: RadiusBench)
     reply = await radius.ask({**ATTACH, **SIGNATURE}, seconds=0.3)
 
     assert reply.kind == ""
-    assert radius.fleet.told == [("ciotRejected", {"reason": "missingAuthenticator", "nas": "pgw1"})]
+    assert rejections(radius) == [("127.0.0.1", {"reason": "missingAuthenticator", "nas": "pgw1"})]
     assert radius.outcome("no_message_authenticator") == 1
 
 
@@ -283,7 +290,7 @@ async def test_a_stranger_gets_no_answer(radius: RadiusBench) -> None:
     reply = await radius.ask(ATTACH, source="127.0.0.3", seconds=0.3)
 
     assert reply.kind == ""
-    assert radius.fleet.told == [("ciotRejected", {"reason": "unknownNas", "nas": "127.0.0.3"})]
+    assert rejections(radius) == [("127.0.0.3", {"reason": "unknownNas", "nas": "127.0.0.3"})]
     assert radius.outcome("unknown_nas") == 1
 
 
@@ -473,18 +480,31 @@ def mutated(octets: bytes, generator: random.Random) -> bytes:
 
 
 async def test_the_same_fault_is_logged_once_a_minute(radius: RadiusBench) -> None:
-    """With the count so far; another fault has lines of its own."""
+    """With the count so far and what to try; another fault has lines of its own."""
     client = radius.client()
     with capture_logs() as logs:
         for pause in (0, 59, 1, 0):
             radius.fleet.clock.shift(pause)
             await radius.silent(client, b"rubbish", access_request(signed=False))
-    lines = [(each["reason"], each["so_far"]) for each in logs if each["event"] == "radius_request_dropped"]
+    dropped = [each for each in logs if each["event"] == "radius_request_dropped"]
+    lines = [(each["reason"], each["so_far"]) for each in dropped]
 
     assert lines == [
         *(("malformed", 1), ("no_message_authenticator", 1)),
         *(("malformed", 3), ("no_message_authenticator", 3)),
     ]
+    assert {each["hint"].startswith("The octets break RFC 2865") for each in dropped[::2]} == {True}
+    assert {each["hint"] for each in dropped[1::2]} == {CiotRejectedReason.MISSING_AUTHENTICATOR.hint}
+
+
+async def test_the_log_says_which_address_no_nas_has(radius: RadiusBench) -> None:
+    """What can be added as it is; a NAS that is none has no name."""
+    with capture_logs() as logs:
+        await radius.ask(ATTACH, source="127.0.0.3", seconds=0.3)
+    (line,) = [each for each in logs if each["event"] == "radius_request_dropped"]
+
+    assert (line["remote"], line["hint"]) == ("127.0.0.3", "Add 127.0.0.3 to [[radius.nas]].")
+    assert "nas" not in line
 
 
 @pytest.mark.usefixtures("at_debug")
