@@ -9,6 +9,7 @@ the README's table are rendered from here and compared by a test. Loading report
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import re
 import tomllib
@@ -74,7 +75,16 @@ def _pool_prefix(text: str) -> str:
 
 
 PoolPrefix = Annotated[str, AfterValidator(_pool_prefix)]
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _address(text: object) -> object:
+    try:
+        return ipaddress.ip_address(str(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+
+
+Address = Annotated[ipaddress.IPv4Address | ipaddress.IPv6Address, BeforeValidator(_address)]
 
 
 def _prefix(text: object) -> object:
@@ -173,6 +183,15 @@ class DtlsConfig(Section):
     )
 
 
+def _secret_in(path: str) -> str:
+    """Read a file that holds a secret."""
+    try:
+        return Path(path).read_text("utf-8").removesuffix("\n").removesuffix("\r")
+    except (OSError, UnicodeDecodeError) as exc:
+        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise ValueError(f"{path} cannot be read: {why}") from exc
+
+
 class NasConfig(Section):
     """One NAS of the mobile core (PGW, GGSN, SMF), or several that share a secret."""
 
@@ -209,6 +228,13 @@ class NasConfig(Section):
             raise ValueError("is empty")
         return addresses
 
+    @field_validator("secret_file")
+    @classmethod
+    def _check_secret_file(cls, path: str) -> str:
+        if path and not _secret_in(path):
+            raise ValueError(f"{path} is empty")
+        return path
+
     @field_validator("secret")
     @classmethod
     def _read_secret(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -216,13 +242,9 @@ class NasConfig(Section):
         if path and secret.get_secret_value():
             raise ValueError("stands beside secret_file: one of them is enough")
         if path:
-            try:
-                secret = SecretStr(Path(path).read_text("utf-8").removesuffix("\n").removesuffix("\r"))
-            except (OSError, UnicodeDecodeError) as exc:
-                why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-                raise ValueError(f"{path} cannot be read: {why}") from exc
-        if not secret.get_secret_value():
-            raise ValueError(f"{path} is empty" if path else "is empty, and there is no secret_file")
+            return SecretStr(_secret_in(path))
+        if path == "" and not secret.get_secret_value():  # None: what is wrong with the file is told already
+            raise ValueError("is empty, and there is no secret_file")
         return secret
 
 
@@ -261,13 +283,31 @@ class RadiusConfig(Section):
     @field_validator("nas")
     @classmethod
     def _check_nas(cls, entries: tuple[NasConfig, ...]) -> tuple[NasConfig, ...]:
-        owners: dict[object, str] = {}
+        names: set[str] = set()
+        owners: dict[Prefix, str] = {}
         for entry in entries:
-            for key in (entry.name, *entry.addresses):
-                if key in owners:
-                    raise ValueError(f"{key} stands in two tables, those of {owners[key]} and {entry.name}")
-                owners[key] = entry.name
+            if entry.name in names:
+                raise ValueError(f"two tables have the name {entry.name}")
+            names.add(entry.name)
+            for prefix in entry.addresses:
+                if prefix in owners:
+                    raise ValueError(f"{prefix} stands in two tables, those of {owners[prefix]} and {entry.name}")
+                owners[prefix] = entry.name
         return entries
+
+    @field_validator("nas", mode="before")
+    @classmethod
+    def _check_brackets(cls, entries: object) -> object:
+        if isinstance(entries, dict):
+            raise ValueError("is one table; write [[radius.nas]] with double brackets")
+        return entries
+
+    @field_validator("accounting_port")
+    @classmethod
+    def _check_ports(cls, port: int, info: ValidationInfo) -> int:
+        if port and port == info.data.get("port"):
+            raise ValueError(f"{port} is radius.port too: accounting needs a port of its own")
+        return port
 
 
 class CellularConfig(Section):
@@ -302,6 +342,15 @@ class CellularConfig(Section):
     rejections_per_second: Count = setting(
         10, "ciotRejected events of one reason in a second, whoever is rejected; beyond that, they are only counted."
     )
+
+    @field_validator("pool")
+    @classmethod
+    def _check_pool(cls, pool: tuple[PoolPrefix, ...]) -> tuple[PoolPrefix, ...]:
+        networks = [ipaddress.ip_network(each) for each in pool]
+        for one, other in itertools.combinations(networks, 2):
+            if one.version == other.version and one.overlaps(other):
+                raise ValueError(f"{one} and {other} overlap")
+        return pool
 
 
 class GatewaysConfig(Section):

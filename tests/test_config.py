@@ -199,12 +199,12 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
         ),
         ({"addresses": ["::1", "::/0"]}, "radius.nas.0.addresses.1: '::/0' is every address"),
         ({"secret": ""}, "radius.nas.0.secret: is empty, and there is no secret_file"),
-        ({"secret_file": "EMPTY"}, "radius.nas.0.secret: stands beside secret_file: one of them is enough"),
-        ({"secret": "", "secret_file": "EMPTY"}, "radius.nas.0.secret: EMPTY is empty"),
-        ({"secret": "", "secret_file": "BINARY"}, "radius.nas.0.secret: BINARY cannot be read: it is not UTF-8"),
+        ({"secret_file": "GOOD"}, "radius.nas.0.secret: stands beside secret_file: one of them is enough"),
+        ({"secret": "", "secret_file": "EMPTY"}, "radius.nas.0.secret_file: EMPTY is empty"),
+        ({"secret": "", "secret_file": "BINARY"}, "radius.nas.0.secret_file: BINARY cannot be read: it is not UTF-8"),
         (
             {"secret": "", "secret_file": "nowhere"},
-            "radius.nas.0.secret: nowhere cannot be read: No such file or directory",
+            "radius.nas.0.secret_file: nowhere cannot be read: No such file or directory",
         ),
         ({"interim_interval": -1}, "radius.nas.0.interim_interval: -1 is below 0"),
         ({"port": 1}, "radius.nas.0.port: there is no such setting"),
@@ -215,6 +215,7 @@ def test_a_fault_of_a_nas_is_named_with_its_path(
 ) -> None:
     """Each for itself, as the file would have it."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "GOOD").write_text("an invented one\n")
     (tmp_path / "EMPTY").write_text("\n")
     (tmp_path / "BINARY").write_bytes(b"\xff")
     values = "\n".join(f"{key} = {json.dumps(value)}" for key, value in (NAS | change).items())
@@ -251,7 +252,7 @@ def test_a_nas_without_its_needs_is_told_all_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("second", "what"),
     [
-        ({"name": "pgw1", "addresses": ["192.0.2.11"]}, "pgw1 stands in two tables, those of pgw1 and pgw1"),
+        ({"name": "pgw1", "addresses": ["192.0.2.11"]}, "two tables have the name pgw1"),
         ({"name": "pgw2"}, "192.0.2.10/32 stands in two tables, those of pgw1 and pgw2"),
         ({"name": "pgw2", "addresses": ["192.0.2.10/32"]}, "192.0.2.10/32 stands in two tables"),
     ],
@@ -262,6 +263,39 @@ def test_two_nas_share_neither_a_name_nor_an_address(second: dict[str, object], 
         radius(NAS, NAS | second)
 
     assert len(radius(NAS, NAS | {"name": "pgw2", "addresses": ["192.0.2.0/24"]}).nas) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (
+            '[radius.nas]\nname = "a"\naddresses = ["192.0.2.1"]\nsecret = "hunter2hunter2"\n',
+            "radius.nas: is one table; write [[radius.nas]] with double brackets",
+        ),
+        ('[radius]\ndns = ["10.0.0.1", "x"]\n', "radius.dns.1: 'x' is not an IP address"),
+        (
+            "[radius]\nport = 1900\naccounting_port = 1900\n",
+            "radius.accounting_port: 1900 is radius.port too: accounting needs a port of its own",
+        ),
+        (
+            '[cellular]\npool = ["10.1.0.0/16", "2001:db8::/48", "10.0.0.0/8"]\n',
+            "cellular.pool: 10.1.0.0/16 and 10.0.0.0/8 overlap",
+        ),
+    ],
+)
+def test_what_is_easily_got_wrong_about_the_mobile_core_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    """In words that say what to write, and never the secret."""
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(path)
+
+    assert caught.value.faults == (fault,)
+
+
+def test_ports_that_are_free_ones_are_not_the_same() -> None:
+    """0 picks one for each."""
+    assert radius(port=0, accounting_port=0).accounting_port == 0
 
 
 def test_dns_servers_find_room_in_an_answer() -> None:

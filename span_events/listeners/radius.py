@@ -156,6 +156,9 @@ class Radius(UdpListener):
                 )
             if nas.has_short_secret:
                 log.warning("radius_secret_short", nas=nas.name, hint=f"Use at least {GOOD_SECRET} random characters.")
+            if nas.has_readable_secret:
+                hint = f"Every user of this machine can read it; `chmod o= {nas.secret_file}` takes that away."
+                log.warning("radius_secret_readable", nas=nas.name, hint=hint)
 
     async def run(self) -> None:
         """Serve until cancelled; ends with an error when a socket is lost."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,11 +30,21 @@ class Nas:
     sends_accounting: bool
     settings: Attributes
     """What all its devices get with an Access-Accept."""
+    secret_file: str
+    """Where the secret is from; empty if it stands in the configuration."""
 
     @property
     def has_short_secret(self) -> bool:
         """Whether the secret is shorter than it should be."""
         return len(self.secret) < GOOD_SECRET
+
+    @property
+    def has_readable_secret(self) -> bool:
+        """Whether every user of this machine may read the file with the secret."""
+        try:
+            return bool(self.secret_file) and bool(os.stat(self.secret_file).st_mode & stat.S_IROTH)
+        except OSError:  # it is gone, or its folder is closed by now
+            return False
 
 
 class NasTable:
@@ -67,4 +79,5 @@ def _entry(config: NasConfig, dns: Sequence[IPv4Address | IPv6Address]) -> Nas:
         requires_signature=config.require_message_authenticator,
         sends_accounting=config.accounting,
         settings=settings_of(dns=dns, interim_interval=config.interim_interval if config.accounting else 0),
+        secret_file=config.secret_file,
     )

@@ -285,6 +285,20 @@ async def test_a_nas_may_be_believed_without_a_signature(tmp_path: Path) -> None
     assert [each["nas"] for each in logs if each["event"] == "radius_nas_unproven"] == ["pgw2"]
 
 
+async def test_a_secret_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:
+    """At the start, with the command that closes it."""
+    file = tmp_path / "pgw1.secret"
+    file.write_text(SECRET)
+    file.chmod(0o644)
+    with capture_logs() as logs:
+        async with radius_bench(tmp_path, radius={"nas": [NAS | {"secret": "", "secret_file": str(file)}]}):
+            pass
+    (warning,) = [each for each in logs if each["log_level"] == "warning"]
+
+    assert (warning["event"], warning["nas"]) == ("radius_secret_readable", "pgw1")
+    assert f"`chmod o= {file}`" in warning["hint"]
+
+
 async def test_a_stranger_gets_no_answer(radius: RadiusBench) -> None:
     """Even with the right secret; the event names the address that the configuration lacks."""
     reply = await radius.ask(ATTACH, source="127.0.0.3", seconds=0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,21 @@ def test_a_secret_belongs_to_its_nas() -> None:
     assert nas.secret == "grün".encode()
     assert nas.has_short_secret
     assert "gr" not in repr(nas)
+
+
+@pytest.mark.parametrize(("mode", "readable"), [(0o600, False), (0o640, False), (0o644, True), (None, False)])
+def test_a_secret_that_everybody_can_read_is_noticed(tmp_path: Path, mode: int | None, readable: bool) -> None:
+    """A group is for those who may; a file that is gone since shows nothing."""
+    file = tmp_path / "secret"
+    file.write_text("an invented one")
+    entries = [{"name": "a", "addresses": ["10.0.0.1"], "secret_file": str(file)}]
+    (nas,) = NasTable(RadiusConfig.model_validate({"nas": entries})).entries
+    if mode is None:
+        file.unlink()
+    else:
+        file.chmod(mode)
+
+    assert nas.has_readable_secret is readable
 
 
 def test_only_a_nas_with_accounting_is_asked_for_interim_updates() -> None:
