@@ -76,7 +76,7 @@ class CiotConnect(Event):
     cell_id: str | None = key("cell", optional=True)
     mcc: str | None = key("mobile country code", optional=True)
     mnc: str | None = key("mobile network code", optional=True)
-    network: str | None = key("operator", optional=True)
+    network: str | None = key("name of the operator, if it is known", optional=True)
     rat: str | None = key("radio access technology", extension=True)
     apn: str | None = key("access point name", extension=True)
 

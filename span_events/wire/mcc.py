@@ -2,7 +2,7 @@
 Which country a mobile network is in, and what it is called (ITU-T E.212).
 
 Countries are complete as of 2024, each with its letters (ISO 3166-1) and a short name. Of networks only a few
-well-known names are kept: brands come and go, and the digits of all others say it as well.
+well-known names are kept: brands come and go, and of all others the digits say enough.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def country_of(mcc: str) -> Country | None:
 
 
 def network_name(mcc: str, mnc: str) -> str:
-    """Return the name of a network, or its digits (``242-01``) if the name is unknown."""
-    return _NETWORKS.get(mcc + mnc) or f"{mcc}-{mnc}"
+    """Return the name of a network; empty if it is unknown."""
+    return _NETWORKS.get(mcc + mnc, "")
 
 
 def _countries(table: str) -> dict[str, Country]:

@@ -106,4 +106,4 @@ def test_a_network_without_a_country_keeps_its_digits() -> None:
     """Test networks, satellites."""
     sighting = of(of_3gpp((18, b"00101")))
 
-    assert (sighting.mcc, sighting.mnc, sighting.network, sighting.country_code) == (1, "01", "001-01", "")
+    assert (sighting.mcc, sighting.mnc, sighting.network, sighting.country_code) == (1, "01", "", "")

@@ -37,8 +37,8 @@ def test_the_table_is_well_formed() -> None:
     assert {code[:3] for code in mcc._NETWORKS} <= mcc._COUNTRIES.keys()
 
 
-def test_a_network_without_a_name_is_shown_as_digits() -> None:
-    """With all its zeros."""
+def test_only_some_networks_have_a_name() -> None:
+    """Zeros count: 242-01 and 242-001 differ."""
     assert network_name("242", "01") == "Telenor"
-    assert network_name("242", "001") == "242-001"
-    assert network_name("001", "01") == "001-01"
+    assert network_name("242", "001") == ""
+    assert network_name("001", "01") == ""
