@@ -41,7 +41,7 @@ IDENTITIES: Final[Mapping[str, str]] = {
 ip_option = click.option(
     "--ip",
     metavar="ADDRESS",
-    help="Address that the device sends from, for plain UDP and CoAP without a mobile core; '' clears it.",
+    help="Address that it sends from, or with a mobile core the one it is given; '' clears it.",
 )
 imsi_option = click.option("--imsi", metavar="DIGITS", help="SIM that the device attaches with; '' clears it.")
 imei_option = click.option("--imei", metavar="DIGITS", help="Hardware that the SIM belongs in; '' clears it.")
@@ -167,7 +167,9 @@ def list_devices(session: Session, collection: str) -> None:
     """
     List the devices of a collection: how each is recognised, and when it was last heard.
 
-    A device that sends from another ADDRESS than the one shown is refused (messageRejected, unknownAddress).
+    A device that sends from another ADDRESS than the one shown is refused (messageRejected, unknownAddress). One
+    without IPv4 shows its IPv6 prefix. In parentheses stands the address of its own that a device gets when it
+    attaches to the mobile network: it has none now.
 
     Examples:
       span-events device list -c 17dh0cf43jfgl8
@@ -370,7 +372,7 @@ def _device_row(device: dict[str, Any]) -> tuple[str, ...]:
     heard = time_text(device.get("lastReceived"), per_second=1_000_000_000)
     return (
         device["deviceId"],
-        metadata.get("allocatedIp") or "",
+        _address(metadata),
         _digits(config.get("imsi")),
         _digits(config.get("imei")),
         yes_no(device.get("enabled", True)),
@@ -425,6 +427,12 @@ def show_id(session: Session, document: dict[str, Any], key: str) -> None:
 def yes_no(value: object) -> str:
     """Write a truth."""
     return "yes" if value else "no"
+
+
+def _address(ciot: Mapping[str, Any]) -> str:
+    """Write what a device sends from, or in parentheses what it will once it is attached."""
+    own = ciot.get("staticIp")
+    return ciot.get("allocatedIp") or ciot.get("allocatedPrefix") or (f"({own})" if own else "")
 
 
 def _digits(value: object) -> str:

@@ -108,6 +108,22 @@ async def test_devices_are_listed_with_how_they_are_recognised() -> None:
     assert second.split() == ["17kl14hm46h4c3", "no", "never"]
 
 
+@pytest.mark.parametrize(
+    ("ciot", "shown"),
+    [
+        ({"allocatedIp": "10.0.0.17", "allocatedPrefix": "2001:db8::/64", "staticIp": "10.0.0.17"}, "10.0.0.17"),
+        ({"allocatedIp": "", "allocatedPrefix": "2001:db8::/64", "staticIp": "10.0.0.17"}, "2001:db8::/64"),
+        ({"allocatedIp": "", "staticIp": "10.0.0.17"}, "(10.0.0.17)"),
+    ],
+)
+async def test_a_device_is_listed_with_the_address_that_it_has(ciot: dict[str, str], shown: str) -> None:
+    """Over IPv6 alone a prefix; its own one in parentheses while the mobile network has not given it."""
+    async with Api({f"GET {DEVICES}": {"devices": [device(metadata={"ciot": ciot})]}}) as api:
+        result = await api.run("device", "list", "-c", COLLECTION)
+
+    assert result.stdout.splitlines()[1].split()[1] == shown
+
+
 async def test_a_table_in_a_pipe_is_never_cut() -> None:
     long = device(tags={"note": "x" * 500})
     async with Api({f"GET {DEVICES}": {"devices": [long]}}) as api:
