@@ -226,16 +226,6 @@ def test_a_fault_of_a_nas_is_named_with_its_path(
     assert caught.value.faults == (fault,)
 
 
-def test_one_table_in_place_of_a_list_of_them_is_told(tmp_path: Path) -> None:
-    """One pair of brackets is forgotten easily; what the table holds is not shown."""
-    file = tmp_path / "config.toml"
-    file.write_text('[radius.nas]\nsecret = "hunter2hunter2"\n')
-    with pytest.raises(ConfigurationError) as caught:
-        config.load(file)
-
-    assert caught.value.faults == ("radius.nas: what stands there is not a list",)
-
-
 def test_a_nas_without_its_needs_is_told_all_of_them(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("[[radius.nas]]\n")
