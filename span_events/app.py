@@ -52,8 +52,10 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import GatewayType
 from span_events.registry.store import Store
 from span_events.simulator.demo import make_mobile_core, run_demo
+from span_events.simulator.demo_gateway import Keyring, run_demo_gateway
 from span_events.simulator.devices import Targets
 from span_events.simulator.seed import Demo, seed
+from span_events.simulator.sockets import reachable
 from span_events.web.app import Services, make_app
 from span_events.web.streams import Streams
 from span_events.wire.dtls_openssl import OpensslEngine
@@ -428,9 +430,11 @@ class Server:
         core = make_mobile_core(
             self.config, _target(self.addresses, "radius"), _target(self.addresses, "radius-accounting")
         )
+        gateways = _target(self.addresses, "gateways")
         demo = await seed(
             collections=self.collections,
             devices=self.devices,
+            gateways=None if gateways is None else self.gateways,
             directory=self.directory,
             tokens=self.tokens,
             attach=core is not None,
@@ -440,6 +444,10 @@ class Server:
         members = [each for each in demo.members if targets.of(each.transport)]
         if members:
             self._supervise(partial(run_demo, targets=targets, members=members, core=core), "demo")
+        if gateways is not None and demo.gateway is not None:
+            keyring = Keyring(self._data_dir, self.certificates, self._clock)
+            work = partial(run_demo_gateway, gateway=demo.gateway, sensors=demo.sensors, keyring=keyring)
+            self._supervise(partial(work, target=reachable(gateways)), "demo-gateway")
         return demo
 
     def health(self) -> dict[str, str]:

@@ -59,14 +59,16 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, clock: ManualClock | None = None, /, **settings: dict[str, Any]
+) -> AsyncIterator[Running]:
     """Run a server with every port free."""
     tables: dict[str, dict[str, Any]] = {
         name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")
     }
     for name, table in settings.items():
         tables[name] = tables.get(name, {}) | table
-    clock = ManualClock()
+    clock = clock or ManualClock()
     async with Server(Config(**tables), data_dir=folder, clock=clock) as server:  # type: ignore[arg-type]  # as from a file
         yield Running(server, clock)
 

@@ -113,7 +113,10 @@ def script(addresses: dict[str, str]) -> str:
     text = text.replace("coaps://127.0.0.1/", f"coaps://{addresses['coaps']}/")
     text = text.replace("coap://127.0.0.1/", f"coap://{addresses['coap']}/")
     targets = f"--datagrams {addresses['datagrams']} --coap {addresses['coap']}"
-    return text.replace("span-events simulate ", f"span-events simulate {targets} ")
+    text = re.sub(r"span-events simulate (?!gateway)", f"span-events simulate {targets} ", text)
+    return text.replace(
+        "span-events simulate gateway", f"span-events simulate gateway --gateways {addresses['gateways']}"
+    )
 
 
 def _port(address: str) -> str:

@@ -79,8 +79,8 @@ def create(session: Session, collection: str, device: str, gateway: str, key_typ
     body = _owner(device, gateway) | ({} if key_type == "ec" else {"keyType": key_type})
     with _new_files(out, {KEY: 0o600, CERTIFICATE: 0o644}) as files:
         reply = session.call("POST", _path(collection, "create"), body)
-        files[KEY].write(_octets(reply, "privateKey"))
-        files[CERTIFICATE].write(_octets(reply, "certificate") + _octets(reply, "chain"))
+        files[KEY].write(octets(reply, "privateKey"))
+        files[CERTIFICATE].write(octets(reply, "certificate") + octets(reply, "chain"))
     _show_new(session, reply, out, (CERTIFICATE, KEY))
 
 
@@ -105,7 +105,7 @@ def sign(session: Session, collection: str, device: str, gateway: str, csr: Bina
     body = _owner(device, gateway) | {"csr": base64.b64encode(csr.read()).decode()}
     with _new_files(out, {CERTIFICATE: 0o644}) as files:
         reply = session.call("POST", _path(collection, "sign"), body)
-        files[CERTIFICATE].write(_octets(reply, "certificate") + _octets(reply, "chain"))
+        files[CERTIFICATE].write(octets(reply, "certificate") + octets(reply, "chain"))
     _show_new(session, reply, out, (CERTIFICATE,))
 
 
@@ -242,7 +242,7 @@ def _new_files(folder: Path, modes: dict[str, int]) -> Iterator[dict[str, Binary
         raise
 
 
-def _octets(reply: dict[str, Any], key: str) -> bytes:
+def octets(reply: dict[str, Any], key: str) -> bytes:
     try:
         return base64.b64decode(reply[key], validate=True)
     except (KeyError, TypeError, ValueError) as exc:

@@ -65,7 +65,7 @@ class Command(click.Command):
         super().__init__(*args, **settings)
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A group of such commands."""
 
     command_class = Command

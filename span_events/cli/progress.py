@@ -14,6 +14,7 @@ import click
 from span_events.cli.options import Session
 from span_events.cli.output import show_json
 from span_events.simulator.devices import Statistics
+from span_events.simulator.gateway import GatewayStatistics
 
 _REPORT_PAUSE: Final = 1.0
 """Seconds between two lines of statistics."""
@@ -30,7 +31,7 @@ def devices(count: int) -> str:
     return f"{count} device{'' if count == 1 else 's'}"
 
 
-async def report(statistics: Statistics) -> None:
+async def report(statistics: Statistics | GatewayStatistics) -> None:
     """Keep a line with the statistics on standard error, one over the other on a terminal."""
     began, before = monotonic(), 0
     on_terminal = sys.stderr.isatty()
@@ -44,21 +45,30 @@ async def report(statistics: Statistics) -> None:
         click.echo(line, err=True, nl=not on_terminal)
 
 
-def _counts(statistics: Statistics) -> str:
-    words = [_sent(statistics)]
-    for word, number in (
-        ("attached", statistics.attached),
-        ("not let in", statistics.not_attached),
-        ("downstream", statistics.downstream),
-        ("sent again", statistics.retransmissions),
-        ("unanswered", statistics.unanswered),
-        ("unreachable", statistics.unreachable),
-    ):
-        if number:
-            words.append(f"{word} {number}")
-    words += [f"{code} {number}" for code, number in sorted(statistics.refused.items())]
-    words += [f"{name} {number}" for name, number in sorted(statistics.faults.items())]
-    return "  ".join(words)
+def _counts(statistics: Statistics | GatewayStatistics) -> str:
+    if isinstance(statistics, Statistics):
+        words = [_sent(statistics)]
+        counted = {
+            "attached": statistics.attached,
+            "not let in": statistics.not_attached,
+            "downstream": statistics.downstream,
+            "sent again": statistics.retransmissions,
+            "unanswered": statistics.unanswered,
+            "unreachable": statistics.unreachable,
+            **dict(sorted(statistics.refused.items())),
+        }
+    else:
+        words = [f"sent {statistics.sent}"]
+        counted = {
+            "connected": statistics.connected,
+            "not let in": statistics.not_connected,
+            "downstream": statistics.downstream,
+            "lost": statistics.lost,
+            "keepalives": statistics.keepalives,
+            **dict(sorted(statistics.ended.items())),
+        }
+    counted |= dict(sorted(statistics.faults.items()))
+    return "  ".join([*words, *(f"{word} {number}" for word, number in counted.items() if number)])
 
 
 def _sent(statistics: Statistics) -> str:
@@ -70,7 +80,7 @@ def _sent(statistics: Statistics) -> str:
     return f"sent {statistics.sent}" + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def show_summary(session: Session, statistics: Statistics, seconds: float) -> None:
+def show_summary(session: Session, statistics: Statistics | GatewayStatistics, seconds: float) -> None:
     """Say what was done in so many seconds."""
     if session.as_json:
         return show_json({**asdict(statistics), "seconds": round(seconds, 3)})

@@ -17,10 +17,12 @@ from span_events import __version__
 from span_events.app import Server
 from span_events.config import Config
 from span_events.errors import StorageUnavailable
+from span_events.fleet.sessions import render_remote
 from span_events.ids import render
 from span_events.log import get_logger
 from span_events.simulator.demo import secret_file_of, with_mobile_core
 from span_events.simulator.seed import OWN_ADDRESS, Demo
+from span_events.simulator.sockets import reachable
 
 COAP_CLIENTS: Final = ("coap-client", "coap-client-openssl", "coap-client-gnutls", "coap-client-notls")
 """Names of libcoap's client: its own, and those that Debian 12 gives it."""
@@ -96,6 +98,7 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path) -> str:
         if "datagrams" in server.addresses:
             lines.append(f"  echo hello | nc -u -w1 {_host_and_port(server.addresses['datagrams'])}")
         lines += _about_mobile_core(server)
+        lines += _about_gateway(server, demo)
     return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
 
 
@@ -110,6 +113,19 @@ def _about_mobile_core(server: Server) -> list[str]:
         f"Its devices attach over RADIUS, with the secret in {path}. Let more of them do so:",
         f"  .venv/bin/span-events --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
         f"    simulate --core {ports} --core-secret-file {shlex.quote(str(path))}",
+    ]
+
+
+def _about_gateway(server: Server, demo: Demo) -> list[str]:
+    """Say how to have one more gateway."""
+    if demo.gateway is None:
+        return []
+    host, _, port = server.addresses["gateways"].rpartition(":")
+    where = render_remote(reachable((host.strip("[]"), int(port))))
+    return [
+        f"A gateway with {len(demo.sensors)} sensors connects over TLS. Let another one do so:",
+        f"  .venv/bin/span-events --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
+        f"    simulate gateway --gateways {where}",
     ]
 
 

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from span_events.cli import progress
-from span_events.cli.options import Command, Session, SpanId, api_options, pass_session
+from span_events.cli.options import Group, Session, api_options, pass_session
+from span_events.cli.simulate_gateway import simulate_gateway
 from span_events.cli.simulated import Simulated
+from span_events.cli.simulating import (
+    cleanup_option,
+    collection_option,
+    duration_option,
+    fault_pause_option,
+    play,
+    rate_option,
+    run,
+)
 from span_events.cli.targets import HostAndPort, RadiusPorts, check_base, read_secret
 from span_events.errors import ServerUnreachable
 from span_events.events.message import Transport
@@ -33,31 +41,19 @@ _TRANSPORTS: Final = {
 }
 _GOODBYE: Final = 2.0
 """Seconds that the server gets to hear that the mobile core goes down."""
-_TERMINATED: Final = 143
-"""Exit status after SIGTERM: 128 + SIGTERM."""
 
 
-@click.command(
-    cls=Command,
+@click.group(
+    cls=Group,
+    invoke_without_command=True,
+    subcommand_metavar="[gateway ...]",
     short_help="Let simulated devices send, and do wrong things.",
     epilog="\b\nFaults, * with --core only:\n"
     + "\n".join(f"  {name:22}{'*' if name in NEED_CORE else ' '} {meaning_of(name)}" for name in FAULTS),
 )
-@click.option(
-    "-c",
-    "--collection",
-    type=SpanId("collection"),
-    envvar="SPAN_COLLECTION_ID",
-    help="Where the devices are; without it one tagged simulated=true, made if need be. [env: SPAN_COLLECTION_ID]",
-)
+@collection_option
 @click.option("--devices", "count", type=click.IntRange(1), default=5, show_default=True, help="How many devices.")
-@click.option(
-    "--rate",
-    type=click.FloatRange(0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Messages a second, of all devices together.",
-)
+@rate_option
 @click.option("--per-device", is_flag=True, help="--rate is meant for each device.")
 @click.option(
     "--transport",
@@ -69,17 +65,8 @@ _TERMINATED: Final = 143
 @click.option(
     "--fault", "faults", multiple=True, type=click.Choice(list(FAULTS)), help="Provoke this, too; may be repeated."
 )
-@click.option(
-    "--fault-pause",
-    type=click.FloatRange(0, min_open=True),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Mean pause between two faults.",
-)
-@click.option(
-    "--duration", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="Stop then; else at Ctrl-C."
-)
+@fault_pause_option
+@duration_option
 @click.option(
     "--base-address",
     default="127.78.0.1",  # the demo of `serve` has 127.77.0.1 and on
@@ -105,10 +92,12 @@ _TERMINATED: Final = 143
     metavar="FILE",
     help="Holds the secret that the server shares with this NAS; that of `serve --demo` is in its data directory.",
 )
-@click.option("--cleanup", is_flag=True, help="Delete its devices at the end, and the collection if it made it.")
+@cleanup_option
 @api_options
 @pass_session
+@click.pass_context
 def simulate(
+    ctx: click.Context,
     session: Session,
     collection: str | None,
     count: int,
@@ -139,6 +128,8 @@ def simulate(
       span-events simulate --fault malformed --fault duplicate --fault-pause 2
       span-events simulate --core 127.0.0.1:1812 --core-secret-file var/radius-demo.secret --fault imsiMismatch
     """
+    if ctx.invoked_subcommand is not None:
+        return _check_stray(ctx, ctx.invoked_subcommand)
     try:
         addresses = addresses_from(base_address, count)
     except ValueError as exc:
@@ -160,11 +151,14 @@ def simulate(
     )
     began = monotonic()
     try:
-        _run(_simulate(session, collection, members, fleet, mobile_core, duration=duration, cleanup=cleanup))
+        run(_simulate(session, collection, members, fleet, mobile_core, duration=duration, cleanup=cleanup))
     finally:
         if fleet.statistics.sent:
             progress.show_summary(session, fleet.statistics, monotonic() - began)
-    _check_reached(fleet.statistics, members, datagrams, coap)
+    return _check_reached(fleet.statistics, members, datagrams, coap)
+
+
+simulate.add_command(simulate_gateway)
 
 
 async def _simulate(
@@ -190,7 +184,7 @@ async def _simulate(
                     f"{progress.devices(len(members))} in collection {where}; watch with `span-events tail -c "
                     f"{where}`, without -c also what comes from unknown addresses; Ctrl-C stops"
                 )
-                await _send(fleet, duration)
+                await play(fleet.run(), fleet.statistics, duration)
             finally:
                 if core is not None:
                     await _say_goodbye(core)
@@ -204,18 +198,6 @@ async def _simulate(
                     )
 
 
-async def _send(fleet: Fleet, duration: float | None) -> None:
-    reporter = asyncio.create_task(progress.report(fleet.statistics))
-    try:
-        async with asyncio.timeout(duration):
-            await fleet.run()
-    except TimeoutError:
-        pass
-    finally:
-        reporter.cancel()
-        await asyncio.gather(reporter, return_exceptions=True)
-
-
 async def _say_goodbye(core: MobileCore) -> None:
     """End the sessions of the mobile core, so that the server does not wait for the devices."""
     with suppress(MobileCoreUnanswered, TimeoutError):
@@ -223,29 +205,11 @@ async def _say_goodbye(core: MobileCore) -> None:
             await core.stop()
 
 
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    """Run to the end; SIGTERM cancels as Ctrl-C does, so that both clean up."""
-    terminated = False
-
-    async def within() -> None:
-        task = asyncio.current_task()
-        assert task is not None
-
-        def terminate() -> None:
-            nonlocal terminated
-            terminated = True
-            task.cancel()
-
-        if threading.current_thread() is threading.main_thread():
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
-        await work
-
-    try:
-        asyncio.run(within())
-    except asyncio.CancelledError:
-        if not terminated:
-            raise
-        raise click.exceptions.Exit(_TERMINATED) from None
+def _check_stray(ctx: click.Context, command: str) -> None:
+    """Refuse options of the devices' simulation before the name of another one, where they would say nothing."""
+    for each in ctx.command.params:
+        if each.name and ctx.get_parameter_source(each.name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{each.opts[-1]}: give the options of `simulate {command}` after its name.")
 
 
 def _check_reached(statistics: Statistics, members: Sequence[Member], datagrams: Address, coap: Address) -> None:

@@ -22,49 +22,54 @@ _AT_ONCE: Final = 16
 T = TypeVar("T")
 
 
-class Simulated:
+class Made:
     """
-    What this command has on the server: its devices, and their collection if it made that.
+    What a simulation has on the server: its devices, and their collection if it made that.
 
     Args:
         collection: Id of the collection; empty for the one of earlier runs, or a new one.
-        by_sim: A mobile core gives the devices their addresses, so the server is to know their SIMs and hardware;
-            otherwise it is to know their addresses.
     """
 
-    def __init__(self, client: Client, collection: str, *, by_sim: bool) -> None:
-        self._client = client
+    def __init__(self, client: Client, collection: str) -> None:
+        self.client = client
         self.collection = collection
-        self._by_sim = by_sim
         self._made_collection = False
         self.ours: list[str] = []
         """Ids of devices that this command made, now or in an earlier run."""
         self._unanswered: set[str] = set()
-        """Addresses of members that may have been made: nobody knows."""
+        """Devices that may have been made, by whatever they are told apart by: nobody knows."""
 
-    async def make(self, members: Sequence[Member]) -> None:
-        """See to it that the server knows each device."""
+    async def find_collection(self) -> None:
+        """Take the collection that was named, that of earlier runs, or make one."""
         if not self.collection:
-            await _each(self._find_collection, [MARK])
-        missing = {self._identity(each): each for each in members}
-        for device in (await self._client.request("GET", device_path(self.collection))).get("devices") or ():
-            if missing.pop(self._identity_in(device), None) is not None and _is_marked(device):
+            await each_of(self._find_collection, [MARK])
+
+    async def devices(self) -> list[dict[str, Any]]:
+        """List the devices of the collection."""
+        return (await self.client.request("GET", device_path(self.collection))).get("devices") or []
+
+    async def create(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
+        """Make devices, by whatever they are told apart by."""
+
+        async def create(key: str) -> None:
+            self._unanswered.add(key)
+            try:
+                device = await self.client.request("POST", device_path(self.collection), documents[key])
                 self.ours.append(str(device["deviceId"]))
-        try:
-            await _each(self._create, list(missing.values()))
-        except Conflict as exc:
-            exc.detail = exc.detail.removeprefix(f"{exc.field}: ")
-            exc.args = (exc.detail,)
-            exc.hint = "Another collection has it: name that collection with -c, or change --base-address."
-            raise
+            except RequestError:
+                self._unanswered.discard(key)  # refused, so there is none
+                raise
+            self._unanswered.discard(key)
+
+        await each_of(create, list(documents))
 
     async def delete(self) -> None:
         """Delete the devices, and the collection if it was made; say what remains when that fails or is cancelled."""
         count, collection = len(self.ours), self._made_collection
         try:
-            await _each(self._delete, list(self.ours))
+            await each_of(self._delete, list(self.ours))
             if self._made_collection and not self._unanswered:
-                await _each(self._delete_collection, [self.collection])
+                await each_of(self._delete_collection, [self.collection])
         finally:
             remaining = len(self.ours) + len(self._unanswered)
             if remaining:
@@ -77,31 +82,51 @@ class Simulated:
 
     async def _find_collection(self, mark: str) -> None:
         """Take the collection of earlier runs, or make one."""
-        for each in (await self._client.request("GET", collection_path())).get("collections") or ():
-            if _is_marked(each):
+        for each in (await self.client.request("GET", collection_path())).get("collections") or ():
+            if is_marked(each):
                 self.collection = str(each["collectionId"])
                 return
-        made = await self._client.request("POST", collection_path(), {"tags": {"name": "simulator", mark: "true"}})
+        made = await self.client.request("POST", collection_path(), {"tags": {"name": "simulator", mark: "true"}})
         self.collection, self._made_collection = str(made["collectionId"]), True
-
-    async def _create(self, member: Member) -> None:
-        self._unanswered.add(member.address)
-        try:
-            device = await self._client.request("POST", device_path(self.collection), self._document(member))
-            self.ours.append(str(device["deviceId"]))
-        except RequestError:
-            self._unanswered.discard(member.address)  # refused, so there is none
-            raise
-        self._unanswered.discard(member.address)
 
     async def _delete(self, device: str) -> None:
         with suppress(NotFound):  # somebody else was faster
-            await self._client.request("DELETE", device_path(self.collection, device))
+            await self.client.request("DELETE", device_path(self.collection, device))
         self.ours.remove(device)
 
     async def _delete_collection(self, collection: str) -> None:
-        await self._client.request("DELETE", collection_path(collection))
+        await self.client.request("DELETE", collection_path(collection))
         self._made_collection = False
+
+
+class Simulated(Made):
+    """
+    The devices of `simulate`.
+
+    Args:
+        collection: Id of the collection; empty for the one of earlier runs, or a new one.
+        by_sim: A mobile core gives the devices their addresses, so the server is to know their SIMs and hardware;
+            otherwise it is to know their addresses.
+    """
+
+    def __init__(self, client: Client, collection: str, *, by_sim: bool) -> None:
+        super().__init__(client, collection)
+        self._by_sim = by_sim
+
+    async def make(self, members: Sequence[Member]) -> None:
+        """See to it that the server knows each device."""
+        await self.find_collection()
+        missing = {self._identity(each): each for each in members}
+        for device in await self.devices():
+            if missing.pop(self._identity_in(device), None) is not None and is_marked(device):
+                self.ours.append(str(device["deviceId"]))
+        try:
+            await self.create({each.address: self._document(each) for each in missing.values()})
+        except Conflict as exc:
+            exc.detail = exc.detail.removeprefix(f"{exc.field}: ")
+            exc.args = (exc.detail,)
+            exc.hint = "Another collection has it: name that collection with -c, or change --base-address."
+            raise
 
     def _identity(self, member: Member) -> str:
         return member.modem.imsi if self._by_sim else member.address
@@ -111,17 +136,23 @@ class Simulated:
         return ((device.get(block) or {}).get("ciot") or {}).get(key) or ""
 
     def _document(self, member: Member) -> dict[str, Any]:
-        tags = {"name": f"simulated-{'.'.join(member.address.split('.')[2:])}", MARK: "true"}
+        tags = tags_of(".".join(member.address.split(".")[2:]))
         if self._by_sim:
             return {"tags": tags, "config": {"ciot": {"imsi": member.modem.imsi, "imei": member.modem.imei}}}
         return {"tags": tags, "metadata": {"ciot": {"allocatedIp": member.address}}}
 
 
-def _is_marked(document: Mapping[str, Any]) -> bool:
+def tags_of(name: str) -> dict[str, str]:
+    """Make the tags of a device or gateway that `simulate` makes."""
+    return {"name": f"simulated-{name}", MARK: "true"}
+
+
+def is_marked(document: Mapping[str, Any]) -> bool:
+    """Tell whether something was made by `simulate`."""
     return (document.get("tags") or {}).get(MARK) == "true"
 
 
-async def _each(request: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
+async def each_of(request: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
     """
     Make a request for each item, some at a time.
 

@@ -25,9 +25,23 @@ class HostAndPort(click.ParamType[Address]):
             address = ipaddress.ip_address(host.strip("[]"))
         except ValueError:
             self.fail(f"{value!r} is not an IP address and a port, such as 127.0.0.1:1234", param, ctx)
-        if not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
-            self.fail(f"{port!r} is not a port: 1 to 65535", param, ctx)
-        return str(address), int(port)
+        return str(address), _port(self, port, param, ctx)
+
+
+class NameAndPort(click.ParamType[Address]):
+    """``HOST:PORT``; the host is also what the server's certificate must be for."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """Return host and port."""
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        host = host.strip("[]")
+        if not host:
+            self.fail(f"{value!r} is not a host and a port, such as 127.0.0.1:6674", param, ctx)
+        return host, _port(self, port, param, ctx)
 
 
 class RadiusPorts(click.ParamType[tuple[Address, Address]]):
@@ -67,3 +81,9 @@ def read_secret(ctx: click.Context, parameter: click.Parameter, value: Path | No
     if not secret:
         raise click.BadParameter(f"{value} is empty", ctx, parameter)
     return secret
+
+
+def _port(kind: click.ParamType[Any], text: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 16:
+        kind.fail(f"{text!r} is not a port: 1 to 65535", param, ctx)
+    return int(text)

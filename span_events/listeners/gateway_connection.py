@@ -282,6 +282,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
     def _take_end(self, event: grpc.HalfClosed | grpc.StreamReset | grpc.MessageFault) -> None:
         """The control stream cannot go on."""
         if isinstance(event, grpc.HalfClosed):
+            self._flush()  # tools for a single call say no more with the request, and wait for answers
             self.end(GatewayReason.CLOSED)
         elif isinstance(event, grpc.MessageFault):
             self.end(BAD_MESSAGES[event.fault], event.detail)

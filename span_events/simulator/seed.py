@@ -10,9 +10,10 @@ from span_events.auth.tokens import Tokens
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices import DeviceChange, Devices
+from span_events.fleet.gateways import GatewayChange, Gateways
 from span_events.ids import render
 from span_events.registry.directory import Directory
-from span_events.registry.model import Collection, Device
+from span_events.registry.model import Collection, Device, Gateway, GatewayType
 from span_events.simulator.demo import POOL
 from span_events.simulator.terminals import Member
 
@@ -24,6 +25,9 @@ MEMBERS: Final = tuple(
     Member(f"127.77.0.{number}", Transport.UDP if number % 2 else Transport.COAP) for number in range(1, 7)
 )
 """The simulated devices."""
+GATEWAY: Final = "demo gateway"
+SENSORS: Final = (("sensor-1", "0004a30b001a55e1"), ("sensor-2", "0004a30b001a55e2"))
+"""The devices behind the simulated gateway: what people call them, and how the gateway tells them apart."""
 _TOKEN_NAME: Final = "demo (read-only, new at each start)"  # noqa: S105  # a name, not a secret
 
 
@@ -36,12 +40,16 @@ class Demo:
     """Text of a read-only token for the collection."""
     members: tuple[Member, ...]
     """The simulated devices, at the addresses that they have if no mobile core gives them others."""
+    gateway: Gateway | None
+    sensors: tuple[Device, ...]
+    """What is behind the gateway."""
 
 
 async def seed(
     *,
     collections: Collections,
     devices: Devices,
+    gateways: Gateways | None,
     directory: Directory,
     tokens: Tokens,
     attach: bool,
@@ -51,6 +59,7 @@ async def seed(
     Find or make the demo's collection and devices, and make a new token to watch them.
 
     Args:
+        gateways: None if there is to be no gateway.
         attach: The devices get their addresses from a mobile core; otherwise they have them by hand.
     """
     collection = next(
@@ -72,10 +81,14 @@ async def seed(
         elif address != device.ciot.static_ip:
             await devices.update(device, DeviceChange(static_ip=address), cause=cause)
         members.append(member if attach else replace(member, address=address))
+    gateway, sensors = None, []
+    if gateways is not None:
+        gateway = await _seed_gateway(gateways, directory, collection)
+        sensors = await _seed_sensors(devices, directory, gateway, cause)
     for token in [each for each in tokens.all() if each.name == _TOKEN_NAME]:
         await tokens.delete(token.id)
     _, text = await tokens.create(resource=f"/collections/{render(collection.id)}", write=False, name=_TOKEN_NAME)
-    return Demo(collection, text, tuple(members))
+    return Demo(collection, text, tuple(members), gateway, tuple(sensors))
 
 
 def _known(directory: Directory, member: Member) -> Device | None:
@@ -97,3 +110,21 @@ def _address_by_hand(directory: Directory, device: Device | None, member: Member
     wished = (static, allocated, member.address, *map(str, IPv4Network(POOL).hosts()))
     # On this machine, and not somebody else's.
     return next(each for each in wished if each.startswith("127.") and directory.device_at(each) in (device, None))
+
+
+async def _seed_gateway(gateways: Gateways, directory: Directory, collection: Collection) -> Gateway:
+    """Find or make the simulated gateway."""
+    for each in directory.gateways_of(collection.id):
+        if MARK.items() <= each.tags.items():
+            return each
+    return await gateways.create(collection, GatewayChange(name=GATEWAY, type=GatewayType.LORA, tags=MARK))
+
+
+async def _seed_sensors(devices: Devices, directory: Directory, gateway: Gateway, cause: int) -> list[Device]:
+    """Find or make the devices behind the gateway."""
+    known = {each.config.gateways[gateway.id].get("devEui"): each for each in directory.devices_behind(gateway)}
+    sensors = []
+    for name, eui in SENSORS:
+        change = DeviceChange(gateways={gateway.id: {"devEui": eui}}, tags={"name": name, **MARK})
+        sensors.append(known.get(eui) or await devices.create(gateway.collection, change, cause=cause))
+    return sensors

@@ -28,14 +28,14 @@ PROGRAM = [sys.executable, "-m", "span_events"]
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     """List every command that does something, with its path."""
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
             found = command.get_command(context, name)
             assert found is not None
             yield from commands(found, *path, name)
-    else:
-        yield path, command
 
 
 COMMANDS = list(commands(cli))

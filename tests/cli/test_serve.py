@@ -112,6 +112,19 @@ async def test_a_demo_without_a_mobile_core_of_its_own_does_not_speak_of_one(tmp
     assert "radius" not in said
 
 
+async def test_the_demo_says_how_to_have_one_more_gateway(tmp_path: Path) -> None:
+    """At an address that one can connect to, whatever is bound."""
+    everywhere = FREE | {"gateways": {"port": 0, "host": "0.0.0.0"}}
+    async with Server(Config(**everywhere), data_dir=tmp_path / "with") as it:
+        said = banner(it, await it.start_demo(), data_dir=tmp_path)
+    async with Server(Config(**FREE | {"gateways": {"enabled": False}}), data_dir=tmp_path / "without") as other:
+        silent = banner(other, await other.start_demo(), data_dir=tmp_path)
+
+    port = it.addresses["gateways"].rpartition(":")[2]
+    assert f"    simulate gateway --gateways 127.0.0.1:{port}\n" in said
+    assert "gateway" not in silent
+
+
 async def test_serve_with_a_demo_serves_radius_and_ends_in_order(tmp_path: Path) -> None:
     """Two ports, both in the ready file."""
     async with serving(tmp_path, "--demo") as (process, addresses):
