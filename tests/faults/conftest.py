@@ -7,9 +7,11 @@ A file whose fault needs other settings has a fixture ``server`` of its own.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.faults.gateway_scene import GatewayScene, open_gateway_scene
 from tests.faults.mobile import SETTINGS, MobileScene, open_mobile_scene
 from tests.faults.scene import Scene, open_scene
 from tests.faults.secure import SecureScene, open_secure_scene
@@ -34,6 +36,13 @@ async def scene(server: LiveServer) -> AsyncIterator[Scene]:
 async def secure(scene: Scene) -> AsyncIterator[SecureScene]:
     """The same with a certificate for the device; its clients speak DTLS."""
     async with open_secure_scene(scene) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def gate(scene: Scene, tmp_path: Path) -> AsyncIterator[GatewayScene]:
+    """The same with the device behind a gateway that has a certificate."""
+    async with open_gateway_scene(scene, tmp_path) as opened:
         yield opened
 
 

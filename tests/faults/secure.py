@@ -17,7 +17,7 @@ from span_events.events.reasons import ClientRejectedReason
 from tests.certificates import Holder, Key
 from tests.e2e.programs import Finished, Program, run
 from tests.faults.scene import EXTENDED, Scene, check_words
-from tests.live import Credentials, Document, Tail
+from tests.live import Credentials, Document, LiveServer, Tail
 
 LINE: Final = "hello span\n"
 SESSION: Final = ["clientConnected", "upstreamMessage", "clientDisconnected"]
@@ -105,10 +105,8 @@ class SecureScene:
         return self.scene.server.write_credentials(holder.chain_pem, holder.key_pem, serial=serial)
 
     def authority(self) -> Holder:
-        """Read the collection's intermediate from the data directory, as only its owner can."""
-        pem = (self.scene.server.data_dir / "pki" / f"collection-{self.scene.device.collection}.pem").read_bytes()
-        key: Key = load_pem_private_key(pem, None)  # type: ignore[assignment]  # the server makes EC keys
-        return Holder(key, x509.load_pem_x509_certificate(pem[pem.index(b"-----BEGIN CERTIFICATE") :]))
+        """Read the collection's intermediate."""
+        return authority_of(self.scene.server, self.scene.device.collection)
 
     # ---- what subscribers hear ----------------------------------------------------------------
 
@@ -164,6 +162,13 @@ async def open_secure_scene(scene: Scene) -> AsyncIterator[SecureScene]:
         secure = SecureScene(scene, everything, credentials)
         yield secure
         await secure.lets_others_in()
+
+
+def authority_of(server: LiveServer, collection: str) -> Holder:
+    """Read a collection's intermediate from the data directory, as only its owner can."""
+    pem = (server.data_dir / "pki" / f"collection-{collection}.pem").read_bytes()
+    key: Key = load_pem_private_key(pem, None)  # type: ignore[assignment]  # the server makes EC keys
+    return Holder(key, x509.load_pem_x509_certificate(pem[pem.index(b"-----BEGIN CERTIFICATE") :]))
 
 
 def shown(credentials: Credentials) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import struct
 import time
@@ -49,6 +50,11 @@ ORIGIN: Final = Origin(7, gateway_id=4711)
 CONFIG_REQUEST: Final = ControlStreamRequest(config=ConfigRequest()).SerializeToString()
 KEEPALIVE: Final = ControlStreamRequest(keepalive=Keepalive()).SerializeToString()
 KEEPALIVE_RESPONSE: Final = ControlStreamResponse(keepalive_response=KeepaliveResponse())
+
+_SO_ATTACH_FILTER: Final = 26
+"""asm-generic/socket.h; Python has no name for it."""
+_DROP_ALL: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
+"""One instruction of BPF: return 0."""
 
 
 def upstream(payload: bytes, device_id: str = "17dh0cf43jfgl8") -> bytes:
@@ -207,6 +213,7 @@ class RawGateway:
         if self._reader is not None:
             self._reader.cancel()
             self._reader = None
+            asyncio.get_running_loop().remove_reader(self._socket)  # the task does so later: too late if it is closed
 
     def thaw(self) -> None:
         """Go on reading."""
@@ -221,6 +228,13 @@ class RawGateway:
         """Close TCP without closing TLS, as the kernel does for a process that was killed."""
         self.freeze()
         self._socket.close()
+
+    def vanish(self) -> None:
+        """Leave the network: the kernel drops what comes (socket(7), SO_ATTACH_FILTER), and acknowledges nothing."""
+        self.freeze()
+        program = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
+        pointed = struct.pack("HP", 1, ctypes.addressof(program))
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pointed)
 
     def reset(self) -> None:
         """Let TCP send a reset."""

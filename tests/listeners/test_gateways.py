@@ -323,6 +323,16 @@ async def test_each_end_has_a_name(bench: GatewayBench, leave: Leave, reason: st
     assert session.ended == [end]
 
 
+async def test_who_asks_and_says_no_more_is_answered_first(bench: GatewayBench) -> None:
+    """Tools for a single call end their side with the request; all answers come before the status."""
+    client = await bench.client().serve()
+    await client.say(client.grpc.send(CONFIG_REQUEST) + client.grpc.half_close())
+    status = await client.refused()
+
+    assert len(client.grpc.messages) == 4
+    assert status == (0, "")
+
+
 @pytest.mark.parametrize(
     ("message", "status", "words"),
     [

@@ -1,0 +1,135 @@
+"""A gateway with a device behind it: real clients with its certificate or with others, and what subscribers hear."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from tests.certificates import Holder, Key
+from tests.e2e.gateways import EUI, GatewayProgram, LiveGateway, add_device_behind, add_gateway
+from tests.faults.scene import EXTENDED, Scene, check_words
+from tests.faults.secure import owner_of, session_of
+from tests.listeners.gateway_bench import CONFIG_REQUEST, RawGateway
+from tests.live import Credentials, Document, LiveServer, Tail
+from tests.waiting import until
+from tests.wire.grpc_client import GrpcClient
+from tests.wire.tls_client import TlsClient
+
+
+@dataclass(slots=True)
+class GatewayScene:
+    """A gateway that has a certificate, and a subscriber who also hears what nobody owns."""
+
+    scene: Scene
+    everything: Tail
+    gateway: LiveGateway
+    files: Credentials
+    _clients: list[RawGateway] = field(default_factory=list)
+
+    @property
+    def server(self) -> LiveServer:
+        """Where it connects."""
+        return self.scene.server
+
+    @property
+    def whose(self) -> Document:
+        """How events name the gateway."""
+        return {"collectionId": self.gateway.collection, "gatewayId": self.gateway.id}
+
+    @property
+    def collection(self) -> Document:
+        """How events name its collection alone."""
+        return {"collectionId": self.gateway.collection}
+
+    # ---- clients ------------------------------------------------------------------------------
+
+    def program(self, files: Credentials | None = None) -> GatewayProgram:
+        """Play the gateway, or show another certificate; either trusts this server."""
+        return GatewayProgram(self.server, files or self.files, roots=self.files.certificate)
+
+    async def raw(self) -> RawGateway:
+        """Let a client connect that can do what no library does, and wait until it has its configuration."""
+        leaf, *above = x509.load_pem_x509_certificates(self.files.certificate.read_bytes())
+        key: Key = load_pem_private_key(self.files.key.read_bytes(), None)  # type: ignore[assignment]  # EC by default
+        host, _, port = self.server.addresses["gateways"].rpartition(":")
+        tls = TlsClient(Holder(key, leaf, tuple(above[:-1])))
+        client = RawGateway((host, int(port)), tls, GrpcClient(), receive_buffer=0)
+        self._clients.append(client)
+        await client.serve()
+        await client.send(CONFIG_REQUEST)
+        await until(lambda: len(client.grpc.messages) == 2)
+        await self.scene.tail.until("gatewayDeviceUpdate")
+        self.scene.tail.seen.clear()
+        return client
+
+    # ---- what subscribers hear ----------------------------------------------------------------
+
+    async def rejected(self, reason: GatewayRejectedReason, *, of: Document) -> Document:
+        """Wait for the event of a gateway that was not let in; check whose it is, and return the rest of its data."""
+        event = await self.everything.until("gatewayRejected")
+        data: Document = event["data"]
+        if of:
+            await self.scene.tail.until("gatewayRejected", reason=reason.value)
+        else:
+            assert "gatewayRejected" not in await self.scene.names_until_now()
+
+        assert data.pop("reason") == reason.value, data
+        assert data.pop("remoteAddress").startswith("127.0.0.1:")
+        assert (data.pop("stage"), data.pop("tlsVersion")) == ("http2", "TLSv1.3")
+        assert int(data.pop("seconds")) < 5
+        assert owner_of(event) == of
+        check_words(event, "error", reason.hint)
+        return data
+
+    async def lost(self, reason: GatewayReason) -> tuple[Document, Document]:
+        """Wait for the two events of a stream that ended badly; check them, and return their data."""
+        error, left = await self.scene.tail.until("gatewayCommError"), await self.scene.tail.next()
+
+        assert (error["event"], left["event"]) == ("gatewayCommError", "gatewayDisconnected")
+        assert error["data"].pop("reason") == left["data"].pop("reason") == reason.value
+        assert owner_of(error) == owner_of(left) == self.whose
+        assert session_of(error) == session_of(left)
+        check_words(error, "error", reason.hint)
+        check_words(left, "warning", reason.hint)
+        assert await self.gateway.status() == "offline"
+        return error["data"], left["data"]
+
+    async def lets_others_in(self, folder: Path) -> None:
+        """Let another gateway connect, and pass a message on."""
+        gateway = await add_gateway(self.server, await self.server.add_collection())
+        device = await add_device_behind(gateway)
+        files = await gateway.certificate(folder)
+        path = f"/span/collections/{gateway.collection}/activity"
+        async with self.server.tail(path, EXTENDED) as tail, GatewayProgram(self.server, files) as program:
+            program.do("connect")
+            program.do("upstream_message", device_id=device.id, payload="hello")
+            await tail.until("upstreamMessage", bytes="5")
+            assert await gateway.status() == "online"
+
+    def close(self) -> None:
+        """Close the raw clients."""
+        for each in self._clients:
+            each.die()
+
+
+@asynccontextmanager
+async def open_gateway_scene(scene: Scene, folder: Path) -> AsyncIterator[GatewayScene]:
+    """Put the device behind a gateway with a certificate; after the fault, the server must still let others in."""
+    gateway = await add_gateway(scene.server, scene.device.collection)
+    await gateway.attach(scene.device, **EUI)
+    await scene.told("deviceUpdated")
+    scene.tail.seen.clear()
+    files = await gateway.certificate(folder / "roof")
+    async with scene.server.tail(query=EXTENDED) as everything:
+        opened = GatewayScene(scene, everything, gateway, files)
+        try:
+            yield opened
+        finally:
+            opened.close()
+        await opened.lets_others_in(folder / "other")
