@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from scripts.benchmarks import coap, dtls, fanout, flood, idle, ingest, radius, slow
+from scripts.benchmarks import coap, dtls, fanout, flood, gateways, idle, ingest, radius, slow
 from scripts.benchmarks.harness import Options
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "ingest": ingest.run,
     "coap": coap.run,
     "dtls": dtls.run,
+    "gateways": gateways.run,
     "radius": radius.run,
     "idle": idle.run,
     "slow": slow.run,

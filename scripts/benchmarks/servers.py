@@ -349,6 +349,12 @@ def _radius_servers() -> Any:
     return radius_servers
 
 
+def _gateway_servers() -> Any:
+    from scripts.benchmarks import gateway_servers  # noqa: PLC0415  # likewise
+
+    return gateway_servers
+
+
 VARIANTS = {
     "span": span,
     "quiet": quiet,
@@ -360,6 +366,8 @@ VARIANTS = {
     "aiocoap": plain_aiocoap,
     "dtls": lambda arguments: _dtls_servers().secure(arguments),
     "bare-dtls": lambda arguments: _dtls_servers().bare(arguments),
+    "gateways": lambda arguments: _gateway_servers().control(arguments),
+    "bare-grpc": lambda arguments: _gateway_servers().bare(arguments),
     "radius": lambda arguments: _radius_servers().core(arguments),
     "bare-radius": lambda arguments: _radius_servers().bare(arguments),
     "reading-radius": lambda arguments: _radius_servers().bare(arguments, reads=True),
@@ -374,6 +382,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--linger", type=float, default=5.0, help="fanout.max_linger_ms")
     parser.add_argument("--rate", type=float, default=1000.0, help="events a second (steady)")
+    parser.add_argument("--count", type=int, default=1, help="gateways that there are")
+    parser.add_argument("--heavy", action="store_true", help="with much configuration")
     parser.add_argument("--uvloop", action="store_true")
     arguments = parser.parse_args()
     log.configure("error", "console")
