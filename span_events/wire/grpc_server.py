@@ -7,6 +7,7 @@ h2 does HTTP/2; this adds messages, statuses, and guards against what h2 would t
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -181,9 +182,10 @@ class GrpcServer:
         del outgoing[:at]
 
     def _finish(self, stream: int, headers: Sequence[tuple[bytes, bytes]], *, half_closed: bool) -> None:
-        self._h2.send_headers(stream, headers, end_stream=True)
-        if not half_closed:
-            self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
+        with contextlib.suppress(ProtocolError):  # the client gave it up in the octets that h2 has just taken in
+            self._h2.send_headers(stream, headers, end_stream=True)
+            if not half_closed:
+                self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
 
     def _on_request(self, event: h2.events.RequestReceived, events: list[Event], _taken: dict[int, int]) -> None:
         headers: Mapping[bytes, bytes] = dict(event.headers)

@@ -107,6 +107,22 @@ def test_what_is_not_grpc_is_answered_as_http(method: str, content: str, status:
     assert (pair.client.headers, pair.client.reset) == ({":status": status}, 0)
 
 
+@pytest.mark.parametrize("goodbye", ["reset", "goaway"])
+def test_a_request_that_is_given_up_at_once_breaks_nothing(goodbye: str) -> None:
+    """It comes with its end in the same octets: h2 has closed the stream before anybody can answer."""
+    pair = opened()
+    client = pair.client
+    octets = client.open("/x", method="GET")
+    octets += client.give_up(8) if goodbye == "reset" else client.go_away(0)
+    events = pair.carry(octets)
+
+    assert events[0] == NotGrpc("/x", "the method is not POST")
+    assert events[1:] == ([] if goodbye == "reset" else [GoneAway(0, "")])
+    if goodbye == "reset":
+        client.stream = 1
+        assert pair.carry(client.send(b"on it goes")) == [Message(1, b"on it goes")]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("1H", 3600.0), ("90S", 90.0), ("250m", 0.25), ("5M", 300.0), ("10u", 1e-5), ("7n", 7e-9)],
