@@ -54,6 +54,7 @@ class Outbox:
         self._messages: dict[int, OrderedDict[int, Downstream]] = {}
         self._waiting: dict[int, deque[Downstream]] = {}
         self._by_age: OrderedDict[int, Downstream] = OrderedDict()  # all that wait, oldest first
+        self._underway: set[int] = set()  # those of them that something slow is sending
         self._changed: dict[int, Downstream] = {}
         self._deleted: list[int] = []
         self.on_queued: list[Callable[[Device, int], None]] = []
@@ -154,9 +155,17 @@ class Outbox:
         return message
 
     def next_for(self, device: Device) -> Downstream | None:
-        """Return the message that has waited longest for a device."""
+        """Return the message that has waited longest for a device; None while that one is on its way."""
         waiting = self._waiting.get(device.id)
-        return waiting[0] if waiting else None
+        return waiting[0] if waiting and waiting[0].id not in self._underway else None
+
+    def depart(self, message: Downstream) -> None:
+        """A message is on a way that takes time: until it is `sent` or `returned`, it takes no other."""
+        self._underway.add(message.id)
+
+    def returned(self, message_id: int) -> None:
+        """A message could not be sent on the way that it took; harmless if it waits no longer."""
+        self._underway.discard(message_id)
 
     def sent(
         self,
@@ -179,14 +188,16 @@ class Outbox:
         now_ms = self._clock.time_ns() // 1_000_000
         self._settle(message, DownstreamState.SENT)
         message.sent_ms, message.transport = now_ms, transport
-        message.gateway_id = 0 if gateway is None else gateway.id
+        # A device may have moved meanwhile: its new collection hears nothing of the gateways of the old one.
+        shown = gateway if gateway is not None and gateway.collection is device.collection else None
+        message.gateway_id = 0 if shown is None else shown.id
         way = gateway or self._directory.way_of(device.collection, transport)
         for traffic in (device.traffic, way.traffic):
             traffic.downstream(len(message.payload))
         device.collection.downstream_ms.append(now_ms)
         self._bus.publish(
             DownstreamMessage(
-                origin=device.origin if gateway is None else gateway.origin_with(device),
+                origin=device.origin if shown is None else shown.origin_with(device),
                 correlation_id=cause,
                 bytes=len(message.payload),
                 transport=transport,
@@ -261,6 +272,7 @@ class Outbox:
     def _settle(self, message: Downstream, state: DownstreamState) -> None:
         """A message waits no longer."""
         message.state = state
+        self._underway.discard(message.id)
         waiting = self._waiting[message.device_id]
         waiting.remove(message)
         if not waiting:

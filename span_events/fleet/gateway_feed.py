@@ -43,7 +43,6 @@ class Feed:
         self._directory = directory
         self._outbox = outbox
         self._sessions = sessions
-        self._carried: set[int] = set()  # downstream messages on their way through any gateway
 
     # ---- what gateways do ---------------------------------------------------------------------
 
@@ -70,7 +69,8 @@ class Feed:
     def ended(self, session: GatewaySession) -> None:
         """A gateway is gone: what was on the way to it waits again, perhaps for another way."""
         carried, session.carried = session.carried, {}
-        self._carried.difference_update(carried)
+        for message_id in carried:
+            self._outbox.returned(message_id)
         for device in carried.values():
             self.deliver(device, None)
 
@@ -188,9 +188,9 @@ class Feed:
         if device is None or not gateway.carries(device) or not device.enabled:
             return True
         waiting = self._outbox.next_for(device)
-        if waiting is None or waiting.id in self._carried:
+        if waiting is None:
             return True
-        self._carried.add(waiting.id)
+        self._outbox.depart(waiting)
         session.carried[waiting.id] = device
         message = pb.DownstreamMessage(
             message_id=render(waiting.id), device_id=render_id(device_id), payload=waiting.payload
@@ -198,7 +198,7 @@ class Feed:
         told = partial(self._delivered, session, device, waiting, cause)
         if self._send(session, pb.ControlStreamResponse(downstream_message=message), told):
             return True
-        self._carried.discard(waiting.id)
+        self._outbox.returned(waiting.id)
         del session.carried[waiting.id]
         session.owed[device_id] = cause
         session.owed.move_to_end(device_id, last=False)
@@ -206,11 +206,10 @@ class Feed:
 
     def _delivered(self, session: GatewaySession, device: Device, message: Downstream, cause: int | None) -> None:
         """A message has left to a gateway; there is no proof that it arrived."""
-        self._carried.discard(message.id)
         del session.carried[message.id]
         self._bus.publish(
             GatewayDownstreamMessage(
-                origin=session.gateway.origin_with(device),
+                origin=Origin(session.gateway.collection.id, device.id, session.gateway.id),
                 correlation_id=cause,
                 session_id=session.id,
                 bytes=len(message.payload),
@@ -218,8 +217,7 @@ class Feed:
             )
         )
         self._outbox.sent(device, message, transport=Transport.GATEWAY, cause=cause, gateway=session.gateway)
-        if self._outbox.next_for(device) is not None:
-            session.owed[device.id] = cause
+        self.deliver(device, cause)  # the next one: perhaps through another gateway, if this one has lost the device
 
     def _refresh(self, device: Device, gateway_ids: Mapping[int, object], cause: int) -> None:
         for gateway_id in gateway_ids:

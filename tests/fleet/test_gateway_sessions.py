@@ -946,6 +946,70 @@ async def test_whichever_way_is_first_gets_the_message(bench: FleetBench) -> Non
     assert message.gateway_id == 0
 
 
+async def test_a_message_on_its_way_through_a_gateway_takes_no_other_way(bench: FleetBench) -> None:
+    """Else a device that shows itself over UDP meanwhile would get it twice; and if the gateway goes, it may."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway, allocated_ip="10.0.0.9")
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    first = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    second = await bench.outbox.queue(device, b"2", cause=CAUSE)
+    during = bench.outbox.next_for(device)
+    await bench.outbox.cancel(device, first.id, cause=CAUSE)
+    cancelled = bench.outbox.next_for(device)
+    bench.gateway_sessions.ended(fake.session, GatewayReason.PROCESS_DIED)
+
+    assert (during, cancelled) == (None, second)
+    assert bench.outbox.next_for(device) is second
+
+
+async def test_a_message_whose_gateway_went_may_take_another_way(bench: FleetBench) -> None:
+    gateway = await roof(bench)
+    device = await behind(bench, gateway, allocated_ip="10.0.0.9")
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    message = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    during = bench.outbox.next_for(device)
+    bench.gateway_sessions.ended(fake.session, GatewayReason.PROCESS_DIED)
+
+    assert (during, bench.outbox.next_for(device)) == (None, message)
+
+
+async def test_the_next_message_goes_where_the_device_is_now(bench: FleetBench) -> None:
+    """The gateway that has just sent one may have lost the device meanwhile."""
+    gateway = await roof(bench)
+    other = await bench.gateway(gateway.collection)
+    device = await behind(bench, gateway)
+    old, new = online(bench, gateway), online(bench, other)
+    old.link.is_stalled = True
+    await bench.outbox.queue(device, b"1", cause=CAUSE)
+    await bench.outbox.queue(device, b"2", cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {}, other.id: {"a": "b"}}), cause=CAUSE)
+    old.link.flow()
+
+    assert [value for part, value in old.take() if part == "downstream_message"] == [(render(device.id), b"1")]
+    assert [value for part, value in new.take() if part == "downstream_message"] == [(render(device.id), b"2")]
+
+
+async def test_a_device_that_moves_takes_no_foreign_gateway_along(bench: FleetBench) -> None:
+    """What was on the way to its old gateway then: each collection hears of its own."""
+    gateway = await roof(bench)
+    device, target = await behind(bench, gateway), await bench.collection()
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    message = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {}}), cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(collection_id=target.id), cause=CAUSE)
+    bench.activities.clear()
+    fake.link.flow()
+
+    assert [(each.name, each.origin) for each in bench.events if "Message" in each.name] == [
+        ("gatewayDownstreamMessage", Origin(gateway.collection.id, device.id, gateway.id)),
+        ("downstreamMessage", Origin(target.id, device.id)),
+    ]
+    assert (message.state, message.gateway_id) == (DownstreamState.SENT, 0)
+
+
 async def test_a_disabled_device_gets_nothing_until_it_is_enabled(bench: FleetBench) -> None:
     gateway = await roof(bench)
     device = await behind(bench, gateway, enabled=False)
