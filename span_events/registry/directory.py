@@ -1,5 +1,5 @@
 """
-The directory: every collection, device, gateway and certificate in memory.
+The directory: every collection, device, gateway, certificate, firmware image and blob in memory.
 
 Devices are found by id, address, IMSI, IMEI or PSK identity, certificates by serial number. Listeners ask
 for each datagram and handshake, so every look-up of theirs is one dictionary access. It is filled from the
@@ -17,7 +17,8 @@ from span_events.errors import Conflict, InvalidRequest, NotFound
 from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.registry.addresses import AddressBook, prefix_of
-from span_events.registry.model import Certificate, Collection, Device, Gateway, GatewayType
+from span_events.registry.model import Blob, Certificate, Collection, Device, Gateway, GatewayType, Image
+from span_events.registry.shelves import ImageShelf, Shelf
 from span_events.wire import imei as hardware
 
 BUILT_IN: Final[Mapping[GatewayType, int]] = MappingProxyType({GatewayType.CIOT: 3, GatewayType.INET: 4})
@@ -52,6 +53,10 @@ class Directory:
         self.certificates: dict[int, Certificate] = {}
         """By serial number: also the revoked ones, and those whose owner is gone."""
         self._certificates_of: dict[int, dict[int, Certificate]] = {}
+        self.images = ImageShelf()
+        """Firmware images of the collections."""
+        self.blobs: Shelf[Blob] = Shelf("blob")
+        """Blobs of the collections."""
         self.device_at: Callable[[str], Device | None] = self._by_address.__getitem__
         """Find the device that has an IP address (canonical text), or a prefix that it lies in; None if nobody has."""
         self.devices_in: Callable[[str], list[Device]] = self._by_address.hosts_in
@@ -69,8 +74,11 @@ class Directory:
         self,
         collections: Iterable[Collection],
         devices: Iterable[Device],
+        *,
         certificates: Iterable[Certificate] = (),
         gateways: Iterable[Gateway] = (),
+        images: Iterable[Image] = (),
+        blobs: Iterable[Blob] = (),
     ) -> None:
         """Take over what the store holds."""
         for collection in collections:
@@ -81,6 +89,10 @@ class Directory:
             self.add(device)
         for certificate in certificates:
             self.put_certificate(certificate)
+        for image in images:
+            self.images.put(image)
+        for blob in blobs:
+            self.blobs.put(blob)
 
     def collection(self, collection_id: int) -> Collection:
         """

@@ -17,6 +17,7 @@ from span_events.events.activity import Origin
 from span_events.events.message import Message, Transport
 from span_events.ids import render
 from span_events.registry.model import (
+    Blob,
     Certificate,
     CiotMetadata,
     Collection,
@@ -24,6 +25,7 @@ from span_events.registry.model import (
     Downstream,
     Gateway,
     GatewayMetadata,
+    Image,
     InetMetadata,
     Traffic,
 )
@@ -34,6 +36,7 @@ Document = dict[str, Any]
 _NO_CIOT: Final = CiotMetadata()
 _NO_INET: Final = InetMetadata()
 _NO_GATEWAY: Final = GatewayMetadata()
+_INT32: Final = (1 << 31) - 1
 _OVER_UDP: Final = (Transport.UDP, Transport.DTLS)
 _OVER_COAP: Final = (Transport.COAP, Transport.COAPS)
 
@@ -116,6 +119,64 @@ def gateway_stats(value: Gateway) -> Document:
     return _totals([value.traffic])
 
 
+def firmware(value: Image) -> Document:
+    """Write a Firmware."""
+    return {
+        "imageId": render_id(value.id),
+        "collectionId": render_id(value.collection_id),
+        "version": value.version,
+        "filename": value.filename,
+        "sha256": value.sha256,
+        "length": value.length,
+        "created": str(value.created_ms),
+        "tags": value.tags,
+        "enabled": value.enabled,
+    }
+
+
+def firmware_stats(images: Iterable[Image]) -> Document:
+    """Write a FirmwareStats over one image or more; Span's clients have room for 31 bits."""
+    return {"firmwareImageSize": min(sum(each.length for each in images), _INT32)}
+
+
+def blob(value: Blob) -> Document:
+    """Write a Blob."""
+    return {
+        "blobId": render_id(value.id),
+        "blobPath": f"/span/collections/{render_id(value.collection_id)}/blobs/{render_id(value.id)}",
+        "contentType": value.content_type,
+        "size": str(value.size),
+        "created": str(value.created_ns),
+        "collectionId": render_id(value.collection_id),
+        "deviceId": render_id(value.device_id),
+        "gatewayId": render(value.gateway_id),
+        "properties": dict(value.properties),
+    }
+
+
+def image_version_entry(value: Device) -> Document:
+    """Write an ImageVersionEntry: what a device reported last."""
+    return {
+        "deviceId": render_id(value.id),
+        "imageId": render(value.firmware.current_firmware_id),
+        "imageVersion": value.firmware.firmware_version,
+        "imageLabel": "",
+        "reported": str(value.firmware.reported_ms),
+    }
+
+
+def image_state(value: Device) -> Document:
+    """Write an ImageState: how a device's update to its target stands."""
+    return {
+        "collectionId": render_id(value.collection.id),
+        "deviceId": render_id(value.id),
+        "imageId": render(value.firmware.state_image_id),
+        "updated": str(value.firmware.state_ms),
+        "state": value.firmware.state,
+        "message": value.firmware.state_message,
+    }
+
+
 def certificate_info(value: Certificate) -> Document:
     """Write a CertificateInfo; ours says of a revoked one since when."""
     document = {"certificateSerial": str(value.serial), "expires": str(value.not_after_ms)}
@@ -183,20 +244,23 @@ def device_stats(traffic: Traffic) -> Document:
     return {**_totals([traffic]), "sessionCount": traffic.sessions}
 
 
-def collection_stats(devices: Iterable[Device], gateways: Iterable[Gateway]) -> Document:
-    """Write a CollectionStats over the devices and gateways of a collection; built-in ones are not counted."""
+def collection_stats(
+    devices: Iterable[Device], gateways: Iterable[Gateway], images: Iterable[Image], blobs: Iterable[Blob]
+) -> Document:
+    """Write a CollectionStats over what a collection has; built-in gateways are not counted."""
     custom = [each.traffic for each in gateways if not each.built_in]
     traffics = [each.traffic for each in devices]
+    images, sizes = list(images), [each.size for each in blobs]
     return {
         "deviceCount": len(traffics),
         "outputCount": 0,
-        "firmwareCount": 0,
-        "blobCount": 0,
+        "firmwareCount": len(images),
+        "blobCount": len(sizes),
         "gatewayCount": len(custom),
         "devices": {**_totals(traffics), "sessionCount": sum(each.sessions for each in traffics)},
         "outputs": {"forwardErrors": 0, "messagesForwarded": "0", "bytesForwarded": "0"},
-        "firmware": {"firmwareImageSize": 0},
-        "blobs": {"blobBytes": "0"},
+        "firmware": firmware_stats(images),
+        "blobs": {"blobBytes": str(sum(sizes))},
         "gateways": _totals(custom),
     }
 

@@ -1,5 +1,5 @@
 """
-What the registry knows, as values: collections, devices, attachments, gateways, certificates, messages, tokens.
+What the registry knows, as values: collections, devices, attachments, gateways, certificates, images, blobs and more.
 
 Collections, devices and gateways are changed in place, by `fleet` only. Identifiers are numbers here and
 Span ids in JSON; `documents` writes that JSON.
@@ -8,6 +8,7 @@ Span ids in JSON; `documents` writes that JSON.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -72,11 +73,13 @@ class Traffic:
     """Times that it attached to the mobile network."""
     rejections: int = 0
     """Messages that were not accepted."""
+    uploads: int = 0
+    """Uploads of blobs that it was let begin."""
 
     @property
     def signs_of_life(self) -> int:
         """Whatever came of the device itself; another number than before means that something came."""
-        return self.messages_upstream + self.sessions + self.rejections
+        return self.messages_upstream + self.sessions + self.rejections + self.uploads
 
     def upstream(self, octets: int) -> None:
         """Count a message to us."""
@@ -135,7 +138,22 @@ class FirmwareMetadata:
     model_number: str = ""
     manufacturer: str = ""
     state: str = "Current"
+    """A `FirmwareState`."""
     state_message: str = ""
+    state_ms: int = 0
+    """When the state began, Unix milliseconds; 0 is never."""
+    state_image_id: int = 0
+    """Image that the state is about: the target then."""
+    reported_ms: int = 0
+    """When the device reported last, Unix milliseconds; 0 is never."""
+    download_image_id: int = 0
+    """Image of the last download, which may be under way or done."""
+    download_end: int = 0
+    """Where the furthest block ended that was served of it, octets."""
+    download_block: int = 0
+    """Number of the block that was served last."""
+    download_ms: int = 0
+    """When that was, Unix milliseconds."""
 
 
 @dataclass(slots=True)
@@ -352,6 +370,47 @@ class Downstream:
     state: DownstreamState = DownstreamState.PENDING
     gateway_id: int = 0
     """Through which gateway it was sent; 0 is none. In memory only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A firmware image; its octets are a file. A change makes a new value with the same id."""
+
+    id: int
+    collection_id: int
+    version: str
+    """What a device reports that runs it, octet for octet; unique in the collection."""
+    filename: str
+    """As its owner calls it; never a path of ours."""
+    sha256: str
+    """Of the octets, hexadecimal; unique in the collection."""
+    length: int
+    """Octets."""
+    created_ms: int
+    """Unix milliseconds."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    enabled: bool = True
+    """False: no device is told to run it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A large thing that a device has sent; its octets are a file."""
+
+    id: int
+    collection_id: int
+    """Where the device was then, wherever it has moved since."""
+    device_id: int
+    gateway_id: int
+    """0 is none."""
+    content_type: str
+    """Media type, such as ``image/jpeg``."""
+    size: int
+    """Octets."""
+    created_ns: int
+    """Unix nanoseconds."""
+    properties: Mapping[str, str] = field(default_factory=dict)
+    """How it came: ``address``, ``method``, ``path``."""
 
 
 @dataclass(frozen=True, slots=True)

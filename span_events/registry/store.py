@@ -32,11 +32,13 @@ from span_events.errors import Conflict, StorageUnavailable
 from span_events.registry import tables
 from span_events.registry.model import (
     Attachment,
+    Blob,
     Certificate,
     Collection,
     Device,
     Downstream,
     Gateway,
+    Image,
     Psk,
     Token,
 )
@@ -53,7 +55,7 @@ _PAUSE: Final = 0.02
 """Seconds between two such tries."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
     """Everything that a process needs at its start."""
 
@@ -63,6 +65,8 @@ class Contents:
     certificates: list[Certificate]
     attachments: list[Attachment]
     gateways: list[Gateway]
+    images: list[Image]
+    blobs: list[Blob]
 
 
 class Store:
@@ -133,12 +137,23 @@ class Store:
             ]
             certificates = [tables.certificate_of(row) for row in await _rows(connection, tables.certificates)]
             downstream = [tables.downstream_of(row) for row in await _rows(connection, tables.downstream)]
+            images = [tables.image_of(row) for row in await _rows(connection, tables.firmware_images)]
+            blobs = [tables.blob_of(row) for row in await _rows(connection, tables.blobs)]
             known = {each.id: each for each in devices}
             attachments = [
                 tables.attachment_of(row, known.get(row["device_id"]))
                 for row in await _rows(connection, tables.cellular_sessions)
             ]
-        return Contents(collections, devices, downstream, certificates, attachments, gateways)
+        return Contents(
+            collections=collections,
+            devices=devices,
+            downstream=downstream,
+            certificates=certificates,
+            attachments=attachments,
+            gateways=gateways,
+            images=images,
+            blobs=blobs,
+        )
 
     async def put_collection(self, collection: Collection) -> None:
         """Write a collection, new or changed."""
@@ -149,7 +164,7 @@ class Store:
         Delete a collection.
 
         Raises:
-            Conflict: It still has devices or gateways.
+            Conflict: It still has devices, gateways, firmware images or blobs.
         """
         await self._write(lambda connection: _delete(connection, tables.collections, [collection_id]))
 
@@ -230,6 +245,32 @@ class Store:
 
         if rows or gone:
             await self._write(work)
+
+    async def put_image(self, image: Image) -> None:
+        """
+        Write a firmware image, new or changed.
+
+        Raises:
+            Conflict: Its collection is gone, or has another one with this version or these octets.
+        """
+        await self._put(tables.firmware_images, [tables.image_row(image)])
+
+    async def delete_image(self, image_id: int) -> None:
+        """Delete a firmware image."""
+        await self._write(lambda connection: _delete(connection, tables.firmware_images, [image_id]))
+
+    async def put_blob(self, blob: Blob) -> None:
+        """
+        Write a new blob.
+
+        Raises:
+            Conflict: Its collection is gone.
+        """
+        await self._put(tables.blobs, [tables.blob_row(blob)])
+
+    async def delete_blob(self, blob_id: int) -> None:
+        """Delete a blob."""
+        await self._write(lambda connection: _delete(connection, tables.blobs, [blob_id]))
 
     async def put_downstream(self, messages: Sequence[Downstream]) -> None:
         """Write downstream messages, new or changed."""
@@ -326,8 +367,9 @@ class Store:
             yield
         except IntegrityError as exc:
             raise Conflict(
-                "The registry refuses: a device needs its collection, so a collection with devices stays (gateways"
-                " likewise); and a PSK needs its device, and an identity that no other device has",
+                "The registry refuses: a device, gateway, image or blob needs its collection, so a collection that has"
+                " one stays; a PSK needs its device, and an identity that no other device has; and no two images of a"
+                " collection have the same version or octets",
                 hint="Something else changed at the same moment; look again and repeat the request.",
             ) from exc
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:

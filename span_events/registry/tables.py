@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.engine import RowMapping
 
@@ -32,6 +33,7 @@ from span_events import ids
 from span_events.events.message import Transport
 from span_events.registry.model import (
     Attachment,
+    Blob,
     Certificate,
     CiotMetadata,
     Collection,
@@ -44,16 +46,18 @@ from span_events.registry.model import (
     Gateway,
     GatewayMetadata,
     GatewayType,
+    Image,
     InetMetadata,
     Management,
     Psk,
     Token,
 )
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """
-Version of these tables: 2 added certificates and PSKs, 3 cellular sessions, 4 gateways. A registry with a higher one
-is of a newer release.
+Version of these tables: 2 added certificates and PSKs, 3 cellular sessions, 4 gateways, 5 firmware images and blobs.
+
+A registry with a higher one is of a newer release.
 """
 
 metadata: Final = MetaData()
@@ -153,6 +157,36 @@ certificates: Final = Table(
     Column("not_before_ms", BigInteger, nullable=False),
     Column("not_after_ms", BigInteger, nullable=False),
     Column("revoked_ms", BigInteger, nullable=False),
+)
+
+firmware_images: Final = Table(
+    "firmware_images",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", BigInteger, ForeignKey("collections.id"), nullable=False),
+    Column("version", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    UniqueConstraint("collection_id", "version"),
+    UniqueConstraint("collection_id", "sha256"),
+)
+
+# No foreign key to devices: a blob outlives the device that sent it.
+blobs: Final = Table(
+    "blobs",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", BigInteger, ForeignKey("collections.id"), nullable=False, index=True),
+    Column("device_id", BigInteger, nullable=False),
+    Column("gateway_id", BigInteger, nullable=False),
+    Column("content_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("properties", JSON, nullable=False),
 )
 
 # No foreign key: a batch of what was sent must not fail because one of the devices has gone meanwhile.
@@ -374,6 +408,26 @@ def certificate_row(certificate: Certificate) -> Row:
 def certificate_of(row: RowMapping) -> Certificate:
     """Make a certificate of its row."""
     return Certificate(**{str(name): value for name, value in row.items()})
+
+
+def image_row(image: Image) -> Row:
+    """Take what is stored of a firmware image."""
+    return dataclasses.asdict(image)
+
+
+def image_of(row: RowMapping) -> Image:
+    """Make a firmware image of its row."""
+    return Image(**{str(name): value for name, value in row.items()})
+
+
+def blob_row(blob: Blob) -> Row:
+    """Take what is stored of a blob."""
+    return dataclasses.asdict(blob)
+
+
+def blob_of(row: RowMapping) -> Blob:
+    """Make a blob of its row."""
+    return Blob(**{str(name): value for name, value in row.items()})
 
 
 def downstream_row(message: Downstream) -> Row:

@@ -51,6 +51,7 @@ class Code(IntEnum):
     TOO_MANY_REQUESTS = 0x9D
     INTERNAL_SERVER_ERROR = 0xA0
     NOT_IMPLEMENTED = 0xA1
+    SERVICE_UNAVAILABLE = 0xA3
     PROXYING_NOT_SUPPORTED = 0xA5
 
 
@@ -97,6 +98,7 @@ MAX_BLOCK_EXPONENT: Final = 6
 
 _VERSION: Final = 1
 _TYPES: Final = tuple(Type)
+_METHODS: Final = frozenset(code for code in Code if 0 < code < 32)
 _RESERVED_CLASSES: Final = frozenset((1, 6, 7))
 # RFC 7252 table 4 and RFC 7959 table 1; Uri-Host and Uri-Port are missing because they are ignored.
 _LENGTHS: Final = {
@@ -296,6 +298,12 @@ def read_block(value: bytes) -> Block:
     return Block(number >> 4, bool(number & 8), number & 7)
 
 
+def block_of(message: CoapMessage, number: int) -> Block | None:
+    """Return the Block1 or Block2 option of a message, if it has one."""
+    value = option_of(message, number)
+    return None if value is None else read_block(value)
+
+
 def write_block(block: Block) -> bytes:
     """Write the value of a Block1 or Block2 option."""
     return uint(block.number << 4 | block.more << 3 | block.exponent)
@@ -304,6 +312,11 @@ def write_block(block: Block) -> bytes:
 def name_of_code(code: int) -> str:
     """Write a code as people know it: ``4.02``."""
     return f"{code >> 5}.{code & 31:02}"
+
+
+def name_of_method(code: int) -> str:
+    """Write the code of a request as people call it (``POST``; ``method 0.09`` if it has no name here)."""
+    return Code(code).name if code in _METHODS else f"method {name_of_code(code)}"
 
 
 def _check_request_or_empty(kind: Type, code: int, size: int) -> None:

@@ -389,15 +389,12 @@ class OpensslSession:
 
     def _explain(self, words: str) -> Sequence[Event]:
         """Name the cause of a handshake that OpenSSL gave up."""
-        received = ALERT_RECEIVED.fullmatch(words)
-        if received:
-            return self._failed(Failure.CLIENT_ALERT, received[1])
+        failure, detail = failure_of(words)
+        if failure is Failure.CLIENT_ALERT or not self._certificate_error:
+            return self._failed(failure, detail)
         if self._certificate_error in (_CERT_REVOKED, _CERT_REJECTED):
             return self._failed(Failure.CERTIFICATE_REFUSED)
-        if self._certificate_error:
-            failure = _CERTIFICATE_FAILURES.get(self._certificate_error, Failure.CERTIFICATE_INVALID)
-            return self._failed(failure, verify_words(self._certificate_error))
-        return self._failed(_FAILURES.get(words, Failure.PROTOCOL), words)
+        return self._failed(certificate_failure_of(self._certificate_error), verify_words(self._certificate_error))
 
     def _failed(self, failure: Failure, detail: str = "") -> Sequence[Event]:
         failed = Failed(failure, detail, self._certificate, self._psk_identity)
@@ -408,6 +405,24 @@ class OpensslSession:
         """Forget what only the handshake needs."""
         self._gate = self._certificate = None
         self._sessions.pop(address_of(self._ssl), None)
+
+
+def failure_of(words: str) -> tuple[Failure, str]:
+    """
+    Name the cause of a handshake that failed, and what more there is to say.
+
+    Args:
+        words: OpenSSL's, in lower case.
+    """
+    received = ALERT_RECEIVED.fullmatch(words)
+    if received:
+        return Failure.CLIENT_ALERT, received[1]
+    return _FAILURES.get(words, Failure.PROTOCOL), words
+
+
+def certificate_failure_of(error: int) -> Failure:
+    """Name what is wrong with a client's certificate (X509_V_ERR_*)."""
+    return _CERTIFICATE_FAILURES.get(error, Failure.CERTIFICATE_INVALID)
 
 
 def _leaf(store: Any) -> x509.Certificate | None:

@@ -1,0 +1,214 @@
+"""
+Files of what is too large for the database: firmware images and blobs, each named by its id.
+
+A file is there whole or not at all; it comes before its row and goes after it. Work on more than a block goes to
+a thread, for a slow disk must not hold up the event loop; one block is read and written in place, where the page
+cache answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from span_events.errors import StorageUnavailable
+from span_events.ids import render
+from span_events.log import get_logger
+from span_events.registry import location
+
+log = get_logger("files")
+
+_OPEN: Final = 64
+"""Files that stay open for reading, so that the next block of a download costs one system call."""
+_MODE: Final = 0o600
+_UNFINISHED: Final = ".part"
+
+
+class Files:
+    """
+    The files of one kind, in one folder.
+
+    Every method but `__init__` raises `StorageUnavailable` when the disk refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._readers: OrderedDict[int, int] = OrderedDict()
+
+    def prepare(self, known: Iterable[int] = ()) -> None:
+        """
+        Make the folder, and delete what was being written when the last process ended.
+
+        Args:
+            known: Ids of what the registry has. A file of anything else stays, and is named in the log: perhaps it
+                belongs to another registry.
+        """
+        location.prepare(self._folder)
+        unknown = set()
+        with self._translated("searched"):
+            for path in self._folder.iterdir():
+                if path.name.endswith(_UNFINISHED):
+                    path.unlink()
+                else:
+                    unknown.add(path.name)
+        unknown.difference_update(map(render, known))
+        if unknown:
+            log.warning("files_unknown", folder=str(self._folder), count=len(unknown), one=min(unknown))
+
+    def close(self) -> None:
+        """Close what is open for reading."""
+        while self._readers:
+            os.close(self._readers.popitem()[1])
+
+    def path(self, identifier: int) -> Path:
+        """Return where the file of an id is."""
+        return self._folder / render(identifier)
+
+    def begin(self, identifier: int) -> Incoming:
+        """Begin a new file."""
+        return Incoming(self.path(identifier))
+
+    def read(self, identifier: int, offset: int, length: int) -> bytes:
+        """
+        Read a block in place.
+
+        Args:
+            offset: Where it begins, octets.
+            length: How long it is at most, octets; a few KiB, for the event loop waits for it.
+
+        Returns:
+            What is there: fewer octets at the end of the file, none after it.
+        """
+        with self._translated("read", identifier):
+            reader = self._readers.get(identifier)
+            if reader is None:
+                reader = os.open(self.path(identifier), os.O_RDONLY | os.O_CLOEXEC)
+                self._readers[identifier] = reader
+                if len(self._readers) > _OPEN:
+                    os.close(self._readers.popitem(last=False)[1])
+            else:
+                self._readers.move_to_end(identifier)
+            return os.pread(reader, length, offset)
+
+    async def delete(self, identifier: int) -> None:
+        """Delete the file of an id; it may be gone already."""
+        reader = self._readers.pop(identifier, None)
+
+        def work() -> None:
+            if reader is not None:
+                os.close(reader)
+            self.path(identifier).unlink(missing_ok=True)
+
+        with self._translated("deleted", identifier):
+            await asyncio.to_thread(work)
+
+    @contextmanager
+    def _translated(self, what: str, identifier: int | None = None) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            path = self._folder if identifier is None else self.path(identifier)
+            raise StorageUnavailable(f"{path}: cannot be {what}: {exc.strerror}") from exc
+
+
+class Incoming:
+    """
+    A file that is being written.
+
+    As a context manager it is discarded at the end, unless `keep` has returned. Cancelling any method leaves it
+    usable for `discard` alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = path.with_name(path.name + _UNFINISHED)
+        self._kept = False
+        self._lock = threading.Lock()
+        """A thread whose caller was cancelled still writes; what follows waits for it."""
+        self.size = 0
+        """Octets so far."""
+        with self._translated():
+            self._file: int | None = os.open(self._at, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+
+    def append(self, block: bytes) -> None:
+        """Append a block in place; a few KiB, for the event loop waits for it."""
+        with self._translated(), self._lock:
+            self._write(block)
+
+    async def write(self, octets: bytes) -> None:
+        """Append octets in a thread."""
+
+        def work() -> None:
+            with self._lock:
+                self._write(octets)
+
+        with self._translated():
+            await asyncio.to_thread(work)
+
+    async def keep(self) -> None:
+        """Bring the file to the disk and give it its name."""
+
+        def work() -> None:
+            with self._lock:
+                assert self._file is not None, "the file is closed"
+                os.fsync(self._file)
+                self._close()
+                os.replace(self._at, self._path)
+                self._at = self._path
+                folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(folder)  # or a power cut could take the name away
+                finally:
+                    os.close(folder)
+
+        with self._translated():
+            await asyncio.to_thread(work)
+        self._kept = True
+
+    async def discard(self) -> None:
+        """Delete the file, unless it was kept; discarding again does nothing."""
+        if self._kept:
+            return
+
+        def work() -> None:
+            with self._lock, suppress(OSError):  # what stays is deleted at the next start
+                self._close()
+                self._at.unlink(missing_ok=True)
+
+        await asyncio.shield(asyncio.to_thread(work))  # else a cancelled upload could leave its file
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Discard what was not kept."""
+        await self.discard()
+
+    def _write(self, octets: bytes) -> None:
+        assert self._file is not None, "the file is closed"
+        rest = memoryview(octets)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
+        self.size += len(octets)
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise StorageUnavailable(f"{self._path}: cannot be written: {exc.strerror}") from exc

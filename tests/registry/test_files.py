@@ -1,0 +1,209 @@
+"""Files that are too large for the database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from span_events.errors import StorageUnavailable
+from span_events.ids import render
+from span_events.registry.files import Files
+
+ID = 0x1000_4000_0000_0000
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[Files]:
+    """Files in a new folder."""
+    found = Files(tmp_path / "firmware")
+    found.prepare()
+    yield found
+    found.close()
+
+
+async def write(files: Files, identifier: int, *pieces: bytes) -> None:
+    """Write a file of these pieces."""
+    async with files.begin(identifier) as incoming:
+        for piece in pieces:
+            await incoming.write(piece)
+        await incoming.keep()
+
+
+def names(files: Files) -> list[str]:
+    """List what is in the folder."""
+    return sorted(each.name for each in files.path(0).parent.iterdir())
+
+
+def open_files() -> int:
+    """Count the descriptors of this process."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def test_a_file_is_named_by_its_id_and_for_its_owner_alone(files: Files) -> None:
+    await write(files, ID, b"one", b"", b"two" * 100_000)
+    path = files.path(ID)
+
+    assert path.name == render(ID)
+    assert path.read_bytes() == b"one" + b"two" * 100_000
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_blocks_are_appended_in_place(files: Files) -> None:
+    """For transfers in blocks, which come one by one; the size is known all the time."""
+    incoming = files.begin(ID)
+    sizes = []
+    for number in range(3):
+        incoming.append(bytes([number]) * 1024)
+        sizes.append(incoming.size)
+    await incoming.keep()
+
+    assert sizes == [1024, 2048, 3072]
+    assert files.path(ID).read_bytes() == b"\0" * 1024 + b"\1" * 1024 + b"\2" * 1024
+
+
+async def test_nothing_is_there_before_everything_is(files: Files) -> None:
+    """Whoever looks meanwhile finds no file under this id."""
+    async with files.begin(ID) as incoming:
+        await incoming.write(b"half")
+        meanwhile = files.path(ID).exists()
+        await incoming.keep()
+
+    assert not meanwhile
+    assert names(files) == [render(ID)]
+
+
+async def test_a_broken_upload_leaves_nothing(files: Files) -> None:
+    """Whatever breaks it, and discarding again does nothing."""
+    incoming = files.begin(ID)
+
+    async def upload() -> None:
+        async with incoming:
+            await incoming.write(b"half")
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await upload()
+    await incoming.discard()
+
+    assert names(files) == []
+
+
+async def test_what_was_kept_is_not_discarded(files: Files) -> None:
+    await write(files, ID, b"whole")
+    async with files.begin(ID + 1) as incoming:
+        await incoming.keep()
+        await incoming.discard()
+
+    assert names(files) == [render(ID), render(ID + 1)]
+
+
+async def test_a_write_that_is_cancelled_ends_before_the_file_goes(files: Files) -> None:
+    """Its thread goes on, so the file is closed after it: else it could write into somebody else's."""
+    before = open_files()
+    incoming = files.begin(ID)
+    with incoming._lock:  # a disk that takes its time
+        writing = asyncio.ensure_future(incoming.write(b"x" * 1_000_000))
+        await asyncio.sleep(0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        discarding = asyncio.ensure_future(incoming.discard())
+        await asyncio.sleep(0)
+    await discarding
+
+    assert names(files) == []
+    assert open_files() == before
+
+
+async def test_a_file_whose_keeping_was_cancelled_is_discarded(files: Files) -> None:
+    """Nobody was told that it is there."""
+    incoming = files.begin(ID)
+    await incoming.write(b"x")
+    with incoming._lock:
+        keeping = asyncio.ensure_future(incoming.keep())
+        await asyncio.sleep(0)
+        keeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await keeping
+    await incoming.discard()
+
+    assert names(files) == []
+
+
+async def test_a_start_deletes_what_was_being_written_and_leaves_the_rest(tmp_path: Path) -> None:
+    """A file that the registry does not know is named, for it may belong to another registry."""
+    files = Files(tmp_path / "blobs")
+    files.prepare()
+    await write(files, 5, b"known")
+    await write(files, 6, b"unknown")
+    files.begin(7).append(b"half")
+    with capture_logs() as logs:
+        Files(tmp_path / "blobs").prepare([5])
+
+    assert names(files) == ["5", "6"]
+    assert [(each["event"], each["count"], each["one"]) for each in logs] == [("files_unknown", 1, "6")]
+
+
+async def test_any_block_is_read_at_any_time(files: Files) -> None:
+    """Fewer octets at the end, none behind it."""
+    await write(files, ID, bytes(range(10)))
+    blocks = [files.read(ID, offset, 4) for offset in (4, 0, 4, 8, 12)]
+
+    assert blocks == [bytes([4, 5, 6, 7]), bytes([0, 1, 2, 3]), bytes([4, 5, 6, 7]), bytes([8, 9]), b""]
+
+
+async def test_only_so_many_files_stay_open_for_reading(files: Files) -> None:
+    """Those that were read last."""
+    for identifier in range(1, 101):
+        await write(files, identifier, b"%d" % identifier)
+    before = open_files()
+    found = [files.read(identifier, 0, 9) for _ in range(2) for identifier in range(1, 101)]
+    opened = open_files() - before
+    files.close()
+
+    assert found == [b"%d" % identifier for identifier in range(1, 101)] * 2
+    assert opened == 64
+    assert open_files() == before
+
+
+async def test_a_deleted_file_is_gone_for_readers_too(files: Files) -> None:
+    """Also for those that had it open; deleting it again does nothing."""
+    await write(files, ID, b"octets")
+    files.read(ID, 0, 3)
+    before = open_files()
+    await files.delete(ID)
+    await files.delete(ID)
+
+    assert open_files() == before - 1
+    with pytest.raises(StorageUnavailable, match=f"{render(ID)}: cannot be read: No such file or directory"):
+        files.read(ID, 0, 3)
+
+
+async def test_a_disk_that_refuses_is_told_with_the_path(files: Files) -> None:
+    """And what was written of the file is deleted."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    incoming = files.begin(ID)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(StorageUnavailable, match=f"{render(ID)}: cannot be written: File too large"):
+            await incoming.write(b"x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    await incoming.discard()
+
+    assert names(files) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "firmware").touch()
+
+    with pytest.raises(StorageUnavailable, match="firmware: cannot be made: File exists"):
+        Files(tmp_path / "firmware").prepare()

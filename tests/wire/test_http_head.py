@@ -1,0 +1,113 @@
+"""Heads of HTTP requests: what is read, and where what is wrong stands."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import pytest
+
+from span_events.errors import MalformedMessage
+from span_events.wire.http_head import MAX_HEAD, Head, decode, encode_reply, end_of_head
+
+UPLOAD = b"POST /camera?shot=1 HTTP/1.1\r\nHost: span\r\nContent-Type: image/jpeg\r\nContent-Length: 5\r\n\r\n"
+
+
+def read(octets: bytes) -> tuple[Head, bytes]:
+    """Read a request with what follows it."""
+    end = end_of_head(octets)
+    assert end is not None
+    return decode(octets[:end]), octets[end:]
+
+
+def test_a_request_is_read() -> None:
+    """The query is none of the path; names of fields have no case."""
+    head, rest = read(UPLOAD + b"photo")
+
+    assert (head.method, head.path, head.length) == ("POST", "/camera", 5)
+    assert head.fields == {"host": "span", "content-type": "image/jpeg", "content-length": "5"}
+    assert rest == b"photo"
+
+
+def test_a_head_is_complete_with_its_empty_line_and_not_before() -> None:
+    """However it is cut into segments."""
+    complete = [end_of_head(UPLOAD[:end]) for end in range(len(UPLOAD) + 1)]
+
+    assert complete == [None] * len(UPLOAD) + [len(UPLOAD)]
+
+
+def test_bare_line_feeds_and_empty_lines_before_a_request_do_no_harm() -> None:
+    """RFC 9112 §2.2."""
+    head, rest = read(b"\r\n" + UPLOAD.replace(b"\r\n", b"\n") + b"photo")
+
+    assert (head.path, head.length, rest) == ("/camera", 5, b"photo")
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [("/", "/"), ("http://host:80/a/b?c=/d", "/a/b"), ("HTTPS://host", "/"), ("*", "*"), ("/a#b", "/a"), ("?x", "/")],
+)
+def test_the_path_is_what_a_target_says_of_the_place(target: str, path: str) -> None:
+    """A target may be a whole URI (RFC 9112 §3.2.2)."""
+    assert read(f"POST {target} HTTP/1.0\r\n\r\n".encode())[0].path == path
+
+
+@pytest.mark.parametrize(
+    ("line", "waits"), [("Expect: 100-Continue", True), ("Expect: 200-ok", False), ("X: y", False)]
+)
+def test_a_client_that_waits_for_a_go_ahead_is_known(line: str, waits: bool) -> None:
+    """RFC 9110 §10.1.1."""
+    assert read(f"POST / HTTP/1.1\r\n{line}\r\n\r\n".encode())[0].expects_continue is waits
+
+
+@pytest.mark.parametrize(
+    ("octets", "detail", "at"),
+    [
+        (b"\x16\x03\x01\x02\x00", "this is TLS", 0),
+        (b"\r\n\x00", "octet 0x00 is no begin", 2),
+        (b"POST /\r\n\r\n", "'POST /'", 0),
+        (b"POST  / HTTP/1.1\r\n\r\n", "the version is", 6),
+        (b"PRI * HTTP/2.0\r\n\r\n", "the version is 'HTTP/2.0'", 6),
+        (b"POST /\x7f HTTP/1.1\r\n\r\n", "the target is", 5),
+        (b"POST / HTTP/1.1\r\nHost\r\n\r\n", "'Host', wanted NAME: VALUE", 17),
+        (b"POST / HTTP/1.1\r\nHost : x\r\n\r\n", "'Host : x'", 17),
+        (b"POST / HTTP/1.1\r\nA: b\r\n c: folded\r\n\r\n", "' c: folded'", 23),
+        (b"POST / HTTP/1.1\r\nA: b\x00c\r\n\r\n", "the value of A holds octet 0x00", 21),
+        (b"POST / HTTP/1.1\r\nA: b\rc\r\n\r\n", "the value of A holds octet 0x0d", 21),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "Content-Length is '-1'", 17),
+        (b"POST / HTTP/1.1\r\nContent-Length: \xb2\r\n\r\n", "Content-Length is", 17),
+        (b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "'1, 2'", 36),
+        (b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * 19 + b"\r\n\r\n", "one decimal number", 17),
+        (b"POST / HTTP/1.1\r\nA: " + b"b" * MAX_HEAD, "is over 8192 octets", MAX_HEAD),
+    ],
+)
+def test_what_breaks_the_protocol_is_named_with_its_place(octets: bytes, detail: str, at: int) -> None:
+    """Two lengths are refused even if one of them would be right: something on the way is broken."""
+    with pytest.raises(MalformedMessage) as caught:
+        read(octets)
+
+    assert detail in caught.value.detail
+    assert caught.value.at == at
+
+
+def test_what_is_no_http_is_refused_by_its_first_octet() -> None:
+    """Its sender would wait for an answer for as long as we wait for the end of a head."""
+    with pytest.raises(MalformedMessage, match="this is TLS"):
+        end_of_head(b"\x16")
+
+
+def test_a_reply_says_how_long_it_is_and_that_it_is_the_last() -> None:
+    """RFC 9110 §6.6.1 wants the date."""
+    reply = encode_reply(HTTPStatus.METHOD_NOT_ALLOWED, "no", date="now", fields=[("Allow", "POST")])
+
+    assert reply == (
+        b"HTTP/1.1 405 Method Not Allowed\r\nDate: now\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        b"Content-Length: 3\r\nAllow: POST\r\nConnection: close\r\n\r\nno\n"
+    )
+
+
+def test_the_reply_to_a_head_has_no_content() -> None:
+    """Its length is what a GET would get (RFC 9110 §9.3.2)."""
+    reply = encode_reply(HTTPStatus.OK, "no", date="now", with_content=False)
+
+    assert b"Content-Length: 3\r\n" in reply
+    assert reply.endswith(b"\r\n\r\n")
