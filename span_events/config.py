@@ -103,6 +103,33 @@ def _prefix(text: object) -> object:
 Prefix = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_prefix)]
 
 
+_MAX_HOST: Final = 24
+_MAX_PATH: Final = 9
+_PATH: Final = re.compile("(/[A-Za-z0-9_-]+)+")
+_TAKEN: Final = frozenset({"/u", "/blob"})
+
+
+def _download_host(text: str) -> str:
+    """Take a host that fits into the buffers of devices (`wire.fota`), or nothing."""
+    host = text and _host_name(text)
+    if len(host) > _MAX_HOST:
+        raise ValueError(f"{text!r} has {len(host)} characters, devices have room for {_MAX_HOST}")
+    return host
+
+
+def _download_path(text: str) -> str:
+    """Take a path that fits into the buffers of devices, and into CoAP as it is."""
+    if len(text) > _MAX_PATH or not _PATH.fullmatch(text):
+        raise ValueError(f"{text!r} is not a / and letters, digits, - or _, {_MAX_PATH} characters at most")
+    if text in _TAKEN:
+        raise ValueError(f"{text!r} is the path of something else")
+    return text
+
+
+DownloadHost = Annotated[str, AfterValidator(_download_host)]
+DownloadPath = Annotated[str, AfterValidator(_download_path)]
+
+
 def setting(default: T, meaning: str) -> T:
     """Declare a setting; ``meaning`` ends up as the comment in the configuration file."""
     field: T = Field(default=default, description=meaning)
@@ -387,12 +414,63 @@ class GatewaysConfig(Section):
     linger: Seconds = setting(1.0, "Seconds that a gateway gets to read why its stream was ended.")
 
 
-class BlobsConfig(Section):
-    """Blob uploads; not part of this release, the address is reserved."""
+class FirmwareConfig(Section):
+    """Firmware images, and how devices get them."""
 
-    host: str = setting("127.0.0.1", "Reserved: address to bind.")
-    port: Port = setting(8081, "Reserved: TCP port.")
-    tls_port: Port = setting(8443, "Reserved: TCP port for clients with a certificate.")
+    coap_host: DownloadHost = setting(
+        "",
+        "Host that devices of [coap] (cellular) download from, 24 characters at most; empty: the one they reached.",
+    )
+    coap_port: Port = setting(0, "UDP port for that; 0 is the port of [coap].")
+    coaps_host: DownloadHost = setting(
+        "",
+        "Host that devices of [coaps] (internet) download from, 24 characters at most; empty: the one they reached.",
+    )
+    coaps_port: Port = setting(0, "UDP port for that; 0 is the port of [coaps].")
+    path: DownloadPath = setting("/fw", "Path of the download, 9 characters at most: devices have no room for more.")
+    block_size: Literal[16, 32, 64, 128, 256, 512, 1024] = setting(
+        512, "Octets of a block for a device that does not say which it wants."
+    )
+    stall_timeout: Seconds = setting(
+        120.0, "Seconds after a block without another one until a download counts as stopped (TimedOut)."
+    )
+    update_timeout: Seconds = setting(
+        1_800.0, "Seconds after a download without a report until the update counts as failed (TimedOut)."
+    )
+
+    max_image: Annotated[int, Field(ge=1, le=16_777_216)] = setting(
+        16_777_216, "Largest image, octets; CoAP counts 2^20 blocks, of 16 octets if a device asks for that."
+    )
+    images_per_collection: Count = setting(100, "Images that one collection may have; one more is refused with 429.")
+    uploads: Count = setting(4, "Images that may be uploaded at the same time; one more is refused with 429.")
+    upload_pause: Seconds = setting(30.0, "Seconds that the upload of an image may pause; then it ends with 408.")
+    upload_timeout: Seconds = setting(900.0, "Seconds that it may take in all; then it ends with 408.")
+
+
+class BlobsConfig(Section):
+    """Blobs: large things that devices send, by HTTP on two ports of their own, or by CoAP to /blob."""
+
+    enabled: bool = setting(True, "Whether blobs are taken, on both ports and by CoAP.")
+    host: str = setting("127.0.0.1", "Address to bind, for both ports.")
+    port: Port = setting(8081, "TCP port of HTTP, where a device is known by its address; 0 picks a free one.")
+    tls_port: Port = setting(8443, "TCP port of HTTPS, where it is known by its certificate; 0 picks a free one.")
+    max_size: Octets = setting(16_777_216, "Largest blob, octets; a larger one is rejected (tooLarge).")
+    per_collection: Count = setting(10_000, "Blobs of a collection; one more is rejected (storageFull).")
+    octets_per_collection: Octets = setting(1_073_741_824, "Octets that the blobs of a collection have together.")
+    total_octets: Octets = setting(17_179_869_184, "Octets that the blobs of all collections have together.")
+    uploads: Count = setting(100, "Uploads under way at most; one more is rejected (serverBusy).")
+    uploads_per_device: Count = setting(4, "The same for one device.")
+    connections: Count = setting(
+        500, "HTTP connections at most, for each port; one more ends the oldest that has not sent its request yet."
+    )
+    header_timeout: Seconds = setting(
+        10.0, "Seconds that a client has for its TLS handshake, and then for its request."
+    )
+    min_rate: Seconds = setting(
+        100.0, "Octets a second that an HTTP upload must bring, seen over rate_window; else it is rejected (tooSlow)."
+    )
+    rate_window: Seconds = setting(30.0, "Seconds over which min_rate is seen; so long may an upload pause.")
+    upload_timeout: Seconds = setting(3_600.0, "Seconds that an HTTP upload may take in all.")
 
 
 class MessagesConfig(Section):
@@ -403,6 +481,9 @@ class MessagesConfig(Section):
         100.0, "Messages a second that one device may send for long; more is rejected (rateLimited)."
     )
     burst: Count = setting(500, "Messages that one device may send at once above that rate.")
+    block_rate: Seconds = setting(
+        20_000.0, "Blocks of firmware or blobs that a device may transfer a second by CoAP; more count as messages."
+    )
     inbox_per_collection: Count = setting(1_000, "Messages that the inbox remembers per collection, in memory only.")
     inbox_octets: Octets = setting(67_108_864, "Payload octets that all inboxes remember together.")
 
@@ -520,6 +601,7 @@ class Config(BaseSettings):
     radius: RadiusConfig = RadiusConfig()
     cellular: CellularConfig = CellularConfig()
     gateways: GatewaysConfig = GatewaysConfig()
+    firmware: FirmwareConfig = FirmwareConfig()
     blobs: BlobsConfig = BlobsConfig()
     messages: MessagesConfig = MessagesConfig()
     sessions: SessionsConfig = SessionsConfig()

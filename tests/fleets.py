@@ -10,8 +10,10 @@ from typing import Any
 
 from span_events.bus.local import LocalBus
 from span_events.config import (
+    BlobsConfig,
     CellularConfig,
     DownstreamConfig,
+    FirmwareConfig,
     GatewaysConfig,
     MessagesConfig,
     PkiConfig,
@@ -21,19 +23,23 @@ from span_events.config import (
 from span_events.events.activity import Activity, Event, data_of
 from span_events.events.catalogue import KEYS
 from span_events.events.message import Message
+from span_events.fleet.blobs import Blobs
 from span_events.fleet.cellular import Cellular
 from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices import DeviceChange, Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.firmware import Firmware
 from span_events.fleet.gateway_sessions import GatewaySessions
 from span_events.fleet.gateways import GatewayChange, Gateways
+from span_events.fleet.images import Images
 from span_events.fleet.psks import Psks
 from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
 from span_events.pki.authority import Authority
 from span_events.registry.directory import Directory
-from span_events.registry.model import Collection, Device, Gateway
+from span_events.registry.files import Files
+from span_events.registry.model import Collection, Device, Gateway, Image
 from span_events.registry.store import Store
 from tests.authorities import open_authority
 from tests.clock import ManualClock
@@ -45,7 +51,10 @@ CAUSE = 77
 class FleetBench:
     """Collections, devices and outbox as the server has them."""
 
-    def __init__(self, store: Store, authority: Authority, clock: ManualClock, **settings: dict[str, Any]) -> None:
+    def __init__(
+        self, store: Store, authority: Authority, clock: ManualClock, folder: Path, **settings: dict[str, Any]
+    ) -> None:
+        self.folder = folder
         self.clock = clock
         self.authority = authority
         self.identifiers = IdGenerator()
@@ -107,6 +116,30 @@ class FleetBench:
         )
         self.gateway_sessions.follow(self.devices, self.outbox, self.certificates)
         self.gateways = Gateways(bus=self.bus, sessions=self.gateway_sessions, outbox=self.outbox, lock=lock, **shared)
+        self.image_files = Files(folder / "firmware")
+        self.image_files.prepare()
+        self.images = Images(
+            FirmwareConfig(**settings.get("firmware", {})), files=self.image_files, lock=lock, **shared
+        )
+        self.firmware = Firmware(
+            FirmwareConfig(**settings.get("firmware", {})),
+            reception=self.reception,
+            bus=self.bus,
+            files=self.image_files,
+            lock=lock,
+            **shared,
+        )
+        self.firmware.attend(self.images, self.collections, self.devices)
+        self.blob_files = Files(folder / "blobs")
+        self.blob_files.prepare()
+        self.blobs = Blobs(
+            BlobsConfig(**settings.get("blobs", {})),
+            reception=self.reception,
+            bus=self.bus,
+            files=self.blob_files,
+            lock=lock,
+            **shared,
+        )
 
     async def collection(self) -> Collection:
         """Make a collection."""
@@ -122,6 +155,12 @@ class FleetBench:
     async def gateway(self, collection: Collection | None = None, **fields: Any) -> Gateway:
         """Make a gateway; the fields are those of a `GatewayChange`."""
         return await self.gateways.create(collection or await self.collection(), GatewayChange(**fields))
+
+    async def image(self, collection: Collection, version: str = "1.0", octets: bytes = b"") -> Image:
+        """Make a firmware image; its octets are its version unless others are given."""
+        async with self.images.upload(collection) as upload:
+            await upload.write(octets or version.encode())
+            return await self.images.create(collection, upload, version=version, filename="fw.bin", cause=CAUSE)
 
     @property
     def events(self) -> list[Event]:
@@ -157,6 +196,9 @@ async def fleet_bench(folder: Path, *, clock: ManualClock | None = None, **setti
     clock = clock or ManualClock()
     authority = await open_authority(folder / "pki", clock, **settings.get("pki", {}))
     try:
-        yield FleetBench(store, authority, clock, **settings)
+        bench = FleetBench(store, authority, clock, folder, **settings)
+        yield bench
+        bench.image_files.close()
+        await bench.blobs.close()
     finally:
         await store.close()

@@ -159,8 +159,8 @@ def data_of(event: Event, keys: tuple[Key, ...]) -> Mapping[str, str]:
 
 
 def hint_of(event: Event) -> str:
-    """Say what the event means and what to try: its reason's hint, else its own."""
-    reason = getattr(event, "reason", None)
+    """Say what the event means and what to try: the hint of its reason or state, else its own."""
+    reason = getattr(event, "reason", None) or getattr(event, "state", None)
     return reason.hint if isinstance(reason, Reason) and reason.hint else event.hint
 
 

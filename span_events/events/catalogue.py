@@ -21,6 +21,7 @@ from span_events.events.reasons import (
     DisconnectReason,
     DownstreamFailedReason,
     DroppedReason,
+    FirmwareState,
     GatewayReason,
     GatewayRejectedReason,
     MessageRejectedReason,
@@ -175,13 +176,14 @@ class FirmwareUpdateRequired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirmwareCurrent(Event):
-    """The device runs the version that is wanted."""
+    """The device runs the version that is wanted, or none is wanted."""
 
     name = "firmwareCurrent"
     hint = "Nothing to update."
 
     version: str = key("version that the device reports")
     image_id: SpanId | None = key("image with this version", optional=True)
+    message: str | None = key("why no version is wanted, if so", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +194,7 @@ class FirmwareStateChange(Event):
     hint = "TimedOut and UpdateFailed need a look at the device; DELETE …/fwerror clears the state."
 
     from_state: str | None = key("state before", name="from", optional=True)
-    state: str = key("state now")
+    state: FirmwareState = key("state now")
     message: str | None = key("what happened, for people", optional=True)
     block: int | None = key("last block that was served", extension=True)
     percent: int | None = key("part of the image that was served", extension=True)
@@ -345,7 +347,7 @@ class GatewayCommError(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientRejected(Event):
-    """A client could not open a DTLS session."""
+    """A client could not open a DTLS session, or was refused after a TLS handshake."""
 
     name = "clientRejected"
     severity = Severity.ERROR
@@ -353,7 +355,7 @@ class ClientRejected(Event):
     extension = True
 
     reason: ClientRejectedReason = key("why the handshake failed")
-    transport: Transport | None = key("dtls or coaps", optional=True)
+    transport: Transport | None = key("dtls, coaps or https", optional=True)
     remote_address: str = key("host:port of the client")
     certificate_serial: str | None = key("serial number of the client certificate", optional=True)
     certificate_subject: str | None = key("subject of the client certificate", optional=True)
@@ -380,14 +382,14 @@ class MessageRejected(Event):
 
     reason: MessageRejectedReason = key("why the message was not accepted")
     remote_address: str | None = key("host:port that it came from", optional=True)
-    transport: Transport | None = key("udp, coap, dtls, coaps or gateway", optional=True)
+    transport: Transport | None = key("udp, coap, dtls, coaps, http, https or gateway", optional=True)
     bytes: int | None = key("size, octets", optional=True)
     detail: str | None = key("what was seen and what was wanted", optional=True)
     at: int | None = key("octet where parsing stopped", optional=True)
     option: int | None = key("number of the CoAP option", optional=True)
     expected: int | None = key("number of the block that should have come", optional=True)
     received: int | None = key("number of the block that came", optional=True)
-    limit: int | None = key("limit that was exceeded, octets or messages a second", optional=True)
+    limit: int | None = key("limit that was exceeded: octets, messages a second, or blobs", optional=True)
     count: int | None = key("how many more there were since the last such event", optional=True)
 
 

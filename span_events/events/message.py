@@ -9,7 +9,7 @@ from span_events.events.activity import Origin
 
 
 class Transport(StrEnum):
-    """How a message travelled; the words of Span's API."""
+    """How a message travelled; the words of Span's API, and two for blobs, which only our own events show."""
 
     UNSPECIFIED = "unspecified"
     UDP = "udp"
@@ -18,6 +18,8 @@ class Transport(StrEnum):
     GATEWAY = "gateway"
     COAPS = "coaps"
     DTLS = "dtls"
+    HTTP = "http"
+    HTTPS = "https"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class MessageRejectedReason(Reason):
     )
     MALFORMED = (
         "malformed",
-        "The octets break CoAP at the offset in 'at': compare the stack's encoding there; plain UDP goes to port 1234.",
+        "The octets break their protocol at the offset in 'at': compare the stack's encoding there, and the port.",
     )
     UNKNOWN_CRITICAL_OPTION = (
         "unknownCriticalOption",
@@ -29,7 +29,7 @@ class MessageRejectedReason(Reason):
     )
     METHOD_NOT_ALLOWED = (
         "methodNotAllowed",
-        "Only POST (send) and GET (fetch a waiting message) are served: change the method of the request.",
+        "The method is not served at this place, 'detail' says which are: change the method of the request.",
     )
     PROXYING_NOT_SUPPORTED = (
         "proxyingNotSupported",
@@ -45,7 +45,7 @@ class MessageRejectedReason(Reason):
     )
     TOO_LARGE = (
         "tooLarge",
-        "The message is over the limit: send less at once, or raise messages.max_payload on the server.",
+        "It is over the limit: send less at once, or raise messages.max_payload (blobs: blobs.max_size) on the server.",
     )
     RATE_LIMITED = (
         "rateLimited",
@@ -59,6 +59,35 @@ class MessageRejectedReason(Reason):
         "noFirmware",
         "The device asks for an image, but none is assigned or it is disabled: set a target image.",
     )
+    IMAGE_CHANGED = (
+        "imageChanged",
+        "The device has another target since its download began: it must begin again with block 0, see 'detail'.",
+    )
+    LENGTH_REQUIRED = (
+        "lengthRequired",
+        "The HTTP upload does not say how long it is: send Content-Length, and no Transfer-Encoding.",
+    )
+    INCOMPLETE = (
+        "incomplete",
+        "The connection ended before the whole blob had come, see 'detail': look for lost coverage, or send it again.",
+    )
+    TOO_SLOW = (
+        "tooSlow",
+        "The upload paused or was too slow: look for lost coverage, or change the limit that 'detail' names.",
+    )
+    STORAGE_FULL = (
+        "storageFull",
+        "There is no room for it: delete old ones with `span-events blob delete`, or raise the limit in 'detail'.",
+    )
+    STORAGE_FAILED = (
+        "storageFailed",
+        "The server could not store the blob, or read the image: its log says why; try again when that is mended.",
+    )
+    SERVER_BUSY = (
+        "serverBusy",
+        "As many uploads are under way as the limit in 'detail' allows: try again in a while, or raise it.",
+    )
+    DEVICE_REMOVED = "deviceRemoved", "The device was removed while its upload was under way."
 
 
 class DisconnectReason(Reason):
@@ -110,7 +139,10 @@ class ClientRejectedReason(Reason):
         "noSharedCipher",
         "No cipher suite in common: enable ECDHE-ECDSA-AES128-GCM-SHA256 or a PSK AES-128-CCM-8 suite in the client.",
     )
-    UNSUPPORTED_VERSION = "unsupportedVersion", "Only DTLS 1.2 is served: change the client's version setting."
+    UNSUPPORTED_VERSION = (
+        "unsupportedVersion",
+        "Only DTLS 1.2 is served, and TLS 1.2 or 1.3 for blobs: change the client's version setting.",
+    )
     UNKNOWN_PSK_IDENTITY = (
         "unknownPskIdentity",
         "No device has this PSK identity: set it with `span-events device psk`, exactly as the client sends it.",
@@ -421,4 +453,32 @@ class DroppedReason(Reason):
     HISTORY_EXCEEDED = (
         "historyExceeded",
         "Events after your last one are no longer in memory: the server was restarted, or you were away too long.",
+    )
+
+
+class FirmwareState(Reason):
+    """Where a device stands with the firmware that it should run: the words of ``firmware.state``."""
+
+    INITIALIZING = "Initializing", "An error was cleared: the device's next report decides what is to be done."
+    PENDING = (
+        "Pending",
+        "An update waits: firmwareUpdateRequired follows the device's next report, then it should ask for the image.",
+    )
+    DOWNLOADING = "Downloading", "The device fetches the image; 'percent' tells how far it has come."
+    UPDATING = (
+        "Updating",
+        "The image was served to its end: the device should install it, restart and report its new version.",
+    )
+    CURRENT = "Current", "Nothing is to be done."
+    UPDATE_FAILED = (
+        "UpdateFailed",
+        "The device has the image and runs another version: look at its boot log, and at how both spell the version.",
+    )
+    TIMED_OUT = (
+        "TimedOut",
+        "Nothing came for 'seconds' after 'block': look for lost coverage or power; the device may go on where it was.",
+    )
+    REVERTED = (
+        "Reverted",
+        "The device ran the wanted version and has left it: look at its boot log for why it gave the new one up.",
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from span_events.clock import Clock
 from span_events.errors import Conflict
+from span_events.fleet.targets import check_image
 from span_events.ids import IdGenerator, render
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Management
@@ -66,31 +67,43 @@ class Collections:
         self._lock = lock
         self._clock = clock
         self._identifiers = identifiers
+        self.on_updated: list[Callable[[Collection, CollectionChange, int], None]] = []
+        """Called, with the cause, after each `update`."""
 
     async def create(self, change: CollectionChange) -> Collection:
-        """Make a collection."""
+        """
+        Make a collection.
+
+        Raises:
+            InvalidRequest: It is to refer to an image, and has none yet.
+        """
         collection = Collection(self._identifiers.next(self._clock.time_ns()))
+        self._check_images(change, collection)
         change.apply_to(collection)
         async with self._lock:
             await self._store.put_collection(collection)
             self._directory.add_collection(collection)
         return collection
 
-    async def update(self, collection: Collection, change: CollectionChange) -> Collection:
+    async def update(self, collection: Collection, change: CollectionChange, *, cause: int) -> Collection:
         """
         Change a collection.
 
         Raises:
+            InvalidRequest: It is to refer to an image that it does not have.
             NotFound: The collection is gone.
         """
         async with self._lock:
             self._directory.collection(collection.id)
+            self._check_images(change, collection)
             draft = dataclasses.replace(
                 collection, tags=dict(collection.tags), firmware=dataclasses.replace(collection.firmware)
             )
             change.apply_to(draft)
             await self._store.put_collection(draft)
             change.apply_to(collection)
+        for tell in self.on_updated:
+            tell(collection, change, cause)
         return collection
 
     async def remove(self, collection: Collection) -> None:
@@ -98,19 +111,32 @@ class Collections:
         Forget a collection.
 
         Raises:
-            Conflict: It still has devices, or gateways of its own.
+            Conflict: It still has devices, gateways of its own, firmware images or blobs.
             NotFound: The collection is gone already.
         """
         async with self._lock:
             self._directory.collection(collection.id)
-            for count, what in (
-                (self._directory.device_count(collection.id), "device"),
-                (self._directory.gateway_count(collection.id), "gateway"),
-            ):
-                if count:
-                    raise Conflict(
-                        f"Collection {render(collection.id)} still has {count} {what if count == 1 else f'{what}s'}",
-                        hint=f"Delete its {what}s first, or move them to another collection.",
-                    )
+            self._check_empty(collection.id)
             await self._store.delete_collection(collection.id)
             self._directory.remove_collection(collection)
+
+    def _check_images(self, change: CollectionChange, collection: Collection) -> None:
+        for image_id, field in (
+            (change.target_firmware_id, "firmware.targetFirmwareId"),
+            (change.current_firmware_id, "firmware.currentFirmwareId"),
+        ):
+            check_image(self._directory.images, collection.id, image_id, field=field)
+
+    def _check_empty(self, collection_id: int) -> None:
+        directory = self._directory
+        for what, count, movable in (
+            ("device", directory.device_count(collection_id), True),
+            ("gateway", directory.gateway_count(collection_id), True),
+            ("firmware image", directory.images.count(collection_id), False),
+            ("blob", directory.blobs.count(collection_id), False),
+        ):
+            if count:
+                raise Conflict(
+                    f"Collection {render(collection_id)} still has {count} {what if count == 1 else f'{what}s'}",
+                    hint=f"Delete its {what}s first{', or move them to another collection' if movable else ''}.",
+                )

@@ -19,6 +19,7 @@ from span_events.events.catalogue import DeviceCreated, DeviceMoved, DeviceRemov
 from span_events.events.reasons import DisconnectReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
+from span_events.fleet.targets import check_image, move
 from span_events.ids import IdGenerator, render
 from span_events.registry.directory import Directory
 from span_events.registry.model import CiotMetadata, Collection, Device
@@ -136,7 +137,7 @@ class Devices:
 
         Raises:
             Conflict: Another device has its address, IMSI or IMEI.
-            InvalidRequest: It names a gateway that cannot carry it.
+            InvalidRequest: It names a gateway that cannot carry it, or a target that is no image of its collection.
             NotFound: The collection is gone.
         """
         time_ns = self._clock.time_ns()
@@ -145,6 +146,7 @@ class Devices:
             device = Device(self._identifiers.next(time_ns), collection)
             change.apply_to(device, time_ns // 1_000_000)
             self._check_gateways(collection, change, {})
+            self._check_target(collection, change)
             self._directory.check_identities(device)
             await self._store.put_devices([device])
             self._directory.add(device)
@@ -159,7 +161,7 @@ class Devices:
 
         Raises:
             Conflict: Another device has the new identity, or a gateway's block forbids the move.
-            InvalidRequest: It names a gateway that cannot carry it.
+            InvalidRequest: It names a gateway that cannot carry it, or a target that is no image of its collection.
             NotFound: The device is gone or was moved meanwhile, or the target collection is gone.
         """
         now_ms = self._clock.time_ns() // 1_000_000
@@ -168,14 +170,15 @@ class Devices:
             self._directory.device(collection_id, device.id)  # who asked saw it there, and may see no other place
             target = self._target(device, change)
             self._check_gateways(target, change, device.config.gateways)
+            self._check_target(target, change)
             draft = _copy(device)
+            move(draft, target, self._directory.images)
             change.apply_to(draft, now_ms)
-            draft.move_to(target)
             self._directory.check_identities(draft)
             await self._store.put_devices([draft])
             with self._directory.changing(device):
+                move(device, target, self._directory.images)
                 change.apply_to(device, now_ms)
-                device.move_to(target)
         moved = device.origin != before
         if change.enabled is False or (moved and not target.enabled):
             self._reception.end_sessions(device, DisconnectReason.DEVICE_DISABLED, cause)
@@ -246,6 +249,10 @@ class Devices:
                     hint="Behind it are the devices with config.ciot or a certificate; no block is needed.",
                     field=field,
                 )
+
+    def _check_target(self, collection: Collection, change: DeviceChange) -> None:
+        """A target is an image of the same collection."""
+        check_image(self._directory.images, collection.id, change.target_firmware_id, field="firmware.targetFirmwareId")
 
 
 def _copy(device: Device) -> Device:

@@ -27,6 +27,7 @@ from span_events.events.catalogue import (
 from span_events.events.message import Message, Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.inbox import Inbox
+from span_events.fleet.paces import Paces
 from span_events.fleet.sessions import Remote, Session, Sessions, render_remote
 from span_events.fleet.throttle import Throttle
 from span_events.ids import IdGenerator
@@ -68,9 +69,8 @@ class Reception:
         self._identifiers = identifiers
         self._throttle = Throttle(burst=rejections.burst, seconds=rejections.window, keys=rejections.senders)
         self._sessions = Sessions()
-        self._paces: dict[int, float] = {}  # per device: when its allowance would be full again
-        self._interval = 1.0 / messages.rate
-        self._tolerance = messages.burst / messages.rate
+        self._paces = Paces(messages.rate, messages.burst)
+        self._block_paces = Paces(messages.block_rate, messages.block_rate)
         self._changed: set[Device] = set()
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
         self.rejections = 0
@@ -139,10 +139,7 @@ class Reception:
         elif not device.collection.enabled:
             reason = MessageRejectedReason.COLLECTION_DISABLED
         else:
-            now = self._clock.monotonic()
-            full_at = self._paces.get(device.id, now)
-            if full_at - now <= self._tolerance:  # generic cell rate algorithm (ITU-T I.371)
-                self._paces[device.id] = (full_at if full_at > now else now) + self._interval
+            if self._paces.admits(device.id, self._clock.monotonic()):
                 return None
             self.rejected(
                 MessageRejectedReason.RATE_LIMITED,
@@ -155,6 +152,11 @@ class Reception:
             return MessageRejectedReason.RATE_LIMITED
         self.rejected(reason, device=device, remote=remote, transport=transport, size=size, gateway=gateway)
         return reason
+
+    def spare(self, device: Device) -> None:
+        """What a device sent was a block of a transfer: up to messages.block_rate, that does not count as a message."""
+        if self._block_paces.admits(device.id, self._clock.monotonic()):
+            self._paces.give_back(device.id)
 
     def rejected(
         self,
@@ -171,6 +173,7 @@ class Reception:
         received: int | None = None,
         limit: int | None = None,
         gateway: Gateway | None = None,
+        cause: int | None = None,
     ) -> None:
         """
         Something came in that is not accepted.
@@ -187,6 +190,7 @@ class Reception:
             return
         event = MessageRejected(
             origin=_origin_of(device, gateway),
+            correlation_id=cause,
             reason=reason,
             remote_address=render_remote(remote),
             transport=transport,
@@ -440,7 +444,7 @@ class Reception:
             )
         )
 
-    # ---- what the mobile core told ------------------------------------------------------------
+    # ---- what other parts know ----------------------------------------------------------------
 
     def changed(self, device: Device) -> None:
         """Something else about a device changed: it is written with the next batch."""
@@ -469,7 +473,8 @@ class Reception:
         """A device is gone: its sessions end, and nothing of it is remembered or written any more."""
         self.end_sessions(device, DisconnectReason.DEVICE_REMOVED, cause)
         self._changed.discard(device)
-        self._paces.pop(device.id, None)
+        self._paces.forget(device.id)
+        self._block_paces.forget(device.id)
 
     def collection_disabled(self, collection: Collection, *, cause: int) -> None:
         """A collection was disabled: its devices are connected no longer."""
@@ -497,8 +502,8 @@ class Reception:
             self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
         for event in self._throttle.summaries(now):
             self._bus.publish(event)
-        for device_id in [each for each, full_at in self._paces.items() if full_at < now]:
-            del self._paces[device_id]
+        self._paces.sweep(now)
+        self._block_paces.sweep(now)
 
     async def flush(self) -> None:
         """Write what messages changed to the registry. What a failure leaves is tried again next time."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fleet.firmware_scene import Scene, firmware_scene
 from tests.fleets import FleetBench, fleet_bench
 
 
@@ -21,4 +22,11 @@ async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
         "rejections": {"burst": 3, "window": 60.0, "senders": 5},
     }
     async with fleet_bench(tmp_path, **settings | getattr(request, "param", {})) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """A device that should update its firmware."""
+    async with firmware_scene(tmp_path) as opened:
         yield opened

@@ -851,6 +851,22 @@ async def test_whatever_comes_of_a_device_is_no_silence(bench: FleetBench) -> No
     assert "clientSilent" not in bench.names
 
 
+async def test_an_upload_of_a_blob_is_no_silence(bench: FleetBench) -> None:
+    """From its beginning on: it may take longer than a silence; over HTTP, it is neither message nor session."""
+    device = await known(bench)
+    bench.cellular.start(seen())
+    upload = bench.blobs.begin(device, size=6, remote=(ADDRESS, 4000), transport=Transport.HTTP)
+    bench.activities.clear()
+    wait(bench, 1_000)
+    meanwhile = bench.take()
+    await upload.write(b"octets")
+    await bench.blobs.finish(upload, properties={}, declared="")
+    wait(bench, 1_000)
+
+    assert meanwhile == []
+    assert bench.names == ["blobUpload"]
+
+
 async def test_whoever_has_left_is_not_silent(bench: FleetBench) -> None:
     """Nor is what nobody knows."""
     await known(bench)
@@ -869,7 +885,7 @@ async def test_whoever_has_left_is_not_silent(bench: FleetBench) -> None:
 async def restarted(bench: FleetBench) -> FleetBench:
     """Make the fleet anew of what the registry holds."""
     contents = await bench.store.load()
-    again = FleetBench(bench.store, bench.authority, bench.clock)
+    again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder)
     again.directory.fill(contents.collections, contents.devices)
     again.cellular.fill(contents.attachments)
     return again

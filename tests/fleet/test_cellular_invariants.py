@@ -128,7 +128,7 @@ async def story(folder: Path, authority: Authority, clock: ManualClock, steps: l
     await store.open()
     try:
         limits: dict[str, Any] = {"pool": ("10.0.0.0/29",), "sessions": 4}
-        bench = FleetBench(store, authority, clock, cellular=limits)
+        bench = FleetBench(store, authority, clock, folder, cellular=limits)
         collection = await bench.collection()
         for imsi, imei in ((SIMS[1], HARDWARE[1]), (SIMS[2], ""), ("", HARDWARE[2])):
             await bench.devices.create(collection, DeviceChange(imsi=imsi, imei=imei), cause=CAUSE)

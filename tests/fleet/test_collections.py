@@ -18,7 +18,9 @@ async def test_the_registry_is_written_first(bench: FleetBench) -> None:
     collection = await bench.collections.create(CollectionChange(tags={"name": "x"}))
     await bench.store.close()
     with pytest.raises(StorageUnavailable):
-        await bench.collections.update(collection, CollectionChange(tags={"name": "y"}, management=Management.DEVICE))
+        await bench.collections.update(
+            collection, CollectionChange(tags={"name": "y"}, management=Management.DEVICE), cause=CAUSE
+        )
     with pytest.raises(StorageUnavailable):
         await bench.collections.remove(collection)
     with pytest.raises(StorageUnavailable):
@@ -31,14 +33,16 @@ async def test_the_registry_is_written_first(bench: FleetBench) -> None:
 
 async def test_a_change_leaves_what_it_does_not_name(bench: FleetBench) -> None:
     """None leaves, tags are merged."""
-    first = CollectionChange(team_id=7, tags={"a": "1"}, current_firmware_id=8, target_firmware_id=9, enabled=False)
-    collection = await bench.collections.create(first)
-    await bench.collections.update(collection, CollectionChange(tags={"b": "2"}))
+    collection = await bench.collections.create(CollectionChange(team_id=7, tags={"a": "1"}, enabled=False))
+    old, new = await bench.image(collection, "1"), await bench.image(collection, "2")
+    images = CollectionChange(current_firmware_id=old.id, target_firmware_id=new.id)
+    for change in (images, CollectionChange(tags={"b": "2"})):
+        await bench.collections.update(collection, change, cause=CAUSE)
     (stored,) = (await bench.store.load()).collections
 
     for each in (collection, stored):
         assert (each.team_id, each.tags, each.enabled) == (7, {"a": "1", "b": "2"}, False)
-        assert (each.firmware.current_firmware_id, each.firmware.target_firmware_id) == (8, 9)
+        assert (each.firmware.current_firmware_id, each.firmware.target_firmware_id) == (old.id, new.id)
 
 
 async def test_a_collection_that_is_gone_cannot_be_changed(bench: FleetBench) -> None:
@@ -47,7 +51,7 @@ async def test_a_collection_that_is_gone_cannot_be_changed(bench: FleetBench) ->
     await bench.collections.remove(collection)
 
     for attempt in (
-        bench.collections.update(collection, CollectionChange()),
+        bench.collections.update(collection, CollectionChange(), cause=CAUSE),
         bench.collections.remove(collection),
     ):
         with pytest.raises(NotFound):
@@ -72,7 +76,7 @@ async def test_changes_that_come_together_are_all_kept(bench: FleetBench) -> Non
     """Each one starts from what the one before left."""
     collection = await bench.collection()
     changes = [CollectionChange(tags={str(number): "x"}) for number in range(20)]
-    await asyncio.gather(*(bench.collections.update(collection, each) for each in changes))
+    await asyncio.gather(*(bench.collections.update(collection, each, cause=CAUSE) for each in changes))
     (stored,) = (await bench.store.load()).collections
 
     assert stored.tags == collection.tags == {str(number): "x" for number in range(20)}

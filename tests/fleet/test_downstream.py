@@ -129,7 +129,7 @@ async def test_waiting_messages_survive_a_restart(bench: FleetBench) -> None:
     waiting = await bench.outbox.queue(device, b"2", cause=CAUSE)
     bench.outbox.sent(device, sent, transport=Transport.UDP, cause=None)
     await bench.outbox.flush()
-    reborn = FleetBench(bench.store, bench.authority, bench.clock)
+    reborn = FleetBench(bench.store, bench.authority, bench.clock, bench.folder)
     reborn.outbox.fill((await bench.store.load()).downstream)
     found = reborn.outbox.next_for(device)
 

@@ -15,12 +15,13 @@ from span_events.fleet.gateways import GatewayChange
 from span_events.registry.directory import BUILT_IN
 from span_events.registry.model import Gateway, GatewayType
 from tests.clock import ManualClock
+from tests.ports import FREE
 
 
 @asynccontextmanager
 async def started(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[Server]:
     """Run a server on free ports; unlike `running`, also one that was there before."""
-    tables: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")}
+    tables = dict(FREE)
     for name, table in settings.items():
         tables[name] = tables.get(name, {}) | table
     async with Server(Config(**tables), data_dir=folder, clock=ManualClock()) as server:

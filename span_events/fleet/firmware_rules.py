@@ -1,0 +1,149 @@
+"""
+What a device should run, and what follows from what it reports: the rules, as tables without a clock or a bus.
+
+The state of a device's firmware is always about one image, the target (``state_image_id``); with another target a
+new story begins. After `UPDATE_FAILED` and `REVERTED` the update is held back, so that a device does not download the
+same image for ever: until the error is cleared (``DELETE …/fwerror``), or it gets another target.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from span_events.events.reasons import FirmwareState
+from span_events.fleet.targets import target_id_of
+from span_events.ids import render
+from span_events.registry.model import Device, FirmwareMetadata, Image, Management
+from span_events.registry.shelves import ImageShelf
+
+_STATES: Final = {each.value: each for each in FirmwareState}
+ERRORS: Final = frozenset({FirmwareState.UPDATE_FAILED, FirmwareState.TIMED_OUT, FirmwareState.REVERTED})
+"""States that ``DELETE …/fwerror`` clears."""
+UNDER_WAY: Final = frozenset({FirmwareState.DOWNLOADING, FirmwareState.UPDATING})
+"""States that end by themselves, in time."""
+
+
+def state_of(firmware: FirmwareMetadata) -> FirmwareState:
+    """Return the state as what it is; the registry has its word."""
+    return _STATES[firmware.state]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a device should run; without an image, why there is none."""
+
+    image: Image | None
+    why_not: str = ""
+
+
+def wanted(device: Device, images: ImageShelf) -> Wanted:
+    """Decide by the management of the device's collection, its own target and its collection's (Span's rule)."""
+    image_id = target_id_of(device)
+    if not image_id:
+        managed = device.collection.firmware.management in (Management.COLLECTION, Management.DEVICE)
+        return Wanted(None, "no target image is set" if managed else "the collection's firmware management is off")
+    image = images.get(image_id)
+    if image is None or image.collection_id != device.collection.id:
+        return Wanted(None, f"the target image {render(image_id)} is gone")
+    if not image.enabled:
+        return Wanted(None, f"the target image {render(image_id)} (version {image.version}) is disabled")
+    return Wanted(image)
+
+
+class Finding(Enum):
+    """How what a device runs compares with what it should run."""
+
+    NOTHING = auto()
+    """It should run nothing in particular."""
+    SAME = auto()
+    OTHER = auto()
+
+
+def compare(image: Image | None, version: str) -> Finding:
+    """Compare octet for octet: there is no order of versions."""
+    if image is None:
+        return Finding.NOTHING
+    return Finding.SAME if image.version == version else Finding.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What follows from a report."""
+
+    state: FirmwareState
+    message: str
+    """For people; a format with ``version`` (reported now), ``before``, ``target``, ``block``, ``percent``, ``why``."""
+    offer: bool = False
+    """Whether the device is told that an update waits."""
+    repeat: bool = False
+    """Whether this is told even if the state is the same: it names a cause."""
+
+
+_HELD_BACK: Final = "{target} is held back until the error is cleared (DELETE …/fwerror) or another target is set"
+REPORTED: Final = {
+    Finding.NOTHING: dict.fromkeys(FirmwareState, Move(FirmwareState.CURRENT, "runs {version}; {why}")),
+    Finding.SAME: dict.fromkeys(FirmwareState, Move(FirmwareState.CURRENT, "runs {version}, as it should")),
+    Finding.OTHER: {
+        FirmwareState.INITIALIZING: Move(FirmwareState.PENDING, "runs {version}, should run {target}", offer=True),
+        FirmwareState.PENDING: Move(FirmwareState.PENDING, "runs {version}, should run {target}", offer=True),
+        FirmwareState.DOWNLOADING: Move(
+            FirmwareState.PENDING,
+            "reported again instead of asking for more of {target} after block {block} ({percent} %)",
+            offer=True,
+        ),
+        FirmwareState.UPDATING: Move(
+            FirmwareState.UPDATE_FAILED, "downloaded {target} to the end, and reports {version} (before: {before})"
+        ),
+        FirmwareState.CURRENT: Move(FirmwareState.REVERTED, "ran {target}, and now reports {version}"),
+        FirmwareState.UPDATE_FAILED: Move(FirmwareState.UPDATE_FAILED, _HELD_BACK, repeat=True),
+        FirmwareState.TIMED_OUT: Move(
+            FirmwareState.PENDING,
+            "is back after its download of {target} stopped at block {block} ({percent} %)",
+            offer=True,
+        ),
+        FirmwareState.REVERTED: Move(FirmwareState.REVERTED, _HELD_BACK, repeat=True),
+    },
+}
+"""What a report does, by what it says and by `standing`."""
+
+
+def standing(firmware: FirmwareMetadata, image: Image | None) -> FirmwareState:
+    """Tell where a device stands with the image that it should run, before a report is looked at."""
+    state = state_of(firmware)
+    if image is None:
+        return state
+    if firmware.state_image_id != image.id:
+        return FirmwareState.PENDING
+    if state is FirmwareState.TIMED_OUT and is_complete(firmware, image):
+        return FirmwareState.UPDATING  # the report that was missed comes after all
+    return state
+
+
+def retargeted(state: FirmwareState, finding: Finding, *, same_image: bool) -> FirmwareState:
+    """
+    Tell what the API's change of a target, or of an image, does.
+
+    Args:
+        finding: Compares what the device reported last with what it should run now.
+        same_image: Whether the target is still the image that the state is about.
+    """
+    match finding:
+        case Finding.NOTHING:
+            return FirmwareState.CURRENT
+        case Finding.SAME:
+            return state if same_image and state in UNDER_WAY else FirmwareState.CURRENT
+        case Finding.OTHER:
+            # The same image and Current: the image has another version text now.
+            return state if same_image and state is not FirmwareState.CURRENT else FirmwareState.PENDING
+
+
+def is_complete(firmware: FirmwareMetadata, image: Image) -> bool:
+    """Tell whether a device has been served an image to its end."""
+    return firmware.download_image_id == image.id and firmware.download_end >= image.length
+
+
+def percent(firmware: FirmwareMetadata, image: Image) -> int:
+    """Tell how far the download of an image has come; 100 is its end."""
+    return 100 * firmware.download_end // image.length if firmware.download_image_id == image.id else 0

@@ -1,0 +1,157 @@
+"""
+The state of each device's firmware: entered, told, timed, and remembered.
+
+It is a handful of numbers in the device's registry entry, written in batches: when the state changes, every tenth of
+a download, and when the server stops. So a download costs the registry nothing for each block, and no memory.
+"""
+
+from __future__ import annotations
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import FirmwareConfig
+from span_events.events.catalogue import FirmwareStateChange
+from span_events.events.reasons import FirmwareState
+from span_events.fleet.countdown import Countdown
+from span_events.fleet.firmware_rules import percent, state_of
+from span_events.fleet.reception import Reception
+from span_events.metrics import Metric
+from span_events.registry.directory import Directory
+from span_events.registry.model import Device, Image
+
+
+class FirmwareStates:
+    """The only one who changes ``firmware.state``."""
+
+    def __init__(
+        self, config: FirmwareConfig, *, reception: Reception, bus: Bus, directory: Directory, clock: Clock
+    ) -> None:
+        self._reception = reception
+        self._bus = bus
+        self._directory = directory
+        self._clock = clock
+        self._countdowns = {
+            FirmwareState.DOWNLOADING: Countdown(config.stall_timeout),
+            FirmwareState.UPDATING: Countdown(config.update_timeout),
+        }
+        self.entered: dict[str, int] = {state.value: 0 for state in FirmwareState}
+        """How often each state began."""
+
+    @property
+    def now_ms(self) -> int:
+        """Unix time, milliseconds."""
+        return self._clock.time_ns() // 1_000_000
+
+    def enter(
+        self,
+        device: Device,
+        state: FirmwareState,
+        image: Image | None,
+        message: str,
+        *,
+        cause: int | None,
+        repeat: bool = False,
+        progress: bool = False,
+        seconds: int | None = None,
+    ) -> None:
+        """
+        Put a device into a state, and tell it.
+
+        Args:
+            image: What the state is about.
+            message: What happened, for people.
+            repeat: Whether to tell even if the device is in this state already.
+            progress: Whether to tell how far its download has come.
+            seconds: How long nothing came, if that is the cause.
+        """
+        firmware = device.firmware
+        firmware.state_image_id = image.id if image else 0
+        before = state_of(firmware)
+        if state is before and not repeat:
+            return
+        if state is not before:
+            if before in self._countdowns:
+                self._countdowns[before].stop(device)
+            if state in self._countdowns:
+                self._countdowns[state].start(device, self._clock.monotonic())
+            firmware.state, firmware.state_ms = state.value, self.now_ms
+            self.entered[state.value] += 1
+        firmware.state_message = message
+        self._reception.changed(device)
+        self._bus.publish(
+            FirmwareStateChange(
+                origin=device.origin,
+                correlation_id=cause,
+                from_state=before.value,
+                state=state,
+                message=message,
+                block=firmware.download_block if progress else None,
+                percent=percent(firmware, image) if progress and image else None,
+                seconds=seconds,
+                version=firmware.firmware_version or None,
+                target_version=image.version if image else None,
+            )
+        )
+
+    def block_served(self, device: Device) -> None:
+        """A device that downloads was given a block: its time begins anew."""
+        self._countdowns[FirmwareState.DOWNLOADING].start(device, self._clock.monotonic())
+
+    def forget(self, device: Device) -> None:
+        """A device is gone."""
+        for countdown in self._countdowns.values():
+            countdown.stop(device)
+
+    def prepare(self) -> None:
+        """
+        Go on where the last process stopped.
+
+        Who downloads or updates has the time that was left. If that ended while nobody served them, they have all of
+        it again: the device may not be to blame.
+        """
+        now, now_ms = self._clock.monotonic(), self.now_ms
+        for state, countdown in self._countdowns.items():
+            devices = [each for each in self._directory.devices.values() if each.firmware.state == state.value]
+            for device in sorted(devices, key=lambda each: each.firmware.download_ms):
+                countdown.start(device, now, spent=max(0, now_ms - device.firmware.download_ms) / 1000)
+            for device in list(countdown.take_due(now)):
+                countdown.start(device, now)
+
+    def close(self) -> None:
+        """Have the progress of what is under way written with the next batch, which is the last."""
+        for countdown in self._countdowns.values():
+            for device in countdown:
+                self._reception.changed(device)
+
+    def sweep(self) -> None:
+        """Once a second or so: tell of devices that have stopped."""
+        now, now_ms = self._clock.monotonic(), self.now_ms
+        for state, countdown in self._countdowns.items():
+            for device in list(countdown.take_due(now)):
+                firmware = device.firmware
+                seconds = (now_ms - firmware.download_ms) // 1000
+                if state is FirmwareState.UPDATING:
+                    message = f"no report came for {seconds} s after the download"
+                else:
+                    message = f"no block was asked for in the {seconds} s after block {firmware.download_block}"
+                image = self._directory.images.get(firmware.state_image_id)
+                self.enter(device, FirmwareState.TIMED_OUT, image, message, cause=None, progress=True, seconds=seconds)
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric(
+                "firmware_under_way",
+                "Devices with an update under way, by state.",
+                "gauge",
+                lambda: {state.value: len(each) for state, each in self._countdowns.items()},
+                label="state",
+            ),
+            Metric(
+                "firmware_states",
+                "How often devices came into each state of an update.",
+                "counter",
+                lambda: self.entered,
+                label="state",
+            ),
+        ]

@@ -1,0 +1,40 @@
+"""How fast devices may send: a rate each, and a burst above it (generic cell rate algorithm, ITU-T I.371)."""
+
+from __future__ import annotations
+
+
+class Paces:
+    """
+    The allowances of all devices that have sent lately.
+
+    Args:
+        rate: Messages a second that a device may send for long.
+        burst: Messages that it may send at once above that.
+    """
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._interval = 1.0 / rate
+        self._tolerance = burst / rate
+        self._full_at: dict[int, float] = {}  # per device: when its allowance would be full again
+
+    def admits(self, device_id: int, now: float) -> bool:
+        """Tell whether a device may send one more now (monotonic seconds); then it is counted."""
+        full_at = self._full_at.get(device_id, now)
+        if full_at - now > self._tolerance:
+            return False
+        self._full_at[device_id] = (full_at if full_at > now else now) + self._interval
+        return True
+
+    def give_back(self, device_id: int) -> None:
+        """What was counted last should not have been."""
+        if device_id in self._full_at:
+            self._full_at[device_id] -= self._interval
+
+    def forget(self, device_id: int) -> None:
+        """A device is gone."""
+        self._full_at.pop(device_id, None)
+
+    def sweep(self, now: float) -> None:
+        """Forget the devices whose allowance is full."""
+        for device_id in [each for each, full_at in self._full_at.items() if full_at < now]:
+            del self._full_at[device_id]

@@ -1,0 +1,93 @@
+"""
+Which image a device should run, and who refers to an image.
+
+Images belong to collections: nobody has a target, or a current image, of another collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from span_events.errors import InvalidRequest
+from span_events.ids import render
+from span_events.registry.model import Collection, Device, Image, Management
+from span_events.registry.shelves import ImageShelf
+
+
+def target_id_of(device: Device) -> int:
+    """
+    Return the image that a device should run, by what its collection says of management; 0 is none.
+
+    The image may be disabled: then there is nothing to do, either.
+    """
+    of_collection = device.collection.firmware
+    match of_collection.management:
+        case Management.COLLECTION:
+            return of_collection.target_firmware_id
+        case Management.DEVICE:
+            return device.firmware.target_firmware_id or of_collection.target_firmware_id
+        case Management.DISABLED | Management.UNSPECIFIED:
+            return 0
+        case _:
+            assert_never(of_collection.management)
+
+
+def check_image(images: ImageShelf, collection_id: int, image_id: int | None, *, field: str) -> None:
+    """
+    Make sure that a collection has the image that something is to refer to; 0 and None are none.
+
+    Raises:
+        InvalidRequest: It has no such image, or another collection has it.
+    """
+    if not image_id:
+        return
+    found = images.get(image_id)
+    if found is None or found.collection_id != collection_id:
+        raise InvalidRequest(
+            f"{field}: there is no image {render(image_id)} in collection {render(collection_id)}",
+            hint="`span-events firmware list` shows the images of a collection.",
+            field=field,
+        )
+
+
+def move(device: Device, to: Collection, images: ImageShelf) -> None:
+    """Change the collection of a device: it has no target there, and the image there of the version that it runs."""
+    if device.collection is not to:
+        device.move_to(to)
+        device.firmware.target_firmware_id = 0
+        device.firmware.current_firmware_id = current_id(device, images)
+
+
+def current_id(device: Device, images: ImageShelf) -> int:
+    """Return the image of the version that a device has reported; 0 is none."""
+    version = device.firmware.firmware_version
+    image = images.with_version(device.collection.id, version) if version else None
+    return image.id if image else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Who uses an image."""
+
+    targeted: tuple[Device, ...]
+    """Devices that have it as their own target, or that should run it because their collection has."""
+    assigned: tuple[Device, ...]
+    """Of these, the ones that have it as their own."""
+    current: tuple[Device, ...]
+    """Devices whose last report named its version."""
+
+
+def usage(image: Image, devices: Iterable[Device]) -> Usage:
+    """Find who uses an image among the devices of its collection."""
+    targeted, assigned, current = [], [], []
+    for each in devices:
+        if each.firmware.target_firmware_id == image.id:
+            assigned.append(each)
+            targeted.append(each)
+        elif target_id_of(each) == image.id:
+            targeted.append(each)
+        if each.firmware.current_firmware_id == image.id:
+            current.append(each)
+    return Usage(tuple(targeted), tuple(assigned), tuple(current))
