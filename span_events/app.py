@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -24,21 +24,30 @@ from span_events.bus.local import LocalBus
 from span_events.clock import Clock, SystemClock
 from span_events.config import Config
 from span_events.events.history import History
+from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
+from span_events.fleet.blobs import Blobs
 from span_events.fleet.cellular import Cellular
 from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.firmware import Firmware
 from span_events.fleet.gateway_sessions import GatewaySessions
 from span_events.fleet.gateways import Gateways
+from span_events.fleet.images import Images
 from span_events.fleet.psks import Psks
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import render_remote
+from span_events.fleet.sessions import Remote, render_remote
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
 from span_events.listeners.binding import bind
+from span_events.listeners.blob_callers import PlainEntrance, TlsEntrance
+from span_events.listeners.blobs import BlobListener
 from span_events.listeners.coap import Coap
+from span_events.listeners.coap_blobs import CoapBlobs
+from span_events.listeners.coap_firmware import CoapFirmware
+from span_events.listeners.coap_service import MakeService
 from span_events.listeners.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls import Secure
@@ -49,12 +58,14 @@ from span_events.metrics import Metric
 from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.directory import Directory
+from span_events.registry.files import Files
 from span_events.registry.model import GatewayType
 from span_events.registry.store import Store
 from span_events.simulator.demo import make_mobile_core, run_demo
 from span_events.simulator.demo_gateway import Keyring, run_demo_gateway
 from span_events.simulator.devices import Targets
 from span_events.simulator.seed import Demo, seed
+from span_events.simulator.seed_firmware import DemoFirmware
 from span_events.simulator.sockets import reachable
 from span_events.web.app import Services, make_app
 from span_events.web.streams import Streams
@@ -96,6 +107,8 @@ class Server:
         self.radius: Radius | None = None
         self.gateway_listener: GatewayListener | None = None
         self._registry_health = "ok"
+        self._on_identities: list[Callable[[Sequence[Identity]], None]] = []
+        """Called with what the server shows of itself in handshakes, once that is renewed."""
         self.first_token: str | None = None
         """Text of the token that a first start made; nobody can ask for it again."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -135,7 +148,14 @@ class Server:
 
         self.identifiers = identifiers
         self.directory = Directory()
-        self.directory.fill(contents.collections, contents.devices, contents.certificates, contents.gateways)
+        self.directory.fill(
+            collections=contents.collections,
+            devices=contents.devices,
+            certificates=contents.certificates,
+            gateways=contents.gateways,
+            images=contents.images,
+            blobs=contents.blobs,
+        )
         self.authority = await Authority.open(self._data_dir / "pki", config.pki, clock)
         self.tokens = Tokens(store, identifiers, clock)
         await self.tokens.load()
@@ -152,6 +172,18 @@ class Server:
         registry_lock = asyncio.Lock()
         self.collections = Collections(
             store=store, directory=self.directory, lock=registry_lock, clock=clock, identifiers=identifiers
+        )
+        self.image_files = Files(self._data_dir / "firmware")
+        self.image_files.prepare(image.id for image in contents.images)
+        self._stack.callback(self.image_files.close)
+        self.images = Images(
+            config.firmware,
+            files=self.image_files,
+            store=store,
+            directory=self.directory,
+            lock=registry_lock,
+            clock=clock,
+            identifiers=identifiers,
         )
         self.outbox = Outbox(
             config.downstream,
@@ -183,6 +215,34 @@ class Server:
             clock=clock,
             identifiers=identifiers,
         )
+        self.firmware = Firmware(
+            config.firmware,
+            reception=self.reception,
+            bus=self.bus,
+            files=self.image_files,
+            store=store,
+            directory=self.directory,
+            lock=registry_lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.firmware.attend(self.images, self.collections, self.devices)
+        self.firmware.prepare()
+        blob_files = Files(self._data_dir / "blobs")
+        blob_files.prepare(blob.id for blob in contents.blobs)
+        self._stack.callback(blob_files.close)
+        self.blobs = Blobs(
+            config.blobs,
+            reception=self.reception,
+            bus=self.bus,
+            files=blob_files,
+            store=store,
+            directory=self.directory,
+            lock=registry_lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self._stack.push_async_callback(self.blobs.close)
         self.certificates = Certificates(
             config.pki,
             authority=self.authority,
@@ -232,6 +292,7 @@ class Server:
         self.devices.on_updated.append(self.cellular.device_updated)
         self.devices.on_removed.append(self.cellular.device_removed)
         self._stack.push_async_callback(self._flush)
+        self._stack.callback(self.firmware.close)
         self._make_dtls()
         self._make_tls()
         await self._start_web()
@@ -274,6 +335,9 @@ class Server:
                 outbox=self.outbox,
                 certificates=self.certificates,
                 psks=self.psks,
+                images=self.images,
+                firmware=self.firmware,
+                blobs=self.blobs,
                 streams=self.streams,
                 health=self.health,
                 metrics=self.metrics,
@@ -308,6 +372,7 @@ class Server:
             clock=clock,
         )
         authority.on_intermediate.append(self._engine.trust)
+        self._on_identities.append(self._engine.present)
         self.certificates.on_revoked.append(self.reception.certificate_revoked)
         self.psks.on_changed.append(self.reception.psk_changed)
 
@@ -320,6 +385,7 @@ class Server:
             unix_time=lambda: clock.time_ns() // 1_000_000_000,
         )
         authority.on_intermediate.append(self._tls.trust)
+        self._on_identities.append(self._tls.present)
 
     def _identities(self) -> list[Identity]:
         """What the server shows in handshakes, for each kind of key."""
@@ -329,13 +395,21 @@ class Server:
 
     async def _start_listeners(self) -> None:
         config = self.config
+        services: list[MakeService] = [self._coap_firmware]
+        if config.blobs.enabled:
+            services.append(self._coap_blobs)
         if config.datagrams.enabled:
             secure = self._secure if config.dtls.enabled else None
             self.datagrams = Datagrams(config.datagrams, reception=self.reception, outbox=self.outbox, secure=secure)
             self._listeners.append(self.datagrams)
         if config.coap.enabled:
             self.coap = Coap(
-                config.coap, messages=config.messages, reception=self.reception, outbox=self.outbox, clock=self._clock
+                config.coap,
+                messages=config.messages,
+                reception=self.reception,
+                outbox=self.outbox,
+                clock=self._clock,
+                services=services,
             )
             self._listeners.append(self.coap)
         if config.coaps.enabled:
@@ -347,6 +421,7 @@ class Server:
                 outbox=self.outbox,
                 clock=self._clock,
                 secure=self._secure,
+                services=services,
             )
             self._listeners.append(self.coaps)
         if config.radius.nas:
@@ -363,6 +438,8 @@ class Server:
                 clock=self._clock,
             )
             self._listeners.append(self.gateway_listener)
+        if config.blobs.enabled:
+            self._listeners += self._blob_listeners()
         for listener in self._listeners:  # bind all before serving any
             await listener.start()
             self._stack.push_async_callback(listener.stop)
@@ -386,6 +463,44 @@ class Server:
         endpoints[GatewayType.INET].update(
             dtlsEndpoint=endpoint("datagrams") if self.config.dtls.enabled else "", coapEndpoint=endpoint("coaps")
         )
+
+    def _coap_firmware(self, transport: Transport, local: Remote) -> CoapFirmware:
+        return CoapFirmware(self.config.firmware, transport, local, firmware=self.firmware, reception=self.reception)
+
+    def _coap_blobs(self, transport: Transport, _local: Remote) -> CoapBlobs:
+        return CoapBlobs(
+            self.config.blobs,
+            self.config.coap,
+            transport=transport,
+            blobs=self.blobs,
+            reception=self.reception,
+            clock=self._clock,
+        )
+
+    def _blob_listeners(self) -> list[BlobListener]:
+        config, authority = self.config.blobs, self.authority
+        secure = TlsEntrance(
+            config,
+            self._identities(),
+            authority.trusted_pem() + b"".join(authority.intermediates_pem()),
+            reception=self.reception,
+            directory=self.directory,
+            issuer_of=authority.issuer_of,
+            used=self.certificates.used,
+            clock=self._clock,
+        )
+        authority.on_intermediate.append(secure.trust)
+        self._on_identities.append(secure.present)
+        plain = PlainEntrance(self.reception, self.directory)
+        return [
+            BlobListener(
+                name, config, setting=setting, port=port, entrance=entrance, blobs=self.blobs, clock=self._clock
+            )
+            for name, setting, port, entrance in (
+                ("blobs", "blobs.port", config.port, plain),
+                ("blobs_tls", "blobs.tls_port", config.tls_port, secure),
+            )
+        ]
 
     # ---- while it runs ------------------------------------------------------------------------
 
@@ -431,14 +546,24 @@ class Server:
             self.config, _target(self.addresses, "radius"), _target(self.addresses, "radius-accounting")
         )
         gateways = _target(self.addresses, "gateways")
+        cause = self.identifiers.next(self._clock.time_ns())
         demo = await seed(
             collections=self.collections,
             devices=self.devices,
             gateways=None if gateways is None else self.gateways,
             directory=self.directory,
             tokens=self.tokens,
+            firmware=DemoFirmware(
+                self.images,
+                collections=self.collections,
+                devices=self.devices,
+                directory=self.directory,
+                cause=cause,
+            )
+            if "coap" in self.addresses
+            else None,
             attach=core is not None,
-            cause=self.identifiers.next(self._clock.time_ns()),
+            cause=cause,
         )
         targets = Targets(datagrams=_target(self.addresses, "datagrams"), coap=_target(self.addresses, "coap"))
         members = [each for each in demo.members if targets.of(each.transport)]
@@ -466,6 +591,9 @@ class Server:
             *self.certificates.metrics(),
             *self.cellular.metrics(),
             *self.gateway_sessions.metrics(),
+            *self.images.metrics(),
+            *self.firmware.metrics(),
+            *self.blobs.metrics(),
             *self._secure.metrics(),
             *(metric for listener in self._listeners for metric in listener.metrics()),
         ]
@@ -475,6 +603,8 @@ class Server:
         self.cellular.sweep()
         self.gateway_sessions.sweep()
         self.outbox.sweep()
+        self.firmware.sweep()
+        self.blobs.sweep()
         await self.streams.sweep(self._clock.monotonic())
 
     async def _flush(self) -> None:
@@ -491,8 +621,8 @@ class Server:
 
     async def _renew_certificates(self) -> None:
         if await self.authority.renew():  # first: it must not depend on the registry
-            self._engine.present(self._identities())
-            self._tls.present(self._identities())
+            for present in self._on_identities:
+                present(self._identities())
         await self.certificates.prune()
 
     async def _watch_tokens(self) -> None:

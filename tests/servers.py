@@ -18,6 +18,7 @@ from span_events.fleet.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Collection, Device
 from tests.clock import ManualClock
+from tests.ports import FREE
 from tests.waiting import until
 
 CAUSE = 77
@@ -63,13 +64,11 @@ async def running(
     folder: Path, clock: ManualClock | None = None, /, **settings: dict[str, Any]
 ) -> AsyncIterator[Running]:
     """Run a server with every port free."""
-    tables: dict[str, dict[str, Any]] = {
-        name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")
-    }
+    tables = dict(FREE)
     for name, table in settings.items():
         tables[name] = tables.get(name, {}) | table
     clock = clock or ManualClock()
-    async with Server(Config(**tables), data_dir=folder, clock=clock) as server:  # type: ignore[arg-type]  # as from a file
+    async with Server(Config(**tables), data_dir=folder, clock=clock) as server:
         yield Running(server, clock)
 
 

@@ -12,26 +12,28 @@ _PROTOCOLS: Final = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
 
 
 def bind(
-    name: str, host: str, port: int, kind: socket.SocketKind, *, receive_buffer: int = 0, setting: str = "port"
+    name: str, host: str, port: int, kind: socket.SocketKind, *, receive_buffer: int = 0, setting: str = ""
 ) -> socket.socket:
     """
     Return a non-blocking socket that is bound; an IPv6 one also serves IPv4.
 
     Args:
-        name: Listener that it is for: its table in the configuration.
+        name: Listener that it is for.
         receive_buffer: SO_RCVBUF, octets; 0 leaves the system's.
-        setting: Where the port comes from, in that table.
+        setting: Where the port stands in the configuration, if not under ``port`` in the table of that name.
 
     Raises:
         ListenerUnavailable: The address cannot be bound.
     """
+    setting = setting or f"{name}.port"
+    table = setting.partition(".")[0]
     try:
         family, _, protocol, _, target = socket.getaddrinfo(host, port, type=kind)[0]
         opened = socket.socket(family, kind, protocol)
     except (OSError, UnicodeError) as exc:  # UnicodeError: no name in the sense of IDNA
         raise ListenerUnavailable(
             f"{name}: {host} is no address that can be bound: {exc}",
-            hint=f"{name}.host takes an address or name of this machine, without a port; 0.0.0.0 or :: is all of them.",
+            hint=f"{table}.host takes an address or name of this machine, without a port; 0.0.0.0 or :: means all.",
         ) from exc
     try:
         opened.setblocking(False)
@@ -45,12 +47,12 @@ def bind(
     except OSError as exc:
         opened.close()
         what = f"{name}: cannot bind {host} port {port}/{_PROTOCOLS[kind]}: {exc.strerror}"
-        raise ListenerUnavailable(what, hint=_advice(exc, f"{name}__{setting}", host, port)) from exc
+        raise ListenerUnavailable(what, hint=_advice(exc, setting, host, port)) from exc
     return opened
 
 
-def _advice(error: OSError, path: str, host: str, port: int) -> str:
-    variable = f"SPAN_EVENTS_{path.upper()}"
+def _advice(error: OSError, setting: str, host: str, port: int) -> str:
+    variable = f"SPAN_EVENTS_{setting.replace('.', '__')}".upper()
     if error.errno == errno.EADDRNOTAVAIL:
         return f"This machine has no address {host}; `ip addr` lists those that it has."
     if error.errno == errno.EACCES:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from span_events.clock import Clock
 from span_events.config import CoapConfig, MessagesConfig
 from span_events.events.message import Transport
@@ -10,6 +12,7 @@ from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote
 from span_events.listeners.base import UdpListener
 from span_events.listeners.coap_endpoint import CoapEndpoint
+from span_events.listeners.coap_service import MakeService
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 
@@ -20,7 +23,14 @@ class Coap(UdpListener):
     name = "coap"
 
     def __init__(
-        self, config: CoapConfig, messages: MessagesConfig, *, reception: Reception, outbox: Outbox, clock: Clock
+        self,
+        config: CoapConfig,
+        messages: MessagesConfig,
+        *,
+        reception: Reception,
+        outbox: Outbox,
+        clock: Clock,
+        services: Sequence[MakeService] = (),
     ) -> None:
         super().__init__(
             UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)
@@ -30,6 +40,7 @@ class Coap(UdpListener):
         self._reception = reception
         self._outbox = outbox
         self._clock = clock
+        self._services = services
         self._endpoint: CoapEndpoint | None = None
 
     @property
@@ -87,6 +98,7 @@ class Coap(UdpListener):
             outbox=self._outbox,
             clock=self._clock,
             send=self._socket.send,
+            services=[make(Transport.COAP, self._socket.address) for make in self._services],
         )
 
     async def stop(self) -> None:

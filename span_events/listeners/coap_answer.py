@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from span_events.registry.model import Downstream
@@ -17,3 +18,10 @@ class Answer:
     options: Options = ()
     downstream: Downstream | None = None
     cause: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A response that something has to be waited for, within the time that a client waits for its ACK."""
+
+    answer: Awaitable[Answer]

@@ -128,5 +128,15 @@ class Download:
         return Block(wanted.number, more, wanted.exponent), self.payload[start:end]
 
 
+def fault_of(block: Block, payload: bytes) -> str | None:
+    """Say what is wrong with a block of an upload in itself, if anything is."""
+    if block.exponent > MAX_BLOCK_EXPONENT:
+        return f"block size exponent is {block.exponent}, wanted 0 to {MAX_BLOCK_EXPONENT}"
+    length = len(payload)
+    if length > block.size or (block.more and length < block.size):
+        return f"block {block.number} has {length} octets, its option says {block.size}"
+    return None
+
+
 FIRST: Final = Block(0, more=False, exponent=MAX_BLOCK_EXPONENT)
 """What a client wants that does not say."""

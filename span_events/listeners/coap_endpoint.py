@@ -3,12 +3,12 @@ A CoAP endpoint without a socket: datagrams in, answers and happenings out.
 
 UDP and DTLS listeners differ only in where datagrams come from and how a device is recognised.
 Each datagram takes the same way: recognise, admit, decode, sort out duplicates, check the options;
-then aiocoap pairs request and reply, and the site answers.
+then aiocoap pairs request and reply, and the site answers. Blocks that may come again are answered without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 from span_events.clock import Clock
@@ -20,6 +20,7 @@ from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session
 from span_events.listeners.coap_exchanges import Exchange, Exchanges
+from span_events.listeners.coap_service import CoapService
 from span_events.listeners.coap_site import CoapSite
 from span_events.listeners.coap_transport import CoapTransport, Peer, Send
 from span_events.registry.model import Device
@@ -46,6 +47,7 @@ class CoapEndpoint:
         transport: How messages came, for events: CoAP or CoAPS.
         local_port: The port that devices send to, for messages.
         max_payload: Octets of an upstream message at most (``messages.max_payload``).
+        services: What answers at reserved paths.
         send: Sends a datagram to an address that `receive` was called with; may raise OSError.
     """
 
@@ -60,6 +62,7 @@ class CoapEndpoint:
         outbox: Outbox,
         clock: Clock,
         send: Send,
+        services: Sequence[CoapService] = (),
     ) -> None:
         self._transport = transport
         self._reception = reception
@@ -74,6 +77,7 @@ class CoapEndpoint:
             reception=reception,
             outbox=outbox,
             clock=clock,
+            services=services,
         )
         self._coap = CoapTransport(self._site, on_reply=self._count_reply)
         self.received = 0
@@ -147,6 +151,7 @@ class CoapEndpoint:
 
     async def shutdown(self) -> None:
         """Give up what is under way."""
+        await self._site.close()
         await self._coap.shutdown()
 
     def _take_request(
@@ -159,15 +164,22 @@ class CoapEndpoint:
         session: Session | None,
     ) -> None:
         now = self._clock.monotonic()
-        exchange = self._exchanges.meet(address, request.message_id, datagram, now)
-        if exchange.count > 1:
-            self._take_duplicate(device, request, exchange, address, now - exchange.at)
-            return
+        exchange = None
+        if not self._site.is_repeatable(request):
+            exchange = self._exchanges.meet(address, request.message_id, datagram, now)
+            if exchange.count > 1:
+                self._take_duplicate(device, request, exchange, address, now - exchange.at)
+                return
         option = unsupported_option(request)
         if option is not None:
             self._reject_option(device, request, option, remote, exchange, address)
             return
-        self._coap.dispatch(Peer(address, remote, device, request, exchange, self._send, session))
+        peer = Peer(address, remote, device, request, exchange, self._send, session)
+        if exchange is None:  # a block; the library's ways would cost as much again
+            answer = self._site.answer_repeatable(peer)
+            self._reply(self._answer(request, answer.code, answer.payload, answer.options), address)
+        else:
+            self._coap.dispatch(peer)
 
     def _take_duplicate(
         self, device: Device, request: CoapMessage, exchange: Exchange, address: Hashable, seconds: float
@@ -213,7 +225,7 @@ class CoapEndpoint:
         request: CoapMessage,
         option: int,
         remote: Remote,
-        exchange: Exchange,
+        exchange: Exchange | None,
         address: Hashable,
     ) -> None:
         proxying = option in _PROXYING
@@ -222,12 +234,14 @@ class CoapEndpoint:
         )
         self._reception.rejected(reason, device=device, remote=remote, transport=self._transport, option=option)
         if proxying:
-            exchange.reply = self._answer(request, Code.PROXYING_NOT_SUPPORTED, b"this server is no proxy")
+            reply = self._answer(request, Code.PROXYING_NOT_SUPPORTED, b"this server is no proxy")
         elif request.type is Type.CON:
-            exchange.reply = self._answer(request, Code.BAD_OPTION, f"option {option} is not served here".encode())
+            reply = self._answer(request, Code.BAD_OPTION, f"option {option} is not served here".encode())
         else:  # a NON with an unknown critical option is rejected in silence (RFC 7252 §5.4.1)
             return
-        self._reply(exchange.reply, address)
+        if exchange is not None:
+            exchange.reply = reply
+        self._reply(reply, address)
 
     def _refuse(self, datagram: bytes, address: Hashable, code: Code, diagnostic: bytes, options: Options = ()) -> None:
         """Answer a request that was not looked at any further; all else gets silence."""
@@ -238,13 +252,13 @@ class CoapEndpoint:
         if 0 < request.code < 32:
             self._reply(self._answer(request, code, diagnostic, options), address)
 
-    def _answer(self, request: CoapMessage, code: Code, diagnostic: bytes, options: Options = ()) -> bytes:
+    def _answer(self, request: CoapMessage, code: int, payload: bytes, options: Options = ()) -> bytes:
         """Write a reply that does not go through aiocoap: piggybacked on the ACK of a CON, else a NON."""
         if request.type is Type.CON:
             kind, message_id = Type.ACK, request.message_id
         else:
             kind, message_id = Type.NON, self._coap.next_message_id()
-        return encode(CoapMessage(kind, code, message_id, request.token, options, diagnostic))
+        return encode(CoapMessage(kind, code, message_id, request.token, options, payload))
 
     def _reset(self, message_id: int, address: Hashable) -> None:
         self._reply(HEADER.pack(_RESET_HEAD, Code.EMPTY, message_id), address)

@@ -1,13 +1,14 @@
 """
 What devices can ask for over CoAP: POST sends a message, GET fetches one that waits.
 
-The site answers at once and works on the message as we decoded it; there is no resource tree,
-because every path but a few is the device's to choose.
+The site answers at once, but for what a service has to wait for, and works on the message as we decoded it; there is
+no resource tree, because every path but a few is the device's to choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import asyncio
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
 
@@ -19,8 +20,9 @@ from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
-from span_events.listeners.coap_answer import Answer
-from span_events.listeners.coap_blocks import FIRST, Download, Step, Uploads
+from span_events.listeners.coap_answer import Answer, Later
+from span_events.listeners.coap_blocks import FIRST, Download, Step, Uploads, fault_of
+from span_events.listeners.coap_service import CoapService
 from span_events.listeners.coap_transport import Peer, response
 from span_events.listeners.remembered import RememberedOfPeers
 from span_events.log import get_logger
@@ -34,10 +36,10 @@ from span_events.wire.coap import (
     Option,
     Options,
     Type,
-    name_of_code,
+    block_of,
+    name_of_method,
     option_of,
     path_of,
-    read_block,
     uint,
     write_block,
 )
@@ -45,7 +47,7 @@ from span_events.wire.coap import (
 log = get_logger("listeners.coap")
 
 RESERVED: Final = frozenset({"/u", "/fw", "/blob"})
-"""Paths of services: never upstream messages."""
+"""Paths of services, switched on or not: never upstream messages."""
 DISCOVERY: Final = "/.well-known/core"
 LINKS: Final = b'</>;title="POST sends a message, GET fetches one that waits; any path"'
 """What there is (RFC 6690)."""
@@ -57,6 +59,7 @@ class CoapSite:
 
     Args:
         max_payload: Octets of an upstream message at most (``messages.max_payload``).
+        services: What answers at reserved paths.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class CoapSite:
         reception: Reception,
         outbox: Outbox,
         clock: Clock,
+        services: Sequence[CoapService] = (),
     ) -> None:
         self._transport = transport
         self._local_port = local_port
@@ -76,10 +80,12 @@ class CoapSite:
         self._reception = reception
         self._outbox = outbox
         self._clock = clock
+        self._services = {path: service for service in services for path in service.paths}
         self.uploads = Uploads(limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload)
         self.downloads: RememberedOfPeers[Hashable, str, Download] = RememberedOfPeers(
             limit=config.unfinished_uploads, lifetime=config.upload_timeout
         )
+        self._later: set[asyncio.Task[None]] = set()
         self.defects = 0
         """Requests that failed by a fault of ours."""
 
@@ -87,6 +93,23 @@ class CoapSite:
         """Drop the transfers of an address that will never send again."""
         self.uploads.forget_peer(address)
         self.downloads.forget_peer(address)
+        for service in set(self._services.values()):
+            service.forget_peer(address)
+
+    def is_repeatable(self, request: CoapMessage) -> bool:
+        """Tell whether a copy of a request may be served like a new one."""
+        path = path_of(request)
+        service = self._services.get(path)
+        return service is not None and service.is_repeatable(request, path)
+
+    def answer_repeatable(self, peer: Peer) -> Answer:
+        """Answer such a request, without a pipe."""
+        try:
+            answer = self._answer(peer)
+            assert isinstance(answer, Answer), "what may come again is answered at once"
+        except Exception:
+            answer = self._note_defect(peer)
+        return answer
 
     def respond(self, pipe: Pipe) -> None:
         """Answer the request of a pipe, and settle the downstream message that went along."""
@@ -94,10 +117,34 @@ class CoapSite:
         try:
             answer = self._answer(peer)
         except Exception:
-            if self.defects % 1000 == 0:
-                log.exception("request_defect", remote=peer.remote[0], so_far=self.defects)
-            self.defects += 1
-            answer = Answer(Code.INTERNAL_SERVER_ERROR, b"this is the server's fault")
+            answer = self._note_defect(peer)
+        if isinstance(answer, Answer):
+            self._give(pipe, peer, answer)
+            return
+        task = asyncio.get_running_loop().create_task(self._give_later(pipe, peer, answer))
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
+    async def close(self) -> None:
+        """Give up the answers that are waited for."""
+        for task in self._later:
+            task.cancel()
+        await asyncio.gather(*self._later, return_exceptions=True)
+
+    async def _give_later(self, pipe: Pipe, peer: Peer, later: Later) -> None:
+        try:
+            answer = await later.answer
+        except Exception:
+            answer = self._note_defect(peer)
+        self._give(pipe, peer, answer)
+
+    def _note_defect(self, peer: Peer) -> Answer:
+        if self.defects % 1000 == 0:
+            log.exception("request_defect", remote=peer.remote[0], so_far=self.defects)
+        self.defects += 1
+        return Answer(Code.INTERNAL_SERVER_ERROR, b"this is the server's fault")
+
+    def _give(self, pipe: Pipe, peer: Peer, answer: Answer) -> None:
         pipe.add_response(response(answer.code, answer.payload, answer.options), is_last=True)
         if answer.downstream is not None:
             self._settle(peer, answer.downstream, answer.cause)
@@ -110,15 +157,18 @@ class CoapSite:
             detail = failure.strerror or str(failure)
             self._outbox.failed(peer.device, downstream, DownstreamFailedReason.SEND_ERROR, detail=detail, cause=cause)
 
-    def _answer(self, peer: Peer) -> Answer:
+    def _answer(self, peer: Peer) -> Answer | Later:
         request = peer.request
         path = path_of(request)
+        service = self._services.get(path)
+        if service is not None:
+            return service.answer(peer, path)
         if request.code not in (Code.GET, Code.POST):
             return self._method_not_allowed(peer)
         if path in RESERVED:
             self._reject(peer, MessageRejectedReason.NOT_IMPLEMENTED, detail=f"{Code(request.code).name} {path}")
             return Answer(Code.NOT_IMPLEMENTED, f"{path} is not switched on here".encode())
-        block1, block2 = _block(request, Option.BLOCK1), _block(request, Option.BLOCK2)
+        block1, block2 = block_of(request, Option.BLOCK1), block_of(request, Option.BLOCK2)
         for block in (block1, block2):
             if block is not None and block.exponent > MAX_BLOCK_EXPONENT:
                 return self._bad_block(peer, "block size exponent is 7, wanted 0 to 6")
@@ -201,9 +251,9 @@ class CoapSite:
     def _assemble(self, peer: Peer, path: str, block: Block, block2: Block | None) -> Answer:
         """Take a block of an upload, and deliver the whole with the last one."""
         request = peer.request
-        length = len(request.payload)
-        if length > block.size or (block.more and length < block.size):
-            return self._bad_block(peer, f"block {block.number} has {length} octets, its option says {block.size}")
+        fault = fault_of(block, request.payload)
+        if fault is not None:
+            return self._bad_block(peer, fault)
         announced = int.from_bytes(option_of(request, Option.SIZE1) or b"", "big")
         key, now = (peer.address, path), self._clock.monotonic()
         step, upload = self.uploads.take(key, block, request.payload, announced, now)
@@ -227,7 +277,7 @@ class CoapSite:
                 text = f"block {expected} was expected, {block.number} came"
                 return Answer(Code.REQUEST_ENTITY_INCOMPLETE, text.encode(), echo)
             case Step.TOO_LARGE:
-                size = max(announced, block.number * block.size + length)
+                size = max(announced, block.number * block.size + len(request.payload))
                 self._reject(peer, MessageRejectedReason.TOO_LARGE, size=size, limit=self._max_payload)
                 return self._too_large()
             case _:
@@ -242,8 +292,7 @@ class CoapSite:
         return Answer(Code.BAD_REQUEST, detail.encode())
 
     def _method_not_allowed(self, peer: Peer) -> Answer:
-        code = peer.request.code
-        method = Code(code).name if code in _METHODS else f"method {name_of_code(code)}"
+        method = name_of_method(peer.request.code)
         self._reject(peer, MessageRejectedReason.METHOD_NOT_ALLOWED, detail=f"{method}, wanted POST or GET")
         return Answer(Code.METHOD_NOT_ALLOWED, f"{method} is not served; use POST or GET".encode())
 
@@ -272,9 +321,3 @@ class CoapSite:
 
 
 _CREATED: Final = Answer(Code.CREATED)
-_METHODS: Final = frozenset(code for code in Code if 0 < code < 32)
-
-
-def _block(request: CoapMessage, number: Option) -> Block | None:
-    value = option_of(request, number)
-    return None if value is None else read_block(value)

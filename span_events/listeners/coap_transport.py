@@ -122,7 +122,7 @@ class Site(Protocol):
     """What answers requests."""
 
     def respond(self, pipe: Pipe) -> None:
-        """Put exactly one response into the pipe before returning; never raise."""
+        """Put exactly one response into the pipe, before returning or soon after; never raise."""
 
 
 class CoapTransport:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from span_events.clock import Clock
 from span_events.config import CoapConfig, CoapsConfig, MessagesConfig
 from span_events.events.message import Transport
@@ -11,6 +13,7 @@ from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote
 from span_events.listeners.base import UdpListener
 from span_events.listeners.coap_endpoint import CoapEndpoint
+from span_events.listeners.coap_service import MakeService
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
@@ -32,6 +35,7 @@ class Coaps(UdpListener):
         outbox: Outbox,
         clock: Clock,
         secure: Secure,
+        services: Sequence[MakeService] = (),
     ) -> None:
         super().__init__(
             UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)
@@ -41,6 +45,7 @@ class Coaps(UdpListener):
         self._reception = reception
         self._outbox = outbox
         self._clock = clock
+        self._services = services
         self._secure = secure
         self._endpoint: CoapEndpoint | None = None
         self._dtls: DtlsServer | None = None
@@ -81,6 +86,7 @@ class Coaps(UdpListener):
             outbox=self._outbox,
             clock=self._clock,
             send=_send,
+            services=[make(Transport.COAPS, self._socket.address) for make in self._services],
         )
         self._dtls = self._secure.serve(
             Transport.COAPS, send=self._socket.send, deliver=self._take, ended=self._endpoint.forget_peer

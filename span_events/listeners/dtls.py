@@ -23,7 +23,7 @@ from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session, render_remote
-from span_events.listeners.dtls_gate import Gate, IssuerOf, details_of
+from span_events.listeners.dtls_gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of
 from span_events.listeners.per_minute import PerMinute
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
@@ -50,21 +50,6 @@ _WATCHED_HOSTS: Final = 10_000
 _IDENTITY_SHOWN: Final = 128
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """What goes to the session, encrypted, when its address has a handshake as well."""
-_OWN_REASONS: Final = {
-    Failure.UNKNOWN_CA: ClientRejectedReason.UNKNOWN_CA,
-    Failure.CERTIFICATE_EXPIRED: ClientRejectedReason.CERTIFICATE_EXPIRED,
-    Failure.CERTIFICATE_NOT_YET_VALID: ClientRejectedReason.CERTIFICATE_NOT_YET_VALID,
-    Failure.CERTIFICATE_INVALID: ClientRejectedReason.CERTIFICATE_INVALID,
-    Failure.NO_CREDENTIALS: ClientRejectedReason.NO_CREDENTIALS,
-    Failure.NO_SHARED_CIPHER: ClientRejectedReason.NO_SHARED_CIPHER,
-    Failure.UNSUPPORTED_VERSION: ClientRejectedReason.UNSUPPORTED_VERSION,
-    Failure.PSK_MISMATCH: ClientRejectedReason.PSK_MISMATCH,
-    Failure.CLIENT_ALERT: ClientRejectedReason.CLIENT_ALERT,
-    Failure.PROTOCOL: ClientRejectedReason.HANDSHAKE_FAILED,
-}
-"""Reasons of failures that are not the gate's."""
-_EXPLAINED: Final = frozenset({Failure.CLIENT_ALERT, Failure.PROTOCOL, Failure.CERTIFICATE_INVALID})
-"""Failures whose detail says more than their reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +385,7 @@ class DtlsServer:
         self._forget(handshake)
         self._failures.count(handshake.remote[0], self._clock.monotonic())
         gate, hello = handshake.gate, handshake.hello
-        reason = gate.refusal or _OWN_REASONS.get(failed.failure, ClientRejectedReason.HANDSHAKE_FAILED)
+        reason = gate.refusal or OWN_REASONS.get(failed.failure, ClientRejectedReason.HANDSHAKE_FAILED)
         offered = None
         if failed.failure is Failure.NO_SHARED_CIPHER:
             offered = f"{hello.offered_suites}; groups: {hello.offered_groups}"
@@ -410,7 +395,7 @@ class DtlsServer:
             gate=gate,
             failed=failed,
             offered=offered,
-            detail=failed.detail or None if failed.failure in _EXPLAINED else None,
+            detail=failed.detail or None if failed.failure in EXPLAINED else None,
             stage=handshake.engine.stage if failed.failure is Failure.PROTOCOL else None,
         )
 

@@ -1,5 +1,5 @@
 """
-Who a DTLS client is, and whether it may come in: certificate or PSK → device.
+Who a client of DTLS or HTTPS is, and whether it may come in: certificate or PSK → device.
 
 A gate is asked in the middle of one handshake, so that a client that is refused hears of it as a TLS
 alert; it remembers whom it saw and why it refused.
@@ -16,11 +16,26 @@ from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.reasons import ClientRejectedReason
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
-from span_events.wire.dtls import Verdict
+from span_events.wire.dtls import Failure, Verdict
 
 IssuerOf = Callable[[x509.Certificate], int | None]
 """Tells which collection's intermediate has signed a certificate, if any."""
 
+OWN_REASONS: Final = {
+    Failure.UNKNOWN_CA: ClientRejectedReason.UNKNOWN_CA,
+    Failure.CERTIFICATE_EXPIRED: ClientRejectedReason.CERTIFICATE_EXPIRED,
+    Failure.CERTIFICATE_NOT_YET_VALID: ClientRejectedReason.CERTIFICATE_NOT_YET_VALID,
+    Failure.CERTIFICATE_INVALID: ClientRejectedReason.CERTIFICATE_INVALID,
+    Failure.NO_CREDENTIALS: ClientRejectedReason.NO_CREDENTIALS,
+    Failure.NO_SHARED_CIPHER: ClientRejectedReason.NO_SHARED_CIPHER,
+    Failure.UNSUPPORTED_VERSION: ClientRejectedReason.UNSUPPORTED_VERSION,
+    Failure.PSK_MISMATCH: ClientRejectedReason.PSK_MISMATCH,
+    Failure.CLIENT_ALERT: ClientRejectedReason.CLIENT_ALERT,
+    Failure.PROTOCOL: ClientRejectedReason.HANDSHAKE_FAILED,
+}
+"""Reasons of failures that are not the gate's."""
+EXPLAINED: Final = frozenset({Failure.CLIENT_ALERT, Failure.PROTOCOL, Failure.CERTIFICATE_INVALID})
+"""Failures whose detail says more than their reason."""
 _TIME: Final = "%Y-%m-%d %H:%M:%S"
 _NAME_SHOWN: Final = 256
 """Characters of a name in an event at most: anybody may show a certificate of any length."""
@@ -97,6 +112,15 @@ class Gate:
         if collection_id not in self._directory.collections:
             return UNATTRIBUTED
         return Origin(collection_id, gateway_id=None if record is None else record.gateway_id)
+
+
+def fault_of_time(certificate: x509.Certificate, unix_time: int) -> ClientRejectedReason | None:
+    """Tell whether a certificate is not valid at a moment; OpenSSL does so itself in DTLS handshakes."""
+    if unix_time > certificate.not_valid_after_utc.timestamp():
+        return ClientRejectedReason.CERTIFICATE_EXPIRED
+    if unix_time < certificate.not_valid_before_utc.timestamp():
+        return ClientRejectedReason.CERTIFICATE_NOT_YET_VALID
+    return None
 
 
 def _disabled(device: Device) -> ClientRejectedReason | None:

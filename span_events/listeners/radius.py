@@ -103,7 +103,7 @@ class Radius(UdpListener):
             getattr(self._config, setting),
             receive_buffer=self._config.receive_buffer,
             receive=partial(self._receive, accounting=accounting),
-            setting=setting,
+            setting=f"{self.name}.{setting}",
         )
 
     @property

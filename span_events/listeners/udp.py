@@ -30,13 +30,13 @@ class UdpSocket:
 
     Args:
         name: Listener that it belongs to, for messages.
-        setting: Where the port comes from, in the listener's table of the configuration.
+        setting: As that of `bind`.
         receive: Called for each datagram. An exception is a defect of ours: it is logged (the
             first, then every thousandth) and counted, and the next datagram is taken.
     """
 
     def __init__(
-        self, name: str, host: str, port: int, *, receive_buffer: int, receive: Receive, setting: str = "port"
+        self, name: str, host: str, port: int, *, receive_buffer: int, receive: Receive, setting: str = ""
     ) -> None:
         self._name = name
         self._wanted = (host, port)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from span_events.config import CoapConfig, MessagesConfig
 from span_events.listeners.coap import Coap
+from span_events.listeners.coap_service import MakeService
 from span_events.registry.model import Device
 from span_events.wire.coap import CoapMessage, Code, Option, Options, Type, decode, encode
 from tests.fleets import CAUSE, FleetBench, fleet_bench
@@ -19,6 +20,8 @@ PATIENCE: Final = 5.0
 """Seconds after which a reply that is missing fails a test; nothing ever waits that long."""
 PING: Final = bytes.fromhex("4000feed")
 PONG: Final = bytes.fromhex("7000feed")
+Services = Callable[[FleetBench], Sequence[MakeService]]
+"""Makes what answers at the reserved paths."""
 
 
 class RawClient:
@@ -98,9 +101,14 @@ class CoapBench:
 
 @asynccontextmanager
 async def coap_bench(
-    folder: Path, *, coap: dict[str, Any] | None = None, address: str = "127.0.0.1", **settings: Any
+    folder: Path,
+    *,
+    coap: dict[str, Any] | None = None,
+    address: str = "127.0.0.1",
+    services: Services = lambda _: (),
+    **settings: Any,
 ) -> AsyncIterator[CoapBench]:
-    """Start a listener on a free port; keywords are tables of the configuration."""
+    """Start a listener on a free port; other keywords are tables of the configuration."""
     async with fleet_bench(folder, **settings) as fleet:
         device = await fleet.device(address)
         listener = Coap(
@@ -109,6 +117,7 @@ async def coap_bench(
             reception=fleet.reception,
             outbox=fleet.outbox,
             clock=fleet.clock,
+            services=services(fleet),
         )
         await listener.start()
         bench = CoapBench(fleet, listener, device)

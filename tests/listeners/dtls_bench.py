@@ -22,7 +22,7 @@ from span_events.wire.openssl import Identity
 from tests.certificates import Holder, Key
 from tests.clock import ManualClock
 from tests.fleets import CAUSE, FleetBench, fleet_bench
-from tests.listeners.coap_bench import RawClient
+from tests.listeners.coap_bench import RawClient, Services
 from tests.waiting import until
 from tests.wire.dtls_client import DtlsClient
 
@@ -131,8 +131,10 @@ class DtlsBench:
 
 
 @asynccontextmanager
-async def dtls_bench(folder: Path, *, dtls: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[DtlsBench]:
-    """Start the listeners on free ports; keywords are tables of the configuration."""
+async def dtls_bench(
+    folder: Path, *, dtls: dict[str, Any] | None = None, services: Services = lambda _: (), **settings: Any
+) -> AsyncIterator[DtlsBench]:
+    """Start the listeners on free ports; other keywords are tables of the configuration."""
     clock = ManualClock(time.time_ns())  # real clients know what day it is
     async with fleet_bench(folder, clock=clock, **settings) as fleet:
         device = await fleet.device()
@@ -148,6 +150,7 @@ async def dtls_bench(folder: Path, *, dtls: dict[str, Any] | None = None, **sett
             outbox=fleet.outbox,
             clock=clock,
             secure=secure,
+            services=services(fleet),
         )
         await datagrams.start()
         await coaps.start()

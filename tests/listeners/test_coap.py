@@ -139,7 +139,7 @@ async def test_a_disabled_device_is_forbidden_to_send(coap: CoapBench) -> None:
 
 async def test_a_device_of_a_disabled_collection_is_forbidden_to_send(coap: CoapBench) -> None:
     """F07 again."""
-    await coap.fleet.collections.update(coap.device.collection, CollectionChange(enabled=False))
+    await coap.fleet.collections.update(coap.device.collection, CollectionChange(enabled=False), cause=1)
 
     reply = await coap.client.exchange(post(b"hello"))
 

@@ -16,15 +16,17 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.registry.model import Psk
 from tests.clock import ManualClock
+from tests.listeners.blob_bench import serial_shown, write_credentials
+from tests.ports import FREE
+from tests.servers import running
 
 DAY = 86_400
-PORTS = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")}
 
 
 @asynccontextmanager
 async def started(folder: Path, clock: ManualClock) -> AsyncIterator[Server]:
     """Run a server; unlike `running`, also one that was there before."""
-    async with Server(Config(**PORTS), data_dir=folder, clock=clock) as server:  # type: ignore[arg-type]  # as from a file
+    async with Server(Config(**FREE), data_dir=folder, clock=clock) as server:
         yield server
 
 
@@ -85,6 +87,21 @@ async def test_what_is_renewed_is_shown_to_gateways(tmp_path: Path) -> None:
         await server._renew_certificates()
 
         assert await shown_to_gateways(server) != before
+
+
+async def test_the_port_for_blobs_shows_a_renewed_certificate_at_once(tmp_path: Path) -> None:
+    """While it is open, and to clients whose intermediate was made after it was opened."""
+    async with running(tmp_path, pki={"server_validity": 120.0}) as it:
+        address = it.server.addresses["blobs_tls"]
+        device = await it.device(await it.collection())
+        credentials = write_credentials(tmp_path, await it.server.certificates.create(device))
+        before = await serial_shown(address, credentials)
+        await it.clock.advance(95.0)
+        async with asyncio.timeout(15):
+            while (after := await serial_shown(address, credentials)) == before:
+                pass
+
+        assert after != before
 
 
 async def test_certificates_are_counted(tmp_path: Path) -> None:

@@ -1,0 +1,166 @@
+"""Firmware over CoAP: POST u takes a report, GET fw gives the image in blocks (RFC 7959)."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Hashable
+from typing import Final
+
+from span_events.config import FirmwareConfig
+from span_events.errors import MalformedMessage
+from span_events.events.message import Transport
+from span_events.events.reasons import MessageRejectedReason
+from span_events.fleet.firmware import Firmware
+from span_events.fleet.firmware_downloads import FetchRefused
+from span_events.fleet.reception import Reception
+from span_events.fleet.sessions import Remote
+from span_events.listeners.coap_answer import Answer
+from span_events.listeners.coap_transport import Peer
+from span_events.wire.coap import (
+    MAX_BLOCK_EXPONENT,
+    Block,
+    CoapMessage,
+    Code,
+    Option,
+    Options,
+    block_of,
+    name_of_method,
+    option_of,
+    uint,
+    write_block,
+)
+from span_events.wire.fota import MAX_HOST, Response, decode_report, encode_response
+
+REPORT_PATH: Final = "/u"
+
+_REFUSALS: Final = {
+    MessageRejectedReason.NO_FIRMWARE: Code.NOT_FOUND,
+    MessageRejectedReason.MALFORMED: Code.BAD_REQUEST,
+    MessageRejectedReason.IMAGE_CHANGED: Code.REQUEST_ENTITY_INCOMPLETE,
+    MessageRejectedReason.STORAGE_FAILED: Code.SERVICE_UNAVAILABLE,
+}
+
+
+class CoapFirmware:
+    """
+    Serves firmware on one endpoint.
+
+    It keeps nothing of a download: the device's identity says which image, the request which block.
+
+    Args:
+        bound: Where the endpoint is bound: what devices are told unless the configuration says another place.
+    """
+
+    def __init__(
+        self, config: FirmwareConfig, transport: Transport, bound: Remote, *, firmware: Firmware, reception: Reception
+    ) -> None:
+        self._config = config
+        self._transport = transport
+        self._firmware = firmware
+        self._reception = reception
+        secure = transport is Transport.COAPS
+        self._host = config.coaps_host if secure else config.coap_host
+        self._port = (config.coaps_port if secure else config.coap_port) or bound[1]
+        self._bound = bound
+        self._first = Block(0, more=False, exponent=config.block_size.bit_length() - 5)
+        self.paths = frozenset({REPORT_PATH, config.path})
+
+    def is_repeatable(self, request: CoapMessage, path: str) -> bool:
+        """
+        Tell whether a request is for a block other than the first.
+
+        Block 0 begins a download; a copy of it must not begin another one.
+        """
+        if path == REPORT_PATH or request.code != Code.GET:
+            return False
+        block = block_of(request, Option.BLOCK2)
+        return block is not None and block.number > 0
+
+    def answer(self, peer: Peer, path: str) -> Answer:
+        """Answer a request."""
+        wanted = Code.POST if path == REPORT_PATH else Code.GET
+        if peer.request.code != wanted:
+            seen = name_of_method(peer.request.code)
+            detail = f"{seen} {path}, wanted {wanted.name}"
+            self._reject(peer, MessageRejectedReason.METHOD_NOT_ALLOWED, detail)
+            return Answer(Code.METHOD_NOT_ALLOWED, f"{seen} is not served here; use {wanted.name}".encode())
+        return self._report(peer) if path == REPORT_PATH else self._fetch(peer)
+
+    def forget_peer(self, address: Hashable) -> None:
+        """Nothing is kept."""
+
+    def _report(self, peer: Peer) -> Answer:
+        block = block_of(peer.request, Option.BLOCK1)
+        if block is not None and (block.number or block.more):
+            return self._malformed(peer, "a report must come whole, in one message")
+        try:
+            report = decode_report(peer.request.payload)
+        except MalformedMessage as exc:
+            return self._malformed(peer, exc.detail, exc.at)
+        host, unreachable = self._place(peer.remote)
+        available = self._firmware.report(
+            peer.device,
+            report,
+            remote=peer.remote,
+            transport=self._transport,
+            session=peer.session,
+            unreachable=unreachable,
+        )
+        return Answer(Code.CHANGED, encode_response(Response(host, self._port, self._config.path, available)))
+
+    def _fetch(self, peer: Peer) -> Answer:
+        request = peer.request
+        wanted = block_of(request, Option.BLOCK2) or self._first
+        if wanted.exponent > MAX_BLOCK_EXPONENT:
+            return self._malformed(peer, "block size exponent is 7, wanted 0 to 6")
+        try:
+            chunk = self._firmware.downloads.fetch(
+                peer.device,
+                wanted.number,
+                wanted.size,
+                remote=peer.remote,
+                transport=self._transport,
+                session=peer.session,
+            )
+        except FetchRefused as exc:
+            return Answer(_REFUSALS[exc.reason], str(exc).encode())
+        block = Block(wanted.number, chunk.more, wanted.exponent)
+        options: Options = (
+            (Option.ETAG, bytes.fromhex(chunk.image.sha256[:16])),
+            (Option.BLOCK2, write_block(block)),
+        )
+        if not wanted.number or option_of(request, Option.SIZE2) is not None:
+            options += ((Option.SIZE2, uint(chunk.image.length)),)
+        return Answer(Code.CONTENT, chunk.octets, options)
+
+    def _place(self, remote: Remote) -> tuple[str, str]:
+        """Return the host that a device is told, and why it cannot be told, if so."""
+        host = self._host or _address_toward(remote, self._bound[0])
+        if not host:
+            return "", "the address that the device reached is not known: set its host in the table [firmware]"
+        if len(host) > MAX_HOST:
+            return "", f"devices have room for {MAX_HOST} characters, not for {host}: set its host in [firmware]"
+        return host, ""
+
+    def _malformed(self, peer: Peer, detail: str, at: int | None = None) -> Answer:
+        self._reject(peer, MessageRejectedReason.MALFORMED, detail, at)
+        return Answer(Code.BAD_REQUEST, detail.encode())
+
+    def _reject(self, peer: Peer, reason: MessageRejectedReason, detail: str, at: int | None = None) -> None:
+        self._reception.rejected(
+            reason, device=peer.device, remote=peer.remote, transport=self._transport, detail=detail, at=at
+        )
+
+
+def _address_toward(remote: Remote, bound: str) -> str:
+    """Return the address that a device reaches us at: what is bound, or where the way to it begins."""
+    if not ipaddress.ip_address(bound).is_unspecified:
+        return bound
+    family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(remote)  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""

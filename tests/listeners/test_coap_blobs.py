@@ -1,0 +1,495 @@
+"""Blobs over CoAP: libcoap's client, and blocks that repeat, jump, or never end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from span_events.config import BlobsConfig, CoapConfig
+from span_events.events.message import Transport
+from span_events.fleet.sessions import Remote
+from span_events.ids import render
+from span_events.listeners.coap_blobs import CoapBlobs
+from span_events.listeners.coap_service import MakeService
+from span_events.wire.coap import (
+    Block,
+    CoapMessage,
+    Code,
+    Option,
+    Options,
+    decode,
+    option_of,
+    read_block,
+    uint,
+    write_block,
+)
+from tests.fleets import CAUSE, FleetBench
+from tests.listeners.coap_bench import CoapBench, coap_bench, post
+from tests.listeners.dtls_bench import DtlsBench, address_of, dtls_bench
+from tests.waiting import until
+
+BODY = b"\xff\xd8\xff photo " + bytes(range(251)) * 400
+"""100,410 octets, no two blocks alike in place."""
+LIMIT = 200_000
+ROOM = 210_000
+COAP_CLIENT = pytest.mark.parametrize("coap_client", ["coap-client-openssl", "coap-client-gnutls"])
+METHOD = pytest.mark.parametrize(("method", "code"), [("post", Code.CREATED), ("put", Code.CHANGED)])
+
+
+def services(fleet: FleetBench) -> Sequence[MakeService]:
+    """Make the service."""
+
+    def make(transport: Transport, _local: Remote) -> CoapBlobs:
+        return CoapBlobs(
+            BlobsConfig(max_size=LIMIT),
+            CoapConfig(),
+            transport=transport,
+            blobs=fleet.blobs,
+            reception=fleet.reception,
+            clock=fleet.clock,
+        )
+
+    return [make]
+
+
+@pytest.fixture
+async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
+    """Plain CoAP, with small limits for blobs."""
+    blobs = {"max_size": LIMIT, "uploads_per_device": 2, "octets_per_collection": ROOM}
+    async with coap_bench(tmp_path, services=services, blobs=blobs) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def secure(tmp_path: Path) -> AsyncIterator[DtlsBench]:
+    """CoAP over DTLS."""
+    async with dtls_bench(tmp_path, services=services) as bench:
+        yield bench
+
+
+async def run(*command: str) -> str:
+    """Run libcoap's client, and return what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    async with asyncio.timeout(15):
+        output, _ = await process.communicate()
+    assert process.returncode == 0, output
+    return output.decode(errors="replace")
+
+
+def contents(fleet: FleetBench) -> list[bytes]:
+    """Read what was stored, oldest first."""
+    return [
+        fleet.blobs.path(blob).read_bytes()
+        for collection_id in fleet.directory.collections
+        for blob in fleet.directory.blobs.of(collection_id)
+    ]
+
+
+def files(fleet: FleetBench) -> list[str]:
+    """Names of all files, finished or not."""
+    return os.listdir(fleet.folder / "blobs")
+
+
+def rejection(fleet: FleetBench) -> dict[str, str]:
+    """Return the data of the last event, which says that something was not taken."""
+    name, data = fleet.take()[-1]
+    assert name == "messageRejected"
+    return data
+
+
+class Uploader:
+    """A client that takes a new token and message id for each block."""
+
+    def __init__(self, exchange: Callable[[bytes], Any], code: Code = Code.POST) -> None:
+        self._exchange = exchange
+        self._code = code
+        self._numbers = count(100)
+
+    async def send(
+        self, number: int, payload: bytes = b"", *, more: bool = True, exponent: int = 6, options: Options = ()
+    ) -> CoapMessage:
+        """Send a block; a full one unless a payload is given."""
+        block = Block(number, more, exponent)
+        begin = number * block.size
+        found: CoapMessage = await self._exchange(
+            self.request(block, payload or BODY[begin : begin + block.size], options)
+        )
+        return found
+
+    def request(self, block: Block, payload: bytes, options: Options = ()) -> bytes:
+        """Write the next request."""
+        number = next(self._numbers)
+        return post(
+            payload,
+            path="blob",
+            message_id=number,
+            token=uint(number),
+            options=((Option.BLOCK1, write_block(block)), *options),
+            code=self._code,
+        )
+
+
+@pytest.fixture
+def uploader(coap: CoapBench) -> Uploader:
+    """A client at the address of the device."""
+    return Uploader(coap.client.exchange)
+
+
+# ---- libcoap ---------------------------------------------------------------------------------
+
+
+@COAP_CLIENT
+@METHOD
+@pytest.mark.parametrize("size", ["64", "1024"])
+async def test_libcoap_uploads_a_file(
+    coap: CoapBench, tmp_path: Path, coap_client: str, method: str, code: Code, size: str
+) -> None:
+    """Block by block, whatever their size; the events are those of one blob, not of a hundred messages."""
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(BODY)
+    output = await run(
+        *(coap_client, "-B", "10", "-v", "7", "-b", size, "-m", method, "-f", str(file)),
+        f"coap://127.0.0.1:{coap.server[1]}/blob",
+    )
+    (blob,) = coap.fleet.directory.blobs.of(coap.device.collection.id)
+    told = coap.fleet.take()
+
+    assert f"{code >> 5}.{code & 31:02}" in output
+    assert contents(coap.fleet) == [BODY]
+    assert blob.properties.items() >= {"method": method.upper(), "path": "/blob"}.items()
+    assert blob.properties["address"].startswith("127.0.0.1:")
+    assert [name for name, _ in told] == ["clientConnected", "blobUpload"]
+    assert told[1][1] == {
+        "blobId": render(blob.id),
+        "size": str(len(BODY)),
+        "contentType": "image/jpeg",
+        "path": "/blob",
+    }
+
+
+@COAP_CLIENT
+@METHOD
+async def test_libcoap_uploads_a_file_over_dtls(
+    secure: DtlsBench, tmp_path: Path, coap_client: str, method: str, code: Code
+) -> None:
+    """With the certificate of the device."""
+    authority = secure.fleet.authority
+    names = ("photo.jpg", "cert.crt", "key.pem", "root.pem")
+    octets = (BODY, secure.holder.chain_pem + authority.root_pem, secure.holder.key_pem, authority.root_pem)
+    file, certificate, key, root = (tmp_path / each for each in names)
+    for path, content in zip((file, certificate, key, root), octets, strict=True):
+        path.write_bytes(content)
+    await run(
+        *(coap_client, "-B", "10", "-c", str(certificate), "-j", str(key), "-R", str(root)),
+        *("-m", method, "-f", str(file), f"coaps://127.0.0.1:{address_of(secure.coaps)[1]}/blob"),
+    )
+
+    assert await secure.names(3) == ["clientConnected", "blobUpload", "clientDisconnected"]
+    assert contents(secure.fleet) == [BODY]
+
+
+async def test_libcoap_comes_through_a_lossy_network(coap: CoapBench, tmp_path: Path) -> None:
+    """Datagrams that it fails to send are sent again, the first and the last block among them."""
+    file = tmp_path / "photo.jpg"
+    file.write_bytes(BODY[:4_000])
+    await run(
+        *("coap-client-openssl", "-B", "15", "-l", "1,4,7", "-m", "post", "-f", str(file)),
+        f"coap://127.0.0.1:{coap.server[1]}/blob",
+    )
+
+    assert contents(coap.fleet) == [BODY[:4_000]]
+    assert coap.fleet.names == ["clientConnected", "blobUpload"]
+
+
+# ---- one datagram ----------------------------------------------------------------------------
+
+
+@METHOD
+async def test_a_blob_may_fit_into_one_datagram(coap: CoapBench, method: str, code: Code) -> None:
+    """A copy of it is answered from memory, and stores nothing."""
+    request = post(b'{"a": 1}', path="blob", code=Code[method.upper()])
+    first = await coap.client.exchange(request)
+    again = await coap.client.exchange(request)
+
+    assert first == again
+    assert first.code == code
+    assert contents(coap.fleet) == [b'{"a": 1}']
+    assert coap.fleet.take()[1][1]["contentType"] == "application/json"
+    assert coap.fleet.messages == []
+
+
+@pytest.mark.parametrize(("form", "found"), [(60, "application/cbor"), (65_000, "application/octet-stream")])
+async def test_the_content_format_says_what_it_is(coap: CoapBench, form: int, found: str) -> None:
+    """If it is one that we know."""
+    await coap.client.exchange(post(b"\xa1\x01\x02", path="blob", options=((Option.CONTENT_FORMAT, uint(form)),)))
+
+    assert coap.fleet.take()[1][1]["contentType"] == found
+
+
+@pytest.mark.parametrize("code", [Code.GET, Code.DELETE])
+async def test_other_methods_are_refused(coap: CoapBench, code: Code) -> None:
+    """Blobs are fetched with the API."""
+    reply = await coap.client.exchange(post(path="blob", code=code))
+
+    assert (reply.code, reply.payload) == (Code.METHOD_NOT_ALLOWED, f"{code.name}, wanted POST or PUT".encode())
+    assert rejection(coap.fleet)["reason"] == "methodNotAllowed"
+
+
+async def test_nothing_else_changes_its_meaning(coap: CoapBench) -> None:
+    """Other paths are messages, whatever they look like."""
+    await coap.client.exchange(post(b"x", path="blob/photo"))
+    await coap.client.exchange(post(b"y", path="Blob", message_id=2))
+
+    assert coap.payloads == [b"x", b"y"]
+    assert contents(coap.fleet) == []
+
+
+# ---- blocks ----------------------------------------------------------------------------------
+
+
+async def test_each_block_is_acknowledged(uploader: Uploader, coap: CoapBench) -> None:
+    """With its own number (RFC 7959 §2.3); tokens may differ."""
+    replies = [await uploader.send(0), await uploader.send(1), await uploader.send(2, b"end", more=False)]
+    numbers = [read_block(option_of(each, Option.BLOCK1) or b"").number for each in replies]
+
+    assert [each.code for each in replies] == [Code.CONTINUE, Code.CONTINUE, Code.CREATED]
+    assert numbers == [0, 1, 2]
+    assert contents(coap.fleet) == [BODY[:2048] + b"end"]
+
+
+async def test_a_repeated_block_does_no_harm(uploader: Uploader, coap: CoapBench) -> None:
+    """Neither in the middle nor at the end, and it is no messageDuplicate: the transfer knows by itself."""
+    replies = [
+        await uploader.send(0),
+        await uploader.send(1),
+        await uploader.send(1),
+        await uploader.send(2),
+        await uploader.send(1),
+        await uploader.send(3, b"end", more=False),
+        await uploader.send(3, b"end", more=False),
+    ]
+
+    assert [each.code for each in replies] == [Code.CONTINUE] * 5 + [Code.CREATED] * 2
+    assert contents(coap.fleet) == [BODY[:3072] + b"end"]
+    assert coap.fleet.names == ["clientConnected", "blobUpload"]
+
+
+async def test_a_last_block_that_comes_again_at_once_is_answered_like_the_first(
+    uploader: Uploader, coap: CoapBench
+) -> None:
+    """While the disk is still waited for."""
+    await uploader.send(0)
+    last = [uploader.request(Block(1, more=False, exponent=6), b"end") for _ in range(2)]
+    for each in last:
+        coap.client.send(each)
+    replies = [decode(await coap.client.receive()) for _ in last]
+
+    assert [each.code for each in replies] == [Code.CREATED] * 2
+    assert contents(coap.fleet) == [BODY[:1024] + b"end"]
+
+
+async def test_the_same_datagram_again_is_answered_once_the_blob_is_stored(coap: CoapBench) -> None:
+    """A client that is impatient repeats its last block before it has its answer."""
+    request = post(b"octets", path="blob")
+    coap.client.send(request)
+    reply = await coap.client.exchange(request)
+
+    assert reply.code == Code.CREATED
+    assert contents(coap.fleet) == [b"octets"]
+
+
+async def test_the_block_size_may_shrink(uploader: Uploader, coap: CoapBench) -> None:
+    """What counts is where a block begins (RFC 7959 §2.3)."""
+    await uploader.send(0)
+    await uploader.send(4, exponent=4)
+    reply = await uploader.send(5, b"end", more=False, exponent=4)
+
+    assert reply.code == Code.CREATED
+    assert contents(coap.fleet) == [BODY[:1280] + b"end"]
+
+
+async def test_a_missing_block_is_told(uploader: Uploader, coap: CoapBench) -> None:
+    """The client may go on with the one that was expected."""
+    await uploader.send(0)
+    reply = await uploader.send(2)
+    data = rejection(coap.fleet)
+    await uploader.send(1)
+    done = await uploader.send(2, b"end", more=False)
+
+    assert (reply.code, reply.payload) == (Code.REQUEST_ENTITY_INCOMPLETE, b"block 1 was expected, 2 came")
+    assert (data["reason"], data["expected"], data["received"]) == ("blockMissing", "1", "2")
+    assert done.code == Code.CREATED
+    assert contents(coap.fleet) == [BODY[:2048] + b"end"]
+
+
+async def test_an_upload_that_begins_in_the_middle_is_told(uploader: Uploader, coap: CoapBench) -> None:
+    reply = await uploader.send(5)
+    data = rejection(coap.fleet)
+
+    assert reply.code == Code.REQUEST_ENTITY_INCOMPLETE
+    assert (data["reason"], data["expected"], data["received"]) == ("blockMissing", "0", "5")
+    assert files(coap.fleet) == []
+
+
+async def test_block_0_begins_anew(uploader: Uploader, coap: CoapBench) -> None:
+    """The client has forgotten what it sent before; so do we."""
+    for _ in range(5):
+        await uploader.send(0)
+        await uploader.send(1)
+    await uploader.send(2, b"end", more=False)
+    await until(lambda: len(files(coap.fleet)) == 1)
+
+    assert contents(coap.fleet) == [BODY[:2048] + b"end"]
+
+
+@pytest.mark.parametrize(
+    ("exponent", "payload", "detail"),
+    [
+        (7, b"x", "block size exponent is 7, wanted 0 to 6"),
+        (6, b"x", "block 0 has 1 octets, its option says 1024"),
+        (0, b"x" * 17, "block 0 has 17 octets, its option says 16"),
+    ],
+)
+async def test_a_block_that_is_wrong_in_itself_is_told(
+    uploader: Uploader, coap: CoapBench, exponent: int, payload: bytes, detail: str
+) -> None:
+    reply = await uploader.send(0, payload, exponent=exponent)
+
+    assert (reply.code, reply.payload) == (Code.BAD_REQUEST, detail.encode())
+    assert rejection(coap.fleet)["detail"] == detail
+
+
+async def test_a_blob_that_is_announced_too_large_is_refused_at_once(uploader: Uploader, coap: CoapBench) -> None:
+    """With the size that would do (RFC 7959 §2.9.3)."""
+    reply = await uploader.send(0, options=((Option.SIZE1, uint(LIMIT + 1)),))
+    data = rejection(coap.fleet)
+
+    assert reply.code == Code.REQUEST_ENTITY_TOO_LARGE
+    assert option_of(reply, Option.SIZE1) == uint(LIMIT)
+    assert (data["reason"], data["limit"], data["bytes"]) == ("tooLarge", str(LIMIT), str(LIMIT + 1))
+    assert files(coap.fleet) == []
+
+
+async def test_a_blob_that_grows_too_large_is_refused_then(uploader: Uploader, coap: CoapBench) -> None:
+    """What had come is forgotten."""
+    block = bytes(1024)
+    for number in range(LIMIT // 1024):
+        await uploader.send(number, block)
+    reply = await uploader.send(LIMIT // 1024, block)
+    again = await uploader.send(LIMIT // 1024, block)
+    await until(lambda: files(coap.fleet) == [])
+
+    assert (reply.code, again.code) == (Code.REQUEST_ENTITY_TOO_LARGE, Code.REQUEST_ENTITY_INCOMPLETE)
+    assert [data["reason"] for name, data in coap.fleet.take() if name == "messageRejected"] == [
+        "tooLarge",
+        "blockMissing",
+    ]
+
+
+async def test_one_upload_more_than_a_device_may_have_is_refused(coap: CoapBench) -> None:
+    """With the time after which it may try again (RFC 7252 §5.9.3.4)."""
+    uploaders = [Uploader(coap.client_at("127.0.0.1").exchange) for _ in range(3)]
+    replies = [await each.send(0) for each in uploaders]
+
+    assert [each.code for each in replies] == [Code.CONTINUE, Code.CONTINUE, Code.SERVICE_UNAVAILABLE]
+    assert option_of(replies[2], Option.MAX_AGE) == uint(10)
+    assert rejection(coap.fleet)["reason"] == "serverBusy"
+
+
+async def test_a_collection_without_room_is_told(uploader: Uploader, coap: CoapBench) -> None:
+    """By the sizes that are announced, before they come."""
+    other = Uploader(coap.client_at("127.0.0.1").exchange)
+    await other.send(0, options=((Option.SIZE1, uint(LIMIT)),))
+    reply = await uploader.send(0, options=((Option.SIZE1, uint(ROOM - LIMIT + 1)),))
+    data = rejection(coap.fleet)
+
+    assert (reply.code, reply.payload) == (
+        Code.SERVICE_UNAVAILABLE,
+        f"blobs.octets_per_collection is {ROOM}".encode(),
+    )
+    assert (data["reason"], data["limit"]) == ("storageFull", str(ROOM))
+
+
+async def test_a_device_that_is_removed_stores_nothing(uploader: Uploader, coap: CoapBench) -> None:
+    """Its last block may be on its way already."""
+    await uploader.send(0)
+    coap.client.send(uploader.request(Block(1, more=False, exponent=6), b"end"))
+    await coap.fleet.devices.remove(coap.device, cause=CAUSE)
+    await uploader.send(1)
+    await until(lambda: files(coap.fleet) == [])
+
+    assert contents(coap.fleet) == []
+
+
+async def test_an_upload_that_pauses_for_too_long_is_forgotten(uploader: Uploader, coap: CoapBench) -> None:
+    """And told, with how far it came."""
+    await uploader.send(0)
+    coap.fleet.clock.shift(93.1)
+    coap.fleet.blobs.sweep()
+    told = rejection(coap.fleet)
+    reply = await uploader.send(1)
+    await until(lambda: files(coap.fleet) == [])
+
+    assert (told["reason"], told["transport"]) == ("tooSlow", "coap")
+    assert told["detail"] == "nothing came for 93 s after 1024 octets (coap.upload_timeout)"
+    assert reply.code == Code.REQUEST_ENTITY_INCOMPLETE
+
+
+async def test_a_thousand_blocks_a_second_are_not_too_many_messages(tmp_path: Path) -> None:
+    """A transfer counts as one message."""
+    async with coap_bench(tmp_path, services=services, messages={"rate": 1.0, "burst": 1}) as coap:
+        uploader = Uploader(coap.client.exchange)
+        replies = [await uploader.send(number) for number in range(90)]
+
+        assert {each.code for each in replies} == {Code.CONTINUE}
+
+
+async def test_a_disk_that_refuses_is_told(uploader: Uploader, coap: CoapBench) -> None:
+    """With 5.03; the device may try again."""
+    (coap.fleet.folder / "blobs").rename(coap.fleet.folder / "elsewhere")
+    reply = await uploader.send(0)
+
+    assert reply.code == Code.SERVICE_UNAVAILABLE
+    assert rejection(coap.fleet)["reason"] == "storageFailed"
+
+
+async def test_a_disk_that_refuses_the_end_is_told(uploader: Uploader, coap: CoapBench) -> None:
+    """The answer to the last block waits for the disk, so that it is true."""
+    await uploader.send(0)
+    (coap.fleet.folder / "blobs").rename(coap.fleet.folder / "elsewhere")
+    reply = await uploader.send(1, b"end", more=False)
+    again = await uploader.send(1, b"end", more=False)
+
+    assert (reply.code, again.code) == (Code.SERVICE_UNAVAILABLE, Code.SERVICE_UNAVAILABLE)
+    assert contents(coap.fleet) == []
+
+
+async def test_a_session_that_ends_takes_its_upload_along(secure: DtlsBench) -> None:
+    """Nobody will go on with it."""
+    client = await secure.client(coaps=True).connect()
+    client.say(Uploader(client.exchange).request(Block(0, more=True, exponent=6), BODY[:1024]))
+    await client.listen()
+    client.leave()
+    told = await secure.told(3)
+    await until(lambda: files(secure.fleet) == [])
+
+    assert [name for name, _ in told] == ["clientConnected", "messageRejected", "clientDisconnected"]
+    assert told[1][1]["detail"] == "the session ended after 1024 octets"
+
+
+async def test_stopping_gives_up_what_is_waited_for(coap: CoapBench) -> None:
+    """The blob is stored all the same: it had come whole."""
+    coap.client.send(post(b"octets", path="blob"))
+    await until(lambda: files(coap.fleet) != [])
+    await coap.listener.stop()
+    await coap.fleet.blobs.close()
+
+    assert contents(coap.fleet) == [b"octets"]
