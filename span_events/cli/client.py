@@ -16,7 +16,8 @@ from span_events import __version__, errors
 from span_events.errors import InvalidRequest, RequestError, ServerUnreachable, Unauthenticated
 
 USER_AGENT: Final = f"span-events/{__version__}"
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=10)
+_TIMEOUT: Final = 30.0
+_CONNECT_TIMEOUT: Final = 10.0
 
 _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
     each.status: each
@@ -34,9 +35,11 @@ _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
 
 
 _LISTED_BY: Final = {
+    "blob": "blob list",
     "collection": "collection list",
     "device": "device list",
     "gateway": "gateway list",
+    "image": "firmware list",
     "message": "outbox list",
     "token": "token list",
 }
@@ -81,7 +84,7 @@ class Client:
 
     async def __aenter__(self) -> Self:
         self._http = aiohttp.ClientSession(
-            headers={"User-Agent": USER_AGENT, "Accept": "application/json", **self.headers}, timeout=_TIMEOUT
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json", **self.headers}
         )
         return self
 
@@ -92,28 +95,65 @@ class Client:
         await self._http.close()
 
     async def request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        within: float = _TIMEOUT,
     ) -> dict[str, Any]:
         """
         Make one request.
+
+        Args:
+            within: Seconds that it may take.
 
         Raises:
             RequestError: The server refused it; the class says with which status.
             ServerUnreachable: There was no answer.
         """
+        octets = await self._exchange(method, path, body, query=query, within=within)
+        return _document(octets, f"{method} {path}")
+
+    async def fetch(self, path: str, *, within: float = _TIMEOUT) -> bytes:
+        """
+        Get octets that are no document; raises what `request` raises.
+
+        Args:
+            within: Seconds that it may take.
+        """
+        return await self._exchange("GET", path, within=within)
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        within: float,
+    ) -> bytes:
         assert self._http is not None, "use the client as a context manager"
         content = None if body is None else orjson.dumps(body)
         kind = {} if body is None else {"Content-Type": "application/json"}
         try:
-            async with self._http.request(method, self.base + path, data=content, headers=kind, params=query) as reply:
+            async with self._http.request(
+                method,
+                self.base + path,
+                data=content,
+                headers=kind,
+                params=query,
+                timeout=aiohttp.ClientTimeout(total=within, sock_connect=_CONNECT_TIMEOUT),
+            ) as reply:
                 octets = await reply.read()
         except TimeoutError as exc:
-            raise ServerUnreachable(f"{self.base} did not answer within {_TIMEOUT.total:.0f} s") from exc
+            raise ServerUnreachable(f"{self.base} did not answer within {within:.0f} s") from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise unreachable(self.base, exc) from exc
         if reply.status >= 300:
             raise refusal(reply.status, octets, has_token=self.has_token)
-        return _document(octets, f"{method} {path}")
+        return octets
 
 
 def refusal(status: int, body: bytes, *, has_token: bool) -> RequestError:

@@ -37,11 +37,11 @@ class Session:
         """Make a client of the API; a context manager."""
         return Client(self.endpoint, self.token)
 
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Make one request and return the reply's document."""
+    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+        """Make one request (`Client.request` knows the options) and return the reply's document."""
 
         async def once(client: Client) -> dict[str, Any]:
-            return await client.request(method, path, body)
+            return await client.request(method, path, body, **options)
 
         return self.run(once)
 

@@ -55,6 +55,7 @@ def _counts(statistics: Statistics | GatewayStatistics) -> str:
             "sent again": statistics.retransmissions,
             "unanswered": statistics.unanswered,
             "unreachable": statistics.unreachable,
+            "updated": statistics.updated,
             **dict(sorted(statistics.refused.items())),
         }
     else:

@@ -15,6 +15,7 @@ from span_events.cli import progress
 from span_events.cli.options import Group, Session, api_options, pass_session
 from span_events.cli.simulate_gateway import simulate_gateway
 from span_events.cli.simulated import Simulated
+from span_events.cli.simulated_firmware import SimulatedWithFirmware
 from span_events.cli.simulating import (
     cleanup_option,
     collection_option,
@@ -28,17 +29,19 @@ from span_events.cli.targets import HostAndPort, RadiusPorts, check_base, read_s
 from span_events.errors import ServerUnreachable
 from span_events.events.message import Transport
 from span_events.simulator.devices import Statistics, Targets
-from span_events.simulator.faults import FAULTS, NEED_CORE, meaning_of
+from span_events.simulator.faults import FAULTS, NEED_CORE, NEED_UPDATE, meaning_of
 from span_events.simulator.fleet import Fleet, addresses_from
 from span_events.simulator.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Member
+from span_events.simulator.updates import FIRST_VERSION
 
 _TRANSPORTS: Final = {
     "udp": (Transport.UDP,),
     "coap": (Transport.COAP,),
     "both": (Transport.UDP, Transport.COAP),
 }
+_MARKS: Final = {**dict.fromkeys(NEED_CORE, "*"), **dict.fromkeys(NEED_UPDATE, "+")}
 _GOODBYE: Final = 2.0
 """Seconds that the server gets to hear that the mobile core goes down."""
 
@@ -48,8 +51,8 @@ _GOODBYE: Final = 2.0
     invoke_without_command=True,
     subcommand_metavar="[gateway ...]",
     short_help="Let simulated devices send, and do wrong things.",
-    epilog="\b\nFaults, * with --core only:\n"
-    + "\n".join(f"  {name:22}{'*' if name in NEED_CORE else ' '} {meaning_of(name)}" for name in FAULTS),
+    epilog="\b\nFaults, * with --core only, + with --firmware only:\n"
+    + "\n".join(f"  {name:22}{_MARKS.get(name, ' ')} {meaning_of(name)}" for name in FAULTS),
 )
 @collection_option
 @click.option("--devices", "count", type=click.IntRange(1), default=5, show_default=True, help="How many devices.")
@@ -61,6 +64,11 @@ _GOODBYE: Final = 2.0
     default="both",
     show_default=True,
     help="How devices send; both takes turns among them.",
+)
+@click.option(
+    "--firmware",
+    is_flag=True,
+    help=f"Update the devices, one after the other: an image is uploaded, and each goes from {FIRST_VERSION} to that.",
 )
 @click.option(
     "--fault", "faults", multiple=True, type=click.Choice(list(FAULTS)), help="Provoke this, too; may be repeated."
@@ -104,6 +112,7 @@ def simulate(
     rate: float,
     per_device: bool,
     transport: str,
+    firmware: bool,
     faults: tuple[str, ...],
     fault_pause: float,
     duration: float | None,
@@ -126,6 +135,7 @@ def simulate(
       span-events simulate
       span-events simulate --devices 100 --rate 500 --transport udp --duration 60 --cleanup
       span-events simulate --fault malformed --fault duplicate --fault-pause 2
+      span-events simulate --firmware --fault stalledDownload --fault revertedUpdate
       span-events simulate --core 127.0.0.1:1812 --core-secret-file var/radius-demo.secret --fault imsiMismatch
     """
     if ctx.invoked_subcommand is not None:
@@ -137,7 +147,8 @@ def simulate(
     if (core is None) != (core_secret is None):
         raise click.UsageError("--core and --core-secret-file belong together.")
     kinds = _TRANSPORTS[transport]
-    members = [Member(address, kinds[number % len(kinds)]) for number, address in enumerate(addresses)]
+    version = FIRST_VERSION if firmware else ""
+    members = [Member(address, kinds[number % len(kinds)], version) for number, address in enumerate(addresses)]
     # Two runs have different devices, and then different mobile cores: a restart of one ends no sessions of the other.
     mobile_core = MobileCore(*core, core_secret, address=base_address) if core and core_secret else None
     fleet = Fleet(
@@ -176,7 +187,8 @@ async def _simulate(
         if core is not None:
             await core.start()  # likewise, for a server that does not answer it
         async with session.client() as client:
-            simulated = Simulated(client, collection or "", by_sim=core is not None)
+            kind = SimulatedWithFirmware if any(each.version for each in members) else Simulated
+            simulated = kind(client, collection or "", by_sim=core is not None)
             try:
                 await simulated.make(members)
                 where = simulated.collection

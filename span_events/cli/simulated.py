@@ -68,6 +68,7 @@ class Made:
         count, collection = len(self.ours), self._made_collection
         try:
             await each_of(self._delete, list(self.ours))
+            await self.delete_others()
             if self._made_collection and not self._unanswered:
                 await each_of(self._delete_collection, [self.collection])
         finally:
@@ -79,6 +80,9 @@ class Made:
                 progress.note(f"the collection remains: span-events collection delete {self.collection}")
             elif count or collection:
                 progress.note(f"deleted {progress.devices(count)}{' and the collection' if collection else ''}")
+
+    async def delete_others(self) -> None:
+        """Delete what else there is in the collection, once the devices are gone."""
 
     async def _find_collection(self, mark: str) -> None:
         """Take the collection of earlier runs, or make one."""

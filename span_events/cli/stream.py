@@ -29,7 +29,8 @@ from span_events.errors import LimitReached, RequestError, ServerUnreachable, Un
 FIRST_DELAY: Final = 0.5
 LAST_DELAY: Final = 15.0
 """Seconds between attempts: doubling from the first to the last, each shortened by up to a half at random."""
-NOT_EVENTS: Final = frozenset(("keepalive", "live"))
+LIVE: Final = "live"
+NOT_EVENTS: Final = frozenset(("keepalive", LIVE))
 """``type`` of the objects that a stream has besides events."""
 DROPPED: Final = "eventsDropped"
 
@@ -64,6 +65,8 @@ class Stream:
         reconnect: Whether a lost connection is opened again.
         tell: Called with a sentence for people when a connection is lost, and when it is there again.
         pauses: Seconds between attempts to connect; begins anew whenever something was received.
+        marks_live: Whether the objects that mark where the present begins are yielded, too: one for each connection, if
+            the stream is an extended one.
     """
 
     def __init__(
@@ -76,7 +79,9 @@ class Stream:
         reconnect: bool = True,
         tell: Callable[[str], None],
         pauses: Callable[[], Iterator[float]] | None = None,
+        marks_live: bool = False,
     ) -> None:
+        self._marks_live = marks_live
         self._pauses = pauses or backoff
         self._client = client
         self._url = f"ws{client.base.removeprefix('http')}{path}"
@@ -108,7 +113,7 @@ class Stream:
                         line = _parse(octets)
                         if line is None:
                             self._tell(f"skipped a frame that is no JSON object: {octets[:60]!r}")
-                        elif line.document.get("type") not in NOT_EVENTS and self._position.advance(line):
+                        elif self._wants(line):
                             yield line
             except ConnectionClosed as exc:
                 why = _closed(exc)
@@ -124,6 +129,12 @@ class Stream:
                 if lost_at is None:
                     raise _no_stream(self._client.base, exc) from exc
             await asyncio.sleep(next(pauses))
+
+    def _wants(self, line: Line) -> bool:
+        kind = line.document.get("type")
+        if kind == LIVE:
+            return self._marks_live
+        return kind not in NOT_EVENTS and self._position.advance(line)
 
     def _connect(self, *, again: bool) -> connect:
         begin = [("tail", str(self._last))] if self._last else []

@@ -7,12 +7,24 @@ from typing import Final
 from aiohttp import web
 
 from span_events.web import middleware
-from span_events.web.rest import certificates, collections, data, devices, gateways, outbox, psks, system
+from span_events.web.rest import (
+    blobs,
+    certificates,
+    collections,
+    data,
+    devices,
+    firmware,
+    gateways,
+    outbox,
+    psks,
+    system,
+    updates,
+)
 from span_events.web.services import SERVICES, Services, Streams
 
 __all__ = ["SERVICES", "Services", "Streams", "make_app"]
 
-_REST: Final = (system, collections, devices, data, outbox, gateways, certificates, psks)
+_REST: Final = (system, collections, devices, data, outbox, gateways, certificates, psks, firmware, updates, blobs)
 _ACTIVITY: Final = (
     "/activity",
     "/collections/{collection}/activity",
@@ -40,6 +52,7 @@ def make_app(services: Services) -> web.Application:
             middleware.authentication(
                 public=(*(each.handler for each in system.ROUTES), streams.activity, streams.messages),
                 unscoped=(collections.list,),
+                reading=(updates.history, updates.state),
             ),
         ],
         client_max_size=services.config.http.max_body,

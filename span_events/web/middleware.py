@@ -68,13 +68,16 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
 
 
-def authentication(*, public: Collection[Handler], unscoped: Collection[Handler]) -> Middleware:
+def authentication(
+    *, public: Collection[Handler], unscoped: Collection[Handler], reading: Collection[Handler]
+) -> Middleware:
     """
     Make the middleware that lets nobody through without a token that reaches far enough.
 
     Args:
         public: Handlers that need no token, or see to it themselves.
         unscoped: Handlers that any token may call, and that show only what it reaches.
+        reading: Handlers that change nothing, whatever the method is that calls them.
     """
 
     @web.middleware
@@ -84,7 +87,8 @@ def authentication(*, public: Collection[Handler], unscoped: Collection[Handler]
             given = access.credentials(request.headers, request.query)
             token = await access.authenticate(request.app[SERVICES].tokens, given)
             if called not in unscoped:
-                access.check(token, resource=resource_of(request), write=request.method not in _READING)
+                write = request.method not in _READING and called not in reading
+                access.check(token, resource=resource_of(request), write=write)
             request[TOKEN] = token
         return await handler(request)
 

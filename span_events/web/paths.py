@@ -10,7 +10,7 @@ from aiohttp import web
 from span_events import ids
 from span_events.auth import access
 from span_events.errors import InvalidRequest
-from span_events.registry.model import Collection, Device, Gateway
+from span_events.registry.model import Blob, Collection, Device, Gateway, Image
 from span_events.web.services import SERVICES
 
 MAX_LIMIT: Final = 1_000
@@ -42,6 +42,30 @@ def device_of(request: web.Request) -> Device:
     """
     directory = request.app[SERVICES].directory
     return directory.device(_path_id(request, "collection"), _path_id(request, "device"))
+
+
+def image_of(request: web.Request) -> Image:
+    """
+    Return the firmware image that the path names.
+
+    Raises:
+        InvalidRequest: Something in the path is not written as an id.
+        NotFound: There is no such collection, or no such image in it.
+    """
+    collection = collection_of(request)
+    return request.app[SERVICES].directory.images.find(collection.id, _path_id(request, "image"))
+
+
+def blob_of(request: web.Request) -> Blob:
+    """
+    Return the blob that the path names.
+
+    Raises:
+        InvalidRequest: Something in the path is not written as an id.
+        NotFound: There is no such collection, or no such blob in it.
+    """
+    collection = collection_of(request)
+    return request.app[SERVICES].directory.blobs.find(collection.id, _path_id(request, "blob"))
 
 
 def gateway_of(request: web.Request) -> Gateway:

@@ -11,12 +11,15 @@ from aiohttp import web
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
+from span_events.fleet.blobs import Blobs
 from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
+from span_events.fleet.firmware import Firmware
 from span_events.fleet.gateway_sessions import GatewaySessions
 from span_events.fleet.gateways import Gateways
+from span_events.fleet.images import Images
 from span_events.fleet.psks import Psks
 from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
@@ -52,6 +55,9 @@ class Services:
     outbox: Outbox
     certificates: Certificates
     psks: Psks
+    images: Images
+    firmware: Firmware
+    blobs: Blobs
     streams: Streams
     health: Callable[[], Mapping[str, str]]
     """Per part (``registry``, ``coap``): ``ok``, or a sentence that says what is wrong."""

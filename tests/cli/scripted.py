@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import TracebackType
@@ -29,12 +29,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Send frames, then close (1006 breaks the connection without a word)."""
+    """Send frames, then close (1006 breaks the connection without a word). What can be called is waited for."""
 
-    frames: Sequence[str | bytes] = ()
+    frames: Sequence[str | bytes | Callable[[], Awaitable[None]]] = ()
     code: int = 1001
     reason: str = ""
     date: str = "Fri, 20 Nov 2026 11:00:00 GMT"
+    hold: bool = False
+    """Whether the connection stays until the client closes it."""
 
 
 @dataclass(slots=True)
@@ -44,6 +46,8 @@ class Scripted:
     script: list[Refuse | Play] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     """Tag ``name`` of devices, for requests of the REST API."""
+    documents: dict[str, Any] = field(default_factory=dict)
+    """Replies to other requests of it, by path; one that is called is asked for a document or a `Refuse`."""
     requests: list[tuple[str, list[tuple[str, str]], str | None]] = field(default_factory=list)
     """Path, query and token of each stream that was asked for."""
     lookups: list[str] = field(default_factory=list)
@@ -74,6 +78,8 @@ class Scripted:
         parts = urlsplit(request.path)
         if not parts.path.endswith("/activity"):
             self.lookups.append(parts.path)
+            if parts.path in self.documents:
+                return self._reply(connection, self.documents[parts.path])
             name = self.names.get(parts.path.rpartition("/")[2])
             device = {"tags": {"name": name}} if name else problem(404, "There is no such device")
             return _response(connection, 200 if name else 404, device)
@@ -85,6 +91,12 @@ class Scripted:
             return _response(connection, step.status, body)
         return None
 
+    def _reply(self, connection: ServerConnection, document: Any) -> Response:
+        found = document() if callable(document) else document
+        if isinstance(found, Refuse):
+            return _response(connection, found.status, problem(found.status, found.detail, found.hint, found.field))
+        return _response(connection, 200, found)
+
     def _date(self, connection: ServerConnection, request: Request, response: Response) -> None:
         if self.script and isinstance(self.script[0], Play):
             del response.headers["Date"]
@@ -94,7 +106,9 @@ class Scripted:
         step = self.script.pop(0)
         assert isinstance(step, Play)
         for frame in step.frames:
-            await connection.send(frame)
+            await (frame() if callable(frame) else connection.send(frame))
+        if step.hold:
+            await connection.wait_closed()
         if step.code == 1006:
             connection.transport.abort()
         else:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,11 +21,7 @@ from span_events.config import Config
 from span_events.errors import ListenerUnavailable
 from span_events.simulator.demo import with_mobile_core
 from tests.cli.bench import run
-
-FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")} | {
-    "radius": {"port": 0, "accounting_port": 0}
-}
-FREE_PORTS = {f"SPAN_EVENTS_{name}__{key.upper()}": "0" for name, table in FREE.items() for key in table}
+from tests.ports import FREE, FREE_VARIABLES
 
 
 @asynccontextmanager
@@ -36,7 +31,7 @@ async def serving(tmp_path: Path, *arguments: str) -> AsyncIterator[tuple[asynci
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "span_events", "serve", "--data-dir", str(tmp_path / "data")),
         *("--ready-file", str(ready), *arguments),
-        env={**os.environ, **FREE_PORTS},
+        env={**os.environ, **FREE_VARIABLES},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -171,7 +166,7 @@ async def test_a_port_that_is_taken_ends_with_status_3(tmp_path: Path) -> None:
         port = str(taken.getsockname()[1])
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "span_events", "serve", "--data-dir", str(tmp_path)),
-            env={**os.environ, **FREE_PORTS, "SPAN_EVENTS_COAP__PORT": port},
+            env={**os.environ, **FREE_VARIABLES, "SPAN_EVENTS_COAP__PORT": port},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )

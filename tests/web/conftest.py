@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -91,6 +92,13 @@ class WebBench:
         assert reply.status == 200, reply.body
         return str(reply.body["gatewayId"])
 
+    async def image(self, collection: str, version: str = "1.0", octets: bytes = b"") -> str:
+        """Upload a firmware image through the API and return its id; its octets are its version unless given."""
+        body = {"image": b64encode(octets or version.encode()).decode(), "version": version, "filename": "fw.bin"}
+        reply = await self.call("POST", f"/span/collections/{collection}/firmware", json=body)
+        assert reply.status == 200, reply.body
+        return str(reply.body["imageId"])
+
     def known(self, device: str) -> Device:
         """Return the device behind an id."""
         return self.fleet.directory.devices[ids.parse(device)]
@@ -140,11 +148,14 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             outbox=fleet.outbox,
             certificates=fleet.certificates,
             psks=fleet.psks,
+            images=fleet.images,
+            firmware=fleet.firmware,
+            blobs=fleet.blobs,
             streams=streams,
             health=lambda: bench.health,
             metrics=lambda: bench.metrics,
         )
-        runner = web.AppRunner(make_app(services), access_log=None)
+        runner = web.AppRunner(make_app(services), access_log=None, lingering_time=0.1)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", 0)

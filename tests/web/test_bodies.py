@@ -17,18 +17,31 @@ from span_events.web.rest.bodies import (
     CollectionBody,
     DeviceBody,
     GatewayBody,
+    ImageBody,
     MessageBody,
     NewCertificateBody,
+    NewImageBody,
     PskBody,
     SigningRequestBody,
     parse_body,
 )
 
-KINDS = (CollectionBody, DeviceBody, GatewayBody, MessageBody, NewCertificateBody, SigningRequestBody, PskBody)
+KINDS = (
+    CollectionBody,
+    DeviceBody,
+    GatewayBody,
+    MessageBody,
+    NewCertificateBody,
+    SigningRequestBody,
+    PskBody,
+    NewImageBody,
+    ImageBody,
+)
 WORDS = (
     *("tags", "enabled", "config", "ciot", "imsi", "imei", "gateway", "3", "params", "firmware", "management"),
     *("targetFirmwareId", "currentFirmwareId", "metadata", "allocatedIp", "collectionId", "teamId", "payload"),
     *("deviceId", "gatewayId", "keyType", "csr", "identity", "key", "name", "type", "user"),
+    *("image", "version", "filename"),
 )
 ANYTHING: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["", "0", "10.0.0.1"]),
@@ -45,7 +58,7 @@ def test_any_json_is_understood_or_refused(kind: type[Body], octets: bytes) -> N
     """Never anything but a refusal with a path; what is understood can be carried out."""
     with contextlib.suppress(InvalidRequest):
         body = parse_body(octets, kind)
-        if isinstance(body, CollectionBody | DeviceBody | GatewayBody):
+        if isinstance(body, CollectionBody | DeviceBody | GatewayBody | ImageBody):
             body.change()
 
 

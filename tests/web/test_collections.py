@@ -36,17 +36,17 @@ async def test_the_list_holds_what_the_token_reaches(api: WebBench) -> None:
 
 
 async def test_a_patch_changes_only_what_it_names(api: WebBench) -> None:
-    """Tags are merged; empty ids, null and "unspecified" change nothing."""
-    collection = await api.collection(
-        tags={"name": "x"}, firmware={"targetFirmwareId": "17", "currentFirmwareId": "18", "management": "collection"}
-    )
+    """Tags are merged; null and "unspecified" change nothing, nor does an empty team."""
+    collection = await api.collection(tags={"name": "x"}, firmware={"management": "collection"})
     path = f"/span/collections/{collection}"
-    before = (await api.call("GET", path)).body
+    target, current = await api.image(collection, "2"), await api.image(collection, "1")
+    images = {"targetFirmwareId": target, "currentFirmwareId": current}
+    before = (await api.call("PATCH", path, json={"firmware": images})).body
     unchanged = [
         (await api.call("PATCH", path, json=each)).body
         for each in (
             {},
-            {"tags": {}, "teamId": "", "firmware": {"targetFirmwareId": "", "management": "unspecified"}},
+            {"tags": {}, "teamId": "", "firmware": {"targetFirmwareId": None, "management": "unspecified"}},
             {"tags": None, "firmware": None, "enabled": None},
         )
     ]
@@ -65,7 +65,7 @@ async def test_a_patch_changes_only_what_it_names(api: WebBench) -> None:
         **before,
         "tags": {"name": "x", "place": "lab"},
         "enabled": False,
-        "firmware": {"currentFirmwareId": "18", "targetFirmwareId": "0", "management": "device"},
+        "firmware": {"currentFirmwareId": current, "targetFirmwareId": "0", "management": "device"},
     }
 
 

@@ -199,15 +199,16 @@ async def test_a_block_names_a_gateway_of_the_same_collection(api: WebBench, gat
 
 
 async def test_a_target_image_is_set_kept_and_cleared(api: WebBench) -> None:
-    """Empty text leaves it, "0" is the id of nothing."""
+    """Null leaves it, "0" and empty text are no image."""
     collection = await api.collection()
-    device = await api.device(collection, firmware={"targetFirmwareId": "17dh0cf43jfgl8"})
+    image = await api.image(collection)
+    device = await api.device(collection, firmware={"targetFirmwareId": image})
     found = [
         (await patch(api, collection, device, {"firmware": {"targetFirmwareId": each}})).body["firmware"]
-        for each in ("", "0")
+        for each in (None, "0", image, "")
     ]
 
-    assert [each["targetFirmwareId"] for each in found] == ["17dh0cf43jfgl8", "0"]
+    assert [each["targetFirmwareId"] for each in found] == [image, "0", image, "0"]
 
 
 async def test_a_device_moves_with_everything(api: WebBench) -> None:

@@ -273,3 +273,98 @@ async def test_gw_add_ls_update_cert_and_delete(api: WebBench) -> None:
     assert updated == deleted == added
     assert certificate["certificateSerial"].isdigit()
     assert certificate["expires"].isdigit()
+
+
+async def test_fw_upload_shows_what_was_made(api: WebBench) -> None:
+    """It sends no tags, and prints id, digest, version and length of the reply; the id is all that --eval prints."""
+    collection = await api.collection()
+    body = {"image": base64.b64encode(b"octets").decode(), "version": "1.0.0", "filename": "fw.bin"}
+    made = (await cli(api, "POST", f"/span/collections/{collection}/firmware", body)).body
+
+    assert (made["version"], made["filename"], made["length"]) == ("1.0.0", "fw.bin", 6)
+    assert made["imageId"]
+    assert re.fullmatch("[0-9a-f]{64}", made["sha256"])
+
+
+async def test_fw_ls_and_get_read_decimal_times(api: WebBench) -> None:
+    """`created` is a decimal string of milliseconds, `length` a number; `fw get --version` looks through the list."""
+    collection = await api.collection()
+    image = await api.image(collection, "1.0.0")
+    (listed,) = (await cli(api, "GET", f"/span/collections/{collection}/firmware")).body["images"]
+    shown = (await cli(api, "GET", f"/span/collections/{collection}/firmware/{image}")).body
+
+    assert listed == shown
+    assert re.fullmatch("[0-9]{13}", listed["created"])
+    assert type(listed["length"]) is int
+    assert listed["tags"] == {}
+
+
+async def test_fw_update_and_delete_need_the_image_back(api: WebBench) -> None:
+    """`fw update` always sends tags, without any if none are named; both print the reply's id."""
+    collection, other = await api.collection(), await api.collection()
+    image = await api.image(collection)
+    path = f"/span/collections/{collection}/firmware/{image}"
+    replies = [
+        await cli(api, "PATCH", path, {"tags": {"a": "b"}}),
+        await cli(api, "PATCH", path, {"tags": {}, "version": "2.0"}),
+        await cli(api, "PATCH", path, {"tags": {}, "collectionId": other}),
+        await cli(api, "DELETE", f"/span/collections/{other}/firmware/{image}"),
+    ]
+
+    assert [each.body["imageId"] for each in replies] == [image] * 4
+    assert replies[3].body["tags"] == {"a": "b"}
+
+
+async def test_fw_mon_reads_firmware_of_every_device(api: WebBench) -> None:
+    """It polls the list of devices, and with --image-id compares two ids of each."""
+    collection = await api.collection()
+    image = await api.image(collection)
+    await api.device(collection)
+    await api.device(collection, firmware={"targetFirmwareId": image})
+    devices = (await cli(api, "GET", f"/span/collections/{collection}/devices")).body["devices"]
+
+    assert [each["firmware"]["targetFirmwareId"] for each in devices] == ["0", image]
+    assert all(isinstance(value, str) for each in devices for value in each["firmware"].values())
+
+
+async def test_dev_update_sets_a_target(api: WebBench) -> None:
+    """It finds the image of a version in the list, and sends no other field of firmware."""
+    collection = await api.collection()
+    device, image = await api.device(collection), await api.image(collection)
+    body = {"tags": {}, "firmware": {"targetFirmwareId": image}}
+    changed = (await cli(api, "PATCH", f"/span/collections/{collection}/devices/{device}", body)).body
+
+    assert changed["deviceId"] == device
+    assert changed["firmware"]["targetFirmwareId"] == image
+
+
+async def test_col_update_sets_management_and_target(api: WebBench) -> None:
+    """Each alone, or both; what is not sent stays."""
+    collection = await api.collection()
+    image = await api.image(collection)
+    path = f"/span/collections/{collection}"
+    found = [
+        (await cli(api, "PATCH", path, {"tags": {}, "firmware": each})).body["firmware"]
+        for each in (
+            {"management": "device"},
+            {"targetFirmwareId": image},
+            {"management": "collection", "targetFirmwareId": image},
+            {"management": "disabled"},
+        )
+    ]
+
+    assert [(each["management"], each["targetFirmwareId"]) for each in found] == [
+        ("device", "0"),
+        ("device", image),
+        ("collection", image),
+        ("disabled", image),
+    ]
+
+
+async def test_fw_clear_needs_an_object_back(api: WebBench) -> None:
+    """Whether or not there was an error."""
+    collection = await api.collection()
+    device = await api.device(collection)
+    reply = await cli(api, "DELETE", f"/span/collections/{collection}/devices/{device}/fwerror")
+
+    assert reply.body == {"result": "Current"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 import orjson
@@ -30,6 +30,7 @@ from span_events.errors import InvalidRequest
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.fleet.gateways import GatewayChange
+from span_events.fleet.images import ImageChange
 from span_events.pki.issuing import KeyType
 from span_events.registry.directory import BUILT_IN, canonical_address
 from span_events.registry.limits import MAX_ENTRIES, MAX_KEY, MAX_VALUE
@@ -41,6 +42,11 @@ IDENTITY_OCTETS: Final = range(1, 129)
 """Length of a PSK identity; stacks must take 128 (RFC 4279 section 5.3)."""
 KEY_OCTETS: Final = range(16, 65)
 """Length of a PSK; stacks must take 64, and fewer than 16 can be guessed."""
+
+VERSION_OCTETS: Final = range(1, 256)
+"""Length of a version: a device reports it in a field of one length octet."""
+MAX_FILENAME: Final = 255
+"""Characters of the name of an image's file."""
 
 _IMSI_DIGITS: Final = range(5, 16)
 _NOT_OWN: Final = (GatewayType.UNKNOWN, *BUILT_IN)
@@ -81,7 +87,10 @@ def _check_imei(digits: str | None) -> str | None:
 
 def _identifier(what: str) -> BeforeValidator:
     """Read an id; "" and null leave it as it is, "0" is the id of nothing."""
+    return BeforeValidator(_id_reader(what))
 
+
+def _id_reader(what: str) -> Callable[[object], int | None]:
     def read(value: object) -> int | None:
         if value is None or value == "":
             return None
@@ -95,7 +104,30 @@ def _identifier(what: str) -> BeforeValidator:
             raise _wrong(f"{value!r} is not the id of any {what}: it is over 63 bits")
         return found
 
-    return BeforeValidator(read)
+    return read
+
+
+_read_image_id: Final = _id_reader("firmware image")
+
+
+def _target(value: object) -> int | None:
+    """Read the id of an image that something refers to; "" and "0" are none, null leaves it as it is."""
+    return 0 if value == "" else _read_image_id(value)
+
+
+def _version(value: str) -> str:
+    octets = len(value.encode(errors="replace"))
+    if octets not in VERSION_OCTETS:
+        raise _wrong(f"{_seen(value)} has {octets} octets, not {VERSION_OCTETS[0]} to {VERSION_OCTETS[-1]}")
+    if not value.isprintable() or value.strip() != value:
+        raise _wrong(f"{_seen(value)} is not what a device would report: it has control characters or spaces around it")
+    return value
+
+
+def _filename(value: str) -> str:
+    if len(value) > MAX_FILENAME:
+        raise _wrong(f"has {len(value)} characters, at most {MAX_FILENAME}")
+    return value
 
 
 def _address(value: object) -> str:
@@ -199,7 +231,9 @@ Imsi = Annotated[str | None, _digits(_IMSI_DIGITS)]
 Imei = Annotated[str | None, _digits(hardware.DIGITS), AfterValidator(_check_imei)]
 CollectionId = Annotated[int | None, _identifier("collection")]
 TeamId = Annotated[int | None, _identifier("team")]
-ImageId = Annotated[int | None, _identifier("firmware image")]
+TargetId = Annotated[int | None, BeforeValidator(_target)]
+Version = Annotated[StrictStr, AfterValidator(_version)]
+Filename = Annotated[StrictStr, AfterValidator(_filename)]
 OwnerDeviceId = Annotated[int | None, _identifier("device")]
 OwnerGatewayId = Annotated[int | None, _identifier("gateway")]
 GatewayId = Annotated[int, BeforeValidator(_gateway_id)]
@@ -251,7 +285,7 @@ class MetadataBody(Body):
 class TargetBody(Body):
     """``firmware`` of a device."""
 
-    target_firmware_id: ImageId = Field(default=None, alias="targetFirmwareId")
+    target_firmware_id: TargetId = Field(default=None, alias="targetFirmwareId")
 
 
 class DeviceBody(Body):
@@ -285,8 +319,8 @@ class DeviceBody(Body):
 class CollectionFirmwareBody(Body):
     """``firmware`` of a collection."""
 
-    current_firmware_id: ImageId = Field(default=None, alias="currentFirmwareId")
-    target_firmware_id: ImageId = Field(default=None, alias="targetFirmwareId")
+    current_firmware_id: TargetId = Field(default=None, alias="currentFirmwareId")
+    target_firmware_id: TargetId = Field(default=None, alias="targetFirmwareId")
     management: Annotated[Management | None, BeforeValidator(_management)] = None
 
 
@@ -343,6 +377,28 @@ class GatewayBody(Body):
             tags=self.tags,
             enabled=self.enabled,
         )
+
+
+class NewImageBody(Body):
+    """A firmware image to be made; its octets have been read already, and this is what was around them."""
+
+    image: StrictStr
+    version: Version
+    filename: Filename | None = None
+    tags: Labels | None = None
+
+
+class ImageBody(Body):
+    """A firmware image to be changed."""
+
+    collection_id: CollectionId = Field(default=None, alias="collectionId")
+    version: Annotated[Version | None, BeforeValidator(lambda value: value or None)] = None
+    tags: Labels | None = None
+    enabled: StrictBool | None = None
+
+    def change(self) -> ImageChange:
+        """Return what is to be done."""
+        return ImageChange(collection_id=self.collection_id, version=self.version, tags=self.tags, enabled=self.enabled)
 
 
 class MessageBody(Body):

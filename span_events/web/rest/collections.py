@@ -52,7 +52,7 @@ async def update(request: web.Request) -> web.Response:
     collection = collection_of(request)
     change = (await read_body(request, CollectionBody)).change()
     check_tags(collection.tags, change.tags)
-    await request.app[SERVICES].collections.update(collection, change)
+    await request.app[SERVICES].collections.update(collection, change, cause=request[CAUSE])
     if change.enabled is False:
         request.app[SERVICES].reception.collection_disabled(collection, cause=request[CAUSE])
         request.app[SERVICES].gateway_sessions.collection_disabled(collection, cause=request[CAUSE])
@@ -67,10 +67,16 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def stats(request: web.Request) -> web.Response:
-    """Count a collection's devices and gateways and their messages since the server started."""
+    """Count what a collection has, and the messages of its devices and gateways since the server started."""
     collection, directory = collection_of(request), request.app[SERVICES].directory
-    devices, gateways = directory.devices_of(collection.id), directory.gateways_of(collection.id)
-    return render(documents.collection_stats(devices, gateways))
+    return render(
+        documents.collection_stats(
+            directory.devices_of(collection.id),
+            directory.gateways_of(collection.id),
+            directory.images.of(collection.id),
+            directory.blobs.of(collection.id),
+        )
+    )
 
 
 _ONE: Final = "/span/collections/{collection}"

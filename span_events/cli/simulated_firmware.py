@@ -1,0 +1,82 @@
+"""The firmware that `simulate --firmware` makes through the API, and takes away again."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from contextlib import suppress
+
+from span_events.cli.client import Client
+from span_events.cli.resources import collection_path, device_path
+from span_events.cli.simulated import Simulated, each_of, is_marked, tags_of
+from span_events.errors import Conflict, NotFound
+from span_events.simulator.firmware import make_image
+from span_events.simulator.terminals import Member
+from span_events.simulator.updates import IMAGE_OCTETS, next_version
+
+
+class SimulatedWithFirmware(Simulated):
+    """The devices of `simulate`, and an image that they are to run: those that a person made are left as they are."""
+
+    def __init__(self, client: Client, collection: str, *, by_sim: bool) -> None:
+        super().__init__(client, collection, by_sim=by_sim)
+        self._images: list[str] = []
+        """Ids of images that simulations made here, the newest last."""
+
+    async def make(self, members: Sequence[Member]) -> None:
+        """See to it that the server knows each device, and has an image for it that is newer than all others."""
+        await self.find_collection()
+        await self._check_management()
+        await super().make(members)
+        images = (await self.client.request("GET", self._path())).get("images") or []
+        earlier = [str(each["imageId"]) for each in images if is_marked(each)]
+        self._images += earlier
+        await each_of(self._upload, [next_version(str(each.get("version")) for each in images)])
+        await each_of(self._assign, list(self.ours))
+        for each in earlier:
+            with suppress(Conflict):  # devices of another run are to run it
+                await self._delete_image(each)
+
+    async def delete_others(self) -> None:
+        """Delete the images."""
+        await each_of(self._delete_image, list(self._images))
+
+    async def _check_management(self) -> None:
+        """
+        See to it that a device's own target counts, so that other devices of the collection keep theirs.
+
+        Raises:
+            Conflict: It does not, and the collection is not one that `simulate` made.
+        """
+        path = collection_path(self.collection)
+        collection = await self.client.request("GET", path)
+        management = (collection.get("firmware") or {}).get("management") or "disabled"
+        if management == "device":
+            return
+        if not is_marked(collection):
+            raise Conflict(
+                f"The firmware management of collection {self.collection} is {management}; --firmware needs device",
+                hint="Leave out -c; or let `span-events firmware assign --management device` change it.",
+            )
+        await self.client.request("PATCH", path, {"firmware": {"management": "device"}})
+
+    async def _upload(self, version: str) -> None:
+        body = {
+            "image": base64.b64encode(make_image(version, IMAGE_OCTETS)).decode(),
+            "version": version,
+            "filename": f"simulated-{version}.bin",
+            "tags": tags_of("firmware"),
+        }
+        self._images.append(str((await self.client.request("POST", self._path(), body))["imageId"]))
+
+    async def _assign(self, device: str) -> None:
+        target = {"firmware": {"targetFirmwareId": self._images[-1]}}
+        await self.client.request("PATCH", device_path(self.collection, device), target)
+
+    async def _delete_image(self, image: str) -> None:
+        with suppress(NotFound):  # somebody else was faster
+            await self.client.request("DELETE", self._path(image))
+        self._images.remove(image)
+
+    def _path(self, image: str = "") -> str:
+        return f"{collection_path(self.collection)}/firmware" + (f"/{image}" if image else "")

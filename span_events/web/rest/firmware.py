@@ -1,0 +1,93 @@
+"""Firmware images: ``/span/collections/{collection}/firmware``; what is served to devices never leaves over REST."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from span_events.dialects.span import render_id
+from span_events.registry import documents
+from span_events.web.paths import collection_of, image_of
+from span_events.web.rest.bodies import ImageBody, check_tags, read_body
+from span_events.web.rest.image_body import receive
+from span_events.web.rest.moves import check_move
+from span_events.web.rest.replies import render
+from span_events.web.services import CAUSE, SERVICES
+
+
+async def list(request: web.Request) -> web.Response:
+    """List the images of a collection."""
+    images = request.app[SERVICES].directory.images.of(collection_of(request).id)
+    return render({"images": [documents.firmware(each) for each in images]})
+
+
+async def create(request: web.Request) -> web.Response:
+    """Make an image."""
+    collection, images = collection_of(request), request.app[SERVICES].images
+    async with images.upload(collection) as upload:
+        body = await receive(request, upload)
+        image = await images.create(
+            collection,
+            upload,
+            version=body.version,
+            filename=body.filename or "",
+            tags=body.tags,
+            cause=request[CAUSE],
+        )
+    return render(documents.firmware(image))
+
+
+async def get(request: web.Request) -> web.Response:
+    """Show an image."""
+    return render(documents.firmware(image_of(request)))
+
+
+async def update(request: web.Request) -> web.Response:
+    """Change an image, or move it to another collection."""
+    image_of(request)  # what is not there is refused before a body is read
+    change = (await read_body(request, ImageBody)).change()
+    image = image_of(request)  # again: reading takes as long as the client likes
+    check_tags(image.tags, change.tags)
+    if change.collection_id is not None and change.collection_id != image.collection_id:
+        check_move(request, change.collection_id, what="image")
+    changed = await request.app[SERVICES].images.update(image, change, cause=request[CAUSE])
+    return render(documents.firmware(changed))
+
+
+async def delete(request: web.Request) -> web.Response:
+    """Remove an image that is nobody's target; the reply is what it was."""
+    image = image_of(request)
+    await request.app[SERVICES].images.remove(image, cause=request[CAUSE])
+    return render(documents.firmware(image))
+
+
+async def usage(request: web.Request) -> web.Response:
+    """List the devices that should run an image, and those that do."""
+    image = image_of(request)
+    found = request.app[SERVICES].images.usage(image)
+    return render(
+        {
+            "imageId": render_id(image.id),
+            "targeted": [render_id(each.id) for each in found.targeted],
+            "current": [render_id(each.id) for each in found.current],
+        }
+    )
+
+
+async def stats(request: web.Request) -> web.Response:
+    """Tell how large an image is."""
+    return render(documents.firmware_stats([image_of(request)]))
+
+
+_ALL: Final = "/span/collections/{collection}/firmware"
+_ONE: Final = f"{_ALL}/{{image}}"
+ROUTES: Final = (
+    web.get(_ALL, list),
+    web.post(_ALL, create),
+    web.get(_ONE, get),
+    web.patch(_ONE, update),
+    web.delete(_ONE, delete),
+    web.get(f"{_ONE}/usage", usage),
+    web.get(f"{_ONE}/stats", stats),
+)
