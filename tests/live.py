@@ -32,6 +32,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.listeners.coap_bench import RawClient, post
+from tests.ports import FREE_VARIABLES
 
 PATIENCE: Final = 15.0
 """Seconds after which something that does not happen fails a test; nothing ever waits that long."""
@@ -192,16 +193,10 @@ class LiveServer:
         """The ready file: listener to ``host:port``."""
         self.token = ""
         """Text of a token that may do everything."""
-        wanted = {
-            "http.port": 0,
-            "datagrams.port": 0,
-            "coap.port": 0,
-            "coaps.port": 0,
-            "gateways.port": 0,
-            **(settings or {}),
+        variables = {
+            f"SPAN_EVENTS_{name.upper().replace('.', '__')}": str(value) for name, value in (settings or {}).items()
         }
-        variables = {f"SPAN_EVENTS_{name.upper().replace('.', '__')}": str(value) for name, value in wanted.items()}
-        self._environment = {**os.environ, **variables}
+        self._environment = {**os.environ, **FREE_VARIABLES, **variables}
         self._process: subprocess.Popen[str] | None = None
         self._log: list[str] = []
         self._logged = threading.Condition()
@@ -259,6 +254,13 @@ class LiveServer:
         assert status == 0, f"the server ended with status {status}:\n{self.log}"
         assert "Traceback" not in self.log, self.log
         assert not self.ready_file.exists(), "the ready file is still there"
+
+    def kill(self) -> None:
+        """End the server as a power cut does."""
+        assert self._process is not None
+        self._process.kill()
+        self._reap()
+        self._process = None
 
     @property
     def log(self) -> str:

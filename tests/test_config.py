@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from span_events import config
+from span_events.config import FirmwareConfig
 from span_events.errors import ConfigurationError
+from span_events.wire.fota import MAX_HOST, MAX_PATH, Response, encode_response
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "config" / "span-events.toml"
@@ -313,3 +316,30 @@ def test_a_pool_is_made_of_prefixes_that_addresses_can_be_given_out_of(prefix: s
     path.write_text(f'[cellular]\npool = ["10.1.0.0/16", "2001:db8::/48", "{prefix}"]\n')
     with pytest.raises(ConfigurationError, match=rf"^cellular\.pool\.2: '{prefix}' .*{fault}"):
         config.load(path)
+
+
+@pytest.mark.parametrize("text", ["", "fw.example.com", "192.0.2.1", "2001:db8::1", "x" * 20 + ".com"])
+def test_a_host_that_devices_can_download_from_is_taken(text: str) -> None:
+    """Empty is the address that they reached."""
+    assert FirmwareConfig(coap_host=text).coap_host == text
+
+
+@pytest.mark.parametrize("text", ["x" * 21 + ".com", "http://fw", "fw:5683", "grün.example"])
+def test_a_host_that_devices_have_no_room_for_is_a_fault(text: str) -> None:
+    """24 characters, or their buffers overflow; and a name or an address."""
+    with pytest.raises(ValidationError):
+        FirmwareConfig(coaps_host=text)
+
+
+@pytest.mark.parametrize("text", ["fw", "/", "/fw/", "//fw", "/u", "/blob", "/firmwares", "/f w", "/fw?x"])
+def test_a_path_that_devices_cannot_use_is_a_fault(text: str) -> None:
+    """9 characters with the slash; neither that of reports nor that of blobs."""
+    with pytest.raises(ValidationError):
+        FirmwareConfig(path=text)
+
+
+def test_the_limits_of_the_download_are_those_of_its_codec() -> None:
+    """What the configuration takes can be written."""
+    place = FirmwareConfig(coap_host="x" * MAX_HOST, path="/" + "x" * (MAX_PATH - 1))
+
+    assert encode_response(Response(place.coap_host, 0, place.path, available=True))

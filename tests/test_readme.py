@@ -12,16 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from span_events.events.reference import render_table
+from tests.ports import FREE_VARIABLES
 from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 ENDLESS = "# runs until Ctrl-C\n"
-PORTS = (
-    *("HTTP__PORT", "DATAGRAMS__PORT", "COAP__PORT", "COAPS__PORT"),
-    *("RADIUS__PORT", "RADIUS__ACCOUNTING_PORT", "GATEWAYS__PORT"),
-)
 TOOLS = (ROOT / ".venv" / "bin", ROOT / ".cache" / "npm" / "node_modules" / ".bin")
 """Where the commands are that a person has by `scripts/serve` and by npx."""
 
@@ -41,7 +38,7 @@ def test_every_code_block_says_what_it_is() -> None:
 async def served(folder: Path) -> AsyncIterator[dict[str, str]]:
     """Run the README's first block in a folder, on free ports; give the addresses."""
     (command,) = (each.removeprefix(ENDLESS).strip() for each in BLOCKS if each.startswith(ENDLESS + "scripts/serve"))
-    environment = os.environ | {f"SPAN_EVENTS_{each}": "0" for each in PORTS}
+    environment = os.environ | FREE_VARIABLES
     ready = folder / "ready.json"
     with (folder / "serve.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -93,6 +90,7 @@ async def test_every_command_works_as_it_stands(tmp_path: Path) -> None:
         "span_events_subscribers",
     ):
         assert seen in out, f"{seen} is not in what the commands showed"
+    assert out.count("image/jpeg") == 3, "a blob by address, by certificate and by CoAP"
 
 
 def script(addresses: dict[str, str]) -> str:
@@ -108,7 +106,14 @@ def script(addresses: dict[str, str]) -> str:
             continue
         lines.append(_shown_for_a_while(command) if block.startswith(ENDLESS) else command)
     text = "\n".join(lines)
-    for port, name in (("8080", "http"), ("1234", "datagrams"), ("1812", "radius"), ("1813", "radius-accounting")):
+    for port, name in (
+        ("8080", "http"),
+        ("1234", "datagrams"),
+        ("1812", "radius"),
+        ("1813", "radius-accounting"),
+        ("8081", "blobs"),
+        ("8443", "blobs_tls"),
+    ):
         text = re.sub(rf"\b127\.0\.0\.1([: ]){port}\b", rf"127.0.0.1\g<1>{_port(addresses[name])}", text)
     text = text.replace("coaps://127.0.0.1/", f"coaps://{addresses['coaps']}/")
     text = text.replace("coap://127.0.0.1/", f"coap://{addresses['coap']}/")

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from scripts.benchmarks import coap, dtls, fanout, flood, gateways, idle, ingest, radius, slow
+from scripts.benchmarks import coap, dtls, fanout, firmware, flood, gateways, idle, ingest, radius, slow
 from scripts.benchmarks.harness import Options
 
 BENCHMARKS = {
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "dtls": dtls.run,
     "gateways": gateways.run,
     "radius": radius.run,
+    "firmware": firmware.run,
     "idle": idle.run,
     "slow": slow.run,
     "flood": flood.run,

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import gc
 import json
+import random
 import socket
 import sys
 import tempfile
@@ -30,7 +31,9 @@ from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.ids import render
+from span_events.registry.model import Management
 from span_events.wire.websocket import text_frame
+from tests.ports import FREE
 
 HIGH = 65_536
 """Octets that may wait for a subscriber before the publisher pauses (closed loop)."""
@@ -108,9 +111,8 @@ async def span(arguments: argparse.Namespace) -> None:
 
 def config_for(**settings: dict[str, Any]) -> Config:
     """Return a configuration with every port free and no limit of rates."""
-    free = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")}
     fast = {"messages": {"rate": 1e9, "burst": 1_000_000_000}}
-    return Config(**{**free, **fast, **settings})  # type: ignore[arg-type]  # tables, as from a file
+    return Config(**{**FREE, **fast, **settings})  # type: ignore[arg-type]  # tables, as from a file
 
 
 def ready(server: Server, collection_id: int, **more: Any) -> None:
@@ -144,6 +146,25 @@ async def quiet(_arguments: argparse.Namespace) -> None:
                     defects=server.datagrams.defects + server.coap.defects,
                     cpu=time.process_time(),
                 )
+
+
+async def firmware(_arguments: argparse.Namespace) -> None:
+    """Serve an image to a fleet until killed; tell counters for each line of input."""
+    from scripts.benchmarks.firmware import DEVICES, IMAGE, address_of  # noqa: PLC0415  # it is a client otherwise
+
+    with tempfile.TemporaryDirectory() as folder:
+        async with Server(config_for(), data_dir=Path(folder)) as server:
+            collection = await server.collections.create(CollectionChange())
+            async with server.images.upload(collection) as upload:
+                await upload.write(random.Random(7).randbytes(IMAGE))
+                image = await server.images.create(collection, upload, version="2", cause=0)
+            change = CollectionChange(management=Management.COLLECTION, target_firmware_id=image.id)
+            await server.collections.update(collection, change, cause=0)
+            for number in range(DEVICES):
+                await server.devices.create(collection, DeviceChange(allocated_ip=address_of(number)), cause=0)
+            ready(server, collection.id, sha256=image.sha256)
+            while await told():
+                say(blocks=server.firmware.downloads.blocks, cpu=time.process_time())
 
 
 async def steady(arguments: argparse.Namespace) -> None:
@@ -358,6 +379,7 @@ def _gateway_servers() -> Any:
 VARIANTS = {
     "span": span,
     "quiet": quiet,
+    "firmware": firmware,
     "steady": steady,
     "aiohttp": plain_aiohttp,
     "websockets": plain_websockets,

@@ -14,12 +14,15 @@ from span_events.log import get_logger
 from span_events.pki import files
 from span_events.registry import location
 from span_events.simulator.devices import Targets
-from span_events.simulator.faults import NEED_COAP, NEED_CORE
+from span_events.simulator.faults import NEED_COAP, NEED_CORE, NEED_UPDATE
 from span_events.simulator.fleet import RETRY, Fleet
 from span_events.simulator.mobile_core import MobileCore, MobileCoreUnanswered
 from span_events.simulator.sockets import Address, reachable
 from span_events.simulator.terminals import Member
+from span_events.simulator.updates import Pace
 
+MARK: Final = {"demo": "true"}
+"""Tag of what belongs to the demo; it is found again by it."""
 RATE: Final = 1.0
 """Messages a second of all demo devices together."""
 FAULT_PAUSE: Final = 12.0
@@ -29,12 +32,14 @@ STEP_PAUSE: Final = 2.0
 FAULTS: Final = (
     *(
         *("unknownCriticalOption", "imsiMismatch", "duplicate", "detach", "unknownAddress", "malformed"),
-        *("imeiMismatch", "tooLarge", "reassigned", "blockMissing"),
+        *("imeiMismatch", "tooLarge", "reassigned", "blockMissing", "truncatedReport"),
     )
     * 3,
-    "nasReboot",
+    *("nasReboot", "stalledDownload"),
 )
 """What goes wrong, in turn; nothing that would fill the screen or end a device, and what all notice but seldom."""
+PACE: Final = Pace(device=6.0, block=0.2, restart=3.0)
+"""How its trackers update themselves: the first one is done within half a minute, 8 s of which it downloads."""
 NAS: Final = "demo"
 """Name of the demo's NAS in the configuration."""
 NAS_ADDRESS: Final = "127.77.255.254"
@@ -90,7 +95,7 @@ async def run_demo(*, targets: Targets, members: Sequence[Member], core: MobileC
 
     Args:
         targets: Where this server's device side listens. Faults that need CoAP are left out without it.
-        members: The seeded devices.
+        members: The seeded devices. Those that have a version update themselves once.
         core: What gives them their addresses, and provokes faults of its own; None if they have them by hand.
 
     Raises:
@@ -99,6 +104,8 @@ async def run_demo(*, targets: Targets, members: Sequence[Member], core: MobileC
     """
     log = get_logger("simulator.demo")
     left_out = (NEED_COAP if targets.coap is None else frozenset()) | (NEED_CORE if core is None else frozenset())
+    if not any(each.version for each in members):
+        left_out |= NEED_UPDATE
     fleet = Fleet(
         members,
         targets,
@@ -107,7 +114,8 @@ async def run_demo(*, targets: Targets, members: Sequence[Member], core: MobileC
         faults=[each for each in FAULTS if each not in left_out],
         fault_pause=FAULT_PAUSE,
         step_pause=STEP_PAUSE,
-        tell=lambda name, seen: log.debug("demo_fault", fault=name, seen=seen),
+        pace=PACE,
+        tell=lambda name, seen: log.debug("demo", what=name, seen=seen),
     )
     while True:
         try:

@@ -61,6 +61,8 @@ class Statistics:
     """Times that the mobile core gave a device an address."""
     not_attached: int = 0
     """Times that it did not."""
+    updated: int = 0
+    """Firmware updates that went well."""
     faults: Counter[str] = field(default_factory=Counter)
     """Faults that were provoked, by name."""
 

@@ -1,7 +1,7 @@
 """
 Faults on request: each provokes what a real device does wrong, over a socket of its own.
 
-``FAULTS`` names them all, those of `mobile_faults` too.
+``FAULTS`` names them all, those of `firmware_faults` and `mobile_faults` too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 from span_events.simulator.coap import CoapClient
 from span_events.simulator.devices import PATH
+from span_events.simulator.firmware_faults import FIRMWARE_FAULTS, UPDATE_FAULTS
 from span_events.simulator.mobile_faults import MOBILE_FAULTS
 from span_events.simulator.scene import Fault, Scene
 from span_events.simulator.sockets import DeviceSocket
@@ -135,13 +136,16 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "duplicate": duplicate,
         "flood": flood,
         "silent": silent,
+        **FIRMWARE_FAULTS,
         **MOBILE_FAULTS,
     }
 )
 """Every fault by the name that ``simulate --fault`` takes; where it is a reason or an event, by that."""
 
-NEED_COAP: Final = frozenset(("malformed", "unknownCriticalOption", "blockMissing", "duplicate"))
+NEED_COAP: Final = frozenset(("malformed", "unknownCriticalOption", "blockMissing", "duplicate", *FIRMWARE_FAULTS))
 """Faults that exist in CoAP only."""
+NEED_UPDATE: Final = frozenset(UPDATE_FAULTS)
+"""Faults that happen in a firmware update, instead of one that goes well."""
 NEED_CORE: Final = frozenset(MOBILE_FAULTS)
 """Faults that happen at the mobile core."""
 

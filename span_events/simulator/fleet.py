@@ -1,4 +1,4 @@
-"""A fleet of simulated devices that attach, send at a rate, and provoke faults, until cancelled."""
+"""A fleet of simulated devices that attach, send at a rate, update themselves and provoke faults, until cancelled."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from typing import Final
 from span_events.errors import SpanEventsError
 from span_events.simulator.coap import Timing
 from span_events.simulator.devices import Statistics, Targets
-from span_events.simulator.faults import FAULTS, NEED_COAP, NEED_CORE
+from span_events.simulator.faults import FAULTS, NEED_COAP, NEED_CORE, NEED_UPDATE
+from span_events.simulator.firmware import Outcome
 from span_events.simulator.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
 from span_events.simulator.scene import Scene
 from span_events.simulator.sockets import AddressUnavailable
 from span_events.simulator.terminals import Member, Terminal
+from span_events.simulator.updates import Pace, Updates
 
 JITTER: Final = 0.5
 """A pause is its mean times 1 - JITTER to 1 + JITTER."""
 MAX_BACKLOG: Final = 1.0
 """Seconds that a device may be behind its schedule; what is older is skipped, not sent in a burst."""
-
+UPDATES_BETWEEN: Final = 2
+"""Updates that go well after each that does not, if faults of updates are asked for."""
 RETRY: Final = 10.0
 """Seconds at least before a device that was not let in tries again."""
 
@@ -35,6 +38,14 @@ class NoTarget(SpanEventsError):
     hint = "Give --datagrams HOST:PORT for UDP, --coap HOST:PORT for CoAP, and --core HOST:PORT for RADIUS."
 
 
+class NoUpdate(SpanEventsError):
+    """A fault of updates is asked for, and no device updates itself."""
+
+    code = "no_update"
+    exit_status = 2
+    hint = "Give --firmware, too."
+
+
 class Fleet:
     """
     Devices that send until cancelled.
@@ -44,11 +55,13 @@ class Fleet:
         targets: Where the server listens.
         rate: Messages a second of all devices together.
         core: What gives the devices their addresses; without it they have them by hand.
-        faults: Names out of `faults.FAULTS`, provoked one after the other, each by a device at random.
+        faults: Names out of `faults.FAULTS`, provoked one after the other, each by a device at random; those of
+            updates by the first devices that update themselves, and some later ones.
         fault_pause: Mean seconds between two faults; the first comes after one such pause.
         step_pause: Seconds between the steps of a fault that has several.
-        tell: Called with a fault's name and what it did and saw; with ``attach`` when a device is not let in, once
-            for each way in which that happens.
+        pace: How fast the devices that have a version update themselves.
+        tell: Called with a fault's name and what it did and saw; with ``firmware`` when a device has updated itself;
+            with ``attach`` when one is not let in, once for each way in which that happens.
         timing: When CoAP devices send again.
     """
 
@@ -62,6 +75,7 @@ class Fleet:
         faults: Sequence[str] = (),
         fault_pause: float = 5.0,
         step_pause: float = 0.0,
+        pace: Pace | None = None,
         tell: Callable[[str, str], None] | None = None,
         timing: Timing | None = None,
     ) -> None:
@@ -72,12 +86,15 @@ class Fleet:
         self._targets = targets
         self._pause = len(self._members) / rate
         self._core = core
-        self._faults = tuple(faults)
+        self._faults = tuple(each for each in faults if each not in NEED_UPDATE)
+        self._mishaps = tuple(each for each in faults if each in NEED_UPDATE)
         self._fault_pause = fault_pause
         self._step_pause = step_pause
         self._tell = tell
         self._told: set[str] = set()
         self._timing = timing or Timing()
+        self._pace = pace or Pace()
+        self._updates: Updates | None = None
         self._terminals: list[Terminal] = []
 
     def bind(self) -> None:
@@ -89,9 +106,15 @@ class Fleet:
         Raises:
             AddressUnavailable: A device's address is not one of this machine.
             NoTarget: A device or a fault has nowhere to send to.
+            NoUpdate: A fault happens in updates, and there are none.
         """
         if self._terminals:
             return
+        updating = any(each.version for each in self._members)
+        if updating and self._targets.coap is None:
+            raise NoTarget("Firmware is reported and downloaded in CoAP, but no coap listener is known")
+        if self._mishaps and not updating:
+            raise NoUpdate(f"The fault {self._mishaps[0]} happens in a firmware update, but no device updates itself")
         for name in self._faults:
             if name in NEED_COAP and self._targets.coap is None:
                 raise NoTarget(f"The fault {name} is spoken in CoAP, but no coap listener is known")
@@ -99,6 +122,9 @@ class Fleet:
                 raise NoTarget(f"The fault {name} happens at the mobile core, but no radius listener is known")
         try:
             self._terminals = [self._make(member) for member in self._members]
+            if updating and self._targets.coap is not None:
+                self._updates = Updates(self._targets.coap, pace=self._pace, timing=self._timing)
+                self._updates.add(self._terminals)
             if self._core is not None:
                 self._core.bind()
             else:
@@ -113,6 +139,8 @@ class Fleet:
         for each in self._terminals:
             each.close()
         self._terminals.clear()
+        if self._updates is not None:
+            self._updates.close()
         if self._core is not None:
             self._core.close()
 
@@ -124,6 +152,7 @@ class Fleet:
             AddressUnavailable: A device's address by hand is not one of this machine.
             MobileCoreUnanswered: The server took no notice of the mobile core when that went up.
             NoTarget: A device or a fault has nowhere to send to.
+            NoUpdate: A fault happens in updates, and there are none.
         """
         self.bind()
         try:
@@ -133,7 +162,9 @@ class Fleet:
                 interims = [group.create_task(self._core.run())] if self._core is not None else []
                 work = [group.create_task(self._send(each)) for each in self._terminals]
                 if self._faults:
-                    work.append(group.create_task(self._provoke()))
+                    work.append(group.create_task(self._provoke_all()))
+                if self._updates is not None:
+                    work.append(group.create_task(self._update(self._updates)))
                 await asyncio.wait(work)
                 for each in interims:
                     each.cancel()
@@ -174,33 +205,60 @@ class Fleet:
             return False
         return True
 
-    async def _provoke(self) -> None:
-        stranger = stranger_to([member.address for member in self._members])
+    async def _provoke_all(self) -> None:
         for name in itertools.cycle(self._faults):
             await asyncio.sleep(_jittered(self._fault_pause))
             if all(each.muted for each in self._terminals):
                 return
             awake = [each for each in self._terminals if each.is_on and not each.muted and not each.is_aside]
-            if not awake:
+            if awake:
+                device, *others = random.sample(awake, k=min(2, len(awake)))
+                await self._provoke(name, device, others[0] if others else None)
+
+    async def _provoke(self, name: str, device: Terminal, neighbour: Terminal | None = None) -> None:
+        scene = Scene(
+            device,
+            self._targets,
+            stranger_to([member.address for member in self._members]),
+            self._timing,
+            core=self._core,
+            updates=self._updates,
+            neighbour=neighbour,
+            pause=self._step_pause,
+        )
+        try:
+            seen = await FAULTS[name](scene)
+        except SpanEventsError as exc:  # no socket left, or the server gone: the devices go on
+            seen = f"not provoked, {exc}"
+        else:
+            self.statistics.faults[name] += 1
+        if self._tell is not None:
+            self._tell(name, seen)
+
+    async def _update(self, updates: Updates) -> None:
+        """Let one device after the other update itself, and some of them do it wrong."""
+        turns = itertools.cycle(each for name in self._mishaps for each in (name, *[""] * UPDATES_BETWEEN))
+        while not updates.is_done:
+            await asyncio.sleep(_jittered(self._pace.device))
+            terminal = updates.next()
+            if terminal is None:
                 continue
-            device, *others = random.sample(awake, k=min(2, len(awake)))
-            scene = Scene(
-                device,
-                self._targets,
-                stranger,
-                self._timing,
-                core=self._core,
-                neighbour=others[0] if others else None,
-                pause=self._step_pause,
-            )
-            try:
-                seen = await FAULTS[name](scene)
-            except SpanEventsError as exc:  # no socket left, or the server gone: the devices go on
-                seen = f"not provoked, {exc}"
+            mishap = "" if updates.has_stopped(terminal) else next(turns, "")
+            if mishap:
+                await self._provoke(mishap, terminal)
             else:
-                self.statistics.faults[name] += 1
-            if self._tell is not None:
-                self._tell(name, seen)
+                await self._let_update(updates, terminal)
+
+    async def _let_update(self, updates: Updates, terminal: Terminal) -> None:
+        try:
+            ended = await updates.update(terminal)
+        except AddressUnavailable as exc:
+            seen = f"{terminal.address} is not updated: {exc}"
+        else:
+            seen = f"{terminal.address} {ended.outcome.value}: {ended.detail}"
+            self.statistics.updated += ended.outcome is Outcome.UPDATED
+        if self._tell is not None:
+            self._tell("firmware", seen)
 
 
 def addresses_from(first: str, count: int) -> list[str]:

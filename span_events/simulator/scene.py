@@ -11,6 +11,7 @@ from span_events.simulator.devices import Targets
 from span_events.simulator.mobile_core import MobileCore
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Terminal
+from span_events.simulator.updates import Updates
 
 
 class NotPossible(SpanEventsError):
@@ -29,6 +30,7 @@ class Scene:
     """An address that no device has."""
     timing: Timing = field(default_factory=Timing)
     core: MobileCore | None = None
+    updates: Updates | None = None
     neighbour: Terminal | None = None
     """Another device that is switched on, if there is one."""
     pause: float = 0.0
@@ -45,6 +47,12 @@ class Scene:
         """What gives the devices their addresses."""
         assert self.core is not None, "a fleet without a mobile core provokes no faults that need it"
         return self.core
+
+    @property
+    def firmware(self) -> Updates:
+        """How devices update their firmware."""
+        assert self.updates is not None, "a fleet without updates provokes no faults that need one"
+        return self.updates
 
     def coap_client(self) -> CoapClient:
         """Open a second CoAP endpoint at the device's address."""

@@ -14,11 +14,11 @@ from span_events.fleet.gateways import GatewayChange, Gateways
 from span_events.ids import render
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device, Gateway, GatewayType
-from span_events.simulator.demo import POOL
+from span_events.simulator.demo import MARK, POOL
+from span_events.simulator.seed_firmware import DemoFirmware
 from span_events.simulator.terminals import Member
+from span_events.simulator.updates import FIRST_VERSION
 
-MARK: Final = {"demo": "true"}
-"""Tag of what belongs to the demo; it is found again by it."""
 OWN_ADDRESS: Final = "127.0.0.1"
 """Whoever tries a client on this machine is this demo device."""
 MEMBERS: Final = tuple(
@@ -52,6 +52,7 @@ async def seed(
     gateways: Gateways | None,
     directory: Directory,
     tokens: Tokens,
+    firmware: DemoFirmware | None,
     attach: bool,
     cause: int,
 ) -> Demo:
@@ -60,6 +61,7 @@ async def seed(
 
     Args:
         gateways: None if there is to be no gateway.
+        firmware: None if devices are not to update themselves.
         attach: The devices get their addresses from a mobile core; otherwise they have them by hand.
     """
     collection = next(
@@ -68,19 +70,25 @@ async def seed(
     if directory.device_at(OWN_ADDRESS) is None:
         change = DeviceChange(static_ip=OWN_ADDRESS, tags={"name": "this-computer", **MARK})
         await devices.create(collection, change, cause=cause)
-    members = []
+    members, updating = [], []
     for member in MEMBERS:
         device = _known(directory, member)
         address = _address_by_hand(directory, device, member, attach=attach)
         sim = DeviceChange(imsi=member.modem.imsi, imei=member.modem.imei, static_ip=address)
         if device is None:
             tags = {"name": f"tracker-{member.address[-1]}", **MARK}
-            await devices.create(collection, replace(sim, tags=tags), cause=cause)
+            device = await devices.create(collection, replace(sim, tags=tags), cause=cause)
         elif not device.config.imsi and not device.config.imei:
             await devices.update(device, sim, cause=cause)
         elif address != device.ciot.static_ip:
             await devices.update(device, DeviceChange(static_ip=address), cause=cause)
-        members.append(member if attach else replace(member, address=address))
+        version = ""
+        if firmware is not None and member.transport is Transport.COAP:
+            version = device.firmware.firmware_version or FIRST_VERSION
+            updating.append(device)
+        members.append(replace(member, address=member.address if attach else address, version=version))
+    if firmware is not None:
+        await firmware.seed(collection, updating)
     gateway, sensors = None, []
     if gateways is not None:
         gateway = await _seed_gateway(gateways, directory, collection)

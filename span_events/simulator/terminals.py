@@ -21,6 +21,8 @@ class Member:
     address: str
     """An IPv4 address: what it sends from, unless a mobile core gives it another one."""
     transport: Transport
+    version: str = ""
+    """Of the firmware that it runs at first, if it updates that; empty if it does not."""
 
     @property
     def modem(self) -> Modem:
@@ -42,6 +44,8 @@ class Terminal:
         self, member: Member, target: Address, statistics: Statistics, *, core: MobileCore | None, timing: Timing
     ) -> None:
         self.member = member
+        self.version = member.version
+        """Of the firmware that it runs; empty if it never updates that."""
         self.muted = False
         """Set by the fault ``silent``: this device sends nothing more."""
         self.is_aside = False

@@ -18,12 +18,16 @@ import pytest
 
 from tests.e2e.programs import Finished, Program, run
 from tests.live import PROGRAM, LiveServer
+from tests.ports import FREE_VARIABLES
 from tests.waiting import until
 
-LISTENERS: Final = dict.fromkeys(("http", "gateways"), socket.SOCK_STREAM) | dict.fromkeys(
-    ("datagrams", "coap", "coaps"), socket.SOCK_DGRAM
-)
-FREE_PORTS: Final = {f"SPAN_EVENTS_{name.upper()}__PORT": "0" for name in LISTENERS}
+LISTENERS: Final = {
+    **dict.fromkeys(("http", "gateways", "blobs", "blobs_tls"), socket.SOCK_STREAM),
+    **dict.fromkeys(("datagrams", "coap", "coaps"), socket.SOCK_DGRAM),
+}
+VARIABLES: Final = {name: f"SPAN_EVENTS_{name.upper()}__PORT" for name in LISTENERS} | {
+    "blobs_tls": "SPAN_EVENTS_BLOBS__TLS_PORT"
+}
 TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -32,7 +36,7 @@ def serve(
 ) -> Program:
     """Make a server on free ports; enter it to start it."""
     where = ("--data-dir", str(data_dir or folder / "data"), "--ready-file", str(folder / "ready"))
-    return Program(PROGRAM, "serve", *where, *arguments, environment={**FREE_PORTS, **(settings or {})})
+    return Program(PROGRAM, "serve", *where, *arguments, environment={**FREE_VARIABLES, **(settings or {})})
 
 
 async def refuses_to_start(
@@ -140,7 +144,7 @@ async def test_a_port_in_use_ends_with_status_3(tmp_path: Path, listener: str) -
         if taken.type == socket.SOCK_STREAM:
             taken.listen()
         port = str(taken.getsockname()[1])
-        ended = await refuses_to_start(tmp_path, settings={f"SPAN_EVENTS_{listener.upper()}__PORT": port})
+        ended = await refuses_to_start(tmp_path, settings={VARIABLES[listener]: port})
 
     assert ended.status == 3
     error, hint = ended.complaints.splitlines()[-2:]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.firmware import FirmwareScene, open_firmware_scene
 from tests.faults.gateway_scene import GatewayScene, open_gateway_scene
 from tests.faults.mobile import SETTINGS, MobileScene, open_mobile_scene
 from tests.faults.scene import Scene, open_scene
@@ -29,6 +30,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
 async def scene(server: LiveServer) -> AsyncIterator[Scene]:
     """A new collection with one device and one subscriber."""
     async with open_scene(server) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def firmware(scene: Scene) -> AsyncIterator[FirmwareScene]:
+    """The same with an image that the device should run."""
+    async with open_firmware_scene(scene) as opened:
         yield opened
 
 

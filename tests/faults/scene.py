@@ -71,15 +71,20 @@ class Scene:
 @asynccontextmanager
 async def open_scene(server: LiveServer) -> AsyncIterator[Scene]:
     """Make a collection with one device and one subscriber; after the fault, the server must still serve."""
-    collection = await server.add_collection()
-    device = await server.add_device(collection)
-    async with server.tail(f"/span/collections/{collection}/activity", EXTENDED) as tail:
+    async with scene_of(server, await server.add_device(await server.add_collection())) as scene:
+        yield scene
+    assert await server.still_serves()
+
+
+@asynccontextmanager
+async def scene_of(server: LiveServer, device: LiveDevice) -> AsyncIterator[Scene]:
+    """Subscribe to the collection of a device that is there."""
+    async with server.tail(f"/span/collections/{device.collection}/activity", EXTENDED) as tail:
         scene = Scene(server, device, tail)
         try:
             yield scene
         finally:
             scene.close()
-    assert await server.still_serves()
 
 
 def check_words(event: Document, severity: str, hint: str = "") -> None:

@@ -15,9 +15,9 @@ from span_events.simulator.fleet import Fleet
 from span_events.simulator.mobile_core import MobileCore
 from span_events.simulator.mobile_faults import MOBILE_FAULTS
 from span_events.simulator.sockets import Address
+from tests.ports import FREE
 from tests.simulator.radius_server import QUICK
 from tests.simulator.test_attached_fleet import MEMBERS
-from tests.simulator.test_demo import FREE
 from tests.simulator.test_fleet import running
 from tests.waiting import until
 

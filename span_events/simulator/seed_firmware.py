@@ -1,0 +1,74 @@
+"""The firmware of ``serve --demo``: at each start a version that its trackers do not have yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from span_events.errors import Conflict
+from span_events.fleet.collections import CollectionChange, Collections
+from span_events.fleet.devices import DeviceChange, Devices
+from span_events.fleet.images import Images
+from span_events.registry.directory import Directory
+from span_events.registry.model import Collection, Device, Image, Management
+from span_events.simulator.demo import MARK
+from span_events.simulator.firmware import make_image
+from span_events.simulator.updates import IMAGE_OCTETS, next_version
+
+
+class DemoFirmware:
+    """
+    What the demo's devices should run.
+
+    Args:
+        cause: Id of what the events of its changes follow from.
+    """
+
+    def __init__(
+        self, images: Images, *, collections: Collections, devices: Devices, directory: Directory, cause: int
+    ) -> None:
+        self._images = images
+        self._collections = collections
+        self._devices = devices
+        self._directory = directory
+        self._cause = cause
+
+    async def seed(self, collection: Collection, devices: Sequence[Device]) -> None:
+        """
+        See to it that devices have something to update themselves to, unless somebody wants otherwise.
+
+        That is: the collection's management was changed, or a device has a target that the demo did not make.
+        """
+        earlier = self._ours(collection)
+        if not earlier and collection.firmware.management is Management.DISABLED:
+            change = CollectionChange(management=Management.DEVICE)
+            await self._collections.update(collection, change, cause=self._cause)
+        if collection.firmware.management is not Management.DEVICE:
+            return
+        allowed = {0, *(each.id for each in earlier)}
+        devices = [each for each in devices if each.firmware.target_firmware_id in allowed]
+        image = await self._find_or_make(collection, devices)
+        for device in devices:
+            if device.firmware.target_firmware_id != image.id:
+                await self._devices.update(device, DeviceChange(target_firmware_id=image.id), cause=self._cause)
+        for each in earlier:
+            if each.id != image.id:
+                with suppress(Conflict):  # somebody has it as a target
+                    await self._images.remove(each, cause=self._cause)
+
+    def _ours(self, collection: Collection) -> list[Image]:
+        return [each for each in self._directory.images.of(collection.id) if MARK.items() <= each.tags.items()]
+
+    async def _find_or_make(self, collection: Collection, devices: Sequence[Device]) -> Image:
+        """Take the image that an earlier start left without anybody running it, or make one."""
+        versions = {each.firmware.firmware_version for each in devices}
+        for each in self._ours(collection):
+            if next_version(versions) == each.version:
+                return each
+        versions |= {each.version for each in self._directory.images.of(collection.id)}
+        version = next_version(versions)
+        async with self._images.upload(collection) as upload:
+            await upload.write(make_image(version, IMAGE_OCTETS))
+            return await self._images.create(
+                collection, upload, version=version, filename=f"tracker-{version}.bin", tags=MARK, cause=self._cause
+            )
