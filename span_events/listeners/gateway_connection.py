@@ -28,6 +28,7 @@ from span_events.registry.model import Gateway
 from span_events.wire import grpc, tls
 from span_events.wire.grpc import Status, code_name
 from span_events.wire.grpc_server import GrpcServer
+from span_events.wire.tls_openssl import TlsConnection
 
 log = get_logger("listeners")
 
@@ -39,6 +40,8 @@ _STREAMS: Final = 2
 """Calls at the same time: one more than is served, so that it can be answered."""
 _ALL_STREAMS: Final = 100
 """Calls in the life of a connection: h2 remembers each."""
+_STRANGERS: Final = 131_072
+"""Octets of HTTP/2, encrypted, that are taken in before the control stream is open; OpenSSL bounds handshakes."""
 _UNSENT: Final = 262_144
 """Octets that the kernel may leave to us; beyond, we stop reading what would make us answer more."""
 
@@ -76,6 +79,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         "_session",
         "_shared",
         "_stream",
+        "_taken",
         "_tls",
         "_transport",
         "due",
@@ -91,7 +95,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self.remote: Remote = ("", 0)
         self._transport: asyncio.Transport
         self._applicant: Applicant | None = None
-        self._tls = shared.engine.accept()
+        self._tls: TlsConnection
+        self._taken = 0  # octets after the handshake, until the stream is open
         self._grpc: GrpcServer | None = None
         self._outgoing = Outgoing(messages=config.queue_messages, octets=config.queue_octets)
         self._session: GatewaySession | None = None
@@ -151,6 +156,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
         if obstacle is not None:
             self._reject(GatewayRejectedReason.OVERLOAD, obstacle)
             self._drop()
+        else:
+            self._tls = self._shared.engine.accept()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Lend the buffer that all connections share."""
@@ -166,20 +173,29 @@ class GatewayConnection(asyncio.BufferedProtocol):
         try:
             for event in self._tls.feed(self._shared.buffer[:nbytes]):
                 self._take_tls(event)
+            if self.stage is Stage.HTTP2:
+                self._bound(nbytes)
             self._flush()
         except Exception:
             self._fail()
 
     def eof_received(self) -> None:
         """The gateway closed TCP, without closing TLS before."""
-        self._lose(None)
+        try:
+            self._lose(None)
+        except Exception:
+            self._fail()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
-        self._lose(exc)
-        if self.stage is not Stage.CLOSED:
-            self._move(Stage.CLOSED)
-        self._gatekeeper.lost(self)
+        try:
+            self._lose(exc)
+            if self.stage is not Stage.CLOSED:
+                self._move(Stage.CLOSED)
+        except Exception:
+            self._fail()
+        finally:
+            self._gatekeeper.lost(self)
 
     def pause_writing(self) -> None:
         """The kernel takes no more."""
@@ -250,6 +266,12 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._linger()
 
     # ---- HTTP/2 -------------------------------------------------------------------------------
+
+    def _bound(self, count: int) -> None:
+        """End a connection that sends and sends, but opens no stream: it could take all the time that there is."""
+        self._taken += count
+        if self._taken > _STRANGERS:
+            self._part(GatewayReason.HTTP2_ERROR, f"more than {_STRANGERS} octets before the control stream")
 
     def _take_grpc(self, server: GrpcServer, event: grpc.Event) -> None:
         if self.stage in (Stage.CLOSING, Stage.CLOSED):

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 
@@ -13,6 +14,7 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.proto.gateway_pb2 import ControlStreamResponse, DownstreamMessage
 from span_events.wire.openssl import Identity
+from span_events.wire.tls_openssl import TlsEngine
 from tests.certificates import DAY, Holder
 from tests.listeners.gateway_bench import (
     COLLECTION,
@@ -671,7 +673,57 @@ async def test_what_a_stranger_may_make_us_hold_is_bounded(bench: GatewayBench) 
     assert await client.gone() == "eof"
 
 
+@pytest.mark.parametrize("holder", [None, GATEWAY])
+async def test_what_a_stranger_may_make_us_work_is_bounded(bench: GatewayBench, holder: Holder | None) -> None:
+    """Pings, each answered, instead of a stream: until the timeout they would take all the time that there is."""
+    client = await bench.client(holder).connect()
+    pings = (bytes.fromhex("000008060000000000") + bytes(8)) * 1_000
+    await client.say(client.grpc.take())
+    with suppress(OSError):
+        for _ in range(40):
+            await client.say(pings)
+            await asyncio.sleep(0.01)
+    reason, details = await bench.rejection()
+
+    if holder is None:
+        assert reason is GatewayRejectedReason.NO_CREDENTIALS
+    else:
+        assert reason is GatewayRejectedReason.HTTP2_ERROR
+        assert details["detail"] == "more than 131072 octets before the control stream"
+    assert await client.gone()
+
+
+@pytest.mark.parametrize("limit", ["connections", "half_open"])
+async def test_who_is_one_too_many_costs_no_tls(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made for a connection that is refused at once."""
+    async with gateway_bench(**{limit: 1}) as bench:
+        await bench.client().dial()
+        await until(lambda: bench.connections == 1)
+        monkeypatch.setattr(TlsEngine, "accept", None)
+        second = bench.client()
+        await second.dial()
+        second.thaw()
+        reason, _ = await bench.rejection()
+
+        assert reason is GatewayRejectedReason.OVERLOAD
+        assert await second.gone()
+
+
 # ---- start and stop --------------------------------------------------------------------------
+
+
+async def test_a_defect_while_a_connection_is_lost_keeps_no_trace_of_it(
+    bench: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the listener would wait for it for ever when it stops."""
+    client = await bench.client().serve()
+    await bench.session()
+    bench.sessions.fails = True
+    monkeypatch.setattr(bench.sessions, "ended", None)
+    client.reset()
+    await until(lambda: bench.connections == 0)
+
+    assert bench.listener.defects == 1
 
 
 async def test_the_listener_ends_all_streams_in_words_when_it_stops() -> None:
