@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from dataclasses import asdict
+from dataclasses import fields
 from time import monotonic
 from typing import Final
 
@@ -84,7 +84,8 @@ def _sent(statistics: Statistics) -> str:
 def show_summary(session: Session, statistics: Statistics | GatewayStatistics, seconds: float) -> None:
     """Say what was done in so many seconds."""
     if session.as_json:
-        return show_json({**asdict(statistics), "seconds": round(seconds, 3)})
+        counts = {each.name: getattr(statistics, each.name) for each in fields(statistics)}
+        return show_json({**counts, "seconds": round(seconds, 3)})  # asdict() cannot copy a Counter
     if sys.stderr.isatty():
         click.echo(err=True)
     return click.echo(f"{seconds:.1f} s  {statistics.sent / seconds:.1f}/s  {_counts(statistics)}")

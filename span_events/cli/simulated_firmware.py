@@ -20,8 +20,8 @@ class SimulatedWithFirmware(Simulated):
 
     def __init__(self, client: Client, collection: str, *, by_sim: bool) -> None:
         super().__init__(client, collection, by_sim=by_sim)
-        self._images: list[str] = []
-        """Ids of images that simulations made here, the newest last."""
+        self._image = ""
+        """Id of the image of this run."""
 
     async def make(self, members: Sequence[Member]) -> None:
         """See to it that the server knows each device, and has an image for it that is newer than all others."""
@@ -29,17 +29,14 @@ class SimulatedWithFirmware(Simulated):
         await self._check_management()
         await super().make(members)
         images = (await self.client.request("GET", self._path())).get("images") or []
-        earlier = [str(each["imageId"]) for each in images if is_marked(each)]
-        self._images += earlier
         await each_of(self._upload, [next_version(str(each.get("version")) for each in images)])
         await each_of(self._assign, list(self.ours))
-        for each in earlier:
-            with suppress(Conflict):  # devices of another run are to run it
-                await self._delete_image(each)
+        await each_of(self._delete_earlier, [str(each["imageId"]) for each in images if is_marked(each)])
 
     async def delete_others(self) -> None:
-        """Delete the images."""
-        await each_of(self._delete_image, list(self._images))
+        """Delete the image."""
+        if self._image:
+            await each_of(self._delete_image, [self._image])
 
     async def _check_management(self) -> None:
         """
@@ -67,16 +64,19 @@ class SimulatedWithFirmware(Simulated):
             "filename": f"simulated-{version}.bin",
             "tags": tags_of("firmware"),
         }
-        self._images.append(str((await self.client.request("POST", self._path(), body))["imageId"]))
+        self._image = str((await self.client.request("POST", self._path(), body))["imageId"])
 
     async def _assign(self, device: str) -> None:
-        target = {"firmware": {"targetFirmwareId": self._images[-1]}}
+        target = {"firmware": {"targetFirmwareId": self._image}}
         await self.client.request("PATCH", device_path(self.collection, device), target)
 
     async def _delete_image(self, image: str) -> None:
         with suppress(NotFound):  # somebody else was faster
             await self.client.request("DELETE", self._path(image))
-        self._images.remove(image)
+
+    async def _delete_earlier(self, image: str) -> None:
+        with suppress(Conflict):  # devices of another run are to run it
+            await self._delete_image(image)
 
     def _path(self, image: str = "") -> str:
         return f"{collection_path(self.collection)}/firmware" + (f"/{image}" if image else "")

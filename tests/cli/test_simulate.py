@@ -113,6 +113,18 @@ async def test_faults_are_provoked_and_told() -> None:
     assert "duplicate " in result.stdout
 
 
+async def test_faults_are_counted_in_the_summary_for_scripts() -> None:
+    """By name."""
+    with Responder() as server:
+        async with api() as there:
+            result = await simulate(
+                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp", "--json"),
+                *("--fault", "malformed", "--fault-pause", "0.01", *QUICK),
+            )
+
+    assert json.loads(result.stdout)["faults"]["malformed"] > 0
+
+
 async def test_cleaning_up_deletes_only_what_it_made() -> None:
     """A device that a person made with such an address is used, and stays."""
     with Responder() as server:

@@ -105,6 +105,26 @@ async def test_simulated_devices_send_and_leave_nothing(server: LiveServer, comm
     assert "malformed" in {event["data"].get("reason") for event in tail.seen if event["event"] == "messageRejected"}
 
 
+async def test_simulated_devices_update_themselves_and_leave_nothing(server: LiveServer, command: Command) -> None:
+    """In a collection of their own, which goes with its image; one stops on its way, and goes on."""
+    async with server.tail("/span/activity") as tail:
+        ended = await command(
+            *("simulate", "--firmware", "--devices", "2", "--duration", "4", "--cleanup", "--json"),
+            *("--datagrams", server.addresses["datagrams"], "--coap", server.addresses["coap"]),
+            *("--fault", "stalledDownload", "--base-address", "127.79.1.1"),
+        )
+        while tail.names.count("deviceRemoved") < 2:
+            await tail.next()
+    left = await server.call("GET", "/span/collections")
+
+    assert ended.status == 0, ended.complaints
+    assert json.loads(ended.output)["updated"] == 2
+    assert "-- stalledDownload: 127.79.1." in ended.complaints
+    assert "reported 1.1.0" in ended.complaints
+    assert tail.names.count("firmwareCurrent") == 2
+    assert not [each for each in left["collections"] if each["tags"].get("simulated")]
+
+
 async def test_errors_are_said_with_a_hint_and_a_status(device: LiveDevice, command: Command) -> None:
     """On standard error, and never as a traceback."""
     refused = await command("collection", "list", SPAN_API_TOKEN="0123456789abcdef")

@@ -12,7 +12,7 @@ from span_events.errors import MalformedMessage
 from span_events.events.message import Transport
 from span_events.simulator.coap import Timing
 from span_events.simulator.devices import Statistics, Targets
-from span_events.simulator.faults import FAULTS, FLOOD, NEED_COAP, NEED_CORE, TOO_MANY_OCTETS, meaning_of
+from span_events.simulator.faults import FAULTS, FLOOD, NEED_COAP, NEED_CORE, NEED_UPDATE, TOO_MANY_OCTETS, meaning_of
 from span_events.simulator.scene import Scene
 from span_events.simulator.terminals import Member, Terminal
 from span_events.wire.coap import Code, decode, unsupported_option
@@ -145,3 +145,4 @@ def test_every_fault_says_what_it_is() -> None:
     assert Counter(meaning_of(name)[-1] for name in FAULTS) == {".": len(FAULTS)}
     assert FAULTS.keys() > NEED_COAP | NEED_CORE
     assert not NEED_COAP & NEED_CORE
+    assert NEED_UPDATE < NEED_COAP
