@@ -109,7 +109,7 @@ async def test_simulated_devices_update_themselves_and_leave_nothing(server: Liv
     """In a collection of their own, which goes with its image; one stops on its way, and goes on."""
     async with server.tail("/span/activity") as tail:
         ended = await command(
-            *("simulate", "--firmware", "--devices", "2", "--duration", "4", "--cleanup", "--json"),
+            *("simulate", "--firmware", "--devices", "2", "--duration", "5", "--cleanup", "--json"),
             *("--datagrams", server.addresses["datagrams"], "--coap", server.addresses["coap"]),
             *("--fault", "stalledDownload", "--base-address", "127.79.1.1"),
         )
