@@ -164,19 +164,13 @@ class Downloads:
         if not start and message:
             firmware.download_end = 0
         if message and (not start or firmware.download_image_id != image.id):
-            self._bus.publish(
-                FirmwareRequested(
-                    origin=device.origin,
-                    correlation_id=cause,
-                    image_id=SpanId(image.id),
-                    version=image.version,
-                    size=image.length,
-                )
-            )
+            self._tell_requested(device, image, cause)
+        is_other = firmware.state == FirmwareState.DOWNLOADING and number != firmware.download_block
+        if message or is_other:  # a device that asks for the same block for ever has stopped, too
+            firmware.download_ms = self._states.now_ms
         firmware.download_image_id = image.id
         firmware.download_block = number
         firmware.download_end = max(firmware.download_end, end)
-        firmware.download_ms = self._states.now_ms
         self.blocks += 1
         if message:
             self._tell(device, FirmwareState.DOWNLOADING, image, message, cause)
@@ -185,7 +179,8 @@ class Downloads:
         if is_complete(firmware, image):
             self._tell(device, FirmwareState.UPDATING, image, "was served to its end", cause)
             return True
-        self._states.block_served(device)
+        if message or is_other:
+            self._states.block_served(device)
         if not message and percent(firmware, image) // _TOLD_EVERY > before // _TOLD_EVERY:
             message = f"was served up to block {number}"
             self._tell(device, FirmwareState.DOWNLOADING, image, message, cause)
@@ -204,6 +199,17 @@ class Downloads:
         if firmware.state != FirmwareState.DOWNLOADING:
             return "began with block 0"
         return f"began again with block 0, {at}" if firmware.download_end > _LARGEST_BLOCK else ""
+
+    def _tell_requested(self, device: Device, image: Image, cause: int) -> None:
+        self._bus.publish(
+            FirmwareRequested(
+                origin=device.origin,
+                correlation_id=cause,
+                image_id=SpanId(image.id),
+                version=image.version,
+                size=image.length,
+            )
+        )
 
     def _tell(self, device: Device, state: FirmwareState, image: Image, message: str, cause: int) -> None:
         self._states.enter(device, state, image, message, cause=cause, repeat=True, progress=True)

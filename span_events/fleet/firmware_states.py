@@ -94,7 +94,7 @@ class FirmwareStates:
         )
 
     def block_served(self, device: Device) -> None:
-        """A device that downloads was given a block: its time begins anew."""
+        """A device that downloads was given another block: its time begins anew."""
         self._countdowns[FirmwareState.DOWNLOADING].start(device, self._clock.monotonic())
 
     def forget(self, device: Device) -> None:
@@ -133,7 +133,7 @@ class FirmwareStates:
                 if state is FirmwareState.UPDATING:
                     message = f"no report came for {seconds} s after the download"
                 else:
-                    message = f"no block was asked for in the {seconds} s after block {firmware.download_block}"
+                    message = f"no other block was asked for in the {seconds} s after block {firmware.download_block}"
                 image = self._directory.images.get(firmware.state_image_id)
                 self.enter(device, FirmwareState.TIMED_OUT, image, message, cause=None, progress=True, seconds=seconds)
 

@@ -153,7 +153,7 @@ class FirmwareMetadata:
     download_block: int = 0
     """Number of the block that was served last."""
     download_ms: int = 0
-    """When that was, Unix milliseconds."""
+    """When it was served first, Unix milliseconds."""
 
 
 @dataclass(slots=True)

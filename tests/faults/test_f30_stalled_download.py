@@ -37,7 +37,7 @@ async def test_a_download_that_stops_is_told_with_its_place_and_goes_on_from_the
 
     data = event["data"]
     assert data.pop("seconds") in {"1", "2"}  # the server looks once a second
-    assert data.pop("message").startswith("no block was asked for in the ")
+    assert data.pop("message").startswith("no other block was asked for in the ")
     assert data == {
         "from": "Downloading",
         "state": "TimedOut",

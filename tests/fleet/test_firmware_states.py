@@ -36,7 +36,7 @@ async def test_a_download_that_stops_is_told_and_goes_on_where_it_stopped(scene:
     assert stopped == {
         "from": "Downloading",
         "state": "TimedOut",
-        "message": "no block was asked for in the 121 s after block 9",
+        "message": "no other block was asked for in the 121 s after block 9",
         "block": "9",
         "percent": "50",
         "seconds": "121",
@@ -58,6 +58,31 @@ async def test_each_block_gives_the_device_all_its_time_again(scene: Scene) -> N
         scene.wait(STALL - 1)
 
     assert scene.state is FirmwareState.DOWNLOADING
+
+
+async def test_a_device_that_asks_for_the_same_block_for_ever_has_stopped(scene: Scene) -> None:
+    """Its flash may refuse the block, or the network may lose each reply: it is busy, and gets nowhere."""
+    await scene.reach(FirmwareState.DOWNLOADING)
+    for _ in range(int(STALL) // 10):
+        scene.fetch(HALF - 1)
+        scene.wait(10)
+    (stopped,) = scene.changes()
+    scene.fetch(HALF - 1)
+    (again,) = scene.changes()
+
+    assert (stopped["state"], stopped["block"], stopped["seconds"]) == ("TimedOut", "9", "120")
+    assert (again["state"], again["message"]) == ("Downloading", "goes on with block 9, was at block 9 (50 %)")
+
+
+async def test_late_blocks_do_not_shorten_the_time_that_is_told_of_an_update(scene: Scene) -> None:
+    """The time counts from the end of the download."""
+    await scene.reach(FirmwareState.UPDATING)
+    scene.wait(UPDATE - 10)
+    scene.fetch(HALF)
+    scene.wait(10)
+    (change,) = scene.changes()
+
+    assert (change["state"], change["seconds"]) == ("TimedOut", "1800")
 
 
 async def test_a_device_that_does_not_report_after_its_download_is_told(scene: Scene) -> None:
