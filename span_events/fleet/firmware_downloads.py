@@ -17,7 +17,7 @@ from span_events.events.activity import SpanId
 from span_events.events.catalogue import FirmwareRequested
 from span_events.events.message import Transport
 from span_events.events.reasons import FirmwareState, MessageRejectedReason
-from span_events.fleet.firmware_rules import UNDER_WAY, is_complete, percent, wanted
+from span_events.fleet.firmware_rules import SETTLED, UNDER_WAY, is_complete, percent, wanted
 from span_events.fleet.firmware_states import FirmwareStates
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session
@@ -161,7 +161,7 @@ class Downloads:
         """Note that a block goes out; return whether that was worth an event."""
         firmware = device.firmware
         before, message = percent(firmware, image), self._news(device, image, number)
-        if not start and message:
+        if message and (not start or is_complete(firmware, image)):
             firmware.download_end = 0
         if message and (not start or firmware.download_image_id != image.id):
             self._tell_requested(device, image, cause)
@@ -193,8 +193,9 @@ class Downloads:
             return f"began with block {number}"
         at = f"was at block {firmware.download_block} ({percent(firmware, image)} %)"
         if number:
-            # A block of a download that is over has lost its way.
-            is_news = firmware.state not in UNDER_WAY and not is_complete(firmware, image)
+            # A block of a download whose end is known has lost its way.
+            is_late = firmware.state in SETTLED and is_complete(firmware, image)
+            is_news = firmware.state not in UNDER_WAY and not is_late
             return f"goes on with block {number}, {at}" if is_news else ""
         if firmware.state != FirmwareState.DOWNLOADING:
             return "began with block 0"

@@ -23,6 +23,8 @@ ERRORS: Final = frozenset({FirmwareState.UPDATE_FAILED, FirmwareState.TIMED_OUT,
 """States that ``DELETE …/fwerror`` clears."""
 UNDER_WAY: Final = frozenset({FirmwareState.DOWNLOADING, FirmwareState.UPDATING})
 """States that end by themselves, in time."""
+SETTLED: Final = frozenset({FirmwareState.CURRENT, FirmwareState.UPDATE_FAILED, FirmwareState.REVERTED})
+"""States in which nothing is left to download: until something is cleared or another target is set."""
 
 
 def state_of(firmware: FirmwareMetadata) -> FirmwareState:

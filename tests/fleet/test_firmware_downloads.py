@@ -108,6 +108,31 @@ async def test_the_last_block_again_changes_nothing(scene: Scene) -> None:
     assert scene.state is FirmwareState.CURRENT
 
 
+async def test_the_rest_of_an_image_that_was_served_before_is_a_download_again(scene: Scene) -> None:
+    """Else the update would be offered for ever: nobody would see that it fails the second time, too."""
+    await scene.reach(FirmwareState.INITIALIZING)
+    offered = scene.report()
+    scene.bench.activities.clear()
+    scene.download(HALF)
+    told = scene.changes()
+    again = scene.report()
+
+    assert offered
+    assert (told[0]["state"], told[0]["percent"]) == ("Downloading", "55")
+    assert told[0]["message"] == "goes on with block 10, was at block 19 (100 %)"
+    assert (told[-1]["state"], told[-1]["percent"]) == ("Updating", "100")
+    assert not again
+    assert scene.state is FirmwareState.UPDATE_FAILED
+
+
+async def test_a_device_that_was_given_up_and_asks_for_more_downloads(scene: Scene) -> None:
+    """It was served to its end, and lost some of that."""
+    await scene.reach(FirmwareState.TIMED_OUT, whole=True)
+    scene.fetch(HALF)
+
+    assert scene.state is FirmwareState.DOWNLOADING
+
+
 async def test_an_image_of_one_block_is_downloaded_at_once(scene: Scene) -> None:
     """Requested, downloading, updating: all in one."""
     await scene.target(await scene.bench.image(scene.collection, "2.0", b"tiny"))
