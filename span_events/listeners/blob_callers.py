@@ -111,7 +111,7 @@ class TlsEntrance:
 
     def present(self, identities: Sequence[Identity]) -> None:
         """Show something else from now on; connections that are open are not touched."""
-        self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= _NO_CHECK_TIME
@@ -123,6 +123,7 @@ class TlsEntrance:
                 file.flush()
                 context.load_cert_chain(file.name)
         context.load_verify_locations(cadata=self._trusted.decode())
+        self._context = context
 
     def trust(self, certificates_pem: bytes) -> None:
         """Know more intermediates from now on."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from span_events.fleet.devices import DeviceChange
+from span_events.wire.openssl import Identity
 from tests.certificates import Holder
 from tests.fleets import CAUSE
 from tests.listeners.blob_bench import (
@@ -293,3 +295,15 @@ async def test_a_renewed_certificate_is_shown_to_the_next_client(tmp_path: Path)
 
         assert renewed
         assert before != after
+
+
+async def test_a_certificate_that_cannot_be_read_does_not_take_the_place_of_the_present_one(
+    blobs: BlobBench, credentials: Credentials
+) -> None:
+    """A renewal that fails must not shut devices out."""
+    broken = Identity(b"no key", b"no certificate")
+    with pytest.raises(ssl.SSLError):
+        blobs.entrance.present([broken])
+    answer = await blobs.secure_curl(*OCTETS, credentials=credentials)
+
+    assert answer.status == 200
