@@ -153,9 +153,7 @@ class Conversation:
             raise UploadRefused(MessageRejectedReason.LENGTH_REQUIRED, detail)
         transport = self._caller.transport
         with self._blobs.upload(found, size=length, remote=self._remote, transport=transport) as upload:
-            if head.expects_continue and not self._rest:
-                await self._stream.write(CONTINUE)
-            await self._take_content(upload, length)
+            await self._take_content(upload, length, waits=head.expects_continue and not self._rest)
             self._all_read = True
             blob = await self._blobs.finish(
                 upload,
@@ -191,9 +189,11 @@ class Conversation:
             detail = f"the connection ended after {len(octets)} octets, within the head of the request"
             raise UploadRefused(MessageRejectedReason.INCOMPLETE, detail) from exc
 
-    async def _take_content(self, upload: Upload, length: int) -> None:
+    async def _take_content(self, upload: Upload, length: int, *, waits: bool) -> None:
         chunk, left = bytearray(self._rest[:length]), length - len(self._rest)
         pace = _Pace(self._config, length)
+        if waits:
+            await self._let_begin(pace)
         while left > 0:
             more = await self._read(min(left, _CHUNK - len(chunk)), pace)
             chunk += more
@@ -203,6 +203,12 @@ class Conversation:
                 chunk.clear()
         if chunk:
             await upload.write(bytes(chunk))
+
+    async def _let_begin(self, pace: _Pace) -> None:
+        try:
+            await self._stream.write(CONTINUE)
+        except OSError as exc:
+            raise UploadRefused(MessageRejectedReason.INCOMPLETE, pace.position(exc.strerror)) from exc
 
     async def _read(self, size: int, pace: _Pace) -> bytes:
         try:

@@ -19,6 +19,7 @@ from span_events.fleet.devices import DeviceChange
 from span_events.ids import render
 from span_events.listeners.blob_callers import PlainEntrance
 from span_events.listeners.blobs import BlobListener
+from span_events.listeners.tcp import TcpStream
 from span_events.wire.coap import Code
 from span_events.wire.http_head import CONTINUE
 from tests.fleets import CAUSE
@@ -369,6 +370,25 @@ async def test_a_connection_that_is_reset_leaves_nothing(blobs: BlobBench) -> No
     assert reason == "incomplete"
     assert detail is not None
     assert "of 200000 octets" in detail
+
+
+async def test_a_connection_that_is_reset_before_the_go_ahead_is_no_defect(
+    blobs: BlobBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device may lose its power at any moment."""
+    write = TcpStream.write
+
+    async def fail(stream: TcpStream, octets: bytes) -> None:
+        if octets == CONTINUE:
+            raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        await write(stream, octets)
+
+    monkeypatch.setattr(TcpStream, "write", fail)
+    answer = await exchange(blobs, upload(b"", b"Expect: 100-continue", length=6))
+    detail = "the connection ended after 0 of 6 octets: Connection reset by peer"
+
+    assert (answer.status, answer.text) == (400, f"incomplete: {detail}\n")
+    assert told(blobs) == [("messageRejected", "incomplete", detail)]
 
 
 async def test_a_request_that_breaks_off_is_told(blobs: BlobBench) -> None:
