@@ -1,8 +1,9 @@
 """
 Heads of HTTP/1.x requests (RFC 9112), strictly read, and the replies to them: what an upload needs.
 
-A library would do for well-behaved clients. It says neither at which octet a head is wrong, nor what
-a client was doing that never came to the end of its head, and both are what a developer wants to know.
+h11 would do for well-behaved clients. It does not say at which octet a head is wrong, nor that a client speaks TLS, and
+that is what a developer wants to know; and it refuses what small devices send and we understand: requests without Host,
+and after an empty line.
 """
 
 from __future__ import annotations
