@@ -175,8 +175,20 @@ class Blobs:
         await self._delete_file(blob.id)
 
     def path(self, blob: Blob) -> Path:
-        """Return the file of a blob."""
-        return self._files.path(blob.id)
+        """
+        Return the file of a blob.
+
+        Raises:
+            StorageUnavailable: It is not there, or not whole.
+        """
+        path = self._files.path(blob.id)
+        try:
+            size = path.stat().st_size
+        except OSError as exc:
+            raise StorageUnavailable(f"{path}: cannot be read: {exc.strerror}") from exc
+        if size != blob.size:
+            raise StorageUnavailable(f"{path}: has {size} octets, wanted {blob.size}")
+        return path
 
     def sweep(self) -> None:
         """Once a second or so: end the uploads that pause for too long."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from span_events import ids
 from span_events.events.message import Transport
 from tests.web.conftest import WebBench
@@ -47,6 +49,23 @@ async def test_a_blob_is_listed_as_span_lists_it(api: WebBench) -> None:
             }
         ]
     }
+
+
+@pytest.mark.parametrize("left", [None, b"phot"])
+async def test_a_blob_whose_file_is_broken_is_not_sent(api: WebBench, left: bytes | None) -> None:
+    """The reply says so, instead of looking like a blob; it can still be deleted."""
+    _, device, path = await collection_with_device(api)
+    blob = await store(api, device)
+    file = api.fleet.blobs.path(next(api.fleet.directory.blobs.of(api.known(device).collection.id)))
+    if left is None:
+        file.unlink()
+    else:
+        file.write_bytes(left)
+    reply = await api.call("GET", f"{path}/{blob}")
+    await api.call("DELETE", f"{path}/{blob}")
+
+    assert (reply.status, reply.body.get("code")) == (503, 14), reply.body
+    assert (await api.call("GET", path)).body == {"blobs": []}
 
 
 async def test_a_blob_is_got_octet_for_octet(api: WebBench) -> None:
