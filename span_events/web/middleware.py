@@ -48,8 +48,8 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except RequestError as exc:
         return of_error(exc, request_id)
     except StorageUnavailable as exc:
-        log.error("registry_unavailable", request_id=request_id, detail=str(exc))
-        detail = "The registry cannot be used now; the server's log says why"
+        log.error("storage_unavailable", request_id=request_id, detail=str(exc))
+        detail = "The server's storage cannot be used now; its log says why"
         return of_error(Unavailable(detail, hint="Try again, or ask who runs the server."), request_id)
     except web.HTTPException as exc:
         return _of_aiohttp(request, exc, request_id)

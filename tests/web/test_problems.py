@@ -281,8 +281,8 @@ async def test_a_registry_that_fails_is_unavailable(api: WebBench, monkeypatch: 
         reply = await api.call("POST", "/span/collections", json={})
     listed = await api.call("GET", "/span/collections")
 
-    assert reply.problem == (503, "The registry cannot be used now; the server's log says why")
-    assert [each["event"] for each in lines] == ["registry_unavailable"]
+    assert reply.problem == (503, "The server's storage cannot be used now; its log says why")
+    assert [each["event"] for each in lines] == ["storage_unavailable"]
     assert "disk is full" in lines[0]["detail"]
     assert listed.body == {"collections": []}
 
