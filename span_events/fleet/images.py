@@ -300,11 +300,15 @@ class Images:
                 if current != device.firmware.current_firmware_id:
                     device.firmware.current_firmware_id = current
                     changed.append(device)
-        await self._store.put_devices(changed)
         image = images.get(collection.firmware.current_firmware_id)
-        if collection.firmware.current_firmware_id and (image is None or image.collection_id != collection_id):
-            collection.firmware.current_firmware_id = 0
-            await self._store.put_collection(collection)
+        is_gone = image is None or image.collection_id != collection_id
+        try:
+            await self._store.put_devices(changed)
+            if collection.firmware.current_firmware_id and is_gone:
+                collection.firmware.current_firmware_id = 0
+                await self._store.put_collection(collection)
+        except StorageUnavailable as exc:  # what was asked for is done; devices say with each report what they run
+            log.error("current_images_not_written", collection=render(collection_id), detail=str(exc))
 
     def _tell(self, image: Image, cause: int) -> None:
         for tell in self.on_changed:

@@ -224,6 +224,30 @@ async def test_a_file_that_stays_is_told_in_the_log(bench: FleetBench) -> None:
     assert [(each["event"], each["image"]) for each in logs] == [("image_file_left", render(image.id))]
 
 
+async def test_what_was_changed_stays_changed_if_the_devices_that_run_it_cannot_be_written(
+    bench: FleetBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who decides hears of it, and the octets go: nothing is left half done."""
+    collection = await bench.collection()
+    device = await reported(bench, collection, "1.0")
+    image = await bench.image(collection, "1.0")
+    told: list[bool] = []
+    bench.images.on_changed.append(lambda image, _cause: told.append(image.enabled))
+
+    async def refuse(_devices: object) -> None:
+        raise StorageUnavailable("the disk is full")
+
+    monkeypatch.setattr(bench.store, "put_devices", refuse)
+    with capture_logs() as logs:
+        await bench.images.update(image, ImageChange(enabled=False), cause=CAUSE)
+        await bench.images.remove(image, cause=CAUSE)
+
+    assert told == [False, False]
+    assert files(bench) == []
+    assert device.firmware.current_firmware_id == 0
+    assert {each["event"] for each in logs} == {"current_images_not_written"}
+
+
 @pytest.mark.parametrize(
     ("by_collection", "devices", "users"),
     [
