@@ -152,6 +152,8 @@ class CoapBlobs:
         if start == 0:
             return self._take_first(peer, block, now)
         transfer = self._transfers.get(peer.address, now)
+        if transfer is not None and transfer.upload.device is not peer.device:
+            transfer = None  # the address is another device's now
         if transfer is not None and start == transfer.last_start and not block.more:
             return Later(_repeat(transfer))
         if transfer is None or not transfer.upload.is_open:

@@ -13,6 +13,7 @@ import pytest
 
 from span_events.config import BlobsConfig, CoapConfig
 from span_events.events.message import Transport
+from span_events.fleet.devices import DeviceChange
 from span_events.fleet.sessions import Remote
 from span_events.ids import render
 from span_events.listeners.coap_blobs import CoapBlobs
@@ -426,6 +427,17 @@ async def test_a_device_that_is_removed_stores_nothing(uploader: Uploader, coap:
     await uploader.send(1)
     await until(lambda: files(coap.fleet) == [])
 
+    assert contents(coap.fleet) == []
+
+
+async def test_blocks_of_two_devices_never_become_one_blob(uploader: Uploader, coap: CoapBench) -> None:
+    """The mobile core gives an address to another device: its blocks are its own, wherever the first one stopped."""
+    await uploader.send(0)
+    await coap.fleet.devices.update(coap.device, DeviceChange(allocated_ip="10.0.0.99"), cause=CAUSE)
+    await coap.fleet.device("127.0.0.1")
+    reply = await uploader.send(1, b"end", more=False)
+
+    assert reply.code == Code.REQUEST_ENTITY_INCOMPLETE
     assert contents(coap.fleet) == []
 
 
