@@ -17,7 +17,9 @@ from span_events.listeners.coap_answer import Answer
 from span_events.listeners.remembered import RememberedOfPeers
 from span_events.wire.coap import MAX_BLOCK_EXPONENT, Block
 
-Key = tuple[Hashable, str]
+Purpose = tuple[int, str]
+"""Whose transfer it is, and to or from which path: an address may become another device's."""
+Key = tuple[Hashable, Purpose]
 """Remote and path."""
 
 
@@ -56,8 +58,10 @@ class Uploads:
     """
 
     def __init__(self, *, limit: int, timeout: float, max_payload: int) -> None:
-        self._unfinished: RememberedOfPeers[Hashable, str, Upload] = RememberedOfPeers(limit=limit, lifetime=timeout)
-        self._finished: RememberedOfPeers[Hashable, str, Upload] = RememberedOfPeers(limit=limit, lifetime=timeout)
+        self._unfinished: RememberedOfPeers[Hashable, Purpose, Upload] = RememberedOfPeers(
+            limit=limit, lifetime=timeout
+        )
+        self._finished: RememberedOfPeers[Hashable, Purpose, Upload] = RememberedOfPeers(limit=limit, lifetime=timeout)
         self._max_payload = max_payload
 
     def __len__(self) -> int:

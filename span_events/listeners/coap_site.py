@@ -21,7 +21,7 @@ from span_events.events.reasons import DownstreamFailedReason, MessageRejectedRe
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
 from span_events.listeners.coap_answer import Answer, Later
-from span_events.listeners.coap_blocks import FIRST, Download, Step, Uploads, fault_of
+from span_events.listeners.coap_blocks import FIRST, Download, Key, Purpose, Step, Uploads, fault_of
 from span_events.listeners.coap_service import CoapService
 from span_events.listeners.coap_transport import Peer, response
 from span_events.listeners.remembered import RememberedOfPeers
@@ -82,7 +82,7 @@ class CoapSite:
         self._clock = clock
         self._services = {path: service for service in services for path in service.paths}
         self.uploads = Uploads(limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload)
-        self.downloads: RememberedOfPeers[Hashable, str, Download] = RememberedOfPeers(
+        self.downloads: RememberedOfPeers[Hashable, Purpose, Download] = RememberedOfPeers(
             limit=config.unfinished_uploads, lifetime=config.upload_timeout
         )
         self._later: set[asyncio.Task[None]] = set()
@@ -207,7 +207,7 @@ class CoapSite:
             return Answer(Code.CONTENT, LINKS, ((Option.CONTENT_FORMAT, uint(ContentFormat.LINK_FORMAT)),))
         self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
         if block2 is not None:  # asks for block 0 by name: again, if the rest was never fetched
-            download = self.downloads.get((peer.address, path), self._clock.monotonic())
+            download = self.downloads.get(_key(peer, path), self._clock.monotonic())
             if download is not None and download.code == Code.CONTENT and not download.done:
                 return self._cut(peer, download, block2)
         waiting = self._outbox.next_for(peer.device)
@@ -223,12 +223,12 @@ class CoapSite:
         if len(waiting.payload) <= wanted.size:
             return Answer(code, waiting.payload, downstream=waiting, cause=cause)
         download = Download(code, waiting.payload, uint(waiting.id))
-        self.downloads.put((peer.address, path), download, self._clock.monotonic())
+        self.downloads.put(_key(peer, path), download, self._clock.monotonic())
         return replace(self._cut(peer, download, wanted), downstream=waiting, cause=cause)
 
     def _fetch(self, peer: Peer, path: str, wanted: Block) -> Answer:
         """Give a later block of a message that has begun to go out; nothing else is taken from the queue."""
-        key, now = (peer.address, path), self._clock.monotonic()
+        key, now = _key(peer, path), self._clock.monotonic()
         download = self.downloads.get(key, now)
         if download is None:
             detail = f"block {wanted.number} is asked for, but no transfer from {path} is under way"
@@ -255,7 +255,7 @@ class CoapSite:
         if fault is not None:
             return self._bad_block(peer, fault)
         announced = int.from_bytes(option_of(request, Option.SIZE1) or b"", "big")
-        key, now = (peer.address, path), self._clock.monotonic()
+        key, now = _key(peer, path), self._clock.monotonic()
         step, upload = self.uploads.take(key, block, request.payload, announced, now)
         echo = ((Option.BLOCK1, write_block(block)),)
         match step:
@@ -318,6 +318,10 @@ class CoapSite:
             received=received,
             limit=limit,
         )
+
+
+def _key(peer: Peer, path: str) -> Key:
+    return peer.address, (peer.device.id, path)
 
 
 _CREATED: Final = Answer(Code.CREATED)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from span_events.fleet.devices import DeviceChange
 from span_events.wire.coap import (
     Block,
     CoapMessage,
@@ -20,6 +21,7 @@ from span_events.wire.coap import (
     uint,
     write_block,
 )
+from tests.fleets import CAUSE
 from tests.listeners.coap_bench import CoapBench, coap_bench, get, post
 
 BODY = bytes(range(256)) * 12
@@ -90,6 +92,34 @@ async def test_uploads_to_two_paths_do_not_mix(coap: CoapBench) -> None:
 
     assert [message.coap_path for message in coap.fleet.messages] == ["/a", "/b"]
     assert coap.payloads[0] == BODY
+
+
+async def readdress(coap: CoapBench) -> None:
+    """Give the address of the device to another one, as the mobile core may at any time."""
+    await coap.fleet.devices.update(coap.device, DeviceChange(allocated_ip="10.0.0.99"), cause=CAUSE)
+    await coap.fleet.device("127.0.0.1")
+
+
+async def test_blocks_of_two_devices_never_become_one_message(coap: CoapBench) -> None:
+    """The address is the same, the device is not."""
+    uploader = Uploader(coap)
+    first, *_, last = blocks(BODY[:2000])
+    await uploader.send(*first)
+    await readdress(coap)
+    reply = await uploader.send(*last)
+
+    assert reply.code == Code.REQUEST_ENTITY_INCOMPLETE
+    assert coap.payloads == []
+
+
+async def test_the_rest_of_a_message_is_for_its_device_alone(coap: CoapBench) -> None:
+    """Whoever has the address now must not read it."""
+    await coap.queue(BODY)
+    await coap.client.exchange(post(code=Code.GET))
+    await readdress(coap)
+    reply = await fetch(coap, 1, message_id=11)
+
+    assert reply.code == Code.REQUEST_ENTITY_INCOMPLETE
 
 
 async def test_an_upload_that_begins_in_the_middle_is_incomplete(coap: CoapBench) -> None:
