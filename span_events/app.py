@@ -287,7 +287,7 @@ class Server:
             clock=clock,
             identifiers=identifiers,
         )
-        self.cellular.fill(contents.attachments)
+        self.cellular.fill(contents.attachments, contents.reservations)
         self.devices.on_created.append(self.cellular.device_created)
         self.devices.on_updated.append(self.cellular.device_updated)
         self.devices.on_removed.append(self.cellular.device_removed)

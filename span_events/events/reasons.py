@@ -476,8 +476,10 @@ class FirmwareState(Reason):
     )
     TIMED_OUT = (
         "TimedOut",
-        "Nothing new came for 'seconds' after 'block': look for lost coverage or power, or for a block that the device"
-        " cannot store and asks for again; it may go on where it was.",
+        (
+            "Nothing new came for 'seconds' after 'block': look for lost coverage or power, or for a block that the device"
+            " cannot store and asks for again; it may go on where it was."
+        ),
     )
     REVERTED = (
         "Reverted",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
+from span_events.clock import Clock
 from span_events.config import CellularConfig
 from span_events.fleet.addresses import Pool
 from span_events.fleet.attachments import Attachments
 from span_events.fleet.expiry import Expiry
+from span_events.fleet.ledger import Ledger
 from span_events.metrics import Metric
 from span_events.registry.addresses import prefix_of
 from span_events.registry.directory import Directory
-from span_events.registry.model import Device
+from span_events.registry.model import Device, Reservation
 
 _SLICE: Final = 1_000
 """Reservations that lapse in one look, at most; the others do in the next."""
@@ -22,7 +24,7 @@ _SLICE: Final = 1_000
 class Subscriber(NamedTuple):
     """Whom an address is reserved for."""
 
-    who: Hashable
+    who: int | tuple[str, str]
     """Id of a device, or the numbers of somebody who is no device of ours."""
     apn: str
     device: Device | None
@@ -47,25 +49,50 @@ class Allocation:
     """
     The pools, and what is reserved between Accept and Start.
 
+    Reservations of the pool are in the registry, or a restart would let it promise an address twice.
+
     An address of the pool that is some device's own is not given out before the next start of the server when it
     is no longer that.
     """
 
-    def __init__(self, config: CellularConfig, *, directory: Directory, attachments: Attachments) -> None:
+    def __init__(
+        self, config: CellularConfig, *, directory: Directory, attachments: Attachments, ledger: Ledger, clock: Clock
+    ) -> None:
         self._config = config
         self._directory = directory
         self._attachments = attachments
+        self._ledger = ledger
+        self._clock = clock
         self._ipv4, self._ipv6 = (Pool(config.pool, version=version) for version in (4, 6))
         self._leases: dict[Subscriber, Lease] = {}
         self._owners: dict[str, Subscriber] = {}
+        self._stored: set[str] = set()  # addresses whose reservation is in the registry, or on its way there
         self._expiry: Expiry[Subscriber] = Expiry()
+
+    def fill(self, reservations: Iterable[Reservation]) -> None:
+        """Take over what the registry holds, each with the time that is left for it."""
+        now, now_ms = self._clock.monotonic(), self._clock.time_ns() // 1_000_000
+        lifetime = self._config.reservation
+        for each in sorted(reservations, key=lambda each: each.until_ms):
+            address, is_prefix = each.address, ":" in each.address
+            if address not in (self._ipv6 if is_prefix else self._ipv4):
+                self._ledger.released(address)
+                continue
+            subscriber = self._subscriber_of(each)
+            lease = self._leases.get(subscriber, _NOTHING)
+            self._leases[subscriber] = lease._replace(**{"prefix" if is_prefix else "address": address})
+            self._owners[address] = subscriber
+            self._stored.add(address)
+            left = min((each.until_ms - now_ms) / 1000, lifetime)  # the clock may have been set back meanwhile
+            self._expiry.touch(subscriber, now + left - lifetime, lifetime)
 
     def reserve(self, subscriber: Subscriber, now: float) -> Lease | None:
         """Find an address and keep it for a while; asking again gives the same. None if there is none left."""
         last = self.withdraw(subscriber) or self._last(subscriber)
         own = subscriber.device.ciot.static_ip if subscriber.device else ""
-        address = own if own and ":" not in own else self._take(self._ipv4, subscriber, last.address, now)
-        prefix = prefix_of(own) if ":" in own else self._take(self._ipv6, subscriber, last.prefix, now)
+        own_address, own_prefix = ("", prefix_of(own)) if ":" in own else (own, "")
+        address = own_address or self._take(self._ipv4, subscriber, last.address, now)
+        prefix = own_prefix or self._take(self._ipv6, subscriber, last.prefix, now)
         if address is None or prefix is None:
             self._ipv4.free(address or "", subscriber.who)
             self._ipv6.free(prefix or "", subscriber.who)
@@ -77,7 +104,15 @@ class Allocation:
         lease = self._leases[subscriber] = Lease(address, prefix)
         self._owners |= {each: subscriber for each in lease if each}
         self._expiry.touch(subscriber, now, self._config.reservation)
+        if address and not own_address:
+            self._store(subscriber, address)
+        if prefix and not own_prefix:
+            self._store(subscriber, prefix)
         return lease
+
+    def is_stored(self, lease: Lease) -> bool:
+        """Tell whether the registry has to know of a lease before its subscriber does."""
+        return not self._stored.isdisjoint(lease)
 
     def withdraw(self, subscriber: Subscriber, *, used: Lease = _NOTHING) -> Lease | None:
         """
@@ -92,6 +127,9 @@ class Allocation:
         self._expiry.drop(subscriber)
         for address, was_used, pool in zip(lease, used, (self._ipv4, self._ipv6), strict=True):
             self._owners.pop(address, None)
+            if address in self._stored:
+                self._stored.remove(address)
+                self._ledger.released(address)
             if address != was_used:
                 pool.free(address, subscriber.who)
         return lease
@@ -124,6 +162,20 @@ class Allocation:
                 label="family",
             ),
         ]
+
+    def _store(self, subscriber: Subscriber, address: str) -> None:
+        """Let the registry keep an address of the pool for somebody."""
+        until_ms = self._clock.time_ns() // 1_000_000 + int(self._config.reservation * 1000)
+        who = subscriber.who
+        device_id, numbers = (who, ("", "")) if isinstance(who, int) else (None, who)
+        self._stored.add(address)
+        self._ledger.reserved(Reservation(address, device_id, *numbers, subscriber.apn, until_ms))
+
+    def _subscriber_of(self, reservation: Reservation) -> Subscriber:
+        device_id = reservation.device_id
+        if device_id is None:
+            return Subscriber.of(None, reservation.imsi, reservation.imei, reservation.apn)
+        return Subscriber(device_id, reservation.apn, self._directory.devices.get(device_id))
 
     def _last(self, subscriber: Subscriber) -> Lease:
         """Return what a device has over the same APN, or else what it had last."""

@@ -35,7 +35,7 @@ from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.registry.addresses import prefix_of
 from span_events.registry.directory import Directory
-from span_events.registry.model import Attachment, Device
+from span_events.registry.model import Attachment, Device, Reservation
 from span_events.registry.store import Store
 
 log = get_logger("cellular")
@@ -99,6 +99,8 @@ class Accepted:
     """IPv6 prefix for it, likewise."""
     class_: bytes
     """16 octets that name this decision."""
+    waits: bool
+    """Whether the subscriber must not hear of it before `Cellular.commit` has returned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +145,13 @@ class Cellular:
         self._stopped: OrderedDict[tuple[str, str, str], int] = OrderedDict()  # when, by the clock of the NAS
         self._ignored: Counter[str] = Counter()
 
-    def fill(self, attachments: Iterable[Attachment]) -> None:
+    def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation] = ()) -> None:
         """Take over what the registry holds, of which the numbers of a device may be newer than whose a session is."""
         known = list(attachments)
         for each in known:
             if self._match(each.imsi, each.imei).device is not each.device:
                 each.device = None  # its next Interim-Update tells whose it is
-        self._presence.fill(known)
+        self._presence.fill(known, reservations)
 
     # ---- what the listener sees ---------------------------------------------------------------
 
@@ -177,7 +179,8 @@ class Cellular:
         if lease is None:
             origin = device.origin if device else UNATTRIBUTED
             return self._refuse(CiotRejectedReason.NO_ADDRESS, sighting, origin, cause)
-        accepted = Accepted(lease.address, lease.prefix, b"S" + secrets.token_bytes(15))
+        waits = not accounting or self._presence.allocation.is_stored(lease)
+        accepted = Accepted(lease.address, lease.prefix, b"S" + secrets.token_bytes(15), waits)
         if not accounting:
             self._heard(
                 replace(

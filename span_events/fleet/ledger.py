@@ -1,35 +1,42 @@
-"""What changed of attachments and is not in the registry yet: written together, however many wait for it."""
+"""What changed on the mobile network and is not in the registry yet: written together, however many wait for it."""
 
 from __future__ import annotations
 
 import asyncio
 
-from span_events.registry.model import Attachment
+from span_events.registry.model import Attachment, Reservation
 from span_events.registry.store import Store
 
 
 class Ledger:
-    """The changes of attachments on their way to the registry."""
+    """The changes of attachments and reservations on their way to the registry: of each what it is now."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._changed: dict[int, Attachment] = {}
-        self._ended: set[int] = set()
+        self._attachments: dict[int, Attachment | None] = {}  # None: is gone
+        self._reservations: dict[str, Reservation | None] = {}
         self._one_at_a_time = asyncio.Lock()
         self.commits = 0
         """Transactions written."""
 
     def __len__(self) -> int:
-        return len(self._changed) + len(self._ended)
+        return len(self._attachments) + len(self._reservations)
 
     def changed(self, attachment: Attachment) -> None:
         """An attachment is new or another."""
-        self._changed[attachment.id] = attachment
+        self._attachments[attachment.id] = attachment
 
     def ended(self, attachment: Attachment) -> None:
         """An attachment is gone."""
-        self._changed.pop(attachment.id, None)
-        self._ended.add(attachment.id)
+        self._attachments[attachment.id] = None
+
+    def reserved(self, reservation: Reservation) -> None:
+        """A reservation is new or another."""
+        self._reservations[reservation.address] = reservation
+
+    def released(self, address: str) -> None:
+        """The reservation of an address is gone."""
+        self._reservations[address] = None
 
     async def commit(self) -> None:
         """
@@ -44,12 +51,12 @@ class Ledger:
         async with self._one_at_a_time:
             if not self:
                 return
-            changed, self._changed = self._changed, {}
-            ended, self._ended = self._ended, set()
+            attachments, self._attachments = self._attachments, {}
+            reservations, self._reservations = self._reservations, {}
             try:
-                await self._store.change_attachments(list(changed.values()), list(ended))
+                await self._store.change_cellular(attachments, reservations)
             except BaseException:
-                self._ended |= ended
-                self._changed = {key: each for key, each in changed.items() if key not in self._ended} | self._changed
+                self._attachments = attachments | self._attachments
+                self._reservations = reservations | self._reservations
                 raise
             self.commits += 1

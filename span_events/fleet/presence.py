@@ -23,7 +23,7 @@ from span_events.fleet.ledger import Ledger
 from span_events.fleet.reception import Reception
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
-from span_events.registry.model import Attachment, Device
+from span_events.registry.model import Attachment, Device, Reservation
 from span_events.registry.store import Store
 
 _SLICE: Final = 1_000
@@ -62,10 +62,12 @@ class Presence:
         self._counts: Counter[str] = Counter()
         self.attachments = Attachments()
         """To be looked at only."""
-        self.allocation = Allocation(config, directory=directory, attachments=self.attachments)
         self.ledger = Ledger(store)
+        self.allocation = Allocation(
+            config, directory=directory, attachments=self.attachments, ledger=self.ledger, clock=clock
+        )
 
-    def fill(self, attachments: Iterable[Attachment]) -> None:
+    def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation]) -> None:
         """
         Take over what the registry holds; the mobile core will not tell it again.
 
@@ -86,6 +88,7 @@ class Presence:
                 self.place(device)  # that its attachment was over came too late to be written
             last = Lease(ciot.last_ip, ciot.last_prefix)
             self.allocation.free(Subscriber.of(device), last, now)
+        self.allocation.fill(reservations)
 
     # ---- attaching ----------------------------------------------------------------------------
 

@@ -214,31 +214,37 @@ class Radius(UdpListener):
             self._outcomes[Outcome.DUPLICATE] += 1
             return
         accounts = request.code == Code.ACCOUNTING_REQUEST
-        changes = accounts or not nas.sends_accounting
-        if changes and self._exchanges.is_full:
+        if (accounts or not nas.sends_accounting) and self._exchanges.is_full:
             self._drop(Outcome.BUSY, nas, remote)
             return
-        answer = self._account(request, nas, remote) if accounts else self._decide(request, nas)
+        if not accounts:
+            self._decide(request, nas, remote, socket)
+            return
+        answer = self._account(request, nas, remote)
         if answer is not None:
-            when_written = changes and answer[0] != Code.ACCESS_REJECT  # a refusal changes nothing
-            self._exchanges.answer(request, remote, socket, answer, when_written=when_written)
+            self._exchanges.answer(request, remote, socket, answer, when_written=True)
 
-    def _decide(self, request: RadiusRequest, nas: Nas) -> bytes:
-        """Let the fleet say who may attach."""
+    def _decide(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
+        """Let the fleet say who may attach. A refusal changes nothing, so that it never waits."""
         mobile = self._read(request, nas)
         sighting = sighting_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
         decision = self._cellular.access(sighting, accounting=nas.sends_accounting)
         if isinstance(decision, Refused):
             self._outcomes[Outcome.REJECTED] += 1
-            return reject(request, _REFUSAL)
+            self._exchanges.answer(request, remote, socket, reject(request, _REFUSAL), when_written=False)
+            return
+        if decision.waits and self._exchanges.is_full:
+            self._drop(Outcome.BUSY, nas, remote)  # what was reserved is for the next try
+            return
         self._outcomes[Outcome.ACCEPTED] += 1
-        return accept(
+        answer = accept(
             request,
             address=decision.address,
             prefix=decision.prefix,
             class_=decision.class_,
             settings=nas.settings,
         )
+        self._exchanges.answer(request, remote, socket, answer, when_written=decision.waits)
 
     def _account(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bytes | None:
         """Tell the fleet what happened; None if the request does not say it."""

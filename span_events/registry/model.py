@@ -357,6 +357,20 @@ class Gateway:
         self.origin = Origin(collection.id, gateway_id=self.id)
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An address, or a prefix, of the pool that is kept for somebody who was let in and is not attached yet."""
+
+    address: str
+    device_id: int | None
+    """None: for somebody who is no device, and is known by the numbers."""
+    imsi: str
+    imei: str
+    apn: str
+    until_ms: int
+    """Unix milliseconds."""
+
+
 @dataclass(slots=True)
 class Downstream:
     """A message to a device. Times are Unix milliseconds, 0 is never."""

@@ -13,7 +13,7 @@ import asyncio
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -40,10 +40,12 @@ from span_events.registry.model import (
     Gateway,
     Image,
     Psk,
+    Reservation,
     Token,
 )
 
 T = TypeVar("T")
+K = TypeVar("K", int, str)
 
 _BATCH: Final = 250
 """Rows given to the driver at once; between batches the event loop gets its turn."""
@@ -67,6 +69,7 @@ class Contents:
     gateways: list[Gateway]
     images: list[Image]
     blobs: list[Blob]
+    reservations: list[Reservation]
 
 
 class Store:
@@ -144,12 +147,14 @@ class Store:
                 tables.attachment_of(row, known.get(row["device_id"]))
                 for row in await _rows(connection, tables.cellular_sessions)
             ]
+            reservations = [tables.reservation_of(row) for row in await _rows(connection, tables.cellular_reservations)]
         return Contents(
             collections=collections,
             devices=devices,
             downstream=downstream,
             certificates=certificates,
             attachments=attachments,
+            reservations=reservations,
             gateways=gateways,
             images=images,
             blobs=blobs,
@@ -233,17 +238,22 @@ class Store:
         if gone:
             await self._write(lambda connection: _delete(connection, tables.certificates, gone))
 
-    async def change_attachments(self, changed: Sequence[Attachment], ended: Sequence[int]) -> None:
-        """Write attachments, new or changed, and delete those with the ids that ended: all or nothing."""
-        rows = [tables.attachment_row(each) for each in changed]
-        gone = list(ended)
+    async def change_cellular(
+        self, attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
+    ) -> None:
+        """Write attachments by id and reservations by address, new or changed; None deletes one. All or nothing."""
+        changes = (
+            (tables.cellular_sessions, *_sorted_out(attachments, tables.attachment_row)),
+            (tables.cellular_reservations, *_sorted_out(reservations, tables.reservation_row)),
+        )
 
         async def work(connection: AsyncConnection) -> None:
-            await self._execute(connection, tables.cellular_sessions, rows)
-            for start in range(0, len(gone), _BATCH):
-                await _delete(connection, tables.cellular_sessions, gone[start : start + _BATCH])
+            for table, rows, gone in changes:
+                await self._execute(connection, table, rows)
+                for start in range(0, len(gone), _BATCH):
+                    await _delete(connection, table, gone[start : start + _BATCH])
 
-        if rows or gone:
+        if attachments or reservations:
             await self._write(work)
 
     async def put_image(self, image: Image) -> None:
@@ -435,7 +445,13 @@ async def _rows(connection: AsyncConnection, table: Table) -> Sequence[RowMappin
     return (await connection.execute(select(table).order_by(table.columns[0]))).mappings().all()
 
 
-async def _delete(connection: AsyncConnection, table: Table, ids: Sequence[int]) -> None:
+def _sorted_out(changes: Mapping[K, T | None], row_of: Callable[[T], tables.Row]) -> tuple[list[tables.Row], list[K]]:
+    """Tell what is to be written from what is to be deleted."""
+    rows = [row_of(each) for each in changes.values() if each is not None]
+    return rows, [key for key, each in changes.items() if each is None]
+
+
+async def _delete(connection: AsyncConnection, table: Table, ids: Sequence[int | str]) -> None:
     statement = delete(table).where(table.columns[0] == bindparam("gone"))
     await connection.execute(statement, [{"gone": each} for each in ids])
 

@@ -50,12 +50,14 @@ from span_events.registry.model import (
     InetMetadata,
     Management,
     Psk,
+    Reservation,
     Token,
 )
 
 SCHEMA: Final = 5
 """
-Version of these tables: 2 added certificates and PSKs, 3 cellular sessions, 4 gateways, 5 firmware images and blobs.
+Version of these tables: 2 added certificates and PSKs, 3 cellular sessions and reservations, 4 gateways,
+5 firmware images and blobs.
 
 A registry with a higher one is of a newer release.
 """
@@ -144,6 +146,17 @@ gateway_metadata: Final = Table(
     Column("gateway_id", BigInteger, nullable=False),
     Column("last_update", BigInteger, nullable=False),
     Column("params", JSON, nullable=False),
+)
+
+cellular_reservations: Final = Table(
+    "cellular_reservations",
+    metadata,
+    Column("address", String(43), primary_key=True),
+    Column("device_id", BigInteger),
+    Column("imsi", String(15), nullable=False),
+    Column("imei", String(16), nullable=False),
+    Column("apn", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
 )
 
 # No foreign keys: a certificate outlives its device, and then its collection.
@@ -398,6 +411,16 @@ def gateway_metadata_row(device: Device) -> Row:
 def gateway_metadata_of(row: RowMapping) -> GatewayMetadata:
     """Make what a gateway told about a device of its row."""
     return GatewayMetadata(row["gateway_id"], row["last_update"], row["params"])
+
+
+def reservation_row(reservation: Reservation) -> Row:
+    """Take what is stored of a reservation."""
+    return dataclasses.asdict(reservation)
+
+
+def reservation_of(row: RowMapping) -> Reservation:
+    """Make a reservation of its row."""
+    return Reservation(**{str(name): value for name, value in row.items()})
 
 
 def certificate_row(certificate: Certificate) -> Row:

@@ -9,8 +9,11 @@ import pytest
 from span_events.config import CellularConfig
 from span_events.fleet.allocation import Allocation, Lease, Subscriber
 from span_events.fleet.attachments import Attachments
+from span_events.fleet.ledger import Ledger
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Collection, Device
+from span_events.registry.store import Store
+from tests.clock import ManualClock
 
 
 class Bench:
@@ -22,7 +25,13 @@ class Bench:
         self.collection = Collection(1)
         self.directory.add_collection(self.collection)
         config = CellularConfig(**{"pool": ("10.0.0.0/29", "2001:db8:1::/62")} | settings)
-        self.allocation = Allocation(config, directory=self.directory, attachments=self.attachments)
+        self.allocation = Allocation(
+            config,
+            directory=self.directory,
+            attachments=self.attachments,
+            ledger=Ledger(Store("sqlite+aiosqlite://")),
+            clock=ManualClock(),
+        )
 
     def subscriber(self, number: int, *, static_ip: str = "", last_ip: str = "", apn: str = "apn") -> Subscriber:
         """Make a device."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from span_events.errors import StorageUnavailable
 from span_events.fleet.ledger import Ledger
-from span_events.registry.model import Attachment
+from span_events.registry.model import Attachment, Reservation
 from span_events.registry.store import Store
 from tests.clock import settle
 
@@ -25,13 +25,15 @@ class SlowStore(Store):
         self.fails = False
         self.asked = 0
 
-    async def change_attachments(self, changed: Sequence[Attachment], ended: Sequence[int]) -> None:
+    async def change_cellular(
+        self, attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
+    ) -> None:
         """Wait, then fail or write."""
         self.asked += 1
         await self.may_write.wait()
         if self.fails:
             raise StorageUnavailable("the disk is full")
-        await super().change_attachments(changed, ended)
+        await super().change_cellular(attachments, reservations)
 
     async def kept(self) -> list[int]:
         """Return which attachments are there."""
@@ -155,3 +157,21 @@ async def test_who_is_cancelled_loses_nothing(store: SlowStore) -> None:
     await ledger.commit()
 
     assert await store.kept() == [1]
+
+
+async def test_what_was_last_said_of_an_address_counts(store: SlowStore) -> None:
+    """Also when writing what came before it failed."""
+    ledger = Ledger(store)
+    reserved = [Reservation(f"10.0.0.{number}", 7, "", "", "apn", 1_000) for number in (1, 2)]
+    for each in reserved:
+        ledger.reserved(each)
+    store.fails = True
+    with pytest.raises(StorageUnavailable):
+        await ledger.commit()
+    store.fails = False
+    ledger.released("10.0.0.1")
+    ledger.released("10.0.0.2")
+    ledger.reserved(reserved[1])
+    await ledger.commit()
+
+    assert (await store.load()).reservations == [reserved[1]]

@@ -439,6 +439,28 @@ async def test_a_refusal_does_not_wait_for_the_registry(tmp_path: Path) -> None:
     assert (let_in.kind, refused.kind) == ("", "Access-Reject")
 
 
+async def test_an_address_of_the_pool_waits_for_the_registry(tmp_path: Path) -> None:
+    """Else a restart could promise it twice; a refusal and a device's own address need not wait."""
+    settings = {"pool": ("10.64.1.0/24",)}
+    async with radius_bench(tmp_path, radius={"waiting_answers": 1}, cellular=settings) as radius:
+        other = "242016000000002"
+        await radius.fleet.devices.create(radius.device.collection, DeviceChange(imsi=other), cause=CAUSE)
+        client = radius.client()
+        with closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            client.send(asking(other, identifier=1))
+            await until(lambda: radius.metric("radius_waiting_answers") == 1)
+            refused = await radius.ask(ATTACH | STRANGER)
+            own = await radius.ask(ATTACH)
+            client.send(asking(other, identifier=2))
+            await until(lambda: radius.outcome("busy") == 1)
+            writer.execute("ROLLBACK")
+        answer = await client.receive()
+
+    assert (refused.kind, own.kind) == ("Access-Reject", "Access-Accept")
+    assert answer[:2] == bytes((Code.ACCESS_ACCEPT, 1))
+
+
 async def test_without_a_registry_there_is_no_answer(tmp_path: Path) -> None:
     """The NAS asks again, and is answered when the registry works again."""
     async with radius_bench(tmp_path) as radius:

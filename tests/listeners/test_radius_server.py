@@ -62,6 +62,23 @@ async def test_what_attached_before_a_restart_is_known_after_it(tmp_path: Path) 
     assert known.ciot.allocated_ip == ADDRESS
 
 
+async def test_a_restart_between_accept_and_start_promises_no_address_twice(tmp_path: Path) -> None:
+    """The mobile core may be about to use it."""
+    settings: dict[str, Any] = {"radius": RADIUS, "cellular": {"pool": ["127.0.64.0/24"]}}
+    later = ATTACH | {"3GPP-IMSI": '"242016000000002"', "3GPP-IMEISV": None}
+    async with running(tmp_path, **settings) as server:
+        collection = await server.collection()
+        for imsi in ("242016000000001", "242016000000002"):
+            await server.server.devices.create(collection, DeviceChange(imsi=imsi), cause=CAUSE)
+        first = await radclient(port(server, "radius"), "auth", ATTACH)
+    async with running(tmp_path, **settings) as server:
+        second = await radclient(port(server, "radius"), "auth", later)
+        again = await radclient(port(server, "radius"), "auth", ATTACH)
+
+    given = [each.value("Framed-IP-Address") for each in (first, second, again)]
+    assert given == ["127.0.64.1", "127.0.64.2", "127.0.64.1"]
+
+
 async def test_health_and_metrics_tell_of_it(tmp_path: Path) -> None:
     """A registry that cannot be written is why accounting has no answers."""
     async with running(tmp_path, radius=RADIUS) as server:
