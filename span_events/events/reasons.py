@@ -12,7 +12,17 @@ class MessageRejectedReason(Reason):
 
     UNKNOWN_ADDRESS = (
         "unknownAddress",
-        "No device has this address; if it is yours: `span-events device update DEVICE --ip ADDRESS`.",
+        (
+            "No device has this address; if it is yours: `span-events device update DEVICE --ip ADDRESS`. "
+            "A device with a SIM must attach first."
+        ),
+    )
+    NOT_ATTACHED = (
+        "notAttached",
+        (
+            "The address belongs to this device, but the mobile core has not told that it is attached: look for "
+            "ciotConnect or ciotDisconnect before this."
+        ),
     )
     DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it send."
     COLLECTION_DISABLED = (
@@ -476,10 +486,7 @@ class FirmwareState(Reason):
     )
     TIMED_OUT = (
         "TimedOut",
-        (
-            "Nothing new came for 'seconds' after 'block': look for lost coverage or power, or for a block that the device"
-            " cannot store and asks for again; it may go on where it was."
-        ),
+        "Nothing new came for 'seconds' after 'block': look for coverage, power, or a block that the device cannot store.",
     )
     REVERTED = (
         "Reverted",

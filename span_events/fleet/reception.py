@@ -117,13 +117,17 @@ class Reception:
     # ---- what listeners see -------------------------------------------------------------------
 
     def identify(self, remote: Remote, *, transport: Transport, size: int) -> Device | None:
-        """Find the device at an address; if there is none, tell so (throttled per address)."""
+        """Find the device at an address; if there is none, tell so (throttled per address, or device to have it)."""
         device = self._directory.device_at(remote[0])
         if device is None:
-            self.rejected(
-                MessageRejectedReason.UNKNOWN_ADDRESS, device=None, remote=remote, transport=transport, size=size
-            )
+            absent = self._directory.device_meant_for(remote[0])
+            reason = MessageRejectedReason.NOT_ATTACHED if absent else MessageRejectedReason.UNKNOWN_ADDRESS
+            self.rejected(reason, device=absent, remote=remote, transport=transport, size=size)
         return device
+
+    def is_meant_for_somebody(self, remote: Remote) -> bool:
+        """Tell whether an address that no device has is one's as soon as it attaches."""
+        return self._directory.device_meant_for(remote[0]) is not None
 
     def admit(
         self, device: Device, remote: Remote, *, transport: Transport, size: int, gateway: Gateway | None = None

@@ -113,7 +113,9 @@ class CoapEndpoint:
         device = self._reception.identify(remote, transport=self._transport, size=len(datagram))
         if device is None:
             self.received += 1
-            self._refuse(datagram, remote, Code.UNAUTHORIZED, b"no device has this address")
+            absent = self._reception.is_meant_for_somebody(remote)
+            why = b"the device of this address is not attached" if absent else b"no device has this address"
+            self._refuse(datagram, remote, Code.UNAUTHORIZED, why)
         else:
             self.receive_from(device, datagram, remote, address=remote)
 

@@ -195,6 +195,13 @@ class Directory:
         """Find the device that is configured with an IMEI; both may be of 14, 15 or 16 digits."""
         return self._by_imei.get(imei[: hardware.BODY])
 
+    def device_meant_for(self, address: str) -> Device | None:
+        """Find the device that will have an address, itself or in its prefix, when it attaches; None: nobody."""
+        owner = self._by_static.get(address)
+        if owner is None and ":" in address:
+            owner = self._by_static.get(prefix_of(address))
+        return owner if owner is not None and owner.config.is_cellular else None
+
     def check_identities(self, draft: Device) -> None:
         """
         Make sure that nobody else has an identity that a device is to get.

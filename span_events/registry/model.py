@@ -126,6 +126,11 @@ class DeviceConfig:
     gateways: dict[int, dict[str, str]] = field(default_factory=dict)
     """Parameters per gateway, at least one each: a block without parameters is no block."""
 
+    @property
+    def is_cellular(self) -> bool:
+        """Whether a mobile core can tell of the device."""
+        return bool(self.imsi or self.imei)
+
 
 @dataclass(slots=True)
 class FirmwareMetadata:

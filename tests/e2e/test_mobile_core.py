@@ -55,6 +55,22 @@ async def test_a_device_attaches_sends_and_leaves(mobile_server: LiveServer) -> 
     assert ended["data"]["reason"] == "detached"
 
 
+async def test_a_device_that_is_not_attached_hears_so(mobile_server: LiveServer) -> None:
+    """Its own address is kept for it meanwhile, so that the stream of its collection tells what is wrong."""
+    async with open_mobile_scene(mobile_server) as mobile:
+        change = {"metadata": {"ciot": {"allocatedIp": mobile.address}}}
+        await mobile_server.call("PATCH", mobile.scene.device.path, change)
+        await mobile.attach()
+        await mobile.detach()
+        await mobile.scene.told("ciotDisconnect")
+        answer = await mobile_server.coap_client(mobile.address, "-m", "post", "-e", "hello")
+        rejected = await mobile.scene.told("messageRejected")
+
+    assert answer == "4.01 the device of this address is not attached"
+    assert rejected["deviceId"] == mobile.scene.device.id
+    assert rejected["data"]["reason"] == "notAttached"
+
+
 async def test_a_restart_between_attach_and_datagram_changes_nothing(mobile_server: LiveServer) -> None:
     """The mobile core does not tell again who is attached."""
     async with open_mobile_scene(mobile_server) as mobile:

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from span_events.errors import StorageUnavailable
 from span_events.events.activity import UNATTRIBUTED
+from span_events.events.catalogue import MessageRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.cellular import Accepted, Refused
@@ -538,6 +539,32 @@ async def test_a_stop_ends_everything(bench: FleetBench) -> None:
     assert connect.session_id == disconnect.session_id is not None
     assert send(bench) is None
     assert (device.ciot.allocated_ip, device.ciot.static_ip, device.ciot.last_ip) == ("", ADDRESS, ADDRESS)
+
+
+@pytest.mark.parametrize(("own", "host"), [(ADDRESS, ADDRESS), ("2001:db8:1:2::9", "2001:db8:1:2::77")])
+async def test_a_device_that_sends_while_it_is_away_is_told(bench: FleetBench, own: str, host: str) -> None:
+    """Its stream says that it is not attached; a device that has no address of its own is nobody then."""
+    device = await known(bench, allocated_ip=own)
+    lease = {"address": own} if own == host else {"address": "", "prefix": PREFIX}
+    bench.cellular.start(seen(**lease))
+    bench.cellular.stop(seen(**lease))
+    bench.activities.clear()
+    away = send(bench, host)
+    ((event),) = bench.events
+    bench.cellular.start(seen(session="2", **lease))
+    back = send(bench, host)
+
+    assert (away, back) == (None, device)
+    assert isinstance(event, MessageRejected)
+    assert (event.reason, event.origin) == ("notAttached", device.origin)
+
+
+async def test_a_neighbour_of_a_device_without_a_sim_is_nobody(bench: FleetBench) -> None:
+    """In a lab many have addresses of one prefix, and none of them attaches."""
+    await bench.device("2001:db8:1:2::9")
+    send(bench, "2001:db8:1:2::77")
+
+    assert reasons(bench) == [("messageRejected", "unknownAddress")]
 
 
 async def test_a_device_keeps_its_own_address_while_it_is_away(bench: FleetBench) -> None:
