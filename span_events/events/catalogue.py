@@ -80,6 +80,10 @@ class CiotConnect(Event):
     network: str | None = key("name of the operator, if it is known", optional=True)
     rat: str | None = key("radio access technology", extension=True)
     apn: str | None = key("access point name", extension=True)
+    expected_ip: str | None = key(
+        "address that the Accept or the registry gives it, if the NAS gave another: it ignores Framed-IP-Address",
+        extension=True,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

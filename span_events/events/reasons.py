@@ -486,7 +486,7 @@ class FirmwareState(Reason):
     )
     TIMED_OUT = (
         "TimedOut",
-        "Nothing new came for 'seconds' after 'block': look for coverage, power, or a block that the device cannot store.",
+        "Nothing new came for 'seconds' after 'block': look for coverage, power, or a block that it cannot store.",
     )
     REVERTED = (
         "Reverted",

@@ -45,6 +45,12 @@ class Lease(NamedTuple):
 _NOTHING: Final = Lease()
 
 
+def own_lease(device: Device | None) -> Lease:
+    """Return what is a device's own: an address, or the prefix around it."""
+    own = device.ciot.static_ip if device else ""
+    return Lease(prefix=prefix_of(own)) if ":" in own else Lease(own)
+
+
 class Allocation:
     """
     The pools, and what is reserved between Accept and Start.
@@ -89,10 +95,9 @@ class Allocation:
     def reserve(self, subscriber: Subscriber, now: float) -> Lease | None:
         """Find an address and keep it for a while; asking again gives the same. None if there is none left."""
         last = self.withdraw(subscriber) or self._last(subscriber)
-        own = subscriber.device.ciot.static_ip if subscriber.device else ""
-        own_address, own_prefix = ("", prefix_of(own)) if ":" in own else (own, "")
-        address = own_address or self._take(self._ipv4, subscriber, last.address, now)
-        prefix = own_prefix or self._take(self._ipv6, subscriber, last.prefix, now)
+        own = own_lease(subscriber.device)
+        address = own.address or self._take(self._ipv4, subscriber, last.address, now)
+        prefix = own.prefix or self._take(self._ipv6, subscriber, last.prefix, now)
         if address is None or prefix is None:
             self._ipv4.free(address or "", subscriber.who)
             self._ipv6.free(prefix or "", subscriber.who)
@@ -104,9 +109,9 @@ class Allocation:
         lease = self._leases[subscriber] = Lease(address, prefix)
         self._owners |= {each: subscriber for each in lease if each}
         self._expiry.touch(subscriber, now, self._config.reservation)
-        if address and not own_address:
+        if address and not own.address:
             self._store(subscriber, address)
-        if prefix and not own_prefix:
+        if prefix and not own.prefix:
             self._store(subscriber, prefix)
         return lease
 

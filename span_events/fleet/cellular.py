@@ -23,7 +23,7 @@ from span_events.clock import Clock
 from span_events.config import CellularConfig, RejectionsConfig
 from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.reasons import CiotDisconnectReason, CiotRejectedReason
-from span_events.fleet.allocation import Lease, Subscriber
+from span_events.fleet.allocation import Lease, Subscriber, own_lease
 from span_events.fleet.devices import DeviceChange
 from span_events.fleet.matching import Match, Mismatch, decide
 from span_events.fleet.presence import Location, Presence
@@ -49,6 +49,9 @@ _GRACE: Final = 60.0
 
 _STOPS: Final = 10_000
 """Stops that are remembered, the latest ones: a NAS without an answer repeats older news for a minute or so."""
+
+_BY_ACCEPT: Final = "access-"
+"""Begins the name of a session that began with an Accept; its NAS has no name for it, or has not told it."""
 
 _seen: Final = attrgetter("last_imsi", "last_imei", "cell_id", "mcc", "mnc")
 """What requests tell of a device again and again."""
@@ -185,7 +188,7 @@ class Cellular:
             self._heard(
                 replace(
                     sighting,
-                    session=sighting.session or f"access-{accepted.class_.hex()}",
+                    session=sighting.session or f"{_BY_ACCEPT}{accepted.class_.hex()}",
                     address=lease.address or sighting.address,
                     prefix=lease.prefix or sighting.prefix,
                 ),
@@ -213,6 +216,8 @@ class Cellular:
         self._stopped[session] = sighting.time_ms
         if len(self._stopped) > _STOPS:
             self._stopped.popitem(last=False)
+        if attachment is None:
+            attachment = self._began_by_accept(sighting)
         if attachment is None or _is_of_another_sim(attachment, sighting):
             self._ignored["unknownStop"] += 1
             return
@@ -322,6 +327,13 @@ class Cellular:
             self._go_on(known, sighting, cause)
         return known
 
+    def _began_by_accept(self, sighting: Sighting) -> Attachment | None:
+        """Find what a NAS means that was said to send no accounting: it has told no name of it."""
+        holder = self._attachments.holder(sighting.address or sighting.prefix)
+        if holder is None or not holder.session.startswith(_BY_ACCEPT):
+            return None
+        return holder if (holder.nas, holder.imsi) == (sighting.nas, sighting.imsi) else None
+
     def _begin(self, sighting: Sighting, cause: int) -> Attachment | None:
         attachment = self._attachment_of(sighting)
         match = self._match(sighting.imsi, sighting.imei)
@@ -333,13 +345,16 @@ class Cellular:
                 return None
         used = Lease(attachment.address, attachment.prefix)
         subscriber = Subscriber.of(device, attachment.imsi, attachment.imei, attachment.apn)
-        if self._presence.allocation.withdraw(subscriber, used=used) is None:
+        promised = self._presence.allocation.withdraw(subscriber, used=used)
+        if promised is None:
             self._tell(match, sighting, cause)  # else it was told with the request to let them in
+            promised = own_lease(device)
+        connected = {**_location(sighting), "expected_ip": _passed_over(promised, used)}
         if device is not None:
             self._note(device, sighting)
         if device is not None and match.ambiguous_with is not None:
             log.info("hardware_of_another_device", device=render(device.id), other=render(match.ambiguous_with.id))
-        self._presence.begin(attachment, device, rivals, _location(sighting), cause)
+        self._presence.begin(attachment, device, rivals, connected, cause)
         return attachment
 
     def _go_on(self, attachment: Attachment, sighting: Sighting, cause: int) -> None:
@@ -461,6 +476,12 @@ def _session_of(sighting: Sighting) -> tuple[str, str, str]:
 def _is_of_another_sim(attachment: Attachment, sighting: Sighting) -> bool:
     """Tell whether a NAS has used the number of a session for two of them."""
     return bool(sighting.imsi and attachment.imsi) and sighting.imsi != attachment.imsi
+
+
+def _passed_over(promised: Lease, used: Lease) -> str | None:
+    """Return what a subscriber was to have and has another one for; what was not told yet is not another one."""
+    pairs = zip(promised, used, strict=True)
+    return next((wanted for wanted, has in pairs if wanted and has and wanted != has), None)
 
 
 def _text(text: str) -> str:

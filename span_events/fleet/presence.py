@@ -36,7 +36,7 @@ _OF_CLIENTS: Final = {
 """What the end of an attachment is to the client sessions over it; otherwise detached."""
 
 Location = Mapping[str, str | None]
-"""What `CiotConnect` tells of where a device is."""
+"""What `CiotConnect` tells of where a device is, and of the address that it should have."""
 
 
 class Presence:

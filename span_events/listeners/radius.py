@@ -92,6 +92,7 @@ class Radius(UdpListener):
         self._notes: Counter[Note] = Counter()
         self._unproven = 0
         self._logged: dict[tuple[str | None, Outcome], float] = {}  # no more entries than NAS times outcomes
+        self._wondered: dict[str, float] = {}
         self._authentication = self._socket_at("port", accounting=False)
         self._accounting = self._socket_at("accounting_port", accounting=True)
         super().__init__(self._authentication, self._accounting)
@@ -262,6 +263,8 @@ class Radius(UdpListener):
                     seconds_ago=request.number(Attribute.ACCT_DELAY_TIME) or 0,
                 )
             case StatusType.START | StatusType.INTERIM_UPDATE | StatusType.STOP:
+                if not nas.sends_accounting:
+                    self._wonder(nas)
                 mobile = self._read(request, nas)
                 sighting = sighting_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
                 if status == StatusType.START:
@@ -274,6 +277,14 @@ class Radius(UdpListener):
                 log.debug("radius_status_unknown", nas=nas.name, status=status)  # answered, or it would come again
         self._outcomes[Outcome.ACCOUNTED] += 1
         return accounting_response(request)
+
+    def _wonder(self, nas: Nas) -> None:
+        """Say now and then that a NAS sends what the configuration says it does not send."""
+        now = self._clock.monotonic()
+        if now - self._wondered.get(nas.name, -_LOG_EVERY) >= _LOG_EVERY:
+            self._wondered[nas.name] = now
+            hint = "It has accounting = false in [[radius.nas]]: set it to true."
+            log.warning("radius_unexpected_accounting", nas=nas.name, hint=hint)
 
     def _read(self, request: RadiusRequest, nas: Nas) -> Mobile:
         mobile = read(request.values(Attribute.VENDOR_SPECIFIC))

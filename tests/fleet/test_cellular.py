@@ -153,6 +153,65 @@ async def test_without_accounting_to_be_let_in_is_to_be_attached(bench: FleetBen
     assert send(bench) is device
 
 
+@pytest.mark.parametrize(
+    ("other", "ends"),
+    [({}, True), ({"imsi": OTHER_IMSI}, False), ({"address": "10.64.0.12"}, False), ({"nas": "pgw2"}, False)],
+    ids=["its own", "another SIM", "another address", "another NAS"],
+)
+async def test_a_stop_ends_what_an_accept_began(bench: FleetBench, other: dict[str, str], ends: bool) -> None:
+    """A NAS that sends accounting though it is said to send none has another name for the session."""
+    await known(bench, allocated_ip=ADDRESS)
+    bench.cellular.access(seen(session="", address=""), accounting=False)
+    bench.cellular.stop(seen(**other))
+
+    assert ("ciotDisconnect" in bench.names) is ends
+
+
+async def test_a_late_stop_does_not_end_a_session_with_another_name(bench: FleetBench) -> None:
+    """The same device has the same address again."""
+    device = await known(bench)
+    bench.cellular.start(seen(session="2"))
+    bench.cellular.stop(seen(session="1"))
+
+    assert send(bench) is device
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen_address", "expected"),
+    [
+        ({"allocated_ip": "10.64.0.99"}, ADDRESS, "10.64.0.99"),
+        ({"allocated_ip": ADDRESS}, ADDRESS, None),
+        ({"allocated_ip": "2001:db8:9::1"}, PREFIX, "2001:db8:9::/64"),
+        ({"allocated_ip": "10.64.0.99"}, "", None),
+        ({}, ADDRESS, None),
+    ],
+    ids=["its own", "as it should be", "its own prefix", "not told yet", "chosen by the core"],
+)
+@pytest.mark.parametrize("asks", [True, False])
+async def test_a_core_that_gives_another_address_is_found_out(
+    bench: FleetBench, settings: dict[str, Any], seen_address: str, expected: str | None, asks: bool
+) -> None:
+    """Whether it has asked before or not."""
+    await known(bench, **settings)
+    if asks:
+        bench.cellular.access(seen(address=""), accounting=True)
+    lease = {"address": "", "prefix": seen_address} if ":" in seen_address else {"address": seen_address}
+    bench.cellular.start(seen(**lease))
+    ((name, data),) = bench.told
+
+    assert (name, data.get("expectedIp")) == ("ciotConnect", expected)
+
+
+@pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.1.0/24",)}}], indirect=True)
+async def test_a_core_that_passes_over_the_pool_is_found_out(bench: FleetBench) -> None:
+    """What it was promised is told."""
+    await known(bench)
+    bench.cellular.access(seen(address=""), accounting=True)
+    bench.cellular.start(seen())
+
+    assert [data["expectedIp"] for _, data in bench.told] == ["10.64.1.1"]
+
+
 async def test_the_address_that_the_core_chose_counts_where_there_is_no_accounting(bench: FleetBench) -> None:
     """It is in the request then."""
     device = await known(bench)

@@ -200,6 +200,20 @@ async def test_a_nas_without_accounting_attaches_by_the_accept(tmp_path: Path) -
     assert radius.fleet.names == ["ciotConnect"]
 
 
+async def test_a_nas_that_sends_accounting_all_the_same_is_named_in_the_log(tmp_path: Path) -> None:
+    """Once a minute at most; its Stop ends what its Accept began."""
+    with capture_logs() as logs:
+        async with radius_bench(tmp_path, radius={"nas": [NAS | {"accounting": False}]}) as radius:
+            await radius.ask(ATTACH)
+            for pause in (0, 59, 1):
+                radius.fleet.clock.shift(pause)
+                await radius.tell(STOP | {"Acct-Delay-Time": f"{pause}"})
+    (hint, again) = [each["hint"] for each in logs if each["event"] == "radius_unexpected_accounting"]
+
+    assert hint == again == "It has accounting = false in [[radius.nas]]: set it to true."
+    assert radius.fleet.names == ["ciotConnect", "ciotDisconnect"]
+
+
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
 async def test_each_nas_has_its_own_secret(tmp_path: Path, source: str) -> None:
     """And that of one is worth nothing from the address of another."""
