@@ -362,6 +362,9 @@ class CellularConfig(Section):
     sessions: Count = setting(
         200_000, "Sessions and reservations at most; one more ends the one without news for longest (tableFull)."
     )
+    stops: Count = setting(
+        10_000, "Ended sessions in memory, so that what a NAS repeats late does not begin them again; the latest stay."
+    )
     subscribers: Count = setting(
         10_000,
         "Mismatches, and rejections of each reason, watched at the same time; beyond that, they are only counted.",

@@ -47,8 +47,8 @@ _MISSED: Final = 3
 _GRACE: Final = 60.0
 """Seconds that are added to that."""
 
-_STOPS: Final = 10_000
-"""Stops that are remembered, the latest ones: a NAS without an answer repeats older news for a minute or so."""
+_LATE_MS: Final = 15 * 60_000
+"""By how much news of a NAS can be older than what is known, at most: if it is older, its clock was set back."""
 
 _BY_ACCEPT: Final = "access-"
 """Begins the name of a session that began with an Accept; its NAS has no name for it, or has not told it."""
@@ -136,6 +136,7 @@ class Cellular:
         identifiers: IdGenerator,
     ) -> None:
         self._accepts_mismatches = config.on_mismatch == "accept"
+        self._most_stops = config.stops
         self._intervals = interim_intervals
         self._directory = directory
         self._reception = reception
@@ -214,7 +215,8 @@ class Cellular:
         session = _session_of(sighting)
         attachment = self._attachments.find(*session)
         self._stopped[session] = sighting.time_ms
-        if len(self._stopped) > _STOPS:
+        self._stopped.move_to_end(session)
+        if len(self._stopped) > self._most_stops:
             self._stopped.popitem(last=False)
         if attachment is None:
             attachment = self._began_by_accept(sighting)
@@ -298,6 +300,12 @@ class Cellular:
             *self._presence.metrics(),
             *self._refusals.metrics(),
             Metric(
+                "cellular_stops",
+                "Stops in memory, to tell what they overtook; at most cellular.stops.",
+                "gauge",
+                lambda: len(self._stopped),
+            ),
+            Metric(
                 "cellular_ignored",
                 "Requests of the mobile core without effect: older than what is known, or a Stop of no session.",
                 "counter",
@@ -318,12 +326,12 @@ class Cellular:
             self._presence.end(known, CiotDisconnectReason.REPLACED, cause)  # the NAS counts its sessions from new
             known = None
         if known is None:
-            if 0 < sighting.time_ms < self._stopped.get(_session_of(sighting), 0):
+            if _is_late(sighting.time_ms, self._stopped.get(_session_of(sighting), 0)):
                 self._ignored["late"] += 1
                 return None
             return self._begin(sighting, cause)
         self._presence.heard(known)
-        if not 0 < sighting.time_ms < known.told_ms:
+        if not _is_late(sighting.time_ms, known.told_ms):
             self._go_on(known, sighting, cause)
         return known
 
@@ -340,7 +348,7 @@ class Cellular:
         device = match.device
         rivals = self._presence.rivals(attachment, device)
         for rival in rivals:
-            if rival.nas == attachment.nas and 0 < attachment.told_ms < rival.told_ms:
+            if rival.nas == attachment.nas and _is_late(attachment.told_ms, rival.told_ms):
                 self._ignored["late"] += 1
                 return None
         used = Lease(attachment.address, attachment.prefix)
@@ -471,6 +479,11 @@ def _session_of(sighting: Sighting) -> tuple[str, str, str]:
     """What a NAS calls a session; another NAS may call another one so. One without a name has its subscriber's."""
     name = sighting.session or sighting.imsi or sighting.imei or sighting.address or sighting.prefix
     return sighting.nas, _text(sighting.nas_address), _text(name)
+
+
+def _is_late(time_ms: int, known_ms: int) -> bool:
+    """Tell whether a request was made before another one of the same NAS; what has no time is never late."""
+    return 0 < time_ms < known_ms <= time_ms + _LATE_MS
 
 
 def _is_of_another_sim(attachment: Attachment, sighting: Sighting) -> bool:

@@ -840,7 +840,7 @@ async def test_a_late_start_of_the_same_device_does_not_bring_its_old_session_ba
     device = await known(bench)
     bench.cellular.start(seen(session="2", address="10.64.0.12", time_ms=2_000_000))
     bench.activities.clear()
-    bench.cellular.start(seen(session="1", time_ms=1_000_000))
+    bench.cellular.start(seen(session="1", time_ms=1_500_000))
 
     assert bench.take() == []
     assert send(bench, "10.64.0.12") is device
@@ -885,14 +885,36 @@ async def test_what_comes_after_the_stop_does_not_bring_the_session_back(bench: 
     assert bench.names == ["ciotConnect"]
 
 
+@pytest.mark.parametrize("bench", [{"cellular": {"stops": 2}}], indirect=True)
 async def test_only_the_latest_stops_are_remembered(bench: FleetBench) -> None:
-    """Else a NAS could fill the memory."""
-    for number in range(10_001):
-        bench.cellular.stop(seen(session=str(number), time_ms=2_000))
-    for session in ("0", "1"):
+    """Else a NAS could fill the memory. One that comes again is the latest."""
+    for session in ("1", "2", "1", "3"):
+        bench.cellular.stop(seen(session=session, time_ms=2_000))
+    for session in ("1", "2", "3"):
         bench.cellular.start(seen(session=session, address="", time_ms=1_000))
 
-    assert bench.gauge("cellular_sessions") == {"device": 0, "nobody": 1}
+    assert bench.gauge("cellular_stops") == 2
+    assert bench.gauge("cellular_ignored") == {"late": 2, "unknownStop": 4}
+
+
+@pytest.mark.parametrize(("minutes", "is_believed"), [(15, False), (16, True)])
+@pytest.mark.parametrize("before", ["stop", "another session", "the same session"])
+async def test_a_clock_that_was_set_back_is_not_held_against_its_nas(
+    bench: FleetBench, minutes: int, is_believed: bool, before: str
+) -> None:
+    """No NAS tries for so long to tell something: it would be deaf to all that comes from there until that time."""
+    device = await known(bench)
+    then_ms = 100_000_000
+    match before:
+        case "stop":
+            bench.cellular.stop(seen(time_ms=then_ms))
+        case "another session":
+            bench.cellular.start(seen_other(time_ms=then_ms))
+        case _:
+            bench.cellular.start(seen(address="10.64.0.12", time_ms=then_ms))
+    bench.cellular.start(seen(time_ms=then_ms - minutes * 60_000))
+
+    assert (send(bench) is device) is is_believed
 
 
 # ---- silence -------------------------------------------------------------------------------------
