@@ -153,7 +153,8 @@ def read_equipment(value: bytes) -> Equipment | None:
     """
     Read 3GPP-IMEISV: 14 to 16 digits, or swapped BCD in 8 octets.
 
-    Signalling often carries a 0 in place of the check digit, or none; it is always computed anew.
+    Signalling often carries a 0 in place of the check digit, or none; it is always computed anew. Zeros only are what
+    a network writes that does not know it.
     """
     digits = value.rstrip(b"\0")
     if len(value) == 8 and not digits.isdigit():
@@ -161,6 +162,8 @@ def read_equipment(value: bytes) -> Equipment | None:
     if len(digits) not in imei.DIGITS or not digits.isdigit():
         return None
     text = digits.decode()
+    if not text.strip("0"):
+        return None
     return Equipment(imei.canonical(text), text[imei.BODY :] if len(text) == 16 else "")
 
 

@@ -114,6 +114,9 @@ def test_an_imsi_is_6_to_15_digits(value: bytes, imsi: str | None) -> None:
         (b"35693803564380012", None),
         (b"356938035643800x", None),
         (b"", None),
+        (b"0000000000000000", None),
+        (b"000000000000000", None),
+        (bytes(8), None),
     ],
 )
 def test_an_imei_in_all_its_forms_is_the_same_15_digits(value: bytes, equipment: Equipment | None) -> None:
@@ -130,6 +133,7 @@ def test_an_imei_in_all_its_forms_is_the_same_15_digits(value: bytes, equipment:
         (b"356938035643804", (Note.CHECK_DIGIT,)),
         (b"35693803564380", ()),
         (b"none", (Note.IMEI,)),
+        (b"0000000000000000", (Note.IMEI,)),
     ],
 )
 def test_a_wrong_check_digit_is_noted_only(value: bytes, notes: tuple[Note, ...]) -> None:
