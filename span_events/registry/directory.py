@@ -221,6 +221,12 @@ class Directory:
         ):
             if value and owner is not None and owner.id != draft.id:
                 raise Conflict(f"{what}: {value} belongs to another device", field=what)
+        if ":" in ciot.static_ip and config.is_cellular:
+            prefix = prefix_of(ciot.static_ip)
+            owner = self._by_static.get(prefix)
+            if owner is not None and owner.config.is_cellular and owner.id != draft.id:
+                field = "metadata.ciot.allocatedIp"
+                raise Conflict(f"{field}: {prefix} belongs to another device with a SIM", field=field)
 
     def check_psk(self, device_id: int, identity: bytes) -> None:
         """

@@ -90,6 +90,19 @@ def test_an_address_is_reserved_for_one_device(directory: Directory) -> None:
     assert directory.device_with_static("2001:db8:1:2::5") is owner
 
 
+def test_a_prefix_is_for_one_device_of_the_mobile_network(directory: Directory) -> None:
+    """Which gives a device the whole of it; where there is none, a network may have many devices."""
+    owner = added(directory, 2, ciot=CiotMetadata(static_ip="2001:db8:1:2::5"), config=DeviceConfig(imsi="242011"))
+    in_lab, mobile = (
+        Device(3, owner.collection, ciot=CiotMetadata(static_ip="2001:db8:1:2::6"), config=each)
+        for each in (DeviceConfig(), DeviceConfig(imei="35693803564380"))
+    )
+    directory.check_identities(in_lab)
+    directory.check_identities(owner)
+    with pytest.raises(Conflict, match=r"metadata\.ciot\.allocatedIp: 2001:db8:1:2::/64 belongs to another device"):
+        directory.check_identities(mobile)
+
+
 def test_what_the_mobile_core_gave_away_is_no_conflict_for_others(directory: Directory) -> None:
     """A device may be edited while it has an address that is reserved for another one."""
     added(directory, 2, ciot=CiotMetadata(static_ip="10.0.0.1"))
