@@ -66,6 +66,12 @@ class Attachments:
         attachment.device = device
         self._index(attachment)
 
+    def number(self, attachment: Attachment, imsi: str, imei: str) -> None:
+        """Give an attachment other numbers."""
+        self._unindex(attachment)
+        attachment.imsi, attachment.imei = imsi, imei
+        self._index(attachment)
+
     def move(self, attachment: Attachment, address: str, prefix: str) -> None:
         """Give an attachment other addresses."""
         self._unindex(attachment)

@@ -371,6 +371,7 @@ class Cellular:
         self._presence.move(
             attachment, sighting.address or attachment.address, sighting.prefix or attachment.prefix, cause
         )
+        self._complete(attachment, sighting, cause)
         device = attachment.device
         if device is None:
             device = self._match(attachment.imsi, attachment.imei).device
@@ -378,6 +379,17 @@ class Cellular:
                 self._presence.join(attachment, device, _location(sighting), cause)
         if device is not None:
             self._note(device, sighting)
+
+    def _complete(self, attachment: Attachment, sighting: Sighting, cause: int) -> None:
+        """Take in a SIM, or a hardware, that was not told before; perhaps it shows that the device is another."""
+        imsi, imei = attachment.imsi or sighting.imsi, attachment.imei or sighting.imei
+        if (imsi, imei) == (attachment.imsi, attachment.imei):
+            return
+        self._presence.complete(attachment, imsi, imei)
+        match = self._match(imsi, imei)
+        if match.device is not attachment.device:
+            self._presence.leave(attachment, CiotDisconnectReason.IDENTITY_CHANGED, cause)
+        self._tell(match, sighting, cause)
 
     def _match(self, imsi: str, imei: str) -> Match:
         directory = self._directory

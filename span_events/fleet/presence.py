@@ -143,6 +143,11 @@ class Presence:
         """There is news of an attachment; it may be silent for so many seconds from now on (None: as before)."""
         self._alive.touch(attachment, self._clock.monotonic(), lifetime)
 
+    def complete(self, attachment: Attachment, imsi: str, imei: str) -> None:
+        """The mobile core tells numbers of an attachment that it has not told before."""
+        self.attachments.number(attachment, imsi, imei)
+        self.ledger.changed(attachment)
+
     def move(self, attachment: Attachment, address: str, prefix: str, cause: int) -> None:
         """An attachment has other addresses; nothing happens if they are not others."""
         before, after, device = Lease(attachment.address, attachment.prefix), Lease(address, prefix), attachment.device

@@ -1077,6 +1077,43 @@ async def test_the_first_interim_of_a_session_that_was_lost_is_its_start(bench: 
     assert send(bench) is device
 
 
+@pytest.mark.parametrize("missing", [{"imsi": "", "imei": ""}, {"imsi": ""}, {"imei": ""}])
+async def test_a_session_may_get_its_numbers_later(bench: FleetBench, missing: dict[str, str]) -> None:
+    """An Interim-Update tells what the Start did not; it is the device's then, also for the registry."""
+    device = await known(bench)
+    bench.cellular.start(seen(**missing))
+    bench.activities.clear()
+    bench.cellular.interim(seen())
+    told = bench.names
+    await bench.cellular.commit()
+    (kept,) = (await bench.store.load()).attachments
+
+    assert told == (["ciotConnect"] if "imsi" in missing else [])
+    assert send(bench) is device
+    assert (kept.imsi, kept.imei) == (IMSI, IMEI)
+
+
+async def test_a_session_that_shows_another_number_later_is_not_the_devices(bench: FleetBench) -> None:
+    """It was the device's by its SIM; the hardware says otherwise."""
+    await known(bench)
+    bench.cellular.start(seen(imei=""))
+    bench.cellular.interim(seen(imei=OTHER_IMEI))
+    bench.cellular.interim(seen(imei=OTHER_IMEI))
+
+    assert reasons(bench) == [("ciotConnect", ""), ("ciotDisconnect", "identityChanged"), ("imeiMismatch", "")]
+    assert send(bench) is None
+
+
+async def test_a_mismatch_that_an_interim_shows_is_told(bench: FleetBench) -> None:
+    """The Start told neither SIM nor hardware."""
+    await known(bench)
+    bench.cellular.start(seen(imsi="", imei=""))
+    bench.activities.clear()
+    bench.cellular.interim(seen(imei=OTHER_IMEI))
+
+    assert bench.names == ["imeiMismatch"]
+
+
 async def test_silence_is_told_after_a_restart_too(bench: FleetBench) -> None:
     """The wait begins anew, as the device may have sent meanwhile; what was told before is not told again."""
     await known(bench)
