@@ -497,7 +497,7 @@ class CiotDisconnect(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CiotRejected(Event):
-    """The mobile core asked to attach somebody, and was refused."""
+    """The mobile core asked to attach somebody, and was refused; or it told of a session of somebody unknown."""
 
     name = "ciotRejected"
     severity = Severity.ERROR
