@@ -256,6 +256,11 @@ class Cellular:
         """The listener itself has refused a request, of which nothing proves what it says."""
         self._refusals.rejected(reason, nas=nas, remote=remote, now=self._clock.monotonic(), cause=self._cause())
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the registry has to be written before anything else may change."""
+        return self._presence.ledger.is_full
+
     async def commit(self) -> None:
         """
         Wait until everything that the calls before changed is in the registry. Cancelling loses nothing.

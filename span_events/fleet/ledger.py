@@ -9,10 +9,16 @@ from span_events.registry.store import Store
 
 
 class Ledger:
-    """The changes of attachments and reservations on their way to the registry: of each what it is now."""
+    """
+    The changes of attachments and reservations on their way to the registry: of each what it is now.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        limit: Changes from which on it is full; then nothing should happen that leads to more.
+    """
+
+    def __init__(self, store: Store, *, limit: int) -> None:
         self._store = store
+        self._limit = limit
         self._attachments: dict[int, Attachment | None] = {}  # None: is gone
         self._reservations: dict[str, Reservation | None] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -21,6 +27,11 @@ class Ledger:
 
     def __len__(self) -> int:
         return len(self._attachments) + len(self._reservations)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether too much waits to be written."""
+        return len(self) >= self._limit
 
     def changed(self, attachment: Attachment) -> None:
         """An attachment is new or another."""

@@ -62,7 +62,7 @@ class Presence:
         self._counts: Counter[str] = Counter()
         self.attachments = Attachments()
         """To be looked at only."""
-        self.ledger = Ledger(store)
+        self.ledger = Ledger(store, limit=config.sessions)
         self.allocation = Allocation(
             config, directory=directory, attachments=self.attachments, ledger=self.ledger, clock=clock
         )
@@ -251,6 +251,12 @@ class Presence:
                 "Transactions that took changes of sessions to the registry.",
                 "counter",
                 lambda: self.ledger.commits,
+            ),
+            Metric(
+                "cellular_unwritten",
+                "Changes that wait for the registry; from cellular.sessions on, accounting is dropped.",
+                "gauge",
+                lambda: len(self.ledger),
             ),
             *self.allocation.metrics(),
         ]

@@ -215,7 +215,7 @@ class Radius(UdpListener):
             self._outcomes[Outcome.DUPLICATE] += 1
             return
         accounts = request.code == Code.ACCOUNTING_REQUEST
-        if (accounts or not nas.sends_accounting) and self._exchanges.is_full:
+        if (accounts or not nas.sends_accounting) and self._is_behind:
             self._drop(Outcome.BUSY, nas, remote)
             return
         if not accounts:
@@ -224,6 +224,11 @@ class Radius(UdpListener):
         answer = self._account(request, nas, remote)
         if answer is not None:
             self._exchanges.answer(request, remote, socket, answer, when_written=True)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether nothing more may wait for the registry."""
+        return self._exchanges.is_full or self._cellular.is_behind
 
     def _decide(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
         """Let the fleet say who may attach. A refusal changes nothing, so that it never waits."""
@@ -234,7 +239,7 @@ class Radius(UdpListener):
             self._outcomes[Outcome.REJECTED] += 1
             self._exchanges.answer(request, remote, socket, reject(request, _REFUSAL), when_written=False)
             return
-        if decision.waits and self._exchanges.is_full:
+        if decision.waits and self._is_behind:
             self._drop(Outcome.BUSY, nas, remote)  # what was reserved is for the next try
             return
         self._outcomes[Outcome.ACCEPTED] += 1

@@ -29,7 +29,7 @@ class Bench:
             config,
             directory=self.directory,
             attachments=self.attachments,
-            ledger=Ledger(Store("sqlite+aiosqlite://")),
+            ledger=Ledger(Store("sqlite+aiosqlite://"), limit=100),
             clock=ManualClock(),
         )
 

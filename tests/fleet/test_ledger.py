@@ -54,7 +54,7 @@ def attachment(number: int) -> Attachment:
 
 async def test_what_changed_is_there_after_a_commit(store: SlowStore) -> None:
     """What ended is not."""
-    ledger = Ledger(store)
+    ledger = Ledger(store, limit=10_000)
     for number in (1, 2, 3):
         ledger.changed(attachment(number))
     ledger.ended(attachment(2))
@@ -69,7 +69,7 @@ async def test_what_changed_is_there_after_a_commit(store: SlowStore) -> None:
 
 async def test_nothing_to_write_costs_nothing(store: SlowStore) -> None:
     """Most requests tell nothing new."""
-    ledger = Ledger(store)
+    ledger = Ledger(store, limit=10_000)
     ledger.changed(attachment(1))
     for _ in range(3):
         await ledger.commit()
@@ -79,7 +79,7 @@ async def test_nothing_to_write_costs_nothing(store: SlowStore) -> None:
 
 async def test_a_thousand_who_wait_share_a_transaction(store: SlowStore) -> None:
     """What changes while one is written goes with the next."""
-    ledger = Ledger(store)
+    ledger = Ledger(store, limit=10_000)
     store.may_write.clear()
     ledger.changed(attachment(1))
     waiting = [asyncio.ensure_future(ledger.commit())]
@@ -99,7 +99,7 @@ async def test_a_thousand_who_wait_share_a_transaction(store: SlowStore) -> None
 
 async def test_whoever_has_changed_nothing_waits_for_what_changed_before(store: SlowStore) -> None:
     """A request that comes again is answered when the first one is written, not before."""
-    ledger = Ledger(store)
+    ledger = Ledger(store, limit=10_000)
     store.may_write.clear()
     ledger.changed(attachment(1))
     first = asyncio.ensure_future(ledger.commit())
@@ -115,7 +115,7 @@ async def test_whoever_has_changed_nothing_waits_for_what_changed_before(store: 
 
 async def test_all_who_wait_hear_of_a_failure_and_nothing_is_lost(store: SlowStore) -> None:
     """The next commit writes it."""
-    ledger = Ledger(store)
+    ledger = Ledger(store, limit=10_000)
     store.fails = True
     ledger.changed(attachment(1))
     ledger.changed(attachment(2))
@@ -131,7 +131,7 @@ async def test_all_who_wait_hear_of_a_failure_and_nothing_is_lost(store: SlowSto
 
 async def test_an_end_that_could_not_be_written_is_not_forgotten(store: SlowStore) -> None:
     """Else the attachment would be back after a restart."""
-    ledger = Ledger(store)
+    ledger = Ledger(store, limit=10_000)
     ledger.changed(attachment(1))
     await ledger.commit()
     store.fails = True
@@ -144,9 +144,21 @@ async def test_an_end_that_could_not_be_written_is_not_forgotten(store: SlowStor
     assert await store.kept() == []
 
 
+async def test_a_ledger_that_is_full_says_so(store: SlowStore) -> None:
+    """Whatever waits counts, until it is written."""
+    ledger = Ledger(store, limit=2)
+    ledger.ended(attachment(1))
+    before = ledger.is_full
+    ledger.released("10.0.0.1")
+    after = ledger.is_full
+    await ledger.commit()
+
+    assert (before, after, ledger.is_full) == (False, True, False)
+
+
 async def test_who_is_cancelled_loses_nothing(store: SlowStore) -> None:
     """What was on its way is written by the next."""
-    ledger = Ledger(store)
+    ledger = Ledger(store, limit=10_000)
     store.may_write.clear()
     ledger.changed(attachment(1))
     waiting = asyncio.ensure_future(ledger.commit())
@@ -161,7 +173,7 @@ async def test_who_is_cancelled_loses_nothing(store: SlowStore) -> None:
 
 async def test_what_was_last_said_of_an_address_counts(store: SlowStore) -> None:
     """Also when writing what came before it failed."""
-    ledger = Ledger(store)
+    ledger = Ledger(store, limit=10_000)
     reserved = [Reservation(f"10.0.0.{number}", 7, "", "", "apn", 1_000) for number in (1, 2)]
     for each in reserved:
         ledger.reserved(each)

@@ -492,6 +492,25 @@ async def test_without_a_registry_there_is_no_answer(tmp_path: Path) -> None:
     assert radius.fleet.names == ["ciotConnect"]
 
 
+async def test_what_cannot_be_written_does_not_grow_without_bound(tmp_path: Path) -> None:
+    """Sessions that come and go while the registry fails; decisions that change nothing go on."""
+    async with radius_bench(tmp_path, cellular={"sessions": 2}) as radius:
+        with closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as other:
+            other.execute("ALTER TABLE cellular_sessions RENAME TO gone")
+            for number in range(4):
+                session = {"Acct-Session-Id": f'"{number}"'}
+                await radius.tell(START | session, seconds=0.3)
+                await radius.tell(STOP | session, seconds=0.3)
+            unwritten, busy = radius.fleet.gauge("cellular_unwritten"), radius.outcome("busy")
+            decision = await radius.ask(ATTACH)
+            other.execute("ALTER TABLE gone RENAME TO cellular_sessions")
+        await radius.fleet.cellular.commit()
+        response = await radius.tell(START)
+
+    assert (unwritten, busy) == (2, 5)
+    assert (decision.kind, response.kind) == ("Access-Accept", "Accounting-Response")
+
+
 async def test_malformed_and_forged_requests_cost_nothing_but_a_count(radius: RadiusBench) -> None:
     """Two thousand on each port: nothing is answered, believed or remembered, and the log stays short."""
     generator = random.Random(4)
