@@ -34,7 +34,7 @@ class Outgoing:
         octets: Octets that wait at most; a single message may be larger.
     """
 
-    __slots__ = ("_by_key", "_handing", "_max_messages", "_max_octets", "_queue", "octets")
+    __slots__ = ("_by_key", "_handing", "_in_hand", "_max_messages", "_max_octets", "_queue", "octets")
 
     def __init__(self, *, messages: int, octets: int) -> None:
         self._max_messages = messages
@@ -42,8 +42,9 @@ class Outgoing:
         self._queue: deque[_Waiting] = deque()
         self._by_key: dict[int, _Waiting] = {}
         self._handing: list[_Waiting] = []  # given to HTTP/2, not yet wholly to the kernel
+        self._in_hand = 0  # octets of these
         self.octets = 0
-        """Octets that wait in the queue."""
+        """Octets that the kernel has not taken yet."""
 
     @property
     def oldest(self) -> float | None:
@@ -55,7 +56,7 @@ class Outgoing:
         """Append a message, or replace the one with its key where that stands; False if it does not fit."""
         replaced = None if key is None else self._by_key.get(key)
         grown = self.octets + len(octets) - (0 if replaced is None else len(replaced.octets))
-        if self._queue and grown > self._max_octets:
+        if self.octets and grown > self._max_octets:
             return False
         if replaced is not None:
             replaced.octets, replaced.sent = octets, sent
@@ -73,15 +74,18 @@ class Outgoing:
         """Give to HTTP/2 what fits into one write."""
         while self._queue and server.waiting(stream) < _BATCH:
             item = self._queue.popleft()
-            self.octets -= len(item.octets)
             if item.key is not None:
                 del self._by_key[item.key]
             server.send(stream, item.octets)
+            self._in_hand += len(item.octets)
+            item.octets = b""  # HTTP/2 has a copy
             self._handing.append(item)
 
     def confirm(self) -> int:
         """Tell who wanted to know that the kernel has all that was given; return how many messages that are."""
         handed, self._handing = self._handing, []
+        self.octets -= self._in_hand
+        self._in_hand = 0
         for each in handed:
             if each.sent is not None:
                 each.sent()
@@ -92,4 +96,4 @@ class Outgoing:
         self._queue.clear()
         self._by_key.clear()
         self._handing.clear()
-        self.octets = 0
+        self.octets = self._in_hand = 0
