@@ -26,7 +26,7 @@ HEAVY = 16
 """Devices whose configurations together are larger than the queue of a gateway."""
 STALLED_AFTER = 4.0
 """Seconds; less than the default, so that nobody has to wait."""
-_LIMITS = {"stalled_after": STALLED_AFTER, "half_open_per_address": 2_000}
+_LIMITS = {"port": 0, "stalled_after": STALLED_AFTER, "half_open_per_address": 2_000}
 
 
 async def control(arguments: argparse.Namespace) -> None:

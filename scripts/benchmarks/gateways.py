@@ -41,6 +41,7 @@ IDLE_SECONDS = 10.0
 SLOW = 10
 ROUND_TRIPS = 500
 BROKEN = 10_000
+VANDALS = 8
 SETTINGS = GatewaysConfig()
 
 
@@ -193,49 +194,53 @@ def words(counter: Counter[str]) -> str:
 
 async def broken_messages(options: Options) -> None:
     """Send mutated and oversized messages on stream after stream; another gateway must notice nothing."""
-    async with server("gateways", "--count", "2", uvloop=options.uvloop) as started:
+    async with server("gateways", "--count", str(VANDALS + 1), uvloop=options.uvloop) as started:
         where = await started.answer()
         clients = Clients(where)
-        bystander = await clients.configured(1)
-        vandal = Vandal(clients)
-        await vandal.attack(500)
-        before = started.rss_kb()
+        bystander = await clients.configured(VANDALS)
+        vandals = [Vandal(clients, number) for number in range(VANDALS)]
+        await attack(vandals, 500)
+        before, first = started.rss_kb(), sum(each.ended for each in vandals)
         url = f"ws://{where['addresses']['http']}{where['path']}?event=gatewayDisconnected"
         async with connect(url, additional_headers={"X-API-Token": where["token"]}) as stream:
-            first = len(vandal.ends)
-            attack = asyncio.create_task(vandal.attack(BROKEN))
+            attacking = asyncio.create_task(attack(vandals, BROKEN))
             told: list[dict[str, Any]] = []
-            while not attack.done() or len(told) < len(vandal.ends) - first:
+            while not attacking.done() or len(told) < sum(each.ended for each in vandals) - first:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(1.0):
                         told.append(json.loads(await stream.recv()))
-            await attack
-            ended = len(vandal.ends) - first
+            await attacking
         reasons = Counter(each["data"]["reason"] for each in told)
         calm = await round_trips(bystander)
         state = await state_of(started)
-        touched = sum(each["gatewayId"] != where["gateways"][0] for each in told)
+        touched = sum(each["gatewayId"] == where["gateways"][VANDALS] for each in told)
         if touched or state["defects"] or bystander.grpc.status is not None:
-            raise RuntimeError(f"{touched} other streams ended, {state['defects']} defects")
+            raise RuntimeError(f"{touched} ends of another stream, {state['defects']} defects")
         print(
-            f"\n{BROKEN:,} mutated or oversized messages on {ended:,} streams; each ended with a reason:"
+            f"\n{BROKEN:,} mutated or oversized messages on {len(told):,} streams; each ended with a reason:"
             f"\n  {words(reasons)}"
             f"\n  memory {started.rss_kb() - before:+,} kB, {state['defects']} defects;"
-            f" the other gateway's stream lives, round trip {brief(calm)}"
+            f" another gateway's stream lives, round trip {brief(calm)}"
         )
         clients.close()
+
+
+async def attack(vandals: list[Vandal], count: int) -> None:
+    """Let all send broken messages, so many together."""
+    await asyncio.gather(*(each.attack(count // len(vandals)) for each in vandals))
 
 
 class Vandal:
     """A gateway that breaks messages, and opens a stream again whenever it has lost one."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, number: int) -> None:
         self._clients = clients
-        self._random = random.Random(7)  # the same garbage each time
+        self._number = number
+        self._random = random.Random(number)  # the same garbage each time
         self._client: RawGateway | None = None
-        self._good = self._messages(clients.upstream(0))
-        self.ends: list[tuple[int, str]] = []
-        """Status and text of each stream."""
+        self._good = self._messages(clients.upstream(number))
+        self.ended = 0
+        """Streams."""
 
     async def attack(self, count: int) -> None:
         """Send broken messages; the last stream is ended in order."""
@@ -245,7 +250,7 @@ class Vandal:
             await self._finish(self._client, self._client.grpc.half_close())
 
     async def _send_one(self) -> None:
-        client = self._client = self._client or await self._clients.raw(0).serve()
+        client = self._client = self._client or await self._clients.raw(self._number).serve()
         message = self._mutated()
         kind = self._random.randrange(10)
         if kind == 0:  # a length that promises more or less than comes, up to 4 GiB
@@ -264,7 +269,8 @@ class Vandal:
 
     async def _finish(self, client: RawGateway, octets: bytes, more: Callable[[], bytes] = bytes) -> None:
         await client.say(octets + more())
-        self.ends.append(await client.refused())
+        await client.refused()
+        self.ended += 1
         client.die()
         self._client = None
 
