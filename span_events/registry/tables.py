@@ -415,7 +415,14 @@ def gateway_metadata_of(row: RowMapping) -> GatewayMetadata:
 
 def reservation_row(reservation: Reservation) -> Row:
     """Take what is stored of a reservation."""
-    return dataclasses.asdict(reservation)
+    return {
+        "address": reservation.address,
+        "device_id": reservation.device_id,
+        "imsi": reservation.imsi,
+        "imei": reservation.imei,
+        "apn": reservation.apn,
+        "until_ms": reservation.until_ms,
+    }
 
 
 def reservation_of(row: RowMapping) -> Reservation:
