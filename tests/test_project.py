@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tomllib
+from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,14 @@ def locked(path: Path) -> dict[str, str]:
     return {name_of(name): version for name, version in lines}
 
 
+def requires_of(name: str) -> list[str]:
+    """Return what an installed package requires; nothing of one that is locked for other systems only."""
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
 @pytest.mark.parametrize("path", [RUNTIME, DEV, WSCAT], ids=lambda path: path.name)
 def test_a_lock_file_names_no_host(path: Path) -> None:
     """Where packages come from is for whoever installs them to say."""
@@ -60,6 +69,20 @@ def test_every_direct_dependency_is_locked() -> None:
 def test_what_is_tested_is_what_runs() -> None:
     """The development lock holds the runtime one, version for version."""
     assert locked(RUNTIME).items() <= locked(DEV).items()
+
+
+def test_the_lock_names_each_extra_that_a_locked_package_asks_for() -> None:
+    """Old pip does not hold ``coverage[toml]>=7`` against ``coverage==7.1``: a newer release would break the set-up."""
+    pins = set(re.findall(r"^(\S+)==", DEV.read_text(), flags=re.MULTILINE))
+    asked = {
+        match[0]
+        for name in locked(DEV)
+        for requirement in requires_of(name)
+        if "extra ==" not in requirement and (match := re.match(r"[\w.-]+\[[^]]+\]", requirement))
+    }
+
+    assert "coverage[toml]" in asked
+    assert asked - pins == set()
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, ROOT / ".ci/run"], ids=lambda path: path.name)
