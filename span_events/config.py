@@ -43,6 +43,8 @@ Octets = Annotated[int, Field(ge=1)]
 Buffer = Annotated[int, Field(ge=1, le=(1 << 31) - 1)]
 """Octets, as far as the kernel can count them."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""So many a second."""
 
 
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -187,7 +189,7 @@ class CoapsConfig(Section):
     enabled: bool = setting(True, "Whether to listen.")
     host: str = setting("127.0.0.1", "Address to bind.")
     port: Port = setting(5684, "UDP port; 0 picks a free one.")
-    receive_buffer: Octets = setting(8_388_608, "Kernel receive buffer asked for, octets (SO_RCVBUF).")
+    receive_buffer: Buffer = setting(8_388_608, "Kernel receive buffer asked for, octets (SO_RCVBUF).")
 
 
 class DtlsConfig(Section):
@@ -469,7 +471,7 @@ class BlobsConfig(Section):
     header_timeout: Seconds = setting(
         10.0, "Seconds that a client has for its TLS handshake, and then for its request."
     )
-    min_rate: Seconds = setting(
+    min_rate: Rate = setting(
         100.0, "Octets a second that an HTTP upload must bring, seen over rate_window; else it is rejected (tooSlow)."
     )
     rate_window: Seconds = setting(30.0, "Seconds over which min_rate is seen; so long may an upload pause.")
@@ -480,11 +482,9 @@ class MessagesConfig(Section):
     """Upstream messages."""
 
     max_payload: Octets = setting(16_384, "Largest upstream message, octets; a larger one is rejected (tooLarge).")
-    rate: Seconds = setting(
-        100.0, "Messages a second that one device may send for long; more is rejected (rateLimited)."
-    )
+    rate: Rate = setting(100.0, "Messages a second that one device may send for long; more is rejected (rateLimited).")
     burst: Count = setting(500, "Messages that one device may send at once above that rate.")
-    block_rate: Seconds = setting(
+    block_rate: Rate = setting(
         20_000.0, "Blocks of firmware or blobs that a device may transfer a second by CoAP; more count as messages."
     )
     inbox_per_collection: Count = setting(1_000, "Messages that the inbox remembers per collection, in memory only.")

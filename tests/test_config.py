@@ -15,6 +15,7 @@ from span_events.wire.fota import MAX_HOST, MAX_PATH, Response, encode_response
 
 ROOT = Path(__file__).parent.parent
 FILE = ROOT / "config" / "span-events.toml"
+BUFFERS = [path for path, _ in config.every_setting() if path.endswith(("receive_buffer", "send_buffer"))]
 
 
 def test_the_file_in_the_checkout_is_what_the_package_renders() -> None:
@@ -135,6 +136,13 @@ def test_numbers_that_cannot_be_used_are_faults(tmp_path: Path) -> None:
         "downstream.expiry: inf is not a finite number",
         "fanout.send_buffer: 2147483648 is above 2147483647",
     )
+
+
+@pytest.mark.parametrize("setting", BUFFERS)
+def test_no_buffer_is_larger_than_the_kernel_counts(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"SPAN_EVENTS_{setting.replace('.', '__').upper()}", str(1 << 31))
+    with pytest.raises(ConfigurationError, match=f"{setting}: '2147483648' is above 2147483647"):
+        config.load()
 
 
 NAS = {"name": "pgw1", "addresses": ["192.0.2.10"], "secret": "an invented one"}
