@@ -2,43 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from span_events.bus.local import LocalBus
-from span_events.config import (
-    BlobsConfig,
-    CellularConfig,
-    DownstreamConfig,
-    FirmwareConfig,
-    GatewaysConfig,
-    MessagesConfig,
-    PkiConfig,
-    RejectionsConfig,
-    SessionsConfig,
-)
+from span_events.config import Config
+from span_events.errors import StorageUnavailable
 from span_events.events.activity import Activity, Event, data_of
 from span_events.events.catalogue import KEYS
 from span_events.events.message import Message
-from span_events.fleet.blobs import Blobs
-from span_events.fleet.cellular import Cellular
-from span_events.fleet.certificates import Certificates
-from span_events.fleet.collections import CollectionChange, Collections
-from span_events.fleet.devices import DeviceChange, Devices
-from span_events.fleet.downstream import Outbox
-from span_events.fleet.firmware import Firmware
-from span_events.fleet.gateway_sessions import GatewaySessions
-from span_events.fleet.gateways import GatewayChange, Gateways
-from span_events.fleet.images import Images
-from span_events.fleet.psks import Psks
-from span_events.fleet.reception import Reception
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.fleet.fleet import Fleet
+from span_events.fleet.gateways import GatewayChange
 from span_events.ids import IdGenerator
 from span_events.pki.authority import Authority
-from span_events.registry.directory import Directory
-from span_events.registry.files import Files
 from span_events.registry.model import Collection, Device, Gateway, Image
 from span_events.registry.store import Store
 from tests.authorities import open_authority
@@ -46,99 +26,32 @@ from tests.clock import ManualClock
 
 CAUSE = 77
 """Correlation id of the API calls of tests."""
+NAS = {"name": "pgw1", "addresses": ["127.0.0.1"], "secret": "an invented one, long enough", "interim_interval": 600}
 
 
-class FleetBench:
-    """Collections, devices and outbox as the server has them."""
+class FleetBench(Fleet):
+    """The fleet as the server has it, with a recording bus; settings are those of a `Config`."""
 
     def __init__(
         self, store: Store, authority: Authority, clock: ManualClock, folder: Path, **settings: dict[str, Any]
     ) -> None:
         self.folder = folder
-        self.clock = clock
-        self.authority = authority
-        self.identifiers = IdGenerator()
         self.store = store
-        self.directory = Directory()
-        self.bus = LocalBus(self.clock, self.identifiers)
+        self.authority = authority
+        self.clock = clock
+        self.identifiers = IdGenerator()
+        self.bus = LocalBus(clock, self.identifiers)
         self.activities: list[Activity] = []
         self.messages: list[Message] = []
         self.bus.listen(activities=self.activities.append, messages=self.messages.append)
-        lock = asyncio.Lock()
-        shared: dict[str, Any] = {
-            "store": store,
-            "directory": self.directory,
-            "clock": self.clock,
-            "identifiers": self.identifiers,
-        }
-        self.collections = Collections(lock=lock, **shared)
-        self.outbox = Outbox(DownstreamConfig(**settings.get("downstream", {})), bus=self.bus, **shared)
-        self.reception = Reception(
-            messages=MessagesConfig(**settings.get("messages", {})),
-            sessions=SessionsConfig(**settings.get("sessions", {})),
-            rejections=RejectionsConfig(**settings.get("rejections", {})),
-            bus=self.bus,
-            lock=lock,
-            **shared,
-        )
-        self.devices = Devices(bus=self.bus, reception=self.reception, outbox=self.outbox, lock=lock, **shared)
-        self.certificates = Certificates(
-            PkiConfig(**settings.get("pki", {})),
-            authority=authority,
+        super().__init__(
+            Config.model_validate({"radius": {"nas": [NAS]}} | settings),
+            folder=folder,
             bus=self.bus,
             store=store,
-            directory=self.directory,
-            lock=lock,
-            clock=clock,
-        )
-        self.psks = Psks(bus=self.bus, store=store, directory=self.directory, lock=lock)
-        self.cellular = Cellular(
-            CellularConfig(**settings.get("cellular", {})),
-            rejections=RejectionsConfig(**settings.get("rejections", {})),
-            interim_intervals={"pgw1": 600.0},
-            bus=self.bus,
-            reception=self.reception,
-            **shared,
-        )
-        self.devices.on_created.append(self.cellular.device_created)
-        self.devices.on_updated.append(self.cellular.device_updated)
-        self.devices.on_removed.append(self.cellular.device_removed)
-        self.gateway_sessions = GatewaySessions(
-            GatewaysConfig(**settings.get("gateways", {})),
-            RejectionsConfig(**settings.get("rejections", {})),
-            bus=self.bus,
-            directory=self.directory,
-            reception=self.reception,
-            outbox=self.outbox,
-            used=self.certificates.used,
+            authority=authority,
             clock=clock,
             identifiers=self.identifiers,
-        )
-        self.gateway_sessions.follow(self.devices, self.outbox, self.certificates)
-        self.gateways = Gateways(bus=self.bus, sessions=self.gateway_sessions, outbox=self.outbox, lock=lock, **shared)
-        self.image_files = Files(folder / "firmware")
-        self.image_files.prepare()
-        self.images = Images(
-            FirmwareConfig(**settings.get("firmware", {})), files=self.image_files, lock=lock, **shared
-        )
-        self.firmware = Firmware(
-            FirmwareConfig(**settings.get("firmware", {})),
-            reception=self.reception,
-            bus=self.bus,
-            files=self.image_files,
-            lock=lock,
-            **shared,
-        )
-        self.firmware.attend(self.images, self.collections, self.devices)
-        self.blob_files = Files(folder / "blobs")
-        self.blob_files.prepare()
-        self.blobs = Blobs(
-            BlobsConfig(**settings.get("blobs", {})),
-            reception=self.reception,
-            bus=self.bus,
-            files=self.blob_files,
-            lock=lock,
-            **shared,
         )
 
     async def collection(self) -> Collection:
@@ -197,8 +110,9 @@ async def fleet_bench(folder: Path, *, clock: ManualClock | None = None, **setti
     authority = await open_authority(folder / "pki", clock, **settings.get("pki", {}))
     try:
         bench = FleetBench(store, authority, clock, folder, **settings)
+        await bench.fill(await store.load())
         yield bench
-        bench.image_files.close()
-        await bench.blobs.close()
+        with suppress(StorageUnavailable):  # a test may have closed the store
+            await bench.close()
     finally:
         await store.close()

@@ -36,15 +36,15 @@ class Running:
 
     async def collection(self) -> Collection:
         """Make a collection."""
-        return await self.server.collections.create(CollectionChange())
+        return await self.server.fleet.collections.create(CollectionChange())
 
     async def device(self, collection: Collection, address: str = "") -> Device:
         """Make a device."""
-        return await self.server.devices.create(collection, DeviceChange(allocated_ip=address), cause=CAUSE)
+        return await self.server.fleet.devices.create(collection, DeviceChange(allocated_ip=address), cause=CAUSE)
 
     def receive(self, device: Device, payload: bytes = b"hello") -> int | None:
         """Let a message of a device come in."""
-        return self.server.reception.received(
+        return self.server.fleet.reception.received(
             device, payload, remote=("10.0.0.9", 4000), transport=Transport.UDP, local_port=1234
         )
 

@@ -49,10 +49,10 @@ async def secure(_arguments: argparse.Namespace) -> None:
     limits = {"half_open_per_prefix": 2_000, "failures_per_minute": 1_000_000}
     with tempfile.TemporaryDirectory() as folder:
         async with Server(servers.config_for(dtls=limits), data_dir=Path(folder)) as server:
-            collection = await server.collections.create(CollectionChange())
-            device = await server.devices.create(collection, DeviceChange(), cause=0)
-            signed = await server.certificates.create(device)
-            await server.psks.put(device, PSK, cause=0)
+            collection = await server.fleet.collections.create(CollectionChange())
+            device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
+            signed = await server.fleet.certificates.create(device)
+            await server.fleet.psks.put(device, PSK, cause=0)
             assert server.datagrams
             assert server.datagrams.dtls
             server.datagrams._outbox = Echo()  # type: ignore[assignment]
@@ -69,9 +69,9 @@ async def bare(_arguments: argparse.Namespace) -> None:
     """Echo over DTLS: a dictionary of connections, and nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         async with Server(servers.config_for(), data_dir=Path(folder)) as server:  # only for its certificates
-            collection = await server.collections.create(CollectionChange())
-            device = await server.devices.create(collection, DeviceChange(), cause=0)
-            signed = await server.certificates.create(device)
+            collection = await server.fleet.collections.create(CollectionChange())
+            device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
+            signed = await server.fleet.certificates.create(device)
             loop = _BareLoop(server)
             _ready({"datagrams": loop.address}, server, signed.pem, signed.chain_pem, signed.private_key_pem)
             while await servers.told():

@@ -33,7 +33,7 @@ async def control(arguments: argparse.Namespace) -> None:
     """Serve gateways until killed; tell counters for each line of input."""
     with tempfile.TemporaryDirectory() as folder:
         async with Server(servers.config_for(gateways=_LIMITS), data_dir=Path(folder) / "data") as server:
-            collection = await server.collections.create(CollectionChange())
+            collection = await server.fleet.collections.create(CollectionChange())
             fleet = await _make_fleet(server, collection, Path(folder), arguments.count)
             if arguments.heavy:
                 await _make_heavy(server, collection)
@@ -46,7 +46,7 @@ async def control(arguments: argparse.Namespace) -> None:
                     cpu=time.process_time(),
                     published=server.bus.published,
                     queued=queued.value(),
-                    online=len(server.gateway_sessions),
+                    online=len(server.fleet.gateway_sessions),
                     defects=listener.defects,
                 )
 
@@ -55,10 +55,12 @@ async def _make_fleet(server: Server, collection: Collection, folder: Path, coun
     """Make gateways with a device each, and write their files; return the ids."""
     fleet: dict[str, list[str]] = {"gateways": [], "devices": []}
     for number in range(count):
-        gateway = await server.gateways.create(collection, GatewayChange(name=f"g{number}", params={"band": "868"}))
+        gateway = await server.fleet.gateways.create(
+            collection, GatewayChange(name=f"g{number}", params={"band": "868"})
+        )
         block = {gateway.id: {"devEui": f"{number:016x}", "appKey": f"{number:032x}"}}
-        device = await server.devices.create(collection, DeviceChange(gateways=block), cause=0)
-        signed = await server.certificates.create(gateway)
+        device = await server.fleet.devices.create(collection, DeviceChange(gateways=block), cause=0)
+        signed = await server.fleet.certificates.create(gateway)
         (folder / f"{number}.pem").write_bytes(signed.private_key_pem + signed.pem + signed.chain_pem)
         fleet["gateways"].append(render(gateway.id))
         fleet["devices"].append(render(device.id))
@@ -67,17 +69,17 @@ async def _make_fleet(server: Server, collection: Collection, folder: Path, coun
 
 async def _make_heavy(server: Server, collection: Collection) -> None:
     """Put devices behind all gateways, with as much configuration as they may have."""
-    gateways = [each.id for each in server.directory.gateways_of(collection.id) if not each.built_in]
+    gateways = [each.id for each in server.fleet.directory.gateways_of(collection.id) if not each.built_in]
     params = {f"key{number}": "x" * MAX_VALUE for number in range(MAX_ENTRIES)}
     for _ in range(HEAVY):
-        await server.devices.create(collection, DeviceChange(gateways=dict.fromkeys(gateways, params)), cause=0)
+        await server.fleet.devices.create(collection, DeviceChange(gateways=dict.fromkeys(gateways, params)), cause=0)
 
 
 async def bare(arguments: argparse.Namespace) -> None:
     """Send every message back by grpc.aio, and do nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         async with Server(servers.config_for(), data_dir=Path(folder) / "data") as server:  # only for its certificates
-            collection = await server.collections.create(CollectionChange())
+            collection = await server.fleet.collections.create(CollectionChange())
             fleet = await _make_fleet(server, collection, Path(folder), arguments.count)
             shown = server.authority.server_identity()
             echo = grpc.aio.server(options=[("grpc.so_reuseport", 0)])

@@ -80,8 +80,8 @@ async def span(arguments: argparse.Namespace) -> None:
     config = config_for(fanout={"max_linger_ms": arguments.linger})
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config, data_dir=Path(folder)) as server:
-            collection = await server.collections.create(CollectionChange())
-            device = await server.devices.create(collection, DeviceChange(), cause=0)
+            collection = await server.fleet.collections.create(CollectionChange())
+            device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
             ready(server, collection.id)
             await told()
             publish, origin, identifiers = server.bus.publish, device.origin, server.identifiers
@@ -131,8 +131,8 @@ async def quiet(_arguments: argparse.Namespace) -> None:
     """Serve, with one device at 127.0.0.1, until killed; tell counters for each line of input."""
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config_for(), data_dir=Path(folder)) as server:
-            collection = await server.collections.create(CollectionChange())
-            await server.devices.create(collection, DeviceChange(allocated_ip="127.0.0.1"), cause=0)
+            collection = await server.fleet.collections.create(CollectionChange())
+            await server.fleet.devices.create(collection, DeviceChange(allocated_ip="127.0.0.1"), cause=0)
             ready(server, collection.id)
             while await told():
                 assert server.datagrams
@@ -154,17 +154,17 @@ async def firmware(_arguments: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config_for(), data_dir=Path(folder)) as server:
-            collection = await server.collections.create(CollectionChange())
-            async with server.images.upload(collection) as upload:
+            collection = await server.fleet.collections.create(CollectionChange())
+            async with server.fleet.images.upload(collection) as upload:
                 await upload.write(random.Random(7).randbytes(IMAGE))
-                image = await server.images.create(collection, upload, version="2", cause=0)
+                image = await server.fleet.images.create(collection, upload, version="2", cause=0)
             change = CollectionChange(management=Management.COLLECTION, target_firmware_id=image.id)
-            await server.collections.update(collection, change, cause=0)
+            await server.fleet.collections.update(collection, change, cause=0)
             for number in range(DEVICES):
-                await server.devices.create(collection, DeviceChange(allocated_ip=address_of(number)), cause=0)
+                await server.fleet.devices.create(collection, DeviceChange(allocated_ip=address_of(number)), cause=0)
             ready(server, collection.id, sha256=image.sha256)
             while await told():
-                say(blocks=server.firmware.downloads.blocks, cpu=time.process_time())
+                say(blocks=server.fleet.firmware.downloads.blocks, cpu=time.process_time())
 
 
 async def steady(arguments: argparse.Namespace) -> None:
@@ -172,8 +172,8 @@ async def steady(arguments: argparse.Namespace) -> None:
     config = config_for(fanout={"max_linger_ms": arguments.linger})
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config, data_dir=Path(folder)) as server:
-            collection = await server.collections.create(CollectionChange())
-            device = await server.devices.create(collection, DeviceChange(), cause=0)
+            collection = await server.fleet.collections.create(CollectionChange())
+            device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
             ready(server, collection.id)
 
             async def publish() -> None:

@@ -22,7 +22,6 @@ from span_events.clock import Clock
 from span_events.config import PkiConfig
 from span_events.dialects.span import render_time
 from span_events.errors import Conflict, LimitReached, NotFound
-from span_events.events.activity import Origin
 from span_events.events.catalogue import CertificateExpiring
 from span_events.ids import render
 from span_events.log import get_logger
@@ -181,7 +180,7 @@ class Certificates:
         """
         async with self._lock:
             found = self._directory.certificate_with(serial)
-            if found is None or self.origin_of(found).collection_id != collection.id:
+            if found is None or self._directory.origin_of(found).collection_id != collection.id:
                 raise NotFound(f"There is no certificate {serial} in collection {render(collection.id)}")
             if found.revoked_ms:
                 return found
@@ -209,17 +208,12 @@ class Certificates:
         self.expiring += 1
         self._bus.publish(
             CertificateExpiring(
-                origin=self.origin_of(certificate),
+                origin=self._directory.origin_of(certificate),
                 not_after=render_time(certificate.not_after_ms // 1000),
                 days_left=max(0, int(left // _DAY)),
                 certificate_serial=str(certificate.serial),
             )
         )
-
-    def origin_of(self, certificate: Certificate) -> Origin:
-        """Return whom events about a certificate belong to: its owner, or where it was issued if that is gone."""
-        owner = self._directory.owner_of(certificate)
-        return Origin(certificate.collection_id) if owner is None else owner.origin
 
     # ---- what time brings ---------------------------------------------------------------------
 
@@ -289,7 +283,7 @@ class Certificates:
     def _name_owner(self, certificate: Certificate, collection: Collection) -> str:
         """Name the owner of a certificate, but not to people of other collections."""
         kind = "device" if certificate.gateway_id is None else "gateway"
-        if self.origin_of(certificate).collection_id != collection.id:
+        if self._directory.origin_of(certificate).collection_id != collection.id:
             return f"a {kind} of another collection"
         removed = self._directory.owner_of(certificate) is None
         return f"{kind} {render(certificate.owner_id)}" + (", which was removed" if removed else "")

@@ -19,8 +19,8 @@ from span_events.events.activity import SpanId
 from span_events.events.catalogue import FirmwareCheck, FirmwareCurrent, FirmwareUpdateRequired
 from span_events.events.message import Transport
 from span_events.events.reasons import FirmwareState
-from span_events.fleet.collections import CollectionChange, Collections
-from span_events.fleet.devices import DeviceChange, Devices
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
 from span_events.fleet.firmware_downloads import Downloads
 from span_events.fleet.firmware_rules import (
     ERRORS,
@@ -35,7 +35,6 @@ from span_events.fleet.firmware_rules import (
     wanted,
 )
 from span_events.fleet.firmware_states import FirmwareStates
-from span_events.fleet.images import Images
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session
 from span_events.fleet.targets import current_id
@@ -93,13 +92,6 @@ class Firmware:
         self._reviews: dict[int, tuple[Iterator[Device], int]] = {}  # per collection: who is left, and the cause
         self.reports = 0
         """Reports that were read."""
-
-    def attend(self, images: Images, collections: Collections, devices: Devices) -> None:
-        """Hear from now on what the API changes."""
-        images.on_changed.append(self._image_changed)
-        collections.on_updated.append(self._collection_updated)
-        devices.on_updated.append(self._device_updated)
-        devices.on_removed.append(self._device_removed)
 
     def prepare(self) -> None:
         """Go on where the last process stopped; before anything is received."""
@@ -237,17 +229,21 @@ class Firmware:
     def _has_failed(self, device: Device) -> bool:
         return state_of(device.firmware) in ERRORS
 
-    def _image_changed(self, image: Image, cause: int) -> None:
+    def image_changed(self, image: Image, cause: int) -> None:
+        """An image is new, another, or gone: what devices should run may be another, too."""
         self._review_all(image.collection_id, cause)
 
-    def _collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
+    def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
+        """A collection was changed, perhaps what its devices should run."""
         if change.management is not None or change.target_firmware_id is not None:
             self._review_all(collection.id, cause)
 
-    def _device_updated(self, device: Device, _change: DeviceChange, cause: int) -> None:
+    def device_updated(self, device: Device, _change: DeviceChange, cause: int) -> None:
+        """A device was changed, perhaps what it should run."""
         self._review(device, cause)
 
-    def _device_removed(self, device: Device, _cause: int) -> None:
+    def device_removed(self, device: Device, _cause: int) -> None:
+        """A device is gone, and its timers with it."""
         self._states.forget(device)
 
     def _review_all(self, collection_id: int, cause: int) -> None:
@@ -258,15 +254,14 @@ class Firmware:
             self._review_slice(collection_id)
 
     def _review_slice(self, collection_id: int) -> None:
-        rest, cause = self._reviews[collection_id]
+        rest, cause = self._reviews.pop(collection_id)
         devices = list(islice(rest, _SLICE))
+        if len(devices) == _SLICE:  # what comes next is settled first, so that a failure here ends nothing else
+            self._reviews[collection_id] = rest, cause
+            asyncio.get_running_loop().call_soon(self._review_slice, collection_id)
         for device in devices:
             if device.collection.id == collection_id and device.id in self._directory.devices:
                 self._review(device, cause)
-        if len(devices) == _SLICE:
-            asyncio.get_running_loop().call_soon(self._review_slice, collection_id)
-        else:
-            del self._reviews[collection_id]
 
     def _review(self, device: Device, cause: int | None) -> None:
         """Look whether a device should run something else than before."""

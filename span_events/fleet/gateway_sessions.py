@@ -22,8 +22,7 @@ from span_events.events.catalogue import (
     GatewayDisconnected,
 )
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
-from span_events.fleet.certificates import Certificates
-from span_events.fleet.devices import Devices
+from span_events.fleet.collections import CollectionChange
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.gateway_feed import Feed
 from span_events.fleet.gateway_session import GatewaySession, Link
@@ -89,14 +88,6 @@ class GatewaySessions:
         self.rejected = self._troubles.rejected
         """A gateway was not let in."""
 
-    def follow(self, devices: Devices, outbox: Outbox, certificates: Certificates) -> None:
-        """Hear from now on of what the API does to others."""
-        devices.on_created.append(self.feed.device_created)
-        devices.on_updated.append(self.feed.device_updated)
-        devices.on_removed.append(self.feed.device_removed)
-        outbox.on_queued.append(self.feed.deliver)
-        certificates.on_revoked.append(self.certificate_revoked)
-
     def __len__(self) -> int:
         return len(self._sessions)
 
@@ -155,14 +146,7 @@ class GatewaySessions:
             serial: Of a certificate that one of our intermediates has signed, and whose key was proven.
         """
         record = self._directory.certificate_with(serial)
-        if record is None:
-            return UNATTRIBUTED
-        owner = self._directory.owner_of(record)
-        if owner is not None:
-            return owner.origin
-        if record.collection_id not in self._directory.collections:
-            return UNATTRIBUTED
-        return Origin(record.collection_id, gateway_id=record.gateway_id)
+        return UNATTRIBUTED if record is None else self._directory.origin_of(record)
 
     def opened(
         self,
@@ -232,8 +216,10 @@ class GatewaySessions:
         if session is not None:
             self._end(session, reason, cause)
 
-    def collection_disabled(self, collection: Collection, *, cause: int) -> None:
-        """A collection was disabled: its gateways are connected no longer."""
+    def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
+        """A collection was changed: if it was disabled, its gateways are connected no longer."""
+        if change.enabled is not False:
+            return
         for session in [each for each in self._sessions.values() if each.gateway.collection is collection]:
             self._end(session, GatewayReason.GATEWAY_DISABLED, cause)
 

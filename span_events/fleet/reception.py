@@ -26,6 +26,7 @@ from span_events.events.catalogue import (
 )
 from span_events.events.message import Message, Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
+from span_events.fleet.collections import CollectionChange
 from span_events.fleet.inbox import Inbox
 from span_events.fleet.paces import Paces
 from span_events.fleet.sessions import Remote, Session, Sessions, render_remote
@@ -480,8 +481,10 @@ class Reception:
         self._paces.forget(device.id)
         self._block_paces.forget(device.id)
 
-    def collection_disabled(self, collection: Collection, *, cause: int) -> None:
-        """A collection was disabled: its devices are connected no longer."""
+    def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
+        """A collection was changed: if it was disabled, its devices are connected no longer."""
+        if change.enabled is not False:
+            return
         for session in self._sessions.take(lambda each: each.device.collection is collection):
             self._end(session, DisconnectReason.DEVICE_DISABLED, cause=cause)
 

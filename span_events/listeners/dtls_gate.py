@@ -106,12 +106,9 @@ class Gate:
         if collection_id is None:
             return UNATTRIBUTED
         record = self._directory.certificate_with(certificate.serial_number)
-        device = None if record is None else self._directory.devices.get(record.device_id or 0)
-        if device is not None:
-            return device.origin
-        if collection_id not in self._directory.collections:
-            return UNATTRIBUTED
-        return Origin(collection_id, gateway_id=None if record is None else record.gateway_id)
+        if record is not None:
+            return self._directory.origin_of(record)
+        return Origin(collection_id) if collection_id in self._directory.collections else UNATTRIBUTED
 
 
 def fault_of_time(certificate: x509.Certificate, unix_time: int) -> ClientRejectedReason | None:

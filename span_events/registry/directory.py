@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from span_events.errors import Conflict, InvalidRequest, NotFound
+from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.registry.addresses import AddressBook, prefix_of
@@ -263,6 +264,15 @@ class Directory:
         if certificate.device_id is None:
             return self.gateways.get(certificate.owner_id)
         return self.devices.get(certificate.owner_id)
+
+    def origin_of(self, certificate: Certificate) -> Origin:
+        """Return whom events about a certificate belong to: its owner, else where it was issued, else nobody."""
+        owner = self.owner_of(certificate)
+        if owner is not None:
+            return owner.origin
+        if certificate.collection_id not in self.collections:
+            return UNATTRIBUTED
+        return Origin(certificate.collection_id, gateway_id=certificate.gateway_id)
 
     def put_certificate(self, certificate: Certificate) -> None:
         """Take in a certificate, new or revoked."""

@@ -32,7 +32,7 @@ class Bench:
 
     def __init__(self, started: Running) -> None:
         self.started = started
-        self.directory = started.server.directory
+        self.directory = started.server.fleet.directory
         self.names: list[str] = []
         self.reasons: list[str] = []
         started.server.bus.listen(activities=lambda activity: self._note(activity.event))
@@ -125,7 +125,7 @@ async def test_a_gateway_that_is_connected_is_left_alone(tmp_path: Path) -> None
 async def test_a_gateway_of_a_person_is_left_alone(tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         collection = await it.started.collection()
-        roof = await it.started.server.gateways.create(collection, GatewayChange(name="roof"))
+        roof = await it.started.server.fleet.gateways.create(collection, GatewayChange(name="roof"))
         result = await it.simulate("-c", render(collection.id), "--cleanup", *QUICK)
 
         assert result.exit_code == 0

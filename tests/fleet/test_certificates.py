@@ -115,7 +115,7 @@ async def test_a_gateway_has_certificates_of_its_own(bench: FleetBench) -> None:
     await bench.certificates.revoke(gateway.collection, signed.record.serial)
     elsewhere = await bench.gateway()
 
-    assert bench.certificates.origin_of(signed.record) == gateway.origin
+    assert bench.directory.origin_of(signed.record) == gateway.origin
     assert [each.serial for each in bench.certificates.list(gateway)] == [signed.record.serial]
     assert bench.certificates.verify(gateway, other.pem) == [
         f"belongs to device {render(device.id)}, not to gateway {render(gateway.id)}"
@@ -143,7 +143,7 @@ async def test_a_removed_device_gets_no_certificate(bench: FleetBench) -> None:
         await bench.certificates.create(device)
 
     assert bench.directory.certificate_with(signed.record.serial) == signed.record
-    assert bench.certificates.origin_of(signed.record) == Origin(device.collection.id)
+    assert bench.directory.origin_of(signed.record) == Origin(device.collection.id)
 
 
 async def test_a_moved_device_keeps_its_certificates(bench: FleetBench) -> None:
@@ -155,7 +155,7 @@ async def test_a_moved_device_keeps_its_certificates(bench: FleetBench) -> None:
     await bench.devices.update(device, DeviceChange(collection_id=after.id), cause=CAUSE)
 
     assert bench.certificates.verify(device, signed.pem + signed.chain_pem) == []
-    assert bench.certificates.origin_of(signed.record) == device.origin
+    assert bench.directory.origin_of(signed.record) == device.origin
     with pytest.raises(NotFound):
         await bench.certificates.revoke(before, signed.record.serial)
     assert (await bench.certificates.revoke(after, signed.record.serial)).revoked_ms == NOW_MS

@@ -109,6 +109,20 @@ async def test_a_device_that_moves_leaves_its_update_behind(scene: Scene) -> Non
     assert scene.refused(HALF).reason is MessageRejectedReason.NO_FIRMWARE
 
 
+async def test_a_device_that_cannot_be_looked_at_ends_no_later_look(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect with one device must not keep a collection from ever hearing of another target."""
+    other = await scene.bench.image(scene.collection, "1.2")
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.bench.reception, "changed", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await scene.target(other)
+    await scene.bench.images.update(other, ImageChange(version="1.3"), cause=CAUSE)
+
+    assert [each["targetVersion"] for each in scene.changes()] == ["1.3"]
+
+
 async def test_a_large_collection_is_looked_at_in_slices(scene: Scene) -> None:
     """Other work gets its turn, and every device is told in the end; a newer target wins."""
     bench, collection = scene.bench, scene.collection

@@ -9,6 +9,7 @@ import pytest
 from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.message import Transport
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.fleet.gateways import GatewayChange
 from span_events.ids import render
@@ -270,7 +271,7 @@ async def test_disabling_a_collection_disconnects_its_gateways(bench: FleetBench
     """And no others."""
     gateway, other = await roof(bench), await roof(bench)
     fake, stays = online(bench, gateway), online(bench, other)
-    bench.gateway_sessions.collection_disabled(gateway.collection, cause=CAUSE)
+    await bench.collections.update(gateway.collection, CollectionChange(enabled=False), cause=CAUSE)
 
     assert fake.link.ends == [GatewayReason.GATEWAY_DISABLED]
     assert (gateway.is_online, stays.link.ends, other.is_online) == (False, [], True)

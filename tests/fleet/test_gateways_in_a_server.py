@@ -30,23 +30,23 @@ async def started(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[Ser
 
 async def built_in(server: Server, kind: GatewayType) -> Gateway:
     """Return a built-in gateway of a new collection."""
-    collection = await server.collections.create(CollectionChange())
-    return server.directory.gateway(collection.id, BUILT_IN[kind])
+    collection = await server.fleet.collections.create(CollectionChange())
+    return server.fleet.directory.gateway(collection.id, BUILT_IN[kind])
 
 
 async def test_a_restart_keeps_gateways_and_the_devices_behind_them(tmp_path: Path) -> None:
     """Nobody is connected after it."""
     async with started(tmp_path) as server:
-        collection = await server.collections.create(CollectionChange())
-        gateway = await server.gateways.create(collection, GatewayChange(name="roof"))
+        collection = await server.fleet.collections.create(CollectionChange())
+        gateway = await server.fleet.gateways.create(collection, GatewayChange(name="roof"))
         change = DeviceChange(gateways={gateway.id: {"devEui": "00"}})
-        device = await server.devices.create(collection, change, cause=1)
-        server.reception.received_through(
+        device = await server.fleet.devices.create(collection, change, cause=1)
+        server.fleet.reception.received_through(
             gateway, device, b"hello", remote=("10.0.0.9", 4000), session_id=1, metadata={"rssi": "-90"}
         )
     async with started(tmp_path) as again:
-        found = again.directory.gateway(collection.id, gateway.id)
-        (behind,) = again.directory.devices_behind(found)
+        found = again.fleet.directory.gateway(collection.id, gateway.id)
+        (behind,) = again.fleet.directory.devices_behind(found)
 
         assert (found.name, found.is_online) == ("roof", False)
         assert (behind.id, behind.gateway.params, behind.last_gateway_id) == (device.id, {"rssi": "-90"}, gateway.id)

@@ -7,6 +7,7 @@ import pytest
 from span_events import ids
 from span_events.events.message import Transport
 from span_events.events.reasons import DisconnectReason, MessageRejectedReason
+from span_events.fleet.collections import CollectionChange
 from span_events.fleet.sessions import Remote
 from span_events.registry.model import Device
 from tests.fleets import CAUSE, FleetBench
@@ -210,7 +211,7 @@ async def test_disabling_a_collection_ends_the_sessions_of_its_devices(bench: Fl
     receive(bench, device)
     receive(bench, other)
     bench.activities.clear()
-    bench.reception.collection_disabled(device.collection, cause=CAUSE)
+    await bench.collections.update(device.collection, CollectionChange(enabled=False), cause=CAUSE)
 
     assert [(each.name, each.origin) for each in bench.events] == [("clientDisconnected", device.origin)]
     assert bench.reception.sessions == 1

@@ -238,8 +238,7 @@ async def _disable(bench: DtlsBench) -> None:
 
 
 async def _disable_collection(bench: DtlsBench) -> None:
-    await bench.fleet.collections.update(bench.device.collection, CollectionChange(enabled=False), cause=1)
-    bench.fleet.reception.collection_disabled(bench.device.collection, cause=CAUSE)
+    await bench.fleet.collections.update(bench.device.collection, CollectionChange(enabled=False), cause=CAUSE)
 
 
 async def _give_to_gateway(bench: DtlsBench) -> None:

@@ -48,14 +48,14 @@ async def test_what_attached_before_a_restart_is_known_after_it(tmp_path: Path) 
     async with running(tmp_path, radius=RADIUS) as server:
         collection = await server.collection()
         change = DeviceChange(imsi="242016000000001", imei="356938035643809")
-        device = await server.server.devices.create(collection, change, cause=CAUSE)
+        device = await server.server.fleet.devices.create(collection, change, cause=CAUSE)
         accept = await radclient(port(server, "radius"), "auth", ATTACH)
         response = await radclient(port(server, "radius-accounting"), "acct", SESSION)
     async with running(tmp_path, radius=RADIUS) as server:
         with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
             client.bind((ADDRESS, 0))
             client.sendto(b"hello", ("127.0.0.1", port(server, "datagrams")))
-            known = server.server.directory.devices[device.id]
+            known = server.server.fleet.directory.devices[device.id]
             await until(lambda: known.traffic.messages_upstream == 1)
 
     assert (accept.kind, response.kind) == ("Access-Accept", "Accounting-Response")
@@ -69,7 +69,7 @@ async def test_a_restart_between_accept_and_start_promises_no_address_twice(tmp_
     async with running(tmp_path, **settings) as server:
         collection = await server.collection()
         for imsi in ("242016000000001", "242016000000002"):
-            await server.server.devices.create(collection, DeviceChange(imsi=imsi), cause=CAUSE)
+            await server.server.fleet.devices.create(collection, DeviceChange(imsi=imsi), cause=CAUSE)
         first = await radclient(port(server, "radius"), "auth", ATTACH)
     async with running(tmp_path, **settings) as server:
         second = await radclient(port(server, "radius"), "auth", later)

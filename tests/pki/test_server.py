@@ -33,18 +33,18 @@ async def started(folder: Path, clock: ManualClock) -> AsyncIterator[Server]:
 async def test_a_restart_forgets_no_certificate_and_no_key(tmp_path: Path) -> None:
     """Identities are found by serial number and by PSK identity as before; so is what was revoked."""
     async with started(tmp_path, ManualClock()) as server:
-        collection = await server.collections.create(CollectionChange())
-        device = await server.devices.create(collection, DeviceChange(), cause=1)
-        valid, revoked = [(await server.certificates.create(device)).record for _ in range(2)]
-        await server.certificates.revoke(collection, revoked.serial)
-        await server.psks.put(device, Psk(b"pump", b"k" * 16), cause=1)
+        collection = await server.fleet.collections.create(CollectionChange())
+        device = await server.fleet.devices.create(collection, DeviceChange(), cause=1)
+        valid, revoked = [(await server.fleet.certificates.create(device)).record for _ in range(2)]
+        await server.fleet.certificates.revoke(collection, revoked.serial)
+        await server.fleet.psks.put(device, Psk(b"pump", b"k" * 16), cause=1)
         root = server.authority.root_pem
     async with started(tmp_path, ManualClock()) as again:
-        found = again.directory.certificate_with(revoked.serial)
-        owner = again.directory.device_with_psk(b"pump")
+        found = again.fleet.directory.certificate_with(revoked.serial)
+        owner = again.fleet.directory.device_with_psk(b"pump")
 
         assert again.authority.root_pem == root
-        assert again.directory.certificate_with(valid.serial) == valid
+        assert again.fleet.directory.certificate_with(valid.serial) == valid
         assert found is not None
         assert found.revoked_ms
         assert owner is not None
@@ -54,14 +54,14 @@ async def test_a_restart_forgets_no_certificate_and_no_key(tmp_path: Path) -> No
 async def test_a_start_forgets_what_expired_long_ago(tmp_path: Path) -> None:
     """And renews what the server shows of itself."""
     async with started(tmp_path, ManualClock()) as server:
-        collection = await server.collections.create(CollectionChange())
-        device = await server.devices.create(collection, DeviceChange(), cause=1)
-        await server.certificates.create(device)
+        collection = await server.fleet.collections.create(CollectionChange())
+        device = await server.fleet.devices.create(collection, DeviceChange(), cause=1)
+        await server.fleet.certificates.create(device)
         shown = server.authority.server_identity()
     later = ManualClock()
     later.shift(61 * DAY)
     async with started(tmp_path, later) as again:
-        assert again.directory.certificates == {}
+        assert again.fleet.directory.certificates == {}
         assert again.authority.server_identity().not_after_ms > shown.not_after_ms
 
 
@@ -94,7 +94,7 @@ async def test_the_port_for_blobs_shows_a_renewed_certificate_at_once(tmp_path: 
     async with running(tmp_path, pki={"server_validity": 120.0}) as it:
         address = it.server.addresses["blobs_tls"]
         device = await it.device(await it.collection())
-        credentials = write_credentials(tmp_path, await it.server.certificates.create(device))
+        credentials = write_credentials(tmp_path, await it.server.fleet.certificates.create(device))
         before = await serial_shown(address, credentials)
         await it.clock.advance(95.0)
         async with asyncio.timeout(15):
@@ -107,10 +107,10 @@ async def test_the_port_for_blobs_shows_a_renewed_certificate_at_once(tmp_path: 
 async def test_certificates_are_counted(tmp_path: Path) -> None:
     """For whoever watches the watcher."""
     async with started(tmp_path, ManualClock()) as server, aiohttp.ClientSession() as http:
-        collection = await server.collections.create(CollectionChange())
-        device = await server.devices.create(collection, DeviceChange(), cause=1)
-        record = (await server.certificates.create(device)).record
-        await server.certificates.revoke(collection, record.serial)
+        collection = await server.fleet.collections.create(CollectionChange())
+        device = await server.fleet.devices.create(collection, DeviceChange(), cause=1)
+        record = (await server.fleet.certificates.create(device)).record
+        await server.fleet.certificates.revoke(collection, record.serial)
         async with http.get(f"http://{server.addresses['http']}/metrics") as reply:
             lines = (await reply.text()).splitlines()
 

@@ -57,11 +57,11 @@ class GatewayServer:
     async def device(self) -> Device:
         """Make a device behind the gateway."""
         change = DeviceChange(gateways={self.gateway.id: {"devEui": "01"}})
-        return await self.server.devices.create(self.collection, change, cause=CAUSE)
+        return await self.server.fleet.devices.create(self.collection, change, cause=CAUSE)
 
     async def credentials_of(self, owner: Gateway | Device) -> Credentials:
         """Make a certificate."""
-        signed = await self.server.certificates.create(owner)
+        signed = await self.server.fleet.certificates.create(owner)
         return Credentials(signed.pem + signed.chain_pem, signed.private_key_pem)
 
     def simulated(self, credentials: Credentials | None = None, **options: Any) -> SimulatedGateway:
@@ -103,7 +103,7 @@ async def gateway_server(folder: Path, **settings: dict[str, Any]) -> AsyncItera
     async with running(folder, clock, **settings) as started:
         bench = GatewayServer(started, await started.collection())
         change = GatewayChange(name="roof", params={"band": "868"})
-        bench.gateway = await started.server.gateways.create(bench.collection, change)
+        bench.gateway = await started.server.fleet.gateways.create(bench.collection, change)
         bench.devices = [await bench.device() for _ in range(2)]
         bench.credentials = await bench.credentials_of(bench.gateway)
         bench.activities.clear()

@@ -53,7 +53,7 @@ async def run_until_connected(config: Config, data_dir: Path) -> tuple[list[Even
         seen = listen(server)
         await server.start_demo()
         await until(lambda: [each.name for each in seen].count("clientConnected") >= 6)
-        return seen, list(server.directory.devices.values())
+        return seen, list(server.fleet.directory.devices.values())
 
 
 def test_a_configuration_without_a_nas_gets_one_on_this_machine(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ async def test_demo_devices_attach_then_connect_then_send(tmp_path: Path) -> Non
     async with Server(with_mobile_core(Config(**FREE), tmp_path), data_dir=tmp_path) as server:
         seen = listen(server)
         demo = await server.start_demo()
-        devices = [each for each in server.directory.devices.values() if each.config.imsi]
+        devices = [each for each in server.fleet.directory.devices.values() if each.config.imsi]
         await until(lambda: all(each.last_received_ns for each in devices))
 
     assert len(devices) == len(demo.members) == 6
@@ -123,12 +123,12 @@ async def test_a_second_start_finds_the_devices_of_the_first(tmp_path: Path) -> 
 async def test_devices_of_older_releases_are_taken_over(tmp_path: Path) -> None:
     """They had addresses by hand and no SIM; they keep their ids and what people made of them."""
     async with Server(Config(**FREE), data_dir=tmp_path) as server:
-        collection = await server.collections.create(CollectionChange(tags={"name": "demo", **MARK}))
+        collection = await server.fleet.collections.create(CollectionChange(tags={"name": "demo", **MARK}))
         for number in range(1, 7):
             tags = {"name": f"tracker-{number}", "room": "lab", **MARK}
             change = DeviceChange(allocated_ip=f"127.77.0.{number}", tags=tags)
-            await server.devices.create(collection, change, cause=1)
-        before = set(server.directory.devices)
+            await server.fleet.devices.create(collection, change, cause=1)
+        before = set(server.fleet.directory.devices)
     seen, devices = await run_until_connected(with_mobile_core(Config(**FREE), tmp_path), tmp_path)
     devices = [each for each in devices if each.id in before]
 
@@ -153,23 +153,23 @@ async def test_without_a_mobile_core_of_its_own_the_demo_has_addresses_by_hand(t
 
 async def test_an_address_of_somebody_else_is_not_taken_from_him(tmp_path: Path) -> None:
     async with Server(Config(**FREE), data_dir=tmp_path) as server:
-        collection = await server.collections.create(CollectionChange())
-        owner = await server.devices.create(collection, DeviceChange(allocated_ip="127.77.0.3"), cause=1)
+        collection = await server.fleet.collections.create(CollectionChange())
+        owner = await server.fleet.devices.create(collection, DeviceChange(allocated_ip="127.77.0.3"), cause=1)
         demo = await server.start_demo()
 
-        assert server.directory.device_at("127.77.0.3") is owner
+        assert server.fleet.directory.device_at("127.77.0.3") is owner
     assert len({each.address for each in demo.members} - {"127.77.0.3"}) == 6
 
 
 async def test_an_address_that_somebody_wished_for_a_device_stays(tmp_path: Path) -> None:
     async with Server(with_mobile_core(Config(**FREE), tmp_path), data_dir=tmp_path) as server:
         await server.start_demo()
-        device = server.directory.device_with_imsi(MEMBERS[0].modem.imsi)
+        device = server.fleet.directory.device_with_imsi(MEMBERS[0].modem.imsi)
         assert device is not None
-        await server.devices.update(device, DeviceChange(static_ip="127.77.0.99"), cause=1)
+        await server.fleet.devices.update(device, DeviceChange(static_ip="127.77.0.99"), cause=1)
     async with Server(with_mobile_core(Config(**FREE), tmp_path), data_dir=tmp_path) as server:
         await server.start_demo()
-        device = server.directory.device_with_imsi(MEMBERS[0].modem.imsi)
+        device = server.fleet.directory.device_with_imsi(MEMBERS[0].modem.imsi)
         assert device is not None
         await until(lambda: device.last_received_ns > 0)
 

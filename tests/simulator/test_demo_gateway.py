@@ -48,7 +48,7 @@ async def demo(folder: Path, **settings: Any) -> AsyncIterator[tuple[Server, lis
 
 def own(server: Server) -> list[Gateway]:
     """Return the gateways that are not built in."""
-    return [each for each in server.directory.gateways.values() if not each.built_in]
+    return [each for each in server.fleet.directory.gateways.values() if not each.built_in]
 
 
 def modes_of(folder: Path) -> dict[str, int]:
@@ -59,7 +59,7 @@ def modes_of(folder: Path) -> dict[str, int]:
 async def until_both_sent(server: Server, events: list[Event]) -> list[Event]:
     """Wait for a message of each sensor; return the events of the gateway."""
     (gateway,) = own(server)
-    sensors = server.directory.devices_behind(gateway)
+    sensors = server.fleet.directory.devices_behind(gateway)
     await until(lambda: len(sensors) == 2 and all(each.last_received_ns for each in sensors))
     return [each for each in events if each.origin.gateway_id == gateway.id]
 
@@ -84,9 +84,9 @@ async def test_a_second_start_finds_gateway_sensors_and_certificates(tmp_path: P
         async with demo(tmp_path) as (server, events):
             await until_both_sent(server, events)
             (gateway,) = own(server)
-            certificates = list(server.directory.certificates.values())
+            certificates = list(server.fleet.directory.certificates.values())
 
-            assert len(server.directory.devices_behind(gateway)) == 2
+            assert len(server.fleet.directory.devices_behind(gateway)) == 2
             assert len(certificates) == 2  # of the gateway, and the wrong one
     assert modes_of(tmp_path) == {"demo-gateway.pem": 0o600, "demo-sensor.pem": 0o600}
 
@@ -110,7 +110,7 @@ async def test_all_faults_but_none_that_is_unknown_are_part_of_it() -> None:
 @asynccontextmanager
 async def playing(bench: GatewayServer, folder: Path) -> AsyncIterator[None]:
     """Let the demo's gateway run against a server that has no demo."""
-    keyring = Keyring(folder, bench.server.certificates, bench.clock)
+    keyring = Keyring(folder, bench.server.fleet.certificates, bench.clock)
     task = asyncio.get_running_loop().create_task(
         run_demo_gateway(target=bench.address, gateway=bench.gateway, sensors=bench.devices, keyring=keyring)
     )
@@ -126,17 +126,17 @@ async def playing(bench: GatewayServer, folder: Path) -> AsyncIterator[None]:
 async def test_a_gateway_that_is_not_let_in_waits(tmp_path: Path) -> None:
     """It must not end the server by its demo."""
     async with gateway_server(tmp_path) as bench:
-        await bench.server.gateways.update(bench.gateway, GatewayChange(enabled=False), cause=CAUSE)
+        await bench.server.fleet.gateways.update(bench.gateway, GatewayChange(enabled=False), cause=CAUSE)
         async with playing(bench, tmp_path):
             await until(lambda: "gatewayRejected" in bench.names)
-            await bench.server.gateways.update(bench.gateway, GatewayChange(enabled=True), cause=CAUSE)
+            await bench.server.fleet.gateways.update(bench.gateway, GatewayChange(enabled=True), cause=CAUSE)
             await until(lambda: bench.gateway.is_online)
 
 
 async def test_a_gateway_that_was_removed_waits_too(tmp_path: Path) -> None:
     """A person may tidy up what the demo made."""
     async with gateway_server(tmp_path) as bench:
-        await bench.server.gateways.remove(bench.gateway, cause=CAUSE)
+        await bench.server.fleet.gateways.remove(bench.gateway, cause=CAUSE)
         with capture_logs() as lines:
             async with playing(bench, tmp_path):
                 await until(lambda: len(lines) >= 2)
@@ -151,8 +151,8 @@ async def keyring_of(folder: Path) -> AsyncIterator[tuple[Keyring, GatewayServer
     clock = ManualClock()
     async with running(folder, clock) as started:
         bench = GatewayServer(started, await started.collection())
-        bench.gateway = await started.server.gateways.create(bench.collection, GatewayChange())
-        yield Keyring(folder, started.server.certificates, clock), bench, clock
+        bench.gateway = await started.server.fleet.gateways.create(bench.collection, GatewayChange())
+        yield Keyring(folder, started.server.fleet.certificates, clock), bench, clock
 
 
 async def test_a_certificate_is_kept_until_the_last_third_of_its_life(tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ async def test_a_certificate_that_is_no_good_any_more_is_replaced(tmp_path: Path
     """Revoked, of another data directory, or only a piece of a file."""
     async with keyring_of(tmp_path) as (keyring, bench, _):
         first = await keyring.credentials(bench.gateway, "a.pem")
-        (record,) = bench.server.certificates.list(bench.gateway)
-        await bench.server.certificates.revoke(bench.collection, record.serial)
+        (record,) = bench.server.fleet.certificates.list(bench.gateway)
+        await bench.server.fleet.certificates.revoke(bench.collection, record.serial)
         second = await keyring.credentials(bench.gateway, "a.pem")
         (tmp_path / "a.pem").write_bytes(b"-----BEGIN CERTIFICATE-----\nnonsense\n")
         third = await keyring.credentials(bench.gateway, "a.pem")

@@ -58,12 +58,12 @@ class Site:
 
     async def set_target(self, octets: bytes, version: str) -> None:
         """Have the collection run another image."""
-        images = self.server.server.images
+        images = self.server.server.fleet.images
         async with images.upload(self.collection) as upload:
             await upload.write(octets)
             image = await images.create(self.collection, upload, version=version, cause=CAUSE)
         change = CollectionChange(management=Management.COLLECTION, target_firmware_id=image.id)
-        await self.server.server.collections.update(self.collection, change, cause=CAUSE)
+        await self.server.server.fleet.collections.update(self.collection, change, cause=CAUSE)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_a_device_chooses_the_size_of_its_blocks(site: Site, exponent: int
         ended = await device.update()
 
     assert ended.outcome is Outcome.UPDATED
-    assert site.server.server.firmware.downloads.blocks == -(-len(IMAGE) // (16 << exponent))
+    assert site.server.server.fleet.firmware.downloads.blocks == -(-len(IMAGE) // (16 << exponent))
 
 
 async def test_a_download_that_stalls_goes_on_where_it_was(site: Site) -> None:
@@ -115,7 +115,7 @@ async def test_a_download_that_stalls_goes_on_where_it_was(site: Site) -> None:
     assert (version, states) == ("1.0.0", ["Downloading"])
     assert ended.outcome is Outcome.UPDATED
     assert device.sha256 == hashlib.sha256(IMAGE).hexdigest()
-    assert site.server.server.firmware.downloads.blocks == BLOCKS
+    assert site.server.server.fleet.firmware.downloads.blocks == BLOCKS
 
 
 async def test_a_stalled_download_begins_anew_if_there_is_another_image(site: Site) -> None:
@@ -161,7 +161,7 @@ async def test_a_truncated_report_is_refused_with_the_reason(site: Site) -> None
 
 async def test_a_device_without_an_image_has_nothing_to_do(site: Site) -> None:
     change = CollectionChange(management=Management.DISABLED)
-    await site.server.server.collections.update(site.collection, change, cause=CAUSE)
+    await site.server.server.fleet.collections.update(site.collection, change, cause=CAUSE)
     with UpdatingDevice(ADDRESS, site.target) as device:
         ended = await device.update()
 

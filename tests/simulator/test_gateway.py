@@ -64,9 +64,9 @@ async def test_what_the_api_changes_arrives_while_it_is_connected(tmp_path: Path
         await until(lambda: render(added.id) in simulated.devices)
         first, second = bench.devices
         change = DeviceChange(gateways={bench.gateway.id: {"devEui": "02", "fCntUp": "7"}})
-        await bench.server.devices.update(first, change, cause=CAUSE)
-        await bench.server.devices.remove(second, cause=CAUSE)
-        await bench.server.gateways.update(bench.gateway, GatewayChange(params={"band": "915"}), cause=CAUSE)
+        await bench.server.fleet.devices.update(first, change, cause=CAUSE)
+        await bench.server.fleet.devices.remove(second, cause=CAUSE)
+        await bench.server.fleet.gateways.update(bench.gateway, GatewayChange(params={"band": "915"}), cause=CAUSE)
         await until(lambda: simulated.config == {"band": "915"})
 
         assert set(simulated.devices) == ids_of([first, added])
@@ -79,7 +79,7 @@ async def test_what_the_api_changes_arrives_while_it_is_connected(tmp_path: Path
 async def test_downstream_messages_are_logged_and_counted(tmp_path: Path) -> None:
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         device = bench.devices[0]
-        await bench.server.outbox.queue(device, b"open the valve", cause=CAUSE)
+        await bench.server.fleet.outbox.queue(device, b"open the valve", cause=CAUSE)
         await until(lambda: simulated.statistics.downstream == 1)
 
         assert ("downstream", f"14 octets for device {render(device.id)}") in bench.notes
@@ -119,7 +119,7 @@ async def test_it_comes_back_when_its_stream_was_ended_and_counts_on(tmp_path: P
     """Unlike Span's example, which ends with its stream: a simulation goes on."""
     async with gateway_server(tmp_path) as bench, bench.connected(rate=500) as simulated:
         await until(lambda: simulated.statistics.sent >= 10)
-        bench.server.gateway_sessions.end_session(bench.gateway, GatewayReason.SHUTDOWN)
+        bench.server.fleet.gateway_sessions.end_session(bench.gateway, GatewayReason.SHUTDOWN)
         await bench.back(simulated)
 
         assert simulated.statistics.ended == {"UNAVAILABLE": 1}
@@ -157,7 +157,7 @@ async def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path) -> N
 
 async def test_the_text_of_a_refusal_is_shown(tmp_path: Path) -> None:
     async with gateway_server(tmp_path) as bench:
-        await bench.server.gateways.update(bench.gateway, GatewayChange(enabled=False), cause=CAUSE)
+        await bench.server.fleet.gateways.update(bench.gateway, GatewayChange(enabled=False), cause=CAUSE)
         with pytest.raises(NotConnected, match="PERMISSION_DENIED: refused: gatewayDisabled") as caught:
             await bench.simulated().run()
 
@@ -167,9 +167,9 @@ async def test_the_text_of_a_refusal_is_shown(tmp_path: Path) -> None:
 
 async def test_a_later_failure_to_connect_is_told_and_tried_again(tmp_path: Path) -> None:
     async with gateway_server(tmp_path) as bench, bench.connected(retry=0.01) as simulated:
-        await bench.server.gateways.update(bench.gateway, GatewayChange(enabled=False), cause=CAUSE)
+        await bench.server.fleet.gateways.update(bench.gateway, GatewayChange(enabled=False), cause=CAUSE)
         await until(lambda: simulated.statistics.not_connected >= 2)
-        await bench.server.gateways.update(bench.gateway, GatewayChange(enabled=True), cause=CAUSE)
+        await bench.server.fleet.gateways.update(bench.gateway, GatewayChange(enabled=True), cause=CAUSE)
         await bench.back(simulated)
 
         assert any(word == "connect" and "gatewayDisabled" in sentence for word, sentence in bench.notes)

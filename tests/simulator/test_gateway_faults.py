@@ -70,7 +70,7 @@ async def test_twice_lets_the_newer_connection_win(tmp_path: Path) -> None:
         assert "ABORTED: replaced by a newer connection" in seen
         assert [each["reason"] for each in bench.told("gatewayDisconnected")] == ["replaced"]
         assert [each.get("replaced") for each in bench.told("gatewayConnected")] == [None, "true"]
-        assert len(bench.server.gateway_sessions) == 1
+        assert len(bench.server.fleet.gateway_sessions) == 1
 
 
 async def test_bad_message_ends_the_stream_with_words(tmp_path: Path) -> None:

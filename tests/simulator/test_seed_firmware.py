@@ -42,14 +42,14 @@ def trackers(server: Server) -> list[Device]:
     """Return the devices that update themselves."""
     return [
         each
-        for each in server.directory.devices.values()
+        for each in server.fleet.directory.devices.values()
         if each.tags["name"] in ("tracker-2", "tracker-4", "tracker-6")
     ]
 
 
 def images(server: Server, collection: Collection) -> list[Image]:
     """Return the images of the demo's collection."""
-    return list(server.directory.images.of(collection.id))
+    return list(server.fleet.directory.images.of(collection.id))
 
 
 async def run_until_updated(folder: Path) -> list[str]:
@@ -91,7 +91,7 @@ async def test_what_people_want_a_tracker_to_run_stays(tmp_path: Path) -> None:
     async with started(tmp_path) as (server, demo):
         other = await _make_image(server, demo.collection)
         device = trackers(server)[0]
-        await server.devices.update(device, DeviceChange(target_firmware_id=other.id), cause=1)
+        await server.fleet.devices.update(device, DeviceChange(target_firmware_id=other.id), cause=1)
     async with started(tmp_path) as (server, demo):
         device = trackers(server)[0]
 
@@ -99,16 +99,16 @@ async def test_what_people_want_a_tracker_to_run_stays(tmp_path: Path) -> None:
 
 
 async def _make_image(server: Server, collection: Collection) -> Image:
-    async with server.images.upload(collection) as upload:
+    async with server.fleet.images.upload(collection) as upload:
         await upload.write(b"for another model")
-        return await server.images.create(collection, upload, version="2.0.0", cause=1)
+        return await server.fleet.images.create(collection, upload, version="2.0.0", cause=1)
 
 
 @pytest.mark.parametrize("management", [Management.DISABLED, Management.COLLECTION])
 async def test_a_collection_that_people_manage_otherwise_is_left_alone(tmp_path: Path, management: Management) -> None:
     await run_until_updated(tmp_path)
     async with started(tmp_path) as (server, demo):
-        await server.collections.update(demo.collection, CollectionChange(management=management), cause=1)
+        await server.fleet.collections.update(demo.collection, CollectionChange(management=management), cause=1)
         before = images(server, demo.collection)
     async with started(tmp_path) as (server, demo):
         assert demo.collection.firmware.management is management

@@ -49,10 +49,10 @@ async def test_every_fault_at_the_mobile_core_is_told_by_its_event(tmp_path: Pat
 
     async with Server(config, data_dir=tmp_path) as server:
         server.bus.listen(activities=note)
-        collection = await server.collections.create(CollectionChange())
+        collection = await server.fleet.collections.create(CollectionChange())
         for member in MEMBERS:
             change = DeviceChange(imsi=member.modem.imsi, imei=member.modem.imei)
-            await server.devices.create(collection, change, cause=1)
+            await server.fleet.devices.create(collection, change, cause=1)
         secret = config.radius.nas[0].secret.get_secret_value().encode()
         core = MobileCore(
             port(server, "radius"), port(server, "radius-accounting"), secret, address="192.0.2.10", patience=QUICK

@@ -40,12 +40,12 @@ async def server(tmp_path: Path) -> AsyncIterator[Running]:
         collection = await server.collection()
         for member in MEMBERS:
             await server.device(collection, member.address)
-        images = server.server.images
+        images = server.server.fleet.images
         async with images.upload(collection) as upload:
             await upload.write(make_image("1.1.0", 5_000))
             image = await images.create(collection, upload, version="1.1.0", cause=CAUSE)
         change = CollectionChange(management=Management.COLLECTION, target_firmware_id=image.id)
-        await server.server.collections.update(collection, change, cause=CAUSE)
+        await server.server.fleet.collections.update(collection, change, cause=CAUSE)
         yield server
 
 
@@ -56,7 +56,7 @@ def states(server: Running) -> dict[str, list[FirmwareState]]:
     def note(activity: Activity) -> None:
         event = activity.event
         if isinstance(event, FirmwareStateChange):
-            device = server.server.directory.devices[event.origin.device_id or 0]
+            device = server.server.fleet.directory.devices[event.origin.device_id or 0]
             before = seen[device.ciot.allocated_ip]
             if before[-1:] != [event.state]:
                 before.append(event.state)
@@ -149,7 +149,7 @@ async def test_a_device_that_has_another_address_begins_its_download_anew(server
     assert (terminal.address, first) == ("127.77.3.2", "127.77.3.1")
     assert (stalled.outcome, ended.outcome) == (Outcome.STALLED, Outcome.UPDATED)
     assert waits == (True, False)
-    assert server.server.firmware.downloads.blocks == 6 + 10
+    assert server.server.fleet.firmware.downloads.blocks == 6 + 10
     assert terminal.version == "1.1.0"
 
 

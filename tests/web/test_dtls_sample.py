@@ -19,7 +19,7 @@ async def test_the_published_session_comes_out_byte_for_byte(tmp_path: Path) -> 
     async with running(tmp_path) as run:
         collection = await run.collection()
         device = await run.device(collection)
-        signed = await run.server.certificates.create(device)
+        signed = await run.server.fleet.certificates.create(device)
         key: Key = load_pem_private_key(signed.private_key_pem, None)  # type: ignore[assignment]  # EC by default
         holder = Holder(key, x509.load_pem_x509_certificate(signed.pem))
         host, _, port = run.server.addresses["datagrams"].rpartition(":")

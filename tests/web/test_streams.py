@@ -80,7 +80,7 @@ async def test_all_that_a_token_reaches_is_one_stream(site: Running) -> None:
     _, narrow = await site.server.tokens.create(resource=f"/collections/{render(first.id)}", write=False)
     async with site.stream("/span/activity") as everything, site.stream("/activity", token=narrow) as part:
         await site.joined(2)
-        site.server.reception.identify(("10.6.6.6", 1), transport="udp", size=3)  # type: ignore[arg-type]  # any word
+        site.server.fleet.reception.identify(("10.6.6.6", 1), transport="udp", size=3)  # type: ignore[arg-type]  # any word
         await site.device(second)
         await site.device(first)
         seen = await events(everything, 3)
@@ -93,7 +93,7 @@ async def test_a_gateway_stream_shows_one_gateway(site: Running) -> None:
     """And what devices send through it; others of the collection are not seen."""
     collection = await site.collection()
     device = await site.device(collection)
-    mine, other = [await site.server.gateways.create(collection, GatewayChange()) for _ in range(2)]
+    mine, other = [await site.server.fleet.gateways.create(collection, GatewayChange()) for _ in range(2)]
     rest = f"/gateways/{render(mine.id)}/activity"
     async with (
         site.stream(activity(collection, rest)) as stream,
@@ -101,7 +101,7 @@ async def test_a_gateway_stream_shows_one_gateway(site: Running) -> None:
     ):
         await site.joined(2)
         for each in (other, mine):
-            site.server.reception.received_through(
+            site.server.fleet.reception.received_through(
                 each, device, b"hello", remote=("10.0.0.9", 4000), session_id=1, metadata={}
             )
 
@@ -116,10 +116,10 @@ async def test_a_message_through_a_gateway_shows_what_the_gateway_said(site: Run
     """On /from, too."""
     collection = await site.collection()
     device = await site.device(collection)
-    gateway = await site.server.gateways.create(collection, GatewayChange())
+    gateway = await site.server.fleet.gateways.create(collection, GatewayChange())
     async with site.stream(activity(collection, "/from")) as stream:
         await site.joined(1)
-        site.server.reception.received_through(
+        site.server.fleet.reception.received_through(
             gateway, device, b"hello", remote=("10.0.0.9", 4000), session_id=1, metadata={"rssi": "-90"}
         )
         (message,) = await events(stream, 1)
@@ -132,7 +132,7 @@ async def test_a_message_through_a_gateway_shows_what_the_gateway_said(site: Run
 async def test_a_stream_of_no_gateway_is_refused(site: Running) -> None:
     """404, as for devices; also for a gateway of another collection."""
     collection = await site.collection()
-    elsewhere = await site.server.gateways.create(await site.collection(), GatewayChange())
+    elsewhere = await site.server.fleet.gateways.create(await site.collection(), GatewayChange())
     for gateway in ("17", render(elsewhere.id)):
         with pytest.raises(InvalidStatus) as refused:
             await site.stream(activity(collection, f"/gateways/{gateway}/activity"))
@@ -192,7 +192,7 @@ async def test_the_span_profile_is_spans_events_and_keys_only(site: Running) -> 
     device = await site.device(collection)
     async with site.stream(activity(collection) + "?profile=span") as stream:
         await site.joined(1)
-        await site.server.outbox.queue(device, b"x", cause=CAUSE)
+        await site.server.fleet.outbox.queue(device, b"x", cause=CAUSE)
         site.receive(device)
         received = await events(stream, 2)
 
@@ -210,7 +210,7 @@ async def test_the_profile_can_be_the_default_of_the_server(tmp_path: Path) -> N
         path = activity(collection)
         async with site.stream(path) as strict, site.stream(path + "?profile=extended") as more:
             await site.joined(2)
-            await site.server.outbox.queue(device, b"x", cause=CAUSE)
+            await site.server.fleet.outbox.queue(device, b"x", cause=CAUSE)
             await site.device(collection)
 
             assert await names(strict, 1) == ["deviceCreated"]
@@ -226,7 +226,7 @@ async def test_events_and_devices_are_chosen_by_the_query(site: Running) -> None
         await site.joined(1)
         site.receive(other)
         site.receive(mine)
-        await site.server.devices.remove(mine, cause=CAUSE)
+        await site.server.fleet.devices.remove(mine, cause=CAUSE)
 
         assert await names(stream, 3) == ["clientConnected", "clientDisconnected", "deviceRemoved"]
 
@@ -528,9 +528,9 @@ async def test_a_moved_device_leaves_the_streams_of_its_old_collection(site: Run
     path = activity(old, f"/devices/{render(device.id)}/activity")
     async with site.stream(path) as before, site.stream(activity(new)) as after:
         await site.joined(2)
-        await site.server.devices.update(device, DeviceChange(collection_id=new.id), cause=CAUSE)
+        await site.server.fleet.devices.update(device, DeviceChange(collection_id=new.id), cause=CAUSE)
         site.receive(device)
-        await site.server.devices.update(device, DeviceChange(collection_id=old.id), cause=CAUSE)
+        await site.server.fleet.devices.update(device, DeviceChange(collection_id=old.id), cause=CAUSE)
 
         assert await names(before, 2) == ["deviceMoved", "deviceMoved"]
         assert await names(after, 4) == ["deviceMoved", "clientConnected", "upstreamMessage", "deviceMoved"]

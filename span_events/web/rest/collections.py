@@ -53,9 +53,6 @@ async def update(request: web.Request) -> web.Response:
     change = (await read_body(request, CollectionBody)).change()
     check_tags(collection.tags, change.tags)
     await request.app[SERVICES].collections.update(collection, change, cause=request[CAUSE])
-    if change.enabled is False:
-        request.app[SERVICES].reception.collection_disabled(collection, cause=request[CAUSE])
-        request.app[SERVICES].gateway_sessions.collection_disabled(collection, cause=request[CAUSE])
     return render(documents.collection(collection))
 
 

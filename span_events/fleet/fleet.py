@@ -1,0 +1,247 @@
+"""The fleet: its parts put together, and which of them hears of what another does."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import Config
+from span_events.fleet.blobs import Blobs
+from span_events.fleet.cellular import Cellular
+from span_events.fleet.certificates import Certificates
+from span_events.fleet.collections import Collections
+from span_events.fleet.devices import Devices
+from span_events.fleet.downstream import Outbox
+from span_events.fleet.firmware import Firmware
+from span_events.fleet.gateway_sessions import GatewaySessions
+from span_events.fleet.gateways import Gateways
+from span_events.fleet.images import Images
+from span_events.fleet.psks import Psks
+from span_events.fleet.reception import Reception
+from span_events.ids import IdGenerator
+from span_events.metrics import Metric
+from span_events.pki.authority import Authority
+from span_events.registry.directory import Directory
+from span_events.registry.files import Files
+from span_events.registry.store import Contents, Store
+
+
+class Fleet:
+    """
+    Everything that happens to devices and gateways; listeners and the API get the part that they use.
+
+    Args:
+        folder: The data directory, where images and blobs are kept as files.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        folder: Path,
+        bus: Bus,
+        store: Store,
+        authority: Authority,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        lock = asyncio.Lock()  # one change of the registry by the API at a time
+        self.directory = directory = Directory()
+        self.image_files = Files(folder / "firmware")
+        self.blob_files = Files(folder / "blobs")
+        self.collections = Collections(
+            store=store, directory=directory, lock=lock, clock=clock, identifiers=identifiers
+        )
+        self.outbox = Outbox(
+            config.downstream, bus=bus, store=store, directory=directory, clock=clock, identifiers=identifiers
+        )
+        self.reception = Reception(
+            messages=config.messages,
+            sessions=config.sessions,
+            rejections=config.rejections,
+            bus=bus,
+            store=store,
+            directory=directory,
+            lock=lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.devices = Devices(
+            bus=bus,
+            store=store,
+            directory=directory,
+            reception=self.reception,
+            outbox=self.outbox,
+            lock=lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.certificates = Certificates(
+            config.pki, authority=authority, bus=bus, store=store, directory=directory, lock=lock, clock=clock
+        )
+        self.psks = Psks(bus=bus, store=store, directory=directory, lock=lock)
+        self.cellular = Cellular(
+            config.cellular,
+            rejections=config.rejections,
+            interim_intervals=config.radius.interim_intervals(),
+            bus=bus,
+            store=store,
+            directory=directory,
+            reception=self.reception,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.gateway_sessions = GatewaySessions(
+            config.gateways,
+            config.rejections,
+            bus=bus,
+            directory=directory,
+            reception=self.reception,
+            outbox=self.outbox,
+            used=self.certificates.used,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.gateways = Gateways(
+            bus=bus,
+            store=store,
+            directory=directory,
+            sessions=self.gateway_sessions,
+            outbox=self.outbox,
+            lock=lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.images = Images(
+            config.firmware,
+            files=self.image_files,
+            store=store,
+            directory=directory,
+            lock=lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.firmware = Firmware(
+            config.firmware,
+            reception=self.reception,
+            bus=bus,
+            files=self.image_files,
+            store=store,
+            directory=directory,
+            lock=lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.blobs = Blobs(
+            config.blobs,
+            reception=self.reception,
+            bus=bus,
+            files=self.blob_files,
+            store=store,
+            directory=directory,
+            lock=lock,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self._introduce()
+
+    def _introduce(self) -> None:
+        """Let each part hear of what others do, in the order in which their events should come."""
+        feed = self.gateway_sessions.feed
+        self.devices.on_created += [feed.device_created, self.cellular.device_created]
+        self.devices.on_updated += [
+            self.firmware.device_updated,
+            feed.device_updated,
+            self.cellular.device_updated,
+        ]
+        self.devices.on_removed += [
+            self.firmware.device_removed,
+            feed.device_removed,
+            self.cellular.device_removed,
+        ]
+        self.collections.on_updated += [
+            self.firmware.collection_updated,
+            self.reception.collection_updated,
+            self.gateway_sessions.collection_updated,
+        ]
+        self.images.on_changed.append(self.firmware.image_changed)
+        self.outbox.on_queued.append(feed.deliver)
+        self.certificates.on_revoked += [
+            self.gateway_sessions.certificate_revoked,
+            self.reception.certificate_revoked,
+        ]
+        self.psks.on_changed.append(self.reception.psk_changed)
+
+    async def fill(self, contents: Contents) -> None:
+        """
+        Take over what the registry and the data directory hold; before anything is received.
+
+        Raises:
+            StorageUnavailable: The data directory cannot be used.
+        """
+        self.directory.fill(
+            collections=contents.collections,
+            devices=contents.devices,
+            certificates=contents.certificates,
+            gateways=contents.gateways,
+            images=contents.images,
+            blobs=contents.blobs,
+        )
+        self.image_files.prepare(image.id for image in contents.images)
+        self.blob_files.prepare(blob.id for blob in contents.blobs)
+        self.outbox.fill(contents.downstream)
+        self.firmware.prepare()
+        await self.certificates.prune()
+        self.cellular.fill(contents.attachments, contents.reservations)
+
+    def sweep(self) -> None:
+        """
+        Once a second or so: let time pass for every part, also when another fails.
+
+        Raises:
+            Exception: The first failure.
+        """
+        failure: Exception | None = None
+        for part in (self.reception, self.cellular, self.gateway_sessions, self.outbox, self.firmware, self.blobs):
+            try:
+                part.sweep()
+            except Exception as exc:
+                failure = failure or exc
+        if failure is not None:
+            raise failure
+
+    async def flush(self) -> None:
+        """
+        Write what waits to be written: every part of it, also when another fails.
+
+        Raises:
+            Exception: The first failure; what it kept from being written is written with the next call.
+        """
+        failure: Exception | None = None
+        for write in (self.cellular.commit, self.reception.flush, self.gateways.flush, self.outbox.flush):
+            try:
+                await write()
+            except Exception as exc:
+                failure = failure or exc
+        if failure is not None:
+            raise failure
+
+    async def close(self) -> None:
+        """End what is under way, and write what waits; nothing may come in any more."""
+        async with AsyncExitStack() as stack:  # every step of it, the last one first
+            stack.callback(self.image_files.close)
+            stack.callback(self.blob_files.close)
+            stack.push_async_callback(self.flush)
+            stack.callback(self.firmware.close)
+            stack.push_async_callback(self.blobs.close)
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        parts = (
+            *(self.reception, self.outbox, self.certificates, self.cellular),
+            *(self.gateway_sessions, self.images, self.firmware, self.blobs),
+        )
+        return [metric for part in parts for metric in part.metrics()]

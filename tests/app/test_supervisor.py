@@ -1,0 +1,67 @@
+"""What must not end by itself, and what is repeated."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from span_events.app.supervisor import Supervisor
+from tests.clock import ManualClock, settle
+
+
+async def test_what_is_repeated_goes_on_after_failures_and_says_how_it_fails() -> None:
+    """One line in the log when it begins to fail, one when it works again."""
+    clock, broken, times = ManualClock(), True, 0
+
+    async def write() -> None:
+        nonlocal times
+        times += 1
+        if broken:
+            raise OSError("the disk is full")
+
+    supervisor = Supervisor(clock)
+    supervisor.every(1.0, "registry", write)
+    with capture_logs() as lines:
+        await clock.advance(2.0)
+        failing = dict(supervisor.failing)
+        broken = False
+        await clock.advance(1.0)
+    await supervisor.close()
+
+    assert times == 3
+    assert (failing, supervisor.failing) == ({"registry": "failed: the disk is full"}, {})
+    assert [each["event"] for each in lines] == ["repeated_action_failed", "repeated_action_works_again"]
+
+
+async def test_what_ends_by_itself_is_a_failure() -> None:
+    """Whoever runs the process is to know at once."""
+
+    async def end() -> None: ...
+
+    supervisor = Supervisor(ManualClock())
+    supervisor.run("coap", end)
+    with pytest.raises(RuntimeError, match="coap ended by itself"):
+        await supervisor.failed
+    await supervisor.close()
+
+
+async def test_closing_waits_until_everything_has_ended() -> None:
+    """What has to be released is released."""
+    released = []
+
+    async def serve() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+            released.append(True)
+
+    supervisor = Supervisor(ManualClock())
+    supervisor.run("coap", serve)
+    await settle()
+    await supervisor.close()
+
+    assert released == [True]
+    assert not supervisor.failed.done()

@@ -1,0 +1,53 @@
+"""The parts together: what one of them fails to do keeps no other from its turn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from span_events.errors import StorageUnavailable
+from tests.fleets import FleetBench
+
+SWEPT = ("reception", "cellular", "gateway_sessions", "outbox", "firmware", "blobs")
+
+
+@pytest.mark.parametrize("broken", SWEPT)
+def test_a_part_that_fails_keeps_no_other_from_its_sweep(
+    bench: FleetBench, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Else one defect would end all timeouts of this server; the first failure is told."""
+    swept: list[str] = []
+
+    def sweep(part: str) -> None:
+        swept.append(part)
+        if part == broken:
+            raise ZeroDivisionError(part)
+
+    for part in SWEPT:
+        monkeypatch.setattr(getattr(bench, part), "sweep", lambda part=part: sweep(part))
+    with pytest.raises(ZeroDivisionError, match=broken):
+        bench.sweep()
+
+    assert sorted(swept) == sorted(SWEPT)
+
+
+async def test_what_cannot_be_written_keeps_nothing_else_from_the_registry(
+    bench: FleetBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is written with the next call."""
+    device, written = await bench.device("10.0.0.1"), []
+
+    async def fail(*_: Any) -> None:
+        raise StorageUnavailable("the disk is full")
+
+    async def note(*_: Any) -> None:
+        written.append(True)
+
+    bench.reception.changed(device)
+    monkeypatch.setattr(bench.cellular, "commit", fail)
+    monkeypatch.setattr(bench.outbox, "flush", note)
+    with pytest.raises(StorageUnavailable, match="the disk is full"):
+        await bench.flush()
+
+    assert written == [True]
