@@ -38,7 +38,7 @@ LADDER: Final = (
 """Names directly under the package, highest first. An import may go down, never up or across."""
 
 BASE: Final = len(LADDER) - 2
-"""The rung of single modules: these may import each other, as long as they make no cycle."""
+"""The rung of what needs nothing above: these may import each other, as long as they make no cycle."""
 
 PURE: Final = {"wire", "events", "dialects"}
 """Time and octets come in as arguments here, which is what makes these parts quick to test."""

@@ -1,141 +1,34 @@
-"""
-Every setting, its default and its meaning: the only place where they stand.
-
-Settings come from a TOML file, and from environment variables above it
-(``SPAN_EVENTS_COAP__PORT=5700`` is ``port`` in the table ``[coap]``). ``config/span-events.toml`` and
-the README's table are rendered from here and compared by a test. Loading reports every fault at once.
-"""
+"""Every setting, its default and its meaning: the only place where they stand."""
 
 from __future__ import annotations
 
 import ipaddress
 import itertools
-import os
-import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, get_args
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic.fields import FieldInfo
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from span_events.errors import ConfigurationError
+from span_events.config.fields import (
+    Address,
+    Buffer,
+    Count,
+    DownloadHost,
+    DownloadPath,
+    HostName,
+    Octets,
+    PoolPrefix,
+    Port,
+    Prefix,
+    Rate,
+    Seconds,
+    secret_in,
+    setting,
+)
 
 PREFIX: Final = "SPAN_EVENTS_"
 """Environment variables that are settings begin with this."""
-
-T = TypeVar("T")
-Port = Annotated[int, Field(ge=0, le=65535)]
-Count = Annotated[int, Field(ge=1)]
-Octets = Annotated[int, Field(ge=1)]
-Buffer = Annotated[int, Field(ge=1, le=(1 << 31) - 1)]
-"""Octets, as far as the kernel can count them."""
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""So many a second."""
-
-
-_LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}$)(\*\.)?({_LABEL}\.)*{_LABEL}")
-
-
-def _host_name(text: str) -> str:
-    """Take an IP address, or a host name as certificates spell it (RFC 5890: lower case, ASCII)."""
-    try:
-        return str(ipaddress.ip_address(text))
-    except ValueError:
-        lower = text.lower()
-        if not _DNS_NAME.fullmatch(lower):
-            raise ValueError(f"{text!r} is neither an IP address nor a host name") from None
-        return lower
-
-
-HostName = Annotated[str, AfterValidator(_host_name)]
-
-
-def _pool_prefix(text: str) -> str:
-    """Take a prefix that addresses can be given out of: /64 prefixes, where it is IPv6."""
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError as exc:
-        raise ValueError(f"{text!r} is not a prefix of addresses: {exc}") from None
-    if network.version == 6 and network.prefixlen > 64:
-        raise ValueError(f"{text!r} has no room for /64 prefixes, and that is what a device gets of IPv6")
-    return str(network)
-
-
-PoolPrefix = Annotated[str, AfterValidator(_pool_prefix)]
-
-
-def _address(text: object) -> object:
-    try:
-        return ipaddress.ip_address(str(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not an IP address") from None
-
-
-Address = Annotated[ipaddress.IPv4Address | ipaddress.IPv6Address, BeforeValidator(_address)]
-
-
-def _prefix(text: object) -> object:
-    """Take an IP address or a prefix, but not one that holds every address."""
-    try:
-        found = ipaddress.ip_network(str(text), strict=False)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither an IP address nor a prefix") from None
-    if "/" in str(text) and ipaddress.ip_interface(str(text)).ip != found.network_address:
-        raise ValueError(f"{text!r} is an address in {found}: which of them?")
-    if found.prefixlen == 0:
-        raise ValueError(f"{text!r} is every address")
-    return found
-
-
-Prefix = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_prefix)]
-
-
-_MAX_HOST: Final = 24
-_MAX_PATH: Final = 9
-_PATH: Final = re.compile("(/[A-Za-z0-9_-]+)+")
-_TAKEN: Final = frozenset({"/u", "/blob"})
-
-
-def _download_host(text: str) -> str:
-    """Take a host that fits into the buffers of devices (`wire.fota`), or nothing."""
-    host = text and _host_name(text)
-    if len(host) > _MAX_HOST:
-        raise ValueError(f"{text!r} has {len(host)} characters, devices have room for {_MAX_HOST}")
-    return host
-
-
-def _download_path(text: str) -> str:
-    """Take a path that fits into the buffers of devices, and into CoAP as it is."""
-    if len(text) > _MAX_PATH or not _PATH.fullmatch(text):
-        raise ValueError(f"{text!r} is not a / and letters, digits, - or _, {_MAX_PATH} characters at most")
-    if text in _TAKEN:
-        raise ValueError(f"{text!r} is the path of something else")
-    return text
-
-
-DownloadHost = Annotated[str, AfterValidator(_download_host)]
-DownloadPath = Annotated[str, AfterValidator(_download_path)]
-
-
-def setting(default: T, meaning: str) -> T:
-    """Declare a setting; ``meaning`` ends up as the comment in the configuration file."""
-    field: T = Field(default=default, description=meaning)
-    return field
 
 
 class Section(BaseModel):
@@ -212,15 +105,6 @@ class DtlsConfig(Section):
     )
 
 
-def _secret_in(path: str) -> str:
-    """Read a file that holds a secret."""
-    try:
-        return Path(path).read_text("utf-8").removesuffix("\n").removesuffix("\r")
-    except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
-        raise ValueError(f"{path} cannot be read: {why}") from exc
-
-
 class NasConfig(Section):
     """One NAS of the mobile core (PGW, GGSN, SMF), or several that share a secret."""
 
@@ -260,7 +144,7 @@ class NasConfig(Section):
     @field_validator("secret_file")
     @classmethod
     def _check_secret_file(cls, path: str) -> str:
-        if path and not _secret_in(path):
+        if path and not secret_in(path):
             raise ValueError(f"{path} is empty")
         return path
 
@@ -271,7 +155,7 @@ class NasConfig(Section):
         if path and secret.get_secret_value():
             raise ValueError("stands beside secret_file: one of them is enough")
         if path:
-            return SecretStr(_secret_in(path))
+            return SecretStr(secret_in(path))
         if path == "" and not secret.get_secret_value():  # None: what is wrong with the file is told already
             raise ValueError("is empty, and there is no secret_file")
         return secret
@@ -630,162 +514,8 @@ class Config(BaseSettings):
         return env_settings, init_settings
 
 
-def load(path: Path | None = None) -> Config:
-    """
-    Read the configuration from a file (if one is given) and the environment.
-
-    Raises:
-        ConfigurationError: The file cannot be read, or settings are wrong; all of them are named.
-    """
-    values = {} if path is None else _read(path)
-    faults = [*_unknown_tables()]
-    try:
-        found = Config(**values)
-    except ValidationError as exc:
-        raise ConfigurationError(faults + [_fault(each) for each in exc.errors()]) from exc
-    except Exception as exc:  # pydantic-settings: an environment variable is not what it should be
-        raise ConfigurationError([*faults, f"environment: {exc}"]) from exc
-    if faults:
-        raise ConfigurationError(faults)
-    return found
-
-
 def sections() -> Iterable[tuple[str, type[Section]]]:
     """List the tables of the configuration file in their order."""
     for name, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield name, field.annotation
-
-
-def render_file() -> str:
-    """Write the configuration file: every setting with its meaning and default, and lists of tables as examples."""
-    lines = [
-        "# span-events: every setting, with its default.",
-        "# An environment variable wins over this file: SPAN_EVENTS_COAP__PORT is port in [coap].",
-        "",
-        f"# {Config.model_fields['node'].description}",
-        f"node = {_toml(Config.model_fields['node'].default)}",
-    ]
-    for name, section in sections():
-        lines += ["", f"# {(section.__doc__ or '').strip()}", f"[{name}]"]
-        for key, field in section.model_fields.items():
-            entry = _entry_of(field)
-            if entry is None:
-                lines += [f"# {field.description}", f"{key} = {_toml(field.default)}"]
-                continue
-            lines += ["", f"# {(entry.__doc__ or '').strip()} {field.description}", f"#[[{name}.{key}]]"]
-            for inner, each in entry.model_fields.items():
-                lines += [f"# {each.description}", f"#{inner} = {_toml(_example(each))}"]
-    return "\n".join(lines) + "\n"
-
-
-def render_table() -> str:
-    """Write the README's table of settings."""
-    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    node = Config.model_fields["node"]
-    rows.append(f"| `node` | `{_toml(node.default)}` | {node.description} |")
-    for path, field in every_setting():
-        default = "needed" if field.is_required() else f"`{_toml(field.default)}`"
-        rows.append(f"| `{path}` | {default} | {field.description} |")
-    return "\n".join(rows) + "\n"
-
-
-def every_setting() -> Iterable[tuple[str, FieldInfo]]:
-    """List the settings of all tables with their paths; ``[]`` stands for the number of a table in a list."""
-    for name, section in sections():
-        for key, field in section.model_fields.items():
-            yield f"{name}.{key}", field
-            entry = _entry_of(field)
-            if entry is not None:
-                yield from ((f"{name}.{key}[].{inner}", each) for inner, each in entry.model_fields.items())
-
-
-def _entry_of(field: FieldInfo) -> type[Section] | None:
-    """Return what the tables of a list of tables hold."""
-    inner = next(iter(get_args(field.annotation)), None)
-    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
-
-
-def _example(field: FieldInfo) -> object:
-    return field.examples[0] if field.examples else field.default
-
-
-def _unknown_tables() -> Iterable[str]:
-    """
-    Name the variables that set something in a table that is not there; pydantic-settings overlooks them.
-
-    Variables without a table may be others' (Kubernetes sets some for each service).
-    """
-    for variable in sorted(os.environ):
-        if variable.upper().startswith(PREFIX):
-            table, *path = variable.lower().removeprefix(PREFIX.lower()).split("__")
-            if path and table not in Config.model_fields:
-                yield f"{'.'.join((table, *path))}: there is no such setting (from {variable})"
-            meant = None if path else _with_both_underscores(table)
-            if meant:
-                yield f"{variable}: there is no such variable; two underscores stand after the table: {meant}"
-
-
-def _with_both_underscores(words: str) -> str | None:
-    """Find the variable that somebody meant who wrote ``COAP_PORT``."""
-    for name, section in sections():
-        if words.removeprefix(f"{name}_") in section.model_fields and words.startswith(f"{name}_"):
-            return f"{PREFIX}{name}__{words.removeprefix(f'{name}_')}".upper()
-    return None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as exc:
-        raise ConfigurationError([f"{path}: cannot be read: {exc.strerror}"]) from exc
-    except UnicodeDecodeError as exc:
-        raise ConfigurationError([f"{path}: is not UTF-8 (octet {exc.start})"]) from exc
-    except tomllib.TOMLDecodeError as exc:
-        raise ConfigurationError([f"{path}: is not TOML: {exc}"]) from exc
-
-
-_WORDS: Final[Mapping[str, str]] = {
-    "less_than_equal": "{input} is above {le}",
-    "greater_than_equal": "{input} is below {ge}",
-    "greater_than": "{input} is not above {gt}",
-    "extra_forbidden": "there is no such setting",
-    "literal_error": "{input} is not {expected}",
-    "int_parsing": "{input} is not a whole number",
-    "int_type": "{input} is not a whole number",
-    "float_parsing": "{input} is not a number",
-    "finite_number": "{input} is not a finite number",
-    "float_type": "{input} is not a number",
-    "bool_parsing": "{input} is not true or false",
-    "string_type": "{input} is not text",
-    "model_type": "{input} is not a table",
-    "tuple_type": "{input} is not a list",
-    "value_error": "{error}",
-    "missing": "is missing",
-    "string_too_short": "is empty",
-}
-
-
-def _fault(error: Any) -> str:
-    location = [str(each) for each in error["loc"]]
-    path = ".".join(location)
-    words = _WORDS.get(error["type"])
-    shown = "what stands there" if _may_be_secret(location) else repr(error["input"])
-    text = words.format(input=shown, **error.get("ctx", {})) if words else error["msg"]
-    variable = PREFIX + "__".join(location).upper()
-    return f"{path}: {text}" + (f" (from {variable})" if variable in os.environ else "")
-
-
-def _may_be_secret(location: list[str]) -> bool:
-    """Tell whether a value could show the secret of a NAS: itself, or what stands in place of a table with it."""
-    return location == ["radius"] or (location[:2] == ["radius", "nas"] and location[3:] in ([], ["secret"]))
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str | SecretStr):
-        return f'"{value}"'
-    if isinstance(value, tuple):
-        return "[" + ", ".join(_toml(each) for each in value) + "]"
-    return str(value)

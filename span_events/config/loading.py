@@ -1,0 +1,105 @@
+"""Reading the configuration from its file and the environment; all that is wrong is told at once, with its path."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from span_events.config.sections import PREFIX, Config, sections
+from span_events.errors import ConfigurationError
+
+
+def load(path: Path | None = None) -> Config:
+    """
+    Read the configuration from a file (if one is given) and the environment.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or settings are wrong; all of them are named.
+    """
+    values = {} if path is None else _read(path)
+    faults = [*_unknown_tables()]
+    try:
+        found = Config(**values)
+    except ValidationError as exc:
+        raise ConfigurationError(faults + [_fault(each) for each in exc.errors()]) from exc
+    except Exception as exc:  # pydantic-settings: an environment variable is not what it should be
+        raise ConfigurationError([*faults, f"environment: {exc}"]) from exc
+    if faults:
+        raise ConfigurationError(faults)
+    return found
+
+
+def _unknown_tables() -> Iterable[str]:
+    """
+    Name the variables that set something in a table that is not there; pydantic-settings overlooks them.
+
+    Variables without a table may be others' (Kubernetes sets some for each service).
+    """
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(PREFIX):
+            table, *path = variable.lower().removeprefix(PREFIX.lower()).split("__")
+            if path and table not in Config.model_fields:
+                yield f"{'.'.join((table, *path))}: there is no such setting (from {variable})"
+            meant = None if path else _with_both_underscores(table)
+            if meant:
+                yield f"{variable}: there is no such variable; two underscores stand after the table: {meant}"
+
+
+def _with_both_underscores(words: str) -> str | None:
+    """Find the variable that somebody meant who wrote ``COAP_PORT``."""
+    for name, section in sections():
+        if words.removeprefix(f"{name}_") in section.model_fields and words.startswith(f"{name}_"):
+            return f"{PREFIX}{name}__{words.removeprefix(f'{name}_')}".upper()
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as exc:
+        raise ConfigurationError([f"{path}: cannot be read: {exc.strerror}"]) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError([f"{path}: is not UTF-8 (octet {exc.start})"]) from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError([f"{path}: is not TOML: {exc}"]) from exc
+
+
+_WORDS: Final[Mapping[str, str]] = {
+    "less_than_equal": "{input} is above {le}",
+    "greater_than_equal": "{input} is below {ge}",
+    "greater_than": "{input} is not above {gt}",
+    "extra_forbidden": "there is no such setting",
+    "literal_error": "{input} is not {expected}",
+    "int_parsing": "{input} is not a whole number",
+    "int_type": "{input} is not a whole number",
+    "float_parsing": "{input} is not a number",
+    "finite_number": "{input} is not a finite number",
+    "float_type": "{input} is not a number",
+    "bool_parsing": "{input} is not true or false",
+    "string_type": "{input} is not text",
+    "model_type": "{input} is not a table",
+    "tuple_type": "{input} is not a list",
+    "value_error": "{error}",
+    "missing": "is missing",
+    "string_too_short": "is empty",
+}
+
+
+def _fault(error: Any) -> str:
+    location = [str(each) for each in error["loc"]]
+    path = ".".join(location)
+    words = _WORDS.get(error["type"])
+    shown = "what stands there" if _may_be_secret(location) else repr(error["input"])
+    text = words.format(input=shown, **error.get("ctx", {})) if words else error["msg"]
+    variable = PREFIX + "__".join(location).upper()
+    return f"{path}: {text}" + (f" (from {variable})" if variable in os.environ else "")
+
+
+def _may_be_secret(location: list[str]) -> bool:
+    """Tell whether a value could show the secret of a NAS: itself, or what stands in place of a table with it."""
+    return location == ["radius"] or (location[:2] == ["radius", "nas"] and location[3:] in ([], ["secret"]))
