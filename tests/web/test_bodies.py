@@ -23,8 +23,8 @@ from span_events.web.rest.bodies import (
     NewImageBody,
     PskBody,
     SigningRequestBody,
-    parse_body,
 )
+from span_events.web.rest.reading import parse_body
 
 KINDS = (
     CollectionBody,

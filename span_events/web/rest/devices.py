@@ -9,8 +9,9 @@ from aiohttp import web
 from span_events.errors import InvalidRequest
 from span_events.registry import documents
 from span_events.web.paths import collection_of, device_of
-from span_events.web.rest.bodies import DeviceBody, check_tags, read_body
+from span_events.web.rest.bodies import DeviceBody
 from span_events.web.rest.moves import check_move
+from span_events.web.rest.reading import check_tags, read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 

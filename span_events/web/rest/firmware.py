@@ -9,9 +9,10 @@ from aiohttp import web
 from span_events.dialects.span import render_id
 from span_events.registry import documents
 from span_events.web.paths import collection_of, image_of
-from span_events.web.rest.bodies import ImageBody, check_tags, read_body
+from span_events.web.rest.bodies import ImageBody
 from span_events.web.rest.image_body import receive
 from span_events.web.rest.moves import check_move
+from span_events.web.rest.reading import check_tags, read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 

@@ -1,0 +1,85 @@
+"""Reading a body: what is wrong with it is said all at once, each field with its path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import ValidationError
+
+from span_events.errors import InvalidRequest
+from span_events.registry.limits import MAX_ENTRIES
+from span_events.web.problems import Fault, InvalidBody
+from span_events.web.rest.bodies import Body
+from span_events.web.rest.fields import seen
+
+B = TypeVar("B", bound=Body)
+
+_MAX_FAULTS: Final = 20
+
+
+async def read_body(request: web.Request, kind: type[B]) -> B:
+    """
+    Read the body of a request; raises what `parse_body` raises.
+
+    Raises:
+        aiohttp.web.HTTPRequestEntityTooLarge: It is over ``http.max_body``.
+    """
+    return parse_body(await request.read(), kind)
+
+
+def parse_body(octets: bytes, kind: type[B]) -> B:
+    """
+    Read a body; an empty one is an empty object.
+
+    Raises:
+        InvalidRequest: It is not a JSON object; the message says where it stops being one.
+        InvalidBody: Fields are wrong; all of them are named.
+    """
+    try:
+        value = orjson.loads(octets or b"{}")
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"The body is not JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})") from exc
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"The body is {seen(value)}; a JSON object is wanted")
+    try:
+        return kind.model_validate(value)
+    except ValidationError as exc:
+        errors = exc.errors(include_url=False)
+        faults = [_fault(each) for each in errors[:_MAX_FAULTS]]
+        if len(errors) > _MAX_FAULTS:
+            faults.append(Fault("", f"{len(errors) - _MAX_FAULTS} more fields are wrong"))
+        raise InvalidBody(faults) from exc
+
+
+def check_tags(present: Mapping[str, str], added: Mapping[str, str] | None) -> None:
+    """
+    Make sure that tags still fit after being merged into those that are there.
+
+    Raises:
+        InvalidRequest: They would be too many.
+    """
+    total = len(present.keys() | (added or {}).keys())
+    if total > MAX_ENTRIES:
+        raise InvalidRequest(
+            f"tags: {len(present)} are there, with the new ones it would be {total}, at most {MAX_ENTRIES}",
+            field="tags",
+        )
+
+
+_WORDS: Final[Mapping[str, str]] = {
+    "missing": "is missing",
+    "model_type": "{seen} is not an object",
+    "dict_type": "{seen} is not an object",
+    "string_type": "{seen} is not text",
+    "bool_type": "{seen} is not true or false",
+}
+
+
+def _fault(error: Any) -> Fault:
+    path = ".".join(str(each) for each in error["loc"] if each != "[key]")
+    if error["type"] == "value_error":
+        return Fault(path, str(error["ctx"]["error"]))
+    return Fault(path, _WORDS.get(error["type"], error["msg"]).replace("{seen}", seen(error["input"])))
