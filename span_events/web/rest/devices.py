@@ -10,8 +10,8 @@ from span_events.errors import InvalidRequest
 from span_events.registry import documents
 from span_events.web.paths import collection_of, device_of
 from span_events.web.rest.bodies import DeviceBody
-from span_events.web.rest.moves import check_move
-from span_events.web.rest.reading import check_tags, read_body
+from span_events.web.rest.changes import read_change
+from span_events.web.rest.reading import read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 
@@ -39,13 +39,8 @@ async def get(request: web.Request) -> web.Response:
 
 async def update(request: web.Request) -> web.Response:
     """Change a device, or move it to another collection."""
-    device_of(request)  # what is not there is refused before a body is read
-    change = (await read_body(request, DeviceBody)).change()
-    device = device_of(request)  # again: reading takes as long as the client likes, and devices move
-    check_tags(device.tags, change.tags)
-    if change.collection_id is not None and change.collection_id != device.collection.id:
-        check_move(request, change.collection_id, what="device")
-    await request.app[SERVICES].devices.update(device, change, cause=request[CAUSE])
+    device, body = await read_change(request, device_of, DeviceBody, what="device")
+    await request.app[SERVICES].devices.update(device, body.change(), cause=request[CAUSE])
     return render(documents.device(device))
 
 

@@ -10,9 +10,8 @@ from span_events.dialects.span import render_id
 from span_events.registry import documents
 from span_events.web.paths import collection_of, image_of
 from span_events.web.rest.bodies import ImageBody
+from span_events.web.rest.changes import read_change
 from span_events.web.rest.image_body import receive
-from span_events.web.rest.moves import check_move
-from span_events.web.rest.reading import check_tags, read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 
@@ -46,13 +45,8 @@ async def get(request: web.Request) -> web.Response:
 
 async def update(request: web.Request) -> web.Response:
     """Change an image, or move it to another collection."""
-    image_of(request)  # what is not there is refused before a body is read
-    change = (await read_body(request, ImageBody)).change()
-    image = image_of(request)  # again: reading takes as long as the client likes
-    check_tags(image.tags, change.tags)
-    if change.collection_id is not None and change.collection_id != image.collection_id:
-        check_move(request, change.collection_id, what="image")
-    changed = await request.app[SERVICES].images.update(image, change, cause=request[CAUSE])
+    image, body = await read_change(request, image_of, ImageBody, what="image")
+    changed = await request.app[SERVICES].images.update(image, body.change(), cause=request[CAUSE])
     return render(documents.firmware(changed))
 
 

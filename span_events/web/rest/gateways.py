@@ -10,8 +10,8 @@ from span_events.errors import InvalidRequest
 from span_events.registry import documents
 from span_events.web.paths import collection_of, gateway_of
 from span_events.web.rest.bodies import GatewayBody
-from span_events.web.rest.moves import check_move
-from span_events.web.rest.reading import check_tags, read_body
+from span_events.web.rest.changes import read_change
+from span_events.web.rest.reading import read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 
@@ -39,13 +39,8 @@ async def get(request: web.Request) -> web.Response:
 
 async def update(request: web.Request) -> web.Response:
     """Change a gateway, or move it to another collection."""
-    gateway_of(request)  # what is not there is refused before a body is read
-    change = (await read_body(request, GatewayBody)).change()
-    gateway = gateway_of(request)  # again: reading takes as long as the client likes, and gateways move
-    check_tags(gateway.tags, change.tags)
-    if change.collection_id is not None and change.collection_id != gateway.collection.id:
-        check_move(request, change.collection_id, what="gateway")
-    await request.app[SERVICES].gateways.update(gateway, change, cause=request[CAUSE])
+    gateway, body = await read_change(request, gateway_of, GatewayBody, what="gateway")
+    await request.app[SERVICES].gateways.update(gateway, body.change(), cause=request[CAUSE])
     return render(documents.gateway(gateway))
 
 

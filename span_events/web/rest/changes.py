@@ -1,0 +1,51 @@
+"""Changes of things that can move to another collection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from aiohttp import web
+
+from span_events import ids
+from span_events.auth import access
+from span_events.errors import AccessDenied
+from span_events.registry.model import Device, Gateway, Image
+from span_events.web.paths import collection_of
+from span_events.web.rest.bodies import DeviceBody, GatewayBody, ImageBody
+from span_events.web.rest.reading import check_tags, read_body
+from span_events.web.services import TOKEN
+
+T = TypeVar("T", bound=Device | Gateway | Image)
+B = TypeVar("B", bound=DeviceBody | GatewayBody | ImageBody)
+
+
+async def read_change(
+    request: web.Request, find: Callable[[web.Request], T], kind: type[B], *, what: str
+) -> tuple[T, B]:
+    """
+    Find what the path names and read how it is to change; raises what `find` and `read_body` raise.
+
+    Args:
+        what: What changes (``device``), for the message.
+
+    Raises:
+        InvalidRequest: It would have too many tags.
+        AccessDenied: It is to move to a collection where the token may not write.
+    """
+    find(request)  # what is not there is refused before a body is read
+    body = await read_body(request, kind)
+    found = find(request)  # again: reading takes as long as the client likes, and things move
+    check_tags(found.tags, body.tags)
+    if body.collection_id not in (None, collection_of(request).id):
+        _check_move(request, body.collection_id, what)
+    return found, body
+
+
+def _check_move(request: web.Request, to_id: int, what: str) -> None:
+    """Make sure that the token may write in the other collection, too; the path has shown the first."""
+    try:
+        access.check(request[TOKEN], resource=access.resource_of(to_id), write=True)
+    except AccessDenied as exc:
+        text = f"collectionId: the {what} cannot be moved to {ids.render(to_id)}: {exc.detail}"
+        raise AccessDenied(text, hint=exc.hint, field="collectionId") from exc
