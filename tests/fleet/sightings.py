@@ -1,9 +1,10 @@
-"""What a mobile core would tell of the device that most tests are about."""
+"""What a mobile core would tell of the device that most tests are about, and what else they do with it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from span_events.events.message import Transport
 from span_events.fleet.cellular import Sighting
 from span_events.fleet.devices import DeviceChange
 from span_events.registry.model import Collection, Device
@@ -49,3 +50,31 @@ async def known(
     device = await bench.devices.create(collection, DeviceChange(imsi=imsi, imei=imei, **change), cause=CAUSE)
     bench.activities.clear()
     return device
+
+
+def send(bench: FleetBench, address: str = ADDRESS) -> Device | None:
+    """Let a datagram come from an address."""
+    device = bench.reception.identify((address, 4000), transport=Transport.UDP, size=5)
+    if device is not None:
+        bench.reception.received(device, b"hello", remote=(address, 4000), transport=Transport.UDP, local_port=1234)
+    return device
+
+
+def reasons(bench: FleetBench) -> list[tuple[str, str]]:
+    """Return names and reasons of what was told since the last time."""
+    return [(name, data.get("reason", "")) for name, data in bench.take()]
+
+
+def wait(bench: FleetBench, seconds: float) -> None:
+    """Let time pass, and the server look who is silent or gone."""
+    bench.clock.shift(seconds)
+    bench.cellular.sweep()
+
+
+async def restarted(bench: FleetBench) -> FleetBench:
+    """Make the fleet anew of what the registry holds."""
+    contents = await bench.store.load()
+    again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder)
+    again.directory.fill(contents.collections, contents.devices)
+    again.cellular.fill(contents.attachments)
+    return again
