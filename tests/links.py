@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from span_events.events.reasons import GatewayReason
+from span_events.fleet.devices import DeviceChange
 from span_events.fleet.gateway_sessions import GatewaySession
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.model import Device, Gateway
-from tests.fleets import FleetBench
+from tests.fleets import CAUSE, FleetBench
 
 SERIAL = 4711
 
@@ -96,6 +97,26 @@ class FakeGateway:
         told = [_brief(each) for each in self.link.messages]
         self.link.messages.clear()
         return told
+
+
+async def roof(bench: FleetBench) -> Gateway:
+    """Make a gateway with a parameter and a tag."""
+    return await bench.gateway(params={"region": "EU868"}, tags={"name": "roof"})
+
+
+async def behind(bench: FleetBench, gateway: Gateway, eui: str = "00", **fields: Any) -> Device:
+    """Make a device behind a gateway."""
+    change = DeviceChange(gateways={gateway.id: {"devEui": eui}}, **fields)
+    return await bench.devices.create(gateway.collection, change, cause=CAUSE)
+
+
+def online(bench: FleetBench, gateway: Gateway) -> FakeGateway:
+    """Connect a gateway and let it ask for its configuration; nothing of that is left to be looked at."""
+    fake = FakeGateway(bench, gateway)
+    fake.configure()
+    fake.take()
+    bench.activities.clear()
+    return fake
 
 
 def _brief(message: pb.ControlStreamResponse) -> tuple[str, Any]:
