@@ -8,10 +8,18 @@ from pathlib import Path
 import pytest
 
 from tests.listeners.coap_bench import CoapBench, coap_bench
+from tests.listeners.radius_bench import RadiusBench, radius_bench
 
 
 @pytest.fixture
 async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
     """A CoAP listener with default settings."""
     async with coap_bench(tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def radius(tmp_path: Path) -> AsyncIterator[RadiusBench]:
+    """A listener with one NAS, and a device with SIM, hardware and a static address."""
+    async with radius_bench(tmp_path) as bench:
         yield bench

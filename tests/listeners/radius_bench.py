@@ -16,7 +16,7 @@ from span_events.wire.radius import Code
 from tests.fleets import CAUSE, FleetBench, fleet_bench
 from tests.listeners.coap_bench import RawClient
 from tests.radclient import SECRET, Fields, Reply, radclient
-from tests.wire.radius_packets import access_request, accounting_request, attribute
+from tests.wire.radius_packets import access_request, accounting_request, attribute, of_3gpp
 
 IMSI: Final = "242016000000001"
 IMEI: Final = "356938035643809"
@@ -34,6 +34,15 @@ BOTH: Final[dict[str, Any]] = {"nas": [NAS, LENIENT]}
 PROBE: Final = 255
 """Identifier of the requests that only show that the server has come so far."""
 UNKNOWN_STATUS: Final = attribute(40, bytes((0, 0, 0, 9)))
+
+STRANGER: Final = {"3GPP-IMSI": '"242016000009999"', "3GPP-IMEISV": '"8612345678901202"'}
+SIGNATURE: Final[dict[str, str | None]] = {"Message-Authenticator": None}
+"""Leaves it out."""
+
+
+def asking(imsi: str = IMSI, **options: Any) -> bytes:
+    """An Access-Request for a SIM."""
+    return access_request(of_3gpp((1, imsi.encode())), **options)
 
 
 class RadiusBench:
