@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.listeners.coap_bench import CoapBench, coap_bench
+from tests.listeners.gateway_bench import GatewayBench, gateway_bench
 from tests.listeners.radius_bench import RadiusBench, radius_bench
 
 
@@ -22,4 +23,11 @@ async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
 async def radius(tmp_path: Path) -> AsyncIterator[RadiusBench]:
     """A listener with one NAS, and a device with SIM, hardware and a static address."""
     async with radius_bench(tmp_path) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def gateways() -> AsyncIterator[GatewayBench]:
+    """A listener for gateways with default settings."""
+    async with gateway_bench() as bench:
         yield bench

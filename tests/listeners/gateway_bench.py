@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import socket
+import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import pytest
 from cryptography import x509
 
 from span_events.config import GatewaysConfig
@@ -50,6 +52,8 @@ ORIGIN: Final = Origin(7, gateway_id=4711)
 CONFIG_REQUEST: Final = ControlStreamRequest(config=ConfigRequest()).SerializeToString()
 KEEPALIVE: Final = ControlStreamRequest(keepalive=Keepalive()).SerializeToString()
 KEEPALIVE_RESPONSE: Final = ControlStreamResponse(keepalive_response=KeepaliveResponse())
+
+VERSIONS: Final = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
 _SO_ATTACH_FILTER: Final = 26
 """asm-generic/socket.h; Python has no name for it."""
