@@ -29,7 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from span_events.errors import Conflict, StorageUnavailable
-from span_events.registry import tables
+from span_events.registry import rows, tables
 from span_events.registry.model import (
     Attachment,
     Blob,
@@ -43,6 +43,7 @@ from span_events.registry.model import (
     Reservation,
     Token,
 )
+from span_events.registry.tables import Row
 
 T = TypeVar("T")
 K = TypeVar("K", int, str)
@@ -124,30 +125,30 @@ class Store:
         orphans = delete(tables.downstream).where(tables.downstream.c.device_id.not_in(select(tables.devices.c.id)))
         await self._write(lambda connection: connection.execute(orphans))
         async with self._connection() as connection:
-            collections = [tables.collection_of(row) for row in await _rows(connection, tables.collections)]
+            collections = [rows.collection_of(row) for row in await _rows(connection, tables.collections)]
             by_id = {each.id: each for each in collections}
-            psks = {row["device_id"]: tables.psk_of(row) for row in await _rows(connection, tables.psks)}
+            psks = {row["device_id"]: rows.PSK.read(row) for row in await _rows(connection, tables.psks)}
             told = {
-                row["device_id"]: tables.gateway_metadata_of(row)
+                row["device_id"]: rows.GATEWAY_METADATA.read(row)
                 for row in await _rows(connection, tables.gateway_metadata)
             }
             devices = [
-                tables.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]), told.get(row["id"]))
+                rows.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]), told.get(row["id"]))
                 for row in await _rows(connection, tables.devices)
             ]
             gateways = [
-                tables.gateway_of(row, by_id[row["collection_id"]]) for row in await _rows(connection, tables.gateways)
+                rows.gateway_of(row, by_id[row["collection_id"]]) for row in await _rows(connection, tables.gateways)
             ]
-            certificates = [tables.certificate_of(row) for row in await _rows(connection, tables.certificates)]
-            downstream = [tables.downstream_of(row) for row in await _rows(connection, tables.downstream)]
-            images = [tables.image_of(row) for row in await _rows(connection, tables.firmware_images)]
-            blobs = [tables.blob_of(row) for row in await _rows(connection, tables.blobs)]
+            certificates = [rows.CERTIFICATE.read(row) for row in await _rows(connection, tables.certificates)]
+            downstream = [rows.downstream_of(row) for row in await _rows(connection, tables.downstream)]
+            images = [rows.IMAGE.read(row) for row in await _rows(connection, tables.firmware_images)]
+            blobs = [rows.BLOB.read(row) for row in await _rows(connection, tables.blobs)]
             known = {each.id: each for each in devices}
             attachments = [
-                tables.attachment_of(row, known.get(row["device_id"]))
+                rows.attachment_of(row, known.get(row["device_id"]))
                 for row in await _rows(connection, tables.cellular_sessions)
             ]
-            reservations = [tables.reservation_of(row) for row in await _rows(connection, tables.cellular_reservations)]
+            reservations = [rows.RESERVATION.read(row) for row in await _rows(connection, tables.cellular_reservations)]
         return Contents(
             collections=collections,
             devices=devices,
@@ -162,7 +163,7 @@ class Store:
 
     async def put_collection(self, collection: Collection) -> None:
         """Write a collection, new or changed."""
-        await self._put(tables.collections, [tables.collection_row(collection)])
+        await self._put(tables.collections, [rows.collection_row(collection)])
 
     async def delete_collection(self, collection_id: int) -> None:
         """
@@ -203,7 +204,7 @@ class Store:
         Raises:
             Conflict: The collection of one of them is gone; none is written.
         """
-        await self._put(tables.gateways, [tables.gateway_row(each) for each in gateways])
+        await self._put(tables.gateways, [rows.gateway_row(each) for each in gateways])
 
     async def delete_gateway(self, gateway_id: int, devices: Sequence[Device]) -> None:
         """Delete a gateway and, at once, write the devices that lose their block; its certificates stay."""
@@ -222,7 +223,7 @@ class Store:
         Raises:
             Conflict: Another device has its identity, or the device is gone.
         """
-        await self._put(tables.psks, [tables.psk_row(device_id, psk)])
+        await self._put(tables.psks, [rows.psk_row(device_id, psk)])
 
     async def delete_psk(self, device_id: int) -> None:
         """Delete the PSK of a device."""
@@ -230,7 +231,7 @@ class Store:
 
     async def put_certificate(self, certificate: Certificate) -> None:
         """Write a certificate, new or revoked."""
-        await self._put(tables.certificates, [tables.certificate_row(certificate)])
+        await self._put(tables.certificates, [rows.CERTIFICATE.write(certificate)])
 
     async def delete_certificates(self, serials: Sequence[int]) -> None:
         """Delete certificates."""
@@ -243,13 +244,13 @@ class Store:
     ) -> None:
         """Write attachments by id and reservations by address, new or changed; None deletes one. All or nothing."""
         changes = (
-            (tables.cellular_sessions, *_sorted_out(attachments, tables.attachment_row)),
-            (tables.cellular_reservations, *_sorted_out(reservations, tables.reservation_row)),
+            (tables.cellular_sessions, *_sorted_out(attachments, rows.attachment_row)),
+            (tables.cellular_reservations, *_sorted_out(reservations, rows.reservation_row)),
         )
 
         async def work(connection: AsyncConnection) -> None:
-            for table, rows, gone in changes:
-                await self._execute(connection, table, rows)
+            for table, changed, gone in changes:
+                await self._execute(connection, table, changed)
                 for start in range(0, len(gone), _BATCH):
                     await _delete(connection, table, gone[start : start + _BATCH])
 
@@ -263,7 +264,7 @@ class Store:
         Raises:
             Conflict: Its collection is gone, or has another one with this version or these octets.
         """
-        await self._put(tables.firmware_images, [tables.image_row(image)])
+        await self._put(tables.firmware_images, [rows.IMAGE.write(image)])
 
     async def delete_image(self, image_id: int) -> None:
         """Delete a firmware image."""
@@ -276,7 +277,7 @@ class Store:
         Raises:
             Conflict: Its collection is gone.
         """
-        await self._put(tables.blobs, [tables.blob_row(blob)])
+        await self._put(tables.blobs, [rows.BLOB.write(blob)])
 
     async def delete_blob(self, blob_id: int) -> None:
         """Delete a blob."""
@@ -284,7 +285,7 @@ class Store:
 
     async def put_downstream(self, messages: Sequence[Downstream]) -> None:
         """Write downstream messages, new or changed."""
-        await self._put(tables.downstream, [tables.downstream_row(each) for each in messages])
+        await self._put(tables.downstream, [rows.downstream_row(each) for each in messages])
 
     async def delete_downstream(self, ids: Sequence[int]) -> None:
         """Delete downstream messages."""
@@ -294,7 +295,7 @@ class Store:
 
     async def put_token(self, token: Token) -> None:
         """Write a token."""
-        await self._put(tables.tokens, [tables.token_row(token)])
+        await self._put(tables.tokens, [rows.TOKEN.write(token)])
 
     async def delete_token(self, token_id: int) -> bool:
         """Delete a token; False if there was none."""
@@ -306,14 +307,14 @@ class Store:
     async def tokens(self) -> list[Token]:
         """Read all tokens, oldest first."""
         async with self._connection() as connection:
-            return [tables.token_of(row) for row in await _rows(connection, tables.tokens)]
+            return [rows.TOKEN.read(row) for row in await _rows(connection, tables.tokens)]
 
     async def token(self, digest: str) -> Token | None:
         """Read the token with this digest."""
         wanted = select(tables.tokens).where(tables.tokens.c.digest == digest)
         async with self._connection() as connection:
             row = (await connection.execute(wanted)).mappings().one_or_none()
-        return None if row is None else tables.token_of(row)
+        return None if row is None else rows.TOKEN.read(row)
 
     async def token_fingerprint(self) -> tuple[int, int]:
         """Return the count and the highest id of the tokens: another one after each creation or deletion."""
@@ -333,23 +334,23 @@ class Store:
 
     def _putting_devices(self, devices: Sequence[Device]) -> Callable[[AsyncConnection], Awaitable[None]]:
         """Take the rows of devices now; return what writes them."""
-        rows = [tables.device_row(each) for each in devices]
-        told = [tables.gateway_metadata_row(each) for each in devices if each.gateway.last_update]
+        changed = [rows.device_row(each) for each in devices]
+        told = [rows.gateway_metadata_row(each) for each in devices if each.gateway.last_update]
 
         async def work(connection: AsyncConnection) -> None:
-            await self._execute(connection, tables.devices, rows)
+            await self._execute(connection, tables.devices, changed)
             await self._execute(connection, tables.gateway_metadata, told)
 
         return work
 
-    async def _put(self, table: Table, rows: list[tables.Row]) -> None:
-        if rows:
-            await self._write(lambda connection: self._execute(connection, table, rows))
+    async def _put(self, table: Table, changed: list[Row]) -> None:
+        if changed:
+            await self._write(lambda connection: self._execute(connection, table, changed))
 
-    async def _execute(self, connection: AsyncConnection, table: Table, rows: list[tables.Row]) -> None:
+    async def _execute(self, connection: AsyncConnection, table: Table, changed: list[Row]) -> None:
         statement = _upsert(connection.dialect.name, table)
-        for start in range(0, len(rows), _BATCH):
-            await connection.execute(statement, rows[start : start + _BATCH])
+        for start in range(0, len(changed), _BATCH):
+            await connection.execute(statement, changed[start : start + _BATCH])
 
     async def _write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do all of ``work`` or nothing of it, after the writes that were asked for before."""
@@ -445,10 +446,10 @@ async def _rows(connection: AsyncConnection, table: Table) -> Sequence[RowMappin
     return (await connection.execute(select(table).order_by(table.columns[0]))).mappings().all()
 
 
-def _sorted_out(changes: Mapping[K, T | None], row_of: Callable[[T], tables.Row]) -> tuple[list[tables.Row], list[K]]:
+def _sorted_out(changes: Mapping[K, T | None], row_of: Callable[[T], Row]) -> tuple[list[Row], list[K]]:
     """Tell what is to be written from what is to be deleted."""
-    rows = [row_of(each) for each in changes.values() if each is not None]
-    return rows, [key for key, each in changes.items() if each is None]
+    changed = [row_of(each) for each in changes.values() if each is not None]
+    return changed, [key for key, each in changes.items() if each is None]
 
 
 async def _delete(connection: AsyncConnection, table: Table, ids: Sequence[int | str]) -> None:

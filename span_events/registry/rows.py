@@ -1,0 +1,261 @@
+"""
+How rows and values become each other.
+
+What is a row just as it stands has a `Block`; the others have a function for each way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypeVar
+
+from sqlalchemy.engine import RowMapping
+
+from span_events import ids
+from span_events.events.message import Transport
+from span_events.registry.model import (
+    Attachment,
+    Blob,
+    Certificate,
+    CiotMetadata,
+    Collection,
+    CollectionFirmware,
+    Device,
+    DeviceConfig,
+    Downstream,
+    DownstreamState,
+    FirmwareMetadata,
+    Gateway,
+    GatewayMetadata,
+    GatewayType,
+    Image,
+    InetMetadata,
+    Management,
+    Psk,
+    Reservation,
+    Token,
+)
+from span_events.registry.tables import Row
+
+T = TypeVar("T")
+
+
+class Block(Generic[T]):
+    """A flat dataclass as a row or as JSON; fields that are missing get their default, unknown ones are left out."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+        self._names = tuple(each.name for each in dataclasses.fields(kind))  # type: ignore[arg-type]  # a dataclass
+
+    def write(self, value: T) -> Row:
+        """Take every field; what it refers to is not copied."""
+        return {name: getattr(value, name) for name in self._names}
+
+    def read(self, row: Mapping[str, Any] | RowMapping) -> T:
+        """Make the value."""
+        return self._kind(**{name: row[name] for name in self._names if name in row})
+
+
+BLOB: Final = Block(Blob)
+CERTIFICATE: Final = Block(Certificate)
+GATEWAY_METADATA: Final = Block(GatewayMetadata)
+IMAGE: Final = Block(Image)
+PSK: Final = Block(Psk)
+RESERVATION: Final = Block(Reservation)
+TOKEN: Final = Block(Token)
+_CIOT: Final = Block(CiotMetadata)
+_FIRMWARE: Final = Block(FirmwareMetadata)
+_INET: Final = Block(InetMetadata)
+
+
+def collection_row(collection: Collection) -> Row:
+    """Take what is stored of a collection."""
+    return {
+        "id": collection.id,
+        "team_id": collection.team_id,
+        "enabled": collection.enabled,
+        "current_firmware_id": collection.firmware.current_firmware_id,
+        "target_firmware_id": collection.firmware.target_firmware_id,
+        "management": collection.firmware.management.value,
+        "tags": dict(collection.tags),
+    }
+
+
+def collection_of(row: RowMapping) -> Collection:
+    """Make a collection of its row."""
+    return Collection(
+        id=row["id"],
+        team_id=row["team_id"],
+        tags=row["tags"],
+        firmware=CollectionFirmware(
+            row["current_firmware_id"], row["target_firmware_id"], Management(row["management"])
+        ),
+        enabled=row["enabled"],
+    )
+
+
+def device_row(device: Device) -> Row:
+    """Take what is stored of a device; later changes of the device do not reach the row."""
+    return {
+        "id": device.id,
+        "collection_id": device.collection.id,
+        "enabled": device.enabled,
+        "imsi": device.config.imsi,
+        "imei": device.config.imei,
+        "gateways": {ids.render(each): dict(params) for each, params in device.config.gateways.items()},
+        "tags": dict(device.tags),
+        "firmware": _FIRMWARE.write(device.firmware),
+        "ciot": _CIOT.write(device.ciot),
+        "inet": _INET.write(device.inet),
+        "last_gateway_id": device.last_gateway_id,
+        "last_transport": device.last_transport.value,
+        "last_received_ns": device.last_received_ns,
+        "last_payload": device.last_payload,
+    }
+
+
+def device_of(
+    row: RowMapping, collection: Collection, psk: Psk | None = None, gateway: GatewayMetadata | None = None
+) -> Device:
+    """Make a device of its row, and of what stands elsewhere."""
+    ciot = _CIOT.read(row["ciot"])
+    if "static_ip" not in row["ciot"]:
+        ciot.static_ip = ciot.allocated_ip  # before schema 3, people were the only ones who gave addresses
+    gateways = {ids.parse(each): params for each, params in row["gateways"].items() if params}
+    return Device(
+        id=row["id"],
+        collection=collection,
+        tags=row["tags"],
+        config=DeviceConfig(row["imsi"], row["imei"], gateways),
+        firmware=_FIRMWARE.read(row["firmware"]),
+        ciot=ciot,
+        inet=_INET.read(row["inet"]),
+        enabled=row["enabled"],
+        last_gateway_id=row["last_gateway_id"],
+        last_transport=Transport(row["last_transport"]),
+        last_received_ns=row["last_received_ns"],
+        last_payload=row["last_payload"],
+        psk=psk,
+        gateway=gateway or GatewayMetadata(),
+    )
+
+
+def psk_row(device_id: int, psk: Psk) -> Row:
+    """Take what is stored of a device's PSK."""
+    return {"device_id": device_id, **PSK.write(psk)}
+
+
+def attachment_row(attachment: Attachment) -> Row:
+    """Take what is stored of an attachment; later changes of it do not reach the row."""
+    return {
+        "id": attachment.id,
+        "nas": attachment.nas,
+        "nas_address": attachment.nas_address,
+        "session": attachment.session,
+        "device_id": attachment.device and attachment.device.id,
+        "attached_ms": attachment.attached_ms,
+        "imsi": attachment.imsi,
+        "imei": attachment.imei,
+        "apn": attachment.apn,
+        "address": attachment.address,
+        "prefix": attachment.prefix,
+        "told_ms": attachment.told_ms,
+    }
+
+
+def attachment_of(row: RowMapping, device: Device | None) -> Attachment:
+    """Make an attachment of its row."""
+    return Attachment(
+        id=row["id"],
+        nas=row["nas"],
+        nas_address=row["nas_address"],
+        session=row["session"],
+        device=device,
+        attached_ms=row["attached_ms"],
+        imsi=row["imsi"],
+        imei=row["imei"],
+        apn=row["apn"],
+        address=row["address"],
+        prefix=row["prefix"],
+        told_ms=row["told_ms"],
+    )
+
+
+def gateway_row(gateway: Gateway) -> Row:
+    """Take what is stored of a gateway; later changes of the gateway do not reach the row."""
+    return {
+        "id": gateway.id,
+        "collection_id": gateway.collection.id,
+        "type": gateway.type.value,
+        "name": gateway.name,
+        "params": dict(gateway.params),
+        "tags": dict(gateway.tags),
+        "enabled": gateway.enabled,
+        "reported": dict(gateway.reported),
+        "reported_ms": gateway.reported_ms,
+    }
+
+
+def gateway_of(row: RowMapping, collection: Collection) -> Gateway:
+    """Make a gateway of its row."""
+    return Gateway(
+        id=row["id"],
+        collection=collection,
+        type=GatewayType(row["type"]),
+        name=row["name"],
+        params=row["params"],
+        tags=row["tags"],
+        enabled=row["enabled"],
+        reported=row["reported"],
+        reported_ms=row["reported_ms"],
+    )
+
+
+def gateway_metadata_row(device: Device) -> Row:
+    """Take what is stored of what a gateway told about a device."""
+    found = device.gateway
+    return {
+        "device_id": device.id,
+        "gateway_id": found.gateway_id,
+        "last_update": found.last_update,
+        "params": dict(found.params),
+    }
+
+
+def reservation_row(reservation: Reservation) -> Row:
+    """Take what is stored of a reservation; written out, because attaching devices wait for it by the thousand."""
+    return {
+        "address": reservation.address,
+        "device_id": reservation.device_id,
+        "imsi": reservation.imsi,
+        "imei": reservation.imei,
+        "apn": reservation.apn,
+        "until_ms": reservation.until_ms,
+    }
+
+
+def downstream_row(message: Downstream) -> Row:
+    """Take what is stored of a downstream message."""
+    return {
+        "id": message.id,
+        "device_id": message.device_id,
+        "payload": message.payload,
+        "created_ms": message.created_ms,
+        "sent_ms": message.sent_ms,
+        "transport": message.transport.value,
+        "state": message.state.value,
+    }
+
+
+def downstream_of(row: RowMapping) -> Downstream:
+    """Make a downstream message of its row."""
+    return Downstream(
+        id=row["id"],
+        device_id=row["device_id"],
+        payload=row["payload"],
+        created_ms=row["created_ms"],
+        sent_ms=row["sent_ms"],
+        transport=Transport(row["transport"]),
+        state=DownstreamState(row["state"]),
+    )
