@@ -1,0 +1,257 @@
+"""
+The registry's database: SQLite or PostgreSQL through SQLAlchemy.
+
+Writes happen one after the other, in the order in which they were asked for. A write that has returned is on the disk;
+cancelling who asked for it does not stop it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import orjson
+from sqlalchemy import Table, bindparam, event, func, make_url, select
+from sqlalchemy import delete as delete_from
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from span_events.errors import Conflict, StorageUnavailable
+from span_events.registry import tables
+from span_events.registry.tables import Row
+
+T = TypeVar("T")
+
+_BATCH: Final = 250
+"""Rows given to the driver at once; between batches the event loop gets its turn."""
+_BUSY_MS: Final = 5000
+"""How long SQLite waits for a writer in another process, milliseconds."""
+_PATIENCE: Final = 100
+"""How often a new file is asked for its write-ahead log while others open it too."""
+_PAUSE: Final = 0.02
+"""Seconds between two such tries."""
+
+
+class Database:
+    """
+    A connection to the database, and the order of its writes.
+
+    Every method but `__init__` raises `StorageUnavailable` when the database cannot be used.
+
+    Args:
+        url: SQLAlchemy URL: ``sqlite+aiosqlite:///PATH`` or ``postgresql+asyncpg://…``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._engine: AsyncEngine | None = None
+        self._order = asyncio.Lock()
+        self._writes: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Connect, and create the tables that are missing; refuse what a newer release wrote."""
+        self._engine = self._make_engine()
+        try:
+            if self._engine.dialect.name == "sqlite":
+                await self._log_ahead()
+            async with self.connection(write=True) as connection:
+                await self._check_schema(connection)
+                for table in tables.metadata.sorted_tables:
+                    await connection.execute(CreateTable(table, if_not_exists=True))
+                    for index in table.indexes:
+                        await connection.execute(CreateIndex(index, if_not_exists=True))
+                about = _upsert(connection.dialect.name, tables.about, fixed=True)
+                await connection.execute(about, {"schema": tables.SCHEMA})
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Finish the writes under way and disconnect; closing again does nothing."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.dispose()
+
+    async def put(self, table: Table, rows: Sequence[Row]) -> None:
+        """Write rows, new or changed, in a transaction of their own."""
+        if rows:
+            await self.write(lambda connection: put(connection, table, rows))
+
+    async def delete(self, table: Table, keys: Sequence[int]) -> None:
+        """Delete rows by primary key, in a transaction of their own."""
+        gone = list(keys)
+        if gone:
+            await self.write(lambda connection: delete(connection, table, gone))
+
+    async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do all of ``work`` or nothing of it, after the writes that were asked for before."""
+
+        async def transaction() -> T:
+            async with self._order, self.connection(write=True) as connection:
+                return await work(connection)
+
+        task = asyncio.ensure_future(transaction())
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return await asyncio.shield(task)  # a driver that is cancelled inside a commit leaves its outcome open
+
+    @asynccontextmanager
+    async def connection(self, *, write: bool = False) -> AsyncIterator[AsyncConnection]:
+        """Connect for as long as the block lasts."""
+        if self._engine is None:
+            raise StorageUnavailable(f"{self._name()} is not open")
+        with self._translated():
+            async with self._engine.begin() if write else self._engine.connect() as connection:
+                yield connection
+
+    async def _check_schema(self, connection: AsyncConnection) -> None:
+        """Refuse, before anything is changed, what a newer release wrote."""
+        await connection.execute(CreateTable(tables.about, if_not_exists=True))
+        found = (await connection.execute(select(func.max(tables.about.c.schema)))).scalar_one()
+        if found is not None and found > tables.SCHEMA:
+            raise StorageUnavailable(
+                f"{self._name()} has schema {found}, this release knows {tables.SCHEMA}: a newer release wrote it"
+            )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as exc:
+            raise Conflict(
+                "The registry refuses: a device, gateway, image or blob needs its collection, so a collection that has"
+                " one stays; a PSK needs its device, and an identity that no other device has; and no two images of a"
+                " collection have the same version or octets",
+                hint="Something else changed at the same moment; look again and repeat the request.",
+            ) from exc
+        except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
+            cause = getattr(exc, "orig", None) or exc
+            raise StorageUnavailable(f"{self._name()} cannot be used: {cause}") from exc
+
+    async def _log_ahead(self) -> None:
+        """Let readers and the command line go on while another process writes; the file remembers this."""
+        for patience in range(_PATIENCE, -1, -1):
+            try:
+                async with self.connection() as connection:
+                    await connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                return
+            except StorageUnavailable as exc:
+                # Processes that do this at the same moment get SQLITE_BUSY at once, whatever busy_timeout says.
+                if not patience or "locked" not in str(exc):
+                    raise
+                await asyncio.sleep(_PAUSE)
+
+    def _make_engine(self) -> AsyncEngine:
+        with self._translated():
+            try:
+                url = make_url(self._url)
+                if url.get_backend_name() == "sqlite":
+                    _prepare_file(url.database)
+                engine = create_async_engine(
+                    url,
+                    json_serializer=_json,
+                    json_deserializer=orjson.loads,
+                    hide_parameters=True,  # errors and tracebacks show statements, but no keys or payloads
+                )
+            except ArgumentError as exc:  # its text may hold the password
+                raise StorageUnavailable("registry.url is not an SQLAlchemy URL of a database that is known") from exc
+            except ImportError as exc:
+                raise StorageUnavailable(f"registry.url: {self._name()} needs a driver: {exc}") from exc
+        if engine.dialect.name == "sqlite":
+            event.listen(engine.sync_engine, "connect", _prepare_connection)
+        return engine
+
+    def _name(self) -> str:
+        """Name the database without its password."""
+        try:
+            url = make_url(self._url)
+        except ArgumentError:
+            return "The registry"
+        return f"The registry {url.database if url.get_backend_name() == 'sqlite' else url.render_as_string()}"
+
+
+async def put(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
+    """Write rows, new or changed."""
+    statement = _upsert(connection.dialect.name, table)
+    for start in range(0, len(rows), _BATCH):
+        await connection.execute(statement, rows[start : start + _BATCH])
+
+
+async def delete(connection: AsyncConnection, table: Table, keys: Sequence[int | str]) -> None:
+    """Delete rows by primary key."""
+    statement = _deletion(table)
+    for start in range(0, len(keys), _BATCH):
+        await connection.execute(statement, [{"gone": each} for each in keys[start : start + _BATCH]])
+
+
+async def read(connection: AsyncConnection, table: Table) -> Sequence[RowMapping]:
+    """Read all rows, by primary key."""
+    return (await connection.execute(select(table).order_by(table.columns[0]))).mappings().all()
+
+
+@cache
+def _upsert(dialect: str, table: Table, *, fixed: bool = False) -> Any:
+    """Insert rows, or overwrite what is there (unless it is ``fixed``). To make this costs more than to write a row."""
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = make(table)
+    if fixed:
+        return statement.on_conflict_do_nothing()
+    key, *others = table.columns
+    return statement.on_conflict_do_update(
+        index_elements=[key], set_={each.name: statement.excluded[each.name] for each in others}
+    )
+
+
+@cache
+def _deletion(table: Table) -> Any:
+    return delete_from(table).where(table.columns[0] == bindparam("gone"))
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _prepare_file(path: str | None) -> None:
+    """
+    Create the file for its owner alone; SQLite gives its companions (-wal, -shm) the same mode.
+
+    A file that is there is not opened: closing it would end the locks that other connections of this
+    process hold on it (POSIX, fcntl).
+    """
+    if not path or path == ":memory:":
+        return
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"there is no directory {Path(path).parent}")
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise IsADirectoryError("it is not a file") from None
+        if mode & 0o077:
+            os.chmod(path, 0o600)
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError("this user may not read and write it") from None
+
+
+def _prepare_connection(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout = {_BUSY_MS}",
+        "synchronous = FULL",  # what the API has confirmed survives a power cut
+        "foreign_keys = ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
