@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
@@ -22,6 +23,10 @@ class Expiry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._lifetimes)
+
+    def __iter__(self) -> Iterator[T]:
+        """Iterate over what has not ended."""
+        return iter(self._lifetimes)
 
     def touch(self, thing: T, now: float, lifetime: float | None = None) -> None:
         """
@@ -48,7 +53,7 @@ class Expiry(Generic[T]):
         first = [next(iter(queue.items())) for queue in self._queues.values() if queue]
         return min(first, key=lambda each: each[1])[0] if first else None
 
-    def take_due(self, now: float, *, limit: int) -> list[T]:
+    def take_due(self, now: float, *, limit: float = math.inf) -> list[T]:
         """Forget and return what was silent for its lifetime, up to a number."""
         due: list[T] = []
         for lifetime, queue in self._queues.items():

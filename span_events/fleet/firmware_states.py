@@ -12,7 +12,7 @@ from span_events.clock import Clock
 from span_events.config import FirmwareConfig
 from span_events.events.catalogue import FirmwareStateChange
 from span_events.events.reasons import FirmwareState
-from span_events.fleet.countdown import Countdown
+from span_events.fleet.expiry import Expiry
 from span_events.fleet.firmware_rules import percent, state_of
 from span_events.fleet.reception import Reception
 from span_events.metrics import Metric
@@ -30,10 +30,11 @@ class FirmwareStates:
         self._bus = bus
         self._directory = directory
         self._clock = clock
-        self._countdowns = {
-            FirmwareState.DOWNLOADING: Countdown(config.stall_timeout),
-            FirmwareState.UPDATING: Countdown(config.update_timeout),
+        self._timeouts = {
+            FirmwareState.DOWNLOADING: config.stall_timeout,
+            FirmwareState.UPDATING: config.update_timeout,
         }
+        self._under_way: dict[FirmwareState, Expiry[Device]] = {state: Expiry() for state in self._timeouts}
         self.entered: dict[str, int] = {state.value: 0 for state in FirmwareState}
         """How often each state began."""
 
@@ -70,10 +71,10 @@ class FirmwareStates:
         if state is before and not repeat:
             return
         if state is not before:
-            if before in self._countdowns:
-                self._countdowns[before].stop(device)
-            if state in self._countdowns:
-                self._countdowns[state].start(device, self._clock.monotonic())
+            if before in self._under_way:
+                self._under_way[before].drop(device)
+            if state in self._under_way:
+                self._begin(device, state)
             firmware.state, firmware.state_ms = state.value, self.now_ms
             self.entered[state.value] += 1
         firmware.state_message = message
@@ -95,12 +96,12 @@ class FirmwareStates:
 
     def block_served(self, device: Device) -> None:
         """A device that downloads was given another block: its time begins anew."""
-        self._countdowns[FirmwareState.DOWNLOADING].start(device, self._clock.monotonic())
+        self._begin(device, FirmwareState.DOWNLOADING)
 
     def forget(self, device: Device) -> None:
         """A device is gone."""
-        for countdown in self._countdowns.values():
-            countdown.stop(device)
+        for expiry in self._under_way.values():
+            expiry.drop(device)
 
     def prepare(self) -> None:
         """
@@ -110,24 +111,24 @@ class FirmwareStates:
         it again: the device may not be to blame.
         """
         now, now_ms = self._clock.monotonic(), self.now_ms
-        for state, countdown in self._countdowns.items():
+        for state, expiry in self._under_way.items():
             devices = [each for each in self._directory.devices.values() if each.firmware.state == state.value]
             for device in sorted(devices, key=lambda each: each.firmware.download_ms):
-                countdown.start(device, now, spent=max(0, now_ms - device.firmware.download_ms) / 1000)
-            for device in list(countdown.take_due(now)):
-                countdown.start(device, now)
+                self._begin(device, state, spent=max(0, now_ms - device.firmware.download_ms) / 1000)
+            for device in expiry.take_due(now):
+                self._begin(device, state)
 
     def close(self) -> None:
         """Have the progress of what is under way written with the next batch, which is the last."""
-        for countdown in self._countdowns.values():
-            for device in countdown:
+        for expiry in self._under_way.values():
+            for device in expiry:
                 self._reception.changed(device)
 
     def sweep(self) -> None:
         """Once a second or so: tell of devices that have stopped."""
         now, now_ms = self._clock.monotonic(), self.now_ms
-        for state, countdown in self._countdowns.items():
-            for device in list(countdown.take_due(now)):
+        for state, expiry in self._under_way.items():
+            for device in expiry.take_due(now):
                 firmware = device.firmware
                 seconds = (now_ms - firmware.download_ms) // 1000
                 if state is FirmwareState.UPDATING:
@@ -144,7 +145,7 @@ class FirmwareStates:
                 "firmware_under_way",
                 "Devices with an update under way, by state.",
                 "gauge",
-                lambda: {state.value: len(each) for state, each in self._countdowns.items()},
+                lambda: {state.value: len(each) for state, each in self._under_way.items()},
                 label="state",
             ),
             Metric(
@@ -155,3 +156,7 @@ class FirmwareStates:
                 label="state",
             ),
         ]
+
+    def _begin(self, device: Device, state: FirmwareState, *, spent: float = 0.0) -> None:
+        """Give a device the time that a state has, less the seconds of it that are over."""
+        self._under_way[state].touch(device, self._clock.monotonic() - spent, self._timeouts[state])
