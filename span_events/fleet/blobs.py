@@ -181,14 +181,7 @@ class Blobs:
         Raises:
             StorageUnavailable: It is not there, or not whole.
         """
-        path = self._files.path(blob.id)
-        try:
-            size = path.stat().st_size
-        except OSError as exc:
-            raise StorageUnavailable(f"{path}: cannot be read: {exc.strerror}") from exc
-        if size != blob.size:
-            raise StorageUnavailable(f"{path}: has {size} octets, wanted {blob.size}")
-        return path
+        return self._files.whole(blob.id, blob.size)
 
     def sweep(self) -> None:
         """Once a second or so: end the uploads that pause for too long."""

@@ -147,15 +147,12 @@ class Downloads:
 
     def _read(self, image: Image, start: int, size: int) -> bytes:
         try:
-            octets = self._files.read(image.id, start, size)
-            if len(octets) != min(size, image.length - start):
-                raise StorageUnavailable(f"{self._files.path(image.id)}: is shorter than {image.length} octets")
+            return self._files.read(image.id, start, size, size=image.length)
         except StorageUnavailable as exc:
             if self.unreadable % 1000 == 0:
                 log.error("image_unreadable", detail=str(exc), so_far=self.unreadable)
             self.unreadable += 1
             raise FetchRefused(MessageRejectedReason.STORAGE_FAILED, "the server cannot read the image") from exc
-        return octets
 
     def _note(self, device: Device, image: Image, number: int, start: int, end: int, cause: int) -> bool:
         """Note that a block goes out; return whether that was worth an event."""

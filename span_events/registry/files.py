@@ -71,17 +71,27 @@ class Files:
         """Return where the file of an id is."""
         return self._folder / render(identifier)
 
+    def whole(self, identifier: int, size: int) -> Path:
+        """Return where the file of an id is, which has to be there, and to have so many octets."""
+        path = self.path(identifier)
+        with self._translated("read", identifier):
+            found = path.stat().st_size
+        if found != size:
+            raise StorageUnavailable(f"{path}: has {found} octets, wanted {size}")
+        return path
+
     def begin(self, identifier: int) -> Incoming:
         """Begin a new file."""
         return Incoming(self.path(identifier))
 
-    def read(self, identifier: int, offset: int, length: int) -> bytes:
+    def read(self, identifier: int, offset: int, length: int, *, size: int | None = None) -> bytes:
         """
         Read a block in place.
 
         Args:
             offset: Where it begins, octets.
             length: How long it is at most, octets; a few KiB, for the event loop waits for it.
+            size: How long the file has to be, octets; a block that shows that it is not is refused.
 
         Returns:
             What is there: fewer octets at the end of the file, none after it.
@@ -95,7 +105,10 @@ class Files:
                     os.close(self._readers.popitem(last=False)[1])
             else:
                 self._readers.move_to_end(identifier)
-            return os.pread(reader, length, offset)
+            block = os.pread(reader, length, offset)
+        if size is not None and len(block) != min(length, max(size - offset, 0)):
+            raise StorageUnavailable(f"{self.path(identifier)}: does not have {size} octets")
+        return block
 
     async def delete(self, identifier: int) -> None:
         """Delete the file of an id; it may be gone already."""

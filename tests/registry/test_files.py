@@ -207,3 +207,17 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(StorageUnavailable, match="firmware: cannot be made: File exists"):
         Files(tmp_path / "firmware").prepare()
+
+
+@pytest.mark.parametrize("size", [9, 11])
+async def test_a_file_of_another_size_is_refused(files: Files, size: int) -> None:
+    """At once as a whole, and with the block that shows it."""
+    await write(files, ID, bytes(10))
+    first = files.read(ID, 0, 8, size=size)
+
+    assert first == bytes(8)
+    assert files.whole(ID, 10) == files.path(ID)
+    with pytest.raises(StorageUnavailable, match=f"{render(ID)}: has 10 octets, wanted {size}"):
+        files.whole(ID, size)
+    with pytest.raises(StorageUnavailable, match=f"{render(ID)}: does not have {size} octets"):
+        files.read(ID, 8, 8, size=size)
