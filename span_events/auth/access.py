@@ -79,7 +79,6 @@ async def authenticate(tokens: Tokens, given: Credentials) -> Token:
             hint="Send it as the header X-API-Token, or use a read-only token in api_token.",
             field="api_token",
         )
-    tokens.count_use(token)
     return token
 
 

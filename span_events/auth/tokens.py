@@ -12,7 +12,6 @@ import hashlib
 import re
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Final
 
 from span_events import ids
@@ -30,15 +29,6 @@ _REMEMBERED_STRANGERS: Final = 1_000
 """Unknown digests that are refused without asking the store again."""
 
 
-@dataclass(slots=True)
-class Use:
-    """How a token was used since the process started."""
-
-    count: int = 0
-    last_ms: int = 0
-    """Unix milliseconds; 0 is never."""
-
-
 class Tokens:
     """The tokens of this installation."""
 
@@ -48,7 +38,6 @@ class Tokens:
         self._clock = clock
         self._by_digest: dict[str, Token] = {}
         self._strangers: OrderedDict[str, None] = OrderedDict()
-        self._uses: dict[int, Use] = {}
         self._gone: list[Token] = []  # deleted here, not yet told by `refresh`
         self._fingerprint = (0, 0)
         self._changing = asyncio.Lock()
@@ -129,16 +118,6 @@ class Tokens:
                 self._strangers.popitem(last=False)
         return None
 
-    def count_use(self, token: Token) -> None:
-        """Remember that a token was used, in memory only."""
-        use = self._uses.setdefault(token.id, Use())
-        use.count += 1
-        use.last_ms = self._clock.time_ns() // 1_000_000
-
-    def use_of(self, token: Token) -> Use:
-        """Return how a token was used since the process started."""
-        return self._uses.get(token.id) or Use()
-
     def all(self) -> list[Token]:
         """Return all tokens, oldest first."""
         return sorted(self._by_digest.values(), key=lambda each: each.id)
@@ -152,7 +131,6 @@ class Tokens:
 
     def _forget(self, token: Token) -> None:
         del self._by_digest[token.digest]
-        self._uses.pop(token.id, None)
         self._gone.append(token)
 
 

@@ -112,15 +112,6 @@ async def test_each_refusal_has_its_own_sentence(tokens: Tokens) -> None:
     ]
 
 
-async def test_a_refused_token_does_not_count_as_used(tokens: Tokens) -> None:
-    """Its last use is what its owner did with it."""
-    writer, text = await tokens.create(resource="/", write=True)
-    await refusal(tokens, text, in_query=True)
-    await access.authorize(tokens, Credentials(text, in_query=False), resource=COLLECTION, write=True)
-
-    assert tokens.use_of(writer).count == 1
-
-
 async def test_a_caller_may_ask_before_it_knows_the_resource(tokens: Tokens) -> None:
     """Whose the request is; what the token reaches is a question of its own."""
     reader, text = await tokens.create(resource=COLLECTION, write=False)

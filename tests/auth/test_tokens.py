@@ -150,17 +150,6 @@ async def test_strangers_are_forgotten_in_their_turn(tokens: Tokens, store: Coun
     assert store.asked == 1_002
 
 
-async def test_uses_are_counted_in_memory(tokens: Tokens) -> None:
-    """How often, and when last."""
-    token, _ = await tokens.create(resource="/", write=True)
-    never = tokens.use_of(token)
-    tokens.count_use(token)
-    tokens.count_use(token)
-
-    assert (never.count, never.last_ms) == (0, 0)
-    assert (tokens.use_of(token).count, tokens.use_of(token).last_ms) == (2, 1_714_076_616_000)
-
-
 @pytest.mark.parametrize(
     ("text", "resource"),
     [
