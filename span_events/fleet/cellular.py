@@ -149,7 +149,7 @@ class Cellular:
         self._stopped: OrderedDict[tuple[str, str, str], int] = OrderedDict()  # when, by the clock of the NAS
         self._ignored: Counter[str] = Counter()
 
-    def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation] = ()) -> None:
+    def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation]) -> None:
         """Take over what the registry holds, of which the numbers of a device may be newer than whose a session is."""
         known = list(attachments)
         for each in known:

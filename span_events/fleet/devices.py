@@ -93,8 +93,8 @@ class Devices:
     raise, when the registry and the directory have changed; the last argument is the cause:
 
     - `create` publishes `deviceCreated` and calls ``on_created``;
-    - `update` ends the sessions of a device that may send no longer, calls ``on_moved``, publishes
-      `deviceMoved` and `deviceUpdated`, and calls ``on_updated``;
+    - `update` ends the sessions of a device that may send no longer, publishes `deviceMoved` and
+      `deviceUpdated`, and calls ``on_updated``;
     - `remove` ends the sessions, gives up the downstream messages, calls ``on_removed``, and
       publishes `deviceRemoved`.
 
@@ -127,8 +127,6 @@ class Devices:
         self.on_created: list[Callable[[Device, int], None]] = []
         self.on_updated: list[Callable[[Device, DeviceChange, int], None]] = []
         """Called after each `update`, also one that only moved the device (`DeviceChange.is_empty`)."""
-        self.on_moved: list[Callable[[Device, Origin, int], None]] = []
-        """Called with where the device was before."""
         self.on_removed: list[Callable[[Device, int], None]] = []
 
     async def create(self, collection: Collection, change: DeviceChange, *, cause: int) -> Device:
@@ -183,8 +181,6 @@ class Devices:
         if change.enabled is False or (moved and not target.enabled):
             self._reception.end_sessions(device, DisconnectReason.DEVICE_DISABLED, cause)
         if moved:
-            for tell_moved in self.on_moved:
-                tell_moved(device, before, cause)
             self._publish_move(device, before, cause)
         if not moved or not change.is_empty():
             self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))

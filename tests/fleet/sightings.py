@@ -76,5 +76,5 @@ async def restarted(bench: FleetBench) -> FleetBench:
     contents = await bench.store.load()
     again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder)
     again.directory.fill(contents.collections, contents.devices)
-    again.cellular.fill(contents.attachments)
+    again.cellular.fill(contents.attachments, contents.reservations)
     return again
