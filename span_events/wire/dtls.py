@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum, auto
-from typing import ClassVar, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from cryptography.x509 import Certificate
 
@@ -43,7 +43,6 @@ class Alert(IntEnum):
     """Fatal alerts that are written here (IANA "TLS Alerts")."""
 
     BAD_RECORD_MAC = 20
-    HANDSHAKE_FAILURE = 40
     PROTOCOL_VERSION = 70
     USER_CANCELED = 90
 
@@ -238,11 +237,6 @@ class Session(Protocol):
 
 class Engine(Protocol):
     """Makes sessions."""
-
-    name: ClassVar[str]
-    """For people: which library."""
-    connection_ids: ClassVar[bool]
-    """Whether sessions survive a change of address (RFC 9146)."""
 
     def accept(self, hello: bytes, gate: Gate) -> tuple[Session, Sequence[Event]]:
         """Begin a session with the datagram of a hello whose cookie was verified."""

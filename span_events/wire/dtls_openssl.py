@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from cryptography import x509
@@ -117,9 +117,6 @@ class OpensslEngine:
         unix_time: Asked for the time by which certificates are judged, seconds.
         mtu: Octets of an outgoing datagram at most.
     """
-
-    name: ClassVar[str] = "OpenSSL"
-    connection_ids: ClassVar[bool] = False
 
     def __init__(
         self,
