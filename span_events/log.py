@@ -2,8 +2,8 @@
 Structured logging: a snake-case name, then fields (``log.info("listener_started", port=5683)``).
 
 Levels: INFO for what an operator reads (one line when a listener opens, one with totals when it
-closes), WARNING for what they must act on, DEBUG per packet. No tokens, keys or payloads; of an
-IMSI the first five digits.
+closes), WARNING for what they must act on, DEBUG per packet. No tokens, keys or payloads;
+no IMSIs above DEBUG.
 """
 
 from __future__ import annotations
@@ -59,8 +59,3 @@ def is_defect(record: logging.LogRecord) -> bool:
     """Leave out requests that are no HTTP: they are answered with 400, and a scanner must not fill the log."""
     error = record.exc_info[1] if record.exc_info else None
     return type(error).__module__ != "aiohttp.http_exceptions"
-
-
-def mask_imsi(imsi: str) -> str:
-    """Keep the five digits that name country and network, hide the subscriber."""
-    return imsi[:5] + "*" * max(0, len(imsi) - 5)
