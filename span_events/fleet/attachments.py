@@ -44,7 +44,7 @@ class Attachments:
         return self._group(("nas", nas, nas_address))
 
     def of_numbers(self, imsi: str, imei: str) -> list[Attachment]:
-        """List the attachments with a SIM, or with a hardware; empty numbers are nobody's."""
+        """List the attachments with an IMSI, or with an IMEI; empty numbers are nobody's."""
         found = {each.id: each for each in self._group(("imsi", imsi))} if imsi else {}
         if imei:
             found |= {each.id: each for each in self._group(("imei", imei[: hardware.BODY]))}

@@ -386,7 +386,7 @@ class Cellular:
             self._note(device, sighting)
 
     def _complete(self, attachment: Attachment, sighting: Sighting, cause: int) -> None:
-        """Take in a SIM, or a hardware, that was not told before; perhaps it shows that the device is another."""
+        """Take in an IMSI or IMEI that was not told before; perhaps it shows that the device is another."""
         imsi, imei = attachment.imsi or sighting.imsi, attachment.imei or sighting.imei
         if (imsi, imei) == (attachment.imsi, attachment.imei):
             return

@@ -44,7 +44,7 @@ class Refusals:
 
     def mismatch(self, event: Mismatch, *, episode: int, now: float, cause: int) -> None:
         """
-        A device has a SIM, or a hardware, that is not its own.
+        A device has a SIM, or hardware, that is not its own.
 
         Args:
             episode: Another number makes the same mismatch news: how often the device has attached rightly.

@@ -45,7 +45,7 @@ def seen_other(number: int = 2, **other: Any) -> Sighting:
 async def known(
     bench: FleetBench, imsi: str = IMSI, imei: str = IMEI, collection: Collection | None = None, **change: Any
 ) -> Device:
-    """Make a device with a SIM and a hardware."""
+    """Make a device with a SIM and an IMEI."""
     collection = collection or await bench.collection()
     device = await bench.devices.create(collection, DeviceChange(imsi=imsi, imei=imei, **change), cause=CAUSE)
     bench.activities.clear()
