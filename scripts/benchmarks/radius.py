@@ -18,7 +18,8 @@ from scripts.benchmarks.radius_servers import DEVICES
 SERVERS = (
     ("bare loop: decode, verify, answer", "bare-radius"),
     ("the same, reading IMSI, IMEI and cell too", "reading-radius"),
-    ("span-events", "radius"),
+    ("span-events, devices that come back", "radius"),
+    ("span-events, devices that are new", "radius-new"),
 )
 EVENTS = {"Access-Request": 0, "Start": 1, "Interim-Update": 0, "Stop": 1}
 """Kinds of requests, in the order in which a device's come, and how many events each publishes."""

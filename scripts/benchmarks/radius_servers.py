@@ -47,9 +47,15 @@ def imeisv(number: int) -> str:
     return f"{number:014}01"
 
 
-async def core(_arguments: argparse.Namespace) -> None:
-    """Serve the devices of a mobile core until killed; tell counters for each line of input."""
-    config = servers.config_for(radius=_RADIUS, cellular={"pool": [POOL]})
+async def core(_arguments: argparse.Namespace, *, new: bool = False) -> None:
+    """
+    Serve the devices of a mobile core until killed; tell counters for each line of input.
+
+    Args:
+        new: Treat all devices as new: the address that each had last does not rest long enough to be kept for it.
+    """
+    rest = {"quarantine": 1.0} if new else {}
+    config = servers.config_for(radius=_RADIUS, cellular={"pool": [POOL]} | rest)
     with tempfile.TemporaryDirectory() as folder:
         collection = await _register(database_url(config.registry, Path(folder)))
         async with Server(config, data_dir=Path(folder)) as server:

@@ -391,6 +391,7 @@ VARIANTS = {
     "gateways": lambda arguments: _gateway_servers().control(arguments),
     "bare-grpc": lambda arguments: _gateway_servers().bare(arguments),
     "radius": lambda arguments: _radius_servers().core(arguments),
+    "radius-new": lambda arguments: _radius_servers().core(arguments, new=True),
     "bare-radius": lambda arguments: _radius_servers().bare(arguments),
     "reading-radius": lambda arguments: _radius_servers().bare(arguments, reads=True),
 }

@@ -113,9 +113,10 @@ class DisconnectReason(Reason):
         "addressReassigned",
         "The mobile core gave this address to another device; this one must attach again.",
     )
-    DETACHED = (
-        "detached",
-        "The device left the mobile network, see the ciotDisconnect before this; or it got another address there.",
+    DETACHED = "detached", "The device left the mobile network, see the ciotDisconnect before this."
+    ADDRESS_CHANGED = (
+        "addressChanged",
+        "The mobile core gave the device another address, see 'detail': what comes from there begins a new session.",
     )
     DEVICE_REMOVED = "deviceRemoved", "The device was removed through the API; create it again if that was a mistake."
     DEVICE_DISABLED = "deviceDisabled", "The device or its collection was disabled; set enabled to true to let it back."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -55,16 +55,29 @@ class Allocation:
     """
     The pools, and what is reserved between Accept and Start.
 
-    Reservations of the pool are in the registry, or a restart would let it promise an address twice.
+    Reservations of the pool are in the registry, or a restart would let it promise an address twice; but not of an
+    address that the device had last, which a restart keeps for it anyway.
 
     An address of the pool that is some device's own is not given out before the next start of the server when it
     is no longer that.
+
+    Args:
+        is_written: Tells whether the registry has everything of a device.
     """
 
     def __init__(
-        self, config: CellularConfig, *, directory: Directory, attachments: Attachments, ledger: Ledger, clock: Clock
+        self,
+        config: CellularConfig,
+        *,
+        directory: Directory,
+        attachments: Attachments,
+        ledger: Ledger,
+        is_written: Callable[[Device], bool],
+        clock: Clock,
     ) -> None:
         self._config = config
+        self._is_written = is_written
+        self._rests_long_enough = config.quarantine >= config.reservation
         self._directory = directory
         self._attachments = attachments
         self._ledger = ledger
@@ -92,16 +105,24 @@ class Allocation:
             left = min((each.until_ms - now_ms) / 1000, lifetime)  # the clock may have been set back meanwhile
             self._expiry.touch(subscriber, now + left - lifetime, lifetime)
 
-    def reserve(self, subscriber: Subscriber, now: float) -> Lease | None:
-        """Find an address and keep it for a while; asking again gives the same. None if there is none left."""
+    def reserve(self, subscriber: Subscriber, now: float, *, ipv4: bool = True, ipv6: bool = True) -> Lease | None:
+        """
+        Find an address and keep it for a while; asking again gives the same.
+
+        Args:
+            ipv4: Whether an IPv4 address is asked for.
+            ipv6: Whether an IPv6 prefix is; of the two, one is enough.
+
+        Returns:
+            What is kept; None if there is nothing left of what was asked for.
+        """
         last = self.withdraw(subscriber) or self._last(subscriber)
         own = own_lease(subscriber.device)
-        address = own.address or self._take(self._ipv4, subscriber, last.address, now)
-        prefix = own.prefix or self._take(self._ipv6, subscriber, last.prefix, now)
-        if address is None or prefix is None:
-            self._ipv4.free(address or "", subscriber.who)
-            self._ipv6.free(prefix or "", subscriber.who)
+        address = (own.address or self._take(self._ipv4, subscriber, last.address, now)) if ipv4 else ""
+        prefix = (own.prefix or self._take(self._ipv6, subscriber, last.prefix, now)) if ipv6 else ""
+        if (address is None or prefix is None) and not (address or prefix):
             return None
+        address, prefix = address or "", prefix or ""
         if len(self._leases) >= self._config.sessions:
             quietest = self._expiry.quietest()
             assert quietest is not None, "there are some"
@@ -109,9 +130,9 @@ class Allocation:
         lease = self._leases[subscriber] = Lease(address, prefix)
         self._owners |= {each: subscriber for each in lease if each}
         self._expiry.touch(subscriber, now, self._config.reservation)
-        if address and not own.address:
+        if address and not own.address and not self._is_kept(subscriber.device, address):
             self._store(subscriber, address)
-        if prefix and not own.prefix:
+        if prefix and not own.prefix and not self._is_kept(subscriber.device, prefix):
             self._store(subscriber, prefix)
         return lease
 
@@ -167,6 +188,12 @@ class Allocation:
                 label="family",
             ),
         ]
+
+    def _is_kept(self, device: Device | None, address: str) -> bool:
+        """Tell whether a restart keeps an address for a device without a reservation, see `Presence.fill`."""
+        if device is None or address not in (device.ciot.last_ip, device.ciot.last_prefix):
+            return False
+        return self._rests_long_enough and self._is_written(device)
 
     def _store(self, subscriber: Subscriber, address: str) -> None:
         """Let the registry keep an address of the pool for somebody."""

@@ -13,10 +13,10 @@ import asyncio
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
@@ -57,8 +57,7 @@ _seen: Final = attrgetter("last_imsi", "last_imei", "cell_id", "mcc", "mnc")
 """What requests tell of a device again and again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
+class Sighting(NamedTuple):
     """What one request of the mobile core tells about a subscriber; what it does not tell is empty."""
 
     nas: str
@@ -72,6 +71,9 @@ class Sighting:
     imei: str = ""
     """15 digits, the last of them computed."""
     apn: str = ""
+    """Network identifier, lower case (3GPP TS 23.003 §9.1)."""
+    wants_ipv4: bool = True
+    wants_ipv6: bool = True
     address: str = ""
     """IPv4 address, canonical text."""
     prefix: str = ""
@@ -179,7 +181,7 @@ class Cellular:
             return self._refuse(closed, sighting, device.origin, cause)
         now = self._clock.monotonic()
         subscriber = Subscriber.of(device, sighting.imsi, sighting.imei, _text(sighting.apn))
-        lease = self._presence.allocation.reserve(subscriber, now)
+        lease = self._presence.allocation.reserve(subscriber, now, ipv4=sighting.wants_ipv4, ipv6=sighting.wants_ipv6)
         if lease is None:
             origin = device.origin if device else UNATTRIBUTED
             return self._refuse(CiotRejectedReason.NO_ADDRESS, sighting, origin, cause)
@@ -187,8 +189,7 @@ class Cellular:
         accepted = Accepted(lease.address, lease.prefix, b"S" + secrets.token_bytes(15), waits)
         if not accounting:
             self._heard(
-                replace(
-                    sighting,
+                sighting._replace(
                     session=sighting.session or f"{_BY_ACCEPT}{accepted.class_.hex()}",
                     address=lease.address or sighting.address,
                     prefix=lease.prefix or sighting.prefix,
@@ -353,7 +354,8 @@ class Cellular:
         device = match.device
         rivals = self._presence.rivals(attachment, device)
         for rival in rivals:
-            if rival.nas == attachment.nas and _is_late(attachment.told_ms, rival.told_ms):
+            same_node = (rival.nas, rival.nas_address) == (attachment.nas, attachment.nas_address)
+            if same_node and _is_late(attachment.told_ms, rival.told_ms):
                 self._ignored["late"] += 1
                 return None
         used = Lease(attachment.address, attachment.prefix)
@@ -499,7 +501,7 @@ def _session_of(sighting: Sighting) -> tuple[str, str, str]:
 
 
 def _is_late(time_ms: int, known_ms: int) -> bool:
-    """Tell whether a request was made before another one of the same NAS; what has no time is never late."""
+    """Tell whether a request was made before another one of the same node; what has no time is never late."""
     return 0 < time_ms < known_ms <= time_ms + _LATE_MS
 
 

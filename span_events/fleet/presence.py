@@ -22,6 +22,7 @@ from span_events.fleet.expiry import Expiry
 from span_events.fleet.ledger import Ledger
 from span_events.fleet.reception import Reception
 from span_events.metrics import Metric
+from span_events.registry.addresses import prefix_of
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Device, Reservation
 from span_events.registry.store import Store
@@ -64,7 +65,12 @@ class Presence:
         """To be looked at only."""
         self.ledger = Ledger(store, limit=config.sessions)
         self.allocation = Allocation(
-            config, directory=directory, attachments=self.attachments, ledger=self.ledger, clock=clock
+            config,
+            directory=directory,
+            attachments=self.attachments,
+            ledger=self.ledger,
+            is_written=reception.is_written,
+            clock=clock,
         )
 
     def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation]) -> None:
@@ -86,6 +92,7 @@ class Presence:
                 continue
             if ciot.allocated_prefix or ciot.allocated_ip != ciot.static_ip:
                 self.place(device)  # that its attachment was over came too late to be written
+            self._give_back(device)
             last = Lease(ciot.last_ip, ciot.last_prefix)
             self.allocation.free(Subscriber.of(device), last, now)
         self.allocation.fill(reservations)
@@ -161,7 +168,8 @@ class Presence:
         self._take_over(attachment, device, cause)
         if device is not None:
             self.place(device)
-            self._reception.address_lost(device, DisconnectReason.DETACHED, cause=cause)
+            shown = attachment.shown_address
+            self._reception.address_lost(device, DisconnectReason.ADDRESS_CHANGED, detail=shown, cause=cause)
 
     def place(self, device: Device) -> None:
         """Let the directory, and the device itself, show which addresses it has by its attachments."""
@@ -172,9 +180,9 @@ class Presence:
         address, prefix = (latest.address, latest.prefix) if latest else ("", "")
         allocated_at = latest.attached_ms if latest else ciot.allocated_at
         is_news = (address, prefix, allocated_at) != (ciot.allocated_ip, ciot.allocated_prefix, ciot.allocated_at)
-        with self._directory.changing(device):
-            device.addresses = tuple(text for each in attachments for text in (each.address, each.prefix) if text)
-            ciot.allocated_ip, ciot.allocated_prefix, ciot.allocated_at = address, prefix, allocated_at
+        addresses = tuple(text for each in attachments for text in (each.address, each.prefix) if text)
+        self._directory.readdress(device, address, addresses)
+        ciot.allocated_prefix, ciot.allocated_at = prefix, allocated_at
         ciot.last_ip, ciot.last_prefix = address or ciot.last_ip, prefix or ciot.last_prefix
         if is_news:
             ciot.last_update = self._now_ms()
@@ -329,14 +337,26 @@ class Presence:
         for other in others:
             if other is device:
                 continue
-            with self._directory.changing(other):
-                other.ciot.allocated_ip = ""
+            self._directory.readdress(other, "", other.addresses)
             self._reception.changed(other)
             self._reception.address_lost(other, DisconnectReason.ADDRESS_REASSIGNED, cause=cause)
 
     def _free(self, attachment: Attachment, lease: Lease) -> None:
         subscriber = Subscriber.of(attachment.device, attachment.imsi, attachment.imei, attachment.apn)
         self.allocation.free(subscriber, lease, self._clock.monotonic())
+        for address in lease:
+            owner = self._directory.device_with_static(address)
+            if owner is not None:
+                self._give_back(owner)
+
+    def _give_back(self, device: Device) -> None:
+        """A device without a SIM has its address by hand, whenever the mobile core has given it to nobody."""
+        ciot = device.ciot
+        if device.config.is_cellular or ciot.allocated_ip == ciot.static_ip:
+            return
+        if self.attachments.holder(prefix_of(ciot.static_ip) if ":" in ciot.static_ip else ciot.static_ip) is None:
+            self._directory.readdress(device, ciot.static_ip, device.addresses)
+            self._reception.changed(device)
 
     def _tell_silence(self, attachment: Attachment) -> None:
         """A device has been attached for a while: tell if nothing came of it, also before this process was started."""

@@ -73,6 +73,7 @@ class Reception:
         self._paces = Paces(messages.rate, messages.burst)
         self._block_paces = Paces(messages.block_rate, messages.block_rate)
         self._changed: set[Device] = set()
+        self._being_written: set[Device] = set()
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
         self.rejections = 0
         """Messages that were not accepted, told or not."""
@@ -451,17 +452,21 @@ class Reception:
 
     # ---- what other parts know ----------------------------------------------------------------
 
+    def is_written(self, device: Device) -> bool:
+        """Tell whether the registry has everything of a device."""
+        return device not in self._changed and device not in self._being_written
+
     def changed(self, device: Device) -> None:
         """Something else about a device changed: it is written with the next batch."""
         self._changed.add(device)
 
-    def address_lost(self, device: Device, reason: DisconnectReason, *, cause: int | None) -> None:
+    def address_lost(self, device: Device, reason: DisconnectReason, *, detail: str = "", cause: int | None) -> None:
         """A device has an address no longer: its sessions over UDP and CoAP from there end."""
         for transport in (Transport.UDP, Transport.COAP):
             session = self._sessions.find((device.id, transport.value))
             if session is not None and self._directory.device_at(session.remote[0]) is not device:
                 self._sessions.remove(session)
-                self._end(session, reason, cause=cause)
+                self._tell_end(session, reason, detail=detail or None, cause=cause)
 
     # ---- what the API did ---------------------------------------------------------------------
 
@@ -517,12 +522,15 @@ class Reception:
         changed, self._changed = self._changed, set()
         if not changed:
             return
+        self._being_written |= changed
         try:
             async with self._lock:
                 await self._store.put_devices([each for each in changed if each.id in self._directory.devices])
-            changed = set()
-        finally:
+        except BaseException:
             self._changed |= changed
+            raise
+        finally:
+            self._being_written -= changed
 
     # ---- parts --------------------------------------------------------------------------------
 

@@ -23,6 +23,10 @@ _UNPROVEN: Final = frozenset(
 """Requests that anybody can send: the numbers in them mean nothing."""
 
 
+_PAIRS: Final = 20
+"""Mismatches of one device with different numbers that are told in a window: hardware says of itself what it likes."""
+
+
 class _Told:
     """What was told of one reason. Each has limits of its own, so that a flood of one does not hide another."""
 
@@ -37,6 +41,7 @@ class Refusals:
     def __init__(self, config: CellularConfig, rejections: RejectionsConfig, *, bus: Bus) -> None:
         self._bus = bus
         self._mismatches = Throttle(burst=1, seconds=config.mismatch_window, keys=config.subscribers)
+        self._pairs = Throttle(burst=_PAIRS, seconds=config.mismatch_window, keys=config.subscribers)
         self._told = {reason: _Told(config, rejections.window) for reason in CiotRejectedReason}
         self._throttles = [self._mismatches, *(each.throttle for each in self._told.values())]
         self._too_fast = 0
@@ -51,9 +56,15 @@ class Refusals:
             now: Monotonic seconds.
         """
         self._counts[event.name] += 1
-        if self._mismatches.admits(_key_of(event, episode), now):
-            self._mismatches.remember(_key_of(event, episode), event)
-            self._bus.publish(dataclasses.replace(event, correlation_id=cause))
+        key = _key_of(event, episode)
+        if not self._mismatches.admits(key, now):
+            return
+        if not self._pairs.admits(event.origin.device_id, now):
+            self._mismatches.forget(key)
+            self._too_fast += 1
+            return
+        self._mismatches.remember(key, event)
+        self._bus.publish(dataclasses.replace(event, correlation_id=cause))
 
     def rejected(
         self,
@@ -91,8 +102,8 @@ class Refusals:
 
     def sweep(self, now: float) -> None:
         """Once a second or so: sum up what was not told."""
-        for told in self._told.values():
-            told.pace.summaries(now)
+        for pace in (self._pairs, *(each.pace for each in self._told.values())):
+            pace.summaries(now)
         for throttle in self._throttles:
             for event in throttle.summaries(now):
                 self._bus.publish(event)

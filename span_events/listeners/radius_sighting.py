@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from span_events.fleet.cellular import Sighting
 from span_events.wire.mcc import country_of, network_name
 from span_events.wire.radius import TERMINATE_CAUSES, Attribute, RadiusRequest
-from span_events.wire.radius_3gpp import Mobile, Plmn
+from span_events.wire.radius_3gpp import PDP_IPV4, PDP_IPV6, Mobile, Plmn
 
 _OF_A_DEVICE: Final = "/64"
 """Length of the prefix that a device gets (3GPP TS 23.401 §5.3.1.2.2); others are not understood."""
+_OPERATOR_IDENTIFIER: Final = re.compile(r"\.mnc[0-9]{2,3}\.mcc[0-9]{3}\.gprs$")
 _PLACES: Final = 1024
-"""Networks whose names are remembered."""
+"""Networks and APNs whose names are remembered."""
 
 
 class _Place(NamedTuple):
@@ -42,7 +44,9 @@ def sighting_of(request: RadiusRequest, mobile: Mobile, *, nas: str, now_ms: int
         session=request.text(Attribute.ACCT_SESSION_ID),
         imsi=mobile.imsi or "",
         imei=equipment.imei if equipment else "",
-        apn=request.text(Attribute.CALLED_STATION_ID),
+        apn=_network_identifier(request.text(Attribute.CALLED_STATION_ID)),
+        wants_ipv4=mobile.pdp_type != PDP_IPV6,
+        wants_ipv6=mobile.pdp_type != PDP_IPV4,
         address=request.framed_address(),
         prefix=prefix if prefix.endswith(_OF_A_DEVICE) else "",
         cell_id="" if cell is None else str(cell),
@@ -65,6 +69,12 @@ def nas_address_of(request: RadiusRequest) -> str:
         or request.address(Attribute.NAS_IPV6_ADDRESS)
         or request.text(Attribute.NAS_IDENTIFIER)
     )
+
+
+@lru_cache(_PLACES)
+def _network_identifier(apn: str) -> str:
+    """Return what two spellings of an APN have in common: no operator identifier, no capitals (TS 23.003 §9.1)."""
+    return _OPERATOR_IDENTIFIER.sub("", apn.lower())
 
 
 @lru_cache(_PLACES)

@@ -287,6 +287,16 @@ class Directory:
         if not of_owner:
             del self._certificates_of[certificate.owner_id]
 
+    def readdress(self, device: Device, allocated_ip: str, addresses: tuple[str, ...]) -> None:
+        """Give a device other addresses: what `changing` does, for what the mobile network changes all the time."""
+        for address in (device.ciot.allocated_ip, *device.addresses):
+            if self._by_address.get(address) is device:
+                del self._by_address[address]
+        device.ciot.allocated_ip, device.addresses = allocated_ip, addresses
+        for address in (allocated_ip, *addresses):
+            if address:
+                self._by_address[address] = device
+
     def _index(self, device: Device) -> None:
         for value, index in self._identities(device):
             if value:

@@ -120,7 +120,7 @@ class DeviceConfig:
     """How a device is recognised."""
 
     imsi: str = ""
-    """SIM, 5 to 15 digits; empty is not set."""
+    """SIM, 6 to 15 digits; empty is not set."""
     imei: str = ""
     """Hardware, 14 to 16 digits as somebody wrote them; `wire.imei` compares them. Empty is not set."""
     gateways: dict[int, dict[str, str]] = field(default_factory=dict)

@@ -8,7 +8,6 @@ read is left out and noted, and what is not known is passed over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
@@ -57,8 +56,7 @@ class Location(NamedTuple):
     """CI, SAC, ECI or NCI, after the kind of location."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mobile:
+class Mobile(NamedTuple):
     """What the attributes of one request tell; None is what they do not."""
 
     imsi: str | None = None
@@ -69,8 +67,13 @@ class Mobile:
     rat: str | None = None
     """Radio access technology: a name of `RATS`, or the number of one that has no name there."""
     location: Location | None = None
+    pdp_type: int | None = None
+    """3GPP-PDP-Type: `PDP_IPV4`, `PDP_IPV6`, or another one."""
     notes: tuple[Note, ...] = ()
 
+
+PDP_IPV4, PDP_IPV6 = 0, 2
+"""Values of 3GPP-PDP-Type of those who want one kind of address only (TS 29.061 §16.4.7.2)."""
 
 RATS: Final = {
     1: "UTRAN",
@@ -119,7 +122,7 @@ _LOCATIONS: Final = {
     **dict.fromkeys((131, 132, 133, 134, 138, 139), _Layout()),  # base stations
 }
 _3GPP: Final = (10415).to_bytes(4, "big")
-_IMSI, _SERVING_NETWORK, _IMEISV, _RAT, _LOCATION = 1, 18, 20, 21, 22
+_IMSI, _PDP_TYPE, _SERVING_NETWORK, _IMEISV, _RAT, _LOCATION = 1, 3, 18, 20, 21, 22
 
 _REMEMBERED: Final = 1024
 """Values whose meaning is remembered, of those that many mobiles share: networks and cells."""
@@ -146,7 +149,9 @@ def read(vendor_specific: Iterable[bytes]) -> Mobile:
     network = _take(values, _SERVING_NETWORK, _network, Note.NETWORK, notes)
     rat = _take(values, _RAT, _rat, Note.RAT, notes)
     location = _take(values, _LOCATION, read_location, Note.LOCATION, notes)
-    return Mobile(imsi, equipment, network or (location.network if location else None), rat, location, tuple(notes))
+    pdp_type = int.from_bytes(values[_PDP_TYPE], "big") if _PDP_TYPE in values else None
+    network = network or (location.network if location else None)
+    return Mobile(imsi, equipment, network, rat, location, pdp_type, tuple(notes))
 
 
 def read_equipment(value: bytes) -> Equipment | None:

@@ -30,6 +30,7 @@ class Bench:
             directory=self.directory,
             attachments=self.attachments,
             ledger=Ledger(Store("sqlite+aiosqlite://"), limit=100),
+            is_written=lambda _: True,
             clock=ManualClock(),
         )
 
@@ -157,15 +158,37 @@ def test_an_address_that_the_mobile_core_did_not_use_is_free_again() -> None:
     assert bench.reserve(other).address == "10.0.0.1"
 
 
-def test_nobody_attaches_with_half_of_the_addresses() -> None:
-    """If one family is used up, the other one is not kept either."""
+@pytest.mark.parametrize(
+    ("asked", "lease"),
+    [
+        ({}, Lease(prefix="2001:db8:1:1::/64")),
+        ({"ipv6": False}, None),
+        ({"ipv4": False}, Lease(prefix="2001:db8:1:1::/64")),
+    ],
+)
+def test_one_kind_of_address_is_enough_for_who_takes_either(asked: dict[str, bool], lease: Lease | None) -> None:
+    """The mobile core attaches with what there is; who wants IPv4 only is refused when that is used up."""
     bench = Bench(pool=("10.0.0.1/32", "2001:db8:1::/63"))
     bench.reserve(bench.subscriber(1))
-    refused = bench.allocation.reserve(bench.subscriber(2), 0.0)
-    needs_no_ipv4 = bench.subscriber(3, static_ip="192.0.2.7")
 
-    assert refused is None
-    assert bench.reserve(needs_no_ipv4).prefix == "2001:db8:1:1::/64"
+    assert bench.allocation.reserve(bench.subscriber(2), 0.0, **asked) == lease
+
+
+def test_an_address_of_its_own_is_enough_when_the_pool_of_the_other_kind_is_used_up() -> None:
+    """It has what it needs."""
+    bench = Bench(pool=("10.0.0.0/29", "2001:db8:1::/64"))
+    bench.reserve(bench.subscriber(1))
+
+    assert bench.reserve(bench.subscriber(2, static_ip="192.0.2.7")) == Lease("192.0.2.7")
+
+
+@pytest.mark.parametrize(("asked", "lease"), [("ipv4", Lease("10.0.0.1")), ("ipv6", Lease(prefix="2001:db8:1::/64"))])
+def test_who_wants_one_kind_of_address_uses_up_no_other(asked: str, lease: Lease) -> None:
+    """Most devices never want IPv6."""
+    bench = Bench()
+    other = {"ipv4": "ipv6", "ipv6": "ipv4"}[asked]
+
+    assert bench.allocation.reserve(bench.subscriber(1), 0.0, **{other: False}) == lease
 
 
 def test_reservations_are_bounded() -> None:

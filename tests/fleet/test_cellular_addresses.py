@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from span_events.fleet.cellular import Accepted, Refused
-from tests.fleet.sightings import ADDRESS, NAS, OTHER_IMSI, PREFIX, known, reasons, seen, seen_other, send
+from tests.fleet.sightings import ADDRESS, NAS, OTHER_IMSI, PREFIX, known, reasons, restarted, seen, seen_other, send
 from tests.fleets import FleetBench
 
 
@@ -158,7 +160,28 @@ async def test_an_interim_with_another_address_moves_the_device(bench: FleetBenc
         ("ciotDisconnect", other.origin),
         ("clientDisconnected", device.origin),
     ]
+    assert bench.told[1][1] == {"reason": "addressChanged", "detail": "10.64.0.12", "transport": "udp"}
     assert [send(bench), send(bench, "10.64.0.12"), send(bench, "2001:db8:1:2::1")] == [None, device, device]
+
+
+@pytest.mark.parametrize("later", ["now", "after a restart"])
+@pytest.mark.parametrize(("own", "used"), [(ADDRESS, {}), ("2001:db8:1:2::9", {"address": "", "prefix": PREFIX})])
+async def test_a_device_without_a_sim_gets_its_address_back(
+    bench: FleetBench, own: str, used: dict[str, Any], later: str
+) -> None:
+    """The mobile core knows better who has an address; but once it has told that nobody has, people do again."""
+    device = await bench.device(own)
+    bench.cellular.start(seen_other(**used))
+    meanwhile = send(bench, own)
+    bench.cellular.stop(seen_other(**used))
+    if later == "after a restart":
+        await bench.flush()
+        device.ciot.allocated_ip = ""  # as if the server had been killed before this was written
+        await bench.store.put_devices([device])
+        bench = await restarted(bench)
+
+    assert meanwhile is None
+    assert send(bench, own) is bench.directory.devices[device.id]
 
 
 async def test_a_session_may_get_its_address_later(bench: FleetBench) -> None:

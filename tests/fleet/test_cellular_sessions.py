@@ -301,6 +301,18 @@ async def test_a_late_start_of_the_same_device_does_not_bring_its_old_session_ba
     assert send(bench, "10.64.0.12") is device
 
 
+async def test_clocks_of_different_nodes_are_not_compared(bench: FleetBench) -> None:
+    """Nodes may share a secret, and so a table of the configuration, but no clock: the newest word counts."""
+    device, other = await known(bench), await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen(nas_address="192.0.2.11", time_ms=1_300_000))  # 5 minutes fast
+    bench.cellular.start(seen(session="C1", address="10.64.0.12", time_ms=1_060_000))
+    moved = send(bench, "10.64.0.12")
+    bench.cellular.start(seen_other(imsi=OTHER_IMSI, time_ms=1_070_000))
+
+    assert moved is device
+    assert send(bench) is other
+
+
 @pytest.mark.parametrize(("nas", "time_ms"), [("pgw2", 999_000), (NAS, 0)], ids=["another clock", "no time"])
 async def test_times_that_cannot_be_compared_do_not_count(bench: FleetBench, nas: str, time_ms: int) -> None:
     """What comes last is believed."""

@@ -23,15 +23,17 @@ UNKNOWN = CiotRejectedReason.UNKNOWN_DEVICE
 class Bench:
     """Refusals, and what was told of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, subscribers: int = 3) -> None:
         bus = LocalBus(ManualClock(), IdGenerator())
         self._told: list[Activity] = []
         bus.listen(activities=self._told.append)
-        config = CellularConfig(mismatch_window=3600.0, subscribers=3, rejections_per_second=2)
+        config = CellularConfig(mismatch_window=3600.0, subscribers=subscribers, rejections_per_second=2)
         self.refusals = Refusals(config, RejectionsConfig(window=60.0), bus=bus)
 
-    def mismatch(self, imsi: str = "24201", *, now: float = 0.0, episode: int = 0, expected: str = "24209") -> None:
-        event = ImsiMismatch(origin=Origin(1, 2), imsi=imsi, imei="35", expected_imsi=expected)
+    def mismatch(
+        self, imsi: str = "24201", *, now: float = 0.0, episode: int = 0, expected: str = "24209", device: int = 2
+    ) -> None:
+        event = ImsiMismatch(origin=Origin(1, device), imsi=imsi, imei="35", expected_imsi=expected)
         self.refusals.mismatch(event, episode=episode, now=now, cause=CAUSE)
 
     def reject(
@@ -66,6 +68,19 @@ def test_a_mismatch_that_repeats_is_one_event_an_hour_then_a_count(bench: Bench)
     assert first == [{"imsi": "24201", "imei": "35", "expectedImsi": "24209"}]
     assert early == []
     assert bench.take() == [{"imsi": "24201", "imei": "35", "expectedImsi": "24209", "count": "11"}]
+
+
+def test_one_device_cannot_take_the_place_of_others() -> None:
+    """Hardware says of itself what it likes: one SIM could fill the table with invented numbers."""
+    bench = Bench(subscribers=1000)
+    for number in range(50):
+        bench.mismatch(f"24201{number}")
+    invented = len(bench.take())
+    bench.mismatch("24201", device=3)
+
+    assert invented == 20
+    assert len(bench.take()) == 1
+    assert bench.gauges()["cellular_refusals_untold"] == 30
 
 
 def test_nothing_is_summed_up_that_did_not_repeat(bench: Bench) -> None:

@@ -143,6 +143,44 @@ async def test_a_promise_waits_for_the_registry(bench: FleetBench) -> None:
     assert len((await bench.store.load()).reservations) == 1
 
 
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+async def test_what_a_device_had_last_is_promised_without_a_write(bench: FleetBench) -> None:
+    """A restart keeps it for the device anyway, for as long as an address rests: nobody has to wait for the disk."""
+    await known(bench)
+    await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen())
+    bench.cellular.stop(seen())
+    await bench.flush()
+    answer = ask(bench)
+    commits = bench.gauge("cellular_commits")
+    await bench.cellular.commit()
+    again = await restarted(bench)
+    kept = promised(again, OTHER_IMSI), promised(again)
+
+    assert isinstance(answer, Accepted)
+    assert (answer.address, answer.waits) == (ADDRESS, False)
+    assert bench.gauge("cellular_commits") == commits
+    assert kept == ("noAddress", ADDRESS)
+
+
+@pytest.mark.parametrize(
+    ("bench", "written"),
+    [(ONE, False), ({"cellular": ONE["cellular"] | {"quarantine": 119.0}}, True)],
+    indirect=["bench"],
+)
+async def test_it_is_written_if_a_restart_might_not_keep_it(bench: FleetBench, written: bool) -> None:
+    """The registry may not know yet what the device had last; or an address rests for less than a promise holds."""
+    await known(bench)
+    bench.cellular.start(seen())
+    bench.cellular.stop(seen())
+    if written:
+        await bench.flush()
+    answer = ask(bench)
+
+    assert isinstance(answer, Accepted)
+    assert answer.waits
+
+
 async def test_without_accounting_an_accept_waits(bench: FleetBench) -> None:
     """It is the beginning of a session."""
     await known(bench)

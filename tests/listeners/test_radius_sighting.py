@@ -64,6 +64,23 @@ def test_everything_together() -> None:
     assert of() == Sighting(nas="pgw1", time_ms=NOW_MS)
 
 
+@pytest.mark.parametrize("apn", ["iot.example", "IOT.Example", "iot.example.mnc001.mcc242.gprs"])
+def test_spellings_of_one_apn_are_one(apn: str) -> None:
+    """Else a device would have several sessions there; capitals and the operator do not count (TS 23.003 §9.1)."""
+    assert of(attribute(30, apn.encode())).apn == "iot.example"
+
+
+@pytest.mark.parametrize(
+    ("kind", "wants"), [(0, (True, False)), (2, (False, True)), (3, (True, True)), (4, (True, True))]
+)
+def test_a_session_wants_addresses_of_its_type(kind: int, wants: tuple[bool, bool]) -> None:
+    """3GPP-PDP-Type; without one it may be either."""
+    sighting = of(of_3gpp((3, kind.to_bytes(4, "big"))))
+
+    assert (sighting.wants_ipv4, sighting.wants_ipv6) == wants
+    assert (of().wants_ipv4, of().wants_ipv6) == (True, True)
+
+
 @pytest.mark.parametrize(
     ("attributes", "time_ms"),
     [

@@ -75,17 +75,17 @@ def test_unknown_fields_are_ignored() -> None:
         "deviceId": "17",
         "lastPayload": "",
         "tags": {"a": "b"},
-        "config": {"inet": {}, "ciot": {"imsi": "24201", "msisdn": 5}, "gateway": {"3": {"gatewayId": "3"}}},
+        "config": {"inet": {}, "ciot": {"imsi": "242017", "msisdn": 5}, "gateway": {"3": {"gatewayId": "3"}}},
         "metadata": {"inet": {"lastUpdate": "5"}, "ciot": {"mcc": 242, "allocatedAt": "5"}},
         "firmware": {"state": "Current", "currentFirmwareId": 5},
     }
     found = change(DeviceBody, **body)
 
-    assert (found.tags, found.imsi, found.gateways) == ({"a": "b"}, "24201", {3: {}})
+    assert (found.tags, found.imsi, found.gateways) == ({"a": "b"}, "242017", {3: {}})
     assert found.allocated_ip is None
 
 
-@pytest.mark.parametrize(("field", "shortest", "longest"), [("imsi", 5, 15), ("imei", 14, 16)])
+@pytest.mark.parametrize(("field", "shortest", "longest"), [("imsi", 6, 15), ("imei", 14, 16)])
 def test_identities_have_a_number_of_digits(field: str, shortest: int, longest: int) -> None:
     """As text or as a number; leading zeros count (test networks begin with 001)."""
     for good in ("0" * (shortest - 1) + "1", "9" * longest, int("9" * longest)):

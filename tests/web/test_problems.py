@@ -71,7 +71,7 @@ async def test_every_wrong_field_is_reported_at_once(api: WebBench, collection: 
         "tags.a": "5 is not text",
         "tags.b": "null is not text",
         "enabled": '"yes" is not true or false',
-        "config.ciot.imsi": "true is not 5 to 15 digits",
+        "config.ciot.imsi": "true is not 6 to 15 digits",
         "config.ciot.imei": '"12" is not 14 to 16 digits',
         "config.gateway.zz!": "'zz!' is not a gateway id: an id is 1 to 14 of the digits 0123456789abcdefghijklmn",
         "config.gateway.3": '"x" is not an object',

@@ -27,7 +27,8 @@ VERSION_OCTETS: Final = range(1, 256)
 MAX_FILENAME: Final = 255
 """Characters of the name of an image's file."""
 
-_IMSI_DIGITS: Final = range(5, 16)
+_IMSI_DIGITS: Final = range(6, 16)
+"""A country and a network have five; then comes the subscriber (ITU-T E.212)."""
 _NOT_OWN: Final = (GatewayType.UNKNOWN, *BUILT_IN)
 _SHOWN: Final = 48
 _STORED_IDS: Final = 1 << 63
