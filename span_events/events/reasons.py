@@ -183,7 +183,7 @@ class ClientRejectedReason(Reason):
     )
     CLIENT_ALERT = (
         "clientAlert",
-        "The client gave up with the alert in 'detail': unknown ca means that it lacks this server's root certificate.",
+        "It gave up, see 'detail': it lacks this server's root (unknown ca) or wants another name (bad certificate).",
     )
     MALFORMED_HELLO = (
         "malformedHello",

@@ -32,7 +32,7 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
 from span_events.wire.dtls import Failure
 from span_events.wire.dtls_openssl import certificate_failure_of, failure_of
-from span_events.wire.openssl import Identity
+from span_events.wire.openssl import Identity, cause_of
 
 _LINGER: Final = 2.0
 """Seconds that a client has to read why its handshake failed."""
@@ -179,7 +179,7 @@ class TlsEntrance:
             words = (exc.reason or "").lower().replace("_", " ")
             if words == _WITHOUT_TLS:
                 words = "this is HTTP without TLS; that has a port of its own"
-            return *_reason(*failure_of(words)), None
+            return *_reason(*failure_of(cause_of(words))), None
         except OSError as exc:
             return ClientRejectedReason.HANDSHAKE_FAILED, exc.strerror, None
         return None

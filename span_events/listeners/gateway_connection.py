@@ -247,6 +247,9 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._linger()
         elif event.end is tls.End.CLOSE_NOTIFY:
             self._part(GatewayReason.CLIENT_CLOSED, "TLS was closed in order")
+        elif event.refuses_us and self._applicant is not None:
+            self._reject(GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED, event.detail)
+            self._linger()
         elif event.end is tls.End.ALERT:
             self._part(GatewayReason.TLS_ERROR, f"the gateway sent the TLS alert {event.detail}")
         else:

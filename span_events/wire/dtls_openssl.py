@@ -36,19 +36,20 @@ from span_events.wire.dtls import (
     records,
 )
 from span_events.wire.openssl import (
-    ALERT_RECEIVED,
     LARGEST_RECORD,
     SSL_ERROR,
     WANT_READ,
     ZERO_RETURN,
+    Cause,
     Identity,
     address_of,
     judge_by,
-    queued_words,
+    queued_cause,
     show,
     trust,
     verify_words,
 )
+from span_events.wire.tls_alerts import alert_name
 
 SUITES: Final = (
     "ECDHE-PSK-CHACHA20-POLY1305",
@@ -294,7 +295,7 @@ class OpensslSession:
         assert self.established, "nothing is sent before the handshake is done"
         lib.ERR_clear_error()
         if payload and lib.SSL_write(self._ssl, payload, len(payload)) <= 0:
-            raise OSError(0, f"OpenSSL does not send {len(payload)} octets: {queued_words()}")
+            raise OSError(0, f"OpenSSL does not send {len(payload)} octets: {queued_cause().words}")
 
     def take(self) -> list[bytes]:
         """Return the datagrams that wait to be sent."""
@@ -321,7 +322,7 @@ class OpensslSession:
         lib.ERR_clear_error()
         result = lib.DTLSv1_handle_timeout(self._ssl)
         if result < 0:
-            return self._failed(Failure.PROTOCOL, queued_words())
+            return self._failed(Failure.PROTOCOL, queued_cause().words)
         self.retransmissions += result
         return ()
 
@@ -344,7 +345,7 @@ class OpensslSession:
             return self._finish()
         error = lib.SSL_get_error(self._ssl, result)
         if error != WANT_READ:
-            return self._explain(queued_words())
+            return self._explain(queued_cause())
         if self._psk_given and self._finished_seen and self.stage == _AFTER_CHANGE_CIPHER_SPEC:
             # A Finished came that did not decrypt, which OpenSSL drops without a word. It takes the
             # right key to send one that does.
@@ -378,15 +379,14 @@ class OpensslSession:
                 lib.SSL_shutdown(ssl)  # answers with our own
                 events.append(Closed(End.CLOSE_NOTIFY))
             elif error == SSL_ERROR:
-                words = queued_words()
-                received = ALERT_RECEIVED.fullmatch(words)
-                if received:
-                    events.append(Closed(End.ALERT, received[1]))
+                received = queued_cause().alert
+                if received is not None:
+                    events.append(Closed(End.ALERT, alert_name(received)))
             return events
 
-    def _explain(self, words: str) -> Sequence[Event]:
+    def _explain(self, cause: Cause) -> Sequence[Event]:
         """Name the cause of a handshake that OpenSSL gave up."""
-        failure, detail = failure_of(words)
+        failure, detail = failure_of(cause)
         if failure is Failure.CLIENT_ALERT or not self._certificate_error:
             return self._failed(failure, detail)
         if self._certificate_error in (_CERT_REVOKED, _CERT_REJECTED):
@@ -404,17 +404,11 @@ class OpensslSession:
         self._sessions.pop(address_of(self._ssl), None)
 
 
-def failure_of(words: str) -> tuple[Failure, str]:
-    """
-    Name the cause of a handshake that failed, and what more there is to say.
-
-    Args:
-        words: OpenSSL's, in lower case.
-    """
-    received = ALERT_RECEIVED.fullmatch(words)
-    if received:
-        return Failure.CLIENT_ALERT, received[1]
-    return _FAILURES.get(words, Failure.PROTOCOL), words
+def failure_of(cause: Cause) -> tuple[Failure, str]:
+    """Name the cause of a handshake that failed, and what more there is to say."""
+    if cause.alert is not None:
+        return Failure.CLIENT_ALERT, alert_name(cause.alert)
+    return _FAILURES.get(cause.words, Failure.PROTOCOL), cause.words
 
 
 def certificate_failure_of(error: int) -> Failure:

@@ -66,6 +66,8 @@ class Closed:
 
     end: End
     detail: str = ""
+    refuses_us: bool = False
+    """Whether the client's alert says that it does not accept our certificate; some look after the handshake."""
 
 
 class Failure(StrEnum):

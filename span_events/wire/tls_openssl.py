@@ -15,18 +15,19 @@ from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
 from span_events.wire.openssl import (
-    ALERT_RECEIVED,
     LARGEST_RECORD,
     WANT_READ,
     ZERO_RETURN,
+    Cause,
     Identity,
     judge_by,
-    queued_words,
+    queued_cause,
     show,
     trust,
     verify_words,
 )
 from span_events.wire.tls import CertificateFault, Closed, Data, End, Established, Event, Failed, Failure
+from span_events.wire.tls_alerts import REFUSES_CERTIFICATE, alert_name
 
 _SUITES: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2; those of TLS 1.3 are OpenSSL's own."""
@@ -34,18 +35,6 @@ _HANDSHAKE: Final = 22
 """Content type of a client's first record (RFC 8446 §5.1)."""
 _SHOWN: Final = 24
 """Octets of something that is not TLS that are shown."""
-_CERTIFICATE_ALERTS: Final = frozenset(
-    {
-        "unknown ca",
-        "bad certificate",
-        "certificate unknown",
-        "certificate expired",
-        "certificate revoked",
-        "unsupported certificate",
-        "access denied",
-    }
-)
-"""Alerts of a client that does not accept the server's certificate; Go and mbedTLS word it differently."""
 _FAULTS: Final = MappingProxyType(
     dict.fromkeys((2, 7, 18, 19, 20, 21), CertificateFault.UNKNOWN_CA)
     | {
@@ -168,7 +157,7 @@ class TlsConnection:
         for at in range(0, len(payload), LARGEST_RECORD):
             part = payload[at : at + LARGEST_RECORD]
             if lib.SSL_write(self._ssl, part, len(part)) <= 0:
-                queued_words()  # the connection broke, and reading says how
+                queued_cause()  # the connection broke, and reading says how
                 return
             self._drain()
 
@@ -190,7 +179,7 @@ class TlsConnection:
         result = lib.SSL_do_handshake(self._ssl)
         if result != 1:
             error = lib.SSL_get_error(self._ssl, result)
-            return [] if error == WANT_READ else [_explain(queued_words())]
+            return [] if error == WANT_READ else [_explain(queued_cause())]
         self.established = True
         return [self._finish(), *self._read()]
 
@@ -223,9 +212,7 @@ class TlsConnection:
         if error == ZERO_RETURN:
             events.append(Closed(End.CLOSE_NOTIFY))
         elif error != WANT_READ:
-            words = queued_words()
-            received = ALERT_RECEIVED.fullmatch(words)
-            events.append(Closed(End.ALERT, received[1]) if received else Closed(End.BROKEN, words))
+            events.append(_end(queued_cause()))
         return events
 
     def _drain(self) -> None:
@@ -246,10 +233,16 @@ def _fault(error: int) -> CertificateFault:
     return _FAULTS.get(error, CertificateFault.INVALID)
 
 
-def _explain(words: str) -> Failed:
+def _explain(cause: Cause) -> Failed:
     """Name the cause of a handshake that OpenSSL gave up."""
-    received = ALERT_RECEIVED.fullmatch(words)
-    if received:
-        alert = received[1]
-        return Failed(Failure.SERVER_REFUSED if alert in _CERTIFICATE_ALERTS else Failure.CLIENT_ALERT, alert)
-    return Failed(_FAILURES.get(words, Failure.PROTOCOL), words)
+    if cause.alert is None:
+        return Failed(_FAILURES.get(cause.words, Failure.PROTOCOL), cause.words)
+    failure = Failure.SERVER_REFUSED if cause.alert in REFUSES_CERTIFICATE else Failure.CLIENT_ALERT
+    return Failed(failure, alert_name(cause.alert))
+
+
+def _end(cause: Cause) -> Closed:
+    """Name the cause of the end of a connection."""
+    if cause.alert is None:
+        return Closed(End.BROKEN, cause.words)
+    return Closed(End.ALERT, alert_name(cause.alert), refuses_us=cause.alert in REFUSES_CERTIFICATE)

@@ -123,6 +123,16 @@ async def test_openssl_with_dtls_1_0(clients: Clients) -> None:
     assert "alert protocol version" in output
 
 
+async def test_openssl_that_wants_another_name(clients: Clients) -> None:
+    """It trusts the certificate, but not for that name; OpenSSL tells so by a bad_certificate."""
+    host, port = address_of(clients.bench.datagrams)
+    checks = ("-CAfile", clients.root, "-verify_return_error", "-verify_hostname", "wrong.example")
+    await clients.run("openssl", "s_client", "-dtls1_2", "-connect", f"{host}:{port}", *checks)
+    ((_, data),) = await clients.bench.told(1)
+
+    assert (data["reason"], data["detail"]) == ("clientAlert", "bad certificate")
+
+
 @CREDENTIALS
 async def test_gnutls(clients: Clients, credentials: str) -> None:
     """A second implementation of the record layer."""

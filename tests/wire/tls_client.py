@@ -16,6 +16,7 @@ class TlsClient:
     Args:
         holder: Its certificate, if it has one.
         trusted: The root that it believes; it takes any server without one.
+        name: The server's, which the client compares with the names in its certificate.
         session: Of an earlier client, to be resumed.
     """
 
@@ -24,6 +25,7 @@ class TlsClient:
         holder: Holder | None = None,
         *,
         trusted: Holder | None = None,
+        name: str = "",
         version: ssl.TLSVersion | None = None,
         protocols: tuple[str, ...] = ("h2",),
         whole_chain: bool = True,
@@ -33,12 +35,13 @@ class TlsClient:
         self.context: ssl.SSLContext = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if earlier is None else earlier.context
         if earlier is None:
             self._prepare(holder, trusted, version, protocols, whole_chain=whole_chain)
+            self.context.check_hostname = bool(name)  # most certificates of tests carry no names
         if ciphers:
             self.context.set_ciphers(ciphers)
         self._into, self._from = ssl.MemoryBIO(), ssl.MemoryBIO()
         session = None if earlier is None else earlier.object.session
         self.object: ssl.SSLObject = self.context.wrap_bio(
-            self._into, self._from, server_hostname="localhost", session=session
+            self._into, self._from, server_hostname=name or "localhost", session=session
         )
         self.established = False
         self.closed = False
@@ -55,7 +58,7 @@ class TlsClient:
         whole_chain: bool,
     ) -> None:
         context = self.context
-        context.check_hostname = False  # certificates of tests carry no names
+        context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE if trusted is None else ssl.CERT_REQUIRED
         if trusted is not None:
             context.load_verify_locations(cadata=trusted.pem.decode())

@@ -1,0 +1,71 @@
+"""Gateways that do not accept this server: its certificate, or the name in it."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+
+import pytest
+
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.wire import tls
+from tests.listeners.gateway_bench import GATEWAY, ROOT, GatewayBench, gateway_bench
+from tests.wire.alert_client import AlertClient
+
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[GatewayBench]:
+    """A listener with default settings."""
+    async with gateway_bench() as opened:
+        yield opened
+
+
+@VERSIONS
+async def test_a_gateway_that_wants_another_name_is_told(bench: GatewayBench, version: ssl.TLSVersion) -> None:
+    """It trusts the certificate, but not for the name that it dialled."""
+    await bench.client(trusted=ROOT, name="wrong.example", version=version).connect()
+    reason, details = await bench.rejection()
+
+    assert reason is GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED
+    assert (details["detail"], details["stage"]) == ("bad certificate", "tls")
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (42, (GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED, "bad certificate")),
+        (80, (GatewayRejectedReason.HTTP2_ERROR, "the gateway sent the TLS alert internal error")),
+    ],
+)
+async def test_an_alert_after_the_handshake_is_told(
+    bench: GatewayBench, version: ssl.TLSVersion, number: int, expected: tuple[GatewayRejectedReason, str]
+) -> None:
+    """Some libraries look at the certificate only then."""
+    client = AlertClient(GATEWAY, version.name.replace("v1_", "v1."))
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+    octets = client.step()
+    while octets:
+        writer.write(octets)
+        if client.is_established:
+            break
+        octets = client.step(await reader.read(65_536))
+    writer.write(client.alert(number))
+    reason, details = await bench.rejection()
+    writer.close()
+
+    assert ((reason, details["detail"]), details["stage"]) == (expected, "http2")
+
+
+async def test_an_alert_on_the_stream_ends_it(bench: GatewayBench) -> None:
+    """The session ends with its reason."""
+    client = await bench.client(version=ssl.TLSVersion.TLSv1_2).serve()
+    session = await bench.session()
+    session.link._take_tls(tls.Closed(tls.End.ALERT, "bad certificate", refuses_us=True))
+    reason, detail = await bench.end(session)
+
+    assert await client.gone() == "eof"
+    assert (reason, detail) == (GatewayReason.TLS_ERROR, "the gateway sent the TLS alert bad certificate")

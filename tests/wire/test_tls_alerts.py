@@ -1,0 +1,134 @@
+"""Alerts of the other side, on every way on which they come to us."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from span_events.wire import dtls, tls
+from span_events.wire.dtls_hello import hello_verify_request, read_hello
+from span_events.wire.dtls_openssl import OpensslEngine, failure_of
+from span_events.wire.openssl import Identity, cause_of
+from span_events.wire.tls_alerts import ALERTS, REFUSES_CERTIFICATE, alert_name
+from span_events.wire.tls_openssl import TlsEngine
+from tests.certificates import Holder
+from tests.wire.alert_client import AlertClient
+
+ROOT = Holder.root()
+SERVER = ROOT.intermediate("servers").leaf("server", server=True)
+COLLECTION = ROOT.intermediate("collection")
+CLIENT = COLLECTION.leaf("client")
+SHOWN = [Identity(SERVER.key_pem, SERVER.chain_pem)]
+TLS_VERSIONS = pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
+ALL = range(1, 256)
+"""All but close_notify."""
+NOT_FATAL = frozenset({90})
+"""In TLS 1.3 user_canceled announces a close_notify, whatever its level says (RFC 8446 §6.1)."""
+RECEIVED = {
+    48: ["TLSV1_ALERT_UNKNOWN_CA", "TLS_ALERT_UNKNOWN_CA"],
+    42: ["SSLV3_ALERT_BAD_CERTIFICATE", "SSL/TLS_ALERT_BAD_CERTIFICATE", "TLS_ALERT_BAD_CERTIFICATE"],
+    90: ["TLSV1_ALERT_USER_CANCELLED"],
+    112: ["TLSV1_UNRECOGNIZED_NAME"],
+    116: ["TLSV13_ALERT_CERTIFICATE_REQUIRED"],
+    120: ["TLSV1_ALERT_NO_APPLICATION_PROTOCOL"],
+}
+
+
+class OpenGate:
+    """Lets everybody in."""
+
+    def judge(self, _certificate: object) -> dtls.Verdict:
+        """Admit a certificate."""
+        return dtls.Verdict.ADMITTED
+
+    def key_of(self, _identity: bytes) -> bytes | None:
+        """Know no key."""
+        return None
+
+
+TLS_ENGINE = TlsEngine(SHOWN, ROOT.pem + COLLECTION.pem, unix_time=lambda: int(time.time()))
+DTLS_ENGINE = OpensslEngine(SHOWN, ROOT.pem + COLLECTION.pem, unix_time=lambda: int(time.time()))
+
+
+@TLS_VERSIONS
+@pytest.mark.parametrize("number", ALL)
+def test_an_alert_in_a_tls_handshake_is_named(version: str, number: int) -> None:
+    """OpenSSL words alerts in many ways, and some not at all; its number always tells which it was."""
+    client = AlertClient(CLIENT, version)
+    connection = TLS_ENGINE.accept()
+    connection.feed(client.step())
+    events = connection.feed(client.alert_in_clear(number))
+
+    if version == "TLSv1.3" and number in NOT_FATAL:
+        assert events == []
+        return
+    refused = number in (42, 43, 44, 45, 46, 48, 49)
+    failure = tls.Failure.SERVER_REFUSED if refused else tls.Failure.CLIENT_ALERT
+    assert events == [tls.Failed(failure, alert_name(number))]
+
+
+@TLS_VERSIONS
+@pytest.mark.parametrize("number", ALL)
+def test_an_alert_on_an_established_tls_connection_ends_it(version: str, number: int) -> None:
+    """Some clients look at a certificate only after the handshake."""
+    client = AlertClient(CLIENT, version)
+    connection = TLS_ENGINE.accept()
+    octets = client.step()
+    while octets:
+        connection.feed(octets)
+        octets = client.step(connection.take())
+    events = connection.feed(client.alert(number))
+
+    if version == "TLSv1.3" and number in NOT_FATAL:
+        assert events == []
+        return
+    assert events == [tls.Closed(tls.End.ALERT, alert_name(number), refuses_us=number in REFUSES_CERTIFICATE)]
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_an_alert_in_a_dtls_handshake_is_named(number: int) -> None:
+    """It is in the clear, as each client's before its Finished."""
+    client = AlertClient(CLIENT, "DTLSv1.2")
+    hello = client.step(hello_verify_request(read_hello(client.step()), b"c" * 32))
+    session, events = DTLS_ENGINE.accept(hello, OpenGate())
+    failed = session.feed(client.alert_in_clear(number))
+
+    assert events == ()
+    assert failed == [dtls.Failed(dtls.Failure.CLIENT_ALERT, alert_name(number))]
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_an_alert_on_an_established_dtls_session_ends_it(number: int) -> None:
+    """A session that OpenSSL has given up would take datagrams in for ever, and deliver none."""
+    client = AlertClient(CLIENT, "DTLSv1.2")
+    hello = client.step(hello_verify_request(read_hello(client.step()), b"c" * 32))
+    session, _ = DTLS_ENGINE.accept(hello, OpenGate())
+    while answers := session.take():
+        for each in answers:
+            flight = client.step(each)
+            if flight:
+                session.feed(flight)
+    assert session.established
+
+    assert session.feed(client.alert(number)) == [dtls.Closed(dtls.End.ALERT, alert_name(number))]
+
+
+@pytest.mark.parametrize(("number", "text"), [(number, each) for number, texts in RECEIVED.items() for each in texts])
+def test_an_alert_is_known_by_openssls_text(number: int, text: str) -> None:
+    """The ssl module of Python gives nothing else; the text depends on the release of OpenSSL."""
+    cause = cause_of(text.lower().replace("_", " "))
+
+    assert cause.alert == number
+    assert failure_of(cause) == (dtls.Failure.CLIENT_ALERT, alert_name(number))
+
+
+@pytest.mark.parametrize("text", ["no shared cipher", "tlsv1 bad things", "tls illegal exporter label", "", "alert"])
+def test_what_is_no_alert_of_the_other_side_is_not_taken_for_one(text: str) -> None:
+    assert cause_of(text).alert is None
+
+
+def test_an_alert_that_has_no_name_is_told_by_its_text_or_number() -> None:
+    """Somebody may invent one."""
+    assert 255 not in ALERTS
+    assert alert_name(255) == "alert 255"
