@@ -29,6 +29,11 @@ class RecordingLink:
         """Whether nothing more fits, not even instead of something."""
         self._waiting: list[tuple[int | None, pb.ControlStreamResponse, Callable[[], None] | None]] = []
 
+    @property
+    def waiting(self) -> int:
+        """Messages that have not left yet."""
+        return len(self._waiting)
+
     def send(
         self, message: pb.ControlStreamResponse, *, key: int | None = None, sent: Callable[[], None] | None = None
     ) -> bool:

@@ -22,8 +22,13 @@ from span_events.proto.gateway_pb2 import ControlStreamRequest
 from span_events.registry.limits import MAX_ENTRIES, MAX_VALUE
 from span_events.registry.model import Collection
 
-HEAVY = 16
-"""Devices whose configurations together are larger than the queue of a gateway."""
+LIGHT = "1,000 devices, a character each"
+BLOCKS = {
+    "16 devices, 64 KiB each": (16, MAX_ENTRIES, MAX_VALUE),
+    "1,000 devices, 950 characters each": (1_000, 1, 950),
+    LIGHT: (1_000, 1, 1),
+}
+"""Devices, parameters and characters of a value; the first two are more than the queue of a gateway has room for."""
 STALLED_AFTER = 4.0
 """Seconds; less than the default, so that nobody has to wait."""
 _LIMITS = {"port": 0, "stalled_after": STALLED_AFTER, "half_open_per_address": 2_000}
@@ -35,8 +40,8 @@ async def control(arguments: argparse.Namespace) -> None:
         async with Server(servers.config_for(gateways=_LIMITS), data_dir=Path(folder) / "data") as server:
             collection = await server.fleet.collections.create(CollectionChange())
             fleet = await _make_fleet(server, collection, Path(folder), arguments.count)
-            if arguments.heavy:
-                await _make_heavy(server, collection)
+            if arguments.blocks:
+                await _make_devices(server, collection, *BLOCKS[arguments.blocks])
             servers.ready(server, collection.id, folder=folder, **fleet)
             listener = server.gateway_listener
             assert listener is not None
@@ -67,11 +72,11 @@ async def _make_fleet(server: Server, collection: Collection, folder: Path, coun
     return fleet
 
 
-async def _make_heavy(server: Server, collection: Collection) -> None:
-    """Put devices behind all gateways, with as much configuration as they may have."""
+async def _make_devices(server: Server, collection: Collection, count: int, entries: int, size: int) -> None:
+    """Put devices behind all gateways."""
     gateways = [each.id for each in server.fleet.directory.gateways_of(collection.id) if not each.built_in]
-    params = {f"key{number}": "x" * MAX_VALUE for number in range(MAX_ENTRIES)}
-    for _ in range(HEAVY):
+    params = {f"key{number}": "x" * size for number in range(entries)}
+    for _ in range(count):
         await server.fleet.devices.create(collection, DeviceChange(gateways=dict.fromkeys(gateways, params)), cause=0)
 
 

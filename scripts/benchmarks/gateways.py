@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import product
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -21,6 +22,7 @@ from h2.settings import SettingCodes
 from websockets.asyncio.client import connect
 
 from scripts.benchmarks.gateway_clients import KEEPALIVE_ANSWER, Clients
+from scripts.benchmarks.gateway_servers import BLOCKS, LIGHT
 from scripts.benchmarks.harness import CLIENT_CORE, Options, Process, Table, server
 from span_events.config import GatewaysConfig
 from span_events.proto.gateway_pb2 import (
@@ -121,13 +123,17 @@ async def throughput(options: Options) -> None:
 
 
 async def slow_readers(options: Options) -> None:
-    """Let gateways take nothing of a configuration that is larger than their queue; look at memory and at another."""
+    """Let gateways take nothing of their configuration, in few large messages or many small; look at memory."""
     print(f"\n{SLOW} gateways that do not read, {SETTINGS.queue_octets / 1024:,.0f} KiB of queue each")
-    for kind, prepare, reads in (
-        ("messages are not taken, pings answered", lambda: GrpcClient(reads=False), True),
+    kinds: tuple[tuple[str, Callable[[], GrpcClient], bool], ...] = (
+        ("messages are not taken, pings answered", shut, True),
         ("nothing is read, window of 2 GiB", wide_open, False),
-    ):
-        async with server("gateways", "--count", str(SLOW + 1), "--heavy", uvloop=options.uvloop) as started:
+    )
+    for blocks, (kind, prepare, reads) in product(BLOCKS, kinds):
+        if blocks is LIGHT and not reads:
+            continue  # the kernel takes it all
+        arguments = ("--count", str(SLOW + 1), "--blocks", blocks)
+        async with server("gateways", *arguments, uvloop=options.uvloop) as started:
             clients = Clients(await started.answer())
             other = await clients.raw(SLOW).serve()
             alone = await round_trips(other)
@@ -152,11 +158,19 @@ async def slow_readers(options: Options) -> None:
                         each.thaw()
                 ends = Counter([(await each.refused())[1] for each in slow])
                 print(
-                    f"  {kind}{time_word}: {gained:+,.0f} KiB each, {state['queued'] / SLOW / 1024:,.0f} queued;"
+                    f"  {blocks}; {kind}{time_word}:"
+                    f"\n    {gained:+,.0f} KiB each, {state['queued'] / SLOW / 1024:,.0f} queued;"
                     f"\n    round trip of another gateway {brief(alone)} before, {brief(together)} now;"
                     f"\n    ended after {took:.1f} s: {words(ends)}"
                 )
             clients.close()
+
+
+def shut() -> GrpcClient:
+    """Make a client whose window has room for nothing."""
+    client = GrpcClient(reads=False)
+    client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    return client
 
 
 def wide_open() -> GrpcClient:

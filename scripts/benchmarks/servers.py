@@ -406,7 +406,7 @@ def main() -> None:
     parser.add_argument("--linger", type=float, default=5.0, help="fanout.max_linger_ms")
     parser.add_argument("--rate", type=float, default=1000.0, help="events a second (steady)")
     parser.add_argument("--count", type=int, default=1, help="gateways that there are")
-    parser.add_argument("--heavy", action="store_true", help="with much configuration")
+    parser.add_argument("--blocks", default="", help="what devices behind all gateways are configured with")
     parser.add_argument("--uvloop", action="store_true")
     arguments = parser.parse_args()
     log.configure("error", "console")

@@ -287,7 +287,9 @@ class GatewaysConfig(Section):
         262_144, "Largest message from a gateway, octets; a larger one ends its stream (messageTooLarge)."
     )
     queue_messages: Count = setting(1_000, "Messages that may wait for one gateway.")
-    queue_octets: Octets = setting(1_048_576, "Octets that may wait for one gateway.")
+    queue_octets: Octets = setting(
+        1_048_576, "Octets of memory that may wait for one gateway, 640 for each message included."
+    )
     stalled_after: Seconds = setting(30.0, "Seconds that a message may wait; then the stream is ended (slowReader).")
     send_buffer: Buffer = setting(65_536, "Kernel send buffer of a connection, octets (SO_SNDBUF).")
     keepalive_interval: Seconds = setting(5.0, "Seconds of silence after which a gateway is asked whether it is there.")

@@ -8,8 +8,7 @@ has room for gets them all, one queue after the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Final
 
 from span_events.bus.base import Bus
@@ -26,6 +25,68 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Downstream, Gateway
 
 _KEEPALIVE: Final = pb.ControlStreamResponse(keepalive_response=pb.KeepaliveResponse())
+
+
+class _Leaving:
+    """What follows when a message has left; it waits as long as the message, so it is small; its event is made then."""
+
+    __slots__ = ("_feed", "_session")
+
+    def __init__(self, feed: Feed, session: GatewaySession) -> None:
+        self._feed = feed
+        self._session = session
+
+    def __call__(self) -> None:
+        """The last octet was given to the kernel."""
+        session = self._session
+        if not session.is_over:
+            session.messages_down += 1
+            self._tell(self._feed, session)
+            self._feed.feed(session)
+
+    def _tell(self, feed: Feed, session: GatewaySession) -> None:
+        """Tell what has left, if anybody wants to know."""
+
+
+class _ConfigLeaving(_Leaving):
+    __slots__ = ("cause", "entries", "trigger")
+
+    def __init__(self, feed: Feed, session: GatewaySession, cause: int, *, entries: int, trigger: str) -> None:
+        super().__init__(feed, session)
+        self.cause = cause
+        self.entries = entries
+        self.trigger = trigger
+
+    def _tell(self, feed: Feed, session: GatewaySession) -> None:
+        feed.told_config(session, self.cause, entries=self.entries, trigger=self.trigger)
+
+
+class _DeviceLeaving(_Leaving):
+    __slots__ = ("cause", "device_id", "entries")
+
+    def __init__(self, feed: Feed, session: GatewaySession, cause: int, device_id: int, entries: int) -> None:
+        super().__init__(feed, session)
+        self.cause = cause
+        self.device_id = device_id
+        self.entries = entries
+
+    def _tell(self, feed: Feed, session: GatewaySession) -> None:
+        feed.told_device(session, self.cause, self.device_id, self.entries)
+
+
+class _MessageLeaving(_Leaving):
+    __slots__ = ("cause", "device", "message")
+
+    def __init__(
+        self, feed: Feed, session: GatewaySession, cause: int | None, device: Device, message: Downstream
+    ) -> None:
+        super().__init__(feed, session)
+        self.cause = cause
+        self.device = device
+        self.message = message
+
+    def _tell(self, feed: Feed, session: GatewaySession) -> None:
+        feed.delivered(session, self.device, self.message, self.cause)
 
 
 class Feed:
@@ -64,7 +125,7 @@ class Feed:
 
     def answer_keepalive(self, session: GatewaySession) -> None:
         """Tell a gateway that we are there."""
-        self._send(session, _KEEPALIVE, lambda: None)
+        session.link.send(_KEEPALIVE, sent=_Leaving(self, session))
 
     def ended(self, session: GatewaySession) -> None:
         """A gateway is gone: what was on the way to it waits again, perhaps for another way."""
@@ -138,16 +199,10 @@ class Feed:
     def _send_config(self, session: GatewaySession, trigger: str, cause: int) -> bool:
         gateway = session.gateway
         config = pb.GatewayConfigUpdate(gateway_id=render_id(gateway.id), config=gateway.params, tags=gateway.tags)
-        event = GatewayConfigUpdate(
-            origin=gateway.origin,
-            correlation_id=cause,
-            session_id=session.id,
-            entries=len(gateway.params),
-            trigger=trigger,
-        )
         message = pb.ControlStreamResponse(gateway_update=config)
         session.update = None
-        if self._send(session, message, lambda: self._bus.publish(event), key=gateway.id):
+        leaving = _ConfigLeaving(self, session, cause, entries=len(gateway.params), trigger=trigger)
+        if session.link.send(message, key=gateway.id, sent=leaving):
             return True
         session.update = (trigger, cause)
         return False
@@ -164,16 +219,10 @@ class Feed:
         else:
             del session.stale[device_id]
             return True
-        event = GatewayDeviceUpdate(
-            origin=Origin(gateway.collection.id, device_id, gateway.id),
-            correlation_id=cause,
-            session_id=session.id,
-            entries=len(params),
-            direction="toGateway" if params else "removed",
-        )
         del session.stale[device_id]
         # The newest wins also where one that waits says the opposite: so both have the same key.
-        if not self._send(session, message, lambda: self._bus.publish(event), key=device_id):
+        leaving = _DeviceLeaving(self, session, cause, device_id, len(params))
+        if not session.link.send(message, key=device_id, sent=leaving):
             session.stale[device_id] = cause
             session.stale.move_to_end(device_id, last=False)
             return False
@@ -195,8 +244,8 @@ class Feed:
         message = pb.DownstreamMessage(
             message_id=render(waiting.id), device_id=render_id(device_id), payload=waiting.payload
         )
-        told = partial(self._delivered, session, device, waiting, cause)
-        if self._send(session, pb.ControlStreamResponse(downstream_message=message), told):
+        leaving = _MessageLeaving(self, session, cause, device, waiting)
+        if session.link.send(pb.ControlStreamResponse(downstream_message=message), sent=leaving):
             return True
         self._outbox.returned(waiting.id)
         del session.carried[waiting.id]
@@ -204,7 +253,33 @@ class Feed:
         session.owed.move_to_end(device_id, last=False)
         return False
 
-    def _delivered(self, session: GatewaySession, device: Device, message: Downstream, cause: int | None) -> None:
+    # ---- what has left ------------------------------------------------------------------------
+
+    def told_config(self, session: GatewaySession, cause: int, *, entries: int, trigger: str) -> None:
+        """A gateway was sent its own configuration."""
+        self._bus.publish(
+            GatewayConfigUpdate(
+                origin=session.gateway.origin,
+                correlation_id=cause,
+                session_id=session.id,
+                entries=entries,
+                trigger=trigger,
+            )
+        )
+
+    def told_device(self, session: GatewaySession, cause: int, device_id: int, entries: int) -> None:
+        """A gateway was sent the configuration of a device, or, without entries, that there is none any more."""
+        self._bus.publish(
+            GatewayDeviceUpdate(
+                origin=Origin(session.gateway.collection.id, device_id, session.gateway.id),
+                correlation_id=cause,
+                session_id=session.id,
+                entries=entries,
+                direction="toGateway" if entries else "removed",
+            )
+        )
+
+    def delivered(self, session: GatewaySession, device: Device, message: Downstream, cause: int | None) -> None:
         """A message has left to a gateway; there is no proof that it arrived."""
         del session.carried[message.id]
         self._bus.publish(
@@ -219,44 +294,11 @@ class Feed:
         self._outbox.sent(device, message, transport=Transport.GATEWAY, cause=cause, gateway=session.gateway)
         self.deliver(device, cause)  # the next one: perhaps through another gateway, if this one has lost the device
 
+    # ---- parts --------------------------------------------------------------------------------
+
     def _refresh(self, device: Device, gateway_ids: Mapping[int, object], cause: int) -> None:
         for gateway_id in gateway_ids:
             session = self._sessions.get(gateway_id)
             if session is not None and session.is_configured:
                 session.stale[device.id] = cause
                 self.feed(session)
-
-    def _send(
-        self,
-        session: GatewaySession,
-        message: pb.ControlStreamResponse,
-        tell: Callable[[], None],
-        *,
-        key: int | None = None,
-    ) -> bool:
-        session.given += 1
-        number = session.given
-
-        def sent() -> None:
-            session.unsent.discard(number)
-            if key is not None and session.keyed.get(key) == number:
-                del session.keyed[key]
-            if not session.is_over:
-                session.messages_down += 1
-                tell()
-                self.feed(session)
-
-        replaced = None if key is None else session.keyed.get(key)
-        session.unsent.add(number)
-        if key is not None:
-            session.keyed[key] = number
-        if session.link.send(message, key=key, sent=sent):
-            session.unsent.discard(replaced or 0)  # if it has left already, it is not waiting either
-            return True
-        session.unsent.discard(number)
-        if key is not None:
-            if replaced is None:
-                del session.keyed[key]
-            else:
-                session.keyed[key] = replaced
-        return False

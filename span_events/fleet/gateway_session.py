@@ -16,6 +16,10 @@ from span_events.registry.model import Device, Gateway
 class Link(Protocol):
     """The way to a gateway. Nothing here awaits or raises."""
 
+    @property
+    def waiting(self) -> int:
+        """Messages that have not left yet."""
+
     def send(
         self, message: ControlStreamResponse, *, key: int | None = None, sent: Callable[[], None] | None = None
     ) -> bool:
@@ -68,10 +72,4 @@ class GatewaySession:
     """Devices for which messages may wait, with the cause if there is one."""
     carried: dict[int, Device] = field(default_factory=dict)
     """Downstream messages that are on the way, by id, and for whom."""
-    unsent: set[int] = field(default_factory=set)
-    """What waits in the link, by a running number."""
-    keyed: dict[int, int] = field(default_factory=dict)
-    """The same number, by key."""
-    given: int = 0
-    """How much was ever given to the link."""
     is_feeding: bool = False

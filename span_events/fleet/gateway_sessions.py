@@ -298,7 +298,7 @@ class GatewaySessions:
                 duration=int(self._clock.monotonic() - session.began),
                 messages_up=session.messages_up,
                 messages_down=session.messages_down,
-                undelivered=len(session.unsent),
+                undelivered=session.link.waiting,
             )
         )
         self.feed.ended(session)

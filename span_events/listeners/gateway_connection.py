@@ -115,6 +115,11 @@ class GatewayConnection(asyncio.BufferedProtocol):
         """Octets that wait for the gateway to read."""
         return self._outgoing.octets
 
+    @property
+    def waiting(self) -> int:
+        """Messages that have not left yet."""
+        return len(self._outgoing)
+
     # ---- what the fleet does (`Link`) ---------------------------------------------------------
 
     def send(
@@ -489,9 +494,9 @@ class GatewayConnection(asyncio.BufferedProtocol):
     def _end_session(self, reason: GatewayReason, detail: str, *, seconds: int | None = None) -> None:
         """Tell the fleet, once."""
         session, self._session = self._session, None
-        self._outgoing.clear()
         if session is not None:
             self._shared.sessions.ended(session, reason, detail=detail, seconds=seconds)
+        self._outgoing.clear()
 
     def _linger(self) -> None:
         """Say goodbye in every layer, and give the gateway time to read it: unread input would become a reset."""

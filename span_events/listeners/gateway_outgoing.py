@@ -10,6 +10,8 @@ from span_events.wire.grpc_server import GrpcServer
 
 _BATCH: Final = 16_384
 """Octets of messages that are joined for one write."""
+OVERHEAD: Final = 640
+"""Octets of memory for each message beyond its own: about 350 of objects, the rest is for what the allocator wastes."""
 
 
 class _Waiting:
@@ -31,7 +33,7 @@ class Outgoing:
 
     Args:
         messages: Messages that wait at most.
-        octets: Octets that wait at most; a single message may be larger.
+        octets: Octets of memory that may wait, `OVERHEAD` for each message included; a single one may be larger.
     """
 
     __slots__ = ("_by_key", "_handing", "_in_hand", "_max_messages", "_max_octets", "_queue", "octets")
@@ -44,7 +46,10 @@ class Outgoing:
         self._handing: list[_Waiting] = []  # given to HTTP/2, not yet wholly to the kernel
         self._in_hand = 0  # octets of these
         self.octets = 0
-        """Octets that the kernel has not taken yet."""
+        """Octets that the kernel has not taken yet, with `OVERHEAD` for each message."""
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._handing)
 
     @property
     def oldest(self) -> float | None:
@@ -55,7 +60,7 @@ class Outgoing:
     def put(self, octets: bytes, key: int | None, sent: Callable[[], None] | None, now: float) -> bool:
         """Append a message, or replace the one with its key where that stands; False if it does not fit."""
         replaced = None if key is None else self._by_key.get(key)
-        grown = self.octets + len(octets) - (0 if replaced is None else len(replaced.octets))
+        grown = self.octets + len(octets) + (OVERHEAD if replaced is None else -len(replaced.octets))
         if self.octets and grown > self._max_octets:
             return False
         if replaced is not None:
@@ -77,7 +82,7 @@ class Outgoing:
             if item.key is not None:
                 del self._by_key[item.key]
             server.send(stream, item.octets)
-            self._in_hand += len(item.octets)
+            self._in_hand += len(item.octets) + OVERHEAD
             item.octets = b""  # HTTP/2 has a copy
             self._handing.append(item)
 

@@ -120,7 +120,7 @@ class GatewayListener:
             ),
             Metric(
                 "gateways_queued_octets",
-                "Octets that wait for gateways to read; at most gateways.queue_octets each.",
+                "Octets of memory that wait for gateways to read; at most gateways.queue_octets each.",
                 "gauge",
                 lambda: sum(each.queued for each in self._connections),
             ),

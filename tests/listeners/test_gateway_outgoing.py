@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from span_events.listeners.gateway_outgoing import Outgoing
+from span_events.listeners.gateway_outgoing import OVERHEAD, Outgoing
 from span_events.wire.grpc_server import GrpcServer
 from tests.wire.grpc_client import GrpcClient
 
@@ -24,7 +24,8 @@ def fill(outgoing: Outgoing) -> int:
 
 def test_what_the_kernel_has_not_taken_counts() -> None:
     """A queue that is emptied into another buffer would be two."""
-    outgoing, (server, stream) = Outgoing(messages=1_000, octets=100_000), connected()
+    bound = 10 * (len(MESSAGE) + OVERHEAD)
+    outgoing, (server, stream) = Outgoing(messages=1_000, octets=bound), connected()
     room = [fill(outgoing)]
     outgoing.give(server, stream)
     room.append(fill(outgoing))
@@ -34,7 +35,7 @@ def test_what_the_kernel_has_not_taken_counts() -> None:
 
     assert confirmed == 2
     assert room == [10, 0, confirmed]
-    assert waiting == 100_000
+    assert waiting == bound
 
 
 def test_a_message_that_is_larger_than_the_queue_passes_alone() -> None:
