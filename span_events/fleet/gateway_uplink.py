@@ -79,16 +79,7 @@ class Uplink:
 
     def _pass_on(self, session: GatewaySession, message: pb.UpstreamMessage) -> None:
         device = self._device_of(session, message.device_id)
-        if device is None:
-            return
-        refusal = self._reception.admit(
-            device,
-            session.remote,
-            transport=Transport.GATEWAY,
-            size=len(message.payload),
-            gateway=session.gateway,
-        )
-        if refusal is not None:
+        if device is None or self._is_refused(session, device, size=len(message.payload)):
             return
         message_id = self._reception.received_through(
             session.gateway,
@@ -109,14 +100,19 @@ class Uplink:
             self.changed.add(session.gateway)
 
     def _update_device(self, session: GatewaySession, update: pb.DeviceUpdate) -> None:
-        """Take over what a gateway says of a device; an empty part says nothing, since no block is empty."""
+        """Take over what a gateway says of a device, if it is news; an empty part says nothing: no block is empty."""
         device, gateway = self._device_of(session, update.device_id), session.gateway
-        if device is None:
+        if device is None or self._is_refused(session, device, size=update.ByteSize()):
             return
         config = self._within_limits(session, update.config, device)
-        if config:
+        metadata = self._within_limits(session, update.metadata, device)
+        known = device.gateway
+        is_configured = bool(config) and config != device.config.gateways[gateway.id]
+        if not is_configured and known.gateway_id == gateway.id and (not metadata or metadata == known.params):
+            return
+        if is_configured:
             device.config.gateways[gateway.id] = config
-        self._reception.reported(gateway, device, self._within_limits(session, update.metadata, device))
+        self._reception.reported(gateway, device, metadata)
         self._bus.publish(
             GatewayDeviceUpdate(
                 origin=gateway.origin_with(device),
@@ -126,6 +122,13 @@ class Uplink:
                 direction="fromGateway",
             )
         )
+
+    def _is_refused(self, session: GatewaySession, device: Device, *, size: int) -> bool:
+        """Tell, and publish, that nothing may come from a device now: it is disabled, or too fast."""
+        refusal = self._reception.admit(
+            device, session.remote, transport=Transport.GATEWAY, size=size, gateway=session.gateway
+        )
+        return refusal is not None
 
     def _device_of(self, session: GatewaySession, text: str) -> Device | None:
         """Find a device behind a gateway; if it is not there, tell so, but not whether another collection has it."""

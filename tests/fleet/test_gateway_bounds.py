@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from span_events.config import GatewaysConfig
 from span_events.events.reasons import GatewayReason
+from span_events.fleet.devices import DeviceChange
+from span_events.ids import render
 from span_events.listeners.gateway_outgoing import OVERHEAD, Outgoing
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.model import Device, Gateway
-from tests.fleets import FleetBench
-from tests.links import SERIAL
+from tests.fleets import CAUSE, FleetBench
+from tests.links import SERIAL, FakeGateway
 
 LIMITS = GatewaysConfig()
 
@@ -74,3 +77,66 @@ def unread(bench: FleetBench, gateway: Gateway) -> Outgoing:
     )
     bench.gateway_sessions.received(session, pb.ControlStreamRequest(config=pb.ConfigRequest()))
     return link.outgoing
+
+
+# ---- reports of devices --------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def fake(bench: FleetBench) -> FakeGateway:
+    """A gateway that is connected and configured."""
+    made = FakeGateway(bench, await bench.gateway())
+    made.configure()
+    made.take()
+    return made
+
+
+async def behind(bench: FleetBench, gateway: Gateway, **fields: Any) -> Device:
+    """Make a device behind a gateway, and forget what that has published."""
+    change = DeviceChange(gateways={gateway.id: {"devEui": "00"}}, **fields)
+    device = await bench.devices.create(gateway.collection, change, cause=CAUSE)
+    bench.activities.clear()
+    return device
+
+
+def report(fake: FakeGateway, device: Device, config: dict[str, str], metadata: dict[str, str] | None = None) -> None:
+    """Let a gateway tell about a device."""
+    fake.say(device_update=pb.DeviceUpdate(device_id=render(device.id), config=config, metadata=metadata or {}))
+
+
+async def test_a_device_is_reported_on_as_fast_as_it_may_send_and_no_faster(
+    bench: FleetBench, fake: FakeGateway
+) -> None:
+    """A gateway in a loop would fill the streams of everybody who listens, and write the registry all the time."""
+    device = await behind(bench, fake.gateway)
+    for number in range(1_000):
+        report(fake, device, {"fCntUp": str(number)})
+
+    assert bench.names == ["gatewayDeviceUpdate"] * 6 + ["messageRejected"]
+    assert bench.told[-1][1]["reason"] == "rateLimited"
+    assert device.config.gateways[fake.gateway.id] == {"fCntUp": "5"}
+
+
+@pytest.mark.parametrize("part", ["device", "collection"])
+async def test_what_is_disabled_is_not_reported_on(bench: FleetBench, fake: FakeGateway, part: str) -> None:
+    """It is refused as a message of the device would be."""
+    device = await behind(bench, fake.gateway)
+    (device if part == "device" else device.collection).enabled = False
+    report(fake, device, {"fCntUp": "1"}, {"v": "1"})
+
+    assert [(name, data["reason"]) for name, data in bench.told] == [("messageRejected", f"{part}Disabled")]
+    assert (device.config.gateways[fake.gateway.id], device.gateway.params) == ({"devEui": "00"}, {})
+
+
+async def test_a_report_that_says_nothing_new_is_no_event_and_no_write(bench: FleetBench, fake: FakeGateway) -> None:
+    """Gateways repeat themselves, after a restart for one."""
+    device = await behind(bench, fake.gateway)
+    report(fake, device, {"devEui": "00"}, {"v": "1"})
+    await bench.reception.flush()
+    first, changed = bench.take(), device.gateway.last_update
+    bench.clock.shift(5)
+    report(fake, device, {"devEui": "00"}, {"v": "1"})
+    report(fake, device, {}, {})
+
+    assert [name for name, _ in first] == ["gatewayDeviceUpdate"]
+    assert (bench.names, device.gateway.last_update) == ([], changed)
