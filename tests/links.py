@@ -27,6 +27,8 @@ class RecordingLink:
         self.room = 1000
         self.is_full = False
         """Whether nothing more fits, not even instead of something."""
+        self.is_handed_on = False
+        """Whether what waits was given to HTTP/2, which gives nothing back."""
         self._waiting: list[tuple[int | None, pb.ControlStreamResponse, Callable[[], None] | None]] = []
 
     @property
@@ -53,6 +55,12 @@ class RecordingLink:
             return False
         self._waiting.append((key, message, sent))
         return True
+
+    def withdraw(self, key: int) -> bool:
+        """Take back what waits, unless it was handed on."""
+        kept = [each for each in self._waiting if each[0] != key or self.is_handed_on]
+        found, self._waiting = len(kept) < len(self._waiting), kept
+        return found
 
     def end(self, reason: GatewayReason, detail: str = "") -> None:
         """Record the end."""

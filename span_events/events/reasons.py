@@ -212,7 +212,10 @@ class DownstreamFailedReason(Reason):
         "sendError",
         "The network refused the datagram: is the address still reachable, is the payload too large?",
     )
-    REFUSED = "refused", "The gateway refused the message or was removed: look at its last gatewayCommError."
+    REFUSED = (
+        "refused",
+        "The device's last gateway was removed, disabled or taken from it, and it has no other way: give it one first.",
+    )
 
 
 class CiotDisconnectReason(Reason):

@@ -184,6 +184,8 @@ class Devices:
             self._publish_move(device, before, cause)
         if not moved or not change.is_empty():
             self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
+        if any(not block for block in (change.gateways or {}).values()):
+            self._outbox.review(device, cause=cause)
         for tell in self.on_updated:
             tell(device, change, cause)
         return device

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from itertools import takewhile
+from typing import Protocol
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import DownstreamConfig
-from span_events.errors import LimitReached, NotFound, TooLarge
+from span_events.errors import Conflict, LimitReached, NotFound, TooLarge
 from span_events.events.activity import SpanId
 from span_events.events.catalogue import DownstreamFailed, DownstreamMessage, DownstreamQueued
 from span_events.events.message import Transport
@@ -24,6 +26,15 @@ from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Downstream, DownstreamState, Gateway
 from span_events.registry.store import Store
+
+
+class Carrier(Protocol):
+    """What takes a message along on a way that takes time: a gateway's session."""
+
+    gateway: Gateway
+
+    def withdraw(self, message_id: int) -> bool:
+        """Give a message back; False if it has left."""
 
 
 class Outbox:
@@ -54,7 +65,7 @@ class Outbox:
         self._messages: dict[int, OrderedDict[int, Downstream]] = {}
         self._waiting: dict[int, deque[Downstream]] = {}
         self._by_age: OrderedDict[int, Downstream] = OrderedDict()  # all that wait, oldest first
-        self._underway: set[int] = set()  # those of them that something slow is sending
+        self._underway: dict[int, Carrier] = {}  # those of them that something slow is sending
         self._changed: dict[int, Downstream] = {}
         self._deleted: list[int] = []
         self.on_queued: list[Callable[[Device, int], None]] = []
@@ -134,8 +145,7 @@ class Outbox:
                 position=len(self._waiting[device.id]),
             )
         )
-        for tell in self.on_queued:
-            tell(device, cause)
+        self._tell_queued(device, cause)
         return message
 
     async def cancel(self, device: Device, message_id: int, *, cause: int) -> Downstream:
@@ -143,14 +153,23 @@ class Outbox:
         Delete a message; one that waits will not be sent.
 
         Raises:
+            Conflict: It has left for a gateway, and only the end of that is not known yet.
             NotFound: The device has no such message.
         """
         message = self._messages.get(device.id, OrderedDict()).get(message_id)
         if message is None:
             raise NotFound(f"There is no message {render(message_id)} in the outbox of this device", field="message")
-        if message.state is DownstreamState.PENDING:
-            self.failed(device, message, DownstreamFailedReason.CANCELLED, cause=cause)
+        was_underway = message_id in self._underway
+        if not self._recall(message):
+            raise Conflict(
+                f"Message {render(message_id)} has left for a gateway: it cannot be called back",
+                hint="Its downstreamMessage follows in a moment; after that it can be deleted as any message.",
+                field="message",
+            )
+        self.failed(device, message, DownstreamFailedReason.CANCELLED, cause=cause)
         self._forget(message)
+        if was_underway:
+            self._tell_queued(device, cause)  # the next one may go
         await self.flush()
         return message
 
@@ -159,13 +178,13 @@ class Outbox:
         waiting = self._waiting.get(device.id)
         return waiting[0] if waiting and waiting[0].id not in self._underway else None
 
-    def depart(self, message: Downstream) -> None:
+    def depart(self, message: Downstream, carrier: Carrier) -> None:
         """A message is on a way that takes time: until it is `sent` or `returned`, it takes no other."""
-        self._underway.add(message.id)
+        self._underway[message.id] = carrier
 
     def returned(self, message_id: int) -> None:
         """A message could not be sent on the way that it took; harmless if it waits no longer."""
-        self._underway.discard(message_id)
+        self._underway.pop(message_id, None)
 
     def sent(
         self,
@@ -231,24 +250,31 @@ class Outbox:
         )
 
     def give_up(self, device: Device, reason: DownstreamFailedReason, *, cause: int) -> None:
-        """Nothing that waits for a device will be delivered."""
+        """Nothing that waits for a device will be delivered; what has left for a gateway is not called back."""
         for message in list(self._waiting.get(device.id, ())):
-            self.failed(device, message, reason, cause=cause)
+            if self._recall(message):
+                self.failed(device, message, reason, cause=cause)
+
+    def review(self, device: Device, *, cause: int) -> None:
+        """A device has lost a gateway: if there is no other way to it, nothing that waits for it will be delivered."""
+        if not self._is_reachable(device):
+            self.give_up(device, DownstreamFailedReason.REFUSED, cause=cause)
 
     def device_removed(self, device: Device, *, cause: int) -> None:
         """A device is gone: what waits for it fails, and nothing of it is remembered."""
         self.give_up(device, DownstreamFailedReason.DEVICE_REMOVED, cause=cause)
+        for message in list(self._waiting.get(device.id, ())):  # they have left, and nobody will be left to tell of
+            gateway = self._underway[message.id].gateway
+            self.sent(device, message, transport=Transport.GATEWAY, cause=cause, gateway=gateway)
         for message_id in self._messages.pop(device.id, {}):
             self._changed.pop(message_id, None)  # the store deletes them with the device
 
     def sweep(self) -> None:
         """Once a second or so: let what has waited too long fail."""
         oldest_ms = self._clock.time_ns() // 1_000_000 - int(self._config.expiry * 1000)
-        while self._by_age:
-            message = next(iter(self._by_age.values()))
-            if message.created_ms > oldest_ms:
-                break
-            self.failed(self._directory.devices[message.device_id], message, DownstreamFailedReason.EXPIRED)
+        for message in list(takewhile(lambda each: each.created_ms <= oldest_ms, self._by_age.values())):
+            if self._recall(message):
+                self.failed(self._directory.devices[message.device_id], message, DownstreamFailedReason.EXPIRED)
 
     async def flush(self) -> None:
         """Write what changed to the registry. What a failure or cancelling leaves is tried again next time."""
@@ -265,6 +291,31 @@ class Outbox:
             self._changed = changed | self._changed
             self._deleted = deleted + self._deleted
 
+    def _recall(self, message: Downstream) -> bool:
+        """Take a message from the way that it is on, if it is on one; False if it has left."""
+        carrier = self._underway.get(message.id)
+        if carrier is not None and not carrier.withdraw(message.id):
+            return False
+        self._underway.pop(message.id, None)
+        return True
+
+    def _is_reachable(self, device: Device) -> bool:
+        """Tell whether there is a way left on which a device could be recognised."""
+        config, ciot, now_ms = device.config, device.ciot, self._clock.time_ns() // 1_000_000
+        gateways = (self._directory.gateways.get(each) for each in config.gateways)
+        return (
+            any(each is not None and each.enabled for each in gateways)
+            or bool(config.imsi or config.imei or ciot.allocated_ip or ciot.static_ip or device.psk)
+            or any(
+                not each.revoked_ms and each.not_after_ms > now_ms
+                for each in self._directory.certificates_of(device.id)
+            )
+        )
+
+    def _tell_queued(self, device: Device, cause: int) -> None:
+        for tell in self.on_queued:
+            tell(device, cause)
+
     def _wait(self, message: Downstream) -> None:
         self._waiting.setdefault(message.device_id, deque()).append(message)
         self._by_age[message.id] = message
@@ -272,7 +323,7 @@ class Outbox:
     def _settle(self, message: Downstream, state: DownstreamState) -> None:
         """A message waits no longer."""
         message.state = state
-        self._underway.discard(message.id)
+        self._underway.pop(message.id, None)
         waiting = self._waiting[message.device_id]
         waiting.remove(message)
         if not waiting:

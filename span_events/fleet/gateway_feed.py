@@ -151,6 +151,7 @@ class Feed:
     def device_updated(self, device: Device, change: DeviceChange, cause: int) -> None:
         """A device was changed; its gateways are told what is theirs, and get what waits for it."""
         changed = change.gateways or {}
+        self._call_back(device, {**changed, **device.config.gateways})
         self._refresh(device, {**changed, **device.config.gateways} if change.tags else changed, cause)
         self.deliver(device, cause)
 
@@ -239,13 +240,13 @@ class Feed:
         waiting = self._outbox.next_for(device)
         if waiting is None:
             return True
-        self._outbox.depart(waiting)
+        self._outbox.depart(waiting, session)
         session.carried[waiting.id] = device
         message = pb.DownstreamMessage(
             message_id=render(waiting.id), device_id=render_id(device_id), payload=waiting.payload
         )
         leaving = _MessageLeaving(self, session, cause, device, waiting)
-        if session.link.send(pb.ControlStreamResponse(downstream_message=message), sent=leaving):
+        if session.link.send(pb.ControlStreamResponse(downstream_message=message), key=waiting.id, sent=leaving):
             return True
         self._outbox.returned(waiting.id)
         del session.carried[waiting.id]
@@ -295,6 +296,16 @@ class Feed:
         self.deliver(device, cause)  # the next one: perhaps through another gateway, if this one has lost the device
 
     # ---- parts --------------------------------------------------------------------------------
+
+    def _call_back(self, device: Device, gateway_ids: Mapping[int, object]) -> None:
+        """Let nothing go to a gateway that may not have it any more, unless it has left."""
+        for gateway_id in gateway_ids:
+            session = self._sessions.get(gateway_id)
+            if session is None or (session.gateway.carries(device) and device.enabled):
+                continue
+            for message_id in [each for each, whose in session.carried.items() if whose is device]:
+                if session.withdraw(message_id):
+                    self._outbox.returned(message_id)
 
     def _refresh(self, device: Device, gateway_ids: Mapping[int, object], cause: int) -> None:
         for gateway_id in gateway_ids:

@@ -31,6 +31,9 @@ class Link(Protocol):
             sent: Called when the last octet was given to the kernel; it may send again.
         """
 
+    def withdraw(self, key: int) -> bool:
+        """Take back the message with a key; False if it has left, or is about to."""
+
     def end(self, reason: GatewayReason, detail: str = "") -> None:
         """End the stream in words, from our side; harmless when it is over."""
 
@@ -73,3 +76,10 @@ class GatewaySession:
     carried: dict[int, Device] = field(default_factory=dict)
     """Downstream messages that are on the way, by id, and for whom."""
     is_feeding: bool = False
+
+    def withdraw(self, message_id: int) -> bool:
+        """Take back a downstream message; False if it has left."""
+        if not self.link.withdraw(message_id):
+            return False
+        del self.carried[message_id]
+        return True

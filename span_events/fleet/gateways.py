@@ -17,7 +17,7 @@ from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.errors import Conflict
 from span_events.events.catalogue import DeviceUpdated
-from span_events.events.reasons import DownstreamFailedReason, GatewayReason
+from span_events.events.reasons import GatewayReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.gateway_sessions import GatewaySessions
 from span_events.ids import IdGenerator, render
@@ -129,6 +129,8 @@ class Gateways:
             change.apply_to(gateway)
         if not gateway.enabled:
             self._sessions.end_session(gateway, GatewayReason.GATEWAY_DISABLED, cause=cause)
+            for device in self._directory.devices_behind(gateway):
+                self._outbox.review(device, cause=cause)
         elif change.is_told():
             self._sessions.feed.gateway_updated(gateway, cause)
         return gateway
@@ -153,8 +155,7 @@ class Gateways:
                 with self._directory.changing(device):
                     del device.config.gateways[gateway.id]
         for device in devices:
-            if not self._is_reachable(device):
-                self._outbox.give_up(device, DownstreamFailedReason.REFUSED, cause=cause)
+            self._outbox.review(device, cause=cause)
             self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
 
     async def flush(self) -> None:
@@ -182,13 +183,6 @@ class Gateways:
                 field="collectionId",
             )
         return self._directory.collection(change.collection_id)
-
-    def _is_reachable(self, device: Device) -> bool:
-        """Tell whether there is a way left on which a device could be recognised."""
-        config, now_ms = device.config, self._clock.time_ns() // 1_000_000
-        return bool(config.gateways or config.imsi or config.imei or device.ciot.allocated_ip or device.psk) or any(
-            not each.revoked_ms and each.not_after_ms > now_ms for each in self._directory.certificates_of(device.id)
-        )
 
 
 def _check_own(gateway: Gateway) -> None:

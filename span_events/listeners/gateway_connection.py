@@ -141,6 +141,10 @@ class GatewayConnection(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(self._flush_soon)
         return True
 
+    def withdraw(self, key: int) -> bool:
+        """Take back the message with a key; False if it has left, or is about to."""
+        return self._outgoing.withdraw(key)
+
     def end(self, reason: GatewayReason, detail: str = "") -> None:
         """End the stream in words, from our side; harmless when it is over."""
         if self.stage is Stage.OPEN and self._grpc is not None:

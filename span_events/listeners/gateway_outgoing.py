@@ -75,6 +75,15 @@ class Outgoing:
         self.octets = grown
         return True
 
+    def withdraw(self, key: int) -> bool:
+        """Take back the message with a key; False if it was given to HTTP/2, which gives nothing back."""
+        item = self._by_key.pop(key, None)
+        if item is None:
+            return False
+        self._queue.remove(item)
+        self.octets -= len(item.octets) + OVERHEAD
+        return True
+
     def give(self, server: GrpcServer, stream: int) -> None:
         """Give to HTTP/2 what fits into one write."""
         while self._queue and server.waiting(stream) < _BATCH:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from span_events.config import GatewaysConfig
+from span_events.errors import Conflict
 from span_events.events.reasons import GatewayReason
 from span_events.fleet.devices import DeviceChange
+from span_events.fleet.gateways import GatewayChange
 from span_events.ids import render
 from span_events.listeners.gateway_outgoing import OVERHEAD, Outgoing
 from span_events.proto import gateway_pb2 as pb
-from span_events.registry.model import Device, Gateway
+from span_events.registry.model import Device, DownstreamState, Gateway
 from tests.fleets import CAUSE, FleetBench
 from tests.links import SERIAL, FakeGateway
 
@@ -38,6 +40,10 @@ class Unread:
     ) -> bool:
         """Queue a message as the listener does."""
         return self.outgoing.put(message.SerializeToString(), key, sent, 0.1 * len(self.outgoing))
+
+    def withdraw(self, key: int) -> bool:
+        """Take back what waits."""
+        return self.outgoing.withdraw(key)
 
     def end(self, reason: GatewayReason, detail: str = "") -> None:
         """Do nothing."""
@@ -140,3 +146,104 @@ async def test_a_report_that_says_nothing_new_is_no_event_and_no_write(bench: Fl
 
     assert [name for name, _ in first] == ["gatewayDeviceUpdate"]
     assert (bench.names, device.gateway.last_update) == ([], changed)
+
+
+# ---- messages that are called back ---------------------------------------------------------------
+
+
+async def test_a_message_that_is_deleted_leaves_no_more(bench: FleetBench, fake: FakeGateway) -> None:
+    """It was told as failed; the one behind it goes."""
+    device = await behind(bench, fake.gateway)
+    fake.take()
+    fake.link.is_stalled = True
+    first = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    await bench.outbox.queue(device, b"2", cause=CAUSE)
+    await bench.outbox.cancel(device, first.id, cause=CAUSE)
+    fake.link.flow()
+
+    assert fake.take() == [("downstream_message", (render(device.id), b"2"))]
+    assert fake.session.carried == {}
+
+
+async def test_a_message_that_has_left_cannot_be_deleted(bench: FleetBench, fake: FakeGateway) -> None:
+    """HTTP/2 gives nothing back, so it would arrive after it was told as failed."""
+    device = await behind(bench, fake.gateway)
+    fake.link.is_stalled = fake.link.is_handed_on = True
+    message = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    with pytest.raises(Conflict, match="has left for a gateway"):
+        await bench.outbox.cancel(device, message.id, cause=CAUSE)
+    fake.link.flow()
+    await bench.outbox.cancel(device, message.id, cause=CAUSE)
+
+    assert message.state is DownstreamState.SENT
+    assert "downstreamFailed" not in bench.names
+
+
+async def test_a_message_that_has_left_when_its_device_is_removed_was_sent(
+    bench: FleetBench, fake: FakeGateway
+) -> None:
+    """Only what waits behind it fails."""
+    device = await behind(bench, fake.gateway)
+    fake.link.is_stalled = fake.link.is_handed_on = True
+    for payload in (b"1", b"2"):
+        await bench.outbox.queue(device, payload, cause=CAUSE)
+    bench.activities.clear()
+    await bench.devices.remove(device, cause=CAUSE)
+    fake.link.flow()
+
+    assert bench.names[:3] == ["downstreamFailed", "downstreamMessage", "deviceRemoved"]
+    assert bench.names.count("downstreamMessage") == 1
+
+
+async def test_a_message_that_expires_is_taken_back(bench: FleetBench, fake: FakeGateway) -> None:
+    """Unless it has left."""
+    device = await behind(bench, fake.gateway)
+    fake.take()
+    fake.link.is_stalled = fake.link.is_handed_on = True
+    message = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    bench.clock.shift(3_601)
+    bench.outbox.sweep()
+    left = message.state
+    fake.link.is_handed_on = False
+    bench.outbox.sweep()
+    fake.link.flow()
+
+    assert (left, message.state, fake.take()) == (DownstreamState.PENDING, DownstreamState.FAILED, [])
+
+
+@pytest.mark.parametrize("change", [{"enabled": False}, {"block": {}}])
+async def test_a_message_for_a_device_that_may_have_it_no_more_is_taken_back(
+    bench: FleetBench, fake: FakeGateway, change: dict[str, Any]
+) -> None:
+    """It waits for another way."""
+    device = await behind(bench, fake.gateway, allocated_ip="10.0.0.9")
+    fake.take()
+    fake.link.is_stalled = True
+    message = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    fields = {"gateways": {fake.gateway.id: {}}} if "block" in change else change
+    await bench.devices.update(device, DeviceChange(**fields), cause=CAUSE)
+    fake.link.flow()
+
+    assert "downstream_message" not in [part for part, _ in fake.take()]
+    assert (message.state, bench.outbox.next_for(device)) == (DownstreamState.PENDING, message)
+
+
+@pytest.mark.parametrize("how", ["removed", "disabled", "block"])
+@pytest.mark.parametrize(("address", "fails"), [("", True), ("10.0.0.9", False)])
+async def test_messages_fail_when_a_device_has_lost_its_last_way(
+    bench: FleetBench, fake: FakeGateway, how: str, address: str, fails: bool
+) -> None:
+    """Else they wait."""
+    device = await behind(bench, fake.gateway, allocated_ip=address)
+    fake.link.is_stalled = True
+    await bench.outbox.queue(device, b"1", cause=CAUSE)
+    bench.activities.clear()
+    if how == "removed":
+        await bench.gateways.remove(fake.gateway, cause=CAUSE)
+    elif how == "disabled":
+        await bench.gateways.update(fake.gateway, GatewayChange(enabled=False), cause=CAUSE)
+    else:
+        await bench.devices.update(device, DeviceChange(gateways={fake.gateway.id: {}}), cause=CAUSE)
+
+    failed = [data["reason"] for name, data in bench.told if name == "downstreamFailed"]
+    assert (failed, bench.outbox.waiting) == ((["refused"], 0) if fails else ([], 1))

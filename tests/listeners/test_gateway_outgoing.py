@@ -57,3 +57,15 @@ def test_nothing_is_left_of_what_is_dropped() -> None:
     outgoing.clear()
 
     assert (outgoing.octets, outgoing.oldest, outgoing.confirm()) == (0, None, 0)
+
+
+def test_only_what_was_not_given_to_http2_is_taken_back() -> None:
+    """In any order; its octets count no more."""
+    outgoing, (server, stream) = Outgoing(messages=1_000, octets=100_000), connected()
+    for key in range(5):
+        outgoing.put(MESSAGE, key, None, 0.0)
+    outgoing.give(server, stream)
+    taken = [outgoing.withdraw(key) for key in (0, 3, 3, 9)]
+
+    assert taken == [False, True, False, False]
+    assert (len(outgoing), outgoing.octets) == (4, 4 * (len(MESSAGE) + OVERHEAD))
