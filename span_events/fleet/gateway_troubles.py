@@ -14,13 +14,17 @@ from span_events.fleet.throttle import Throttle
 
 
 class Troubles:
-    """Tells each trouble at once, and then, as long as it repeats, once per window with a count."""
+    """
+    Tells each trouble at once, and then, as long as it repeats, once per window with a count.
+
+    Of rejections a burst is told one by one; a warning concerns one that stays, and has nothing to add.
+    """
 
     def __init__(self, config: RejectionsConfig, *, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
         # Two, so that a flood of strangers does not hide what is wrong with those that were let in.
-        self._at_the_door = Throttle(burst=1, seconds=config.window, keys=config.senders)
+        self._at_the_door = Throttle(burst=config.burst, seconds=config.window, keys=config.senders)
         self._inside = Throttle(burst=1, seconds=config.window, keys=config.senders)
         self.rejections: dict[str, int] = {}
         """Gateways that were not let in, told or not, by reason."""
