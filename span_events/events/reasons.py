@@ -347,7 +347,7 @@ class GatewayRejectedReason(Reason):
     )
     NO_STREAM = (
         "noStream",
-        "TLS is fine, but no control stream was opened within gateways.stream_timeout: does the client call it?",
+        "TLS is done, but no control stream was opened within gateways.stream_timeout; does it call, and trust us?",
     )
     BAD_PATH = (
         "badPath",

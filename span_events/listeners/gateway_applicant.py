@@ -26,7 +26,17 @@ Refusal = tuple[GatewayRejectedReason, str]
 class Applicant:
     """One client before it has its control stream."""
 
-    __slots__ = ("_bad_path", "_began", "_certificate", "_remote", "_shared", "refusal", "version")
+    __slots__ = (
+        "_bad_path",
+        "_began",
+        "_certificate",
+        "_name",
+        "_remote",
+        "_shared",
+        "has_spoken",
+        "refusal",
+        "version",
+    )
 
     def __init__(self, shared: Shared, remote: Remote) -> None:
         self._shared = shared
@@ -34,6 +44,9 @@ class Applicant:
         self._began = shared.clock.monotonic()
         self._certificate: x509.Certificate | None = None
         self._bad_path = ""
+        self._name = ""
+        self.has_spoken = False
+        """Whether anything of HTTP/2 came."""
         self.version = ""
         """Of TLS."""
         self.refusal: Refusal | None = None
@@ -49,6 +62,7 @@ class Applicant:
         """TLS is established: the key of the certificate is proven, nothing else."""
         self._certificate = event.certificate
         self.version = event.version
+        self._name = event.foreign_name
         if event.fault is not None:
             self.refusal = BAD_CERTIFICATES[event.fault], event.detail
         elif event.certificate is None:
@@ -66,11 +80,14 @@ class Applicant:
         return (found, "") if isinstance(found, GatewayRejectedReason) else found
 
     def idle(self, detail: str) -> Refusal:
-        """Tell what is wrong with somebody who never opens the control stream."""
+        """Tell what is wrong with somebody who never opens the control stream, and has left if there is a detail."""
         if self.refusal is not None:
             return self.refusal
         if self._bad_path:
             return GatewayRejectedReason.BAD_PATH, self._bad_path
+        if detail and not self.has_spoken:  # grpcio, for one, looks at the name after the handshake, and says nothing
+            asked = f" (it asked for {self._name[:_PATH_SHOWN]})" if self._name else ""
+            detail += f", before any HTTP/2: perhaps it does not accept this server's name or certificate{asked}"
         return GatewayRejectedReason.NO_STREAM, detail
 
     def reject(self, reason: GatewayRejectedReason, detail: str, stage: Stage) -> None:

@@ -247,6 +247,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
             return
         if isinstance(event, tls.Data):
             assert self._grpc is not None, "data comes after the handshake"
+            if self._applicant is not None:
+                self._applicant.has_spoken = True
             for each in self._grpc.feed(event.payload):
                 self._take_grpc(self._grpc, each)
         elif isinstance(event, tls.Established):

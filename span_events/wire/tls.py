@@ -41,6 +41,8 @@ class Established:
     cipher: str
     protocol: bytes
     """What was agreed by ALPN (RFC 7301); empty if the client did not offer what is served."""
+    foreign_name: str = ""
+    """The server's name as the client has it (RFC 6066 §3), if our certificate has another."""
 
 
 @dataclass(frozen=True, slots=True)

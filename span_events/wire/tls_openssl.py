@@ -92,9 +92,10 @@ class TlsEngine:
 
     def accept(self) -> TlsConnection:
         """Begin a connection."""
-        return TlsConnection(self._context, self._buffer, self._unix_time())
+        return TlsConnection(self._context, self._buffer, self._unix_time(), self._names)
 
     def _make_context(self, identities: Sequence[Identity]) -> SSL.Context:
+        self._names = frozenset(name for each in identities for name in _names(each))
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         # A resumed session would show no certificate. Tickets need the option, and the cache off as well.
@@ -116,7 +117,8 @@ class TlsEngine:
 class TlsConnection:
     """One client; after `Closed` or `Failed`, only `take` may be called."""
 
-    def __init__(self, context: SSL.Context, buffer: Any, unix_time: int) -> None:
+    def __init__(self, context: SSL.Context, buffer: Any, unix_time: int, names: frozenset[str]) -> None:
+        self._names = names
         self._errors: list[int] = []
         self._connection = SSL.Connection(context, None)
         self._connection.set_app_data(self._errors)
@@ -186,6 +188,7 @@ class TlsConnection:
     def _finish(self) -> Established:
         certificate, fault, detail = None, None, ""
         connection = self._connection
+        asked = (connection.get_servername() or b"").decode("ascii", "backslashreplace")
         try:
             certificate = connection.get_peer_certificate(as_cryptography=True)
         except (ValueError, x509.InvalidVersion) as exc:  # OpenSSL reads some that are not DER
@@ -200,6 +203,7 @@ class TlsConnection:
             connection.get_protocol_version_name(),
             connection.get_cipher_name() or "",
             connection.get_alpn_proto_negotiated(),
+            "" if asked.lower() in self._names else asked,
         )
 
     def _read(self) -> list[Event]:
@@ -227,6 +231,16 @@ def _note_error(connection: SSL.Connection, _certificate: object, error: int, _d
         errors: list[int] = connection.get_app_data()
         errors.append(error)
     return True
+
+
+def _names(identity: Identity) -> list[str]:
+    """List the names in a server's certificate."""
+    leaf = x509.load_pem_x509_certificate(identity.certificates_pem)
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [each.lower() for each in names.get_values_for_type(x509.DNSName)]
 
 
 def _fault(error: int) -> CertificateFault:

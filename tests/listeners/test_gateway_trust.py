@@ -12,6 +12,8 @@ from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.wire import tls
 from tests.listeners.gateway_bench import GATEWAY, ROOT, GatewayBench, gateway_bench
 from tests.wire.alert_client import AlertClient
+from tests.wire.grpc_client import GrpcClient
+from tests.wire.tls_client import TlsClient
 
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
@@ -69,3 +71,25 @@ async def test_an_alert_on_the_stream_ends_it(bench: GatewayBench) -> None:
 
     assert await client.gone() == "eof"
     assert (reason, detail) == (GatewayReason.TLS_ERROR, "the gateway sent the TLS alert bad certificate")
+
+
+@VERSIONS
+@pytest.mark.parametrize("speaks", [False, True])
+async def test_a_gateway_that_leaves_without_a_word_may_not_like_our_name(
+    bench: GatewayBench, version: ssl.TLSVersion, speaks: bool
+) -> None:
+    """Some look at the name after the handshake, and only close; one that has begun HTTP/2 has accepted it."""
+    tls_client, grpc_client = TlsClient(GATEWAY, version=version), GrpcClient()
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+    writer.write(tls_client.step())
+    while not tls_client.established:
+        writer.write(tls_client.step(await reader.read(65_536)))
+    if speaks:
+        writer.write(tls_client.send(grpc_client.take()))
+    writer.write(tls_client.close())
+    reason, details = await bench.rejection()
+    writer.close()
+    doubt = "perhaps it does not accept this server's name or certificate (it asked for localhost)"
+
+    assert reason is GatewayRejectedReason.NO_STREAM
+    assert (doubt in details["detail"]) is not speaks
