@@ -173,4 +173,6 @@ async def main(target: str, credentials: grpc.ChannelCredentials) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (4, 5):
+        sys.exit("usage: gateway_client.py HOST:PORT CERTIFICATE KEY [ROOTS]")
     asyncio.run(main(sys.argv[1], credentials_of(*sys.argv[2:])))

@@ -133,7 +133,7 @@ class DownstreamMessage(Event):
     """A message was sent to the device."""
 
     name = "downstreamMessage"
-    hint = "The message left the server; plain UDP and CoAP give no proof that the application got it."
+    hint = "The message left the server; nothing proves that the application got it, least of all by UDP or a gateway."
 
     bytes: int = key("size of the payload, octets")
     transport: Transport = key("udp, coap, dtls, coaps or gateway")
@@ -292,7 +292,9 @@ class GatewayDeviceUpdate(Event):
     """The configuration of a device was exchanged with a gateway."""
 
     name = "gatewayDeviceUpdate"
-    hint = "The gateway and the registry agree on the device's parameters."
+    hint = (
+        "Sent or told was the device's block for this gateway; removed: the gateway heard that there is none any more."
+    )
 
     entries: int = key("number of configuration entries")
     direction: str = key("toGateway, fromGateway or removed")

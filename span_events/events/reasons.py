@@ -415,7 +415,7 @@ class GatewayReason(Reason):
 
     UNKNOWN_DEVICE = (
         "unknownDevice",
-        "The gateway spoke for a device that is not configured on it: add its gateway block.",
+        "The gateway spoke for a device that is not configured on it, see 'error': use the device's id, add its block.",
     )
     LIMIT_EXCEEDED = (
         "limitExceeded",
