@@ -401,7 +401,10 @@ class GatewayReason(Reason):
         "tlsError",
         "The TLS connection broke as 'error' says: is something between gateway and server?",
     )
-    MALFORMED = "malformed", "The gateway sent something that is not of the protocol: compare its protobuf definition."
+    MALFORMED = (
+        "malformed",
+        "The gateway sent something that is not of the protocol, see 'error': compare its definition.",
+    )
     MESSAGE_TOO_LARGE = (
         "messageTooLarge",
         "The gateway sent a message over gateways.max_message: send less at once, or raise it on the server.",

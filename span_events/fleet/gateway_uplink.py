@@ -19,7 +19,7 @@ from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.directory import Directory
-from span_events.registry.limits import excess_of
+from span_events.registry.limits import control_in, excess_of
 from span_events.registry.model import Device, Gateway
 
 _AGAIN: Final = 1.0
@@ -157,13 +157,14 @@ class Uplink:
     ) -> dict[str, str]:
         """Take over what a gateway tells, all of it or nothing."""
         excess = excess_of(entries)
-        if not excess:
+        flaw = excess or control_in(entries)
+        if not flaw:
             return dict(entries)
         device_id = None if device is None else device.id
         self._troubles.warn(
             session,
-            GatewayReason.LIMIT_EXCEEDED,
-            excess,
+            GatewayReason.LIMIT_EXCEEDED if excess else GatewayReason.MALFORMED,
+            flaw,
             device=None if device_id is None else ids.render(device_id),
             device_id=device_id,
         )

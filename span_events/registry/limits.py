@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,4 +23,14 @@ def excess_of(entries: Mapping[str, str]) -> str:
             return f"a name has {len(name)} characters, not 1 to {MAX_KEY}"
         if len(text) > MAX_VALUE:
             return f"{name}: the value has {len(text)} characters, at most {MAX_VALUE}"
+    return ""
+
+
+def control_in(entries: Mapping[str, str]) -> str:
+    """Say which name or value has a control character (Unicode category Cc), which no registry takes; empty if none."""
+    for name, text in entries.items():
+        for what in (name, text):
+            found = next((each for each in what if unicodedata.category(each) == "Cc"), None)
+            if found is not None:
+                return f"{name!r}: the {'name' if what is name else 'value'} has the control character {found!r}"
     return ""

@@ -247,3 +247,26 @@ async def test_messages_fail_when_a_device_has_lost_its_last_way(
 
     failed = [data["reason"] for name, data in bench.told if name == "downstreamFailed"]
     assert (failed, bench.outbox.waiting) == ((["refused"], 0) if fails else ([], 1))
+
+
+# ---- what no registry takes ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entries", "error"),
+    [
+        ({"a\0": "1"}, "'a\\x00': the name has the control character '\\x00'"),
+        ({"a": "1\n2"}, "'a': the value has the control character '\\n'"),
+    ],
+)
+async def test_control_characters_are_left_out_and_told(
+    bench: FleetBench, fake: FakeGateway, entries: dict[str, str], error: str
+) -> None:
+    """PostgreSQL takes no NUL, and a line end breaks logs; the stream goes on."""
+    device = await behind(bench, fake.gateway)
+    report(fake, device, entries, entries)
+    fake.say(gateway_metadata=pb.GatewayMetadataUpdate(metadata=entries))
+
+    assert bench.told[0][1] == {"device": render(device.id), "error": error, "reason": "malformed"}
+    assert (device.config.gateways[fake.gateway.id], device.gateway.params) == ({"devEui": "00"}, {})
+    assert (fake.gateway.reported, fake.link.ends) == ({}, [])
