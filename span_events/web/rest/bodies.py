@@ -58,6 +58,7 @@ class CiotConfigBody(Body):
 class GatewayBlockBody(Body):
     """``config.gateway.ID``; one without parameters is to be removed."""
 
+    gateway_id: OwnerGatewayId = Field(default=None, alias="gatewayId")
     params: Labels | None = None
 
 
@@ -102,6 +103,10 @@ class DeviceBody(Body):
         config = self.config or DeviceConfigBody()
         ciot = config.ciot or CiotConfigBody()
         reported = (self.metadata and self.metadata.ciot) or CiotMetadataBody()
+        for each, block in (config.gateway or {}).items():
+            if block and block.gateway_id not in (None, each):
+                field = f"config.gateway.{ids.render(each)}.gatewayId"
+                raise InvalidRequest(f"{field}: it is the block of another gateway", field=field)
         return DeviceChange(
             collection_id=self.collection_id,
             tags=self.tags,
@@ -154,6 +159,8 @@ class GatewayConfigBody(Body):
     """``config`` of a gateway."""
 
     user: UserConfigBody | None = None
+    cust: UserConfigBody | None = None
+    """The same, as older documents of Span call it."""
 
 
 class GatewayBody(Body):
@@ -168,11 +175,13 @@ class GatewayBody(Body):
 
     def change(self) -> GatewayChange:
         """Return what is to be done."""
+        config = self.config or GatewayConfigBody()
+        user = config.user or config.cust
         return GatewayChange(
             collection_id=self.collection_id,
             name=self.name,
             type=self.type,
-            params=self.config.user.params if self.config and self.config.user else None,
+            params=user.params if user else None,
             tags=self.tags,
             enabled=self.enabled,
         )
