@@ -192,7 +192,7 @@ async def test_a_gateway_that_does_not_read_costs_its_queue_and_no_more(gateways
     for number in range(60):  # as much as the window takes
         session.link.send(large(), sent=lambda number=number: sent.append(number))  # type: ignore[misc]  # a default
     await until(lambda: len(sent) == 60)
-    taken = sum(session.link.send(large()) for _ in range(5_000))
+    taken = sum(session.link.send(large(100)) for _ in range(5_000))
     other = await gateways.client(OTHER).serve()
     await other.send(KEEPALIVE)
     await until(lambda: len(other.grpc.messages) == 1)
