@@ -30,8 +30,6 @@ from span_events.registry.model import Device, Image
 
 log = get_logger("firmware")
 
-_LARGEST_BLOCK: Final = 1024
-"""Octets; a device that asks for block 0 again before it got that far may just want smaller blocks."""
 _TOLD_EVERY: Final = 10
 """Per cent of a download."""
 
@@ -194,9 +192,10 @@ class Downloads:
             is_late = firmware.state in SETTLED and is_complete(firmware, image)
             is_news = firmware.state not in UNDER_WAY and not is_late
             return f"goes on with block {number}, {at}" if is_news else ""
-        if firmware.state != FirmwareState.DOWNLOADING:
-            return "began with block 0"
-        return f"began again with block 0, {at}" if firmware.download_end > _LARGEST_BLOCK else ""
+        if firmware.state in UNDER_WAY and firmware.download_block <= 1:
+            return ""  # it comes again, perhaps in another size; or is the last one of a download from the end
+        is_again = firmware.state == FirmwareState.DOWNLOADING
+        return f"began again with block 0, {at}" if is_again else "began with block 0"
 
     def _tell_requested(self, device: Device, image: Image, cause: int) -> None:
         self._bus.publish(

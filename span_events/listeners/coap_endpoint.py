@@ -167,7 +167,9 @@ class CoapEndpoint:
     ) -> None:
         now = self._clock.monotonic()
         exchange = None
-        if not self._site.is_repeatable(request):
+        if self._site.is_repeatable(request):
+            self._exchanges.overtake(address, now)
+        else:
             exchange = self._exchanges.meet(address, request.message_id, datagram, now)
             if exchange.count > 1:
                 self._take_duplicate(device, request, exchange, address, now - exchange.at)

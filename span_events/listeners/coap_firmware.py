@@ -68,14 +68,11 @@ class CoapFirmware:
 
     def is_repeatable(self, request: CoapMessage, path: str) -> bool:
         """
-        Tell whether a request is for a block other than the first.
+        Tell whether a request is for a block, also the first: each is read anew, of the image that is wanted now.
 
-        Block 0 begins a download; a copy of it must not begin another one.
+        From memory a device that reboots would get block 0 of an image that is no longer its own, and then others.
         """
-        if path == REPORT_PATH or request.code != Code.GET:
-            return False
-        block = block_of(request, Option.BLOCK2)
-        return block is not None and block.number > 0
+        return path != REPORT_PATH and request.code == Code.GET
 
     def answer(self, peer: Peer, path: str) -> Answer:
         """Answer a request."""

@@ -34,6 +34,10 @@ class FirmwareScene:
     """Id of the image."""
     _message_ids: count[int] = field(default_factory=lambda: count(1))
 
+    def reboot(self) -> None:
+        """Begin as at every boot, on the same port: from here on the same requests are the same octets."""
+        self._message_ids = count(0)
+
     async def report(self, version: str = OLD) -> CoapMessage:
         """Report a version."""
         return await self.send_report(encode_report(Report(version, "model 01", "0001", "Lab5e Demo Corp")))

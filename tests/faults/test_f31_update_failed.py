@@ -36,6 +36,22 @@ async def test_a_device_that_does_not_run_what_it_downloaded_is_told(firmware: F
     assert not decode_response(again.payload).available
 
 
+async def test_a_device_that_repeats_itself_octet_for_octet_after_its_reboot_is_told(firmware: FirmwareScene) -> None:
+    """Small clients begin with the same port and message ids each time; that must not make the fault invisible."""
+    firmware.reboot()
+    await firmware.report()
+    octets = await firmware.download()
+    firmware.reboot()
+    held = await firmware.report()
+    await firmware.change("UpdateFailed")
+    names = await firmware.scene.names_until_now()
+
+    assert octets == IMAGE
+    assert names.count("firmwareCheck") == 2
+    assert "messageDuplicate" not in names
+    assert not decode_response(held.payload).available
+
+
 async def test_the_error_is_cleared_and_the_device_may_try_again(firmware: FirmwareScene) -> None:
     """DELETE …/fwerror: Initializing; the next report brings the update."""
     await firmware.report()

@@ -86,6 +86,38 @@ async def test_a_smaller_block_0_right_after_the_first_is_no_new_beginning(scene
     assert scene.take() == []
 
 
+async def test_block_0_again_right_after_the_first_is_no_new_beginning(scene: Scene) -> None:
+    """Its reply was lost; that it may be the last one as well changes nothing."""
+    scene.fetch(0)
+    await scene.target(await scene.bench.image(scene.collection, "2.0", b"tiny"))
+    scene.fetch(0, 512)
+    scene.bench.activities.clear()
+    for size in (512, 512, 1024):
+        scene.fetch(0, size)
+
+    assert scene.take() == []
+    assert scene.state is FirmwareState.UPDATING
+
+
+async def test_blocks_from_the_last_to_the_first_are_one_download(scene: Scene) -> None:
+    """Block 0 after block 1 ends it, and begins no other."""
+    octets = b"".join(reversed([scene.fetch(number).octets for number in reversed(range(BLOCKS))]))
+    names = scene.take()
+
+    assert octets == IMAGE
+    assert names.count(REQUESTED) == 1
+    assert scene.state is FirmwareState.UPDATING
+
+
+async def test_a_device_that_has_all_and_begins_again_says_so(scene: Scene) -> None:
+    """Without a report between: it crashed before it could install the image."""
+    await scene.reach(FirmwareState.UPDATING)
+    scene.fetch(0)
+
+    assert scene.take() == [REQUESTED, CHANGE]
+    assert scene.state is FirmwareState.DOWNLOADING
+
+
 async def test_a_download_may_begin_in_the_middle(scene: Scene) -> None:
     """The device may have the rest from before we kept count."""
     scene.fetch(HALF)

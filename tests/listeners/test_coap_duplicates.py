@@ -60,6 +60,46 @@ async def test_other_octets_under_the_same_message_id_are_a_new_message(coap: Co
     assert coap.payloads == [b"x", b"x"]
 
 
+async def test_a_device_that_reboots_and_begins_with_the_same_message_is_heard_again(coap: CoapBench) -> None:
+    """After another request it is no copy: a client has one request under way (NSTART, RFC 7252 §4.7)."""
+    story = [post(b"boot", message_id=0, token=b""), post(b"21.5", message_id=1, token=b"")]
+    for datagram in story * 2:
+        await coap.client.exchange(datagram)
+
+    assert coap.payloads == [b"boot", b"21.5"] * 2
+    assert "messageDuplicate" not in coap.fleet.names
+
+
+async def test_a_device_that_sleeps_and_boots_for_each_message_loses_none(coap: CoapBench) -> None:
+    """The same octets a minute later are no copy: repetitions end after 45 s (MAX_TRANSMIT_SPAN)."""
+    for _ in range(3):
+        await coap.client.exchange(post(b"21.5", message_id=0, token=b""))
+        coap.fleet.clock.shift(60.0)
+
+    assert coap.payloads == [b"21.5"] * 3
+
+
+async def test_another_device_does_not_make_a_copy_new(coap: CoapBench) -> None:
+    """What counts is what its own address and port have sent."""
+    first = await coap.client.exchange(post(b"x"))
+    await coap.client_at("127.0.0.1").exchange(post(b"y"))
+    again = await coap.client.exchange(post(b"x"))
+
+    assert first == again
+    assert coap.payloads == [b"x", b"y"]
+
+
+async def test_a_poll_after_a_reboot_takes_the_next_message(coap: CoapBench) -> None:
+    """Not the one that was delivered before it."""
+    await coap.queue(b"first")
+    await coap.queue(b"second")
+    replies = [
+        await coap.client.exchange(each) for each in (get(message_id=0), post(b"x", message_id=1), get(message_id=0))
+    ]
+
+    assert [reply.payload for reply in replies] == [b"first", b"second", b""]
+
+
 async def test_the_same_octets_from_another_port_are_a_new_message(coap: CoapBench) -> None:
     """Message ids belong to an endpoint, address and port."""
     await coap.client.exchange(post(b"x"))
@@ -69,10 +109,10 @@ async def test_the_same_octets_from_another_port_are_a_new_message(coap: CoapBen
 
 
 async def test_after_its_lifetime_an_exchange_is_forgotten(tmp_path: Path) -> None:
-    """EXCHANGE_LIFETIME: then a message id may be used again."""
+    """MAX_TRANSMIT_SPAN: its sender has given up by then, whatever memory is configured (RFC 7252 §4.8.2)."""
     async with coap_bench(tmp_path, coap={"exchange_lifetime": 247.0}) as coap:
         await coap.client.exchange(post(b"x"))
-        coap.fleet.clock.shift(246.0)
+        coap.fleet.clock.shift(44.0)
         await coap.client.exchange(post(b"x"))
         coap.fleet.clock.shift(1.0)
         await coap.client.exchange(post(b"x"))

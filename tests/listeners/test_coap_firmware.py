@@ -285,15 +285,81 @@ async def test_size2_is_told_where_it_is_asked_for(coap: CoapBench) -> None:
 
 
 async def test_blocks_are_repeatable_and_leave_no_trace(coap: CoapBench) -> None:
-    """The same octets again, from the file; only the first block is remembered as a message."""
-    requests = [fetch(number, message_id=number + 1) for number in (0, 1, 2)]
-    first = [await coap.client.exchange(each) for each in requests]
-    again = [await coap.client.exchange(each) for each in requests]
+    """The same octets again, from the file, of the first block too; nothing is remembered as a message."""
+    requests = [fetch(number, message_id=number + 1) for number in (0, 0, 1, 1, 2, 2)]
+    replies = [await coap.client.exchange(each) for each in requests]
+
+    assert replies[::2] == replies[1::2]
+    assert coap.listener.endpoint.remembered_exchanges == 0
+    assert "messageDuplicate" not in coap.fleet.names
+    assert coap.fleet.names.count("firmwareRequested") == 1
+
+
+async def test_an_image_of_one_block_is_requested_once_however_often_the_block_comes(tmp_path: Path) -> None:
+    """Its reply was lost; the block that completes the download is also the one that begins it."""
+    async with firmware_bench(tmp_path, octets=b"tiny") as coap:
+        replies = [await coap.client.exchange(fetch(None, message_id=1)) for _ in range(3)]
+
+        assert [each.payload for each in replies] == [b"tiny"] * 3
+        assert coap.fleet.names.count("firmwareRequested") == 1
+        assert [data["state"] for name, data in coap.fleet.told if name == "firmwareStateChange"] == [
+            "Downloading",
+            "Updating",
+        ]
+
+
+# ---- a device that reboots, with a fixed port and message ids that begin with 0 ----------------
+
+
+async def replay(coap: CoapBench, requests: list[bytes]) -> list[CoapMessage]:
+    """Send requests from the one port of the bench, as a device without memory does after each boot."""
+    return [await coap.client.exchange(each) for each in requests]
+
+
+def boot(*, blocks: int) -> list[bytes]:
+    """Make what such a device sends: a report, then blocks; no tokens, ids from 0."""
+    asked = [fetch(number, 6, token=b"", message_id=1 + number) for number in range(blocks)]
+    return [report(token=b"", message_id=0), *asked]
+
+
+async def test_a_device_that_reboots_with_its_old_version_is_seen(coap: CoapBench) -> None:
+    """F31: the report is octet for octet the one before the download, and is news all the same."""
+    await replay(coap, boot(blocks=5))
+    (again,) = await replay(coap, boot(blocks=0))
+
+    assert not decode_response(again.payload).available
+    assert coap.fleet.names.count("firmwareCheck") == 2
+    assert coap.fleet.told[-1][1]["state"] == "UpdateFailed"
+    assert "messageDuplicate" not in coap.fleet.names
+
+
+async def test_a_report_whose_reply_was_lost_is_answered_from_memory(coap: CoapBench) -> None:
+    """F23 holds for reports: one firmwareCheck, and the same octets."""
+    first, again = await replay(coap, boot(blocks=0) * 2)
 
     assert first == again
-    assert coap.listener.endpoint.remembered_exchanges == 1
-    assert coap.fleet.names.count("messageDuplicate") == 1
-    assert coap.fleet.names.count("firmwareRequested") == 1
+    assert coap.fleet.names.count("firmwareCheck") == coap.fleet.names.count("messageDuplicate") == 1
+
+
+async def test_a_device_that_reboots_gets_one_image_after_the_target_has_changed(coap: CoapBench) -> None:
+    """No mixture: block 0 is of the new image, though the request is octet for octet the earlier one."""
+    other = IMAGE[::-1]
+    await replay(coap, boot(blocks=2))
+    await give_target(coap.fleet, coap.device, other, "1.2")
+    _, *replies = await replay(coap, boot(blocks=5))
+
+    assert b"".join(each.payload for each in replies) == other
+    assert {each.code for each in replies} == {Code.CONTENT}
+    assert len({option_of(each, Option.ETAG) for each in replies}) == 1
+
+
+async def test_a_report_right_after_a_reboot_is_answered_for_the_new_target(coap: CoapBench) -> None:
+    """What waits for the device is looked up, not remembered."""
+    await replay(coap, boot(blocks=1))
+    await coap.fleet.collections.update(coap.device.collection, CollectionChange(target_firmware_id=0), cause=CAUSE)
+    (again,) = await replay(coap, boot(blocks=0))
+
+    assert not decode_response(again.payload).available
 
 
 async def test_a_download_is_not_limited_like_messages(tmp_path: Path) -> None:
