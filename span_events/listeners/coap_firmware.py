@@ -26,7 +26,6 @@ from span_events.wire.coap import (
     Options,
     block_of,
     name_of_method,
-    option_of,
     uint,
     write_block,
 )
@@ -126,9 +125,8 @@ class CoapFirmware:
         options: Options = (
             (Option.ETAG, bytes.fromhex(chunk.image.sha256[:16])),
             (Option.BLOCK2, write_block(block)),
+            (Option.SIZE2, uint(chunk.image.length)),  # clients print their progress from that of each block
         )
-        if not wanted.number or option_of(request, Option.SIZE2) is not None:
-            options += ((Option.SIZE2, uint(chunk.image.length)),)
         return Answer(Code.CONTENT, chunk.octets, options)
 
     def _place(self, remote: Remote) -> tuple[str, str]:
