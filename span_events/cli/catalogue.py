@@ -10,7 +10,7 @@ from span_events.errors import InvalidRequest
 from span_events.events.activity import Event
 from span_events.events.catalogue import CATALOGUE, KEYS, meaning_of
 from span_events.events.filters import parse_filter
-from span_events.events.reference import describe
+from span_events.events.reference import describe, severity_words
 
 
 @click.command(cls=Command, short_help="Explain events and their reasons; needs no server.")
@@ -42,7 +42,7 @@ def events(session: Session, names: tuple[str, ...]) -> None:
     return show_table(
         ("EVENT", "SEVERITY", "MEANING", "DATA"),
         (
-            (each.name, each.severity.word, meaning_of(each), " ".join(key.name for key in KEYS[each]))
+            (each.name, severity_words(each), meaning_of(each), " ".join(key.name for key in KEYS[each]))
             for each in chosen
         ),
         nothing="There are no such events.",
@@ -51,7 +51,7 @@ def events(session: Session, names: tuple[str, ...]) -> None:
 
 def _show(event: type[Event]) -> None:
     kind = "an event of span-events" if event.extension else "an event of Span"
-    click.echo(f"{event.name}: {kind}, {event.severity.word}")
+    click.echo(f"{event.name}: {kind}, {severity_words(event)}")
     click.echo(f"  {meaning_of(event)}")
     click.echo(f"  → {event.hint}")
     keys = KEYS[event]
@@ -65,4 +65,5 @@ def _show(event: type[Event]) -> None:
             click.echo(f"\nValues of {each.name}, and what to try:")
             width = max(len(reason) for reason in each.reasons)
             for reason in each.reasons:
-                click.echo(f"  {reason:{width}}  {reason.hint}")
+                severity = "" if reason.severity is None else f" ({reason.severity.word})"
+                click.echo(f"  {reason:{width}}  {reason.hint}{severity}")

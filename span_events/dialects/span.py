@@ -15,7 +15,7 @@ from typing import Final
 import orjson
 
 from span_events import ids
-from span_events.events.activity import Activity, data_of, hint_of
+from span_events.events.activity import Activity, data_of, hint_of, severity_of
 from span_events.events.catalogue import KEYS
 
 KEEPALIVE: Final = b'{"type":"keepalive"}\n'
@@ -59,7 +59,7 @@ class SpanDialect:
         if self.extended:
             line["hint"] = hint_of(event)
             line["id"] = ids.render(activity.id)
-            line["severity"] = event.severity.word
+            line["severity"] = severity_of(event).word
         line["time"] = render_time(activity.time_ns // 1_000_000_000)
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 

@@ -36,18 +36,20 @@ class Severity(IntEnum):
 
 class Reason(StrEnum):
     """
-    Base of the closed sets of reasons; a member is ``value, hint``.
+    Base of the closed sets of reasons; a member is ``value, hint`` or ``value, hint, severity``.
 
-    The hint is one sentence: what it means and what to try.
+    The hint is one sentence: what it means and what to try. The severity is there where it is not that of the event.
     """
 
     hint: str
+    severity: Severity | None
 
-    def __new__(cls, value: str, hint: str) -> Reason:
-        """Make a member of its word and its hint."""
+    def __new__(cls, value: str, hint: str, severity: Severity | None = None) -> Reason:
+        """Make a member of its word, its hint and perhaps its severity."""
         member = str.__new__(cls, value)
         member._value_ = value
         member.hint = hint
+        member.severity = severity
         return member
 
 
@@ -95,6 +97,7 @@ class Event:
 
     name: ClassVar[str]
     severity: ClassVar[Severity] = Severity.INFO
+    """Where its reason or state has none of its own; `severity_of` tells which it is."""
     hint: ClassVar[str]
     extension: ClassVar[bool] = False
 
@@ -160,8 +163,26 @@ def data_of(event: Event, keys: tuple[Key, ...]) -> Mapping[str, str]:
 
 def hint_of(event: Event) -> str:
     """Say what the event means and what to try: the hint of its reason or state, else its own."""
+    reason = _reason_of(event)
+    return reason.hint if reason is not None and reason.hint else event.hint
+
+
+def severity_of(event: Event) -> Severity:
+    """Tell how much an event wants to be looked at: the severity of its reason or state, else its own."""
+    reason = _reason_of(event)
+    return event.severity if reason is None or reason.severity is None else reason.severity
+
+
+def severities_of(event: type[Event], keys: tuple[Key, ...]) -> list[Severity]:
+    """List the severities that events of a class can have; its own comes first."""
+    reasons = [reason for key in keys if key.reasons is not None for reason in key.reasons]
+    own = {each.severity for each in reasons if each.severity is not None}
+    return [event.severity, *sorted(own - {event.severity})]
+
+
+def _reason_of(event: Event) -> Reason | None:
     reason = getattr(event, "reason", None) or getattr(event, "state", None)
-    return reason.hint if isinstance(reason, Reason) and reason.hint else event.hint
+    return reason if isinstance(reason, Reason) else None
 
 
 def _unwrap(kind: Any) -> tuple[Any, bool]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from span_events.events.activity import Event, Key, Severity, SpanId, key, keys_of
+from span_events.events.activity import Event, Key, Severity, SpanId, key, keys_of, severities_of
 from span_events.events.message import Transport
 from span_events.events.reasons import (
     CiotDisconnectReason,
@@ -598,6 +598,10 @@ KEYS: Final[MappingProxyType[type[Event], tuple[Key, ...]]] = MappingProxyType(
     {each: keys_of(each) for each in _EVENTS}
 )
 """The data keys of each event class, sorted as JSON writes them."""
+SEVERITIES: Final[MappingProxyType[type[Event], tuple[Severity, ...]]] = MappingProxyType(
+    {each: tuple(severities_of(each, KEYS[each])) for each in _EVENTS}
+)
+"""The severities that events of each class can have; its own comes first."""
 SPAN_NAMES: Final = frozenset(each.name for each in _EVENTS if not each.extension)
 """Names of the events that Span has too."""
 

@@ -17,8 +17,8 @@ import re2
 
 from span_events import ids
 from span_events.errors import InvalidRequest
-from span_events.events.activity import Event, Origin, Severity
-from span_events.events.catalogue import CATALOGUE, SPAN_NAMES
+from span_events.events.activity import Event, Origin, Severity, severity_of
+from span_events.events.catalogue import CATALOGUE, SEVERITIES, SPAN_NAMES
 
 _MAX_VALUES: Final = 64
 """How often one query parameter may be repeated."""
@@ -57,6 +57,8 @@ class Filter:
     names: frozenset[str] | None = None
     devices: frozenset[int] | None = None
     gateways: frozenset[int] | None = None
+    severity: Severity | None = None
+    """The least one, if some of the names have events below it as well."""
 
     def matches(self, event: Event) -> bool:
         """Tell whether the subscriber wants this event."""
@@ -64,6 +66,7 @@ class Filter:
             (self.names is None or event.name in self.names)
             and (self.devices is None or event.origin.device_id in self.devices)
             and (self.gateways is None or event.origin.gateway_id in self.gateways)
+            and (self.severity is None or severity_of(event) >= self.severity)
         )
 
 
@@ -96,16 +99,18 @@ def parse_filter(
     names: set[str] | None = None
     for wish in _at_most("event", events):
         names = (names or set()) | _names_for(wish)
-    if severity is not None:
-        least = _severity(severity)
-        wanted = {name for name, event in CATALOGUE.items() if event.severity >= least}
+    least = None if severity is None else _severity(severity)
+    if least is not None:
+        wanted = {name for name, event in CATALOGUE.items() if max(SEVERITIES[event]) >= least}
         names = wanted if names is None else names & wanted
     if span_only:
         names = set(SPAN_NAMES) if names is None else names & SPAN_NAMES
+    varies = least is not None and any(min(SEVERITIES[CATALOGUE[name]]) < least for name in names or ())
     return Filter(
         names=None if names is None else frozenset(names),
         devices=_identifiers("device", devices),
         gateways=_identifiers("gateway", gateways),
+        severity=least if varies else None,
     )
 
 

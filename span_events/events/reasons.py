@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from span_events.events.activity import Reason
+from span_events.events.activity import Reason, Severity
 
 
 class MessageRejectedReason(Reason):
@@ -490,12 +490,15 @@ class FirmwareState(Reason):
     UPDATE_FAILED = (
         "UpdateFailed",
         "The device has the image and runs another version: look at its boot log, and at how both spell the version.",
+        Severity.ERROR,
     )
     TIMED_OUT = (
         "TimedOut",
         "Nothing new came for 'seconds' after 'block': look for coverage, power, or a block that it cannot store.",
+        Severity.WARNING,
     )
     REVERTED = (
         "Reverted",
         "The device ran the wanted version and has left it: look at its boot log for why it gave the new one up.",
+        Severity.ERROR,
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from span_events.events.activity import Event, Key
-from span_events.events.catalogue import CATALOGUE, KEYS, meaning_of
+from span_events.events.activity import Event, Key, Reason
+from span_events.events.catalogue import CATALOGUE, KEYS, SEVERITIES, meaning_of
 
 
 def describe(event: type[Event]) -> dict[str, Any]:
-    """Write all about an event: name, meaning, severity, hint, and each key with its reasons."""
+    """Write all about an event: name, meaning, severity (also of a reason with its own), hint, keys with reasons."""
     return {
         "name": event.name,
         "meaning": meaning_of(event),
@@ -26,8 +26,14 @@ def render_table() -> str:
     for event in CATALOGUE.values():
         name = f"`{event.name}`" + (" +" if event.extension else "")
         keys = " ".join(f"({each.name})" if each.optional else each.name for each in KEYS[event])
-        rows.append(f"| {name} | {event.severity.word} | {meaning_of(event)} | {keys} |")
+        rows.append(f"| {name} | {severity_words(event)} | {meaning_of(event)} | {keys} |")
     return "\n".join(rows) + "\n"
+
+
+def severity_words(event: type[Event]) -> str:
+    """Write the severities that an event can have: ``info``, or ``info, warning or error``."""
+    *others, last = (each.word for each in SEVERITIES[event])
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _describe_key(key: Key) -> dict[str, Any]:
@@ -38,5 +44,10 @@ def _describe_key(key: Key) -> dict[str, Any]:
         "extension": key.extension,
     }
     if key.reasons is not None:
-        document["reasons"] = [{"value": each.value, "hint": each.hint} for each in key.reasons]
+        document["reasons"] = [_describe_reason(each) for each in key.reasons]
     return document
+
+
+def _describe_reason(reason: Reason) -> dict[str, str]:
+    document = {"value": reason.value, "hint": reason.hint}
+    return document if reason.severity is None else document | {"severity": reason.severity.word}

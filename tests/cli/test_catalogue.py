@@ -24,6 +24,20 @@ async def test_one_event_is_explained_with_keys_and_reasons() -> None:
     assert "unknownAddress         No device has this address" in result.stdout
 
 
+async def test_an_event_whose_severity_varies_says_by_what() -> None:
+    """In words, in the table and in JSON."""
+    shown = (await run("events", "firmwareStateChange")).stdout
+    (document,) = json.loads((await run("events", "firmwareStateChange", "--json")).stdout)
+    (state,) = [each for each in document["keys"] if each["name"] == "state"]
+    severities = {each["value"]: each.get("severity") for each in state["reasons"]}
+
+    assert "firmwareStateChange: an event of Span, info, warning or error" in shown
+    assert "look at its boot log for why it gave the new one up. (error)" in shown
+    assert document["severity"] == "info"
+    assert severities["Downloading"] is None
+    assert (severities["TimedOut"], severities["UpdateFailed"]) == ("warning", "error")
+
+
 async def test_events_are_chosen_by_pattern() -> None:
     result = await run("events", "/^downstream/")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import orjson
+
 from span_events import ids
 from span_events.dialects.span import PLAIN, SpanDialect
 from span_events.events.activity import Activity, Event, Origin, SpanId
-from span_events.events.catalogue import ClientConnected, ClientDisconnected, UpstreamMessage
+from span_events.events.catalogue import ClientConnected, ClientDisconnected, FirmwareStateChange, UpstreamMessage
 from span_events.events.message import Transport
-from span_events.events.reasons import DisconnectReason
+from span_events.events.reasons import DisconnectReason, FirmwareState
 from tests.clock import START_NS
 
 COLLECTION = ids.parse("17dj5j4ce8bkci")
@@ -76,6 +78,16 @@ def test_extended_adds_id_correlation_severity_and_hint_in_order() -> None:
         + DisconnectReason.IDLE_TIMEOUT.hint.encode()
         + b'","id":"17dh0cf43jfgl8","severity":"info","time":"2024-04-25 20:23:36"}\n'
     )
+
+
+def test_the_severity_is_that_of_the_state_where_it_has_one() -> None:
+    """An update that failed is an error; its progress is not."""
+    written = [
+        SpanDialect(extended=True).encode(activity(FirmwareStateChange(origin=Origin(COLLECTION, DEVICE), state=each)))
+        for each in (FirmwareState.DOWNLOADING, FirmwareState.TIMED_OUT, FirmwareState.UPDATE_FAILED)
+    ]
+
+    assert [orjson.loads(each)["severity"] for each in written] == ["info", "warning", "error"]
 
 
 def test_an_unattributed_event_has_no_ids() -> None:

@@ -7,9 +7,9 @@ import pytest
 from span_events import ids
 from span_events.errors import InvalidRequest
 from span_events.events.activity import Origin
-from span_events.events.catalogue import SPAN_NAMES, ClientConnected, MessageRejected
+from span_events.events.catalogue import SPAN_NAMES, ClientConnected, FirmwareStateChange, MessageRejected
 from span_events.events.filters import PASS_ALL, Scope, parse_filter
-from span_events.events.reasons import MessageRejectedReason
+from span_events.events.reasons import FirmwareState, MessageRejectedReason
 
 CONNECTED = ClientConnected(origin=Origin(1, 2), identified_by="ip")
 REJECTED = MessageRejected(origin=Origin(1, 3), reason=MessageRejectedReason.MALFORMED)
@@ -36,6 +36,28 @@ def test_severity_is_a_least_one() -> None:
     assert names is not None
     assert {"messageRejected", "imsiMismatch"} <= names
     assert "clientConnected" not in names
+
+
+@pytest.mark.parametrize(
+    ("least", "states"),
+    [
+        ("error", {"UpdateFailed", "Reverted"}),
+        ("warning", {"UpdateFailed", "Reverted", "TimedOut"}),
+        ("info", set(FirmwareState)),
+        (None, set(FirmwareState)),
+    ],
+)
+def test_an_event_may_be_as_severe_as_its_state(least: str | None, states: set[str]) -> None:
+    """Who asks for warnings hears of an update that failed, and not of those that go on."""
+    wish = parse_filter(severity=least, events=["/^firmware/"])
+    told = {each for each in FirmwareState if wish.matches(FirmwareStateChange(origin=Origin(1, 2), state=each))}
+
+    assert told == states
+
+
+def test_wishes_that_differ_in_nothing_are_one_group() -> None:
+    """A severity that leaves nothing out of the names is no wish."""
+    assert parse_filter(events=["clientConnected"], severity="info") == parse_filter(events=["clientConnected"])
 
 
 def test_span_only_leaves_the_extensions_out() -> None:

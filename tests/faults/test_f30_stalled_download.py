@@ -46,7 +46,7 @@ async def test_a_download_that_stops_is_told_with_its_place_and_goes_on_from_the
         "version": OLD,
         "targetVersion": NEW,
     }
-    check_words(event, "info", FirmwareState.TIMED_OUT.hint)
+    check_words(event, "warning", FirmwareState.TIMED_OUT.hint)
     assert seen == "TimedOut"
     assert first + rest == IMAGE
     assert (resumed["from"], resumed["block"], resumed["percent"]) == ("TimedOut", "6", "70")

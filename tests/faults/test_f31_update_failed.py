@@ -29,7 +29,7 @@ async def test_a_device_that_does_not_run_what_it_downloaded_is_told(firmware: F
         "version": OLD,
         "targetVersion": NEW,
     }
-    check_words(event, "info", FirmwareState.UPDATE_FAILED.hint)
+    check_words(event, "error", FirmwareState.UPDATE_FAILED.hint)
     assert len(correlations(story[:2])) == len(correlations(story[2:])) == 1
     assert repeated["data"]["message"].startswith("1.1.0 is held back until the error is cleared")
     assert not decode_response(held.payload).available
@@ -80,5 +80,5 @@ async def test_a_device_that_goes_back_from_the_new_version_is_told(firmware: Fi
 
     assert event["data"]["message"] == "ran 1.1.0, and now reports 1.0.0"
     assert (event["data"]["version"], event["data"]["targetVersion"]) == (OLD, NEW)
-    check_words(event, "info", FirmwareState.REVERTED.hint)
+    check_words(event, "error", FirmwareState.REVERTED.hint)
     assert not decode_response(reply.payload).available
