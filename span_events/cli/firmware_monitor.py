@@ -276,7 +276,7 @@ def picture(progress: Progress, *, rows: int, columns: int) -> RenderableType:
     """
     updates = list(progress.updates.values())
     if len(updates) > rows:
-        updates.sort(key=lambda each: (_URGENCY[each.outcome], -each.percent))
+        updates.sort(key=lambda each: (_URGENCY[each.outcome], -(each.percent or 0)))
     shown = updates[: max(rows, 1)]
     more = f"; {len(updates) - len(shown)} more are not shown" if len(updates) > len(shown) else ""
     bar = max(_LEAST_BAR, min(_BAR, columns // 6))
@@ -286,11 +286,11 @@ def picture(progress: Progress, *, rows: int, columns: int) -> RenderableType:
 
 
 def _bar_line(update: Update, width: int, name_width: int) -> Text:
-    style, full = _STYLES[update.outcome], width * update.percent // 100
+    style, full = _STYLES[update.outcome], width * (update.percent or 0) // 100
     line = Text(f"{update.device:14}  ", no_wrap=True, overflow="ellipsis")
     line.append("━" * full, style=style)
     line.append("╌" * (width - full), style="dim")
-    line.append(f"  {update.percent:3} %  ")
+    line.append(f"  {_percent(update):>3} %  ")
     line.append(f"{printable(update.state):12}", style=style)
     if name_width:
         line.append(f"  {_name(update):{name_width}}")
@@ -308,8 +308,12 @@ def _summary(progress: Progress) -> str:
 
 def _text(update: Update) -> str:
     name = f"{_name(update)}  " if update.name else ""
-    text = f"{update.device}  {name}{_versions(update)}  {printable(update.state)}  {update.percent} %"
+    text = f"{update.device}  {name}{_versions(update)}  {printable(update.state)}  {_percent(update)} %"
     return f"{text}  {printable(update.message)}".rstrip()
+
+
+def _percent(update: Update) -> str:
+    return "?" if update.percent is None else str(update.percent)
 
 
 def _name(update: Update) -> str:

@@ -51,12 +51,12 @@ class Update:
     """Version of that."""
     state: str
     message: str
-    fetched: int = 0
-    """How much of the image it has fetched, percent, if it is fetching it."""
+    fetched: int | None = None
+    """How much of the image it has fetched, percent; None while that is not known."""
 
     @property
-    def percent(self) -> int:
-        """How much of the image it has."""
+    def percent(self) -> int | None:
+        """How much of the image it has; None while that is not known."""
         return 100 if self.state == FirmwareState.UPDATING or self.outcome is Outcome.CURRENT else self.fetched
 
     @property
@@ -102,7 +102,7 @@ class Progress:
                 continue
             update = _update(each, target, versions[target])
             old = before.get(device)
-            if old is not None and (old.target, old.state) == (target, update.state):
+            if update.fetched is None and old is not None and (old.target, old.state) == (target, update.state):
                 update.fetched = old.fetched
             self.updates[device] = update
         self.taken = True
@@ -150,6 +150,7 @@ def _update(device: Document, target: str, wanted: str) -> Update:
         wanted=wanted,
         state=str(firmware.get("state") or ""),
         message=str(firmware.get("stateMessage") or ""),
+        fetched=_fetched(firmware, str(firmware.get("state") or ""), None),
     )
 
 
@@ -163,7 +164,7 @@ def _change(update: Update, event: str, data: Document) -> None:
             update.version, update.current = str(data.get("currentVersion", "")), ""
         case "firmwareStateChange":
             update.state, update.message = str(data.get("state", "")), str(data.get("message", ""))
-            update.fetched = _percent(data, update)
+            update.fetched = _fetched(data, update.state, update.fetched)
 
 
 def _other_target(update: Update, event: str, data: Document) -> bool:
@@ -179,8 +180,9 @@ def _other_target(update: Update, event: str, data: Document) -> bool:
             return not event.startswith("firmware")
 
 
-def _percent(data: Document, update: Update) -> int:
-    text = str(data.get("percent", ""))
-    if text.isascii() and text.isdigit():
-        return min(int(text), 100)
-    return 0 if update.state == FirmwareState.PENDING else update.fetched
+def _fetched(source: Document, state: str, before: int | None) -> int | None:
+    """Read how much was fetched out of the data of an event, or of a snapshot."""
+    if state == FirmwareState.PENDING:
+        return 0  # what it had before counts again when it goes on
+    text = str(source.get("percent", ""))
+    return min(int(text), 100) if text.isascii() and text.isdigit() else before

@@ -112,7 +112,7 @@ class Downloads:
             )
             raise
         end = start + len(octets)
-        told = self._note(device, image, number, start, end, cause)
+        told = self._note(device, image, number, size, end, cause)
         if start and not told:  # so that neither new downloads nor events come faster than messages
             self._reception.spare(device)
         return Chunk(image, octets, end < image.length)
@@ -152,19 +152,20 @@ class Downloads:
             self.unreadable += 1
             raise FetchRefused(MessageRejectedReason.STORAGE_FAILED, "the server cannot read the image") from exc
 
-    def _note(self, device: Device, image: Image, number: int, start: int, end: int, cause: int) -> bool:
+    def _note(self, device: Device, image: Image, number: int, size: int, end: int, cause: int) -> bool:
         """Note that a block goes out; return whether that was worth an event."""
         firmware = device.firmware
         before, message = percent(firmware, image), self._news(device, image, number)
-        if message and (not start or is_complete(firmware, image)):
+        if message and (not number or is_complete(firmware, image)):
             firmware.download_end = 0
-        if message and (not start or firmware.download_image_id != image.id):
+        if message and (not number or firmware.download_image_id != image.id):
             self._tell_requested(device, image, cause)
         is_other = firmware.state == FirmwareState.DOWNLOADING and number != firmware.download_block
         if message or is_other:  # a device that asks for the same block for ever has stopped, too
             firmware.download_ms = self._states.now_ms
         firmware.download_image_id = image.id
-        firmware.download_block = number
+        firmware.download_length = image.length
+        firmware.download_block, firmware.download_block_size = number, size
         firmware.download_end = max(firmware.download_end, end)
         self.blocks += 1
         if message:

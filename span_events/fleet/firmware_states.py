@@ -87,6 +87,7 @@ class FirmwareStates:
                 state=state,
                 message=message,
                 block=firmware.download_block if progress else None,
+                block_size=(firmware.download_block_size or None) if progress else None,
                 percent=percent(firmware, image) if progress and image else None,
                 seconds=seconds,
                 version=firmware.firmware_version or None,
@@ -131,11 +132,12 @@ class FirmwareStates:
             for device in expiry.take_due(now):
                 firmware = device.firmware
                 seconds = (now_ms - firmware.download_ms) // 1000
+                image = self._directory.images.get(firmware.state_image_id)
                 if state is FirmwareState.UPDATING:
                     message = f"no report came for {seconds} s after the download"
                 else:
-                    message = f"no other block was asked for in the {seconds} s after block {firmware.download_block}"
-                image = self._directory.images.get(firmware.state_image_id)
+                    at = f"block {firmware.download_block}" + (f" ({percent(firmware, image)} %)" if image else "")
+                    message = f"no other block was asked for in the {seconds} s after {at}"
                 self.enter(device, FirmwareState.TIMED_OUT, image, message, cause=None, progress=True, seconds=seconds)
 
     def metrics(self) -> list[Metric]:

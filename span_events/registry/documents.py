@@ -23,6 +23,7 @@ from span_events.registry.model import (
     Collection,
     Device,
     Downstream,
+    FirmwareMetadata,
     Gateway,
     GatewayMetadata,
     Image,
@@ -87,6 +88,7 @@ def device(value: Device) -> Document:
             "manufacturer": firmware.manufacturer,
             "state": firmware.state,
             "stateMessage": firmware.state_message,
+            **_download(firmware),
         },
         "metadata": _metadata(value),
         "lastGatewayId": render_id(value.last_gateway_id),
@@ -174,6 +176,19 @@ def image_state(value: Device) -> Document:
         "updated": str(value.firmware.state_ms),
         "state": value.firmware.state,
         "message": value.firmware.state_message,
+        **_download(value.firmware),
+    }
+
+
+def _download(firmware: FirmwareMetadata) -> Document:
+    """Write how far the download of the target has come, which is ours; nothing where none has begun."""
+    length = firmware.download_length
+    if not length or firmware.download_image_id != firmware.state_image_id:
+        return {}
+    return {
+        "block": firmware.download_block,
+        "blockSize": firmware.download_block_size,
+        "percent": 100 * firmware.download_end // length,
     }
 
 

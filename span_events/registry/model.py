@@ -159,6 +159,10 @@ class FirmwareMetadata:
     """Number of the block that was served last."""
     download_ms: int = 0
     """When it was served first, Unix milliseconds."""
+    download_block_size: int = 0
+    """Octets of a block of the size that this was asked for in: blocks are counted in it; 0 is not known."""
+    download_length: int = 0
+    """Octets of the whole image; 0 is not known."""
 
 
 @dataclass(slots=True)

@@ -100,7 +100,7 @@ async def test_a_failed_update_ends_with_status_1() -> None:
     assert result.exit_code == 1
     assert lines(result) == [
         f"{DEVICE}  pump-3  1.1  Current  100 %",
-        f"{OTHER}  pump-3  1.0 → 1.1  UpdateFailed  0 %  downloaded 1.1 to the end, and reports 1.0\\x1b[2J",
+        f"{OTHER}  pump-3  1.0 → 1.1  UpdateFailed  ? %  downloaded 1.1 to the end, and reports 1.0\\x1b[2J",
     ]
     assert result.stderr.splitlines()[-1] == "-- 1 of 2 run what they should, 1 failed"
 

@@ -63,6 +63,16 @@ def test_who_has_a_target_is_updated(management: str, own: str, of_collection: s
     assert [each.target for each in progress.updates.values()] == ([] if target is None else [target])
 
 
+@pytest.mark.parametrize("word", ["Downloading", "TimedOut", "UpdateFailed", "Reverted", "Initializing"])
+def test_a_monitor_that_begins_late_knows_how_much_was_fetched(word: str) -> None:
+    """The snapshot says it; where it does not (an older server), it is not known rather than nothing."""
+    late = begun(device("1") | {"firmware": {**device()["firmware"], "state": word, "percent": 60}})
+    unsaid = begun(device(state=word))
+
+    assert late.updates["1"].percent == 60
+    assert unsaid.updates["1"].percent is None
+
+
 def test_only_the_devices_that_were_named_are_looked_at() -> None:
     progress = Progress(frozenset({"2", "3"}))
     progress.begin()

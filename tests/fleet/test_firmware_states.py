@@ -36,8 +36,9 @@ async def test_a_download_that_stops_is_told_and_goes_on_where_it_stopped(scene:
     assert stopped == {
         "from": "Downloading",
         "state": "TimedOut",
-        "message": "no other block was asked for in the 121 s after block 9",
+        "message": "no other block was asked for in the 121 s after block 9 (50 %)",
         "block": "9",
+        "blockSize": "64",
         "percent": "50",
         "seconds": "121",
         "version": OLD,

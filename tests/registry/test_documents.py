@@ -174,6 +174,27 @@ def test_firmware_ids_are_base_24() -> None:
     }
 
 
+def test_a_download_is_shown_with_its_place() -> None:
+    """In the device and in its ImageState; only that of the image that the state is about."""
+    value = device()
+    value.firmware = FirmwareMetadata(
+        state="TimedOut",
+        state_image_id=7,
+        download_image_id=7,
+        download_end=600,
+        download_block=5,
+        download_block_size=100,
+        download_length=1000,
+    )
+    shown = {"block": 5, "blockSize": 100, "percent": 60}
+
+    assert shown.items() <= documents.device(value)["firmware"].items()
+    assert shown.items() <= documents.image_state(value).items()
+    value.firmware.state_image_id = 8
+    assert "percent" not in documents.device(value)["firmware"]
+    assert "percent" not in documents.image_state(value)
+
+
 @pytest.mark.parametrize(
     ("transport", "block"),
     [
