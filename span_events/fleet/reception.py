@@ -118,18 +118,19 @@ class Reception:
 
     # ---- what listeners see -------------------------------------------------------------------
 
-    def identify(self, remote: Remote, *, transport: Transport, size: int) -> Device | None:
-        """Find the device at an address; if there is none, tell so (throttled per address, or device to have it)."""
-        device = self._directory.device_at(remote[0])
-        if device is None:
-            absent = self._directory.device_meant_for(remote[0])
-            reason = MessageRejectedReason.NOT_ATTACHED if absent else MessageRejectedReason.UNKNOWN_ADDRESS
-            self.rejected(reason, device=absent, remote=remote, transport=transport, size=size)
-        return device
+    def identify(self, remote: Remote, *, transport: Transport, size: int) -> Device | MessageRejectedReason:
+        """
+        Find the device at an address, or why there is none.
 
-    def is_meant_for_somebody(self, remote: Remote) -> bool:
-        """Tell whether an address that no device has is one's as soon as it attaches."""
-        return self._directory.device_meant_for(remote[0]) is not None
+        That is told already (throttled per address, or device to have it).
+        """
+        device = self._directory.device_at(remote[0])
+        if device is not None:
+            return device
+        absent = self._directory.device_meant_for(remote[0])
+        reason = MessageRejectedReason.NOT_ATTACHED if absent else MessageRejectedReason.UNKNOWN_ADDRESS
+        self.rejected(reason, device=absent, remote=remote, transport=transport, size=size)
+        return reason
 
     def admit(
         self, device: Device, remote: Remote, *, transport: Transport, size: int, gateway: Gateway | None = None

@@ -59,10 +59,10 @@ class ByAddress:
 
     def admit(self, size: int) -> Device | Reason:
         """Return the device, or why it may not upload."""
-        device = self._reception.identify(self._remote, transport=self.transport, size=size)
-        if device is None:
-            return MessageRejectedReason.UNKNOWN_ADDRESS
-        return self._reception.admit(device, self._remote, transport=self.transport, size=size) or device
+        found = self._reception.identify(self._remote, transport=self.transport, size=size)
+        if isinstance(found, MessageRejectedReason):
+            return found
+        return self._reception.admit(found, self._remote, transport=self.transport, size=size) or found
 
 
 class PlainEntrance:

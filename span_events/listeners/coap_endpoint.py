@@ -32,6 +32,8 @@ _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
 _RETRY_AFTER: Final = ((int(Option.MAX_AGE), b"\x01"),)
 """Seconds until a device that was too fast may try again (RFC 8516)."""
 _REFUSALS: Final[dict[MessageRejectedReason, tuple[Code, bytes, Options]]] = {
+    MessageRejectedReason.UNKNOWN_ADDRESS: (Code.UNAUTHORIZED, b"no device has this address", ()),
+    MessageRejectedReason.NOT_ATTACHED: (Code.UNAUTHORIZED, b"the device of this address is not attached", ()),
     MessageRejectedReason.DEVICE_DISABLED: (Code.FORBIDDEN, b"this device is disabled", ()),
     MessageRejectedReason.COLLECTION_DISABLED: (Code.FORBIDDEN, b"the device's collection is disabled", ()),
     MessageRejectedReason.RATE_LIMITED: (Code.TOO_MANY_REQUESTS, b"too many messages; slow down", _RETRY_AFTER),
@@ -110,14 +112,12 @@ class CoapEndpoint:
 
     def receive(self, datagram: bytes, remote: Remote) -> None:
         """Take a datagram whose source address says whose it is."""
-        device = self._reception.identify(remote, transport=self._transport, size=len(datagram))
-        if device is None:
+        found = self._reception.identify(remote, transport=self._transport, size=len(datagram))
+        if isinstance(found, MessageRejectedReason):
             self.received += 1
-            absent = self._reception.is_meant_for_somebody(remote)
-            why = b"the device of this address is not attached" if absent else b"no device has this address"
-            self._refuse(datagram, remote, Code.UNAUTHORIZED, why)
+            self._refuse(datagram, remote, *_REFUSALS[found])
         else:
-            self.receive_from(device, datagram, remote, address=remote)
+            self.receive_from(found, datagram, remote, address=remote)
 
     def receive_from(
         self, device: Device, datagram: bytes, remote: Remote, *, address: Hashable, session: Session | None = None

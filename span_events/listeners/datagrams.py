@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from span_events.config import DatagramsConfig
 from span_events.events.message import Transport
-from span_events.events.reasons import DownstreamFailedReason
+from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Remote, Session
@@ -73,7 +73,7 @@ class Datagrams(UdpListener):
             self.dtls.receive(datagram, remote)
             return
         device = self._reception.identify(remote, transport=Transport.UDP, size=len(datagram))
-        if device is not None:
+        if not isinstance(device, MessageRejectedReason):
             self._take(device, datagram, remote, Transport.UDP, lambda answer: self._socket.send(answer, remote))
 
     def _take_secure(self, session: DtlsSession, payload: bytes) -> None:

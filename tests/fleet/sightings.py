@@ -55,8 +55,9 @@ async def known(
 def send(bench: FleetBench, address: str = ADDRESS) -> Device | None:
     """Let a datagram come from an address."""
     device = bench.reception.identify((address, 4000), transport=Transport.UDP, size=5)
-    if device is not None:
-        bench.reception.received(device, b"hello", remote=(address, 4000), transport=Transport.UDP, local_port=1234)
+    if not isinstance(device, Device):
+        return None
+    bench.reception.received(device, b"hello", remote=(address, 4000), transport=Transport.UDP, local_port=1234)
     return device
 
 

@@ -122,7 +122,7 @@ async def test_an_unknown_address_is_told_without_attribution(bench: FleetBench)
     """F06: nobody was given it."""
     found = bench.reception.identify(("10.9.9.9", 7), transport=Transport.UDP, size=12)
 
-    assert found is None
+    assert found is MessageRejectedReason.UNKNOWN_ADDRESS
     assert bench.told == [
         (
             "messageRejected",

@@ -22,6 +22,7 @@ from span_events.listeners.blobs import BlobListener
 from span_events.listeners.tcp import TcpStream
 from span_events.wire.coap import Code
 from span_events.wire.http_head import CONTINUE
+from tests.fleet.sightings import known, seen
 from tests.fleets import CAUSE
 from tests.listeners.blob_bench import Answer, BlobBench, blob_bench, read_answer
 from tests.listeners.coap_bench import RawClient as UdpClient
@@ -178,6 +179,20 @@ async def test_an_address_that_nobody_has_is_refused(tmp_path: Path) -> None:
         )
 
 
+async def test_a_device_that_is_not_attached_hears_so(tmp_path: Path) -> None:
+    """The answer gives the same reason as the event: its address is known, it only has it not now."""
+    async with blob_bench(tmp_path, address="10.0.0.1") as blobs:
+        await known(blobs.fleet, allocated_ip="127.0.0.1")
+        blobs.fleet.cellular.start(seen(address="127.0.0.1"))
+        blobs.fleet.cellular.stop(seen(address="127.0.0.1"))
+        blobs.fleet.activities.clear()
+        answer = await blobs.curl("--data-binary", "octets")
+        told = [data["reason"] for name, data in blobs.fleet.told if name == "messageRejected"]
+
+    assert (answer.status, answer.text[:13]) == (403, "notAttached: ")
+    assert told == ["notAttached"]
+
+
 async def test_a_disabled_device_is_refused(blobs: BlobBench) -> None:
     await blobs.fleet.devices.update(blobs.device, DeviceChange(enabled=False), cause=CAUSE)
     blobs.fleet.activities.clear()
@@ -203,7 +218,7 @@ async def test_a_device_that_is_too_fast_is_told_when_to_come_again(tmp_path: Pa
         (("-X", "GET"), 405, "methodNotAllowed", "GET, wanted POST"),
         (("-X", "PUT", "-d", "x"), 405, "methodNotAllowed", "PUT, wanted POST"),
         (("--head",), 405, "methodNotAllowed", "HEAD, wanted POST"),
-        (("-X", "POST"), 411, "lengthRequired", "the request has neither, wanted Content-Length"),
+        (("-X", "POST"), 411, "lengthRequired", "the request has no length, wanted Content-Length"),
         (
             ("-d", "x", "-H", "Transfer-Encoding: chunked"),
             411,
