@@ -179,7 +179,7 @@ def list_devices(session: Session, collection: str) -> None:
     if session.as_json:
         return show_json(reply)
     return show_table(
-        ("DEVICE", "ADDRESS", "IMSI", "IMEI", "ENABLED", "LAST HEARD", "OVER", "TAGS"),
+        ("DEVICE", "ADDRESS", "IMSI", "IMEI", "ENABLED", "LAST MESSAGE", "OVER", "TAGS"),
         (_device_row(each) for each in reply.get("devices") or ()),
         nothing="The collection has no devices yet; `span-events device create --ip ADDRESS` makes one.",
     )

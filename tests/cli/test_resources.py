@@ -102,7 +102,7 @@ async def test_devices_are_listed_with_how_they_are_recognised() -> None:
         result = await api.run("device", "list", "-c", COLLECTION)
 
     heading, first, second = result.stdout.splitlines()
-    assert heading.split() == ["DEVICE", "ADDRESS", "IMSI", "IMEI", "ENABLED", "LAST", "HEARD", "OVER", "TAGS"]
+    assert heading.split() == ["DEVICE", "ADDRESS", "IMSI", "IMEI", "ENABLED", "LAST", "MESSAGE", "OVER", "TAGS"]
     assert first.startswith(f"{DEVICE}  10.0.0.17  242016000000123        yes      2024-05-0")
     assert first.endswith("coap  name=pump-3")
     assert second.split() == ["17kl14hm46h4c3", "no", "never"]
