@@ -156,6 +156,12 @@ class LimitReached(RequestError):
     code, status, rpc_code = "limit_reached", 429, 8
 
 
+class NotServed(RequestError):
+    """Span has this, and this server does not."""
+
+    code, status, rpc_code = "not_served", 501, 12
+
+
 class Unavailable(RequestError):
     """The server cannot take this now; trying later may help."""
 

@@ -86,11 +86,17 @@ def parse(text: str, *, what: str = "id") -> int:
         InvalidRequest: The text is not 1 to 14 digits of base 24, or is over 64 bits.
     """
     if not _SPAN_ID.fullmatch(text):
-        raise InvalidRequest(f"{text[:40]!r} is not a {what} id: an id is 1 to 14 of the digits {ALPHABET}", field=what)
+        raise InvalidRequest(
+            f"{text[:40]!r} is not {_article(what)} {what} id: an id is 1 to 14 of the digits {ALPHABET}", field=what
+        )
     value = int(text, 24)
     if value >> 64:
-        raise InvalidRequest(f"{text!r} is not a {what} id: it is over 64 bits", field=what)
+        raise InvalidRequest(f"{text!r} is not {_article(what)} {what} id: it is over 64 bits", field=what)
     return value
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
 
 
 def unix_ms(identifier: int) -> int:

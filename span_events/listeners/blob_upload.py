@@ -148,7 +148,7 @@ class Conversation:
             raise UploadRefused(MessageRejectedReason.METHOD_NOT_ALLOWED, f"{head.method[:20]}, wanted POST")
         length = head.length
         if length is None or "transfer-encoding" in head.fields:
-            seen = "Transfer-Encoding" if "transfer-encoding" in head.fields else "neither"
+            seen = "Transfer-Encoding" if "transfer-encoding" in head.fields else "no length"
             detail = f"the request has {seen}, wanted Content-Length"
             raise UploadRefused(MessageRejectedReason.LENGTH_REQUIRED, detail)
         transport = self._caller.transport

@@ -136,7 +136,15 @@ def _request_line(line: str, at: int) -> tuple[str, str]:
     if not target or _FORBIDDEN.search(target) or "\t" in target:
         raise MalformedMessage(f"the target is {target[:_SHOWN]!r}, wanted a path", at=at + len(method) + 1)
     path = _AUTHORITY.sub("", target, count=1) if "://" in target else target
-    return method, re.split("[?#]", path, maxsplit=1)[0] or "/"
+    return method, _text_of(re.split("[?#]", path, maxsplit=1)[0]) or "/"
+
+
+def _text_of(path: str) -> str:
+    """Read a path whose octets are UTF-8 as that; what is not stays Latin-1, of which each octet is a character."""
+    try:
+        return path.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return path
 
 
 def _check_length(text: str, at: int) -> None:

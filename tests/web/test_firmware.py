@@ -441,3 +441,32 @@ async def test_what_devices_should_run_changes_with_targets_and_images(api: WebB
 
     assert seen == ["Current", "Pending", "Current", "Pending", "Current", "Pending", "Current"]
     assert ids.render(api.known(device).firmware.current_firmware_id) == image
+
+
+@pytest.mark.parametrize(
+    ("method", "rest"), [("GET", ""), ("POST", ""), ("GET", "/17dh0cf43jfgl8"), ("DELETE", "/x/y")]
+)
+async def test_labeled_firmware_is_not_served_and_the_answer_says_so(api: WebBench, method: str, rest: str) -> None:
+    """501, and no talk of an image whose id is "labeled"."""
+    collection = await api.collection()
+    reply = await api.call(method, f"/span/collections/{collection}/firmware/labeled{rest}")
+
+    assert reply.problem == (501, "Labeled firmware is not served here")
+
+
+async def test_an_image_that_moves_nowhere_names_the_field_of_the_body(api: WebBench) -> None:
+    """``collectionId``, not ``collection`` of the path."""
+    collection = await api.collection()
+    image = await api.image(collection, "1.1")
+    path = f"/span/collections/{collection}/firmware/{image}"
+    reply = await api.call("PATCH", path, json={"collectionId": "17dh0cf43jfgl8"})
+
+    assert reply.problem == (404, "There is no collection 17dh0cf43jfgl8")
+    assert reply.body["field"] == "collectionId"
+
+
+async def test_what_is_no_id_of_an_image_is_told_in_english(api: WebBench) -> None:
+    collection = await api.collection()
+    reply = await api.call("GET", f"/span/collections/{collection}/firmware/XYZ")
+
+    assert reply.problem[1].startswith("'XYZ' is not an image id: ")

@@ -51,6 +51,12 @@ def test_the_path_is_what_a_target_says_of_the_place(target: str, path: str) -> 
     assert read(f"POST {target} HTTP/1.0\r\n\r\n".encode())[0].path == path
 
 
+@pytest.mark.parametrize(("octets", "path"), [("/æ/相".encode(), "/æ/相"), (b"/\xe6", "/æ"), (b"/%C3%A6", "/%C3%A6")])
+def test_a_path_is_read_as_utf_8_where_it_is(octets: bytes, path: str) -> None:
+    """Some clients send it as it is; RFC 3986 wants it in per cent."""
+    assert read(b"POST " + octets + b" HTTP/1.1\r\n\r\n")[0].path == path
+
+
 @pytest.mark.parametrize(
     ("line", "waits"), [("Expect: 100-Continue", True), ("Expect: 200-ok", False), ("X: y", False)]
 )

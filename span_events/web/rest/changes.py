@@ -9,12 +9,12 @@ from aiohttp import web
 
 from span_events import ids
 from span_events.auth import access
-from span_events.errors import AccessDenied
+from span_events.errors import AccessDenied, NotFound
 from span_events.registry.model import Device, Gateway, Image
 from span_events.web.paths import collection_of
 from span_events.web.rest.bodies import DeviceBody, GatewayBody, ImageBody
 from span_events.web.rest.reading import check_tags, read_body
-from span_events.web.services import TOKEN
+from span_events.web.services import SERVICES, TOKEN
 
 T = TypeVar("T", bound=Device | Gateway | Image)
 B = TypeVar("B", bound=DeviceBody | GatewayBody | ImageBody)
@@ -32,6 +32,7 @@ async def read_change(
     Raises:
         InvalidRequest: It would have too many tags.
         AccessDenied: It is to move to a collection where the token may not write.
+        NotFound: It is to move to a collection that is not there.
     """
     find(request)  # what is not there is refused before a body is read
     body = await read_body(request, kind)
@@ -43,9 +44,13 @@ async def read_change(
 
 
 def _check_move(request: web.Request, to_id: int, what: str) -> None:
-    """Make sure that the token may write in the other collection, too; the path has shown the first."""
+    """Make sure that the other collection is there and the token may write in it, too; the path has shown the first."""
     try:
         access.check(request[TOKEN], resource=access.resource_of(to_id), write=True)
     except AccessDenied as exc:
         text = f"collectionId: the {what} cannot be moved to {ids.render(to_id)}: {exc.detail}"
         raise AccessDenied(text, hint=exc.hint, field="collectionId") from exc
+    try:
+        request.app[SERVICES].directory.collection(to_id)
+    except NotFound as exc:
+        raise NotFound(exc.detail, hint=exc.hint, field="collectionId") from exc

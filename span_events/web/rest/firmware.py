@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from span_events.dialects.span import render_id
+from span_events.errors import NotServed
 from span_events.registry import documents
 from span_events.web.paths import collection_of, image_of
 from span_events.web.rest.bodies import ImageBody
@@ -57,6 +58,14 @@ async def delete(request: web.Request) -> web.Response:
     return render(documents.firmware(image))
 
 
+async def labeled(request: web.Request) -> web.Response:
+    """Say that firmware by label is Span's and not ours."""
+    collection_of(request)
+    raise NotServed(
+        "Labeled firmware is not served here", hint="Set an image as target: `span-events firmware assign`."
+    )
+
+
 async def usage(request: web.Request) -> web.Response:
     """List the devices that should run an image, and those that do."""
     image = image_of(request)
@@ -80,6 +89,8 @@ _ONE: Final = f"{_ALL}/{{image}}"
 ROUTES: Final = (
     web.get(_ALL, list),
     web.post(_ALL, create),
+    web.route("*", f"{_ALL}/labeled", labeled),  # before the ids, of which it could be one
+    web.route("*", f"{_ALL}/labeled/{{rest:.*}}", labeled),
     web.get(_ONE, get),
     web.patch(_ONE, update),
     web.delete(_ONE, delete),
