@@ -22,6 +22,6 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A response that something has to be waited for, within the time that a client waits for its ACK."""
+    """A response that something has to be waited for; it comes on its own if that takes longer than an ACK may."""
 
     answer: Awaitable[Answer]

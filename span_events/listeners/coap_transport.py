@@ -33,6 +33,8 @@ LOGGER: Final = "coap-server"
 
 _TYPES: Final = tuple(AiocoapType)
 _TUNING: Final = TransportTuning()
+_ACK_DELAY: Final = 1.0
+"""Seconds until a request that is not answered yet gets an empty ACK: its client repeats it after 2 s (ACK_TIMEOUT)."""
 
 Send = Callable[[bytes, Any], None]
 """Sends a datagram to an address; raises OSError where the network refuses it."""
@@ -144,7 +146,12 @@ class CoapTransport:
         self._closed = False
 
     def dispatch(self, peer: Peer) -> None:
-        """Hand a message to aiocoap; the answer to a request is sent before this returns."""
+        """
+        Hand a message to aiocoap.
+
+        The answer to a request is sent before this returns, or when the site has it; after `_ACK_DELAY` it is a
+        confirmable message of its own, as the client was sent an empty ACK by then (RFC 7252 §5.2.2).
+        """
         received = peer.request
         message = aiocoap.Message(code=AiocoapCode(received.code), payload=received.payload, transport_tuning=_TUNING)
         message.mtype = _TYPES[received.type]
@@ -179,14 +186,14 @@ def response(code: int, payload: bytes, options: Options) -> aiocoap.Message:
 
 
 class _Context(aiocoap.Context):  # type: ignore[misc]  # aiocoap ships no types
-    """A context whose site answers at once: no task per request, no copy of the request."""
+    """A context whose site puts answers into pipes by itself: no task per request, no copy of the request."""
 
     def render_to_pipe(self, pipe: Pipe) -> None:
         self.serversite.respond(pipe)
 
 
 class _Messages(MessageManager):  # type: ignore[misc]
-    """The message layer without the parts that cost a timer per request."""
+    """The message layer without the parts that cost a timer per request; who has to wait gets one."""
 
     def _deduplicate_message(self, message: aiocoap.Message) -> bool:
         """Never: `Exchanges` has sorted out the duplicates, within a bound."""
@@ -196,10 +203,28 @@ class _Messages(MessageManager):  # type: ignore[misc]
         """`Exchange` holds the reply."""
 
     def _process_request(self, request: aiocoap.Message) -> None:
-        """Hand a request up; there is no timer for an empty ACK, because the site answers at once."""
-        if request.mtype is aiocoap.CON:
-            self._piggyback_opportunities[request.remote, request.token] = (request.mid, _NO_TIMER)
+        """Hand a request up; only if it is not answered at once, there is a timer for an empty ACK."""
+        if request.mtype is not aiocoap.CON:
+            self.token_manager.process_request(request)
+            return
+        key, waiting = (request.remote, request.token), self._piggyback_opportunities
+        if key in waiting:  # its client has given it up
+            waiting.pop(key)[1].cancel()
+        waiting[key] = (request.mid, _NO_TIMER)
         self.token_manager.process_request(request)
+        if key in waiting:
+            waiting[key] = (request.mid, self.loop.call_later(_ACK_DELAY, self._acknowledge, key))
+
+    def _acknowledge(self, key: tuple[Peer, bytes]) -> None:
+        message_id, _ = self._piggyback_opportunities.pop(key)
+        self._send_empty_ack(key[0], message_id, "the answer takes its time")
+
+    async def shutdown(self) -> None:
+        """Give up what is under way."""
+        for _, timer in self._piggyback_opportunities.values():
+            timer.cancel()
+        self._piggyback_opportunities.clear()
+        await super().shutdown()
 
 
 class _NoTimer:

@@ -16,11 +16,12 @@ from aiocoap.tokenmanager import TokenManager
 
 from span_events.config import CoapConfig, MessagesConfig
 from span_events.listeners.coap import Coap
-from span_events.listeners.coap_transport import CoapTransport, Peer, response
+from span_events.listeners.coap_transport import CoapTransport, Peer, Site, response
 from span_events.registry.model import Collection, Device
 from span_events.wire.coap import CoapMessage, Code, Type, decode
 from tests.fleets import fleet_bench
 from tests.listeners.coap_bench import CoapBench, post
+from tests.waiting import until
 
 DEVICE = Device(1, Collection(2))
 
@@ -33,12 +34,23 @@ class EchoSite:
         pipe.add_response(response(Code.CONTENT, pipe.request.payload, ((12, b"\x28"),)), is_last=True)
 
 
+class SlowSite:
+    """Keeps what came until it is told to answer."""
+
+    def __init__(self) -> None:
+        self.pipes: list[Pipe] = []
+
+    def respond(self, pipe: Pipe) -> None:
+        """Do not answer yet."""
+        self.pipes.append(pipe)
+
+
 class Wire:
     """A transport whose datagrams end up in a list."""
 
-    def __init__(self) -> None:
+    def __init__(self, site: Site | None = None) -> None:
         self.sent: list[tuple[bytes, object]] = []
-        self.transport = CoapTransport(EchoSite(), on_reply=lambda peer: None)
+        self.transport = CoapTransport(site or EchoSite(), on_reply=lambda peer: None)
 
     def dispatch(self, message: CoapMessage, address: object = "a") -> None:
         """Let a message come in."""
@@ -149,3 +161,38 @@ async def test_a_stopped_listener_leaves_nothing_behind(tmp_path: Path) -> None:
             await listener.start()
             await listener.stop()
     gc.collect()
+
+
+async def test_an_answer_that_takes_its_time_follows_an_empty_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A separate response, confirmable and with the token (RFC 7252 §5.2.2): else its client would ask again."""
+    monkeypatch.setattr("span_events.listeners.coap_transport._ACK_DELAY", 0.01)
+    site = SlowSite()
+    wire = Wire(site)
+    wire.dispatch(CoapMessage(Type.CON, Code.POST, 7, b"t", (), b"photo"))
+    before = list(wire.sent)
+    await until(lambda: bool(wire.sent))
+    site.pipes[0].add_response(response(Code.CREATED, b"", ()), is_last=True)
+    ack, answer = [decode(octets) for octets, _ in wire.sent]
+    own = Peer("a", ("192.0.2.1", 5683), DEVICE, CoapMessage(Type.ACK, 0, answer.message_id, b"", (), b""), None, print)
+    awaited = wire.transport.awaits(own)
+    wire.transport.dispatch(own)
+    settled = not wire.transport.awaits(own)
+    await wire.transport.shutdown()
+
+    assert before == []
+    assert (ack.type, ack.code, ack.message_id, ack.token) == (Type.ACK, Code.EMPTY, 7, b"")
+    assert (answer.type, answer.code, answer.token) == (Type.CON, Code.CREATED, b"t")
+    assert awaited
+    assert settled
+
+
+async def test_an_answer_that_never_comes_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server stops: nothing is sent any more."""
+    monkeypatch.setattr("span_events.listeners.coap_transport._ACK_DELAY", 0.0)
+    wire = Wire(SlowSite())
+    wire.dispatch(CoapMessage(Type.CON, Code.POST, 7, b"t", (), b"photo"))
+    await wire.transport.shutdown()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    assert wire.sent == []
