@@ -67,10 +67,11 @@ class CoapConfig(Section):
     port: Port = setting(5683, "UDP port; 0 picks a free one.")
     receive_buffer: Buffer = setting(8_388_608, "Kernel receive buffer asked for, octets (SO_RCVBUF).")
     exchange_lifetime: Seconds = setting(
-        247.0, "Seconds that a message ID is remembered (EXCHANGE_LIFETIME, RFC 7252 4.8.2)."
+        247.0,
+        "Seconds that a client's last request is remembered, to know it again (EXCHANGE_LIFETIME, RFC 7252 4.8.2).",
     )
     remembered_exchanges: Count = setting(
-        50_000, "Exchanges remembered at most to answer duplicates; the oldest is forgotten first."
+        50_000, "Clients of which that is remembered, at most; the one that came first is forgotten first."
     )
     unfinished_uploads: Count = setting(1_000, "Block-wise uploads under way at most; the oldest is dropped first.")
     upload_timeout: Seconds = setting(93.0, "Seconds that a block-wise upload may pause (MAX_TRANSMIT_WAIT).")

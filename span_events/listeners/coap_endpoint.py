@@ -168,9 +168,9 @@ class CoapEndpoint:
         now = self._clock.monotonic()
         exchange = None
         if self._site.is_repeatable(request):
-            self._exchanges.overtake(address, now)
+            self._exchanges.forget_peer(address)
         else:
-            exchange = self._exchanges.meet(address, request.message_id, datagram, now)
+            exchange = self._exchanges.meet(address, datagram, now)
             if exchange.count > 1:
                 self._take_duplicate(device, request, exchange, address, now - exchange.at)
                 return
