@@ -13,10 +13,9 @@ import asyncio
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
@@ -30,6 +29,7 @@ from span_events.fleet.presence import Location, Presence
 from span_events.fleet.reception import Reception
 from span_events.fleet.refusals import Refusals
 from span_events.fleet.sessions import Remote
+from span_events.fleet.sighting import Accepted, Refused, Sighting
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
 from span_events.metrics import Metric
@@ -55,65 +55,6 @@ _BY_ACCEPT: Final = "access-"
 
 _seen: Final = attrgetter("last_imsi", "last_imei", "cell_id", "mcc", "mnc")
 """What requests tell of a device again and again."""
-
-
-class Sighting(NamedTuple):
-    """What one request of the mobile core tells about a subscriber; what it does not tell is empty."""
-
-    nas: str
-    """Name of the NAS in the configuration."""
-    nas_address: str = ""
-    """How the request names the node: NAS-IP-Address, NAS-IPv6-Address or NAS-Identifier."""
-    session: str = ""
-    """Acct-Session-Id; a NAS that breaks RFC 2866 §5.5 sends none."""
-    imsi: str = ""
-    """Digits; an invalid one is none."""
-    imei: str = ""
-    """15 digits, the last of them computed."""
-    apn: str = ""
-    """Network identifier, lower case (3GPP TS 23.003 §9.1)."""
-    wants_ipv4: bool = True
-    wants_ipv6: bool = True
-    address: str = ""
-    """IPv4 address, canonical text."""
-    prefix: str = ""
-    """IPv6 prefix, canonical text with its length."""
-    cell_id: str = ""
-    rat: str = ""
-    mcc: int = 0
-    """Serving network: country, 0 is not known."""
-    mnc: str = ""
-    """Digits; a leading zero belongs to it."""
-    network: str = ""
-    country: str = ""
-    country_code: str = ""
-    time_ms: int = 0
-    """When the NAS made the request, Unix milliseconds by its clock; 0 is not known."""
-    terminate_cause: str = ""
-    """Words of a Stop (``User-Request``)."""
-    session_seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """The subscriber may attach."""
-
-    address: str
-    """IPv4 address for it; empty lets the NAS choose."""
-    prefix: str
-    """IPv6 prefix for it, likewise."""
-    class_: bytes
-    """16 octets that name this decision."""
-    waits: bool
-    """Whether the subscriber must not hear of it before `Cellular.commit` has returned."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The subscriber may not attach."""
-
-    reason: str
-    """`CiotRejectedReason`, or the name of the event that tells it (``imsiMismatch``)."""
 
 
 class Cellular:

@@ -18,8 +18,9 @@ from span_events.clock import Clock
 from span_events.config import RadiusConfig
 from span_events.errors import MalformedMessage
 from span_events.events.reasons import CiotRejectedReason
-from span_events.fleet.cellular import Cellular, Refused
+from span_events.fleet.cellular import Cellular
 from span_events.fleet.sessions import Remote, render_remote
+from span_events.fleet.sighting import Refused
 from span_events.listeners.base import UdpListener
 from span_events.listeners.radius_exchanges import Exchanges
 from span_events.listeners.radius_nas import GOOD_SECRET, Nas, NasTable

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from span_events.fleet.cellular import Sighting
+from span_events.fleet.sighting import Sighting
 from span_events.wire.mcc import country_of, network_name
 from span_events.wire.radius import TERMINATE_CAUSES, Attribute, RadiusRequest
 from span_events.wire.radius_3gpp import PDP_IPV4, PDP_IPV6, Mobile, Plmn

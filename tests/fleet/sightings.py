@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from span_events.events.message import Transport
-from span_events.fleet.cellular import Sighting
 from span_events.fleet.devices import DeviceChange
+from span_events.fleet.sighting import Sighting
 from span_events.registry.model import Collection, Device
 from tests.fleets import CAUSE, FleetBench
 

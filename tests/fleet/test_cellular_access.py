@@ -9,8 +9,8 @@ import pytest
 from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import CiotRejectedReason
-from span_events.fleet.cellular import Accepted, Refused
 from span_events.fleet.devices import DeviceChange
+from span_events.fleet.sighting import Accepted, Refused
 from tests.fleet.sightings import ADDRESS, IMEI, IMSI, NAS, OTHER_IMEI, OTHER_IMSI, PREFIX, known, reasons, seen, send
 from tests.fleets import CAUSE, FleetBench
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from span_events.fleet.cellular import Accepted, Refused
+from span_events.fleet.sighting import Accepted, Refused
 from tests.fleet.sightings import ADDRESS, NAS, OTHER_IMSI, PREFIX, known, reasons, restarted, seen, seen_other, send
 from tests.fleets import FleetBench
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from span_events.fleet.cellular import Accepted
 from span_events.fleet.devices import DeviceChange
+from span_events.fleet.sighting import Accepted
 from tests.fleet.sightings import ADDRESS, IMEI, IMSI, OTHER_IMEI, OTHER_IMSI, known, reasons, seen, send
 from tests.fleets import CAUSE, FleetBench
 

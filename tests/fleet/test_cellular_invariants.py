@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from span_events.errors import Conflict
-from span_events.fleet.cellular import Sighting
 from span_events.fleet.devices import DeviceChange
+from span_events.fleet.sighting import Sighting
 from span_events.pki.authority import Authority
 from span_events.registry.model import Attachment
 from span_events.registry.store import Store

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from span_events.events.catalogue import MessageRejected
 from span_events.events.message import Transport
-from span_events.fleet.cellular import Accepted
+from span_events.fleet.sighting import Accepted
 from tests.fleet.sightings import (
     ADDRESS,
     IMSI,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from span_events.errors import StorageUnavailable
-from span_events.fleet.cellular import Accepted, Refused
+from span_events.fleet.sighting import Accepted, Refused
 from tests.fleet.sightings import ADDRESS, IMSI, OTHER_IMSI, known, seen, seen_other
 from tests.fleets import FleetBench
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from span_events.fleet.cellular import Sighting
+from span_events.fleet.sighting import Sighting
 from span_events.listeners.radius_sighting import sighting_of
 from span_events.wire.radius import decode
 from span_events.wire.radius_3gpp import read
