@@ -145,7 +145,7 @@ class Blobs:
             device: Whose it is, or would be; None if nobody knows.
             size: Octets of the whole, if they are known.
         """
-        self._reception.rejected(
+        self._reception.rejections.rejected(
             refusal.reason,
             device=device,
             remote=remote,

@@ -107,7 +107,7 @@ class Downloads:
             image = self._image(device, number, size)
             octets = self._read(image, start, size)
         except FetchRefused as exc:
-            self._reception.rejected(
+            self._reception.rejections.rejected(
                 exc.reason, device=device, remote=remote, transport=transport, detail=str(exc), cause=cause
             )
             raise

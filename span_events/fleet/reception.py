@@ -14,23 +14,20 @@ from collections.abc import Callable, Container, Mapping
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import MessagesConfig, RejectionsConfig, SessionsConfig
-from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
+from span_events.events.activity import SpanId
 from span_events.events.catalogue import (
     ClientConnected,
     ClientDisconnected,
-    ClientRejected,
     GatewayUpstreamMessage,
-    MessageDuplicate,
-    MessageRejected,
     UpstreamMessage,
 )
 from span_events.events.message import Message, Transport
-from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
+from span_events.events.reasons import DisconnectReason, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.inbox import Inbox
 from span_events.fleet.paces import Paces
+from span_events.fleet.rejections import Rejections
 from span_events.fleet.sessions import Remote, Session, Sessions, render_remote
-from span_events.fleet.throttle import Throttle
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
@@ -68,27 +65,19 @@ class Reception:
         self._lock = lock
         self._clock = clock
         self._identifiers = identifiers
-        self._throttle = Throttle(burst=rejections.burst, seconds=rejections.window, keys=rejections.senders)
         self._sessions = Sessions()
         self._paces = Paces(messages.rate, messages.burst)
         self._block_paces = Paces(messages.block_rate, messages.block_rate)
         self._changed: set[Device] = set()
         self._being_written: set[Device] = set()
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
-        self.rejections = 0
-        """Messages that were not accepted, told or not."""
-        self.client_rejections: dict[str, int] = {}
-        """Clients that were not let in, told or not, by reason."""
+        self.rejections = Rejections(rejections, bus=bus, clock=clock)
+        """What was not let in."""
 
     @property
     def sessions(self) -> int:
         """How many sessions are open."""
         return len(self._sessions)
-
-    @property
-    def untold_rejections(self) -> int:
-        """Rejections that are in no event, because too many senders were watched."""
-        return self._throttle.untold
 
     def metrics(self) -> list[Metric]:
         """List what is counted."""
@@ -100,20 +89,7 @@ class Reception:
                 lambda: self.inbox.octets,
             ),
             Metric("sessions", "Devices that are connected.", "gauge", lambda: self.sessions),
-            Metric("rejections", "Messages that were not accepted.", "counter", lambda: self.rejections),
-            Metric(
-                "rejections_untold",
-                "Rejections in no event, because rejections.senders was reached.",
-                "counter",
-                lambda: self.untold_rejections,
-            ),
-            Metric(
-                "client_rejections",
-                "Clients that were not let in.",
-                "counter",
-                lambda: self.client_rejections,
-                label="reason",
-            ),
+            *self.rejections.metrics(),
         ]
 
     # ---- what listeners see -------------------------------------------------------------------
@@ -129,7 +105,7 @@ class Reception:
             return device
         absent = self._directory.device_meant_for(remote[0])
         reason = MessageRejectedReason.NOT_ATTACHED if absent else MessageRejectedReason.UNKNOWN_ADDRESS
-        self.rejected(reason, device=absent, remote=remote, transport=transport, size=size)
+        self.rejections.rejected(reason, device=absent, remote=remote, transport=transport, size=size)
         return reason
 
     def admit(
@@ -148,7 +124,7 @@ class Reception:
         else:
             if self._paces.admits(device.id, self._clock.monotonic()):
                 return None
-            self.rejected(
+            self.rejections.rejected(
                 MessageRejectedReason.RATE_LIMITED,
                 device=device,
                 remote=remote,
@@ -157,61 +133,13 @@ class Reception:
                 gateway=gateway,
             )
             return MessageRejectedReason.RATE_LIMITED
-        self.rejected(reason, device=device, remote=remote, transport=transport, size=size, gateway=gateway)
+        self.rejections.rejected(reason, device=device, remote=remote, transport=transport, size=size, gateway=gateway)
         return reason
 
     def spare(self, device: Device) -> None:
         """What a device sent was a block of a transfer: up to messages.block_rate, that does not count as a message."""
         if self._block_paces.admits(device.id, self._clock.monotonic()):
             self._paces.give_back(device.id)
-
-    def rejected(
-        self,
-        reason: MessageRejectedReason,
-        *,
-        device: Device | None,
-        remote: Remote,
-        transport: Transport,
-        size: int | None = None,
-        detail: str | None = None,
-        at: int | None = None,
-        option: int | None = None,
-        expected: int | None = None,
-        received: int | None = None,
-        limit: int | None = None,
-        gateway: Gateway | None = None,
-        cause: int | None = None,
-    ) -> None:
-        """
-        Something came in that is not accepted.
-
-        Told one by one up to a burst per sender and reason, then once per window with a count; a
-        flood (rateLimited) once per window.
-        """
-        self.rejections += 1
-        if device is not None:
-            device.traffic.rejections += 1
-        flood = reason is MessageRejectedReason.RATE_LIMITED
-        key = (remote[0] if device is None else device.id, reason.value)
-        if not self._throttle.admits(key, self._clock.monotonic(), burst=1 if flood else None):
-            return
-        event = MessageRejected(
-            origin=_origin_of(device, gateway),
-            correlation_id=cause,
-            reason=reason,
-            remote_address=render_remote(remote),
-            transport=transport,
-            bytes=size,
-            detail=detail,
-            at=at,
-            option=option,
-            expected=expected,
-            received=received,
-            limit=limit,
-            count=1 if flood else None,
-        )
-        self._throttle.remember(key, event)
-        self._bus.publish(event)
 
     def connected(
         self,
@@ -271,55 +199,6 @@ class Reception:
         """A DTLS session has ended; harmless if that is known."""
         if self._sessions.remove(session):
             self._tell_end(session, reason, detail=detail)
-
-    def client_rejected(
-        self,
-        reason: ClientRejectedReason,
-        *,
-        origin: Origin,
-        remote: Remote,
-        transport: Transport,
-        certificate_serial: str | None = None,
-        certificate_subject: str | None = None,
-        certificate_issuer: str | None = None,
-        not_after: str | None = None,
-        not_before: str | None = None,
-        identity: str | None = None,
-        offered: str | None = None,
-        detail: str | None = None,
-        stage: str | None = None,
-        retransmissions: int | None = None,
-        seconds: int | None = None,
-    ) -> None:
-        """
-        A client was not let in (throttled per host and reason).
-
-        Args:
-            origin: Whose it is, as far as that is known: a device, a collection, or nobody.
-        """
-        self.client_rejections[reason.value] = self.client_rejections.get(reason.value, 0) + 1
-        key = (remote[0], origin.device_id, reason.value)
-        if not self._throttle.admits(key, self._clock.monotonic()):
-            return
-        event = ClientRejected(
-            origin=origin,
-            reason=reason,
-            transport=transport,
-            remote_address=render_remote(remote),
-            certificate_serial=certificate_serial,
-            certificate_subject=certificate_subject,
-            certificate_issuer=certificate_issuer,
-            not_after=not_after,
-            not_before=not_before,
-            identity=identity,
-            offered=offered,
-            detail=detail,
-            stage=stage,
-            retransmissions=retransmissions,
-            seconds=seconds,
-        )
-        self._throttle.remember(key, event)
-        self._bus.publish(event)
 
     def contacted(
         self,
@@ -434,23 +313,6 @@ class Reception:
         found.last_update = self._clock.time_ns() // 1_000_000
         self._changed.add(device)
 
-    def duplicate(
-        self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
-    ) -> None:
-        """A device sent the same message again; told up to a burst per window, without a summary: each has a count."""
-        if not self._throttle.admits((device.id, "duplicate"), self._clock.monotonic()):
-            return
-        self._bus.publish(
-            MessageDuplicate(
-                origin=device.origin,
-                correlation_id=message_id,
-                message_id=None if message_id is None else SpanId(message_id),
-                count=count,
-                seconds=seconds,
-                transport=transport,
-            )
-        )
-
     # ---- what other parts know ----------------------------------------------------------------
 
     def is_written(self, device: Device) -> bool:
@@ -513,8 +375,7 @@ class Reception:
             self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
         for session in self._sessions.take(self._is_over):
             self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
-        for event in self._throttle.summaries(now):
-            self._bus.publish(event)
+        self.rejections.sweep(now)
         self._paces.sweep(now)
         self._block_paces.sweep(now)
 
@@ -541,7 +402,7 @@ class Reception:
         size, limit = len(payload), self._config.max_payload
         if size <= limit:
             return False
-        self.rejected(
+        self.rejections.rejected(
             MessageRejectedReason.TOO_LARGE,
             device=device,
             remote=remote,
@@ -641,9 +502,3 @@ class Reception:
                 detail=detail,
             )
         )
-
-
-def _origin_of(device: Device | None, gateway: Gateway | None) -> Origin:
-    if device is None:
-        return UNATTRIBUTED
-    return device.origin if gateway is None else gateway.origin_with(device)

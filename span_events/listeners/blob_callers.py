@@ -148,7 +148,7 @@ class TlsEntrance:
                 )
             elif stream.heard:  # else somebody looked whether the port is open
                 reason, detail, seconds = failure
-                self._reception.client_rejected(
+                self._reception.rejections.client_rejected(
                     reason,
                     origin=UNATTRIBUTED,
                     remote=remote,
@@ -221,7 +221,7 @@ class ByCertificate:
         gate.judge(self._certificate)
         reason = fault_of_time(self._certificate, self._clock.time_ns() // 1_000_000_000) or gate.refusal
         if reason is not None:
-            self._reception.client_rejected(
+            self._reception.rejections.client_rejected(
                 reason,
                 origin=gate.origin_of(self._certificate),
                 remote=self._remote,

@@ -192,7 +192,7 @@ class CoapEndpoint:
         self.duplicates += 1
         if request.type is Type.CON and exchange.reply is not None:
             self._reply(exchange.reply, address)
-        self._reception.duplicate(
+        self._reception.rejections.duplicate(
             device,
             transport=self._transport,
             message_id=exchange.message_id,
@@ -211,7 +211,7 @@ class CoapEndpoint:
     ) -> None:
         """Reset a CON; anything else that is malformed, and other versions, get silence (RFC 7252 §3, §4.2)."""
         self.malformed += 1
-        self._reception.rejected(
+        self._reception.rejections.rejected(
             MessageRejectedReason.MALFORMED,
             device=device,
             remote=remote,
@@ -236,7 +236,9 @@ class CoapEndpoint:
         reason = (
             MessageRejectedReason.PROXYING_NOT_SUPPORTED if proxying else MessageRejectedReason.UNKNOWN_CRITICAL_OPTION
         )
-        self._reception.rejected(reason, device=device, remote=remote, transport=self._transport, option=option)
+        self._reception.rejections.rejected(
+            reason, device=device, remote=remote, transport=self._transport, option=option
+        )
         if proxying:
             reply = self._answer(request, Code.PROXYING_NOT_SUPPORTED, b"this server is no proxy")
         elif request.type is Type.CON:

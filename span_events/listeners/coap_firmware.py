@@ -143,7 +143,7 @@ class CoapFirmware:
         return Answer(Code.BAD_REQUEST, detail.encode())
 
     def _reject(self, peer: Peer, reason: MessageRejectedReason, detail: str, at: int | None = None) -> None:
-        self._reception.rejected(
+        self._reception.rejections.rejected(
             reason, device=peer.device, remote=peer.remote, transport=self._transport, detail=detail, at=at
         )
 

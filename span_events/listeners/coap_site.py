@@ -307,7 +307,7 @@ class CoapSite:
         received: int | None = None,
         limit: int | None = None,
     ) -> None:
-        self._reception.rejected(
+        self._reception.rejections.rejected(
             reason,
             device=peer.device,
             remote=peer.remote,

@@ -104,7 +104,7 @@ class Coaps(UdpListener):
         if is_dtls(datagram):
             self.dtls.receive(datagram, remote)
             return
-        self._reception.rejected(
+        self._reception.rejections.rejected(
             MessageRejectedReason.MALFORMED,
             device=None,
             remote=remote,

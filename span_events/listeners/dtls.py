@@ -493,7 +493,7 @@ class DtlsServer:
             device = likely.fleet.device
             quiet = int(self._clock.monotonic() - likely.fleet.last_seen)
             detail = f"the only session at this address has {render_remote(likely.remote)}, quiet for {quiet} s"
-        self._reception.rejected(
+        self._reception.rejections.rejected(
             MessageRejectedReason.NO_SESSION,
             device=device,
             remote=remote,
@@ -527,7 +527,7 @@ class DtlsServer:
     ) -> None:
         certificate = None if failed is None else failed.certificate
         identity = None if failed is None else failed.psk_identity
-        self._reception.client_rejected(
+        self._reception.rejections.client_rejected(
             reason,
             origin=UNATTRIBUTED if gate is None else gate.origin_of(certificate),
             remote=remote,

@@ -146,7 +146,7 @@ async def test_a_fault_that_repeats_is_summed_up(bench: FleetBench) -> None:
     assert len(one_by_one) == 3
     assert [data["count"] for _, data in summed_up] == ["7"]
     assert bench.take() == []
-    assert bench.reception.rejections == 10
+    assert bench.reception.rejections.messages == 10
 
 
 async def test_senders_beyond_the_bound_are_only_counted(bench: FleetBench) -> None:
@@ -155,7 +155,7 @@ async def test_senders_beyond_the_bound_are_only_counted(bench: FleetBench) -> N
         bench.reception.identify((f"10.9.9.{last}", 7), transport=Transport.UDP, size=12)
 
     assert len(bench.take()) == 5
-    assert bench.reception.untold_rejections == 15
+    assert bench.reception.rejections.untold == 15
 
 
 @pytest.mark.parametrize(("what", "reason"), [("device", "deviceDisabled"), ("collection", "collectionDisabled")])
@@ -220,7 +220,7 @@ async def test_disabling_a_collection_ends_the_sessions_of_its_devices(bench: Fl
 async def test_a_duplicate_is_told_with_the_first_message(bench: FleetBench) -> None:
     """F23."""
     device = await bench.device("10.0.0.9")
-    bench.reception.duplicate(device, transport=Transport.COAP, message_id=25, count=2, seconds=2.04)
+    bench.reception.rejections.duplicate(device, transport=Transport.COAP, message_id=25, count=2, seconds=2.04)
 
     assert bench.told == [
         ("messageDuplicate", {"count": "2", "messageId": "11", "seconds": "2.04", "transport": "coap"})
@@ -230,7 +230,7 @@ async def test_a_duplicate_is_told_with_the_first_message(bench: FleetBench) -> 
 async def test_every_rejection_carries_its_details(bench: FleetBench) -> None:
     """The keys that faults.md names."""
     device = await bench.device("10.0.0.9")
-    bench.reception.rejected(
+    bench.reception.rejections.rejected(
         MessageRejectedReason.MALFORMED,
         device=device,
         remote=("::1", 5),
@@ -272,7 +272,9 @@ async def test_what_is_not_accepted_is_a_sign_of_life(bench: FleetBench) -> None
     """Of the device, if there is one; so are a message and a session."""
     device = await bench.device("10.0.0.9")
     before = device.traffic.signs_of_life
-    bench.reception.rejected(MessageRejectedReason.MALFORMED, device=device, remote=REMOTE, transport=Transport.UDP)
+    bench.reception.rejections.rejected(
+        MessageRejectedReason.MALFORMED, device=device, remote=REMOTE, transport=Transport.UDP
+    )
     after = device.traffic.signs_of_life
     receive(bench, device)
 

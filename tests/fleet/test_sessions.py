@@ -94,17 +94,17 @@ async def test_a_session_does_not_outlive_its_certificate(bench: FleetBench) -> 
 async def test_rejections_of_clients_are_throttled_per_host_and_reason(bench: FleetBench) -> None:
     """A burst one by one, then one with a count when the window ends."""
     for _ in range(5):
-        bench.reception.client_rejected(
+        bench.reception.rejections.client_rejected(
             ClientRejectedReason.NO_CREDENTIALS, origin=UNATTRIBUTED, remote=REMOTE, transport=Transport.DTLS
         )
-    bench.reception.client_rejected(
+    bench.reception.rejections.client_rejected(
         ClientRejectedReason.UNKNOWN_CA, origin=UNATTRIBUTED, remote=REMOTE, transport=Transport.DTLS
     )
     bench.clock.shift(60)
     bench.reception.sweep()
 
     assert [data.get("count") for _, data in bench.told] == [None, None, None, None, "2"]
-    assert bench.reception.client_rejections == {"noCredentials": 5, "unknownCa": 1}
+    assert bench.reception.rejections.clients == {"noCredentials": 5, "unknownCa": 1}
 
 
 async def test_the_sessions_of_some_transports_can_end_alone(bench: FleetBench) -> None:

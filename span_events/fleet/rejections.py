@@ -1,0 +1,177 @@
+"""What was not let in: messages, clients, and copies of messages; told one by one up to a burst, then with a count."""
+
+from __future__ import annotations
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import RejectionsConfig
+from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
+from span_events.events.catalogue import ClientRejected, MessageDuplicate, MessageRejected
+from span_events.events.message import Transport
+from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
+from span_events.fleet.sessions import Remote, render_remote
+from span_events.fleet.throttle import Throttle
+from span_events.metrics import Metric
+from span_events.registry.model import Device, Gateway
+
+
+class Rejections:
+    """Each public method is one happening: it is counted, and published unless its sender had too many of them."""
+
+    def __init__(self, config: RejectionsConfig, *, bus: Bus, clock: Clock) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._throttle = Throttle(burst=config.burst, seconds=config.window, keys=config.senders)
+        self.messages = 0
+        """Messages that were not accepted, told or not."""
+        self.clients: dict[str, int] = {}
+        """Clients that were not let in, told or not, by reason."""
+
+    @property
+    def untold(self) -> int:
+        """Rejections that are in no event, because too many senders were watched."""
+        return self._throttle.untold
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric("rejections", "Messages that were not accepted.", "counter", lambda: self.messages),
+            Metric(
+                "rejections_untold",
+                "Rejections in no event, because rejections.senders was reached.",
+                "counter",
+                lambda: self.untold,
+            ),
+            Metric(
+                "client_rejections",
+                "Clients that were not let in.",
+                "counter",
+                lambda: self.clients,
+                label="reason",
+            ),
+        ]
+
+    def rejected(
+        self,
+        reason: MessageRejectedReason,
+        *,
+        device: Device | None,
+        remote: Remote,
+        transport: Transport,
+        size: int | None = None,
+        detail: str | None = None,
+        at: int | None = None,
+        option: int | None = None,
+        expected: int | None = None,
+        received: int | None = None,
+        limit: int | None = None,
+        gateway: Gateway | None = None,
+        cause: int | None = None,
+    ) -> None:
+        """
+        Something came in that is not accepted.
+
+        Told one by one up to a burst per sender and reason, then once per window with a count; a
+        flood (rateLimited) once per window.
+        """
+        self.messages += 1
+        if device is not None:
+            device.traffic.rejections += 1
+        flood = reason is MessageRejectedReason.RATE_LIMITED
+        key = (remote[0] if device is None else device.id, reason.value)
+        if not self._throttle.admits(key, self._clock.monotonic(), burst=1 if flood else None):
+            return
+        event = MessageRejected(
+            origin=_origin_of(device, gateway),
+            correlation_id=cause,
+            reason=reason,
+            remote_address=render_remote(remote),
+            transport=transport,
+            bytes=size,
+            detail=detail,
+            at=at,
+            option=option,
+            expected=expected,
+            received=received,
+            limit=limit,
+            count=1 if flood else None,
+        )
+        self._throttle.remember(key, event)
+        self._bus.publish(event)
+
+    def client_rejected(
+        self,
+        reason: ClientRejectedReason,
+        *,
+        origin: Origin,
+        remote: Remote,
+        transport: Transport,
+        certificate_serial: str | None = None,
+        certificate_subject: str | None = None,
+        certificate_issuer: str | None = None,
+        not_after: str | None = None,
+        not_before: str | None = None,
+        identity: str | None = None,
+        offered: str | None = None,
+        detail: str | None = None,
+        stage: str | None = None,
+        retransmissions: int | None = None,
+        seconds: int | None = None,
+    ) -> None:
+        """
+        A client was not let in (throttled per host and reason).
+
+        Args:
+            origin: Whose it is, as far as that is known: a device, a collection, or nobody.
+        """
+        self.clients[reason.value] = self.clients.get(reason.value, 0) + 1
+        key = (remote[0], origin.device_id, reason.value)
+        if not self._throttle.admits(key, self._clock.monotonic()):
+            return
+        event = ClientRejected(
+            origin=origin,
+            reason=reason,
+            transport=transport,
+            remote_address=render_remote(remote),
+            certificate_serial=certificate_serial,
+            certificate_subject=certificate_subject,
+            certificate_issuer=certificate_issuer,
+            not_after=not_after,
+            not_before=not_before,
+            identity=identity,
+            offered=offered,
+            detail=detail,
+            stage=stage,
+            retransmissions=retransmissions,
+            seconds=seconds,
+        )
+        self._throttle.remember(key, event)
+        self._bus.publish(event)
+
+    def duplicate(
+        self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
+    ) -> None:
+        """A device sent the same message again; told up to a burst per window, without a summary: each has a count."""
+        if not self._throttle.admits((device.id, "duplicate"), self._clock.monotonic()):
+            return
+        self._bus.publish(
+            MessageDuplicate(
+                origin=device.origin,
+                correlation_id=message_id,
+                message_id=None if message_id is None else SpanId(message_id),
+                count=count,
+                seconds=seconds,
+                transport=transport,
+            )
+        )
+
+    def sweep(self, now: float) -> None:
+        """Once a second or so: sum up what was not told."""
+        for event in self._throttle.summaries(now):
+            self._bus.publish(event)
+
+
+def _origin_of(device: Device | None, gateway: Gateway | None) -> Origin:
+    if device is None:
+        return UNATTRIBUTED
+    return device.origin if gateway is None else gateway.origin_with(device)
