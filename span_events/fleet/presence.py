@@ -16,13 +16,12 @@ from span_events.config import CellularConfig
 from span_events.dialects.span import render_time
 from span_events.events.catalogue import CiotConnect, CiotDisconnect, ClientSilent
 from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
-from span_events.fleet.allocation import Allocation, Lease, Subscriber
+from span_events.fleet.allocation import Allocation, Lease, Subscriber, own_lease
 from span_events.fleet.attachments import Attachments
 from span_events.fleet.expiry import Expiry
 from span_events.fleet.ledger import Ledger
 from span_events.fleet.reception import Reception
 from span_events.metrics import Metric
-from span_events.registry.addresses import prefix_of
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Device, Reservation
 from span_events.registry.store import Store
@@ -354,7 +353,8 @@ class Presence:
         ciot = device.ciot
         if device.config.is_cellular or ciot.allocated_ip == ciot.static_ip:
             return
-        if self.attachments.holder(prefix_of(ciot.static_ip) if ":" in ciot.static_ip else ciot.static_ip) is None:
+        own = own_lease(device)
+        if self.attachments.holder(own.address or own.prefix) is None:
             self._directory.readdress(device, ciot.static_ip, device.addresses)
             self._reception.changed(device)
 
