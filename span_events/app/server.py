@@ -224,36 +224,43 @@ class Server:
         self.addresses["http"] = render_remote(bound.getsockname()[:2])
 
     def _make_dtls(self) -> None:
-        """Make what the DTLS listeners share, and let the fleet's changes reach it."""
-        authority, clock = self.authority, self._clock
-        self._engine = OpensslEngine(
+        """Make what the DTLS listeners share."""
+        clock = self._clock
+        engine = OpensslEngine(
             self._identities(),
-            authority.trusted_pem() + b"".join(authority.intermediates_pem()),
+            self._trusted(),
             unix_time=lambda: clock.time_ns() // 1_000_000_000,
             mtu=self.config.dtls.mtu,
         )
         self._secure = Secure(
             config=self.config.dtls,
-            engine=self._engine,
+            engine=engine,
             reception=self.fleet.reception,
             directory=self.fleet.directory,
-            issuer_of=authority.issuer_of,
+            issuer_of=self.authority.issuer_of,
             used=self.fleet.certificates.used,
             clock=clock,
         )
-        authority.on_intermediate.append(self._engine.trust)
-        self._on_identities.append(self._engine.present)
+        self._keep_current(engine)
 
     def _make_tls(self) -> None:
         """Make what listeners for gateways share."""
-        authority, clock = self.authority, self._clock
+        clock = self._clock
         self._tls = TlsEngine(
             self._identities(),
-            authority.trusted_pem() + b"".join(authority.intermediates_pem()),
+            self._trusted(),
             unix_time=lambda: clock.time_ns() // 1_000_000_000,
         )
-        authority.on_intermediate.append(self._tls.trust)
-        self._on_identities.append(self._tls.present)
+        self._keep_current(self._tls)
+
+    def _keep_current(self, engine: OpensslEngine | TlsEngine | TlsEntrance) -> None:
+        """Let what shakes hands hear of new intermediates, and of renewed certificates of the server."""
+        self.authority.on_intermediate.append(engine.trust)
+        self._on_identities.append(engine.present)
+
+    def _trusted(self) -> bytes:
+        """What the certificates of clients have to chain to."""
+        return self.authority.trusted_pem() + b"".join(self.authority.intermediates_pem())
 
     def _identities(self) -> list[Identity]:
         """What the server shows in handshakes, for each kind of key."""
@@ -351,19 +358,18 @@ class Server:
         )
 
     def _blob_listeners(self) -> list[BlobListener]:
-        config, authority = self.config.blobs, self.authority
+        config = self.config.blobs
         secure = TlsEntrance(
             config,
             self._identities(),
-            authority.trusted_pem() + b"".join(authority.intermediates_pem()),
+            self._trusted(),
             reception=self.fleet.reception,
             directory=self.fleet.directory,
-            issuer_of=authority.issuer_of,
+            issuer_of=self.authority.issuer_of,
             used=self.fleet.certificates.used,
             clock=self._clock,
         )
-        authority.on_intermediate.append(secure.trust)
-        self._on_identities.append(secure.present)
+        self._keep_current(secure)
         plain = PlainEntrance(self.fleet.reception, self.fleet.directory)
         return [
             BlobListener(
