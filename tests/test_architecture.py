@@ -32,7 +32,7 @@ LADDER: Final = (
     {"bus", "registry"},
     {"dialects"},
     {"events", "wire", "proto"},
-    {"config", "errors", "ids", "clock", "log", "metrics"},
+    {"config", "errors", "ids", "clock", "log", "metrics", "net", "bounded"},
     {""},  # span_events/__init__.py: the version
 )
 """Names directly under the package, highest first. An import may go down, never up or across."""
@@ -40,7 +40,7 @@ LADDER: Final = (
 BASE: Final = len(LADDER) - 2
 """The rung of what needs nothing above: these may import each other, as long as they make no cycle."""
 
-PURE: Final = {"wire", "events", "dialects"}
+PURE: Final = {"bounded", "wire", "events", "dialects"}
 """Time and octets come in as arguments here, which is what makes these parts quick to test."""
 
 IMPURE: Final = {"asyncio", "selectors", "socket", "ssl", "threading", "time", f"{PACKAGE}.clock"}

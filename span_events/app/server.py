@@ -28,10 +28,8 @@ from span_events.events.history import History
 from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
-from span_events.fleet.sessions import Remote, render_remote
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
-from span_events.listeners.binding import bind
 from span_events.listeners.blob_callers import PlainEntrance, TlsEntrance
 from span_events.listeners.blobs import BlobListener
 from span_events.listeners.coap import Coap
@@ -45,6 +43,7 @@ from span_events.listeners.gateways import GatewayListener
 from span_events.listeners.radius import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.net import Remote, bind, render_remote
 from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.model import GatewayType

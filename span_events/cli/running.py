@@ -17,9 +17,9 @@ from span_events import __version__
 from span_events.app import Server
 from span_events.config import Config
 from span_events.errors import StorageUnavailable
-from span_events.fleet.sessions import render_remote
 from span_events.ids import render
 from span_events.log import get_logger
+from span_events.net import render_remote
 from span_events.simulator.demo import secret_file_of, with_mobile_core
 from span_events.simulator.seed import OWN_ADDRESS, Demo
 from span_events.simulator.sockets import reachable

@@ -15,9 +15,9 @@ from itertools import islice
 from operator import attrgetter
 from typing import Final
 
+from span_events.bounded.rings import Rings
 from span_events.events.activity import Activity
 from span_events.events.filters import Filter, Scope
-from span_events.events.rings import Rings
 from span_events.metrics import Metric
 
 _MAX_OWNERS: Final = 10_000

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
+from span_events.bounded.idle import IdleTimers
 from span_events.clock import Clock
 from span_events.config import CellularConfig
 from span_events.fleet.addresses import Pool
 from span_events.fleet.attachments import Attachments
-from span_events.fleet.expiry import Expiry
 from span_events.fleet.ledger import Ledger
 from span_events.metrics import Metric
 from span_events.registry.addresses import prefix_of
@@ -86,7 +86,7 @@ class Allocation:
         self._leases: dict[Subscriber, Lease] = {}
         self._owners: dict[str, Subscriber] = {}
         self._stored: set[str] = set()  # addresses whose reservation is in the registry, or on its way there
-        self._expiry: Expiry[Subscriber] = Expiry()
+        self._expiry: IdleTimers[Subscriber] = IdleTimers()
 
     def fill(self, reservations: Iterable[Reservation]) -> None:
         """Take over what the registry holds, each with the time that is left for it."""

@@ -23,11 +23,11 @@ from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.media_types import media_type
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote
 from span_events.fleet.uploads import Room, Upload, UploadRefused, translated
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.net import Remote
 from span_events.registry.directory import Directory
 from span_events.registry.files import Files, Incoming
 from span_events.registry.model import Blob, Device

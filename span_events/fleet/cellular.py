@@ -28,11 +28,11 @@ from span_events.fleet.matching import Match, Mismatch, decide
 from span_events.fleet.presence import Location, Presence
 from span_events.fleet.reception import Reception
 from span_events.fleet.refusals import Refusals
-from span_events.fleet.sessions import Remote
 from span_events.fleet.sighting import Accepted, Refused, Sighting
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.net import Remote
 from span_events.registry.addresses import prefix_of
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Device, Reservation

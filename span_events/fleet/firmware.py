@@ -36,10 +36,11 @@ from span_events.fleet.firmware_rules import (
 )
 from span_events.fleet.firmware_states import FirmwareStates
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote, Session
+from span_events.fleet.sessions import Session
 from span_events.fleet.targets import current_id
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
+from span_events.net import Remote
 from span_events.registry.directory import Directory
 from span_events.registry.files import Files
 from span_events.registry.model import Collection, Device, Image

@@ -20,10 +20,11 @@ from span_events.events.reasons import FirmwareState, MessageRejectedReason
 from span_events.fleet.firmware_rules import SETTLED, UNDER_WAY, is_complete, percent, wanted
 from span_events.fleet.firmware_states import FirmwareStates
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote, Session
+from span_events.fleet.sessions import Session
 from span_events.ids import IdGenerator
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.net import Remote
 from span_events.registry.directory import Directory
 from span_events.registry.files import Files
 from span_events.registry.model import Device, Image

@@ -7,12 +7,12 @@ a download, and when the server stops. So a download costs the registry nothing 
 
 from __future__ import annotations
 
+from span_events.bounded.idle import IdleTimers
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import FirmwareConfig
 from span_events.events.catalogue import FirmwareStateChange
 from span_events.events.reasons import FirmwareState
-from span_events.fleet.expiry import Expiry
 from span_events.fleet.firmware_rules import percent, state_of
 from span_events.fleet.reception import Reception
 from span_events.metrics import Metric
@@ -34,7 +34,7 @@ class FirmwareStates:
             FirmwareState.DOWNLOADING: config.stall_timeout,
             FirmwareState.UPDATING: config.update_timeout,
         }
-        self._under_way: dict[FirmwareState, Expiry[Device]] = {state: Expiry() for state in self._timeouts}
+        self._under_way: dict[FirmwareState, IdleTimers[Device]] = {state: IdleTimers() for state in self._timeouts}
         self.entered: dict[str, int] = {state.value: 0 for state in FirmwareState}
         """How often each state began."""
 

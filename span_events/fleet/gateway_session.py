@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from span_events.events.reasons import GatewayReason
-from span_events.fleet.sessions import Remote
+from span_events.net import Remote
 from span_events.proto.gateway_pb2 import ControlStreamResponse
 from span_events.registry.model import Device, Gateway
 

@@ -29,9 +29,9 @@ from span_events.fleet.gateway_session import GatewaySession, Link
 from span_events.fleet.gateway_troubles import Troubles
 from span_events.fleet.gateway_uplink import Uplink
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote, render_remote
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
+from span_events.net import Remote, render_remote
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Collection, Gateway

@@ -9,8 +9,8 @@ from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.catalogue import GatewayCommError, GatewayRejected
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.gateway_session import GatewaySession
-from span_events.fleet.sessions import Remote, render_remote
 from span_events.fleet.throttle import Throttle
+from span_events.net import Remote, render_remote
 
 
 class Troubles:

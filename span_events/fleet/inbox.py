@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
+from span_events.bounded.rings import Rings
 from span_events.events.message import Message
-from span_events.events.rings import Rings
 
 _OVERHEAD: Final = 600
 """What a message costs besides its payload, octets; measured, rounded up."""

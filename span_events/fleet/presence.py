@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from span_events.bounded.idle import IdleTimers
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import CellularConfig
@@ -18,7 +19,6 @@ from span_events.events.catalogue import CiotConnect, CiotDisconnect, ClientSile
 from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
 from span_events.fleet.allocation import Allocation, Lease, Subscriber, own_lease
 from span_events.fleet.attachments import Attachments
-from span_events.fleet.expiry import Expiry
 from span_events.fleet.ledger import Ledger
 from span_events.fleet.reception import Reception
 from span_events.metrics import Metric
@@ -57,8 +57,8 @@ class Presence:
         self._directory = directory
         self._reception = reception
         self._clock = clock
-        self._alive: Expiry[Attachment] = Expiry()
-        self._silent: Expiry[Attachment] = Expiry()
+        self._alive: IdleTimers[Attachment] = IdleTimers()
+        self._silent: IdleTimers[Attachment] = IdleTimers()
         self._counts: Counter[str] = Counter()
         self.attachments = Attachments()
         """To be looked at only."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Mapping
 
+from span_events.bounded.rates import RateLimits
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import MessagesConfig, RejectionsConfig, SessionsConfig
@@ -25,11 +26,11 @@ from span_events.events.message import Message, Transport
 from span_events.events.reasons import DisconnectReason, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.inbox import Inbox
-from span_events.fleet.paces import Paces
 from span_events.fleet.rejections import Rejections
-from span_events.fleet.sessions import Remote, Session, Sessions, render_remote
+from span_events.fleet.sessions import Session, Sessions
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
+from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device, Gateway
 from span_events.registry.store import Store
@@ -66,8 +67,8 @@ class Reception:
         self._clock = clock
         self._identifiers = identifiers
         self._sessions = Sessions()
-        self._paces = Paces(messages.rate, messages.burst)
-        self._block_paces = Paces(messages.block_rate, messages.block_rate)
+        self._paces = RateLimits(messages.rate, messages.burst)
+        self._block_paces = RateLimits(messages.block_rate, messages.block_rate)
         self._changed: set[Device] = set()
         self._being_written: set[Device] = set()
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)

@@ -13,9 +13,9 @@ from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.catalogue import CiotRejected
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.matching import Mismatch
-from span_events.fleet.sessions import Remote, render_remote
 from span_events.fleet.throttle import Throttle
 from span_events.metrics import Metric
+from span_events.net import Remote, render_remote
 
 _UNPROVEN: Final = frozenset(
     (CiotRejectedReason.BAD_SECRET, CiotRejectedReason.MISSING_AUTHENTICATOR, CiotRejectedReason.UNKNOWN_NAS)

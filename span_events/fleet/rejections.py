@@ -9,9 +9,9 @@ from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
 from span_events.events.catalogue import ClientRejected, MessageDuplicate, MessageRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
-from span_events.fleet.sessions import Remote, render_remote
 from span_events.fleet.throttle import Throttle
 from span_events.metrics import Metric
+from span_events.net import Remote, render_remote
 from span_events.registry.model import Device, Gateway
 
 

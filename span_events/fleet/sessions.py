@@ -8,16 +8,8 @@ from dataclasses import dataclass
 
 from span_events.events.message import Transport
 from span_events.events.reasons import DisconnectReason
+from span_events.net import Remote
 from span_events.registry.model import Device
-
-Remote = tuple[str, int]
-"""Canonical text of an IP address, and a port."""
-
-
-def render_remote(remote: Remote) -> str:
-    """Write an address and port as text (``127.0.0.1:5683``, ``[::1]:5683``)."""
-    host, port = remote
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 @dataclass(slots=True, eq=False)

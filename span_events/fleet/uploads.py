@@ -12,8 +12,8 @@ from span_events.errors import StorageUnavailable
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.media_types import LOOKED_AT
-from span_events.fleet.sessions import Remote
 from span_events.log import get_logger
+from span_events.net import Remote
 from span_events.registry.directory import Directory
 from span_events.registry.files import Incoming
 from span_events.registry.model import Blob, Device

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar, Protocol
 
-from span_events.fleet.sessions import render_remote
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
+from span_events.net import render_remote
 
 
 class Listener(Protocol):

@@ -24,10 +24,10 @@ from span_events.events.activity import UNATTRIBUTED, Reason
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote
 from span_events.listeners.blob_upload import Caller
 from span_events.listeners.dtls_gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of, fault_of_time
 from span_events.listeners.tcp import TcpStream, TlsStream
+from span_events.net import Remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
 from span_events.wire.dtls import Failure

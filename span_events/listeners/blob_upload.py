@@ -16,11 +16,11 @@ from span_events.events.activity import Reason
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs import Blobs
-from span_events.fleet.sessions import Remote, render_remote
 from span_events.fleet.uploads import Upload, UploadRefused
 from span_events.ids import render
 from span_events.listeners.tcp import TcpStream
 from span_events.log import get_logger
+from span_events.net import Remote, render_remote
 from span_events.registry.model import Device
 from span_events.wire.http_head import CONTINUE, MAX_HEAD, Head, decode, encode_reply, end_of_head
 

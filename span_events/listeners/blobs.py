@@ -10,13 +10,12 @@ from typing import Final, Protocol
 from span_events.clock import Clock
 from span_events.config import BlobsConfig
 from span_events.fleet.blobs import Blobs
-from span_events.fleet.sessions import Remote, render_remote
-from span_events.listeners.binding import bind
 from span_events.listeners.blob_upload import Caller, Conversation
 from span_events.listeners.tcp import TcpStream
 from span_events.listeners.udp import unmapped
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.net import Remote, bind, render_remote
 
 log = get_logger("listeners.blobs")
 

@@ -12,18 +12,18 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
+from span_events.bounded.expiring import ExpiringMap
 from span_events.clock import Clock
 from span_events.config import BlobsConfig, CoapConfig
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs import Blobs
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import render_remote
 from span_events.fleet.uploads import Upload, UploadRefused
 from span_events.listeners.coap_answer import Answer, Later
 from span_events.listeners.coap_blocks import fault_of
 from span_events.listeners.coap_transport import Peer
-from span_events.listeners.remembered import Remembered
+from span_events.net import render_remote
 from span_events.wire.coap import (
     Block,
     CoapMessage,
@@ -104,7 +104,7 @@ class CoapBlobs:
         self._blobs = blobs
         self._reception = reception
         self._clock = clock
-        self._transfers: Remembered[Hashable, _Transfer] = Remembered(
+        self._transfers: ExpiringMap[Hashable, _Transfer] = ExpiringMap(
             limit=coap.unfinished_uploads, lifetime=coap.upload_timeout
         )
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
+from span_events.bounded.expiring import ExpiringMapOfPeers
 from span_events.listeners.coap_answer import Answer
-from span_events.listeners.remembered import RememberedOfPeers
 from span_events.wire.coap import MAX_BLOCK_EXPONENT, Block
 
 Purpose = tuple[int, str]
@@ -58,10 +58,12 @@ class Uploads:
     """
 
     def __init__(self, *, limit: int, timeout: float, max_payload: int) -> None:
-        self._unfinished: RememberedOfPeers[Hashable, Purpose, Upload] = RememberedOfPeers(
+        self._unfinished: ExpiringMapOfPeers[Hashable, Purpose, Upload] = ExpiringMapOfPeers(
             limit=limit, lifetime=timeout
         )
-        self._finished: RememberedOfPeers[Hashable, Purpose, Upload] = RememberedOfPeers(limit=limit, lifetime=timeout)
+        self._finished: ExpiringMapOfPeers[Hashable, Purpose, Upload] = ExpiringMapOfPeers(
+            limit=limit, lifetime=timeout
+        )
         self._max_payload = max_payload
 
     def __len__(self) -> int:

@@ -18,11 +18,12 @@ from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote, Session
+from span_events.fleet.sessions import Session
 from span_events.listeners.coap_exchanges import Exchange, Exchanges
 from span_events.listeners.coap_service import CoapService
 from span_events.listeners.coap_site import CoapSite
 from span_events.listeners.coap_transport import CoapTransport, Peer, Send
+from span_events.net import Remote
 from span_events.registry.model import Device
 from span_events.wire.coap import HEADER, CoapMessage, Code, Option, Options, Type, decode, encode, unsupported_option
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from span_events.listeners.remembered import Remembered
+from span_events.bounded.expiring import ExpiringMap
 
 
 class Exchange:
@@ -41,7 +41,7 @@ class Exchanges:
     """
 
     def __init__(self, *, limit: int, lifetime: float) -> None:
-        self._latest: Remembered[Hashable, Exchange] = Remembered(limit=limit, lifetime=lifetime)
+        self._latest: ExpiringMap[Hashable, Exchange] = ExpiringMap(limit=limit, lifetime=lifetime)
 
     def __len__(self) -> int:
         return len(self._latest)

@@ -14,9 +14,9 @@ from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.firmware import Firmware
 from span_events.fleet.firmware_downloads import FetchRefused
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote
 from span_events.listeners.coap_answer import Answer
 from span_events.listeners.coap_transport import Peer
+from span_events.net import Remote
 from span_events.wire.coap import (
     MAX_BLOCK_EXPONENT,
     Block,

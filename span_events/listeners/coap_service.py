@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from span_events.events.message import Transport
-from span_events.fleet.sessions import Remote
 from span_events.listeners.coap_answer import Answer, Later
 from span_events.listeners.coap_transport import Peer
+from span_events.net import Remote
 from span_events.wire.coap import CoapMessage
 
 

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 
 from aiocoap.pipe import Pipe
 
+from span_events.bounded.expiring import ExpiringMapOfPeers
 from span_events.clock import Clock
 from span_events.config import CoapConfig
 from span_events.events.message import Transport
@@ -24,7 +25,6 @@ from span_events.listeners.coap_answer import Answer, Later
 from span_events.listeners.coap_blocks import FIRST, Download, Key, Purpose, Step, Uploads, fault_of
 from span_events.listeners.coap_service import CoapService
 from span_events.listeners.coap_transport import Peer, response
-from span_events.listeners.remembered import RememberedOfPeers
 from span_events.log import get_logger
 from span_events.registry.model import Downstream
 from span_events.wire.coap import (
@@ -82,7 +82,7 @@ class CoapSite:
         self._clock = clock
         self._services = {path: service for service in services for path in service.paths}
         self.uploads = Uploads(limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload)
-        self.downloads: RememberedOfPeers[Hashable, Purpose, Download] = RememberedOfPeers(
+        self.downloads: ExpiringMapOfPeers[Hashable, Purpose, Download] = ExpiringMapOfPeers(
             limit=config.unfinished_uploads, lifetime=config.upload_timeout
         )
         self._later: set[asyncio.Task[None]] = set()

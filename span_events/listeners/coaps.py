@@ -10,13 +10,13 @@ from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote
 from span_events.listeners.base import UdpListener
 from span_events.listeners.coap_endpoint import CoapEndpoint
 from span_events.listeners.coap_service import MakeService
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
+from span_events.net import Remote
 from span_events.wire.dtls import is_dtls
 
 

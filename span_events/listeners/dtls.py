@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from span_events.bounded.failures import FailuresPerMinute
 from span_events.clock import Clock
 from span_events.config import DtlsConfig
 from span_events.errors import MalformedMessage
@@ -22,10 +23,10 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Remote, Session, render_remote
+from span_events.fleet.sessions import Session
 from span_events.listeners.dtls_gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of
-from span_events.listeners.per_minute import PerMinute
 from span_events.metrics import Metric
+from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate
 from span_events.wire import dtls
@@ -202,9 +203,9 @@ class DtlsServer:
         self._at_host: dict[str, dict[Remote, DtlsSession]] = {}
         self._handshakes: OrderedDict[Remote, _Handshake] = OrderedDict()  # longest paused first
         self._in_prefix: dict[str, OrderedDict[Remote, _Handshake]] = {}  # likewise
-        self._failures = PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self._failures = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
         # Apart: without a cookie anybody can send hellos in another's name, and silence him.
-        self._refusals = PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self._refusals = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
         self.received = 0
         """Datagrams that are DTLS."""
         self.hellos = 0
@@ -286,7 +287,7 @@ class DtlsServer:
         handshake, session = self._handshakes.get(remote), self._sessions.get(remote)
         return hello.random in (handshake and handshake.hello.random, session and session.random)
 
-    def _is_silenced(self, counted: PerMinute, remote: Remote, now: float) -> bool:
+    def _is_silenced(self, counted: FailuresPerMinute, remote: Remote, now: float) -> bool:
         if counted.exceeded(remote[0], now):
             self.silenced += 1
             return True

@@ -16,13 +16,13 @@ from google.protobuf.message import DecodeError
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.gateway_sessions import GatewaySession
-from span_events.fleet.sessions import Remote
 from span_events.listeners.gateway_applicant import Applicant
 from span_events.listeners.gateway_outgoing import Outgoing
 from span_events.listeners.gateway_reasons import BAD_MESSAGES, FAILED_HANDSHAKES, end_of, loss_of, refusal_of
 from span_events.listeners.gateway_shared import MOVES, Shared, Stage
 from span_events.listeners.udp import unmapped
 from span_events.log import get_logger
+from span_events.net import Remote
 from span_events.proto.gateway_pb2 import ControlStreamRequest, ControlStreamResponse
 from span_events.registry.model import Gateway
 from span_events.wire import grpc, tls

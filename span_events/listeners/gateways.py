@@ -11,16 +11,15 @@ import socket
 from collections import Counter
 from typing import ClassVar, Final
 
+from span_events.bounded.failures import FailuresPerMinute
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.fleet.gateway_sessions import GatewaySessions
-from span_events.fleet.sessions import render_remote
-from span_events.listeners.binding import bind
 from span_events.listeners.dtls_gate import IssuerOf
 from span_events.listeners.gateway_connection import GatewayConnection
 from span_events.listeners.gateway_shared import Counters, Shared, Stage
-from span_events.listeners.per_minute import PerMinute
 from span_events.metrics import Metric
+from span_events.net import bind, render_remote
 from span_events.wire.tls_openssl import TlsEngine
 
 _TICK: Final = 0.25
@@ -61,7 +60,7 @@ class GatewayListener:
         self._is_idle.set()
         self._half_open: set[GatewayConnection] = set()
         self._at_host = Counter[str]()  # of the half-open ones
-        self._failures = PerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self._failures = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
         self.counters = Counters()
         self._shared = Shared(
             config=config,

@@ -19,7 +19,6 @@ from span_events.config import RadiusConfig
 from span_events.errors import MalformedMessage
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.cellular import Cellular
-from span_events.fleet.sessions import Remote, render_remote
 from span_events.fleet.sighting import Refused
 from span_events.listeners.base import UdpListener
 from span_events.listeners.radius_exchanges import Exchanges
@@ -28,6 +27,7 @@ from span_events.listeners.radius_sighting import nas_address_of, sighting_of
 from span_events.listeners.udp import UdpSocket
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.net import Remote, render_remote
 from span_events.wire.radius import (
     Attribute,
     Code,

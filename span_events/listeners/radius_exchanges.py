@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from span_events.bounded.expiring import ExpiringMap
 from span_events.clock import Clock
 from span_events.config import RadiusConfig
-from span_events.fleet.sessions import Remote
-from span_events.listeners.remembered import Remembered
 from span_events.listeners.udp import UdpSocket
 from span_events.log import get_logger
 from span_events.metrics import Metric
+from span_events.net import Remote
 from span_events.wire.radius import RadiusRequest
 
 log = get_logger("listeners.radius")
@@ -52,7 +52,7 @@ class Exchanges:
         self._commit = commit
         self._clock = clock
         self._most_waiting = config.waiting_answers
-        self._exchanges: Remembered[_Key, _Exchange] = Remembered(
+        self._exchanges: ExpiringMap[_Key, _Exchange] = ExpiringMap(
             limit=config.remembered_requests, lifetime=config.remember
         )
         self._waiting: list[_Exchange] = []

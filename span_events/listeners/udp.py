@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from span_events.listeners.binding import bind
 from span_events.log import get_logger
+from span_events.net import bind
 
 log = get_logger("listeners")
 

@@ -8,7 +8,7 @@ from span_events import ids
 from span_events.events.message import Transport
 from span_events.events.reasons import DisconnectReason, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.sessions import Remote
+from span_events.net import Remote
 from span_events.registry.model import Device
 from tests.fleets import CAUSE, FleetBench
 

@@ -6,7 +6,8 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason
 from span_events.fleet.devices import DeviceChange
-from span_events.fleet.sessions import Session, render_remote
+from span_events.fleet.sessions import Session
+from span_events.net import render_remote
 from span_events.registry.model import Certificate, Device
 from tests.fleets import CAUSE, FleetBench
 

@@ -14,10 +14,10 @@ import pytest
 from span_events.config import BlobsConfig, CoapConfig
 from span_events.events.message import Transport
 from span_events.fleet.devices import DeviceChange
-from span_events.fleet.sessions import Remote
 from span_events.ids import render
 from span_events.listeners.coap_blobs import CoapBlobs
 from span_events.listeners.coap_service import MakeService
+from span_events.net import Remote
 from span_events.wire.coap import (
     Block,
     CoapMessage,

@@ -13,9 +13,9 @@ import pytest
 
 from span_events.config import DatagramsConfig
 from span_events.errors import ListenerUnavailable
-from span_events.listeners.binding import bind
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.udp import UdpSocket
+from span_events.net import bind
 from tests.fleets import CAUSE, FleetBench, fleet_bench
 from tests.waiting import until
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T", bound=Hashable)
 
 
-class Expiry(Generic[T]):
+class IdleTimers(Generic[T]):
     """
     When each of many things was last heard of. Each has one of a few lifetimes (seconds).
 

@@ -8,7 +8,7 @@ from typing import Final
 _MINUTE: Final = 60.0
 
 
-class PerMinute:
+class FailuresPerMinute:
     """Counts per host and minute; a host that nobody was watched longer than is forgotten when there are too many."""
 
     def __init__(self, limit: int, hosts: int) -> None:

@@ -1,4 +1,4 @@
-"""Binding an address, and saying what to do when that fails."""
+"""Network addresses: a peer's address and port, their text, and binding a local address."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Final
 
 from span_events.errors import ListenerUnavailable
 
+Remote = tuple[str, int]
+"""Canonical text of an IP address, and a port."""
+
 _PROTOCOLS: Final = {socket.SOCK_STREAM: "tcp", socket.SOCK_DGRAM: "udp"}
+
+
+def render_remote(remote: Remote) -> str:
+    """Write an address and port as text (``127.0.0.1:5683``, ``[::1]:5683``)."""
+    host, port = remote
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def bind(

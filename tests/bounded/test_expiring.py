@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from span_events.listeners.remembered import Remembered, RememberedOfPeers
+from span_events.bounded.expiring import ExpiringMap, ExpiringMapOfPeers
 
 
 def test_a_value_is_kept_for_its_lifetime() -> None:
     """And not a moment longer."""
-    table: Remembered[str, int] = Remembered(limit=10, lifetime=5.0)
+    table: ExpiringMap[str, int] = ExpiringMap(limit=10, lifetime=5.0)
     table.put("a", 1, 0.0)
 
     assert (table.get("a", 4.9), table.get("a", 5.0)) == (1, None)
@@ -15,7 +15,7 @@ def test_a_value_is_kept_for_its_lifetime() -> None:
 
 def test_putting_again_counts_from_then_on() -> None:
     """The value is the new one."""
-    table: Remembered[str, int] = Remembered(limit=10, lifetime=5.0)
+    table: ExpiringMap[str, int] = ExpiringMap(limit=10, lifetime=5.0)
     table.put("a", 1, 0.0)
     table.put("a", 2, 3.0)
 
@@ -24,7 +24,7 @@ def test_putting_again_counts_from_then_on() -> None:
 
 def test_what_is_due_goes_when_something_comes() -> None:
     """There is no timer."""
-    table: Remembered[str, int] = Remembered(limit=10, lifetime=5.0)
+    table: ExpiringMap[str, int] = ExpiringMap(limit=10, lifetime=5.0)
     for number, key in enumerate("abc"):
         table.put(key, number, float(number))
     table.put("d", 3, 6.0)
@@ -34,7 +34,7 @@ def test_what_is_due_goes_when_something_comes() -> None:
 
 def test_the_oldest_goes_when_the_table_is_full() -> None:
     """The order is that of `put`."""
-    table: Remembered[str, int] = Remembered(limit=2, lifetime=5.0)
+    table: ExpiringMap[str, int] = ExpiringMap(limit=2, lifetime=5.0)
     for key in "aba":
         table.put(key, 0, 0.0)
     table.put("c", 0, 0.0)
@@ -44,7 +44,7 @@ def test_the_oldest_goes_when_the_table_is_full() -> None:
 
 def test_a_value_can_be_dropped() -> None:
     """Also one that is not there."""
-    table: Remembered[str, int] = Remembered(limit=2, lifetime=5.0)
+    table: ExpiringMap[str, int] = ExpiringMap(limit=2, lifetime=5.0)
     table.put("a", 1, 0.0)
     table.forget("a")
     table.forget("a")
@@ -54,7 +54,7 @@ def test_a_value_can_be_dropped() -> None:
 
 def test_everything_of_a_peer_can_be_forgotten() -> None:
     """Whatever has become of its values before; others keep theirs."""
-    table: RememberedOfPeers[str, int, str] = RememberedOfPeers(limit=3, lifetime=5.0)
+    table: ExpiringMapOfPeers[str, int, str] = ExpiringMapOfPeers(limit=3, lifetime=5.0)
     table.put(("a", 1), "evicted", 0.0)
     for number in (2, 3, 3):
         table.put(("a", number), "kept", 1.0)
@@ -71,7 +71,7 @@ def test_everything_of_a_peer_can_be_forgotten() -> None:
 
 def test_an_index_that_outlives_its_values_would_leak() -> None:
     """Age empties it as well."""
-    table: RememberedOfPeers[int, int, str] = RememberedOfPeers(limit=10, lifetime=5.0)
+    table: ExpiringMapOfPeers[int, int, str] = ExpiringMapOfPeers(limit=10, lifetime=5.0)
     for number in range(100):
         table.put((number, 0), "x", number * 1.0)
 

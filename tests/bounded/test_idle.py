@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from span_events.fleet.expiry import Expiry
+from span_events.bounded.idle import IdleTimers
 
 
 def test_what_was_silent_for_its_lifetime_is_due() -> None:
     """Each for its own; at the very moment."""
-    expiry: Expiry[str] = Expiry()
+    expiry: IdleTimers[str] = IdleTimers()
     expiry.touch("short", 0.0, 10.0)
     expiry.touch("long", 0.0, 20.0)
     due = [expiry.take_due(now, limit=9) for now in (9.9, 10.0, 19.9, 20.0)]
@@ -18,7 +18,7 @@ def test_what_was_silent_for_its_lifetime_is_due() -> None:
 
 def test_news_begin_a_new_lifetime() -> None:
     """The same as before, or another."""
-    expiry: Expiry[str] = Expiry()
+    expiry: IdleTimers[str] = IdleTimers()
     for name in ("same", "shorter", "dropped"):
         expiry.touch(name, 0.0, 10.0)
     expiry.touch("same", 5.0)
@@ -32,7 +32,7 @@ def test_news_begin_a_new_lifetime() -> None:
 
 def test_one_look_takes_so_many_at_most() -> None:
     """The rest waits for the next."""
-    expiry: Expiry[int] = Expiry()
+    expiry: IdleTimers[int] = IdleTimers()
     for number in range(5):
         expiry.touch(number, float(number), 1.0)
 
@@ -41,7 +41,7 @@ def test_one_look_takes_so_many_at_most() -> None:
 
 def test_the_quietest_is_found_over_all_lifetimes() -> None:
     """Whoever was heard of longest ago."""
-    expiry: Expiry[str] = Expiry()
+    expiry: IdleTimers[str] = IdleTimers()
     expiry.touch("b", 2.0, 5.0)
     expiry.touch("a", 1.0, 100.0)
     expiry.touch("c", 3.0, 5.0)
@@ -50,4 +50,4 @@ def test_the_quietest_is_found_over_all_lifetimes() -> None:
     found.append(expiry.quietest())
 
     assert found == ["a", "b"]
-    assert Expiry().quietest() is None
+    assert IdleTimers().quietest() is None

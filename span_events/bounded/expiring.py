@@ -10,7 +10,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Remembered(Generic[K, V]):
+class ExpiringMap(Generic[K, V]):
     """
     Values by key, in the order in which they were put.
 
@@ -58,7 +58,7 @@ P = TypeVar("P", bound=Hashable)
 R = TypeVar("R", bound=Hashable)
 
 
-class RememberedOfPeers(Remembered[tuple[P, R], V], Generic[P, R, V]):
+class ExpiringMapOfPeers(ExpiringMap[tuple[P, R], V], Generic[P, R, V]):
     """The same, with keys that begin with a peer, of which everything can be forgotten at once."""
 
     def __init__(self, *, limit: int, lifetime: float) -> None:

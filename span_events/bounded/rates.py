@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Paces:
+class RateLimits:
     """
     The allowances of all devices that have sent lately.
 
