@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from scripts.benchmarks.radius_servers import DEVICES, imeisv, imsi
-from tests.wire.radius_packets import access_request, accounting_request, attribute, attributes_of, of_3gpp
+from tests.wire.radius.building import access_request, accounting_request, attribute, attributes_of, of_3gpp
 
 IN_FLIGHT = 256
 """As many as a port of a NAS can have: there are no more identifiers."""

@@ -14,7 +14,8 @@ from span_events.app import Server
 from span_events.registry.location import database_url
 from span_events.registry.model import Collection, Device, DeviceConfig
 from span_events.registry.store import Store
-from span_events.wire.radius import (
+from span_events.wire.radius.attributes_3gpp import read
+from span_events.wire.radius.packets import (
     Attribute,
     Code,
     RadiusRequest,
@@ -25,8 +26,7 @@ from span_events.wire.radius import (
     settings_of,
     verify,
 )
-from span_events.wire.radius_3gpp import read
-from tests.wire.radius_packets import SECRET
+from tests.wire.radius.building import SECRET
 
 DEVICES = 2_000
 POOL = "10.64.0.0/16"

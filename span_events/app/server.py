@@ -40,7 +40,7 @@ from span_events.listeners.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls import Secure
 from span_events.listeners.gateways import GatewayListener
-from span_events.listeners.radius import Radius
+from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote

@@ -28,10 +28,10 @@ from span_events.cli.simulating import (
 from span_events.cli.targets import HostAndPort, RadiusPorts, check_base, read_secret
 from span_events.errors import ServerUnreachable
 from span_events.events.message import Transport
+from span_events.simulator.cellular.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
 from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.faults import FAULTS, NEED_CORE, NEED_UPDATE, meaning_of
 from span_events.simulator.fleet import Fleet, addresses_from
-from span_events.simulator.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Member
 from span_events.simulator.updates import FIRST_VERSION

@@ -10,7 +10,7 @@ from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import Config
 from span_events.fleet.blobs import Blobs
-from span_events.fleet.cellular import Cellular
+from span_events.fleet.cellular.attach import Cellular
 from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices

@@ -13,10 +13,10 @@ from span_events.config import Config, NasConfig
 from span_events.log import get_logger
 from span_events.pki import files
 from span_events.registry import location
+from span_events.simulator.cellular.mobile_core import MobileCore, MobileCoreUnanswered
 from span_events.simulator.devices import Targets
 from span_events.simulator.faults import NEED_COAP, NEED_CORE, NEED_UPDATE
 from span_events.simulator.fleet import RETRY, Fleet
-from span_events.simulator.mobile_core import MobileCore, MobileCoreUnanswered
 from span_events.simulator.sockets import Address, reachable
 from span_events.simulator.terminals import Member
 from span_events.simulator.updates import Pace

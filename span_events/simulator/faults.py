@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from span_events.simulator.cellular.faults import MOBILE_FAULTS
 from span_events.simulator.coap import CoapClient
 from span_events.simulator.devices import PATH
 from span_events.simulator.firmware_faults import FIRMWARE_FAULTS, UPDATE_FAULTS
-from span_events.simulator.mobile_faults import MOBILE_FAULTS
 from span_events.simulator.scene import Fault, Scene
 from span_events.simulator.sockets import DeviceSocket
 from span_events.wire.coap import Block, CoapMessage, Code, Option, Type, encode, name_of_code, write_block

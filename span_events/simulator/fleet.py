@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from span_events.errors import SpanEventsError
+from span_events.simulator.cellular.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
 from span_events.simulator.coap import Timing
 from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.faults import FAULTS, NEED_COAP, NEED_CORE, NEED_UPDATE
 from span_events.simulator.firmware import Outcome
-from span_events.simulator.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
 from span_events.simulator.scene import Scene
 from span_events.simulator.sockets import AddressUnavailable
 from span_events.simulator.terminals import Member, Terminal

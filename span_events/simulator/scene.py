@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from span_events.errors import SpanEventsError
+from span_events.simulator.cellular.mobile_core import MobileCore
 from span_events.simulator.coap import CoapClient, Timing
 from span_events.simulator.devices import Targets
-from span_events.simulator.mobile_core import MobileCore
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Terminal
 from span_events.simulator.updates import Updates

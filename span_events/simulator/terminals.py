@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from span_events.events.message import Transport
+from span_events.simulator.cellular.mobile_core import MobileCore, Session
+from span_events.simulator.cellular.modems import Modem, modem_at
 from span_events.simulator.coap import Timing
 from span_events.simulator.devices import CoapDevice, SimulatedDevice, Statistics, UdpDevice, readings
-from span_events.simulator.mobile_core import MobileCore, Session
-from span_events.simulator.modems import Modem, modem_at
 from span_events.simulator.sockets import Address, AddressUnavailable
 
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_events.errors import MalformedMessage
-from span_events.wire.radius import (
+from span_events.wire.radius.attributes_3gpp import Note, read
+from span_events.wire.radius.packets import (
     MAX_LENGTH,
     Attribute,
     Verdict,
@@ -23,8 +24,7 @@ from span_events.wire.radius import (
     status_answer,
     verify,
 )
-from span_events.wire.radius_3gpp import Note, read
-from tests.wire.radius_packets import access_request, accounting_request, attribute, of_3gpp
+from tests.wire.radius.building import access_request, accounting_request, attribute, of_3gpp
 
 SECRET = b"known to nobody who sends"
 ATTRIBUTES = st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=253)), max_size=12)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.listeners.coap_bench import CoapBench, coap_bench
 from tests.listeners.gateway_bench import GatewayBench, gateway_bench
-from tests.listeners.radius_bench import RadiusBench, radius_bench
+from tests.listeners.radius.bench import RadiusBench, radius_bench
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from span_events.listeners.blobs import BlobListener
 from span_events.listeners.tcp import TcpStream
 from span_events.wire.coap import Code
 from span_events.wire.http_head import CONTINUE
-from tests.fleet.sightings import known, seen
+from tests.fleet.cellular.reports import known, seen
 from tests.fleets import CAUSE
 from tests.listeners.blob_bench import Answer, BlobBench, blob_bench, read_answer
 from tests.listeners.coap_bench import RawClient as UdpClient

@@ -24,7 +24,7 @@ from span_events.simulator.devices import Targets
 from span_events.simulator.seed import MEMBERS
 from span_events.simulator.terminals import Member
 from tests.ports import FREE
-from tests.simulator.radius_server import QUICK, RadiusServer
+from tests.simulator.cellular.radius_server import QUICK, RadiusServer
 from tests.simulator.responder import Responder
 from tests.waiting import until
 

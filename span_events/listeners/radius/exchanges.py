@@ -1,0 +1,166 @@
+"""
+Answers to RADIUS requests: sent at once or when the registry is written, and remembered for duplicates.
+
+A NAS sends a request again, with the same octets, until it has an answer; such a copy gets the answer
+of the first and is not handled twice (RFC 5080 §2.2.2). While the registry is being written answers
+gather, and all go out after the next transaction, so that a storm of requests costs few of those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from span_events.bounded.expiring import ExpiringMap
+from span_events.clock import Clock
+from span_events.config import RadiusConfig
+from span_events.listeners.udp import UdpSocket
+from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.net import Remote
+from span_events.wire.radius.packets import RadiusRequest
+
+log = get_logger("listeners.radius")
+
+_Key = tuple[Remote, int, int]
+"""Sender, code and identifier, which a NAS uses again for another request as soon as it has its answer."""
+
+
+@dataclass(slots=True, eq=False)
+class _Exchange:
+    """A request that was handled, and its answer; nothing else of the request is kept."""
+
+    key: _Key
+    authenticator: bytes
+    socket: UdpSocket
+    answer: bytes
+    is_due: bool
+    """Whether the answer may be sent."""
+
+
+class Exchanges:
+    """
+    The requests of a short while ago, and the answers that wait.
+
+    Args:
+        commit: Waits until the registry holds what was handled before; raises if it cannot be written.
+    """
+
+    def __init__(self, config: RadiusConfig, *, commit: Callable[[], Awaitable[None]], clock: Clock) -> None:
+        self._commit = commit
+        self._clock = clock
+        self._most_waiting = config.waiting_answers
+        self._exchanges: ExpiringMap[_Key, _Exchange] = ExpiringMap(
+            limit=config.remembered_requests, lifetime=config.remember
+        )
+        self._waiting: list[_Exchange] = []
+        self._in_writing = 0
+        self._wake = asyncio.Event()
+        self._failure = ""
+        self._unwritten = 0
+        self._unsent = 0
+
+    @property
+    def waiting(self) -> int:
+        """Answers that wait for the registry."""
+        return len(self._waiting) + self._in_writing
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more answers may wait."""
+        return self.waiting >= self._most_waiting
+
+    @property
+    def health(self) -> str:
+        """``ok``, or why there are no answers."""
+        return self._failure or "ok"
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric(
+                "radius_remembered_requests",
+                "Requests in memory; at most radius.remembered_requests.",
+                "gauge",
+                lambda: len(self._exchanges),
+            ),
+            Metric(
+                "radius_waiting_answers",
+                "Answers that wait for the registry; at most radius.waiting_answers.",
+                "gauge",
+                lambda: self.waiting,
+            ),
+            Metric(
+                "radius_unwritten",
+                "Requests without an answer, because the registry could not be written.",
+                "counter",
+                lambda: self._unwritten,
+            ),
+            Metric("radius_unsent", "Answers that the network refused.", "counter", lambda: self._unsent),
+        ]
+
+    def repeat(self, request: RadiusRequest, remote: Remote) -> bool:
+        """Tell whether a request is a copy of one that was handled; if that has its answer, so gets the copy."""
+        earlier = self._exchanges.get((remote, request.code, request.identifier), self._clock.monotonic())
+        if earlier is None or earlier.authenticator != request.authenticator:
+            return False
+        if earlier.is_due:
+            self.send(earlier.socket, remote, earlier.answer)
+        return True
+
+    def answer(
+        self, request: RadiusRequest, remote: Remote, socket: UdpSocket, answer: bytes, *, when_written: bool
+    ) -> None:
+        """Answer a request that was handled: now, or as soon as the registry is written."""
+        key = remote, request.code, request.identifier
+        exchange = _Exchange(key, request.authenticator, socket, answer, is_due=not when_written)
+        self._exchanges.put(key, exchange, self._clock.monotonic())
+        if when_written:
+            self._waiting.append(exchange)
+            self._wake.set()
+        else:
+            self.send(socket, remote, answer)
+
+    def send(self, socket: UdpSocket, remote: Remote, answer: bytes) -> None:
+        """Send an answer; one that the network refuses is lost, and the NAS will ask again."""
+        try:
+            socket.send(answer, remote)
+        except OSError as exc:
+            self._unsent += 1
+            log.debug("radius_unsent", remote=remote[0], error=str(exc))
+
+    async def run(self) -> NoReturn:
+        """Send the answers that wait, again and again; cancelling loses them, and the NAS will ask again."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._waiting = self._waiting, []
+            self._in_writing = len(batch)
+            try:
+                await self._commit()
+            except Exception as exc:
+                self._forget(batch, exc)
+            else:
+                self._release(batch)
+            self._in_writing = 0
+
+    def _release(self, batch: list[_Exchange]) -> None:
+        if self._failure:
+            log.info("radius_registry_works_again", unwritten=self._unwritten)
+            self._failure = ""
+        for each in batch:
+            each.is_due = True
+            self.send(each.socket, each.key[0], each.answer)
+
+    def _forget(self, batch: list[_Exchange], error: Exception) -> None:
+        """Leave requests unanswered; when they come again they are new ones."""
+        if not self._failure:
+            log.error("radius_registry_failed", error=str(error), hint="Nothing that it must keep is answered now.")
+        self._failure = f"writing failed: {error}"
+        self._unwritten += len(batch)
+        now = self._clock.monotonic()
+        for each in batch:
+            if self._exchanges.get(each.key, now) is each:
+                self._exchanges.forget(each.key)

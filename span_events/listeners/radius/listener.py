@@ -1,0 +1,322 @@
+"""
+RADIUS: the mobile core asks whether somebody may attach, and tells who did and with which address.
+
+Requests without proof are dropped without an answer (RFC 2865 §3); they cost a counter, at most a line a
+minute in the log, and an event that the fleet throttles. Decisions are answered at once; what changes the
+registry is answered when that is written, or else a NAS would forget what this server does not know yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from enum import StrEnum
+from functools import partial
+from typing import Final, assert_never
+
+from span_events.clock import Clock
+from span_events.config import RadiusConfig
+from span_events.errors import MalformedMessage
+from span_events.events.reasons import CiotRejectedReason
+from span_events.fleet.cellular.attach import Cellular
+from span_events.fleet.cellular.report import Refused
+from span_events.listeners.base import UdpListener
+from span_events.listeners.radius.exchanges import Exchanges
+from span_events.listeners.radius.nas import GOOD_SECRET, Nas, NasTable
+from span_events.listeners.radius.report import nas_address_of, report_of
+from span_events.listeners.udp import UdpSocket
+from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.net import Remote, render_remote
+from span_events.wire.radius.attributes_3gpp import Mobile, Note, read
+from span_events.wire.radius.packets import (
+    Attribute,
+    Code,
+    RadiusRequest,
+    StatusType,
+    Verdict,
+    accept,
+    accounting_response,
+    decode,
+    reject,
+    status_answer,
+    verify,
+)
+
+log = get_logger("listeners.radius")
+
+_REFUSAL: Final = "Not admitted."
+"""What a refused device's NAS is told; why is in the events, which strangers do not see."""
+_LOG_EVERY: Final = 60.0
+"""Seconds between lines in the log about the same fault of the same NAS."""
+
+
+class Outcome(StrEnum):
+    """What became of a request; the words are labels of a metric."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    ACCOUNTED = "accounted"
+    PROBED = "probed"
+    DUPLICATE = "duplicate"
+    UNKNOWN_NAS = "unknown_nas"
+    MALFORMED = "malformed"
+    WRONG_CODE = "wrong_code"
+    NO_SIGNATURE = "no_message_authenticator"
+    BAD_SIGNATURE = "bad_message_authenticator"
+    BAD_AUTHENTICATOR = "bad_authenticator"
+    NO_STATUS = "no_status_type"
+    BUSY = "busy"
+
+
+_HINTS: Final = {
+    Outcome.MALFORMED: "The octets break RFC 2865: does something other than the NAS send to this port?",
+    Outcome.WRONG_CODE: "Let the NAS ask at radius.port, and send accounting to radius.accounting_port.",
+    Outcome.NO_STATUS: "The request has no Acct-Status-Type, so nobody knows what happened: look at the NAS.",
+    Outcome.BUSY: "More answers wait for the registry than radius.waiting_answers: is its disk slow?",
+}
+"""What to try; of the others the hint of the event's reason says it."""
+
+
+class Radius(UdpListener):
+    """The listener for authentication and accounting, each with a port of its own."""
+
+    name = "radius"
+
+    def __init__(self, config: RadiusConfig, *, cellular: Cellular, clock: Clock) -> None:
+        self._config = config
+        self._cellular = cellular
+        self._clock = clock
+        self._table = NasTable(config)
+        self._exchanges = Exchanges(config, commit=cellular.commit, clock=clock)
+        self._outcomes: Counter[Outcome] = Counter()
+        self._notes: Counter[Note] = Counter()
+        self._unproven = 0
+        self._logged: dict[tuple[str | None, Outcome], float] = {}  # no more entries than NAS times outcomes
+        self._wondered: dict[str, float] = {}
+        self._authentication = self._socket_at("port", accounting=False)
+        self._accounting = self._socket_at("accounting_port", accounting=True)
+        super().__init__(self._authentication, self._accounting)
+
+    def _socket_at(self, setting: str, *, accounting: bool) -> UdpSocket:
+        return UdpSocket(
+            self.name,
+            self._config.host,
+            getattr(self._config, setting),
+            receive_buffer=self._config.receive_buffer,
+            receive=partial(self._receive, accounting=accounting),
+            setting=f"{self.name}.{setting}",
+        )
+
+    @property
+    def accounting_address(self) -> str:
+        """What is bound for accounting, ``host:port``; `address` is that for authentication."""
+        return render_remote(self._accounting.address)
+
+    @property
+    def health(self) -> str:
+        """``ok``, or why accounting is not answered."""
+        return self._exchanges.health
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted; each bound of the configuration has its gauge."""
+        return [
+            Metric(
+                "radius_requests",
+                "RADIUS requests by what became of them.",
+                "counter",
+                lambda: {each: self._outcomes[each] for each in Outcome},
+                label="outcome",
+            ),
+            Metric(
+                "radius_unreadable",
+                "3GPP attributes that could not be read; the requests were taken without them.",
+                "counter",
+                lambda: {each: self._notes[each] for each in Note},
+                label="attribute",
+            ),
+            Metric(
+                "radius_unproven",
+                "Access-Requests that were taken though nothing proves them (require_message_authenticator = false).",
+                "counter",
+                lambda: self._unproven,
+            ),
+            *self._exchanges.metrics(),
+            Metric("radius_defects", "Defects: a request's handling failed.", "counter", lambda: self.defects),
+        ]
+
+    async def start(self) -> None:
+        """Bind both ports or none; raises `ListenerUnavailable`."""
+        await super().start()
+        for nas in self._table.entries:
+            if not nas.requires_signature:
+                log.warning(
+                    "radius_nas_unproven",
+                    nas=nas.name,
+                    hint="Requests without Message-Authenticator are believed: anybody who can forge a source address "
+                    "attaches devices. Switch Message-Authenticator on at the NAS, and require it.",
+                )
+            if nas.has_short_secret:
+                log.warning("radius_secret_short", nas=nas.name, hint=f"Use at least {GOOD_SECRET} random characters.")
+            if nas.has_readable_secret:
+                hint = f"Every user of this machine can read it; `chmod o= {nas.secret_file}` takes that away."
+                log.warning("radius_secret_readable", nas=nas.name, hint=hint)
+
+    async def run(self) -> None:
+        """Serve until cancelled; ends with an error when a socket is lost."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._exchanges.run())
+            await super().run()
+
+    # ---- a request ----------------------------------------------------------------------------
+
+    def _receive(self, datagram: bytes, remote: Remote, *, accounting: bool) -> None:
+        nas = self._table.find(remote[0])
+        if nas is None:
+            self._drop(Outcome.UNKNOWN_NAS, None, remote, hint=f"Add {remote[0]} to [[radius.nas]].")
+            self._cellular.refused(CiotRejectedReason.UNKNOWN_NAS, nas=remote[0], remote=remote)
+            return
+        try:
+            request = decode(datagram, nas.secret)
+        except MalformedMessage as exc:
+            self._drop(Outcome.MALFORMED, nas, remote, detail=str(exc))
+            return
+        if request.code not in (Code.STATUS_SERVER, Code.ACCOUNTING_REQUEST if accounting else Code.ACCESS_REQUEST):
+            self._drop(Outcome.WRONG_CODE, nas, remote, code=request.code)
+        elif self._is_believed(request, nas, remote):
+            self._take(request, nas, remote, self._accounting if accounting else self._authentication)
+
+    def _is_believed(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bool:
+        verdict = verify(request)
+        match verdict:
+            case Verdict.PROVEN:
+                return True
+            case Verdict.UNPROVEN:
+                if not nas.requires_signature and request.code == Code.ACCESS_REQUEST:
+                    self._unproven += 1
+                    return True
+                outcome, reason = Outcome.NO_SIGNATURE, CiotRejectedReason.MISSING_AUTHENTICATOR
+            case Verdict.BAD_MESSAGE_AUTHENTICATOR:
+                outcome, reason = Outcome.BAD_SIGNATURE, CiotRejectedReason.BAD_SECRET
+            case Verdict.BAD_AUTHENTICATOR:
+                outcome, reason = Outcome.BAD_AUTHENTICATOR, CiotRejectedReason.BAD_SECRET
+            case _:
+                assert_never(verdict)
+        self._drop(outcome, nas, remote, hint=reason.hint)
+        self._cellular.refused(reason, nas=nas.name, remote=remote)
+        return False
+
+    def _take(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
+        """Answer a probe, and a duplicate as before; decide or record everything else."""
+        if request.code == Code.STATUS_SERVER:
+            self._outcomes[Outcome.PROBED] += 1
+            self._exchanges.send(socket, remote, status_answer(request, accounting=socket is self._accounting))
+            return
+        if self._exchanges.repeat(request, remote):
+            self._outcomes[Outcome.DUPLICATE] += 1
+            return
+        accounts = request.code == Code.ACCOUNTING_REQUEST
+        if (accounts or not nas.sends_accounting) and self._is_behind:
+            self._drop(Outcome.BUSY, nas, remote)
+            return
+        if not accounts:
+            self._decide(request, nas, remote, socket)
+            return
+        answer = self._account(request, nas, remote)
+        if answer is not None:
+            self._exchanges.answer(request, remote, socket, answer, when_written=True)
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether nothing more may wait for the registry."""
+        return self._exchanges.is_full or self._cellular.is_behind
+
+    def _decide(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
+        """Let the fleet say who may attach. A refusal changes nothing, so that it never waits."""
+        mobile = self._read(request, nas)
+        report = report_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
+        decision = self._cellular.access(report, accounting=nas.sends_accounting)
+        if isinstance(decision, Refused):
+            self._outcomes[Outcome.REJECTED] += 1
+            self._exchanges.answer(request, remote, socket, reject(request, _REFUSAL), when_written=False)
+            return
+        if decision.waits and self._is_behind:
+            self._drop(Outcome.BUSY, nas, remote)  # what was reserved is for the next try
+            return
+        self._outcomes[Outcome.ACCEPTED] += 1
+        answer = accept(
+            request,
+            address=decision.address,
+            prefix=decision.prefix,
+            class_=decision.class_,
+            settings=nas.settings,
+        )
+        self._exchanges.answer(request, remote, socket, answer, when_written=decision.waits)
+
+    def _account(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bytes | None:
+        """Tell the fleet what happened; None if the request does not say it."""
+        status = request.number(Attribute.ACCT_STATUS_TYPE)
+        cellular = self._cellular
+        match status:
+            case None:
+                self._drop(Outcome.NO_STATUS, nas, remote)
+                return None
+            case StatusType.ACCOUNTING_ON | StatusType.ACCOUNTING_OFF:
+                cellular.nas_restarted(
+                    nas.name,
+                    nas_address_of(request),
+                    off=status == StatusType.ACCOUNTING_OFF,
+                    seconds_ago=request.number(Attribute.ACCT_DELAY_TIME) or 0,
+                )
+            case StatusType.START | StatusType.INTERIM_UPDATE | StatusType.STOP:
+                if not nas.sends_accounting:
+                    self._wonder(nas)
+                mobile = self._read(request, nas)
+                report = report_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
+                if status == StatusType.START:
+                    cellular.start(report)
+                elif status == StatusType.INTERIM_UPDATE:
+                    cellular.interim(report)
+                else:
+                    cellular.stop(report)
+            case _:
+                log.debug("radius_status_unknown", nas=nas.name, status=status)  # answered, or it would come again
+        self._outcomes[Outcome.ACCOUNTED] += 1
+        return accounting_response(request)
+
+    def _wonder(self, nas: Nas) -> None:
+        """Say now and then that a NAS sends what the configuration says it does not send."""
+        now = self._clock.monotonic()
+        if now - self._wondered.get(nas.name, -_LOG_EVERY) >= _LOG_EVERY:
+            self._wondered[nas.name] = now
+            hint = "It has accounting = false in [[radius.nas]]: set it to true."
+            log.warning("radius_unexpected_accounting", nas=nas.name, hint=hint)
+
+    def _read(self, request: RadiusRequest, nas: Nas) -> Mobile:
+        mobile = read(request.values(Attribute.VENDOR_SPECIFIC))
+        if mobile.notes:
+            self._notes.update(mobile.notes)
+            log.debug("radius_unreadable", nas=nas.name, attributes=mobile.notes)
+        return mobile
+
+    def _now_ms(self) -> int:
+        return self._clock.time_ns() // 1_000_000
+
+    def _drop(self, outcome: Outcome, nas: Nas | None, remote: Remote, *, hint: str = "", **details: object) -> None:
+        """Count a request that gets no answer, and now and then say so."""
+        self._outcomes[outcome] += 1
+        now = self._clock.monotonic()
+        of_nas = {"nas": nas.name} if nas else {}
+        key = of_nas.get("nas"), outcome
+        last = self._logged.get(key)
+        if last is None or now - last >= _LOG_EVERY:
+            self._logged[key] = now
+            log.warning(
+                "radius_request_dropped",
+                reason=outcome.value,
+                **of_nas,
+                remote=remote[0],
+                so_far=self._outcomes[outcome],
+                **details,
+                hint=hint or _HINTS[outcome],
+            )

@@ -1,0 +1,83 @@
+"""Who may ask over RADIUS: the NAS of the configuration, found by where a request comes from."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Final
+
+from span_events.config import NasConfig, RadiusConfig
+from span_events.wire.radius.packets import Attributes, settings_of
+
+GOOD_SECRET: Final = 16
+"""Characters from which on a secret counts as long enough: whoever sees a request can try out shorter ones."""
+_SENDERS: Final = 4096
+"""Source addresses whose NAS is remembered, also those that have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nas:
+    """One entry of the configuration."""
+
+    name: str
+    secret: bytes = field(repr=False)
+    requires_signature: bool
+    """Whether an Access-Request without Message-Authenticator is dropped."""
+    sends_accounting: bool
+    settings: Attributes
+    """What all its devices get with an Access-Accept."""
+    secret_file: str
+    """Where the secret is from; empty if it stands in the configuration."""
+
+    @property
+    def has_short_secret(self) -> bool:
+        """Whether the secret is shorter than it should be."""
+        return len(self.secret) < GOOD_SECRET
+
+    @property
+    def has_readable_secret(self) -> bool:
+        """Whether every user of this machine may read the file with the secret."""
+        try:
+            return bool(self.secret_file) and bool(os.stat(self.secret_file).st_mode & stat.S_IROTH)
+        except OSError:  # it is gone, or its folder is closed by now
+            return False
+
+
+class NasTable:
+    """The NAS by their addresses and prefixes; the longest prefix that fits counts."""
+
+    def __init__(self, config: RadiusConfig) -> None:
+        self._by_prefix: dict[tuple[int, int], dict[int, Nas]] = {}  # version and length, then the bits of a prefix
+        self.entries = tuple(_entry(each, config.dns) for each in config.nas)
+        for entry, nas in zip(config.nas, self.entries, strict=True):
+            for prefix in entry.addresses:
+                bits = int(prefix.network_address) >> prefix.max_prefixlen - prefix.prefixlen
+                self._by_prefix.setdefault((prefix.version, prefix.prefixlen), {})[bits] = nas
+        self._lengths = sorted(self._by_prefix, reverse=True)
+        self.find = lru_cache(_SENDERS)(self._find)
+        """Return the NAS at an address, None if there is none."""
+
+    def _find(self, host: str) -> Nas | None:
+        address = ip_address(host)
+        number = int(address)
+        for version, length in self._lengths:
+            if version == address.version:
+                nas = self._by_prefix[version, length].get(number >> address.max_prefixlen - length)
+                if nas is not None:
+                    return nas
+        return None
+
+
+def _entry(config: NasConfig, dns: Sequence[IPv4Address | IPv6Address]) -> Nas:
+    return Nas(
+        name=config.name,
+        secret=config.secret.get_secret_value().encode(),
+        requires_signature=config.require_message_authenticator,
+        sends_accounting=config.accounting,
+        settings=settings_of(dns=dns, interim_interval=config.interim_interval if config.accounting else 0),
+        secret_file=config.secret_file,
+    )

@@ -1,0 +1,274 @@
+"""A mobile core in small: one NAS that attaches modems over RADIUS, and tells by accounting what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Final
+
+from span_events.errors import SpanEventsError
+from span_events.simulator.cellular.modems import Modem
+from span_events.simulator.cellular.pdp_context import about, number
+from span_events.simulator.cellular.radius_client import Answer, Attributes, Patience, RadiusClient
+from span_events.simulator.sockets import Address
+from span_events.wire.radius.packets import Attribute, Code, StatusType
+
+_LOOK: Final = 1.0
+"""Seconds between two looks which sessions are due for an Interim-Update."""
+_USER_REQUEST: Final = 1
+"""Acct-Terminate-Cause (RFC 2866 §5.10)."""
+
+_MOBILE_CORE_CHOOSES: Final = bytes((255, 255, 255, 254))
+"""The address that lets the NAS select one (RFC 2865 §5.8)."""
+
+
+class AttachRefused(SpanEventsError):
+    """The server rejected a modem, or had no address for it."""
+
+    code = "attach_refused"
+    hint = "The activity stream says why: imsiMismatch, imeiMismatch or ciotRejected."
+
+
+class MobileCoreUnanswered(SpanEventsError):
+    """The server answered no request, or with another secret."""
+
+    code = "mobile_core_unanswered"
+    exit_status = 5
+    hint = (
+        "Is RADIUS served there, is the address of this machine in a table [[radius.nas]] of the server, and is the "
+        "secret the one of that table? The log of the server says what it dropped."
+    )
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One attachment of a modem."""
+
+    id: str
+    """Acct-Session-Id."""
+    modem: Modem
+    address: str
+    """What the device has to send from."""
+    class_: bytes
+    """What the server wants to see with all accounting of it."""
+    interim_interval: float
+    """Seconds between Interim-Updates; 0 sends none."""
+    began: float = field(default_factory=time.monotonic)
+    told: float = field(default_factory=time.monotonic)
+    """When the server last heard of it; monotonic seconds, as is ``began``."""
+    is_open: bool = True
+
+
+class MobileCore:
+    """
+    A NAS, as the server sees one.
+
+    Args:
+        authentication: Where the server takes Access-Requests.
+        accounting: Where it takes Accounting-Requests.
+        secret: What both share.
+        address: NAS-IP-Address: an IPv4 address, by which its sessions are told from those of other cores.
+        name: NAS-Identifier.
+        patience: When requests are sent again.
+    """
+
+    def __init__(
+        self,
+        authentication: Address,
+        accounting: Address,
+        secret: bytes,
+        *,
+        address: str,
+        name: str = "simulator",
+        patience: Patience | None = None,
+    ) -> None:
+        self.authentication = authentication
+        self._accounting = accounting
+        self._secret = secret
+        self._patience = patience or Patience()
+        self._identity: Attributes = (
+            (Attribute.NAS_IP_ADDRESS, IPv4Address(address).packed),
+            (Attribute.NAS_IDENTIFIER, name.encode()),
+        )
+        self._prefix = IPv4Address(address).packed.hex()
+        self._charging_id = random.getrandbits(32)
+        self._asking: RadiusClient | None = None
+        self._telling: RadiusClient | None = None
+        self._up = asyncio.Event()
+        self.sessions: dict[str, Session] = {}
+        """Open sessions by their id."""
+
+    def bind(self) -> None:
+        """
+        Open the sockets, unless that is done already; nothing is sent.
+
+        Raises:
+            AddressUnavailable: There is no way to the server, or no socket left.
+        """
+        if self._asking is None:
+            self._asking = RadiusClient(self.authentication, self._secret, patience=self._patience)
+            self._telling = RadiusClient(self._accounting, self._secret, patience=self._patience)
+
+    def close(self) -> None:
+        """Release the sockets; idempotent. The server is told nothing."""
+        for client in (self._asking, self._telling):
+            if client is not None:
+                client.close()
+        self._asking = self._telling = None
+
+    async def start(self) -> None:
+        """
+        Go up, unless it is, and say so (Accounting-On): the server forgets what it knew of this core's sessions.
+
+        Raises:
+            MobileCoreUnanswered: The server took no notice.
+        """
+        if not self._up.is_set():
+            await self._report_itself(StatusType.ACCOUNTING_ON)
+            self._up.set()
+
+    async def stop(self) -> None:
+        """
+        Go down, and say so (Accounting-Off): that ends every session. Attaching waits until it is up again.
+
+        Raises:
+            MobileCoreUnanswered: The server took no notice.
+        """
+        self._up.clear()
+        for session in list(self.sessions.values()):
+            self.forget(session)
+        await self._report_itself(StatusType.ACCOUNTING_OFF)
+
+    async def restart(self, pause: float) -> None:
+        """
+        Go down, and up again after so many seconds.
+
+        Raises:
+            MobileCoreUnanswered: The server took no notice; here it is up again all the same.
+        """
+        try:
+            await self.stop()
+            await asyncio.sleep(pause)
+            await self.start()
+        finally:
+            self._up.set()
+
+    async def run(self) -> None:
+        """Send Interim-Updates as often as the server asked for them, until cancelled. Cancelling loses nothing."""
+        while True:
+            await asyncio.sleep(_LOOK)
+            now = time.monotonic()
+            for session in list(self.sessions.values()):
+                if session.interim_interval and now - session.told >= session.interim_interval and session.is_open:
+                    await self.interim(session)
+
+    async def attach(self, modem: Modem, *, choice: str = "", insist: bool = False) -> Session:
+        """
+        Ask for a modem to be let in, and tell that it is.
+
+        Args:
+            choice: Address that this core gives it if the server leaves that to the core.
+            insist: Give it that address whatever the server says.
+
+        Raises:
+            AttachRefused: It is not let in, or there is no address for it.
+            MobileCoreUnanswered: The server took no notice.
+        """
+        await self._up.wait()
+        self._charging_id = (self._charging_id + 1) & 0xFFFF_FFFF
+        charging_id = self._charging_id
+        about = self._about(modem, charging_id)
+        accept = await self._ask(about)
+        given = accept.value(Attribute.FRAMED_IP_ADDRESS)
+        leaves_it = len(given) != 4 or given == _MOBILE_CORE_CHOOSES
+        address = choice if insist or leaves_it else str(IPv4Address(given))
+        if not address:
+            raise AttachRefused("The server gives no IPv4 address, and this core has none to give")
+        session = Session(
+            f"{self._prefix}{charging_id:08x}".upper(),
+            modem,
+            address,
+            accept.value(Attribute.CLASS),
+            int.from_bytes(accept.value(Attribute.ACCT_INTERIM_INTERVAL), "big"),
+        )
+        self.sessions[session.id] = session
+        try:
+            await self._tell(StatusType.START, self._details(session))
+        except BaseException:
+            self.forget(session)
+            raise
+        if not session.is_open:
+            raise AttachRefused("The mobile core went down meanwhile")
+        return session
+
+    async def interim(self, session: Session) -> None:
+        """Tell that a session goes on; if nobody hears it, the next one will tell."""
+        session.told = time.monotonic()
+        with suppress(MobileCoreUnanswered):
+            await self._tell(StatusType.INTERIM_UPDATE, self._details(session))
+
+    async def detach(self, session: Session) -> None:
+        """
+        End a session, as a device does that is switched off; one that has ended stays so.
+
+        Raises:
+            MobileCoreUnanswered: The server took no notice; here it has ended all the same.
+        """
+        if session.is_open:
+            self.forget(session)
+            cause = (Attribute.ACCT_TERMINATE_CAUSE, number(_USER_REQUEST))
+            await self._tell(StatusType.STOP, (*self._details(session), cause))
+
+    def forget(self, session: Session) -> None:
+        """End a session without a word, as a core does that loses part of its memory."""
+        session.is_open = False
+        self.sessions.pop(session.id, None)
+
+    async def ask_with(self, secret: bytes, modem: Modem) -> bool:
+        """Send one Access-Request with another secret; tell whether that was answered."""
+        client = RadiusClient(self.authentication, secret, patience=Patience(self._patience.timeout, tries=1))
+        try:
+            return await client.exchange(Code.ACCESS_REQUEST, self._about(modem, 0)) is not None
+        finally:
+            client.close()
+
+    async def _ask(self, about: Attributes) -> Answer:
+        assert self._asking is not None, "a core that is up is bound"
+        answer = await self._asking.exchange(Code.ACCESS_REQUEST, about)
+        if answer is None:
+            raise _unanswered(self.authentication)
+        if answer.code != Code.ACCESS_ACCEPT:
+            words = answer.value(Attribute.REPLY_MESSAGE).decode(errors="replace")
+            raise AttachRefused(words or "Access-Reject without a word")
+        return answer
+
+    async def _tell(self, status: StatusType, details: Attributes) -> None:
+        assert self._telling is not None, "a core that is up is bound"
+        stamp = (Attribute.EVENT_TIMESTAMP, number(int(time.time())))
+        request = ((Attribute.ACCT_STATUS_TYPE, number(status)), stamp, *details)
+        if await self._telling.exchange(Code.ACCOUNTING_REQUEST, request) is None:
+            raise _unanswered(self._accounting)
+
+    async def _report_itself(self, status: StatusType) -> None:
+        self.bind()
+        await self._tell(status, (*self._identity, (Attribute.ACCT_SESSION_ID, b"00000000")))
+
+    def _about(self, modem: Modem, charging_id: int) -> Attributes:
+        return (*self._identity, *about(modem, charging_id))
+
+    def _details(self, session: Session) -> Attributes:
+        return (
+            (Attribute.ACCT_SESSION_ID, session.id.encode()),
+            (Attribute.FRAMED_IP_ADDRESS, IPv4Address(session.address).packed),
+            (Attribute.ACCT_SESSION_TIME, number(int(time.monotonic() - session.began))),
+            *([(Attribute.CLASS, session.class_)] if session.class_ else []),
+            *self._about(session.modem, int(session.id[-8:], 16)),
+        )
+
+
+def _unanswered(target: Address) -> MobileCoreUnanswered:
+    return MobileCoreUnanswered(f"{target[0]}:{target[1]}/udp gives no RADIUS answer")

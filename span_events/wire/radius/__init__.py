@@ -1,0 +1,1 @@
+"""RADIUS packets and the 3GPP attributes in them."""

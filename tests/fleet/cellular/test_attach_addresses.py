@@ -1,0 +1,244 @@
+"""Whose an address is when devices come and go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from span_events.fleet.cellular.report import Accepted, Refused
+from tests.fleet.cellular.reports import (
+    ADDRESS,
+    NAS,
+    OTHER_IMSI,
+    PREFIX,
+    known,
+    reasons,
+    restarted,
+    seen,
+    seen_other,
+    send,
+)
+from tests.fleets import FleetBench
+
+
+async def test_an_address_that_another_device_gets_is_taken_from_the_first(bench: FleetBench) -> None:
+    """F08: the old one leaves before the new one comes, and what comes from there is the new one's."""
+    old = await known(bench)
+    new = await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen())
+    send(bench)
+    bench.activities.clear()
+    bench.cellular.start(seen_other(imsi=OTHER_IMSI))
+
+    assert [(each.name, each.origin) for each in bench.events] == [
+        ("ciotDisconnect", old.origin),
+        ("clientDisconnected", old.origin),
+        ("ciotConnect", new.origin),
+    ]
+    assert reasons(bench) == [
+        ("ciotDisconnect", "addressReassigned"),
+        ("clientDisconnected", "addressReassigned"),
+        ("ciotConnect", ""),
+    ]
+    assert send(bench) is new
+    assert old.ciot.allocated_ip == ""
+
+
+async def test_a_late_stop_of_the_first_changes_nothing(bench: FleetBench) -> None:
+    """Its session is not there any more."""
+    await known(bench)
+    new = await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen())
+    bench.cellular.start(seen_other(imsi=OTHER_IMSI))
+    bench.activities.clear()
+    bench.cellular.stop(seen())
+
+    assert bench.take() == []
+    assert send(bench) is new
+
+
+async def test_an_unknown_subscriber_gets_the_address_too(bench: FleetBench) -> None:
+    """Whatever comes from there is not the device's any more, whoever it is."""
+    await known(bench)
+    bench.cellular.start(seen())
+    bench.activities.clear()
+    bench.cellular.start(seen_other())
+
+    assert reasons(bench) == [("ciotRejected", "unknownDevice"), ("ciotDisconnect", "addressReassigned")]
+    assert send(bench) is None
+
+
+async def test_the_mobile_core_knows_better_than_people(bench: FleetBench) -> None:
+    """Who has an address by hand loses it to whoever attaches with it, but keeps it as its own."""
+    by_hand = await bench.device(ADDRESS)
+    send(bench)
+    device = await known(bench)
+    bench.cellular.start(seen())
+
+    assert reasons(bench) == [("clientDisconnected", "addressReassigned"), ("ciotConnect", "")]
+    assert send(bench) is device
+    assert (by_hand.ciot.allocated_ip, by_hand.ciot.static_ip) == ("", ADDRESS)
+
+
+async def test_every_host_of_a_prefix_is_the_device(bench: FleetBench) -> None:
+    """It may choose and change the second half of its address (RFC 8981)."""
+    device = await known(bench)
+    bench.cellular.start(seen(address="", prefix=PREFIX))
+    hosts = ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"]
+
+    assert [send(bench, host) for host in hosts] == [device, device]
+    assert send(bench, "2001:db8:1:3::1") is None
+    assert (device.ciot.allocated_ip, device.ciot.allocated_prefix) == ("", PREFIX)
+    assert bench.take()[0][1]["allocatedIp"] == PREFIX
+
+
+@pytest.mark.parametrize("attached_first", [True, False])
+async def test_an_address_by_hand_takes_no_host_out_of_a_prefix(bench: FleetBench, attached_first: bool) -> None:
+    """The whole prefix is the device's that attached with it."""
+    device = await known(bench)
+    host = "2001:db8:1:2::5"
+    if attached_first:
+        bench.cellular.start(seen(address="", prefix=PREFIX))
+    by_hand = await bench.device(host)
+    if not attached_first:
+        send(bench, host)
+        bench.activities.clear()
+        bench.cellular.start(seen(address="", prefix=PREFIX))
+        told = reasons(bench)
+        assert told == [("clientDisconnected", "addressReassigned"), ("ciotConnect", "")]
+
+    assert send(bench, host) is device
+    assert (by_hand.ciot.allocated_ip, by_hand.ciot.static_ip) == ("", host)
+
+
+async def test_a_device_that_attaches_anew_leaves_first(bench: FleetBench) -> None:
+    """It rebooted, and the network did not tell that the old session is over."""
+    device = await known(bench)
+    bench.cellular.start(seen())
+    send(bench)
+    bench.activities.clear()
+    bench.cellular.start(seen(session="C0000201A0000002", address="10.64.0.12"))
+
+    assert reasons(bench) == [
+        ("ciotDisconnect", "replaced"),
+        ("clientDisconnected", "replaced"),
+        ("ciotConnect", ""),
+    ]
+    assert send(bench) is None
+    assert send(bench, "10.64.0.12") is device
+
+
+async def test_a_session_without_an_address_is_replaced_by_any_other(bench: FleetBench) -> None:
+    """Over the same APN; it is not known yet what it would have been."""
+    device = await known(bench)
+    bench.cellular.start(seen(address=""))
+    bench.cellular.start(seen(session="C0000201A0000002"))
+
+    assert reasons(bench) == [("ciotConnect", ""), ("ciotDisconnect", "replaced"), ("ciotConnect", "")]
+    assert send(bench) is device
+
+
+@pytest.mark.parametrize(
+    "second",
+    [{"apn": "other.test", "address": "10.64.0.12"}, {"address": "", "prefix": PREFIX}],
+    ids=["two APNs", "IPv4 and IPv6 apart"],
+)
+async def test_a_device_may_have_two_sessions(bench: FleetBench, second: dict[str, str]) -> None:
+    """Both addresses are its own; when one ends, the other one is shown."""
+    device = await known(bench)
+    bench.cellular.start(seen())
+    bench.cellular.start(seen(session="C0000201A0000002", **second))
+    both = [send(bench), send(bench, second["address"] or "2001:db8:1:2::1")]
+    bench.cellular.stop(seen(session="C0000201A0000002"))
+
+    assert both == [device, device]
+    assert send(bench) is device
+    assert (device.ciot.allocated_ip, device.ciot.allocated_prefix) == (ADDRESS, "")
+
+
+async def test_an_interim_with_another_address_moves_the_device(bench: FleetBench) -> None:
+    """Who had that one has it no longer; a prefix that is added leaves the rest as it is."""
+    device = await known(bench)
+    other = await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen())
+    bench.cellular.start(seen_other(imsi=OTHER_IMSI, address="10.64.0.12"))
+    send(bench)
+    bench.activities.clear()
+    bench.cellular.interim(seen(address="10.64.0.12", prefix=PREFIX))
+
+    assert [(each.name, each.origin) for each in bench.events] == [
+        ("ciotDisconnect", other.origin),
+        ("clientDisconnected", device.origin),
+    ]
+    assert bench.told[1][1] == {"reason": "addressChanged", "detail": "10.64.0.12", "transport": "udp"}
+    assert [send(bench), send(bench, "10.64.0.12"), send(bench, "2001:db8:1:2::1")] == [None, device, device]
+
+
+@pytest.mark.parametrize("later", ["now", "after a restart"])
+@pytest.mark.parametrize(("own", "used"), [(ADDRESS, {}), ("2001:db8:1:2::9", {"address": "", "prefix": PREFIX})])
+async def test_a_device_without_a_sim_gets_its_address_back(
+    bench: FleetBench, own: str, used: dict[str, Any], later: str
+) -> None:
+    """The mobile core knows better who has an address; but once it has told that nobody has, people do again."""
+    device = await bench.device(own)
+    bench.cellular.start(seen_other(**used))
+    meanwhile = send(bench, own)
+    bench.cellular.stop(seen_other(**used))
+    if later == "after a restart":
+        await bench.flush()
+        device.ciot.allocated_ip = ""  # as if the server had been killed before this was written
+        await bench.store.put_devices([device])
+        bench = await restarted(bench)
+
+    assert meanwhile is None
+    assert send(bench, own) is bench.directory.devices[device.id]
+
+
+async def test_a_session_may_get_its_address_later(bench: FleetBench) -> None:
+    """The device is attached all the same."""
+    device = await known(bench)
+    bench.cellular.start(seen(address=""))
+    bench.cellular.interim(seen())
+
+    assert [(name, "allocatedIp" in data) for name, data in bench.take()] == [("ciotConnect", False)]
+    assert send(bench) is device
+
+
+@pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.0.0/24", "2001:db8:1::/48")}}], indirect=True)
+async def test_a_device_gets_the_same_address_of_the_pool_again(bench: FleetBench) -> None:
+    """Also when others came in between, and when it is let in by another NAS."""
+    await known(bench)
+    leases = []
+    for nas in (NAS, "pgw2"):
+        accepted = bench.cellular.access(seen(nas=nas, address=""), accounting=True)
+        assert isinstance(accepted, Accepted)
+        leases.append((accepted.address, accepted.prefix))
+        bench.cellular.start(seen(nas=nas, address=accepted.address, prefix=accepted.prefix))
+        bench.cellular.stop(seen(nas=nas))
+        await known(bench, imsi=f"{nas[-1]:0>15}", imei="")
+        bench.cellular.access(seen(imsi=f"{nas[-1]:0>15}", imei="", address=""), accounting=True)
+
+    assert leases == [("10.64.0.1", "2001:db8:1::/64")] * 2
+
+
+@pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.0.11/32",), "quarantine": 600.0}}], indirect=True)
+@pytest.mark.parametrize("leaves", ["stops", "moves"])
+async def test_a_freed_address_is_given_to_others_after_a_while(bench: FleetBench, leaves: str) -> None:
+    """Late datagrams of the first must not be taken for those of the second."""
+    await known(bench)
+    await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen())
+    if leaves == "stops":
+        bench.cellular.stop(seen())
+    else:
+        bench.cellular.interim(seen(address="192.0.2.99"))
+    answers = []
+    for _ in range(2):
+        answers.append(bench.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True))
+        bench.clock.shift(600)
+    early, later = answers
+
+    assert early == Refused("noAddress")
+    assert isinstance(later, Accepted)
+    assert later.address == ADDRESS

@@ -1,0 +1,345 @@
+"""Who attaches, who is refused, and which mismatches are told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from span_events.events.activity import UNATTRIBUTED
+from span_events.events.message import Transport
+from span_events.events.reasons import CiotRejectedReason
+from span_events.fleet.cellular.report import Accepted, Refused
+from span_events.fleet.devices import DeviceChange
+from tests.fleet.cellular.reports import (
+    ADDRESS,
+    IMEI,
+    IMSI,
+    NAS,
+    OTHER_IMEI,
+    OTHER_IMSI,
+    PREFIX,
+    known,
+    reasons,
+    seen,
+    send,
+)
+from tests.fleets import CAUSE, FleetBench
+
+WHERE = {
+    "cell_id": "10597059",
+    "rat": "E-UTRAN",
+    "mcc": 242,
+    "mnc": "01",
+    "network": "Telenor",
+    "country": "Norway",
+    "country_code": "NO",
+}
+
+
+async def test_a_device_that_attaches_is_told_with_all_that_is_known(bench: FleetBench) -> None:
+    """It comes with accounting, once; then the device may send."""
+    device = await known(bench, allocated_ip=ADDRESS)
+    accepted = bench.cellular.access(seen(address="", **WHERE), accounting=True)
+    before = bench.take()
+    bench.cellular.start(seen(**WHERE))
+    bench.cellular.start(seen(**WHERE))
+    bench.cellular.interim(seen(**WHERE))
+
+    assert isinstance(accepted, Accepted)
+    assert (accepted.address, accepted.prefix, len(accepted.class_)) == (ADDRESS, "", 16)
+    assert before == []
+    assert bench.take() == [
+        (
+            "ciotConnect",
+            {
+                "allocatedIp": ADDRESS,
+                "apn": "mda.test",
+                "cellId": "10597059",
+                "imei": IMEI,
+                "imsi": IMSI,
+                "mcc": "242",
+                "mnc": "01",
+                "network": "Telenor",
+                "rat": "E-UTRAN",
+            },
+        )
+    ]
+    assert send(bench) is device
+    assert bench.names == ["clientConnected", "upstreamMessage"]
+
+
+async def test_the_metadata_show_what_was_seen(bench: FleetBench) -> None:
+    """As Span names it; an Interim-Update brings them up to date without an event."""
+    device = await known(bench)
+    bench.cellular.start(seen(**WHERE))
+    bench.clock.shift(60)
+    bench.cellular.interim(seen(**WHERE | {"cell_id": "7"}))
+    ciot, now_ms = device.ciot, bench.clock.time_ns() // 1_000_000
+
+    assert (ciot.allocated_ip, ciot.allocated_at, ciot.last_update) == (ADDRESS, now_ms - 60_000, now_ms)
+    assert (ciot.cell_id, ciot.mcc, ciot.mnc, ciot.network) == ("7", 242, 1, "Telenor")
+    assert (ciot.country, ciot.country_code, ciot.gateway_id) == ("Norway", "NO", 0)
+    assert (ciot.last_imsi, ciot.last_imei) == (IMSI, IMEI)
+    assert bench.names == ["ciotConnect"]
+
+
+async def test_only_news_of_a_device_is_written(bench: FleetBench) -> None:
+    """Interim-Updates come by the thousand; that a device was seen again is not worth a write."""
+    device = await known(bench)
+    bench.cellular.start(seen(**WHERE))
+    await bench.reception.flush()
+    written = device.ciot.last_update
+    bench.clock.shift(600)
+    bench.cellular.interim(seen(**WHERE))
+    await bench.reception.flush()
+    (again,) = (await bench.store.load()).devices
+    bench.clock.shift(600)
+    bench.cellular.interim(seen(**WHERE | {"cell_id": "7"}))
+    await bench.reception.flush()
+    (moved,) = (await bench.store.load()).devices
+
+    assert (again.ciot.last_update, again.ciot.cell_id) == (written, "10597059")
+    assert (moved.ciot.last_update, moved.ciot.cell_id) == (written + 1_200_000, "7")
+
+
+async def test_what_is_not_configured_is_learned(bench: FleetBench) -> None:
+    """A device with an IMEI only shows which SIM it has; with the request to let it in."""
+    device = await known(bench, imsi="", imei="3569380356438001")
+    bench.cellular.access(seen(), accounting=True)
+
+    assert (device.ciot.last_imsi, device.ciot.last_imei) == (IMSI, IMEI)
+
+
+async def test_an_accept_reserves_but_does_not_attach(bench: FleetBench) -> None:
+    """A datagram from the address is still nobody's."""
+    await known(bench)
+    bench.cellular.access(seen(), accounting=True)
+
+    assert send(bench) is None
+
+
+async def test_without_accounting_to_be_let_in_is_to_be_attached(bench: FleetBench) -> None:
+    """Each time: nothing tells when the device is gone; a session with a name is told once."""
+    device = await known(bench, allocated_ip=ADDRESS)
+    for _ in range(2):
+        bench.cellular.access(seen(session="", address=""), accounting=False)
+    anonymous = reasons(bench)
+    for _ in range(2):
+        bench.cellular.access(seen(address=""), accounting=False)
+
+    assert anonymous == [("ciotConnect", ""), ("ciotDisconnect", "replaced"), ("ciotConnect", "")]
+    assert reasons(bench) == [("ciotDisconnect", "replaced"), ("ciotConnect", "")]
+    assert send(bench) is device
+
+
+@pytest.mark.parametrize(
+    ("other", "ends"),
+    [({}, True), ({"imsi": OTHER_IMSI}, False), ({"address": "10.64.0.12"}, False), ({"nas": "pgw2"}, False)],
+    ids=["its own", "another SIM", "another address", "another NAS"],
+)
+async def test_a_stop_ends_what_an_accept_began(bench: FleetBench, other: dict[str, str], ends: bool) -> None:
+    """A NAS that sends accounting though it is said to send none has another name for the session."""
+    await known(bench, allocated_ip=ADDRESS)
+    bench.cellular.access(seen(session="", address=""), accounting=False)
+    bench.cellular.stop(seen(**other))
+
+    assert ("ciotDisconnect" in bench.names) is ends
+
+
+async def test_a_late_stop_does_not_end_a_session_with_another_name(bench: FleetBench) -> None:
+    """The same device has the same address again."""
+    device = await known(bench)
+    bench.cellular.start(seen(session="2"))
+    bench.cellular.stop(seen(session="1"))
+
+    assert send(bench) is device
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen_address", "expected"),
+    [
+        ({"allocated_ip": "10.64.0.99"}, ADDRESS, "10.64.0.99"),
+        ({"allocated_ip": ADDRESS}, ADDRESS, None),
+        ({"allocated_ip": "2001:db8:9::1"}, PREFIX, "2001:db8:9::/64"),
+        ({"allocated_ip": "10.64.0.99"}, "", None),
+        ({}, ADDRESS, None),
+    ],
+    ids=["its own", "as it should be", "its own prefix", "not told yet", "chosen by the core"],
+)
+@pytest.mark.parametrize("asks", [True, False])
+async def test_a_core_that_gives_another_address_is_found_out(
+    bench: FleetBench, settings: dict[str, Any], seen_address: str, expected: str | None, asks: bool
+) -> None:
+    """Whether it has asked before or not."""
+    await known(bench, **settings)
+    if asks:
+        bench.cellular.access(seen(address=""), accounting=True)
+    lease = {"address": "", "prefix": seen_address} if ":" in seen_address else {"address": seen_address}
+    bench.cellular.start(seen(**lease))
+    ((name, data),) = bench.told
+
+    assert (name, data.get("expectedIp")) == ("ciotConnect", expected)
+
+
+@pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.1.0/24",)}}], indirect=True)
+async def test_a_core_that_passes_over_the_pool_is_found_out(bench: FleetBench) -> None:
+    """What it was promised is told."""
+    await known(bench)
+    bench.cellular.access(seen(address=""), accounting=True)
+    bench.cellular.start(seen())
+
+    assert [data["expectedIp"] for _, data in bench.told] == ["10.64.1.1"]
+
+
+async def test_the_address_that_the_core_chose_counts_where_there_is_no_accounting(bench: FleetBench) -> None:
+    """It is in the request then."""
+    device = await known(bench)
+    accepted = bench.cellular.access(seen(), accounting=False)
+
+    assert isinstance(accepted, Accepted)
+    assert accepted.address == ""
+    assert send(bench) is device
+
+
+@pytest.mark.parametrize(
+    ("report", "reason", "told"),
+    [
+        (
+            seen(imsi=OTHER_IMSI),
+            "imsiMismatch",
+            ("imsiMismatch", {"imsi": OTHER_IMSI, "imei": IMEI, "expectedImsi": IMSI}),
+        ),
+        (
+            seen(imei=OTHER_IMEI),
+            "imeiMismatch",
+            ("imeiMismatch", {"imsi": IMSI, "imei": OTHER_IMEI, "expectedImei": IMEI}),
+        ),
+        (seen(imsi=""), "noImsi", ("ciotRejected", {"imei": IMEI, "nas": NAS, "reason": "noImsi"})),
+    ],
+    ids=["F01", "F02", "no IMSI"],
+)
+async def test_who_may_not_attach_is_refused_and_told(
+    bench: FleetBench, report: Any, reason: str, told: tuple[str, dict[str, str]]
+) -> None:
+    """The device's collection hears of it; a second request tells nothing new."""
+    device = await known(bench)
+    refused = [bench.cellular.access(report, accounting=True) for _ in range(2)]
+
+    assert refused == [Refused(reason)] * 2
+    assert bench.told == [told]
+    assert bench.events[0].origin == device.origin
+
+
+async def test_an_unknown_subscriber_is_told_without_attribution(bench: FleetBench) -> None:
+    """F04."""
+    refused = bench.cellular.access(seen(), accounting=True)
+
+    assert refused == Refused("unknownDevice")
+    assert bench.told == [("ciotRejected", {"reason": "unknownDevice", "nas": NAS, "imsi": IMSI, "imei": IMEI})]
+    assert bench.events[0].origin == UNATTRIBUTED
+
+
+@pytest.mark.parametrize(("what", "reason"), [("device", "deviceDisabled"), ("collection", "collectionDisabled")])
+async def test_who_is_disabled_is_not_let_in(bench: FleetBench, what: str, reason: str) -> None:
+    """The stream of the device says so."""
+    device = await known(bench)
+    (device if what == "device" else device.collection).enabled = False
+    refused = bench.cellular.access(seen(), accounting=True)
+
+    assert refused == Refused(reason)
+    assert reasons(bench) == [("ciotRejected", reason)]
+
+
+async def test_a_device_that_is_disabled_while_it_is_attached_stays_so(bench: FleetBench) -> None:
+    """The network has it still, so its messages are those of a disabled device and not of nobody."""
+    device = await known(bench)
+    bench.cellular.start(seen())
+    await bench.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
+    found = bench.reception.identify((ADDRESS, 4000), transport=Transport.UDP, size=5)
+
+    assert found is device
+    assert "ciotDisconnect" not in bench.names
+
+
+@pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.0.11/32",)}}], indirect=True)
+async def test_nobody_attaches_when_the_pool_is_empty(bench: FleetBench) -> None:
+    """The device is told why."""
+    await known(bench)
+    second = await known(bench, imsi=OTHER_IMSI, imei="")
+    accepted = bench.cellular.access(seen(address=""), accounting=True)
+    refused = bench.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True)
+
+    assert isinstance(accepted, Accepted)
+    assert accepted.address == ADDRESS
+    assert refused == Refused("noAddress")
+    assert [(each.name, each.origin) for each in bench.events] == [("ciotRejected", second.origin)]
+
+
+async def test_what_the_listener_refuses_is_told_too(bench: FleetBench) -> None:
+    """F05: unattributed, with who sent it, and not for each of a thousand."""
+    for _ in range(1_000):
+        bench.cellular.refused(CiotRejectedReason.BAD_SECRET, nas=NAS, remote=("192.0.2.10", 40000))
+    bench.clock.shift(61)
+    bench.cellular.sweep()
+
+    told = {"nas": NAS, "reason": "badSecret", "remoteAddress": "192.0.2.10:40000"}
+    assert bench.told == [("ciotRejected", told), ("ciotRejected", told | {"count": "999"})]
+
+
+@pytest.mark.parametrize("bench", [{"cellular": {"on_mismatch": "accept", "pool": ("10.64.0.0/24",)}}], indirect=True)
+async def test_a_mismatch_that_is_let_in_is_nobodys_device(bench: FleetBench) -> None:
+    """It has an address, and what comes from there is rejected; it is told once, not again with accounting."""
+    await known(bench)
+    accepted = bench.cellular.access(seen(imsi=OTHER_IMSI, address=""), accounting=True)
+    assert isinstance(accepted, Accepted)
+    bench.cellular.start(seen(imsi=OTHER_IMSI, address=accepted.address))
+    told = reasons(bench)
+    bench.clock.shift(3601)
+    bench.cellular.sweep()
+
+    assert told == [("imsiMismatch", "")]
+    assert bench.take() == []
+    assert send(bench, accepted.address) is None
+
+
+async def test_a_mismatch_that_only_accounting_shows_is_told(bench: FleetBench) -> None:
+    """Some mobile cores ask nobody whom they let in; the session is known, but nobody's."""
+    await known(bench)
+    for _ in range(2):
+        bench.cellular.start(seen(imei=OTHER_IMEI))
+
+    assert bench.names == ["imeiMismatch"]
+    assert send(bench) is None
+
+
+async def test_a_sim_that_goes_into_other_hardware_ends_the_session_that_it_had(bench: FleetBench) -> None:
+    """It took the place of its own session; nobody gave the address away."""
+    await known(bench)
+    bench.cellular.start(seen())
+    bench.activities.clear()
+    bench.cellular.start(seen(imei=OTHER_IMEI, session="2", address="10.64.0.12"))
+
+    assert reasons(bench) == [("imeiMismatch", ""), ("ciotDisconnect", "replaced")]
+    assert send(bench) is send(bench, "10.64.0.12") is None
+
+
+async def test_two_devices_may_be_told_of_one_request(bench: FleetBench) -> None:
+    """The SIM decides who attaches; whose hardware it is misses its SIM. Both have the same cause."""
+    await known(bench, imei="")
+    robbed = await known(bench, imsi=OTHER_IMSI)
+    bench.cellular.start(seen())
+
+    assert bench.names == ["imsiMismatch", "ciotConnect"]
+    assert bench.events[0].origin == robbed.origin
+    assert len({each.correlation_id for each in bench.events}) == 1
+
+
+async def test_to_attach_rightly_ends_a_mismatch(bench: FleetBench) -> None:
+    """The next one is news again."""
+    await known(bench)
+    for report in (seen(imsi=OTHER_IMSI), seen(), seen(imsi=OTHER_IMSI)):
+        if not isinstance(bench.cellular.access(report, accounting=True), Refused):
+            bench.cellular.start(report)
+
+    assert bench.names == ["imsiMismatch", "ciotConnect", "imsiMismatch"]

@@ -1,0 +1,205 @@
+"""What is promised between Accept and Start, and survives a restart."""
+
+from __future__ import annotations
+
+import pytest
+
+from span_events.errors import StorageUnavailable
+from span_events.fleet.cellular.report import Accepted, Refused
+from tests.fleet.cellular.reports import ADDRESS, IMSI, OTHER_IMSI, known, seen, seen_other
+from tests.fleets import FleetBench
+
+ONE = {"cellular": {"pool": ("10.64.0.11/32",), "reservation": 120.0}}
+"""A pool that can promise its address to one subscriber."""
+
+
+async def restarted(bench: FleetBench) -> FleetBench:
+    """Make the fleet anew of what the registry holds."""
+    contents = await bench.store.load()
+    again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder, **ONE)
+    again.directory.fill(contents.collections, contents.devices)
+    again.cellular.fill(contents.attachments, contents.reservations)
+    return again
+
+
+def ask(bench: FleetBench, imsi: str = IMSI, **other: str) -> Accepted | Refused:
+    """Let a subscriber ask to attach."""
+    return bench.cellular.access(seen(imsi=imsi, imei="", address="", **other), accounting=True)
+
+
+def promised(bench: FleetBench, imsi: str = IMSI) -> str:
+    """Return which address a subscriber is promised, or why none."""
+    answer = ask(bench, imsi)
+    return answer.address if isinstance(answer, Accepted) else answer.reason
+
+
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+async def test_what_was_promised_before_a_restart_is_promised_to_nobody_else_after_it(bench: FleetBench) -> None:
+    """Its subscriber gets it still, and the mobile core may tell of it."""
+    device = await known(bench)
+    await known(bench, imsi=OTHER_IMSI, imei="")
+    before = promised(bench)
+    await bench.cellular.commit()
+    again = await restarted(bench)
+    other, same = promised(again, OTHER_IMSI), promised(again)
+    again.activities.clear()
+    again.cellular.start(seen())
+
+    assert (before, other, same) == (ADDRESS, "noAddress", ADDRESS)
+    assert again.names == ["ciotConnect"]
+    assert again.directory.device_at(ADDRESS) is again.directory.devices[device.id]
+    assert again.gauge("cellular_reservations") == 0
+
+
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+@pytest.mark.parametrize(("before", "after", "is_free"), [(100, 19, False), (100, 20, True), (4_000, 0, True)])
+async def test_a_restart_gives_no_promise_a_longer_life(
+    bench: FleetBench, before: float, after: float, is_free: bool
+) -> None:
+    """Only the time that is left counts, whether the server ran in it or not."""
+    await known(bench)
+    await known(bench, imsi=OTHER_IMSI, imei="")
+    ask(bench)
+    await bench.cellular.commit()
+    bench.clock.shift(before)
+    again = await restarted(bench)
+    bench.clock.shift(after)
+    again.cellular.sweep()
+
+    assert (promised(again, OTHER_IMSI) == ADDRESS) is is_free
+
+
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+@pytest.mark.parametrize("end", ["start", "lapse"])
+async def test_the_registry_forgets_what_is_promised_no_longer(bench: FleetBench, end: str) -> None:
+    """Because it came true, or because nobody made use of it."""
+    await known(bench)
+    ask(bench)
+    await bench.cellular.commit()
+    kept = [each.address for each in (await bench.store.load()).reservations]
+    if end == "start":
+        bench.cellular.start(seen())
+    else:
+        bench.clock.shift(120)
+        bench.cellular.sweep()
+    await bench.cellular.commit()
+
+    assert kept == [ADDRESS]
+    assert (await bench.store.load()).reservations == []
+
+
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+async def test_an_address_that_lapses_and_is_promised_anew_is_the_new_ones(bench: FleetBench) -> None:
+    """Both may be written with one transaction."""
+    await known(bench)
+    other = await known(bench, imsi=OTHER_IMSI, imei="")
+    ask(bench)
+    bench.clock.shift(120)
+    bench.cellular.sweep()
+    ask(bench, OTHER_IMSI)
+    await bench.cellular.commit()
+    (kept,) = (await bench.store.load()).reservations
+
+    assert (kept.address, kept.device_id) == (ADDRESS, other.id)
+
+
+@pytest.mark.parametrize("bench", [{"cellular": ONE["cellular"] | {"on_mismatch": "accept"}}], indirect=True)
+async def test_a_promise_to_nobodys_device_is_kept_too(bench: FleetBench) -> None:
+    """It is known by its numbers."""
+    await known(bench)
+    report = seen_other(imei="356938035643809", address="")
+    before = bench.cellular.access(report, accounting=True)
+    await bench.cellular.commit()
+    again = await restarted(bench)
+
+    assert isinstance(before, Accepted)
+    assert before.address == ADDRESS
+    assert promised(again) == "noAddress"
+
+
+async def test_what_cannot_be_promised_twice_is_not_written(bench: FleetBench) -> None:
+    """A device's own address, and one that the mobile core chooses: the answer need not wait for the registry."""
+    await known(bench, allocated_ip=ADDRESS)
+    await known(bench, imsi=OTHER_IMSI, imei="")
+    answers = [ask(bench), ask(bench, OTHER_IMSI)]
+    await bench.cellular.commit()
+
+    assert [isinstance(each, Accepted) and each.waits for each in answers] == [False, False]
+    assert bench.gauge("cellular_commits") == 0
+
+
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+async def test_a_promise_waits_for_the_registry(bench: FleetBench) -> None:
+    """So does one that comes again: the first may not be written yet. It is not lost when writing fails."""
+    await known(bench)
+    await bench.store.close()
+    answers = [ask(bench), ask(bench)]
+    with pytest.raises(StorageUnavailable):
+        await bench.cellular.commit()
+    await bench.store.open()
+    await bench.cellular.commit()
+
+    assert [isinstance(each, Accepted) and each.waits for each in answers] == [True, True]
+    assert len((await bench.store.load()).reservations) == 1
+
+
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+async def test_what_a_device_had_last_is_promised_without_a_write(bench: FleetBench) -> None:
+    """A restart keeps it for the device anyway, for as long as an address rests: nobody has to wait for the disk."""
+    await known(bench)
+    await known(bench, imsi=OTHER_IMSI, imei="")
+    bench.cellular.start(seen())
+    bench.cellular.stop(seen())
+    await bench.flush()
+    answer = ask(bench)
+    commits = bench.gauge("cellular_commits")
+    await bench.cellular.commit()
+    again = await restarted(bench)
+    kept = promised(again, OTHER_IMSI), promised(again)
+
+    assert isinstance(answer, Accepted)
+    assert (answer.address, answer.waits) == (ADDRESS, False)
+    assert bench.gauge("cellular_commits") == commits
+    assert kept == ("noAddress", ADDRESS)
+
+
+@pytest.mark.parametrize(
+    ("bench", "written"),
+    [(ONE, False), ({"cellular": ONE["cellular"] | {"quarantine": 119.0}}, True)],
+    indirect=["bench"],
+)
+async def test_it_is_written_if_a_restart_might_not_keep_it(bench: FleetBench, written: bool) -> None:
+    """The registry may not know yet what the device had last; or an address rests for less than a promise holds."""
+    await known(bench)
+    bench.cellular.start(seen())
+    bench.cellular.stop(seen())
+    if written:
+        await bench.flush()
+    answer = ask(bench)
+
+    assert isinstance(answer, Accepted)
+    assert answer.waits
+
+
+async def test_without_accounting_an_accept_waits(bench: FleetBench) -> None:
+    """It is the beginning of a session."""
+    await known(bench)
+    accepted = bench.cellular.access(seen(), accounting=False)
+
+    assert isinstance(accepted, Accepted)
+    assert accepted.waits
+
+
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+async def test_what_was_promised_of_a_pool_that_is_another_now_is_forgotten(bench: FleetBench) -> None:
+    """The new one has nothing to do with it."""
+    await known(bench)
+    ask(bench)
+    await bench.cellular.commit()
+    contents = await bench.store.load()
+    again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder)
+    again.directory.fill(contents.collections, contents.devices)
+    again.cellular.fill(contents.attachments, contents.reservations)
+    await again.cellular.commit()
+
+    assert (await bench.store.load()).reservations == []

@@ -1,0 +1,127 @@
+"""The RADIUS listener on real sockets over a real fleet, with radclient and raw sockets in the mobile core's place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from span_events.config import RadiusConfig
+from span_events.fleet.devices import DeviceChange
+from span_events.listeners.radius.listener import Radius
+from span_events.registry.model import Device
+from span_events.wire.radius.packets import Code
+from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.listeners.coap_bench import RawClient
+from tests.radclient import SECRET, Fields, Reply, radclient
+from tests.wire.radius.building import access_request, accounting_request, attribute, of_3gpp
+
+IMSI: Final = "242016000000001"
+IMEI: Final = "356938035643809"
+ADDRESS: Final = "10.64.0.11"
+NAS: Final[dict[str, Any]] = {"name": "pgw1", "addresses": ["127.0.0.1"], "secret": SECRET}
+LENIENT: Final[dict[str, Any]] = {
+    "name": "pgw2",
+    "addresses": ["127.0.0.2"],
+    "secret": "another secret of the tests",
+    "require_message_authenticator": False,
+}
+"""A NAS that need not sign."""
+BOTH: Final[dict[str, Any]] = {"nas": [NAS, LENIENT]}
+
+PROBE: Final = 255
+"""Identifier of the requests that only show that the server has come so far."""
+UNKNOWN_STATUS: Final = attribute(40, bytes((0, 0, 0, 9)))
+
+STRANGER: Final = {"3GPP-IMSI": '"242016000009999"', "3GPP-IMEISV": '"8612345678901202"'}
+SIGNATURE: Final[dict[str, str | None]] = {"Message-Authenticator": None}
+"""Leaves it out."""
+
+
+def asking(imsi: str = IMSI, **options: Any) -> bytes:
+    """An Access-Request for a SIM."""
+    return access_request(of_3gpp((1, imsi.encode())), **options)
+
+
+class RadiusBench:
+    """A listener, its fleet, and a device with SIM, hardware and address."""
+
+    def __init__(self, fleet: FleetBench, listener: Radius, device: Device) -> None:
+        self.fleet = fleet
+        self.listener = listener
+        self.device = device
+        self.authentication = _port(listener.address)
+        self.accounting = _port(listener.accounting_address)
+        self._clients: list[RawClient] = []
+
+    async def ask(self, fields: Fields | dict[str, str], **options: Any) -> Reply:
+        """Let radclient ask whether somebody may attach."""
+        return await radclient(self.authentication, "auth", fields, **options)
+
+    async def tell(self, fields: Fields | dict[str, str], **options: Any) -> Reply:
+        """Let radclient send accounting."""
+        return await radclient(self.accounting, "acct", fields, **options)
+
+    def client(self, host: str = "127.0.0.1", *, accounting: bool = False) -> RawClient:
+        """Open a socket to one of the ports."""
+        client = RawClient(host, ("127.0.0.1", self.accounting if accounting else self.authentication))
+        self._clients.append(client)
+        return client
+
+    async def silent(self, client: RawClient, *datagrams: bytes, accounting: bool = False) -> bool:
+        """
+        Send datagrams, then something that is answered: the server answers in order, so that silence can be heard.
+
+        For accounting this is a request whose status nobody knows.
+        """
+        for datagram in datagrams:
+            client.send(datagram)
+        if accounting:
+            client.send(accounting_request(UNKNOWN_STATUS, identifier=PROBE))
+        else:
+            client.send(access_request(code=Code.STATUS_SERVER, identifier=PROBE))
+        return (await client.receive())[1] == PROBE
+
+    def metric(self, name: str, label: str = "") -> float:
+        """Read a metric of the listener."""
+        (found,) = [each.value() for each in self.listener.metrics() if each.name == name]
+        return found[label] if not isinstance(found, int | float) else found
+
+    def outcome(self, name: str) -> float:
+        """Tell how many requests ended like that."""
+        return self.metric("radius_requests", name)
+
+    def close(self) -> None:
+        """Close the sockets."""
+        for client in self._clients:
+            client.close()
+
+
+@asynccontextmanager
+async def radius_bench(
+    folder: Path, *, radius: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[RadiusBench]:
+    """Start a listener on free ports, with one NAS at 127.0.0.1 unless the settings say otherwise."""
+    async with fleet_bench(folder, **settings) as fleet:
+        change = DeviceChange(imsi=IMSI, imei=IMEI, allocated_ip=ADDRESS)
+        device = await fleet.devices.create(await fleet.collection(), change, cause=CAUSE)
+        fleet.activities.clear()
+        config = RadiusConfig.model_validate({"port": 0, "accounting_port": 0, "nas": [NAS], **(radius or {})})
+        listener = Radius(config, cellular=fleet.cellular, clock=fleet.clock)
+        await listener.start()
+        running = asyncio.ensure_future(listener.run())
+        bench = RadiusBench(fleet, listener, device)
+        try:
+            yield bench
+        finally:
+            bench.close()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await listener.stop()
+        assert listener.defects == 0
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])

@@ -1,0 +1,184 @@
+"""The RADIUS client of the simulator, against the codec that the server has."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable
+
+import pytest
+
+from span_events.simulator.cellular.radius_client import AT_ONCE, Patience, RadiusClient
+from span_events.wire.radius.packets import (
+    Attribute,
+    Code,
+    Verdict,
+    accept,
+    accounting_response,
+    decode,
+    reject,
+    status_answer,
+    verify,
+)
+from tests.simulator.responder import Responder
+
+SECRET = b"a secret of the tests"
+QUICK = Patience(timeout=0.05, tries=3)
+NAME = ((Attribute.NAS_IDENTIFIER, b"pgw1"),)
+
+
+def accepted(datagram: bytes) -> Iterable[bytes]:
+    """Answer as the server does."""
+    yield accept(decode(datagram, SECRET), address="10.64.0.11", prefix="", class_=b"token")
+
+
+def accounted(datagram: bytes) -> Iterable[bytes]:
+    """Answer as the server does."""
+    yield accounting_response(decode(datagram, SECRET))
+
+
+async def test_an_access_request_proves_itself_and_its_answer_is_read() -> None:
+    with Responder(accepted) as server:
+        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
+        client.close()
+
+    request = decode(server.received[0][0], SECRET)
+    assert verify(request) is Verdict.PROVEN
+    assert request.text(Attribute.NAS_IDENTIFIER) == "pgw1"
+    assert answer is not None
+    assert (answer.code, answer.value(Attribute.CLASS)) == (Code.ACCESS_ACCEPT, b"token")
+    assert answer.value(Attribute.FRAMED_IP_ADDRESS) == bytes((10, 64, 0, 11))
+    assert answer.value(Attribute.REPLY_MESSAGE) == b""
+
+
+async def test_a_message_authenticator_comes_first() -> None:
+    """There it withstands the collision that makes an Accept of a Reject (CVE-2024-3596)."""
+    with Responder(accepted) as server:
+        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        await client.exchange(Code.ACCESS_REQUEST, NAME)
+        client.close()
+
+    assert server.received[0][0][20] == Attribute.MESSAGE_AUTHENTICATOR
+
+
+async def test_an_accounting_request_proves_itself_by_its_authenticator() -> None:
+    with Responder(accounted) as server:
+        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        answer = await client.exchange(Code.ACCOUNTING_REQUEST, NAME)
+        client.close()
+
+    request = decode(server.received[0][0], SECRET)
+    assert verify(request) is Verdict.PROVEN
+    assert request.value(Attribute.MESSAGE_AUTHENTICATOR) is None
+    assert answer is not None
+    assert answer.code == Code.ACCOUNTING_RESPONSE
+
+
+async def test_an_unanswered_request_is_sent_again_unchanged_until_patience_ends() -> None:
+    """A duplicate must be known as one: same port, same identifier, same authenticator (RFC 5080 §2.2.2)."""
+    with Responder() as server:
+        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
+        client.close()
+
+    assert answer is None
+    assert len(server.received) == 3
+    assert len(set(server.received)) == 1
+
+
+async def test_a_second_try_may_succeed() -> None:
+    def second_time(datagram: bytes) -> Iterable[bytes]:
+        return accepted(datagram) if len(server.received) == 2 else ()
+
+    with Responder(second_time) as server:
+        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
+        client.close()
+
+    assert answer is not None
+
+
+def with_other_secret(datagram: bytes) -> bytes:
+    return accept(decode(datagram, b"another secret"), address="10.64.0.11", prefix="", class_=b"")
+
+
+def made_of_a_reject(datagram: bytes) -> bytes:
+    refusal = reject(decode(datagram, SECRET), "Not admitted.")
+    return bytes((Code.ACCESS_ACCEPT,)) + refusal[1:]
+
+
+def with_another_identifier(datagram: bytes) -> bytes:
+    return with_identifier(datagram, datagram[1] ^ 1)
+
+
+def with_identifier(datagram: bytes, identifier: int) -> bytes:
+    changed = datagram[:1] + bytes((identifier,)) + datagram[2:]
+    return accept(decode(changed, SECRET), address="10.64.0.11", prefix="", class_=b"")
+
+
+def too_short(datagram: bytes) -> bytes:
+    return datagram[:19]
+
+
+@pytest.mark.parametrize("forge", [with_other_secret, made_of_a_reject, with_another_identifier, too_short])
+async def test_an_answer_that_proves_nothing_is_none(forge: object) -> None:
+    """It is passed over, and the true one is still taken."""
+
+    def forged_then_true(datagram: bytes) -> Iterable[bytes]:
+        assert callable(forge)
+        yield forge(datagram)
+        yield from accepted(datagram)
+
+    with Responder(forged_then_true) as server:
+        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
+        client.close()
+
+    assert answer is not None
+    assert answer.value(Attribute.CLASS) == b"token"
+
+
+async def test_an_access_answer_without_message_authenticator_is_none() -> None:
+    """Its authenticator alone can be forged (CVE-2024-3596)."""
+
+    def unsigned(datagram: bytes) -> Iterable[bytes]:
+        header = bytes((Code.ACCESS_ACCEPT, datagram[1], 0, 20))
+        yield header + hashlib.md5(header + datagram[4:20] + SECRET).digest()
+
+    with Responder(unsigned) as server:
+        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
+        client.close()
+
+    assert answer is None
+
+
+async def test_many_requests_at_once_keep_their_answers_apart() -> None:
+    """More than there are identifiers: the others wait for their turn."""
+
+    def echoed(datagram: bytes) -> Iterable[bytes]:
+        request = decode(datagram, SECRET)
+        class_ = request.value(Attribute.CALLING_STATION_ID) or b""
+        yield accept(request, address="10.64.0.11", prefix="", class_=class_)
+
+    names = [b"%d" % number for number in range(3 * AT_ONCE)]
+    with Responder(echoed) as server:
+        client = RadiusClient(server.address, SECRET)
+        answers = await asyncio.gather(
+            *(client.exchange(Code.ACCESS_REQUEST, ((Attribute.CALLING_STATION_ID, name),)) for name in names)
+        )
+        client.close()
+
+    assert [answer and answer.value(Attribute.CLASS) for answer in answers] == names
+
+
+async def test_status_answers_are_read_like_others() -> None:
+    """A Status-Server is signed as an Access-Request is (RFC 5997 §3)."""
+    with Responder(lambda datagram: [status_answer(decode(datagram, SECRET), accounting=False)]) as server:
+        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        answer = await client.exchange(Code.STATUS_SERVER, NAME)
+        client.close()
+
+    assert verify(decode(server.received[0][0], SECRET)) is Verdict.PROVEN
+    assert answer is not None

@@ -1,0 +1,414 @@
+"""The RADIUS codec, held against octets written by hand, pyrad as a client, and FreeRADIUS's radclient."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyrad.packet import AcctPacket, AuthPacket, Packet
+
+from span_events.errors import MalformedMessage
+from span_events.wire.radius.attributes_3gpp import Mobile, read
+from span_events.wire.radius.packets import (
+    MAX_ATTRIBUTES,
+    MAX_PROXY_STATE,
+    Attribute,
+    Code,
+    RadiusRequest,
+    StatusType,
+    Verdict,
+    accept,
+    accounting_response,
+    decode,
+    reject,
+    settings_of,
+    status_answer,
+    verify,
+)
+from tests.radclient import ATTACH, START, STOP, Reply, radclient
+from tests.wire.radius.building import SECRET, access_request, accounting_request, attribute, attributes_of, of_3gpp
+
+HEAD = "01010014" + "00" * 16
+REFUSED = [
+    ("", 0, "0 octets, a RADIUS header has 20"),
+    (HEAD[:-2], 19, "19 octets, a RADIUS header has 20"),
+    ("01010013" + "00" * 16, 2, "Length is 19, wanted 20 to 4096"),
+    ("01011001" + "00" * 5000, 2, "Length is 4097, wanted 20 to 4096"),
+    ("01010028" + "00" * 27, 2, "Length is 40, the datagram has 31 octets"),
+    ("01010015" + "00" * 16 + "01", 20, "an attribute of 1 octet, wanted at least 2"),
+    ("01010016" + "00" * 16 + "0100", 20, "attribute 1 has length 0, wanted at least 2"),
+    ("01010016" + "00" * 16 + "0101", 20, "attribute 1 has length 1, wanted at least 2"),
+    ("01010018" + "00" * 16 + "02020105", 22, "attribute 1 has length 5, 2 octets are left"),
+    ("01010018" + "00" * 16 + "0105616263", 20, "attribute 1 has length 5, 4 octets are left"),  # into the padding
+    ("01010016" + "00" * 16 + "5002", 20, "Message-Authenticator number 1 has 0 octets, wanted one of 16"),
+    ("01010025" + "00" * 16 + "5011" + "00" * 15, 20, "Message-Authenticator number 1 has 15 octets, wanted one"),
+    ("01010027" + "00" * 16 + "5013" + "00" * 17, 20, "Message-Authenticator number 1 has 17 octets, wanted one"),
+    ("010101a6" + "00" * 16 + "0102" * 201, 422, "201 attributes, wanted at most 200"),
+]
+
+
+@pytest.mark.parametrize(("octets", "at", "detail"), REFUSED)
+def test_what_breaks_the_format_is_refused_with_the_place(octets: str, at: int, detail: str) -> None:
+    """Values beyond the end, 8,192 octets, signatures of any length and number: pyrad takes them all."""
+    with pytest.raises(MalformedMessage) as refusal:
+        decode(bytes.fromhex(octets), SECRET)
+
+    assert refusal.value.detail.startswith(detail)
+    assert refusal.value.at == at
+
+
+def test_a_second_signature_is_refused() -> None:
+    """Also when the first one is right."""
+    with pytest.raises(MalformedMessage, match="Message-Authenticator number 2 has 16 octets, wanted one of 16"):
+        decode(access_request(attribute(80, bytes(16))), SECRET)
+
+
+def test_more_proxies_than_an_answer_has_room_for_are_refused() -> None:
+    """What they sent must go back, and the rest of the answer needs its place too."""
+    most = attribute(33, bytes(253)) * (MAX_PROXY_STATE // 255) + attribute(33, bytes(MAX_PROXY_STATE % 255 - 2))
+    longest = accept(
+        decode(access_request(most), SECRET),
+        address="10.0.0.1",
+        prefix="2001:db8::/64",
+        class_=bytes(253),
+        settings=settings_of(dns=[ip_address(f"2001:db8::{n}") for n in range(15)], interim_interval=600),
+    )
+    with pytest.raises(MalformedMessage, match=f"wanted at most {MAX_PROXY_STATE}"):
+        decode(access_request(most + attribute(33, b"")), SECRET)
+
+    assert len(longest) <= 4096
+
+
+def test_padding_is_ignored() -> None:
+    """Octets beyond Length count for nothing, neither for reading nor for the signature (RFC 2865 §3)."""
+    request = decode(access_request(attribute(1, b"me")) + b"\x50\x12 padding", SECRET)
+
+    assert request.text(1) == "me"
+    assert verify(request) is Verdict.PROVEN
+
+
+@pytest.mark.parametrize(
+    ("octets", "secret", "verdict"),
+    [
+        (access_request(), SECRET, Verdict.PROVEN),
+        (access_request(), b"other", Verdict.BAD_MESSAGE_AUTHENTICATOR),
+        (access_request(signed=False), SECRET, Verdict.UNPROVEN),
+        (access_request(signed=False), b"other", Verdict.UNPROVEN),
+        (access_request(code=12), SECRET, Verdict.PROVEN),
+        (access_request(code=12), b"other", Verdict.BAD_MESSAGE_AUTHENTICATOR),
+        (access_request(code=12, signed=False), SECRET, Verdict.UNPROVEN),
+        (accounting_request(), SECRET, Verdict.PROVEN),
+        (accounting_request(), b"other", Verdict.BAD_AUTHENTICATOR),
+        (accounting_request(signed=True), SECRET, Verdict.PROVEN),
+        (accounting_request(signed=True), b"other", Verdict.BAD_AUTHENTICATOR),
+        (accounting_request(attribute(80, bytes(16))), SECRET, Verdict.BAD_MESSAGE_AUTHENTICATOR),
+    ],
+)
+def test_only_the_secret_proves_a_request(octets: bytes, secret: bytes, verdict: Verdict) -> None:
+    """Accounting by its authenticator, all else by Message-Authenticator; where there is one, it must be right."""
+    assert verify(decode(octets, secret)) is verdict
+
+
+@given(st.sampled_from([access_request, accounting_request]), st.binary(max_size=40), st.data())
+def test_a_request_with_another_octet_is_never_believed(build: Any, name: bytes, data: st.DataObject) -> None:
+    """Wherever it is: code, identifier, length, authenticator, attributes."""
+    octets = bytearray(build(attribute(1, name) + of_3gpp((1, b"242016000000001"))))
+    at = data.draw(st.integers(0, len(octets) - 1))
+    octets[at] = data.draw(st.integers(0, 255).filter(lambda octet: octet != octets[at]))
+    try:
+        verdict = verify(decode(bytes(octets), SECRET))
+    except MalformedMessage:
+        return
+
+    assert verdict is not Verdict.PROVEN
+
+
+@given(st.lists(st.tuples(st.integers(1, 255).filter(lambda number: number not in {33, 80}), st.binary(max_size=20))))
+def test_attributes_are_read_as_they_were_written(attributes: list[tuple[int, bytes]]) -> None:
+    """By number, those with the same number in their order; the first one is the value."""
+    octets = access_request(b"".join(attribute(*each) for each in attributes[:MAX_ATTRIBUTES]))
+    request = decode(octets, SECRET)
+
+    for number in range(1, 256):
+        values = [value for each, value in attributes if each == number]
+        if number != Attribute.MESSAGE_AUTHENTICATOR:
+            assert list(request.values(number)) == values
+            assert request.value(number) == (values[0] if values else None)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(b"mda.test", "mda.test"), ("å".encode(), "å"), (b"x\0", "x"), (b"", ""), (b"\xff", "ff"), (b"a\nb", "610a62")],
+)
+def test_text_that_is_none_is_shown_in_hexadecimal(value: bytes, text: str) -> None:
+    """Nothing unprintable gets further, and different octets stay different."""
+    assert decode(access_request(attribute(30, value)), SECRET).text(30) == text
+    assert decode(access_request(), SECRET).text(30) == ""
+
+
+@pytest.mark.parametrize(("value", "number"), [("0000003c", 60), ("ffffffff", 4294967295), ("3c", None), ("", None)])
+def test_a_number_has_four_octets(value: str, number: int | None) -> None:
+    assert decode(access_request(attribute(41, bytes.fromhex(value))), SECRET).number(41) == number
+    assert decode(access_request(), SECRET).number(41) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [("c000020a", "192.0.2.10"), ("20010db8" + "00" * 11 + "01", "2001:db8::1"), ("c00002", ""), ("", "")],
+)
+def test_an_address_is_written_in_its_shortest_form(value: str, address: str) -> None:
+    assert decode(access_request(attribute(4, bytes.fromhex(value))), SECRET).address(4) == address
+    assert decode(access_request(), SECRET).address(4) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("0a40000b", "10.64.0.11"),
+        ("fffffffe", ""),
+        ("ffffffff", ""),
+        ("00000000", ""),
+        ("0a4000", ""),
+        ("0a40000b00", ""),
+    ],
+)
+def test_an_address_that_somebody_is_to_choose_is_none(value: str, address: str) -> None:
+    """RFC 2865 §5.8: the user for 255.255.255.255, the NAS for 255.255.255.254. 0.0.0.0 is nobody's."""
+    assert decode(access_request(attribute(8, bytes.fromhex(value))), SECRET).framed_address() == address
+    assert decode(access_request(), SECRET).framed_address() == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "prefix"),
+    [
+        ("004020010db800010002", "2001:db8:1:2::/64"),
+        ("004020010db800010002" + "00" * 8, "2001:db8:1:2::/64"),
+        ("004020010db800010002" + "ff" * 8, "2001:db8:1:2::/64"),
+        ("002020010db8", "2001:db8::/32"),
+        ("0000", "::/0"),
+        ("004020010db8", ""),
+        ("0081" + "00" * 16, ""),
+        ("0040" + "00" * 17, ""),
+        ("00", ""),
+    ],
+)
+def test_a_prefix_may_leave_out_the_octets_after_it(value: str, prefix: str) -> None:
+    """RFC 3162 §2.3; bits beyond the length do not count."""
+    assert decode(access_request(attribute(97, bytes.fromhex(value))), SECRET).framed_prefix() == prefix
+    assert decode(access_request(), SECRET).framed_prefix() == ""
+
+
+ALL_KINDS = pytest.mark.parametrize(
+    ("octets", "answer", "code"),
+    [
+        (access_request(), lambda r: accept(r, address="10.0.0.1", prefix="", class_=b"0x31"), Code.ACCESS_ACCEPT),
+        (access_request(), lambda r: reject(r, "No."), Code.ACCESS_REJECT),
+        (access_request(code=12), lambda r: status_answer(r, accounting=False), Code.ACCESS_ACCEPT),
+        (access_request(code=12), lambda r: status_answer(r, accounting=True), Code.ACCOUNTING_RESPONSE),
+        (accounting_request(), accounting_response, Code.ACCOUNTING_RESPONSE),
+    ],
+)
+
+
+@ALL_KINDS
+def test_an_answer_is_signed_for_its_request(octets: bytes, answer: Any, code: Code) -> None:
+    """The client in pyrad believes it, and only with the right secret."""
+    written = answer(decode(octets, SECRET))
+    kind = AcctPacket if octets[0] == Code.ACCOUNTING_REQUEST else AuthPacket
+    with_secret = kind(packet=octets, secret=SECRET)
+    with_other = kind(packet=octets, secret=b"other")
+
+    assert written[:2] == bytes((code, octets[1]))
+    assert with_secret.VerifyReply(Packet(packet=written, secret=SECRET), enforce_ma=True)
+    assert not with_other.VerifyReply(Packet(packet=written, secret=b"other"))
+
+
+@ALL_KINDS
+def test_an_answer_takes_the_proxies_states_along(octets: bytes, answer: Any, code: Code) -> None:
+    """Unchanged, in their order, after the signature (RFC 2865 §5.33, CVE-2024-3596)."""
+    states = [b"\x00first", b"", b"\xffsecond"]
+    body = b"".join(attribute(33, each) for each in states)
+    request = access_request(body, code=octets[0]) if octets[0] != 4 else accounting_request(body)
+    found = attributes_of(answer(decode(request, SECRET)))
+
+    assert [value for number, value in found if number == 33] == states
+    assert [number for number, _ in found].count(80) == (octets[0] != 4)
+    assert octets[0] == 4 or found[0][0] == 80
+    assert code != Code.ACCOUNTING_RESPONSE or len(found) == len(states) + (octets[0] == 12)
+
+
+def accepted(address: str = "", prefix: str = "", class_: bytes = b"", **settings: Any) -> list[tuple[int, bytes]]:
+    """What an Access-Accept holds after its signature."""
+    request = decode(access_request(), SECRET)
+    extra = settings_of(**settings) if settings else ()
+    return attributes_of(accept(request, address=address, prefix=prefix, class_=class_, settings=extra))[1:]
+
+
+def test_an_accept_gives_what_the_device_gets() -> None:
+    """An address with its netmask, a prefix without the octets after it; with neither the NAS chooses."""
+    v4 = [(8, bytes((10, 64, 0, 11))), (9, bytes((255,) * 4))]
+    v6 = [(97, bytes.fromhex("004020010db800010002"))]
+
+    assert accepted("10.64.0.11") == v4
+    assert accepted(prefix="2001:db8:1:2::/64") == v6
+    assert accepted("10.64.0.11", "2001:db8:1:2::/64", b"123") == [*v4, *v6, (25, b"123")]
+    assert accepted() == [(8, bytes.fromhex("fffffffe"))]
+
+
+def test_settings_are_written_once_for_all() -> None:
+    """Two DNS servers of IPv4 in Microsoft's attributes, those of IPv6 in one of 3GPP, and the interval."""
+    dns = [ip_address(each) for each in ("10.0.0.1", "2001:db8::1", "10.0.0.2", "10.0.0.3", "2001:db8::2")]
+
+    assert accepted("10.64.0.11", dns=dns, interim_interval=600)[2:] == [
+        (26, bytes.fromhex("00000137" + "1c06" + "0a000001")),
+        (26, bytes.fromhex("00000137" + "1d06" + "0a000002")),
+        (26, bytes.fromhex("000028af" + "1122" + "20010db8" + "00" * 11 + "01" + "20010db8" + "00" * 11 + "02")),
+        (85, bytes.fromhex("00000258")),
+    ]
+    assert accepted("10.64.0.11", dns=[], interim_interval=0)[2:] == []
+
+
+def test_a_password_is_not_shown_by_accident() -> None:
+    """Neither it, hidden as it is, nor the secret is in what a log line would show."""
+    hidden = hashlib.md5(b"hidden").digest()
+    shown = repr(decode(access_request(attribute(2, hidden)), SECRET))
+
+    assert repr(hidden)[2:-1] not in shown
+    assert SECRET.decode() not in shown
+
+
+# ---- radclient ----------------------------------------------------------------------------------
+
+
+class Server:
+    """A socket that radclient asks."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setblocking(False)
+        self.port = self._socket.getsockname()[1]
+
+    async def request(self, secret: bytes = SECRET) -> tuple[RadiusRequest, Any]:
+        """Read a request, and where to answer."""
+        async with asyncio.timeout(5):
+            datagram, remote = await asyncio.get_running_loop().sock_recvfrom(self._socket, 4096)
+        return decode(datagram, secret), lambda answer: self._socket.sendto(answer, remote)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """A socket on a free port."""
+    opened = Server()
+    yield opened
+    opened.close()
+
+
+async def test_radclient_believes_an_accept(server: Server) -> None:
+    """And shows its attributes as they were meant."""
+    asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH))
+    request, answer = await server.request()
+    verdict, mobile = verify(request), read(request.values(26))
+    settings = settings_of(dns=[ip_address("10.0.0.1")], interim_interval=600)
+    answer(accept(request, address="10.64.0.11", prefix="2001:db8:1:2::/64", class_=b"0x30", settings=settings))
+    reply = await asked
+
+    assert verdict is Verdict.PROVEN
+    assert mobile.imsi == "242016000000001"
+    assert request.text(Attribute.CALLED_STATION_ID) == "mda.test"
+    assert reply.kind == "Access-Accept"
+    assert reply.value("Framed-IP-Address") == "10.64.0.11"
+    assert reply.value("Framed-IP-Netmask") == "255.255.255.255"
+    assert reply.value("Framed-IPv6-Prefix") == "2001:db8:1:2::/64"
+    assert reply.value("Class") == "0x30783330"
+    assert reply.value("MS-Primary-DNS-Server") == "10.0.0.1"
+    assert reply.value("Acct-Interim-Interval") == "600"
+
+
+async def test_a_password_stays_hidden(server: Server) -> None:
+    """Nobody needs it, so its octets stay as radclient hid them (RFC 2865 §5.2)."""
+    asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH))
+    request, answer = await server.request()
+    verdict, _ = verify(request), read(request.values(26))
+    answer(reject(request, "Not admitted."))
+    await asked
+    kept = repr([*request.packet.items(), vars(request.packet)])
+
+    assert verdict is Verdict.PROVEN
+    assert len(request.value(2) or b"") == 32
+    assert "mda.test" in kept
+    assert "a password of the tests" not in kept
+
+
+async def test_radclient_believes_a_reject(server: Server) -> None:
+    asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH))
+    request, answer = await server.request()
+    answer(reject(request, "Not admitted."))
+    reply = await asked
+
+    assert (reply.kind, reply.value("Reply-Message")) == ("Access-Reject", "Not admitted.")
+
+
+@pytest.mark.parametrize(("fields", "status"), [(START, StatusType.START), (STOP, StatusType.STOP)])
+async def test_radclient_believes_an_accounting_response(
+    server: Server, fields: dict[str, str], status: StatusType
+) -> None:
+    """Its own request is proven by the authenticator alone."""
+    asked = asyncio.ensure_future(radclient(server.port, "acct", fields))
+    request, answer = await server.request()
+    verdict = verify(request)
+    answer(accounting_response(request))
+    reply = await asked
+
+    assert verdict is Verdict.PROVEN
+    assert request.number(Attribute.ACCT_STATUS_TYPE) == status
+    assert request.framed_address() == "10.64.0.11"
+    assert request.number(Attribute.EVENT_TIMESTAMP) == 1795168800
+    assert reply.kind == "Accounting-Response"
+
+
+@pytest.mark.parametrize(("accounting", "kind"), [(False, "Access-Accept"), (True, "Accounting-Response")])
+async def test_radclient_believes_the_answer_to_its_probe(server: Server, accounting: bool, kind: str) -> None:
+    """Status-Server (RFC 5997)."""
+    asked = asyncio.ensure_future(radclient(server.port, "status", {"Message-Authenticator": "0x00"}))
+    request, answer = await server.request()
+    verdict = verify(request)
+    answer(status_answer(request, accounting=accounting))
+    reply = await asked
+
+    assert verdict is Verdict.PROVEN
+    assert reply.kind == kind
+
+
+async def test_radclient_with_another_secret_is_told_apart(server: Server) -> None:
+    """In both directions."""
+    asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH, secret="something else", seconds=0.5))
+    request, answer = await server.request()
+    verdict = verify(request)
+    answer(accept(request, address="10.64.0.11", prefix="", class_=b""))
+    reply: Reply = await asked
+
+    assert verdict is Verdict.BAD_MESSAGE_AUTHENTICATOR
+    assert reply.kind == ""
+    assert "Reply verification failed" in reply.output
+
+
+async def test_pyrad_as_a_client_is_read_like_radclient(server: Server) -> None:
+    """Several 3GPP attributes in one Vendor-Specific one, which radclient never sends."""
+    packet = AuthPacket(secret=SECRET, message_authenticator=True)
+    packet[26] = [bytes.fromhex("000028af") + attribute(1, b"242016000000001") + attribute(21, b"\x08")]
+    request = decode(packet.RequestPacket(), SECRET)
+
+    assert verify(request) is Verdict.PROVEN
+    assert read(request.values(26)) == Mobile(imsi="242016000000001", rat="NB-IoT")
