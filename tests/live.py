@@ -31,7 +31,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.listeners.coap_bench import RawClient, post
+from tests.listeners.coap.bench import RawClient, post
 from tests.ports import FREE_VARIABLES
 
 PATIENCE: Final = 15.0

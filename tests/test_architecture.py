@@ -75,7 +75,7 @@ def imports(source: str, modules: Iterable[str] = ()) -> Iterator[str]:
 
 
 def unit(module: str) -> str:
-    """Return the name directly under the package: ``wire`` for ``span_events.wire.coap``."""
+    """Return the name directly under the package: ``wire`` for ``span_events.wire.coap.messages``."""
     return module.partition(".")[2].partition(".")[0]
 
 
@@ -164,11 +164,11 @@ def test_every_package_that_is_imported_is_declared() -> None:
     [
         ("span_events.cli.main", "from span_events.app import run"),
         ("span_events.web.app", "from span_events.config import WebConfig"),
-        ("span_events.listeners.coap", "from span_events.listeners.base import Listener"),
+        ("span_events.listeners.coap.coap", "from span_events.listeners.base import Listener"),
         ("span_events.ids", "from span_events import clock, errors"),
         ("span_events.bus.local", "import asyncio, time"),
-        ("span_events.wire.coap", "from datetime import UTC, datetime"),
-        ("span_events.wire.coap", "import timeit"),
+        ("span_events.wire.coap.messages", "from datetime import UTC, datetime"),
+        ("span_events.wire.coap.messages", "import timeit"),
         ("span_events.__main__", "from span_events.cli.main import main"),
     ],
 )
@@ -184,15 +184,15 @@ def test_a_good_import_passes(importer: str, source: str) -> None:
         ("span_events.config", "from span_events.events.catalogue import CATALOGUE", "climbs"),
         ("span_events", "from span_events.ids import new_id", "climbs"),
         ("span_events.bus.local", "from span_events.registry.model import Device", "one rung"),
-        ("span_events.wire.coap", "import span_events.events", "one rung"),
-        ("span_events.wire.coap", "import asyncio", "does not belong in wire/"),
+        ("span_events.wire.coap.messages", "import span_events.events", "one rung"),
+        ("span_events.wire.coap.messages", "import asyncio", "does not belong in wire/"),
         ("span_events.events.history", "from time import monotonic", "does not belong in events/"),
         ("span_events.dialects.span", "import asyncio.events", "does not belong in dialects/"),
         ("span_events.wire.dtls", "def f():\n    import span_events.clock", "does not belong in wire/"),
         ("span_events.wire.dtls", "from span_events import clock", "does not belong in wire/"),
         ("span_events.helpers", "import span_events.ids", "not on the ladder"),
         ("span_events.web.app", "import span_events.helpers", "not on the ladder"),
-        ("span_events.wire.coap", "from .dtls import Session", "relative"),
+        ("span_events.wire.coap.messages", "from .dtls import Session", "relative"),
     ],
 )
 def test_a_bad_import_is_named(importer: str, source: str, wrong: str) -> None:

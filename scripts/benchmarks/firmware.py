@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from scripts.benchmarks.coap import PATH_X_AND_PAYLOAD
 from scripts.benchmarks.harness import CLIENT_CORE, Options, Process, Table, server
-from span_events.wire.coap import Block, Code, Option, block_of, decode, name_of_code, write_block
+from span_events.wire.coap.messages import Block, Code, Option, block_of, decode, name_of_code, write_block
 
 DEVICES: Final = 200
 FEW: Final = 20

@@ -32,11 +32,11 @@ from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
 from span_events.listeners.blob_callers import PlainEntrance, TlsEntrance
 from span_events.listeners.blobs import BlobListener
-from span_events.listeners.coap import Coap
-from span_events.listeners.coap_blobs import CoapBlobs
-from span_events.listeners.coap_firmware import CoapFirmware
-from span_events.listeners.coap_service import MakeService
-from span_events.listeners.coaps import Coaps
+from span_events.listeners.coap.blobs import CoapBlobs
+from span_events.listeners.coap.coap import Coap
+from span_events.listeners.coap.coaps import Coaps
+from span_events.listeners.coap.firmware import CoapFirmware
+from span_events.listeners.coap.service import MakeService
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls import Secure
 from span_events.listeners.gateways import GatewayListener

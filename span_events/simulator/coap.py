@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from span_events.errors import MalformedMessage
 from span_events.simulator.sockets import Address, DeviceSocket
-from span_events.wire.coap import CoapMessage, Code, Option, Options, Type, decode, encode
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, encode
 
 TOKEN_OCTETS: Final = 4
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from span_events.events.message import Transport
 from span_events.simulator.coap import CoapClient, Timing
 from span_events.simulator.sockets import Address, DeviceSocket, reachable
-from span_events.wire.coap import name_of_code
+from span_events.wire.coap.messages import name_of_code
 
 PATH: Final = "telemetry"
 """Where CoAP devices post to; any path is upstream."""

@@ -19,7 +19,7 @@ from click.testing import Result
 
 from span_events.cli.targets import RadiusPorts
 from span_events.simulator.cellular.modems import modem_at
-from span_events.wire.coap import decode
+from span_events.wire.coap.messages import decode
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, problem
 from tests.simulator.cellular.radius_server import SECRET, RadiusServer
 from tests.simulator.responder import Responder, piggybacked

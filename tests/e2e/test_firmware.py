@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from span_events.simulator.coap import CoapClient, Timing
-from span_events.wire.coap import Block, Code, Option, block_of, write_block
+from span_events.wire.coap.messages import Block, Code, Option, block_of, write_block
 from span_events.wire.fota import Report, Response, decode_response, encode_report
 from tests.e2e.programs import run
 from tests.live import COAP_CLIENT, PROGRAM, LiveDevice, LiveServer

@@ -12,8 +12,8 @@ from typing import Final
 
 import aiohttp
 
-from span_events.wire.coap import Code, Option, Type
-from tests.listeners.coap_bench import RawClient, get, post
+from span_events.wire.coap.messages import Code, Option, Type
+from tests.listeners.coap.bench import RawClient, get, post
 from tests.live import PATIENCE, LiveServer
 
 DATAGRAMS: Final = 10_000

@@ -11,10 +11,10 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from span_events.wire.coap import Block, CoapMessage, Option, write_block
+from span_events.wire.coap.messages import Block, CoapMessage, Option, write_block
 from span_events.wire.fota import Report, encode_report
 from tests.faults.scene import Scene
-from tests.listeners.coap_bench import RawClient, get, post
+from tests.listeners.coap.bench import RawClient, get, post
 from tests.live import Document
 
 OLD: Final = "1.0.0"

@@ -9,7 +9,7 @@ from typing import Final
 
 from span_events.events.catalogue import CATALOGUE
 from span_events.events.reasons import MessageRejectedReason
-from tests.listeners.coap_bench import RawClient
+from tests.listeners.coap.bench import RawClient
 from tests.live import Document, LiveDevice, LiveServer, Tail
 
 EXTENDED: Final = {"extended": "1"}

@@ -7,7 +7,7 @@ import socket
 from contextlib import closing
 
 from tests.faults.scene import Scene, check_words
-from tests.listeners.coap_bench import RawClient, post
+from tests.listeners.coap.bench import RawClient, post
 
 
 class LossyLink:

@@ -6,7 +6,7 @@ import pytest
 
 from span_events.events.reasons import MessageRejectedReason
 from tests.faults.scene import Scene
-from tests.listeners.coap_bench import PING, PONG
+from tests.listeners.coap.bench import PING, PONG
 
 RESET_OF_BEEF = bytes.fromhex("7000beef")
 

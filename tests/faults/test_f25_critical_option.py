@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap import Type
+from span_events.wire.coap.messages import Type
 from tests.faults.scene import Scene
-from tests.listeners.coap_bench import post
+from tests.listeners.coap.bench import post
 
 UNKNOWN = 65_001
 """Odd, hence critical (RFC 7252 §5.4.6); a number for experiments (§12.2)."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap import Block, CoapMessage, Code, Option, write_block
+from span_events.wire.coap.messages import Block, CoapMessage, Code, Option, write_block
 from tests.faults.scene import Scene
-from tests.listeners.coap_bench import RawClient, post
+from tests.listeners.coap.bench import RawClient, post
 
 BLOCKS = [bytes([digit]) * 64 for digit in b"abcd"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from span_events.config import MessagesConfig
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap import Block, Code, Option, option_of, uint, write_block
+from span_events.wire.coap.messages import Block, Code, Option, option_of, uint, write_block
 from tests.faults.scene import Scene
-from tests.listeners.coap_bench import post
+from tests.listeners.coap.bench import post
 
 LIMIT = MessagesConfig().max_payload
 BLOCK = 1024

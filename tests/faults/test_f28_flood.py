@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap import Code, Option, option_of
+from span_events.wire.coap.messages import Code, Option, option_of
 from tests.faults.scene import Scene, check_words
-from tests.listeners.coap_bench import post
+from tests.listeners.coap.bench import post
 from tests.live import LiveServer
 
 FLOOD = 50

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap import Code
+from span_events.wire.coap.messages import Code
 from tests.faults.firmware import FirmwareScene
 
 NAMELESS = b"\x02\x08model 01"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap import Code
+from span_events.wire.coap.messages import Code
 from tests.faults.firmware import FirmwareScene
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from span_events.events.reasons import DownstreamFailedReason
 from tests.faults.scene import Scene, check_words, open_scene
-from tests.listeners.coap_bench import get
+from tests.listeners.coap.bench import get
 from tests.live import Document, LiveServer
 
 EXPIRY = 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from span_events.events.reasons import DroppedReason
 from tests.faults.scene import EXTENDED, Scene, check_words, open_scene
-from tests.listeners.coap_bench import RawClient
+from tests.listeners.coap.bench import RawClient
 from tests.live import LiveServer, Tail
 
 FLOOD = 3_000

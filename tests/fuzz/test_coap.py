@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_events.errors import MalformedMessage
-from span_events.wire.coap import CoapMessage, decode, encode, path_of, unsupported_option
-from tests.wire.coap_strategies import messages
+from span_events.wire.coap.messages import CoapMessage, decode, encode, path_of, unsupported_option
+from tests.wire.coap.strategies import messages
 
 
 def check(datagram: bytes) -> None:

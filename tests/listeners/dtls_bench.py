@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events.config import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, MessagesConfig
-from span_events.listeners.coaps import Coaps
+from span_events.listeners.coap.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls import DtlsServer, Secure
 from span_events.registry.model import Device, Psk
@@ -22,7 +22,7 @@ from span_events.wire.openssl import Identity
 from tests.certificates import Holder, Key
 from tests.clock import ManualClock
 from tests.fleets import CAUSE, FleetBench, fleet_bench
-from tests.listeners.coap_bench import RawClient, Services
+from tests.listeners.coap.bench import RawClient, Services
 from tests.waiting import until
 from tests.wire.dtls_client import DtlsClient
 

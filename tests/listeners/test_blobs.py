@@ -20,13 +20,13 @@ from span_events.ids import render
 from span_events.listeners.blob_callers import PlainEntrance
 from span_events.listeners.blobs import BlobListener
 from span_events.listeners.tcp import TcpStream
-from span_events.wire.coap import Code
+from span_events.wire.coap.messages import Code
 from span_events.wire.http_head import CONTINUE
 from tests.fleet.cellular.reports import known, seen
 from tests.fleets import CAUSE
 from tests.listeners.blob_bench import Answer, BlobBench, blob_bench, read_answer
-from tests.listeners.coap_bench import RawClient as UdpClient
-from tests.listeners.coap_bench import post
+from tests.listeners.coap.bench import RawClient as UdpClient
+from tests.listeners.coap.bench import post
 from tests.servers import running
 from tests.waiting import until
 

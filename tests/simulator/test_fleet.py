@@ -16,7 +16,7 @@ from span_events.simulator.devices import CoapDevice, Statistics, Targets
 from span_events.simulator.fleet import Fleet, NoTarget, addresses_from, stranger_to
 from span_events.simulator.sockets import AddressUnavailable
 from span_events.simulator.terminals import Member
-from span_events.wire.coap import Code
+from span_events.wire.coap.messages import Code
 from tests.simulator.responder import Responder, piggybacked
 
 

@@ -15,12 +15,12 @@ from aiocoap.pipe import Pipe
 from aiocoap.tokenmanager import TokenManager
 
 from span_events.config import CoapConfig, MessagesConfig
-from span_events.listeners.coap import Coap
-from span_events.listeners.coap_transport import CoapTransport, Peer, Site, response
+from span_events.listeners.coap.coap import Coap
+from span_events.listeners.coap.transport import CoapTransport, Peer, Site, response
 from span_events.registry.model import Collection, Device
-from span_events.wire.coap import CoapMessage, Code, Type, decode
+from span_events.wire.coap.messages import CoapMessage, Code, Type, decode
 from tests.fleets import fleet_bench
-from tests.listeners.coap_bench import CoapBench, post
+from tests.listeners.coap.bench import CoapBench, post
 from tests.waiting import until
 
 DEVICE = Device(1, Collection(2))
@@ -165,7 +165,7 @@ async def test_a_stopped_listener_leaves_nothing_behind(tmp_path: Path) -> None:
 
 async def test_an_answer_that_takes_its_time_follows_an_empty_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
     """A separate response, confirmable and with the token (RFC 7252 §5.2.2): else its client would ask again."""
-    monkeypatch.setattr("span_events.listeners.coap_transport._ACK_DELAY", 0.01)
+    monkeypatch.setattr("span_events.listeners.coap.transport._ACK_DELAY", 0.01)
     site = SlowSite()
     wire = Wire(site)
     wire.dispatch(CoapMessage(Type.CON, Code.POST, 7, b"t", (), b"photo"))
@@ -188,7 +188,7 @@ async def test_an_answer_that_takes_its_time_follows_an_empty_acknowledgement(mo
 
 async def test_an_answer_that_never_comes_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server stops: nothing is sent any more."""
-    monkeypatch.setattr("span_events.listeners.coap_transport._ACK_DELAY", 0.0)
+    monkeypatch.setattr("span_events.listeners.coap.transport._ACK_DELAY", 0.0)
     wire = Wire(SlowSite())
     wire.dispatch(CoapMessage(Type.CON, Code.POST, 7, b"t", (), b"photo"))
     await wire.transport.shutdown()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from span_events.ids import render
-from span_events.listeners.coap_exchanges import Exchanges
-from span_events.wire.coap import Code, Type, decode
-from tests.listeners.coap_bench import CoapBench, coap_bench, get, post
+from span_events.listeners.coap.exchanges import Exchanges
+from span_events.wire.coap.messages import Code, Type, decode
+from tests.listeners.coap.bench import CoapBench, coap_bench, get, post
 
 
 async def test_a_duplicate_con_gets_the_same_reply_and_one_message(coap: CoapBench) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_events.errors import MalformedMessage
-from span_events.wire.coap import (
+from span_events.wire.coap.messages import (
     Block,
     CoapMessage,
     Code,
@@ -23,7 +23,7 @@ from span_events.wire.coap import (
     unsupported_option,
     write_block,
 )
-from tests.wire.coap_strategies import messages
+from tests.wire.coap.strategies import messages
 
 POST = "40021234"  # CON POST, message id 0x1234, no token
 

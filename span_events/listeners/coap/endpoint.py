@@ -19,13 +19,23 @@ from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Session
-from span_events.listeners.coap_exchanges import Exchange, Exchanges
-from span_events.listeners.coap_service import CoapService
-from span_events.listeners.coap_site import CoapSite
-from span_events.listeners.coap_transport import CoapTransport, Peer, Send
+from span_events.listeners.coap.exchanges import Exchange, Exchanges
+from span_events.listeners.coap.service import CoapService
+from span_events.listeners.coap.site import CoapSite
+from span_events.listeners.coap.transport import CoapTransport, Peer, Send
 from span_events.net import Remote
 from span_events.registry.model import Device
-from span_events.wire.coap import HEADER, CoapMessage, Code, Option, Options, Type, decode, encode, unsupported_option
+from span_events.wire.coap.messages import (
+    HEADER,
+    CoapMessage,
+    Code,
+    Option,
+    Options,
+    Type,
+    decode,
+    encode,
+    unsupported_option,
+)
 
 _RESET_HEAD: Final = 1 << 6 | Type.RST << 4
 _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON

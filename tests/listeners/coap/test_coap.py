@@ -12,9 +12,9 @@ from span_events.errors import ListenerUnavailable
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.listeners.base import Listener
-from span_events.wire.coap import CoapMessage, Code, Option, Options, Type, decode, encode, uint
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, encode, uint
 from tests.fleets import CAUSE
-from tests.listeners.coap_bench import PING, PONG, CoapBench, coap_bench, get, post
+from tests.listeners.coap.bench import PING, PONG, CoapBench, coap_bench, get, post
 
 
 async def test_a_con_post_is_a_message_and_gets_a_piggybacked_created(coap: CoapBench) -> None:

@@ -10,8 +10,8 @@ from span_events.events.message import Transport
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
 from span_events.listeners.base import UdpListener
-from span_events.listeners.coap_endpoint import CoapEndpoint
-from span_events.listeners.coap_service import MakeService
+from span_events.listeners.coap.endpoint import CoapEndpoint
+from span_events.listeners.coap.service import MakeService
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote

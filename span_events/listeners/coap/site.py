@@ -21,13 +21,13 @@ from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
-from span_events.listeners.coap_answer import Answer, Later
-from span_events.listeners.coap_blocks import FIRST, Download, Key, Purpose, Step, Uploads, fault_of
-from span_events.listeners.coap_service import CoapService
-from span_events.listeners.coap_transport import Peer, response
+from span_events.listeners.coap.answer import Answer, Later
+from span_events.listeners.coap.blocks import FIRST, Download, Key, Purpose, Step, Uploads, fault_of
+from span_events.listeners.coap.service import CoapService
+from span_events.listeners.coap.transport import Peer, response
 from span_events.log import get_logger
 from span_events.registry.model import Downstream
-from span_events.wire.coap import (
+from span_events.wire.coap.messages import (
     MAX_BLOCK_EXPONENT,
     Block,
     CoapMessage,

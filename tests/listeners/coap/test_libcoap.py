@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.listeners.coap_bench import PATIENCE, CoapBench
+from tests.listeners.coap.bench import PATIENCE, CoapBench
 
 CLIENT = shutil.which("coap-client-openssl") or "coap-client-openssl"
 BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))

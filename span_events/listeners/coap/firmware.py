@@ -14,10 +14,10 @@ from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.firmware import Firmware
 from span_events.fleet.firmware_downloads import FetchRefused
 from span_events.fleet.reception import Reception
-from span_events.listeners.coap_answer import Answer
-from span_events.listeners.coap_transport import Peer
+from span_events.listeners.coap.answer import Answer
+from span_events.listeners.coap.transport import Peer
 from span_events.net import Remote
-from span_events.wire.coap import (
+from span_events.wire.coap.messages import (
     MAX_BLOCK_EXPONENT,
     Block,
     CoapMessage,

@@ -12,11 +12,11 @@ import pytest
 
 from span_events.config import CoapConfig, MessagesConfig
 from span_events.events.message import Transport
-from span_events.listeners.coap_endpoint import CoapEndpoint
+from span_events.listeners.coap.endpoint import CoapEndpoint
 from span_events.registry.model import Device
-from span_events.wire.coap import Code, Type, decode
+from span_events.wire.coap.messages import Code, Type, decode
 from tests.fleets import CAUSE, FleetBench, fleet_bench
-from tests.listeners.coap_bench import get, post
+from tests.listeners.coap.bench import get, post
 
 REMOTE = ("192.0.2.1", 40000)
 

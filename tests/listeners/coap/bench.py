@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from span_events.config import CoapConfig, MessagesConfig
-from span_events.listeners.coap import Coap
-from span_events.listeners.coap_service import MakeService
+from span_events.listeners.coap.coap import Coap
+from span_events.listeners.coap.service import MakeService
 from span_events.registry.model import Device
-from span_events.wire.coap import CoapMessage, Code, Option, Options, Type, decode, encode
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, encode
 from tests.fleets import CAUSE, FleetBench, fleet_bench
 
 PATIENCE: Final = 5.0

@@ -4,7 +4,7 @@ The glue to aiocoap: a message transport of our own under its message layer.
 aiocoap (0.4.17) decides which type and message id a reply has, pairs it with its request, repeats
 confirmable messages and matches what acknowledges or resets them. Octets, duplicates and sockets
 are ours. It promises none of the names that this file touches: pyproject.toml pins its version, and
-tests/listeners/test_coap_transport.py is the canary.
+tests/listeners/coap/test_transport.py is the canary.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from aiocoap.pipe import Pipe
 from aiocoap.tokenmanager import TokenManager
 
 from span_events.fleet.sessions import Session
-from span_events.listeners.coap_exchanges import Exchange
+from span_events.listeners.coap.exchanges import Exchange
 from span_events.net import Remote, render_remote
 from span_events.registry.model import Device
-from span_events.wire.coap import CoapMessage, Options
+from span_events.wire.coap.messages import CoapMessage, Options
 
 LOGGER: Final = "coap-server"
 """aiocoap logs here; span_events.log keeps it quiet, as our events say the same in better words."""

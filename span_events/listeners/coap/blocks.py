@@ -14,8 +14,8 @@ from enum import Enum, auto
 from typing import Final
 
 from span_events.bounded.expiring import ExpiringMapOfPeers
-from span_events.listeners.coap_answer import Answer
-from span_events.wire.coap import MAX_BLOCK_EXPONENT, Block
+from span_events.listeners.coap.answer import Answer
+from span_events.wire.coap.messages import MAX_BLOCK_EXPONENT, Block
 
 Purpose = tuple[int, str]
 """Whose transfer it is, and to or from which path: an address may become another device's."""

@@ -11,8 +11,8 @@ from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
 from span_events.listeners.base import UdpListener
-from span_events.listeners.coap_endpoint import CoapEndpoint
-from span_events.listeners.coap_service import MakeService
+from span_events.listeners.coap.endpoint import CoapEndpoint
+from span_events.listeners.coap.service import MakeService
 from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric

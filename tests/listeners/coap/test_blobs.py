@@ -15,10 +15,10 @@ from span_events.config import BlobsConfig, CoapConfig
 from span_events.events.message import Transport
 from span_events.fleet.devices import DeviceChange
 from span_events.ids import render
-from span_events.listeners.coap_blobs import CoapBlobs
-from span_events.listeners.coap_service import MakeService
+from span_events.listeners.coap.blobs import CoapBlobs
+from span_events.listeners.coap.service import MakeService
 from span_events.net import Remote
-from span_events.wire.coap import (
+from span_events.wire.coap.messages import (
     Block,
     CoapMessage,
     Code,
@@ -31,7 +31,7 @@ from span_events.wire.coap import (
     write_block,
 )
 from tests.fleets import CAUSE, FleetBench
-from tests.listeners.coap_bench import CoapBench, coap_bench, post
+from tests.listeners.coap.bench import CoapBench, coap_bench, post
 from tests.listeners.dtls_bench import DtlsBench, address_of, dtls_bench
 from tests.waiting import until
 

@@ -20,11 +20,11 @@ from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs import Blobs
 from span_events.fleet.reception import Reception
 from span_events.fleet.uploads import Upload, UploadRefused
-from span_events.listeners.coap_answer import Answer, Later
-from span_events.listeners.coap_blocks import fault_of
-from span_events.listeners.coap_transport import Peer
+from span_events.listeners.coap.answer import Answer, Later
+from span_events.listeners.coap.blocks import fault_of
+from span_events.listeners.coap.transport import Peer
 from span_events.net import render_remote
-from span_events.wire.coap import (
+from span_events.wire.coap.messages import (
     Block,
     CoapMessage,
     Code,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from span_events.fleet.devices import DeviceChange
-from span_events.wire.coap import (
+from span_events.wire.coap.messages import (
     Block,
     CoapMessage,
     Code,
@@ -22,7 +22,7 @@ from span_events.wire.coap import (
     write_block,
 )
 from tests.fleets import CAUSE
-from tests.listeners.coap_bench import CoapBench, coap_bench, get, post
+from tests.listeners.coap.bench import CoapBench, coap_bench, get, post
 
 BODY = bytes(range(256)) * 12
 """3,072 octets, no two blocks alike in place."""

@@ -6,10 +6,10 @@ from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from span_events.events.message import Transport
-from span_events.listeners.coap_answer import Answer, Later
-from span_events.listeners.coap_transport import Peer
+from span_events.listeners.coap.answer import Answer, Later
+from span_events.listeners.coap.transport import Peer
 from span_events.net import Remote
-from span_events.wire.coap import CoapMessage
+from span_events.wire.coap.messages import CoapMessage
 
 
 class CoapService(Protocol):

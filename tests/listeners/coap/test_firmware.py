@@ -16,12 +16,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from span_events.config import FirmwareConfig
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
-from span_events.listeners.coap_answer import Answer
-from span_events.listeners.coap_firmware import CoapFirmware
-from span_events.listeners.coap_service import MakeService
-from span_events.listeners.coap_transport import Peer
+from span_events.listeners.coap.answer import Answer
+from span_events.listeners.coap.firmware import CoapFirmware
+from span_events.listeners.coap.service import MakeService
+from span_events.listeners.coap.transport import Peer
 from span_events.registry.model import Device, Image, Management
-from span_events.wire.coap import (
+from span_events.wire.coap.messages import (
     Block,
     CoapMessage,
     Code,
@@ -36,9 +36,9 @@ from span_events.wire.coap import (
 )
 from span_events.wire.fota import Report, Response, decode_response, encode_report
 from tests.fleets import CAUSE, FleetBench, fleet_bench
-from tests.listeners.coap_bench import PATIENCE, CoapBench, Services, coap_bench, get, post
+from tests.listeners.coap.bench import PATIENCE, CoapBench, Services, coap_bench, get, post
+from tests.listeners.coap.test_libcoap import CLIENT
 from tests.listeners.dtls_bench import address_of, dtls_bench
-from tests.listeners.test_coap_libcoap import CLIENT
 from tests.waiting import until
 
 IMAGE: Final = random.Random(5).randbytes(5_000)

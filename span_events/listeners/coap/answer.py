@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from span_events.registry.model import Downstream
-from span_events.wire.coap import Options
+from span_events.wire.coap.messages import Options
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""CoAP messages (RFC 7252), block-wise options (RFC 7959)."""
