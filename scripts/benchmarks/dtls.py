@@ -17,7 +17,7 @@ from scripts.benchmarks.coap import PATH_X_AND_PAYLOAD
 from scripts.benchmarks.dtls_servers import PSK
 from scripts.benchmarks.harness import CLIENT_CORE, Options, Process, Table, server
 from tests.certificates import Holder
-from tests.wire.dtls_client import DtlsClient
+from tests.wire.dtls.client import DtlsClient
 
 SERVERS = (("plain pyOpenSSL loop", "bare-dtls"), ("span-events", "dtls"))
 HELLOS = 5_000

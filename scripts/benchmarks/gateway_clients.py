@@ -16,7 +16,7 @@ from tests.certificates import Holder
 from tests.listeners.gateway_bench import CONFIG_REQUEST, KEEPALIVE, KEEPALIVE_RESPONSE, RawGateway
 from tests.waiting import until
 from tests.wire.grpc_client import GrpcClient
-from tests.wire.tls_client import TlsClient
+from tests.wire.tls.client import TlsClient
 
 KEEPALIVE_ANSWER = KEEPALIVE_RESPONSE.SerializeToString()
 

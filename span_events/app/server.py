@@ -38,7 +38,7 @@ from span_events.listeners.coap.coaps import Coaps
 from span_events.listeners.coap.firmware import CoapFirmware
 from span_events.listeners.coap.service import MakeService
 from span_events.listeners.datagrams import Datagrams
-from span_events.listeners.dtls import Secure
+from span_events.listeners.dtls.server import Secure
 from span_events.listeners.gateways import GatewayListener
 from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
@@ -56,9 +56,9 @@ from span_events.simulator.seed_firmware import DemoFirmware
 from span_events.simulator.sockets import reachable
 from span_events.web.app import Services, make_app
 from span_events.web.streams import Streams
-from span_events.wire.dtls_openssl import OpensslEngine
+from span_events.wire.dtls.openssl import OpensslEngine
 from span_events.wire.openssl import Identity
-from span_events.wire.tls_openssl import TlsEngine
+from span_events.wire.tls.openssl import TlsEngine
 
 log = get_logger("app")
 

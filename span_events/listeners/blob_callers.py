@@ -25,13 +25,13 @@ from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
 from span_events.fleet.reception import Reception
 from span_events.listeners.blob_upload import Caller
-from span_events.listeners.dtls_gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of, fault_of_time
+from span_events.listeners.dtls.gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of, fault_of_time
 from span_events.listeners.tcp import TcpStream, TlsStream
 from span_events.net import Remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
-from span_events.wire.dtls import Failure
-from span_events.wire.dtls_openssl import certificate_failure_of, failure_of
+from span_events.wire.dtls.openssl import certificate_failure_of, failure_of
+from span_events.wire.dtls.sessions import Failure
 from span_events.wire.openssl import Identity, cause_of
 
 _LINGER: Final = 2.0

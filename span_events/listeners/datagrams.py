@@ -16,12 +16,12 @@ from span_events.fleet.downstream import Outbox
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Session
 from span_events.listeners.base import UdpListener
-from span_events.listeners.dtls import DtlsServer, DtlsSession, Secure
+from span_events.listeners.dtls.server import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.model import Device
-from span_events.wire.dtls import is_dtls
+from span_events.wire.dtls.sessions import is_dtls
 
 
 class Datagrams(UdpListener):

@@ -11,12 +11,12 @@ from cryptography import x509
 
 from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.reasons import GatewayRejectedReason
-from span_events.listeners.dtls_gate import details_of
+from span_events.listeners.dtls.gate import details_of
 from span_events.listeners.gateway_reasons import BAD_CERTIFICATES
 from span_events.listeners.gateway_shared import Shared, Stage
 from span_events.net import Remote
 from span_events.registry.model import Gateway
-from span_events.wire.tls import Established
+from span_events.wire.tls.connections import Established
 
 _PATH_SHOWN = 128
 Refusal = tuple[GatewayRejectedReason, str]

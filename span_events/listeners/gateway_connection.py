@@ -25,10 +25,11 @@ from span_events.log import get_logger
 from span_events.net import Remote
 from span_events.proto.gateway_pb2 import ControlStreamRequest, ControlStreamResponse
 from span_events.registry.model import Gateway
-from span_events.wire import grpc, tls
+from span_events.wire import grpc
 from span_events.wire.grpc import Status, code_name
 from span_events.wire.grpc_server import GrpcServer
-from span_events.wire.tls_openssl import TlsConnection
+from span_events.wire.tls import connections as tls
+from span_events.wire.tls.openssl import TlsConnection
 
 log = get_logger("listeners")
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.wire.grpc import Fault, Status
-from span_events.wire.tls import CertificateFault, Failure
+from span_events.wire.tls.connections import CertificateFault, Failure
 
 FAILED_HANDSHAKES: Final = MappingProxyType(
     {

@@ -11,8 +11,8 @@ from typing import Final
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.fleet.gateway_sessions import GatewaySessions
-from span_events.listeners.dtls_gate import IssuerOf
-from span_events.wire.tls_openssl import TlsEngine
+from span_events.listeners.dtls.gate import IssuerOf
+from span_events.wire.tls.openssl import TlsEngine
 
 
 class Stage(Enum):

@@ -15,12 +15,12 @@ from span_events.bounded.failures import FailuresPerMinute
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.fleet.gateway_sessions import GatewaySessions
-from span_events.listeners.dtls_gate import IssuerOf
+from span_events.listeners.dtls.gate import IssuerOf
 from span_events.listeners.gateway_connection import GatewayConnection
 from span_events.listeners.gateway_shared import Counters, Shared, Stage
 from span_events.metrics import Metric
 from span_events.net import bind, render_remote
-from span_events.wire.tls_openssl import TlsEngine
+from span_events.wire.tls.openssl import TlsEngine
 
 _TICK: Final = 0.25
 """Seconds between looks at what time brings: timeouts and pings are late by that at most."""

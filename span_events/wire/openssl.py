@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
-from span_events.wire.tls_alerts import ALERTS
+from span_events.wire.tls.alerts import ALERTS
 
 LARGEST_RECORD: Final = 16_384
 """Octets of application data in a record at most (RFC 5246 §6.2.1)."""

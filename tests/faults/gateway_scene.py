@@ -19,7 +19,7 @@ from tests.listeners.gateway_bench import CONFIG_REQUEST, RawGateway
 from tests.live import Credentials, Document, LiveServer, Tail
 from tests.waiting import until
 from tests.wire.grpc_client import GrpcClient
-from tests.wire.tls_client import TlsClient
+from tests.wire.tls.client import TlsClient
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from span_events.events.reasons import ClientRejectedReason
-from span_events.wire.dtls import records
+from span_events.wire.dtls.sessions import records
 from tests.e2e.programs import Finished
 from tests.faults.secure import Attempt, SecureScene, shown
 from tests.live import LiveServer

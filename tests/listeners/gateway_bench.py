@@ -32,12 +32,12 @@ from span_events.proto.gateway_pb2 import (
     UpstreamMessage,
 )
 from span_events.wire.openssl import Identity
-from span_events.wire.tls_openssl import TlsEngine
+from span_events.wire.tls.openssl import TlsEngine
 from tests.certificates import Holder
 from tests.clock import ManualClock
 from tests.waiting import until
 from tests.wire.grpc_client import PATH, GrpcClient
-from tests.wire.tls_client import TlsClient
+from tests.wire.tls.client import TlsClient
 
 ROOT: Final = Holder.root()
 SERVERS: Final = ROOT.intermediate("servers")

@@ -21,14 +21,14 @@ from span_events.listeners.gateways import GatewayListener
 from span_events.proto.gateway_pb2 import ControlStreamRequest, ControlStreamResponse
 from span_events.registry.model import Collection, Device, Gateway
 from span_events.wire.openssl import Identity
-from span_events.wire.tls_openssl import TlsEngine
+from span_events.wire.tls.openssl import TlsEngine
 from tests.certificates import Holder, Key
 from tests.clock import ManualClock
 from tests.fleets import CAUSE, FleetBench, fleet_bench
 from tests.listeners.gateway_bench import RawGateway
 from tests.waiting import until
 from tests.wire.grpc_client import GrpcClient
-from tests.wire.tls_client import TlsClient
+from tests.wire.tls.client import TlsClient
 
 METHOD = "/gateway.v1.UserGatewayService/ControlStream"
 Call = grpc.aio.StreamStreamCall[ControlStreamRequest, ControlStreamResponse]

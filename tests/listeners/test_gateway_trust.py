@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
-from span_events.wire import tls
+from span_events.wire.tls import connections as tls
 from tests.listeners.gateway_bench import GATEWAY, ROOT, GatewayBench, gateway_bench
-from tests.wire.alert_client import AlertClient
 from tests.wire.grpc_client import GrpcClient
-from tests.wire.tls_client import TlsClient
+from tests.wire.tls.alert_client import AlertClient
+from tests.wire.tls.client import TlsClient
 
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events.ids import render
 from tests.certificates import Holder, Key
-from tests.listeners.dtls_bench import SecureClient
+from tests.listeners.dtls.bench import SecureClient
 from tests.servers import activity, running
-from tests.wire.dtls_client import DtlsClient
+from tests.wire.dtls.client import DtlsClient
 
 
 async def test_the_published_session_comes_out_byte_for_byte(tmp_path: Path) -> None:

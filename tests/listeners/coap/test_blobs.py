@@ -32,7 +32,7 @@ from span_events.wire.coap.messages import (
 )
 from tests.fleets import CAUSE, FleetBench
 from tests.listeners.coap.bench import CoapBench, coap_bench, post
-from tests.listeners.dtls_bench import DtlsBench, address_of, dtls_bench
+from tests.listeners.dtls.bench import DtlsBench, address_of, dtls_bench
 from tests.waiting import until
 
 BODY = b"\xff\xd8\xff photo " + bytes(range(251)) * 400

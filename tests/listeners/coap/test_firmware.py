@@ -38,7 +38,7 @@ from span_events.wire.fota import Report, Response, decode_response, encode_repo
 from tests.fleets import CAUSE, FleetBench, fleet_bench
 from tests.listeners.coap.bench import PATIENCE, CoapBench, Services, coap_bench, get, post
 from tests.listeners.coap.test_libcoap import CLIENT
-from tests.listeners.dtls_bench import address_of, dtls_bench
+from tests.listeners.dtls.bench import address_of, dtls_bench
 from tests.waiting import until
 
 IMAGE: Final = random.Random(5).randbytes(5_000)

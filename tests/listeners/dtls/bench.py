@@ -14,17 +14,17 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from span_events.config import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, MessagesConfig
 from span_events.listeners.coap.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
-from span_events.listeners.dtls import DtlsServer, Secure
+from span_events.listeners.dtls.server import DtlsServer, Secure
 from span_events.registry.model import Device, Psk
-from span_events.wire.dtls import records
-from span_events.wire.dtls_openssl import OpensslEngine
+from span_events.wire.dtls.openssl import OpensslEngine
+from span_events.wire.dtls.sessions import records
 from span_events.wire.openssl import Identity
 from tests.certificates import Holder, Key
 from tests.clock import ManualClock
 from tests.fleets import CAUSE, FleetBench, fleet_bench
 from tests.listeners.coap.bench import RawClient, Services
 from tests.waiting import until
-from tests.wire.dtls_client import DtlsClient
+from tests.wire.dtls.client import DtlsClient
 
 PSK = Psk(b"device-1", b"0123456789abcdef")
 

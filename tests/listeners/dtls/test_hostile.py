@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from span_events.fleet.devices import DeviceChange
-from span_events.listeners.dtls_gate import details_of
+from span_events.listeners.dtls.gate import details_of
 from span_events.registry.model import Psk
-from span_events.wire.dtls import HEADER, Event, Gate, Session, records
+from span_events.wire.dtls.sessions import HEADER, Event, Gate, Session, records
 from tests.certificates import Holder
 from tests.fleets import CAUSE
-from tests.listeners.dtls_bench import PSK, DtlsBench, SecureClient, dtls_bench
+from tests.listeners.dtls.bench import PSK, DtlsBench, SecureClient, dtls_bench
 from tests.waiting import until
-from tests.wire.dtls_client import DtlsClient
-from tests.wire.test_dtls_hello import hello
+from tests.wire.dtls.client import DtlsClient
+from tests.wire.dtls.test_hello import hello
 
 
 @pytest.fixture

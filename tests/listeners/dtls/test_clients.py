@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleets import CAUSE
-from tests.listeners.dtls_bench import PSK, DtlsBench, address_of, dtls_bench
+from tests.listeners.dtls.bench import PSK, DtlsBench, address_of, dtls_bench
 from tests.waiting import until
 
 BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))

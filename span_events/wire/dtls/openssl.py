@@ -2,7 +2,7 @@
 The engine on OpenSSL, through pyOpenSSL's memory BIOs.
 
 pyOpenSSL promises neither PSK nor a look at the whole chain, so this uses the low-level names below
-it: tests/wire/test_dtls_openssl.py is the canary. OpenSSL keeps its own time for retransmissions and
+it: tests/wire/dtls/test_openssl.py is the canary. OpenSSL keeps its own time for retransmissions and
 takes no other.
 """
 
@@ -17,7 +17,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
-from span_events.wire.dtls import (
+from span_events.wire.dtls.sessions import (
     DTLS_1_2,
     MTU,
     Alert,
@@ -49,7 +49,7 @@ from span_events.wire.openssl import (
     trust,
     verify_words,
 )
-from span_events.wire.tls_alerts import alert_name
+from span_events.wire.tls.alerts import alert_name
 
 SUITES: Final = (
     "ECDHE-PSK-CHACHA20-POLY1305",

@@ -24,13 +24,15 @@ from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.reception import Reception
 from span_events.fleet.sessions import Session
-from span_events.listeners.dtls_gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of
+from span_events.listeners.dtls.gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate
-from span_events.wire import dtls
-from span_events.wire.dtls import (
+from span_events.wire.dtls import sessions as dtls
+from span_events.wire.dtls.cookies import Cookies
+from span_events.wire.dtls.hello import ClientHello, hello_verify_request, is_hello, read_hello
+from span_events.wire.dtls.sessions import (
     Alert,
     Closed,
     ContentType,
@@ -43,8 +45,6 @@ from span_events.wire.dtls import (
     Failure,
     alert,
 )
-from span_events.wire.dtls_cookie import Cookies
-from span_events.wire.dtls_hello import ClientHello, hello_verify_request, is_hello, read_hello
 
 _WATCHED_HOSTS: Final = 10_000
 """Hosts whose failures are counted at the same time."""

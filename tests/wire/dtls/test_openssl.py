@@ -15,7 +15,9 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from span_events.wire.dtls import (
+from span_events.wire.dtls.hello import hello_verify_request, read_hello
+from span_events.wire.dtls.openssl import SUITES, OpensslEngine, OpensslSession
+from span_events.wire.dtls.sessions import (
     MTU,
     Alert,
     Closed,
@@ -29,11 +31,9 @@ from span_events.wire.dtls import (
     is_dtls,
     records,
 )
-from span_events.wire.dtls_hello import hello_verify_request, read_hello
-from span_events.wire.dtls_openssl import SUITES, OpensslEngine, OpensslSession
 from span_events.wire.openssl import Identity
 from tests.certificates import DAY, Holder, rsa_key
-from tests.wire.dtls_client import DtlsClient
+from tests.wire.dtls.client import DtlsClient
 
 ROOT = Holder.root()
 SERVERS = ROOT.intermediate("servers")

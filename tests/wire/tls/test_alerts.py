@@ -6,14 +6,15 @@ import time
 
 import pytest
 
-from span_events.wire import dtls, tls
-from span_events.wire.dtls_hello import hello_verify_request, read_hello
-from span_events.wire.dtls_openssl import OpensslEngine, failure_of
+from span_events.wire.dtls import sessions as dtls
+from span_events.wire.dtls.hello import hello_verify_request, read_hello
+from span_events.wire.dtls.openssl import OpensslEngine, failure_of
 from span_events.wire.openssl import Identity, cause_of
-from span_events.wire.tls_alerts import ALERTS, REFUSES_CERTIFICATE, alert_name
-from span_events.wire.tls_openssl import TlsEngine
+from span_events.wire.tls import connections as tls
+from span_events.wire.tls.alerts import ALERTS, REFUSES_CERTIFICATE, alert_name
+from span_events.wire.tls.openssl import TlsEngine
 from tests.certificates import Holder
-from tests.wire.alert_client import AlertClient
+from tests.wire.tls.alert_client import AlertClient
 
 ROOT = Holder.root()
 SERVER = ROOT.intermediate("servers").leaf("server", server=True)

@@ -26,8 +26,8 @@ from span_events.wire.openssl import (
     trust,
     verify_words,
 )
-from span_events.wire.tls import CertificateFault, Closed, Data, End, Established, Event, Failed, Failure
-from span_events.wire.tls_alerts import REFUSES_CERTIFICATE, alert_name
+from span_events.wire.tls.alerts import REFUSES_CERTIFICATE, alert_name
+from span_events.wire.tls.connections import CertificateFault, Closed, Data, End, Established, Event, Failed, Failure
 
 _SUITES: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 """Of TLS 1.2; those of TLS 1.3 are OpenSSL's own."""

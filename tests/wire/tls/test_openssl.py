@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_events.wire.openssl import Identity
-from span_events.wire.tls import (
+from span_events.wire.tls.connections import (
     CertificateFault,
     Closed,
     Data,
@@ -22,9 +22,9 @@ from span_events.wire.tls import (
     Failed,
     Failure,
 )
-from span_events.wire.tls_openssl import TlsEngine
+from span_events.wire.tls.openssl import TlsEngine
 from tests.certificates import DAY, Holder, rsa_key
-from tests.wire.tls_client import TlsClient
+from tests.wire.tls.client import TlsClient
 
 ROOT = Holder.root()
 SERVERS = ROOT.intermediate("servers")

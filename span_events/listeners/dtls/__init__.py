@@ -1,0 +1,1 @@
+"""DTLS sessions of a UDP socket."""
