@@ -16,7 +16,7 @@ from span_events.events.message import Message
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.fleet.fleet import Fleet
-from span_events.fleet.gateways import GatewayChange
+from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import IdGenerator
 from span_events.pki.authority import Authority
 from span_events.registry.model import Collection, Device, Gateway, Image

@@ -7,7 +7,7 @@ from typing import Any
 
 from span_events.events.reasons import GatewayReason
 from span_events.fleet.devices import DeviceChange
-from span_events.fleet.gateway_sessions import GatewaySession
+from span_events.fleet.gateways.sessions import GatewaySession
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.model import Device, Gateway

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events.proto.gateway_pb2 import ControlStreamRequest, UpstreamMessage
 from tests.certificates import Holder
-from tests.listeners.gateway_bench import CONFIG_REQUEST, KEEPALIVE, KEEPALIVE_RESPONSE, RawGateway
+from tests.listeners.gateways.bench import CONFIG_REQUEST, KEEPALIVE, KEEPALIVE_RESPONSE, RawGateway
 from tests.waiting import until
-from tests.wire.grpc_client import GrpcClient
+from tests.wire.grpc.client import GrpcClient
 from tests.wire.tls.client import TlsClient
 
 KEEPALIVE_ANSWER = KEEPALIVE_RESPONSE.SerializeToString()

@@ -16,7 +16,7 @@ from scripts.benchmarks import servers
 from span_events.app import Server
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
-from span_events.fleet.gateways import GatewayChange
+from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.proto.gateway_pb2 import ControlStreamRequest
 from span_events.registry.limits import MAX_ENTRIES, MAX_VALUE

@@ -33,9 +33,9 @@ from span_events.proto.gateway_pb2 import (
     Keepalive,
     UpstreamMessage,
 )
-from tests.listeners.gateway_bench import CONFIG_REQUEST, KEEPALIVE, RawGateway
+from tests.listeners.gateways.bench import CONFIG_REQUEST, KEEPALIVE, RawGateway
 from tests.waiting import until
-from tests.wire.grpc_client import GrpcClient
+from tests.wire.grpc.client import GrpcClient
 
 IDLE = 1_000
 WARM = 50

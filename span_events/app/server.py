@@ -39,7 +39,7 @@ from span_events.listeners.coap.firmware import CoapFirmware
 from span_events.listeners.coap.service import MakeService
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls.server import Secure
-from span_events.listeners.gateways import GatewayListener
+from span_events.listeners.gateways.listener import GatewayListener
 from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric

@@ -14,7 +14,7 @@ import click
 from span_events.cli.options import Session
 from span_events.cli.output import show_json
 from span_events.simulator.devices import Statistics
-from span_events.simulator.gateway import GatewayStatistics
+from span_events.simulator.gateways.gateway import GatewayStatistics
 
 _REPORT_PAUSE: Final = 1.0
 """Seconds between two lines of statistics."""

@@ -21,9 +21,9 @@ from span_events.cli.simulating import (
     run,
 )
 from span_events.cli.targets import NameAndPort
-from span_events.simulator.control_stream import Credentials
-from span_events.simulator.gateway import SimulatedGateway
-from span_events.simulator.gateway_faults import GATEWAY_FAULTS, NEED_CERTIFICATE, meaning_of, run_with_faults
+from span_events.simulator.gateways.control_stream import Credentials
+from span_events.simulator.gateways.faults import GATEWAY_FAULTS, NEED_CERTIFICATE, meaning_of, run_with_faults
+from span_events.simulator.gateways.gateway import SimulatedGateway
 from span_events.simulator.sockets import Address
 
 

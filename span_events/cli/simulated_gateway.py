@@ -13,7 +13,7 @@ from span_events.cli.gateways import gateway_path
 from span_events.cli.resources import collection_path
 from span_events.cli.simulated import Made, each_of, is_marked, tags_of
 from span_events.errors import LimitReached, NotFound
-from span_events.simulator.control_stream import Credentials
+from span_events.simulator.gateways.control_stream import Credentials
 
 
 class MadeGateway(Made):

@@ -13,7 +13,7 @@ import click
 from span_events.cli import progress
 from span_events.cli.options import SpanId
 from span_events.simulator.devices import Statistics
-from span_events.simulator.gateway import GatewayStatistics
+from span_events.simulator.gateways.gateway import GatewayStatistics
 
 _TERMINATED: Final = 143
 """Exit status after SIGTERM: 128 + SIGTERM."""

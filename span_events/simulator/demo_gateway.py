@@ -15,9 +15,9 @@ from span_events.fleet.certificates import Certificates, Owner
 from span_events.log import get_logger
 from span_events.pki import files, issuing
 from span_events.registry.model import Device, Gateway
-from span_events.simulator.control_stream import Credentials
-from span_events.simulator.gateway import SimulatedGateway
-from span_events.simulator.gateway_faults import NEED_CERTIFICATE, run_with_faults
+from span_events.simulator.gateways.control_stream import Credentials
+from span_events.simulator.gateways.faults import NEED_CERTIFICATE, run_with_faults
+from span_events.simulator.gateways.gateway import SimulatedGateway
 from span_events.simulator.sockets import Address
 
 RATE: Final = 0.2

@@ -17,8 +17,8 @@ from span_events.fleet.collections import Collections
 from span_events.fleet.devices import Devices
 from span_events.fleet.downstream import Outbox
 from span_events.fleet.firmware import Firmware
-from span_events.fleet.gateway_sessions import GatewaySessions
-from span_events.fleet.gateways import Gateways
+from span_events.fleet.gateways.gateways import Gateways
+from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.images import Images
 from span_events.fleet.psks import Psks
 from span_events.fleet.reception import Reception

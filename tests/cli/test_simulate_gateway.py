@@ -16,7 +16,7 @@ import pytest
 from click.testing import Result
 
 from span_events.cli.targets import NameAndPort
-from span_events.fleet.gateways import GatewayChange
+from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.registry.model import Device, Gateway
 from tests.cli.bench import run

@@ -15,10 +15,10 @@ from tests.certificates import Holder, Key
 from tests.e2e.gateways import EUI, GatewayProgram, LiveGateway, add_device_behind, add_gateway
 from tests.faults.scene import EXTENDED, Scene, check_words
 from tests.faults.secure import owner_of, session_of
-from tests.listeners.gateway_bench import CONFIG_REQUEST, RawGateway
+from tests.listeners.gateways.bench import CONFIG_REQUEST, RawGateway
 from tests.live import Credentials, Document, LiveServer, Tail
 from tests.waiting import until
-from tests.wire.grpc_client import GrpcClient
+from tests.wire.grpc.client import GrpcClient
 from tests.wire.tls.client import TlsClient
 
 

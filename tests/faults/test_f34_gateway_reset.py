@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from span_events.events.reasons import GatewayReason
 from tests.faults.gateway_scene import GatewayScene
-from tests.listeners.gateway_bench import upstream
+from tests.listeners.gateways.bench import upstream
 
 
 async def test_a_reset_is_told_at_once(gate: GatewayScene) -> None:

@@ -20,8 +20,8 @@ from span_events.proto.gateway_pb2 import (
     Keepalive,
     UpstreamMessage,
 )
-from tests.listeners.gateway_bench import KEEPALIVE, RawGateway
-from tests.listeners.gateway_fleet import FleetGateways, fleet_gateways
+from tests.listeners.gateways.bench import KEEPALIVE, RawGateway
+from tests.listeners.gateways.fleet import FleetGateways, fleet_gateways
 from tests.waiting import until
 
 ROUNDS = 200

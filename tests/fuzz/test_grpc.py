@@ -10,9 +10,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from span_events.wire.grpc import Broken, Event, GoneAway, Message, MessageFault, Status, StreamOpened
-from span_events.wire.grpc_server import GrpcServer
-from tests.wire.grpc_client import GrpcClient
+from span_events.wire.grpc.connections import Broken, Event, GoneAway, Message, MessageFault, Status, StreamOpened
+from span_events.wire.grpc.server import GrpcServer
+from tests.wire.grpc.client import GrpcClient
 
 MAX = 2_000
 
@@ -30,7 +30,7 @@ GOOD = conversation()
 
 
 def serve(octets: bytes, cut: int) -> None:
-    """Feed octets in parts, and do what a listener does."""
+    """Downlink octets in parts, and do what a listener does."""
     server = GrpcServer(max_message=MAX, max_streams=2)
     is_over = False
     for at in range(0, len(octets), cut):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.listeners.coap.bench import CoapBench, coap_bench
-from tests.listeners.gateway_bench import GatewayBench, gateway_bench
+from tests.listeners.gateways.bench import GatewayBench, gateway_bench
 from tests.listeners.radius.bench import RadiusBench, radius_bench
 
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 
 from span_events.pki import issuing
-from span_events.simulator.control_stream import Credentials
+from span_events.simulator.gateways.control_stream import Credentials
 
 
 class OtherAuthority:

@@ -15,14 +15,14 @@ from span_events.app import Server
 from span_events.config import Config
 from span_events.errors import SpanEventsError
 from span_events.events.activity import Event
-from span_events.fleet.gateways import GatewayChange
+from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.registry.model import Gateway
 from span_events.simulator import demo_gateway
 from span_events.simulator.demo_gateway import FAULTS, Keyring, run_demo_gateway
-from span_events.simulator.gateway_faults import GATEWAY_FAULTS
+from span_events.simulator.gateways.faults import GATEWAY_FAULTS
 from tests.clock import ManualClock
 from tests.servers import CAUSE, running
-from tests.simulator.gateway_server import GatewayServer, gateway_server
+from tests.simulator.gateways.server import GatewayServer, gateway_server
 from tests.waiting import until
 
 FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from span_events import ids
-from span_events.fleet.gateways import GatewayChange
+from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.registry.model import GatewayType
 from tests.fleets import CAUSE
 from tests.links import FakeGateway

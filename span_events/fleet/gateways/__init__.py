@@ -1,0 +1,1 @@
+"""Gateways: their control streams, the messages through them, and changes by the API."""

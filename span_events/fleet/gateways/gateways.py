@@ -1,0 +1,199 @@
+"""
+What the API does to gateways: created, changed, moved, removed.
+
+Each public method writes the registry first, then changes what is known, and tells the gateway if it is
+connected. Span has no events for gateways themselves; `deviceUpdated` tells of devices that lose a block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.errors import Conflict
+from span_events.events.catalogue import DeviceUpdated
+from span_events.events.reasons import GatewayReason
+from span_events.fleet.downstream import Outbox
+from span_events.fleet.gateways.sessions import GatewaySessions
+from span_events.ids import IdGenerator, render
+from span_events.registry.directory import Directory
+from span_events.registry.model import Collection, Device, Gateway, GatewayType
+from span_events.registry.store import Store
+
+_NAMED: Final = 5
+"""Devices that a refusal names at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayChange:
+    """What a call asks for; None leaves a thing as it is."""
+
+    collection_id: int | None = None
+    """Another collection than the gateway's moves it."""
+    name: str | None = None
+    type: GatewayType | None = None
+    """None that is built in."""
+    params: Mapping[str, str] | None = None
+    """Replace all that are there; none at all leaves them, since clients send an empty block with every update."""
+    tags: Mapping[str, str] | None = None
+    """Merged into the tags that are there."""
+    enabled: bool | None = None
+
+    def is_told(self) -> bool:
+        """Tell whether it changes what the gateway itself is told."""
+        return bool(self.params or self.tags)
+
+    def apply_to(self, gateway: Gateway) -> None:
+        """Change everything but the collection."""
+        gateway.tags.update(self.tags or {})
+        if self.name:
+            gateway.name = self.name
+        if self.type is not None:
+            gateway.type = self.type
+        if self.params:
+            gateway.params = dict(self.params)
+        if self.enabled is not None:
+            gateway.enabled = self.enabled
+
+
+class Gateways:
+    """
+    The fleet's gateways, without those that are built in.
+
+    Args:
+        lock: Held while the registry's devices and gateways change; shared with `Devices`, so that no
+            device gets a block for a gateway that is being removed.
+    """
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        store: Store,
+        directory: Directory,
+        sessions: GatewaySessions,
+        outbox: Outbox,
+        lock: asyncio.Lock,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._bus = bus
+        self._store = store
+        self._directory = directory
+        self._sessions = sessions
+        self._outbox = outbox
+        self._lock = lock
+        self._clock = clock
+        self._identifiers = identifiers
+
+    async def create(self, collection: Collection, change: GatewayChange) -> Gateway:
+        """
+        Make a gateway.
+
+        Raises:
+            NotFound: The collection is gone.
+        """
+        async with self._lock:
+            self._directory.collection(collection.id)
+            gateway = Gateway(self._identifiers.next(self._clock.time_ns()), collection)
+            change.apply_to(gateway)
+            await self._store.put_gateways([gateway])
+            self._directory.add_gateway(gateway)
+        return gateway
+
+    async def update(self, gateway: Gateway, change: GatewayChange, *, cause: int) -> Gateway:
+        """
+        Change a gateway, or move it, or both. One that is moved or disabled is disconnected.
+
+        Raises:
+            Conflict: It is built in, or it cannot move because devices have a block for it.
+            NotFound: It is gone or was moved meanwhile, or the target collection is gone.
+        """
+        _check_own(gateway)
+        collection_id = gateway.collection.id
+        async with self._lock:
+            self._directory.gateway(collection_id, gateway.id)  # who asked saw it there, and may see no other place
+            target = self._target(gateway, change)
+            draft = dataclasses.replace(gateway, tags=dict(gateway.tags))
+            change.apply_to(draft)
+            draft.move_to(target)
+            await self._store.put_gateways([draft])
+            if target is not gateway.collection:
+                self._sessions.end_session(gateway, GatewayReason.GATEWAY_MOVED, cause=cause)
+                self._directory.move_gateway(gateway, target)
+            change.apply_to(gateway)
+        if not gateway.enabled:
+            self._sessions.end_session(gateway, GatewayReason.GATEWAY_DISABLED, cause=cause)
+            for device in self._directory.devices_behind(gateway):
+                self._outbox.review(device, cause=cause)
+        elif change.is_told():
+            self._sessions.feed.gateway_updated(gateway, cause)
+        return gateway
+
+    async def remove(self, gateway: Gateway, *, cause: int) -> None:
+        """
+        Forget a gateway. Devices lose their block for it, and messages their device if that has no other way in.
+
+        Raises:
+            Conflict: It is built in.
+            NotFound: It is gone already, or was moved meanwhile.
+        """
+        _check_own(gateway)
+        collection_id = gateway.collection.id
+        async with self._lock:
+            self._directory.gateway(collection_id, gateway.id)
+            devices = self._directory.devices_behind(gateway)
+            await self._store.delete_gateway(gateway.id, [_without(each, gateway) for each in devices])
+            self._sessions.end_session(gateway, GatewayReason.GATEWAY_REMOVED, cause=cause)
+            self._directory.remove_gateway(gateway)
+            for device in devices:
+                with self._directory.changing(device):
+                    del device.config.gateways[gateway.id]
+        for device in devices:
+            self._outbox.review(device, cause=cause)
+            self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
+
+    async def flush(self) -> None:
+        """Write what gateways told about themselves. What a failure leaves is tried again next time."""
+        changed = self._sessions.take_changed()
+        if not changed:
+            return
+        try:
+            async with self._lock:
+                await self._store.put_gateways([each for each in changed if each.id in self._directory.gateways])
+        except BaseException:
+            self._sessions.put_back(changed)
+            raise
+
+    def _target(self, gateway: Gateway, change: GatewayChange) -> Collection:
+        if change.collection_id is None or change.collection_id == gateway.collection.id:
+            return gateway.collection
+        devices = self._directory.devices_behind(gateway)
+        if devices:
+            named = ", ".join(render(each.id) for each in devices[:_NAMED])
+            more = f" and {len(devices) - _NAMED} more" if len(devices) > _NAMED else ""
+            raise Conflict(
+                f"collectionId: a gateway with devices behind it cannot move; there are {named}{more}",
+                hint="Remove its blocks under config.gateway of these devices first.",
+                field="collectionId",
+            )
+        return self._directory.collection(change.collection_id)
+
+
+def _check_own(gateway: Gateway) -> None:
+    if gateway.built_in:
+        raise Conflict(
+            f"Gateway {render(gateway.id)} is built in: it can neither be changed nor removed",
+            hint="Create a gateway of your own; it can have any type but ciot and inet.",
+        )
+
+
+def _without(device: Device, gateway: Gateway) -> Device:
+    """Copy a device as far as it is written, without its block for a gateway."""
+    blocks = {each: params for each, params in device.config.gateways.items() if each != gateway.id}
+    return dataclasses.replace(device, config=dataclasses.replace(device.config, gateways=blocks))

@@ -1,0 +1,315 @@
+"""
+What the listener sees of gateways: let in or not, connected, heard of, gone.
+
+Each public method is one happening: it changes what is known and publishes what follows. None of them
+awaits or raises. The order on the wire, and what the API's changes send, is in `gateway_feed`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import GatewaysConfig, RejectionsConfig
+from span_events.dialects.span import render_time
+from span_events.events.activity import UNATTRIBUTED, Origin
+from span_events.events.catalogue import (
+    GatewayCommError,
+    GatewayConnected,
+    GatewayDisconnected,
+)
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.downstream import Outbox
+from span_events.fleet.gateways.downlink import Downlink
+from span_events.fleet.gateways.session import GatewaySession, Link
+from span_events.fleet.gateways.troubles import Troubles
+from span_events.fleet.gateways.uplink import Uplink
+from span_events.fleet.reception import Reception
+from span_events.ids import IdGenerator
+from span_events.metrics import Metric
+from span_events.net import Remote, render_remote
+from span_events.proto import gateway_pb2 as pb
+from span_events.registry.directory import Directory
+from span_events.registry.model import Certificate, Collection, Gateway
+
+__all__ = ["GatewaySession", "GatewaySessions", "Link"]
+
+_REPLACEMENTS: Final = 3
+_REPLACED_WITHIN: Final = 60.0
+"""More replacements than that within so many seconds, from several addresses, are a copied certificate."""
+
+
+class GatewaySessions:
+    """
+    The gateways that are connected; each at most once, the newest connection wins.
+
+    Args:
+        used: Told of each certificate that a gateway connects with.
+    """
+
+    def __init__(
+        self,
+        config: GatewaysConfig,
+        rejections: RejectionsConfig,
+        *,
+        bus: Bus,
+        directory: Directory,
+        reception: Reception,
+        outbox: Outbox,
+        used: Callable[[Certificate], None],
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._silent_after = config.silent_after
+        self._bus = bus
+        self._directory = directory
+        self._reception = reception
+        self._used = used
+        self._clock = clock
+        self._identifiers = identifiers
+        self._sessions: dict[int, GatewaySession] = {}
+        self._replacements: dict[int, deque[tuple[float, str]]] = {}
+        self._troubles = Troubles(rejections, bus=bus, clock=clock)
+        self.feed = Downlink(bus=bus, directory=directory, outbox=outbox, sessions=self._sessions)
+        """What the API's changes send."""
+        self._uplink = Uplink(
+            bus=bus,
+            directory=directory,
+            reception=reception,
+            feed=self.feed,
+            troubles=self._troubles,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self.rejected = self._troubles.rejected
+        """A gateway was not let in."""
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric("gateways_online", "Gateways that are connected.", "gauge", lambda: len(self)),
+            Metric(
+                "gateway_rejections",
+                "Gateways that were not let in.",
+                "counter",
+                lambda: self._troubles.rejections,
+                label="reason",
+            ),
+            Metric(
+                "gateway_troubles_untold",
+                "Rejections and warnings in no event, because rejections.senders was reached.",
+                "counter",
+                lambda: self._troubles.untold,
+            ),
+        ]
+
+    # ---- what the listener sees ---------------------------------------------------------------
+
+    def identify(self, serial: int, *, now_ms: int) -> Gateway | GatewayRejectedReason:
+        """
+        Find the gateway that a certificate belongs to, or why it may not come in.
+
+        Args:
+            serial: Of a certificate that one of our intermediates has signed, and whose key was proven.
+            now_ms: Unix milliseconds.
+        """
+        record = self._directory.certificate_with(serial)
+        if record is None:
+            return GatewayRejectedReason.UNKNOWN_SERIAL
+        if record.revoked_ms:
+            return GatewayRejectedReason.CERTIFICATE_REVOKED
+        if record.gateway_id is None:
+            return GatewayRejectedReason.NOT_A_GATEWAY
+        if now_ms >= record.not_after_ms:
+            return GatewayRejectedReason.CERTIFICATE_EXPIRED
+        if now_ms < record.not_before_ms:
+            return GatewayRejectedReason.CERTIFICATE_NOT_YET_VALID
+        gateway = self._directory.gateways.get(record.gateway_id)
+        if gateway is None:
+            return GatewayRejectedReason.UNKNOWN_GATEWAY
+        if not gateway.enabled:
+            return GatewayRejectedReason.GATEWAY_DISABLED
+        return gateway if gateway.collection.enabled else GatewayRejectedReason.COLLECTION_DISABLED
+
+    def origin_of(self, serial: int) -> Origin:
+        """
+        Tell whom a rejection belongs to: a gateway or device, at least a collection, or nobody.
+
+        Args:
+            serial: Of a certificate that one of our intermediates has signed, and whose key was proven.
+        """
+        record = self._directory.certificate_with(serial)
+        return UNATTRIBUTED if record is None else self._directory.origin_of(record)
+
+    def opened(
+        self,
+        gateway: Gateway,
+        *,
+        remote: Remote,
+        certificate_serial: int,
+        link: Link,
+        tls_version: str,
+        user_agent: str,
+    ) -> GatewaySession:
+        """A gateway has opened its control stream; an older one of the same gateway ends."""
+        now, time_ns = self._clock.monotonic(), self._clock.time_ns()
+        older = self._sessions.get(gateway.id)
+        if older is not None:
+            self._end(older, GatewayReason.REPLACED)
+        session = GatewaySession(
+            self._identifiers.next(time_ns), gateway, remote, certificate_serial, link, began=now, last_message=now
+        )
+        self._sessions[gateway.id] = session
+        gateway.is_online = True
+        record = self._directory.certificate_with(certificate_serial)
+        self._bus.publish(
+            GatewayConnected(
+                origin=gateway.origin,
+                session_id=session.id,
+                remote_address=render_remote(remote),
+                certificate_serial=str(certificate_serial),
+                not_after=None if record is None else render_time(record.not_after_ms // 1000),
+                tls_version=tls_version or None,
+                user_agent=user_agent or None,
+                replaced=None if older is None else "true",
+            )
+        )
+        if record is not None:
+            self._used(record)
+        if older is not None:
+            self._count_replacement(session, older)
+        return session
+
+    def received(self, session: GatewaySession, message: pb.ControlStreamRequest) -> None:
+        """A gateway has sent something."""
+        if session.is_over:
+            return
+        session.messages_up += 1
+        session.last_message = self._clock.monotonic()
+        session.is_silent = False
+        self._uplink.take(session, message)
+
+    def ended(
+        self, session: GatewaySession, reason: GatewayReason, *, detail: str = "", seconds: int | None = None
+    ) -> None:
+        """
+        A control stream is over; harmless if that is known.
+
+        Args:
+            seconds: Silence that was noticed.
+        """
+        if not session.is_over:
+            self._close(session, reason, detail=detail, seconds=seconds)
+
+    # ---- what the API did ---------------------------------------------------------------------
+
+    def end_session(self, gateway: Gateway, reason: GatewayReason, *, cause: int | None = None) -> None:
+        """A gateway may not be connected any longer."""
+        session = self._sessions.get(gateway.id)
+        if session is not None:
+            self._end(session, reason, cause)
+
+    def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
+        """A collection was changed: if it was disabled, its gateways are connected no longer."""
+        if change.enabled is not False:
+            return
+        for session in [each for each in self._sessions.values() if each.gateway.collection is collection]:
+            self._end(session, GatewayReason.GATEWAY_DISABLED, cause)
+
+    def take_changed(self) -> set[Gateway]:
+        """Return the gateways that told something about themselves since the last time."""
+        changed, self._uplink.changed = self._uplink.changed, set()
+        return changed
+
+    def put_back(self, changed: set[Gateway]) -> None:
+        """Return them later once more: they could not be written."""
+        self._uplink.changed |= changed
+
+    def certificate_revoked(self, serial: int) -> None:
+        """A certificate was revoked: the session that rests on it ends."""
+        for session in [each for each in self._sessions.values() if each.certificate_serial == serial]:
+            self._end(session, GatewayReason.CERTIFICATE_REVOKED)
+
+    # ---- what time brings ---------------------------------------------------------------------
+
+    def sweep(self) -> None:
+        """Once a second or so: look at certificates and silence, and sum up what was not told."""
+        now, now_ms = self._clock.monotonic(), self._clock.time_ns() // 1_000_000
+        for session in list(self._sessions.values()):
+            record = self._directory.certificate_with(session.certificate_serial)
+            silence = now - session.last_message
+            if record is not None and record.not_after_ms <= now_ms:
+                self._end(session, GatewayReason.CERTIFICATE_EXPIRED)
+                continue
+            if silence >= self._silent_after and not session.is_silent:
+                session.is_silent = True
+                text = f"nothing came from the gateway's program for {int(silence)} s"
+                self._troubles.warn(session, GatewayReason.APPLICATION_SILENT, text, seconds=int(silence))
+            if session.asks_again:
+                self._uplink.configure(session)
+            self.feed.feed(session)  # what a full link refused goes when it has room, whoever made that
+        self._troubles.sweep(now)
+        for gateway_id in [each for each, seen in self._replacements.items() if seen[-1][0] < now - _REPLACED_WITHIN]:
+            del self._replacements[gateway_id]
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def _end(self, session: GatewaySession, reason: GatewayReason, cause: int | None = None) -> None:
+        self._close(session, reason, cause=cause)
+        session.link.end(reason)
+
+    def _close(
+        self,
+        session: GatewaySession,
+        reason: GatewayReason,
+        *,
+        detail: str = "",
+        seconds: int | None = None,
+        cause: int | None = None,
+    ) -> None:
+        session.is_over = True
+        gateway = session.gateway
+        del self._sessions[gateway.id]
+        gateway.is_online = False
+        if not reason.is_orderly:
+            self._bus.publish(
+                GatewayCommError(
+                    origin=gateway.origin,
+                    session_id=session.id,
+                    error=detail or reason.value,
+                    reason=reason,
+                    seconds=seconds,
+                )
+            )
+        self._bus.publish(
+            GatewayDisconnected(
+                origin=gateway.origin,
+                correlation_id=cause,
+                session_id=session.id,
+                reason=reason,
+                detail=detail or None,
+                duration=int(self._clock.monotonic() - session.began),
+                messages_up=session.messages_up,
+                messages_down=session.messages_down,
+                undelivered=session.link.waiting,
+            )
+        )
+        self.feed.ended(session)
+
+    def _count_replacement(self, session: GatewaySession, older: GatewaySession) -> None:
+        """Notice when two programs with one certificate throw each other out."""
+        now = self._clock.monotonic()
+        seen = self._replacements.setdefault(session.gateway.id, deque(maxlen=_REPLACEMENTS + 1))
+        seen.append((now, session.remote[0]))
+        recent = [address for when, address in seen if when >= now - _REPLACED_WITHIN]
+        addresses = sorted({*recent, older.remote[0]})
+        if len(recent) > _REPLACEMENTS and len(addresses) > 1:
+            text = f"connections from {' and '.join(addresses)} replace each other"
+            self._troubles.warn(session, GatewayReason.IDENTITY_CONFLICT, text)

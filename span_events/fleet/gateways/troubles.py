@@ -1,0 +1,114 @@
+"""What goes wrong with gateways while nothing ends: not let in, or let in and doing something odd."""
+
+from __future__ import annotations
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import RejectionsConfig
+from span_events.events.activity import UNATTRIBUTED, Origin
+from span_events.events.catalogue import GatewayCommError, GatewayRejected
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.fleet.gateways.session import GatewaySession
+from span_events.fleet.throttle import Throttle
+from span_events.net import Remote, render_remote
+
+
+class Troubles:
+    """
+    Tells each trouble at once, and then, as long as it repeats, once per window with a count.
+
+    Of rejections a burst is told one by one; a warning concerns one that stays, and has nothing to add.
+    """
+
+    def __init__(self, config: RejectionsConfig, *, bus: Bus, clock: Clock) -> None:
+        self._bus = bus
+        self._clock = clock
+        # Two, so that a flood of strangers does not hide what is wrong with those that were let in.
+        self._at_the_door = Throttle(burst=config.burst, seconds=config.window, keys=config.senders)
+        self._inside = Throttle(burst=1, seconds=config.window, keys=config.senders)
+        self.rejections: dict[str, int] = {}
+        """Gateways that were not let in, told or not, by reason."""
+
+    @property
+    def untold(self) -> int:
+        """What is in no event, because too many senders were watched."""
+        return self._at_the_door.untold + self._inside.untold
+
+    def rejected(
+        self,
+        reason: GatewayRejectedReason,
+        *,
+        remote: Remote,
+        origin: Origin = UNATTRIBUTED,
+        detail: str | None = None,
+        stage: str | None = None,
+        certificate_serial: str | None = None,
+        certificate_subject: str | None = None,
+        certificate_issuer: str | None = None,
+        not_before: str | None = None,
+        not_after: str | None = None,
+        tls_version: str | None = None,
+        seconds: int | None = None,
+    ) -> None:
+        """
+        A gateway was not let in (throttled per host, owner and reason).
+
+        Args:
+            origin: Whose it is, as far as that is proven: a gateway, a device, a collection, or nobody.
+        """
+        self.rejections[reason.value] = self.rejections.get(reason.value, 0) + 1
+        key = (remote[0], origin, reason.value)
+        if not self._at_the_door.admits(key, self._clock.monotonic()):
+            return
+        event = GatewayRejected(
+            origin=origin,
+            reason=reason,
+            remote_address=render_remote(remote),
+            certificate_serial=certificate_serial,
+            certificate_subject=certificate_subject,
+            certificate_issuer=certificate_issuer,
+            not_before=not_before,
+            not_after=not_after,
+            tls_version=tls_version,
+            detail=detail,
+            stage=stage,
+            seconds=seconds,
+        )
+        self._at_the_door.remember(key, event)
+        self._bus.publish(event)
+
+    def warn(
+        self,
+        session: GatewaySession,
+        reason: GatewayReason,
+        error: str,
+        *,
+        device: str | None = None,
+        device_id: int | None = None,
+        seconds: int | None = None,
+    ) -> None:
+        """
+        Something is wrong with a gateway, and its stream goes on (throttled per gateway, device and reason).
+
+        Args:
+            device: Device that the gateway named, as it wrote it.
+            device_id: The same, if there is such a device in the gateway's collection.
+        """
+        key = (session.gateway.id, reason.value, device_id)
+        if not self._inside.admits(key, self._clock.monotonic()):
+            return
+        event = GatewayCommError(
+            origin=session.gateway.origin,
+            session_id=session.id,
+            error=error,
+            reason=reason,
+            seconds=seconds,
+            device=device,
+        )
+        self._inside.remember(key, event)
+        self._bus.publish(event)
+
+    def sweep(self, now: float) -> None:
+        """Sum up what was not told; ``now`` is monotonic seconds."""
+        for event in self._at_the_door.summaries(now) + self._inside.summaries(now):
+            self._bus.publish(event)

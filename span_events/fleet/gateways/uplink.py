@@ -1,0 +1,175 @@
+"""What gateways say: they ask, pass messages on, and tell about themselves and their devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from span_events import ids
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.errors import InvalidRequest
+from span_events.events.catalogue import GatewayDeviceUpdate
+from span_events.events.message import Transport
+from span_events.events.reasons import GatewayReason
+from span_events.fleet.gateways.downlink import Downlink
+from span_events.fleet.gateways.session import GatewaySession
+from span_events.fleet.gateways.troubles import Troubles
+from span_events.fleet.reception import Reception
+from span_events.ids import IdGenerator
+from span_events.proto import gateway_pb2 as pb
+from span_events.registry.directory import Directory
+from span_events.registry.limits import control_in, excess_of
+from span_events.registry.model import Device, Gateway
+
+_AGAIN: Final = 1.0
+"""Seconds between two times that a gateway gets everything, however often it asks."""
+_ID_SHOWN: Final = 40
+"""Characters of a device's id, as a gateway wrote it, in an event at most."""
+
+
+class Uplink:
+    """Takes what gateways say; what is wrong with it is told, and the stream goes on."""
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        directory: Directory,
+        reception: Reception,
+        feed: Downlink,
+        troubles: Troubles,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._bus = bus
+        self._directory = directory
+        self._reception = reception
+        self._feed = feed
+        self._troubles = troubles
+        self._clock = clock
+        self._identifiers = identifiers
+        self.changed: set[Gateway] = set()
+        """Gateways that told something about themselves which is not in the registry yet."""
+
+    def take(self, session: GatewaySession, message: pb.ControlStreamRequest) -> None:
+        """Do what a message asks for."""
+        match message.WhichOneof("msg"):
+            case "config":
+                self.configure(session)
+            case "upstream_message":
+                self._pass_on(session, message.upstream_message)
+            case "keepalive":
+                self._feed.answer_keepalive(session)
+            case "gateway_metadata":
+                self._report(session, message.gateway_metadata)
+            case "device_update":
+                self._update_device(session, message.device_update)
+            case _:
+                error = "a ControlStreamRequest without a part that we know"
+                self._troubles.warn(session, GatewayReason.UNKNOWN_MESSAGE, error)
+
+    def configure(self, session: GatewaySession) -> None:
+        """Tell a gateway everything, now or, if it has just been told, a moment later."""
+        now = self._clock.monotonic()
+        session.asks_again = session.is_configured and now - session.configured_at < _AGAIN
+        if not session.asks_again:
+            session.configured_at = now
+            self._feed.configure(session, self._cause())
+
+    def _pass_on(self, session: GatewaySession, message: pb.UpstreamMessage) -> None:
+        device = self._device_of(session, message.device_id)
+        if device is None or self._is_refused(session, device, size=len(message.payload)):
+            return
+        message_id = self._reception.received_through(
+            session.gateway,
+            device,
+            message.payload,
+            remote=session.remote,
+            session_id=session.id,
+            metadata=self._within_limits(session, message.metadata, device),
+        )
+        if message_id is not None and not session.is_ready:
+            self._feed.serve(session, message_id)
+
+    def _report(self, session: GatewaySession, update: pb.GatewayMetadataUpdate) -> None:
+        metadata = self._within_limits(session, update.metadata)
+        if metadata:
+            session.gateway.reported = metadata
+            session.gateway.reported_ms = self._clock.time_ns() // 1_000_000
+            self.changed.add(session.gateway)
+
+    def _update_device(self, session: GatewaySession, update: pb.DeviceUpdate) -> None:
+        """Take over what a gateway says of a device, if it is news; an empty part says nothing: no block is empty."""
+        device, gateway = self._device_of(session, update.device_id), session.gateway
+        if device is None or self._is_refused(session, device, size=update.ByteSize()):
+            return
+        config = self._within_limits(session, update.config, device)
+        metadata = self._within_limits(session, update.metadata, device)
+        known = device.gateway
+        is_configured = bool(config) and config != device.config.gateways[gateway.id]
+        if not is_configured and known.gateway_id == gateway.id and (not metadata or metadata == known.params):
+            return
+        if is_configured:
+            device.config.gateways[gateway.id] = config
+        self._reception.reported(gateway, device, metadata)
+        self._bus.publish(
+            GatewayDeviceUpdate(
+                origin=gateway.origin_with(device),
+                correlation_id=self._cause(),
+                session_id=session.id,
+                entries=len(config),
+                direction="fromGateway",
+            )
+        )
+
+    def _is_refused(self, session: GatewaySession, device: Device, *, size: int) -> bool:
+        """Tell, and publish, that nothing may come from a device now: it is disabled, or too fast."""
+        refusal = self._reception.admit(
+            device, session.remote, transport=Transport.GATEWAY, size=size, gateway=session.gateway
+        )
+        return refusal is not None
+
+    def _device_of(self, session: GatewaySession, text: str) -> Device | None:
+        """Find a device behind a gateway; if it is not there, tell so, but not whether another collection has it."""
+        gateway = session.gateway
+        try:
+            device = self._directory.devices.get(ids.parse(text, what="device"))
+            error = f"there is no device {text} in the gateway's collection"
+        except InvalidRequest as exc:
+            device, error = None, exc.detail
+        if device is not None and gateway.carries(device):
+            return device
+        near = device if device is not None and device.collection is gateway.collection else None
+        if near is not None:
+            error = f"device {text} has no block for this gateway"
+        self._troubles.warn(
+            session,
+            GatewayReason.UNKNOWN_DEVICE,
+            error,
+            device=text[:_ID_SHOWN],
+            device_id=None if near is None else near.id,
+        )
+        return None
+
+    def _within_limits(
+        self, session: GatewaySession, entries: Mapping[str, str], device: Device | None = None
+    ) -> dict[str, str]:
+        """Take over what a gateway tells, all of it or nothing."""
+        excess = excess_of(entries)
+        flaw = excess or control_in(entries)
+        if not flaw:
+            return dict(entries)
+        device_id = None if device is None else device.id
+        self._troubles.warn(
+            session,
+            GatewayReason.LIMIT_EXCEEDED if excess else GatewayReason.MALFORMED,
+            flaw,
+            device=None if device_id is None else ids.render(device_id),
+            device_id=device_id,
+        )
+        return {}
+
+    def _cause(self) -> int:
+        """Number a message that is not an upstream message."""
+        return self._identifiers.next(self._clock.time_ns())

@@ -1,0 +1,1 @@
+"""The gateway listener: gRPC over TLS with client certificates."""

@@ -1,0 +1,534 @@
+"""
+One gateway's connection: TLS, then HTTP/2, then its control stream, then goodbye.
+
+Every way in which it can end has a name of its own; the first sign of the end counts, for what follows
+it is only the same connection falling apart (a reset after a refusal, say).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from google.protobuf.message import DecodeError
+
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.fleet.gateways.sessions import GatewaySession
+from span_events.listeners.gateways.applicant import Applicant
+from span_events.listeners.gateways.outgoing import Outgoing
+from span_events.listeners.gateways.reasons import BAD_MESSAGES, FAILED_HANDSHAKES, end_of, loss_of, refusal_of
+from span_events.listeners.gateways.shared import MOVES, Shared, Stage
+from span_events.listeners.udp import unmapped
+from span_events.log import get_logger
+from span_events.net import Remote
+from span_events.proto.gateway_pb2 import ControlStreamRequest, ControlStreamResponse
+from span_events.registry.model import Gateway
+from span_events.wire.grpc import connections as grpc
+from span_events.wire.grpc.connections import Status, code_name
+from span_events.wire.grpc.server import GrpcServer
+from span_events.wire.tls import connections as tls
+from span_events.wire.tls.openssl import TlsConnection
+
+log = get_logger("listeners")
+
+PATH: Final = "/gateway.v1.UserGatewayService/ControlStream"
+"""The only method that is served."""
+_CANCEL: Final = 8
+"""RST_STREAM of a client that cancels its call (RFC 9113 §7)."""
+_STREAMS: Final = 2
+"""Calls at the same time: one more than is served, so that it can be answered."""
+_ALL_STREAMS: Final = 100
+"""Calls in the life of a connection: h2 remembers each."""
+_STRANGERS: Final = 131_072
+"""Octets of HTTP/2, encrypted, that are taken in before the control stream is open; OpenSSL bounds handshakes."""
+_UNSENT: Final = 262_144
+"""Octets that the kernel may leave to us; beyond, we stop reading what would make us answer more."""
+
+
+class Gatekeeper(Protocol):
+    """Counts connections; the listener."""
+
+    def admit(self, connection: GatewayConnection) -> str | None:
+        """Take a new connection in; return the limit that forbids it."""
+
+    def opened(self, connection: GatewayConnection) -> None:
+        """A connection has its control stream."""
+
+    def rejected(self, connection: GatewayConnection) -> None:
+        """A connection gets none."""
+
+    def lost(self, connection: GatewayConnection) -> None:
+        """A connection is gone."""
+
+
+class GatewayConnection(asyncio.BufferedProtocol):
+    """One connection; for the fleet it is the `Link` to a gateway."""
+
+    __slots__ = (
+        "_applicant",
+        "_calls",
+        "_deadline",
+        "_gatekeeper",
+        "_grpc",
+        "_is_scheduled",
+        "_last_input",
+        "_outgoing",
+        "_paused_at",
+        "_pinged_at",
+        "_session",
+        "_shared",
+        "_stream",
+        "_taken",
+        "_tls",
+        "_transport",
+        "due",
+        "remote",
+        "stage",
+    )
+
+    def __init__(self, shared: Shared, gatekeeper: Gatekeeper) -> None:
+        config = shared.config
+        self._shared = shared
+        self._gatekeeper = gatekeeper
+        self.stage = Stage.TLS
+        self.remote: Remote = ("", 0)
+        self._transport: asyncio.Transport
+        self._applicant: Applicant | None = None
+        self._tls: TlsConnection
+        self._taken = 0  # octets after the handshake, until the stream is open
+        self._grpc: GrpcServer | None = None
+        self._outgoing = Outgoing(messages=config.queue_messages, octets=config.queue_octets)
+        self._session: GatewaySession | None = None
+        self._stream = 0
+        self._calls = 0
+        self._last_input = shared.clock.monotonic()
+        self._deadline: float | None = None  # of the call, if the client set one
+        self._pinged_at: float | None = None
+        self._paused_at: float | None = None  # since when the kernel takes no more
+        self._is_scheduled = False
+        self.due = self._last_input + config.handshake_timeout
+        """When `tick` has something to do, monotonic seconds; or later."""
+
+    @property
+    def queued(self) -> int:
+        """Octets that wait for the gateway to read."""
+        return self._outgoing.octets
+
+    @property
+    def waiting(self) -> int:
+        """Messages that have not left yet."""
+        return len(self._outgoing)
+
+    # ---- what the fleet does (`Link`) ---------------------------------------------------------
+
+    def send(
+        self, message: ControlStreamResponse, *, key: int | None = None, sent: Callable[[], None] | None = None
+    ) -> bool:
+        """
+        Queue a message; False if the queue is full, or the stream over.
+
+        Args:
+            key: One that waits with the same key is replaced, and its `sent` is never called.
+            sent: Called when the last octet was given to the kernel; it may send again.
+        """
+        now = self._shared.clock.monotonic()
+        if self.stage is not Stage.OPEN or not self._outgoing.put(message.SerializeToString(), key, sent, now):
+            return False
+        self.due = min(self.due, now + self._shared.config.stalled_after)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush_soon)
+        return True
+
+    def withdraw(self, key: int) -> bool:
+        """Take back the message with a key; False if it has left, or is about to."""
+        return self._outgoing.withdraw(key)
+
+    def end(self, reason: GatewayReason, detail: str = "") -> None:
+        """End the stream in words, from our side; harmless when it is over."""
+        if self.stage is Stage.OPEN and self._grpc is not None:
+            self._grpc.end(self._stream, *end_of(reason, detail))
+            self._end_session(reason, detail)
+            self._linger()
+
+    # ---- what asyncio does --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection in, or refuse it."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=0)  # so that a pause means: the kernel did not take all
+        self.remote = unmapped(*(transport.get_extra_info("peername") or self.remote))
+        self._shared.counters.accepted += 1
+        self._applicant = Applicant(self._shared, self.remote)
+        obstacle = self._gatekeeper.admit(self)
+        if obstacle is not None:
+            self._reject(GatewayRejectedReason.OVERLOAD, obstacle)
+            self._drop()
+        else:
+            self._tls = self._shared.engine.accept()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Lend the buffer that all connections share."""
+        return self._shared.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take in what came."""
+        if self.stage in (Stage.CLOSING, Stage.CLOSED):
+            return
+        self._last_input = self._shared.clock.monotonic()
+        self._pinged_at = None
+        self._is_scheduled = True  # whatever is sent meanwhile goes out together
+        try:
+            for event in self._tls.feed(self._shared.buffer[:nbytes]):
+                self._take_tls(event)
+            if self.stage is Stage.HTTP2:
+                self._bound(nbytes)
+            self._flush()
+        except Exception:
+            self._fail()
+
+    def eof_received(self) -> None:
+        """The gateway closed TCP, without closing TLS before."""
+        try:
+            self._lose(None)
+        except Exception:
+            self._fail()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        try:
+            self._lose(exc)
+            if self.stage is not Stage.CLOSED:
+                self._move(Stage.CLOSED)
+        except Exception:
+            self._fail()
+        finally:
+            self._gatekeeper.lost(self)
+
+    def pause_writing(self) -> None:
+        """The kernel takes no more."""
+        self._paused_at = now = self._shared.clock.monotonic()
+        self.due = min(self.due, now + self._shared.config.stalled_after)
+
+    def resume_writing(self) -> None:
+        """The kernel took everything."""
+        self._paused_at = None
+        if self.stage in (Stage.HTTP2, Stage.OPEN):
+            self._transport.resume_reading()
+            self._last_input = self._shared.clock.monotonic()  # silence until now may have been our own doing
+            self._flush_soon()
+
+    # ---- what the listener does ---------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        try:
+            if now >= self.due:
+                self._tick(now)
+        except Exception:
+            self._fail()
+
+    def shut_down(self) -> None:
+        """End the connection because the server stops."""
+        if self.stage is Stage.OPEN:
+            self.end(GatewayReason.SHUTDOWN)
+        elif self.stage in (Stage.TLS, Stage.HTTP2):
+            self._linger()
+
+    def abort(self) -> None:
+        """Close the socket without another word."""
+        self._transport.abort()
+
+    # ---- TLS ----------------------------------------------------------------------------------
+
+    def _take_tls(self, event: tls.Event) -> None:
+        if self.stage in (Stage.CLOSING, Stage.CLOSED):
+            return
+        if isinstance(event, tls.Data):
+            assert self._grpc is not None, "data comes after the handshake"
+            if self._applicant is not None:
+                self._applicant.has_spoken = True
+            for each in self._grpc.feed(event.payload):
+                self._take_grpc(self._grpc, each)
+        elif isinstance(event, tls.Established):
+            self._secure(event)
+        elif isinstance(event, tls.Failed):
+            self._reject(FAILED_HANDSHAKES[event.failure], event.detail)
+            self._linger()
+        elif event.end is tls.End.CLOSE_NOTIFY:
+            self._part(GatewayReason.CLIENT_CLOSED, "TLS was closed in order")
+        elif event.refuses_us and self._applicant is not None:
+            self._reject(GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED, event.detail)
+            self._linger()
+        elif event.end is tls.End.ALERT:
+            self._part(GatewayReason.TLS_ERROR, f"the gateway sent the TLS alert {event.detail}")
+        else:
+            self._part(GatewayReason.TLS_ERROR, event.detail)
+
+    def _secure(self, event: tls.Established) -> None:
+        """The handshake is done; what is wrong with the certificate is told when the client can hear it."""
+        config, applicant = self._shared.config, self._applicant
+        assert applicant is not None, "until the stream is open"
+        self._shared.counters.secured += 1
+        applicant.secure(event)
+        self._grpc = GrpcServer(max_message=config.max_message, max_streams=_STREAMS)
+        self._move(Stage.HTTP2)
+        self.due = self._last_input + config.stream_timeout
+        if not event.protocol:
+            self._reject(*(applicant.refusal or (GatewayRejectedReason.NO_PROTOCOL, "")))
+            self._linger()
+
+    # ---- HTTP/2 -------------------------------------------------------------------------------
+
+    def _bound(self, count: int) -> None:
+        """End a connection that sends and sends, but opens no stream: it could take all the time that there is."""
+        self._taken += count
+        if self._taken > _STRANGERS:
+            self._part(GatewayReason.HTTP2_ERROR, f"more than {_STRANGERS} octets before the control stream")
+
+    def _take_grpc(self, server: GrpcServer, event: grpc.Event) -> None:
+        if self.stage in (Stage.CLOSING, Stage.CLOSED):
+            return
+        if isinstance(event, grpc.Message):
+            if event.stream == self._stream:
+                self._take_message(event.payload)
+        elif isinstance(event, grpc.StreamOpened):
+            self._take_call(server, event)
+        elif isinstance(event, grpc.NotGrpc):
+            self._count_call(f"{event.path[:64]}: {event.detail}")
+        elif isinstance(event, grpc.GoneAway):
+            words = f"GOAWAY {code_name(event.code)} {event.debug}".strip()
+            self._part(GatewayReason.GOAWAY if event.code else GatewayReason.CLIENT_CLOSED, words)
+        elif isinstance(event, grpc.Broken):
+            self._part(GatewayReason.HTTP2_ERROR, event.detail)
+        elif event.stream == self._stream:
+            self._take_end(event)
+
+    def _take_message(self, payload: bytes) -> None:
+        self._shared.counters.up += 1
+        try:
+            message = ControlStreamRequest.FromString(payload)
+        except DecodeError:
+            self.end(GatewayReason.MALFORMED, f"{len(payload)} octets are not a ControlStreamRequest")
+            return
+        assert self._session is not None, "an open stream has a session"
+        self._shared.sessions.received(self._session, message)
+
+    def _take_end(self, event: grpc.HalfClosed | grpc.StreamReset | grpc.MessageFault) -> None:
+        """The control stream cannot go on."""
+        if isinstance(event, grpc.HalfClosed):
+            self._flush()  # tools for a single call say no more with the request, and wait for answers
+            self.end(GatewayReason.CLOSED)
+        elif isinstance(event, grpc.MessageFault):
+            self.end(BAD_MESSAGES[event.fault], event.detail)
+        elif not event.by_client:
+            self._part(GatewayReason.HTTP2_ERROR, f"the stream broke: {code_name(event.code)}")
+        elif event.code == _CANCEL:
+            self._part(GatewayReason.CANCELLED, "")
+        else:
+            self._part(GatewayReason.STREAM_RESET, f"RST_STREAM {code_name(event.code)}")
+
+    def _take_call(self, server: GrpcServer, call: grpc.StreamOpened) -> None:
+        if call.path == PATH and self.stage is Stage.HTTP2:
+            self._identify(server, call)
+        elif self.stage is Stage.OPEN:
+            server.end(call.stream, Status.RESOURCE_EXHAUSTED, "one control stream per connection: open another one")
+            self._count_call("")
+        else:
+            server.end(call.stream, Status.UNIMPLEMENTED, f"unknown method {call.path}")
+            self._count_call(call.path)
+
+    def _count_call(self, path: str) -> None:
+        """Note a call of something that is not served."""
+        if self._applicant is not None:
+            self._applicant.call(path)
+        self._calls += 1
+        if self._calls > _ALL_STREAMS:
+            self._part(GatewayReason.HTTP2_ERROR, f"more than {_ALL_STREAMS} calls on one connection")
+
+    def _identify(self, server: GrpcServer, call: grpc.StreamOpened) -> None:
+        """Let a gateway in, or tell it why not."""
+        assert self._applicant is not None, "until the stream is open"
+        found = self._applicant.identify()
+        if isinstance(found, tuple):
+            server.end(call.stream, *refusal_of(*found))
+            self._reject(*found)
+            self._linger()
+        else:
+            self._open(server, call, found, self._applicant)
+
+    def _open(self, server: GrpcServer, call: grpc.StreamOpened, gateway: Gateway, applicant: Applicant) -> None:
+        self._move(Stage.OPEN)
+        self._applicant = None  # it has told what it could
+        self._stream = call.stream
+        self._deadline = None if call.timeout is None else self._last_input + call.timeout
+        self._set_due(self._last_input)
+        self._shared.counters.opened += 1
+        self._gatekeeper.opened(self)
+        server.answer(call.stream)
+        self._session = self._shared.sessions.opened(
+            gateway,
+            remote=self.remote,
+            certificate_serial=applicant.serial,
+            link=self,
+            tls_version=applicant.version,
+            user_agent=call.user_agent,
+        )
+
+    # ---- out ----------------------------------------------------------------------------------
+
+    def _flush_soon(self) -> None:
+        """Flush, called by the loop."""
+        try:
+            self._flush()
+        except Exception:
+            self._fail()
+
+    def _flush(self) -> None:
+        """Give to the gateway what its window and its socket take, joined into few writes."""
+        self._is_scheduled = False
+        server = self._grpc
+        while self.stage is Stage.OPEN and server is not None:
+            if self._paused_at is None:
+                self._outgoing.give(server, self._stream)
+            self._write()
+            if self._paused_at is not None or server.waiting(self._stream):
+                break  # more goes when the kernel or the gateway has room
+            confirmed = self._outgoing.confirm()
+            self._shared.counters.down += confirmed
+            if not confirmed:
+                return
+        if self.stage in (Stage.TLS, Stage.HTTP2):
+            self._write()
+        if self._paused_at is not None and self._transport.get_write_buffer_size() > _UNSENT:
+            self._transport.pause_reading()
+
+    def _write(self) -> None:
+        octets = b"" if self._grpc is None else self._grpc.take()
+        if octets:
+            self._tls.send(octets)
+        encrypted = self._tls.take()
+        if encrypted and not self._transport.is_closing():
+            self._transport.write(encrypted)
+
+    # ---- time ---------------------------------------------------------------------------------
+
+    def _tick(self, now: float) -> None:
+        if self.stage is Stage.OPEN:
+            self._look(now)
+            if self.stage is Stage.OPEN:
+                self._set_due(now)
+        elif self._applicant is not None and self.stage is Stage.TLS:
+            self._reject(GatewayRejectedReason.TLS_TIMEOUT, "")
+            self._linger()
+        elif self._applicant is not None and self.stage is Stage.HTTP2:
+            self._reject(*self._applicant.idle(""))
+            self._linger()
+        else:
+            self._transport.abort()
+
+    def _look(self, now: float) -> None:
+        """See whether the open stream is still good for something."""
+        config, oldest = self._shared.config, self._oldest
+        if self._deadline is not None and now >= self._deadline:
+            self.end(GatewayReason.DEADLINE)
+        elif oldest is not None and now - oldest >= config.stalled_after:
+            self.end(GatewayReason.SLOW_READER, f"something has waited for {now - oldest:.0f} s")
+        elif self._pinged_at is None:
+            if now - self._last_input >= config.keepalive_interval and self._grpc is not None:
+                self._pinged_at = now
+                self._shared.counters.pings += 1
+                self._grpc.ping()
+                self._flush()
+        elif now - self._pinged_at >= config.keepalive_timeout and self._transport.is_reading():
+            silence = int(now - self._last_input)
+            self._end_session(GatewayReason.KEEPALIVE_TIMEOUT, f"nothing came for {silence} s", seconds=silence)
+            self._drop()  # nobody is there to linger for
+
+    @property
+    def _oldest(self) -> float | None:
+        """Since when something has waited for the gateway to read."""
+        times = [each for each in (self._outgoing.oldest, self._paused_at) if each is not None]
+        return min(times, default=None)
+
+    def _set_due(self, now: float) -> None:
+        config, oldest = self._shared.config, self._oldest
+        due = self._last_input + config.keepalive_interval
+        if self._pinged_at is not None:
+            due = max(now, self._pinged_at + config.keepalive_timeout)
+        if oldest is not None:
+            due = min(due, oldest + config.stalled_after)
+        self.due = due if self._deadline is None else min(due, self._deadline)
+
+    # ---- ends ---------------------------------------------------------------------------------
+
+    def _move(self, stage: Stage) -> None:
+        assert stage in MOVES[self.stage], f"no way from {self.stage} to {stage}"
+        self.stage = stage
+
+    def _lose(self, error: Exception | None) -> None:
+        """TCP is over, if anything is left to be said of that."""
+        reason, detail = loss_of(error)
+        if self.stage is Stage.OPEN:
+            self._end_session(reason, detail)
+        elif self.stage is Stage.TLS:
+            if self._tls.has_answered:  # grpcio, for one, sends no alert when it does not trust us
+                detail += " after this server had shown its certificate: perhaps it is not trusted"
+            self._reject(GatewayRejectedReason.TLS_ABORTED, detail)
+        elif self.stage is Stage.HTTP2 and self._applicant is not None:
+            self._reject(*self._applicant.idle(detail))
+        else:
+            return
+        self._drop()
+
+    def _part(self, reason: GatewayReason, detail: str) -> None:
+        """The other side has ended the connection, or made it useless."""
+        if self._applicant is None:
+            self._end_session(reason, detail)
+        elif reason.is_orderly:
+            self._reject(*self._applicant.idle(detail))
+        else:
+            self._reject(*(self._applicant.refusal or (GatewayRejectedReason.HTTP2_ERROR, detail)))
+        self._linger()
+
+    def _reject(self, reason: GatewayRejectedReason, detail: str) -> None:
+        assert self._applicant is not None, "who was let in is not rejected"
+        self._gatekeeper.rejected(self)
+        self._applicant.reject(reason, detail, self.stage)
+
+    def _end_session(self, reason: GatewayReason, detail: str, *, seconds: int | None = None) -> None:
+        """Tell the fleet, once."""
+        session, self._session = self._session, None
+        if session is not None:
+            self._shared.sessions.ended(session, reason, detail=detail, seconds=seconds)
+        self._outgoing.clear()
+
+    def _linger(self) -> None:
+        """Say goodbye in every layer, and give the gateway time to read it: unread input would become a reset."""
+        self._move(Stage.CLOSING)
+        if self._grpc is not None:
+            self._grpc.close()
+            self._tls.send(self._grpc.take())
+        self._tls.close()
+        self._write()
+        if not self._transport.is_closing():
+            with contextlib.suppress(OSError):  # the connection is gone already, and about to be told lost
+                self._transport.write_eof()
+            self._transport.resume_reading()
+        self.due = self._shared.clock.monotonic() + self._shared.config.linger
+
+    def _drop(self) -> None:
+        self._move(Stage.CLOSED)
+        self._transport.abort()
+
+    def _fail(self) -> None:
+        """A defect of ours: it costs this connection, and nothing else."""
+        counters = self._shared.counters
+        if counters.defects % 1000 == 0:
+            log.exception("gateway_defect", remote=self.remote[0], so_far=counters.defects)
+        counters.defects += 1
+        if self.stage is not Stage.CLOSED:
+            self._drop()
+        self._end_session(GatewayReason.SERVER_ERROR, "")

@@ -1,0 +1,213 @@
+"""
+Gateways' control streams: gRPC over TLS, with client certificates; each connection is a `GatewayConnection`.
+
+No gRPC library is used, as none of them tells why a gateway was refused or lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from typing import ClassVar, Final
+
+from span_events.bounded.failures import FailuresPerMinute
+from span_events.clock import Clock
+from span_events.config import GatewaysConfig
+from span_events.fleet.gateways.sessions import GatewaySessions
+from span_events.listeners.dtls.gate import IssuerOf
+from span_events.listeners.gateways.connection import GatewayConnection
+from span_events.listeners.gateways.shared import Counters, Shared, Stage
+from span_events.metrics import Metric
+from span_events.net import bind, render_remote
+from span_events.wire.tls.openssl import TlsEngine
+
+_TICK: Final = 0.25
+"""Seconds between looks at what time brings: timeouts and pings are late by that at most."""
+_BACKLOG: Final = 1024
+"""Connections that may wait to be accepted."""
+_PER_WAKE_UP: Final = 65_536
+"""Octets taken from one connection before others get their turn."""
+_WATCHED_HOSTS: Final = 10_000
+"""Hosts whose failures are counted at the same time."""
+
+
+class GatewayListener:
+    """
+    The listener for gateways.
+
+    Args:
+        issuer_of: Tells which collection's intermediate signed a certificate.
+    """
+
+    name: ClassVar[str] = "gateways"
+
+    def __init__(
+        self,
+        config: GatewaysConfig,
+        *,
+        sessions: GatewaySessions,
+        engine: TlsEngine,
+        issuer_of: IssuerOf,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._server: asyncio.Server | None = None
+        self._address = ("", 0)
+        self._connections: set[GatewayConnection] = set()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._half_open: set[GatewayConnection] = set()
+        self._at_host = Counter[str]()  # of the half-open ones
+        self._failures = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self.counters = Counters()
+        self._shared = Shared(
+            config=config,
+            sessions=sessions,
+            engine=engine,
+            issuer_of=issuer_of,
+            clock=clock,
+            buffer=memoryview(bytearray(_PER_WAKE_UP)),
+            counters=self.counters,
+        )
+
+    @property
+    def address(self) -> str:
+        """What is bound, ``host:port``."""
+        return render_remote(self._address)
+
+    @property
+    def defects(self) -> int:
+        """Connections that ended by a fault of ours."""
+        return self.counters.defects
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted; each bound of the configuration has its gauge."""
+        counters = self.counters
+
+        def by_stage() -> dict[str, float]:
+            stages = Counter(each.stage for each in self._connections)
+            return {stage.name.lower(): stages[stage] for stage in Stage if stage is not Stage.CLOSED}
+
+        return [
+            Metric(
+                "gateways_connections",
+                "Connections of gateways; at most gateways.connections, gateways.half_open of them in tls and http2.",
+                "gauge",
+                by_stage,
+                label="stage",
+            ),
+            Metric(
+                "gateways_handshakes",
+                "Connections by how far they came: TCP, TLS, stream; or not let in.",
+                "counter",
+                lambda: {
+                    "accepted": counters.accepted,
+                    "secured": counters.secured,
+                    "opened": counters.opened,
+                    "rejected": counters.rejected,
+                },
+                label="step",
+            ),
+            Metric(
+                "gateways_messages",
+                "Messages on control streams, from gateways (up) and to them (down).",
+                "counter",
+                lambda: {"up": counters.up, "down": counters.down},
+                label="direction",
+            ),
+            Metric(
+                "gateways_queued_octets",
+                "Octets of memory that wait for gateways to read; at most gateways.queue_octets each.",
+                "gauge",
+                lambda: sum(each.queued for each in self._connections),
+            ),
+            Metric(
+                "gateways_pings",
+                "Questions to silent gateways whether they are there.",
+                "counter",
+                lambda: counters.pings,
+            ),
+            Metric("gateways_defects", "Defects: a connection's handling failed.", "counter", lambda: counters.defects),
+        ]
+
+    async def start(self) -> None:
+        """Bind; raises `ListenerUnavailable`."""
+        config = self._config
+        bound = bind(self.name, config.host, config.port, socket.SOCK_STREAM)
+        # Those that are accepted inherit both.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(config.tcp_timeout * 1000))
+        self._address = bound.getsockname()[:2]
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: GatewayConnection(self._shared, self), sock=bound, backlog=_BACKLOG
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await self._clock.sleep(_TICK)
+            now = self._clock.monotonic()
+            for each in [each for each in self._connections if each.due <= now]:
+                each.tick(now)
+
+    async def stop(self) -> None:
+        """End all streams in words, give the gateways a moment to read them, and release the socket; idempotent."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for each in list(self._connections):
+            each.shut_down()
+        try:
+            async with asyncio.timeout(self._config.linger):
+                await self._is_idle.wait()
+        except TimeoutError:
+            for each in list(self._connections):
+                each.abort()
+            await self._is_idle.wait()
+
+    # ---- what connections tell (`Gatekeeper`) -------------------------------------------------
+
+    def admit(self, connection: GatewayConnection) -> str | None:
+        """Take a new connection in; return the limit that forbids it."""
+        config, host = self._config, connection.remote[0]
+        obstacle = None
+        if len(self._connections) >= config.connections:
+            obstacle = f"gateways.connections is {config.connections}"
+        elif len(self._half_open) >= config.half_open:
+            obstacle = f"gateways.half_open is {config.half_open}"
+        elif self._at_host[host] >= config.half_open_per_address:
+            obstacle = f"gateways.half_open_per_address is {config.half_open_per_address}"
+        elif self._failures.exceeded(host, self._clock.monotonic()):
+            obstacle = f"gateways.failures_per_minute is {config.failures_per_minute}"
+        self._connections.add(connection)
+        self._is_idle.clear()
+        if obstacle is None:
+            self._half_open.add(connection)
+            self._at_host[host] += 1
+        return obstacle
+
+    def opened(self, connection: GatewayConnection) -> None:
+        """A connection is no longer half open: it has its control stream, or is gone."""
+        if connection not in self._half_open:
+            return
+        self._half_open.remove(connection)
+        host = connection.remote[0]
+        self._at_host[host] -= 1
+        if not self._at_host[host]:
+            del self._at_host[host]
+
+    def rejected(self, connection: GatewayConnection) -> None:
+        """A connection gets no control stream."""
+        if connection in self._half_open:  # else it is one more than the limits allow, which must not prolong them
+            self._failures.count(connection.remote[0], self._clock.monotonic())
+
+    def lost(self, connection: GatewayConnection) -> None:
+        """A connection is gone."""
+        self.opened(connection)
+        self._connections.discard(connection)
+        if not self._connections:
+            self._is_idle.set()

@@ -1,0 +1,113 @@
+"""What is on its way to one gateway: a bounded queue, and what HTTP/2 or the kernel did not take yet."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from span_events.wire.grpc.server import GrpcServer
+
+_BATCH: Final = 16_384
+"""Octets of messages that are joined for one write."""
+OVERHEAD: Final = 640
+"""Octets of memory for each message beyond its own: about 350 of objects, the rest is for what the allocator wastes."""
+
+
+class _Waiting:
+    """One message that waits."""
+
+    __slots__ = ("key", "octets", "sent", "since")
+
+    def __init__(self, octets: bytes, key: int | None, sent: Callable[[], None] | None, since: float) -> None:
+        self.octets = octets
+        self.key = key
+        self.sent = sent
+        self.since = since
+        """Monotonic seconds; of the first, where one replaced another."""
+
+
+class Outgoing:
+    """
+    The messages to one gateway, in order.
+
+    Args:
+        messages: Messages that wait at most.
+        octets: Octets of memory that may wait, `OVERHEAD` for each message included; a single one may be larger.
+    """
+
+    __slots__ = ("_by_key", "_handing", "_in_hand", "_max_messages", "_max_octets", "_queue", "octets")
+
+    def __init__(self, *, messages: int, octets: int) -> None:
+        self._max_messages = messages
+        self._max_octets = octets
+        self._queue: deque[_Waiting] = deque()
+        self._by_key: dict[int, _Waiting] = {}
+        self._handing: list[_Waiting] = []  # given to HTTP/2, not yet wholly to the kernel
+        self._in_hand = 0  # octets of these
+        self.octets = 0
+        """Octets that the kernel has not taken yet, with `OVERHEAD` for each message."""
+
+    def __len__(self) -> int:
+        return len(self._queue) + len(self._handing)
+
+    @property
+    def oldest(self) -> float | None:
+        """Since when the first has waited, monotonic seconds."""
+        first = self._handing or self._queue
+        return first[0].since if first else None
+
+    def put(self, octets: bytes, key: int | None, sent: Callable[[], None] | None, now: float) -> bool:
+        """Append a message, or replace the one with its key where that stands; False if it does not fit."""
+        replaced = None if key is None else self._by_key.get(key)
+        grown = self.octets + len(octets) + (OVERHEAD if replaced is None else -len(replaced.octets))
+        if self.octets and grown > self._max_octets:
+            return False
+        if replaced is not None:
+            replaced.octets, replaced.sent = octets, sent
+        elif len(self._queue) >= self._max_messages:
+            return False
+        else:
+            item = _Waiting(octets, key, sent, now)
+            self._queue.append(item)
+            if key is not None:
+                self._by_key[key] = item
+        self.octets = grown
+        return True
+
+    def withdraw(self, key: int) -> bool:
+        """Take back the message with a key; False if it was given to HTTP/2, which gives nothing back."""
+        item = self._by_key.pop(key, None)
+        if item is None:
+            return False
+        self._queue.remove(item)
+        self.octets -= len(item.octets) + OVERHEAD
+        return True
+
+    def give(self, server: GrpcServer, stream: int) -> None:
+        """Give to HTTP/2 what fits into one write."""
+        while self._queue and server.waiting(stream) < _BATCH:
+            item = self._queue.popleft()
+            if item.key is not None:
+                del self._by_key[item.key]
+            server.send(stream, item.octets)
+            self._in_hand += len(item.octets) + OVERHEAD
+            item.octets = b""  # HTTP/2 has a copy
+            self._handing.append(item)
+
+    def confirm(self) -> int:
+        """Tell who wanted to know that the kernel has all that was given; return how many messages that are."""
+        handed, self._handing = self._handing, []
+        self.octets -= self._in_hand
+        self._in_hand = 0
+        for each in handed:
+            if each.sent is not None:
+                each.sent()
+        return len(handed)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._queue.clear()
+        self._by_key.clear()
+        self._handing.clear()
+        self.octets = self._in_hand = 0

@@ -1,0 +1,86 @@
+"""How failures on the way of a gateway are named in events, and how they are told to the gateway."""
+
+from __future__ import annotations
+
+import errno
+from types import MappingProxyType
+from typing import Final
+
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.wire.grpc.connections import Fault, Status
+from span_events.wire.tls.connections import CertificateFault, Failure
+
+FAILED_HANDSHAKES: Final = MappingProxyType(
+    {
+        Failure.NOT_TLS: GatewayRejectedReason.NOT_TLS,
+        Failure.SERVER_REFUSED: GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED,
+        Failure.CLIENT_ALERT: GatewayRejectedReason.HANDSHAKE_FAILED,
+        Failure.UNSUPPORTED_VERSION: GatewayRejectedReason.UNSUPPORTED_VERSION,
+        Failure.NO_SHARED_CIPHER: GatewayRejectedReason.NO_SHARED_CIPHER,
+        Failure.PROTOCOL: GatewayRejectedReason.HANDSHAKE_FAILED,
+    }
+)
+BAD_CERTIFICATES: Final = MappingProxyType(
+    {
+        CertificateFault.UNKNOWN_CA: GatewayRejectedReason.UNKNOWN_CA,
+        CertificateFault.WRONG_PURPOSE: GatewayRejectedReason.WRONG_PURPOSE,
+        CertificateFault.NOT_YET_VALID: GatewayRejectedReason.CERTIFICATE_NOT_YET_VALID,
+        CertificateFault.EXPIRED: GatewayRejectedReason.CERTIFICATE_EXPIRED,
+        CertificateFault.INVALID: GatewayRejectedReason.CERTIFICATE_INVALID,
+    }
+)
+BAD_MESSAGES: Final = MappingProxyType(
+    {
+        Fault.TOO_LARGE: GatewayReason.MESSAGE_TOO_LARGE,
+        Fault.COMPRESSED: GatewayReason.UNSUPPORTED_ENCODING,
+        Fault.TRUNCATED: GatewayReason.MALFORMED,
+        Fault.MALFORMED: GatewayReason.MALFORMED,
+    }
+)
+
+_REFUSALS: Final = MappingProxyType(
+    {
+        GatewayRejectedReason.UNKNOWN_GATEWAY: Status.NOT_FOUND,
+        GatewayRejectedReason.NOT_A_GATEWAY: Status.PERMISSION_DENIED,
+        GatewayRejectedReason.GATEWAY_DISABLED: Status.PERMISSION_DENIED,
+        GatewayRejectedReason.COLLECTION_DISABLED: Status.PERMISSION_DENIED,
+    }
+)
+_ENDS: Final = MappingProxyType(
+    {
+        GatewayReason.CLOSED: (Status.OK, ""),
+        GatewayReason.DEADLINE: (Status.DEADLINE_EXCEEDED, "deadline exceeded"),
+        GatewayReason.REPLACED: (Status.ABORTED, "replaced by a newer connection"),
+        GatewayReason.SHUTDOWN: (Status.UNAVAILABLE, "server shutting down, reconnect"),
+        GatewayReason.GATEWAY_REMOVED: (Status.NOT_FOUND, "the gateway was removed"),
+        GatewayReason.GATEWAY_MOVED: (Status.UNAVAILABLE, "the gateway was moved to another collection, reconnect"),
+        GatewayReason.GATEWAY_DISABLED: (Status.PERMISSION_DENIED, "the gateway or its collection was disabled"),
+        GatewayReason.CERTIFICATE_REVOKED: (Status.UNAUTHENTICATED, "the client certificate was revoked"),
+        GatewayReason.CERTIFICATE_EXPIRED: (Status.UNAUTHENTICATED, "the client certificate has expired"),
+        GatewayReason.MALFORMED: (Status.INVALID_ARGUMENT, "malformed message"),
+        GatewayReason.MESSAGE_TOO_LARGE: (Status.RESOURCE_EXHAUSTED, "message too large"),
+        GatewayReason.UNSUPPORTED_ENCODING: (Status.UNIMPLEMENTED, "compression is not supported"),
+        GatewayReason.SLOW_READER: (Status.RESOURCE_EXHAUSTED, "slow reader"),
+    }
+)
+
+
+def refusal_of(reason: GatewayRejectedReason, detail: str) -> tuple[Status, str]:
+    """Return the status and text with which a gateway is not let in; the text says what to try."""
+    text = f"refused: {reason.value}: {reason.hint}" + (f" ({detail})" if detail else "")
+    return _REFUSALS.get(reason, Status.UNAUTHENTICATED), text
+
+
+def end_of(reason: GatewayReason, detail: str) -> tuple[Status, str]:
+    """Return the status and text with which a stream is ended from our side."""
+    status, text = _ENDS.get(reason, (Status.INTERNAL, reason.value))
+    return status, f"{text}: {detail}" if detail else text
+
+
+def loss_of(error: Exception | None) -> tuple[GatewayReason, str]:
+    """Name the loss of a TCP connection."""
+    if error is None:
+        return GatewayReason.PROCESS_DIED, "the TCP connection was closed"
+    if isinstance(error, OSError) and error.errno in (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH):
+        return GatewayReason.TCP_TIMEOUT, error.strerror or str(error)
+    return GatewayReason.CONNECTION_RESET, str(error) or type(error).__name__

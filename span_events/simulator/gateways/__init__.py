@@ -1,0 +1,1 @@
+"""A simulated gateway, and the faults that it provokes."""

@@ -1,0 +1,157 @@
+"""
+Faults of gateways on request: each provokes what a real one does wrong.
+
+Every fault is a coroutine function that takes a `GatewayScene` and returns what it did and saw, for people.
+The docstring is its help text. ``GATEWAY_FAULTS`` names them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from span_events.ids import render
+from span_events.simulator.gateways.control_stream import ControlStream, Credentials, NotConnected
+from span_events.simulator.gateways.gateway import JITTER, Sensor, SimulatedGateway, Tell
+
+PATIENCE: Final = 30.0
+"""Seconds that the server has to notice what is wrong."""
+NOT_PROTOBUF: Final = b"\xff\xff\xff"
+"""A tag that never ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayScene:
+    """What a fault plays with."""
+
+    gateway: SimulatedGateway
+    stream: ControlStream
+    """The one that the gateway serves."""
+    wrong: Credentials | None = None
+    """A certificate that is not the gateway's, and its key."""
+    patience: float = PATIENCE
+
+
+GatewayFault = Callable[[GatewayScene], Awaitable[str]]
+
+
+async def reset(scene: GatewayScene) -> str:
+    """A gateway whose connection is reset, as by a firewall or a router that restarts."""
+    scene.stream.reset()
+    return "TCP reset"
+
+
+async def vanish(scene: GatewayScene) -> str:
+    """A gateway that answers nothing any more though its socket stays open, as one that hangs or lost its network."""
+    scene.stream.freeze()
+    return f"answered nothing any more; {await _ending(scene)}"
+
+
+async def foreign_device(scene: GatewayScene) -> str:
+    """A gateway that speaks for a device which is not its own."""
+    device_id = render(random.getrandbits(62) | 1 << 61)
+    await scene.gateway.send_reading(device_id, Sensor({}, 0, 0))
+    return f"sent a message of device {device_id}"
+
+
+async def twice(scene: GatewayScene) -> str:
+    """A gateway that connects once more, as when its certificate was copied; the newer connection wins."""
+    scene.gateway.take_over(await scene.gateway.open())
+    return f"connected once more; {await _ending(scene)}"
+
+
+async def bad_message(scene: GatewayScene) -> str:
+    """A gateway that sends octets which are no message."""
+    await scene.stream.send_octets(NOT_PROTOBUF)
+    return f"sent {NOT_PROTOBUF.hex()}; {await _ending(scene)}"
+
+
+async def wrong_certificate(scene: GatewayScene) -> str:
+    """A gateway that shows a certificate which is not its own, but that of one of its devices."""
+    assert scene.wrong is not None, "who has no such certificate does not provoke this"
+    try:
+        stream = await scene.gateway.open(scene.wrong)
+    except NotConnected as exc:
+        return str(exc)
+    await stream.close()
+    return "was let in"
+
+
+GATEWAY_FAULTS: Final[Mapping[str, GatewayFault]] = MappingProxyType(
+    {
+        "reset": reset,
+        "vanish": vanish,
+        "foreignDevice": foreign_device,
+        "twice": twice,
+        "badMessage": bad_message,
+        "wrongCertificate": wrong_certificate,
+    }
+)
+"""Every fault by the name that ``simulate gateway --fault`` takes."""
+NEED_CERTIFICATE: Final = frozenset(("wrongCertificate",))
+"""Faults that need a certificate which is not the gateway's."""
+
+
+def meaning_of(name: str) -> str:
+    """Return the sentence that documents a fault."""
+    return (GATEWAY_FAULTS[name].__doc__ or "").strip()
+
+
+async def run_with_faults(
+    gateway: SimulatedGateway, faults: Sequence[str], *, pause: float, tell: Tell, wrong: Credentials | None = None
+) -> None:
+    """
+    Let a gateway run until cancelled, and provoke faults meanwhile, one after the other.
+
+    Args:
+        faults: Names out of `GATEWAY_FAULTS`.
+        pause: Mean seconds between two faults; the first comes after one such pause.
+        tell: Called with a fault's name and what it did and saw.
+        wrong: For `NEED_CERTIFICATE`.
+
+    Raises:
+        NotConnected: The first connection failed.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(gateway.run())
+            group.create_task(_provoke(gateway, faults, pause, tell, wrong))
+    except ExceptionGroup as exc:
+        known, others = exc.split(NotConnected)
+        if known is None or others is not None:
+            raise
+        raise known.exceptions[0] from None
+
+
+async def _provoke(
+    gateway: SimulatedGateway, faults: Sequence[str], pause: float, tell: Tell, wrong: Credentials | None
+) -> None:
+    for name in itertools.cycle(faults):
+        await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))
+        if gateway.stream is None:
+            continue
+        try:
+            seen = await GATEWAY_FAULTS[name](GatewayScene(gateway, gateway.stream, wrong))
+        except NotConnected as exc:  # the server is busy or gone: the gateway goes on
+            seen = f"not provoked, {exc}"
+        else:
+            gateway.statistics.faults[name] += 1
+        tell(name, seen)
+
+
+async def _ending(scene: GatewayScene) -> str:
+    """Wait until the server ends the stream, and say how; end it if the server does not mind."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        async with asyncio.timeout(scene.patience):
+            end = await scene.stream.over()
+    except TimeoutError:
+        scene.stream.abort()
+        return f"the server did not mind for {scene.patience:.0f} s"
+    return f"after {loop.time() - began:.1f} s: {end}"

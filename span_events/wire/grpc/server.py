@@ -1,0 +1,286 @@
+"""
+gRPC over HTTP/2 without I/O: one connection of a server, for any service.
+
+h2 does HTTP/2; this adds messages, statuses, and guards against what h2 would take in without a bound.
+(PROTOCOL-HTTP2 of gRPC: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import quote
+
+import h2.config
+import h2.connection
+import h2.events
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes, Settings
+
+from span_events.wire.grpc.connections import (
+    Broken,
+    Event,
+    Fault,
+    GoneAway,
+    HalfClosed,
+    Message,
+    MessageFault,
+    NotGrpc,
+    Status,
+    StreamOpened,
+    StreamReset,
+)
+from span_events.wire.grpc.http2_guard import MAX_FRAME, FrameGuard
+
+_PREFIX: Final = struct.Struct("!BL")
+"""Before each message: compressed or not, and its length."""
+_MAX_HEADER_LIST: Final = 16_384
+"""Octets of a request's headers at most, as HTTP/2 counts them (RFC 9113 §10.5.1)."""
+_CONTENT: Final = (b"content-type", b"application/grpc")
+_ANSWER: Final = ((b":status", b"200"), _CONTENT, (b"grpc-accept-encoding", b"identity"))
+_PRINTABLE: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+"""What needs no encoding in grpc-message, besides letters and digits."""
+_TEXT_SHOWN: Final = 1_000
+_AGENT_SHOWN: Final = 128
+_TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
+_UNITS: Final = MappingProxyType({b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9})
+
+
+class _Stream:
+    __slots__ = ("answered", "half_closed", "is_deaf", "needed", "outgoing", "rest")
+
+    def __init__(self) -> None:
+        self.rest = bytearray()
+        """The beginning of a message whose end is not here yet."""
+        self.needed = 0
+        """Octets of `rest` with which looking at it is worthwhile."""
+        self.outgoing = bytearray()
+        """What the client's window did not take yet."""
+        self.answered = False
+        self.half_closed = False
+        self.is_deaf = False
+
+
+class GrpcServer:
+    """
+    One connection; after `GoneAway` or `Broken`, only `take` does anything.
+
+    Args:
+        max_message: Octets of a message at most.
+        max_streams: Calls at the same time.
+    """
+
+    def __init__(self, *, max_message: int, max_streams: int) -> None:
+        self._max_message = max_message
+        self._guard = FrameGuard()
+        self._streams: dict[int, _Stream] = {}
+        self._is_over = False
+        self._h2 = connection = h2.connection.H2Connection(_CONFIG)
+        connection.local_settings = Settings(
+            client=False,
+            initial_values={
+                SettingCodes.MAX_CONCURRENT_STREAMS: max_streams,
+                SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST,
+            },
+        )
+        connection.decoder.max_header_list_size = _MAX_HEADER_LIST
+        connection.initiate_connection()
+
+    # ---- in -----------------------------------------------------------------------------------
+
+    def feed(self, octets: bytes) -> Sequence[Event]:
+        """Take octets in."""
+        if self._is_over:
+            return ()
+        events: list[Event] = []
+        taken: dict[int, int] = {}
+        count, flaw = self._guard.look(octets)
+        try:
+            for each in self._h2.receive_data(octets if count == len(octets) else octets[:count]):
+                handle = _HANDLERS.get(type(each))
+                if handle is not None:
+                    handle(self, each, events, taken)
+        except ProtocolError as exc:  # h2 has written what tells the client so
+            self._forget()
+            flaw = str(exc) or type(exc).__name__
+        if flaw is not None:
+            self.close(ErrorCodes.FRAME_SIZE_ERROR)
+            events.append(Broken(flaw))
+            taken.clear()
+        for stream, size in taken.items():
+            self._h2.acknowledge_received_data(size, stream)
+        return events
+
+    # ---- out ----------------------------------------------------------------------------------
+
+    def answer(self, stream: int) -> None:
+        """Accept a call: some clients wait for this before they send anything."""
+        found = self._streams.get(stream)
+        if found is not None and not self._is_over:
+            found.answered = True
+            self._h2.send_headers(stream, _ANSWER)
+
+    def send(self, stream: int, payload: bytes) -> None:
+        """Send a message on a call that was accepted; what the client's window does not take waits."""
+        found = self._streams.get(stream)
+        if found is not None:
+            found.outgoing += _PREFIX.pack(0, len(payload))
+            found.outgoing += payload
+
+    def waiting(self, stream: int) -> int:
+        """Return the octets that wait for the client's window; nothing more should be sent until they are few."""
+        found = self._streams.get(stream)
+        return 0 if found is None else len(found.outgoing)
+
+    def end(self, stream: int, status: Status, text: str = "") -> None:
+        """End a call, accepted or not; what waits for the client's window is dropped."""
+        found = self._streams.pop(stream, None)
+        if found is None or self._is_over:
+            return
+        headers = [] if found.answered else [*_ANSWER]
+        headers.append((b"grpc-status", str(int(status)).encode()))
+        if text:
+            headers.append((b"grpc-message", quote(text[:_TEXT_SHOWN], safe=_PRINTABLE).encode()))
+        self._finish(stream, headers, half_closed=found.half_closed)
+
+    def ping(self) -> None:
+        """Ask the client's library whether it is there."""
+        if not self._is_over:
+            self._h2.ping(bytes(8))
+
+    def close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+        """Tell the client that the connection is over (GOAWAY)."""
+        if not self._is_over:
+            self._forget()
+            self._h2.close_connection(code)
+
+    def take(self) -> bytes:
+        """Return what waits to be sent; call it after all others of a wake-up."""
+        for stream, each in self._streams.items():
+            if each.outgoing:
+                self._push(stream, each.outgoing)
+        return self._h2.data_to_send()
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def _forget(self) -> None:
+        self._is_over = True
+        self._streams.clear()
+
+    def _push(self, stream: int, outgoing: bytearray) -> None:
+        """Send as much as the windows allow."""
+        at, end = 0, min(self._h2.local_flow_control_window(stream), len(outgoing))
+        while at < end:
+            size = min(MAX_FRAME, end - at)  # each client takes that much
+            self._h2.send_data(stream, bytes(outgoing[at : at + size]))
+            at += size
+        del outgoing[:at]
+
+    def _finish(self, stream: int, headers: Sequence[tuple[bytes, bytes]], *, half_closed: bool) -> None:
+        with contextlib.suppress(ProtocolError):  # the client gave it up in the octets that h2 has just taken in
+            self._h2.send_headers(stream, headers, end_stream=True)
+            if not half_closed:
+                self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
+
+    def _on_request(self, event: h2.events.RequestReceived, events: list[Event], _taken: dict[int, int]) -> None:
+        headers: Mapping[bytes, bytes] = dict(event.headers)
+        path = headers.get(b":path", b"").decode("latin-1")
+        half_closed = event.stream_ended is not None
+        flaw = _flaw_of(headers)
+        if flaw is not None:
+            status, detail = flaw
+            self._finish(event.stream_id, [(b":status", status)], half_closed=half_closed)
+            events.append(NotGrpc(path, detail))
+            return
+        self._streams[event.stream_id] = _Stream()
+        agent = headers.get(b"user-agent", b"").decode("latin-1")
+        shown = "".join(each for each in agent if each.isprintable())[:_AGENT_SHOWN]
+        events.append(StreamOpened(event.stream_id, path, shown, _timeout_of(headers)))
+
+    def _on_data(self, event: h2.events.DataReceived, events: list[Event], taken: dict[int, int]) -> None:
+        stream = event.stream_id
+        taken[stream] = taken.get(stream, 0) + event.flow_controlled_length
+        found = self._streams.get(stream)
+        if found is None or found.is_deaf:
+            return
+        data, rest = event.data, found.rest
+        if rest:
+            rest += data
+            if len(rest) < found.needed:
+                return
+            data = bytes(rest)
+        at, end = 0, len(data)
+        found.needed = _PREFIX.size
+        while end - at >= _PREFIX.size:
+            flag, length = _PREFIX.unpack_from(data, at)
+            if flag or length > self._max_message:
+                self._refuse(stream, found, flag, length, events)
+                return
+            following = at + _PREFIX.size + length
+            if following > end:
+                found.needed = following - at
+                break
+            events.append(Message(stream, data[at + _PREFIX.size : following]))
+            at = following
+        rest[:] = data[at:]
+
+    def _refuse(self, stream: int, found: _Stream, flag: int, length: int, events: list[Event]) -> None:
+        found.is_deaf = True
+        found.rest.clear()
+        if flag == 1:
+            events.append(MessageFault(stream, Fault.COMPRESSED, "a message is compressed"))
+        elif flag:
+            events.append(MessageFault(stream, Fault.MALFORMED, f"the octet before a message's length is {flag}"))
+        else:
+            detail = f"a message of {length} octets; the limit is {self._max_message}"
+            events.append(MessageFault(stream, Fault.TOO_LARGE, detail))
+
+    def _on_end(self, event: h2.events.StreamEnded, events: list[Event], _taken: dict[int, int]) -> None:
+        found = self._streams.get(event.stream_id)
+        if found is None:
+            return
+        found.half_closed = True
+        if found.rest:
+            detail = f"the stream ended after {len(found.rest)} octets of a message"
+            events.append(MessageFault(event.stream_id, Fault.TRUNCATED, detail))
+        elif not found.is_deaf:
+            events.append(HalfClosed(event.stream_id))
+
+    def _on_reset(self, event: h2.events.StreamReset, events: list[Event], _taken: dict[int, int]) -> None:
+        if self._streams.pop(event.stream_id, None) is not None:
+            events.append(StreamReset(event.stream_id, int(event.error_code), event.remote_reset))
+
+    def _on_goaway(self, event: h2.events.ConnectionTerminated, events: list[Event], _taken: dict[int, int]) -> None:
+        self._forget()
+        debug = (event.additional_data or b"")[:_AGENT_SHOWN].decode(errors="backslashreplace")
+        events.append(GoneAway(int(event.error_code or 0), debug))
+
+
+_CONFIG: Final = h2.config.H2Configuration(client_side=False, header_encoding=None)
+_HANDLERS: Final[Mapping[type[h2.events.Event], Callable[[GrpcServer, Any, list[Event], dict[int, int]], None]]] = {
+    h2.events.RequestReceived: GrpcServer._on_request,
+    h2.events.DataReceived: GrpcServer._on_data,
+    h2.events.StreamEnded: GrpcServer._on_end,
+    h2.events.StreamReset: GrpcServer._on_reset,
+    h2.events.ConnectionTerminated: GrpcServer._on_goaway,
+}
+
+
+def _flaw_of(headers: Mapping[bytes, bytes]) -> tuple[bytes, str] | None:
+    """Tell what makes a request none of gRPC, and the HTTP status that says so."""
+    if headers.get(b":method") != b"POST":
+        return b"405", "the method is not POST"
+    content = headers.get(b"content-type", b"")
+    if content.partition(b";")[0].partition(b"+")[0].strip() != b"application/grpc":
+        return b"415", "the content type is not application/grpc"
+    return None
+
+
+def _timeout_of(headers: Mapping[bytes, bytes]) -> float | None:
+    found = _TIMEOUT.fullmatch(headers.get(b"grpc-timeout", b""))
+    return None if found is None else int(found[1]) * _UNITS[found[2]]

@@ -1,0 +1,499 @@
+"""What gateways are sent over a link that records: configuration, devices, and messages for these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from span_events.events.activity import Origin
+from span_events.events.message import Transport
+from span_events.events.reasons import GatewayReason
+from span_events.fleet.devices import DeviceChange
+from span_events.fleet.gateways.gateways import GatewayChange
+from span_events.ids import render
+from span_events.proto import gateway_pb2 as pb
+from span_events.registry.model import DownstreamState
+from tests.fleets import CAUSE, FleetBench
+from tests.links import FakeGateway, behind, online, roof
+
+# ---- configuration -------------------------------------------------------------------------------
+
+
+async def test_a_gateway_gets_itself_first_and_then_its_devices(bench: FleetBench) -> None:
+    """Clients drop what comes before; those of other gateways are not sent. One cause for all."""
+    gateway = await roof(bench)
+    first = await behind(bench, gateway, "01", tags={"name": "a"})
+    second = await behind(bench, gateway, "02")
+    await behind(bench, await bench.gateway(gateway.collection))
+    bench.activities.clear()
+    fake = FakeGateway(bench, gateway)
+    early = fake.take()
+    fake.configure()
+
+    assert early == []
+    assert fake.take() == [
+        ("gateway_update", (render(gateway.id), {"region": "EU868"}, {"name": "roof"})),
+        ("device_update", (render(first.id), {"devEui": "01"}, {"name": "a"})),
+        ("device_update", (render(second.id), {"devEui": "02"}, {})),
+    ]
+    assert bench.told[1:] == [
+        ("gatewayConfigUpdate", {"entries": "1", "trigger": "request"}),
+        ("gatewayDeviceUpdate", {"direction": "toGateway", "entries": "1"}),
+        ("gatewayDeviceUpdate", {"direction": "toGateway", "entries": "1"}),
+    ]
+    assert [each.origin for each in bench.events[2:]] == [gateway.origin_with(first), gateway.origin_with(second)]
+    assert len({each.correlation_id for each in bench.events[1:]}) == 1
+
+
+async def test_asking_again_sends_everything_again_but_not_faster_than_once_a_second(bench: FleetBench) -> None:
+    """However often it asks: that would be a cheap way to keep a server busy."""
+    gateway = await roof(bench)
+    await behind(bench, gateway)
+    fake = FakeGateway(bench, gateway)
+    counts = []
+    for _ in range(3):
+        for _ in range(100):
+            fake.configure()
+        counts.append(len(fake.take()))
+        bench.clock.shift(1)
+        bench.gateway_sessions.sweep()
+        counts.append(len(fake.take()))
+    bench.clock.shift(5)
+    bench.gateway_sessions.sweep()
+
+    assert counts == [2, 2, 0, 2, 0, 2]
+    assert fake.take() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sent"),
+    [
+        ({"params": {"region": "US915"}}, ({"region": "US915"}, {"name": "roof"})),
+        ({"tags": {"floor": "3"}}, ({"region": "EU868"}, {"floor": "3", "name": "roof"})),
+    ],
+)
+async def test_a_changed_gateway_is_told_so(bench: FleetBench, change: dict[str, Any], sent: Any) -> None:
+    gateway = await roof(bench)
+    fake = online(bench, gateway)
+    await bench.gateways.update(gateway, GatewayChange(**change), cause=CAUSE)
+
+    assert fake.take() == [("gateway_update", (render(gateway.id), *sent))]
+    assert bench.told == [("gatewayConfigUpdate", {"entries": "1", "trigger": "change"})]
+    assert bench.events[0].correlation_id == CAUSE
+
+
+async def test_a_new_name_is_nothing_that_a_gateway_is_told(bench: FleetBench) -> None:
+    gateway = await roof(bench)
+    fake = online(bench, gateway)
+    await bench.gateways.update(gateway, GatewayChange(name="cellar", params={}, tags={}), cause=CAUSE)
+
+    assert (fake.take(), bench.names) == ([], [])
+
+
+async def test_changes_of_devices_are_pushed_as_they_happen(bench: FleetBench) -> None:
+    """New, changed, without its block, removed; after the event of the change itself, with the same cause."""
+    gateway = await roof(bench)
+    fake = online(bench, gateway)
+    device = await behind(bench, gateway, "01")
+    await bench.devices.update(device, DeviceChange(tags={"name": "x"}), cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {"devEui": "02"}}), cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {}}), cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {"devEui": "03"}}), cause=CAUSE)
+    await bench.devices.remove(device, cause=CAUSE)
+    named = render(device.id)
+
+    assert fake.take() == [
+        ("device_update", (named, {"devEui": "01"}, {})),
+        ("device_update", (named, {"devEui": "01"}, {"name": "x"})),
+        ("device_update", (named, {"devEui": "02"}, {"name": "x"})),
+        ("device_removed", named),
+        ("device_update", (named, {"devEui": "03"}, {"name": "x"})),
+        ("device_removed", named),
+    ]
+    assert bench.names == [
+        "deviceCreated",
+        "gatewayDeviceUpdate",
+        *["deviceUpdated", "gatewayDeviceUpdate"] * 4,
+        "gatewayDeviceUpdate",
+        "deviceRemoved",
+    ]
+    assert [data["direction"] for name, data in bench.told if name == "gatewayDeviceUpdate"] == [
+        *["toGateway"] * 3,
+        "removed",
+        "toGateway",
+        "removed",
+    ]
+    assert {each.correlation_id for each in bench.events} == {CAUSE}
+
+
+async def test_changes_that_a_gateway_need_not_know_are_not_pushed(bench: FleetBench) -> None:
+    """Empty tags, other fields, blocks of others, and the removal of a block that it never saw."""
+    gateway = await roof(bench)
+    other = await bench.gateway(gateway.collection)
+    device = await behind(bench, gateway)
+    stranger = await bench.device(collection=gateway.collection)
+    fake = online(bench, gateway)
+    changes = [
+        (device, DeviceChange(tags={})),
+        (device, DeviceChange(imsi="24201", enabled=True)),
+        (device, DeviceChange(gateways={other.id: {"a": "b"}})),
+        (stranger, DeviceChange(tags={"a": "b"}, gateways={gateway.id: {}})),
+    ]
+    for each, change in changes:
+        await bench.devices.update(each, change, cause=CAUSE)
+    await bench.devices.remove(stranger, cause=CAUSE)
+
+    assert fake.take() == []
+
+
+async def test_nothing_is_pushed_before_a_gateway_has_asked(bench: FleetBench) -> None:
+    """It gets everything when it does."""
+    gateway = await roof(bench)
+    fake = FakeGateway(bench, gateway)
+    device = await behind(bench, gateway)
+    await bench.gateways.update(gateway, GatewayChange(tags={"a": "b"}), cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(tags={"a": "b"}), cause=CAUSE)
+
+    assert fake.take() == []
+
+
+async def test_what_changes_while_a_gateway_does_not_read_is_sent_once_as_it_is_then(bench: FleetBench) -> None:
+    """The newest configuration of a device replaces the one that waits; so its queue does not grow."""
+    gateway = await roof(bench)
+    device, gone = await behind(bench, gateway), await behind(bench, gateway)
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    fake.link.room = 3
+    for number in range(50):
+        await bench.devices.update(device, DeviceChange(tags={"n": str(number)}), cause=CAUSE)
+        await bench.gateways.update(gateway, GatewayChange(tags={"n": str(number)}), cause=CAUSE)
+    await bench.devices.update(gone, DeviceChange(tags={"a": "b"}), cause=CAUSE)
+    await bench.devices.remove(gone, cause=CAUSE)
+    bench.activities.clear()
+    fake.link.flow()
+
+    assert fake.take() == [
+        ("device_update", (render(device.id), {"devEui": "00"}, {"n": "49"})),
+        ("gateway_update", (render(gateway.id), {"region": "EU868"}, {"name": "roof", "n": "49"})),
+        ("device_removed", render(gone.id)),
+    ]
+    assert bench.names == ["gatewayDeviceUpdate", "gatewayConfigUpdate", "gatewayDeviceUpdate"]
+
+
+async def test_what_a_full_queue_refused_goes_when_there_is_room(bench: FleetBench) -> None:
+    """The gateway's own configuration, that of a device of which an older one waits, and what is after them."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway)
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    await bench.devices.update(device, DeviceChange(tags={"n": "1"}), cause=CAUSE)
+    fake.link.is_full = True
+    await bench.devices.update(device, DeviceChange(tags={"n": "2"}), cause=CAUSE)
+    await bench.gateways.update(gateway, GatewayChange(tags={"n": "2"}), cause=CAUSE)
+    fake.link.is_full = False
+    bench.activities.clear()
+    fake.link.flow()
+
+    assert fake.take() == [
+        ("device_update", (render(device.id), {"devEui": "00"}, {"n": "1"})),
+        ("gateway_update", (render(gateway.id), {"region": "EU868"}, {"name": "roof", "n": "2"})),
+        ("device_update", (render(device.id), {"devEui": "00"}, {"n": "2"})),
+    ]
+    assert bench.names == ["gatewayDeviceUpdate", "gatewayConfigUpdate", "gatewayDeviceUpdate"]
+    assert fake.link.waiting == 0
+
+
+async def test_a_gateway_with_more_devices_than_the_queue_has_room_for_gets_them_all(bench: FleetBench) -> None:
+    """In order, each once; a message for one of them comes after all of that."""
+    gateway = await roof(bench)
+    devices = [await behind(bench, gateway, str(number)) for number in range(20)]
+    await bench.outbox.queue(devices[0], b"on", cause=CAUSE)
+    fake = FakeGateway(bench, gateway)
+    fake.link.is_stalled = True
+    fake.link.room = 3
+    fake.configure()
+    fake.link.flow()
+    sent = fake.take()
+
+    assert [part for part, _ in sent] == ["gateway_update", *["device_update"] * 20, "downstream_message"]
+    assert [value[0] for part, value in sent if part == "device_update"] == [render(each.id) for each in devices]
+
+
+async def test_what_was_not_sent_is_told_at_the_end(bench: FleetBench) -> None:
+    """A slow reader."""
+    gateway = await roof(bench)
+    await behind(bench, gateway)
+    fake = FakeGateway(bench, gateway)
+    fake.configure()
+    fake.link.is_stalled = True
+    for _ in range(3):
+        fake.say(keepalive=pb.Keepalive())
+    await bench.gateways.update(gateway, GatewayChange(tags={"a": "b"}), cause=CAUSE)
+    await bench.gateways.update(gateway, GatewayChange(tags={"a": "c"}), cause=CAUSE)
+    bench.gateway_sessions.ended(fake.session, GatewayReason.SLOW_READER, detail="waited")
+    fake.link.flow()
+    data = dict(bench.told[-1][1])
+
+    assert (data["messagesDown"], data["messagesUp"], data["undelivered"]) == ("2", "4", "4")
+    assert bench.names[-2:] == ["gatewayCommError", "gatewayDisconnected"]
+
+
+async def test_keepalives_are_answered(bench: FleetBench) -> None:
+    """Without an event."""
+    fake = online(bench, await roof(bench))
+    fake.say(keepalive=pb.Keepalive())
+
+    assert (fake.take(), bench.names) == ([("keepalive_response", None)], [])
+
+
+# ---- messages to devices -------------------------------------------------------------------------
+
+
+async def test_a_message_goes_to_a_gateway_at_once(bench: FleetBench) -> None:
+    """Queued, handed to the gateway, sent: with the cause of the call."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway)
+    fake = online(bench, gateway)
+    message = await bench.outbox.queue(device, b"on", cause=CAUSE)
+
+    assert fake.take() == [("downstream_message", (render(device.id), b"on"))]
+    assert bench.names == ["downstreamQueued", "gatewayDownstreamMessage", "downstreamMessage"]
+    assert bench.told[1:] == [
+        ("gatewayDownstreamMessage", {"bytes": "2", "messageId": render(message.id)}),
+        (
+            "downstreamMessage",
+            {"bytes": "2", "messageId": render(message.id), "transport": "gateway", "waitedSeconds": "0"},
+        ),
+    ]
+    assert {each.correlation_id for each in bench.events} == {CAUSE}
+    assert [each.origin for each in bench.events[1:]] == [gateway.origin_with(device)] * 2
+    assert (message.state, message.transport, message.gateway_id) == (DownstreamState.SENT, "gateway", gateway.id)
+    assert (gateway.traffic.messages_downstream, device.traffic.bytes_downstream) == (1, 2)
+
+
+async def test_messages_wait_for_a_gateway_that_is_not_there(bench: FleetBench) -> None:
+    """And go, in order and after the device's configuration, when it has asked for that."""
+    gateway = await roof(bench)
+    device, other = await behind(bench, gateway), await behind(bench, gateway)
+    for payload, target in ((b"1", device), (b"2", device), (b"3", other)):
+        await bench.outbox.queue(target, payload, cause=CAUSE)
+    bench.clock.shift(30)
+    fake = FakeGateway(bench, gateway)
+    bench.activities.clear()
+    fake.configure()
+    sent = [value for part, value in fake.take() if part == "downstream_message"]
+
+    assert [each for each in sent if each[0] == render(device.id)] == [
+        (render(device.id), b"1"),
+        (render(device.id), b"2"),
+    ]
+    assert (render(other.id), b"3") in sent
+    assert bench.names[:3] == ["gatewayConfigUpdate", "gatewayDeviceUpdate", "gatewayDeviceUpdate"]
+    assert [data["waitedSeconds"] for name, data in bench.told if name == "downstreamMessage"] == ["30"] * 3
+    assert bench.outbox.waiting == 0
+
+
+async def test_a_gateway_that_sends_without_asking_gets_messages_too(bench: FleetBench) -> None:
+    """It evidently knows its devices."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway)
+    await bench.outbox.queue(device, b"on", cause=CAUSE)
+    fake = FakeGateway(bench, gateway)
+    before = fake.take()
+    fake.upstream(device)
+
+    assert (before, fake.take()) == ([], [("downstream_message", (render(device.id), b"on"))])
+
+
+async def test_a_message_is_sent_when_it_has_left_and_not_before(bench: FleetBench) -> None:
+    """If the stream ends first it waits on, and goes with the next connection; it is never twice on the way."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway)
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    message = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    await bench.outbox.queue(device, b"2", cause=CAUSE)
+    waiting = message.state
+    bench.gateway_sessions.ended(fake.session, GatewayReason.PROCESS_DIED)
+    fake.link.flow()
+    lost = bench.outbox.waiting
+    again = online(bench, gateway)
+
+    assert (waiting, lost) == (DownstreamState.PENDING, 2)
+    assert message.state is DownstreamState.SENT
+    assert bench.outbox.waiting == 0
+    assert again.gateway.traffic.messages_downstream == 2
+
+
+async def test_a_full_queue_leaves_messages_in_the_outbox(bench: FleetBench) -> None:
+    """Until there is room; each device's in order."""
+    gateway = await roof(bench)
+    devices = [await behind(bench, gateway) for _ in range(5)]
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    fake.link.room = 2
+    for number in range(2):
+        for device in devices:
+            await bench.outbox.queue(device, str(number).encode(), cause=CAUSE)
+    fake.link.flow()
+    sent = [value for _, value in fake.take()]
+
+    assert len(sent) == 10
+    for device in devices:
+        assert [payload for named, payload in sent if named == render(device.id)] == [b"0", b"1"]
+
+
+async def test_a_cancelled_message_that_is_on_the_way_holds_up_nothing(bench: FleetBench) -> None:
+    """It is taken back, and the next one goes."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway)
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    first = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    await bench.outbox.queue(device, b"2", cause=CAUSE)
+    await bench.outbox.cancel(device, first.id, cause=CAUSE)
+    bench.activities.clear()
+    fake.link.flow()
+    third = await bench.outbox.queue(device, b"3", cause=CAUSE)
+    fake.link.flow()
+
+    assert [value for _, value in fake.take()] == [(render(device.id), each) for each in (b"2", b"3")]
+    assert first.state is DownstreamState.FAILED
+    assert third.state is DownstreamState.SENT
+    assert bench.names.count("downstreamMessage") == 2
+
+
+async def test_of_several_gateways_the_one_that_heard_the_device_last_is_taken(bench: FleetBench) -> None:
+    """Without that, any that is connected; when it goes, another one takes over."""
+    gateway = await roof(bench)
+    other = await bench.gateway(gateway.collection)
+    blocks = {each.id: {"a": "b"} for each in (gateway, other)}
+    device = await bench.devices.create(gateway.collection, DeviceChange(gateways=blocks), cause=CAUSE)
+    first = online(bench, gateway)
+    await bench.outbox.queue(device, b"1", cause=CAUSE)
+    second = online(bench, other)
+    second.upstream(device)
+    await bench.outbox.queue(device, b"2", cause=CAUSE)
+    second.link.is_stalled = True
+    await bench.outbox.queue(device, b"3", cause=CAUSE)
+    bench.gateway_sessions.ended(second.session, GatewayReason.CONNECTION_RESET)
+
+    assert [value[1] for _, value in first.take()] == [b"1", b"3"]
+    assert [value[1] for _, value in second.take()] == [b"2"]
+
+
+async def test_whichever_way_is_first_gets_the_message(bench: FleetBench) -> None:
+    """A device that shows itself over UDP takes what its gateway was not there for."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway, allocated_ip="10.0.0.9")
+    message = await bench.outbox.queue(device, b"on", cause=CAUSE)
+    bench.outbox.sent(device, message, transport=Transport.UDP, cause=None)
+    fake = FakeGateway(bench, gateway)
+    fake.configure()
+
+    assert "downstream_message" not in [part for part, _ in fake.take()]
+    assert message.gateway_id == 0
+
+
+async def test_a_message_on_its_way_through_a_gateway_takes_no_other_way(bench: FleetBench) -> None:
+    """Else a device that shows itself over UDP meanwhile would get it twice; and if the gateway goes, it may."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway, allocated_ip="10.0.0.9")
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    first = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    second = await bench.outbox.queue(device, b"2", cause=CAUSE)
+    during = bench.outbox.next_for(device)
+    await bench.outbox.cancel(device, first.id, cause=CAUSE)
+    cancelled = bench.outbox.next_for(device)
+    bench.gateway_sessions.ended(fake.session, GatewayReason.PROCESS_DIED)
+
+    assert (during, cancelled) == (None, None)
+    assert bench.outbox.next_for(device) is second
+
+
+async def test_a_message_whose_gateway_went_may_take_another_way(bench: FleetBench) -> None:
+    gateway = await roof(bench)
+    device = await behind(bench, gateway, allocated_ip="10.0.0.9")
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    message = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    during = bench.outbox.next_for(device)
+    bench.gateway_sessions.ended(fake.session, GatewayReason.PROCESS_DIED)
+
+    assert (during, bench.outbox.next_for(device)) == (None, message)
+
+
+async def test_the_next_message_goes_where_the_device_is_now(bench: FleetBench) -> None:
+    """The gateway that has just sent one may have lost the device meanwhile."""
+    gateway = await roof(bench)
+    other = await bench.gateway(gateway.collection)
+    device = await behind(bench, gateway)
+    old, new = online(bench, gateway), online(bench, other)
+    old.link.is_stalled = old.link.is_handed_on = True
+    await bench.outbox.queue(device, b"1", cause=CAUSE)
+    await bench.outbox.queue(device, b"2", cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {}, other.id: {"a": "b"}}), cause=CAUSE)
+    old.link.flow()
+
+    assert [value for part, value in old.take() if part == "downstream_message"] == [(render(device.id), b"1")]
+    assert [value for part, value in new.take() if part == "downstream_message"] == [(render(device.id), b"2")]
+
+
+async def test_a_device_that_moves_takes_no_foreign_gateway_along(bench: FleetBench) -> None:
+    """What was on the way to its old gateway then: each collection hears of its own."""
+    gateway = await roof(bench)
+    device, target = await behind(bench, gateway), await bench.collection()
+    fake = online(bench, gateway)
+    fake.link.is_stalled = fake.link.is_handed_on = True
+    message = await bench.outbox.queue(device, b"1", cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {}}), cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(collection_id=target.id), cause=CAUSE)
+    bench.activities.clear()
+    fake.link.flow()
+
+    assert [(each.name, each.origin) for each in bench.events if "Message" in each.name] == [
+        ("gatewayDownstreamMessage", Origin(gateway.collection.id, device.id, gateway.id)),
+        ("downstreamMessage", Origin(target.id, device.id)),
+    ]
+    assert (message.state, message.gateway_id) == (DownstreamState.SENT, 0)
+
+
+async def test_a_disabled_device_gets_nothing_until_it_is_enabled(bench: FleetBench) -> None:
+    gateway = await roof(bench)
+    device = await behind(bench, gateway, enabled=False)
+    fake = online(bench, gateway)
+    await bench.outbox.queue(device, b"on", cause=CAUSE)
+    before = fake.take()
+    await bench.devices.update(device, DeviceChange(enabled=True), cause=CAUSE)
+
+    assert (before, fake.take()) == ([], [("downstream_message", (render(device.id), b"on"))])
+
+
+async def test_a_device_that_gets_a_gateway_gets_what_waits(bench: FleetBench) -> None:
+    """After its configuration."""
+    gateway = await roof(bench)
+    device = await bench.device(collection=gateway.collection)
+    fake = online(bench, gateway)
+    await bench.outbox.queue(device, b"on", cause=CAUSE)
+    await bench.devices.update(device, DeviceChange(gateways={gateway.id: {"a": "b"}}), cause=CAUSE)
+
+    assert [part for part, _ in fake.take()] == ["device_update", "downstream_message"]
+
+
+async def test_a_removed_device_takes_its_messages_out_of_the_way(bench: FleetBench) -> None:
+    """What is on the way to the gateway then is told as failed, and does not go there."""
+    gateway = await roof(bench)
+    device = await behind(bench, gateway)
+    fake = online(bench, gateway)
+    fake.link.is_stalled = True
+    await bench.outbox.queue(device, b"1", cause=CAUSE)
+    await bench.outbox.queue(device, b"2", cause=CAUSE)
+    bench.activities.clear()
+    await bench.devices.remove(device, cause=CAUSE)
+    fake.link.flow()
+
+    assert bench.names.count("downstreamFailed") == 2
+    assert "downstreamMessage" not in bench.names
+    assert [part for part, _ in fake.take()] == ["device_removed"]

@@ -1,0 +1,270 @@
+"""Which gateways are let in, and what is told of those that come and go."""
+
+from __future__ import annotations
+
+import pytest
+
+from span_events.events.activity import UNATTRIBUTED, Origin
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.gateways.gateways import GatewayChange
+from span_events.proto import gateway_pb2 as pb
+from tests.clock import START_NS
+from tests.fleets import CAUSE, FleetBench
+from tests.links import FakeGateway, behind, online, roof
+
+NOW_MS = START_NS // 1_000_000
+DAY = 86_400
+
+
+# ---- who is it? ----------------------------------------------------------------------------------
+
+
+async def test_a_certificate_names_its_gateway(bench: FleetBench) -> None:
+    gateway = await roof(bench)
+    record = (await bench.certificates.create(gateway)).record
+
+    assert bench.gateway_sessions.identify(record.serial, now_ms=NOW_MS) is gateway
+    assert bench.gateway_sessions.origin_of(record.serial) == gateway.origin
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("unknown", GatewayRejectedReason.UNKNOWN_SERIAL),
+        ("revoked", GatewayRejectedReason.CERTIFICATE_REVOKED),
+        ("expired", GatewayRejectedReason.CERTIFICATE_EXPIRED),
+        ("early", GatewayRejectedReason.CERTIFICATE_NOT_YET_VALID),
+        ("removed", GatewayRejectedReason.UNKNOWN_GATEWAY),
+        ("disabled", GatewayRejectedReason.GATEWAY_DISABLED),
+        ("collection disabled", GatewayRejectedReason.COLLECTION_DISABLED),
+    ],
+)
+async def test_a_gateway_that_may_not_come_in_is_told_why(
+    bench: FleetBench, what: str, reason: GatewayRejectedReason
+) -> None:
+    gateway = await roof(bench)
+    record = (await bench.certificates.create(gateway)).record
+    now_ms, serial = NOW_MS, record.serial
+    if what == "unknown":
+        serial = 5
+    elif what == "revoked":
+        await bench.certificates.revoke(gateway.collection, serial)
+    elif what == "expired":
+        now_ms = record.not_after_ms
+    elif what == "early":
+        now_ms = record.not_before_ms - 1
+    elif what == "removed":
+        await bench.gateways.remove(gateway, cause=CAUSE)
+    elif what == "disabled":
+        await bench.gateways.update(gateway, GatewayChange(enabled=False), cause=CAUSE)
+    else:
+        gateway.collection.enabled = False
+
+    assert bench.gateway_sessions.identify(serial, now_ms=now_ms) is reason
+
+
+async def test_a_devices_certificate_is_no_gateways(bench: FleetBench) -> None:
+    """F33; the event goes to the device whose certificate it is."""
+    device = await bench.device()
+    serial = (await bench.certificates.create(device)).record.serial
+
+    assert bench.gateway_sessions.identify(serial, now_ms=NOW_MS) is GatewayRejectedReason.NOT_A_GATEWAY
+    assert bench.gateway_sessions.origin_of(serial) == device.origin
+
+
+async def test_a_rejection_of_a_removed_gateway_goes_to_its_collection(bench: FleetBench) -> None:
+    """As long as that is there."""
+    gateway = await roof(bench)
+    serial = (await bench.certificates.create(gateway)).record.serial
+    await bench.gateways.remove(gateway, cause=CAUSE)
+    there = bench.gateway_sessions.origin_of(serial)
+    await bench.collections.remove(gateway.collection)
+
+    assert there == Origin(gateway.collection.id, gateway_id=gateway.id)
+    assert bench.gateway_sessions.origin_of(serial) == UNATTRIBUTED
+    assert bench.gateway_sessions.origin_of(5) == UNATTRIBUTED
+
+
+async def test_rejections_are_told_once_and_then_with_a_count(bench: FleetBench) -> None:
+    """Per host, reason and owner; what was not told is summed up at the end of the window."""
+    gateway = await roof(bench)
+    tell = bench.gateway_sessions.rejected
+    for port in range(1000):
+        tell(GatewayRejectedReason.NOT_TLS, remote=("10.0.0.1", port), detail="http", stage="tls")
+    tell(GatewayRejectedReason.NOT_TLS, remote=("10.0.0.2", 1))
+    tell(GatewayRejectedReason.CERTIFICATE_REVOKED, remote=("10.0.0.1", 1), origin=gateway.origin)
+    first = bench.take()
+    bench.clock.shift(61)
+    bench.gateway_sessions.sweep()
+
+    assert [(name, data["reason"], data["remoteAddress"]) for name, data in first] == [
+        *[("gatewayRejected", "notTls", f"10.0.0.1:{port}") for port in range(3)],  # rejections.burst
+        ("gatewayRejected", "notTls", "10.0.0.2:1"),
+        ("gatewayRejected", "certificateRevoked", "10.0.0.1:1"),
+    ]
+    assert first[0][1] == {"detail": "http", "reason": "notTls", "remoteAddress": "10.0.0.1:0", "stage": "tls"}
+    assert [(data["reason"], data["count"]) for _, data in bench.take()] == [("notTls", "997")]
+    metrics = {each.name: each.value() for each in bench.gateway_sessions.metrics()}
+    assert metrics["gateway_rejections"] == {"notTls": 1001, "certificateRevoked": 1}
+
+
+# ---- connected, and gone -------------------------------------------------------------------------
+
+
+async def test_a_gateway_connects_and_goes(bench: FleetBench) -> None:
+    """Both events carry the session's id; the status is right at every moment."""
+    gateway = await roof(bench)
+    record = (await bench.certificates.create(gateway)).record
+    before = gateway.status
+    fake = FakeGateway(bench, gateway, serial=record.serial)
+    during = gateway.status
+    bench.clock.shift(90)
+    fake.upstream(await behind(bench, gateway))
+    bench.activities.pop(1)  # deviceCreated
+    bench.gateway_sessions.ended(fake.session, GatewayReason.CLOSED)
+    bench.gateway_sessions.ended(fake.session, GatewayReason.CONNECTION_RESET, detail="late")
+
+    assert [before, during, gateway.status] == ["offline", "online", "offline"]
+    assert bench.told[0] == (
+        "gatewayConnected",
+        {
+            "certificateSerial": str(record.serial),
+            "notAfter": "2024-05-09 20:23:36",
+            "remoteAddress": "10.1.0.1:5000",
+            "tlsVersion": "TLSv1.3",
+            "userAgent": "test/1",
+        },
+    )
+    assert bench.told[-1] == (
+        "gatewayDisconnected",
+        {"duration": "90", "messagesDown": "0", "messagesUp": "1", "reason": "closed", "undelivered": "0"},
+    )
+    assert {each.session_id for each in bench.events} == {fake.session.id}
+    assert {each.origin.gateway_id for each in bench.events} == {gateway.id}
+    assert bench.names.count("gatewayDisconnected") == 1
+
+
+async def test_an_abnormal_end_is_told_as_an_error_first(bench: FleetBench) -> None:
+    """F35."""
+    fake = online(bench, await roof(bench))
+    bench.gateway_sessions.ended(
+        fake.session, GatewayReason.KEEPALIVE_TIMEOUT, detail="nothing came for 9 s", seconds=9
+    )
+    error, end = bench.told
+
+    assert error == (
+        "gatewayCommError",
+        {"error": "nothing came for 9 s", "reason": "keepaliveTimeout", "seconds": "9"},
+    )
+    assert (end[0], end[1]["reason"], end[1]["detail"]) == (
+        "gatewayDisconnected",
+        "keepaliveTimeout",
+        "nothing came for 9 s",
+    )
+
+
+async def test_the_newer_connection_wins(bench: FleetBench) -> None:
+    """F37: the old one ends first; what its connection still says or does changes nothing."""
+    gateway = await roof(bench)
+    old = online(bench, gateway)
+    new = FakeGateway(bench, gateway)
+    told = bench.take()
+    old.configure()
+    bench.gateway_sessions.ended(old.session, GatewayReason.CONNECTION_RESET)
+
+    assert [(name, data.get("reason"), data.get("replaced")) for name, data in told] == [
+        ("gatewayDisconnected", "replaced", None),
+        ("gatewayConnected", None, "true"),
+    ]
+    assert old.link.ends == [GatewayReason.REPLACED]
+    assert (old.take(), bench.names) == ([], [])
+    assert gateway.is_online
+    assert len(bench.gateway_sessions) == 1
+    new.configure()
+    assert [part for part, _ in new.take()] == ["gateway_update"]
+
+
+@pytest.mark.parametrize(("addresses", "told"), [(["10.1.0.1"], 0), (["10.1.0.1", "10.2.0.2"], 1)])
+async def test_a_copied_certificate_is_noticed(bench: FleetBench, addresses: list[str], told: int) -> None:
+    """More than three replacements in a minute, from two addresses; a program that restarts often has one."""
+    gateway = await roof(bench)
+    for number in range(8):
+        FakeGateway(bench, gateway, address=addresses[number % len(addresses)])
+        bench.clock.shift(1)
+    found = [data for name, data in bench.told if name == "gatewayCommError"]
+
+    assert [each["reason"] for each in found] == ["identityConflict"] * told
+    assert [each["error"] for each in found] == [
+        "connections from 10.1.0.1 and 10.2.0.2 replace each other",
+    ] * told
+
+
+async def test_a_gateway_that_moves_around_is_no_conflict(bench: FleetBench) -> None:
+    """Replacements that are far apart."""
+    gateway = await roof(bench)
+    for number in range(8):
+        FakeGateway(bench, gateway, address=f"10.1.0.{number}")
+        bench.clock.shift(61)
+        bench.gateway_sessions.sweep()
+
+    assert "gatewayCommError" not in bench.names
+
+
+async def test_a_session_ends_with_its_certificate(bench: FleetBench) -> None:
+    """TLS looks only once; revoked at once, expired at the next look."""
+    gateway = await roof(bench)
+    first, second = [(await bench.certificates.create(gateway)).record.serial for _ in range(2)]
+    fake = FakeGateway(bench, gateway, serial=first)
+    await bench.certificates.revoke(gateway.collection, second)
+    assert gateway.is_online
+    await bench.certificates.revoke(gateway.collection, first)
+    third = (await bench.certificates.create(gateway)).record.serial
+    again = FakeGateway(bench, gateway, serial=third)
+    bench.clock.shift(15 * DAY)
+    bench.gateway_sessions.sweep()
+
+    assert fake.link.ends == [GatewayReason.CERTIFICATE_REVOKED]
+    assert again.link.ends == [GatewayReason.CERTIFICATE_EXPIRED]
+    assert not gateway.is_online
+    assert "gatewayCommError" not in bench.names
+
+
+async def test_a_certificate_that_ends_soon_is_told_when_it_is_used(bench: FleetBench) -> None:
+    """F22, for gateways."""
+    gateway = await roof(bench)
+    serial = (await bench.certificates.create(gateway)).record.serial
+    bench.clock.shift(12 * DAY)
+    FakeGateway(bench, gateway, serial=serial)
+
+    assert bench.names == ["gatewayConnected", "certificateExpiring"]
+    assert bench.events[1].origin == gateway.origin
+
+
+async def test_disabling_a_collection_disconnects_its_gateways(bench: FleetBench) -> None:
+    """And no others."""
+    gateway, other = await roof(bench), await roof(bench)
+    fake, stays = online(bench, gateway), online(bench, other)
+    await bench.collections.update(gateway.collection, CollectionChange(enabled=False), cause=CAUSE)
+
+    assert fake.link.ends == [GatewayReason.GATEWAY_DISABLED]
+    assert (gateway.is_online, stays.link.ends, other.is_online) == (False, [], True)
+    assert [each.correlation_id for each in bench.events] == [CAUSE]
+
+
+async def test_a_program_that_hangs_is_told_of_once(bench: FleetBench) -> None:
+    """Its machine answers pings, so the stream stays; until it says something, that is enough."""
+    fake = online(bench, await roof(bench))
+    for _ in range(5):
+        bench.clock.shift(100)
+        bench.gateway_sessions.sweep()
+    silent = bench.take()
+    fake.say(keepalive=pb.Keepalive())
+    bench.clock.shift(131)
+    bench.gateway_sessions.sweep()
+
+    assert [(name, data["reason"], data["seconds"]) for name, data in silent] == [
+        ("gatewayCommError", "applicationSilent", "200")
+    ]
+    assert [data["seconds"] for _, data in bench.told] == ["131"]
+    assert fake.link.ends == []

@@ -1,0 +1,495 @@
+"""Gateways on a real socket: what goes over their streams, and the name of each end of one."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.proto.gateway_pb2 import ControlStreamResponse, DownstreamMessage
+from span_events.wire.openssl import Identity
+from tests.listeners.gateways.bench import (
+    COLLECTION,
+    CONFIG_REQUEST,
+    KEEPALIVE,
+    KEEPALIVE_RESPONSE,
+    OTHER,
+    ROOT,
+    SECOND,
+    SERVERS,
+    VERSIONS,
+    GatewayBench,
+    RawGateway,
+    device_config,
+    gateway_bench,
+    upstream,
+)
+from tests.waiting import until
+
+# ---- a stream --------------------------------------------------------------------------------
+
+
+@VERSIONS
+async def test_a_gateway_opens_its_stream(gateways: GatewayBench, version: ssl.TLSVersion) -> None:
+    """It is answered at once, before it says anything."""
+    client = await gateways.client(trusted=ROOT, version=version).serve()
+    session = await gateways.session()
+
+    assert session.serial == 4711
+    assert session.details == {
+        "remote": client.remote,
+        "tls_version": version.name.replace("v1_", "v1."),
+        "user_agent": "raw/1",
+    }
+
+
+async def test_answers_come_in_the_order_in_which_they_were_sent(gateways: GatewayBench) -> None:
+    """GatewayConfigUpdate, then a DeviceConfigUpdate for each device; the octets are those of Span's clients."""
+    client = await gateways.client().serve()
+    await client.send(CONFIG_REQUEST)
+    await client.send(KEEPALIVE)
+    await until(lambda: len(client.grpc.messages) == 5)
+
+    assert (CONFIG_REQUEST, KEEPALIVE) == (b"\x0a\x00", b"\x1a\x00")
+    kinds = [ControlStreamResponse.FromString(each).WhichOneof("msg") for each in client.grpc.messages]
+    assert kinds == ["gateway_update", "device_update", "device_update", "device_update", "keepalive_response"]
+
+
+async def test_messages_reach_the_fleet_in_order(gateways: GatewayBench) -> None:
+    """Each decoded once."""
+    client = await gateways.client().serve()
+    for number in range(50):
+        await client.send(upstream(b"%d" % number))
+    session = await gateways.session()
+    await until(lambda: len(session.received) == 50)
+
+    assert [each.upstream_message.payload for each in session.received] == [b"%d" % each for each in range(50)]
+
+
+async def test_a_message_without_any_part_that_we_know_is_the_fleets_to_judge(gateways: GatewayBench) -> None:
+    """An unknown member, an empty message, a known member of the wrong type; the stream goes on."""
+    client = await gateways.client().serve()
+    for message in (b"\x7a\x00", b"", b"\x08\x01", KEEPALIVE):
+        await client.send(message)
+    await until(lambda: len(client.grpc.messages) == 1)
+    session = await gateways.session()
+
+    assert [each.WhichOneof("msg") for each in session.received] == [None, None, None, "keepalive"]
+
+
+async def test_an_unknown_kind_of_frame_is_ignored(gateways: GatewayBench) -> None:
+    """RFC 9113 §5.5."""
+    client = await gateways.client().serve()
+    await client.say(bytes.fromhex("000004420000000000") + bytes(4))
+    await client.send(KEEPALIVE)
+
+    await until(lambda: len(client.grpc.messages) == 1)
+
+
+async def test_another_method_is_answered_and_the_connection_waits_on(gateways: GatewayBench) -> None:
+    """Reflection, say, before the stream."""
+    client = await gateways.client().open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    refused = await client.refused()
+    await client.say(client.grpc.open())
+    await gateways.session()
+
+    assert refused == (12, "unknown method /grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+
+
+async def test_a_second_stream_on_one_connection_is_refused(gateways: GatewayBench) -> None:
+    """The first is not disturbed: whoever opens two by mistake is told so."""
+    client = await gateways.client().serve()
+    await client.say(client.grpc.open())
+    refused = await client.refused()
+    client.grpc.stream = 1
+    await client.send(KEEPALIVE)
+    await until(lambda: len(client.grpc.messages) == 1)
+
+    assert refused == (8, "one control stream per connection: open another one")
+    assert len(gateways.sessions.sessions) == 1
+
+
+async def test_the_same_gateway_twice_replaces_the_older(gateways: GatewayBench) -> None:
+    """Whoever comes later is alive; the older is told in words."""
+    first = await gateways.client().serve()
+    older = await gateways.session()
+    second = await gateways.client(SECOND).serve()
+    await second.send(KEEPALIVE)
+    await until(lambda: len(second.grpc.messages) == 1)
+
+    assert await first.refused() == (10, "replaced by a newer connection")
+    assert await gateways.end(older) == (GatewayReason.REPLACED, "")
+    assert gateways.sessions.told == ["opened", "ended replaced", "opened"]
+
+
+async def test_a_new_identity_of_the_server_is_shown_to_new_connections(gateways: GatewayBench) -> None:
+    """Streams that are open go on."""
+    old = await gateways.client(trusted=ROOT).serve()
+    renewed = SERVERS.leaf("server", server=True)
+    gateways.engine.present([Identity(renewed.key_pem, renewed.chain_pem)])
+    new = await gateways.client(SECOND, trusted=ROOT).connect()
+    shown = [each.tls.object.getpeercert(binary_form=True) for each in (old, new)]
+
+    assert shown[0] != shown[1]
+    assert gateways.connections == 2
+
+
+# ---- what is sent ----------------------------------------------------------------------------
+
+
+async def test_a_message_counts_as_sent_when_the_kernel_has_it(gateways: GatewayBench) -> None:
+    """And then the next may be sent from there."""
+    client = await gateways.client().serve()
+    session, sent = await gateways.session(), list[str]()
+
+    def first() -> None:
+        sent.append("first")
+        session.link.send(KEEPALIVE_RESPONSE, sent=lambda: sent.append("second"))
+
+    assert session.link.send(KEEPALIVE_RESPONSE, sent=first)
+    assert sent == []
+    await until(lambda: len(client.grpc.messages) == 2)
+    assert sent == ["first", "second"]
+
+
+async def test_a_newer_message_of_a_key_replaces_the_one_that_waits(gateways: GatewayBench) -> None:
+    """In its place; of the older nobody hears."""
+    client = await gateways.client().serve()
+    link, sent = (await gateways.session()).link, list[str]()
+    link.send(device_config(1, "old"), key=1, sent=lambda: sent.append("old"))
+    link.send(KEEPALIVE_RESPONSE)
+    link.send(device_config(1, "new"), key=1, sent=lambda: sent.append("new"))
+    await until(lambda: len(client.grpc.messages) == 2)
+
+    assert client.grpc.messages[0] == device_config(1, "new").SerializeToString()
+    assert sent == ["new"]
+
+
+async def test_nothing_is_sent_after_the_end(gateways: GatewayBench) -> None:
+    """The fleet is told no by `send`, and `end` does nothing."""
+    await gateways.client().serve()
+    session = await gateways.session()
+    session.link.end(GatewayReason.GATEWAY_REMOVED)
+    session.link.end(GatewayReason.REPLACED)
+
+    assert session.link.send(KEEPALIVE_RESPONSE) is False
+    assert session.ended == [(GatewayReason.GATEWAY_REMOVED, "")]
+
+
+def large(size: int = 1_000) -> ControlStreamResponse:
+    """Write a message of some size."""
+    return ControlStreamResponse(downstream_message=DownstreamMessage(message_id="1", payload=bytes(size)))
+
+
+async def test_a_gateway_that_does_not_read_costs_its_queue_and_no_more(gateways: GatewayBench) -> None:
+    """Its window takes 64 KiB, the queue 1,000 messages; other gateways notice nothing."""
+    client = await gateways.client(reads=False).serve()
+    session, sent = await gateways.session(), list[int]()
+    for number in range(60):  # as much as the window takes
+        session.link.send(large(), sent=lambda number=number: sent.append(number))  # type: ignore[misc]  # a default
+    await until(lambda: len(sent) == 60)
+    taken = sum(session.link.send(large(100)) for _ in range(5_000))
+    other = await gateways.client(OTHER).serve()
+    await other.send(KEEPALIVE)
+    await until(lambda: len(other.grpc.messages) == 1)
+
+    assert taken == 1_000
+    assert session.link.queued < 1_048_576
+    assert await gateways.wait(31, lambda: bool(session.ended)) >= 30
+    assert (await gateways.end(session))[0] is GatewayReason.SLOW_READER
+    assert (await client.refused())[0] == 8
+
+
+async def test_a_kernel_that_takes_no_more_pauses_sending(gateways: GatewayBench) -> None:
+    """The window is huge, but nobody reads the socket; the queue's octets are the limit."""
+    client = gateways.client(receive_buffer=4_096)
+    client.grpc.h2.update_settings({4: 1 << 30})
+    client.grpc.h2.increment_flow_control_window(1 << 30)
+    await client.serve()
+    session = await gateways.session()
+    client.freeze()
+    sent = 0
+    while session.link.send(large(10_000)):
+        sent += 1
+        await asyncio.sleep(0)
+    waiting = session.link.queued
+    client.thaw()
+    await until(lambda: len(client.grpc.messages) == sent)
+
+    assert 1_000_000 < waiting <= 1_048_576
+    assert session.link.queued == 0
+    assert session.ended == []
+
+
+async def test_answers_that_nobody_reads_stop_our_reading(gateways: GatewayBench) -> None:
+    """A flood of pings, each of which HTTP/2 wants answered, costs a bounded buffer."""
+    client = await gateways.client(receive_buffer=4_096).serve()
+    client.freeze()
+    session = await gateways.session()
+    pings = (bytes.fromhex("000008060000000000") + bytes(8)) * 10_000
+    flood = asyncio.get_running_loop().create_task(client.write(client.tls.send(pings * 10)))
+    await until(lambda: not session.link._transport.is_reading())
+
+    assert session.link._transport.get_write_buffer_size() < 1_000_000
+    await gateways.wait(31, lambda: bool(session.ended))
+    assert (await gateways.end(session))[0] is GatewayReason.SLOW_READER
+    flood.cancel()
+
+
+async def test_what_the_kernel_holds_for_a_gateway_is_bounded(gateways: GatewayBench) -> None:
+    """SO_SNDBUF, of which Linux keeps twice as much; and TCP gives up after a while (TCP_USER_TIMEOUT)."""
+    await gateways.client().serve()
+    accepted = (await gateways.session()).link._transport.get_extra_info("socket")
+
+    assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 65_536
+    assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+# ---- ends ------------------------------------------------------------------------------------
+
+Leave = Callable[[RawGateway], Awaitable[None]]
+
+
+async def die(client: RawGateway) -> None:
+    """Be killed."""
+    client.die()
+
+
+async def reset(client: RawGateway) -> None:
+    """Be reset."""
+    client.reset()
+
+
+@pytest.mark.parametrize(
+    ("leave", "reason", "detail"),
+    [
+        (lambda client: client.say(client.grpc.half_close()), "closed", ""),
+        (lambda client: client.say(client.grpc.give_up(8)), "cancelled", ""),
+        (lambda client: client.say(client.grpc.give_up(2)), "streamReset", "RST_STREAM INTERNAL_ERROR"),
+        (lambda client: client.say(client.grpc.go_away(0)), "clientClosed", "GOAWAY NO_ERROR"),
+        (
+            lambda client: client.say(client.grpc.go_away(11, b"too_many_pings")),
+            "goaway",
+            "GOAWAY ENHANCE_YOUR_CALM too_many_pings",
+        ),
+        (lambda client: client.leave(), "clientClosed", "TLS was closed in order"),
+        (die, "processDied", "the TCP connection was closed"),
+        (reset, "connectionReset", "[Errno 104] Connection reset by peer"),
+        (lambda client: client.write(b"\x17\x03\x03\x00\x14" + bytes(20)), "tlsError", None),
+        (lambda client: client.say(bytes.fromhex("ffffff000000000001")), "http2Error", None),
+        (lambda client: client.send(b"\xff\xff\xff"), "malformed", "3 octets are not a ControlStreamRequest"),
+        (lambda client: client.send(b"\x12\x03\x0a\x01\xff"), "malformed", "5 octets are not a ControlStreamRequest"),
+        (
+            lambda client: client.say(client.grpc.send(b"abc", length=16) + client.grpc.half_close()),
+            "malformed",
+            "the stream ended after 8 octets of a message",
+        ),
+        (
+            lambda client: client.say(client.grpc.send(b"abc", length=0xFFFFFFFF)),
+            "messageTooLarge",
+            "a message of 4294967295 octets; the limit is 262144",
+        ),
+        (lambda client: client.say(client.grpc.send(b"abc", flag=1)), "unsupportedEncoding", "a message is compressed"),
+    ],
+)
+async def test_each_end_has_a_name(gateways: GatewayBench, leave: Leave, reason: str, detail: str | None) -> None:
+    """One end each; what the connection does while it falls apart is not told."""
+    client = await gateways.client().serve()
+    session = await gateways.session()
+    await leave(client)
+    end = await gateways.end(session)
+    await gateways.wait(2, lambda: gateways.connections == 0)
+
+    assert end[0] == reason
+    assert end[1] == detail or (detail is None and end[1])
+    assert session.ended == [end]
+
+
+async def test_who_asks_and_says_no_more_is_answered_first(gateways: GatewayBench) -> None:
+    """Tools for a single call end their side with the request; all answers come before the status."""
+    client = await gateways.client().serve()
+    await client.say(client.grpc.send(CONFIG_REQUEST) + client.grpc.half_close())
+    status = await client.refused()
+
+    assert len(client.grpc.messages) == 4
+    assert status == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "words"),
+    [
+        (lambda client: client.grpc.half_close(), 0, ""),
+        (lambda client: client.grpc.send(b"\xff\xff\xff"), 3, "malformed message"),
+        (lambda client: client.grpc.send(b"", length=0xFFFFFFFF), 8, "message too large"),
+        (lambda client: client.grpc.send(b"abc", flag=1), 12, "compression is not supported"),
+        (lambda client: client.grpc.send(b"abc", length=16) + client.grpc.half_close(), 3, "malformed message"),
+    ],
+)
+async def test_the_gateway_reads_why(
+    gateways: GatewayBench, message: Callable[[RawGateway], bytes], status: int, words: str
+) -> None:
+    """A status and a text, then GOAWAY, close_notify and the end of TCP, and no reset."""
+    client = await gateways.client().serve()
+    await client.say(message(client))
+    found = await client.refused()
+
+    assert (found[0], found[1].startswith(words)) == (status, True)
+    assert await client.gone() == "eof"
+    assert (client.grpc.goaway, client.tls.closed) == (0, True)
+
+
+async def test_a_message_of_five_megabytes_ends_its_stream_and_nothing_else(gateways: GatewayBench) -> None:
+    """Nothing of it is kept: its header said enough."""
+    client, other = await gateways.client().serve(), await gateways.client(OTHER).serve()
+    sessions = list(gateways.sessions.sessions)
+    await client.say(client.grpc.raw((5_000_000).to_bytes(5, "big") + bytes(60_000)))
+    end = await gateways.end(sessions[0])
+    await other.send(KEEPALIVE)
+    await until(lambda: len(other.grpc.messages) == 1)
+
+    assert end == (GatewayReason.MESSAGE_TOO_LARGE, "a message of 5000000 octets; the limit is 262144")
+    assert (await client.refused())[0] == 8
+
+
+async def test_a_clients_deadline_is_kept(gateways: GatewayBench) -> None:
+    """grpc-timeout; nobody else sets one."""
+    client = await gateways.client().open(extra=[("grpc-timeout", "3S")])
+    session = await gateways.session()
+
+    assert await gateways.wait(4, lambda: bool(session.ended)) == pytest.approx(3, abs=0.5)
+    assert await gateways.end(session) == (GatewayReason.DEADLINE, "")
+    assert await client.refused() == (4, "deadline exceeded")
+
+
+async def test_more_calls_than_anybody_needs_end_the_connection(gateways: GatewayBench) -> None:
+    """HTTP/2's rapid reset: h2 would remember each."""
+    client = await gateways.client().connect()
+    await client.say(client.grpc.take())
+    for _ in range(101):
+        await client.say(client.grpc.open("/x") + client.grpc.give_up(8))
+    reason, details = await gateways.rejection()
+
+    assert reason is GatewayRejectedReason.HTTP2_ERROR
+    assert details["detail"] == "more than 100 calls on one connection"
+
+
+async def test_a_defect_of_ours_costs_one_connection(gateways: GatewayBench) -> None:
+    """It is logged, counted, and told as an end."""
+    client = await gateways.client().serve()
+    session = await gateways.session()
+    gateways.sessions.fails = True
+    await client.send(KEEPALIVE)
+    end = await gateways.end(session)
+
+    assert end == (GatewayReason.SERVER_ERROR, "")
+    assert gateways.listener.defects == 1
+    assert await client.gone()
+
+
+# ---- silence ---------------------------------------------------------------------------------
+
+
+async def test_a_gateway_that_answers_pings_stays(gateways: GatewayBench) -> None:
+    """It may have nothing to say for hours."""
+    client = await gateways.client().serve()
+    session = await gateways.session()
+    for expected in range(1, 4):
+        await gateways.wait(6, lambda expected=expected: client.grpc.pings == expected)  # type: ignore[misc]  # a default
+        await until(lambda: session.link._pinged_at is None)
+
+    assert gateways.listener.counters.pings == 3
+    assert session.ended == []
+
+
+async def test_a_frozen_gateway_is_noticed_within_ten_seconds(gateways: GatewayBench) -> None:
+    """Its kernel still acknowledges; the socket is closed without another word."""
+    client = await gateways.client().serve()
+    session = await gateways.session()
+    client.freeze()
+    noticed = await gateways.wait(10, lambda: bool(session.ended))
+
+    assert 9 <= noticed <= 10
+    assert gateways.sessions.told[-1] == "ended keepaliveTimeout 9"
+    client.thaw()
+    assert await client.gone()
+
+
+async def test_what_comes_in_is_as_good_as_an_answer(gateways: GatewayBench) -> None:
+    """A gateway that talks is not asked."""
+    client = await gateways.client().serve()
+    session = await gateways.session()
+    for number in range(1, 8):
+        await client.send(KEEPALIVE)
+        await until(lambda number=number: len(session.received) == number)  # type: ignore[misc]  # a default
+        await gateways.clock.advance(4)
+
+    assert client.grpc.pings == 0
+    assert session.ended == []
+
+
+# ---- start and stop --------------------------------------------------------------------------
+
+
+async def test_a_defect_while_a_connection_is_lost_keeps_no_trace_of_it(
+    gateways: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the listener would wait for it for ever when it stops."""
+    client = await gateways.client().serve()
+    await gateways.session()
+    gateways.sessions.fails = True
+    monkeypatch.setattr(gateways.sessions, "ended", None)
+    client.reset()
+    await until(lambda: gateways.connections == 0)
+
+    assert gateways.listener.defects == 1
+
+
+async def test_the_listener_ends_all_streams_in_words_when_it_stops() -> None:
+    """Within a moment, and the port is free again."""
+    async with gateway_bench() as gateways:
+        clients = [await gateways.client(COLLECTION.leaf(serial=10_000 + each)).connect() for each in range(20)]
+        for number, client in enumerate(clients):
+            gateways.sessions.known[10_000 + number] = f"gateway {number}"
+            await client.say(client.grpc.take() + client.grpc.open())
+        await gateways.session(20)
+        await gateways.listener.stop()
+
+        assert [await each.refused() for each in clients] == [(14, "server shutting down, reconnect")] * 20
+        assert [each.ended for each in gateways.sessions.sessions] == [[(GatewayReason.SHUTDOWN, "")]] * 20
+        assert gateways.connections == 0
+        with pytest.raises(ConnectionRefusedError):
+            await gateways.client().dial()
+
+
+async def test_stopping_waits_no_longer_than_it_must() -> None:
+    """Handshakes are given up without a word, and a client that does not read is cut off."""
+    async with gateway_bench() as gateways:
+        frozen = await gateways.client().serve()
+        frozen.freeze()
+        await gateways.client().dial()
+        await until(lambda: gateways.connections == 2)
+        await gateways.listener.stop()
+        await gateways.listener.stop()
+
+        assert gateways.connections == 0
+        assert gateways.sessions.rejections == []
+
+
+async def test_metrics_tell_of_every_bound(gateways: GatewayBench) -> None:
+    client = await gateways.client().serve()
+    await client.send(KEEPALIVE)
+    await until(lambda: len(client.grpc.messages) == 1)
+    values = {each.name: each.value() for each in gateways.listener.metrics()}
+
+    assert values == {
+        "gateways_connections": {"tls": 0, "http2": 0, "open": 1, "closing": 0},
+        "gateways_handshakes": {"accepted": 1, "secured": 1, "opened": 1, "rejected": 0},
+        "gateways_messages": {"up": 1, "down": 1},
+        "gateways_queued_octets": 0,
+        "gateways_pings": 0,
+        "gateways_defects": 0,
+    }
