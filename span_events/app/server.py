@@ -30,8 +30,8 @@ from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
-from span_events.listeners.blob_callers import PlainEntrance, TlsEntrance
-from span_events.listeners.blobs import BlobListener
+from span_events.listeners.blobs.callers import PlainEntrance, TlsEntrance
+from span_events.listeners.blobs.listener import BlobListener
 from span_events.listeners.coap.blobs import CoapBlobs
 from span_events.listeners.coap.coap import Coap
 from span_events.listeners.coap.coaps import Coaps

@@ -35,7 +35,7 @@ _COMMANDS: Final = {
     "gateway": "span_events.cli.gateways:gateway",
     "outbox": "span_events.cli.outbox:outbox",
     "cert": "span_events.cli.certs:cert",
-    "firmware": "span_events.cli.firmware:firmware",
+    "firmware": "span_events.cli.firmware.commands:firmware",
     "blob": "span_events.cli.blobs:blob",
 }
 """Where each command stands, in the order of the help. Each is imported when it is used, with its libraries."""

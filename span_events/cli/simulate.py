@@ -31,10 +31,10 @@ from span_events.events.message import Transport
 from span_events.simulator.cellular.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
 from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.faults import FAULTS, NEED_CORE, NEED_UPDATE, meaning_of
+from span_events.simulator.firmware.updates import FIRST_VERSION
 from span_events.simulator.fleet import Fleet, addresses_from
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Member
-from span_events.simulator.updates import FIRST_VERSION
 
 _TRANSPORTS: Final = {
     "udp": (Transport.UDP,),

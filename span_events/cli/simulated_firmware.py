@@ -10,9 +10,9 @@ from span_events.cli.client import Client
 from span_events.cli.resources import collection_path, device_path
 from span_events.cli.simulated import Simulated, each_of, is_marked, tags_of
 from span_events.errors import Conflict, NotFound
-from span_events.simulator.firmware import make_image
+from span_events.simulator.firmware.device import make_image
+from span_events.simulator.firmware.updates import IMAGE_OCTETS, next_version
 from span_events.simulator.terminals import Member
-from span_events.simulator.updates import IMAGE_OCTETS, next_version
 
 
 class SimulatedWithFirmware(Simulated):

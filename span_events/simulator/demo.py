@@ -16,10 +16,10 @@ from span_events.registry import location
 from span_events.simulator.cellular.mobile_core import MobileCore, MobileCoreUnanswered
 from span_events.simulator.devices import Targets
 from span_events.simulator.faults import NEED_COAP, NEED_CORE, NEED_UPDATE
+from span_events.simulator.firmware.updates import Pace
 from span_events.simulator.fleet import RETRY, Fleet
 from span_events.simulator.sockets import Address, reachable
 from span_events.simulator.terminals import Member
-from span_events.simulator.updates import Pace
 
 MARK: Final = {"demo": "true"}
 """Tag of what belongs to the demo; it is found again by it."""

@@ -15,7 +15,7 @@ from typing import Final
 from span_events.simulator.cellular.faults import MOBILE_FAULTS
 from span_events.simulator.coap import CoapClient
 from span_events.simulator.devices import PATH
-from span_events.simulator.firmware_faults import FIRMWARE_FAULTS, UPDATE_FAULTS
+from span_events.simulator.firmware.faults import FIRMWARE_FAULTS, UPDATE_FAULTS
 from span_events.simulator.scene import Fault, Scene
 from span_events.simulator.sockets import DeviceSocket
 from span_events.wire.coap.messages import Block, CoapMessage, Code, Option, Type, encode, name_of_code, write_block

@@ -14,11 +14,11 @@ from span_events.simulator.cellular.mobile_core import AttachRefused, MobileCore
 from span_events.simulator.coap import Timing
 from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.faults import FAULTS, NEED_COAP, NEED_CORE, NEED_UPDATE
-from span_events.simulator.firmware import Outcome
+from span_events.simulator.firmware.device import Outcome
+from span_events.simulator.firmware.updates import Pace, Updates
 from span_events.simulator.scene import Scene
 from span_events.simulator.sockets import AddressUnavailable
 from span_events.simulator.terminals import Member, Terminal
-from span_events.simulator.updates import Pace, Updates
 
 JITTER: Final = 0.5
 """A pause is its mean times 1 - JITTER to 1 + JITTER."""

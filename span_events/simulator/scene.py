@@ -9,9 +9,9 @@ from span_events.errors import SpanEventsError
 from span_events.simulator.cellular.mobile_core import MobileCore
 from span_events.simulator.coap import CoapClient, Timing
 from span_events.simulator.devices import Targets
+from span_events.simulator.firmware.updates import Updates
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Terminal
-from span_events.simulator.updates import Updates
 
 
 class NotPossible(SpanEventsError):

@@ -8,12 +8,12 @@ from contextlib import suppress
 from span_events.errors import Conflict
 from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices import DeviceChange, Devices
-from span_events.fleet.images import Images
+from span_events.fleet.firmware.images import Images
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device, Image, Management
 from span_events.simulator.demo import MARK
-from span_events.simulator.firmware import make_image
-from span_events.simulator.updates import IMAGE_OCTETS, next_version
+from span_events.simulator.firmware.device import make_image
+from span_events.simulator.firmware.updates import IMAGE_OCTETS, next_version
 
 
 class DemoFirmware:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from span_events.simulator.firmware import version_of
+from span_events.simulator.firmware.device import version_of
 from tests.cli.bench import COLLECTION, DEVICE, Api, problem
 from tests.cli.test_simulate import COLLECTIONS, DEVICES, OURS, QUICK, api, known, simulate
 from tests.simulator.responder import Responder

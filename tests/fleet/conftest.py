@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.fleet.firmware_scene import Scene, firmware_scene
+from tests.fleet.firmware.scene import Scene, firmware_scene
 from tests.fleets import FleetBench, fleet_bench
 
 

@@ -16,7 +16,7 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.registry.model import Psk
 from tests.clock import ManualClock
-from tests.listeners.blob_bench import serial_shown, write_credentials
+from tests.listeners.blobs.bench import serial_shown, write_credentials
 from tests.ports import FREE
 from tests.servers import running
 

@@ -14,8 +14,8 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
 from span_events.registry.model import Collection, Device, Image, Management
 from span_events.simulator import demo as demos
+from span_events.simulator.firmware.updates import Pace
 from span_events.simulator.seed import Demo
-from span_events.simulator.updates import Pace
 from tests.ports import FREE
 from tests.waiting import until
 

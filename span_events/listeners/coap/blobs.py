@@ -17,9 +17,9 @@ from span_events.clock import Clock
 from span_events.config import BlobsConfig, CoapConfig
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
-from span_events.fleet.blobs import Blobs
+from span_events.fleet.blobs.blobs import Blobs
+from span_events.fleet.blobs.uploads import Upload, UploadRefused
 from span_events.fleet.reception import Reception
-from span_events.fleet.uploads import Upload, UploadRefused
 from span_events.listeners.coap.answer import Answer, Later
 from span_events.listeners.coap.blocks import fault_of
 from span_events.listeners.coap.transport import Peer

@@ -15,8 +15,8 @@ from span_events import ids
 from span_events.errors import InvalidRequest
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices import DeviceChange
+from span_events.fleet.firmware.images import ImageChange
 from span_events.fleet.gateways.gateways import GatewayChange
-from span_events.fleet.images import ImageChange
 from span_events.pki.issuing import KeyType
 from span_events.registry.model import Psk
 from span_events.web.rest.fields import (

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from span_events.config import FirmwareConfig
 from span_events.errors import InvalidRequest, MalformedMessage, TooLarge
-from span_events.fleet.images import Upload
+from span_events.fleet.firmware.images import Upload
 from span_events.web.rest.bodies import NewImageBody
 from span_events.web.rest.reading import parse_body
 from span_events.web.services import SERVICES

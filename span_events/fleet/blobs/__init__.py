@@ -1,0 +1,1 @@
+"""Blobs: large uploads of devices over HTTP and CoAP."""

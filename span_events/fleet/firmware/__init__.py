@@ -1,0 +1,1 @@
+"""Firmware over the air: reports, the states of an update, downloads and images."""

@@ -1,0 +1,214 @@
+"""
+Images on their way to devices, block by block.
+
+Nothing is kept of a download but how far it has come: each block is read from the image's file when it is asked for,
+in any order and as often as a device likes. Only one thing is refused: a later block of another image than the one
+that the download began with, or a device could end up with a mixture.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.errors import StorageUnavailable
+from span_events.events.activity import SpanId
+from span_events.events.catalogue import FirmwareRequested
+from span_events.events.message import Transport
+from span_events.events.reasons import FirmwareState, MessageRejectedReason
+from span_events.fleet.firmware.rules import SETTLED, UNDER_WAY, is_complete, percent, wanted
+from span_events.fleet.firmware.states import FirmwareStates
+from span_events.fleet.reception import Reception
+from span_events.fleet.sessions import Session
+from span_events.ids import IdGenerator
+from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.net import Remote
+from span_events.registry.directory import Directory
+from span_events.registry.files import Files
+from span_events.registry.model import Device, Image
+
+log = get_logger("firmware")
+
+_TOLD_EVERY: Final = 10
+"""Per cent of a download."""
+
+
+class FetchRefused(Exception):
+    """A block is not served; that is told already, and ``str()`` is for the device."""
+
+    def __init__(self, reason: MessageRejectedReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Chunk(NamedTuple):
+    """A block of an image."""
+
+    image: Image
+    octets: bytes
+    more: bool
+
+
+class Downloads:
+    """
+    What devices fetch.
+
+    Args:
+        files: Where the images' octets are.
+    """
+
+    def __init__(
+        self,
+        states: FirmwareStates,
+        *,
+        reception: Reception,
+        bus: Bus,
+        files: Files,
+        directory: Directory,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._states = states
+        self._reception = reception
+        self._bus = bus
+        self._files = files
+        self._directory = directory
+        self._clock = clock
+        self._identifiers = identifiers
+        self.blocks = 0
+        """Blocks that were served."""
+        self.unreadable = 0
+        """Blocks that could not be served, because an image's file cannot be read."""
+
+    def fetch(
+        self,
+        device: Device,
+        number: int,
+        size: int,
+        *,
+        remote: Remote,
+        transport: Transport,
+        session: Session | None = None,
+    ) -> Chunk:
+        """
+        A device asks for a block of the image that it should run.
+
+        Args:
+            number: Of the block, counted in blocks of ``size`` octets.
+
+        Raises:
+            FetchRefused: There is no image for it, or not this block; or it is in the middle of another image.
+        """
+        cause = self._identifiers.next(self._clock.time_ns())
+        self._reception.contacted(device, remote, transport=transport, session=session, cause=cause)
+        start = number * size
+        try:
+            image = self._image(device, number, size)
+            octets = self._read(image, start, size)
+        except FetchRefused as exc:
+            self._reception.rejections.rejected(
+                exc.reason, device=device, remote=remote, transport=transport, detail=str(exc), cause=cause
+            )
+            raise
+        end = start + len(octets)
+        told = self._note(device, image, number, size, end, cause)
+        if start and not told:  # so that neither new downloads nor events come faster than messages
+            self._reception.spare(device)
+        return Chunk(image, octets, end < image.length)
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric("firmware_blocks", "Blocks of images that were served.", "counter", lambda: self.blocks),
+            Metric(
+                "firmware_unreadable",
+                "Blocks that were not served, because an image's file could not be read.",
+                "counter",
+                lambda: self.unreadable,
+            ),
+        ]
+
+    def _image(self, device: Device, number: int, size: int) -> Image:
+        target = wanted(device, self._directory.images)
+        image = target.image
+        if image is None:
+            raise FetchRefused(MessageRejectedReason.NO_FIRMWARE, target.why_not)
+        if number and device.firmware.download_image_id not in (0, image.id):
+            detail = f"block {number} is asked for, but the image is {image.version} now: begin with block 0"
+            raise FetchRefused(MessageRejectedReason.IMAGE_CHANGED, detail)
+        if number * size >= image.length:
+            last = -(-image.length // size) - 1
+            detail = f"block {number} is asked for, the last one is {last}"
+            raise FetchRefused(MessageRejectedReason.MALFORMED, detail)
+        return image
+
+    def _read(self, image: Image, start: int, size: int) -> bytes:
+        try:
+            return self._files.read(image.id, start, size, size=image.length)
+        except StorageUnavailable as exc:
+            if self.unreadable % 1000 == 0:
+                log.error("image_unreadable", detail=str(exc), so_far=self.unreadable)
+            self.unreadable += 1
+            raise FetchRefused(MessageRejectedReason.STORAGE_FAILED, "the server cannot read the image") from exc
+
+    def _note(self, device: Device, image: Image, number: int, size: int, end: int, cause: int) -> bool:
+        """Note that a block goes out; return whether that was worth an event."""
+        firmware = device.firmware
+        before, message = percent(firmware, image), self._news(device, image, number)
+        if message and (not number or is_complete(firmware, image)):
+            firmware.download_end = 0
+        if message and (not number or firmware.download_image_id != image.id):
+            self._tell_requested(device, image, cause)
+        is_other = firmware.state == FirmwareState.DOWNLOADING and number != firmware.download_block
+        if message or is_other:  # a device that asks for the same block for ever has stopped, too
+            firmware.download_ms = self._states.now_ms
+        firmware.download_image_id = image.id
+        firmware.download_length = image.length
+        firmware.download_block, firmware.download_block_size = number, size
+        firmware.download_end = max(firmware.download_end, end)
+        self.blocks += 1
+        if message:
+            self._tell(device, FirmwareState.DOWNLOADING, image, message, cause)
+        if firmware.state != FirmwareState.DOWNLOADING:
+            return False
+        if is_complete(firmware, image):
+            self._tell(device, FirmwareState.UPDATING, image, "was served to its end", cause)
+            return True
+        if message or is_other:
+            self._states.block_served(device)
+        if not message and percent(firmware, image) // _TOLD_EVERY > before // _TOLD_EVERY:
+            message = f"was served up to block {number}"
+            self._tell(device, FirmwareState.DOWNLOADING, image, message, cause)
+        return bool(message)
+
+    def _news(self, device: Device, image: Image, number: int) -> str:
+        """Say what a block means, if it is not just the next one or one that was lost on its way."""
+        firmware = device.firmware
+        if firmware.download_image_id != image.id:
+            return f"began with block {number}"
+        at = f"was at block {firmware.download_block} ({percent(firmware, image)} %)"
+        if number:
+            # A block of a download whose end is known has lost its way.
+            is_late = firmware.state in SETTLED and is_complete(firmware, image)
+            is_news = firmware.state not in UNDER_WAY and not is_late
+            return f"goes on with block {number}, {at}" if is_news else ""
+        if firmware.state in UNDER_WAY and firmware.download_block <= 1:
+            return ""  # it comes again, perhaps in another size; or is the last one of a download from the end
+        is_again = firmware.state == FirmwareState.DOWNLOADING
+        return f"began again with block 0, {at}" if is_again else "began with block 0"
+
+    def _tell_requested(self, device: Device, image: Image, cause: int) -> None:
+        self._bus.publish(
+            FirmwareRequested(
+                origin=device.origin,
+                correlation_id=cause,
+                image_id=SpanId(image.id),
+                version=image.version,
+                size=image.length,
+            )
+        )
+
+    def _tell(self, device: Device, state: FirmwareState, image: Image, message: str, cause: int) -> None:
+        self._states.enter(device, state, image, message, cause=cause, repeat=True, progress=True)

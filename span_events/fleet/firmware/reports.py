@@ -1,0 +1,287 @@
+"""
+Firmware of devices: what they report, what they should run, and what the API changes of that.
+
+What follows from a report or from another target stands in `firmware_rules`, as tables; here it is done and told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final
+
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import FirmwareConfig
+from span_events.events.activity import SpanId
+from span_events.events.catalogue import FirmwareCheck, FirmwareCurrent, FirmwareUpdateRequired
+from span_events.events.message import Transport
+from span_events.events.reasons import FirmwareState
+from span_events.fleet.collections import CollectionChange
+from span_events.fleet.devices import DeviceChange
+from span_events.fleet.firmware.downloads import Downloads
+from span_events.fleet.firmware.rules import (
+    ERRORS,
+    REPORTED,
+    Finding,
+    Wanted,
+    compare,
+    percent,
+    retargeted,
+    standing,
+    state_of,
+    wanted,
+)
+from span_events.fleet.firmware.states import FirmwareStates
+from span_events.fleet.reception import Reception
+from span_events.fleet.sessions import Session
+from span_events.fleet.targets import current_id
+from span_events.ids import IdGenerator
+from span_events.metrics import Metric
+from span_events.net import Remote
+from span_events.registry.directory import Directory
+from span_events.registry.files import Files
+from span_events.registry.model import Collection, Device, Image
+from span_events.registry.store import Store
+from span_events.wire.fota import Report
+
+_SLICE: Final = 250
+"""Devices that are looked at when their collection's target changes, before other work gets its turn."""
+
+
+class Firmware:
+    """
+    The firmware of all devices.
+
+    Args:
+        files: Where the images' octets are.
+        lock: Held while the registry's devices change; shared with `Devices`.
+    """
+
+    def __init__(
+        self,
+        config: FirmwareConfig,
+        *,
+        reception: Reception,
+        bus: Bus,
+        files: Files,
+        store: Store,
+        directory: Directory,
+        lock: asyncio.Lock,
+        clock: Clock,
+        identifiers: IdGenerator,
+    ) -> None:
+        self._reception = reception
+        self._bus = bus
+        self._store = store
+        self._directory = directory
+        self._lock = lock
+        self._clock = clock
+        self._identifiers = identifiers
+        self._states = FirmwareStates(config, reception=reception, bus=bus, directory=directory, clock=clock)
+        self.downloads = Downloads(
+            self._states,
+            reception=reception,
+            bus=bus,
+            files=files,
+            directory=directory,
+            clock=clock,
+            identifiers=identifiers,
+        )
+        self._reviews: dict[int, tuple[Iterator[Device], int]] = {}  # per collection: who is left, and the cause
+        self.reports = 0
+        """Reports that were read."""
+
+    def prepare(self) -> None:
+        """Go on where the last process stopped; before anything is received."""
+        for device in list(self._directory.devices.values()):
+            self._review(device, None)
+        self._states.prepare()
+
+    def close(self) -> None:
+        """Have the progress of what is under way written with the next batch, which is the last."""
+        self._states.close()
+
+    def sweep(self) -> None:
+        """Once a second or so: tell of devices that have stopped."""
+        self._states.sweep()
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        reports = Metric("firmware_reports", "Firmware reports of devices.", "counter", lambda: self.reports)
+        return [reports, *self.downloads.metrics(), *self._states.metrics()]
+
+    # ---- what devices do ----------------------------------------------------------------------
+
+    def report(
+        self,
+        device: Device,
+        report: Report,
+        *,
+        remote: Remote,
+        transport: Transport,
+        session: Session | None = None,
+        unreachable: str = "",
+    ) -> bool:
+        """
+        A device says what it runs.
+
+        Args:
+            unreachable: Why it cannot be told where to download, if so.
+
+        Returns:
+            Whether it is to be told that an update waits.
+        """
+        cause = self._identifiers.next(self._clock.time_ns())
+        self._reception.contacted(device, remote, transport=transport, session=session, cause=cause)
+        firmware = device.firmware
+        before = firmware.firmware_version
+        self._remember(device, report)
+        self._bus.publish(
+            FirmwareCheck(
+                origin=device.origin,
+                correlation_id=cause,
+                version=report.version,
+                manufacturer=report.manufacturer or None,
+                model_number=report.model_number or None,
+                serial_number=report.serial_number or None,
+            )
+        )
+        target = wanted(device, self._directory.images)
+        image = target.image
+        move = REPORTED[compare(image, report.version)][standing(firmware, image)]
+        if move.state is FirmwareState.CURRENT:
+            self._tell_current(device, target, cause)
+        elif move.offer:
+            self._tell_required(device, target, cause)
+        message = move.message.format(
+            version=report.version,
+            before=before or "unknown",
+            target=image.version if image else "",
+            block=firmware.download_block,
+            percent=percent(firmware, image) if image else 0,
+            why=target.why_not,
+        )
+        self._states.enter(device, move.state, image, message, cause=cause, repeat=move.repeat)
+        if move.offer and unreachable:
+            self._states.enter(device, move.state, image, unreachable, cause=cause, repeat=True)
+        return move.offer and not unreachable
+
+    def _remember(self, device: Device, report: Report) -> None:
+        firmware = device.firmware
+        firmware.firmware_version = report.version
+        firmware.manufacturer = report.manufacturer
+        firmware.model_number = report.model_number
+        firmware.serial_number = report.serial_number
+        firmware.current_firmware_id = current_id(device, self._directory.images)
+        firmware.reported_ms = self._states.now_ms
+        self._reception.changed(device)
+        self.reports += 1
+
+    def _tell_current(self, device: Device, target: Wanted, cause: int) -> None:
+        firmware = device.firmware
+        self._bus.publish(
+            FirmwareCurrent(
+                origin=device.origin,
+                correlation_id=cause,
+                version=firmware.firmware_version,
+                image_id=SpanId(firmware.current_firmware_id) if firmware.current_firmware_id else None,
+                message=target.why_not or None,
+            )
+        )
+
+    def _tell_required(self, device: Device, target: Wanted, cause: int) -> None:
+        assert target.image is not None, "the report was compared with it"
+        self._bus.publish(
+            FirmwareUpdateRequired(
+                origin=device.origin,
+                correlation_id=cause,
+                current_version=device.firmware.firmware_version,
+                target_version=target.image.version,
+                target_image_id=SpanId(target.image.id),
+            )
+        )
+
+    # ---- what the API does --------------------------------------------------------------------
+
+    async def clear_error(self, device: Device, *, cause: int) -> None:
+        """
+        Forget that an update has failed: the next report decides anew.
+
+        Raises:
+            NotFound: The device is gone, or was moved meanwhile.
+        """
+        collection_id = device.collection.id
+        async with self._lock:
+            self._directory.device(collection_id, device.id)
+            if not self._has_failed(device):
+                return
+            image = wanted(device, self._directory.images).image
+            differs = compare(image, device.firmware.firmware_version) is Finding.OTHER
+            state = FirmwareState.INITIALIZING if differs else FirmwareState.CURRENT
+            message = "the error was cleared"
+            firmware = dataclasses.replace(device.firmware, state=state.value, state_message=message)
+            await self._store.put_devices([dataclasses.replace(device, firmware=firmware)])
+            if self._has_failed(device):  # else the device has moved on meanwhile
+                self._states.enter(device, state, image, message, cause=cause)
+
+    def _has_failed(self, device: Device) -> bool:
+        return state_of(device.firmware) in ERRORS
+
+    def image_changed(self, image: Image, cause: int) -> None:
+        """An image is new, another, or gone: what devices should run may be another, too."""
+        self._review_all(image.collection_id, cause)
+
+    def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
+        """A collection was changed, perhaps what its devices should run."""
+        if change.management is not None or change.target_firmware_id is not None:
+            self._review_all(collection.id, cause)
+
+    def device_updated(self, device: Device, _change: DeviceChange, cause: int) -> None:
+        """A device was changed, perhaps what it should run."""
+        self._review(device, cause)
+
+    def device_removed(self, device: Device, _cause: int) -> None:
+        """A device is gone, and its timers with it."""
+        self._states.forget(device)
+
+    def _review_all(self, collection_id: int, cause: int) -> None:
+        """Look at all devices of a collection, some in each turn of the loop; a newer look replaces an older one."""
+        under_way = collection_id in self._reviews
+        self._reviews[collection_id] = iter(list(self._directory.devices_of(collection_id))), cause
+        if not under_way:
+            self._review_slice(collection_id)
+
+    def _review_slice(self, collection_id: int) -> None:
+        rest, cause = self._reviews.pop(collection_id)
+        devices = list(islice(rest, _SLICE))
+        if len(devices) == _SLICE:  # what comes next is settled first, so that a failure here ends nothing else
+            self._reviews[collection_id] = rest, cause
+            asyncio.get_running_loop().call_soon(self._review_slice, collection_id)
+        for device in devices:
+            if device.collection.id == collection_id and device.id in self._directory.devices:
+                self._review(device, cause)
+
+    def _review(self, device: Device, cause: int | None) -> None:
+        """Look whether a device should run something else than before."""
+        firmware, target = device.firmware, wanted(device, self._directory.images)
+        image = target.image
+        finding = compare(image, firmware.firmware_version)
+        state, same_image = state_of(firmware), firmware.state_image_id == (image.id if image else 0)
+        following = retargeted(state, finding, same_image=same_image)
+        if following is state and same_image:
+            return
+        if image is None:
+            message = target.why_not
+        elif finding is Finding.SAME:
+            message = f"runs {image.version}, as it should"
+        else:
+            message = f"should run {image.version} now"
+        if state is FirmwareState.DOWNLOADING:
+            message += f"; its download had come to block {firmware.download_block}"
+        self._reception.changed(device)
+        self._states.enter(
+            device, following, image, message, cause=cause, repeat=following is FirmwareState.PENDING and not same_image
+        )

@@ -1,0 +1,164 @@
+"""
+The state of each device's firmware: entered, told, timed, and remembered.
+
+It is a handful of numbers in the device's registry entry, written in batches: when the state changes, every tenth of
+a download, and when the server stops. So a download costs the registry nothing for each block, and no memory.
+"""
+
+from __future__ import annotations
+
+from span_events.bounded.idle import IdleTimers
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import FirmwareConfig
+from span_events.events.catalogue import FirmwareStateChange
+from span_events.events.reasons import FirmwareState
+from span_events.fleet.firmware.rules import percent, state_of
+from span_events.fleet.reception import Reception
+from span_events.metrics import Metric
+from span_events.registry.directory import Directory
+from span_events.registry.model import Device, Image
+
+
+class FirmwareStates:
+    """The only one who changes ``firmware.state``."""
+
+    def __init__(
+        self, config: FirmwareConfig, *, reception: Reception, bus: Bus, directory: Directory, clock: Clock
+    ) -> None:
+        self._reception = reception
+        self._bus = bus
+        self._directory = directory
+        self._clock = clock
+        self._timeouts = {
+            FirmwareState.DOWNLOADING: config.stall_timeout,
+            FirmwareState.UPDATING: config.update_timeout,
+        }
+        self._under_way: dict[FirmwareState, IdleTimers[Device]] = {state: IdleTimers() for state in self._timeouts}
+        self.entered: dict[str, int] = {state.value: 0 for state in FirmwareState}
+        """How often each state began."""
+
+    @property
+    def now_ms(self) -> int:
+        """Unix time, milliseconds."""
+        return self._clock.time_ns() // 1_000_000
+
+    def enter(
+        self,
+        device: Device,
+        state: FirmwareState,
+        image: Image | None,
+        message: str,
+        *,
+        cause: int | None,
+        repeat: bool = False,
+        progress: bool = False,
+        seconds: int | None = None,
+    ) -> None:
+        """
+        Put a device into a state, and tell it.
+
+        Args:
+            image: What the state is about.
+            message: What happened, for people.
+            repeat: Whether to tell even if the device is in this state already.
+            progress: Whether to tell how far its download has come.
+            seconds: How long nothing came, if that is the cause.
+        """
+        firmware = device.firmware
+        firmware.state_image_id = image.id if image else 0
+        before = state_of(firmware)
+        if state is before and not repeat:
+            return
+        if state is not before:
+            if before in self._under_way:
+                self._under_way[before].drop(device)
+            if state in self._under_way:
+                self._begin(device, state)
+            firmware.state, firmware.state_ms = state.value, self.now_ms
+            self.entered[state.value] += 1
+        firmware.state_message = message
+        self._reception.changed(device)
+        self._bus.publish(
+            FirmwareStateChange(
+                origin=device.origin,
+                correlation_id=cause,
+                from_state=before.value,
+                state=state,
+                message=message,
+                block=firmware.download_block if progress else None,
+                block_size=(firmware.download_block_size or None) if progress else None,
+                percent=percent(firmware, image) if progress and image else None,
+                seconds=seconds,
+                version=firmware.firmware_version or None,
+                target_version=image.version if image else None,
+            )
+        )
+
+    def block_served(self, device: Device) -> None:
+        """A device that downloads was given another block: its time begins anew."""
+        self._begin(device, FirmwareState.DOWNLOADING)
+
+    def forget(self, device: Device) -> None:
+        """A device is gone."""
+        for expiry in self._under_way.values():
+            expiry.drop(device)
+
+    def prepare(self) -> None:
+        """
+        Go on where the last process stopped.
+
+        Who downloads or updates has the time that was left. If that ended while nobody served them, they have all of
+        it again: the device may not be to blame.
+        """
+        now, now_ms = self._clock.monotonic(), self.now_ms
+        for state, expiry in self._under_way.items():
+            devices = [each for each in self._directory.devices.values() if each.firmware.state == state.value]
+            for device in sorted(devices, key=lambda each: each.firmware.download_ms):
+                self._begin(device, state, spent=max(0, now_ms - device.firmware.download_ms) / 1000)
+            for device in expiry.take_due(now):
+                self._begin(device, state)
+
+    def close(self) -> None:
+        """Have the progress of what is under way written with the next batch, which is the last."""
+        for expiry in self._under_way.values():
+            for device in expiry:
+                self._reception.changed(device)
+
+    def sweep(self) -> None:
+        """Once a second or so: tell of devices that have stopped."""
+        now, now_ms = self._clock.monotonic(), self.now_ms
+        for state, expiry in self._under_way.items():
+            for device in expiry.take_due(now):
+                firmware = device.firmware
+                seconds = (now_ms - firmware.download_ms) // 1000
+                image = self._directory.images.get(firmware.state_image_id)
+                if state is FirmwareState.UPDATING:
+                    message = f"no report came for {seconds} s after the download"
+                else:
+                    at = f"block {firmware.download_block}" + (f" ({percent(firmware, image)} %)" if image else "")
+                    message = f"no other block was asked for in the {seconds} s after {at}"
+                self.enter(device, FirmwareState.TIMED_OUT, image, message, cause=None, progress=True, seconds=seconds)
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric(
+                "firmware_under_way",
+                "Devices with an update under way, by state.",
+                "gauge",
+                lambda: {state.value: len(each) for state, each in self._under_way.items()},
+                label="state",
+            ),
+            Metric(
+                "firmware_states",
+                "How often devices came into each state of an update.",
+                "counter",
+                lambda: self.entered,
+                label="state",
+            ),
+        ]
+
+    def _begin(self, device: Device, state: FirmwareState, *, spent: float = 0.0) -> None:
+        """Give a device the time that a state has, less the seconds of it that are over."""
+        self._under_way[state].touch(device, self._clock.monotonic() - spent, self._timeouts[state])

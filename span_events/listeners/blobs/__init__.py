@@ -1,0 +1,1 @@
+"""The blob listeners: HTTP by address, HTTPS by client certificate."""

@@ -1,0 +1,240 @@
+"""
+Who uploads: on the plain port the device that has the address, on the other one the owner of the certificate.
+
+A TLS handshake that fails shows less here than in DTLS: the ssl module says why, but not which certificate was shown.
+So what can wait is judged after it: a certificate that is too old or too young is refused by HTTP, and its event knows
+the device.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from cryptography import x509
+
+from span_events.clock import Clock
+from span_events.config import BlobsConfig
+from span_events.events.activity import UNATTRIBUTED, Reason
+from span_events.events.message import Transport
+from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
+from span_events.fleet.reception import Reception
+from span_events.listeners.blobs.upload import Caller
+from span_events.listeners.dtls.gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of, fault_of_time
+from span_events.listeners.tcp import TcpStream, TlsStream
+from span_events.net import Remote
+from span_events.registry.directory import Directory
+from span_events.registry.model import Certificate, Device
+from span_events.wire.dtls.openssl import certificate_failure_of, failure_of
+from span_events.wire.dtls.sessions import Failure
+from span_events.wire.openssl import Identity, cause_of
+
+_LINGER: Final = 2.0
+"""Seconds that a client has to read why its handshake failed."""
+_WITHOUT_TLS: Final = "http request"
+"""OpenSSL's word for what it finds instead of TLS."""
+_NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
+"""X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name."""
+
+
+class ByAddress:
+    """A client of the plain port: the device that has its address."""
+
+    transport = Transport.HTTP
+
+    def __init__(self, reception: Reception, directory: Directory, remote: Remote) -> None:
+        self._reception = reception
+        self._directory = directory
+        self._remote = remote
+
+    @property
+    def likely(self) -> Device | None:
+        """The device that has the address."""
+        return self._directory.device_at(self._remote[0])
+
+    def admit(self, size: int) -> Device | Reason:
+        """Return the device, or why it may not upload."""
+        found = self._reception.identify(self._remote, transport=self.transport, size=size)
+        if isinstance(found, MessageRejectedReason):
+            return found
+        return self._reception.admit(found, self._remote, transport=self.transport, size=size) or found
+
+
+class PlainEntrance:
+    """The entrance of the plain port: nothing is asked."""
+
+    def __init__(self, reception: Reception, directory: Directory) -> None:
+        self._reception = reception
+        self._directory = directory
+
+    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller]:
+        """Take a connection over."""
+        return TcpStream(accepted), ByAddress(self._reception, self._directory, remote)
+
+
+class TlsEntrance:
+    """
+    The entrance of the other port: a handshake with a certificate that leads to our root.
+
+    Args:
+        identities: What the server shows; one per kind of key. `present` changes it.
+        trusted_pem: The root, and intermediates that clients may leave out.
+        issuer_of: Tells which collection's intermediate signed a certificate.
+        used: Told of each certificate with which a client was admitted.
+    """
+
+    def __init__(
+        self,
+        config: BlobsConfig,
+        identities: Sequence[Identity],
+        trusted_pem: bytes,
+        *,
+        reception: Reception,
+        directory: Directory,
+        issuer_of: IssuerOf,
+        used: Callable[[Certificate], None],
+        clock: Clock,
+    ) -> None:
+        self._handshake_timeout = config.header_timeout
+        self._reception = reception
+        self._directory = directory
+        self._issuer_of = issuer_of
+        self._used = used
+        self._clock = clock
+        self._trusted = trusted_pem
+        self.present(identities)
+
+    def present(self, identities: Sequence[Identity]) -> None:
+        """Show something else from now on; connections that are open are not touched."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_flags |= _NO_CHECK_TIME
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 0  # each connection shows its certificate
+        for identity in identities:
+            with tempfile.NamedTemporaryFile() as file:  # it reads files only; this one is for us alone
+                file.write(identity.key_pem + identity.certificates_pem)
+                file.flush()
+                context.load_cert_chain(file.name)
+        context.load_verify_locations(cadata=self._trusted.decode())
+        self._context = context
+
+    def trust(self, certificates_pem: bytes) -> None:
+        """Know more intermediates from now on."""
+        self._trusted += certificates_pem
+        self._context.load_verify_locations(cadata=certificates_pem.decode())
+
+    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller] | None:
+        """Shake hands; None if that fails, which is published."""
+        stream = TlsStream(accepted, self._context)
+        caller = None
+        try:
+            failure = await self._shake_hands(stream)
+            if failure is None:
+                caller = ByCertificate(
+                    x509.load_der_x509_certificate(stream.peer_certificate or b""),
+                    remote,
+                    reception=self._reception,
+                    directory=self._directory,
+                    issuer_of=self._issuer_of,
+                    used=self._used,
+                    clock=self._clock,
+                )
+            elif stream.heard:  # else somebody looked whether the port is open
+                reason, detail, seconds = failure
+                self._reception.rejections.client_rejected(
+                    reason,
+                    origin=UNATTRIBUTED,
+                    remote=remote,
+                    transport=Transport.HTTPS,
+                    detail=detail,
+                    seconds=seconds,
+                )
+                with suppress(OSError):
+                    await stream.end()
+                await stream.linger(_LINGER)
+        finally:
+            if caller is None:
+                stream.close()
+        return None if caller is None else (stream, caller)
+
+    async def _shake_hands(self, stream: TlsStream) -> tuple[ClientRejectedReason, str | None, int | None] | None:
+        """Return why the handshake failed, what more there is to say, and how long it took if that is the reason."""
+        try:
+            async with asyncio.timeout(self._handshake_timeout):
+                await stream.shake_hands()
+        except TimeoutError:
+            return ClientRejectedReason.HANDSHAKE_TIMEOUT, None, int(self._handshake_timeout)
+        except ssl.SSLCertVerificationError as exc:
+            return *_reason(certificate_failure_of(exc.verify_code), exc.verify_message), None
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return ClientRejectedReason.HANDSHAKE_FAILED, "the client closed the connection", None
+        except ssl.SSLError as exc:
+            words = (exc.reason or "").lower().replace("_", " ")
+            if words == _WITHOUT_TLS:
+                words = "this is HTTP without TLS; that has a port of its own"
+            return *_reason(*failure_of(cause_of(words))), None
+        except OSError as exc:
+            return ClientRejectedReason.HANDSHAKE_FAILED, exc.strerror, None
+        return None
+
+
+class ByCertificate:
+    """A client of the TLS port: the device whose certificate it has proven to have."""
+
+    transport = Transport.HTTPS
+
+    def __init__(
+        self,
+        certificate: x509.Certificate,
+        remote: Remote,
+        *,
+        reception: Reception,
+        directory: Directory,
+        issuer_of: IssuerOf,
+        used: Callable[[Certificate], None],
+        clock: Clock,
+    ) -> None:
+        self._certificate = certificate
+        self._remote = remote
+        self._reception = reception
+        self._directory = directory
+        self._issuer_of = issuer_of
+        self._used = used
+        self._clock = clock
+
+    @property
+    def likely(self) -> Device | None:
+        """The device that the certificate was issued to."""
+        record = self._directory.certificate_with(self._certificate.serial_number)
+        return None if record is None else self._directory.devices.get(record.device_id or 0)
+
+    def admit(self, size: int) -> Device | Reason:
+        """Return the device, or why it may not upload."""
+        gate = Gate(self._directory, self._issuer_of)
+        gate.judge(self._certificate)
+        reason = fault_of_time(self._certificate, self._clock.time_ns() // 1_000_000_000) or gate.refusal
+        if reason is not None:
+            self._reception.rejections.client_rejected(
+                reason,
+                origin=gate.origin_of(self._certificate),
+                remote=self._remote,
+                transport=self.transport,
+                **details_of(self._certificate)._asdict(),
+            )
+            return reason
+        device, record = gate.device, gate.certificate
+        assert device is not None, "the gate admits devices only"
+        assert record is not None, "and only with certificates of ours"
+        self._used(record)
+        return self._reception.admit(device, self._remote, transport=self.transport, size=size) or device
+
+
+def _reason(failure: Failure, detail: str) -> tuple[ClientRejectedReason, str | None]:
+    return OWN_REASONS[failure], detail if failure in EXPLAINED else None

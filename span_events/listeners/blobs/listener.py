@@ -1,0 +1,172 @@
+"""HTTP uploads of blobs: the ports; who clients are is in `blob_callers`, what is said in `blob_upload`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import Final, Protocol
+
+from span_events.clock import Clock
+from span_events.config import BlobsConfig
+from span_events.fleet.blobs.blobs import Blobs
+from span_events.listeners.blobs.upload import Caller, UploadConnection
+from span_events.listeners.tcp import TcpStream
+from span_events.listeners.udp import unmapped
+from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.net import Remote, bind, render_remote
+
+log = get_logger("listeners.blobs")
+
+_BACKLOG: Final = 512
+"""Connections that may wait to be accepted."""
+_PAUSE: Final = 0.5
+"""Seconds without accepting when this process has no file descriptor or memory left for a connection."""
+_LOST: Final = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EINVAL})
+"""Errors after which a listening socket is of no use any more."""
+
+
+class Entrance(Protocol):
+    """What a connection has to pass before HTTP begins."""
+
+    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller] | None:
+        """Take a connection over; None if it does not come so far, which is published then."""
+
+
+class BlobListener:
+    """
+    The uploads on one TCP port.
+
+    Args:
+        name: ``blobs`` or ``blobs_tls``.
+        setting: Where the port stands in the configuration.
+        entrance: Who clients are.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: BlobsConfig,
+        *,
+        setting: str,
+        port: int,
+        entrance: Entrance,
+        blobs: Blobs,
+        clock: Clock,
+    ) -> None:
+        self.name = name
+        self._config = config
+        self._setting = setting
+        self._port = port
+        self._entrance = entrance
+        self._blobs = blobs
+        self._clock = clock
+        self._socket: socket.socket | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._waiting: dict[asyncio.Task[None], None] = {}
+        """Those that have sent no request yet, the oldest first."""
+        self.accepted = 0
+        """Connections that were accepted."""
+        self.displaced = 0
+        """Connections that were closed, because there were too many."""
+        self.defects = 0
+        """Uploads that failed by a fault of ours."""
+
+    @property
+    def address(self) -> str:
+        """What is bound, ``host:port``."""
+        assert self._socket is not None, "the listener has not started"
+        return render_remote(self._socket.getsockname()[:2])
+
+    async def start(self) -> None:
+        """Bind; raises `ListenerUnavailable`."""
+        self._socket = bind(self.name, self._config.host, self._port, socket.SOCK_STREAM, setting=self._setting)
+        self._socket.listen(_BACKLOG)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        assert self._socket is not None, "the listener has not started"
+        loop = asyncio.get_running_loop()
+        failing = False
+        while True:
+            try:
+                accepted, address = await loop.sock_accept(self._socket)
+            except OSError as exc:
+                if exc.errno in _LOST:
+                    raise
+                if not failing:
+                    log.error("accept_failed", listener=self.name, error=str(exc))
+                failing = True
+                await asyncio.sleep(_PAUSE)
+            else:
+                failing = False
+                self.accepted += 1
+                self._serve(accepted, unmapped(*address))
+                await asyncio.sleep(0)  # it must have begun before it can be cancelled, or nobody closes its socket
+
+    async def stop(self) -> None:
+        """Release the socket, and break the connections off; idempotent."""
+        if self._socket is not None:
+            self._socket.close()
+        for each in self._connections:
+            each.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    def metrics(self) -> list[Metric]:
+        """List what is counted."""
+        return [
+            Metric(
+                f"{self.name}_connections",
+                "Connections of uploads; at most blobs.connections.",
+                "gauge",
+                lambda: len(self._connections),
+            ),
+            Metric(
+                f"{self.name}_accepted", "Connections of uploads that were accepted.", "counter", lambda: self.accepted
+            ),
+            Metric(
+                f"{self.name}_displaced",
+                "Connections without a request that were closed for a newer one.",
+                "counter",
+                lambda: self.displaced,
+            ),
+            Metric(f"{self.name}_defects", "Defects: an upload's handling failed.", "counter", lambda: self.defects),
+        ]
+
+    def _serve(self, accepted: socket.socket, remote: Remote) -> None:
+        if len(self._connections) >= self._config.connections:
+            self.displaced += 1
+            if not self._waiting:  # all are busy uploading
+                accepted.close()
+                return
+            oldest = next(iter(self._waiting))
+            oldest.cancel()
+            del self._waiting[oldest]
+        task = asyncio.get_running_loop().create_task(self._converse(accepted, remote))
+        self._connections.add(task)
+        self._waiting[task] = None
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        self._waiting.pop(task, None)
+
+    async def _converse(self, accepted: socket.socket, remote: Remote) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "it was made by _serve"
+        opened = await self._entrance.open(accepted, remote)
+        if opened is None:
+            return
+        stream, caller = opened
+        conversation = UploadConnection(
+            self._config,
+            stream,
+            remote,
+            caller,
+            blobs=self._blobs,
+            clock=self._clock,
+            on_request=lambda: self._waiting.pop(task, None),
+        )
+        await conversation.hold()
+        self.defects += conversation.failed
