@@ -14,7 +14,7 @@ from span_events.events.activity import Activity, Event, data_of
 from span_events.events.catalogue import KEYS
 from span_events.events.message import Message
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.fleet import Fleet
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import IdGenerator

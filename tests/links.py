@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from span_events.events.reasons import GatewayReason
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.sessions import GatewaySession
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb

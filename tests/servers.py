@@ -14,7 +14,7 @@ from span_events.app import Server
 from span_events.config import Config
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Collection, Device
 from tests.clock import ManualClock

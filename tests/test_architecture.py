@@ -179,8 +179,8 @@ def test_a_good_import_passes(importer: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("importer", "source", "wrong"),
     [
-        ("span_events.fleet.devices", "from span_events.web import app", "climbs"),
-        ("span_events.fleet.devices", "def f():\n    import span_events.app", "climbs"),
+        ("span_events.fleet.devices.devices", "from span_events.web import app", "climbs"),
+        ("span_events.fleet.devices.devices", "def f():\n    import span_events.app", "climbs"),
         ("span_events.config", "from span_events.events.catalogue import CATALOGUE", "climbs"),
         ("span_events", "from span_events.ids import new_id", "climbs"),
         ("span_events.bus.local", "from span_events.registry.model import Device", "one rung"),
@@ -208,8 +208,8 @@ def test_a_bad_import_is_named(importer: str, source: str, wrong: str) -> None:
         {"span_events.ids": "import span_events.clock", "span_events.clock": "from span_events import ids"},
         {
             "span_events.web": "from span_events.web.app import serve",
-            "span_events.web.app": "from span_events.web.streams import stream",
-            "span_events.web.streams": "from span_events.web import serve",
+            "span_events.web.app": "from span_events.web.streams.streams import stream",
+            "span_events.web.streams.streams": "from span_events.web import serve",
         },
     ],
 )

@@ -19,7 +19,7 @@ from OpenSSL._util import ffi, lib
 from scripts.benchmarks import servers
 from span_events.app import Server
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device, Downstream, Psk
 from span_events.wire.dtls.hello import is_hello
 from span_events.wire.dtls.sessions import pack

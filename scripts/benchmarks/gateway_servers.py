@@ -15,7 +15,7 @@ import grpc.aio
 from scripts.benchmarks import servers
 from span_events.app import Server
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.proto.gateway_pb2 import ControlStreamRequest

@@ -29,7 +29,7 @@ from span_events.events.activity import Activity, Origin, SpanId
 from span_events.events.catalogue import UpstreamMessage
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Management
 from span_events.wire.websocket import text_frame

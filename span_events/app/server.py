@@ -55,7 +55,7 @@ from span_events.simulator.seed import Demo, seed
 from span_events.simulator.seed_firmware import DemoFirmware
 from span_events.simulator.sockets import reachable
 from span_events.web.app import Services, make_app
-from span_events.web.streams import Streams
+from span_events.web.streams.streams import Streams
 from span_events.wire.dtls.openssl import OpensslEngine
 from span_events.wire.openssl import Identity
 from span_events.wire.tls.openssl import TlsEngine

@@ -12,8 +12,8 @@ from typing import assert_never
 
 from span_events.errors import InvalidRequest
 from span_events.ids import render
+from span_events.registry.collection_index import ImageIndex
 from span_events.registry.model import Collection, Device, Image, Management
-from span_events.registry.shelves import ImageShelf
 
 
 def target_id_of(device: Device) -> int:
@@ -34,7 +34,7 @@ def target_id_of(device: Device) -> int:
             assert_never(of_collection.management)
 
 
-def check_image(images: ImageShelf, collection_id: int, image_id: int | None, *, field: str) -> None:
+def check_image(images: ImageIndex, collection_id: int, image_id: int | None, *, field: str) -> None:
     """
     Make sure that a collection has the image that something is to refer to; 0 and None are none.
 
@@ -52,7 +52,7 @@ def check_image(images: ImageShelf, collection_id: int, image_id: int | None, *,
         )
 
 
-def move(device: Device, to: Collection, images: ImageShelf) -> None:
+def move(device: Device, to: Collection, images: ImageIndex) -> None:
     """Change the collection of a device: it has no target there, and the image there of the version that it runs."""
     if device.collection is not to:
         device.move_to(to)
@@ -60,7 +60,7 @@ def move(device: Device, to: Collection, images: ImageShelf) -> None:
         device.firmware.current_firmware_id = current_id(device, images)
 
 
-def current_id(device: Device, images: ImageShelf) -> int:
+def current_id(device: Device, images: ImageIndex) -> int:
     """Return the image of the version that a device has reported; 0 is none."""
     version = device.firmware.firmware_version
     image = images.with_version(device.collection.id, version) if version else None

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from span_events.config import DatagramsConfig
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
-from span_events.fleet.downstream import Outbox
-from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Session
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.outbox import Outbox
+from span_events.fleet.devices.sessions import Session
 from span_events.listeners.base import UdpListener
 from span_events.listeners.dtls.server import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket

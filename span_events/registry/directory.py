@@ -18,8 +18,8 @@ from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.registry.addresses import AddressBook, prefix_of
+from span_events.registry.collection_index import CollectionIndex, ImageIndex
 from span_events.registry.model import Blob, Certificate, Collection, Device, Gateway, GatewayType, Image
-from span_events.registry.shelves import ImageShelf, Shelf
 from span_events.wire import imei as hardware
 
 BUILT_IN: Final[Mapping[GatewayType, int]] = MappingProxyType({GatewayType.CIOT: 3, GatewayType.INET: 4})
@@ -54,9 +54,9 @@ class Directory:
         self.certificates: dict[int, Certificate] = {}
         """By serial number: also the revoked ones, and those whose owner is gone."""
         self._certificates_of: dict[int, dict[int, Certificate]] = {}
-        self.images = ImageShelf()
+        self.images = ImageIndex()
         """Firmware images of the collections."""
-        self.blobs: Shelf[Blob] = Shelf("blob")
+        self.blobs: CollectionIndex[Blob] = CollectionIndex("blob")
         """Blobs of the collections."""
         self.device_at: Callable[[str], Device | None] = self._by_address.__getitem__
         """Find the device that has an IP address (canonical text), or a prefix that it lies in; None if nobody has."""

@@ -9,7 +9,7 @@ from typing import Final
 from span_events.auth.tokens import Tokens
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange, Collections
-from span_events.fleet.devices import DeviceChange, Devices
+from span_events.fleet.devices.devices import DeviceChange, Devices
 from span_events.fleet.gateways.gateways import GatewayChange, Gateways
 from span_events.ids import render
 from span_events.registry.directory import Directory

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from span_events.errors import Conflict
 from span_events.fleet.collections import CollectionChange, Collections
-from span_events.fleet.devices import DeviceChange, Devices
+from span_events.fleet.devices.devices import DeviceChange, Devices
 from span_events.fleet.firmware.images import Images
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device, Image, Management

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from span_events.errors import InvalidRequest, LimitReached, NotFound
 from span_events.events.activity import Origin
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.pki import issuing
 from span_events.pki.issuing import KeyType

@@ -8,7 +8,7 @@ import pytest
 
 from span_events.errors import Conflict, NotFound, StorageUnavailable
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Management
 from tests.fleets import CAUSE, FleetBench
 

@@ -6,7 +6,7 @@ import pytest
 
 from span_events.errors import InvalidRequest
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.targets import target_id_of
 from span_events.ids import render
 from span_events.registry.model import Collection, CollectionFirmware, Device, FirmwareMetadata, Management

@@ -13,7 +13,7 @@ import aiohttp
 from span_events.app import Server
 from span_events.config import Config
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Psk
 from tests.clock import ManualClock
 from tests.listeners.blobs.bench import serial_shown, write_credentials

@@ -16,7 +16,7 @@ from span_events.events.catalogue import CiotDisconnect
 from span_events.events.message import Transport
 from span_events.events.reasons import CiotDisconnectReason
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device
 from span_events.simulator import demo as demos
 from span_events.simulator.demo import MARK, POOL, make_mobile_core, run_demo, secret_file_of, with_mobile_core

@@ -11,7 +11,7 @@ import pytest
 from span_events.app import Server
 from span_events.config import Config
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Collection, Device, Image, Management
 from span_events.simulator import demo as demos
 from span_events.simulator.firmware.updates import Pace

@@ -8,7 +8,7 @@ from typing import Any
 from span_events.app import Server
 from span_events.config import Config
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.simulator.cellular.faults import MOBILE_FAULTS
 from span_events.simulator.cellular.mobile_core import MobileCore
 from span_events.simulator.demo import with_mobile_core

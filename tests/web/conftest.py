@@ -22,7 +22,7 @@ from span_events.fanout.hub import Hub
 from span_events.metrics import Metric
 from span_events.registry.model import Device
 from span_events.web.app import Services, make_app
-from span_events.web.streams import Streams
+from span_events.web.streams.streams import Streams
 from tests.fleets import FleetBench, fleet_bench
 
 

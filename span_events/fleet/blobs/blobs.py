@@ -23,7 +23,7 @@ from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs.media_types import media_type
 from span_events.fleet.blobs.uploads import Room, Upload, UploadRefused, translated
-from span_events.fleet.reception import Reception
+from span_events.fleet.devices.inbound import Reception
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
 from span_events.metrics import Metric

@@ -27,8 +27,8 @@ from span_events.fleet.cellular.match import Match, Mismatch, decide
 from span_events.fleet.cellular.presence import Location, Presence
 from span_events.fleet.cellular.refusals import Refusals
 from span_events.fleet.cellular.report import Accepted, MobileReport, Refused
-from span_events.fleet.devices import DeviceChange
-from span_events.fleet.reception import Reception
+from span_events.fleet.devices.devices import DeviceChange
+from span_events.fleet.devices.inbound import Reception
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
 from span_events.metrics import Metric

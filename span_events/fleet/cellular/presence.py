@@ -20,7 +20,7 @@ from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
 from span_events.fleet.cellular.attachments import Attachments
 from span_events.fleet.cellular.leases import Allocation, Lease, Subscriber, own_lease
 from span_events.fleet.cellular.pending import PendingWrites
-from span_events.fleet.reception import Reception
+from span_events.fleet.devices.inbound import Reception
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Device, Reservation

@@ -17,10 +17,10 @@ from span_events.events.activity import SpanId
 from span_events.events.catalogue import FirmwareRequested
 from span_events.events.message import Transport
 from span_events.events.reasons import FirmwareState, MessageRejectedReason
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.sessions import Session
 from span_events.fleet.firmware.rules import SETTLED, UNDER_WAY, is_complete, percent, wanted
 from span_events.fleet.firmware.states import FirmwareStates
-from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Session
 from span_events.ids import IdGenerator
 from span_events.log import get_logger
 from span_events.metrics import Metric

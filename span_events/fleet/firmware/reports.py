@@ -20,7 +20,9 @@ from span_events.events.catalogue import FirmwareCheck, FirmwareCurrent, Firmwar
 from span_events.events.message import Transport
 from span_events.events.reasons import FirmwareState
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.sessions import Session
 from span_events.fleet.firmware.downloads import Downloads
 from span_events.fleet.firmware.rules import (
     ERRORS,
@@ -35,8 +37,6 @@ from span_events.fleet.firmware.rules import (
     wanted,
 )
 from span_events.fleet.firmware.states import FirmwareStates
-from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Session
 from span_events.fleet.targets import current_id
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric

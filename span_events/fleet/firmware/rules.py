@@ -15,8 +15,8 @@ from typing import Final
 from span_events.events.reasons import FirmwareState
 from span_events.fleet.targets import target_id_of
 from span_events.ids import render
+from span_events.registry.collection_index import ImageIndex
 from span_events.registry.model import Device, FirmwareMetadata, Image, Management
-from span_events.registry.shelves import ImageShelf
 
 _STATES: Final = {each.value: each for each in FirmwareState}
 ERRORS: Final = frozenset({FirmwareState.UPDATE_FAILED, FirmwareState.TIMED_OUT, FirmwareState.REVERTED})
@@ -40,7 +40,7 @@ class Wanted:
     why_not: str = ""
 
 
-def wanted(device: Device, images: ImageShelf) -> Wanted:
+def wanted(device: Device, images: ImageIndex) -> Wanted:
     """Decide by the management of the device's collection, its own target and its collection's (Span's rule)."""
     image_id = target_id_of(device)
     if not image_id:

@@ -13,8 +13,8 @@ from span_events.clock import Clock
 from span_events.config import FirmwareConfig
 from span_events.events.catalogue import FirmwareStateChange
 from span_events.events.reasons import FirmwareState
+from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.firmware.rules import percent, state_of
-from span_events.fleet.reception import Reception
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Image

@@ -16,8 +16,8 @@ from span_events.dialects.span import render_id
 from span_events.events.activity import Origin, SpanId
 from span_events.events.catalogue import GatewayConfigUpdate, GatewayDeviceUpdate, GatewayDownstreamMessage
 from span_events.events.message import Transport
-from span_events.fleet.devices import DeviceChange
-from span_events.fleet.downstream import Outbox
+from span_events.fleet.devices.devices import DeviceChange
+from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.session import GatewaySession
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb

@@ -18,7 +18,7 @@ from span_events.clock import Clock
 from span_events.errors import Conflict
 from span_events.events.catalogue import DeviceUpdated
 from span_events.events.reasons import GatewayReason
-from span_events.fleet.downstream import Outbox
+from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.ids import IdGenerator, render
 from span_events.registry.directory import Directory

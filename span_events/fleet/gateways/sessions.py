@@ -23,12 +23,12 @@ from span_events.events.catalogue import (
 )
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.downstream import Outbox
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.downlink import Downlink
 from span_events.fleet.gateways.session import GatewaySession, Link
 from span_events.fleet.gateways.troubles import Troubles
 from span_events.fleet.gateways.uplink import Uplink
-from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote

@@ -12,10 +12,10 @@ from span_events.errors import InvalidRequest
 from span_events.events.catalogue import GatewayDeviceUpdate
 from span_events.events.message import Transport
 from span_events.events.reasons import GatewayReason
+from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.gateways.downlink import Downlink
 from span_events.fleet.gateways.session import GatewaySession
 from span_events.fleet.gateways.troubles import Troubles
-from span_events.fleet.reception import Reception
 from span_events.ids import IdGenerator
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.directory import Directory

@@ -23,7 +23,7 @@ from span_events.config import BlobsConfig
 from span_events.events.activity import UNATTRIBUTED, Reason
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
-from span_events.fleet.reception import Reception
+from span_events.fleet.devices.inbound import Reception
 from span_events.listeners.blobs.upload import Caller
 from span_events.listeners.dtls.gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of, fault_of_time
 from span_events.listeners.tcp import TcpStream, TlsStream

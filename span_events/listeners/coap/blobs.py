@@ -19,7 +19,7 @@ from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs.blobs import Blobs
 from span_events.fleet.blobs.uploads import Upload, UploadRefused
-from span_events.fleet.reception import Reception
+from span_events.fleet.devices.inbound import Reception
 from span_events.listeners.coap.answer import Answer, Later
 from span_events.listeners.coap.blocks import fault_of
 from span_events.listeners.coap.transport import Peer

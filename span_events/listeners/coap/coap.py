@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from span_events.clock import Clock
 from span_events.config import CoapConfig, MessagesConfig
 from span_events.events.message import Transport
-from span_events.fleet.downstream import Outbox
-from span_events.fleet.reception import Reception
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.outbox import Outbox
 from span_events.listeners.base import UdpListener
 from span_events.listeners.coap.endpoint import CoapEndpoint
 from span_events.listeners.coap.service import MakeService

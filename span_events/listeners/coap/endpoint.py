@@ -16,9 +16,9 @@ from span_events.config import CoapConfig
 from span_events.errors import MalformedMessage
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
-from span_events.fleet.downstream import Outbox
-from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Session
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.outbox import Outbox
+from span_events.fleet.devices.sessions import Session
 from span_events.listeners.coap.exchanges import Exchange, Exchanges
 from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.site import CoapSite

@@ -11,9 +11,9 @@ from span_events.config import FirmwareConfig
 from span_events.errors import MalformedMessage
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
+from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.firmware.downloads import FetchRefused
 from span_events.fleet.firmware.reports import Firmware
-from span_events.fleet.reception import Reception
 from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.transport import Peer
 from span_events.net import Remote

@@ -19,8 +19,8 @@ from span_events.clock import Clock
 from span_events.config import CoapConfig
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
-from span_events.fleet.downstream import Outbox
-from span_events.fleet.reception import Reception
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.outbox import Outbox
 from span_events.listeners.coap.answer import Answer, Later
 from span_events.listeners.coap.blocks import FIRST, Download, Key, Purpose, Step, Uploads, fault_of
 from span_events.listeners.coap.service import CoapService

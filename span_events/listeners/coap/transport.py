@@ -23,7 +23,7 @@ from aiocoap.numbers.types import Type as AiocoapType
 from aiocoap.pipe import Pipe
 from aiocoap.tokenmanager import TokenManager
 
-from span_events.fleet.sessions import Session
+from span_events.fleet.devices.sessions import Session
 from span_events.listeners.coap.exchanges import Exchange
 from span_events.net import Remote, render_remote
 from span_events.registry.model import Device

@@ -22,8 +22,8 @@ from span_events.errors import MalformedMessage
 from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
-from span_events.fleet.reception import Reception
-from span_events.fleet.sessions import Session
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.sessions import Session
 from span_events.listeners.dtls.gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote

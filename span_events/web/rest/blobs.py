@@ -7,8 +7,8 @@ from typing import Final
 
 from aiohttp import web
 
-from span_events.registry import documents
 from span_events.registry.model import Blob
+from span_events.web import documents
 from span_events.web.paths import Page, blob_of, collection_of, page_of
 from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES

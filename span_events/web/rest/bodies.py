@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from span_events import ids
 from span_events.errors import InvalidRequest
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.firmware.images import ImageChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.pki.issuing import KeyType

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from span_events.auth import access
-from span_events.registry import documents
+from span_events.web import documents
 from span_events.web.paths import collection_of, flag_of
 from span_events.web.rest.bodies import CollectionBody
 from span_events.web.rest.reading import check_tags, read_body

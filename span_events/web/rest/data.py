@@ -7,8 +7,8 @@ from typing import Final
 from aiohttp import web
 
 from span_events.events.message import Message
-from span_events.registry import documents
 from span_events.registry.model import Collection, Device
+from span_events.web import documents
 from span_events.web.paths import collection_of, device_of, page_of
 from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from span_events.dialects.span import render_id
 from span_events.errors import NotServed
-from span_events.registry import documents
+from span_events.web import documents
 from span_events.web.paths import collection_of, image_of
 from span_events.web.rest.bodies import ImageBody
 from span_events.web.rest.changes import read_change

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from span_events.errors import InvalidRequest
-from span_events.registry import documents
+from span_events.web import documents
 from span_events.web.paths import collection_of, gateway_of
 from span_events.web.rest.bodies import GatewayBody
 from span_events.web.rest.changes import read_change

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from span_events.registry import documents
+from span_events.web import documents
 from span_events.web.paths import device_of, message_id_of, page_of
 from span_events.web.rest.bodies import MessageBody
 from span_events.web.rest.data import INBOX_LIMIT

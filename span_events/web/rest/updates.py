@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from span_events.dialects.span import render_id
-from span_events.registry import documents
+from span_events.web import documents
 from span_events.web.paths import device_of
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES

@@ -16,7 +16,7 @@ from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs.blobs import Blobs
 from span_events.fleet.blobs.uploads import Upload, UploadRefused
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Blob, Device
 from tests.fleets import CAUSE, FleetBench, fleet_bench

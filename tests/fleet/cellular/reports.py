@@ -6,7 +6,7 @@ from typing import Any
 
 from span_events.events.message import Transport
 from span_events.fleet.cellular.report import MobileReport
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Collection, Device
 from tests.fleets import CAUSE, FleetBench
 

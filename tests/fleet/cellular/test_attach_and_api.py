@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from span_events.fleet.cellular.report import Accepted
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from tests.fleet.cellular.reports import ADDRESS, IMEI, IMSI, OTHER_IMEI, OTHER_IMSI, known, reasons, seen, send
 from tests.fleets import CAUSE, FleetBench
 

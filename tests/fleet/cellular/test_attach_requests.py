@@ -10,7 +10,7 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.cellular.report import Accepted, Refused
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from tests.fleet.cellular.reports import (
     ADDRESS,
     IMEI,

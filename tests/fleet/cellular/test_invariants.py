@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from span_events.errors import Conflict
 from span_events.fleet.cellular.report import MobileReport
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.pki.authority import Authority
 from span_events.registry.model import Attachment
 from span_events.registry.store import Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from span_events.errors import StorageUnavailable
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from tests.fleet.cellular.reports import (
     ADDRESS,
     IMEI,

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from span_events.errors import Conflict, InvalidRequest, LimitReached, NotFound, StorageUnavailable, TooLarge
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.firmware.images import ImageChange
 from span_events.ids import render
 from span_events.registry.model import Collection, Device, Management

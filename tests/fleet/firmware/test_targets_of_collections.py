@@ -9,7 +9,7 @@ import pytest
 from span_events.errors import NotFound, StorageUnavailable
 from span_events.events.reasons import FirmwareState, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.firmware.images import ImageChange
 from span_events.fleet.firmware.rules import ERRORS
 from span_events.ids import render

@@ -12,7 +12,7 @@ import pytest
 from span_events.config import GatewaysConfig
 from span_events.errors import Conflict
 from span_events.events.reasons import GatewayReason
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.listeners.gateways.outgoing import OVERHEAD, Outgoing

@@ -10,7 +10,7 @@ from typing import Any
 from span_events.app import Server
 from span_events.config import Config
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.registry.directory import BUILT_IN
 from span_events.registry.model import Gateway, GatewayType

@@ -6,7 +6,7 @@ import pytest
 
 from span_events.events.activity import Origin
 from span_events.events.message import Transport
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
 from tests.clock import START_NS

@@ -15,7 +15,7 @@ import pytest
 
 from span_events.config import BlobsConfig
 from span_events.errors import ListenerUnavailable
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.listeners.blobs.callers import PlainEntrance
 from span_events.listeners.blobs.listener import BlobListener

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.wire.openssl import Identity
 from tests.certificates import Holder
 from tests.fleets import CAUSE

@@ -13,7 +13,7 @@ import pytest
 
 from span_events.config import BlobsConfig, CoapConfig
 from span_events.events.message import Transport
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.listeners.coap.blobs import CoapBlobs
 from span_events.listeners.coap.service import MakeService

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.wire.coap.messages import (
     Block,
     CoapMessage,

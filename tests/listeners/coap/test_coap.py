@@ -10,7 +10,7 @@ import pytest
 
 from span_events.errors import ListenerUnavailable
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.base import Listener
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, encode, uint
 from tests.fleets import CAUSE

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.dtls.gate import details_of
 from span_events.registry.model import Psk
 from span_events.wire.dtls.sessions import HEADER, Event, Gate, Session, records

@@ -14,7 +14,7 @@ import pytest
 from span_events.errors import NotFound
 from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Certificate, Psk
 from span_events.wire.coap.messages import Code, Option, Type, decode
 from span_events.wire.dtls.sessions import Event, Gate, Session

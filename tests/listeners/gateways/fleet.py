@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events.config import GatewaysConfig
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.gateways.listener import GatewayListener
 from span_events.proto.gateway_pb2 import ControlStreamRequest, ControlStreamResponse
 from span_events.registry.model import Collection, Device, Gateway

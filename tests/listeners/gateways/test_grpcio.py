@@ -11,7 +11,7 @@ import pytest
 
 from span_events.errors import NotFound
 from span_events.events.activity import UNATTRIBUTED
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.proto.gateway_pb2 import (
     ConfigRequest,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from span_events.config import RadiusConfig
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.radius.listener import Radius
 from span_events.registry.model import Device
 from span_events.wire.radius.packets import Code

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from span_events.config import RadiusConfig
 from span_events.errors import ListenerUnavailable
 from span_events.events.reasons import CiotRejectedReason
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.radius.listener import Radius
 from span_events.wire.radius.packets import Code
 from tests.fleets import CAUSE

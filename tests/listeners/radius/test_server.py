@@ -10,7 +10,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.metrics import exposition
 from tests.radclient import ATTACH, SECRET, START, radclient
 from tests.servers import CAUSE, Running, running

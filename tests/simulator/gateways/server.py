@@ -11,7 +11,7 @@ from typing import Any
 
 from span_events.events.activity import Activity, data_of
 from span_events.events.catalogue import KEYS
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.registry.model import Collection, Device, Gateway

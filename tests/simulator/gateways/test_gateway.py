@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from span_events.events.reasons import GatewayReason
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.simulator.gateways.control_stream import ControlStream, Credentials, NotConnected

@@ -26,7 +26,7 @@ _PARAMETERS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class StreamRequest:
     """Which events, how they are written, and from when on."""
 
     filter: Filter
@@ -39,7 +39,7 @@ class Wish:
     """Mark where the past ends."""
 
 
-def wish_of(request: web.Request, *, events: EventsConfig, streams: StreamsConfig) -> Wish:
+def stream_request_of(request: web.Request, *, events: EventsConfig, streams: StreamsConfig) -> StreamRequest:
     """
     Read the wish for an activity stream.
 
@@ -53,7 +53,7 @@ def wish_of(request: web.Request, *, events: EventsConfig, streams: StreamsConfi
     extended = flag_of(request, "extended")
     if "tail" in query and "after" in query:
         raise InvalidRequest("tail and after cannot be combined", field="after")
-    return Wish(
+    return StreamRequest(
         parse_filter(
             events=query.getall("event", []),
             severity=query.get("severity"),

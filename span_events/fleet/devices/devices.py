@@ -17,8 +17,8 @@ from span_events.errors import Conflict, InvalidRequest, NotFound
 from span_events.events.activity import Origin, SpanId
 from span_events.events.catalogue import DeviceCreated, DeviceMoved, DeviceRemoved, DeviceUpdated
 from span_events.events.reasons import DisconnectReason
-from span_events.fleet.downstream import Outbox
-from span_events.fleet.reception import Reception
+from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.targets import check_image, move
 from span_events.ids import IdGenerator, render
 from span_events.registry.directory import Directory

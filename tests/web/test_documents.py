@@ -7,7 +7,6 @@ import pytest
 from span_events.events.activity import Origin
 from span_events.events.message import Message, Transport
 from span_events.ids import parse
-from span_events.registry import documents
 from span_events.registry.directory import Directory
 from span_events.registry.model import (
     CiotMetadata,
@@ -19,6 +18,7 @@ from span_events.registry.model import (
     GatewayType,
     InetMetadata,
 )
+from span_events.web import documents
 
 COLLECTION, DEVICE = parse("17dj5j4ce8bkci"), parse("17kl14hm46h4c2")
 GATEWAY = parse("17kl14hm46h4c9")

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from span_events.errors import NotFound
+from span_events.registry.collection_index import CollectionIndex, ImageIndex
 from span_events.registry.model import Blob, Image
-from span_events.registry.shelves import ImageShelf, Shelf
 
 
 def blob(identifier: int, collection_id: int) -> Blob:
@@ -21,7 +21,7 @@ def image(identifier: int, collection_id: int = 1, version: str = "1.0") -> Imag
 
 def test_things_are_found_by_id_and_listed_by_collection() -> None:
     """Oldest first."""
-    shelf: Shelf[Blob] = Shelf("blob")
+    shelf: CollectionIndex[Blob] = CollectionIndex("blob")
     first, second, other = blob(1, 5), blob(2, 5), blob(3, 6)
     for each in (first, second, other):
         shelf.put(each)
@@ -34,7 +34,7 @@ def test_things_are_found_by_id_and_listed_by_collection() -> None:
 
 @pytest.mark.parametrize(("collection_id", "identifier"), [(6, 1), (5, 2), (7, 7)])
 def test_a_thing_is_found_in_its_own_collection_only(collection_id: int, identifier: int) -> None:
-    shelf: Shelf[Blob] = Shelf("blob")
+    shelf: CollectionIndex[Blob] = CollectionIndex("blob")
     shelf.put(blob(1, 5))
     shelf.put(blob(3, 6))
 
@@ -43,7 +43,7 @@ def test_a_thing_is_found_in_its_own_collection_only(collection_id: int, identif
 
 
 def test_what_is_removed_is_gone() -> None:
-    shelf: Shelf[Blob] = Shelf("blob")
+    shelf: CollectionIndex[Blob] = CollectionIndex("blob")
     shelf.put(blob(1, 5))
     shelf.remove(blob(1, 5))
 
@@ -52,7 +52,7 @@ def test_what_is_removed_is_gone() -> None:
 
 def test_an_image_is_found_by_its_version_and_octets() -> None:
     """In its collection; another one may have the same."""
-    shelf = ImageShelf()
+    shelf = ImageIndex()
     here, there = image(1), image(2, collection_id=2)
     shelf.put(here)
     shelf.put(there)
@@ -67,7 +67,7 @@ def test_an_image_is_found_by_its_version_and_octets() -> None:
 
 def test_an_image_that_changes_or_moves_is_found_as_it_is_now() -> None:
     """And not as it was."""
-    shelf = ImageShelf()
+    shelf = ImageIndex()
     shelf.put(image(1))
     renamed = dataclasses.replace(image(1), version="2.0")
     shelf.put(renamed)

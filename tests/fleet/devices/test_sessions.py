@@ -5,8 +5,8 @@ from __future__ import annotations
 from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason
-from span_events.fleet.devices import DeviceChange
-from span_events.fleet.sessions import Session
+from span_events.fleet.devices.devices import DeviceChange
+from span_events.fleet.devices.sessions import Session
 from span_events.net import render_remote
 from span_events.registry.model import Certificate, Device
 from tests.fleets import CAUSE, FleetBench

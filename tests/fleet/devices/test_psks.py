@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from span_events.errors import Conflict, NotFound
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device, Psk
 from tests.fleets import CAUSE, FleetBench, fleet_bench
 

@@ -33,10 +33,10 @@ from span_events.events.reasons import DroppedReason
 from span_events.fanout.hub import Hub
 from span_events.fanout.subscriber import Stream, Subscriber, encoding
 from span_events.log import get_logger
-from span_events.registry import documents
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
-from span_events.web.wishes import Wish, check_parameters, wish_of
+from span_events.web import documents
+from span_events.web.streams.request import StreamRequest, check_parameters, stream_request_of
 from span_events.wire.websocket import PING, close_frame, text_frame
 
 log = get_logger("streams")
@@ -116,14 +116,16 @@ class Streams:
     async def activity(self, request: web.Request) -> web.StreamResponse:
         """Serve activity events of everything, a collection, a device or a gateway."""
         scope, token = await self._authorize(request)
-        wish = wish_of(request, events=self._events, streams=self._config)
+        wish = stream_request_of(request, events=self._events, streams=self._config)
         return await self._serve(request, Stream.ACTIVITIES, scope, wish, token)
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
         """Serve the upstream messages of a collection or a device."""
         scope, token = await self._authorize(request)
         check_parameters(request, _MESSAGE_PARAMETERS)
-        return await self._serve(request, Stream.MESSAGES, scope, Wish(PASS_ALL, self._message_encoding), token)
+        return await self._serve(
+            request, Stream.MESSAGES, scope, StreamRequest(PASS_ALL, self._message_encoding), token
+        )
 
     # ---- what the process does ----------------------------------------------------------------
 
@@ -196,7 +198,7 @@ class Streams:
     # ---- the stream ---------------------------------------------------------------------------
 
     async def _serve(
-        self, request: web.Request, stream: Stream, scope: Scope, wish: Wish, token: Token
+        self, request: web.Request, stream: Stream, scope: Scope, wish: StreamRequest, token: Token
     ) -> web.WebSocketResponse:
         if self._closing:
             raise Unavailable("The server is shutting down", hint="Connect again in a moment.")
@@ -244,7 +246,9 @@ class Streams:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
         transport.set_write_buffer_limits(high=1 << 30)  # the hub keeps the limit; aiohttp must not pause
 
-    def _subscribe(self, connection: _Connection, stream: Stream, scope: Scope, wish: Wish, token: Token) -> Subscriber:
+    def _subscribe(
+        self, connection: _Connection, stream: Stream, scope: Scope, wish: StreamRequest, token: Token
+    ) -> Subscriber:
         def close(code: int, reason: str) -> None:
             self._close_soon(connection, code, reason)
 
@@ -259,7 +263,7 @@ class Streams:
             replay=lambda: self._replay(scope, wish),
         )
 
-    def _replay(self, scope: Scope, wish: Wish) -> Iterator[bytes]:
+    def _replay(self, scope: Scope, wish: StreamRequest) -> Iterator[bytes]:
         """Give the frames of the past, then the mark where the present begins."""
         if wish.tail is not None or wish.after is not None:
             if wish.after is None:

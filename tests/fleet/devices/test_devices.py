@@ -10,7 +10,7 @@ import pytest
 from span_events import ids
 from span_events.errors import Conflict, NotFound
 from span_events.events.message import Transport
-from span_events.fleet.devices import DeviceChange
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device
 from tests.fleets import CAUSE, FleetBench
 

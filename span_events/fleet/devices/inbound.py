@@ -25,9 +25,9 @@ from span_events.events.catalogue import (
 from span_events.events.message import Message, Transport
 from span_events.events.reasons import DisconnectReason, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.inbox import Inbox
+from span_events.fleet.devices.inbox import Inbox
+from span_events.fleet.devices.sessions import Session, Sessions
 from span_events.fleet.rejections import Rejections
-from span_events.fleet.sessions import Session, Sessions
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote

@@ -23,7 +23,7 @@ class _Owned(Protocol):
 T = TypeVar("T", bound=_Owned)
 
 
-class Shelf(Generic[T]):
+class CollectionIndex(Generic[T]):
     """
     Things of one kind, of all collections.
 
@@ -81,7 +81,7 @@ class Shelf(Generic[T]):
             del self._of[value.collection_id]
 
 
-class ImageShelf(Shelf[Image]):
+class ImageIndex(CollectionIndex[Image]):
     """Firmware images; in a collection, version and octets are unique."""
 
     def __init__(self) -> None:

@@ -1,0 +1,1 @@
+"""Streams of events and messages over WebSocket."""
