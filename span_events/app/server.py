@@ -48,11 +48,11 @@ from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.model import GatewayType
 from span_events.registry.store import Store
-from span_events.simulator.demo import make_mobile_core, run_demo
-from span_events.simulator.demo_gateway import Keyring, run_demo_gateway
+from span_events.simulator.demo.demo import make_mobile_core, run_demo
+from span_events.simulator.demo.firmware import DemoFirmware
+from span_events.simulator.demo.gateway import Keyring, run_demo_gateway
+from span_events.simulator.demo.seed import Demo, seed
 from span_events.simulator.devices import Targets
-from span_events.simulator.seed import Demo, seed
-from span_events.simulator.seed_firmware import DemoFirmware
 from span_events.simulator.sockets import reachable
 from span_events.web.app import Services, make_app
 from span_events.web.streams.streams import Streams

@@ -27,7 +27,7 @@ _OF_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _COMMANDS: Final = {
     "serve": "span_events.cli.serve:serve",
     "tail": "span_events.cli.tail:tail",
-    "simulate": "span_events.cli.simulate:simulate",
+    "simulate": "span_events.cli.simulate.devices:simulate",
     "events": "span_events.cli.catalogue:events",
     "token": "span_events.cli.tokens:token",
     "collection": "span_events.cli.resources:collection",

@@ -20,8 +20,8 @@ from span_events.errors import StorageUnavailable
 from span_events.ids import render
 from span_events.log import get_logger
 from span_events.net import render_remote
-from span_events.simulator.demo import secret_file_of, with_mobile_core
-from span_events.simulator.seed import OWN_ADDRESS, Demo
+from span_events.simulator.demo.demo import secret_file_of, with_mobile_core
+from span_events.simulator.demo.seed import OWN_ADDRESS, Demo
 from span_events.simulator.sockets import reachable
 
 COAP_CLIENTS: Final = ("coap-client", "coap-client-openssl", "coap-client-gnutls", "coap-client-notls")

@@ -11,14 +11,14 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.simulator.cellular.faults import MOBILE_FAULTS
 from span_events.simulator.cellular.mobile_core import MobileCore
-from span_events.simulator.demo import with_mobile_core
+from span_events.simulator.demo.demo import with_mobile_core
 from span_events.simulator.devices import Targets
-from span_events.simulator.fleet import Fleet
+from span_events.simulator.simulation import Fleet
 from span_events.simulator.sockets import Address
 from tests.ports import FREE
 from tests.simulator.cellular.radius_server import QUICK
 from tests.simulator.cellular.test_attached_fleet import MEMBERS
-from tests.simulator.test_fleet import running
+from tests.simulator.test_simulation import running
 from tests.waiting import until
 
 TOLD = {

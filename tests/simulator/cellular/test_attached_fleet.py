@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from span_events.events.message import Transport
-from span_events.simulator import fleet as fleets
+from span_events.simulator import simulation as fleets
 from span_events.simulator.cellular.mobile_core import MobileCoreUnanswered
 from span_events.simulator.devices import Targets
-from span_events.simulator.fleet import Fleet
+from span_events.simulator.simulation import Simulation
 from span_events.simulator.terminals import Member
 from tests.simulator.cellular.radius_server import QUICK, RadiusServer
 from tests.simulator.responder import Responder
-from tests.simulator.test_fleet import running
+from tests.simulator.test_simulation import running
 from tests.waiting import until
 
 MEMBERS = [Member(f"127.78.0.{number}", Transport.UDP) for number in (1, 2, 3)]
@@ -23,7 +23,7 @@ ADDRESSES = [f"127.77.4.{number}" for number in range(1, 9)]
 
 async def test_devices_send_from_the_addresses_that_they_were_given() -> None:
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
-        fleet = Fleet(MEMBERS, Targets(datagrams=datagrams.address), rate=1_000, core=radius.core())
+        fleet = Simulation(MEMBERS, Targets(datagrams=datagrams.address), rate=1_000, core=radius.core())
         async with running(fleet):
             seen: set[str] = set()
             while len(seen) < 3:
@@ -37,7 +37,7 @@ async def test_devices_send_from_the_addresses_that_they_were_given() -> None:
 
 async def test_nothing_is_asked_before_the_fleet_runs() -> None:
     with RadiusServer() as radius, Responder() as datagrams:
-        fleet = Fleet(MEMBERS, Targets(datagrams=datagrams.address), rate=1_000, core=radius.core())
+        fleet = Simulation(MEMBERS, Targets(datagrams=datagrams.address), rate=1_000, core=radius.core())
         fleet.bind()
         fleet.close()
 
@@ -50,7 +50,7 @@ async def test_a_device_that_is_not_let_in_is_told_once_and_tries_again(monkeypa
     told: list[tuple[str, str]] = []
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         radius.refused.add(MEMBERS[0].modem.imsi)
-        fleet = Fleet(
+        fleet = Simulation(
             MEMBERS,
             Targets(datagrams=datagrams.address),
             rate=1_000,
@@ -68,7 +68,7 @@ async def test_a_device_that_is_not_let_in_is_told_once_and_tries_again(monkeypa
 async def test_an_address_that_is_not_of_this_machine_is_given_back() -> None:
     told: list[str] = []
     with RadiusServer(addresses=["192.0.2.77", *ADDRESSES]) as radius, Responder() as datagrams:
-        fleet = Fleet(
+        fleet = Simulation(
             MEMBERS,
             Targets(datagrams=datagrams.address),
             rate=1_000,
@@ -86,7 +86,7 @@ async def test_after_a_reboot_of_the_core_all_devices_attach_again() -> None:
     seen: list[str] = []
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         core = radius.core()
-        fleet = Fleet(
+        fleet = Simulation(
             MEMBERS,
             Targets(datagrams=datagrams.address),
             rate=1_000,
@@ -106,7 +106,7 @@ async def test_after_a_reboot_of_the_core_all_devices_attach_again() -> None:
 async def test_a_device_that_a_fault_plays_with_is_left_alone() -> None:
     """Else the fleet would switch it on again in the middle of a fault."""
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
-        fleet = Fleet(
+        fleet = Simulation(
             MEMBERS[:1],
             Targets(datagrams=datagrams.address),
             rate=1_000,
@@ -125,7 +125,7 @@ async def test_a_device_that_a_fault_plays_with_is_left_alone() -> None:
 async def test_a_fault_that_cannot_be_provoked_says_why() -> None:
     seen: list[tuple[str, str]] = []
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
-        fleet = Fleet(
+        fleet = Simulation(
             MEMBERS[:1],
             Targets(datagrams=datagrams.address),
             rate=1_000,
@@ -144,7 +144,7 @@ async def test_a_fault_that_cannot_be_provoked_says_why() -> None:
 async def test_silent_devices_of_a_core_end_the_fleet_attached() -> None:
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         core = radius.core()
-        fleet = Fleet(
+        fleet = Simulation(
             MEMBERS[:1],
             Targets(datagrams=datagrams.address),
             rate=1_000,
@@ -161,7 +161,7 @@ async def test_silent_devices_of_a_core_end_the_fleet_attached() -> None:
 
 async def test_a_core_that_nobody_answers_ends_the_fleet_at_once() -> None:
     with RadiusServer() as radius, Responder() as datagrams:
-        fleet = Fleet(
+        fleet = Simulation(
             MEMBERS,
             Targets(datagrams=datagrams.address),
             rate=1_000,

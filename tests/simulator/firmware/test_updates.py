@@ -18,12 +18,12 @@ from span_events.simulator.coap import Timing
 from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.firmware.device import Mishap, Outcome, make_image
 from span_events.simulator.firmware.updates import Pace, Updates, next_version
-from span_events.simulator.fleet import Fleet, NoTarget, NoUpdate, addresses_from
+from span_events.simulator.simulation import Fleet, NoTarget, NoUpdate, addresses_from
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Member, Terminal
 from tests.servers import CAUSE, Running
 from tests.servers import running as serving
-from tests.simulator.test_fleet import running
+from tests.simulator.test_simulation import running
 from tests.waiting import until
 
 MEMBERS = tuple(

@@ -13,9 +13,9 @@ from span_events.config import Config
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Collection, Device, Image, Management
-from span_events.simulator import demo as demos
+from span_events.simulator.demo import demo as demos
+from span_events.simulator.demo.seed import Demo
 from span_events.simulator.firmware.updates import Pace
-from span_events.simulator.seed import Demo
 from tests.ports import FREE
 from tests.waiting import until
 

@@ -11,7 +11,7 @@ from span_events.fleet.devices.devices import DeviceChange, Devices
 from span_events.fleet.firmware.images import Images
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device, Image, Management
-from span_events.simulator.demo import MARK
+from span_events.simulator.demo.demo import MARK
 from span_events.simulator.firmware.device import make_image
 from span_events.simulator.firmware.updates import IMAGE_OCTETS, next_version
 

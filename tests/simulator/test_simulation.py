@@ -13,7 +13,7 @@ import pytest
 from span_events.events.message import Transport
 from span_events.simulator.coap import Timing
 from span_events.simulator.devices import CoapDevice, Statistics, Targets
-from span_events.simulator.fleet import Fleet, NoTarget, addresses_from, stranger_to
+from span_events.simulator.simulation import NoTarget, Simulation, addresses_from, stranger_to
 from span_events.simulator.sockets import AddressUnavailable
 from span_events.simulator.terminals import Member
 from span_events.wire.coap.messages import Code
@@ -21,7 +21,7 @@ from tests.simulator.responder import Responder, piggybacked
 
 
 @asynccontextmanager
-async def running(fleet: Fleet) -> AsyncIterator[asyncio.Task[None]]:
+async def running(fleet: Simulation) -> AsyncIterator[asyncio.Task[None]]:
     """Run a fleet in the background, cancel it at the end."""
     task = asyncio.create_task(fleet.run())
     yield task
@@ -32,7 +32,7 @@ async def running(fleet: Fleet) -> AsyncIterator[asyncio.Task[None]]:
 async def test_every_device_sends_from_its_own_address() -> None:
     members = [Member(address, Transport.UDP) for address in addresses_from("127.77.9.1", 3)]
     with Responder() as server:
-        async with running(Fleet(members, Targets(datagrams=server.address), rate=2_000)):
+        async with running(Simulation(members, Targets(datagrams=server.address), rate=2_000)):
             seen: set[str] = set()
             while len(seen) < 3:
                 _, remote = await server.next()
@@ -43,7 +43,7 @@ async def test_every_device_sends_from_its_own_address() -> None:
 
 async def test_what_comes_back_to_a_udp_device_is_counted() -> None:
     with Responder(lambda _: [b"down"]) as server:
-        fleet = Fleet([Member("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
+        fleet = Simulation([Member("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
         async with running(fleet):
             while fleet.statistics.downstream < 2:
                 await server.next()
@@ -56,7 +56,7 @@ async def test_what_comes_back_to_a_udp_device_is_counted() -> None:
 )
 async def test_what_comes_back_to_a_coap_device_is_counted(code: Code, payload: bytes, field: str) -> None:
     with Responder(piggybacked(code, payload)) as server:
-        fleet = Fleet([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
+        fleet = Simulation([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
         async with running(fleet):
             while not getattr(fleet.statistics, field):
                 await server.next()
@@ -66,7 +66,7 @@ async def test_what_comes_back_to_a_coap_device_is_counted(code: Code, payload: 
 
 async def test_refusals_are_counted_by_their_code() -> None:
     with Responder(piggybacked(Code.TOO_MANY_REQUESTS)) as server:
-        fleet = Fleet([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
+        fleet = Simulation([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
         async with running(fleet):
             while not fleet.statistics.refused:
                 await server.next()
@@ -78,7 +78,9 @@ async def test_refusals_are_counted_by_their_code() -> None:
 async def test_a_server_that_never_answers_is_counted_after_all_retransmissions() -> None:
     with Responder() as server:
         timing = Timing(ack_timeout=0.001)
-        fleet = Fleet([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000, timing=timing)
+        fleet = Simulation(
+            [Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000, timing=timing
+        )
         async with running(fleet):
             while not fleet.statistics.unanswered:
                 await server.next()
@@ -109,7 +111,7 @@ async def test_faults_are_provoked_in_turn_and_reported() -> None:
             enough.set()
 
     with Responder(lambda datagram: piggybacked()(datagram) if datagram[0] >> 6 == 1 else ()) as server:
-        fleet = Fleet(
+        fleet = Simulation(
             [Member("127.77.0.1", Transport.COAP)],
             Targets(coap=server.address),
             rate=0.001,
@@ -126,7 +128,7 @@ async def test_faults_are_provoked_in_turn_and_reported() -> None:
 
 async def test_a_fleet_ends_when_every_device_is_silent() -> None:
     with Responder() as server:
-        fleet = Fleet(
+        fleet = Simulation(
             [Member("127.77.0.1", Transport.UDP)],
             Targets(datagrams=server.address),
             rate=1_000,
@@ -140,7 +142,7 @@ async def test_a_fleet_ends_when_every_device_is_silent() -> None:
 
 
 async def test_an_address_of_another_machine_is_refused_with_advice() -> None:
-    fleet = Fleet([Member("192.0.2.1", Transport.UDP)], Targets(datagrams=("127.0.0.1", 9)), rate=1)
+    fleet = Simulation([Member("192.0.2.1", Transport.UDP)], Targets(datagrams=("127.0.0.1", 9)), rate=1)
     with pytest.raises(AddressUnavailable, match=r"192\.0\.2\.1") as caught:
         await fleet.run()
 
@@ -150,7 +152,7 @@ async def test_an_address_of_another_machine_is_refused_with_advice() -> None:
 async def test_a_fleet_that_cannot_be_bound_keeps_no_socket() -> None:
     """Bound before anything is made elsewhere; one address that is not there ends it for all."""
     members = [Member("127.77.0.1", Transport.UDP), Member("192.0.2.1", Transport.UDP)]
-    fleet = Fleet(members, Targets(datagrams=("127.0.0.1", 9)), rate=1)
+    fleet = Simulation(members, Targets(datagrams=("127.0.0.1", 9)), rate=1)
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(AddressUnavailable):
         fleet.bind()
@@ -160,7 +162,7 @@ async def test_a_fleet_that_cannot_be_bound_keeps_no_socket() -> None:
 
 async def test_a_fleet_that_is_bound_sends_nothing_before_it_runs() -> None:
     with Responder() as server:
-        fleet = Fleet([Member("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
+        fleet = Simulation([Member("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
         fleet.bind()
         fleet.bind()
         before = list(server.received)
@@ -172,7 +174,7 @@ async def test_a_fleet_that_is_bound_sends_nothing_before_it_runs() -> None:
 
 async def test_faults_at_the_mobile_core_are_refused_without_one() -> None:
     members = [Member("127.77.0.1", Transport.UDP)]
-    fleet = Fleet(members, Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=("detach",))
+    fleet = Simulation(members, Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=("detach",))
 
     with pytest.raises(NoTarget, match="detach happens at the mobile core, but no radius listener is known"):
         await fleet.run()
@@ -180,7 +182,7 @@ async def test_faults_at_the_mobile_core_are_refused_without_one() -> None:
 
 @pytest.mark.parametrize(("transport", "faults"), [(Transport.COAP, ()), (Transport.UDP, ("malformed",))])
 async def test_what_needs_coap_is_refused_without_it(transport: Transport, faults: tuple[str, ...]) -> None:
-    fleet = Fleet([Member("127.77.0.1", transport)], Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=faults)
+    fleet = Simulation([Member("127.77.0.1", transport)], Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=faults)
 
     with pytest.raises(NoTarget, match="no coap listener is known"):
         await fleet.run()

@@ -9,7 +9,7 @@ import pytest
 
 from span_events.simulator.firmware.device import version_of
 from tests.cli.bench import COLLECTION, DEVICE, Api, problem
-from tests.cli.test_simulate import COLLECTIONS, DEVICES, OURS, QUICK, api, known, simulate
+from tests.cli.simulate.test_devices import COLLECTIONS, DEVICES, OURS, QUICK, api, known, simulate
 from tests.simulator.responder import Responder
 
 IMAGE, EARLIER, SOMEBODYS = "17kl1b3c9d4e20", "17kl1b3c9d4e21", "17kl1b3c9d4e22"

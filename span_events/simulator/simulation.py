@@ -46,7 +46,7 @@ class NoUpdate(SpanEventsError):
     hint = "Give --firmware, too."
 
 
-class Fleet:
+class Simulation:
     """
     Devices that send until cancelled.
 

@@ -6,17 +6,17 @@ import secrets
 from contextlib import suppress
 from typing import Any
 
-from span_events.cli import progress
 from span_events.cli.certs import octets
 from span_events.cli.client import Client
 from span_events.cli.gateways import gateway_path
 from span_events.cli.resources import collection_path
-from span_events.cli.simulated import Made, each_of, is_marked, tags_of
+from span_events.cli.simulate import progress
+from span_events.cli.simulate.created import CreatedResources, each_of, is_marked, tags_of
 from span_events.errors import LimitReached, NotFound
 from span_events.simulator.gateways.control_stream import Credentials
 
 
-class MadeGateway(Made):
+class CreatedGateway(CreatedResources):
     """A gateway, and the devices behind it."""
 
     def __init__(self, client: Client, collection: str) -> None:
@@ -55,7 +55,7 @@ class MadeGateway(Made):
         return Credentials(octets(reply, "certificate") + octets(reply, "chain"), octets(reply, "privateKey"))
 
     async def delete(self) -> None:
-        """Delete the gateway, and what `Made` deletes; say what remains when that fails or is cancelled."""
+        """Delete the gateway, and what `CreatedResources` deletes; say what remains when that fails or is cancelled."""
         try:
             if self.gateway:
                 await each_of(self._delete_gateway, [self.gateway])

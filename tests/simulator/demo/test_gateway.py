@@ -17,8 +17,8 @@ from span_events.errors import SpanEventsError
 from span_events.events.activity import Event
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.registry.model import Gateway
-from span_events.simulator import demo_gateway
-from span_events.simulator.demo_gateway import FAULTS, Keyring, run_demo_gateway
+from span_events.simulator.demo import gateway as demo_gateway
+from span_events.simulator.demo.gateway import FAULTS, Keyring, run_demo_gateway
 from span_events.simulator.gateways.faults import GATEWAY_FAULTS
 from tests.clock import ManualClock
 from tests.servers import CAUSE, running

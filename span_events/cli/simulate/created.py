@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from span_events.cli import progress
 from span_events.cli.client import Client
 from span_events.cli.resources import collection_path, device_path
+from span_events.cli.simulate import progress
 from span_events.errors import Conflict, NotFound, RequestError
 from span_events.simulator.terminals import Member
 
@@ -22,7 +22,7 @@ _AT_ONCE: Final = 16
 T = TypeVar("T")
 
 
-class Made:
+class CreatedResources:
     """
     What a simulation has on the server: its devices, and their collection if it made that.
 
@@ -103,7 +103,7 @@ class Made:
         self._made_collection = False
 
 
-class Simulated(Made):
+class Simulated(CreatedResources):
     """
     The devices of `simulate`.
 

@@ -17,7 +17,7 @@ from span_events.simulator.cellular.mobile_core import MobileCore, MobileCoreUna
 from span_events.simulator.devices import Targets
 from span_events.simulator.faults import NEED_COAP, NEED_CORE, NEED_UPDATE
 from span_events.simulator.firmware.updates import Pace
-from span_events.simulator.fleet import RETRY, Fleet
+from span_events.simulator.simulation import RETRY, Simulation
 from span_events.simulator.sockets import Address, reachable
 from span_events.simulator.terminals import Member
 
@@ -106,7 +106,7 @@ async def run_demo(*, targets: Targets, members: Sequence[Member], core: MobileC
     left_out = (NEED_COAP if targets.coap is None else frozenset()) | (NEED_CORE if core is None else frozenset())
     if not any(each.version for each in members):
         left_out |= NEED_UPDATE
-    fleet = Fleet(
+    fleet = Simulation(
         members,
         targets,
         rate=RATE,

@@ -18,10 +18,10 @@ from span_events.events.reasons import CiotDisconnectReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device
-from span_events.simulator import demo as demos
-from span_events.simulator.demo import MARK, POOL, make_mobile_core, run_demo, secret_file_of, with_mobile_core
+from span_events.simulator.demo import demo as demos
+from span_events.simulator.demo.demo import MARK, POOL, make_mobile_core, run_demo, secret_file_of, with_mobile_core
+from span_events.simulator.demo.seed import MEMBERS
 from span_events.simulator.devices import Targets
-from span_events.simulator.seed import MEMBERS
 from span_events.simulator.terminals import Member
 from tests.ports import FREE
 from tests.simulator.cellular.radius_server import QUICK, RadiusServer

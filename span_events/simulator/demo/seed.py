@@ -14,9 +14,9 @@ from span_events.fleet.gateways.gateways import GatewayChange, Gateways
 from span_events.ids import render
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device, Gateway, GatewayType
-from span_events.simulator.demo import MARK, POOL
+from span_events.simulator.demo.demo import MARK, POOL
+from span_events.simulator.demo.firmware import DemoFirmware
 from span_events.simulator.firmware.updates import FIRST_VERSION
-from span_events.simulator.seed_firmware import DemoFirmware
 from span_events.simulator.terminals import Member
 
 OWN_ADDRESS: Final = "127.0.0.1"

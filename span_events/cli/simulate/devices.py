@@ -11,12 +11,12 @@ from typing import Final
 
 import click
 
-from span_events.cli import progress
 from span_events.cli.options import Group, Session, api_options, pass_session
-from span_events.cli.simulate_gateway import simulate_gateway
-from span_events.cli.simulated import Simulated
-from span_events.cli.simulated_firmware import SimulatedWithFirmware
-from span_events.cli.simulating import (
+from span_events.cli.simulate import progress
+from span_events.cli.simulate.created import Simulated
+from span_events.cli.simulate.created_firmware import SimulatedWithFirmware
+from span_events.cli.simulate.gateway import simulate_gateway
+from span_events.cli.simulate.running import (
     cleanup_option,
     collection_option,
     duration_option,
@@ -25,14 +25,14 @@ from span_events.cli.simulating import (
     rate_option,
     run,
 )
-from span_events.cli.targets import HostAndPort, RadiusPorts, check_base, read_secret
+from span_events.cli.simulate.targets import HostAndPort, RadiusPorts, check_base, read_secret
 from span_events.errors import ServerUnreachable
 from span_events.events.message import Transport
 from span_events.simulator.cellular.mobile_core import AttachRefused, MobileCore, MobileCoreUnanswered
 from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.faults import FAULTS, NEED_CORE, NEED_UPDATE, meaning_of
 from span_events.simulator.firmware.updates import FIRST_VERSION
-from span_events.simulator.fleet import Fleet, addresses_from
+from span_events.simulator.simulation import Simulation, addresses_from
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Member
 
@@ -151,7 +151,7 @@ def simulate(
     members = [Member(address, kinds[number % len(kinds)], version) for number, address in enumerate(addresses)]
     # Two runs have different devices, and then different mobile cores: a restart of one ends no sessions of the other.
     mobile_core = MobileCore(*core, core_secret, address=base_address) if core and core_secret else None
-    fleet = Fleet(
+    fleet = Simulation(
         members,
         Targets(datagrams=datagrams, coap=coap),
         rate=rate * count if per_device else rate,
@@ -176,7 +176,7 @@ async def _simulate(
     session: Session,
     collection: str | None,
     members: Sequence[Member],
-    fleet: Fleet,
+    fleet: Simulation,
     core: MobileCore | None,
     *,
     duration: float | None,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from span_events.cli.targets import NameAndPort
+from span_events.cli.simulate.targets import NameAndPort
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.registry.model import Device, Gateway

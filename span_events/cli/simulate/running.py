@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import click
 
-from span_events.cli import progress
 from span_events.cli.options import SpanId
+from span_events.cli.simulate import progress
 from span_events.simulator.devices import Statistics
 from span_events.simulator.gateways.gateway import GatewayStatistics
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from span_events.cli.targets import RadiusPorts
+from span_events.cli.simulate.targets import RadiusPorts
 from span_events.simulator.cellular.modems import modem_at
 from span_events.wire.coap.messages import decode
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, problem

@@ -7,11 +7,11 @@ from time import monotonic
 
 import click
 
-from span_events.cli import progress
 from span_events.cli.options import Command, Session, api_options, pass_session
 from span_events.cli.output import printable
-from span_events.cli.simulated_gateway import MadeGateway
-from span_events.cli.simulating import (
+from span_events.cli.simulate import progress
+from span_events.cli.simulate.created_gateway import MadeGateway
+from span_events.cli.simulate.running import (
     cleanup_option,
     collection_option,
     duration_option,
@@ -20,7 +20,7 @@ from span_events.cli.simulating import (
     rate_option,
     run,
 )
-from span_events.cli.targets import NameAndPort
+from span_events.cli.simulate.targets import NameAndPort
 from span_events.simulator.gateways.control_stream import Credentials
 from span_events.simulator.gateways.faults import GATEWAY_FAULTS, NEED_CERTIFICATE, meaning_of, run_with_faults
 from span_events.simulator.gateways.gateway import SimulatedGateway

@@ -1,0 +1,1 @@
+"""The demo of ``serve --demo``: a collection, devices, a gateway and firmware."""
