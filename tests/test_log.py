@@ -14,8 +14,8 @@ from structlog.testing import capture_logs
 from span_events import log
 from span_events.errors import StorageUnavailable
 from span_events.log import is_defect
-from tests.servers import running
-from tests.waiting import until
+from tests.bench.servers import running
+from tests.bench.waiting import until
 
 
 @pytest.mark.parametrize(("error", "logged"), [(BadStatusLine("x"), False), (ValueError("x"), True)])

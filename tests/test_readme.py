@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from span_events.events.reference import render_table
-from tests.ports import FREE_VARIABLES
-from tests.waiting import until
+from tests.bench.ports import FREE_VARIABLES
+from tests.bench.waiting import until
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from scripts.benchmarks.coap import PATH_X_AND_PAYLOAD
 from scripts.benchmarks.dtls_servers import PSK
 from scripts.benchmarks.harness import CLIENT_CORE, Options, Process, Table, server
-from tests.certificates import Holder
+from tests.bench.certificates import Holder
 from tests.wire.dtls.client import DtlsClient
 
 SERVERS = (("plain pyOpenSSL loop", "bare-dtls"), ("span-events", "dtls"))

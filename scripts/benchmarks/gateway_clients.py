@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events.proto.gateway_pb2 import ControlStreamRequest, UpstreamMessage
-from tests.certificates import Holder
+from tests.bench.certificates import Holder
+from tests.bench.waiting import until
 from tests.listeners.gateways.bench import CONFIG_REQUEST, KEEPALIVE, KEEPALIVE_RESPONSE, RawGateway
-from tests.waiting import until
 from tests.wire.grpc.client import GrpcClient
 from tests.wire.tls.client import TlsClient
 

@@ -33,8 +33,8 @@ from span_events.proto.gateway_pb2 import (
     Keepalive,
     UpstreamMessage,
 )
+from tests.bench.waiting import until
 from tests.listeners.gateways.bench import CONFIG_REQUEST, KEEPALIVE, RawGateway
-from tests.waiting import until
 from tests.wire.grpc.client import GrpcClient
 
 IDLE = 1_000

@@ -33,7 +33,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Management
 from span_events.wire.websocket import text_frame
-from tests.ports import FREE
+from tests.bench.ports import FREE
 
 HIGH = 65_536
 """Octets that may wait for a subscriber before the publisher pauses (closed loop)."""

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from span_events.app.supervisor import Supervisor
-from tests.clock import ManualClock, settle
+from tests.bench.clock import ManualClock, settle
 
 
 async def test_what_is_repeated_goes_on_after_failures_and_says_how_it_fails() -> None:

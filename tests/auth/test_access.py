@@ -16,7 +16,7 @@ from span_events.events.filters import EVERYTHING, Scope
 from span_events.ids import IdGenerator, parse
 from span_events.registry.model import Token
 from span_events.registry.store import Store
-from tests.clock import ManualClock
+from tests.bench.clock import ManualClock
 
 COLLECTION = "/collections/17"
 DEVICE = "/collections/17/devices/2a"

@@ -12,7 +12,7 @@ from span_events.auth.tokens import Tokens, canonical_resource
 from span_events.errors import InvalidRequest
 from span_events.ids import IdGenerator
 from span_events.registry.store import Store
-from tests.clock import ManualClock
+from tests.bench.clock import ManualClock
 
 
 class CountingStore(Store):

@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from span_events.ids import render
 from span_events.registry.model import Device
+from tests.bench.servers import running
 from tests.cli.bench import COLLECTION, DEVICE, Api, problem, run
-from tests.servers import running
 
 GATEWAY = "17kl14hm46h4c5"
 CERTIFICATES = f"/span/collections/{COLLECTION}/certificates"

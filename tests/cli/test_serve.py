@@ -20,8 +20,8 @@ from span_events.cli.serve import DEVICE_SIDE, loop_factory, with_device_host
 from span_events.config import Config
 from span_events.errors import ListenerUnavailable
 from span_events.simulator.demo.demo import with_mobile_core
+from tests.bench.ports import FREE, FREE_VARIABLES
 from tests.cli.bench import run
-from tests.ports import FREE, FREE_VARIABLES
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from span_events.events.activity import Activity, Event, Origin, SpanId
 from span_events.events.catalogue import ClientConnected, ClientDisconnected, FirmwareStateChange, UpstreamMessage
 from span_events.events.message import Transport
 from span_events.events.reasons import DisconnectReason, FirmwareState
-from tests.clock import START_NS
+from tests.bench.clock import START_NS
 
 COLLECTION = ids.parse("17dj5j4ce8bkci")
 DEVICE = ids.parse("17kl14hm46h4c2")

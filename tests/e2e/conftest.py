@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.live import LiveDevice, LiveServer
+from tests.bench.live import LiveDevice, LiveServer
 
 
 @pytest.fixture(scope="package")

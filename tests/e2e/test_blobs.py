@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.live import PROGRAM, LiveDevice, LiveServer
 from tests.e2e.programs import run
-from tests.live import PROGRAM, LiveDevice, LiveServer
 
 PHOTO = b"\xff\xd8\xff photo " + os.urandom(2_000_000)
 

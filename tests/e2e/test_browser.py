@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from tests.live import PATIENCE, LiveDevice, LiveServer
+from tests.bench.live import PATIENCE, LiveDevice, LiveServer
 
 CHROMIUM: Final = "/usr/bin/chromium"
 """Debian's."""

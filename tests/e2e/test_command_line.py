@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.bench.live import PROGRAM, LiveDevice, LiveServer
 from tests.e2e.programs import Finished, run
-from tests.live import PROGRAM, LiveDevice, LiveServer
 
 Command = Callable[..., Coroutine[Any, Any, Finished]]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.bench.live import LiveDevice, LiveServer
 from tests.e2e.programs import run
-from tests.live import LiveDevice, LiveServer
 
 
 async def curl(

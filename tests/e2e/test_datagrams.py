@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 
+from tests.bench.live import Document, LiveDevice, LiveServer, Tail
 from tests.e2e.programs import Program, run
-from tests.live import Document, LiveDevice, LiveServer, Tail
 
 
 def netcat(server: LiveServer, device: LiveDevice) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from tests.bench.live import PROGRAM, Credentials, LiveDevice, LiveServer
+from tests.bench.relay import Relay, rough
 from tests.e2e.programs import Program, run
-from tests.live import PROGRAM, Credentials, LiveDevice, LiveServer
-from tests.relay import Relay, rough
 
 KEY = "30313233343536373839616263646566"
 SESSION = ["clientConnected", "upstreamMessage", "clientDisconnected"]

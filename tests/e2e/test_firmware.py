@@ -10,9 +10,9 @@ import pytest
 from span_events.simulator.coap import CoapClient, Timing
 from span_events.wire.coap.messages import Block, Code, Option, block_of, write_block
 from span_events.wire.fota import Report, Response, decode_response, encode_report
+from tests.bench.live import COAP_CLIENT, PROGRAM, LiveDevice, LiveServer
+from tests.bench.relay import Relay, rough
 from tests.e2e.programs import run
-from tests.live import COAP_CLIENT, PROGRAM, LiveDevice, LiveServer
-from tests.relay import Relay, rough
 
 OLD, NEW = (encode_report(Report(version, "model 01", "0001", "Lab5e Demo Corp")) for version in ("1.0.0", "1.1.0"))
 IMAGE = random.Random(1).randbytes(1_048_577)

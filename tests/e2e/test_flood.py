@@ -13,8 +13,8 @@ from typing import Final
 import aiohttp
 
 from span_events.wire.coap.messages import Code, Option, Type
+from tests.bench.live import PATIENCE, LiveServer
 from tests.listeners.coap.bench import RawClient, get, post
-from tests.live import PATIENCE, LiveServer
 
 DATAGRAMS: Final = 10_000
 """From each sender to each port; scripts/bench sends ten times as many."""

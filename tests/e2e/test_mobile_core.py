@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.bench.live import LiveServer
 from tests.faults.mobile import SETTINGS, open_mobile_scene
-from tests.live import LiveServer
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import asyncio
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
+from tests.bench.live import LiveServer
 from tests.e2e.programs import Program
 from tests.e2e.test_wscat import WSCAT
-from tests.live import LiveServer
 
 
 async def test_every_stream_ends_with_1001(tmp_path: Path) -> None:

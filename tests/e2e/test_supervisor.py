@@ -16,10 +16,10 @@ from typing import Final
 
 import pytest
 
+from tests.bench.live import PROGRAM, LiveServer
+from tests.bench.ports import FREE_VARIABLES
+from tests.bench.waiting import until
 from tests.e2e.programs import Finished, Program, run
-from tests.live import PROGRAM, LiveServer
-from tests.ports import FREE_VARIABLES
-from tests.waiting import until
 
 LISTENERS: Final = {
     **dict.fromkeys(("http", "gateways", "blobs", "blobs_tls"), socket.SOCK_STREAM),

@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from tests.bench.live import PROGRAM, LiveDevice, LiveServer
 from tests.e2e.programs import Program
 from tests.e2e.test_wscat import WSCAT
-from tests.live import PROGRAM, LiveDevice, LiveServer
 
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.live import LiveDevice, LiveServer
 from tests.e2e.programs import Program, run
-from tests.live import LiveDevice, LiveServer
 
 WSCAT = str(Path(__file__).parents[2] / ".cache/npm/node_modules/.bin/wscat")
 """Installed by scripts/test."""

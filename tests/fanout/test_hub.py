@@ -20,8 +20,8 @@ from span_events.events.message import Message, Transport
 from span_events.fanout.hub import Hub
 from span_events.fanout.subscriber import Encoding, Stream, Subscriber, encoding
 from span_events.ids import IdGenerator
-from tests.clock import ManualClock, settle
-from tests.waiting import until
+from tests.bench.clock import ManualClock, settle
+from tests.bench.waiting import until
 
 LINES = encoding(PLAIN, bytes, tells_gaps=True)
 EXTENDED = encoding(SpanDialect(extended=True), bytes, tells_gaps=True, keepalive=b"quiet\n", silence=15.0)

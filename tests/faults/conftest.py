@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.live import LiveServer
 from tests.faults.firmware import FirmwareScene, open_firmware_scene
 from tests.faults.gateway_scene import GatewayScene, open_gateway_scene
 from tests.faults.mobile import SETTINGS, MobileScene, open_mobile_scene
 from tests.faults.scene import Scene, open_scene
 from tests.faults.secure import SecureScene, open_secure_scene
-from tests.live import LiveServer
 
 
 @pytest.fixture(scope="package")

@@ -13,9 +13,9 @@ from typing import Final
 
 from span_events.wire.coap.messages import Block, CoapMessage, Option, write_block
 from span_events.wire.fota import Report, encode_report
+from tests.bench.live import Document
 from tests.faults.scene import Scene
 from tests.listeners.coap.bench import RawClient, get, post
-from tests.live import Document
 
 OLD: Final = "1.0.0"
 NEW: Final = "1.1.0"

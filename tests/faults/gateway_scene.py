@@ -11,13 +11,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
-from tests.certificates import Holder, Key
+from tests.bench.certificates import Holder, Key
+from tests.bench.live import Credentials, Document, LiveServer, Tail
+from tests.bench.waiting import until
 from tests.e2e.gateways import EUI, GatewayProgram, LiveGateway, add_device_behind, add_gateway
 from tests.faults.scene import EXTENDED, Scene, check_words
 from tests.faults.secure import owner_of, session_of
 from tests.listeners.gateways.bench import CONFIG_REQUEST, RawGateway
-from tests.live import Credentials, Document, LiveServer, Tail
-from tests.waiting import until
 from tests.wire.grpc.client import GrpcClient
 from tests.wire.tls.client import TlsClient
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from span_events.wire.imei import canonical
+from tests.bench.live import LiveDevice, LiveServer, Tail
+from tests.bench.radclient import ATTACH, SECRET, START, STOP, Reply, radclient
 from tests.faults.scene import EXTENDED, Scene
-from tests.live import LiveDevice, LiveServer, Tail
-from tests.radclient import ATTACH, SECRET, START, STOP, Reply, radclient
 
 NAS: Final = "pgw1"
 """What the configuration calls the mobile core; events do so too."""

@@ -9,8 +9,8 @@ from typing import Final
 
 from span_events.events.catalogue import CATALOGUE
 from span_events.events.reasons import MessageRejectedReason
+from tests.bench.live import Document, LiveDevice, LiveServer, Tail
 from tests.listeners.coap.bench import RawClient
-from tests.live import Document, LiveDevice, LiveServer, Tail
 
 EXTENDED: Final = {"extended": "1"}
 """A stream's query: with ids, correlation, severity and hints."""

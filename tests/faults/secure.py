@@ -14,10 +14,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events.events.reasons import ClientRejectedReason
-from tests.certificates import Holder, Key
+from tests.bench.certificates import Holder, Key
+from tests.bench.live import Credentials, Document, LiveServer, Tail
 from tests.e2e.programs import Finished, Program, run
 from tests.faults.scene import EXTENDED, Scene, check_words
-from tests.live import Credentials, Document, LiveServer, Tail
 
 LINE: Final = "hello span\n"
 SESSION: Final = ["clientConnected", "upstreamMessage", "clientDisconnected"]

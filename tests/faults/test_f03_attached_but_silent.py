@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.bench.live import LiveServer
 from tests.faults.mobile import SETTINGS, MobileScene
 from tests.faults.scene import check_words
-from tests.live import LiveServer
 
 SILENT_AFTER = 1.0
 """Seconds; a whole one, so that what the event says can be told from nothing."""

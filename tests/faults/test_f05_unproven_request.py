@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from span_events.events.reasons import CiotRejectedReason
+from tests.bench.radclient import START, radclient
 from tests.faults.mobile import NAS, MobileScene
 from tests.faults.scene import check_words
-from tests.radclient import START, radclient
 
 
 async def test_a_wrong_secret_gets_no_answer_and_an_event(mobile: MobileScene) -> None:

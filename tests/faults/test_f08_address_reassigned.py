@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
+from tests.bench.radclient import START, STOP
 from tests.faults.mobile import MobileScene, add_mobile, new_sim
 from tests.faults.scene import check_words
-from tests.radclient import START, STOP
 
 
 async def test_a_reassigned_address_ends_the_session_of_the_one_that_had_it(mobile: MobileScene) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from span_events.events.reasons import ClientRejectedReason
-from tests.certificates import Holder
+from tests.bench.certificates import Holder
 from tests.faults.secure import SecureScene, is_time, shown
 
 

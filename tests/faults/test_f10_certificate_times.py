@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from span_events.events.reasons import ClientRejectedReason
-from tests.certificates import DAY
+from tests.bench.certificates import DAY
+from tests.bench.live import Credentials, LiveServer
 from tests.faults.secure import SecureScene, shown
-from tests.live import Credentials, LiveServer
 
 VALIDITY = 3.0
 """Seconds; a good client must be able to connect within them, on a busy computer, too."""

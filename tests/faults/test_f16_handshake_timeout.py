@@ -8,10 +8,10 @@ import pytest
 
 from span_events.events.reasons import ClientRejectedReason
 from span_events.wire.dtls.sessions import records
+from tests.bench.live import LiveServer
+from tests.bench.relay import Relay
 from tests.e2e.programs import Finished
 from tests.faults.secure import Attempt, SecureScene, shown
-from tests.live import LiveServer
-from tests.relay import Relay
 
 TIMEOUT = 1.7
 """Seconds: OpenSSL repeats a flight after one, and again after two more."""

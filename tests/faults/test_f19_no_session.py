@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from span_events.events.reasons import MessageRejectedReason
+from tests.bench.relay import Relay
 from tests.faults.secure import LINE, SecureScene
-from tests.relay import Relay
 
 
 async def test_the_only_session_of_that_host_is_the_likely_one(secure: SecureScene) -> None:

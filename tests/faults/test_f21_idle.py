@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from span_events.events.reasons import DisconnectReason
+from tests.bench.live import LiveServer
 from tests.faults.scene import Scene, check_words
 from tests.faults.secure import LINE, SecureScene, session_of
-from tests.live import LiveServer
 
 IDLE_TIMEOUT = 1.0
 """Seconds; a whole one, so that what the event says can be told from nothing."""

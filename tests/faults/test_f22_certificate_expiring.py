@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.bench.live import LiveServer
 from tests.faults.scene import check_words
 from tests.faults.secure import SecureScene
-from tests.live import LiveServer
 
 VALIDITY = 2.5 * 86_400
 """Seconds: less than pki.warn_before."""

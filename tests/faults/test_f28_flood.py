@@ -8,9 +8,9 @@ import pytest
 
 from span_events.events.reasons import MessageRejectedReason
 from span_events.wire.coap.messages import Code, Option, option_of
+from tests.bench.live import LiveServer
 from tests.faults.scene import Scene, check_words
 from tests.listeners.coap.bench import post
-from tests.live import LiveServer
 
 FLOOD = 50
 BURST = 5

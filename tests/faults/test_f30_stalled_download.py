@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from span_events.events.reasons import FirmwareState
+from tests.bench.live import LiveServer
 from tests.faults.firmware import IMAGE, NEW, OLD, FirmwareScene, open_firmware_scene
 from tests.faults.scene import check_words, scene_of
-from tests.live import LiveServer
 
 STALL_TIMEOUT = 1.0
 """Seconds; a whole one, so that what the event says can be told from nothing."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 
 from span_events.events.reasons import GatewayRejectedReason
-from tests.certificates import DAY, Holder
+from tests.bench.certificates import DAY, Holder
+from tests.bench.live import Credentials, Document
 from tests.faults.gateway_scene import GatewayScene
 from tests.faults.secure import authority_of, is_time
-from tests.live import Credentials, Document
 
 
 def files_of(gate: GatewayScene, holder: Holder) -> Credentials:

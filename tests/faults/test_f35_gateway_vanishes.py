@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from span_events.events.reasons import GatewayReason
+from tests.bench.live import LiveServer
+from tests.bench.waiting import until
 from tests.faults.gateway_scene import GatewayScene
-from tests.live import LiveServer
-from tests.waiting import until
 
 SETTINGS = {"gateways.keepalive_interval": 0.7, "gateways.keepalive_timeout": 0.7}
 NOTICED = ("1", "2")

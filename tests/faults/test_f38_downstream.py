@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from span_events.events.reasons import DownstreamFailedReason
+from tests.bench.live import Document, LiveServer
 from tests.faults.scene import Scene, check_words, open_scene
 from tests.listeners.coap.bench import get
-from tests.live import Document, LiveServer
 
 EXPIRY = 1.0
 """Seconds; a whole one, so that what the event says can be told from nothing."""

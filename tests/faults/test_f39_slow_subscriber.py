@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from span_events.events.reasons import DroppedReason
+from tests.bench.live import LiveServer, Tail
 from tests.faults.scene import EXTENDED, Scene, check_words, open_scene
 from tests.listeners.coap.bench import RawClient
-from tests.live import LiveServer, Tail
 
 FLOOD = 3_000
 AT_ONCE = 50

@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
+from tests.bench.live import Reply, Token
 from tests.faults.scene import Scene
-from tests.live import Reply, Token
 
 UNKNOWN: Final = "5eed" * 16
 SOON: Final = 3.0

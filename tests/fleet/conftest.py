@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.bench.fleets import FleetBench, fleet_bench
 from tests.fleet.firmware.scene import Scene, firmware_scene
-from tests.fleets import FleetBench, fleet_bench
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.pki import issuing
 from span_events.pki.issuing import KeyType
-from tests.authorities import certificates_in, open_authority
-from tests.clock import START_NS, ManualClock
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.authorities import certificates_in, open_authority
+from tests.bench.clock import START_NS, ManualClock
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
 from tests.pki.test_requests import request
 
 DAY = 86_400

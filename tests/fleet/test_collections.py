@@ -10,7 +10,7 @@ from span_events.errors import Conflict, NotFound, StorageUnavailable
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Management
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 
 
 async def test_the_registry_is_written_first(bench: FleetBench) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from span_events.errors import StorageUnavailable
-from tests.fleets import FleetBench
+from tests.bench.fleets import FleetBench
 
 SWEPT = ("reception", "cellular", "gateway_sessions", "outbox", "firmware", "blobs")
 

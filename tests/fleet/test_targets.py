@@ -10,7 +10,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.targets import target_id_of
 from span_events.ids import render
 from span_events.registry.model import Collection, CollectionFirmware, Device, FirmwareMetadata, Management
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ from span_events.proto.gateway_pb2 import (
     Keepalive,
     UpstreamMessage,
 )
+from tests.bench.waiting import until
 from tests.listeners.gateways.bench import KEEPALIVE, RawGateway
 from tests.listeners.gateways.fleet import FleetGateways, fleet_gateways
-from tests.waiting import until
 
 ROUNDS = 200
 

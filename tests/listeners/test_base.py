@@ -11,7 +11,7 @@ import pytest
 from span_events.errors import ListenerUnavailable
 from span_events.listeners.base import UdpListener
 from span_events.listeners.udp import UdpSocket
-from tests.waiting import until
+from tests.bench.waiting import until
 
 
 class Pair(UdpListener):

@@ -16,8 +16,8 @@ from span_events.errors import ListenerUnavailable
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.udp import UdpSocket
 from span_events.net import bind
-from tests.fleets import CAUSE, FleetBench, fleet_bench
-from tests.waiting import until
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.waiting import until
 
 
 class Bench:

@@ -21,8 +21,8 @@ from span_events.ids import render
 from span_events.pki import issuing
 from span_events.pki.authority import Authority, ServerIdentity, is_issued_by, server_names
 from span_events.pki.issuing import KeyType
-from tests.authorities import certificates_in, open_authority, public_octets
-from tests.clock import START_NS, ManualClock
+from tests.bench.authorities import certificates_in, open_authority, public_octets
+from tests.bench.clock import START_NS, ManualClock
 
 COLLECTION = 0x1000400000000000
 DAY = 86_400

@@ -15,10 +15,10 @@ from span_events.config import Config
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Psk
-from tests.clock import ManualClock
+from tests.bench.clock import ManualClock
+from tests.bench.ports import FREE
+from tests.bench.servers import running
 from tests.listeners.blobs.bench import serial_shown, write_credentials
-from tests.ports import FREE
-from tests.servers import running
 
 DAY = 86_400
 

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from span_events.pki import issuing, verification
 from span_events.pki.authority import Authority
-from tests.authorities import open_authority
-from tests.clock import START_NS
+from tests.bench.authorities import open_authority
+from tests.bench.clock import START_NS
 
 NOW = START_NS // 1_000_000_000
 

@@ -15,11 +15,11 @@ from span_events.simulator.demo.demo import with_mobile_core
 from span_events.simulator.devices import Targets
 from span_events.simulator.simulation import Fleet
 from span_events.simulator.sockets import Address
-from tests.ports import FREE
+from tests.bench.ports import FREE
+from tests.bench.waiting import until
 from tests.simulator.cellular.radius_server import QUICK
 from tests.simulator.cellular.test_attached_fleet import MEMBERS
 from tests.simulator.test_simulation import running
-from tests.waiting import until
 
 TOLD = {
     ("imsiMismatch", ""),

@@ -23,7 +23,7 @@ from span_events.metrics import Metric
 from span_events.registry.model import Device
 from span_events.web.app import Services, make_app
 from span_events.web.streams.streams import Streams
-from tests.fleets import FleetBench, fleet_bench
+from tests.bench.fleets import FleetBench, fleet_bench
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from span_events.registry.model import Psk
-from tests.authorities import certificates_in
+from tests.bench.authorities import certificates_in
 from tests.pki.test_requests import request
 from tests.web.conftest import Reply, WebBench
 

@@ -8,9 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events.ids import render
-from tests.certificates import Holder, Key
+from tests.bench.certificates import Holder, Key
+from tests.bench.servers import activity, running
 from tests.listeners.dtls.bench import SecureClient
-from tests.servers import activity, running
 from tests.wire.dtls.client import DtlsClient
 
 

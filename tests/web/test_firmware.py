@@ -18,7 +18,7 @@ from span_events import ids
 from span_events.events.message import Transport
 from span_events.events.reasons import FirmwareState
 from span_events.wire.fota import Report
-from tests.waiting import until
+from tests.bench.waiting import until
 from tests.web.conftest import Reply, WebBench, web_bench
 
 PIECE = 65_536

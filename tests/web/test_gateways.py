@@ -9,8 +9,8 @@ import pytest
 from span_events import ids
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.registry.model import GatewayType
-from tests.fleets import CAUSE
-from tests.links import FakeGateway
+from tests.bench.fleets import CAUSE
+from tests.bench.links import FakeGateway
 from tests.web.conftest import Reply, WebBench
 
 

@@ -18,8 +18,8 @@ from span_events.events.filters import EVERYTHING, PASS_ALL
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import parse, render, to_ulid
-from tests.servers import CAUSE, Running, activity, events, names, running
-from tests.waiting import until
+from tests.bench.servers import CAUSE, Running, activity, events, names, running
+from tests.bench.waiting import until
 
 
 @pytest.fixture

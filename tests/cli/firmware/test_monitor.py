@@ -11,10 +11,10 @@ from rich.console import Console
 
 from span_events.cli.firmware.monitor import picture
 from span_events.cli.firmware.progress import Progress
+from tests.bench.waiting import until
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, run
 from tests.cli.bench import device as device_document
 from tests.cli.scripted import Play, Refuse, Scripted, event
-from tests.waiting import until
 
 OTHER = "17kl14hm46h4c3"
 OLD, NEW = "17dh0cf43jfg01", "17dh0cf43jfg02"

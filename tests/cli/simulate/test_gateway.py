@@ -19,10 +19,10 @@ from span_events.cli.simulate.targets import NameAndPort
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.registry.model import Device, Gateway
+from tests.bench.clock import ManualClock
+from tests.bench.servers import Running, running
+from tests.bench.waiting import until
 from tests.cli.bench import run
-from tests.clock import ManualClock
-from tests.servers import Running, running
-from tests.waiting import until
 
 QUICK = ("--rate", "1000", "--duration", "0.5")
 

@@ -19,8 +19,8 @@ from span_events.fleet.blobs.uploads import Upload, UploadRefused
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Blob, Device
-from tests.fleets import CAUSE, FleetBench, fleet_bench
-from tests.waiting import until
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.waiting import until
 
 REMOTE = ("10.0.0.9", 4000)
 PROPERTIES = {"address": "10.0.0.9:4000", "method": "POST", "path": "/x"}

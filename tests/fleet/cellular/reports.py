@@ -8,7 +8,7 @@ from span_events.events.message import Transport
 from span_events.fleet.cellular.report import MobileReport
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Collection, Device
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 
 IMSI = "242016000000001"
 IMEI = "356938035643809"

@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from span_events.events.catalogue import MessageRejected
 from span_events.events.message import Transport
 from span_events.fleet.cellular.report import Accepted
+from tests.bench.fleets import FleetBench
 from tests.fleet.cellular.reports import (
     ADDRESS,
     IMSI,
@@ -22,7 +23,6 @@ from tests.fleet.cellular.reports import (
     send,
     wait,
 )
-from tests.fleets import FleetBench
 
 # ---- leaving -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from span_events.fleet.cellular.report import Accepted, Refused
+from tests.bench.fleets import FleetBench
 from tests.fleet.cellular.reports import (
     ADDRESS,
     NAS,
@@ -19,7 +20,6 @@ from tests.fleet.cellular.reports import (
     seen_other,
     send,
 )
-from tests.fleets import FleetBench
 
 
 async def test_an_address_that_another_device_gets_is_taken_from_the_first(bench: FleetBench) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from span_events.fleet.cellular.report import Accepted
 from span_events.fleet.devices.devices import DeviceChange
+from tests.bench.fleets import CAUSE, FleetBench
 from tests.fleet.cellular.reports import ADDRESS, IMEI, IMSI, OTHER_IMEI, OTHER_IMSI, known, reasons, seen, send
-from tests.fleets import CAUSE, FleetBench
 
 
 async def test_a_device_that_is_made_while_its_sim_is_attached_connects(bench: FleetBench) -> None:

@@ -11,6 +11,7 @@ from span_events.events.message import Transport
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.cellular.report import Accepted, Refused
 from span_events.fleet.devices.devices import DeviceChange
+from tests.bench.fleets import CAUSE, FleetBench
 from tests.fleet.cellular.reports import (
     ADDRESS,
     IMEI,
@@ -24,7 +25,6 @@ from tests.fleet.cellular.reports import (
     seen,
     send,
 )
-from tests.fleets import CAUSE, FleetBench
 
 WHERE = {
     "cell_id": "10597059",

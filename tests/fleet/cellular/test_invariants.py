@@ -25,9 +25,9 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.pki.authority import Authority
 from span_events.registry.model import Attachment
 from span_events.registry.store import Store
-from tests.authorities import open_authority
-from tests.clock import ManualClock
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.authorities import open_authority
+from tests.bench.clock import ManualClock
+from tests.bench.fleets import CAUSE, FleetBench
 
 SIMS = ["", "242010000000001", "242010000000002", "242010000000003"]
 HARDWARE = ["", "356938035643809", "861234567890127"]

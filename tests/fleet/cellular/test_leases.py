@@ -13,7 +13,7 @@ from span_events.fleet.cellular.pending import PendingWrites
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Collection, Device
 from span_events.registry.store import Store
-from tests.clock import ManualClock
+from tests.bench.clock import ManualClock
 
 
 class Bench:

@@ -12,7 +12,7 @@ from span_events.errors import StorageUnavailable
 from span_events.fleet.cellular.pending import PendingWrites
 from span_events.registry.model import Attachment, Reservation
 from span_events.registry.store import Store
-from tests.clock import settle
+from tests.bench.clock import settle
 
 
 class SlowStore(Store):

@@ -14,7 +14,7 @@ from span_events.events.catalogue import KEYS, ImsiMismatch
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.cellular.refusals import Refusals
 from span_events.ids import IdGenerator
-from tests.clock import ManualClock
+from tests.bench.clock import ManualClock
 
 CAUSE = 77
 UNKNOWN = CiotRejectedReason.UNKNOWN_DEVICE

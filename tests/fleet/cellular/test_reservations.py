@@ -6,8 +6,8 @@ import pytest
 
 from span_events.errors import StorageUnavailable
 from span_events.fleet.cellular.report import Accepted, Refused
+from tests.bench.fleets import FleetBench
 from tests.fleet.cellular.reports import ADDRESS, IMSI, OTHER_IMSI, known, seen, seen_other
-from tests.fleets import FleetBench
 
 ONE = {"cellular": {"pool": ("10.64.0.11/32",), "reservation": 120.0}}
 """A pool that can promise its address to one subscriber."""

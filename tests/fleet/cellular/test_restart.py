@@ -6,6 +6,7 @@ import pytest
 
 from span_events.errors import StorageUnavailable
 from span_events.fleet.devices.devices import DeviceChange
+from tests.bench.fleets import CAUSE, FleetBench
 from tests.fleet.cellular.reports import (
     ADDRESS,
     IMEI,
@@ -20,7 +21,6 @@ from tests.fleet.cellular.reports import (
     send,
     wait,
 )
-from tests.fleets import CAUSE, FleetBench
 
 
 async def test_a_restart_between_attach_and_datagram_changes_nothing(bench: FleetBench) -> None:

@@ -12,7 +12,7 @@ from span_events.errors import Conflict, NotFound
 from span_events.events.message import Transport
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 
 
 def receive(bench: FleetBench, device: Device) -> None:

@@ -10,7 +10,7 @@ from span_events.events.reasons import DisconnectReason, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.net import Remote
 from span_events.registry.model import Device
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 
 REMOTE: Remote = ("10.0.0.9", 4000)
 

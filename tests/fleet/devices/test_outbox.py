@@ -9,7 +9,7 @@ from span_events.errors import LimitReached, NotFound, TooLarge
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason
 from span_events.registry.model import DownstreamState
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 
 
 async def test_a_queued_message_waits_and_is_sent_once(bench: FleetBench) -> None:

@@ -11,7 +11,7 @@ import pytest
 from span_events.errors import Conflict, NotFound
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device, Psk
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
 
 KEY = bytes(range(16))
 

@@ -9,7 +9,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.sessions import Session
 from span_events.net import render_remote
 from span_events.registry.model import Certificate, Device
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 
 REMOTE = ("198.51.100.7", 40_000)
 

@@ -16,7 +16,7 @@ from span_events.fleet.firmware.downloads import Chunk, FetchRefused
 from span_events.fleet.firmware.rules import state_of
 from span_events.registry.model import Collection, Device, Image, Management
 from span_events.wire.fota import Report
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
 
 OLD: Final = "1.0"
 NEW: Final = "1.1"

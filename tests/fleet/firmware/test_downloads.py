@@ -11,6 +11,7 @@ from span_events.events.reasons import FirmwareState, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.ids import render
 from span_events.registry.model import Management
+from tests.bench.fleets import CAUSE, fleet_bench
 from tests.fleet.firmware.scene import (
     BLOCKS,
     CHANGE,
@@ -22,7 +23,6 @@ from tests.fleet.firmware.scene import (
     STALL,
     Scene,
 )
-from tests.fleets import CAUSE, fleet_bench
 
 
 async def test_blocks_come_in_any_order_size_and_number_of_times(scene: Scene) -> None:

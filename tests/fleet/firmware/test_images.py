@@ -15,7 +15,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.firmware.images import ImageChange
 from span_events.ids import render
 from span_events.registry.model import Collection, Device, Management
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
 
 
 def files(bench: FleetBench) -> list[str]:

@@ -13,6 +13,7 @@ from span_events.fleet.firmware.rules import REPORTED, Finding
 from span_events.ids import render
 from span_events.registry.model import Management
 from span_events.wire.fota import Report
+from tests.bench.fleets import CAUSE
 from tests.fleet.firmware.scene import (
     CHANGE,
     CHECK,
@@ -23,7 +24,6 @@ from tests.fleet.firmware.scene import (
     REQUIRED,
     Scene,
 )
-from tests.fleets import CAUSE
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from span_events.events.activity import hint_of
 from span_events.events.reasons import FirmwareState
 from span_events.fleet.firmware.rules import UNDER_WAY
+from tests.bench.fleets import CAUSE, FleetBench
 from tests.fleet.firmware.scene import (
     HALF,
     IMAGE,
@@ -17,7 +18,6 @@ from tests.fleet.firmware.scene import (
     UPDATE,
     Scene,
 )
-from tests.fleets import CAUSE, FleetBench
 
 
 async def test_a_download_that_stops_is_told_and_goes_on_where_it_stopped(scene: Scene) -> None:

@@ -14,7 +14,8 @@ from span_events.fleet.firmware.images import ImageChange
 from span_events.fleet.firmware.rules import ERRORS
 from span_events.ids import render
 from span_events.registry.model import Management
-from tests.clock import settle
+from tests.bench.clock import settle
+from tests.bench.fleets import CAUSE
 from tests.fleet.firmware.scene import (
     BLOCKS,
     CHANGE,
@@ -24,7 +25,6 @@ from tests.fleet.firmware.scene import (
     STALL,
     Scene,
 )
-from tests.fleets import CAUSE
 
 
 @pytest.mark.parametrize("state", FirmwareState)

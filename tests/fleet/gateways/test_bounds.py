@@ -18,8 +18,8 @@ from span_events.ids import render
 from span_events.listeners.gateways.outgoing import OVERHEAD, Outgoing
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.model import Device, DownstreamState, Gateway
-from tests.fleets import CAUSE, FleetBench
-from tests.links import SERIAL, FakeGateway
+from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.links import SERIAL, FakeGateway
 
 LIMITS = GatewaysConfig()
 

@@ -14,8 +14,8 @@ from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.model import DownstreamState
-from tests.fleets import CAUSE, FleetBench
-from tests.links import FakeGateway, behind, online, roof
+from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.links import FakeGateway, behind, online, roof
 
 # ---- configuration -------------------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.registry.directory import BUILT_IN
 from span_events.registry.model import Device, DownstreamState, Gateway, GatewayType, Psk
-from tests.fleets import CAUSE, FleetBench
-from tests.links import FakeGateway
+from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.links import FakeGateway
 
 
 async def behind(bench: FleetBench, *gateways: Gateway, address: str = "") -> Device:

@@ -14,8 +14,8 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.registry.directory import BUILT_IN
 from span_events.registry.model import Gateway, GatewayType
-from tests.clock import ManualClock
-from tests.ports import FREE
+from tests.bench.clock import ManualClock
+from tests.bench.ports import FREE
 
 
 @asynccontextmanager

@@ -9,9 +9,9 @@ from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.proto import gateway_pb2 as pb
-from tests.clock import START_NS
-from tests.fleets import CAUSE, FleetBench
-from tests.links import FakeGateway, behind, online, roof
+from tests.bench.clock import START_NS
+from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.links import FakeGateway, behind, online, roof
 
 NOW_MS = START_NS // 1_000_000
 DAY = 86_400

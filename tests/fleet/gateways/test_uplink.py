@@ -9,9 +9,9 @@ from span_events.events.message import Transport
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
-from tests.clock import START_NS
-from tests.fleets import CAUSE, FleetBench
-from tests.links import behind, online, roof
+from tests.bench.clock import START_NS
+from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.links import behind, online, roof
 
 NOW_MS = START_NS // 1_000_000
 

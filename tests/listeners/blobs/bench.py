@@ -21,8 +21,8 @@ from span_events.listeners.blobs.listener import BlobListener, Entrance
 from span_events.pki.authority import Authority
 from span_events.registry.model import Blob, Collection, Device
 from span_events.wire.openssl import Identity
-from tests.clock import ManualClock
-from tests.fleets import FleetBench, fleet_bench
+from tests.bench.clock import ManualClock
+from tests.bench.fleets import FleetBench, fleet_bench
 
 PATIENCE: Final = 15.0
 ADDRESS: Final = "127.0.0.1"

@@ -22,13 +22,13 @@ from span_events.listeners.blobs.listener import BlobListener
 from span_events.listeners.tcp import TcpStream
 from span_events.wire.coap.messages import Code
 from span_events.wire.http_head import CONTINUE
+from tests.bench.fleets import CAUSE
+from tests.bench.servers import running
+from tests.bench.waiting import until
 from tests.fleet.cellular.reports import known, seen
-from tests.fleets import CAUSE
 from tests.listeners.blobs.bench import Answer, BlobBench, blob_bench, read_answer
 from tests.listeners.coap.bench import RawClient as UdpClient
 from tests.listeners.coap.bench import post
-from tests.servers import running
-from tests.waiting import until
 
 PHOTO = b"\xff\xd8\xff photo " + os.urandom(300_000)
 HEAD = b"POST /x HTTP/1.1\r\nHost: span\r\nConnection: close\r\n"

@@ -13,8 +13,9 @@ import pytest
 
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.wire.openssl import Identity
-from tests.certificates import Holder
-from tests.fleets import CAUSE
+from tests.bench.certificates import Holder
+from tests.bench.fleets import CAUSE
+from tests.bench.waiting import until
 from tests.listeners.blobs.bench import (
     BlobBench,
     Credentials,
@@ -24,7 +25,6 @@ from tests.listeners.blobs.bench import (
     serial_shown,
     tls_client,
 )
-from tests.waiting import until
 
 DAY = 86_400.0
 OCTETS = ("--data-binary", "octets")

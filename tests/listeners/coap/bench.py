@@ -14,7 +14,7 @@ from span_events.listeners.coap.coap import Coap
 from span_events.listeners.coap.service import MakeService
 from span_events.registry.model import Device
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, encode
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
 
 PATIENCE: Final = 5.0
 """Seconds after which a reply that is missing fails a test; nothing ever waits that long."""

@@ -30,10 +30,10 @@ from span_events.wire.coap.messages import (
     uint,
     write_block,
 )
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.waiting import until
 from tests.listeners.coap.bench import CoapBench, coap_bench, post
 from tests.listeners.dtls.bench import DtlsBench, address_of, dtls_bench
-from tests.waiting import until
 
 BODY = b"\xff\xd8\xff photo " + bytes(range(251)) * 400
 """100,410 octets, no two blocks alike in place."""

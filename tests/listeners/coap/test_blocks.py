@@ -21,7 +21,7 @@ from span_events.wire.coap.messages import (
     uint,
     write_block,
 )
-from tests.fleets import CAUSE
+from tests.bench.fleets import CAUSE
 from tests.listeners.coap.bench import CoapBench, coap_bench, get, post
 
 BODY = bytes(range(256)) * 12

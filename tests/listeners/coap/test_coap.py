@@ -13,7 +13,7 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.base import Listener
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, encode, uint
-from tests.fleets import CAUSE
+from tests.bench.fleets import CAUSE
 from tests.listeners.coap.bench import PING, PONG, CoapBench, coap_bench, get, post
 
 

@@ -15,7 +15,7 @@ from span_events.events.message import Transport
 from span_events.listeners.coap.endpoint import CoapEndpoint
 from span_events.registry.model import Device
 from span_events.wire.coap.messages import Code, Type, decode
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
 from tests.listeners.coap.bench import get, post
 
 REMOTE = ("192.0.2.1", 40000)

@@ -35,11 +35,11 @@ from span_events.wire.coap.messages import (
     write_block,
 )
 from span_events.wire.fota import Report, Response, decode_response, encode_report
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.waiting import until
 from tests.listeners.coap.bench import PATIENCE, CoapBench, Services, coap_bench, get, post
 from tests.listeners.coap.test_libcoap import CLIENT
 from tests.listeners.dtls.bench import address_of, dtls_bench
-from tests.waiting import until
 
 IMAGE: Final = random.Random(5).randbytes(5_000)
 REPORT: Final = encode_report(Report("1.0", "model 01", "0001", "Lab5e Demo Corp"))

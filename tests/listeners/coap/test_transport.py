@@ -19,9 +19,9 @@ from span_events.listeners.coap.coap import Coap
 from span_events.listeners.coap.transport import CoapTransport, Peer, Site, response
 from span_events.registry.model import Collection, Device
 from span_events.wire.coap.messages import CoapMessage, Code, Type, decode
-from tests.fleets import fleet_bench
+from tests.bench.fleets import fleet_bench
+from tests.bench.waiting import until
 from tests.listeners.coap.bench import CoapBench, post
-from tests.waiting import until
 
 DEVICE = Device(1, Collection(2))
 

@@ -19,11 +19,11 @@ from span_events.registry.model import Device, Psk
 from span_events.wire.dtls.openssl import OpensslEngine
 from span_events.wire.dtls.sessions import records
 from span_events.wire.openssl import Identity
-from tests.certificates import Holder, Key
-from tests.clock import ManualClock
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.certificates import Holder, Key
+from tests.bench.clock import ManualClock
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.waiting import until
 from tests.listeners.coap.bench import RawClient, Services
-from tests.waiting import until
 from tests.wire.dtls.client import DtlsClient
 
 PSK = Psk(b"device-1", b"0123456789abcdef")

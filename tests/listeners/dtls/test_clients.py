@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleets import CAUSE
+from tests.bench.fleets import CAUSE
+from tests.bench.waiting import until
 from tests.listeners.dtls.bench import PSK, DtlsBench, address_of, dtls_bench
-from tests.waiting import until
 
 BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))
 """3,000 octets."""

@@ -17,10 +17,10 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.dtls.gate import details_of
 from span_events.registry.model import Psk
 from span_events.wire.dtls.sessions import HEADER, Event, Gate, Session, records
-from tests.certificates import Holder
-from tests.fleets import CAUSE
+from tests.bench.certificates import Holder
+from tests.bench.fleets import CAUSE
+from tests.bench.waiting import until
 from tests.listeners.dtls.bench import PSK, DtlsBench, SecureClient, dtls_bench
-from tests.waiting import until
 from tests.wire.dtls.client import DtlsClient
 from tests.wire.dtls.test_hello import hello
 

@@ -18,11 +18,11 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Certificate, Psk
 from span_events.wire.coap.messages import Code, Option, Type, decode
 from span_events.wire.dtls.sessions import Event, Gate, Session
-from tests.certificates import DAY, Holder
-from tests.fleets import CAUSE
+from tests.bench.certificates import DAY, Holder
+from tests.bench.fleets import CAUSE
+from tests.bench.waiting import until
 from tests.listeners.coap.bench import get, post
 from tests.listeners.dtls.bench import PSK, DtlsBench, dtls_bench
-from tests.waiting import until
 from tests.wire.dtls.client import DtlsClient
 from tests.wire.dtls.test_hello import hello
 

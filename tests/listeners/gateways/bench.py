@@ -33,9 +33,9 @@ from span_events.proto.gateway_pb2 import (
 )
 from span_events.wire.openssl import Identity
 from span_events.wire.tls.openssl import TlsEngine
-from tests.certificates import Holder
-from tests.clock import ManualClock
-from tests.waiting import until
+from tests.bench.certificates import Holder
+from tests.bench.clock import ManualClock
+from tests.bench.waiting import until
 from tests.wire.grpc.client import PATH, GrpcClient
 from tests.wire.tls.client import TlsClient
 

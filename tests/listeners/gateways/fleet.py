@@ -22,11 +22,11 @@ from span_events.proto.gateway_pb2 import ControlStreamRequest, ControlStreamRes
 from span_events.registry.model import Collection, Device, Gateway
 from span_events.wire.openssl import Identity
 from span_events.wire.tls.openssl import TlsEngine
-from tests.certificates import Holder, Key
-from tests.clock import ManualClock
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.certificates import Holder, Key
+from tests.bench.clock import ManualClock
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.waiting import until
 from tests.listeners.gateways.bench import RawGateway
-from tests.waiting import until
 from tests.wire.grpc.client import GrpcClient
 from tests.wire.tls.client import TlsClient
 

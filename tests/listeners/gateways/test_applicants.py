@@ -11,9 +11,9 @@ import pytest
 from span_events.events.activity import UNATTRIBUTED
 from span_events.events.reasons import GatewayRejectedReason
 from span_events.wire.tls.openssl import TlsEngine
-from tests.certificates import DAY, Holder
+from tests.bench.certificates import DAY, Holder
+from tests.bench.waiting import until
 from tests.listeners.gateways.bench import COLLECTION, GATEWAY, ORIGIN, OTHER, VERSIONS, GatewayBench, gateway_bench
-from tests.waiting import until
 from tests.wire.tls.client import TlsClient
 
 # ---- who is not let in -----------------------------------------------------------------------

@@ -21,10 +21,10 @@ from span_events.proto.gateway_pb2 import (
     Keepalive,
     UpstreamMessage,
 )
-from tests.certificates import Holder
-from tests.fleets import CAUSE
+from tests.bench.certificates import Holder
+from tests.bench.fleets import CAUSE
+from tests.bench.waiting import until
 from tests.listeners.gateways.fleet import Call, Files, FleetGateways, fleet_gateways
-from tests.waiting import until
 
 CONFIG_REQUEST = ControlStreamRequest(config=ConfigRequest())
 KEEPALIVE = ControlStreamRequest(keepalive=Keepalive())

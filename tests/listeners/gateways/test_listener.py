@@ -12,6 +12,7 @@ import pytest
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.proto.gateway_pb2 import ControlStreamResponse, DownstreamMessage
 from span_events.wire.openssl import Identity
+from tests.bench.waiting import until
 from tests.listeners.gateways.bench import (
     COLLECTION,
     CONFIG_REQUEST,
@@ -28,7 +29,6 @@ from tests.listeners.gateways.bench import (
     gateway_bench,
     upstream,
 )
-from tests.waiting import until
 
 # ---- a stream --------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.radius.listener import Radius
 from span_events.registry.model import Device
 from span_events.wire.radius.packets import Code
-from tests.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.radclient import SECRET, Fields, Reply, radclient
 from tests.listeners.coap.bench import RawClient
-from tests.radclient import SECRET, Fields, Reply, radclient
 from tests.wire.radius.building import access_request, accounting_request, attribute, of_3gpp
 
 IMSI: Final = "242016000000001"

@@ -15,7 +15,7 @@ from span_events.errors import StorageUnavailable
 from span_events.listeners.radius.exchanges import Exchanges
 from span_events.listeners.udp import Remote, UdpSocket
 from span_events.wire.radius.packets import RadiusRequest, decode
-from tests.clock import ManualClock, settle
+from tests.bench.clock import ManualClock, settle
 from tests.wire.radius.building import SECRET, access_request
 
 

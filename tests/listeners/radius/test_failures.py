@@ -20,7 +20,9 @@ from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.radius.listener import Radius
 from span_events.wire.radius.packets import Code
-from tests.fleets import CAUSE
+from tests.bench.fleets import CAUSE
+from tests.bench.radclient import ATTACH, SECRET, START, STOP
+from tests.bench.waiting import until
 from tests.listeners.radius.bench import (
     IMEI,
     IMSI,
@@ -33,8 +35,6 @@ from tests.listeners.radius.bench import (
     asking,
     radius_bench,
 )
-from tests.radclient import ATTACH, SECRET, START, STOP
-from tests.waiting import until
 from tests.wire.radius.building import access_request, accounting_request, attribute, of_3gpp
 
 

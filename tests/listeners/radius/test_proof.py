@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from span_events.wire.radius.packets import Code
+from tests.bench.radclient import ATTACH, SECRET, START
 from tests.listeners.radius.bench import (
     BOTH,
     LENIENT,
@@ -18,7 +19,6 @@ from tests.listeners.radius.bench import (
     asking,
     radius_bench,
 )
-from tests.radclient import ATTACH, SECRET, START
 from tests.wire.radius.building import access_request, accounting_request, attribute, attributes_of
 
 # ---- who is believed ------------------------------------------------------------------------------

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.metrics import exposition
-from tests.radclient import ATTACH, SECRET, START, radclient
-from tests.servers import CAUSE, Running, running
-from tests.waiting import until
+from tests.bench.radclient import ATTACH, SECRET, START, radclient
+from tests.bench.servers import CAUSE, Running, running
+from tests.bench.waiting import until
 
 RADIUS: dict[str, Any] = {
     "port": 0,

@@ -12,10 +12,10 @@ from span_events.simulator.cellular.mobile_core import MobileCoreUnanswered
 from span_events.simulator.devices import Targets
 from span_events.simulator.simulation import Simulation
 from span_events.simulator.terminals import Member
+from tests.bench.waiting import until
 from tests.simulator.cellular.radius_server import QUICK, RadiusServer
 from tests.simulator.responder import Responder
 from tests.simulator.test_simulation import running
-from tests.waiting import until
 
 MEMBERS = [Member(f"127.78.0.{number}", Transport.UDP) for number in (1, 2, 3)]
 ADDRESSES = [f"127.77.4.{number}" for number in range(1, 9)]

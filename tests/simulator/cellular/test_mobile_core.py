@@ -11,8 +11,8 @@ from span_events.simulator.cellular import mobile_core
 from span_events.simulator.cellular.mobile_core import AttachRefused, MobileCoreUnanswered
 from span_events.simulator.cellular.modems import foreign_modem, modem_at
 from span_events.wire.radius.packets import Attribute
+from tests.bench.waiting import until
 from tests.simulator.cellular.radius_server import CLASS, QUICK, RadiusServer
-from tests.waiting import until
 
 MODEM = modem_at("127.78.0.1")
 

@@ -23,10 +23,10 @@ from span_events.simulator.demo.demo import MARK, POOL, make_mobile_core, run_de
 from span_events.simulator.demo.seed import MEMBERS
 from span_events.simulator.devices import Targets
 from span_events.simulator.terminals import Member
-from tests.ports import FREE
+from tests.bench.ports import FREE
+from tests.bench.waiting import until
 from tests.simulator.cellular.radius_server import QUICK, RadiusServer
 from tests.simulator.responder import Responder
-from tests.waiting import until
 
 ASSIGNED = ("deviceUpdated", "firmwareStateChange")
 """What is told of a device that is to run something else now."""

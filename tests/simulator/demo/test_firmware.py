@@ -16,8 +16,8 @@ from span_events.registry.model import Collection, Device, Image, Management
 from span_events.simulator.demo import demo as demos
 from span_events.simulator.demo.seed import Demo
 from span_events.simulator.firmware.updates import Pace
-from tests.ports import FREE
-from tests.waiting import until
+from tests.bench.ports import FREE
+from tests.bench.waiting import until
 
 COUNT = 3
 """Trackers that speak CoAP."""

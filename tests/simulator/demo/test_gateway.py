@@ -20,10 +20,10 @@ from span_events.registry.model import Gateway
 from span_events.simulator.demo import gateway as demo_gateway
 from span_events.simulator.demo.gateway import FAULTS, Keyring, run_demo_gateway
 from span_events.simulator.gateways.faults import GATEWAY_FAULTS
-from tests.clock import ManualClock
-from tests.servers import CAUSE, running
+from tests.bench.clock import ManualClock
+from tests.bench.servers import CAUSE, running
+from tests.bench.waiting import until
 from tests.simulator.gateways.server import GatewayServer, gateway_server
-from tests.waiting import until
 
 FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")}
 DAY = 86_400

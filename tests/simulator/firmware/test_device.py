@@ -32,7 +32,7 @@ from span_events.wire.coap.messages import (
     write_block,
 )
 from span_events.wire.fota import Response, encode_response
-from tests.servers import CAUSE, Running, running
+from tests.bench.servers import CAUSE, Running, running
 from tests.simulator.responder import Responder
 
 ADDRESS = "127.77.0.1"

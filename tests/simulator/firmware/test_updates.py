@@ -21,10 +21,10 @@ from span_events.simulator.firmware.updates import Pace, Updates, next_version
 from span_events.simulator.simulation import Fleet, NoTarget, NoUpdate, addresses_from
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Member, Terminal
-from tests.servers import CAUSE, Running
-from tests.servers import running as serving
+from tests.bench.servers import CAUSE, Running
+from tests.bench.servers import running as serving
+from tests.bench.waiting import until
 from tests.simulator.test_simulation import running
-from tests.waiting import until
 
 MEMBERS = tuple(
     Member(address, transport, "1.0.0")

@@ -19,9 +19,9 @@ from span_events.simulator.gateways.control_stream import Credentials
 from span_events.simulator.gateways.faults import GATEWAY_FAULTS, GatewayScene
 from span_events.simulator.gateways.gateway import SimulatedGateway
 from span_events.simulator.sockets import Address
-from tests.clock import ManualClock
-from tests.servers import CAUSE, Running, running
-from tests.waiting import until
+from tests.bench.clock import ManualClock
+from tests.bench.servers import CAUSE, Running, running
+from tests.bench.waiting import until
 
 
 class GatewayServer:

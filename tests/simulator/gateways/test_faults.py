@@ -10,8 +10,8 @@ import pytest
 
 from span_events.simulator.gateways.control_stream import NotConnected
 from span_events.simulator.gateways.faults import GATEWAY_FAULTS, NEED_CERTIFICATE, meaning_of, run_with_faults
+from tests.bench.waiting import until
 from tests.simulator.gateways.server import gateway_server
-from tests.waiting import until
 
 
 async def test_reset_is_a_connection_that_was_reset(tmp_path: Path) -> None:

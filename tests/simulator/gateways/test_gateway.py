@@ -18,11 +18,11 @@ from span_events.ids import render
 from span_events.simulator.gateways.control_stream import ControlStream, Credentials, NotConnected
 from span_events.simulator.gateways.gateway import KEEPALIVE, SimulatedGateway
 from span_events.simulator.sockets import Address
-from tests.certificates import Holder
-from tests.servers import CAUSE
+from tests.bench.certificates import Holder
+from tests.bench.servers import CAUSE
+from tests.bench.waiting import until
 from tests.simulator.gateways.server import gateway_server, ids_of
 from tests.simulator.other_authority import OtherAuthority
-from tests.waiting import until
 
 
 async def test_it_asks_for_its_configuration_and_gets_everything(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from span_events.proto.gateway_pb2 import (
     KeepaliveResponse,
 )
 from span_events.simulator.gateways.gateway import SimulatedGateway
+from tests.bench.waiting import until
 from tests.simulator.other_authority import OtherAuthority
-from tests.waiting import until
 
 GATEWAY = GatewayConfigUpdate(gateway_id="17dh0cf43jfgl8", config={"a": "1"})
 DEVICE = DeviceConfigUpdate(device_id="17dh0cf43jfgl9", config={"devEui": "01", "fCntUp": "41"})

@@ -9,7 +9,7 @@ from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
 from span_events.wire.dtls.sessions import pack
-from tests.certificates import Holder
+from tests.bench.certificates import Holder
 
 DTLS_1_2: Final = 0xFEFD
 

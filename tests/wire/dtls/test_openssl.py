@@ -32,7 +32,7 @@ from span_events.wire.dtls.sessions import (
     records,
 )
 from span_events.wire.openssl import Identity
-from tests.certificates import DAY, Holder, rsa_key
+from tests.bench.certificates import DAY, Holder, rsa_key
 from tests.wire.dtls.client import DtlsClient
 
 ROOT = Holder.root()

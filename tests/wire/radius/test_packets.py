@@ -32,7 +32,7 @@ from span_events.wire.radius.packets import (
     status_answer,
     verify,
 )
-from tests.radclient import ATTACH, START, STOP, Reply, radclient
+from tests.bench.radclient import ATTACH, START, STOP, Reply, radclient
 from tests.wire.radius.building import SECRET, access_request, accounting_request, attribute, attributes_of, of_3gpp
 
 HEAD = "01010014" + "00" * 16

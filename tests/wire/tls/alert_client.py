@@ -11,7 +11,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from OpenSSL import SSL
 
-from tests.certificates import Holder
+from tests.bench.certificates import Holder
 
 FATAL: Final = 2
 _ALERT: Final = 21

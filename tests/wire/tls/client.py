@@ -6,7 +6,7 @@ import contextlib
 import ssl
 import tempfile
 
-from tests.certificates import Holder
+from tests.bench.certificates import Holder
 
 
 class TlsClient:

@@ -13,7 +13,7 @@ from span_events.wire.openssl import Identity, cause_of
 from span_events.wire.tls import connections as tls
 from span_events.wire.tls.alerts import ALERTS, REFUSES_CERTIFICATE, alert_name
 from span_events.wire.tls.openssl import TlsEngine
-from tests.certificates import Holder
+from tests.bench.certificates import Holder
 from tests.wire.tls.alert_client import AlertClient
 
 ROOT = Holder.root()

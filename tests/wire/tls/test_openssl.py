@@ -23,7 +23,7 @@ from span_events.wire.tls.connections import (
     Failure,
 )
 from span_events.wire.tls.openssl import TlsEngine
-from tests.certificates import DAY, Holder, rsa_key
+from tests.bench.certificates import DAY, Holder, rsa_key
 from tests.wire.tls.client import TlsClient
 
 ROOT = Holder.root()

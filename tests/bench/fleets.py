@@ -21,8 +21,8 @@ from span_events.ids import IdGenerator
 from span_events.pki.authority import Authority
 from span_events.registry.model import Collection, Device, Gateway, Image
 from span_events.registry.store import Store
-from tests.authorities import open_authority
-from tests.clock import ManualClock
+from tests.bench.authorities import open_authority
+from tests.bench.clock import ManualClock
 
 CAUSE = 77
 """Correlation id of the API calls of tests."""

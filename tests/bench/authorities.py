@@ -12,7 +12,7 @@ from span_events.clock import Clock
 from span_events.config import PkiConfig
 from span_events.pki import files
 from span_events.pki.authority import Authority
-from tests.clock import START_NS, ManualClock
+from tests.bench.clock import START_NS, ManualClock
 
 _MADE: dict[str, bytes] = {}
 """The files of the first authority that was made at the moment where every manual clock begins."""

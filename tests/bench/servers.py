@@ -17,9 +17,9 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Collection, Device
-from tests.clock import ManualClock
-from tests.ports import FREE
-from tests.waiting import until
+from tests.bench.clock import ManualClock
+from tests.bench.ports import FREE
+from tests.bench.waiting import until
 
 CAUSE = 77
 

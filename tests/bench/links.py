@@ -11,7 +11,7 @@ from span_events.fleet.gateways.sessions import GatewaySession
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.model import Device, Gateway
-from tests.fleets import CAUSE, FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 
 SERIAL = 4711
 

@@ -31,8 +31,8 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.bench.ports import FREE_VARIABLES
 from tests.listeners.coap.bench import RawClient, post
-from tests.ports import FREE_VARIABLES
 
 PATIENCE: Final = 15.0
 """Seconds after which something that does not happen fails a test; nothing ever waits that long."""

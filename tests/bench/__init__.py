@@ -1,0 +1,1 @@
+"""Test equipment: servers, clients, clocks and certificates that tests and benchmarks share."""
