@@ -13,7 +13,7 @@ from span_events.simulator.cellular.faults import MOBILE_FAULTS
 from span_events.simulator.cellular.mobile_core import MobileCore
 from span_events.simulator.demo.demo import with_mobile_core
 from span_events.simulator.devices import Targets
-from span_events.simulator.simulation import Fleet
+from span_events.simulator.simulation import Simulation
 from span_events.simulator.sockets import Address
 from tests.bench.ports import FREE
 from tests.bench.waiting import until
@@ -57,7 +57,7 @@ async def test_every_fault_at_the_mobile_core_is_told_by_its_event(tmp_path: Pat
         core = MobileCore(
             port(server, "radius"), port(server, "radius-accounting"), secret, address="192.0.2.10", patience=QUICK
         )
-        fleet = Fleet(
+        fleet = Simulation(
             MEMBERS,
             Targets(datagrams=port(server, "datagrams")),
             rate=1_000,

@@ -10,7 +10,7 @@ import click
 from span_events.cli.options import Command, Session, api_options, pass_session
 from span_events.cli.output import printable
 from span_events.cli.simulate import progress
-from span_events.cli.simulate.created_gateway import MadeGateway
+from span_events.cli.simulate.created_gateway import CreatedGateway
 from span_events.cli.simulate.running import (
     cleanup_option,
     collection_option,
@@ -106,7 +106,7 @@ async def _simulate(
     cleanup: bool,
 ) -> None:
     async with session.client() as client:
-        made = MadeGateway(client, collection)
+        made = CreatedGateway(client, collection)
         try:
             await made.make(count)
             credentials = await made.credentials(gatewayId=made.gateway)

@@ -18,7 +18,7 @@ from span_events.simulator.coap import Timing
 from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.firmware.device import Mishap, Outcome, make_image
 from span_events.simulator.firmware.updates import Pace, Updates, next_version
-from span_events.simulator.simulation import Fleet, NoTarget, NoUpdate, addresses_from
+from span_events.simulator.simulation import NoTarget, NoUpdate, Simulation, addresses_from
 from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Member, Terminal
 from tests.bench.servers import CAUSE, Running
@@ -78,7 +78,7 @@ def targets(server: Running) -> Targets:
 async def test_each_device_of_a_fleet_updates_itself_once(server: Running) -> None:
     """Over CoAP, however it sends its messages."""
     seen, told = states(server), list[tuple[str, str]]()
-    fleet = Fleet(
+    fleet = Simulation(
         MEMBERS, targets(server), rate=100, pace=PACE, tell=lambda name, sentence: told.append((name, sentence))
     )
     async with running(fleet):
@@ -96,7 +96,7 @@ async def test_each_device_of_a_fleet_updates_itself_once(server: Running) -> No
 async def test_faults_of_updates_take_the_place_of_some(server: Running) -> None:
     """The device that stopped goes on when its turn comes again; the one that reverted is done."""
     seen, told = states(server), list[tuple[str, str]]()
-    fleet = Fleet(
+    fleet = Simulation(
         MEMBERS,
         targets(server),
         rate=100,
@@ -119,7 +119,7 @@ async def test_faults_of_updates_take_the_place_of_some(server: Running) -> None
 
 async def test_a_truncated_report_needs_no_update(server: Running) -> None:
     told: list[str] = []
-    fleet = Fleet(
+    fleet = Simulation(
         [replace(MEMBERS[0], version="")],
         targets(server),
         rate=1_000,
@@ -189,7 +189,7 @@ async def test_a_device_without_an_answer_waits_for_another_turn() -> None:
 
 async def test_faults_of_updates_are_refused_where_there_are_none() -> None:
     member = Member("127.77.0.1", Transport.UDP)
-    fleet = Fleet(
+    fleet = Simulation(
         [member], Targets(coap=("127.0.0.1", 9), datagrams=("127.0.0.1", 9)), rate=1, faults=("revertedUpdate",)
     )
 
@@ -198,7 +198,7 @@ async def test_faults_of_updates_are_refused_where_there_are_none() -> None:
 
 
 async def test_updates_are_refused_without_coap() -> None:
-    fleet = Fleet([Member("127.77.0.1", Transport.UDP, "1.0.0")], Targets(datagrams=("127.0.0.1", 9)), rate=1)
+    fleet = Simulation([Member("127.77.0.1", Transport.UDP, "1.0.0")], Targets(datagrams=("127.0.0.1", 9)), rate=1)
 
     with pytest.raises(NoTarget, match="no coap listener is known"):
         await fleet.run()
