@@ -1,73 +1,42 @@
-"""How an image is taken out of the body that it comes in."""
+"""The image inside the body of an upload."""
 
 from __future__ import annotations
 
 import base64
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from span_events.errors import InvalidRequest, TooLarge
-from span_events.web.rest.bodies import NewImageBody
-from span_events.web.rest.image_body import ImageReader
+from span_events.errors import InvalidRequest
+from span_events.web.rest import image_body
+from tests.web.conftest import WebBench
 
-TEXTS = st.text(max_size=8) | st.sampled_from(["image", '"image":"', "\\", '{"', "}", 'a"b', "å\\"])
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-9, 9) | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-    max_leaves=8,
-)
-OTHERS = st.dictionaries(TEXTS.filter(lambda each: each not in {"image", "version", "filename", "tags"}), VALUES)
+PATH = "/span/collections/{}/firmware"
 
 
-def read(body: bytes, cuts: list[int], *, limit: int = 10_000) -> tuple[bytes, NewImageBody]:
-    """Read a body that comes in pieces; return the image and the rest."""
-    reader = ImageReader(limit)
-    edges = [0, *sorted(each % (len(body) + 1) for each in cuts), len(body)]
-    image = b"".join(reader.feed(body[start:end]) for start, end in pairwise(edges))
-    return image, reader.finish()
+async def upload(api: WebBench, body: bytes) -> tuple[int, str]:
+    """Send a body as it stands; return status and detail of the problem."""
+    collection = await api.collection()
+    return (await api.call("POST", PATH.format(collection), data=body)).problem
 
 
-@given(
-    image=st.binary(max_size=100),
-    others=OTHERS,
-    before=st.booleans(),
-    ascii_only=st.booleans(),
-    indent=st.sampled_from([None, 1]),
-    cuts=st.lists(st.integers(0, 500), max_size=6),
-)
-def test_an_image_is_found_in_any_object(
-    image: bytes, others: dict[str, Any], before: bool, ascii_only: bool, indent: int | None, cuts: list[int]
-) -> None:
-    """Whatever else the object holds, whichever order it has, and wherever it is cut."""
-    fields = {"image": base64.b64encode(image).decode()}
-    document = (fields | others if before else others | fields) | {"version": "1.0", "tags": {"image": "x"}}
-    found, rest = read(json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode(errors="replace"), cuts)
-
-    assert found == image
-    assert (rest.image, rest.version, rest.tags) == ("", "1.0", {"image": "x"})
+def decoded(text: str) -> bytes:
+    """Decode an image slice by slice."""
+    return b"".join(image_body._decode(text, start) for start in range(0, len(text), image_body._SLICE))
 
 
-@pytest.mark.parametrize("cuts", [[], list(range(200))])
 @pytest.mark.parametrize("text", ["+/+/", "\\u002B\\/\\u002b\\u002F", "\\u002b/+\\/"])
-def test_an_image_may_be_escaped(text: str, cuts: list[int]) -> None:
-    """Some clients do so with slashes and plus signs."""
-    found, _ = read(f'{{"image": "{text}", "version": "1"}}'.encode(), cuts)
+async def test_an_image_may_be_escaped(api: WebBench, text: str) -> None:
+    """Some clients escape slashes and plus signs."""
+    collection = await api.collection()
+    reply = await api.call("POST", PATH.format(collection), data=f'{{"image": "{text}", "version": "1"}}'.encode())
 
-    assert found == base64.b64decode("+/+/")
-
-
-def test_the_name_of_the_field_may_be_escaped() -> None:
-    found, _ = read(b'{"im\\u0061ge": "AAAA", "version": "1"}', [])
-
-    assert found == b"\0\0\0"
+    assert (reply.status, reply.body["length"]) == (200, 3)
 
 
-@pytest.mark.parametrize("cuts", [[], list(range(200))])
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
@@ -81,33 +50,48 @@ def test_the_name_of_the_field_may_be_escaped() -> None:
         ),
         ('{"image": "AAAA\\nAAAA"}', "image: is not base64 at character 5: a character that is no digit of base64"),
         ('{"image": "AAAA\\""}', "image: is not base64 at character 5: a character that is no digit of base64"),
+        ('{"image": "AAAå"}', "image: is not base64 at character 4: a character that is no digit of base64"),
         ('{"image": "AAAAA"}', "image: is not base64 at character 6: the end of a group of four is missing"),
-        ('{"image": "AA==", "image": "AA=="}', "image: is given twice"),
-        ('{"image": "AAAA', "The body is not JSON: unexpected end of data (line 1, column 12), the image not counted"),
+        ('{"image": "A==="}', "image: is not base64 at character 4: too much padding"),
+        ('{"image": "AA==AA=="}', "image: is not base64 at character 5: a character after the padding"),
+        ('{"image": "AAAA', "The body is not JSON: unexpected end of data (line 1, column 16)"),
         ('[{"image": "AAAA"}]', 'The body is [{"image": "AAAA"}]; a JSON object is wanted'),
         ('"image"', 'The body is "image"; a JSON object is wanted'),
     ],
 )
-def test_a_body_that_is_wrong_is_explained(body: str, detail: str, cuts: list[int]) -> None:
-    """With the place, as far as there is one."""
+async def test_a_wrong_body_is_explained(api: WebBench, body: str, detail: str) -> None:
+    """The detail gives the place, as far as there is one."""
+    assert await upload(api, body.encode()) == (400, detail)
+
+
+@pytest.mark.parametrize("before", [0, 1, 5])
+def test_padding_before_the_end_is_found_across_slices(monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+    """Each slice alone is base64; the text is not."""
+    monkeypatch.setattr(image_body, "_SLICE", 4)
     with pytest.raises(InvalidRequest) as refused:
-        read(body.encode(), cuts)
+        decoded("AAAA" * before + "AA==" + "AAAA")
 
-    assert refused.value.detail == detail
-
-
-@pytest.mark.parametrize(
-    "body",
-    ['{"image": "AAAA", "x": "%s"}' % ("x" * 100), '{"x": [%s]}' % ("[]," * 50), " " * 101, '{"%s' % ("i" * 100)],
-)
-def test_what_is_besides_the_image_has_a_limit(body: str) -> None:
-    """The image has its own."""
-    with pytest.raises(TooLarge, match=r"The body is over 100 octets \(http.max_body\), the image not counted"):
-        read(body.encode(), [], limit=100)
+    assert refused.value.detail == f"image: is not base64 at character {before * 4 + 5}: a character after the padding"
 
 
-def test_the_image_counts_for_nothing() -> None:
-    image = bytes(300_000)
-    found, _ = read(json.dumps({"image": base64.b64encode(image).decode(), "version": "1"}).encode(), [1000], limit=40)
+@given(st.text("AZaz09+/=") | st.text() | st.binary().map(lambda octets: base64.b64encode(octets).decode()))
+@example("=")
+def test_any_text_is_decoded_or_refused_with_a_place_inside_it(text: str) -> None:
+    """The strict decoder of the standard library and the search for the first fault agree."""
+    try:
+        octets = decoded(text)
+    except InvalidRequest as exc:
+        place = int(exc.detail.split("character ")[1].split(":")[0])
+        assert 1 <= place <= len(text) + 1
+    else:
+        assert base64.b64decode(text, validate=True) == octets
 
-    assert found == image
+
+async def test_the_other_fields_have_the_limit_of_other_bodies(api: WebBench) -> None:
+    """http.max_body; the image does not count."""
+    rest: dict[str, Any] = {"image": "AAAA", "version": "1", "x": "x" * 20_000}
+
+    assert await upload(api, json.dumps(rest).encode()) == (
+        413,
+        "The body is over 20000 octets (http.max_body), the image not counted",
+    )

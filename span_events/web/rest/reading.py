@@ -1,4 +1,4 @@
-"""Reading a body: what is wrong with it is said all at once, each field with its path."""
+"""Request bodies: parses JSON, checks the fields, and names all wrong ones at once, each with its path."""
 
 from __future__ import annotations
 
@@ -31,17 +31,32 @@ async def read_body(request: web.Request, kind: type[B]) -> B:
 
 
 def parse_body(octets: bytes, kind: type[B]) -> B:
+    """Parse a JSON object and check its fields; an empty body is an empty object; see `read_json` and `validate`."""
+    return validate(read_json(octets), kind)
+
+
+def read_json(octets: bytes | bytearray) -> object:
     """
-    Read a body; an empty one is an empty object.
+    Parse a body as JSON.
 
     Raises:
-        InvalidRequest: It is not a JSON object; the message says where it stops being one.
-        InvalidBody: Fields are wrong; all of them are named.
+        InvalidRequest: The body is not JSON; the message gives line and column of the first wrong character.
     """
     try:
-        value = orjson.loads(octets or b"{}")
+        value: object = orjson.loads(octets or b"{}")
     except orjson.JSONDecodeError as exc:
         raise InvalidRequest(f"The body is not JSON: {exc.msg} (line {exc.lineno}, column {exc.colno})") from exc
+    return value
+
+
+def validate(value: object, kind: type[B]) -> B:
+    """
+    Check the fields of a parsed body.
+
+    Raises:
+        InvalidRequest: The body is not an object.
+        InvalidBody: Fields are wrong; the error names up to 20 of them.
+    """
     if not isinstance(value, dict):
         raise InvalidRequest(f"The body is {seen(value)}; a JSON object is wanted")
     try:
