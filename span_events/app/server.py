@@ -10,8 +10,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -19,6 +18,8 @@ from typing import Final, Self
 from aiohttp import web
 
 from span_events import __version__
+from span_events.app.demo import start_demo
+from span_events.app.shutdown import Started, shut_down
 from span_events.app.supervisor import Supervisor
 from span_events.auth.tokens import Tokens
 from span_events.bus.local import LocalBus
@@ -48,12 +49,7 @@ from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.model import GatewayType
 from span_events.registry.store import Store
-from span_events.simulator.demo.demo import make_mobile_core, run_demo
-from span_events.simulator.demo.firmware import DemoFirmware
-from span_events.simulator.demo.gateway import Keyring, run_demo_gateway
-from span_events.simulator.demo.seed import Demo, seed
-from span_events.simulator.devices import Targets
-from span_events.simulator.sockets import reachable
+from span_events.simulator.demo.seed import Demo
 from span_events.web.app import Services, make_app
 from span_events.web.streams.streams import Streams
 from span_events.wire.dtls.openssl import OpensslEngine
@@ -83,8 +79,8 @@ class Server:
         self.config = config
         self._data_dir = data_dir
         self._clock = clock or SystemClock()
-        self._stack = AsyncExitStack()
         self._supervisor = Supervisor(self._clock)
+        self._started = Started(self._supervisor)
         self._listeners: list[Listener] = []
         self.addresses: dict[str, str] = {}
         """What is bound: listener to ``host:port``."""
@@ -103,20 +99,16 @@ class Server:
         try:
             await self._start()
         except BaseException:
-            await self._stack.aclose()
+            with suppress(Exception):  # in the log already; the failure of the start matters more
+                await shut_down(self._started)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """
-        Stop in the order that loses least.
-
-        No new datagrams, then no new streams and the end of all others (1001), then no new requests,
-        then what is not yet in the registry is written, then the registry is closed.
-        """
-        await self._stack.aclose()
+        """Stop every part, see `shut_down`."""
+        await shut_down(self._started)
 
     @property
     def failed(self) -> asyncio.Future[None]:
@@ -128,11 +120,11 @@ class Server:
     async def _start(self) -> None:
         config, clock = self.config, self._clock
         location.prepare(self._data_dir)
-        self._stack.callback(location.lock(self._data_dir).close)
+        self._started.folder_lock = location.lock(self._data_dir)
         identifiers = IdGenerator(config.node)
         store = Store(location.database_url(config.registry, self._data_dir))
         await store.open()
-        self._stack.push_async_callback(store.close)
+        self._started.store = store
         contents = await store.load()
 
         self.identifiers = identifiers
@@ -158,7 +150,7 @@ class Server:
             clock=clock,
             identifiers=identifiers,
         )
-        self._stack.push_async_callback(self.fleet.close)
+        self._started.fleet = self.fleet
         await self.fleet.fill(contents)
         self._make_dtls()
         self._make_tls()
@@ -216,10 +208,11 @@ class Server:
             app, access_log=None, handle_signals=False, shutdown_timeout=config.http.shutdown_timeout
         )
         await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
+        self._started.runner = runner
+        self._started.shutdown_timeout = config.http.shutdown_timeout
         bound = bind("http", config.http.host, config.http.port, socket.SOCK_STREAM)
         await web.SockSite(runner, bound, backlog=_BACKLOG).start()
-        self._stack.push_async_callback(self.streams.close)
+        self._started.streams = self.streams
         self.addresses["http"] = render_remote(bound.getsockname()[:2])
 
     def _make_dtls(self) -> None:
@@ -318,12 +311,11 @@ class Server:
             self._listeners += self._blob_listeners()
         for listener in self._listeners:  # bind all before serving any
             await listener.start()
-            self._stack.push_async_callback(listener.stop)
+            self._started.listeners.append(listener)
             self.addresses[listener.name] = listener.address
         if self.radius is not None:
             self.addresses["radius-accounting"] = self.radius.accounting_address
         self._show_endpoints()
-        self._stack.push_async_callback(self._supervisor.close)
         for listener in self._listeners:
             self._supervisor.run(listener.name, listener.run)
 
@@ -384,38 +376,16 @@ class Server:
 
     async def start_demo(self) -> Demo:
         """Seed the demo and let its devices send until the server stops."""
-        core = make_mobile_core(
-            self.config, _target(self.addresses, "radius"), _target(self.addresses, "radius-accounting")
-        )
-        gateways = _target(self.addresses, "gateways")
-        cause = self.identifiers.next(self._clock.time_ns())
-        demo = await seed(
-            collections=self.fleet.collections,
-            devices=self.fleet.devices,
-            gateways=None if gateways is None else self.fleet.gateways,
-            directory=self.fleet.directory,
+        return await start_demo(
+            self.config,
+            fleet=self.fleet,
             tokens=self.tokens,
-            firmware=DemoFirmware(
-                self.fleet.images,
-                collections=self.fleet.collections,
-                devices=self.fleet.devices,
-                directory=self.fleet.directory,
-                cause=cause,
-            )
-            if "coap" in self.addresses
-            else None,
-            attach=core is not None,
-            cause=cause,
+            addresses=self.addresses,
+            supervisor=self._supervisor,
+            folder=self._data_dir,
+            clock=self._clock,
+            cause=self.identifiers.next(self._clock.time_ns()),
         )
-        targets = Targets(datagrams=_target(self.addresses, "datagrams"), coap=_target(self.addresses, "coap"))
-        members = [each for each in demo.members if targets.of(each.transport)]
-        if members:
-            self._supervisor.run("demo", partial(run_demo, targets=targets, members=members, core=core))
-        if gateways is not None and demo.gateway is not None:
-            keyring = Keyring(self._data_dir, self.fleet.certificates, self._clock)
-            work = partial(run_demo_gateway, gateway=demo.gateway, sensors=demo.sensors, keyring=keyring)
-            self._supervisor.run("demo-gateway", partial(work, target=reachable(gateways)))
-        return demo
 
     def health(self) -> dict[str, str]:
         """Tell of each part whether it is well."""
@@ -441,11 +411,3 @@ class Server:
 
     async def _watch_tokens(self) -> None:
         self.streams.revoke(await self.tokens.refresh())
-
-
-def _target(addresses: dict[str, str], name: str) -> tuple[str, int] | None:
-    """Return where a listener is bound, if it is there."""
-    if name not in addresses:
-        return None
-    host, _, port = addresses[name].rpartition(":")
-    return host.strip("[]"), int(port)

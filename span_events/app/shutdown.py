@@ -1,0 +1,91 @@
+"""Shutdown: the order in which the parts of a server stop, each step with its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import IO, Final
+
+from aiohttp import web
+
+from span_events.app.supervisor import Supervisor
+from span_events.fleet.fleet import Fleet
+from span_events.listeners.base import Listener
+from span_events.log import get_logger
+from span_events.registry.store import Store
+from span_events.web.streams.streams import Streams
+
+log = get_logger("app")
+
+_TASKS: Final = 5.0
+"""Seconds for the background tasks to end after they are cancelled."""
+_LISTENER: Final = 5.0
+"""Seconds for one listener to end its sessions and release its socket."""
+_STREAMS: Final = 15.0
+"""Seconds for all subscribers to receive their close frame."""
+_REQUESTS: Final = 5.0
+"""Seconds beyond ``http.shutdown_timeout`` for the requests under way."""
+_FLEET: Final = 30.0
+"""Seconds to store unfinished uploads and to write all pending changes."""
+_STORE: Final = 10.0
+"""Seconds to close the database."""
+
+
+@dataclass(slots=True)
+class Started:
+    """The parts that have started so far; on a failed start, only these have to stop."""
+
+    supervisor: Supervisor
+    folder_lock: IO[str] | None = None
+    store: Store | None = None
+    fleet: Fleet | None = None
+    runner: web.AppRunner | None = None
+    shutdown_timeout: float = 0.0
+    """Seconds that ``runner`` gives to requests under way."""
+    streams: Streams | None = None
+    listeners: list[Listener] = field(default_factory=list)
+
+
+async def shut_down(started: Started) -> None:
+    """
+    Stop every part, in the order that loses least.
+
+    A step that fails or overruns its deadline is logged, and the next one follows.
+
+    1. Background tasks: sweeps, renewals and the demo end.
+    2. Listeners, the last one first: no new datagrams and connections; sessions end with a close_notify.
+    3. Streams: new ones get 503, open ones close with 1001.
+    4. HTTP: requests under way are answered, new ones are refused.
+    5. Fleet: unfinished uploads end, pending changes go to the registry.
+    6. Registry: the database closes.
+    7. Data directory: the lock is released.
+
+    Raises:
+        Exception: The first failure of a step.
+    """
+    failures: list[Exception] = []
+
+    async def step(name: str, seconds: float, stop: Callable[[], Awaitable[None]]) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await stop()
+        except Exception as exc:
+            log.exception("shutdown_step_failed", step=name, deadline=seconds)
+            failures.append(exc)
+
+    await step("tasks", _TASKS, started.supervisor.close)
+    for listener in reversed(started.listeners):
+        await step(listener.name, _LISTENER, listener.stop)
+    if started.streams is not None:
+        await step("streams", _STREAMS, started.streams.close)
+    if started.runner is not None:
+        await step("http", started.shutdown_timeout + _REQUESTS, started.runner.cleanup)
+    if started.fleet is not None:
+        await step("fleet", _FLEET, started.fleet.close)
+    if started.store is not None:
+        await step("registry", _STORE, started.store.close)
+    if started.folder_lock is not None:
+        started.folder_lock.close()
+    if failures:
+        raise failures[0]
