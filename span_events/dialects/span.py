@@ -7,23 +7,23 @@ Without ``extended`` the bytes are exactly those that Span publishes; with it ea
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from span_events import ids
-from span_events.events.activity import Activity, data_of, hint_of, severity_of
+from span_events.events.activity import Activity, Event, Moment, SpanId, hint_of, severity_of
 from span_events.events.catalogue import KEYS
 
 KEEPALIVE: Final = b'{"type":"keepalive"}\n'
 """Sent on a silent stream; Span's own tools skip it."""
 LIVE: Final = b'{"type":"live"}\n'
 """Sent where replayed history ends (extended streams only)."""
-
-_SPAN_KEYS: Final = {event: tuple(each for each in keys if not each.extension) for event, keys in KEYS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class SpanDialect:
             line["collectionId"] = render_id(origin.collection_id)
         if self.extended:
             line["correlationIds"] = correlation_ids(activity)
-        data = data_of(event, (_SPAN_KEYS if self.span_only else KEYS)[type(event)])
+        data = data_of(event, span_only=self.span_only)
         if data:
             line["data"] = data
         if origin.device_id is not None:
@@ -75,6 +75,53 @@ render_id = lru_cache(maxsize=65536)(ids.render)
 def render_time(second: int) -> str:
     """Write a Unix second as Span does: ``YYYY-MM-DD HH:MM:SS``, UTC."""
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def data_of(event: Event, *, span_only: bool = False) -> Mapping[str, str]:
+    """
+    Render the data of an event: text only, absent keys omitted.
+
+    Args:
+        span_only: Leave out the keys that Span does not have.
+    """
+    data = {}
+    for name, attribute, render in (_SPAN_FIELDS if span_only else _FIELDS)[type(event)]:
+        value = getattr(event, attribute)
+        if value is not None:
+            data[name] = render(value) if render else value
+    return data
+
+
+def _render_moment(moment: Moment) -> str:
+    return render_time(moment // 1000)
+
+
+def _renderer(kind: Any) -> Callable[[Any], str] | None:
+    """Return the function that writes values of a type; None where the value is text already."""
+    if kind is SpanId:
+        return ids.render
+    if kind is Moment:
+        return _render_moment
+    if kind is int:
+        return str
+    if kind is float:
+        return "{:.3g}".format
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return str
+    assert kind is str, f"no rendering for {kind}"
+    return None
+
+
+def _fields(*, extensions: bool) -> dict[type[Event], list[tuple[str, str, Callable[[Any], str] | None]]]:
+    """List key, attribute and rendering of each event's data, in alphabetical order of the keys."""
+    return {
+        event: [(key.name, key.attribute, _renderer(key.kind)) for key in keys if extensions or not key.extension]
+        for event, keys in KEYS.items()
+    }
+
+
+_FIELDS: Final = _fields(extensions=True)
+_SPAN_FIELDS: Final = _fields(extensions=False)
 
 
 def correlation_ids(activity: Activity) -> list[str]:

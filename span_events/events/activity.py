@@ -8,16 +8,15 @@ and a time. Nothing here knows a clock or a socket.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from types import MappingProxyType, NoneType
 from typing import Any, ClassVar, Final, NewType, Union, get_args, get_origin, get_type_hints
 
-from span_events import ids
-
 SpanId = NewType("SpanId", int)
-"""An identifier; rendered in base 24 in the data of an event."""
+"""An identifier; a dialect writes it as text."""
+Moment = NewType("Moment", int)
+"""A time in Unix milliseconds; a dialect writes it as text."""
 
 
 class Severity(IntEnum):
@@ -125,8 +124,8 @@ class Key:
     extension: bool
     optional: bool
     reasons: type[Reason] | None
-    render: Callable[[Any], str] | None
-    """None where the value is text already."""
+    kind: Any
+    """Type of the value, `SpanId` and `Moment` included; a dialect writes each in its own way."""
 
 
 def keys_of(event: type[Event]) -> tuple[Key, ...]:
@@ -145,20 +144,10 @@ def keys_of(event: type[Event]) -> tuple[Key, ...]:
                 extension=member.metadata["extension"],
                 optional=optional,
                 reasons=kind if isinstance(kind, type) and issubclass(kind, Reason) else None,
-                render=_renderer(kind),
+                kind=kind,
             )
         )
     return tuple(sorted(keys, key=lambda each: each.name))
-
-
-def data_of(event: Event, keys: tuple[Key, ...]) -> Mapping[str, str]:
-    """Render the data of an event: text only, absent keys omitted."""
-    data = {}
-    for each in keys:
-        value = getattr(event, each.attribute)
-        if value is not None:
-            data[each.name] = each.render(value) if each.render else value
-    return data
 
 
 def hint_of(event: Event) -> str:
@@ -191,19 +180,6 @@ def _unwrap(kind: Any) -> tuple[Any, bool]:
         (inner,) = (each for each in get_args(kind) if each is not NoneType)
         return inner, True
     return kind, False
-
-
-def _renderer(kind: Any) -> Callable[[Any], str] | None:
-    if kind is SpanId:
-        return ids.render
-    if kind is int:
-        return str
-    if kind is float:
-        return "{:.3g}".format
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return str
-    assert kind is str, f"no rendering for {kind}"
-    return None
 
 
 def _camel(attribute: str) -> str:

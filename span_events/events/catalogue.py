@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from span_events.events.activity import Event, Key, Severity, SpanId, key, keys_of, severities_of
+from span_events.events.activity import Event, Key, Moment, Severity, SpanId, key, keys_of, severities_of
 from span_events.events.message import Transport
 from span_events.events.reasons import (
     CiotDisconnectReason,
@@ -421,7 +421,7 @@ class ClientSilent(Event):
     hint = "The radio side works: check APN, server address, port, and that the socket sends after the attach."
     extension = True
 
-    attached_at: str = key("when the device attached, UTC")
+    attached_at: Moment = key("when the device attached, UTC")
     allocated_ip: str | None = key("address that it got; of IPv6 the prefix", optional=True)
     seconds: int = key("silence since then")
 

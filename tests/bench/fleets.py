@@ -9,9 +9,9 @@ from typing import Any
 
 from span_events.bus.local import LocalBus
 from span_events.config import Config
+from span_events.dialects.span import data_of
 from span_events.errors import StorageUnavailable
-from span_events.events.activity import Activity, Event, data_of
-from span_events.events.catalogue import KEYS
+from span_events.events.activity import Activity, Event
 from span_events.events.message import Message
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
@@ -83,7 +83,7 @@ class FleetBench(Fleet):
     @property
     def told(self) -> list[tuple[str, dict[str, str]]]:
         """The same as names and data."""
-        return [(each.name, dict(data_of(each, KEYS[type(each)]))) for each in self.events]
+        return [(each.name, dict(data_of(each))) for each in self.events]
 
     @property
     def names(self) -> list[str]:

@@ -14,7 +14,7 @@ from span_events.bounded.idle import IdleTimers
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import CellularConfig
-from span_events.dialects.span import render_time
+from span_events.events.activity import Moment
 from span_events.events.catalogue import CiotConnect, CiotDisconnect, ClientSilent
 from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
 from span_events.fleet.cellular.attachments import Attachments
@@ -369,7 +369,7 @@ class Presence:
             ClientSilent(
                 origin=device.origin,
                 session_id=attachment.id,
-                attached_at=render_time(attachment.attached_ms // 1000),
+                attached_at=Moment(attachment.attached_ms),
                 allocated_ip=attachment.shown_address or None,
                 seconds=self._seconds_since(attachment),
             )

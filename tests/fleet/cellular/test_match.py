@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from span_events.events.activity import UNATTRIBUTED, data_of
-from span_events.events.catalogue import KEYS
+from span_events.dialects.span import data_of
+from span_events.events.activity import UNATTRIBUTED
 from span_events.fleet.cellular.match import Match, decide
 from span_events.registry.model import Collection, Device, DeviceConfig
 
@@ -75,7 +75,7 @@ def test_the_table_is_followed_row_by_row(row: Row) -> None:
     match, devices = outcome(row)
 
     assert match.device is devices.get(row.connects)
-    assert [(each.name, each.origin, dict(data_of(each, KEYS[type(each)]))) for each in match.mismatches] == [
+    assert [(each.name, each.origin, dict(data_of(each))) for each in match.mismatches] == [
         (name, devices[who].origin, data) for who, (name, data) in row.told.items()
     ]
     assert (match.rejected or "") == row.rejected

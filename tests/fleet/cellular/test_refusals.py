@@ -9,8 +9,9 @@ import pytest
 
 from span_events.bus.local import LocalBus
 from span_events.config import CellularConfig, RejectionsConfig
-from span_events.events.activity import Activity, Origin, data_of
-from span_events.events.catalogue import KEYS, ImsiMismatch
+from span_events.dialects.span import data_of
+from span_events.events.activity import Activity, Origin
+from span_events.events.catalogue import ImsiMismatch
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.cellular.refusals import Refusals
 from span_events.ids import IdGenerator
@@ -43,7 +44,7 @@ class Bench:
 
     def take(self) -> list[Mapping[str, str]]:
         """Return the data of what was told since the last time."""
-        told = [data_of(each.event, KEYS[type(each.event)]) for each in self._told]
+        told = [data_of(each.event) for each in self._told]
         self._told.clear()
         return told
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from span_events.events.activity import Activity, data_of
-from span_events.events.catalogue import KEYS
+from span_events.dialects.span import data_of
+from span_events.events.activity import Activity
 from span_events.fleet.collections import CollectionChange
 from span_events.registry.model import Collection, Device, Management
 from span_events.simulator.coap import Timing
@@ -86,7 +86,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
         def note(activity: Activity) -> None:
             event = activity.event
-            site.told.append((event.name, dict(data_of(event, KEYS[type(event)]))))
+            site.told.append((event.name, dict(data_of(event))))
 
         await site.set_target(IMAGE, "1.1.0")
         server.server.bus.listen(activities=note)

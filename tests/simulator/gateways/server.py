@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from span_events.events.activity import Activity, data_of
-from span_events.events.catalogue import KEYS
+from span_events.dialects.span import data_of
+from span_events.events.activity import Activity
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
@@ -52,7 +52,7 @@ class GatewayServer:
     def told(self, name: str) -> list[dict[str, str]]:
         """The data of events of a name."""
         events = [each.event for each in self.activities if each.event.name == name]
-        return [dict(data_of(each, KEYS[type(each)])) for each in events]
+        return [dict(data_of(each)) for each in events]
 
     async def device(self) -> Device:
         """Make a device behind the gateway."""
