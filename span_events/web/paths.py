@@ -29,7 +29,7 @@ def collection_of(request: web.Request) -> Collection:
         InvalidRequest: It is not written as an id.
         NotFound: There is none with this id.
     """
-    return request.app[SERVICES].directory.collection(_path_id(request, "collection"))
+    return request.app[SERVICES].fleet.directory.collection(_path_id(request, "collection"))
 
 
 def device_of(request: web.Request) -> Device:
@@ -40,7 +40,7 @@ def device_of(request: web.Request) -> Device:
         InvalidRequest: Something in the path is not written as an id.
         NotFound: There is no such collection, or no such device in it.
     """
-    directory = request.app[SERVICES].directory
+    directory = request.app[SERVICES].fleet.directory
     return directory.device(_path_id(request, "collection"), _path_id(request, "device"))
 
 
@@ -53,7 +53,7 @@ def image_of(request: web.Request) -> Image:
         NotFound: There is no such collection, or no such image in it.
     """
     collection = collection_of(request)
-    return request.app[SERVICES].directory.images.find(collection.id, _path_id(request, "image"))
+    return request.app[SERVICES].fleet.directory.images.find(collection.id, _path_id(request, "image"))
 
 
 def blob_of(request: web.Request) -> Blob:
@@ -65,7 +65,7 @@ def blob_of(request: web.Request) -> Blob:
         NotFound: There is no such collection, or no such blob in it.
     """
     collection = collection_of(request)
-    return request.app[SERVICES].directory.blobs.find(collection.id, _path_id(request, "blob"))
+    return request.app[SERVICES].fleet.directory.blobs.find(collection.id, _path_id(request, "blob"))
 
 
 def gateway_of(request: web.Request) -> Gateway:
@@ -76,7 +76,7 @@ def gateway_of(request: web.Request) -> Gateway:
         InvalidRequest: Something in the path is not written as an id.
         NotFound: There is no such collection, or no such gateway in it.
     """
-    directory = request.app[SERVICES].directory
+    directory = request.app[SERVICES].fleet.directory
     return directory.gateway(_path_id(request, "collection"), _path_id(request, "gateway"))
 
 

@@ -1,4 +1,4 @@
-"""What the web's handlers need of the other parts."""
+"""Services: the parts of the server that the web's handlers use."""
 
 from __future__ import annotations
 
@@ -11,25 +11,14 @@ from aiohttp import web
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
-from span_events.fleet.blobs.blobs import Blobs
-from span_events.fleet.certificates import Certificates
-from span_events.fleet.collections import Collections
-from span_events.fleet.devices.devices import Devices
-from span_events.fleet.devices.inbound import Reception
-from span_events.fleet.devices.outbox import Outbox
-from span_events.fleet.devices.psks import Psks
-from span_events.fleet.firmware.images import Images
-from span_events.fleet.firmware.reports import Firmware
-from span_events.fleet.gateways.gateways import Gateways
-from span_events.fleet.gateways.sessions import GatewaySessions
+from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
-from span_events.registry.directory import Directory
 from span_events.registry.model import Token
 
 
 class Streams(Protocol):
-    """The two kinds of streams; both authorise by themselves, before they upgrade."""
+    """Handlers of the two kinds of streams; each checks the token itself, before the upgrade."""
 
     async def activity(self, request: web.Request) -> web.StreamResponse:
         """Serve activity events."""
@@ -40,32 +29,21 @@ class Streams(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything that is handed to the web."""
+    """Parts of the server that handlers use, under one key of the application."""
 
     config: Config
     clock: Clock
     identifiers: IdGenerator
-    directory: Directory
+    fleet: Fleet
     tokens: Tokens
-    collections: Collections
-    devices: Devices
-    gateways: Gateways
-    gateway_sessions: GatewaySessions
-    reception: Reception
-    outbox: Outbox
-    certificates: Certificates
-    psks: Psks
-    images: Images
-    firmware: Firmware
-    blobs: Blobs
     streams: Streams
     health: Callable[[], Mapping[str, str]]
-    """Per part (``registry``, ``coap``): ``ok``, or a sentence that says what is wrong."""
+    """Health of each part (``registry``, ``coap``): ``ok``, or a sentence that names the failure."""
     metrics: Callable[[], Iterable[Metric]]
 
 
 SERVICES: Final = web.AppKey("services", Services)
 CAUSE: Final = web.RequestKey("cause", int)
-"""Number of a request: its ``X-Request-Id``, and the cause of the events that follow from it."""
+"""Number of a request: its ``X-Request-Id``, and the correlation id of the events that it causes."""
 TOKEN: Final = web.RequestKey("token", Token)
-"""Whose request it is; absent where no token is needed."""
+"""Token of a request; absent on URLs that need none."""

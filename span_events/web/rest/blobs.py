@@ -28,7 +28,7 @@ async def list(request: web.Request) -> web.Response:
     """List the blobs of a collection, newest first."""
     collection = collection_of(request)
     page = page_of(request, default_limit=LIMIT)
-    found = [each for each in request.app[SERVICES].directory.blobs.of(collection.id) if _is_on(page, each)]
+    found = [each for each in request.app[SERVICES].fleet.directory.blobs.of(collection.id) if _is_on(page, each)]
     found.sort(key=attrgetter("id"), reverse=True)
     return render({"blobs": [documents.blob(each) for each in found[: page.limit]]})
 
@@ -36,13 +36,13 @@ async def list(request: web.Request) -> web.Response:
 async def get(request: web.Request) -> web.StreamResponse:
     """Send a blob as it came."""
     blob = blob_of(request)
-    path = request.app[SERVICES].blobs.path(blob)
+    path = request.app[SERVICES].fleet.blobs.path(blob)
     return web.FileResponse(path, headers={**_HARMLESS, "Content-Type": blob.content_type})
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove a blob."""
-    await request.app[SERVICES].blobs.remove(blob_of(request))
+    await request.app[SERVICES].fleet.blobs.remove(blob_of(request))
     return render({})
 
 

@@ -24,45 +24,45 @@ async def chain(request: web.Request) -> web.Response:
     gateway_id = query_id_of(request, "gatewayId", what="gateway")
     if device_id is not None or gateway_id is not None:
         _owner(request, device_id, gateway_id)
-    return render({"chain": _base64(await request.app[SERVICES].certificates.chain(collection))})
+    return render({"chain": _base64(await request.app[SERVICES].fleet.certificates.chain(collection))})
 
 
 async def create(request: web.Request) -> web.Response:
     """Make a key and a certificate; nobody can ask for the key again."""
     body = await read_body(request, NewCertificateBody)
-    signed = await request.app[SERVICES].certificates.create(_owner_of(request, body), body.key_type)
+    signed = await request.app[SERVICES].fleet.certificates.create(_owner_of(request, body), body.key_type)
     return render({**_document(signed), "privateKey": _base64(signed.private_key_pem)})
 
 
 async def sign(request: web.Request) -> web.Response:
     """Make a certificate for a key that its owner has."""
     body = await read_body(request, SigningRequestBody)
-    return render(_document(await request.app[SERVICES].certificates.sign(_owner_of(request, body), body.csr)))
+    return render(_document(await request.app[SERVICES].fleet.certificates.sign(_owner_of(request, body), body.csr)))
 
 
 async def verify(request: web.Request) -> web.Response:
     """Tell whether a device or gateway could connect with a certificate, and if not, every reason."""
     body = await read_body(request, VerificationBody)
-    faults = request.app[SERVICES].certificates.verify(_owner_of(request, body), body.certificate)
+    faults = request.app[SERVICES].fleet.certificates.verify(_owner_of(request, body), body.certificate)
     return render({"valid": not faults, "errors": faults})
 
 
 async def revoke(request: web.Request) -> web.Response:
     """Make a certificate useless; its sessions end."""
     serial = serial_of(request)
-    revoked = await request.app[SERVICES].certificates.revoke(collection_of(request), serial)
+    revoked = await request.app[SERVICES].fleet.certificates.revoke(collection_of(request), serial)
     return render(documents.certificate_info(revoked))
 
 
 async def of_device(request: web.Request) -> web.Response:
     """List the certificates of a device."""
-    found = request.app[SERVICES].certificates.list(device_of(request))
+    found = request.app[SERVICES].fleet.certificates.list(device_of(request))
     return render({"certificates": [documents.certificate_info(each) for each in found]})
 
 
 async def of_gateway(request: web.Request) -> web.Response:
     """List the certificates of a gateway."""
-    found = request.app[SERVICES].certificates.list(gateway_of(request))
+    found = request.app[SERVICES].fleet.certificates.list(gateway_of(request))
     return render({"certificates": [documents.certificate_info(each) for each in found]})
 
 
@@ -71,7 +71,7 @@ def _owner_of(request: web.Request, body: OwnerBody) -> Owner:
 
 
 def _owner(request: web.Request, device_id: int | None, gateway_id: int | None) -> Owner:
-    collection, directory = collection_of(request), request.app[SERVICES].directory
+    collection, directory = collection_of(request), request.app[SERVICES].fleet.directory
     if gateway_id is None and device_id is not None:
         return directory.device(collection.id, device_id)
     if gateway_id is not None and device_id is None:

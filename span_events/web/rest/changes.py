@@ -51,6 +51,6 @@ def _check_move(request: web.Request, to_id: int, what: str) -> None:
         text = f"collectionId: the {what} cannot be moved to {ids.render(to_id)}: {exc.detail}"
         raise AccessDenied(text, hint=exc.hint, field="collectionId") from exc
     try:
-        request.app[SERVICES].directory.collection(to_id)
+        request.app[SERVICES].fleet.directory.collection(to_id)
     except NotFound as exc:
         raise NotFound(exc.detail, hint=exc.hint, field="collectionId") from exc

@@ -23,7 +23,7 @@ async def list(request: web.Request) -> web.Response:
     token = request[TOKEN]
     readable = [
         documents.collection(each)
-        for each in request.app[SERVICES].directory.collections.values()
+        for each in request.app[SERVICES].fleet.directory.collections.values()
         if access.reaches(token, access.resource_of(each.id))
     ]
     return render({"collections": readable})
@@ -32,7 +32,7 @@ async def list(request: web.Request) -> web.Response:
 async def create(request: web.Request) -> web.Response:
     """Make a collection."""
     body = await read_body(request, CollectionBody)
-    collection = await request.app[SERVICES].collections.create(body.change())
+    collection = await request.app[SERVICES].fleet.collections.create(body.change())
     return render(documents.collection(collection))
 
 
@@ -53,20 +53,20 @@ async def update(request: web.Request) -> web.Response:
     collection = collection_of(request)
     change = (await read_body(request, CollectionBody)).change()
     check_tags(collection.tags, change.tags)
-    await request.app[SERVICES].collections.update(collection, change, cause=request[CAUSE])
+    await request.app[SERVICES].fleet.collections.update(collection, change, cause=request[CAUSE])
     return render(documents.collection(collection))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove an empty collection; the reply is what it was."""
     collection = collection_of(request)
-    await request.app[SERVICES].collections.remove(collection)
+    await request.app[SERVICES].fleet.collections.remove(collection)
     return render(documents.collection(collection))
 
 
 async def stats(request: web.Request) -> web.Response:
     """Count what a collection has, and the messages of its devices and gateways since the server started."""
-    collection, directory = collection_of(request), request.app[SERVICES].directory
+    collection, directory = collection_of(request), request.app[SERVICES].fleet.directory
     return render(
         documents.collection_stats(
             directory.devices_of(collection.id),

@@ -43,7 +43,7 @@ def _messages(
     request: web.Request, collection: Collection, device: Device | None, *, default_limit: int
 ) -> list[Message]:
     page = page_of(request, default_limit=default_limit)
-    return request.app[SERVICES].reception.inbox.list(
+    return request.app[SERVICES].fleet.reception.inbox.list(
         collection.id,
         device_id=None if device is None else device.id,
         limit=page.limit,
@@ -54,7 +54,7 @@ def _messages(
 
 
 def _outputs(request: web.Request, messages: list[Message]) -> list[documents.Document]:
-    devices = request.app[SERVICES].directory.devices
+    devices = request.app[SERVICES].fleet.directory.devices
     return [documents.output_data_message(each, devices.get(each.origin.device_id or 0)) for each in messages]
 
 

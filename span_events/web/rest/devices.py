@@ -18,7 +18,7 @@ from span_events.web.services import CAUSE, SERVICES
 
 async def list(request: web.Request) -> web.Response:
     """List the devices of a collection."""
-    devices = request.app[SERVICES].directory.devices_of(collection_of(request).id)
+    devices = request.app[SERVICES].fleet.directory.devices_of(collection_of(request).id)
     return render({"devices": [documents.device(each) for each in devices]})
 
 
@@ -28,7 +28,7 @@ async def create(request: web.Request) -> web.Response:
     change = (await read_body(request, DeviceBody)).change()
     if change.collection_id not in (None, collection.id):
         raise InvalidRequest("collectionId: is not the collection in the path", field="collectionId")
-    device = await request.app[SERVICES].devices.create(collection, change, cause=request[CAUSE])
+    device = await request.app[SERVICES].fleet.devices.create(collection, change, cause=request[CAUSE])
     return render(documents.device(device))
 
 
@@ -40,14 +40,14 @@ async def get(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     """Change a device, or move it to another collection."""
     device, body = await read_change(request, device_of, DeviceBody, what="device")
-    await request.app[SERVICES].devices.update(device, body.change(), cause=request[CAUSE])
+    await request.app[SERVICES].fleet.devices.update(device, body.change(), cause=request[CAUSE])
     return render(documents.device(device))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove a device; the reply is what it was."""
     device = device_of(request)
-    await request.app[SERVICES].devices.remove(device, cause=request[CAUSE])
+    await request.app[SERVICES].fleet.devices.remove(device, cause=request[CAUSE])
     return render(documents.device(device))
 
 

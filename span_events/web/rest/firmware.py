@@ -19,13 +19,13 @@ from span_events.web.services import CAUSE, SERVICES
 
 async def list(request: web.Request) -> web.Response:
     """List the images of a collection."""
-    images = request.app[SERVICES].directory.images.of(collection_of(request).id)
+    images = request.app[SERVICES].fleet.directory.images.of(collection_of(request).id)
     return render({"images": [documents.firmware(each) for each in images]})
 
 
 async def create(request: web.Request) -> web.Response:
     """Make an image."""
-    collection, images = collection_of(request), request.app[SERVICES].images
+    collection, images = collection_of(request), request.app[SERVICES].fleet.images
     async with images.upload(collection) as upload:
         body = await receive(request, upload)
         image = await images.create(
@@ -47,14 +47,14 @@ async def get(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     """Change an image, or move it to another collection."""
     image, body = await read_change(request, image_of, ImageBody, what="image")
-    changed = await request.app[SERVICES].images.update(image, body.change(), cause=request[CAUSE])
+    changed = await request.app[SERVICES].fleet.images.update(image, body.change(), cause=request[CAUSE])
     return render(documents.firmware(changed))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove an image that is nobody's target; the reply is what it was."""
     image = image_of(request)
-    await request.app[SERVICES].images.remove(image, cause=request[CAUSE])
+    await request.app[SERVICES].fleet.images.remove(image, cause=request[CAUSE])
     return render(documents.firmware(image))
 
 
@@ -69,7 +69,7 @@ async def labeled(request: web.Request) -> web.Response:
 async def usage(request: web.Request) -> web.Response:
     """List the devices that should run an image, and those that do."""
     image = image_of(request)
-    found = request.app[SERVICES].images.usage(image)
+    found = request.app[SERVICES].fleet.images.usage(image)
     return render(
         {
             "imageId": render_id(image.id),

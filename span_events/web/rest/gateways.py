@@ -18,7 +18,7 @@ from span_events.web.services import CAUSE, SERVICES
 
 async def list(request: web.Request) -> web.Response:
     """List the gateways of a collection, first those that are built in."""
-    gateways = request.app[SERVICES].directory.gateways_of(collection_of(request).id)
+    gateways = request.app[SERVICES].fleet.directory.gateways_of(collection_of(request).id)
     return render({"gateways": [documents.gateway(each) for each in gateways]})
 
 
@@ -28,7 +28,7 @@ async def create(request: web.Request) -> web.Response:
     change = (await read_body(request, GatewayBody)).change()
     if change.collection_id not in (None, collection.id):
         raise InvalidRequest("collectionId: is not the collection in the path", field="collectionId")
-    gateway = await request.app[SERVICES].gateways.create(collection, change)
+    gateway = await request.app[SERVICES].fleet.gateways.create(collection, change)
     return render(documents.gateway(gateway))
 
 
@@ -40,14 +40,14 @@ async def get(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     """Change a gateway, or move it to another collection."""
     gateway, body = await read_change(request, gateway_of, GatewayBody, what="gateway")
-    await request.app[SERVICES].gateways.update(gateway, body.change(), cause=request[CAUSE])
+    await request.app[SERVICES].fleet.gateways.update(gateway, body.change(), cause=request[CAUSE])
     return render(documents.gateway(gateway))
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove a gateway, and its block of every device; the reply is what it was."""
     gateway = gateway_of(request)
-    await request.app[SERVICES].gateways.remove(gateway, cause=request[CAUSE])
+    await request.app[SERVICES].fleet.gateways.remove(gateway, cause=request[CAUSE])
     return render(documents.gateway(gateway))
 
 

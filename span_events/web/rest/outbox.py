@@ -19,7 +19,7 @@ async def list(request: web.Request) -> web.Response:
     """List the messages to a device, newest first: those that wait, and the last that did not."""
     device = device_of(request)
     page = page_of(request, default_limit=INBOX_LIMIT)
-    messages = request.app[SERVICES].outbox.list(
+    messages = request.app[SERVICES].fleet.outbox.list(
         device, limit=page.limit, before_id=page.before_id, start_ms=page.start_ms, end_ms=page.end_ms
     )
     return render({"messages": [documents.message_downstream(each, device) for each in messages]})
@@ -30,7 +30,7 @@ async def create(request: web.Request) -> web.Response:
     device_of(request)  # what is not there is refused before a body is read
     body = await read_body(request, MessageBody)
     device = device_of(request)  # again: reading takes as long as the client likes, and devices move
-    message = await request.app[SERVICES].outbox.queue(device, body.payload, cause=request[CAUSE])
+    message = await request.app[SERVICES].fleet.outbox.queue(device, body.payload, cause=request[CAUSE])
     return render(documents.message_downstream(message, device))
 
 
@@ -38,7 +38,7 @@ async def delete(request: web.Request) -> web.Response:
     """Delete a message; the reply is what it was."""
     device = device_of(request)
     message_id = message_id_of(request)
-    message = await request.app[SERVICES].outbox.cancel(device, message_id, cause=request[CAUSE])
+    message = await request.app[SERVICES].fleet.outbox.cancel(device, message_id, cause=request[CAUSE])
     return render(documents.message_downstream(message, device))
 
 

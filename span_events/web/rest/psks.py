@@ -19,14 +19,14 @@ async def put(request: web.Request) -> web.Response:
     """Give a device a key, instead of the one that it may have."""
     device = device_of(request)
     psk = (await read_body(request, PskBody)).psk()
-    await request.app[SERVICES].psks.put(device, psk, cause=request[CAUSE])
+    await request.app[SERVICES].fleet.psks.put(device, psk, cause=request[CAUSE])
     return render({"deviceId": render_id(device.id), "identity": b64encode(psk.identity).decode()})
 
 
 async def delete(request: web.Request) -> web.Response:
     """Take a device's key away."""
     device = device_of(request)
-    await request.app[SERVICES].psks.remove(device, cause=request[CAUSE])
+    await request.app[SERVICES].fleet.psks.remove(device, cause=request[CAUSE])
     return render({"deviceId": render_id(device.id)})
 
 

@@ -16,7 +16,7 @@ from span_events.web.services import CAUSE, SERVICES
 async def clear_error(request: web.Request) -> web.Response:
     """Forget that an update has failed; the reply is the state then."""
     device = device_of(request)
-    await request.app[SERVICES].firmware.clear_error(device, cause=request[CAUSE])
+    await request.app[SERVICES].fleet.firmware.clear_error(device, cause=request[CAUSE])
     return render({"result": device.firmware.state})
 
 
