@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the parts need of time; tests hand in one that they move by hand."""
+    """The interface to time; tests pass a clock that they move by hand."""
 
     def time_ns(self) -> int:
         """Return Unix time in nanoseconds."""

@@ -1,5 +1,5 @@
 """
-Every error that this package raises on purpose, in one tree::
+Errors: all exceptions that this package raises on purpose, in one tree::
 
     SpanEventsError
     ├── ConfigurationError       a setting is wrong; lists every fault with its path
@@ -18,8 +18,8 @@ Every error that this package raises on purpose, in one tree::
         ├── LimitReached         429
         └── Unavailable          503
 
-``code`` is stable (REST bodies, log fields), ``hint`` says what to try, ``exit_status`` is what
-the command line ends with.
+``code`` is stable (REST bodies, log fields), ``hint`` names the next thing to try, ``exit_status`` is
+the exit status of the command line.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ class MalformedMessage(SpanEventsError):
     def __init__(self, detail: str, *, at: int) -> None:
         super().__init__(f"{detail} (octet {at})")
         self.detail = detail
-        """What was seen and what was wanted."""
+        """The value that was seen, and the one that is valid."""
         self.at = at
-        """Where parsing stopped: an octet's index in the datagram."""
+        """Index of the octet where parsing stopped, in the datagram."""
 
 
 class RequestError(SpanEventsError):
@@ -126,13 +126,13 @@ class AccessDenied(RequestError):
 
 
 class NotFound(RequestError):
-    """There is no such thing, or it is not in that collection."""
+    """The resource does not exist, or is not in that collection."""
 
     code, status, rpc_code = "not_found", 404, 5
 
 
 class Conflict(RequestError):
-    """The request contradicts what is there."""
+    """The request contradicts the current state."""
 
     code, status, rpc_code = "conflict", 409, 9
 

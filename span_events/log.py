@@ -1,8 +1,8 @@
 """
 Structured logging: a snake-case name, then fields (``log.info("listener_started", port=5683)``).
 
-Levels: INFO for what an operator reads (one line when a listener opens, one with totals when it
-closes), WARNING for what they must act on, DEBUG per packet. No tokens, keys or payloads;
+Levels: INFO for operators (one line when a session or listener opens, one with totals when it
+closes), WARNING for faults that an operator must mend, DEBUG per packet. No tokens, keys or payloads;
 no IMSIs above DEBUG.
 """
 

@@ -1,8 +1,8 @@
 """
-Metrics as a table: name, help, kind and where the value comes from.
+Metrics as a table: name, help, kind and a function that reads the value.
 
-The parts keep plain counters; nothing here is touched until somebody asks. Values hold no secrets and
-no ids of devices, so they are served without a token.
+The parts keep plain counters, which are read only when ``/metrics`` is requested. Values hold no secrets and
+no device ids, so the page needs no token.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-"""What `render` writes: Prometheus' text format."""
+"""Media type of Prometheus' text format."""
 PREFIX: Final = "span_events_"
 """Every name begins with this."""
 
@@ -35,7 +35,7 @@ class Metric:
     label: str = ""
 
     def family(self) -> Family:
-        """Read the value, as Prometheus' client wants it."""
+        """Read the value as a sample of Prometheus' client."""
         kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
         family: Family = kind(PREFIX + self.name, self.help, labels=[self.label] if self.label else [])
         value = self.value()

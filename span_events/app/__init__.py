@@ -1,4 +1,4 @@
-"""The composition root: what one process serves, and who looks after it."""
+"""The composition root: builds, supervises and stops the parts of one process."""
 
 from span_events.app.server import Server
 

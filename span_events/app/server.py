@@ -1,7 +1,7 @@
 """
 The composition root: builds every part from a configuration, supervises them, and ends them in order.
 
-Nothing else knows all the parts; each gets what it uses by its constructor.
+No other module knows all parts; each part gets its collaborators by its constructor.
 """
 
 from __future__ import annotations
@@ -59,20 +59,20 @@ from span_events.wire.tls.openssl import TlsEngine
 log = get_logger("app")
 
 _SWEEP: Final = 1.0
-"""Seconds between looks at what time brings: idle sessions, expired messages, silent streams."""
+"""Seconds between sweeps: idle sessions, expired messages, silent streams."""
 _DAY: Final = 86_400.0
 """Seconds between looks at certificates: which of ours to renew, which to forget."""
 _LOOKS: Final = 12
-"""How often the server's certificate is looked at in its life, at least; the last third of it is for renewal."""
+"""Least number of checks in the life of the server's certificate; its last third is for renewal."""
 _BACKLOG: Final = 4096
 """Connections that may wait to be accepted."""
 
 
 class Server:
     """
-    Everything that one process serves.
+    All parts of one process.
 
-    Use it as a context manager: inside, all listeners are bound and `addresses` tells where.
+    Use it as a context manager: inside, all listeners are bound, at `addresses`.
     """
 
     def __init__(self, config: Config, *, data_dir: Path, clock: Clock | None = None) -> None:
@@ -83,19 +83,19 @@ class Server:
         self._started = Started(self._supervisor)
         self._listeners: list[Listener] = []
         self.addresses: dict[str, str] = {}
-        """What is bound: listener to ``host:port``."""
+        """Bound addresses: listener name to ``host:port``."""
         self.datagrams: Datagrams | None = None
         self.coap: Coap | None = None
         self.coaps: Coaps | None = None
         self.radius: Radius | None = None
         self.gateway_listener: GatewayListener | None = None
         self._on_identities: list[Callable[[Sequence[Identity]], None]] = []
-        """Called with what the server shows of itself in handshakes, once that is renewed."""
+        """Called with the server's new identities (key and certificates) after a renewal."""
         self.first_token: str | None = None
-        """Text of the token that a first start made; nobody can ask for it again."""
+        """Text of the token that a first start made; it cannot be read again."""
 
     async def __aenter__(self) -> Self:
-        """Start every part; on failure, what was started is stopped again."""
+        """Start every part; on failure, stop the started ones again."""
         try:
             await self._start()
         except BaseException:
@@ -112,7 +112,7 @@ class Server:
 
     @property
     def failed(self) -> asyncio.Future[None]:
-        """Done, with an exception, when a part ended that should have gone on."""
+        """Future that fails when a part ends that should run on."""
         return self._supervisor.failed
 
     # ---- start --------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ class Server:
         self._make_tls()
         await self._start_web()
         await self._start_listeners()
-        await self._make_first_token()  # last: a token that nobody gets to see would be the only one
+        await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
         every = self._supervisor.every
         every(_SWEEP, "sweep", self.fleet.sweep)
         every(_SWEEP, "streams", lambda: self.streams.sweep(clock.monotonic()))
@@ -205,7 +205,7 @@ class Server:
         self.addresses["http"] = render_remote(bound.getsockname()[:2])
 
     def _make_dtls(self) -> None:
-        """Make what the DTLS listeners share."""
+        """Create the parts that the DTLS listeners share."""
         clock = self._clock
         engine = OpensslEngine(
             self._identities(),
@@ -225,7 +225,7 @@ class Server:
         self._keep_current(engine)
 
     def _make_tls(self) -> None:
-        """Make what listeners for gateways share."""
+        """Create the TLS engine of the gateway listener."""
         clock = self._clock
         self._tls = TlsEngine(
             self._identities(),
@@ -235,16 +235,16 @@ class Server:
         self._keep_current(self._tls)
 
     def _keep_current(self, engine: OpensslEngine | TlsEngine | TlsEntrance) -> None:
-        """Let what shakes hands hear of new intermediates, and of renewed certificates of the server."""
+        """Pass new intermediates and renewed server certificates on to an engine."""
         self.authority.on_intermediate.append(engine.trust)
         self._on_identities.append(engine.present)
 
     def _trusted(self) -> bytes:
-        """What the certificates of clients have to chain to."""
+        """Return the certificates that clients' certificates must chain to, PEM."""
         return self.authority.trusted_pem() + b"".join(self.authority.intermediates_pem())
 
     def _identities(self) -> list[Identity]:
-        """What the server shows in handshakes, for each kind of key."""
+        """Return the server's identities for handshakes, one for each kind of key."""
         shown = self.authority.server_identity()
         found = [Identity(shown.key_pem, shown.certificates_pem)]
         return found + ([Identity(shown.rsa.key_pem, shown.rsa.certificates_pem)] if shown.rsa else [])
@@ -309,7 +309,7 @@ class Server:
             self._supervisor.run(listener.name, listener.run)
 
     def _show_endpoints(self) -> None:
-        """Let the built-in gateways say where devices reach them."""
+        """Fill in the endpoints of the built-in gateways, where devices reach this server."""
         names, endpoints = self.config.pki.server_names, self.fleet.directory.endpoints
 
         def endpoint(listener: str) -> str:
@@ -377,12 +377,12 @@ class Server:
         )
 
     def health(self) -> dict[str, str]:
-        """Tell of each part whether it is well."""
+        """Return the health of each part: ``ok``, or a sentence that names the failure."""
         health = {"registry": "ok", **dict.fromkeys(self.addresses, "ok"), **self._supervisor.failing}
         return health | ({"radius-accounting": self.radius.health} if self.radius is not None else {})
 
     def metrics(self) -> list[Metric]:
-        """List what is counted; each bound of the configuration has its gauge."""
+        """List the metrics; each bound of the configuration has its gauge."""
         return [
             *self.bus.metrics(),
             *self.hub.metrics(),

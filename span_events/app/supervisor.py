@@ -1,4 +1,4 @@
-"""Who looks after what must not end by itself, and knows what fails at the moment."""
+"""The supervisor: runs tasks that must not end, and knows which repeated actions fail at the moment."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Supervisor:
         self._tasks: list[asyncio.Task[None]] = []
         self._failing: dict[str, str] = {}
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done, with an exception, when something ended that should have gone on."""
+        """Future that fails when a task ends that should run on."""
 
     @property
     def failing(self) -> Mapping[str, str]:
-        """What is repeated and failed the last time, by name: a sentence that says how."""
+        """Repeated actions whose last run failed: name to a sentence with the cause."""
         return self._failing
 
     def run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run something that must not end by itself, until `close`."""
+        """Run a task that must not end, until `close`."""
 
         async def watched() -> None:
             try:
@@ -41,7 +41,7 @@ class Supervisor:
         self._tasks.append(asyncio.get_running_loop().create_task(watched(), name=name))
 
     def every(self, seconds: float, name: str, action: Callable[[], Awaitable[None] | None]) -> None:
-        """Repeat something; a failure does not end the repetition, and a row of failures is one line in the log."""
+        """Repeat an action; a failure does not end the repetition, and consecutive failures are one line in the log."""
 
         async def repeat() -> None:
             failures = 0
@@ -65,7 +65,7 @@ class Supervisor:
         self.run(name, repeat)
 
     async def close(self) -> None:
-        """Cancel everything, and wait until it has ended."""
+        """Cancel all tasks, and wait until they have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,1 +1,1 @@
-"""Who may do what."""
+"""Authentication and access: tokens, and the resources that they reach."""

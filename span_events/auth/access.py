@@ -1,9 +1,9 @@
 """
-Who may do what: the one place that REST and streams ask.
+Access control: the one place where REST and streams check a token.
 
-A token reaches a resource and everything below it. A refusal says which of these it was: no token,
-an empty one, an unknown one, one that does not reach that far, one that may only read, or one that
-may write but came in a URL, where logs and histories keep it.
+A token reaches a resource and everything below it. A refusal names its cause: no token,
+an empty token, an unknown token, a resource out of reach, a read-only token, or a writing token
+in a URL, where logs and browser histories keep it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> Credent
         headers: Case-insensitive.
 
     Raises:
-        Unauthenticated: There are none; the message says whether they are missing, empty or of another kind.
+        Unauthenticated: The request has no usable credentials; the message says why.
     """
     scheme, _, secret = headers.get("Authorization", "").strip().partition(" ")
     known = scheme.lower() in _SCHEMES
@@ -61,11 +61,11 @@ def credentials(headers: Mapping[str, str], query: Mapping[str, str]) -> Credent
 
 async def authenticate(tokens: Tokens, given: Credentials) -> Token:
     """
-    Find the token of a request, whatever it reaches.
+    Find the token of a request without a check of its resource.
 
     Raises:
-        Unauthenticated: It is not known.
-        AccessDenied: It may write, but came in the query.
+        Unauthenticated: The token is unknown.
+        AccessDenied: A writing token came in the query.
     """
     token = await tokens.find(given.text)
     if token is None:
@@ -107,11 +107,11 @@ def check(token: Token, *, resource: str, write: bool) -> None:
 
 async def authorize(tokens: Tokens, given: Credentials, *, resource: str, write: bool) -> Token:
     """
-    Find the token of a request, and make sure that it may do something.
+    Find the token of a request, and check that it permits an operation.
 
     Raises:
-        Unauthenticated: The token is not known.
-        AccessDenied: It may not do this; the message says why.
+        Unauthenticated: The token is unknown.
+        AccessDenied: The token does not permit this; the message says why.
     """
     token = await authenticate(tokens, given)
     check(token, resource=resource, write=write)
@@ -121,7 +121,7 @@ async def authorize(tokens: Tokens, given: Credentials, *, resource: str, write:
 def resource_of(
     collection_id: int | None = None, *, device_id: int | None = None, gateway_id: int | None = None
 ) -> str:
-    """Name what a request is about; without a collection it is all of them (``/collections``)."""
+    """Return the resource of a request; without a collection it is all collections (``/collections``)."""
     resource = "/collections" if collection_id is None else f"/collections/{ids.render(collection_id)}"
     if device_id is not None:
         return f"{resource}/devices/{ids.render(device_id)}"
@@ -131,12 +131,12 @@ def resource_of(
 
 
 def reaches(token: Token, resource: str) -> bool:
-    """Tell whether a token's resource is this one or stands above it."""
+    """Return whether a token's resource is this one or contains it."""
     return token.resource in ("/", resource) or resource.startswith(f"{token.resource}/")
 
 
 def scope_of(token: Token) -> Scope:
-    """Return what a token lets see of the streams."""
+    """Return the scope of streams that a token may read."""
     if token.resource == "/":
         return EVERYTHING
     _, _, collection, *part = token.resource.split("/")

@@ -1,8 +1,8 @@
 """
 API tokens: a table in memory over the store, found by the SHA-256 digest of the text.
 
-A token's text is 256 random bits, known to its owner only; being that long it needs neither salt nor
-a slow hash, and being found by digest, no comparison tells an attacker how near a guess came.
+A token's text is 256 random bits, known to its owner only. At that length the digest needs neither salt nor
+a slow hash, and a look-up by digest gives an attacker no timing hint about a guess.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from span_events.registry.store import Store
 _TEXT: Final = re.compile(r"[0-9a-f]{64}")
 _RESOURCE: Final = re.compile(r"/collections/([^/]+)(?:/(devices|gateways)/([^/]+))?")
 _STALE: Final = (-1, 0)
-"""Fingerprint of no store: what was read since the last reload may be deleted elsewhere before the next one."""
+"""Fingerprint that equals no store's: the next `refresh` reloads, as a token may have been deleted elsewhere."""
 _REMEMBERED_STRANGERS: Final = 1_000
 """Unknown digests that are refused without asking the store again."""
 
@@ -38,7 +38,7 @@ class Tokens:
         self._clock = clock
         self._by_digest: dict[str, Token] = {}
         self._strangers: OrderedDict[str, None] = OrderedDict()
-        self._gone: list[Token] = []  # deleted here, not yet told by `refresh`
+        self._gone: list[Token] = []  # deleted here, not yet returned by `refresh`
         self._fingerprint = (0, 0)
         self._changing = asyncio.Lock()
         self._looking = asyncio.Lock()
@@ -56,15 +56,15 @@ class Tokens:
         Make a token.
 
         Args:
-            resource: What it reaches: ``/``, ``/collections/ID``, or a device or gateway of one.
-            write: Whether it may change things.
+            resource: Reach of the token: ``/``, ``/collections/ID``, or a device or gateway of a collection.
+            write: True if the token permits changes.
             name: For people.
 
         Returns:
-            The token, and its text: 64 hexadecimal digits that nobody can be shown again.
+            The token, and its text: 64 hexadecimal digits that the server cannot show again.
 
         Raises:
-            InvalidRequest: The resource is none of these.
+            InvalidRequest: The resource has another form.
         """
         text = secrets.token_hex(32)
         time_ns = self._clock.time_ns()
@@ -79,7 +79,7 @@ class Tokens:
         return token, text
 
     async def delete(self, token_id: int) -> bool:
-        """Delete a token; False if there was none. `refresh` tells of it."""
+        """Delete a token; return False if it does not exist. The next `refresh` returns the deleted token."""
         async with self._changing:
             deleted = await self._store.delete_token(token_id)
             for token in [each for each in self._by_digest.values() if each.id == token_id]:
@@ -87,7 +87,7 @@ class Tokens:
         return deleted
 
     async def refresh(self) -> list[Token]:
-        """Follow what other processes did; return the tokens that are gone since the last call."""
+        """Reload tokens that other processes changed; return the tokens deleted since the last call."""
         async with self._changing:
             if await self._store.token_fingerprint() != self._fingerprint:
                 await self._reload()
@@ -123,7 +123,7 @@ class Tokens:
         return sorted(self._by_digest.values(), key=lambda each: each.id)
 
     async def _reload(self) -> None:
-        self._fingerprint = await self._store.token_fingerprint()  # first: what comes in between is seen next time
+        self._fingerprint = await self._store.token_fingerprint()  # first: the next call sees changes made from here on
         found = {each.digest: each for each in await self._store.tokens()}
         for token in [each for digest, each in self._by_digest.items() if digest not in found]:
             self._forget(token)

@@ -1,1 +1,1 @@
-"""How happenings travel from the parts that see them to the parts that show them."""
+"""The bus: carries events from the fleet to history and fan-out."""

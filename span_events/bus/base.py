@@ -1,4 +1,4 @@
-"""What every bus does."""
+"""The interface of every bus."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Bus(Protocol):
     """
     Carries events and upstream messages, at most once.
 
-    Publishing is a plain function: it never awaits and never raises, whoever listens.
+    Publishing is a plain function: it never awaits, and a failing sink never raises into the publisher.
     """
 
     def publish(self, event: Event) -> None:
-        """Give the event an identifier and a time, and tell everybody who listens."""
+        """Give the event an identifier and a time, and pass the activity to all sinks."""
 
     def forward(self, message: Message) -> None:
-        """Tell everybody who listens about an upstream message."""
+        """Pass an upstream message to all sinks."""
 
     def listen(self, *, activities: ActivitySink | None = None, messages: MessageSink | None = None) -> None:
         """Call a sink for each activity or message from now on."""

@@ -26,25 +26,25 @@ class LocalBus:
         self._activities: list[ActivitySink] = []
         self._messages: list[MessageSink] = []
         self.published = 0
-        """How many events were published."""
+        """Number of published events."""
         self.failures = 0
-        """How often a sink raised; each is a defect of ours and is in the log."""
+        """Number of exceptions that sinks raised; each is a defect of ours and is logged."""
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics."""
         return [
             Metric("events_published", "Events published.", "counter", lambda: self.published),
             Metric("sink_failures", "Defects: a consumer of events failed.", "counter", lambda: self.failures),
         ]
 
     def publish(self, event: Event) -> None:
-        """Give the event an identifier and a time, and tell everybody who listens."""
+        """Give the event an identifier and a time, and pass the activity to all sinks."""
         time_ns = self._clock.time_ns()
         self.published += 1
         self._tell(self._activities, Activity(self._identifiers.next(time_ns), time_ns, event))
 
     def forward(self, message: Message) -> None:
-        """Tell everybody who listens about an upstream message."""
+        """Pass an upstream message to all sinks."""
         self._tell(self._messages, message)
 
     def listen(self, *, activities: ActivitySink | None = None, messages: MessageSink | None = None) -> None:

@@ -1,4 +1,4 @@
-"""``blob``: large things that devices have sent, through the API."""
+"""``blob``: large uploads of devices, through the API."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from span_events.cli.resources import collection_path, confirm
 from span_events.errors import Conflict, StorageUnavailable
 
 _DOWNLOAD_TIMEOUT: Final = 600.0
-"""Seconds that a download may take; a blob has 16 MiB at most, unless the server is told otherwise."""
+"""Limit of a download in seconds; by default, a blob has 16 MiB at most."""
 _NS: Final = 1_000_000_000
 
 
 @click.group(cls=Group)
 def blob() -> None:
     """
-    Blobs that devices have sent: list, get, delete.
+    Blobs, the large uploads of devices: list, get, delete.
 
     A device sends one by HTTP POST to the port for blobs (--data-binary in curl), or by CoAP POST or PUT to /blob;
-    the event blobUpload tells that it is there, messageRejected why it was not taken.
+    the event blobUpload reports success, messageRejected the reason of a refusal.
     """
 
 
@@ -77,7 +77,7 @@ def list_blobs(session: Session, collection: str, limit: int | None) -> None:
 @pass_session
 def get_blob(session: Session, collection: str, blob: str, output: Path | None) -> None:
     """
-    Get what a device has sent, octet for octet.
+    Download a blob, octet for octet.
 
     Examples:
       span-events blob get -c 17dh0cf43jfgl8 17kl1b3c9d4e20 -o photo.jpg
@@ -104,7 +104,7 @@ def get_blob(session: Session, collection: str, blob: str, output: Path | None) 
 @pass_session
 def delete_blobs(session: Session, collection: str, blobs: tuple[str, ...], yes: bool) -> None:
     """
-    Delete blobs; their octets are gone then.
+    Delete blobs, for good.
 
     Example:
       span-events blob delete -c 17dh0cf43jfgl8 17kl1b3c9d4e20 --yes

@@ -19,9 +19,9 @@ from span_events.events.reference import describe, severity_words
 @pass_session
 def events(session: Session, names: tuple[str, ...]) -> None:
     """
-    Show what can happen: every event, or all about the ones you name.
+    Show the catalogue: every event, or the details of those that you name.
 
-    Works without a server. With a single NAME: its data keys, the reasons it can give, and what to try.
+    Works without a server. With a single NAME: its data keys, its reasons, and the next thing to try for each.
 
     Examples:
       span-events events

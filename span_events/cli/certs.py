@@ -27,7 +27,7 @@ KEY: Final = "key.pem"
 
 
 def owner_options(command: F) -> F:
-    """Let a command take a device or a gateway."""
+    """Add the options for a device or a gateway to a command."""
     device = click.option(
         "-d",
         "--device",
@@ -54,7 +54,7 @@ def cert() -> None:
     Certificates of devices and gateways: create, sign, verify, list, revoke.
 
     A device on the internet shows its certificate when it connects over DTLS, a gateway over TLS; the serial number
-    says whose it is.
+    identifies the owner.
     """
 
 
@@ -66,10 +66,10 @@ def cert() -> None:
 @pass_session
 def create(session: Session, collection: str, device: str, gateway: str, key_type: str, out: Path) -> None:
     """
-    Make a private key and a certificate; write key.pem and cert.crt and print the serial number.
+    Create a private key and a certificate; write key.pem and cert.crt and print the serial number.
 
     cert.crt holds the device's or gateway's certificate, then the intermediate, then the root that it should
-    trust. key.pem is nowhere else: the server forgets it. Files that are there are not overwritten.
+    trust. The server keeps no copy of key.pem. Existing files are not overwritten.
 
     Examples:
       span-events cert create -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2
@@ -117,9 +117,9 @@ def sign(session: Session, collection: str, device: str, gateway: str, csr: Bina
 @click.pass_context
 def verify(ctx: click.Context, session: Session, collection: str, device: str, gateway: str, file: BinaryIO) -> None:
     """
-    Tell whether the device could connect with a certificate, and if not, why (exit status 1).
+    Verify that the device could connect with a certificate; list the reasons against it (exit status 1).
 
-    FILE is cert.crt unless it is named. The chain in it is looked at, too.
+    FILE is cert.crt by default. The chain in it is verified, too.
 
     Example:
       span-events cert verify -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2 cert.crt
@@ -173,7 +173,7 @@ def show_certificates(session: Session, owner_path: str) -> None:
 @pass_session
 def revoke(session: Session, collection: str, serial: int, yes: bool) -> None:
     """
-    Make a certificate useless, at once and for good. What is connected with it is disconnected.
+    Revoke a certificate, at once and for good. Its sessions end.
 
     Example:
       span-events cert revoke -c 17dh0cf43jfgl8 1347824629134782462 --yes
@@ -190,7 +190,7 @@ def _path(collection: str, what: str) -> str:
 
 
 def _owner(device: str | None, gateway: str | None) -> dict[str, str]:
-    """Say whose; a gateway that is named wins over a device that only the environment names."""
+    """Return the owner; a gateway given as an option wins over a device of the environment."""
     named = click.get_current_context().get_parameter_source("device") is click.core.ParameterSource.COMMANDLINE
     if gateway and device and named:
         raise click.UsageError("A certificate is of a device or of a gateway: give --device or --gateway.")
@@ -210,10 +210,10 @@ def _owner_path(collection: str, owner: dict[str, str]) -> str:
 @contextmanager
 def _new_files(folder: Path, modes: dict[str, int]) -> Iterator[dict[str, BinaryIO]]:
     """
-    Open files that must not be there yet, before anything is asked of the server; remove them if it refuses.
+    Create files before the request to the server, as none may exist yet; remove them if the server refuses.
 
     Raises:
-        Conflict: One of them is there.
+        Conflict: One of them exists.
         StorageUnavailable: One of them cannot be written.
     """
     made: list[Path] = []
@@ -250,7 +250,7 @@ def octets(reply: dict[str, Any], key: str) -> bytes:
 
 
 def _show_new(session: Session, reply: dict[str, Any], folder: Path, files: tuple[str, ...]) -> None:
-    """Print the serial number alone; where the files are and how long they are good for is said beside it."""
+    """Print the serial number alone; the files and the validity go to standard error."""
     paths = [str(folder / each) for each in files]
     if session.as_json:
         return show_json({name: reply.get(name) for name in ("certificateSerial", "expires")} | {"files": paths})

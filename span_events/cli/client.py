@@ -43,7 +43,7 @@ _LISTED_BY: Final = {
     "message": "outbox list",
     "token": "token list",
 }
-"""Which command shows the ids of what."""
+"""Commands that list ids, by the kind of resource."""
 
 
 class UnexpectedReply(RequestError):
@@ -74,12 +74,12 @@ class Client:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every request carries, that for a WebSocket too."""
+        """Headers of every request, that for a WebSocket included."""
         return {"X-API-Token": self._token} if self._token else {}
 
     @property
     def has_token(self) -> bool:
-        """Tell whether requests are authenticated."""
+        """Return whether requests carry a token."""
         return bool(self._token)
 
     async def __aenter__(self) -> Self:
@@ -107,10 +107,10 @@ class Client:
         Make one request.
 
         Args:
-            within: Seconds that it may take.
+            within: Limit of the request in seconds.
 
         Raises:
-            RequestError: The server refused it; the class says with which status.
+            RequestError: The server refused the request; the class stands for the status.
             ServerUnreachable: There was no answer.
         """
         octets = await self._exchange(method, path, body, query=query, within=within)
@@ -118,10 +118,10 @@ class Client:
 
     async def fetch(self, path: str, *, within: float = _TIMEOUT) -> bytes:
         """
-        Get octets that are no document; raises what `request` raises.
+        Get octets instead of a document; raises the errors of `request`.
 
         Args:
-            within: Seconds that it may take.
+            within: Limit of the request in seconds.
         """
         return await self._exchange("GET", path, within=within)
 
@@ -158,12 +158,12 @@ class Client:
 
 def refusal(status: int, body: bytes, *, has_token: bool) -> RequestError:
     """
-    Make our error of a refused request.
+    Build the error of a refused request.
 
     Args:
         status: HTTP status, 300 or above.
         body: A problem document (RFC 9457) if the server is ours, anything if it is not.
-        has_token: Whether a token was sent, which decides what to advise after a 401.
+        has_token: True if a token was sent, which changes the hint of a 401.
     """
     problem = _problem(body)
     kind = _BY_STATUS.get(status, UnexpectedReply)
@@ -180,12 +180,12 @@ def refusal(status: int, body: bytes, *, has_token: bool) -> RequestError:
 
 
 def where_ids_are(what: str) -> str:
-    """Return the advice where ids of such a thing are found; empty if no command lists them."""
+    """Return the hint which command lists such ids; empty if none does."""
     return f"`span-events {_LISTED_BY[what]}` shows the ids." if what in _LISTED_BY else ""
 
 
 def unreachable(base: str, cause: BaseException) -> ServerUnreachable:
-    """Make our error of a connection that did not come about."""
+    """Build the error of a failed connection."""
     os_error = cause.os_error if isinstance(cause, aiohttp.ClientConnectorError) else cause
     error: ServerUnreachable
     if isinstance(cause, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):

@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and what becomes of an error."""
+"""The command line: the table of commands, and the exit of every error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PIPE_CLOSED: Final = 141
 OUTPUT_FAILED: Final = 1
 """Exit status when our output cannot be written."""
 _OF_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What writing can meet; an OSError with one of these and without a file's name is about our output."""
+"""Errors of a write: an OSError with one of these and without a file name concerns our output."""
 
 _COMMANDS: Final = {
     "serve": "span_events.cli.serve:serve",
@@ -38,7 +38,7 @@ _COMMANDS: Final = {
     "firmware": "span_events.cli.firmware.commands:firmware",
     "blob": "span_events.cli.blobs:blob",
 }
-"""Where each command stands, in the order of the help. Each is imported when it is used, with its libraries."""
+"""The module of each command, in the order of the help; imported when the command is used."""
 
 
 class Commands(click.Group):
@@ -49,7 +49,7 @@ class Commands(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load a command; None if there is none of this name."""
+        """Load a command; None for an unknown name."""
         if cmd_name not in _COMMANDS:
             return None
         module, _, name = _COMMANDS[cmd_name].partition(":")
@@ -59,7 +59,7 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a reader of our output that goes away ends it quietly."""
+        """Run a command; a closed pipe ends it quietly."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -95,7 +95,7 @@ class Commands(click.Group):
 
 
 def _advice(error: click.UsageError) -> str:
-    """Say what to try after a usage error."""
+    """Return the hint of a usage error."""
     if isinstance(error, click.BadParameter) and error.param is not None and isinstance(error.param.type, SpanId):
         hint = error.param.type.hint(error.param, missing=isinstance(error, click.MissingParameter))
         if hint:
@@ -105,7 +105,7 @@ def _advice(error: click.UsageError) -> str:
 
 
 def _forget_output() -> None:
-    """See to it that what Python still holds of our output does not fail again when the process ends."""
+    """Discard the buffered output, which would fail again when the process ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -116,7 +116,7 @@ def _tell(error: SpanEventsError) -> int:
 
 def _say(status: int, errors: Sequence[str], hint: str = "") -> int:
     for each in errors:
-        click.echo(f"error: {printable(each)}", err=True)  # a server's words may quote what a device sent
+        click.echo(f"error: {printable(each)}", err=True)  # a server's message may quote a device's text
     if hint:
         click.echo(f"hint: {printable(hint)}", err=True)
     return status

@@ -43,7 +43,7 @@ gateway_argument: Final = click.argument("gateway", type=SpanId("gateway"), envv
 
 
 def gateway_options(command: F) -> F:
-    """Let a command say how a gateway should be."""
+    """Add the options for the fields of a gateway to a command."""
     name = click.option("--name", metavar="TEXT", help="What people call it.")
     kind = click.option("--type", "kind", type=click.Choice(_TYPES), help="What it carries; custom if nothing is said.")
     return name(kind(param_option(tag_option(enabled_option(command)))))
@@ -72,7 +72,7 @@ def list_gateways(session: Session, collection: str) -> None:
     """
     List the gateways of a collection, and whether they are connected.
 
-    Those of type ciot and inet are built in: they stand for what devices reach without a gateway of yours.
+    Those of type ciot and inet are built in: they stand for the ports that devices reach directly.
 
     Example:
       span-events gateway list -c 17dh0cf43jfgl8
@@ -142,9 +142,9 @@ def get_gateway(session: Session, collection: str, gateway: str) -> None:
 @pass_session
 def update_gateway(session: Session, /, collection: str, gateway: str, **fields: Any) -> None:
     """
-    Change a gateway. What is not named stays as it is, but --param replaces all parameters.
+    Change a gateway. Fields without an option keep their value, but --param replaces all parameters.
 
-    A gateway that is connected is told at once (gatewayConfigUpdate); one that is disabled is disconnected.
+    A connected gateway gets the change at once (gatewayConfigUpdate); a disabled one is disconnected.
 
     Example:
       span-events gateway update -c 17dh0cf43jfgl8 17kl14hm46h4c9 --param region=US915 --tag floor=3
@@ -161,7 +161,7 @@ def update_gateway(session: Session, /, collection: str, gateway: str, **fields:
 @pass_session
 def move_gateway(session: Session, collection: str, gateway: str, to: str) -> None:
     """
-    Move a gateway to the collection TO. No devices may be behind it; it is disconnected, and may come back at once.
+    Move a gateway to the collection TO. It must have no devices. Its stream ends; it may connect again at once.
 
     Example:
       span-events gateway move -c 17dh0cf43jfgl8 17kl14hm46h4c9 17dh0cf43jfgl9
@@ -177,9 +177,9 @@ def move_gateway(session: Session, collection: str, gateway: str, to: str) -> No
 @pass_session
 def delete_gateway(session: Session, collection: str, gateway: str, yes: bool) -> None:
     """
-    Delete a gateway, and what its devices have configured for it.
+    Delete a gateway, and the block of every device for it.
 
-    Messages that wait for a device without any other way in are lost (downstreamFailed, refused).
+    Messages that wait for a device without another path are lost (downstreamFailed, refused).
 
     Example:
       span-events gateway delete -c 17dh0cf43jfgl8 17kl14hm46h4c9 --yes
@@ -212,7 +212,7 @@ def list_certificates(session: Session, collection: str, gateway: str) -> None:
 @pass_session
 def attach_device(session: Session, collection: str, gateway: str, device: str, params: dict[str, str]) -> None:
     """
-    Put a device behind a gateway, with what the gateway needs to know of it; or replace what it knows.
+    Attach a device to a gateway, with the parameters that the gateway needs; or replace these.
 
     Example:
       span-events gateway attach -c 17dh0cf43jfgl8 17kl14hm46h4c9 -d 17kl14hm46h4c2 --param devEui=0004a30b001a55ed

@@ -1,4 +1,4 @@
-"""Ctrl-C while modules load ends the process at once: a half-done import has only a traceback to tell."""
+"""Imports under Ctrl-C: an interrupt while modules load ends the process at once, without a traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INTERRUPTED = 130
 
 
 class Loading:
-    """Encloses imports. Does nothing outside the main thread, or where somebody else handles SIGINT."""
+    """Context of imports. It does nothing outside the main thread, or if SIGINT has a handler already."""
 
     def __enter__(self) -> None:
         # Raised as an exception, it would be lost in whatever the import machinery is doing, or be printed by it.

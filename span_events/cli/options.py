@@ -1,4 +1,4 @@
-"""What the commands share: where the server is, ids, tags, and how a request is made."""
+"""Shared options of the commands: server address, token, ids, tags; and one request to the API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from span_events.cli.client import Client, where_ids_are
 from span_events.errors import InvalidRequest
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8080"
-"""Where `serve` listens unless it is told otherwise."""
+"""Default address of `serve`."""
 
 _MOST_DIGITS: Final = 18
 
@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass
 class Session:
-    """What the options before and after the command's name said."""
+    """Values of the options before and after the command's name."""
 
     endpoint: str = DEFAULT_ENDPOINT
     token: str = ""
@@ -56,7 +56,7 @@ class Session:
 
 
 class Command(click.Command):
-    """A command whose help keeps the lines of its examples as they are."""
+    """A command whose help keeps the line breaks of its examples."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         # click rewraps every paragraph that does not begin with a backspace.
@@ -77,7 +77,7 @@ pass_session = click.make_pass_decorator(Session, ensure=True)
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     session = ctx.ensure_object(Session)
-    if value:  # an option after the command's name wins; one that is absent says nothing
+    if value:  # an option after the command's name wins; an absent one changes nothing
         assert parameter.name is not None
         setattr(session, parameter.name, value)
 
@@ -104,7 +104,7 @@ json_option: Final = _session_option(
 
 
 def api_options(command: F) -> F:
-    """Let a command take ``--endpoint``, ``--token`` and ``--json`` after its name, too."""
+    """Add ``--endpoint``, ``--token`` and ``--json`` to a command."""
     return endpoint_option(token_option(json_option(command)))
 
 
@@ -123,7 +123,7 @@ class SpanId(click.ParamType[str]):
             self.fail(exc.detail, param, ctx)
 
     def hint(self, param: click.Parameter, *, missing: bool) -> str:
-        """Say where such an id is found, and how one that is missing is given; empty if nothing lists them."""
+        """Return the hint which command lists such ids, and which option takes one; empty if none does."""
         where = where_ids_are(self._what)
         if not missing or not where:
             return where

@@ -61,8 +61,8 @@ def add_message(
     """
     Queue a message for a device and print its id.
 
-    TEXT is sent as UTF-8. The events downstreamQueued and, once the device has shown itself,
-    downstreamMessage tell what became of it.
+    TEXT is sent as UTF-8. Its events are downstreamQueued and, once the device sends or polls,
+    downstreamMessage.
 
     Examples:
       span-events outbox add -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2 'reboot'
@@ -84,7 +84,7 @@ def add_message(
 @pass_session
 def delete_message(session: Session, collection: str, device: str, message: str) -> None:
     """
-    Take a message out of the outbox. One that waits will not be sent (downstreamFailed, cancelled).
+    Delete a message from the outbox. A waiting one will not be sent (downstreamFailed, cancelled).
 
     Example:
       span-events outbox delete -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2 17kl1b3c9d4e20

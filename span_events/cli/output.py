@@ -1,4 +1,4 @@
-"""How things are shown: tables, times and tags for people, documents for scripts."""
+"""Output: tables, times and tags for people, documents for scripts."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _TIMES: Final = {
     "allocatedAt": _MS,
     "lastUpdate": _MS,
 }
-"""Fields that are times, and how many of their units make a second (Span mixes them)."""
+"""Fields that are times, with their units per second (Span mixes units)."""
 _UNSET: Final[tuple[object, ...]] = ("", "0", None, {}, [])
-"""What a field says when it says nothing."""
+"""Values that stand for an empty field."""
 _PREVIEW: Final = 48
 """Octets of a payload that a table shows."""
 
@@ -47,7 +47,7 @@ def write_octets(octets: bytes) -> None:
 
 
 def use_colours() -> bool:
-    """Tell whether standard output wants colours: a terminal, unless NO_COLOR (or FORCE_COLOR) says otherwise."""
+    """Return whether to colour standard output: on a terminal, unless NO_COLOR or FORCE_COLOR decides."""
     if os.environ.get("NO_COLOR"):
         return False
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
@@ -59,9 +59,9 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, nothin
 
     Args:
         headings: One per column.
-        rows: Cells as text; whatever a device or user put there is shown harmlessly.
-        nothing: What to say, on standard error, when there are no rows.
-        fixed: How many of the first columns are never wrapped, because people copy them (ids).
+        rows: Cells as text; control characters from devices and users are escaped.
+        nothing: Text on standard error if there are no rows.
+        fixed: Number of first columns that are never wrapped, as people copy them (ids).
     """
     cells = [[printable(each) for each in row] for row in rows]
     if not cells:
@@ -77,7 +77,7 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, nothin
 
 
 def show_fields(document: Mapping[str, Any]) -> None:
-    """Print one thing, a line for each field that says something."""
+    """Print one resource, a line for each field that is not empty."""
     table = Table(box=None, pad_edge=False, show_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -119,7 +119,7 @@ def payload_text(encoded: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Show control characters instead of obeying them: devices and users chose this text, not we."""
+    """Escape control characters: this text comes from devices and users."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

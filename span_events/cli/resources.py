@@ -1,4 +1,4 @@
-"""``collection`` and ``device``: what the server knows, shown and changed through its API."""
+"""``collection`` and ``device``: list, create, show, change and delete them through the API."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from span_events.cli.output import printable, show_fields, show_json, show_table
 from span_events.errors import RequestError
 
 _PSK_OCTETS: Final = 16
-"""As long as the keys of AES-128, and what every stack has room for."""
+"""Octets of a generated key: the length of AES-128 keys, which every stack accepts."""
 
 IDENTITIES: Final[Mapping[str, str]] = {
     "metadata.ciot.allocatedIp": "--ip",
     "config.ciot.imsi": "--imsi",
     "config.ciot.imei": "--imei",
 }
-"""Fields of a device that tell who sends, and the options that set them."""
+"""Fields that identify a device, and the options that set them."""
 
 ip_option = click.option(
     "--ip",
@@ -128,7 +128,7 @@ def get_collection(session: Session, collection: str) -> None:
 @pass_session
 def update_collection(session: Session, collection: str, tags: dict[str, str], enabled: bool | None) -> None:
     """
-    Change a collection. What is not named stays as it is.
+    Change a collection. Fields without an option keep their value.
 
     A disabled collection refuses the messages of all its devices (messageRejected, collectionDisabled).
 
@@ -165,11 +165,11 @@ def device() -> None:
 @pass_session
 def list_devices(session: Session, collection: str) -> None:
     """
-    List the devices of a collection: how each is recognised, and when it was last heard.
+    List the devices of a collection, with their identities and the time of their last message.
 
     A device that sends from another ADDRESS than the one shown is refused (messageRejected, unknownAddress). One
-    without IPv4 shows its IPv6 prefix. In parentheses stands the address of its own that a device gets when it
-    attaches to the mobile network: it has none now.
+    without IPv4 shows its IPv6 prefix. An address in parentheses is reserved: the device gets it when it
+    attaches to the mobile network, and has none now.
 
     Examples:
       span-events device list -c 17dh0cf43jfgl8
@@ -198,8 +198,8 @@ def create_device(session: Session, /, collection: str, **fields: Any) -> None:
     """
     Create a device and print its id.
 
-    It can send as soon as the server can recognise it: by the address that it sends from (--ip), or by SIM
-    and hardware once a mobile core tells which address they got.
+    It can send as soon as the server can recognise it: by its source address (--ip), or by SIM
+    and hardware once a mobile core reports the address that they got.
 
     Examples:
       span-events device create -c 17dh0cf43jfgl8 --ip 10.0.0.17 --tag name=pump-3
@@ -245,7 +245,7 @@ def get_device(session: Session, collection: str, device: str) -> None:
 @pass_session
 def update_device(session: Session, /, collection: str, device: str, **fields: Any) -> None:
     """
-    Change a device. What is not named stays as it is.
+    Change a device. Fields without an option keep their value.
 
     Examples:
       span-events device update -c 17dh0cf43jfgl8 17kl14hm46h4c2 --ip 10.0.0.18
@@ -283,7 +283,7 @@ def move_device(session: Session, collection: str, device: str, to: str) -> None
 @pass_session
 def delete_device(session: Session, collection: str, device: str, yes: bool) -> None:
     """
-    Delete a device. Messages that wait for it are lost; what it sends from now on is refused.
+    Delete a device. Messages that wait for it are lost; messages from it are rejected from now on.
 
     Example:
       span-events device delete -c 17dh0cf43jfgl8 17kl14hm46h4c2 --yes
@@ -315,9 +315,9 @@ def set_psk(
     remove: bool,
 ) -> None:
     """
-    Give a device a pre-shared key (PSK) for DTLS, for stacks that have no certificates.
+    Set a device's pre-shared key (PSK) for DTLS, for stacks without certificates.
 
-    It replaces the one that the device may have. The server never shows it again.
+    It replaces an earlier key. The server never shows it again.
 
     Examples:
       span-events device psk -c 17dh0cf43jfgl8 -d 17kl14hm46h4c2 --identity pump-3 --generate
@@ -346,7 +346,7 @@ def set_psk(
 
 
 def _psk_key(key_hex: str | None, key_base64: str | None) -> bytes:
-    """Read a key; the message does not show it, since what is wrong may be one digit."""
+    """Read a key; the message of a refusal does not show it, as a single digit may be wrong."""
     try:
         return bytes.fromhex(key_hex) if key_hex is not None else base64.b64decode(key_base64 or "", validate=True)
     except ValueError:
@@ -356,7 +356,7 @@ def _psk_key(key_hex: str | None, key_base64: str | None) -> bytes:
 
 @contextmanager
 def _in_options() -> Iterator[None]:
-    """Let a refusal name the options of a device instead of the fields of its document."""
+    """Replace the field names in a refusal by the options of the command."""
     try:
         yield
     except RequestError as exc:
@@ -395,7 +395,7 @@ def _device_changes(
 
 
 def changes(tags: dict[str, str], enabled: bool | None) -> dict[str, Any]:
-    """Make the part of a request's body that all things have in common."""
+    """Build the common part of a request's body."""
     body: dict[str, Any] = {}
     if tags:
         body["tags"] = tags
@@ -412,7 +412,7 @@ def some_changes(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def show(session: Session, document: dict[str, Any]) -> None:
-    """Print one thing."""
+    """Print one resource."""
     (show_json if session.as_json else show_fields)(document)
 
 
@@ -430,7 +430,7 @@ def yes_no(value: object) -> str:
 
 
 def _address(ciot: Mapping[str, Any]) -> str:
-    """Write what a device sends from, or in parentheses what it will once it is attached."""
+    """Return the source address of a device, or in parentheses its reserved one."""
     own = ciot.get("staticIp")
     return ciot.get("allocatedIp") or ciot.get("allocatedPrefix") or (f"({own})" if own else "")
 

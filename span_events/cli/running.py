@@ -1,4 +1,4 @@
-"""A server in this process: it says where it is, serves until a signal comes, and leaves nothing behind."""
+"""Runs a server in this process: prints its addresses, serves until a signal, and cleans up."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
     Serve until SIGINT or SIGTERM; a second signal exits at once.
 
     Args:
-        ready_file: Gets the bound addresses as JSON once everything is bound; removed at the end. One that a killed
-            server left goes first.
+        ready_file: Path of a file for the bound addresses as JSON, written once all are bound and removed at the
+            end. A stale file of a killed server is removed first.
         demo: Seed a collection, and let simulated devices attach, if no NAS is configured, and send.
 
     Raises:
-        SpanEventsError: Something could not be started, or ended that should have gone on.
+        SpanEventsError: A part did not start, or ended unexpectedly.
     """
     if ready_file is not None:
         _remove(ready_file)
@@ -51,7 +51,7 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
     async with Server(config, data_dir=data_dir) as server:
         seeded = await server.start_demo() if demo else None
         gc.collect()
-        gc.freeze()  # what is there by now stays: to look through all of it again takes the collector 0.1 s or more
+        gc.freeze()  # objects of the start stay alive: each full collection over them would take 0.1 s or more
         if ready_file is not None:
             _write_ready_file(ready_file, server.addresses)
         sys.stdout.write(banner(server, seeded, data_dir=data_dir))
@@ -68,7 +68,7 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
 
 
 def banner(server: Server, demo: Demo | None, *, data_dir: Path) -> str:
-    """Say what a person wants to know first: where things are, the token, and what to type."""
+    """Return the first lines for a person: addresses, token, and commands to try."""
     http = server.addresses["http"]
     lines = [f"span-events {__version__} is ready.", ""]
     folder = data_dir.resolve()
@@ -103,7 +103,7 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path) -> str:
 
 
 def _about_mobile_core(server: Server) -> list[str]:
-    """Say how to be the demo's mobile core."""
+    """Return the lines on the demo's mobile core."""
     path = secret_file_of(server.config)
     if path is None or "radius" not in server.addresses:
         return []
@@ -117,7 +117,7 @@ def _about_mobile_core(server: Server) -> list[str]:
 
 
 def _about_gateway(server: Server, demo: Demo) -> list[str]:
-    """Say how to have one more gateway."""
+    """Return the lines on another gateway."""
     if demo.gateway is None:
         return []
     host, _, port = server.addresses["gateways"].rpartition(":")
@@ -135,7 +135,7 @@ def coap_client() -> str:
 
 
 def _host_and_port(address: str) -> str:
-    """Write an address as netcat wants it."""
+    """Return an address as netcat's arguments."""
     host, _, port = address.rpartition(":")
     return f"{host.strip('[]')} {port}"
 
@@ -153,7 +153,7 @@ def _on_signals(stop: asyncio.Event) -> None:
 
 
 def _write_ready_file(path: Path, addresses: dict[str, str]) -> None:
-    """Tell supervisors what is bound, in one step: the file is never there half-written."""
+    """Write the bound addresses for supervisors in one step: the file is never half-written."""
     partial = path.with_name(path.name + ".partial")
     try:
         partial.write_text(json.dumps(addresses) + "\n")

@@ -17,7 +17,7 @@ from span_events.cli.options import Command, config_option, data_dir_option
 from span_events.config import Config
 
 DEVICE_SIDE: Final = ("datagrams", "coap", "coaps", "radius", "gateways", "blobs")
-"""Tables of the configuration whose ``host`` ``--host`` sets: where devices and their networks come in."""
+"""Tables of the configuration whose ``host`` is set by ``--host``: the listeners of devices and networks."""
 
 
 @click.command(cls=Command)
@@ -42,8 +42,8 @@ def serve(data_dir: Path, config: Path | None, ready_file: Path | None, host: st
     """
     Run the server until Ctrl-C or SIGTERM.
 
-    At its first start it makes an admin token and shows it once. All is on 127.0.0.1 unless you say otherwise: --host
-    opens the side of the devices, http.host in the configuration the API. Every setting can also come from the
+    The first start creates an admin token and shows it once. By default, all ports are on 127.0.0.1: --host
+    opens those of the devices, http.host in the configuration the API. Every setting can also come from the
     environment: SPAN_EVENTS_HTTP__PORT=0 is port in [http], and 0 picks a free one.
 
     Examples:

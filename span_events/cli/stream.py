@@ -1,9 +1,9 @@
 """
-A stream of activity that survives lost connections: reconnects, resumes, and says so.
+An activity stream that survives lost connections: it reconnects, resumes, and reports both.
 
-With ``extended`` the stream resumes exactly behind the last id. Plain lines carry no id: then it asks for everything
-from the second of the last line on, and leaves out the lines of that second that it already had. If nothing came yet,
-the server's own clock (the Date header of its first answer) says from when on.
+With ``extended`` the stream resumes exactly behind the last id. Plain lines carry no id: then the client requests all
+events from the second of the last line on, and skips the lines of that second that it already had. Before the first
+event, the server's clock (the Date header of its first reply) gives the start.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _WORDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One event: the octets as the server sent them, with their newline, and what they say."""
+    """One event: the octets as the server sent them, with their newline, and the parsed object."""
 
     octets: bytes
     document: dict[str, Any]
@@ -58,15 +58,15 @@ class Stream:
     Events from one URL of the API.
 
     Args:
-        client: Knows the server and the token.
-        path: Where the stream is (``/span/activity``).
+        client: Client of the API, with address and token.
+        path: Path of the stream (``/span/activity``).
         query: Parameters, without ``tail`` and ``after``.
-        last: How many past events to begin with.
-        reconnect: Whether a lost connection is opened again.
-        tell: Called with a sentence for people when a connection is lost, and when it is there again.
-        pauses: Seconds between attempts to connect; begins anew whenever something was received.
-        marks_live: Whether the objects that mark where the present begins are yielded, too: one for each connection, if
-            the stream is an extended one.
+        last: Number of past events at the beginning.
+        reconnect: True to reopen a lost connection.
+        tell: Called with a sentence for people when a connection is lost, and when it is restored.
+        pauses: Seconds between attempts to connect; starts over after each received event.
+        marks_live: True to yield the objects that mark the end of replayed history, too: one per connection of
+            an extended stream.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class Stream:
         Yield events until cancelled. Cancelling closes the connection.
 
         Raises:
-            RequestError: The server refuses the stream; trying again would not help.
-            ServerUnreachable: There is no server at all, or the connection is lost and not to be opened again.
+            RequestError: The server refuses the stream, for good.
+            ServerUnreachable: No server answers, or the connection is lost and `reconnect` is False.
         """
         pauses, lost_at = self._pauses(), None
         while True:
@@ -151,7 +151,7 @@ class Stream:
 
 
 class _Position:
-    """How far a stream has been read, and what to leave out when it is read again from there."""
+    """The position in a stream, and the lines to skip when it is read again from there."""
 
     def __init__(self) -> None:
         self._id = ""
@@ -159,7 +159,7 @@ class _Position:
         self._had: Counter[bytes] = Counter()
         """Lines of that second."""
         self._again: Counter[bytes] = Counter()
-        """Of these, the ones that come a second time."""
+        """The lines among these that the server repeats."""
 
     def connected(self, connection: ClientConnection) -> None:
         """Take note of a new connection."""
@@ -169,14 +169,16 @@ class _Position:
             self._second = parsedate_to_datetime(date).strftime("%Y-%m-%d %H:%M:%S")
 
     def query(self) -> list[tuple[str, str]]:
-        """Return the parameters that ask for what comes behind this position."""
+        """Return the query parameters that request the events after this position."""
         after = self._id or (f"{self._second.replace(' ', 'T')}Z" if self._second else "")
         return [("after", after)] if after else []
 
     def advance(self, line: Line) -> bool:
         """Move behind a line; False if it was there before."""
         if line.document.get("event") == DROPPED:
-            return True  # told to us alone: it stands for events, it is not one of them
+            return (
+                True  # eventsDropped is for this subscriber only: it stands for events, and is no event of the stream
+            )
         self._id = str(line.document.get("id") or "")
         if self._id:
             return True
@@ -211,7 +213,7 @@ def _parse(octets: bytes) -> Line | None:
 
 
 def _closed(exc: ConnectionClosed) -> str:
-    """Say why a connection was closed; raise if that is final."""
+    """Return the reason of a closed connection; raise if it is final."""
     code, reason = (exc.rcvd.code, exc.rcvd.reason) if exc.rcvd else (1006, "")
     if code == _REVOKED:
         raise Unauthenticated(

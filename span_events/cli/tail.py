@@ -31,7 +31,7 @@ _WANT_HINT: Final = ("warning", "error")
 _ID_WIDTH: Final = 14
 _WIDEST_NAME: Final = 24
 _REMEMBERED_NAMES: Final = 512
-"""Devices whose names are looked up; of the others only ids are shown, so that a big fleet costs no requests."""
+"""Upper bound of devices whose names are looked up; for further ones only ids are shown, which costs no request."""
 _LOOKUP_TIMEOUT: Final = 1.0
 """Seconds that a line waits for the name of its device."""
 
@@ -88,16 +88,16 @@ def tail(
     no_reconnect: bool,
 ) -> None:
     """
-    Show events as they happen, with what to try below warnings and errors.
+    Show events as they happen, with a hint below each warning and error.
 
     A device does not connect? Start `span-events tail -n 50`, let the device send, and look at messageRejected: its
-    reason says why the server did not take it. Do so without -c and with SPAN_COLLECTION_ID unset: a message from an
+    reason says why. Do so without -c and with SPAN_COLLECTION_ID unset: a message from an
     address that no device has (unknownAddress) belongs to no collection. Nothing at all means that nothing reached the
     server: check address, port and routing of the device.
 
     With --json each line is printed exactly as the server sent it; plain Span objects, or with --extended those with
-    id, severity and hint. A lost connection is opened again, and what was missed meanwhile follows (as far as the
-    server remembers; eventsDropped tells if it does not). Times are your local ones, those in JSON are UTC.
+    id, severity and hint. A lost connection is reopened, and the events missed meanwhile follow (as far as the
+    server has them in memory; else eventsDropped reports the gap). Times are your local ones, those in JSON are UTC.
 
     Examples:
       span-events tail
@@ -132,7 +132,7 @@ def tail(
 
 
 def _narrowed(collection: str | None, device: str | None, gateway: str | None, *, from_environment: bool) -> str:
-    """Say what is left out by watching less than everything; empty if nothing is."""
+    """Return a note on the events that this stream excludes; empty if it excludes none."""
     variable = "SPAN_COLLECTION_ID" if from_environment else ""
     watched, given = [], []
     for name, value, option in (("gateway", gateway, "-g"), ("device", device, "-d")):
@@ -155,7 +155,7 @@ def _narrowed(collection: str | None, device: str | None, gateway: str | None, *
 
 
 def _too_many(refusal: InvalidRequest, ctx: click.Context) -> click.UsageError:
-    """Say in the words of the command line that --last is more than the server gives."""
+    """Return the refusal of a too large --last in terms of the command line."""
     most = re.search(r"from 0 to (\d+)", refusal.detail)
     if most is None:
         return click.UsageError(f"--last: {refusal.detail.removeprefix('tail: ')}", ctx)
@@ -269,7 +269,7 @@ class Names:
 
 
 def _data_text(document: Mapping[str, Any]) -> str:
-    """Write data as ``key=value``: the reason first, because it is what people look for."""
+    """Write data as ``key=value``, the reason first: readers look for it."""
     data = document.get("data")
     if not isinstance(data, Mapping):
         return ""

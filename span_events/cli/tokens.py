@@ -1,4 +1,4 @@
-"""``token``: API tokens, made and deleted in the registry itself; needs no server, and tells a running one."""
+"""``token``: API tokens, created and deleted in the registry itself; needs no server, and a running one notices."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def token() -> None:
 @pass_session
 def create_token(session: Session, data_dir: Path, config: Path | None, resource: str, write: bool, name: str) -> None:
     """
-    Make a token and print its text, which nobody can be shown again.
+    Create a token and print its text, which cannot be shown again.
 
     Examples:
       export SPAN_API_TOKEN=$(span-events token create --resource / --write)
@@ -143,13 +143,13 @@ def delete_token(session: Session, data_dir: Path, config: Path | None, token: s
 
 @dataclass(frozen=True, slots=True)
 class _Registry:
-    """What stands open while a command works."""
+    """The registry, open while a command works."""
 
     store: Store
     tokens: Tokens
 
     async def missing(self, resource: str) -> str:
-        """Return what a resource names that is not there (``collection 17dh…``); empty if all is."""
+        """Return the missing part of a resource (``collection 17dh…``); empty if all exists."""
         words = resource.strip("/").split("/")
         named = dict(zip(words[::2], words[1::2], strict=False))
         if "collections" not in named:
@@ -164,7 +164,7 @@ class _Registry:
 
 
 def _place(data_dir: Path, config: Path | None) -> str:
-    """Say which registry this is about: the wrong folder makes a new one, and a token that no server knows."""
+    """Print the registry in use: a wrong folder would create a new one, with a token that no server knows."""
     registry = configuration.load(config).registry
     if registry.url:
         return "the database of registry.url"

@@ -1,4 +1,4 @@
-"""What a setting can hold: types that check their values, in words that end up in a fault."""
+"""Types of settings: each checks its values, and words its faults for the operator."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Octets = Annotated[int, Field(ge=1)]
 Buffer = Annotated[int, Field(ge=1, le=(1 << 31) - 1)]
-"""Octets, as far as the kernel can count them."""
+"""Octets of a socket buffer, up to the largest value that the kernel takes."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""So many a second."""
+"""Number per second."""
 
 
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -63,7 +63,7 @@ Address = Annotated[ipaddress.IPv4Address | ipaddress.IPv6Address, BeforeValidat
 
 
 def _prefix(text: object) -> object:
-    """Take an IP address or a prefix, but not one that holds every address."""
+    """Accept an IP address or prefix, except one that contains every address."""
     try:
         found = ipaddress.ip_network(str(text), strict=False)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reading the configuration from its file and the environment; all that is wrong is told at once, with its path."""
+"""Loads the configuration from its file and the environment, and reports all faults at once, each with its path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def load(path: Path | None = None) -> Config:
     Read the configuration from a file (if one is given) and the environment.
 
     Raises:
-        ConfigurationError: The file cannot be read, or settings are wrong; all of them are named.
+        ConfigurationError: The file cannot be read, or settings are wrong; the message names all of them.
     """
     values = {} if path is None else _read(path)
     faults = [*_unknown_tables()]
@@ -27,7 +27,7 @@ def load(path: Path | None = None) -> Config:
         found = Config(**values)
     except ValidationError as exc:
         raise ConfigurationError(faults + [_fault(each) for each in exc.errors()]) from exc
-    except Exception as exc:  # pydantic-settings: an environment variable is not what it should be
+    except Exception as exc:  # pydantic-settings: an environment variable does not parse
         raise ConfigurationError([*faults, f"environment: {exc}"]) from exc
     if faults:
         raise ConfigurationError(faults)
@@ -36,9 +36,9 @@ def load(path: Path | None = None) -> Config:
 
 def _unknown_tables() -> Iterable[str]:
     """
-    Name the variables that set something in a table that is not there; pydantic-settings overlooks them.
+    Name the variables for tables that do not exist; pydantic-settings ignores them.
 
-    Variables without a table may be others' (Kubernetes sets some for each service).
+    Variables without a table may belong to other programs (Kubernetes sets some for each service).
     """
     for variable in sorted(os.environ):
         if variable.upper().startswith(PREFIX):
@@ -51,7 +51,7 @@ def _unknown_tables() -> Iterable[str]:
 
 
 def _with_both_underscores(words: str) -> str | None:
-    """Find the variable that somebody meant who wrote ``COAP_PORT``."""
+    """Find the variable that was meant by one with a single underscore (``COAP_PORT``)."""
     for name, section in sections():
         if words.removeprefix(f"{name}_") in section.model_fields and words.startswith(f"{name}_"):
             return f"{PREFIX}{name}__{words.removeprefix(f'{name}_')}".upper()
@@ -101,5 +101,5 @@ def _fault(error: Any) -> str:
 
 
 def _may_be_secret(location: list[str]) -> bool:
-    """Tell whether a value could show the secret of a NAS: itself, or what stands in place of a table with it."""
+    """Return whether a value may contain the secret of a NAS: the secret itself, or a malformed table with it."""
     return location == ["radius"] or (location[:2] == ["radius", "nas"] and location[3:] in ([], ["secret"]))

@@ -55,7 +55,7 @@ def every_setting() -> Iterable[tuple[str, FieldInfo]]:
 
 
 def _entry_of(field: FieldInfo) -> type[Section] | None:
-    """Return what the tables of a list of tables hold."""
+    """Return the settings of the tables in a list of tables."""
     inner = next(iter(get_args(field.annotation)), None)
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 

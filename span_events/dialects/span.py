@@ -65,10 +65,10 @@ class SpanDialect:
 
 
 PLAIN: Final = SpanDialect()
-"""What a client of Span expects, with our additional events and data keys."""
+"""The encoding that Span's clients expect, with our additional events and data keys."""
 
 render_id = lru_cache(maxsize=65536)(ids.render)
-"""`ids.render` for the ids of collections, devices and gateways, which come again and again."""
+"""`ids.render` for the ids of collections, devices and gateways, which repeat often."""
 
 
 @lru_cache(maxsize=64)
@@ -125,7 +125,7 @@ _SPAN_FIELDS: Final = _fields(extensions=False)
 
 
 def correlation_ids(activity: Activity) -> list[str]:
-    """List what an activity belongs to: ``cause:ID`` (message or API call) and ``session:ID``."""
+    """List the correlation ids of an activity: ``cause:ID`` (message or API call) and ``session:ID``."""
     event = activity.event
     found = []
     if event.correlation_id is not None:

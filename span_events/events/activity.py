@@ -1,8 +1,8 @@
 """
-The values that travel from `fleet` to subscribers: an event, and the activity it becomes.
+Events and activities: the values that travel from the fleet to subscribers.
 
-An *event* says what happened to whom. The bus makes an *activity* of it by giving it an identifier
-and a time. Nothing here knows a clock or a socket.
+An *event* names a happening and its origin. The bus turns an event into an *activity*: it adds an identifier
+and a time. This module uses no clock and no socket.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Moment = NewType("Moment", int)
 
 
 class Severity(IntEnum):
-    """How much an event wants to be looked at."""
+    """Urgency of an event for a reader."""
 
     DEBUG = 10
     INFO = 20
@@ -37,7 +37,7 @@ class Reason(StrEnum):
     """
     Base of the closed sets of reasons; a member is ``value, hint`` or ``value, hint, severity``.
 
-    The hint is one sentence: what it means and what to try. The severity is there where it is not that of the event.
+    The hint is one sentence: the meaning and the next thing to try. A severity overrides that of the event.
     """
 
     hint: str
@@ -66,7 +66,7 @@ class Origin:
 
 
 UNATTRIBUTED: Final = Origin()
-"""Nobody known: only tokens for ``/`` see such an event."""
+"""Origin of an event whose device, gateway and collection are unknown; only tokens for ``/`` see such an event."""
 
 
 def key(meaning: str, *, name: str = "", extension: bool = False, optional: bool = False) -> Any:
@@ -88,15 +88,15 @@ def key(meaning: str, *, name: str = "", extension: bool = False, optional: bool
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """
-    Something happened; subclasses in `catalogue` say what.
+    Base class of all events; the subclasses are in `catalogue`.
 
-    ``correlation_id`` is the received message or API call that caused it, ``session_id`` ties the
+    ``correlation_id`` names the received message or API call that caused the event, ``session_id`` ties the
     events of one connection together.
     """
 
     name: ClassVar[str]
     severity: ClassVar[Severity] = Severity.INFO
-    """Where its reason or state has none of its own; `severity_of` tells which it is."""
+    """Severity unless the reason or state has one of its own; see `severity_of`."""
     hint: ClassVar[str]
     extension: ClassVar[bool] = False
 
@@ -151,19 +151,19 @@ def keys_of(event: type[Event]) -> tuple[Key, ...]:
 
 
 def hint_of(event: Event) -> str:
-    """Say what the event means and what to try: the hint of its reason or state, else its own."""
+    """Return the hint of an event: that of its reason or state if there is one, else that of its class."""
     reason = _reason_of(event)
     return reason.hint if reason is not None and reason.hint else event.hint
 
 
 def severity_of(event: Event) -> Severity:
-    """Tell how much an event wants to be looked at: the severity of its reason or state, else its own."""
+    """Return the severity of an event: that of its reason or state if there is one, else that of its class."""
     reason = _reason_of(event)
     return event.severity if reason is None or reason.severity is None else reason.severity
 
 
 def severities_of(event: type[Event], keys: tuple[Key, ...]) -> list[Severity]:
-    """List the severities that events of a class can have; its own comes first."""
+    """List the possible severities of an event class; the default comes first."""
     reasons = [reason for key in keys if key.reasons is not None for reason in key.reasons]
     own = {each.severity for each in reasons if each.severity is not None}
     return [event.severity, *sorted(own - {event.severity})]

@@ -1,9 +1,9 @@
 """
-Every event, in one declarative place: name, keys, meaning, severity, hint.
+The catalogue of events, in one declarative place: name, keys, meaning, severity, hint.
 
 The docstring is the text of the README table, of ``span-events events`` and of
 ``GET /span/events/catalogue``. Names and triggers of the first 24 are Span's; the others are
-extensions and tell what Span keeps silent about.
+extensions and report steps about which Span is silent.
 """
 
 from __future__ import annotations
@@ -598,11 +598,11 @@ CATALOGUE: Final = MappingProxyType({each.name: each for each in _EVENTS})
 KEYS: Final[MappingProxyType[type[Event], tuple[Key, ...]]] = MappingProxyType(
     {each: keys_of(each) for each in _EVENTS}
 )
-"""The data keys of each event class, sorted as JSON writes them."""
+"""Data keys of each event class, in the order of the JSON."""
 SEVERITIES: Final[MappingProxyType[type[Event], tuple[Severity, ...]]] = MappingProxyType(
     {each: tuple(severities_of(each, KEYS[each])) for each in _EVENTS}
 )
-"""The severities that events of each class can have; its own comes first."""
+"""Possible severities of each event class; the default comes first."""
 SPAN_NAMES: Final = frozenset(each.name for each in _EVENTS if not each.extension)
 """Names of the events that Span has too."""
 

@@ -1,9 +1,9 @@
 """
-Which events a subscriber may see (`Scope`) and which of them it asked for (`Filter`).
+Scopes and filters: the events that a subscriber may see (`Scope`) and those that it requested (`Filter`).
 
-Both are values that compare equal, so that subscribers with the same wish share one group. Names,
-patterns and severities are resolved against the catalogue when the wish is read: matching an event
-is a set look-up, and no regular expression of a user ever meets traffic.
+Both are values that compare equal, so that subscribers with the same request share one group. Names,
+patterns and severities are resolved against the catalogue when the request is read: matching an event
+is a set look-up, and a user's regular expression never runs on traffic.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from span_events.events.activity import Event, Origin, Severity, severity_of
 from span_events.events.catalogue import CATALOGUE, SEVERITIES, SPAN_NAMES
 
 _MAX_VALUES: Final = 64
-"""How often one query parameter may be repeated."""
+"""Upper bound of values of one query parameter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """
-    What a stream shows: everything, a collection, or one device or gateway of it.
+    The part of the fleet that a stream shows: all collections, one collection, or one device or gateway of it.
 
-    A device is named together with its collection: when it moves, a stream of the old collection
-    must not follow it.
+    A device scope includes the collection: when the device moves, a stream of the old collection
+    must not follow.
     """
 
     collection_id: int | None = None
@@ -38,7 +38,7 @@ class Scope:
     gateway_id: int | None = None
 
     def covers(self, origin: Origin) -> bool:
-        """Tell whether events of this origin may be seen."""
+        """Return whether the scope contains this origin."""
         return (
             (self.collection_id is None or self.collection_id == origin.collection_id)
             and (self.device_id is None or self.device_id == origin.device_id)
@@ -47,12 +47,12 @@ class Scope:
 
 
 EVERYTHING: Final = Scope()
-"""Every collection, and what belongs to none."""
+"""All collections, and events without a collection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What a subscriber asked for; ``None`` means everything."""
+    """The events that a subscriber requested; a criterion that is ``None`` accepts every event."""
 
     names: frozenset[str] | None = None
     devices: frozenset[int] | None = None
@@ -61,7 +61,7 @@ class Filter:
     """The least one, if some of the names have events below it as well."""
 
     def matches(self, event: Event) -> bool:
-        """Tell whether the subscriber wants this event."""
+        """Return whether the event passes the filter."""
         return (
             (self.names is None or event.name in self.names)
             and (self.devices is None or event.origin.device_id in self.devices)
@@ -71,7 +71,7 @@ class Filter:
 
 
 PASS_ALL: Final = Filter()
-"""No wish: everything in scope."""
+"""The filter of a request without criteria: every event in scope."""
 
 
 def parse_filter(
@@ -83,15 +83,15 @@ def parse_filter(
     span_only: bool = False,
 ) -> Filter:
     """
-    Read a subscriber's wish from query parameters.
+    Build a filter from query parameters.
 
     Args:
         events: Names, or regular expressions between slashes (``/^firmware/``); several are joined
             by *or*. A linear-time engine (RE2) runs them, over the catalogue only.
-        severity: The least severity wanted (``error warning info debug``).
+        severity: Least severity that passes (``error warning info debug``).
         devices: Span ids of devices.
         gateways: Span ids of gateways.
-        span_only: Leave out the events that Span does not have.
+        span_only: Exclude the events that Span does not define.
 
     Raises:
         InvalidRequest: A value is not valid; the message names the parameter and the value.

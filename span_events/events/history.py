@@ -1,8 +1,8 @@
 """
-The recent past, in memory only: what ``tail=`` and ``after=`` replay.
+History: the recent activities in memory, which ``tail=`` and ``after=`` replay.
 
-A question that reaches further back than memory does is answered with what there is, and the
-answer says so.
+A request that reaches further back than memory gets the activities that remain, and the reply
+reports the gap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from span_events.events.filters import Filter, Scope
 from span_events.metrics import Metric
 
 _MAX_OWNERS: Final = 10_000
-"""Collections whose losses are remembered one by one."""
+"""Upper bound of collections whose newest lost activity is remembered separately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class History:
 
     @property
     def size(self) -> int:
-        """How many activities are in memory."""
+        """Number of activities in memory."""
         return self._rings.cost
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics."""
         return [Metric("history_events", "Events in memory; at most events.history_total.", "gauge", lambda: self.size)]
 
     def append(self, activity: Activity) -> None:
@@ -62,13 +62,13 @@ class History:
         self._rings.append(activity.event.origin.collection_id, activity)
 
     def tail(self, scope: Scope, wish: Filter, count: int) -> Replay:
-        """Return the last ``count`` activities that are in scope and wanted."""
+        """Return the last ``count`` activities that are in scope and pass the filter."""
         newest_first = heapq.merge(*map(reversed, self._in(scope)), key=attrgetter("id"), reverse=True)
         matching = (each for each in newest_first if scope.covers(each.event.origin) and wish.matches(each.event))
         return Replay(tuple(islice(matching, count))[::-1])
 
     def after(self, scope: Scope, wish: Filter, identifier: int) -> Replay:
-        """Return the activities in scope and wanted that are younger than an identifier."""
+        """Return the activities in scope that pass the filter and are younger than an identifier."""
         oldest_first = heapq.merge(*self._in(scope), key=attrgetter("id"))
         matching = tuple(
             each

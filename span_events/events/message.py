@@ -9,7 +9,7 @@ from span_events.events.activity import Origin
 
 
 class Transport(StrEnum):
-    """How a message travelled; the words of Span's API, and two for blobs, which only our own events show."""
+    """The transport of a message: the words of Span's API, and two for blobs, which only our own events show."""
 
     UNSPECIFIED = "unspecified"
     UDP = "udp"

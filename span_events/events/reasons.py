@@ -1,4 +1,4 @@
-"""Why something went wrong or ended: closed sets of words, each with what it means and what to try."""
+"""Reasons of failures and ends: closed sets of words, each with its meaning and the next thing to try."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from span_events.events.activity import Reason, Severity
 
 
 class MessageRejectedReason(Reason):
-    """Why a message from a device was not accepted."""
+    """Reasons for which a message from a device is rejected."""
 
     UNKNOWN_ADDRESS = (
         "unknownAddress",
@@ -101,7 +101,7 @@ class MessageRejectedReason(Reason):
 
 
 class DisconnectReason(Reason):
-    """Why a device's session ended."""
+    """Reasons for the end of a device's session."""
 
     CLOSE_NOTIFY = "closeNotify", "The device closed the session itself; nothing to do."
     IDLE_TIMEOUT = (
@@ -134,7 +134,7 @@ class DisconnectReason(Reason):
 
 
 class ClientRejectedReason(Reason):
-    """Why a client could not open a session."""
+    """Reasons for which a client cannot open a session."""
 
     UNKNOWN_CA = (
         "unknownCa",
@@ -200,7 +200,7 @@ class ClientRejectedReason(Reason):
 
 
 class DownstreamFailedReason(Reason):
-    """Why a queued message will never reach its device."""
+    """Reasons for which a queued message will never reach its device."""
 
     EXPIRED = (
         "expired",
@@ -219,7 +219,7 @@ class DownstreamFailedReason(Reason):
 
 
 class CiotDisconnectReason(Reason):
-    """Why a device is attached to the mobile network no longer."""
+    """Reasons for the end of an attachment to the mobile network."""
 
     STOP = (
         "stop",
@@ -253,7 +253,7 @@ class CiotDisconnectReason(Reason):
 
 
 class CiotRejectedReason(Reason):
-    """Why the mobile core's request was refused."""
+    """Reasons for which a request of the mobile core is refused."""
 
     UNKNOWN_DEVICE = (
         "unknownDevice",
@@ -290,7 +290,7 @@ class CiotRejectedReason(Reason):
 
 
 class GatewayRejectedReason(Reason):
-    """Why a gateway could not connect."""
+    """Reasons for which a gateway cannot connect."""
 
     NOT_TLS = (
         "notTls",
@@ -361,7 +361,7 @@ class GatewayRejectedReason(Reason):
 
 
 class GatewayReason(Reason):
-    """Why a gateway's stream ended, or what is wrong with it."""
+    """Reasons for the end of a gateway's stream, and faults of a stream that goes on."""
 
     CLOSED = "closed", "The gateway ended the stream itself; nothing to do."
     CLIENT_CLOSED = "clientClosed", "The gateway's program closed its connection in order, most often because it ended."
@@ -439,7 +439,7 @@ class GatewayReason(Reason):
 
     @property
     def is_orderly(self) -> bool:
-        """Whether a stream may end for it without anything being wrong."""
+        """True if a stream that ends for this reason is no fault."""
         return self in _ORDERLY
 
 
@@ -461,7 +461,7 @@ _ORDERLY: Final = frozenset(
 
 
 class DroppedReason(Reason):
-    """Why a subscriber did not get some events."""
+    """Reasons for which a subscriber misses events."""
 
     SLOW_SUBSCRIBER = (
         "slowSubscriber",
@@ -474,7 +474,7 @@ class DroppedReason(Reason):
 
 
 class FirmwareState(Reason):
-    """Where a device stands with the firmware that it should run: the words of ``firmware.state``."""
+    """States of a device's firmware update: the words of ``firmware.state``."""
 
     INITIALIZING = "Initializing", "An error was cleared: the device's next report decides what is to be done."
     PENDING = (

@@ -1,1 +1,1 @@
-"""Subscribers, and the hot path that reaches them."""
+"""Fan-out: subscribers, and the hot path from an event to their sockets."""

@@ -1,13 +1,13 @@
 """
-The hub: from one published event to all who want it, for the price of one write each.
+The hub: carries one published event to all matching subscribers with one write each.
 
-An event is encoded and framed once per encoding, and appended to the groups that want it, which an
-index by collection, device and gateway finds. One flush per loop tick joins what came in that tick
+An event is encoded and framed once per encoding, and appended to the matching groups, which an
+index by collection, device and gateway finds. One flush per loop tick joins the frames of that tick
 and does one ``transport.write`` per subscriber. Under load, flushes wait a few milliseconds for
-company. Long rounds are cut into slices, so that listeners get their turn in between.
+more frames. Long rounds are cut into slices, so that listeners run in between.
 
-A slow reader hurts only itself: above its limit whole batches are dropped for it, and it is told
-with one `eventsDropped` as soon as it has caught up.
+A slow reader hurts only itself: above its limit the hub drops whole batches for it, and sends
+one `eventsDropped` as soon as it has caught up.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _BACKLOG_WRITES = 16  # writes' worth of octets that may gather behind a round b
 
 @dataclass(slots=True)
 class _Index:
-    """Groups of one stream, by the narrowest thing that their scope names."""
+    """Groups of one kind of stream, keyed by the narrowest part of their scope: gateway, device, collection or none."""
 
     everything: list[Group] = field(default_factory=list)
     by_collection: dict[int | None, list[Group]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class _Index:
     by_gateway: dict[tuple[int | None, int | None], list[Group]] = field(default_factory=dict)
 
     def groups_for(self, origin: Origin) -> list[Group]:
-        """Return the groups in whose scope an origin is."""
+        """Return the groups whose scope contains an origin."""
         found = self.everything
         if self.by_collection and (groups := self.by_collection.get(origin.collection_id)):
             found = found + groups
@@ -101,9 +101,9 @@ class _Round:
 
 class Hub:
     """
-    Subscribers, and the way to them.
+    All subscribers, in groups that share frames.
 
-    Must be made inside the running event loop. Its plain functions are safe to call from anywhere
+    Construct it inside the running event loop. Its plain functions are safe to call from anywhere
     in that loop; none of them awaits.
     """
 
@@ -112,8 +112,8 @@ class Hub:
         self._clock = clock
         self._identifiers = identifiers
         self._loop = asyncio.get_running_loop()
-        # asyncio's own transports send at once, so what waits after a write is the reader's debt.
-        # Others (uvloop) send at the end of the tick: there, only a look before a write tells.
+        # asyncio's own transports send at once, so octets that remain after a write are the reader's backlog.
+        # Others (uvloop) send at the end of the tick: there, only the buffer size before a write is the backlog.
         self._sends_at_once = isinstance(self._loop, asyncio.BaseEventLoop)
         self._indexes = {stream: _Index() for stream in Stream}
         self._activities = self._indexes[Stream.ACTIVITIES]
@@ -136,7 +136,7 @@ class Hub:
         """Events dropped for slow subscribers."""
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics."""
         return [
             Metric("events_delivered", "Events handed to subscribers' sockets.", "counter", lambda: self.delivered),
             Metric("events_dropped", "Events dropped for slow subscribers.", "counter", lambda: self.dropped),
@@ -149,21 +149,21 @@ class Hub:
             ),
         ]
 
-    # ---- what publishers call -----------------------------------------------------------------
+    # ---- publishing -------------------------------------------------------------------------
 
     def show(self, activity: Activity) -> None:
-        """Send an activity to everybody who wants it."""
+        """Send an activity to all matching subscribers."""
         groups = self._activities.groups_for(activity.event.origin)
         if groups:
             self._append(groups, activity, activity.event)
 
     def show_message(self, message: Message) -> None:
-        """Send an upstream message to everybody who wants it."""
+        """Send an upstream message to all matching subscribers."""
         groups = self._messages.groups_for(message.origin)
         if groups:
             self._append(groups, message, None)
 
-    # ---- what streams call --------------------------------------------------------------------
+    # ---- subscribing -------------------------------------------------------------------------
 
     def subscribe(
         self,
@@ -178,14 +178,14 @@ class Hub:
         replay: Callable[[], Iterable[bytes]] | None = None,
     ) -> Subscriber:
         """
-        Add a reader.
+        Add a subscriber.
 
         Args:
-            replay: Gives frames to write first. Called here, so that nothing is missed or doubled
+            replay: Returns frames to write first. The hub calls it here, so that no event is missed or doubled
                 between the last frame of the past and the first of the present.
 
         Raises:
-            Unavailable: There are as many subscribers as the configuration allows.
+            Unavailable: The number of subscribers is at its configured limit.
         """
         self.check_room()
         past = b"".join(replay()) if replay else b""
@@ -195,7 +195,7 @@ class Hub:
             group = self._groups[key] = Group(key, self._clock.monotonic())
             self._indexes[stream].add(group)
         elif group.pending:
-            self._flush_now()  # what waits belongs to those who were here before
+            self._flush_now()  # pending frames belong to the earlier members
         subscriber = Subscriber(
             transport, group, token_id=token_id, close=close, allowance=self._config.subscriber_buffer
         )
@@ -225,10 +225,10 @@ class Hub:
 
     def check_room(self) -> None:
         """
-        Make sure that one more subscriber fits.
+        Check that one more subscriber is within the limits.
 
         Raises:
-            Unavailable: There are as many as the configuration allows, or too much waits for them.
+            Unavailable: The number of subscribers, or the octets that wait for all of them, is at its limit.
         """
         if self.subscribers >= self._config.subscribers:
             raise Unavailable(
@@ -246,10 +246,10 @@ class Hub:
         for group in list(self._groups.values()):
             yield from list(group.subscribers)
 
-    # ---- what time brings ---------------------------------------------------------------------
+    # ---- timers ------------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Once a second or so: tell those who caught up, close those who did not, break silences."""
+        """Run about once a second: report gaps to readers that caught up, close the others, send keepalives."""
         now = self._clock.monotonic()
         for subscriber in list(self._behind):
             self._look(subscriber)
@@ -322,7 +322,7 @@ class Hub:
             self._arm()
 
     def _flush_now(self) -> None:
-        """Finish the rounds that are under way, then write what waits, without slices."""
+        """Finish the rounds under way, then write all pending frames without slices."""
         self._run_rounds(everything=True)
         self._begin_rounds(self._clock.monotonic())
         self._run_rounds(everything=True)
@@ -380,12 +380,12 @@ class Hub:
         self._drop(subscriber, batch)
 
     def _look(self, subscriber: Subscriber) -> None:
-        """Take note of what waits for a subscriber."""
+        """Update the backlog of a subscriber."""
         size = subscriber.buffer_size()
         self.buffered += size - subscriber.buffered
         subscriber.buffered = size
         if size:
-            self._behind.add(subscriber)  # so that the sweep takes note of what drains in a silence
+            self._behind.add(subscriber)  # so that the sweep notices a backlog that drains while no event comes
         else:
             subscriber.allowance = self._config.subscriber_buffer
 

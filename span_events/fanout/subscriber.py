@@ -24,12 +24,12 @@ class Dialect(Protocol):
 @dataclass(frozen=True, eq=False)
 class Encoding:
     """
-    Item to octets on the wire; interned by `encoding`, so that sharing it is an identity check.
+    A function from an item to octets on the wire; `encoding` interns it, so that groups compare it by identity.
 
     Args:
-        tells_gaps: Whether an `eventsDropped` event belongs into such a stream.
-        keepalive: What is sent on a silent stream, framed; None for nothing.
-        silence: Seconds of silence before that.
+        tells_gaps: True if the stream reports gaps by an `eventsDropped` event.
+        keepalive: Frame that is sent on a silent stream; None for none.
+        silence: Seconds of silence before ``keepalive``.
     """
 
     dialect: Dialect
@@ -53,7 +53,7 @@ def encoding(
 
 
 class Stream(Enum):
-    """What a subscriber listens to."""
+    """The kinds of streams: activity events, or upstream messages."""
 
     ACTIVITIES = auto()
     MESSAGES = auto()
@@ -101,11 +101,11 @@ class Group:
         self.last_id = 0
         self.sealed: list[Batch] = []
         self.pending = False
-        """Whether the hub has this group on its list for the next flush."""
+        """True while the hub lists this group for the next flush."""
         self.last_write = now
 
     def append(self, frame: bytes, identifier: int, max_write: int) -> None:
-        """Add a frame to what goes out next."""
+        """Append a frame to the next batch."""
         if self.octets + len(frame) > max_write and self.frames:
             self.seal()
         if not self.frames:
@@ -131,7 +131,7 @@ class Group:
 
 @dataclass(slots=True)
 class Gap:
-    """What a subscriber missed in the episode that is going on."""
+    """The events that a subscriber missed in the current episode."""
 
     since: float
     first_id: int
@@ -189,19 +189,19 @@ class Subscriber:
         """Write octets, wherever the client is."""
         try:
             self.write(data)
-        except RuntimeError:  # uvloop refuses when the client has gone and its stream has not been told yet
+        except RuntimeError:  # uvloop refuses when the connection is lost and the stream does not know yet
             self.leave()
 
     def leave(self) -> None:
-        """From now on, what is written for this reader goes nowhere."""
+        """Discard all further writes for this subscriber."""
         self.write = _nowhere
         self.buffer_size = _nothing
 
 
 def _nowhere(data: bytes) -> None:
-    """Take octets for nobody."""
+    """Discard octets."""
 
 
 def _nothing() -> int:
-    """Nothing waits for nobody."""
+    """Return 0: a discarding writer has no backlog."""
     return 0

@@ -1,9 +1,9 @@
 """
-Span's JSON of what is registered, as plain dictionaries.
+Documents: Span's JSON of registered things, as plain dictionaries.
 
 Numbers that may exceed 2^53 are decimal strings, payloads are base64, enumerations are lower-case
-words, ids are base 24 (``0`` for none). Blocks of which nothing is known are left out, but what
-Span's own clients reach into is always there: ``metadata``, and ``params`` of each gateway block.
+words, ids are base 24 (``0`` for none). Empty blocks are left out, except those that
+Span's own clients dereference: ``metadata``, and ``params`` of each gateway block.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def device(value: Device) -> Document:
 
 
 def gateway(value: Gateway) -> Document:
-    """Write a Gateway; ours shows what it has told about itself, too."""
+    """Write a Gateway; in addition to Span's fields, the metadata that the gateway reported."""
     document: Document = {
         "gatewayId": render_id(value.id),
         "collectionId": render_id(value.collection.id),
@@ -157,7 +157,7 @@ def blob(value: Blob) -> Document:
 
 
 def image_version_entry(value: Device) -> Document:
-    """Write an ImageVersionEntry: what a device reported last."""
+    """Write an ImageVersionEntry: the last firmware report of a device."""
     return {
         "deviceId": render_id(value.id),
         "imageId": render(value.firmware.current_firmware_id),
@@ -181,7 +181,7 @@ def image_state(value: Device) -> Document:
 
 
 def _download(firmware: FirmwareMetadata) -> Document:
-    """Write how far the download of the target has come, which is ours; nothing where none has begun."""
+    """Write the progress of the target's download, a field of our own; empty before the download begins."""
     length = firmware.download_length
     if not length or firmware.download_image_id != firmware.state_image_id:
         return {}
@@ -193,7 +193,7 @@ def _download(firmware: FirmwareMetadata) -> Document:
 
 
 def certificate_info(value: Certificate) -> Document:
-    """Write a CertificateInfo; ours says of a revoked one since when."""
+    """Write a CertificateInfo; in addition to Span's fields, the time of revocation."""
     document = {"certificateSerial": str(value.serial), "expires": str(value.not_after_ms)}
     if value.revoked_ms:
         document["revoked"] = str(value.revoked_ms)
@@ -232,8 +232,8 @@ def output_data_message(value: Message, sender: Device | None) -> Document:
     Write an OutputDataMessage (``/from``, ``/data``, outputs).
 
     Args:
-        sender: The device as it is now; None if it has been removed since. One that has moved is not shown: who
-            may read its old messages need not be allowed to see what it does elsewhere.
+        sender: The device as it is now; None if it has been removed since. A moved device is not shown: a reader
+            of the old collection's messages need not have access to the new collection.
     """
     shown = sender is not None and sender.collection.id == value.origin.collection_id
     document: Document = {
@@ -262,7 +262,7 @@ def device_stats(traffic: Traffic) -> Document:
 def collection_stats(
     devices: Iterable[Device], gateways: Iterable[Gateway], images: Iterable[Image], blobs: Iterable[Blob]
 ) -> Document:
-    """Write a CollectionStats over what a collection has; built-in gateways are not counted."""
+    """Write a CollectionStats; built-in gateways are not counted."""
     custom = [each.traffic for each in gateways if not each.built_in]
     traffics = [each.traffic for each in devices]
     images, sizes = list(images), [each.size for each in blobs]

@@ -1,4 +1,4 @@
-"""What every request passes: it gets a number, its errors become problems, its token is checked."""
+"""Middleware: numbers each request, turns errors into problem documents, and checks the token."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def number(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 @web.middleware
 async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every error into a problem; a surprise goes to the log, and the client gets its number."""
+    """Turn every error into a problem document; log an unexpected one, and give the client the request's number."""
     request_id = ids.render(request[CAUSE])
     try:
         return await handler(request)
@@ -54,7 +54,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as exc:
         return _of_aiohttp(request, exc, request_id)
     except ConnectionError:
-        raise  # the client has gone; aiohttp expects this
+        raise  # the client disconnected; aiohttp expects this
     except Exception as exc:
         log.exception("request_failed", request_id=request_id, method=request.method, path=request.path)
         if _STARTED in request:  # too late for another reply
@@ -72,12 +72,12 @@ def authentication(
     *, public: Collection[Handler], unscoped: Collection[Handler], reading: Collection[Handler]
 ) -> Middleware:
     """
-    Make the middleware that lets nobody through without a token that reaches far enough.
+    Build the middleware that refuses requests without a token for their resource.
 
     Args:
-        public: Handlers that need no token, or see to it themselves.
-        unscoped: Handlers that any token may call, and that show only what it reaches.
-        reading: Handlers that change nothing, whatever the method is that calls them.
+        public: Handlers that need no token, or check the token themselves.
+        unscoped: Handlers that any token may call; they show only the resources that it reaches.
+        reading: Handlers that change nothing, even by POST.
     """
 
     @web.middleware

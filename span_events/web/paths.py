@@ -1,4 +1,4 @@
-"""What the path and the query of a request name."""
+"""Path and query parameters of a request: collections, devices, gateways, images, blobs, pages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def collection_of(request: web.Request) -> Collection:
     Return the collection that the path names.
 
     Raises:
-        InvalidRequest: It is not written as an id.
-        NotFound: There is none with this id.
+        InvalidRequest: The path holds no id there.
+        NotFound: No collection has this id.
     """
     return request.app[SERVICES].fleet.directory.collection(_path_id(request, "collection"))
 
@@ -37,8 +37,8 @@ def device_of(request: web.Request) -> Device:
     Return the device that the path names.
 
     Raises:
-        InvalidRequest: Something in the path is not written as an id.
-        NotFound: There is no such collection, or no such device in it.
+        InvalidRequest: A part of the path is not an id.
+        NotFound: No such collection, or no such device in it.
     """
     directory = request.app[SERVICES].fleet.directory
     return directory.device(_path_id(request, "collection"), _path_id(request, "device"))
@@ -49,8 +49,8 @@ def image_of(request: web.Request) -> Image:
     Return the firmware image that the path names.
 
     Raises:
-        InvalidRequest: Something in the path is not written as an id.
-        NotFound: There is no such collection, or no such image in it.
+        InvalidRequest: A part of the path is not an id.
+        NotFound: No such collection, or no such image in it.
     """
     collection = collection_of(request)
     return request.app[SERVICES].fleet.directory.images.find(collection.id, _path_id(request, "image"))
@@ -61,8 +61,8 @@ def blob_of(request: web.Request) -> Blob:
     Return the blob that the path names.
 
     Raises:
-        InvalidRequest: Something in the path is not written as an id.
-        NotFound: There is no such collection, or no such blob in it.
+        InvalidRequest: A part of the path is not an id.
+        NotFound: No such collection, or no such blob in it.
     """
     collection = collection_of(request)
     return request.app[SERVICES].fleet.directory.blobs.find(collection.id, _path_id(request, "blob"))
@@ -73,8 +73,8 @@ def gateway_of(request: web.Request) -> Gateway:
     Return the gateway that the path names.
 
     Raises:
-        InvalidRequest: Something in the path is not written as an id.
-        NotFound: There is no such collection, or no such gateway in it.
+        InvalidRequest: A part of the path is not an id.
+        NotFound: No such collection, or no such gateway in it.
     """
     directory = request.app[SERVICES].fleet.directory
     return directory.gateway(_path_id(request, "collection"), _path_id(request, "gateway"))
@@ -121,10 +121,10 @@ def query_id_of(request: web.Request, name: str, *, what: str) -> int | None:
 
 def resource_of(request: web.Request) -> str:
     """
-    Return what a token must reach for this path.
+    Return the resource that a token must reach for this path.
 
     Raises:
-        InvalidRequest: Something in the path is not written as an id.
+        InvalidRequest: A part of the path is not an id.
     """
     named = {what: _path_id(request, what) for what in _RESOURCES if what in request.match_info}
     return access.resource_of(named.get("collection"), device_id=named.get("device"), gateway_id=named.get("gateway"))
@@ -132,7 +132,7 @@ def resource_of(request: web.Request) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which messages of a list are wanted: a stretch of time, or what is older than a message."""
+    """A page of a list of messages: a period of time, or the messages older than one of them."""
 
     limit: int
     before_id: int | None
@@ -145,7 +145,7 @@ def page_of(request: web.Request, *, default_limit: int) -> Page:
     Read ``limit``, ``start``, ``end`` and ``offset`` from the query; empty values count as absent.
 
     Raises:
-        InvalidRequest: One of them is no such number, or both kinds of paging are asked for.
+        InvalidRequest: A value is not a valid number, or both kinds of paging are present.
     """
     page = Page(
         limit=_number(request, "limit", most=MAX_LIMIT) or default_limit,

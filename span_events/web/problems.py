@@ -1,8 +1,8 @@
 """
-Errors as clients read them: ``application/problem+json`` (RFC 9457) with Span's fields beside it.
+Problem documents: errors as ``application/problem+json`` (RFC 9457) with Span's fields beside it.
 
 Span's clients read ``code``, ``message`` and ``details`` (google.rpc.Status); its command line prints
-``title`` alone, so the title says what happened to this request. It must not be ``application/json``:
+``title`` alone, so the title describes this very request. The media type must not be ``application/json``:
 the Go client inside that command line crashes on error replies of that type.
 """
 
@@ -29,14 +29,14 @@ class Fault:
     field: str
     """Its path: ``config.ciot.imsi``."""
     text: str
-    """What was seen and what was wanted."""
+    """The value that was seen, and the one that is valid."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.text}" if self.field else self.text
 
 
 class InvalidBody(InvalidRequest):
-    """One or more fields of a body are wrong; all of them are listed."""
+    """Fields of a body are wrong; the message lists all of them."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__("; ".join(map(str, faults)), field=faults[0].field)
@@ -62,7 +62,7 @@ def problem(
         code: Stable word for programs; the last part of ``type``.
         rpc_code: google.rpc.Code.
     """
-    detail = detail.encode(errors="replace").decode()  # octets of a header that are not UTF-8 came as surrogates
+    detail = detail.encode(errors="replace").decode()  # header octets that are not UTF-8 arrive as surrogates
     details: list[dict[str, Any]] = []
     if faults:
         violations = [{"field": each.field, "description": each.text} for each in faults]

@@ -14,14 +14,14 @@ from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES
 
 LIMIT: Final = 250
-"""Blobs that are listed unless the client says otherwise."""
+"""Default number of listed blobs."""
 _HARMLESS: Final = {
     "Cache-Control": "no-store",
     "Content-Disposition": "attachment",
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "X-Content-Type-Options": "nosniff",
 }
-"""Devices choose what is in a blob: in a browser, it must never act in our name."""
+"""A device chooses the content of its blobs: a browser must never run it on this origin."""
 
 
 async def list(request: web.Request) -> web.Response:
@@ -34,7 +34,7 @@ async def list(request: web.Request) -> web.Response:
 
 
 async def get(request: web.Request) -> web.StreamResponse:
-    """Send a blob as it came."""
+    """Send a blob, octet for octet."""
     blob = blob_of(request)
     path = request.app[SERVICES].fleet.blobs.path(blob)
     return web.FileResponse(path, headers={**_HARMLESS, "Content-Type": blob.content_type})

@@ -1,8 +1,8 @@
 """
-The bodies that clients send.
+Request bodies: their fields and checks.
 
 Unknown fields are ignored, since Span's clients send more than we use. ``null`` and absent fields
-leave a thing as it is.
+keep the present value.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class DeviceConfigBody(Body):
 
 
 class CiotMetadataBody(Body):
-    """``metadata.ciot``; only what may be set by hand."""
+    """``metadata.ciot``; only the fields that clients may set."""
 
     allocated_ip: Address = Field(default=None, alias="allocatedIp")
     static_ip: Address = Field(default=None, alias="staticIp")
@@ -101,7 +101,7 @@ class DeviceBody(Body):
     metadata: MetadataBody | None = None
 
     def change(self) -> DeviceChange:
-        """Return what is to be done."""
+        """Return the change that the body requests."""
         config = self.config or DeviceConfigBody()
         ciot = config.ciot or CiotConfigBody()
         reported = (self.metadata and self.metadata.ciot) or CiotMetadataBody()
@@ -139,7 +139,7 @@ class CollectionBody(Body):
     firmware: CollectionFirmwareBody | None = None
 
     def change(self) -> CollectionChange:
-        """Return what is to be done."""
+        """Return the change that the body requests."""
         firmware = self.firmware or CollectionFirmwareBody()
         return CollectionChange(
             team_id=self.team_id,
@@ -176,7 +176,7 @@ class GatewayBody(Body):
     enabled: StrictBool | None = None
 
     def change(self) -> GatewayChange:
-        """Return what is to be done."""
+        """Return the change that the body requests."""
         config = self.config or GatewayConfigBody()
         user = config.user or config.cust
         return GatewayChange(
@@ -190,7 +190,7 @@ class GatewayBody(Body):
 
 
 class NewImageBody(Body):
-    """A firmware image to be made; its octets have been read already, and this is what was around them."""
+    """A new firmware image: the fields beside its octets, which are read separately."""
 
     image: StrictStr
     version: Version
@@ -207,7 +207,7 @@ class ImageBody(Body):
     enabled: StrictBool | None = None
 
     def change(self) -> ImageChange:
-        """Return what is to be done."""
+        """Return the change that the body requests."""
         return ImageChange(collection_id=self.collection_id, version=self.version, tags=self.tags, enabled=self.enabled)
 
 
@@ -218,7 +218,7 @@ class MessageBody(Body):
 
 
 class OwnerBody(Body):
-    """Whose certificate it is about: a device's or a gateway's."""
+    """Owner of a certificate: a device or a gateway."""
 
     device_id: OwnerDeviceId = Field(default=None, alias="deviceId")
     gateway_id: OwnerGatewayId = Field(default=None, alias="gatewayId")

@@ -18,7 +18,7 @@ from span_events.web.services import SERVICES
 
 
 async def chain(request: web.Request) -> web.Response:
-    """Show what certificates of a collection lead to: its intermediate, then the root."""
+    """Show the chain above the certificates of a collection: its intermediate, then the root."""
     collection = collection_of(request)
     device_id = query_id_of(request, "deviceId", what="device")
     gateway_id = query_id_of(request, "gatewayId", what="gateway")
@@ -28,7 +28,7 @@ async def chain(request: web.Request) -> web.Response:
 
 
 async def create(request: web.Request) -> web.Response:
-    """Make a key and a certificate; nobody can ask for the key again."""
+    """Create a key and a certificate; the key cannot be read again."""
     body = await read_body(request, NewCertificateBody)
     signed = await request.app[SERVICES].fleet.certificates.create(_owner_of(request, body), body.key_type)
     return render({**_document(signed), "privateKey": _base64(signed.private_key_pem)})
@@ -41,7 +41,7 @@ async def sign(request: web.Request) -> web.Response:
 
 
 async def verify(request: web.Request) -> web.Response:
-    """Tell whether a device or gateway could connect with a certificate, and if not, every reason."""
+    """Verify that a device or gateway could connect with a certificate; list every reason against it."""
     body = await read_body(request, VerificationBody)
     faults = request.app[SERVICES].fleet.certificates.verify(_owner_of(request, body), body.certificate)
     return render({"valid": not faults, "errors": faults})

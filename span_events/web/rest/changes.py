@@ -1,4 +1,4 @@
-"""Changes of things that can move to another collection."""
+"""Changes of resources that can move to another collection."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ async def read_change(
     request: web.Request, find: Callable[[web.Request], T], kind: type[B], *, what: str
 ) -> tuple[T, B]:
     """
-    Find what the path names and read how it is to change; raises what `find` and `read_body` raise.
+    Find the resource of the path and read the change; raises the errors of `find` and `read_body`.
 
     Args:
-        what: What changes (``device``), for the message.
+        what: Kind of the resource (``device``), for the message.
 
     Raises:
-        InvalidRequest: It would have too many tags.
-        AccessDenied: It is to move to a collection where the token may not write.
-        NotFound: It is to move to a collection that is not there.
+        InvalidRequest: The resource would have too many tags.
+        AccessDenied: The token may not write to the new collection.
+        NotFound: The new collection does not exist.
     """
-    find(request)  # what is not there is refused before a body is read
+    find(request)  # a missing resource is refused before the body is read
     body = await read_body(request, kind)
-    found = find(request)  # again: reading takes as long as the client likes, and things move
+    found = find(request)  # again: the client decides how long reading takes, and resources move meanwhile
     check_tags(found.tags, body.tags)
     if body.collection_id not in (None, collection_of(request).id):
         _check_move(request, body.collection_id, what)

@@ -15,7 +15,7 @@ from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES, TOKEN
 
 _LISTED_MS: Final = 3_600_000
-"""How far back message times are listed (Span: the last hour)."""
+"""Period of the listed message times (Span: the last hour)."""
 
 
 async def list(request: web.Request) -> web.Response:
@@ -37,7 +37,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def get(request: web.Request) -> web.Response:
-    """Show a collection; with ``upstream`` and ``downstream`` also when messages came and went."""
+    """Show a collection; with ``upstream`` and ``downstream`` also the times of messages."""
     since_ms = request.app[SERVICES].clock.time_ns() // 1_000_000 - _LISTED_MS
     return render(
         documents.collection(
@@ -58,14 +58,14 @@ async def update(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Remove an empty collection; the reply is what it was."""
+    """Remove an empty collection; reply with its last state."""
     collection = collection_of(request)
     await request.app[SERVICES].fleet.collections.remove(collection)
     return render(documents.collection(collection))
 
 
 async def stats(request: web.Request) -> web.Response:
-    """Count what a collection has, and the messages of its devices and gateways since the server started."""
+    """Count the devices and gateways of a collection, and their messages since the server started."""
     collection, directory = collection_of(request), request.app[SERVICES].fleet.directory
     return render(
         documents.collection_stats(

@@ -14,9 +14,9 @@ from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES
 
 DATA_LIMIT: Final = 512
-"""Messages that ``/data`` lists unless it is told otherwise (Span's default)."""
+"""Default number of messages in ``/data`` (Span's default)."""
 INBOX_LIMIT: Final = 250
-"""Messages that ``/inbox`` lists unless it is told otherwise (Span's default)."""
+"""Default number of messages in ``/inbox`` (Span's default)."""
 
 
 async def list_of_collection(request: web.Request) -> web.Response:
@@ -26,7 +26,7 @@ async def list_of_collection(request: web.Request) -> web.Response:
 
 
 async def list_of_device(request: web.Request) -> web.Response:
-    """List the messages of a device as outputs show them, newest first."""
+    """List the messages of a device in the form of outputs, newest first."""
     device = device_of(request)
     messages = _messages(request, device.collection, device, default_limit=DATA_LIMIT)
     return render({"data": _outputs(request, messages)})

@@ -45,7 +45,7 @@ async def update(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Remove a device; the reply is what it was."""
+    """Remove a device; reply with its last state."""
     device = device_of(request)
     await request.app[SERVICES].fleet.devices.remove(device, cause=request[CAUSE])
     return render(documents.device(device))

@@ -1,4 +1,4 @@
-"""The values in what clients send: read leniently (int64 come as text or as numbers), checked completely."""
+"""Field types of request bodies: read leniently (int64 as text or as number), checked completely."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_FILENAME: Final = 255
 """Characters of the name of an image's file."""
 
 _IMSI_DIGITS: Final = range(6, 16)
-"""A country and a network have five; then comes the subscriber (ITU-T E.212)."""
+"""Least digits of an IMSI: country and network take five, the subscriber follows (ITU-T E.212)."""
 _NOT_OWN: Final = (GatewayType.UNKNOWN, *BUILT_IN)
 _SHOWN: Final = 48
 _STORED_IDS: Final = 1 << 63
@@ -36,7 +36,7 @@ _STORED_IDS: Final = 1 << 63
 
 
 def seen(value: object) -> str:
-    """Quote what came, at a length that is pleasant to read."""
+    """Quote a received value, shortened for a message."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except RecursionError:  # orjson reads deeper than this writes
@@ -45,7 +45,7 @@ def seen(value: object) -> str:
 
 
 def _wrong(text: str) -> ValueError:
-    """Make what pydantic takes for a refusal."""
+    """Build the error by which pydantic reports a refusal."""
     return ValueError(text)
 
 
@@ -143,7 +143,7 @@ def _management(value: object) -> Management | None:
 
 
 def _gateway_type(value: object) -> GatewayType | None:
-    """Read the type of a gateway of one's own; none, and one that says nothing, leave it as it is."""
+    """Read the type of a custom gateway; None and ``unknown`` keep the present type."""
     if value is None or value in ("", GatewayType.UNKNOWN):
         return None
     own = [each.value for each in GatewayType if each not in _NOT_OWN]
@@ -193,7 +193,7 @@ def _psk_identity(value: object) -> bytes:
 
 
 def _psk_key(value: object) -> bytes:
-    """Read a key; what is wrong with it is said without showing any of it."""
+    """Read a key; the message of a refusal shows no part of it."""
     try:
         key = b64decode(value, validate=True) if isinstance(value, str) else b""
     except ValueError:

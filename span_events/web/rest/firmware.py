@@ -1,4 +1,4 @@
-"""Firmware images: ``/span/collections/{collection}/firmware``; what is served to devices never leaves over REST."""
+"""Firmware images: ``/span/collections/{collection}/firmware``; their octets are never served over REST."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ async def update(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Remove an image that is nobody's target; the reply is what it was."""
+    """Remove an image that no device and no collection targets; reply with its last state."""
     image = image_of(request)
     await request.app[SERVICES].fleet.images.remove(image, cause=request[CAUSE])
     return render(documents.firmware(image))
 
 
 async def labeled(request: web.Request) -> web.Response:
-    """Say that firmware by label is Span's and not ours."""
+    """Refuse labeled firmware, which only Span has."""
     collection_of(request)
     raise NotServed(
         "Labeled firmware is not served here", hint="Set an image as target: `span-events firmware assign`."
@@ -80,7 +80,7 @@ async def usage(request: web.Request) -> web.Response:
 
 
 async def stats(request: web.Request) -> web.Response:
-    """Tell how large an image is."""
+    """Show the size of an image."""
     return render(documents.firmware_stats([image_of(request)]))
 
 
@@ -89,7 +89,7 @@ _ONE: Final = f"{_ALL}/{{image}}"
 ROUTES: Final = (
     web.get(_ALL, list),
     web.post(_ALL, create),
-    web.route("*", f"{_ALL}/labeled", labeled),  # before the ids, of which it could be one
+    web.route("*", f"{_ALL}/labeled", labeled),  # before the ids: ``labeled`` would match as one
     web.route("*", f"{_ALL}/labeled/{{rest:.*}}", labeled),
     web.get(_ONE, get),
     web.patch(_ONE, update),

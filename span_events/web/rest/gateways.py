@@ -45,7 +45,7 @@ async def update(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Remove a gateway, and its block of every device; the reply is what it was."""
+    """Remove a gateway, and its block of every device; reply with its last state."""
     gateway = gateway_of(request)
     await request.app[SERVICES].fleet.gateways.remove(gateway, cause=request[CAUSE])
     return render(documents.gateway(gateway))

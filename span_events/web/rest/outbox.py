@@ -27,7 +27,7 @@ async def list(request: web.Request) -> web.Response:
 
 async def create(request: web.Request) -> web.Response:
     """Queue a message for a device."""
-    device_of(request)  # what is not there is refused before a body is read
+    device_of(request)  # a missing resource is refused before the body is read
     body = await read_body(request, MessageBody)
     device = device_of(request)  # again: reading takes as long as the client likes, and devices move
     message = await request.app[SERVICES].fleet.outbox.queue(device, body.payload, cause=request[CAUSE])
@@ -35,7 +35,7 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Delete a message; the reply is what it was."""
+    """Delete a message; reply with its last state."""
     device = device_of(request)
     message_id = message_id_of(request)
     message = await request.app[SERVICES].fleet.outbox.cancel(device, message_id, cause=request[CAUSE])

@@ -16,7 +16,7 @@ from span_events.web.services import CAUSE, SERVICES
 
 
 async def put(request: web.Request) -> web.Response:
-    """Give a device a key, instead of the one that it may have."""
+    """Set the key of a device, or replace it."""
     device = device_of(request)
     psk = (await read_body(request, PskBody)).psk()
     await request.app[SERVICES].fleet.psks.put(device, psk, cause=request[CAUSE])

@@ -22,10 +22,10 @@ _MAX_FAULTS: Final = 20
 
 async def read_body(request: web.Request, kind: type[B]) -> B:
     """
-    Read the body of a request; raises what `parse_body` raises.
+    Read the body of a request; raises the errors of `parse_body`.
 
     Raises:
-        aiohttp.web.HTTPRequestEntityTooLarge: It is over ``http.max_body``.
+        aiohttp.web.HTTPRequestEntityTooLarge: The body is over ``http.max_body``.
     """
     return parse_body(await request.read(), kind)
 

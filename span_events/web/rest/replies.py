@@ -1,4 +1,4 @@
-"""How REST handlers answer."""
+"""Replies of the REST handlers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from aiohttp import web
 
 def render(document: dict[str, Any], *, status: int = 200) -> web.Response:
     """
-    Answer with a JSON object that nobody keeps.
+    Reply with a JSON object that no cache stores.
 
-    What was made is answered with 200, as Span does: generated clients read other statuses as untyped.
+    Creation is answered with 200, as by Span: generated clients read other statuses as untyped.
     """
     return web.Response(
         status=status,

@@ -1,4 +1,4 @@
-"""What needs no token: version, catalogue of events, health, metrics."""
+"""Pages without a token: version, catalogue of events, health, metrics."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES
 
 API_LEVEL: Final = "4.9.5"
-"""Span's version whose API this is; its command line asks before every command and warns about others."""
+"""Version of Span whose API this server has; Span's command line checks it before every command."""
 RELEASE_NAME: Final = "span-events"
 
 
 async def get(_request: web.Request) -> web.Response:
-    """Tell which API this is, and which release of ours."""
+    """Show the version of the API, and the release of this server."""
     return render(
         {
             "version": API_LEVEL,
@@ -34,7 +34,7 @@ async def get(_request: web.Request) -> web.Response:
 
 
 async def home(_request: web.Request) -> web.Response:
-    """Greet whoever opens the address in a browser, and give the console of developers a page to work from."""
+    """Serve a short page at ``/``, from whose origin a browser's developer console may open streams."""
     return web.Response(text=_HOME, content_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
@@ -44,7 +44,7 @@ async def catalogue(_request: web.Request) -> web.Response:
 
 
 async def health(request: web.Request) -> web.Response:
-    """Tell how the server is: 200 while every part is well, else 503."""
+    """Show the health of the server: 200 while every part works, else 503."""
     parts = request.app[SERVICES].health()
     well = all(text == "ok" for text in parts.values())
     status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE

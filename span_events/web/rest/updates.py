@@ -1,4 +1,4 @@
-"""How a device's firmware stands: ``…/devices/{device}/fwerror``, ``fotalog`` and ``fotastate``."""
+"""Firmware state of a device: ``…/devices/{device}/fwerror``, ``fotalog`` and ``fotastate``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def clear_error(request: web.Request) -> web.Response:
 
 
 async def history(request: web.Request) -> web.Response:
-    """Show what a device has reported: only its last report is known."""
+    """Show the reports of a device: only the last one is stored."""
     device = device_of(request)
     log = [documents.image_version_entry(device)] if device.firmware.reported_ms else []
     return render({"collectionId": render_id(device.collection.id), "log": log})

@@ -1,4 +1,4 @@
-"""What a client wants of a stream: its query parameters, read and checked before the upgrade."""
+"""Stream requests: the query parameters of a stream, checked before the upgrade."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _PARAMETERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """Which events, how they are written, and from when on."""
+    """The events that a client requests, their encoding, and the start."""
 
     filter: Filter
     encoding: Encoding
     tail: int | None = None
     """Begin with so many of the past."""
     after: int | None = None
-    """Begin with what is younger than this identifier."""
+    """Identifier after which the stream begins."""
     marks_live: bool = False
     """Mark where the past ends."""
 
 
 def stream_request_of(request: web.Request, *, events: EventsConfig, streams: StreamsConfig) -> StreamRequest:
     """
-    Read the wish for an activity stream.
+    Read the request for an activity stream.
 
     Raises:
         InvalidRequest: A parameter is not valid; the message names it.
@@ -76,10 +76,10 @@ def stream_request_of(request: web.Request, *, events: EventsConfig, streams: St
 
 def check_parameters(request: web.Request, known: frozenset[str]) -> None:
     """
-    Refuse what is misspelt.
+    Refuse unknown parameters, which are mostly misspelt ones.
 
     Raises:
-        InvalidRequest: There is a parameter that this stream does not take.
+        InvalidRequest: This stream does not have the parameter.
     """
     for name in request.query:
         if name not in known:

@@ -1,9 +1,9 @@
 """
-The WebSocket streams: activity events and upstream messages, one JSON object and a newline a frame.
+WebSocket streams of activity events and upstream messages: one JSON object and a newline per frame.
 
-Everything that can be refused is refused before the upgrade, with an HTTP status and a problem
-body. After it, the hub writes to the transport itself; this module reads what the client sends
-(pongs and close frames), and ends streams.
+Invalid requests are refused before the upgrade, with an HTTP status and a problem
+body. After the upgrade, the hub writes to the transport itself; this module reads pongs and close frames
+of the client, and ends streams.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ _MESSAGE_PARAMETERS: Final = frozenset(["api_token"])
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    """A WebSocket and what the hub knows it as."""
+    """A WebSocket and its subscriber in the hub."""
 
     ws: web.WebSocketResponse
     transport: asyncio.Transport
     subscriber: Subscriber | None = None
     alive: bool = True
-    """Whether anything came since the last ping."""
+    """True if the client sent a frame since the last ping."""
     ended_by_us: int | None = None
     """The close code, if it was the server that ended the stream."""
     gone: asyncio.Future[None] | None = None
-    """Done when the handler has ended; only there while somebody waits for that."""
+    """Set when the handler has ended; created only while a caller waits for the end."""
 
 
 class _MessageDialect:
@@ -127,7 +127,7 @@ class Streams:
             request, Stream.MESSAGES, scope, StreamRequest(PASS_ALL, self._message_encoding), token
         )
 
-    # ---- what the process does ----------------------------------------------------------------
+    # ---- operations of the server--------------------------------------------------------------
 
     async def sweep(self, now: float) -> None:
         """Once a second: let the hub look after its subscribers, and ping when it is time."""
@@ -141,14 +141,14 @@ class Streams:
                 await asyncio.sleep(0)
 
     def revoke(self, tokens: Iterable[Token]) -> None:
-        """End the streams of tokens that are gone (1008)."""
+        """End the streams of deleted tokens (1008)."""
         gone = {token.id for token in tokens}
         for connection in list(self._connections):
             if connection.subscriber and connection.subscriber.token_id in gone:
                 self._close_soon(connection, WSCloseCode.POLICY_VIOLATION, "the token was revoked")
 
     async def close(self) -> None:
-        """Refuse new streams and end all others (1001); returns when they are gone."""
+        """Refuse new streams and end all open ones (1001); return when all are closed."""
         self._closing = True
         self._hub.flush()
         for connection in list(self._connections):
@@ -159,7 +159,7 @@ class Streams:
     # ---- before the upgrade -------------------------------------------------------------------
 
     async def _authorize(self, request: web.Request) -> tuple[Scope, Token]:
-        """Find out who asks and what the URL names; refuse what is not allowed or not there."""
+        """Check the token and find the scope that the URL names."""
         self._check_origin(request)
         credentials = access.credentials(request.headers, request.query)
         path = request.match_info
@@ -240,7 +240,7 @@ class Streams:
         return ws
 
     def _tune(self, transport: asyncio.Transport) -> None:
-        """Keep what a reader that stopped can pin small: in the kernel, and (by the hub) here."""
+        """Bound the memory that a stalled reader can pin: in the kernel here, in the process by the hub."""
         raw = transport.get_extra_info("socket")
         if raw is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
@@ -293,7 +293,7 @@ class Streams:
 
     def _ping(self, connection: _Connection) -> None:
         if connection.transport.is_closing():
-            return  # it has gone; uvloop would refuse to write
+            return  # the connection is lost; uvloop would refuse to write
         if connection.transport.get_write_buffer_size():
             return  # it is being written to; the hub watches whether it reads
         if connection.alive:
@@ -332,5 +332,5 @@ def _history_gap(scope: Scope, lost_through: int) -> EventsDropped:
 
 
 def _pattern(origin: str) -> re.Pattern[str]:
-    """Read an allowed origin: ``*`` matches any run of characters, all else (``[::1]``) is itself."""
+    """Compile an allowed origin: ``*`` matches any characters, all others (``[::1]``) match themselves."""
     return re.compile(".*".join(map(re.escape, origin.split("*"))))
