@@ -22,7 +22,7 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device, Downstream, Psk
 from span_events.wire.dtls.hello import is_hello
-from span_events.wire.dtls.sessions import pack
+from span_events.wire.dtls.records import pack
 
 PSK = Psk(b"bench", b"0123456789abcdef")
 _CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:PSK-AES128-CCM8:@SECLEVEL=0"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from span_events.events.reasons import ClientRejectedReason
-from span_events.wire.dtls.sessions import records
+from span_events.wire.dtls.records import records
 from tests.bench.live import LiveServer
 from tests.bench.relay import Relay
 from tests.e2e.programs import Finished

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from span_events.errors import MalformedMessage
 from span_events.wire.dtls.hello import is_hello, read_hello
-from span_events.wire.dtls.sessions import ContentType, is_dtls, pack, records
+from span_events.wire.dtls.records import ContentType, is_dtls, pack, records
 from tests.wire.dtls.test_hello import hello
 
 HELLO = hello(cookie=b"c" * 32, suites=(0xC02B, 0xC0A8), extensions=((10, b"\0\x02\0\x17"), (43, b"\x02\xfe\xfd")))

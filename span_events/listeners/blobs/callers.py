@@ -30,8 +30,8 @@ from span_events.listeners.tcp import TcpStream, TlsStream
 from span_events.net import Remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
+from span_events.wire.dtls.engine import Failure
 from span_events.wire.dtls.openssl import certificate_failure_of, failure_of
-from span_events.wire.dtls.sessions import Failure
 from span_events.wire.openssl import Identity, cause_of
 
 _LINGER: Final = 2.0

@@ -17,7 +17,7 @@ from span_events.listeners.dtls.server import DtlsServer, DtlsSession, Secure
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
-from span_events.wire.dtls.sessions import is_dtls
+from span_events.wire.dtls.records import is_dtls
 
 
 class Coaps(UdpListener):

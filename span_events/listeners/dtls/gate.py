@@ -16,7 +16,7 @@ from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.reasons import ClientRejectedReason
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
-from span_events.wire.dtls.sessions import Failure, Verdict
+from span_events.wire.dtls.engine import Failure, Verdict
 
 IssuerOf = Callable[[x509.Certificate], int | None]
 """Tells which collection's intermediate has signed a certificate, if any."""

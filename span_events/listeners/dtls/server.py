@@ -29,22 +29,10 @@ from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate
-from span_events.wire.dtls import sessions as dtls
 from span_events.wire.dtls.cookies import Cookies
+from span_events.wire.dtls.engine import Closed, Data, End, Engine, EngineSession, Established, Event, Failed, Failure
 from span_events.wire.dtls.hello import ClientHello, hello_verify_request, is_hello, read_hello
-from span_events.wire.dtls.sessions import (
-    Alert,
-    Closed,
-    ContentType,
-    Data,
-    End,
-    Engine,
-    Established,
-    Event,
-    Failed,
-    Failure,
-    alert,
-)
+from span_events.wire.dtls.records import Alert, ContentType, alert
 
 _WATCHED_HOSTS: Final = 10_000
 """Hosts whose failures are counted at the same time."""
@@ -128,7 +116,7 @@ class DtlsSession:
     __slots__ = ("_send", "engine", "fleet", "random", "remote")
 
     def __init__(
-        self, remote: Remote, engine: dtls.Session, random: bytes, send: Callable[[bytes, Remote], None]
+        self, remote: Remote, engine: EngineSession, random: bytes, send: Callable[[bytes, Remote], None]
     ) -> None:
         self.remote = remote
         self.engine = engine
@@ -162,7 +150,7 @@ class _Handshake:
         self.gate = gate
         self.began = began
         """By the loop's clock, as OpenSSL's timers run on a real one, too."""
-        self.engine: dtls.Session
+        self.engine: EngineSession
         self.timer: asyncio.TimerHandle | None = None
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from span_events.errors import MalformedMessage
-from span_events.wire.dtls.sessions import DTLS_1_0, DTLS_1_2, DTLS_1_3, HEADER, ContentType
+from span_events.wire.dtls.records import DTLS_1_0, DTLS_1_2, DTLS_1_3, HEADER, ContentType
 
 _MESSAGE: Final = struct.Struct("!B3sH3s3s")
 """Message type, length, message number, offset and length of the fragment (RFC 6347 §4.2.2)."""

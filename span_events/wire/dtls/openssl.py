@@ -17,24 +17,8 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
-from span_events.wire.dtls.sessions import (
-    DTLS_1_2,
-    MTU,
-    Alert,
-    Closed,
-    ContentType,
-    Data,
-    End,
-    Established,
-    Event,
-    Failed,
-    Failure,
-    Gate,
-    Verdict,
-    alert,
-    pack,
-    records,
-)
+from span_events.wire.dtls.engine import Closed, Data, End, Established, Event, Failed, Failure, Gate, Verdict
+from span_events.wire.dtls.records import DTLS_1_2, MTU, Alert, ContentType, alert, pack, records
 from span_events.wire.openssl import (
     LARGEST_RECORD,
     SSL_ERROR,

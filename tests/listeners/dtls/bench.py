@@ -17,7 +17,7 @@ from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls.server import DtlsServer, Secure
 from span_events.registry.model import Device, Psk
 from span_events.wire.dtls.openssl import OpensslEngine
-from span_events.wire.dtls.sessions import records
+from span_events.wire.dtls.records import records
 from span_events.wire.openssl import Identity
 from tests.bench.certificates import Holder, Key
 from tests.bench.clock import ManualClock

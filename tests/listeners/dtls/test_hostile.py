@@ -16,7 +16,8 @@ from cryptography.x509.oid import NameOID
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.dtls.gate import details_of
 from span_events.registry.model import Psk
-from span_events.wire.dtls.sessions import HEADER, Event, Gate, Session, records
+from span_events.wire.dtls.engine import EngineSession, Event, Gate
+from span_events.wire.dtls.records import HEADER, records
 from tests.bench.certificates import Holder
 from tests.bench.fleets import CAUSE
 from tests.bench.waiting import until
@@ -58,7 +59,7 @@ def watch(bench: DtlsBench) -> list[weakref.ref[object]]:
     made: list[weakref.ref[object]] = []
     accept = bench.dtls._engine.accept
 
-    def accepting(hello: bytes, gate: Gate) -> tuple[Session, Sequence[Event]]:
+    def accepting(hello: bytes, gate: Gate) -> tuple[EngineSession, Sequence[Event]]:
         session, events = accept(hello, gate)
         made.append(weakref.ref(session))
         return session, events

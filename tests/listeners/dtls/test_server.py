@@ -17,7 +17,7 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Certificate, Psk
 from span_events.wire.coap.messages import Code, Option, Type, decode
-from span_events.wire.dtls.sessions import Event, Gate, Session
+from span_events.wire.dtls.engine import EngineSession, Event, Gate
 from tests.bench.certificates import DAY, Holder
 from tests.bench.fleets import CAUSE
 from tests.bench.waiting import until
@@ -477,7 +477,7 @@ async def test_what_a_client_took_is_freed_at_once(bench: DtlsBench, ends: str) 
     made: list[weakref.ref[object]] = []
     accept = bench.dtls._engine.accept
 
-    def accepting(hello: bytes, gate: Gate) -> tuple[Session, Sequence[Event]]:
+    def accepting(hello: bytes, gate: Gate) -> tuple[EngineSession, Sequence[Event]]:
         session, events = accept(hello, gate)
         made.append(weakref.ref(session))
         return session, events

@@ -8,7 +8,7 @@ from typing import Any, Final
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
-from span_events.wire.dtls.sessions import pack
+from span_events.wire.dtls.records import pack
 from tests.bench.certificates import Holder
 
 DTLS_1_2: Final = 0xFEFD

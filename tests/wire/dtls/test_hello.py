@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from span_events.errors import MalformedMessage
 from span_events.wire.dtls.cookies import LENGTH, Cookies
 from span_events.wire.dtls.hello import hello_verify_request, is_hello, read_hello
-from span_events.wire.dtls.sessions import is_dtls
+from span_events.wire.dtls.records import is_dtls
 from tests.wire.dtls.client import DtlsClient
 
 REMOTE = ("192.0.2.1", 4000)

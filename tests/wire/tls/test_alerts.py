@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from span_events.wire.dtls import sessions as dtls
+from span_events.wire.dtls.engine import Closed, End, Failed, Failure, Verdict
 from span_events.wire.dtls.hello import hello_verify_request, read_hello
 from span_events.wire.dtls.openssl import OpensslEngine, failure_of
 from span_events.wire.openssl import Identity, cause_of
@@ -39,9 +39,9 @@ RECEIVED = {
 class OpenGate:
     """Lets everybody in."""
 
-    def judge(self, _certificate: object) -> dtls.Verdict:
+    def judge(self, _certificate: object) -> Verdict:
         """Admit a certificate."""
-        return dtls.Verdict.ADMITTED
+        return Verdict.ADMITTED
 
     def key_of(self, _identity: bytes) -> bytes | None:
         """Know no key."""
@@ -96,7 +96,7 @@ def test_an_alert_in_a_dtls_handshake_is_named(number: int) -> None:
     failed = session.feed(client.alert_in_clear(number))
 
     assert events == ()
-    assert failed == [dtls.Failed(dtls.Failure.CLIENT_ALERT, alert_name(number))]
+    assert failed == [Failed(Failure.CLIENT_ALERT, alert_name(number))]
 
 
 @pytest.mark.parametrize("number", ALL)
@@ -112,7 +112,7 @@ def test_an_alert_on_an_established_dtls_session_ends_it(number: int) -> None:
                 session.feed(flight)
     assert session.established
 
-    assert session.feed(client.alert(number)) == [dtls.Closed(dtls.End.ALERT, alert_name(number))]
+    assert session.feed(client.alert(number)) == [Closed(End.ALERT, alert_name(number))]
 
 
 @pytest.mark.parametrize(("number", "text"), [(number, each) for number, texts in RECEIVED.items() for each in texts])
@@ -121,7 +121,7 @@ def test_an_alert_is_known_by_openssls_text(number: int, text: str) -> None:
     cause = cause_of(text.lower().replace("_", " "))
 
     assert cause.alert == number
-    assert failure_of(cause) == (dtls.Failure.CLIENT_ALERT, alert_name(number))
+    assert failure_of(cause) == (Failure.CLIENT_ALERT, alert_name(number))
 
 
 @pytest.mark.parametrize("text", ["no shared cipher", "tlsv1 bad things", "tls illegal exporter label", "", "alert"])

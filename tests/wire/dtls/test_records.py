@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from span_events.wire.dtls.sessions import Alert, alert, is_dtls, pack, records
+from span_events.wire.dtls.records import Alert, alert, is_dtls, pack, records
 
 DATA = bytes.fromhex("17fefd0001000000000001") + b"\x00\x03abc"
 HELLO_OF_1_0 = bytes.fromhex("16feff0000000000000000") + b"\x00\x02\x01\x00"

@@ -1,0 +1,102 @@
+"""DTLS 1.2 records (RFC 6347 §4.1): recognizes, reads, writes them, and packs them into datagrams."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+HEADER: Final = struct.Struct("!BHHHIH")
+"""Content type, version, epoch, sequence number (16 and 32 bits), length (RFC 6347 §4.1)."""
+MTU: Final = 1232
+"""Octets of a datagram at most: what IPv6 carries everywhere (1280), without its headers."""
+
+DTLS_1_0: Final = 0xFEFF
+DTLS_1_2: Final = 0xFEFD
+DTLS_1_3: Final = 0xFEFC
+_BEFORE_1_0: Final = 0x0100
+"""What OpenSSL 0.9.8 wrote (DTLS1_BAD_VER); only a hello is taken for DTLS by that."""
+
+
+class ContentType(IntEnum):
+    """Kinds of records (IANA "TLS ContentType")."""
+
+    CHANGE_CIPHER_SPEC = 20
+    ALERT = 21
+    HANDSHAKE = 22
+    APPLICATION_DATA = 23
+    HEARTBEAT = 24
+    CONNECTION_ID = 25
+
+
+class Alert(IntEnum):
+    """Fatal alerts that are written here (IANA "TLS Alerts")."""
+
+    BAD_RECORD_MAC = 20
+    PROTOCOL_VERSION = 70
+    USER_CANCELED = 90
+
+
+class Record(NamedTuple):
+    """One record of a datagram."""
+
+    kind: int
+    version: int
+    epoch: int
+    sequence: int
+    at: int
+    """Where its content begins."""
+    length: int
+
+
+def is_dtls(datagram: bytes) -> bool:
+    """Tell DTLS from anything else: well-formed records from the first octet to the last."""
+    end = len(datagram)
+    at = 0
+    while True:
+        content = at + HEADER.size
+        if end < content or not ContentType.CHANGE_CIPHER_SPEC <= datagram[at] <= ContentType.CONNECTION_ID:
+            return False
+        kind, version, epoch, _, _, length = HEADER.unpack_from(datagram, at)
+        if version == _BEFORE_1_0:
+            if kind != ContentType.HANDSHAKE or epoch:
+                return False
+        elif version not in (DTLS_1_2, DTLS_1_0):
+            return False
+        if kind == ContentType.CONNECTION_ID:  # where its length stands depends on the id (RFC 9146 §4)
+            return True
+        at = content + length
+        if at == end:
+            return True
+
+
+def records(datagram: bytes) -> Iterator[Record]:
+    """Yield the records of a datagram that `is_dtls`."""
+    at = 0
+    while at + HEADER.size <= len(datagram):
+        kind, version, epoch, high, low, length = HEADER.unpack_from(datagram, at)
+        yield Record(kind, version, epoch, high << 32 | low, at + HEADER.size, length)
+        at += HEADER.size + length
+
+
+def alert(description: Alert, *, sequence: int = 1 << 32) -> bytes:
+    """Write a fatal alert in the clear; the number is one that a handshake never reaches."""
+    head = HEADER.pack(ContentType.ALERT, DTLS_1_2, 0, sequence >> 32, sequence & 0xFFFFFFFF, 2)
+    return head + bytes((2, description))
+
+
+def pack(octets: bytes, mtu: int = MTU) -> list[bytes]:
+    """Cut a run of records into datagrams; a record that is larger than the MTU gets one of its own."""
+    if len(octets) <= mtu:
+        return [octets] if octets else []
+    packed = []
+    begin = end = 0
+    for record in records(octets):
+        following = record.at + record.length
+        if following - begin > mtu and end > begin:
+            packed.append(octets[begin:end])
+            begin = end
+        end = following
+    packed.append(octets[begin:end])
+    return packed
