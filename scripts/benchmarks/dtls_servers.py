@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
-from scripts.benchmarks import servers
+from scripts.benchmarks.serving import config_for, say, told
 from span_events.app import Server
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
@@ -48,7 +48,7 @@ async def secure(_arguments: argparse.Namespace) -> None:
     """Serve one device over DTLS until killed; tell counters for each line of input."""
     limits = {"half_open_per_prefix": 2_000, "failures_per_minute": 1_000_000}
     with tempfile.TemporaryDirectory() as folder:
-        async with Server(servers.config_for(dtls=limits), data_dir=Path(folder)) as server:
+        async with Server(config_for(dtls=limits), data_dir=Path(folder)) as server:
             collection = await server.fleet.collections.create(CollectionChange())
             device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
             signed = await server.fleet.certificates.create(device)
@@ -57,8 +57,8 @@ async def secure(_arguments: argparse.Namespace) -> None:
             assert server.datagrams.dtls
             server.datagrams._outbox = Echo()  # type: ignore[assignment]
             _ready(server.addresses, server, signed.pem, signed.chain_pem, signed.private_key_pem)
-            while await servers.told():
-                servers.say(
+            while await told():
+                say(
                     cpu=time.process_time(),
                     half_open=server.datagrams.dtls.half_open,
                     sessions=server.datagrams.dtls.sessions,
@@ -68,18 +68,18 @@ async def secure(_arguments: argparse.Namespace) -> None:
 async def bare(_arguments: argparse.Namespace) -> None:
     """Echo over DTLS: a dictionary of connections, and nothing else."""
     with tempfile.TemporaryDirectory() as folder:
-        async with Server(servers.config_for(), data_dir=Path(folder)) as server:  # only for its certificates
+        async with Server(config_for(), data_dir=Path(folder)) as server:  # only for its certificates
             collection = await server.fleet.collections.create(CollectionChange())
             device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
             signed = await server.fleet.certificates.create(device)
             loop = _BareLoop(server)
             _ready({"datagrams": loop.address}, server, signed.pem, signed.chain_pem, signed.private_key_pem)
-            while await servers.told():
-                servers.say(cpu=time.process_time(), half_open=0, sessions=len(loop.connections))
+            while await told():
+                say(cpu=time.process_time(), half_open=0, sessions=len(loop.connections))
 
 
 def _ready(addresses: dict[str, str], server: Server, pem: bytes, chain_pem: bytes, key_pem: bytes) -> None:
-    servers.say(
+    say(
         addresses=addresses,
         root=server.authority.root_pem.decode(),
         certificate=(pem + chain_pem).decode(),

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from scripts.benchmarks import servers
+from scripts.benchmarks.serving import config_for, ready, say, told
 from span_events.app import Server
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
@@ -37,17 +37,17 @@ _LIMITS = {"port": 0, "stalled_after": STALLED_AFTER, "half_open_per_address": 2
 async def control(arguments: argparse.Namespace) -> None:
     """Serve gateways until killed; tell counters for each line of input."""
     with tempfile.TemporaryDirectory() as folder:
-        async with Server(servers.config_for(gateways=_LIMITS), data_dir=Path(folder) / "data") as server:
+        async with Server(config_for(gateways=_LIMITS), data_dir=Path(folder) / "data") as server:
             collection = await server.fleet.collections.create(CollectionChange())
             fleet = await _make_fleet(server, collection, Path(folder), arguments.count)
             if arguments.blocks:
                 await _make_devices(server, collection, *BLOCKS[arguments.blocks])
-            servers.ready(server, collection.id, folder=folder, **fleet)
+            ready(server, collection.id, folder=folder, **fleet)
             listener = server.gateway_listener
             assert listener is not None
-            while await servers.told():
+            while await told():
                 queued = next(each for each in listener.metrics() if each.name == "gateways_queued_octets")
-                servers.say(
+                say(
                     cpu=time.process_time(),
                     published=server.bus.published,
                     queued=queued.value(),
@@ -83,7 +83,7 @@ async def _make_devices(server: Server, collection: Collection, count: int, entr
 async def bare(arguments: argparse.Namespace) -> None:
     """Send every message back by grpc.aio, and do nothing else."""
     with tempfile.TemporaryDirectory() as folder:
-        async with Server(servers.config_for(), data_dir=Path(folder) / "data") as server:  # only for its certificates
+        async with Server(config_for(), data_dir=Path(folder) / "data") as server:  # only for its certificates
             collection = await server.fleet.collections.create(CollectionChange())
             fleet = await _make_fleet(server, collection, Path(folder), arguments.count)
             shown = server.authority.server_identity()
@@ -98,13 +98,13 @@ async def bare(arguments: argparse.Namespace) -> None:
                 ),
             )
             await echo.start()
-            servers.say(
+            say(
                 addresses={"gateways": f"127.0.0.1:{port}"},
                 folder=folder,
                 **fleet,
             )
-            while await servers.told():
-                servers.say(cpu=time.process_time())
+            while await told():
+                say(cpu=time.process_time())
 
 
 class _Handler(grpc.GenericRpcHandler):

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.benchmarks import servers
+from scripts.benchmarks.serving import config_for, ready, say, told
 from span_events.app import Server
 from span_events.registry.location import database_url
 from span_events.registry.model import Collection, Device, DeviceConfig
@@ -55,14 +55,14 @@ async def core(_arguments: argparse.Namespace, *, new: bool = False) -> None:
         new: Treat all devices as new: the address that each had last does not rest long enough to be kept for it.
     """
     rest = {"quarantine": 1.0} if new else {}
-    config = servers.config_for(radius=_RADIUS, cellular={"pool": [POOL]} | rest)
+    config = config_for(radius=_RADIUS, cellular={"pool": [POOL]} | rest)
     with tempfile.TemporaryDirectory() as folder:
         collection = await _register(database_url(config.registry, Path(folder)))
         async with Server(config, data_dir=Path(folder)) as server:
-            servers.ready(server, collection.id)
-            while await servers.told():
+            ready(server, collection.id)
+            while await told():
                 metrics = {each.name: each.value() for each in server.metrics()}
-                servers.say(
+                say(
                     outcomes=metrics["radius_requests"],
                     published=metrics["events_published"],
                     defects=metrics["radius_defects"],
@@ -109,6 +109,6 @@ async def bare(_arguments: argparse.Namespace, *, reads: bool = False) -> None:
     opened.bind(("127.0.0.1", 0))
     asyncio.get_running_loop().add_reader(opened.fileno(), take)
     address = f"127.0.0.1:{opened.getsockname()[1]}"
-    servers.say(addresses={"radius": address, "radius-accounting": address}, token="", path="/")
-    while await servers.told():
-        servers.say(cpu=time.process_time(), published=0)
+    say(addresses={"radius": address, "radius-accounting": address}, token="", path="/")
+    while await told():
+        say(cpu=time.process_time(), published=0)

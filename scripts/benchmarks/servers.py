@@ -10,67 +10,25 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
-import json
 import random
 import socket
-import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from scripts.benchmarks.serving import HIGH, all_low, config_for, measured, ready, say, told, tune
 from span_events import log
 from span_events.app import Server
-from span_events.config import Config
 from span_events.dialects.span import PLAIN
 from span_events.events.activity import Activity, Origin, SpanId
 from span_events.events.catalogue import UpstreamMessage
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
-from span_events.ids import render
 from span_events.registry.model import Management
 from span_events.wire.websocket import text_frame
-from tests.bench.ports import FREE
-
-HIGH = 65_536
-"""Octets that may wait for a subscriber before the publisher pauses (closed loop)."""
-
-
-def say(**what: Any) -> None:
-    """Tell the benchmark something."""
-    print(json.dumps(what), flush=True)
-
-
-async def told() -> str:
-    """Wait for a line on the standard input."""
-    return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-
-
-async def measured(work: Callable[[], Awaitable[int]], seconds: float) -> None:
-    """Repeat work for some time, after a warm-up, and tell what it did per CPU second."""
-    gc.collect()
-    gc.freeze()
-    for limit, shown in ((seconds / 4, False), (seconds, True)):
-        done, cpu, began = 0, time.process_time(), time.perf_counter()
-        while time.perf_counter() - began < limit:
-            done += await work()
-        if shown:
-            say(done=done, cpu=time.process_time() - cpu, wall=time.perf_counter() - began)
-
-
-def tune(transport: asyncio.BaseTransport) -> None:
-    """Give every server under test the kernel send buffer that ours has: readers then lag equally far."""
-    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, Config().fanout.send_buffer)
-
-
-async def all_low(transports: Sequence[asyncio.WriteTransport]) -> None:
-    """Wait until no subscriber is far behind."""
-    while any(each.get_write_buffer_size() > HIGH // 4 for each in transports):
-        await asyncio.sleep(0.0005)
-
 
 # ---- this project ----------------------------------------------------------------------------
 
@@ -107,24 +65,6 @@ async def span(arguments: argparse.Namespace) -> None:
             before = server.hub.dropped
             await measured(work, arguments.seconds)
             assert server.hub.dropped == before, "the closed loop dropped events"
-
-
-def config_for(**settings: dict[str, Any]) -> Config:
-    """Return a configuration with every port free and no limit of rates."""
-    fast = {"messages": {"rate": 1e9, "burst": 1_000_000_000}}
-    return Config(**{**FREE, **fast, **settings})  # type: ignore[arg-type]  # tables, as from a file
-
-
-def ready(server: Server, collection_id: int, **more: Any) -> None:
-    """Tell where the server is; before that, leave its start to no full garbage collection, as `serve` does."""
-    gc.collect()
-    gc.freeze()
-    say(
-        addresses=server.addresses,
-        token=server.first_token,
-        path=f"/span/collections/{render(collection_id)}/activity",
-        **more,
-    )
 
 
 async def quiet(_arguments: argparse.Namespace) -> None:
@@ -359,7 +299,7 @@ async def plain_aiocoap(_arguments: argparse.Namespace) -> None:
 
 
 def _dtls_servers() -> Any:
-    from scripts.benchmarks import dtls_servers  # noqa: PLC0415  # it uses what is above
+    from scripts.benchmarks import dtls_servers  # noqa: PLC0415  # the other servers do not pay for it
 
     return dtls_servers
 
