@@ -1,4 +1,4 @@
-"""How simulated devices send: small messages from an address of their own; they take what comes back."""
+"""Simulated devices: each sends small messages from its own address, and reads downstream messages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from span_events.simulator.sockets import Address, DeviceSocket, reachable
 from span_events.wire.coap.messages import name_of_code
 
 PATH: Final = "telemetry"
-"""Where CoAP devices post to; any path is upstream."""
+"""Path of the devices' CoAP POSTs; any path is upstream."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """Where a server listens; None for what it does not serve. An address that means "all" becomes loopback."""
+    """Addresses of a server's listeners; None for one that is off. A wildcard address becomes loopback."""
 
     datagrams: Address | None = None
     coap: Address | None = None
@@ -38,7 +38,7 @@ class Targets:
 
 @dataclass(slots=True)
 class Statistics:
-    """What all devices of a fleet did so far."""
+    """Totals of all devices of a simulation."""
 
     sent: int = 0
     """Messages, each counted once however often it was sent again."""
@@ -53,7 +53,7 @@ class Statistics:
     """CoAP requests without any reply, after all retransmissions."""
     retransmissions: int = 0
     downstream: int = 0
-    """Payloads that came back."""
+    """Received downstream payloads."""
     downstream_octets: int = 0
     unreachable: int = 0
     """Datagrams for which the target's host said that nobody listens."""
@@ -78,7 +78,7 @@ class SimulatedDevice(Protocol):
 
 
 class UdpDevice:
-    """One datagram is one message; whatever comes back is a downstream message."""
+    """One datagram is one message; each datagram received is a downstream message."""
 
     def __init__(self, address: str, target: Address, statistics: Statistics) -> None:
         self._statistics = statistics
@@ -140,7 +140,7 @@ class CoapDevice:
 
 
 def readings() -> Iterator[bytes]:
-    """Make payloads as a small sensor would send them, without end: about 35 octets of JSON."""
+    """Generate payloads of a small sensor, without end: about 35 octets of JSON."""
     temperature, number = random.uniform(15, 25), 0
     while True:
         number += 1

@@ -1,5 +1,5 @@
 """
-Faults on request: each provokes what a real device does wrong, over a socket of its own.
+Faults on request: each imitates a fault of real devices, over a socket of its own.
 
 ``FAULTS`` names them all, those of `firmware_faults` and `mobile_faults` too.
 """
@@ -145,7 +145,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
 NEED_COAP: Final = frozenset(("malformed", "unknownCriticalOption", "blockMissing", "duplicate", *FIRMWARE_FAULTS))
 """Faults that exist in CoAP only."""
 NEED_UPDATE: Final = frozenset(UPDATE_FAULTS)
-"""Faults that happen in a firmware update, instead of one that goes well."""
+"""Faults in a firmware update, in place of a successful one."""
 NEED_CORE: Final = frozenset(MOBILE_FAULTS)
 """Faults that happen at the mobile core."""
 

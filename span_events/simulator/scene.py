@@ -1,4 +1,4 @@
-"""What a fault plays with, and what a fault is."""
+"""The scene of a fault: its device, sockets and mobile core; and the type of faults."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NotPossible(SpanEventsError):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a fault plays with."""
+    """The devices, addresses and parts that a fault uses."""
 
     device: Terminal
     targets: Targets
@@ -32,25 +32,25 @@ class Scene:
     core: MobileCore | None = None
     updates: Updates | None = None
     neighbour: Terminal | None = None
-    """Another device that is switched on, if there is one."""
+    """Another device that is switched on; None if there is none."""
     pause: float = 0.0
     """Seconds between the steps of a fault that has several, so that people can read along."""
 
     @property
     def coap(self) -> Address:
-        """Where CoAP is served."""
+        """Address of the CoAP listener."""
         assert self.targets.coap is not None, "a fleet without CoAP provokes no faults that need it"
         return self.targets.coap
 
     @property
     def mobile_core(self) -> MobileCore:
-        """What gives the devices their addresses."""
+        """The mobile core that gives the devices their addresses."""
         assert self.core is not None, "a fleet without a mobile core provokes no faults that need it"
         return self.core
 
     @property
     def firmware(self) -> Updates:
-        """How devices update their firmware."""
+        """Timing of firmware updates."""
         assert self.updates is not None, "a fleet without updates provokes no faults that need one"
         return self.updates
 
@@ -60,4 +60,4 @@ class Scene:
 
 
 Fault = Callable[[Scene], Awaitable[str]]
-"""A coroutine function that returns what it did and saw, for people; its docstring is its help text."""
+"""A coroutine function that returns a sentence on its actions and the replies; its docstring is its help text."""

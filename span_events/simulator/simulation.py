@@ -23,7 +23,7 @@ from span_events.simulator.terminals import Member, Terminal
 JITTER: Final = 0.5
 """A pause is its mean times 1 - JITTER to 1 + JITTER."""
 MAX_BACKLOG: Final = 1.0
-"""Seconds that a device may be behind its schedule; what is older is skipped, not sent in a burst."""
+"""Seconds that a device may be behind its schedule; older messages are skipped, not sent in a burst."""
 UPDATES_BETWEEN: Final = 2
 """Updates that go well after each that does not, if faults of updates are asked for."""
 RETRY: Final = 10.0
@@ -52,17 +52,17 @@ class Simulation:
 
     Args:
         members: The devices; each address, by hand or from the core, must be one of this machine.
-        targets: Where the server listens.
+        targets: Addresses of the server's listeners.
         rate: Messages a second of all devices together.
-        core: What gives the devices their addresses; without it they have them by hand.
-        faults: Names out of `faults.FAULTS`, provoked one after the other, each by a device at random; those of
+        core: Mobile core that gives the devices their addresses; without it they are set by hand.
+        faults: Names from `faults.FAULTS`, provoked one after the other, each by a random device; those of
             updates by the first devices that update themselves, and some later ones.
         fault_pause: Mean seconds between two faults; the first comes after one such pause.
         step_pause: Seconds between the steps of a fault that has several.
-        pace: How fast the devices that have a version update themselves.
-        tell: Called with a fault's name and what it did and saw; with ``firmware`` when a device has updated itself;
-            with ``attach`` when one is not let in, once for each way in which that happens.
-        timing: When CoAP devices send again.
+        pace: Pace of the updates of devices with a version.
+        tell: Called with a fault's name and its outcome; with ``firmware`` when a device has updated itself;
+            with ``attach`` when the server rejects an attach request, once for each reason.
+        timing: Retransmission of CoAP devices.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class Simulation:
 
     def bind(self) -> None:
         """
-        Open every socket that can be opened now, unless that is done already; nothing is sent before `run`.
+        Open all sockets of devices with an address, once; `run` sends the first datagram.
 
-        Devices that get their address from the core open theirs when they have it.
+        Devices with an address from the core open theirs when they have it.
 
         Raises:
             AddressUnavailable: A device's address is not one of this machine.
-            NoTarget: A device or a fault has nowhere to send to.
-            NoUpdate: A fault happens in updates, and there are none.
+            NoTarget: The listener for a device or a fault is off.
+            NoUpdate: A fault needs a firmware update, and no device has a version.
         """
         if self._terminals:
             return
@@ -146,13 +146,13 @@ class Simulation:
 
     async def run(self) -> None:
         """
-        Send until cancelled. Cancelling loses what is under way and closes every socket.
+        Send until cancelled. Cancelling drops exchanges under way and closes every socket.
 
         Raises:
             AddressUnavailable: A device's address by hand is not one of this machine.
-            MobileCoreUnanswered: The server took no notice of the mobile core when that went up.
-            NoTarget: A device or a fault has nowhere to send to.
-            NoUpdate: A fault happens in updates, and there are none.
+            MobileCoreUnanswered: The server did not answer the mobile core's Accounting-On.
+            NoTarget: The listener for a device or a fault is off.
+            NoUpdate: A fault needs a firmware update, and no device has a version.
         """
         self.bind()
         try:
@@ -228,7 +228,7 @@ class Simulation:
         )
         try:
             seen = await FAULTS[name](scene)
-        except SpanEventsError as exc:  # no socket left, or the server gone: the devices go on
+        except SpanEventsError as exc:  # no socket left, or the server down: the devices go on
             seen = f"not provoked, {exc}"
         else:
             self.statistics.faults[name] += 1
@@ -236,7 +236,7 @@ class Simulation:
             self._tell(name, seen)
 
     async def _update(self, updates: Updates) -> None:
-        """Let one device after the other update itself, and some of them do it wrong."""
+        """Let one device after the other update itself, some of them with a fault."""
         turns = itertools.cycle(each for name in self._mishaps for each in (name, *[""] * UPDATES_BETWEEN))
         while not updates.is_done:
             await asyncio.sleep(_jittered(self._pace.device))
@@ -276,7 +276,7 @@ def addresses_from(first: str, count: int) -> list[str]:
 
 
 def stranger_to(addresses: Sequence[str]) -> str:
-    """Return an address of this machine that none of these devices has: the one before the lowest of them."""
+    """Return an address of this machine that none of these devices has: the one before their lowest."""
     taken = {ipaddress.IPv4Address(each) for each in addresses}
     lowest = min(taken)
     # 127.0.0.0 itself cannot send.

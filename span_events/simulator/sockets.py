@@ -17,7 +17,7 @@ Address = tuple[str, int]
 
 
 def reachable(bound: Address) -> Address:
-    """Return what one sends to for what a server has bound: an address that means "all" becomes loopback."""
+    """Return the address to send to for a bound address: a wildcard becomes loopback."""
     host, port = bound
     return ("127.0.0.1" if host in ("", "0.0.0.0", "::") else host), port  # noqa: S104  # the opposite of binding
 
@@ -35,11 +35,11 @@ class AddressUnavailable(SpanEventsError):
 
 class DeviceSocket:
     """
-    Octets to and from one server.
+    A UDP socket of one device, connected to one server.
 
     Args:
-        address: IP address of the device; the server recognises it by this.
-        target: Where it sends to; datagrams from elsewhere never arrive.
+        address: IP address of the device, by which the server identifies it.
+        target: Address of the server; the kernel drops datagrams from elsewhere.
         received: Called with each datagram.
 
     Raises:
@@ -61,7 +61,7 @@ class DeviceSocket:
             self._socket.close()
             raise _unavailable(address, exc) from exc
         self.refused = 0
-        """How often the target's host said that nobody listens there (ICMP)."""
+        """Number of ICMP port unreachable messages from the target's host."""
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._socket, self._read)
 
@@ -83,7 +83,7 @@ class DeviceSocket:
         """Send a datagram; False if the network did not take it, as a radio may."""
         try:
             self._socket.send(datagram)
-        except ConnectionRefusedError:  # told about an earlier datagram; this one was not sent
+        except ConnectionRefusedError:  # the error concerns an earlier datagram; this one was not sent
             self.refused += 1
             return False
         except OSError:  # the send buffer is full, or the network is down

@@ -1,4 +1,4 @@
-"""The devices of a fleet, switched on and off: with an address of their own, or the one that the mobile core gives."""
+"""Terminals: devices of a simulation, switched on and off, with an address set by hand or from the mobile core."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Member:
     """A device that a fleet is to have."""
 
     address: str
-    """An IPv4 address: what it sends from, unless a mobile core gives it another one."""
+    """IPv4 source address, unless a mobile core gives another one."""
     transport: Transport
     version: str = ""
     """Of the firmware that it runs at first, if it updates that; empty if it does not."""
 
     @property
     def modem(self) -> Modem:
-        """What it attaches with."""
+        """SIM and hardware for attach requests."""
         return modem_at(self.address)
 
 
@@ -35,9 +35,9 @@ class Terminal:
     One device of a fleet.
 
     Args:
-        target: Where it sends to.
-        core: What gives it its address; None if it has that by hand.
-        timing: When it sends CoAP again.
+        target: Address of the server.
+        core: Mobile core that gives the address; None for one set by hand.
+        timing: Retransmission of CoAP requests.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Terminal:
 
     @property
     def is_on(self) -> bool:
-        """Whether it has an address, as far as it knows."""
+        """True while the terminal has an address."""
         return self._device is not None and (self._session is None or self._session.is_open)
 
     @property
@@ -82,12 +82,12 @@ class Terminal:
         Attach if there is a mobile core, and open the socket.
 
         Args:
-            choice: Address that the core gives it whatever the server says.
+            choice: Address from the core, in place of the one from the server.
 
         Raises:
             AddressUnavailable: The address is not one of this machine.
-            AttachRefused: The server does not let it in.
-            MobileCoreUnanswered: The server took no notice.
+            AttachRefused: The server rejects the attach request.
+            MobileCoreUnanswered: The server did not answer.
         """
         self.close()
         if self._core is None:
@@ -106,14 +106,14 @@ class Terminal:
         Detach if there is a mobile core, and close the socket.
 
         Raises:
-            MobileCoreUnanswered: The server took no notice; it is off all the same.
+            MobileCoreUnanswered: The server did not answer; the terminal is off all the same.
         """
         self.close()
         if self._core is not None and self._session is not None:
             await self._core.detach(self._session)
 
     def lose(self) -> None:
-        """Switch it off without anybody noticing, not even the mobile core."""
+        """Switch the terminal off without a detach: neither server nor mobile core notice."""
         self.close()
         if self._core is not None and self._session is not None:
             self._core.forget(self._session)
@@ -136,7 +136,7 @@ class Terminal:
             self._device = UdpDevice(self.address, self._target, self._statistics)
 
     def close(self) -> None:
-        """Release the socket; idempotent. The mobile core is told nothing."""
+        """Release the socket without a detach; idempotent."""
         if self._device is not None:
             self._device.close()
             self._device = None

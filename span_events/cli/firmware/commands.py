@@ -1,4 +1,4 @@
-"""``firmware``: images, who should run them, and who does."""
+"""``firmware``: images, their targets, and the devices that run them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from span_events.cli.resources import collection_path, confirm, device_path
 from span_events.errors import NotFound
 
 _UPLOAD_TIMEOUT: Final = 900.0
-"""Seconds that an upload may take: as long as a server waits, unless it is told otherwise."""
+"""Limit of an upload in seconds: the server's default."""
 _SHOWN_DIGITS: Final = 12
 """Digits of a SHA-256 that a list shows."""
 
@@ -38,8 +38,8 @@ def firmware() -> None:
     """
     Firmware images: upload, list, show, update, delete; assign, usage, monitor, clear.
 
-    A device reports its version (CoAP POST /u), is told whether it should run another one, downloads that (GET /fw),
-    and reports again. Which image it should run says its collection, or the device itself, see `assign`.
+    A device reports its version (CoAP POST /u); if its target is another version, it downloads that (GET /fw)
+    and reports again. The collection, or the device itself, sets the target: see `assign`.
     """
 
 
@@ -133,7 +133,7 @@ def update_image(
     session: Session, collection: str, image: str, version: str | None, tags: dict[str, str], enabled: bool | None
 ) -> None:
     """
-    Change a firmware image. What is not named stays as it is; the octets cannot be changed.
+    Change a firmware image. Fields without an option keep their value; the octets cannot be changed.
 
     Examples:
       span-events firmware update -c 17dh0cf43jfgl8 17kl1b3c9d4e20 --disable
@@ -154,7 +154,7 @@ def update_image(
 @pass_session
 def delete_image(session: Session, collection: str, image: str, yes: bool) -> None:
     """
-    Delete a firmware image. It must be nobody's target any more.
+    Delete a firmware image. It must not be a target any more.
 
     Example:
       span-events firmware delete -c 17dh0cf43jfgl8 17kl1b3c9d4e20 --yes
@@ -197,9 +197,9 @@ def assign(
     management: str | None,
 ) -> None:
     """
-    Say which image devices should run, all of a collection or some, and print the ids of those that were changed.
+    Set the target image of all or some devices of a collection, and print the ids of the changed ones.
 
-    A device hears of it with its next report. What becomes of it shows `span-events firmware monitor`.
+    A device learns its target with its next report. `span-events firmware monitor` shows the progress.
 
     Examples:
       span-events firmware assign -c 17dh0cf43jfgl8 17kl1b3c9d4e20 --management collection
@@ -319,7 +319,7 @@ def _show(session: Session, image: dict[str, Any]) -> None:
     if session.as_json:
         show_json(image)
     else:
-        show_fields(image | {"created": time_text(image.get("created"))})  # Span has other units for other things
+        show_fields(image | {"created": time_text(image.get("created"))})  # Span has other units in other fields
 
 
 def _yes(value: object) -> str:

@@ -57,11 +57,11 @@ _URGENCY: Final = {Outcome.FAILED: 0, Outcome.UNDER_WAY: 1, Outcome.CURRENT: 2}
 @click.pass_context
 def monitor(ctx: click.Context, session: Session, collection: str, devices: tuple[str, ...], until_done: bool) -> None:
     """
-    Watch the devices that should run another image: what each has fetched, and what became of it.
+    Watch the devices whose target is another image: the download of each, and its outcome.
 
     On a terminal each device has a bar; elsewhere each change is a line. With --json each event is printed exactly as
     the server sent it. A device that stops half-way is TimedOut, one that comes back with its old version
-    UpdateFailed; the events (`span-events tail -e '/^firmware/'`) tell more.
+    UpdateFailed; the events (`span-events tail -e '/^firmware/'`) give details.
 
     Examples:
       span-events firmware monitor -c 17dh0cf43jfgl8
@@ -92,7 +92,7 @@ def monitor(ctx: click.Context, session: Session, collection: str, devices: tupl
 
 
 class View(Protocol):
-    """What shows an update; a context manager."""
+    """A view of an update; a context manager."""
 
     def __enter__(self) -> Self: ...
 
@@ -101,13 +101,13 @@ class View(Protocol):
     ) -> None: ...
 
     def line(self, line: Line) -> None:
-        """Show an event as it came."""
+        """Show an event of the stream."""
 
     def draw(self, progress: Progress) -> None:
-        """Show how things stand; called at every tick."""
+        """Show the state of all devices; called at every tick."""
 
     def tell(self, sentence: str) -> None:
-        """Say something about the connection."""
+        """Report on the connection."""
 
 
 class Monitor:
@@ -135,10 +135,10 @@ class Monitor:
 
     async def run(self) -> None:
         """
-        Follow the updates until cancelled, or until all are done if that is wanted.
+        Follow the updates until cancelled, or with ``until_done`` until all are done.
 
         Raises:
-            NotFound: There is nothing to wait for: no device should run an image.
+            NotFound: No device has a target.
         """
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(self._read())
@@ -159,7 +159,7 @@ class Monitor:
         async with aclosing(stream.lines()) as lines:
             async for line in lines:
                 if line.document.get("type") == LIVE:
-                    self._progress.stale = True  # what was before this connection is in no event
+                    self._progress.stale = True  # no event reports the state before this connection
                     self._connected.set()
                 else:
                     self._progress.hear(line.document)
@@ -176,7 +176,7 @@ class Monitor:
             images = await self._client.request("GET", f"{collection_path(self._collection)}/firmware")
             devices = await self._client.request("GET", device_path(self._collection))
         except (ServerUnreachable, Unavailable):
-            self._progress.stale = True  # the stream tells that the server is away, and when it is back
+            self._progress.stale = True  # the stream reports a lost and a restored connection
             return
         self._progress.take(collection, devices.get("devices") or (), images.get("images") or ())
         if not self._progress.updates:
@@ -198,7 +198,7 @@ class Monitor:
 
 
 class Events:
-    """Prints the events as they come."""
+    """Prints each event."""
 
     def __enter__(self) -> Self:
         return self
@@ -213,10 +213,10 @@ class Events:
         write_octets(line.octets)
 
     def draw(self, progress: Progress) -> None:
-        """Say nothing: the events say it."""
+        """Do nothing: the events are on standard output."""
 
     def tell(self, sentence: str) -> None:
-        """Say it on standard error."""
+        """Print the note on standard error."""
         _tell(sentence)
 
 
@@ -227,10 +227,10 @@ class Lines(Events):
         self._shown: dict[str, str] = {}
 
     def line(self, line: Line) -> None:
-        """Say nothing: what follows from the event is shown."""
+        """Do nothing: `update` shows the new state."""
 
     def draw(self, progress: Progress) -> None:
-        """Print what is new."""
+        """Print the changes."""
         for update in progress.updates.values():
             text = _text(update)
             if self._shown.get(update.device) != text:
@@ -255,24 +255,24 @@ class Bars(Events):
         self._live.stop()
 
     def line(self, line: Line) -> None:
-        """Say nothing: what follows from the event is shown."""
+        """Do nothing: `update` shows the new state."""
 
     def draw(self, progress: Progress) -> None:
         """Show the present picture."""
         self._live.update(picture(progress, rows=self._console.height - 2, columns=self._console.width), refresh=True)
 
     def tell(self, sentence: str) -> None:
-        """Say it above the bars."""
+        """Print the note above the bars."""
         self._console.print(Text(f"-- {sentence}", style="dim"))
 
 
 def picture(progress: Progress, *, rows: int, columns: int) -> RenderableType:
     """
-    Draw how an update stands, a line for each device.
+    Draw the state of an update, a line for each device.
 
     Args:
-        rows: Lines that there are; if the devices are more, those that failed come first, and what is done goes.
-        columns: Characters of a line; what does not fit in is cut.
+        rows: Lines of the terminal; beyond them, failed devices come first and finished ones are left out.
+        columns: Characters of a line; longer text is cut.
     """
     updates = list(progress.updates.values())
     if len(updates) > rows:

@@ -1,8 +1,8 @@
 """
-How far an update of a fleet is: what the API says of its devices, kept current by events.
+Progress of a fleet's update: a snapshot from the API, kept current by events.
 
-Nothing here waits or prints. A snapshot says everything, events say what changes; those that came while a snapshot was
-on its way are heard again after it, for it may be older.
+This module neither waits nor prints. A snapshot holds the whole state, events hold changes; events that arrived while
+a snapshot was under way are applied again after it, as the snapshot may be older.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from span_events.fleet.firmware.rules import ERRORS
 Document = Mapping[str, Any]
 
 EVENTS: Final = ("/^firmware/", "deviceCreated", "deviceUpdated", "deviceRemoved", "deviceMoved", "eventsDropped")
-"""What is asked for of the stream."""
+"""Filter of the stream."""
 
 _OF_TARGETS: Final = ("firmwareUpdateRequired", "firmwareStateChange")
 """Events after which a device may have a target that had none."""
@@ -27,7 +27,7 @@ _NONE: Final = ("", "0")
 
 
 class Outcome(StrEnum):
-    """What became of a device's update so far."""
+    """Outcome of a device's update so far."""
 
     UNDER_WAY = "under way"
     CURRENT = "current"
@@ -42,7 +42,7 @@ class Update:
     name: str
     """Its tag ``name``; empty if it has none."""
     version: str
-    """What it has reported; empty if it never did."""
+    """Version that the device reported last; empty before its first report."""
     current: str
     """Image that it runs, by its report."""
     target: str
@@ -52,16 +52,16 @@ class Update:
     state: str
     message: str
     fetched: int | None = None
-    """How much of the image it has fetched, percent; None while that is not known."""
+    """Downloaded part of the image in percent; None while unknown."""
 
     @property
     def percent(self) -> int | None:
-        """How much of the image it has; None while that is not known."""
+        """Part of the image on the device in percent; None while unknown."""
         return 100 if self.state == FirmwareState.UPDATING or self.outcome is Outcome.CURRENT else self.fetched
 
     @property
     def outcome(self) -> Outcome:
-        """Tell how it stands."""
+        """Return the outcome."""
         if self.state in ERRORS:
             return Outcome.FAILED
         return Outcome.CURRENT if self.current == self.target else Outcome.UNDER_WAY
@@ -80,11 +80,11 @@ class Progress:
     updates: dict[str, Update] = field(default_factory=dict)
     """By device, in the order of the API; those without a target are left out."""
     stale: bool = True
-    """Whether something has happened that only a new snapshot tells."""
+    """True after a change that only a new snapshot can show."""
     taken: bool = False
-    """Whether there was a snapshot."""
+    """True after the first snapshot."""
     _heard: list[Document] | None = None
-    """Events since a snapshot was asked for that has not come yet."""
+    """Events since the request for a snapshot that has not arrived yet."""
 
     def begin(self) -> None:
         """A snapshot is going to be asked for."""
@@ -168,7 +168,7 @@ def _change(update: Update, event: str, data: Document) -> None:
 
 
 def _other_target(update: Update, event: str, data: Document) -> bool:
-    """Tell whether an event is about another target than we know: somebody has changed it."""
+    """Return whether an event has another target than the snapshot: the target was changed."""
     match event:
         case "firmwareUpdateRequired":
             return data.get("targetImageId") != update.target
@@ -183,6 +183,6 @@ def _other_target(update: Update, event: str, data: Document) -> bool:
 def _fetched(source: Document, state: str, before: int | None) -> int | None:
     """Read how much was fetched out of the data of an event, or of a snapshot."""
     if state == FirmwareState.PENDING:
-        return 0  # what it had before counts again when it goes on
+        return 0  # the earlier part counts again when the download resumes
     text = str(source.get("percent", ""))
     return min(int(text), 100) if text.isascii() and text.isdigit() else before

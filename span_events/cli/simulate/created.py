@@ -1,4 +1,4 @@
-"""What `simulate` makes through the API, and takes away again."""
+"""Resources that `simulate` creates through the API, and deletes again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ T = TypeVar("T")
 
 class CreatedResources:
     """
-    What a simulation has on the server: its devices, and their collection if it made that.
+    A simulation's resources on the server: its devices, and their collection if it created that.
 
     Args:
-        collection: Id of the collection; empty for the one of earlier runs, or a new one.
+        collection: Id of the collection; empty for that of earlier runs, or a new one.
     """
 
     def __init__(self, client: Client, collection: str) -> None:
@@ -37,7 +37,7 @@ class CreatedResources:
         self.ours: list[str] = []
         """Ids of devices that this command made, now or in an earlier run."""
         self._unanswered: set[str] = set()
-        """Devices that may have been made, by whatever they are told apart by: nobody knows."""
+        """Keys of devices whose creation has an unknown outcome."""
 
     async def find_collection(self) -> None:
         """Take the collection that was named, that of earlier runs, or make one."""
@@ -49,7 +49,7 @@ class CreatedResources:
         return (await self.client.request("GET", device_path(self.collection))).get("devices") or []
 
     async def create(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
-        """Make devices, by whatever they are told apart by."""
+        """Create devices, one for each key."""
 
         async def create(key: str) -> None:
             self._unanswered.add(key)
@@ -57,14 +57,14 @@ class CreatedResources:
                 device = await self.client.request("POST", device_path(self.collection), documents[key])
                 self.ours.append(str(device["deviceId"]))
             except RequestError:
-                self._unanswered.discard(key)  # refused, so there is none
+                self._unanswered.discard(key)  # refused, so it does not exist
                 raise
             self._unanswered.discard(key)
 
         await each_of(create, list(documents))
 
     async def delete(self) -> None:
-        """Delete the devices, and the collection if it was made; say what remains when that fails or is cancelled."""
+        """Delete the devices, and the collection if this run created it; report what remains after a failure."""
         count, collection = len(self.ours), self._made_collection
         try:
             await each_of(self._delete, list(self.ours))
@@ -82,7 +82,7 @@ class CreatedResources:
                 progress.note(f"deleted {progress.devices(count)}{' and the collection' if collection else ''}")
 
     async def delete_others(self) -> None:
-        """Delete what else there is in the collection, once the devices are gone."""
+        """Delete further resources of the collection after its devices."""
 
     async def _find_collection(self, mark: str) -> None:
         """Take the collection of earlier runs, or make one."""
@@ -94,7 +94,7 @@ class CreatedResources:
         self.collection, self._made_collection = str(made["collectionId"]), True
 
     async def _delete(self, device: str) -> None:
-        with suppress(NotFound):  # somebody else was faster
+        with suppress(NotFound):  # deleted meanwhile by another client
             await self.client.request("DELETE", device_path(self.collection, device))
         self.ours.remove(device)
 
@@ -108,7 +108,7 @@ class Simulated(CreatedResources):
     The devices of `simulate`.
 
     Args:
-        collection: Id of the collection; empty for the one of earlier runs, or a new one.
+        collection: Id of the collection; empty for that of earlier runs, or a new one.
         by_sim: A mobile core gives the devices their addresses, so the server is to know their SIMs and hardware;
             otherwise it is to know their addresses.
     """
@@ -152,16 +152,16 @@ def tags_of(name: str) -> dict[str, str]:
 
 
 def is_marked(document: Mapping[str, Any]) -> bool:
-    """Tell whether something was made by `simulate`."""
+    """Return whether `simulate` created a resource."""
     return (document.get("tags") or {}).get(MARK) == "true"
 
 
 async def each_of(request: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
     """
-    Make a request for each item, some at a time.
+    Send a request for each item, some at a time.
 
-    After the first failure, or when this is cancelled, no more are begun, but those under way are awaited: only their
-    answers tell what there is to clean up. Cancelled a second time, it does not wait.
+    After the first failure or a cancellation, no further requests start, but those under way are awaited: only their
+    replies show which resources to delete. A second cancellation ends the wait.
     """
     waiting = deque(items)
 
@@ -184,6 +184,6 @@ async def each_of(request: Callable[[T], Awaitable[None]], items: Sequence[T]) -
 
 
 def _look_at(worker: asyncio.Task[None]) -> None:
-    """Take a failure as seen, so that asyncio does not report it when somebody else's was raised already."""
+    """Mark a failure as retrieved, so that asyncio does not report it when another one was raised already."""
     if not worker.cancelled():
         worker.exception()

@@ -40,10 +40,10 @@ class SimulatedWithFirmware(Simulated):
 
     async def _check_management(self) -> None:
         """
-        See to it that a device's own target counts, so that other devices of the collection keep theirs.
+        Make each device's own target count, so that other devices of the collection keep theirs.
 
         Raises:
-            Conflict: It does not, and the collection is not one that `simulate` made.
+            Conflict: The collection's target counts, and `simulate` did not create the collection.
         """
         path = collection_path(self.collection)
         collection = await self.client.request("GET", path)
@@ -71,7 +71,7 @@ class SimulatedWithFirmware(Simulated):
         await self.client.request("PATCH", device_path(self.collection, device), target)
 
     async def _delete_image(self, image: str) -> None:
-        with suppress(NotFound):  # somebody else was faster
+        with suppress(NotFound):  # deleted meanwhile by another client
             await self.client.request("DELETE", self._path(image))
 
     async def _delete_earlier(self, image: str) -> None:

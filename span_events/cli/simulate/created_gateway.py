@@ -1,4 +1,4 @@
-"""What `simulate gateway` makes through the API, and takes away again."""
+"""Resources that `simulate gateway` creates through the API, and deletes again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CreatedGateway(CreatedResources):
         self.gateway = ""
         """Its id."""
         self.behind: list[str] = []
-        """Ids of its devices, whoever made them."""
+        """Ids of its devices, from this run and earlier ones."""
 
     async def make(self, count: int) -> None:
         """See to it that the server knows the gateway, and so many devices behind it."""
@@ -55,7 +55,7 @@ class CreatedGateway(CreatedResources):
         return Credentials(octets(reply, "certificate") + octets(reply, "chain"), octets(reply, "privateKey"))
 
     async def delete(self) -> None:
-        """Delete the gateway, and what `CreatedResources` deletes; say what remains when that fails or is cancelled."""
+        """Delete the gateway and the `CreatedResources`; report leftovers on failure or cancellation."""
         try:
             if self.gateway:
                 await each_of(self._delete_gateway, [self.gateway])
@@ -65,7 +65,7 @@ class CreatedGateway(CreatedResources):
             await super().delete()
 
     async def _find_gateway(self, collection: str) -> None:
-        """Take the gateway of an earlier run, unless that run still goes on; or make one."""
+        """Reuse the gateway of an earlier run that has ended, or create one."""
         for each in (await self.client.request("GET", gateway_path(collection))).get("gateways") or ():
             if is_marked(each) and each.get("status") != "online":
                 self.gateway = str(each["gatewayId"])
@@ -75,7 +75,7 @@ class CreatedGateway(CreatedResources):
         self.gateway = str(made["gatewayId"])
 
     async def _delete_gateway(self, gateway: str) -> None:
-        with suppress(NotFound):  # somebody else was faster
+        with suppress(NotFound):  # deleted meanwhile by another client
             await self.client.request("DELETE", gateway_path(self.collection, gateway))
         self.gateway = ""
 

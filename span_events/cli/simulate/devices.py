@@ -43,7 +43,7 @@ _TRANSPORTS: Final = {
 }
 _MARKS: Final = {**dict.fromkeys(NEED_CORE, "*"), **dict.fromkeys(NEED_UPDATE, "+")}
 _GOODBYE: Final = 2.0
-"""Seconds that the server gets to hear that the mobile core goes down."""
+"""Limit in seconds for the mobile core's Accounting-Off at the end."""
 
 
 @click.group(
@@ -127,7 +127,7 @@ def simulate(
     Let simulated devices send over real UDP and CoAP sockets, each from an address of its own.
 
     The devices are created through the API (tag simulated=true) with the address they send from, or with --core with
-    SIM and hardware, and the server gives them their addresses; those that are there already are used again. They stay
+    SIM and hardware, and the server gives them their addresses; existing ones are used again. They stay
     until a run with --cleanup ends, also by Ctrl-C. Watch them with `span-events tail` in another terminal; with -c it
     shows no unknownAddress, as that belongs to no collection.
 
@@ -183,7 +183,7 @@ async def _simulate(
     cleanup: bool,
 ) -> None:
     with closing(fleet):
-        fleet.bind()  # before anything is made, for what cannot be sent from
+        fleet.bind()  # before any resource is created: an address may not belong to this machine
         if core is not None:
             await core.start()  # likewise, for a server that does not answer it
         async with session.client() as client:
@@ -225,7 +225,7 @@ def _check_stray(ctx: click.Context, command: str) -> None:
 
 
 def _check_reached(statistics: Statistics, members: Sequence[Member], datagrams: Address, coap: Address) -> None:
-    """Do not let a run that reached nobody look like a success."""
+    """Raise if no datagram of the run reached a server."""
     if statistics.not_attached and not statistics.attached:
         tries = f"{statistics.not_attached} {'try' if statistics.not_attached == 1 else 'tries'}"
         raise AttachRefused(f"No device was let in, after {tries}")

@@ -1,4 +1,4 @@
-"""What `simulate` says while it runs, and at the end."""
+"""Progress of `simulate`: lines while it runs, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _REPORT_PAUSE: Final = 1.0
 
 
 def note(sentence: str) -> None:
-    """Say something on standard error, on a line of its own."""
+    """Print a note on standard error, on a line of its own."""
     before = "\r\x1b[K" if sys.stderr.isatty() else ""
     click.echo(f"{before}-- {sentence}", err=True)
 
 
 def devices(count: int) -> str:
-    """Say how many devices."""
+    """Return a number of devices as text."""
     return f"{count} device{'' if count == 1 else 's'}"
 
 
@@ -73,7 +73,7 @@ def _counts(statistics: Statistics | GatewayStatistics) -> str:
 
 
 def _sent(statistics: Statistics) -> str:
-    """Say what was sent, and of what could be answered how much was: the rest is no loss."""
+    """Return the sent messages, and the answered share of those that expect an answer."""
     udp, coap = statistics.over_udp, statistics.sent - statistics.over_udp
     parts = [f"{udp} over UDP, which has no answers"] if udp else []
     if coap:
@@ -82,7 +82,7 @@ def _sent(statistics: Statistics) -> str:
 
 
 def show_summary(session: Session, statistics: Statistics | GatewayStatistics, seconds: float) -> None:
-    """Say what was done in so many seconds."""
+    """Print the totals of a run."""
     if session.as_json:
         counts = {each.name: getattr(statistics, each.name) for each in fields(statistics)}
         return show_json({**counts, "seconds": round(seconds, 3)})  # asdict() cannot copy a Counter

@@ -1,4 +1,4 @@
-"""What the kinds of `simulate` share: options, and running until a signal comes."""
+"""Shared parts of the `simulate` commands: options, and running until a signal."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def play(work: Awaitable[None], statistics: Statistics | GatewayStatistics, duration: float | None) -> None:
-    """Let it go on for so many seconds, or until cancelled, and keep a line with the statistics."""
+    """Run for a number of seconds, or until cancelled, and update a line with the statistics."""
     reporter = asyncio.create_task(progress.report(statistics))
     try:
         async with asyncio.timeout(duration):

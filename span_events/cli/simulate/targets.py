@@ -12,7 +12,7 @@ from span_events.simulator.sockets import Address
 
 
 class HostAndPort(click.ParamType[Address]):
-    """``HOST:PORT``; the host is an IP address, so that it is clear what the devices send to."""
+    """``HOST:PORT``; the host is an IP address, as devices of one run all send to the same one."""
 
     name = "HOST:PORT"
 
@@ -29,7 +29,7 @@ class HostAndPort(click.ParamType[Address]):
 
 
 class NameAndPort(click.ParamType[Address]):
-    """``HOST:PORT``; the host is also what the server's certificate must be for."""
+    """``HOST:PORT``; the server's certificate must contain the host."""
 
     name = "HOST:PORT"
 

@@ -22,7 +22,7 @@ from span_events.simulator.sockets import Address, reachable
 from span_events.simulator.terminals import Member
 
 MARK: Final = {"demo": "true"}
-"""Tag of what belongs to the demo; it is found again by it."""
+"""Tag of the demo's resources, by which later starts find them."""
 RATE: Final = 1.0
 """Messages a second of all demo devices together."""
 FAULT_PAUSE: Final = 12.0
@@ -37,15 +37,15 @@ FAULTS: Final = (
     * 3,
     *("nasReboot", "stalledDownload"),
 )
-"""What goes wrong, in turn; nothing that would fill the screen or end a device, and what all notice but seldom."""
+"""Faults of the demo, in turn: none that fills the screen or ends a device; faults that affect all are rare."""
 PACE: Final = Pace(device=6.0, block=0.2, restart=3.0)
-"""How its trackers update themselves: the first one is done within half a minute, 8 s of which it downloads."""
+"""Pace of the trackers' updates: the first one is done within half a minute, with a download of 8 s."""
 NAS: Final = "demo"
 """Name of the demo's NAS in the configuration."""
 NAS_ADDRESS: Final = "127.77.255.254"
-"""How the demo's mobile core calls itself."""
+"""NAS-Identifier of the demo's mobile core."""
 POOL: Final = "127.77.0.0/24"
-"""What it gives its devices, out of `seed.MEMBERS` if they have it by hand."""
+"""Pool of the demo's mobile core; addresses set by hand are in `seed.MEMBERS`."""
 SECRET_FILE: Final = "radius-demo.secret"  # noqa: S105  # a name, not a secret
 _SECRET_OCTETS: Final = 24
 
@@ -54,7 +54,7 @@ def with_mobile_core(config: Config, data_dir: Path) -> Config:
     """
     Return the configuration with a NAS on this machine, and a pool for it; unchanged if there is a NAS already.
 
-    The secret is made at the first start, and kept in the data directory.
+    The first start creates the secret in the data directory.
 
     Raises:
         StorageUnavailable: The secret cannot be written or read.
@@ -94,13 +94,13 @@ async def run_demo(*, targets: Targets, members: Sequence[Member], core: MobileC
     Send until cancelled. Cancelling closes every socket.
 
     Args:
-        targets: Where this server's device side listens. Faults that need CoAP are left out without it.
+        targets: Addresses of this server's listeners. Without CoAP, its faults are left out.
         members: The seeded devices. Those that have a version update themselves once.
-        core: What gives them their addresses, and provokes faults of its own; None if they have them by hand.
+        core: Mobile core that gives addresses and provokes faults; None for addresses set by hand.
 
     Raises:
         AddressUnavailable: A device's address is not one of this machine.
-        NoTarget: A device has nowhere to send to.
+        NoTarget: The listener of a device is off.
     """
     log = get_logger("simulator.demo")
     left_out = (NEED_COAP if targets.coap is None else frozenset()) | (NEED_CORE if core is None else frozenset())

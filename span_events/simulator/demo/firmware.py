@@ -18,10 +18,10 @@ from span_events.simulator.firmware.updates import IMAGE_OCTETS, next_version
 
 class DemoFirmware:
     """
-    What the demo's devices should run.
+    Firmware of the demo: an image and the target of its devices.
 
     Args:
-        cause: Id of what the events of its changes follow from.
+        cause: Correlation id of the events of its changes.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class DemoFirmware:
 
     async def seed(self, collection: Collection, devices: Sequence[Device]) -> None:
         """
-        See to it that devices have something to update themselves to, unless somebody wants otherwise.
+        Give the devices a new target, unless a user changed theirs.
 
-        That is: the collection's management was changed, or a device has a target that the demo did not make.
+        A user's change is another management of the collection, or a target that the demo did not create.
         """
         earlier = self._ours(collection)
         if not earlier and collection.firmware.management is Management.DISABLED:
@@ -53,14 +53,14 @@ class DemoFirmware:
                 await self._devices.update(device, DeviceChange(target_firmware_id=image.id), cause=self._cause)
         for each in earlier:
             if each.id != image.id:
-                with suppress(Conflict):  # somebody has it as a target
+                with suppress(Conflict):  # it is a target
                     await self._images.remove(each, cause=self._cause)
 
     def _ours(self, collection: Collection) -> list[Image]:
         return [each for each in self._directory.images.of(collection.id) if MARK.items() <= each.tags.items()]
 
     async def _find_or_make(self, collection: Collection, devices: Sequence[Device]) -> Image:
-        """Take the image that an earlier start left without anybody running it, or make one."""
+        """Reuse an image of an earlier start that no device runs, or create one."""
         versions = {each.firmware.firmware_version for each in devices}
         for each in self._ours(collection):
             if next_version(versions) == each.version:

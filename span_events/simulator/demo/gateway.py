@@ -25,9 +25,9 @@ RATE: Final = 0.2
 FAULT_PAUSE: Final = 40.0
 """Mean seconds between two faults."""
 FAULTS: Final = ("foreignDevice", "twice", "wrongCertificate", "reset", "badMessage", "vanish")
-"""What goes wrong, in turn."""
+"""Faults of the demo's gateway, in turn."""
 RETRY: Final = 60.0
-"""Seconds until it is tried again when there is no certificate, or no way in."""
+"""Seconds until the next attempt without a certificate or connection."""
 SERVER_NAME: Final = "localhost"
 """In the server's certificate whatever address is bound."""
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
@@ -48,13 +48,13 @@ class Keyring:
 
     async def credentials(self, owner: Owner, name: str) -> Credentials:
         """
-        Return what an owner can connect with, new if the old will not do for long.
+        Return key and certificate of an owner; renew them shortly before they expire.
 
         Args:
-            name: Of the file.
+            name: Name of the file.
 
         Raises:
-            SpanEventsError: There can be none, or it cannot be kept.
+            SpanEventsError: The certificate cannot be issued, or not be written.
         """
         path = self._folder / name
         key, begin, certificates = (files.read(path) or b"").partition(_BEGIN)
@@ -94,6 +94,6 @@ async def run_demo_gateway(*, target: Address, gateway: Gateway, sensors: Sequen
                 await run_with_faults(simulated, faults, pause=FAULT_PAUSE, tell=tell, wrong=wrong)
         except TimeoutError:
             continue  # the certificate is to be renewed
-        except SpanEventsError as exc:  # somebody removed the gateway, or the registry cannot be written, say
+        except SpanEventsError as exc:  # for example a removed gateway, or a registry that cannot be written
             log.warning("demo_gateway_waits", why=str(exc), seconds=RETRY)
             await asyncio.sleep(RETRY)

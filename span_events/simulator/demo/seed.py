@@ -1,4 +1,4 @@
-"""What ``serve --demo`` needs to show something: a collection with devices, and a token to watch it."""
+"""Seeds ``serve --demo``: a collection with devices, and a token to watch it."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from span_events.simulator.firmware.updates import FIRST_VERSION
 from span_events.simulator.terminals import Member
 
 OWN_ADDRESS: Final = "127.0.0.1"
-"""Whoever tries a client on this machine is this demo device."""
+"""Demo device with the address 127.0.0.1: clients on this machine are identified as it."""
 MEMBERS: Final = tuple(
     Member(f"127.77.0.{number}", Transport.UDP if number % 2 else Transport.COAP) for number in range(1, 7)
 )
 """The simulated devices."""
 GATEWAY: Final = "demo gateway"
 SENSORS: Final = (("sensor-1", "0004a30b001a55e1"), ("sensor-2", "0004a30b001a55e2"))
-"""The devices behind the simulated gateway: what people call them, and how the gateway tells them apart."""
+"""Devices behind the simulated gateway: name, and devEui by which the gateway identifies each."""
 _TOKEN_NAME: Final = "demo (read-only, new at each start)"  # noqa: S105  # a name, not a secret
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What was seeded."""
+    """The seeded resources."""
 
     collection: Collection
     token: str
     """Text of a read-only token for the collection."""
     members: tuple[Member, ...]
-    """The simulated devices, at the addresses that they have if no mobile core gives them others."""
+    """The simulated devices, with their addresses in the absence of a mobile core."""
     gateway: Gateway | None
     sensors: tuple[Device, ...]
-    """What is behind the gateway."""
+    """Devices behind the gateway."""
 
 
 async def seed(
@@ -57,12 +57,12 @@ async def seed(
     cause: int,
 ) -> Demo:
     """
-    Find or make the demo's collection and devices, and make a new token to watch them.
+    Find or create the demo's collection and devices, and create a new token to watch them.
 
     Args:
-        gateways: None if there is to be no gateway.
-        firmware: None if devices are not to update themselves.
-        attach: The devices get their addresses from a mobile core; otherwise they have them by hand.
+        gateways: None for no gateway.
+        firmware: None for no firmware updates.
+        attach: True if a mobile core gives the addresses; otherwise they are set by hand.
     """
     collection = next(
         (each for each in directory.collections.values() if MARK.items() <= each.tags.items()), None
@@ -114,9 +114,9 @@ def _address_by_hand(directory: Directory, device: Device | None, member: Member
     """Return the address that a simulated device is to have by hand; empty for none."""
     static, allocated = (device.ciot.static_ip, device.ciot.allocated_ip) if device is not None else ("", "")
     if attach:
-        return static if static != member.address else ""  # another one is somebody's wish
+        return static if static != member.address else ""  # a user set another one
     wished = (static, allocated, member.address, *map(str, IPv4Network(POOL).hosts()))
-    # On this machine, and not somebody else's.
+    # an address of this machine that no other device has
     return next(each for each in wished if each.startswith("127.") and directory.device_at(each) in (device, None))
 
 
