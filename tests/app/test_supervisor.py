@@ -11,7 +11,7 @@ from span_events.app.supervisor import Supervisor
 from tests.bench.clock import ManualClock, settle
 
 
-async def test_what_is_repeated_goes_on_after_failures_and_says_how_it_fails() -> None:
+async def test_a_repeated_action_goes_on_after_failures_and_shows_the_last_one() -> None:
     """One line in the log when it begins to fail, one when it works again."""
     clock, broken, times = ManualClock(), True, 0
 
@@ -35,7 +35,7 @@ async def test_what_is_repeated_goes_on_after_failures_and_says_how_it_fails() -
     assert [each["event"] for each in lines] == ["repeated_action_failed", "repeated_action_works_again"]
 
 
-async def test_what_ends_by_itself_is_a_failure() -> None:
+async def test_a_task_that_ends_is_a_failure() -> None:
     """Whoever runs the process is to know at once."""
 
     async def end() -> None: ...

@@ -70,7 +70,9 @@ def test_credentials_are_found_wherever_clients_put_them(
         ),
     ],
 )
-def test_missing_credentials_are_told_apart(headers: dict[str, str], query: dict[str, str], sentence: str) -> None:
+def test_kinds_of_missing_credentials_have_different_messages(
+    headers: dict[str, str], query: dict[str, str], sentence: str
+) -> None:
     with pytest.raises(Unauthenticated) as caught:
         access.credentials(CIMultiDict(headers), query)
 
@@ -134,7 +136,7 @@ async def test_a_caller_may_ask_before_it_knows_the_resource(tokens: Tokens) -> 
         ("/collections/17/devices/2", DEVICE, False),
     ],
 )
-def test_a_token_reaches_its_resource_and_what_is_below(reach: str, resource: str, reached: bool) -> None:
+def test_a_token_reaches_its_resource_and_the_resources_below(reach: str, resource: str, reached: bool) -> None:
     """Segment by segment, never in the middle of an id."""
     assert access.reaches(token(reach), resource) == reached
 
@@ -148,7 +150,7 @@ def test_resources_are_written_with_canonical_ids() -> None:
     assert access.resource_of(collection, gateway_id=part) == GATEWAY
 
 
-def test_a_token_sees_of_the_streams_what_it_reaches() -> None:
+def test_the_scope_of_streams_follows_the_token() -> None:
     collection, part = parse("17"), parse("2a")
 
     assert access.scope_of(token("/")) == EVERYTHING

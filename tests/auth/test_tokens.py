@@ -81,7 +81,7 @@ async def test_a_token_of_another_process_works_at_once(tokens: Tokens, elsewher
     assert len(tokens) == 1
 
 
-async def test_a_deletion_by_another_process_is_noticed_and_told_once(tokens: Tokens, elsewhere: Tokens) -> None:
+async def test_a_deletion_by_another_process_is_returned_once(tokens: Tokens, elsewhere: Tokens) -> None:
     """Whoever streams with such a token can be shown out."""
     token, text = await elsewhere.create(resource="/", write=True)
     stays, _ = await elsewhere.create(resource="/", write=True)
@@ -94,7 +94,7 @@ async def test_a_deletion_by_another_process_is_noticed_and_told_once(tokens: To
     assert tokens.all() == [stays]
 
 
-async def test_a_deletion_here_is_told_too(tokens: Tokens) -> None:
+async def test_a_deletion_in_this_process_is_returned_too(tokens: Tokens) -> None:
     """One way for all."""
     token, text = await tokens.create(resource="/", write=True)
     deleted = [await tokens.delete(token.id), await tokens.delete(token.id)]
@@ -134,7 +134,7 @@ async def test_an_unknown_token_is_looked_up_once(tokens: Tokens, store: Countin
 
 
 @pytest.mark.parametrize("text", ["", "x", "0" * 63, "0" * 65, "A" * 64, "0" * 64 + "\n", "é" * 64])
-async def test_what_cannot_be_a_token_is_not_looked_up(tokens: Tokens, store: CountingStore, text: str) -> None:
+async def test_malformed_tokens_are_not_looked_up(tokens: Tokens, store: CountingStore, text: str) -> None:
     """A token is 64 lower-case hexadecimal digits."""
     assert await tokens.find(text) is None
     assert store.asked == 0
@@ -166,6 +166,6 @@ def test_a_resource_is_kept_in_one_spelling(text: str, resource: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "collections/17", "/collections", "/collections/", "/collections/zz", "/collections/17/", "/span/x"]
 )
-def test_what_no_token_can_reach_is_refused(text: str) -> None:
+def test_unknown_kinds_of_resources_are_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         canonical_resource(text)

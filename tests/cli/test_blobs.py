@@ -49,7 +49,7 @@ async def test_json_is_the_servers_document() -> None:
     assert json.loads(result.stdout) == {"blobs": [blob()]}
 
 
-async def test_an_empty_list_says_where_to_look() -> None:
+async def test_an_empty_list_prints_a_hint_on_the_events() -> None:
     async with Api({f"GET {BLOBS}": {"blobs": []}}) as api:
         result = await api.run("blob", "list", "-c", COLLECTION)
 
@@ -100,7 +100,7 @@ async def test_a_refusal_leaves_no_file(tmp_path: Path) -> None:
     assert "span-events blob list" in result.stderr
 
 
-async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     async with Api() as api:
         result = await api.run("blob", "get", "-c", COLLECTION, BLOB, "-o", str(tmp_path / "no" / "photo.jpg"))
 

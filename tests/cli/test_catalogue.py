@@ -24,7 +24,7 @@ async def test_one_event_is_explained_with_keys_and_reasons() -> None:
     assert "unknownAddress         No device has this address" in result.stdout
 
 
-async def test_an_event_whose_severity_varies_says_by_what() -> None:
+async def test_an_event_of_varying_severity_lists_it_by_reason() -> None:
     """In words, in the table and in JSON."""
     shown = (await run("events", "firmwareStateChange")).stdout
     (document,) = json.loads((await run("events", "firmwareStateChange", "--json")).stdout)

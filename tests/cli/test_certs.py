@@ -170,7 +170,7 @@ async def test_verify_shows_every_reason(tmp_path: Path, reply: dict[str, Any], 
     assert api.last.body == {"deviceId": DEVICE, "certificate": b64("leaf")}
 
 
-async def test_list_shows_what_a_certificate_is_good_for() -> None:
+async def test_list_shows_the_validity_of_certificates() -> None:
     certificates = [
         {"certificateSerial": SERIAL, "expires": EXPIRES},
         {"certificateSerial": "5", "expires": EXPIRES, "revoked": "1714076616000"},
@@ -257,7 +257,7 @@ async def test_a_wrong_key_is_refused_without_showing_it(arguments: list[str], e
 # ---- with a real server ----------------------------------------------------------------------
 
 
-async def test_openssl_accepts_what_the_command_wrote(tmp_path: Path) -> None:
+async def test_openssl_accepts_the_written_files(tmp_path: Path) -> None:
     """The file alone is enough: leaf, intermediate and root are in it."""
     # Captured, or the server's lines would come between what the commands print.
     with capture_logs() as lines:

@@ -24,7 +24,7 @@ async def test_a_refusal_shows_the_problems_detail_and_hint(status: int) -> None
 
 
 @pytest.mark.parametrize("what", ["collection", "device"])
-async def test_what_is_not_there_is_told_with_the_command_that_shows_ids(what: str) -> None:
+async def test_a_missing_resource_is_refused_with_the_command_that_lists_ids(what: str) -> None:
     async with Api({LIST: (404, problem(404, f"There is no {what} 17dh0cf43jfgl8", field=what))}) as api:
         result = await api.run("collection", "list")
 
@@ -33,7 +33,7 @@ async def test_what_is_not_there_is_told_with_the_command_that_shows_ids(what: s
     )
 
 
-async def test_a_missing_token_is_told_as_what_this_program_calls_it() -> None:
+async def test_a_missing_token_is_named_by_its_option() -> None:
     """The server can only speak of headers."""
     async with Api({LIST: (401, problem(401, "No token was sent.", "Send X-API-Token."))}) as api:
         result = await run("--endpoint", api.url, "collection", "list")
@@ -80,7 +80,7 @@ async def test_a_server_that_speaks_no_http_is_unreachable() -> None:
     assert f"error: Cannot reach http://127.0.0.1:{port}" in result.stderr
 
 
-async def test_https_towards_a_server_without_tls_says_so() -> None:
+async def test_https_towards_a_server_without_tls_is_explained() -> None:
     async with Api() as api:
         result = await run("--endpoint", api.url.replace("http", "https"), "collection", "list")
 

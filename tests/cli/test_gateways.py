@@ -49,7 +49,7 @@ async def test_json_is_the_servers_document() -> None:
     assert json.loads(shown.stdout) == ROOF
 
 
-async def test_creating_prints_the_id_and_says_what_comes_next() -> None:
+async def test_create_prints_the_id_and_the_next_step() -> None:
     """A gateway needs a certificate, and devices."""
     async with Api({f"POST {GATEWAYS}": ROOF}) as api:
         arguments = ("--name", "roof", "--type", "lora", "--param", "region=EU868", "--tag", "floor=3", "--enable")
@@ -77,7 +77,7 @@ async def test_creating_without_options_sends_nothing_that_was_not_said() -> Non
         (["--tag", "a=", "--disable"], {"tags": {"a": ""}, "enabled": False}),
     ],
 )
-async def test_updating_sends_only_what_was_named(arguments: list[str], body: object) -> None:
+async def test_update_sends_only_the_given_options(arguments: list[str], body: object) -> None:
     async with Api({f"PATCH {PATH}": ROOF}) as api:
         result = await api.run("gateway", "update", *WHERE, GATEWAY, *arguments)
 
@@ -96,7 +96,7 @@ async def test_updating_sends_only_what_was_named(arguments: list[str], body: ob
         (["get", *WHERE, "XYZ"], "'XYZ' is not a gateway id"),
     ],
 )
-async def test_what_is_wrong_is_told_before_any_request(arguments: list[str], error: str) -> None:
+async def test_wrong_options_are_refused_before_any_request(arguments: list[str], error: str) -> None:
     async with Api() as api:
         result = await api.run("gateway", *arguments)
 

@@ -83,7 +83,7 @@ async def test_the_version_is_the_packages() -> None:
         (["tail", "-s", "loud"], "'loud' is not one of"),
     ],
 )
-async def test_a_usage_error_says_what_is_wrong_and_where_help_is(arguments: list[str], error: str) -> None:
+async def test_a_usage_error_names_the_fault_and_the_help(arguments: list[str], error: str) -> None:
     result = await run(*arguments)
 
     assert result.exit_code == 2
@@ -124,7 +124,7 @@ async def test_a_usage_error_says_what_is_wrong_and_where_help_is(arguments: lis
         (["tail", "-g", "XYZ"], "'XYZ' is not a gateway id", "`span-events gateway list` shows the ids."),
     ],
 )
-async def test_an_id_that_is_missing_or_wrong_is_told_with_where_ids_are(
+async def test_a_missing_or_wrong_id_is_refused_with_the_command_that_lists_ids(
     arguments: list[str], error: str, hint: str
 ) -> None:
     """People know names; ids are found with a command."""
@@ -159,7 +159,7 @@ async def test_options_of_the_connection_may_stand_before_or_after_the_command()
     assert [call.token for call in api.calls] == ["a", "b", "c"]
 
 
-async def test_nobody_listening_is_told_with_advice() -> None:
+async def test_an_unreachable_server_is_reported_with_a_hint() -> None:
     async with Api() as api:
         pass
     result = await api.run("collection", "list")
@@ -177,7 +177,7 @@ async def test_nobody_listening_is_told_with_advice() -> None:
         ("http://127.0.0.1:x", "http:// or https://"),
     ],
 )
-async def test_an_endpoint_that_is_no_url_is_told_with_advice(endpoint: str, hint: str) -> None:
+async def test_an_endpoint_without_a_url_is_refused_with_a_hint(endpoint: str, hint: str) -> None:
     result = await run("--endpoint", endpoint, "collection", "list")
 
     assert result.exit_code == 1
@@ -239,7 +239,7 @@ main()
 
 
 @pytest.mark.parametrize("arguments", [["events"], ["events", "--json"], ["--help"]], ids=" ".join)
-def test_output_that_cannot_be_written_is_told_with_status_1(arguments: list[str]) -> None:
+def test_unwritable_output_exits_with_status_1(arguments: list[str]) -> None:
     """A full disk, with /dev/full for one."""
     with open("/dev/full", "wb") as full:
         result = subprocess.run(

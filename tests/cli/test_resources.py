@@ -31,7 +31,7 @@ async def test_json_is_the_servers_document() -> None:
     assert json.loads(result.stdout) == {"collections": [LAB]}
 
 
-async def test_an_empty_list_says_what_to_do_and_prints_nothing() -> None:
+async def test_an_empty_list_prints_a_hint_on_standard_error_only() -> None:
     async with Api({"GET /span/collections": {"collections": []}}) as api:
         result = await api.run("collection", "list")
 
@@ -65,7 +65,7 @@ async def test_a_tag_without_a_value_is_refused() -> None:
         (["--tag", "name=x"], {"tags": {"name": "x"}}),
     ],
 )
-async def test_updating_sends_only_what_was_named(arguments: list[str], body: object) -> None:
+async def test_update_sends_only_the_given_options(arguments: list[str], body: object) -> None:
     async with Api({f"PATCH {COLLECTION_PATH}": LAB}) as api:
         result = await api.run("collection", "update", COLLECTION, *arguments)
 
@@ -158,7 +158,7 @@ async def test_a_device_is_created_with_its_identities() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["--ip", ""], ["--tag", "name=pump"]])
-async def test_a_device_that_nothing_identifies_is_told_as_such(arguments: list[str]) -> None:
+async def test_a_device_without_identities_is_listed_as_such(arguments: list[str]) -> None:
     """It is made all the same; the id stands alone on standard output."""
     async with Api({f"POST {DEVICES}": device()}) as api:
         result = await api.run("device", "create", "-c", COLLECTION, *arguments)

@@ -60,9 +60,7 @@ async def test_a_signal_ends_the_server_gracefully_with_status_0(tmp_path: Path,
     assert not (tmp_path / "ready").exists()
 
 
-async def test_the_banner_says_where_the_data_is_and_how_to_get_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_banner_shows_data_directory_and_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the admin token at the first start; later with how another one is made, for this very data directory."""
     monkeypatch.chdir(tmp_path)
     shown, tokens = [], []
@@ -85,7 +83,7 @@ async def test_the_banner_of_the_demo_names_a_page_before_its_console(tmp_path: 
     assert f"open http://{it.addresses['http']}/ first, then in its console:\n  new WebSocket(" in said
 
 
-async def test_the_demo_says_how_to_be_a_mobile_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_banner_of_the_demo_explains_the_mobile_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a command to copy from anywhere; the secret itself is not shown."""
     monkeypatch.chdir(tmp_path)
     config = with_mobile_core(Config(**FREE), Path("data"))
@@ -107,7 +105,7 @@ async def test_a_demo_without_a_mobile_core_of_its_own_does_not_speak_of_one(tmp
     assert "radius" not in said
 
 
-async def test_the_demo_says_how_to_have_one_more_gateway(tmp_path: Path) -> None:
+async def test_the_banner_of_the_demo_explains_another_gateway(tmp_path: Path) -> None:
     """At an address that one can connect to, whatever is bound."""
     everywhere = FREE | {"gateways": {"port": 0, "host": "0.0.0.0"}}
     async with Server(Config(**everywhere), data_dir=tmp_path / "with") as it:

@@ -44,7 +44,7 @@ def queries(server: Scripted) -> list[list[tuple[str, str]]]:
     return [query for _, query, _ in server.requests]
 
 
-async def test_lines_are_exactly_what_the_server_sent() -> None:
+async def test_lines_are_the_octets_of_the_server() -> None:
     """Text or binary frames alike; a newline is added only where it is missing."""
     odd = '{"event" : "upstreamMessage","collectionId":"1", "time":"2026-11-20 11:00:00"}'
     async with Scripted([Play([event(), odd.encode()]), REVOKED]) as server:
@@ -53,7 +53,7 @@ async def test_lines_are_exactly_what_the_server_sent() -> None:
     assert lines == [event(), odd + "\n"]
 
 
-async def test_the_token_and_the_wishes_are_sent() -> None:
+async def test_token_and_filters_are_sent() -> None:
     async with Scripted([REVOKED]) as server:
         await read(server, last=5, query=[("event", "/^client/"), ("severity", "warning")])
 
@@ -83,7 +83,7 @@ async def test_a_lost_connection_is_opened_again_behind_the_last_id(code: int) -
     ]
 
 
-async def test_the_reason_of_a_close_is_told() -> None:
+async def test_the_reason_of_a_close_is_reported() -> None:
     async with Scripted([Play(code=1013, reason="you read too slowly"), REVOKED]) as server:
         _, told, _ = await read(server)
 
@@ -92,7 +92,7 @@ async def test_the_reason_of_a_close_is_told() -> None:
     )
 
 
-async def test_plain_lines_resume_at_their_second_and_leave_out_what_was_there() -> None:
+async def test_plain_lines_resume_at_their_second_without_repeats() -> None:
     """Without ids the last second is asked for again; the same line twice is two events, and stays two."""
     first, second, third = event(), event("clientConnected"), event("deviceUpdated")
     later = event(time="2026-11-20 11:00:01")
@@ -118,7 +118,7 @@ async def test_a_stream_without_events_resumes_at_the_servers_own_clock() -> Non
     ]
 
 
-async def test_what_is_no_event_is_skipped() -> None:
+async def test_objects_that_are_no_events_are_skipped() -> None:
     frames = ['{"type":"keepalive"}\n', '{"type":"live"}\n', event(number=1), "nonsense", "[]"]
     async with Scripted([Play(frames), REVOKED]) as server:
         lines, told, _ = await read(server)
@@ -179,7 +179,7 @@ async def test_without_reconnect_a_lost_connection_is_an_error() -> None:
     assert str(error) == "The stream ended: the server is shutting down (1001: maintenance)"
 
 
-async def test_nobody_listening_at_the_start_is_an_error() -> None:
+async def test_a_closed_port_at_the_start_is_an_error() -> None:
     async with Scripted() as server:
         url = server.url
     async with Client(url, TOKEN) as client:

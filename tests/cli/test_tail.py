@@ -80,7 +80,7 @@ IN_ENVIRONMENT = {"SPAN_COLLECTION_ID": COLLECTION}
         ),
     ],
 )
-async def test_what_is_left_out_is_said_at_the_start(
+async def test_excluded_events_are_noted_at_the_start(
     arguments: list[str], env: dict[str, str], watched: str, remedy: str
 ) -> None:
     """A filter that one forgot in the environment hides what one looks for."""
@@ -92,7 +92,7 @@ async def test_what_is_left_out_is_said_at_the_start(
 
 
 @pytest.mark.parametrize("arguments", [[], ["-s", "warning"], ["-c", COLLECTION, "--json"]])
-async def test_nothing_is_said_where_nobody_can_be_surprised(arguments: list[str]) -> None:
+async def test_no_note_is_printed_without_exclusions(arguments: list[str]) -> None:
     """Without a filter, and to programs that give their own."""
     async with Scripted([Play(code=END)]) as server:
         result = await tail(server, *arguments)
@@ -108,7 +108,7 @@ async def test_a_device_or_gateway_in_the_environment_is_no_filter() -> None:
     assert server.requests == [("/span/activity", [("extended", "1")], TOKEN)]
 
 
-async def test_more_of_the_past_than_the_server_gives_is_told_as_an_option() -> None:
+async def test_a_too_large_last_is_refused_by_its_option() -> None:
     refusal = Refuse(400, "tail: '5000' is not a whole number from 0 to 1000", field="tail")
     async with Scripted([refusal]) as server:
         result = await tail(server, "--last", "5000")
@@ -121,7 +121,7 @@ async def test_more_of_the_past_than_the_server_gives_is_told_as_an_option() -> 
     ("text", "error"),
     [("ten", "'ten' is not a whole number"), ("1.5", "'1.5' is not a whole number"), ("-5", "'-5' is below 0")],
 )
-async def test_a_number_that_is_none_is_told_before_any_request(text: str, error: str) -> None:
+async def test_a_malformed_number_is_refused_before_any_request(text: str, error: str) -> None:
     async with Scripted() as server:
         result = await tail(server, "-n", text)
 
@@ -157,7 +157,7 @@ async def test_a_line_without_an_id_shows_the_second() -> None:
     assert f"{local('11:00:00')}      info     {DEVICE}" in result.stdout
 
 
-async def test_warnings_and_errors_are_followed_by_what_to_try() -> None:
+async def test_warnings_and_errors_are_followed_by_their_hint() -> None:
     data = {"at": "4", "detail": "token of 9 octets", "reason": "malformed"}
     frames = [event("messageRejected", number=1, severity="warning", hint="Compare octet 4.", data=data)]
     async with Scripted([Play(frames, code=END)]) as server:
@@ -187,7 +187,7 @@ async def test_a_name_that_may_have_changed_is_looked_up_again() -> None:
     assert len(server.lookups) == 2
 
 
-async def test_an_event_that_belongs_to_nobody_has_a_line_too() -> None:
+async def test_an_event_without_a_device_has_a_line() -> None:
     unknown = (
         '{"data":{"bytes":"3","reason":"unknownAddress"},"event":"messageRejected","severity":"warning",'
         '"hint":"Set allocatedIp.","time":"2026-11-20 11:00:00"}\n'
@@ -215,7 +215,7 @@ async def test_a_gateways_event_and_the_collection_are_shown() -> None:
     ]
 
 
-async def test_what_a_device_chose_does_not_reach_the_terminal_as_it_is() -> None:
+async def test_control_characters_from_devices_are_escaped() -> None:
     """A CoAP path may hold any octets, escape sequences among them."""
     frames = [event(number=1, data={"path": "/\x1b[2Jx y\n"})]
     async with Scripted([Play(frames, code=END)], names={DEVICE: "\x1b[31mred"}) as server:
@@ -227,7 +227,7 @@ async def test_what_a_device_chose_does_not_reach_the_terminal_as_it_is() -> Non
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
-async def test_dropped_events_are_told_loudly(arguments: list[str]) -> None:
+async def test_dropped_events_are_highlighted(arguments: list[str]) -> None:
     data = {"count": "34", "reason": "slowSubscriber"}
     async with Scripted([Play([event("eventsDropped", number=1, data=data)], code=END)]) as server:
         result = await tail(server, *arguments)
@@ -235,7 +235,7 @@ async def test_dropped_events_are_told_loudly(arguments: list[str]) -> None:
     assert "EVENTS ARE MISSING HERE: reason=slowSubscriber count=34" in (result.stderr if arguments else result.stdout)
 
 
-async def test_colours_are_for_terminals_and_those_who_ask() -> None:
+async def test_colours_are_for_terminals_and_on_request() -> None:
     async with Scripted([Play([event(number=1)], code=END), Play([event(number=1)], code=END)]) as server:
         plain = await tail(server, env={"NO_COLOR": ""})
         coloured = await tail(server, env={"NO_COLOR": "", "FORCE_COLOR": "1"})
@@ -252,7 +252,7 @@ async def test_a_refusal_shows_detail_and_hint() -> None:
     assert result.stderr == "error: event: there is no event 'x'\nhint: did you mean y?\n"
 
 
-async def test_a_lost_connection_is_told_on_standard_error_and_the_stream_goes_on() -> None:
+async def test_a_lost_connection_is_reported_on_standard_error_and_the_stream_resumes() -> None:
     """With the real pauses: this is what a restart of the server looks like."""
     async with Scripted([Play([event(number=1)]), Play([event(number=2)], code=END)]) as server:
         result = await tail(server, "-c", COLLECTION)

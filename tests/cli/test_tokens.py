@@ -29,9 +29,7 @@ async def test_a_token_is_made_before_any_server_ran(tmp_path: Path) -> None:
     assert data_dir.stat().st_mode & 0o777 == 0o700
 
 
-async def test_it_is_said_in_which_data_directory_a_token_is_and_whether_that_is_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_data_directory_of_a_new_token_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a wrong folder, a token is made that no server knows; nobody else would tell."""
     monkeypatch.chdir(tmp_path)
     first = await run("token", "create")
@@ -44,7 +42,7 @@ async def test_it_is_said_in_which_data_directory_a_token_is_and_whether_that_is
     assert "--data-dir" not in second.stderr
 
 
-async def test_a_token_for_what_is_not_there_is_made_with_a_warning(tmp_path: Path) -> None:
+async def test_a_token_for_a_missing_resource_is_created_with_a_warning(tmp_path: Path) -> None:
     """A slip in an id would be found much later: the token is valid, but reaches nothing."""
     store = Store(location.database_url(RegistryConfig(), tmp_path))
     await store.open()
@@ -125,7 +123,7 @@ async def test_listing_a_data_directory_that_is_not_there_does_not_make_it(tmp_p
     assert not (tmp_path / "elsewhere").exists()
 
 
-async def test_a_registry_that_cannot_be_used_is_told_with_status_4(tmp_path: Path) -> None:
+async def test_an_unusable_registry_exits_with_status_4(tmp_path: Path) -> None:
     (tmp_path / "registry.sqlite").write_bytes(b"this is no database" * 100)
     result = await run("token", "list", "--data-dir", str(tmp_path))
 
@@ -134,7 +132,7 @@ async def test_a_registry_that_cannot_be_used_is_told_with_status_4(tmp_path: Pa
     assert "hint: " in result.stderr
 
 
-async def test_a_faulty_configuration_is_told_with_status_2(tmp_path: Path) -> None:
+async def test_a_faulty_configuration_exits_with_status_2(tmp_path: Path) -> None:
     """Every fault at once, each with its path."""
     (tmp_path / "config.toml").write_text("[http]\nport = 70000\n[coap]\ncolour = 1\n")
     result = await run("token", "list", "--data-dir", str(tmp_path), "--config", str(tmp_path / "config.toml"))

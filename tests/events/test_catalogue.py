@@ -82,7 +82,7 @@ def test_every_event_explains_itself(event: type[Event]) -> None:
 
 
 @ALL
-def test_extension_events_that_tell_of_a_problem_carry_a_reason(event: type[Event]) -> None:
+def test_extension_events_of_problems_carry_a_reason(event: type[Event]) -> None:
     """Rejected, failed and dropped always say why."""
     if event.name.endswith(("Rejected", "Failed", "Dropped")):
         assert "reason" in {key.name for key in KEYS[event]}
@@ -97,14 +97,14 @@ def test_extension_events_that_tell_of_a_problem_carry_a_reason(event: type[Even
     ],
     ids=lambda each: each.__name__,
 )
-def test_every_reason_says_what_to_try(closed_set: type[Reason]) -> None:
+def test_every_reason_has_a_hint(closed_set: type[Reason]) -> None:
     """A camel-case word and a sentence."""
     for reason in closed_set:
         assert reason.value.isalnum()
         assert reason.hint.endswith((".", "?"))
 
 
-def test_data_is_text_and_leaves_out_what_is_absent() -> None:
+def test_data_is_text_without_absent_keys() -> None:
     """Numbers and reasons become text; keys stand in alphabetical order."""
     event = MessageRejected(origin=Origin(1, 2), reason=MessageRejectedReason.TOO_LARGE, bytes=20, limit=10)
 

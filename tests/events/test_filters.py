@@ -15,7 +15,7 @@ CONNECTED = ClientConnected(origin=Origin(1, 2), identified_by="ip")
 REJECTED = MessageRejected(origin=Origin(1, 3), reason=MessageRejectedReason.MALFORMED)
 
 
-def test_no_wish_passes_everything() -> None:
+def test_an_empty_filter_passes_every_event() -> None:
     """And is the shared value, so that all such subscribers are one group."""
     assert parse_filter() == PASS_ALL
     assert PASS_ALL.matches(CONNECTED)
@@ -55,7 +55,7 @@ def test_an_event_may_be_as_severe_as_its_state(least: str | None, states: set[s
     assert told == states
 
 
-def test_wishes_that_differ_in_nothing_are_one_group() -> None:
+def test_equal_requests_share_one_group() -> None:
     """A severity that leaves nothing out of the names is no wish."""
     assert parse_filter(events=["clientConnected"], severity="info") == parse_filter(events=["clientConnected"])
 
@@ -84,7 +84,7 @@ def test_devices_are_named_by_their_ids() -> None:
         ({"devices": ["xyz"]}, "'xyz' is not a device id"),
     ],
 )
-def test_a_bad_wish_is_refused_with_parameter_and_value(arguments: dict[str, list[str]], message: str) -> None:
+def test_a_bad_filter_is_refused_with_parameter_and_value(arguments: dict[str, list[str]], message: str) -> None:
     """So that the mistake is found at once."""
     with pytest.raises(InvalidRequest, match=message):
         parse_filter(**arguments)  # type: ignore[arg-type]  # a table of cases
@@ -110,6 +110,6 @@ def test_a_misspelt_name_gets_a_suggestion() -> None:
         (Scope(1, gateway_id=5), False),
     ],
 )
-def test_a_scope_covers_what_it_names(scope: Scope, covered: bool) -> None:
+def test_a_scope_contains_its_devices_and_gateways(scope: Scope, covered: bool) -> None:
     """A device counts only in its collection, so that a moved device is not followed."""
     assert scope.covers(Origin(1, 2)) is covered

@@ -34,7 +34,7 @@ def test_the_tail_is_the_last_ones_in_order() -> None:
     assert identifiers(history.tail(Scope(1), PASS_ALL, 0)) == []
 
 
-def test_the_tail_counts_what_matches() -> None:
+def test_the_tail_counts_matching_events_only() -> None:
     """Two of the last created, however much else there was."""
     updated = Activity(3, 0, DeviceUpdated(origin=Origin(1, 1)))
     history = filled(created(1), created(2), updated)
@@ -57,7 +57,7 @@ def test_a_device_sees_its_own_only() -> None:
     assert identifiers(history.after(Scope(1, 2), PASS_ALL, 0)) == [2]
 
 
-def test_a_full_ring_forgets_the_oldest_and_says_so() -> None:
+def test_a_full_ring_evicts_the_oldest_and_reports_the_gap() -> None:
     """After 1 the second is missing; after 2 nothing is."""
     history = filled(created(1), created(2), created(3), created(4), created(5))
 

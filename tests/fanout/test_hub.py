@@ -109,7 +109,7 @@ async def bench() -> Bench:
 CREATED, UPDATED, REMOVED = DeviceCreated, DeviceUpdated, DeviceRemoved
 
 
-async def test_what_comes_in_one_tick_is_one_write_in_order(bench: Bench) -> None:
+async def test_events_of_one_tick_are_one_write_in_order(bench: Bench) -> None:
     """One joined write per subscriber and flush; each event still has its own line."""
     pipe, _ = bench.join()
     bench.show(CREATED(origin=Origin(1, 2)), UPDATED(origin=Origin(1, 2)), REMOVED(origin=Origin(1, 2)))
@@ -130,7 +130,7 @@ async def test_what_comes_in_one_tick_is_one_write_in_order(bench: Bench) -> Non
         (Scope(3), []),
     ],
 )
-async def test_a_subscriber_sees_what_its_scope_covers(bench: Bench, scope: Scope, seen: list[str | None]) -> None:
+async def test_a_subscriber_gets_the_events_of_its_scope(bench: Bench, scope: Scope, seen: list[str | None]) -> None:
     """A collection, one device of it, or everything with what belongs to none."""
     pipe, _ = bench.join(scope)
     origins = [Origin(1, 1), Origin(1, 2), Origin(2, 3), Origin()]
@@ -220,7 +220,7 @@ async def test_a_burst_is_cut_into_writes_of_bounded_size(bench: Bench) -> None:
     assert max(map(len, pipe.writes)) <= 2000
 
 
-async def test_a_slow_reader_loses_whole_batches_and_is_told_what(bench: Bench) -> None:
+async def test_a_slow_reader_loses_whole_batches_and_gets_events_dropped(bench: Bench) -> None:
     """F39: one eventsDropped with count, first and last id, as soon as it has caught up."""
     slow, _ = bench.join()
     quick, _ = bench.join()
@@ -242,7 +242,7 @@ async def test_a_slow_reader_loses_whole_batches_and_is_told_what(bench: Bench) 
     assert slow.names[shown + 1 :] == ["deviceUpdated"]
 
 
-async def test_a_reader_that_caught_up_in_a_silence_is_told_by_the_sweep(bench: Bench) -> None:
+async def test_the_sweep_reports_a_gap_to_a_reader_that_caught_up_in_a_silence(bench: Bench) -> None:
     """It need not wait for the next event."""
     slow, _ = bench.join()
     slow.stalled = True
@@ -269,7 +269,7 @@ async def test_a_reader_that_stays_behind_is_closed(bench: Bench) -> None:
     assert (bench.hub.subscribers, bench.hub.buffered) == (0, 0)
 
 
-async def test_what_waits_for_all_together_is_bounded() -> None:
+async def test_the_backlog_of_all_subscribers_is_bounded() -> None:
     """The total is a limit of its own, below the sum of the single limits."""
     bench = Bench(subscriber_buffer=100_000, total_buffer=5_000, max_linger_ms=0)
     pipes = [bench.join()[0] for _ in range(20)]
@@ -309,7 +309,7 @@ async def test_a_long_replay_does_not_make_a_reader_slow(bench: Bench) -> None:
     assert pipe.names == ["deviceCreated"]
 
 
-async def test_who_left_gets_nothing_even_in_the_middle_of_a_round(bench: Bench) -> None:
+async def test_a_reader_that_left_in_a_round_gets_no_more_frames(bench: Bench) -> None:
     """And leaving twice does no harm."""
     members = [bench.join() for _ in range(6)]
     bench.show(CREATED(origin=Origin(1, 2)))
@@ -421,7 +421,7 @@ async def test_a_client_that_has_gone_costs_the_others_nothing(bench: Bench) -> 
     assert first.names == last.names == ["deviceCreated", "deviceUpdated"]
 
 
-async def test_what_a_reader_took_in_a_silence_is_no_longer_counted(bench: Bench) -> None:
+async def test_a_backlog_that_drains_in_a_silence_is_not_counted(bench: Bench) -> None:
     """The total would otherwise refuse newcomers, and drop events of others, because of octets long sent."""
     late = Pipe()
     late.stalled = True
@@ -435,7 +435,7 @@ async def test_what_a_reader_took_in_a_silence_is_no_longer_counted(bench: Bench
     bench.hub.check_room()
 
 
-async def test_closing_a_stalled_reader_in_a_burst_skips_nobody() -> None:
+async def test_closing_a_stalled_reader_in_a_burst_skips_no_other_reader() -> None:
     """A group that goes away while an event is handed out takes no other group's turn."""
     bench = Bench(subscriber_buffer=1, max_write=1, stalled_after=1, max_linger_ms=0)
     stalled, _ = bench.join(wish=Filter(names=frozenset({"deviceCreated"})))
@@ -463,7 +463,7 @@ async def test_a_replay_that_fails_leaves_nothing_behind(bench: Bench) -> None:
     assert bench.hub._groups == {}
 
 
-async def test_where_writing_is_put_off_a_write_of_this_tick_is_no_debt(bench: Bench) -> None:
+async def test_a_deferred_write_of_this_tick_is_no_backlog(bench: Bench) -> None:
     """As uvloop, which sends at the end of the tick: what waits right after a write says nothing about the reader."""
     bench.hub._sends_at_once = False
     pipe, _ = bench.join()

@@ -55,7 +55,7 @@ async def test_unknown_address_sends_from_an_address_that_no_device_has() -> Non
     assert f"{STRANGER}:{remote[1]}" in seen
 
 
-async def test_unknown_address_over_coap_tells_the_reply() -> None:
+async def test_unknown_address_over_coap_shows_the_reply() -> None:
     with Responder(piggybacked(Code.FORBIDDEN)) as server:
         async with scene(server) as each:
             seen = await FAULTS["unknownAddress"](each)
@@ -140,7 +140,7 @@ async def test_silent_mutes_its_device_alone() -> None:
     assert server.received == []
 
 
-def test_every_fault_says_what_it_is() -> None:
+def test_every_fault_has_a_description() -> None:
     """The sentence is the help text of the command line."""
     assert Counter(meaning_of(name)[-1] for name in FAULTS) == {".": len(FAULTS)}
     assert FAULTS.keys() > NEED_COAP | NEED_CORE

@@ -39,7 +39,7 @@ def port(server: Server, name: str) -> Address:
     return host, int(number)
 
 
-async def test_every_fault_at_the_mobile_core_is_told_by_its_event(tmp_path: Path) -> None:
+async def test_every_fault_at_the_mobile_core_causes_its_event(tmp_path: Path) -> None:
     config = with_mobile_core(Config(**FREE), tmp_path)
     seen: set[tuple[str, str]] = set()
 

@@ -41,7 +41,7 @@ async def test_every_device_sends_from_its_own_address() -> None:
     assert seen == {"127.77.9.1", "127.77.9.2", "127.77.9.3"}
 
 
-async def test_what_comes_back_to_a_udp_device_is_counted() -> None:
+async def test_replies_to_a_udp_device_are_counted() -> None:
     with Responder(lambda _: [b"down"]) as server:
         fleet = Simulation([Member("127.77.0.1", Transport.UDP)], Targets(datagrams=server.address), rate=1_000)
         async with running(fleet):
@@ -54,7 +54,7 @@ async def test_what_comes_back_to_a_udp_device_is_counted() -> None:
 @pytest.mark.parametrize(
     ("code", "payload", "field"), [(Code.CREATED, b"", "answered"), (Code.CREATED, b"down", "downstream")]
 )
-async def test_what_comes_back_to_a_coap_device_is_counted(code: Code, payload: bytes, field: str) -> None:
+async def test_replies_to_a_coap_device_are_counted(code: Code, payload: bytes, field: str) -> None:
     with Responder(piggybacked(code, payload)) as server:
         fleet = Simulation([Member("127.77.0.1", Transport.COAP)], Targets(coap=server.address), rate=1_000)
         async with running(fleet):
@@ -88,7 +88,7 @@ async def test_a_server_that_never_answers_is_counted_after_all_retransmissions(
     assert fleet.statistics.retransmissions >= 4
 
 
-async def test_a_port_where_nobody_listens_is_noticed() -> None:
+async def test_a_closed_port_is_noticed() -> None:
     """The kernel tells by ICMP; a simulation that reaches nobody must not look well."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
@@ -181,7 +181,7 @@ async def test_faults_at_the_mobile_core_are_refused_without_one() -> None:
 
 
 @pytest.mark.parametrize(("transport", "faults"), [(Transport.COAP, ()), (Transport.UDP, ("malformed",))])
-async def test_what_needs_coap_is_refused_without_it(transport: Transport, faults: tuple[str, ...]) -> None:
+async def test_faults_that_need_coap_are_refused_without_it(transport: Transport, faults: tuple[str, ...]) -> None:
     fleet = Simulation([Member("127.77.0.1", transport)], Targets(datagrams=("127.0.0.1", 9)), rate=1, faults=faults)
 
     with pytest.raises(NoTarget, match="no coap listener is known"):

@@ -52,7 +52,7 @@ async def test_a_blob_is_listed_as_span_lists_it(api: WebBench) -> None:
 
 
 @pytest.mark.parametrize("left", [None, b"phot"])
-async def test_a_blob_whose_file_is_broken_is_not_sent(api: WebBench, left: bytes | None) -> None:
+async def test_a_blob_with_a_broken_file_is_not_sent(api: WebBench, left: bytes | None) -> None:
     """The reply says so, instead of looking like a blob; it can still be deleted."""
     _, device, path = await collection_with_device(api)
     blob = await store(api, device)

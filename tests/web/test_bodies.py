@@ -122,7 +122,7 @@ def test_management_is_one_of_spans_words() -> None:
     )
 
 
-def test_an_id_is_below_what_the_registry_can_hold() -> None:
+def test_an_id_over_64_bits_is_refused() -> None:
     """63 bits, as ours are."""
     assert change(CollectionBody, teamId="acd772jnc9l0l7").team_id == (1 << 63) - 1
     with pytest.raises(InvalidRequest, match=r"teamId: .* it is over 63 bits"):

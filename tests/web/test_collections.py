@@ -22,7 +22,7 @@ async def test_a_collection_that_was_created_is_shown_and_listed(api: WebBench) 
     assert listed == {"collections": [shown]}
 
 
-async def test_the_list_holds_what_the_token_reaches(api: WebBench) -> None:
+async def test_the_list_holds_the_collections_that_the_token_reaches(api: WebBench) -> None:
     """A token for one collection sees that one, a token for a device sees none."""
     first = await api.collection()
     second = await api.collection()
@@ -35,7 +35,7 @@ async def test_the_list_holds_what_the_token_reaches(api: WebBench) -> None:
     assert listed == {1: [first, second], 2: [second], 4: []}
 
 
-async def test_a_patch_changes_only_what_it_names(api: WebBench) -> None:
+async def test_a_patch_changes_only_its_fields(api: WebBench) -> None:
     """Tags are merged; null and "unspecified" change nothing, nor does an empty team."""
     collection = await api.collection(tags={"name": "x"}, firmware={"management": "collection"})
     path = f"/span/collections/{collection}"
@@ -126,7 +126,7 @@ async def test_a_collection_counts_its_devices_and_their_messages(api: WebBench)
     assert stats["firmware"] == {"firmwareImageSize": 0}
 
 
-async def test_what_the_api_made_is_there_after_a_restart(api: WebBench) -> None:
+async def test_created_resources_survive_a_restart(api: WebBench) -> None:
     """A reply means that it is in the registry."""
     collection = await api.collection(tags={"name": "x"})
     device = await api.device(collection, config={"ciot": {"imsi": "242016000000001"}})

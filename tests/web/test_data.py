@@ -16,7 +16,7 @@ async def ids_of(api: WebBench, path: str, query: str = "") -> list[str]:
     return [each["messageId"] for each in messages]
 
 
-async def test_data_is_what_the_from_streams_show(api: WebBench) -> None:
+async def test_data_has_the_documents_of_the_from_streams(api: WebBench) -> None:
     """OutputDataMessage, with what is known of the transport."""
     collection = await api.collection()
     device = await api.device(collection)
@@ -133,7 +133,7 @@ async def test_wrong_parameters_are_named(api: WebBench, query: str, sentence: s
     assert reply.body["field"] == query.partition("=")[0]
 
 
-async def test_where_a_device_went_is_not_told_by_its_old_messages(api: WebBench) -> None:
+async def test_old_messages_do_not_show_the_new_collection_of_a_moved_device(api: WebBench) -> None:
     """Who may read the old collection need not be allowed to see the new one: its payloads, addresses, tags."""
     old, new = await api.collection(), await api.collection()
     device = await api.device(old)

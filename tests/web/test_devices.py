@@ -49,7 +49,7 @@ async def test_calls_are_the_cause_of_their_events(api: WebBench) -> None:
     ]
 
 
-async def test_a_patch_changes_only_what_it_names(api: WebBench) -> None:
+async def test_a_patch_changes_only_its_fields(api: WebBench) -> None:
     """Tags are merged, an empty mapping and null change nothing."""
     collection = await api.collection()
     device = await api.device(
@@ -282,7 +282,7 @@ async def test_a_device_is_created_where_the_path_says(api: WebBench) -> None:
     assert wrong.problem == (400, "collectionId: is not the collection in the path")
 
 
-async def test_a_removed_device_is_gone(api: WebBench) -> None:
+async def test_a_removed_device_is_not_found(api: WebBench) -> None:
     """A second DELETE says so."""
     collection = await api.collection()
     device = await api.device(collection)

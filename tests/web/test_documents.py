@@ -54,7 +54,7 @@ def test_blocks_of_which_nothing_is_known_are_left_out() -> None:
     assert document["firmware"]["targetFirmwareId"] == "0"
 
 
-def test_what_the_mobile_core_told_is_written_with_spans_types() -> None:
+def test_data_of_the_mobile_core_is_written_with_spans_types() -> None:
     """Times as text, codes of country and network as numbers."""
     value = device()
     value.ciot = CiotMetadata(3, "10.0.0.1", 1714076616000, "cell", 242, 1, "Norway", "Telenor", "NO", 5, "24", "35")
@@ -75,7 +75,7 @@ def test_what_the_mobile_core_told_is_written_with_spans_types() -> None:
     }
 
 
-def test_what_span_does_not_know_is_written_where_there_is_any() -> None:
+def test_additional_fields_are_written_only_with_values() -> None:
     """The prefix that a device has, and the address that is kept for it; not what it had last."""
     value = device()
     value.ciot = CiotMetadata(allocated_prefix="2001:db8::/64", static_ip="10.0.0.2", last_ip="10.0.0.3")
@@ -206,7 +206,7 @@ def test_a_download_is_shown_with_its_place() -> None:
         (Transport.MQTT, {}),
     ],
 )
-def test_a_message_shows_what_its_transport_told(transport: Transport, block: dict[str, object]) -> None:
+def test_a_message_shows_the_metadata_of_its_transport(transport: Transport, block: dict[str, object]) -> None:
     """One block, by transport."""
     sender = device()
 

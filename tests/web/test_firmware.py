@@ -154,7 +154,7 @@ async def test_an_upload_that_takes_too_long_ends(tmp_path: Path) -> None:
     assert reply.problem == (408, "The upload took more than 0.01 s (firmware.upload_timeout)")
 
 
-async def test_an_upload_whose_client_goes_leaves_nothing(api: WebBench) -> None:
+async def test_a_disconnected_upload_leaves_no_file(api: WebBench) -> None:
     collection = await api.collection()
     host, _, port = api.url.removeprefix("http://").partition(":")
     _, writer = await asyncio.open_connection(host, int(port))
@@ -212,7 +212,7 @@ async def test_so_many_uploads_at_once_are_taken(large: WebBench) -> None:
         ({"tags": {"a": 1}}, "tags.a: 1 is not text"),
     ],
 )
-async def test_what_is_wrong_with_an_upload_is_named(api: WebBench, changes: dict[str, Any], detail: str) -> None:
+async def test_faults_of_an_upload_are_named(api: WebBench, changes: dict[str, Any], detail: str) -> None:
     collection = await api.collection()
     reply = await post(api, collection, json=body() | changes)
 
@@ -235,7 +235,7 @@ async def test_an_image_that_is_there_already_is_a_conflict(
     assert files(api) == [image]
 
 
-async def test_a_patch_changes_only_what_it_names(api: WebBench) -> None:
+async def test_a_patch_changes_only_its_fields(api: WebBench) -> None:
     """Tags are merged; null and empty text change nothing."""
     collection = await api.collection()
     path = f"/span/collections/{collection}/firmware/{await api.image(collection)}"
@@ -305,7 +305,7 @@ async def test_a_target_that_the_collection_does_not_have_is_refused(api: WebBen
     assert (after["tags"], after["firmware"]["targetFirmwareId"]) == ({}, "0")
 
 
-async def test_usage_and_size_are_told(api: WebBench) -> None:
+async def test_usage_and_size_are_shown(api: WebBench) -> None:
     """Devices by their ids; also those that should run it because their collection does."""
     collection = await api.collection()
     image = await api.image(collection, octets=b"12345")
@@ -356,7 +356,7 @@ async def test_images_are_as_far_away_as_their_collection(
     assert found == statuses
 
 
-async def test_what_the_api_made_is_there_after_a_restart(tmp_path: Path) -> None:
+async def test_created_resources_survive_a_restart(tmp_path: Path) -> None:
     """Images, targets, and what devices run."""
     async with web_bench(tmp_path) as api:
         collection = await api.collection()
@@ -377,7 +377,7 @@ async def updating(api: WebBench) -> tuple[str, str, str]:
     return collection, device, image
 
 
-async def test_a_device_tells_how_its_update_stands(api: WebBench) -> None:
+async def test_a_device_shows_the_state_of_its_update(api: WebBench) -> None:
     """Span reads these with PATCH; a token that may only read is enough."""
     collection, device, image = await updating(api)
     path = f"/span/collections/{collection}/devices/{device}"
@@ -407,7 +407,7 @@ async def test_a_device_that_never_reported_has_no_history(api: WebBench) -> Non
     assert log.body == {"collectionId": collection, "log": []}
 
 
-async def test_an_error_is_cleared_by_who_may_write(api: WebBench) -> None:
+async def test_a_writing_token_clears_an_error(api: WebBench) -> None:
     """The reply is the state then; the events say so, too."""
     collection, device, _ = await updating(api)
     api.known(device).firmware.state = FirmwareState.UPDATE_FAILED.value
@@ -421,7 +421,7 @@ async def test_an_error_is_cleared_by_who_may_write(api: WebBench) -> None:
     assert api.fleet.names == ["firmwareStateChange"]
 
 
-async def test_what_devices_should_run_changes_with_targets_and_images(api: WebBench) -> None:
+async def test_targets_follow_changes_of_collections_and_images(api: WebBench) -> None:
     """Every way that the API has; each device's state follows at once."""
     collection, device, image = await updating(api)
     path = f"/span/collections/{collection}"
@@ -446,7 +446,7 @@ async def test_what_devices_should_run_changes_with_targets_and_images(api: WebB
 @pytest.mark.parametrize(
     ("method", "rest"), [("GET", ""), ("POST", ""), ("GET", "/17dh0cf43jfgl8"), ("DELETE", "/x/y")]
 )
-async def test_labeled_firmware_is_not_served_and_the_answer_says_so(api: WebBench, method: str, rest: str) -> None:
+async def test_labeled_firmware_is_refused_as_not_served(api: WebBench, method: str, rest: str) -> None:
     """501, and no talk of an image whose id is "labeled"."""
     collection = await api.collection()
     reply = await api.call(method, f"/span/collections/{collection}/firmware/labeled{rest}")
@@ -465,7 +465,7 @@ async def test_an_image_that_moves_nowhere_names_the_field_of_the_body(api: WebB
     assert reply.body["field"] == "collectionId"
 
 
-async def test_what_is_no_id_of_an_image_is_told_in_english(api: WebBench) -> None:
+async def test_a_malformed_image_id_is_refused_in_plain_words(api: WebBench) -> None:
     collection = await api.collection()
     reply = await api.call("GET", f"/span/collections/{collection}/firmware/XYZ")
 

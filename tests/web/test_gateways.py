@@ -81,7 +81,7 @@ async def test_a_gateway_is_created_and_shown(api: WebBench) -> None:
     assert (plain.body["type"], plain.body["name"], plain.body["config"]) == ("custom", "", {"user": {"params": {}}})
 
 
-async def test_a_patch_changes_what_it_names(api: WebBench) -> None:
+async def test_a_patch_changes_its_fields(api: WebBench) -> None:
     """Tags are merged, params are replaced; empty and null leave everything."""
     collection = await api.collection()
     gateway = await api.gateway(
@@ -251,7 +251,7 @@ async def test_a_message_through_a_gateway_is_shown_everywhere(api: WebBench) ->
     assert (totals["gatewayCount"], totals["gateways"]) == (1, stats)
 
 
-async def test_built_in_gateways_count_what_came_without_a_gateway(api: WebBench) -> None:
+async def test_built_in_gateways_count_direct_messages(api: WebBench) -> None:
     """UDP and CoAP belong to ciot; nothing of it is counted as a gateway of the collection."""
     collection = await api.collection()
     api.receive(await api.device(collection), b"hello")
@@ -301,7 +301,7 @@ async def test_tokens_reach_gateways_as_far_as_their_resource(
     assert found == statuses
 
 
-async def test_what_is_not_there_is_not_found(api: WebBench) -> None:
+async def test_missing_resources_are_not_found(api: WebBench) -> None:
     """Also a gateway of another collection."""
     collection = await api.collection()
     elsewhere = await api.gateway(await api.collection())

@@ -149,7 +149,7 @@ async def test_tags_are_counted_after_merging(api: WebBench) -> None:
         ),
     ],
 )
-async def test_who_is_not_recognised_is_told_why(
+async def test_a_401_names_its_cause(
     api: WebBench, collection: str, query: str, headers: dict[str, str], problem: tuple[int, str]
 ) -> None:
     """F40: 401 says whether the token is missing, empty, of another kind or unknown."""
@@ -159,7 +159,7 @@ async def test_who_is_not_recognised_is_told_why(
     assert reply.headers["www-authenticate"] == "Bearer"
 
 
-async def test_who_may_not_do_something_is_told_why(api: WebBench, collection: str) -> None:
+async def test_a_403_names_its_cause(api: WebBench, collection: str) -> None:
     """F40: 403 says whether it is the reach, the write access, or the query."""
     path = f"/span/collections/{collection}"
     elsewhere = await api.token("/collections/17", write=True)
@@ -225,7 +225,7 @@ async def test_unknown_paths_are_problems_too(api: WebBench, path: str) -> None:
     assert reply.headers["x-request-id"]
 
 
-async def test_a_wrong_method_is_told_the_right_ones(api: WebBench, collection: str) -> None:
+async def test_a_405_lists_the_allowed_methods(api: WebBench, collection: str) -> None:
     """In the text and in the header Allow."""
     reply = await api.call("PUT", f"/span/collections/{collection}", token=None)
 

@@ -223,7 +223,7 @@ async def test_blob_get_sends_an_empty_token(api: WebBench) -> None:
     assert reply.problem == (401, "There is no token in the request: the header X-API-Token is empty")
 
 
-async def test_cert_create_writes_what_it_gets_one_after_the_other(api: WebBench) -> None:
+async def test_cert_create_concatenates_the_certificates_of_the_reply(api: WebBench) -> None:
     """cert.crt is certificate and chain as they come; block 0 is the leaf, the last one the root."""
     collection = await api.collection()
     device = await api.device(collection)
@@ -275,7 +275,7 @@ async def test_gw_add_ls_update_cert_and_delete(api: WebBench) -> None:
     assert certificate["expires"].isdigit()
 
 
-async def test_fw_upload_shows_what_was_made(api: WebBench) -> None:
+async def test_fw_upload_shows_the_created_image(api: WebBench) -> None:
     """It sends no tags, and prints id, digest, version and length of the reply; the id is all that --eval prints."""
     collection = await api.collection()
     body = {"image": base64.b64encode(b"octets").decode(), "version": "1.0.0", "filename": "fw.bin"}

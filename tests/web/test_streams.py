@@ -112,7 +112,7 @@ async def test_a_gateway_stream_shows_one_gateway(site: Running) -> None:
             ]
 
 
-async def test_a_message_through_a_gateway_shows_what_the_gateway_said(site: Running) -> None:
+async def test_a_message_through_a_gateway_shows_its_metadata(site: Running) -> None:
     """On /from, too."""
     collection = await site.collection()
     device = await site.device(collection)
@@ -258,7 +258,7 @@ async def test_a_client_resumes_after_an_id_or_a_time(site: Running) -> None:
         assert received["deviceId"] == render(second.id), after
 
 
-async def test_who_was_away_too_long_is_told(site: Running) -> None:
+async def test_a_reconnect_beyond_the_history_gets_events_dropped(site: Running) -> None:
     """One eventsDropped (historyExceeded) comes before what is still in memory."""
     collection = await site.collection()
     for _ in range(8):
@@ -313,7 +313,7 @@ async def test_a_bad_parameter_is_refused_by_name(site: Running, query: str, fie
         ("/span/collections/{collection}/from?event=x", 400, "There is no query parameter 'event'"),
     ],
 )
-async def test_what_is_not_there_is_refused(site: Running, path: str, status: int, message: str) -> None:
+async def test_streams_of_missing_resources_are_refused(site: Running, path: str, status: int, message: str) -> None:
     """With the name of what is missing."""
     collection = await site.collection()
     found, problem = await refusal(site, path.format(collection=render(collection.id)))
@@ -321,7 +321,7 @@ async def test_what_is_not_there_is_refused(site: Running, path: str, status: in
     assert (found, message in problem["detail"]) == (status, True), problem
 
 
-async def test_a_plain_get_is_told_that_this_is_a_websocket(site: Running) -> None:
+async def test_a_plain_get_gets_426(site: Running) -> None:
     """426 with a hint; a client with a bad handshake gets no stack trace either."""
     collection = await site.collection()
     async with (
@@ -388,7 +388,7 @@ async def test_a_client_that_has_gone_does_not_keep_others_from_being_pinged(
     assert pinged
 
 
-async def test_an_allowed_origin_means_what_it_says(tmp_path: Path) -> None:
+async def test_an_allowed_origin_matches_literally_except_asterisks(tmp_path: Path) -> None:
     """Only * is special: brackets are those of an IPv6 address, a dot is a dot."""
     origins = ["http://[fd00::1]:3000", "https://*.example.com"]
     async with running(tmp_path, http={"allowed_origins": origins}) as site:
@@ -433,7 +433,7 @@ async def test_a_revoked_token_ends_its_streams(site: Running) -> None:
         assert await names(other, 1) == ["deviceCreated"]
 
 
-async def test_shutdown_says_goodbye(tmp_path: Path) -> None:
+async def test_shutdown_closes_streams_with_1001(tmp_path: Path) -> None:
     """1001 to every stream, after what was published before."""
     async with running(tmp_path) as site:
         collection = await site.collection()
@@ -487,7 +487,7 @@ async def _open_by_hand(site: Running, path: str) -> tuple[asyncio.StreamReader,
     return reader, writer
 
 
-async def test_what_a_client_sends_is_ignored_within_bounds(site: Running) -> None:
+async def test_client_frames_are_ignored_within_bounds(site: Running) -> None:
     """Text does no harm, pings are answered, a huge message ends the stream (1009)."""
     collection = await site.collection()
     async with site.stream(activity(collection)) as stream:

@@ -56,7 +56,7 @@ async def test_metrics_are_prometheus_text(api: WebBench) -> None:
     assert "span_events_subscribers 3.0\n" in reply.body
 
 
-async def test_a_browser_is_told_how_to_watch(api: WebBench) -> None:
+async def test_the_root_page_explains_how_to_watch(api: WebBench) -> None:
     """The page loads nothing, and may open streams of this server only."""
     reply = await api.call("GET", "/", token=None)
 

@@ -52,7 +52,7 @@ async def test_images_are_listed_as_a_table() -> None:
     assert second.split()[:5] == [IMAGE, "1.0\\x1b[2J", "6", SHA256[:12], "no"]
 
 
-async def test_an_empty_list_says_what_to_do() -> None:
+async def test_an_empty_list_prints_a_hint() -> None:
     async with Api({f"GET {IMAGES}": {"images": []}}) as api:
         result = await api.run("firmware", "list", "-c", COLLECTION)
 
@@ -86,7 +86,7 @@ async def test_a_refused_upload_shows_why(tmp_path: Path) -> None:
     assert result.stderr == "error: version: collection 17 has version 1.1.0 already\nhint: Count it up.\n"
 
 
-async def test_a_file_that_is_not_there_is_told_before_any_request(tmp_path: Path) -> None:
+async def test_a_missing_file_is_refused_before_any_request(tmp_path: Path) -> None:
     async with Api() as api:
         result = await api.run("firmware", "upload", "-c", COLLECTION, str(tmp_path / "x"), "--version", "1")
 
@@ -106,7 +106,7 @@ async def test_an_image_is_shown() -> None:
     assert json.loads(as_json.stdout) == image()
 
 
-async def test_an_image_that_is_not_there_is_told_with_where_ids_are() -> None:
+async def test_a_missing_image_is_refused_with_the_command_that_lists_ids() -> None:
     refusal = problem(404, f"There is no image {IMAGE}", field="image")
     async with Api({f"GET {ONE}": (404, refusal)}) as api:
         result = await api.run("firmware", "show", "-c", COLLECTION, IMAGE)
@@ -122,7 +122,7 @@ async def test_an_image_that_is_not_there_is_told_with_where_ids_are() -> None:
         (["--tag", "a=b"], {"tags": {"a": "b"}}),
     ],
 )
-async def test_updating_sends_only_what_was_named(arguments: list[str], body: object) -> None:
+async def test_update_sends_only_the_given_options(arguments: list[str], body: object) -> None:
     async with Api({f"PATCH {ONE}": image()}) as api:
         result = await api.run("firmware", "update", "-c", COLLECTION, IMAGE, *arguments)
 
@@ -197,7 +197,9 @@ async def test_an_image_is_assigned_to_devices() -> None:
         (["-d", DEVICE], "device", None),
     ],
 )
-async def test_an_assignment_without_effect_is_told(arguments: list[str], management: str, wanted: str | None) -> None:
+async def test_an_assignment_without_effect_prints_a_note(
+    arguments: list[str], management: str, wanted: str | None
+) -> None:
     """Else one waits for an update that nobody has asked for."""
     replies = {
         f"PATCH {DEVICE_PATH}": device(),
@@ -235,7 +237,7 @@ async def test_an_option_wins_over_the_image_in_the_environment() -> None:
     assert [call.body["firmware"]["targetFirmwareId"] for call in api.calls] == ["0", IMAGE]
 
 
-async def test_a_version_that_no_image_has_is_told() -> None:
+async def test_a_version_without_an_image_is_refused() -> None:
     async with Api({f"GET {IMAGES}": {"images": [image()]}}) as api:
         result = await api.run("firmware", "assign", "-c", COLLECTION, "--version", "1.2")
 
@@ -243,7 +245,7 @@ async def test_a_version_that_no_image_has_is_told() -> None:
     assert f"error: The collection {COLLECTION} has no image with version 1.2\n" in result.stderr
 
 
-async def test_usage_lists_who_should_run_an_image_and_who_does() -> None:
+async def test_usage_lists_targeted_and_current_devices() -> None:
     usage = {"imageId": IMAGE, "targeted": ["1", "2"], "current": ["2", "3"]}
     async with Api({f"GET {ONE}/usage": usage}) as api:
         result = await api.run("firmware", "usage", "-c", COLLECTION, IMAGE)

@@ -60,7 +60,7 @@ def lines(result: Result) -> list[str]:
     return [re.sub(r"^\d\d:\d\d:\d\d  ", "", each) for each in result.stdout.splitlines()]
 
 
-async def test_the_stream_is_asked_for_what_belongs_to_updates() -> None:
+async def test_the_stream_is_filtered_by_firmware_events() -> None:
     """Of the devices that were named; with the keys that Span does not have, whatever the server's profile is."""
     async with Scripted([Play(code=REVOKED)]) as server:
         await monitor(server, "-d", OTHER, "-d", DEVICE)
@@ -118,7 +118,7 @@ async def test_nothing_to_wait_for_is_an_error(documents: dict[str, Any]) -> Non
     assert "hint: `span-events firmware assign` says which should" in result.stderr
 
 
-async def test_nothing_to_watch_is_said_once() -> None:
+async def test_a_fleet_without_targets_prints_one_note() -> None:
     """And it goes on: somebody may assign an image."""
     again = event("deviceUpdated", number=1)
     script = [Play([LIVE, again]), Play([LIVE, again], code=REVOKED)]
@@ -216,7 +216,7 @@ def test_a_picture_fits_the_terminal() -> None:
     assert len(_shown(_progress(*devices), rows=0)) == 2
 
 
-def test_what_a_device_chose_does_not_reach_the_terminal_as_it_is() -> None:
+def test_control_characters_from_devices_are_escaped() -> None:
     odd = device(firmwareVersion="\x1b[31m1", stateMessage="[bold]\n\x07")
     odd["tags"] = {"name": "\x1b]0;x"}
     shown = "\n".join(_shown(_progress(odd), rows=3))

@@ -53,7 +53,7 @@ def begun(*devices: dict[str, Any]) -> Progress:
         ("collection", "0", "17dh0cf43jfg03", None),
     ],
 )
-def test_who_has_a_target_is_updated(management: str, own: str, of_collection: str, target: str | None) -> None:
+def test_devices_with_a_target_are_listed(management: str, own: str, of_collection: str, target: str | None) -> None:
     """By the same rule as the server's; an image that is disabled, or gone, is no target."""
     images = [*IMAGES, {"imageId": "17dh0cf43jfg03", "version": "1.2", "enabled": False}]
     progress = Progress()
@@ -115,7 +115,7 @@ def test_an_update_is_followed_from_event_to_event() -> None:
 
 
 @pytest.mark.parametrize("word", [FirmwareState.TIMED_OUT, FirmwareState.UPDATE_FAILED, FirmwareState.REVERTED])
-def test_an_update_that_fails_keeps_what_it_had_and_may_go_on(word: FirmwareState) -> None:
+def test_a_failed_update_keeps_its_progress_and_may_resume(word: FirmwareState) -> None:
     """Each of the states that are errors."""
     progress = begun()
     update = progress.updates["1"]
@@ -151,7 +151,7 @@ def test_outcomes_are_counted() -> None:
         event("firmwareCurrent", version="0.9"),
     ],
 )
-def test_what_events_do_not_tell_needs_a_new_snapshot(document: dict[str, Any]) -> None:
+def test_changes_without_details_in_events_request_a_new_snapshot(document: dict[str, Any]) -> None:
     """Who has which target now."""
     progress = begun()
     before = progress.stale
@@ -169,7 +169,7 @@ def test_reports_of_devices_without_a_target_need_none(name: str) -> None:
     assert not progress.stale
 
 
-def test_what_was_heard_while_a_snapshot_was_on_its_way_counts() -> None:
+def test_events_during_a_snapshot_are_applied_after_it() -> None:
     """The snapshot may be from before it."""
     progress = begun()
     progress.begin()
@@ -184,7 +184,7 @@ def test_what_was_heard_while_a_snapshot_was_on_its_way_counts() -> None:
     assert [each.state for each in progress.updates.values()] == ["Updating"]
 
 
-def test_a_snapshot_leaves_what_only_events_tell() -> None:
+def test_a_snapshot_keeps_details_that_only_events_carry() -> None:
     """How much was fetched: as long as target and state are the same."""
     progress = begun(device(state="Downloading"))
     progress.hear(state("Downloading", percent="40"))

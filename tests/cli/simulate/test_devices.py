@@ -99,7 +99,7 @@ async def test_both_transports_take_turns_and_the_summary_counts() -> None:
     assert summary["downstream"] == summary["answered"] > 0
 
 
-async def test_faults_are_provoked_and_told() -> None:
+async def test_faults_are_provoked_and_reported() -> None:
     with Responder(lambda datagram: () if datagram.startswith(b"{") else piggybacked()(datagram)) as server:
         async with api() as there:
             result = await simulate(
@@ -125,7 +125,7 @@ async def test_faults_are_counted_in_the_summary_for_scripts() -> None:
     assert json.loads(result.stdout)["faults"]["malformed"] > 0
 
 
-async def test_cleaning_up_deletes_only_what_it_made() -> None:
+async def test_cleanup_deletes_only_created_resources() -> None:
     """A device that a person made with such an address is used, and stays."""
     with Responder() as server:
         async with api([known("127.78.0.1", ours=False)]) as there:
@@ -140,7 +140,7 @@ async def test_cleaning_up_deletes_only_what_it_made() -> None:
     ]
 
 
-async def test_an_address_of_another_collection_is_told_with_advice() -> None:
+async def test_an_address_of_another_collection_is_refused_with_a_hint() -> None:
     with Responder() as server:
         async with api() as there:
             there.replies[f"POST {DEVICES}"] = (409, problem(409, "127.78.0.1 belongs to another device"))
@@ -152,7 +152,7 @@ async def test_an_address_of_another_collection_is_told_with_advice() -> None:
     assert server.received == []
 
 
-async def test_a_run_that_reached_nobody_is_no_success() -> None:
+async def test_a_run_without_a_reachable_server_fails() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -178,7 +178,7 @@ async def test_addresses_that_do_not_fit_are_refused_before_any_request() -> Non
     assert there.calls == []
 
 
-async def test_without_cleaning_up_it_is_said_what_stays() -> None:
+async def test_without_cleanup_the_summary_lists_the_remaining_resources() -> None:
     with Responder() as server:
         async with api() as there:
             result = await simulate(there, server, "-c", COLLECTION, "--devices", "3", "--transport", "udp", *QUICK)
@@ -187,7 +187,7 @@ async def test_without_cleaning_up_it_is_said_what_stays() -> None:
     assert f"-- left 3 simulated devices in {COLLECTION} (--cleanup deletes them)\n" in result.stderr
 
 
-async def test_what_cannot_be_answered_does_not_look_like_loss() -> None:
+async def test_messages_without_replies_do_not_count_as_loss() -> None:
     """Plain UDP has no replies, so only CoAP is compared with its answers."""
 
     def answer(datagram: bytes) -> Any:
@@ -225,7 +225,7 @@ def core_options(radius: RadiusServer, folder: Path, *, secret: bytes = SECRET) 
     return "--core", ports, "--core-secret-file", str(path)
 
 
-async def test_devices_of_a_mobile_core_are_made_with_their_sims_and_send_from_what_they_are_given(
+async def test_devices_of_a_mobile_core_have_sims_and_send_from_their_leased_addresses(
     tmp_path: Path,
 ) -> None:
     """At the end the core goes down, so that the server waits for none of them."""
@@ -262,7 +262,7 @@ async def test_devices_of_a_mobile_core_are_found_again_by_their_sims(tmp_path: 
     assert [call.method for call in there.calls] == ["GET"]
 
 
-async def test_faults_at_the_mobile_core_are_provoked_and_told(tmp_path: Path) -> None:
+async def test_faults_at_the_mobile_core_are_provoked_and_reported(tmp_path: Path) -> None:
     with Responder() as server, RadiusServer(addresses=["127.77.5.1", "127.77.5.2", "127.77.5.3"]) as radius:
         async with api() as there:
             result = await simulate(
@@ -274,7 +274,7 @@ async def test_faults_at_the_mobile_core_are_provoked_and_told(tmp_path: Path) -
     assert "attached " in result.stdout
 
 
-async def test_a_mobile_core_that_nobody_answers_ends_it_before_any_request(tmp_path: Path) -> None:
+async def test_a_mobile_core_without_answers_ends_the_run_before_any_request(tmp_path: Path) -> None:
     with Responder() as server, RadiusServer() as radius:
         async with api() as there:
             options = core_options(radius, tmp_path, secret=b"another secret")
@@ -301,7 +301,7 @@ async def test_a_run_in_which_no_device_was_let_in_is_no_success(tmp_path: Path)
     assert "error: No device was let in, after 1 try" in result.stderr
 
 
-async def test_what_is_said_about_the_mobile_core_is_checked(tmp_path: Path) -> None:
+async def test_options_of_the_mobile_core_are_checked(tmp_path: Path) -> None:
     empty, file = tmp_path / "empty", tmp_path / "secret"
     empty.touch()
     file.write_text("a secret")
@@ -419,7 +419,7 @@ async def test_a_creation_that_is_refused_leaves_no_devices_of_the_others() -> N
     assert server.received == []
 
 
-async def test_a_cleanup_that_is_interrupted_says_what_remains() -> None:
+async def test_an_interrupted_cleanup_lists_the_remaining_resources() -> None:
     """And how to find it."""
     asked, go = asyncio.Event(), asyncio.Event()
     devices = [known(f"127.78.0.{number}") for number in range(1, 201)]

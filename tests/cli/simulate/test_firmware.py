@@ -98,7 +98,7 @@ async def test_a_device_that_a_person_made_gets_no_target() -> None:
 
 
 @pytest.mark.parametrize("management", ["disabled", "collection"])
-async def test_how_a_persons_collection_is_managed_is_not_changed(management: str) -> None:
+async def test_the_firmware_management_of_a_users_collection_is_not_changed(management: str) -> None:
     """It would be for all of its devices; so it is refused, before anything is made."""
     with Responder() as server:
         async with api_with_images() as there:

@@ -145,7 +145,7 @@ async def test_cleaning_up_leaves_nothing(tmp_path: Path) -> None:
         assert "remain" not in result.stderr
 
 
-async def test_faults_are_provoked_and_told(tmp_path: Path) -> None:
+async def test_faults_are_provoked_and_reported(tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         faults = ("foreignDevice", "wrongCertificate", "twice")
         options = [word for each in faults for word in ("--fault", each)]
@@ -159,7 +159,7 @@ async def test_faults_are_provoked_and_told(tmp_path: Path) -> None:
         assert "ABORTED " in result.stdout
 
 
-async def test_nobody_at_the_gateways_port_is_no_success(tmp_path: Path) -> None:
+async def test_a_closed_gateway_port_fails_the_run(tmp_path: Path) -> None:
     """And what was made for nothing is taken away if that was wanted."""
     async with bench(tmp_path) as it:
         result = await run(*it.arguments, "--gateways", "127.0.0.1:1", "--cleanup", *QUICK)
@@ -171,7 +171,7 @@ async def test_nobody_at_the_gateways_port_is_no_success(tmp_path: Path) -> None
         assert "sent " not in result.stdout
 
 
-async def test_what_is_said_is_checked_before_any_request(tmp_path: Path) -> None:
+async def test_options_are_checked_before_any_request(tmp_path: Path) -> None:
     nowhere = await run("simulate", "gateway", "--gateways", "6674")
     port = await run("simulate", "gateway", "--gateways", "localhost:gateways")
     fault = await run("simulate", "gateway", "--fault", "duplicate")

@@ -151,7 +151,7 @@ async def test_without_a_mobile_core_of_its_own_the_demo_has_addresses_by_hand(t
     assert not {"ciotConnect", "ciotDisconnect"} & {each.name for each in seen}
 
 
-async def test_an_address_of_somebody_else_is_not_taken_from_him(tmp_path: Path) -> None:
+async def test_the_demo_leaves_addresses_of_other_devices(tmp_path: Path) -> None:
     async with Server(Config(**FREE), data_dir=tmp_path) as server:
         collection = await server.fleet.collections.create(CollectionChange())
         owner = await server.fleet.devices.create(collection, DeviceChange(allocated_ip="127.77.0.3"), cause=1)
@@ -161,7 +161,7 @@ async def test_an_address_of_somebody_else_is_not_taken_from_him(tmp_path: Path)
     assert len({each.address for each in demo.members} - {"127.77.0.3"}) == 6
 
 
-async def test_an_address_that_somebody_wished_for_a_device_stays(tmp_path: Path) -> None:
+async def test_the_demo_keeps_addresses_that_a_user_set(tmp_path: Path) -> None:
     async with Server(with_mobile_core(Config(**FREE), tmp_path), data_dir=tmp_path) as server:
         await server.start_demo()
         device = server.fleet.directory.device_with_imsi(MEMBERS[0].modem.imsi)

@@ -85,7 +85,7 @@ async def test_a_start_that_was_too_short_is_not_counted(tmp_path: Path, monkeyp
     assert len(found[0]) == 1
 
 
-async def test_what_people_want_a_tracker_to_run_stays(tmp_path: Path) -> None:
+async def test_the_demo_keeps_targets_that_a_user_set(tmp_path: Path) -> None:
     """No target of theirs is taken away, and so no image of the demo that is one."""
     await run_until_updated(tmp_path)
     async with started(tmp_path) as (server, demo):

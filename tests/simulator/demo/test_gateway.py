@@ -183,7 +183,7 @@ async def test_a_certificate_that_is_no_good_any_more_is_replaced(tmp_path: Path
         assert await keyring.credentials(bench.gateway, "a.pem") == third
 
 
-async def test_what_cannot_be_kept_is_told(tmp_path: Path) -> None:
+async def test_an_unwritable_keyring_is_reported(tmp_path: Path) -> None:
     async with keyring_of(tmp_path) as (keyring, bench, _):
         with pytest.raises(SpanEventsError, match="cannot be written"):
             await keyring.credentials(bench.gateway, "missing/a.pem")

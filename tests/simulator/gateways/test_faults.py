@@ -125,7 +125,7 @@ async def test_a_gateway_that_never_connects_ends_its_faults(tmp_path: Path) -> 
             await run_with_faults(simulated, ("reset",), pause=1, tell=lambda *_: None)
 
 
-def test_every_fault_says_what_it_is() -> None:
+def test_every_fault_has_a_description() -> None:
     """The sentence is the help text of the command line."""
     assert Counter(meaning_of(name)[-1] for name in GATEWAY_FAULTS) == {".": len(GATEWAY_FAULTS)}
     assert GATEWAY_FAULTS.keys() > NEED_CERTIFICATE
