@@ -1,4 +1,4 @@
-"""What must not end by itself, and what is repeated."""
+"""The supervisor: tasks that must not end, and repeated actions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_repeated_action_goes_on_after_failures_and_shows_the_last_one()
 
 
 async def test_a_task_that_ends_is_a_failure() -> None:
-    """Whoever runs the process is to know at once."""
+    """The process must learn of it at once."""
 
     async def end() -> None: ...
 
@@ -48,7 +48,7 @@ async def test_a_task_that_ends_is_a_failure() -> None:
 
 
 async def test_closing_waits_until_everything_has_ended() -> None:
-    """What has to be released is released."""
+    """The task's cleanup runs."""
     released = []
 
     async def serve() -> None:

@@ -1,4 +1,4 @@
-"""Who may do what, and what is said to those who may not."""
+"""Access control: permitted operations, and the messages of refusals."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_each_refusal_has_its_own_sentence(tokens: Tokens) -> None:
 
 
 async def test_a_caller_may_ask_before_it_knows_the_resource(tokens: Tokens) -> None:
-    """Whose the request is; what the token reaches is a question of its own."""
+    """Authentication only; the reach of the token is a separate check."""
     reader, text = await tokens.create(resource=COLLECTION, write=False)
 
     assert await access.authenticate(tokens, Credentials(text, in_query=True)) == reader

@@ -37,7 +37,7 @@ async def store(tmp_path: Path) -> AsyncIterator[CountingStore]:
 
 @pytest.fixture
 async def elsewhere(store: Store, tmp_path: Path) -> AsyncIterator[Tokens]:
-    """The tokens as another process on the same file has them."""
+    """The tokens of another process on the same file."""
     opened = Store(f"sqlite+aiosqlite:///{tmp_path / 'registry.sqlite'}")
     await opened.open()
     yield Tokens(opened, IdGenerator(1), ManualClock())
@@ -62,7 +62,7 @@ async def test_a_token_is_64_digits_and_only_its_digest_is_kept(tokens: Tokens, 
 
 
 async def test_tokens_survive_a_restart(tokens: Tokens, store: Store) -> None:
-    """With all that belongs to them."""
+    """With all their fields."""
     token, text = await tokens.create(resource="/collections/17dh0cf43jfgl8", write=False)
     again = Tokens(store, IdGenerator(), ManualClock())
     await again.load()
@@ -82,7 +82,7 @@ async def test_a_token_of_another_process_works_at_once(tokens: Tokens, elsewher
 
 
 async def test_a_deletion_by_another_process_is_returned_once(tokens: Tokens, elsewhere: Tokens) -> None:
-    """Whoever streams with such a token can be shown out."""
+    """Streams of such a token can be closed."""
     token, text = await elsewhere.create(resource="/", write=True)
     stays, _ = await elsewhere.create(resource="/", write=True)
     await tokens.load()

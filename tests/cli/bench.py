@@ -1,4 +1,4 @@
-"""What the tests of the command line share: a runner, and an API that answers as it is told."""
+"""Test equipment of the command line: a runner, and an API with prepared replies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Api:
         self.replies = replies or {}
         """``"GET /span/collections"`` to a document, or to (status, document or octets)."""
         self.hooks: dict[str, Callable[[], Awaitable[Any]]] = {}
-        """Awaited before a reply, which they may give instead (else they return None)."""
+        """Awaited before a reply; a returned value replaces it."""
         self.calls: list[Call] = []
         self.url = ""
         app = web.Application()

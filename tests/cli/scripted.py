@@ -1,4 +1,4 @@
-"""A WebSocket server that plays a script: one entry for each connection, in the order in which they come."""
+"""A WebSocket server that plays a script: one entry for each connection, in order."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """Send frames, then close (1006 breaks the connection without a word). What can be called is waited for."""
+    """Send frames, then close (1006 breaks the connection without a close frame). Callables are awaited."""
 
     frames: Sequence[str | bytes | Callable[[], Awaitable[None]]] = ()
     code: int = 1001
     reason: str = ""
     date: str = "Fri, 20 Nov 2026 11:00:00 GMT"
     hold: bool = False
-    """Whether the connection stays until the client closes it."""
+    """True to keep the connection open until the client closes it."""
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Scripted:
     names: dict[str, str] = field(default_factory=dict)
     """Tag ``name`` of devices, for requests of the REST API."""
     documents: dict[str, Any] = field(default_factory=dict)
-    """Replies to other requests of it, by path; one that is called is asked for a document or a `Refuse`."""
+    """Replies to other requests, by path; a callable returns a document or a `Refuse`."""
     requests: list[tuple[str, list[tuple[str, str]], str | None]] = field(default_factory=list)
     """Path, query and token of each stream that was asked for."""
     lookups: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Scripted:
 
     @property
     def url(self) -> str:
-        """Where the API is."""
+        """URL of the API."""
         assert self._server is not None
         host, port = next(iter(self._server.sockets)).getsockname()
         return f"http://{host}:{port}"

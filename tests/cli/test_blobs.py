@@ -1,4 +1,4 @@
-"""``blob``: which requests it makes, what it shows, and what it leaves alone."""
+"""``blob``: its requests, its output, and its confirmations."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 
 async def test_a_refusal_leaves_no_file(tmp_path: Path) -> None:
-    """It says where ids are found."""
+    """The hint names the command that lists ids."""
     missing = problem(404, f"There is no blob {BLOB} in collection {COLLECTION}", field="blob")
     async with Api({f"GET {BLOBS}/{BLOB}": (404, missing)}) as api:
         result = await api.run("blob", "get", "-c", COLLECTION, BLOB, "-o", str(tmp_path / "photo.jpg"))
@@ -109,7 +109,7 @@ async def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 
 
 async def test_several_blobs_are_deleted_at_once() -> None:
-    """Their ids are printed, each once it is gone."""
+    """Each id is printed after its deletion."""
     other = "17kl1b3c9d4e21"
     async with Api({f"DELETE {BLOBS}/{each}": {} for each in (BLOB, other)}) as api:
         result = await api.run("blob", "delete", "-c", COLLECTION, BLOB, other, "--yes")
@@ -119,7 +119,7 @@ async def test_several_blobs_are_deleted_at_once() -> None:
 
 
 async def test_deleting_asks_first() -> None:
-    """What is gone cannot be brought back."""
+    """A deleted blob cannot be restored."""
     async with Api() as api:
         result = await api.run("blob", "delete", "-c", COLLECTION, BLOB, stdin="n\n")
 

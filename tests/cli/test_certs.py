@@ -1,4 +1,4 @@
-"""``cert`` and ``device psk``: which requests they make, which files they write, what they show."""
+"""``cert`` and ``device psk``: their requests, files and output."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ async def test_create_writes_into_the_current_folder(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("present", ["cert.crt", "key.pem"])
 async def test_nothing_is_overwritten_and_nothing_issued_in_vain(tmp_path: Path, present: str) -> None:
-    """What is there is seen before the server is asked."""
+    """Existing files are found before the request."""
     (tmp_path / present).write_text("mine")
     async with Api({f"POST {CERTIFICATES}/create": MADE}) as api:
         result = await api.run("cert", "create", *WHOSE, "--out", str(tmp_path))
@@ -111,7 +111,7 @@ async def test_a_file_in_the_place_of_the_folder_is_named(tmp_path: Path) -> Non
 
 
 async def test_a_gateway_may_be_named_instead_of_a_device(tmp_path: Path) -> None:
-    """It wins over a device that only the environment names."""
+    """The option wins over a device of the environment."""
     async with Api({f"POST {CERTIFICATES}/create": MADE}) as api:
         arguments = ("cert", "create", "-c", COLLECTION, "--gateway", GATEWAY, "--out", str(tmp_path))
         result = await api.run(*arguments, "--key-type", "rsa", env={"SPAN_DEVICE_ID": DEVICE})
@@ -291,7 +291,7 @@ async def test_openssl_accepts_the_written_files(tmp_path: Path) -> None:
 
 
 async def shell(command: str, folder: str) -> str:
-    """Run a command in a folder and return what it says."""
+    """Run a command in a folder and return its output."""
     process = await asyncio.create_subprocess_exec(
         *command.split(), cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )

@@ -1,4 +1,4 @@
-"""``gateway``: which requests it makes, and what it shows."""
+"""``gateway``: its requests and its output."""
 
 from __future__ import annotations
 

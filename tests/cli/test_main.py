@@ -57,7 +57,7 @@ def test_every_help_text_has_an_example_that_parses(path: tuple[str, ...], comma
 
 
 def test_hints_of_events_name_commands_that_there_are() -> None:
-    """With their options, as somebody would type them."""
+    """With their options, as a user types them."""
     closed_sets = [each for each in vars(reasons).values() if isinstance(each, type) and issubclass(each, Reason)]
     hints = [each.hint for each in CATALOGUE.values()] + [each.hint for every in closed_sets for each in every]
     named = [shlex.split(each) for hint in hints for each in re.findall(r"`span-events ([^`]*)`", hint)]
@@ -214,7 +214,7 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
 def test_ctrl_c_while_modules_load_ends_with_130_and_without_a_word(
     module: str, arguments: list[str], tmp_path: Path
 ) -> None:
-    """People are quick; a traceback of half-done imports tells nobody anything."""
+    """A user may press Ctrl-C at once; a traceback of imports would not help."""
     interrupts = f"""
 import os, signal, sys
 class Interrupter:

@@ -1,4 +1,4 @@
-"""``collection``, ``device`` and ``outbox``: which requests they make, and what they show."""
+"""``collection``, ``device`` and ``outbox``: their requests and output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_an_empty_list_prints_a_hint_on_standard_error_only() -> None:
 
 
 async def test_creating_prints_the_id_alone() -> None:
-    """So that a script can take it."""
+    """A script can use it."""
     async with Api({"POST /span/collections": LAB}) as api:
         result = await api.run("collection", "create", "--tag", "name=lab", "--tag", "a=b=c")
 
@@ -159,7 +159,7 @@ async def test_a_device_is_created_with_its_identities() -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--ip", ""], ["--tag", "name=pump"]])
 async def test_a_device_without_identities_is_listed_as_such(arguments: list[str]) -> None:
-    """It is made all the same; the id stands alone on standard output."""
+    """The device is created all the same; the id stands alone on standard output."""
     async with Api({f"POST {DEVICES}": device()}) as api:
         result = await api.run("device", "create", "-c", COLLECTION, *arguments)
 

@@ -49,7 +49,7 @@ async def serving(tmp_path: Path, *arguments: str) -> AsyncIterator[tuple[asynci
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_server_gracefully_with_status_0(tmp_path: Path, number: signal.Signals) -> None:
-    """The ready file names what is bound, and goes with the server."""
+    """The ready file holds the bound addresses, and is removed with the server."""
     async with serving(tmp_path) as (process, addresses):
         process.send_signal(number)
         async with asyncio.timeout(10):
@@ -187,7 +187,7 @@ async def test_a_faulty_configuration_ends_with_status_2(tmp_path: Path) -> None
 
 
 def test_host_opens_the_device_side_only() -> None:
-    """The API stays where http.host says: opening it to the network is a decision of its own."""
+    """The API stays at http.host: opening it to the network is a separate decision."""
     opened = with_device_host(Config(), "0.0.0.0")
 
     assert {getattr(opened, name).host for name in DEVICE_SIDE} == {"0.0.0.0"}
@@ -204,7 +204,7 @@ def test_uvloop_is_used_when_it_is_there() -> None:
 
 
 async def test_a_first_start_that_fails_does_not_use_up_the_admin_token(tmp_path: Path) -> None:
-    """It is shown once; made before everything is bound, it would exist and nobody would ever see it."""
+    """It is shown once; created before a failed start, it would exist unseen."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         tables = FREE | {"coap": {"port": taken.getsockname()[1]}}

@@ -20,7 +20,7 @@ REVOKED = Play(code=1008, reason="the token was revoked")
 async def read(
     server: Scripted, *, last: int = 0, reconnect: bool = True, query: Sequence[tuple[str, str]] = ()
 ) -> tuple[list[str], list[str], SpanEventsError | None]:
-    """Read a stream until it ends: its lines, what was told, and why it ended."""
+    """Read a stream until it ends: its lines, its notes, and the error at its end."""
     lines: list[str] = []
     told: list[str] = []
     async with Client(server.url, TOKEN) as client:
@@ -40,7 +40,7 @@ async def read(
 
 
 def queries(server: Scripted) -> list[list[tuple[str, str]]]:
-    """Return what was asked for, connection by connection."""
+    """Return the query of each connection."""
     return [query for _, query, _ in server.requests]
 
 
@@ -128,7 +128,7 @@ async def test_objects_that_are_no_events_are_skipped() -> None:
 
 
 async def test_dropped_events_do_not_move_the_position() -> None:
-    """They are told to this subscriber alone; the events that they stand for are older or newer than it."""
+    """They concern this subscriber alone; the events that they stand for are older or newer than they."""
     dropped = event("eventsDropped", number=9, data={"count": "3", "reason": "slowSubscriber"})
     async with Scripted([Play([event(number=1), dropped]), REVOKED]) as server:
         lines, _, _ = await read(server)
@@ -158,7 +158,7 @@ async def test_a_revoked_token_ends_the_stream() -> None:
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 async def test_a_server_that_is_not_ready_yet_is_asked_again(status: int) -> None:
-    """Only once the stream was there: at the start, the answer is for the person who waits for it."""
+    """Only after a first connection: at the start, the error goes to the user."""
     async with Scripted([Play(), Refuse(status), Refuse(status), Play([event()]), REVOKED]) as server:
         lines, told, _ = await read(server)
     async with Scripted([Refuse(status, "Later.")]) as busy:

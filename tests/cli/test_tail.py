@@ -83,7 +83,7 @@ IN_ENVIRONMENT = {"SPAN_COLLECTION_ID": COLLECTION}
 async def test_excluded_events_are_noted_at_the_start(
     arguments: list[str], env: dict[str, str], watched: str, remedy: str
 ) -> None:
-    """A filter that one forgot in the environment hides what one looks for."""
+    """A forgotten filter in the environment hides events."""
     async with Scripted([Play(code=END)]) as server:
         result = await tail(server, *arguments, env=env)
 
@@ -253,7 +253,7 @@ async def test_a_refusal_shows_detail_and_hint() -> None:
 
 
 async def test_a_lost_connection_is_reported_on_standard_error_and_the_stream_resumes() -> None:
-    """With the real pauses: this is what a restart of the server looks like."""
+    """With the real pauses, as in a restart of the server."""
     async with Scripted([Play([event(number=1)]), Play([event(number=2)], code=END)]) as server:
         result = await tail(server, "-c", COLLECTION)
 

@@ -20,7 +20,7 @@ from tests.cli.bench import run
 
 
 async def test_a_token_is_made_before_any_server_ran(tmp_path: Path) -> None:
-    """The text stands alone on standard output, whatever else there is to say goes to standard error."""
+    """The text stands alone on standard output; notes go to standard error."""
     data_dir = tmp_path / "a" / "b"
     result = await run("token", "create", "--data-dir", str(data_dir), "--resource", "/", "--write")
 
@@ -30,7 +30,7 @@ async def test_a_token_is_made_before_any_server_ran(tmp_path: Path) -> None:
 
 
 async def test_the_data_directory_of_a_new_token_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a wrong folder, a token is made that no server knows; nobody else would tell."""
+    """In a wrong folder, the command creates a token that no server knows."""
     monkeypatch.chdir(tmp_path)
     first = await run("token", "create")
     second = await run("token", "create", "--data-dir", "var")

@@ -116,7 +116,7 @@ def test_data_is_text_without_absent_keys() -> None:
 
 
 def test_the_hint_is_that_of_the_reason() -> None:
-    """The reason knows better than the event what to try."""
+    """The hint of a reason wins over that of the event."""
     event = MessageRejected(origin=Origin(), reason=MessageRejectedReason.UNKNOWN_ADDRESS)
 
     assert hint_of(event) == MessageRejectedReason.UNKNOWN_ADDRESS.hint

@@ -1,4 +1,4 @@
-"""Which events a subscriber asked for, and which it may see."""
+"""Filters and scopes of subscribers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_severity_is_a_least_one() -> None:
     ],
 )
 def test_an_event_may_be_as_severe_as_its_state(least: str | None, states: set[str]) -> None:
-    """Who asks for warnings hears of an update that failed, and not of those that go on."""
+    """A filter for warnings passes a failed update, and no update in progress."""
     wish = parse_filter(severity=least, events=["/^firmware/"])
     told = {each for each in FirmwareState if wish.matches(FirmwareStateChange(origin=Origin(1, 2), state=each))}
 
@@ -56,7 +56,7 @@ def test_an_event_may_be_as_severe_as_its_state(least: str | None, states: set[s
 
 
 def test_equal_requests_share_one_group() -> None:
-    """A severity that leaves nothing out of the names is no wish."""
+    """A severity that excludes none of the named events is no criterion."""
     assert parse_filter(events=["clientConnected"], severity="info") == parse_filter(events=["clientConnected"])
 
 
@@ -85,7 +85,7 @@ def test_devices_are_named_by_their_ids() -> None:
     ],
 )
 def test_a_bad_filter_is_refused_with_parameter_and_value(arguments: dict[str, list[str]], message: str) -> None:
-    """So that the mistake is found at once."""
+    """The mistake is visible at once."""
     with pytest.raises(InvalidRequest, match=message):
         parse_filter(**arguments)  # type: ignore[arg-type]  # a table of cases
 

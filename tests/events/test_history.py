@@ -1,4 +1,4 @@
-"""The recent past: bounded, ordered, honest about what it forgot."""
+"""History: bounded, ordered, with gaps reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_tail_is_the_last_ones_in_order() -> None:
 
 
 def test_the_tail_counts_matching_events_only() -> None:
-    """Two of the last created, however much else there was."""
+    """The last two deviceCreated, regardless of other events between."""
     updated = Activity(3, 0, DeviceUpdated(origin=Origin(1, 1)))
     history = filled(created(1), created(2), updated)
 
@@ -43,7 +43,7 @@ def test_the_tail_counts_matching_events_only() -> None:
 
 
 def test_everything_is_merged_by_identifier() -> None:
-    """Collections, and what belongs to none."""
+    """Collections, and unattributed events."""
     history = filled(created(1, 1), created(2, None), created(3, 2), created(4, 1))
 
     assert identifiers(history.tail(EVERYTHING, PASS_ALL, 3)) == [2, 3, 4]
@@ -76,7 +76,7 @@ def test_the_collection_that_was_quiet_longest_gives_way() -> None:
 
 
 def test_nothing_is_known_of_the_time_before_birth() -> None:
-    """A client that resumes after a restart is told that events may be missing."""
+    """A client that resumes after a restart learns that events may be missing."""
     history = History(per_collection=3, total=10, born=50)
 
     assert history.after(Scope(1), PASS_ALL, 49).lost_through == 50

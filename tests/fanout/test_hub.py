@@ -1,4 +1,4 @@
-"""The hub: who gets what, in which order, with how many writes, and what a slow reader costs."""
+"""The hub: recipients, order, number of writes, and the cost of a slow reader."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXTENDED = encoding(SpanDialect(extended=True), bytes, tells_gaps=True, keepaliv
 
 
 class Pipe(asyncio.WriteTransport):
-    """A transport that keeps each write; one that is stalled also keeps it waiting."""
+    """A transport that records each write; a stalled one also buffers it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Pipe(asyncio.WriteTransport):
             self.waiting += len(data)
 
     def get_write_buffer_size(self) -> int:
-        """Tell what waits."""
+        """Return the buffered octets."""
         return self.waiting
 
     def read_on(self) -> None:
@@ -52,7 +52,7 @@ class Pipe(asyncio.WriteTransport):
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Everything that was written, parsed."""
+        """All written events, parsed."""
         return [json.loads(line) for line in b"".join(self.writes).splitlines()]
 
     @property
@@ -131,7 +131,7 @@ async def test_events_of_one_tick_are_one_write_in_order(bench: Bench) -> None:
     ],
 )
 async def test_a_subscriber_gets_the_events_of_its_scope(bench: Bench, scope: Scope, seen: list[str | None]) -> None:
-    """A collection, one device of it, or everything with what belongs to none."""
+    """A collection, one device of it, or all with unattributed events."""
     pipe, _ = bench.join(scope)
     origins = [Origin(1, 1), Origin(1, 2), Origin(2, 3), Origin()]
     bench.show(*(CREATED(origin=origin) for origin in origins))
@@ -150,7 +150,7 @@ async def test_a_gateway_scope_sees_its_gateway_only(bench: Bench) -> None:
 
 
 async def test_a_filter_is_applied_before_anything_is_encoded(bench: Bench) -> None:
-    """A group that does not want an event is not flushed at all."""
+    """A group without a matching event is not flushed."""
     pipe, _ = bench.join(wish=Filter(names=frozenset({"deviceRemoved"})))
     bench.show(CREATED(origin=Origin(1, 2)))
     await settle()
@@ -162,7 +162,7 @@ async def test_a_filter_is_applied_before_anything_is_encoded(bench: Bench) -> N
 
 
 async def test_all_subscribers_share_the_same_octets(bench: Bench) -> None:
-    """Encoded and framed once, whatever their number; slices lose nobody and keep the order."""
+    """Encoded and framed once for any number; slices skip no subscriber and keep the order."""
     pipes = [bench.join()[0] for _ in range(7)]
     bench.show(CREATED(origin=Origin(1, 2)))
     await settle()
@@ -186,7 +186,7 @@ async def test_a_long_round_lets_others_run_in_between(bench: Bench) -> None:
 
 
 async def test_events_during_a_round_wait_for_its_end(bench: Bench) -> None:
-    """Nobody gets the second event before the first."""
+    """No subscriber gets the second event before the first."""
     pipes = [bench.join()[0] for _ in range(6)]
     bench.show(CREATED(origin=Origin(1, 2)))
     await asyncio.sleep(0)
@@ -197,7 +197,7 @@ async def test_events_during_a_round_wait_for_its_end(bench: Bench) -> None:
 
 
 async def test_a_newcomer_gets_the_past_once_and_the_present_once(bench: Bench) -> None:
-    """What waits for a flush belongs to those who were there; the replay has it for the newcomer."""
+    """Pending frames belong to the earlier members; the replay has them for the new one."""
     old, _ = bench.join()
     bench.show(CREATED(origin=Origin(1, 2)))
     new, _ = bench.join(replay=lambda: [b'{"event":"past"}\n'])
@@ -402,7 +402,7 @@ async def test_a_busy_hub_waits_for_company_and_an_idle_one_stops_waiting() -> N
 
 
 class GonePipe(Pipe):
-    """A pipe whose client has gone, as uvloop tells it: writing raises."""
+    """A lost connection as on uvloop: writing raises."""
 
     def write(self, data: Any) -> None:
         """Refuse."""
@@ -436,7 +436,7 @@ async def test_a_backlog_that_drains_in_a_silence_is_not_counted(bench: Bench) -
 
 
 async def test_closing_a_stalled_reader_in_a_burst_skips_no_other_reader() -> None:
-    """A group that goes away while an event is handed out takes no other group's turn."""
+    """A group that disappears during a publish does not skip another group."""
     bench = Bench(subscriber_buffer=1, max_write=1, stalled_after=1, max_linger_ms=0)
     stalled, _ = bench.join(wish=Filter(names=frozenset({"deviceCreated"})))
     other, _ = bench.join()
@@ -464,7 +464,7 @@ async def test_a_replay_that_fails_leaves_nothing_behind(bench: Bench) -> None:
 
 
 async def test_a_deferred_write_of_this_tick_is_no_backlog(bench: Bench) -> None:
-    """As uvloop, which sends at the end of the tick: what waits right after a write says nothing about the reader."""
+    """As uvloop, which sends at the end of the tick: the buffer right after a write is no measure of the reader."""
     bench.hub._sends_at_once = False
     pipe, _ = bench.join()
     pipe.stalled = True

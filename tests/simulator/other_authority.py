@@ -11,7 +11,7 @@ from span_events.simulator.gateways.control_stream import Credentials
 
 
 class OtherAuthority:
-    """A root, an intermediate, and whoever they certify."""
+    """A root, an intermediate, and their certificates."""
 
     def __init__(self) -> None:
         now = int(time.time())
@@ -36,7 +36,7 @@ class OtherAuthority:
         return Credentials(chain, issuing.key_pem(key))
 
     def server_context(self) -> ssl.SSLContext:
-        """Make what TLS of a server needs that asks for no certificates."""
+        """Build the TLS context of a server without client certificates."""
         context, shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.credentials(server=True)
         with tempfile.NamedTemporaryFile() as file:
             file.write(shown.key_pem + shown.certificates_pem)

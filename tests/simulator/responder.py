@@ -1,4 +1,4 @@
-"""A UDP server of a few lines for the simulator to talk to: it records what comes and answers as told."""
+"""A small UDP server for the simulator: it records datagrams and sends prepared replies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Responder:
     def __init__(self, answer: Answer = lambda _: ()) -> None:
         self.answer = answer
         self.received: list[tuple[bytes, Address]] = []
-        """Every datagram so far, and where it came from."""
+        """Every datagram so far, with its source address."""
         self._arrivals: asyncio.Queue[tuple[bytes, Address]] = asyncio.Queue()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)

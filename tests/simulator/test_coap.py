@@ -14,7 +14,7 @@ QUICK = Timing(ack_timeout=0.02)
 
 
 async def test_a_post_comes_from_the_devices_own_address() -> None:
-    """The source address is what a server recognises a device by."""
+    """A server identifies a device by its source address."""
     with Responder(piggybacked(payload=b"down")) as server, CoapClient("127.77.3.4", server.address) as client:
         reply = await client.post("a/b", b"up")
 
@@ -92,7 +92,7 @@ async def test_a_reset_ends_the_exchange() -> None:
 
 
 async def test_a_reply_to_another_request_is_not_taken() -> None:
-    """Message id and token must both match; what breaks CoAP is ignored."""
+    """Message id and token must both match; malformed datagrams are ignored."""
 
     def wrong_then_right(datagram: bytes) -> Iterable[bytes]:
         request = decode(datagram)

@@ -1,4 +1,4 @@
-"""Each fault breaks exactly what it is named for."""
+"""Each fault breaks exactly the rule in its name."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_flood_sends_many_messages_at_once(scenery: object) -> None:
             seen = await FAULTS["flood"](each)
 
     assert seen.startswith(f"{FLOOD} messages at once")
-    assert len(server.received) > FLOOD // 2  # the kernel may drop what its buffer cannot hold
+    assert len(server.received) > FLOOD // 2  # the kernel may drop datagrams beyond its buffer
 
 
 async def test_silent_mutes_its_device_alone() -> None:

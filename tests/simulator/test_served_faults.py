@@ -1,4 +1,4 @@
-"""The faults at the mobile core as the real server tells them."""
+"""The faults at the mobile core, as events of the real server."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ TOLD = {
     ("ciotDisconnect", "nasRestarted"),
     ("ciotRejected", "badSecret"),
 }
-"""What `MOBILE_FAULTS` are there to show: events, with their reasons."""
+"""Events and reasons that each of `MOBILE_FAULTS` provokes."""
 
 
 def port(server: Server, name: str) -> Address:
-    """Where a listener is."""
+    """Address of a listener."""
     host, _, number = server.addresses[name].rpartition(":")
     return host, int(number)
 

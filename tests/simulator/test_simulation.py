@@ -89,7 +89,7 @@ async def test_a_server_that_never_answers_is_counted_after_all_retransmissions(
 
 
 async def test_a_closed_port_is_noticed() -> None:
-    """The kernel tells by ICMP; a simulation that reaches nobody must not look well."""
+    """The kernel reports it by ICMP; a simulation without a server must not look healthy."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = closed.getsockname()
@@ -189,7 +189,7 @@ async def test_faults_that_need_coap_are_refused_without_it(transport: Transport
 
 
 def test_targets_that_mean_all_addresses_become_loopback() -> None:
-    """A server bound to 0.0.0.0 is reached at 127.0.0.1; nobody can send to 0.0.0.0."""
+    """A server bound to 0.0.0.0 is reached at 127.0.0.1; 0.0.0.0 is no destination."""
     assert Targets(coap=("0.0.0.0", 5683)).coap == ("127.0.0.1", 5683)
 
 

@@ -28,7 +28,7 @@ from tests.bench.fleets import FleetBench, fleet_bench
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back."""
+    """A reply of the API."""
 
     status: int
     headers: dict[str, str]
@@ -104,7 +104,7 @@ class WebBench:
         return self.fleet.directory.devices[ids.parse(device)]
 
     def receive(self, device: str, payload: bytes = b"hello", *, transport: Transport = Transport.UDP) -> str:
-        """Let a message come in from a device and return its id."""
+        """Receive a message from a device and return its id."""
         coap: dict[str, Any] = {"coap_code": "POST", "coap_path": "a/b"} if transport is Transport.COAP else {}
         message_id = self.fleet.reception.received(
             self.known(device), payload, remote=("10.0.0.9", 4000), transport=transport, local_port=1234, **coap

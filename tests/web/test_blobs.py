@@ -1,4 +1,4 @@
-"""``…/blobs``: what is listed, got octet for octet, and deleted; and what Span's own command line needs."""
+"""``…/blobs``: listed, downloaded octet for octet, deleted; and the needs of Span's command line."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_blob_is_listed_as_span_lists_it(api: WebBench) -> None:
 
 @pytest.mark.parametrize("left", [None, b"phot"])
 async def test_a_blob_with_a_broken_file_is_not_sent(api: WebBench, left: bytes | None) -> None:
-    """The reply says so, instead of looking like a blob; it can still be deleted."""
+    """The reply is an error, not a partial blob; deletion still works."""
     _, device, path = await collection_with_device(api)
     blob = await store(api, device)
     file = api.fleet.blobs.path(next(api.fleet.directory.blobs.of(api.known(device).collection.id)))
@@ -82,7 +82,7 @@ async def test_a_blob_is_got_octet_for_octet(api: WebBench) -> None:
 
 
 async def test_a_blob_can_do_no_harm_in_a_browser(api: WebBench) -> None:
-    """A device says that it is a page; it must not run as one of ours."""
+    """A device declares a web page; it must not run on this origin."""
     _, device, path = await collection_with_device(api)
     blob = await store(api, device, b"<script>alert(1)</script>", "text/html")
     reply = await api.call("GET", f"{path}/{blob}")
@@ -129,7 +129,7 @@ async def test_a_deleted_blob_is_gone_and_its_file_too(api: WebBench) -> None:
 
 
 async def test_a_blob_is_not_found_in_another_collection(api: WebBench) -> None:
-    """Whoever may see that one need not see this."""
+    """A token for one device does not reach the blobs of another."""
     _, device, _ = await collection_with_device(api)
     blob = await store(api, device)
     other = await api.collection()
@@ -140,7 +140,7 @@ async def test_a_blob_is_not_found_in_another_collection(api: WebBench) -> None:
 
 
 async def test_a_token_must_reach_the_collection(api: WebBench) -> None:
-    """A token for a device reaches its messages, not what others have sent; reading does not delete."""
+    """A token for a device reaches that device's messages only; reading does not delete."""
     collection, device, path = await collection_with_device(api)
     blob = await store(api, device, b"text")
     of_device = await api.token(f"/collections/{collection}/devices/{device}")
@@ -163,7 +163,7 @@ async def test_blobs_are_counted_in_the_statistics_of_their_collection(api: WebB
 
 
 async def test_a_blob_that_is_deleted_is_still_sent_to_the_end(api: WebBench) -> None:
-    """It is sent from its file, which lives as long as somebody reads it."""
+    """It is sent from its file, which exists until the last reader closes it."""
     _, device, path = await collection_with_device(api)
     blob = await store(api, device, bytes(8_000_000))
     async with api.session.get(f"{api.url}{path}/{blob}", headers={"X-API-Token": api.admin}) as reply:

@@ -55,7 +55,7 @@ def change(kind: type[CollectionBody] | type[DeviceBody], **body: Any) -> Any:
 
 @given(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(WORDS), ANYTHING).map(json.dumps).map(str.encode))
 def test_any_json_is_understood_or_refused(kind: type[Body], octets: bytes) -> None:
-    """Never anything but a refusal with a path; what is understood can be carried out."""
+    """Only a refusal with a path, or a change that can be applied."""
     with contextlib.suppress(InvalidRequest):
         body = parse_body(octets, kind)
         if isinstance(body, CollectionBody | DeviceBody | GatewayBody | ImageBody):
@@ -106,7 +106,7 @@ def test_an_imei_is_taken_in_every_form(good: object) -> None:
 
 @pytest.mark.parametrize("bad", ["356938035643808", "356938035643800", 356938035643819])
 def test_a_wrong_check_digit_is_refused(bad: object) -> None:
-    """Somebody mistyped the number; the message shows the digit that would be right."""
+    """The message shows the right check digit."""
     with pytest.raises(InvalidRequest, match=r"config\.ciot\.imei: .* is not an IMEI: .* would be \d$"):
         change(DeviceBody, config={"ciot": {"imei": bad}})
 

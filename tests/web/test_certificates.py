@@ -78,7 +78,7 @@ async def test_the_kind_of_key_can_be_chosen(lab: Lab, kind: str, made: type) ->
 
 
 async def test_sign_takes_a_request(lab: Lab) -> None:
-    """The key stays with its owner; there is none in the reply."""
+    """The key stays with its owner; the reply contains none."""
     key = ec.generate_private_key(ec.SECP256R1())
     reply = await lab.post("sign", csr=b64encode(request(key, hashes.SHA256())).decode())
 
@@ -117,7 +117,7 @@ async def test_the_chain_is_shown(lab: Lab) -> None:
 
 
 async def test_a_device_lists_its_certificates(lab: Lab) -> None:
-    """Serial numbers and times as text; a revoked one says so."""
+    """Serial numbers and times as text; a revoked one has its time."""
     assert (await lab.api.call("GET", f"{lab.path}/certs")).body == {"certificates": []}
     first = (await lab.post("create")).body
     lab.api.fleet.clock.shift(60)
@@ -135,7 +135,7 @@ async def test_a_device_lists_its_certificates(lab: Lab) -> None:
 
 
 async def test_a_gateway_gets_certificates_like_a_device(lab: Lab) -> None:
-    """Created, signed, verified, listed, revoked; the certificate says that it is a gateway's."""
+    """Created, signed, verified, listed, revoked; the certificate names the gateway."""
     gateway = await lab.api.gateway(lab.collection)
     owner = {"deviceId": None, "gatewayId": gateway}
     path = f"/span/collections/{lab.collection}/gateways/{gateway}/certs"
@@ -306,7 +306,7 @@ async def test_identities_and_keys_at_their_limits_are_taken(lab: Lab) -> None:
 
 
 async def test_the_root_is_the_same_in_every_chain(lab: Lab) -> None:
-    """What a device trusts does not depend on its collection."""
+    """The root that a device trusts does not depend on its collection."""
     other = await lab.api.collection()
     chains = [
         pem(await lab.api.call("GET", f"/span/collections/{each}/certificates"), "chain")

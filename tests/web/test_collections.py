@@ -70,7 +70,7 @@ async def test_a_patch_changes_only_its_fields(api: WebBench) -> None:
 
 
 async def test_a_collection_with_devices_stays(api: WebBench) -> None:
-    """The conflict says how many, and what to do."""
+    """The conflict gives the number of devices and a hint."""
     collection = await api.collection()
     device = await api.device(collection)
     refused = await api.call("DELETE", f"/span/collections/{collection}")

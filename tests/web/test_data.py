@@ -17,7 +17,7 @@ async def ids_of(api: WebBench, path: str, query: str = "") -> list[str]:
 
 
 async def test_data_has_the_documents_of_the_from_streams(api: WebBench) -> None:
-    """OutputDataMessage, with what is known of the transport."""
+    """OutputDataMessage, with the metadata of the transport."""
     collection = await api.collection()
     device = await api.device(collection)
     udp = api.receive(device, b"\x00\xff")
@@ -45,7 +45,7 @@ async def test_data_has_the_documents_of_the_from_streams(api: WebBench) -> None
 
 
 async def test_lists_of_a_device_hold_its_messages_only(api: WebBench) -> None:
-    """Those of a collection hold all, newest first."""
+    """The list of a collection holds all messages, newest first."""
     collection = await api.collection()
     first, second = await api.device(collection), await api.device(collection)
     a, b, c = (api.receive(each) for each in (first, second, first))
@@ -123,7 +123,7 @@ async def test_a_list_has_a_default_limit(api: WebBench, name: str, limit: int) 
     ],
 )
 async def test_wrong_parameters_are_named(api: WebBench, query: str, sentence: str) -> None:
-    """With what was seen and what was wanted."""
+    """With the received value and the valid form."""
     collection = await api.collection()
     reply = await api.call("GET", f"/span/collections/{collection}/data?{query}")
     status, detail = reply.problem
@@ -134,7 +134,7 @@ async def test_wrong_parameters_are_named(api: WebBench, query: str, sentence: s
 
 
 async def test_old_messages_do_not_show_the_new_collection_of_a_moved_device(api: WebBench) -> None:
-    """Who may read the old collection need not be allowed to see the new one: its payloads, addresses, tags."""
+    """A reader of the old collection may have no access to the new one: its payloads, addresses, tags."""
     old, new = await api.collection(), await api.collection()
     device = await api.device(old)
     api.receive(device)

@@ -28,7 +28,7 @@ async def test_a_device_that_was_created_is_shown_and_listed(api: WebBench) -> N
 
 
 async def test_an_empty_body_is_an_empty_object(api: WebBench) -> None:
-    """`curl -X POST` is enough to make things."""
+    """`curl -X POST` is enough to create resources."""
     collection = (await api.call("POST", "/span/collections")).body["collectionId"]
     reply = await api.call("POST", f"/span/collections/{collection}/devices")
 
@@ -36,7 +36,7 @@ async def test_an_empty_body_is_an_empty_object(api: WebBench) -> None:
 
 
 async def test_calls_are_the_cause_of_their_events(api: WebBench) -> None:
-    """X-Request-Id of the reply is the correlation id of what follows."""
+    """X-Request-Id of the reply is the correlation id of the events."""
     collection = await api.collection()
     path = f"/span/collections/{collection}/devices"
     created = await api.call("POST", path, json={})
@@ -105,7 +105,7 @@ async def test_the_address_can_be_set_by_hand(api: WebBench) -> None:
 
 
 async def test_the_address_by_hand_is_kept_for_the_device(api: WebBench) -> None:
-    """It is its own; sending back what was read changes nothing, and the one that is kept can be set by itself."""
+    """Sending back a read document changes nothing; the reserved address can be set separately."""
     collection = await api.collection()
     device = await api.device(collection, metadata={"ciot": {"allocatedIp": "10.0.0.1"}})
     before = (await api.call("GET", f"/span/collections/{collection}/devices/{device}")).body["metadata"]
@@ -143,7 +143,7 @@ async def test_hardware_is_the_same_in_every_form(api: WebBench) -> None:
     ],
 )
 async def test_an_identity_belongs_to_one_device(api: WebBench, body: Any, field: str, value: str) -> None:
-    """The conflict says which identity; keeping one's own is none."""
+    """The conflict names the identity; a device keeps its own without one."""
     collection = await api.collection()
     owner = await api.device(collection, **body)
     other = await api.device(await api.collection())
@@ -212,7 +212,7 @@ async def test_a_target_image_is_set_kept_and_cleared(api: WebBench) -> None:
 
 
 async def test_a_device_moves_with_everything(api: WebBench) -> None:
-    """Both collections hear of it; the old path is gone."""
+    """Both collections get the event; the old path is not found."""
     old, new = await api.collection(), await api.collection()
     device = await api.device(old, tags={"name": "x"}, metadata={"ciot": {"allocatedIp": "10.0.0.1"}})
     api.fleet.activities.clear()
@@ -228,7 +228,7 @@ async def test_a_device_moves_with_everything(api: WebBench) -> None:
 
 
 async def test_the_same_collection_is_no_move(api: WebBench) -> None:
-    """Clients send back what they read; an empty id is none."""
+    """Clients send back read documents; an empty id counts as absent."""
     collection = await api.collection()
     gateway = await api.gateway(collection)
     device = await api.device(collection, config={"gateway": {gateway: {"params": {"a": "1"}}}})
@@ -283,7 +283,7 @@ async def test_a_device_is_created_where_the_path_says(api: WebBench) -> None:
 
 
 async def test_a_removed_device_is_not_found(api: WebBench) -> None:
-    """A second DELETE says so."""
+    """A second DELETE is answered with 404."""
     collection = await api.collection()
     device = await api.device(collection)
     path = f"/span/collections/{collection}/devices/{device}"

@@ -1,4 +1,4 @@
-"""Span's JSON of what is registered, where it is not seen through the API."""
+"""Span's JSON documents, beyond the cases of the API's tests."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_data_of_the_mobile_core_is_written_with_spans_types() -> None:
 
 
 def test_additional_fields_are_written_only_with_values() -> None:
-    """The prefix that a device has, and the address that is kept for it; not what it had last."""
+    """The present prefix of a device, and its reserved address; not its last one."""
     value = device()
     value.ciot = CiotMetadata(allocated_prefix="2001:db8::/64", static_ip="10.0.0.2", last_ip="10.0.0.3")
     document = documents.device(value)["metadata"]["ciot"]
@@ -105,7 +105,7 @@ def test_a_device_with_a_certificate_has_inet_blocks() -> None:
 
 
 def test_a_device_behind_a_gateway_has_gateway_blocks() -> None:
-    """What the gateway is told of it, and what it told last."""
+    """The block for the gateway, and the gateway's last report."""
     value = device()
     value.config.gateways[GATEWAY] = {"devEui": "00"}
     value.gateway = GatewayMetadata(GATEWAY, 1714076616000, {"rssi": "-90"})
@@ -122,7 +122,7 @@ def test_a_device_behind_a_gateway_has_gateway_blocks() -> None:
 
 
 def test_a_gateway_is_written_with_spans_words() -> None:
-    """Lower-case words, and params under config.user whatever its type; what it reports is ours."""
+    """Lower-case words, params under config.user for every type, and the report as a field of our own."""
     value = Gateway(GATEWAY, Collection(COLLECTION), GatewayType.LORA, "roof", {"a": "1"}, {"b": "2"}, enabled=False)
     plain = documents.gateway(value)
     value.is_online, value.reported, value.reported_ms = True, {"version": "1.0"}, 1714076616000

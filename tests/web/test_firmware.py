@@ -83,7 +83,7 @@ async def test_an_image_that_was_uploaded_is_shown_and_listed(api: WebBench) -> 
 
 
 async def test_an_image_is_larger_than_other_bodies(api: WebBench) -> None:
-    """http.max_body is for what is besides it."""
+    """http.max_body bounds the other fields."""
     collection = await api.collection()
     octets = os.urandom(100_000)
     reply = await post(api, collection, json=body(octets))
@@ -111,7 +111,7 @@ async def test_the_largest_image_leaves_no_memory_behind(large: WebBench) -> Non
 
 
 async def test_an_image_over_the_limit_is_refused(large: WebBench) -> None:
-    """At once if the length tells so, else where it is one octet over."""
+    """At once by its Content-Length, else at the first octet over the limit."""
     collection = await large.collection()
     told = await post(large, collection, data=b"", headers={"Content-Length": "99999999", "Connection": "close"})
     counted = await post(large, collection, data=sent(pieces(bytes(16_777_217))))
@@ -170,7 +170,7 @@ async def test_a_disconnected_upload_leaves_no_file(api: WebBench) -> None:
 
 
 async def test_so_many_uploads_at_once_are_taken(large: WebBench) -> None:
-    """One more is told to come again; other requests go on."""
+    """A further one gets 503; other requests go on."""
     collection = await large.collection()
     go_on = asyncio.Event()
 
@@ -270,7 +270,7 @@ async def test_an_image_moves_where_the_token_may_write(api: WebBench) -> None:
 
 
 async def test_an_image_that_is_a_target_stays(api: WebBench) -> None:
-    """The conflict says who uses it, and what to do."""
+    """The conflict names the users of the image and a hint."""
     collection = await api.collection()
     image = await api.image(collection)
     device = await api.device(collection, firmware={"targetFirmwareId": image})
@@ -357,7 +357,7 @@ async def test_images_are_as_far_away_as_their_collection(
 
 
 async def test_created_resources_survive_a_restart(tmp_path: Path) -> None:
-    """Images, targets, and what devices run."""
+    """Images, targets, and the versions of devices."""
     async with web_bench(tmp_path) as api:
         collection = await api.collection()
         image = await api.image(collection)
@@ -369,7 +369,7 @@ async def test_created_resources_survive_a_restart(tmp_path: Path) -> None:
 
 
 async def updating(api: WebBench) -> tuple[str, str, str]:
-    """Make a device that has reported and should run something else; return collection, device and image."""
+    """Create a device that has reported another version than its target; return collection, device and image."""
     collection = await api.collection(firmware={"management": "device"})
     image = await api.image(collection, "1.1")
     device = await api.device(collection, firmware={"targetFirmwareId": image})
@@ -447,7 +447,7 @@ async def test_targets_follow_changes_of_collections_and_images(api: WebBench) -
     ("method", "rest"), [("GET", ""), ("POST", ""), ("GET", "/17dh0cf43jfgl8"), ("DELETE", "/x/y")]
 )
 async def test_labeled_firmware_is_refused_as_not_served(api: WebBench, method: str, rest: str) -> None:
-    """501, and no talk of an image whose id is "labeled"."""
+    """501, not a refusal of "labeled" as an id."""
     collection = await api.collection()
     reply = await api.call(method, f"/span/collections/{collection}/firmware/labeled{rest}")
 

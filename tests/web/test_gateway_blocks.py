@@ -15,7 +15,7 @@ async def test_parameters_under_their_older_name_are_taken(api: WebBench) -> Non
 
 
 async def test_a_block_that_names_another_gateway_is_refused(api: WebBench) -> None:
-    """Which of the two is meant cannot be known."""
+    """The intended one of the two is unknown."""
     collection = await api.collection()
     one, other = await api.gateway(collection), await api.gateway(collection)
     path = f"/span/collections/{collection}/devices"

@@ -23,7 +23,7 @@ async def patch(api: WebBench, collection: str, gateway: str, body: dict[str, An
 
 
 async def test_built_in_gateways_are_listed_first(api: WebBench) -> None:
-    """In every collection, with the endpoints of what listens."""
+    """In every collection, with the endpoints of the listeners."""
     api.fleet.directory.endpoints[GatewayType.CIOT]["udpEndpoint"] = "127.0.0.1:1234"
     collection = await api.collection()
     own = await api.gateway(collection, name="roof")
@@ -63,7 +63,7 @@ async def test_built_in_gateways_cannot_be_changed(api: WebBench, method: str, b
 
 
 async def test_a_gateway_is_created_and_shown(api: WebBench) -> None:
-    """As Span's command line creates it; what is not said has a default."""
+    """As Span's command line creates it; absent fields have defaults."""
     collection = await api.collection()
     body = {"name": "roof", "type": "custom", "config": {"user": {"params": {"a": "1"}}}, "tags": {"x": "1"}}
     created = await api.call("POST", path_of(collection), json=body)
@@ -175,7 +175,7 @@ async def test_moving_needs_write_access_to_both_collections(api: WebBench) -> N
 
 
 async def test_a_deleted_gateway_is_gone_with_its_blocks(api: WebBench) -> None:
-    """The reply is what it was."""
+    """The reply is the last state."""
     collection = await api.collection()
     gateway = await api.gateway(collection, name="roof")
     device = await api.device(collection, config={"gateway": {gateway: {"params": {"a": "1"}}}})
@@ -189,7 +189,7 @@ async def test_a_deleted_gateway_is_gone_with_its_blocks(api: WebBench) -> None:
 
 
 async def test_the_status_follows_the_connection(api: WebBench) -> None:
-    """And what the gateway told about itself is shown."""
+    """The gateway's report is shown, too."""
     collection = await api.collection()
     gateway = await api.gateway(collection)
     known = api.fleet.directory.gateways[ids.parse(gateway)]
@@ -314,7 +314,7 @@ async def test_missing_resources_are_not_found(api: WebBench) -> None:
 
 
 async def test_an_update_does_not_follow_a_gateway_that_moved_meanwhile(api: WebBench) -> None:
-    """Who asked may see no other place."""
+    """The token may reach no other collection."""
     old = await api.collection()
     gateway = await api.gateway(old)
     known = api.fleet.directory.gateways[ids.parse(gateway)]

@@ -36,7 +36,7 @@ async def test_a_message_waits_is_sent_and_stays_in_the_list(api: WebBench) -> N
 
 
 async def test_a_call_is_the_cause_of_its_event(api: WebBench) -> None:
-    """Of queueing, and of deleting what waited."""
+    """Of queueing, and of deleting a waiting message."""
     _, path = await outbox(api)
     queued = await api.call("POST", path, json={"payload": "aGk="})
     deleted = await api.call("DELETE", f"{path}/{queued.body['messageId']}")
@@ -74,7 +74,7 @@ async def test_an_outbox_is_paged_like_an_inbox(api: WebBench) -> None:
     ],
 )
 async def test_a_payload_is_base64(api: WebBench, body: object, sentence: str) -> None:
-    """Nothing is guessed: half a payload on its way to a device helps nobody."""
+    """The text is not guessed at: half a payload would harm the device."""
     _, path = await outbox(api)
     reply = await api.call("POST", path, json=body)
     status, detail = reply.problem
@@ -93,7 +93,7 @@ async def test_a_payload_over_the_limit_is_refused(api: WebBench) -> None:
 
 
 async def test_a_full_outbox_is_refused(api: WebBench) -> None:
-    """429 names the setting, and what to do."""
+    """429 names the setting and a hint."""
     _, path = await outbox(api)
     replies = [await api.call("POST", path, json={"payload": "aGk="}) for _ in range(3)]
 

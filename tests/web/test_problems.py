@@ -1,4 +1,4 @@
-"""What a refused request is told: every status, every sentence, one shape."""
+"""Refused requests: every status, every sentence, one shape."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_problem_has_the_fields_of_both_shapes(api: WebBench) -> None:
 
 
 async def test_every_wrong_field_is_reported_at_once(api: WebBench, collection: str) -> None:
-    """Each with its path, what was seen, and what was wanted."""
+    """Each with its path, the received value, and the valid form."""
     body = {
         "tags": {"a": 5, "b": None},
         "enabled": "yes",
@@ -120,7 +120,7 @@ async def test_tags_have_limits(api: WebBench, collection: str, tags: dict[str, 
 
 
 async def test_tags_are_counted_after_merging(api: WebBench) -> None:
-    """Changing one that is there is possible at the limit, adding one is not."""
+    """At the limit, an existing tag can change; a new one is refused."""
     tags = {str(number): "" for number in range(100)}
     collection = await api.collection(tags=tags)
     path = f"/span/collections/{collection}"
@@ -152,7 +152,7 @@ async def test_tags_are_counted_after_merging(api: WebBench) -> None:
 async def test_a_401_names_its_cause(
     api: WebBench, collection: str, query: str, headers: dict[str, str], problem: tuple[int, str]
 ) -> None:
-    """F40: 401 says whether the token is missing, empty, of another kind or unknown."""
+    """F40: the 401 distinguishes missing, empty, unknown tokens and other schemes."""
     reply = await api.call("GET", f"/span/collections/{collection}{query}", token=None, headers=headers)
 
     assert reply.problem == problem
@@ -160,7 +160,7 @@ async def test_a_401_names_its_cause(
 
 
 async def test_a_403_names_its_cause(api: WebBench, collection: str) -> None:
-    """F40: 403 says whether it is the reach, the write access, or the query."""
+    """F40: the 403 distinguishes the resource, the write access and the query."""
     path = f"/span/collections/{collection}"
     elsewhere = await api.token("/collections/17", write=True)
     reader = await api.token(f"/collections/{collection}")
@@ -218,7 +218,7 @@ async def test_a_token_of_another_process_works_at_once_until_it_is_deleted(api:
 
 @pytest.mark.parametrize("path", ["/nope", "/span", "/span/collections/", "/span/collections/17/nope"])
 async def test_unknown_paths_are_problems_too(api: WebBench, path: str) -> None:
-    """Nobody needs a token to learn that there is nothing."""
+    """An unknown URL needs no token for its 404."""
     reply = await api.call("GET", path, token=None)
 
     assert reply.problem == (404, f"There is nothing at {path}")
@@ -271,7 +271,7 @@ async def test_a_surprise_is_a_number_for_the_client_and_a_line_in_the_log(
 
 
 async def test_a_registry_that_fails_is_unavailable(api: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503: the request may be repeated; what the database said is for the log."""
+    """503: the request may be repeated; the database's message goes to the log."""
 
     async def fail(_collection: Collection) -> None:
         raise StorageUnavailable("The registry /secret/path cannot be used: database or disk is full")

@@ -1,7 +1,7 @@
 """
 What Span's own command line needs of the API (it crashes or complains otherwise).
 
-Each test sends what that program sends, and looks at what it reaches into without checking.
+Each test sends that program's request, and checks the fields that it dereferences.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def cli(api: WebBench, method: str, path: str, body: object = None) -> Rep
 
 
 async def test_every_command_asks_for_the_version_first(api: WebBench) -> None:
-    """4.x keeps it silent; it asks before it knows whether there is a token, and shows releaseName."""
+    """4.x keeps it silent; it asks before it has a token, and shows releaseName."""
     reply = await api.call("GET", "/span/system", token=None, headers=AGENT)
 
     assert reply.status == 200
@@ -136,7 +136,7 @@ async def test_col_get_accepts_lower_case_enumerations_only(api: WebBench) -> No
 
 
 async def test_inbox_ls_of_a_collection_needs_the_device(api: WebBench) -> None:
-    """`inbox ls` asks with limit=30 and reaches into device.deviceId, also of a device that is gone."""
+    """`inbox ls` asks with limit=30 and reads device.deviceId, also of a removed device."""
     collection = await api.collection()
     device = await api.device(collection)
     api.receive(device, b"hi")
@@ -217,14 +217,14 @@ async def test_a_wrong_token_is_a_problem_too(api: WebBench) -> None:
 
 
 async def test_blob_get_sends_an_empty_token(api: WebBench) -> None:
-    """When logged in otherwise, it sends an empty X-API-Token and nothing else."""
+    """With another login, it sends an empty X-API-Token and nothing else."""
     reply = await api.call("GET", "/span/collections", token=None, headers={"X-API-Token": ""})
 
     assert reply.problem == (401, "There is no token in the request: the header X-API-Token is empty")
 
 
 async def test_cert_create_concatenates_the_certificates_of_the_reply(api: WebBench) -> None:
-    """cert.crt is certificate and chain as they come; block 0 is the leaf, the last one the root."""
+    """cert.crt is certificate and chain in their order; block 0 is the leaf, the last one the root."""
     collection = await api.collection()
     device = await api.device(collection)
     body = {"deviceId": device, "gatewayId": ""}
@@ -339,7 +339,7 @@ async def test_dev_update_sets_a_target(api: WebBench) -> None:
 
 
 async def test_col_update_sets_management_and_target(api: WebBench) -> None:
-    """Each alone, or both; what is not sent stays."""
+    """Each alone, or both; absent fields keep their value."""
     collection = await api.collection()
     image = await api.image(collection)
     path = f"/span/collections/{collection}"
@@ -362,7 +362,7 @@ async def test_col_update_sets_management_and_target(api: WebBench) -> None:
 
 
 async def test_fw_clear_needs_an_object_back(api: WebBench) -> None:
-    """Whether or not there was an error."""
+    """With and without an error."""
     collection = await api.collection()
     device = await api.device(collection)
     reply = await cli(api, "DELETE", f"/span/collections/{collection}/devices/{device}/fwerror")

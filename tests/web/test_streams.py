@@ -1,4 +1,4 @@
-"""The WebSocket streams: who gets what, what is refused before the upgrade, and how streams end."""
+"""WebSocket streams: scopes, refusals before the upgrade, and closes."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_a_device_stream_shows_one_device(site: Running) -> None:
 
 
 async def test_all_that_a_token_reaches_is_one_stream(site: Running) -> None:
-    """The admin sees every collection and what belongs to none; a narrower token sees its part."""
+    """The admin sees every collection and unattributed events; a narrower token sees its part."""
     first, second = await site.collection(), await site.collection()
     _, narrow = await site.server.tokens.create(resource=f"/collections/{render(first.id)}", write=False)
     async with site.stream("/span/activity") as everything, site.stream("/activity", token=narrow) as part:
@@ -90,7 +90,7 @@ async def test_all_that_a_token_reaches_is_one_stream(site: Running) -> None:
 
 
 async def test_a_gateway_stream_shows_one_gateway(site: Running) -> None:
-    """And what devices send through it; others of the collection are not seen."""
+    """Messages of its devices included; other events of the collection are not shown."""
     collection = await site.collection()
     device = await site.device(collection)
     mine, other = [await site.server.fleet.gateways.create(collection, GatewayChange()) for _ in range(2)]
@@ -259,7 +259,7 @@ async def test_a_client_resumes_after_an_id_or_a_time(site: Running) -> None:
 
 
 async def test_a_reconnect_beyond_the_history_gets_events_dropped(site: Running) -> None:
-    """One eventsDropped (historyExceeded) comes before what is still in memory."""
+    """One eventsDropped (historyExceeded) precedes the events that are still in memory."""
     collection = await site.collection()
     for _ in range(8):
         await site.device(collection)
@@ -314,7 +314,7 @@ async def test_a_bad_parameter_is_refused_by_name(site: Running, query: str, fie
     ],
 )
 async def test_streams_of_missing_resources_are_refused(site: Running, path: str, status: int, message: str) -> None:
-    """With the name of what is missing."""
+    """With the missing part by name."""
     collection = await site.collection()
     found, problem = await refusal(site, path.format(collection=render(collection.id)))
 
@@ -434,7 +434,7 @@ async def test_a_revoked_token_ends_its_streams(site: Running) -> None:
 
 
 async def test_shutdown_closes_streams_with_1001(tmp_path: Path) -> None:
-    """1001 to every stream, after what was published before."""
+    """1001 to every stream, after all published events."""
     async with running(tmp_path) as site:
         collection = await site.collection()
         stream = await site.stream(activity(collection))
@@ -462,7 +462,7 @@ async def test_a_client_that_answers_pings_stays(site: Running) -> None:
 
 
 async def test_a_client_that_answers_no_ping_is_let_go(site: Running) -> None:
-    """It vanished without a word: its place becomes free after two intervals."""
+    """It vanished without a close frame: its place becomes free after two intervals."""
     collection = await site.collection()
     reader, writer = await _open_by_hand(site, activity(collection))
     await site.joined(1)
@@ -522,7 +522,7 @@ async def test_a_client_that_leaves_is_forgotten(site: Running) -> None:
 
 
 async def test_a_moved_device_leaves_the_streams_of_its_old_collection(site: Running) -> None:
-    """Both collections see the move, and only the new one sees what follows."""
+    """Both collections see the move, and only the new one sees later events."""
     old, new = await site.collection(), await site.collection()
     device = await site.device(old)
     path = activity(old, f"/devices/{render(device.id)}/activity")

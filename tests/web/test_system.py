@@ -1,4 +1,4 @@
-"""What needs no token: version, catalogue, health, metrics."""
+"""Pages without a token: version, catalogue, health, metrics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_the_catalogue_holds_every_event(api: WebBench) -> None:
 
 
 async def test_health_is_that_of_every_part(api: WebBench) -> None:
-    """200 while all are well; 503 with the sentence of the one that is not."""
+    """200 while all parts work; 503 with the sentence of the failing one."""
     well = await api.call("GET", "/healthz", token=None)
     api.health["bus"] = "not connected to nats://127.0.0.1"
     ill = await api.call("GET", "/healthz", token=None)

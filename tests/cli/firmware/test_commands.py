@@ -1,4 +1,4 @@
-"""``firmware``: which requests it makes, and what it shows."""
+"""``firmware``: its requests and its output."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_an_empty_list_prints_a_hint() -> None:
 
 
 async def test_uploading_sends_a_file_and_prints_the_id_alone(tmp_path: Path) -> None:
-    """So that a script can take it; what was made stands on standard error."""
+    """A script can use it; details go to standard error."""
     path = tmp_path / "app.bin"
     path.write_bytes(b"octets")
     async with Api({f"POST {IMAGES}": image()}) as api:
@@ -167,7 +167,7 @@ async def test_an_image_is_assigned_to_a_collection(arguments: list[str], firmwa
 
 
 async def test_an_image_is_assigned_to_devices() -> None:
-    """The collection is only asked whether that counts, or told so."""
+    """The collection is only read, or its management changed."""
     replies = {
         f"PATCH {DEVICE_PATH}": device(),
         f"GET {COLLECTION_PATH}": collection("device"),
@@ -200,7 +200,7 @@ async def test_an_image_is_assigned_to_devices() -> None:
 async def test_an_assignment_without_effect_prints_a_note(
     arguments: list[str], management: str, wanted: str | None
 ) -> None:
-    """Else one waits for an update that nobody has asked for."""
+    """Otherwise the user waits for an update without a target."""
     replies = {
         f"PATCH {DEVICE_PATH}": device(),
         f"GET {COLLECTION_PATH}": collection(management),
@@ -229,7 +229,7 @@ async def test_exactly_one_image_is_assigned(arguments: list[str], times: int) -
 
 
 async def test_an_option_wins_over_the_image_in_the_environment() -> None:
-    """SPAN_IMAGE_ID is for those who name none."""
+    """SPAN_IMAGE_ID counts only without an argument."""
     async with Api({f"PATCH {COLLECTION_PATH}": collection("collection")}) as api:
         for arguments in (["--none"], []):
             await api.run("firmware", "assign", "-c", COLLECTION, *arguments, env={"SPAN_IMAGE_ID": IMAGE})

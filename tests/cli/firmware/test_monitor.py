@@ -30,7 +30,7 @@ def device(identifier: str = DEVICE, **firmware: str) -> dict[str, Any]:
 
 
 def api(*devices: dict[str, Any], management: str = "collection") -> dict[str, Any]:
-    """Make what the API says of a fleet."""
+    """Build the API's documents of a fleet."""
     return {
         PATH: {"collectionId": COLLECTION, "firmware": {"management": management, "targetFirmwareId": NEW}},
         f"{PATH}/devices": {"devices": devices},
@@ -73,7 +73,7 @@ async def test_the_stream_is_filtered_by_firmware_events() -> None:
 
 
 async def test_without_a_terminal_each_change_is_a_line() -> None:
-    """From how things stand at the start to the end of all updates; the summary is on standard error."""
+    """From the state at the start to the end of all updates; the summary is on standard error."""
     async with Scripted(documents=api(device())) as server:
 
         async def looked() -> None:
@@ -119,7 +119,7 @@ async def test_nothing_to_wait_for_is_an_error(documents: dict[str, Any]) -> Non
 
 
 async def test_a_fleet_without_targets_prints_one_note() -> None:
-    """And it goes on: somebody may assign an image."""
+    """The command goes on: a target may be assigned."""
     again = event("deviceUpdated", number=1)
     script = [Play([LIVE, again]), Play([LIVE, again], code=REVOKED)]
     async with Scripted([*script], documents=api(device(), management="disabled")) as server:
@@ -142,7 +142,7 @@ async def test_json_prints_the_servers_own_bytes() -> None:
 
 
 async def test_a_new_connection_is_a_new_look() -> None:
-    """What happened meanwhile is in no event that came."""
+    """No event reports the changes meanwhile."""
     documents = api()
     documents[f"{PATH}/devices"] = _in_turn(
         {"devices": [device()]},
@@ -157,7 +157,7 @@ async def test_a_new_connection_is_a_new_look() -> None:
 
 
 async def test_a_server_that_is_away_for_a_moment_is_asked_again() -> None:
-    """The stream says that it is away."""
+    """The stream reports the lost connection."""
     documents = api()
     documents[f"{PATH}/devices"] = _in_turn(
         Refuse(503, "The registry cannot be used now"), {"devices": [device(currentFirmwareId=NEW, state="Current")]}
@@ -169,7 +169,7 @@ async def test_a_server_that_is_away_for_a_moment_is_asked_again() -> None:
 
 
 async def test_a_refusal_ends_it() -> None:
-    """Of the stream, or of what it asks for."""
+    """A refusal of the stream, or of the snapshot."""
     async with Scripted([Refuse(404, "There is no collection 17", field="collection")]) as server:
         stream = await monitor(server)
     async with Scripted([Play([LIVE], hold=True)]) as server:
@@ -203,7 +203,7 @@ def test_a_line_never_wraps(columns: int, bar: int) -> None:
 
 
 def test_a_picture_fits_the_terminal() -> None:
-    """What failed comes first, what is done goes."""
+    """Failed devices come first, finished ones are left out."""
     states = ["Current"] * 4 + ["Pending"] * 2 + ["TimedOut"]
     devices = [
         device(f"{number}", state=word, currentFirmwareId=NEW if word == "Current" else OLD)

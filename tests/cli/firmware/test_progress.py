@@ -1,4 +1,4 @@
-"""How far the update of a fleet is."""
+"""Progress of a fleet's update."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def begun(*devices: dict[str, Any]) -> Progress:
     ],
 )
 def test_devices_with_a_target_are_listed(management: str, own: str, of_collection: str, target: str | None) -> None:
-    """By the same rule as the server's; an image that is disabled, or gone, is no target."""
+    """By the server's rule; a disabled or deleted image is no target."""
     images = [*IMAGES, {"imageId": "17dh0cf43jfg03", "version": "1.2", "enabled": False}]
     progress = Progress()
     progress.begin()
@@ -65,7 +65,7 @@ def test_devices_with_a_target_are_listed(management: str, own: str, of_collecti
 
 @pytest.mark.parametrize("word", ["Downloading", "TimedOut", "UpdateFailed", "Reverted", "Initializing"])
 def test_a_monitor_that_begins_late_knows_how_much_was_fetched(word: str) -> None:
-    """The snapshot says it; where it does not (an older server), it is not known rather than nothing."""
+    """The snapshot holds it; without it (an older server), the progress is unknown, not zero."""
     late = begun(device("1") | {"firmware": {**device()["firmware"], "state": word, "percent": 60}})
     unsaid = begun(device(state=word))
 
@@ -152,7 +152,7 @@ def test_outcomes_are_counted() -> None:
     ],
 )
 def test_changes_without_details_in_events_request_a_new_snapshot(document: dict[str, Any]) -> None:
-    """Who has which target now."""
+    """Devices and their new targets."""
     progress = begun()
     before = progress.stale
     progress.hear(document)
@@ -185,7 +185,7 @@ def test_events_during_a_snapshot_are_applied_after_it() -> None:
 
 
 def test_a_snapshot_keeps_details_that_only_events_carry() -> None:
-    """How much was fetched: as long as target and state are the same."""
+    """The downloaded part, as long as target and state are the same."""
     progress = begun(device(state="Downloading"))
     progress.hear(state("Downloading", percent="40"))
     seen = []

@@ -218,7 +218,7 @@ async def test_addresses_of_another_machine_are_refused_before_any_request() -> 
 
 
 def core_options(radius: RadiusServer, folder: Path, *, secret: bytes = SECRET) -> tuple[str, ...]:
-    """Say where a RADIUS server is, and its secret in a file that ends as editors end theirs."""
+    """Return the options for a RADIUS server, with the secret in a file that ends in a newline."""
     path = folder / "nas.secret"
     path.write_bytes(secret + b"\n")
     ports = ",".join(f"127.0.0.1:{each.address[1]}" for each in (radius.authentication, radius.accounting))
@@ -228,7 +228,7 @@ def core_options(radius: RadiusServer, folder: Path, *, secret: bytes = SECRET) 
 async def test_devices_of_a_mobile_core_have_sims_and_send_from_their_leased_addresses(
     tmp_path: Path,
 ) -> None:
-    """At the end the core goes down, so that the server waits for none of them."""
+    """At the end the core sends Accounting-Off, so the server ends all attachments."""
     addresses = ["127.77.5.1", "127.77.5.2"]
     with Responder() as server, RadiusServer(addresses=addresses) as radius:
         async with api() as there:
@@ -371,7 +371,7 @@ async def test_a_signal_cleans_up_and_shows_the_summary(number: signal.Signals, 
 
 
 async def test_ctrl_c_while_devices_are_made_leaves_none() -> None:
-    """Those whose creation is under way are awaited: only the reply tells the id to delete."""
+    """Creations under way are awaited: only the reply holds the id to delete."""
     asked, go = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
@@ -396,7 +396,7 @@ async def test_ctrl_c_while_devices_are_made_leaves_none() -> None:
 
 
 async def test_a_creation_that_is_refused_leaves_no_devices_of_the_others() -> None:
-    """The first refusal ends it; what was under way beside it is deleted, too."""
+    """The first refusal ends the run; devices created meanwhile are deleted, too."""
     refused = asyncio.Event()
     made = 0
 

@@ -23,7 +23,7 @@ MARKED = {"simulated": "true"}
 def api_with_images(
     images: list[dict[str, Any]] | None = None, *, management: str = "disabled", devices: list[Any] | None = None
 ) -> Api:
-    """Make an API whose collection has images, and takes more."""
+    """Build an API whose collection has images, and accepts more."""
     there = api(devices)
     collection = {"collectionId": COLLECTION, **OURS, "firmware": {"management": management}}
     there.replies |= {
@@ -54,7 +54,7 @@ async def test_an_image_is_made_and_is_the_target_of_the_devices() -> None:
 
 
 async def test_each_run_counts_the_version_up_and_deletes_the_image_of_an_earlier_one() -> None:
-    """Those of people stay."""
+    """Resources of users remain."""
     images = [
         {"imageId": EARLIER, "version": "1.1.0", "tags": MARKED},
         {"imageId": SOMEBODYS, "version": "1.2.0", "tags": {}},
@@ -99,7 +99,7 @@ async def test_a_device_that_a_person_made_gets_no_target() -> None:
 
 @pytest.mark.parametrize("management", ["disabled", "collection"])
 async def test_the_firmware_management_of_a_users_collection_is_not_changed(management: str) -> None:
-    """It would be for all of its devices; so it is refused, before anything is made."""
+    """It would affect all of its devices; it is refused before any creation."""
     with Responder() as server:
         async with api_with_images() as there:
             there.replies[f"GET {HERE}"] = {"collectionId": COLLECTION, "firmware": {"management": management}}

@@ -28,7 +28,7 @@ QUICK = ("--rate", "1000", "--duration", "0.5")
 
 
 class Bench:
-    """The server, and what is published."""
+    """The server, and the published events."""
 
     def __init__(self, started: Running) -> None:
         self.started = started
@@ -43,18 +43,18 @@ class Bench:
 
     @property
     def arguments(self) -> list[str]:
-        """What every call says."""
+        """Options of every call."""
         started = self.started
         return ["--endpoint", f"http://{started.http}", "--token", started.token, "simulate", "gateway"]
 
     @property
     def target(self) -> tuple[str, str]:
-        """Where gateways connect."""
+        """Address of the gateway listener."""
         return "--gateways", self.started.server.addresses["gateways"]
 
     @property
     def gateways(self) -> list[Gateway]:
-        """Those that are not built in."""
+        """Gateways that are not built in."""
         return [each for each in self.directory.gateways.values() if not each.built_in]
 
     @property
@@ -69,7 +69,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(folder: Path) -> AsyncIterator[Bench]:
-    """Start the server; TLS knows what day it is."""
+    """Start the server, with the real clock for TLS."""
     async with running(folder, ManualClock(time.time_ns())) as started:
         yield Bench(started)
 
@@ -95,7 +95,7 @@ async def test_everything_is_made_through_the_api_and_speaks(tmp_path: Path) -> 
 
 
 async def test_gateway_and_devices_of_an_earlier_run_are_used_again(tmp_path: Path) -> None:
-    """With a new certificate, since the key of the old one is gone."""
+    """With a new certificate, since the key of the old one was not kept."""
     async with bench(tmp_path) as it:
         await it.simulate(*QUICK)
         first = it.gateways, it.devices
@@ -160,7 +160,7 @@ async def test_faults_are_provoked_and_reported(tmp_path: Path) -> None:
 
 
 async def test_a_closed_gateway_port_fails_the_run(tmp_path: Path) -> None:
-    """And what was made for nothing is taken away if that was wanted."""
+    """With --cleanup, created resources are deleted."""
     async with bench(tmp_path) as it:
         result = await run(*it.arguments, "--gateways", "127.0.0.1:1", "--cleanup", *QUICK)
 

@@ -1,4 +1,4 @@
-"""The demo in a real server: what is seeded, and who gives its devices their addresses."""
+"""The demo in a real server: seeded resources, and the source of the devices' addresses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.simulator.cellular.radius_server import QUICK, RadiusServer
 from tests.simulator.responder import Responder
 
 ASSIGNED = ("deviceUpdated", "firmwareStateChange")
-"""What is told of a device that is to run something else now."""
+"""Events of a device with a new target."""
 OWN_NAS: dict[str, Any] = {"name": "pgw1", "addresses": ("192.0.2.10",), "secret": "a secret of the operator"}
 
 
@@ -41,14 +41,14 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def listen(server: Server) -> list[Event]:
-    """Collect what is published."""
+    """Collect the published events."""
     seen: list[Event] = []
     server.bus.listen(activities=lambda activity: seen.append(activity.event))
     return seen
 
 
 async def run_until_connected(config: Config, data_dir: Path) -> tuple[list[Event], list[Device]]:
-    """Let a server run until all six demo devices have sent; return what was published, and all its devices."""
+    """Run a server until all six demo devices have sent; return the published events, and its devices."""
     async with Server(config, data_dir=data_dir) as server:
         seen = listen(server)
         await server.start_demo()
@@ -121,7 +121,7 @@ async def test_a_second_start_finds_the_devices_of_the_first(tmp_path: Path) -> 
 
 
 async def test_devices_of_older_releases_are_taken_over(tmp_path: Path) -> None:
-    """They had addresses by hand and no SIM; they keep their ids and what people made of them."""
+    """They had addresses set by hand and no SIM; they keep their ids and users' changes."""
     async with Server(Config(**FREE), data_dir=tmp_path) as server:
         collection = await server.fleet.collections.create(CollectionChange(tags={"name": "demo", **MARK}))
         for number in range(1, 7):
@@ -135,11 +135,11 @@ async def test_devices_of_older_releases_are_taken_over(tmp_path: Path) -> None:
     assert {each.config.imsi for each in devices} == {each.modem.imsi for each in MEMBERS}
     assert {each.tags["room"] for each in devices} == {"lab"}
     assert {each.ciot.static_ip for each in devices} == {""}
-    assert [each.name for each in seen].count("deviceCreated") == 3  # this-computer and what is behind the gateway
+    assert [each.name for each in seen].count("deviceCreated") == 3  # this-computer and the devices behind the gateway
 
 
 async def test_without_a_mobile_core_of_its_own_the_demo_has_addresses_by_hand(tmp_path: Path) -> None:
-    """Also where a mobile core gave them before, whoever has which address since then."""
+    """Also after a mobile core gave them, and the addresses changed hands since."""
     await run_until_connected(with_mobile_core(Config(**FREE), tmp_path), tmp_path)
     config = Config(**FREE | {"radius": FREE["radius"] | {"nas": [OWN_NAS]}})
     seen, devices = await run_until_connected(with_mobile_core(config, tmp_path), tmp_path)

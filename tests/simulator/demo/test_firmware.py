@@ -1,4 +1,4 @@
-"""The demo's trackers in a real server: what they should run, and that they come to run it."""
+"""The demo's trackers in a real server: their targets, and their updates."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def started(folder: Path, **tables: object) -> AsyncIterator[tuple[Server, Demo]]:
-    """Run a server with the demo, whose devices have their addresses by hand."""
+    """Run a server with the demo, with the devices' addresses set by hand."""
     async with Server(Config(**FREE | tables), data_dir=folder) as server:
         yield server, await server.start_demo()
 
@@ -53,7 +53,7 @@ def images(server: Server, collection: Collection) -> list[Image]:
 
 
 async def run_until_updated(folder: Path) -> list[str]:
-    """Let the demo run until all trackers run what they should; return the versions of the images."""
+    """Run the demo until all trackers run their target; return the versions of the images."""
     async with started(folder) as (server, demo):
         await until(
             lambda: all(each.firmware.reported_ms and _is_current(each) for each in trackers(server)), within=10
@@ -67,7 +67,7 @@ def _is_current(device: Device) -> bool:
 
 
 async def test_trackers_update_themselves_at_each_start(tmp_path: Path) -> None:
-    """From what they ran at last; the image that nobody runs any more is gone."""
+    """From their last version; the image without a device is deleted."""
     versions = [await run_until_updated(tmp_path) for _ in range(3)]
 
     assert versions == [["1.1.0"], ["1.2.0"], ["1.3.0"]]

@@ -38,7 +38,7 @@ def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def demo(folder: Path, **settings: Any) -> AsyncIterator[tuple[Server, list[Event]]]:
-    """Run a server with its demo; yield what is published, too."""
+    """Run a server with its demo; yield the published events, too."""
     async with Server(Config(**FREE | settings), data_dir=folder) as server:
         events: list[Event] = []
         server.bus.listen(activities=lambda activity: events.append(activity.event))
@@ -52,7 +52,7 @@ def own(server: Server) -> list[Gateway]:
 
 
 def modes_of(folder: Path) -> dict[str, int]:
-    """Return who may read what is kept."""
+    """Return the permissions of the keyring's files."""
     return {path.name: path.stat().st_mode & 0o777 for path in folder.glob("demo-*.pem")}
 
 
@@ -109,7 +109,7 @@ async def test_all_faults_but_none_that_is_unknown_are_part_of_it() -> None:
 
 @asynccontextmanager
 async def playing(bench: GatewayServer, folder: Path) -> AsyncIterator[None]:
-    """Let the demo's gateway run against a server that has no demo."""
+    """Run the demo's gateway against a server without the demo."""
     keyring = Keyring(folder, bench.server.fleet.certificates, bench.clock)
     task = asyncio.get_running_loop().create_task(
         run_demo_gateway(target=bench.address, gateway=bench.gateway, sensors=bench.devices, keyring=keyring)
@@ -124,7 +124,7 @@ async def playing(bench: GatewayServer, folder: Path) -> AsyncIterator[None]:
 
 
 async def test_a_gateway_that_is_not_let_in_waits(tmp_path: Path) -> None:
-    """It must not end the server by its demo."""
+    """A failure of the demo must not end the server."""
     async with gateway_server(tmp_path) as bench:
         await bench.server.fleet.gateways.update(bench.gateway, GatewayChange(enabled=False), cause=CAUSE)
         async with playing(bench, tmp_path):
@@ -134,7 +134,7 @@ async def test_a_gateway_that_is_not_let_in_waits(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_that_was_removed_waits_too(tmp_path: Path) -> None:
-    """A person may tidy up what the demo made."""
+    """A user may delete the demo's resources."""
     async with gateway_server(tmp_path) as bench:
         await bench.server.fleet.gateways.remove(bench.gateway, cause=CAUSE)
         with capture_logs() as lines:
@@ -147,7 +147,7 @@ async def test_a_gateway_that_was_removed_waits_too(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def keyring_of(folder: Path) -> AsyncIterator[tuple[Keyring, GatewayServer, ManualClock]]:
-    """Make a keyring for a server whose time is moved by hand."""
+    """Create a keyring for a server with a manual clock."""
     clock = ManualClock()
     async with running(folder, clock) as started:
         bench = GatewayServer(started, await started.collection())
