@@ -266,7 +266,7 @@ class GatewayConnected(Event):
 
     remote_address: str = key("host:port of the gateway")
     certificate_serial: str = key("serial number of its certificate")
-    not_after: str | None = key("end of validity of its certificate, UTC", extension=True)
+    not_after: Moment | None = key("end of validity of its certificate, UTC", extension=True)
     tls_version: str | None = key("TLS version", extension=True)
     user_agent: str | None = key("what the gateway's program calls itself", extension=True)
     replaced: str | None = key("true if an older connection of the gateway was ended for this one", extension=True)

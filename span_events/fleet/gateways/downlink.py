@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from span_events.bus.base import Bus
-from span_events.dialects.span import render_id
 from span_events.events.activity import Origin, SpanId
 from span_events.events.catalogue import GatewayConfigUpdate, GatewayDeviceUpdate, GatewayDownstreamMessage
 from span_events.events.message import Transport
@@ -199,7 +198,7 @@ class Downlink:
 
     def _send_config(self, session: GatewaySession, trigger: str, cause: int) -> bool:
         gateway = session.gateway
-        config = pb.GatewayConfigUpdate(gateway_id=render_id(gateway.id), config=gateway.params, tags=gateway.tags)
+        config = pb.GatewayConfigUpdate(gateway_id=render(gateway.id), config=gateway.params, tags=gateway.tags)
         message = pb.ControlStreamResponse(gateway_update=config)
         session.update = None
         leaving = _ConfigLeaving(self, session, cause, entries=len(gateway.params), trigger=trigger)
@@ -213,10 +212,10 @@ class Downlink:
         device = self._directory.devices.get(device_id)
         params = device.config.gateways[gateway.id] if device is not None and gateway.carries(device) else {}
         if device is not None and params:  # an empty map makes clients crash; a block is never empty
-            update = pb.DeviceConfigUpdate(device_id=render_id(device_id), config=params, tags=device.tags)
+            update = pb.DeviceConfigUpdate(device_id=render(device_id), config=params, tags=device.tags)
             message = pb.ControlStreamResponse(device_update=update)
         elif device_id in session.known:
-            message = pb.ControlStreamResponse(device_removed=pb.DeviceRemoved(device_id=render_id(device_id)))
+            message = pb.ControlStreamResponse(device_removed=pb.DeviceRemoved(device_id=render(device_id)))
         else:
             del session.stale[device_id]
             return True
@@ -243,7 +242,7 @@ class Downlink:
         self._outbox.depart(waiting, session)
         session.carried[waiting.id] = device
         message = pb.DownstreamMessage(
-            message_id=render(waiting.id), device_id=render_id(device_id), payload=waiting.payload
+            message_id=render(waiting.id), device_id=render(device_id), payload=waiting.payload
         )
         leaving = _MessageLeaving(self, session, cause, device, waiting)
         if session.link.send(pb.ControlStreamResponse(downstream_message=message), key=waiting.id, sent=leaving):

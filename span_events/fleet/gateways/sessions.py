@@ -14,8 +14,7 @@ from typing import Final
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig, RejectionsConfig
-from span_events.dialects.span import render_time
-from span_events.events.activity import UNATTRIBUTED, Origin
+from span_events.events.activity import UNATTRIBUTED, Moment, Origin
 from span_events.events.catalogue import (
     GatewayCommError,
     GatewayConnected,
@@ -175,7 +174,7 @@ class GatewaySessions:
                 session_id=session.id,
                 remote_address=render_remote(remote),
                 certificate_serial=str(certificate_serial),
-                not_after=None if record is None else render_time(record.not_after_ms // 1000),
+                not_after=None if record is None else Moment(record.not_after_ms),
                 tls_version=tls_version or None,
                 user_agent=user_agent or None,
                 replaced=None if older is None else "true",
