@@ -304,7 +304,7 @@ class Attachment:
     address: str = ""
     prefix: str = ""
     """IPv6 prefix."""
-    told_ms: int = 0
+    reported_ms: int = 0
     """Unix milliseconds, by the clock of the NAS: when the last request about it was made. 0 is not known."""
     signs: int = 0
     """`Traffic.signs_of_life` when it became the device's; in memory only."""

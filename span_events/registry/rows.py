@@ -160,7 +160,7 @@ def attachment_row(attachment: Attachment) -> Row:
         "apn": attachment.apn,
         "address": attachment.address,
         "prefix": attachment.prefix,
-        "told_ms": attachment.told_ms,
+        "told_ms": attachment.reported_ms,
     }
 
 
@@ -178,7 +178,7 @@ def attachment_of(row: RowMapping, device: Device | None) -> Attachment:
         apn=row["apn"],
         address=row["address"],
         prefix=row["prefix"],
-        told_ms=row["told_ms"],
+        reported_ms=row["told_ms"],
     )
 
 

@@ -1,112 +1,289 @@
-"""Who is attached to the mobile network: the open attachments, and everything that they are found by."""
+"""
+Attachments: starts, changes and ends them, and publishes ciotConnect and ciotDisconnect.
+
+Each change reaches the index, the directory, the address leases, the pending writes and the log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
 
-from span_events.registry.model import Attachment, Device
-from span_events.wire import imei as hardware
+from span_events.bounded.idle import IdleTimers
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import CellularConfig
+from span_events.events.catalogue import CiotConnect, CiotDisconnect
+from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
+from span_events.fleet.cellular.addresses import DeviceAddresses
+from span_events.fleet.cellular.attachment_index import AttachmentIndex
+from span_events.fleet.cellular.leases import Allocation, Lease, Subscriber
+from span_events.fleet.cellular.pending import PendingWrites
+from span_events.fleet.cellular.silence import SilenceWatch
+from span_events.fleet.devices.inbound import Reception
+from span_events.metrics import Metric
+from span_events.registry.directory import Directory
+from span_events.registry.model import Attachment, Device, Reservation
+from span_events.registry.store import Store
+
+_SLICE: Final = 1_000
+"""Upper bound of attachments that time out in one sweep; the next sweep ends the rest."""
+
+_CLIENT_REASONS: Final = {
+    CiotDisconnectReason.ADDRESS_REASSIGNED: DisconnectReason.ADDRESS_REASSIGNED,
+    CiotDisconnectReason.REPLACED: DisconnectReason.REPLACED,
+}
+"""Reason with which client sessions over an attachment end, by the attachment's own; all others are detached."""
+
+Location = Mapping[str, str | None]
+"""Keys of `CiotConnect` for the location of a device and its expected address."""
 
 
 class Attachments:
-    """The open attachments. No two have the same session, address or prefix; who adds one sees to that."""
+    """The open attachments, their lifetimes, and the addresses that devices have by them."""
 
-    def __init__(self) -> None:
-        self._by_session: dict[tuple[str, str, str], Attachment] = {}
-        self._by_address: dict[str, Attachment] = {}
-        self._groups: dict[Hashable, dict[int, Attachment]] = {}  # oldest first
+    def __init__(
+        self,
+        config: CellularConfig,
+        *,
+        bus: Bus,
+        store: Store,
+        directory: Directory,
+        reception: Reception,
+        clock: Clock,
+    ) -> None:
+        self._limit = config.sessions
+        self._timeout = config.session_timeout
+        self._bus = bus
+        self._directory = directory
+        self._reception = reception
+        self._clock = clock
+        self._lifetimes: IdleTimers[Attachment] = IdleTimers()
+        self._silence = SilenceWatch(config.silent_after, bus=bus, clock=clock)
+        self._counts: Counter[str] = Counter()
+        self.index = AttachmentIndex()
+        """For look-ups; only this class changes it."""
+        self.addresses = DeviceAddresses(self.index, directory=directory, reception=reception, clock=clock)
+        self.pending = PendingWrites(store, limit=config.sessions)
+        self.allocation = Allocation(
+            config,
+            directory=directory,
+            attachments=self.index,
+            pending=self.pending,
+            is_written=reception.is_written,
+            clock=clock,
+        )
 
-    def __len__(self) -> int:
-        return len(self._by_session)
+    def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation]) -> None:
+        """
+        Load attachments and reservations from the registry; the mobile core does not report them again.
 
-    def __contains__(self, attachment: Attachment) -> bool:
-        return self.find(attachment.nas, attachment.nas_address, attachment.session) is attachment
+        The time of the last report is not stored, so each attachment gets its whole lifetime.
+        """
+        now = self._clock.monotonic()
+        for each in attachments:
+            self.index.add(each)
+            self._lifetimes.touch(each, now, self._timeout)
+            self._silence.resume(each)
+        for device in self._directory.devices.values():
+            ciot = device.ciot
+            if self.index.of_device(device):
+                self.addresses.update(device)
+                continue
+            if ciot.allocated_prefix or ciot.allocated_ip != ciot.static_ip:
+                self.addresses.update(device)  # the server stopped before the end of its attachment was written
+            self.addresses.restore_static(device)
+            last = Lease(ciot.last_ip, ciot.last_prefix)
+            self.allocation.free(Subscriber.of(device), last, now)
+        self.allocation.fill(reservations)
 
-    @property
-    def strangers(self) -> int:
-        """How many are of no device."""
-        return len(self._groups.get(_of_device(None), ()))
+    # ---- start and change ---------------------------------------------------------------------
 
-    def find(self, nas: str, nas_address: str, session: str) -> Attachment | None:
-        """Return the attachment that a NAS means."""
-        return self._by_session.get((nas, nas_address, session))
-
-    def holder(self, address: str) -> Attachment | None:
-        """Return who has an address, or a prefix, of which the empty one is nobody's."""
-        return self._by_address.get(address)
-
-    def of_device(self, device: Device | None) -> list[Attachment]:
-        """List the attachments of a device, or those of none; oldest first."""
-        return self._group(_of_device(device))
-
-    def of_nas(self, nas: str, nas_address: str) -> list[Attachment]:
-        """List the attachments that one node of a NAS tells of."""
-        return self._group(("nas", nas, nas_address))
-
-    def of_numbers(self, imsi: str, imei: str) -> list[Attachment]:
-        """List the attachments with an IMSI, or with an IMEI; empty numbers are nobody's."""
-        found = {each.id: each for each in self._group(("imsi", imsi))} if imsi else {}
-        if imei:
-            found |= {each.id: each for each in self._group(("imei", imei[: hardware.BODY]))}
-        return list(found.values())
-
-    def add(self, attachment: Attachment) -> None:
-        """Take in an attachment."""
-        self._by_session[attachment.nas, attachment.nas_address, attachment.session] = attachment
-        self._index(attachment)
-
-    def remove(self, attachment: Attachment) -> None:
-        """Forget an attachment."""
-        del self._by_session[attachment.nas, attachment.nas_address, attachment.session]
-        self._unindex(attachment)
-
-    def give(self, attachment: Attachment, device: Device | None) -> None:
-        """Let an attachment be of another device, or of none."""
-        self._unindex(attachment)
+    def start(
+        self,
+        attachment: Attachment,
+        device: Device | None,
+        conflicting: Iterable[Attachment],
+        location: Location,
+        cause: int,
+    ) -> None:
+        """Add an attachment of a device, or of an unknown subscriber; the conflicting attachments end first."""
+        self._end_conflicting(conflicting, attachment, device, cause)
+        if len(self.index) >= self._limit:
+            quietest = self._lifetimes.quietest()
+            assert quietest is not None, "each attachment has a lifetime"
+            self.end(quietest, CiotDisconnectReason.TABLE_FULL, cause)
+        self.addresses.take_from_others(attachment, device, cause)
         attachment.device = device
-        self._index(attachment)
+        self.index.add(attachment)
+        self.pending.changed(attachment)
+        self._lifetimes.touch(attachment, self._clock.monotonic(), self._timeout)
+        if device is not None:
+            self._connect(attachment, device, location, cause)
 
-    def number(self, attachment: Attachment, imsi: str, imei: str) -> None:
-        """Give an attachment other numbers."""
-        self._unindex(attachment)
-        attachment.imsi, attachment.imei = imsi, imei
-        self._index(attachment)
+    def assign(self, attachment: Attachment, device: Device, location: Location, cause: int) -> None:
+        """Assign an attachment without a device to a device."""
+        self._end_conflicting(self.index.conflicting(attachment, device), attachment, device, cause)
+        self.index.assign(attachment, device)
+        self.pending.changed(attachment)
+        self._connect(attachment, device, location, cause)
 
-    def move(self, attachment: Attachment, address: str, prefix: str) -> None:
-        """Give an attachment other addresses."""
-        self._unindex(attachment)
-        attachment.address, attachment.prefix = address, prefix
-        self._index(attachment)
+    def unassign(self, attachment: Attachment, reason: CiotDisconnectReason, cause: int) -> None:
+        """Take an attachment from its device. It stays open: the mobile core has not yet reported its end."""
+        device = attachment.device
+        if device is not None:
+            self.index.assign(attachment, None)
+            self.pending.changed(attachment)
+            self._disconnect(attachment, device, reason, cause)
 
-    def _group(self, key: Hashable) -> list[Attachment]:
-        return list(self._groups.get(key, {}).values())
+    def renew(self, attachment: Attachment, lifetime: float | None = None) -> None:
+        """Restart the lifetime of an attachment, in seconds; None keeps the previous length."""
+        self._lifetimes.touch(attachment, self._clock.monotonic(), lifetime)
 
-    def _index(self, attachment: Attachment) -> None:
-        for address in (attachment.address, attachment.prefix):
-            if address:
-                self._by_address[address] = attachment
-        for key in _groups_of(attachment):
-            self._groups.setdefault(key, {})[attachment.id] = attachment
+    def set_numbers(self, attachment: Attachment, imsi: str, imei: str) -> None:
+        """Set IMSI and IMEI, one of which the mobile core had not reported before."""
+        self.index.set_numbers(attachment, imsi, imei)
+        self.pending.changed(attachment)
 
-    def _unindex(self, attachment: Attachment) -> None:
-        for address in (attachment.address, attachment.prefix):
-            if address:
-                del self._by_address[address]
-        for key in _groups_of(attachment):
-            group = self._groups[key]
-            del group[attachment.id]
-            if not group:
-                del self._groups[key]
+    def set_addresses(self, attachment: Attachment, address: str, prefix: str, cause: int) -> None:
+        """Change the addresses of an attachment; equal addresses have no effect."""
+        before, after, device = Lease(attachment.address, attachment.prefix), Lease(address, prefix), attachment.device
+        if before == after:
+            return
+        holders = {self.index.holder(each) for each in after} - {attachment}
+        self._end_conflicting([each for each in holders if each is not None], attachment, device, cause)
+        self.index.set_addresses(attachment, address, prefix)
+        self.pending.changed(attachment)
+        self._free(attachment, Lease(*("" if old == new else old for old, new in zip(before, after, strict=True))))
+        self.addresses.take_from_others(attachment, device, cause)
+        if device is not None:
+            self.addresses.update(device)
+            shown = attachment.shown_address
+            self._reception.address_lost(device, DisconnectReason.ADDRESS_CHANGED, detail=shown, cause=cause)
 
+    # ---- end ----------------------------------------------------------------------------------
 
-def _of_device(device: Device | None) -> Hashable:
-    return "device", device and device.id
+    def end(
+        self,
+        attachment: Attachment,
+        reason: CiotDisconnectReason,
+        cause: int | None,
+        *,
+        terminate_cause: str = "",
+        seconds: int | None = None,
+    ) -> None:
+        """
+        End an attachment.
 
+        Args:
+            terminate_cause: Words of the mobile core (``User-Request``).
+            seconds: Duration as reported by the mobile core; None to measure it here.
+        """
+        self.index.remove(attachment)
+        self.pending.ended(attachment)
+        self._lifetimes.drop(attachment)
+        self._free(attachment, Lease(attachment.address, attachment.prefix))
+        device = attachment.device
+        if device is not None:
+            self._disconnect(attachment, device, reason, cause, terminate_cause=terminate_cause, seconds=seconds)
 
-def _groups_of(attachment: Attachment) -> Iterator[Hashable]:
-    yield _of_device(attachment.device)
-    yield "nas", attachment.nas, attachment.nas_address
-    if attachment.imsi:
-        yield "imsi", attachment.imsi
-    if attachment.imei:
-        yield "imei", attachment.imei[: hardware.BODY]
+    def sweep(self) -> None:
+        """End attachments without reports, publish silent devices; called about once a second."""
+        now = self._clock.monotonic()
+        for each in self._lifetimes.take_due(now, limit=_SLICE):
+            self.end(each, CiotDisconnectReason.TIMEOUT, None)
+        self._silence.sweep()
+        self.allocation.sweep(now)
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics of attachments, pending writes and leases."""
+        return [
+            Metric(
+                "cellular_sessions",
+                "Attachments, of devices and of unknown subscribers; at most cellular.sessions.",
+                "gauge",
+                lambda: {"device": len(self.index) - self.index.unassigned, "nobody": self.index.unassigned},
+                label="of",
+            ),
+            Metric("cellular_connects", "Starts of devices' attachments.", "counter", lambda: self._counts["connect"]),
+            Metric(
+                "cellular_disconnects",
+                "Ends of devices' attachments.",
+                "counter",
+                lambda: {each: self._counts[each] for each in CiotDisconnectReason},
+                label="reason",
+            ),
+            *self.pending.metrics(),
+            *self.allocation.metrics(),
+        ]
+
+    # ---- parts --------------------------------------------------------------------------------
+
+    def _connect(self, attachment: Attachment, device: Device, location: Location, cause: int) -> None:
+        self.addresses.update(device)
+        self._silence.start(attachment, device)
+        device.traffic.attachments += 1
+        self._counts["connect"] += 1
+        self._bus.publish(
+            CiotConnect(
+                origin=device.origin,
+                correlation_id=cause,
+                session_id=attachment.id,
+                imsi=attachment.imsi or None,
+                imei=attachment.imei or None,
+                allocated_ip=attachment.shown_address or None,
+                apn=attachment.apn or None,
+                **location,
+            )
+        )
+
+    def _disconnect(
+        self,
+        attachment: Attachment,
+        device: Device,
+        reason: CiotDisconnectReason,
+        cause: int | None,
+        *,
+        terminate_cause: str = "",
+        seconds: int | None = None,
+    ) -> None:
+        self._silence.stop(attachment)
+        self.addresses.update(device)
+        self._counts[reason] += 1
+        self._bus.publish(
+            CiotDisconnect(
+                origin=device.origin,
+                correlation_id=cause,
+                session_id=attachment.id,
+                reason=reason,
+                imsi=attachment.imsi or None,
+                allocated_ip=attachment.shown_address or None,
+                cause=terminate_cause or None,
+                seconds=self._age(attachment) if seconds is None else seconds,
+            )
+        )
+        self._reception.address_lost(device, _CLIENT_REASONS.get(reason, DisconnectReason.DETACHED), cause=cause)
+
+    def _end_conflicting(
+        self, conflicting: Iterable[Attachment], attachment: Attachment, device: Device | None, cause: int
+    ) -> None:
+        """End the attachments that another one replaces; a SIM in other hardware may not be its device's any more."""
+        for each in conflicting:
+            same_device = device is not None and each.device is device
+            same_sim = bool(each.imsi) and each.imsi == attachment.imsi
+            replaced = same_device or same_sim
+            reason = CiotDisconnectReason.REPLACED if replaced else CiotDisconnectReason.ADDRESS_REASSIGNED
+            self.end(each, reason, cause)
+
+    def _free(self, attachment: Attachment, lease: Lease) -> None:
+        """Return addresses to the pool, and static ones to their devices."""
+        subscriber = Subscriber.of(attachment.device, attachment.imsi, attachment.imei, attachment.apn)
+        self.allocation.free(subscriber, lease, self._clock.monotonic())
+        for address in lease:
+            owner = self._directory.device_with_static(address)
+            if owner is not None:
+                self.addresses.restore_static(owner)
+
+    def _age(self, attachment: Attachment) -> int:
+        return max(0, self._clock.time_ns() // 1_000_000 - attachment.attached_ms) // 1000

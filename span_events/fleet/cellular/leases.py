@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from span_events.bounded.idle import IdleTimers
 from span_events.clock import Clock
 from span_events.config import CellularConfig
-from span_events.fleet.cellular.attachments import Attachments
+from span_events.fleet.cellular.attachment_index import AttachmentIndex
 from span_events.fleet.cellular.pending import PendingWrites
 from span_events.fleet.cellular.pool import Pool
 from span_events.metrics import Metric
@@ -70,7 +70,7 @@ class Allocation:
         config: CellularConfig,
         *,
         directory: Directory,
-        attachments: Attachments,
+        attachments: AttachmentIndex,
         pending: PendingWrites,
         is_written: Callable[[Device], bool],
         clock: Clock,

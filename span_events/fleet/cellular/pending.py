@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from span_events.metrics import Metric
 from span_events.registry.model import Attachment, Reservation
 from span_events.registry.store import Store
 
@@ -23,7 +24,7 @@ class PendingWrites:
         self._reservations: dict[str, Reservation | None] = {}
         self._one_at_a_time = asyncio.Lock()
         self.commits = 0
-        """Transactions written."""
+        """Number of transactions written."""
 
     def __len__(self) -> int:
         return len(self._attachments) + len(self._reservations)
@@ -71,3 +72,20 @@ class PendingWrites:
                 self._reservations = reservations | self._reservations
                 raise
             self.commits += 1
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics of the transactions."""
+        return [
+            Metric(
+                "cellular_commits",
+                "Transactions that wrote attachments and reservations to the registry.",
+                "counter",
+                lambda: self.commits,
+            ),
+            Metric(
+                "cellular_unwritten",
+                "Changes that wait for the registry; from cellular.sessions on, accounting is dropped.",
+                "gauge",
+                lambda: len(self),
+            ),
+        ]

@@ -256,13 +256,13 @@ class Radius(UdpListener):
     def _account(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bytes | None:
         """Tell the fleet what happened; None if the request does not say it."""
         status = request.number(Attribute.ACCT_STATUS_TYPE)
-        cellular = self._cellular
+        accounting = self._cellular.accounting
         match status:
             case None:
                 self._drop(Outcome.NO_STATUS, nas, remote)
                 return None
             case StatusType.ACCOUNTING_ON | StatusType.ACCOUNTING_OFF:
-                cellular.nas_restarted(
+                accounting.nas_restarted(
                     nas.name,
                     nas_address_of(request),
                     off=status == StatusType.ACCOUNTING_OFF,
@@ -274,11 +274,11 @@ class Radius(UdpListener):
                 mobile = self._read(request, nas)
                 report = report_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
                 if status == StatusType.START:
-                    cellular.start(report)
+                    accounting.start(report)
                 elif status == StatusType.INTERIM_UPDATE:
-                    cellular.interim(report)
+                    accounting.interim(report)
                 else:
-                    cellular.stop(report)
+                    accounting.stop(report)
             case _:
                 log.debug("radius_status_unknown", nas=nas.name, status=status)  # answered, or it would come again
         self._outcomes[Outcome.ACCOUNTED] += 1

@@ -30,11 +30,11 @@ from tests.fleet.cellular.reports import (
 async def test_a_stop_ends_everything(bench: FleetBench) -> None:
     """With the words and the seconds of the mobile core; then the address is nobody's."""
     device = await known(bench, allocated_ip=ADDRESS)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     send(bench)
     connect = bench.events[0]
     bench.activities.clear()
-    bench.cellular.stop(seen(terminate_cause="User-Request", session_seconds=120))
+    bench.cellular.accounting.stop(seen(terminate_cause="User-Request", session_seconds=120))
     disconnect = bench.events[0]
 
     assert bench.take() == [
@@ -60,12 +60,12 @@ async def test_a_device_that_sends_while_it_is_away_is_told(bench: FleetBench, o
     """Its stream says that it is not attached; a device that has no address of its own is nobody then."""
     device = await known(bench, allocated_ip=own)
     lease = {"address": own} if own == host else {"address": "", "prefix": PREFIX}
-    bench.cellular.start(seen(**lease))
-    bench.cellular.stop(seen(**lease))
+    bench.cellular.accounting.start(seen(**lease))
+    bench.cellular.accounting.stop(seen(**lease))
     bench.activities.clear()
     away = send(bench, host)
     ((event),) = bench.events
-    bench.cellular.start(seen(session="2", **lease))
+    bench.cellular.accounting.start(seen(session="2", **lease))
     back = send(bench, host)
 
     assert (away, back) == (None, device)
@@ -84,8 +84,8 @@ async def test_a_neighbour_of_a_device_without_a_sim_is_nobody(bench: FleetBench
 async def test_a_device_keeps_its_own_address_while_it_is_away(bench: FleetBench) -> None:
     """The next Accept gives it."""
     await known(bench, allocated_ip=ADDRESS)
-    bench.cellular.start(seen())
-    bench.cellular.stop(seen())
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.stop(seen())
     accepted = bench.cellular.access(seen(address=""), accounting=True)
 
     assert isinstance(accepted, Accepted)
@@ -97,15 +97,15 @@ async def test_a_restarted_node_takes_its_own_sessions_along(bench: FleetBench) 
     await known(bench)
     for number, other in enumerate(({"nas_address": "192.0.2.11"}, {"nas": "pgw2"})):
         await known(bench, imsi=f"24201600000010{number}", imei="")
-        bench.cellular.start(
+        bench.cellular.accounting.start(
             seen(imsi=f"24201600000010{number}", imei="", address=f"10.64.1.{number}", session=f"{number}", **other)
         )
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
-    bench.cellular.nas_restarted(NAS, NODE, off=False)
-    bench.cellular.nas_restarted(NAS, NODE, off=True)
+    bench.cellular.accounting.nas_restarted(NAS, NODE, off=False)
+    bench.cellular.accounting.nas_restarted(NAS, NODE, off=True)
     ended = reasons(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
 
     assert ended == [("ciotDisconnect", "nasRestarted")]
     assert bench.names == ["ciotConnect"]
@@ -115,25 +115,25 @@ async def test_a_restarted_node_takes_its_own_sessions_along(bench: FleetBench) 
 
 async def test_the_log_names_the_node_that_was_restarted(bench: FleetBench) -> None:
     """At INFO only if sessions are gone with it: some nodes say so every few minutes."""
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     with capture_logs() as logs:
-        bench.cellular.nas_restarted(NAS, NODE, off=True)
-        bench.cellular.nas_restarted(NAS, NODE, off=False)
+        bench.cellular.accounting.nas_restarted(NAS, NODE, off=True)
+        bench.cellular.accounting.nas_restarted(NAS, NODE, off=False)
 
     line = {"event": "nas_restarted", "part": "cellular", "nas": NAS, "nas_address": NODE}
     assert logs == [
-        line | {"log_level": "info", "said": "Accounting-Off", "sessions": 1},
-        line | {"log_level": "debug", "said": "Accounting-On", "sessions": 0},
+        line | {"log_level": "info", "status": "Accounting-Off", "attachments": 1},
+        line | {"log_level": "debug", "status": "Accounting-On", "attachments": 0},
     ]
 
 
 async def test_a_node_with_many_sessions_does_not_stop_the_others(bench: FleetBench) -> None:
     """They end a thousand at a time; the answer waits for all of them."""
     for number in range(2_500):
-        bench.cellular.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
-    bench.cellular.nas_restarted(NAS, NODE, off=True)
+        bench.cellular.accounting.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
+    bench.cellular.accounting.nas_restarted(NAS, NODE, off=True)
     left = bench.gauge("cellular_sessions")
-    bench.cellular.nas_restarted(NAS, NODE, off=False)
+    bench.cellular.accounting.nas_restarted(NAS, NODE, off=False)
     await bench.cellular.commit()
 
     assert left == {"device": 0, "nobody": 1_500}
@@ -145,10 +145,10 @@ async def test_a_session_that_began_anew_after_its_node_restarted_stays(bench: F
     """Even if that comes before the old ones are all gone."""
     device = await known(bench)
     for number in range(1_500):
-        bench.cellular.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
-    bench.cellular.start(seen())
-    bench.cellular.nas_restarted(NAS, NODE, off=False)
-    bench.cellular.start(seen(session="new"))
+        bench.cellular.accounting.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.nas_restarted(NAS, NODE, off=False)
+    bench.cellular.accounting.start(seen(session="new"))
     await bench.cellular.commit()
 
     assert send(bench) is device
@@ -159,11 +159,11 @@ async def test_what_attached_after_the_restart_survives_a_word_of_it_that_comes_
     """A NAS repeats Accounting-On until it has an answer, and lets devices attach meanwhile."""
     await known(bench, imsi=OTHER_IMSI, imei="")
     device = await known(bench)
-    bench.cellular.start(seen(imsi=OTHER_IMSI, imei="", session="old", address="10.64.0.12"))
+    bench.cellular.accounting.start(seen(imsi=OTHER_IMSI, imei="", session="old", address="10.64.0.12"))
     bench.clock.shift(20)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
-    bench.cellular.nas_restarted(NAS, NODE, off=False, seconds_ago=15)
+    bench.cellular.accounting.nas_restarted(NAS, NODE, off=False, seconds_ago=15)
 
     assert reasons(bench) == [("ciotDisconnect", "nasRestarted")]
     assert send(bench, "10.64.0.12") is None
@@ -174,11 +174,11 @@ async def test_a_session_with_a_number_from_before_its_node_restarted_stays(benc
     """The NAS counts from one again, and the old session of that number is still to be ended."""
     device = await known(bench)
     for number in range(1_500):
-        bench.cellular.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
-    bench.cellular.start(seen())
+        bench.cellular.accounting.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
-    bench.cellular.nas_restarted(NAS, NODE, off=False)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.nas_restarted(NAS, NODE, off=False)
+    bench.cellular.accounting.start(seen())
     await bench.cellular.commit()
 
     assert reasons(bench) == [("ciotDisconnect", "nasRestarted"), ("ciotConnect", "")]
@@ -189,9 +189,9 @@ async def test_a_number_that_names_another_session_ends_the_first(bench: FleetBe
     """A NAS that has lost its memory counts from one again."""
     await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
-    bench.cellular.start(seen(imsi=OTHER_IMSI, imei="", address="10.64.0.12"))
+    bench.cellular.accounting.start(seen(imsi=OTHER_IMSI, imei="", address="10.64.0.12"))
 
     assert reasons(bench) == [("ciotDisconnect", "replaced"), ("ciotConnect", "")]
     assert send(bench, "10.64.0.12") is other
@@ -202,10 +202,10 @@ async def test_sessions_without_a_number_are_told_apart_by_their_sim(bench: Flee
     """They would all be one and the same, and each would end the one before."""
     device = await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen(session=""))
-    bench.cellular.start(seen(session="", imsi=OTHER_IMSI, imei="", address="10.64.0.12"))
+    bench.cellular.accounting.start(seen(session=""))
+    bench.cellular.accounting.start(seen(session="", imsi=OTHER_IMSI, imei="", address="10.64.0.12"))
     both = send(bench), send(bench, "10.64.0.12")
-    bench.cellular.stop(seen(session=""))
+    bench.cellular.accounting.stop(seen(session=""))
 
     assert both == (device, other)
     assert send(bench) is None
@@ -216,10 +216,10 @@ async def test_a_late_stop_of_the_same_number_ends_nobody_elses_session(bench: F
     """The number was given to another SIM meanwhile; whose session the Stop ends is in it."""
     await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen())
-    bench.cellular.start(seen(imsi=OTHER_IMSI, imei=""))
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.start(seen(imsi=OTHER_IMSI, imei=""))
     bench.activities.clear()
-    bench.cellular.stop(seen())
+    bench.cellular.accounting.stop(seen())
 
     assert bench.names == []
     assert send(bench) is other
@@ -228,7 +228,7 @@ async def test_a_late_stop_of_the_same_number_ends_nobody_elses_session(bench: F
 async def test_without_news_a_session_ends_after_a_day(bench: FleetBench) -> None:
     """As long as its NAS has sent no Interim-Update."""
     await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     send(bench)
     bench.activities.clear()
     bench.clock.shift(86_399)
@@ -248,13 +248,13 @@ async def test_without_news_a_session_ends_after_a_day(bench: FleetBench) -> Non
 async def test_whoever_sends_interims_is_missed_after_three(bench: FleetBench, nas: str, lifetime: int) -> None:
     """The first one begins it; from a NAS that is not asked for them, one says little."""
     await known(bench)
-    bench.cellular.start(seen(nas=nas))
-    bench.cellular.interim(seen(nas=nas))
+    bench.cellular.accounting.start(seen(nas=nas))
+    bench.cellular.accounting.interim(seen(nas=nas))
     bench.activities.clear()
     for _ in range(3):
         bench.clock.shift(lifetime - 1)
         bench.cellular.sweep()
-        bench.cellular.start(seen(nas=nas))
+        bench.cellular.accounting.start(seen(nas=nas))
     bench.clock.shift(lifetime)
     bench.cellular.sweep()
 
@@ -265,10 +265,10 @@ async def test_whoever_sends_interims_is_missed_after_three(bench: FleetBench, n
 async def test_sessions_are_bounded(bench: FleetBench) -> None:
     """The one without news for longest makes room, and its device is told."""
     await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     for number in (2, 3):
         bench.clock.shift(1)
-        bench.cellular.start(seen_other(number, address=f"10.64.1.{number}"))
+        bench.cellular.accounting.start(seen_other(number, address=f"10.64.1.{number}"))
 
     assert ("ciotDisconnect", "tableFull") in reasons(bench)
     assert bench.gauge("cellular_sessions") == {"device": 0, "nobody": 2}
@@ -281,9 +281,9 @@ async def test_a_start_that_comes_late_changes_nothing(bench: FleetBench) -> Non
     """It was made before the one that is known, by the clock of the same NAS."""
     await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen_other(imsi=OTHER_IMSI, time_ms=1_000_000))
+    bench.cellular.accounting.start(seen_other(imsi=OTHER_IMSI, time_ms=1_000_000))
     bench.activities.clear()
-    bench.cellular.start(seen(time_ms=999_000))
+    bench.cellular.accounting.start(seen(time_ms=999_000))
 
     assert bench.take() == []
     assert send(bench) is other
@@ -293,9 +293,9 @@ async def test_a_start_that_comes_late_changes_nothing(bench: FleetBench) -> Non
 async def test_a_late_start_of_the_same_device_does_not_bring_its_old_session_back(bench: FleetBench) -> None:
     """The NAS tries for minutes if its requests are lost."""
     device = await known(bench)
-    bench.cellular.start(seen(session="2", address="10.64.0.12", time_ms=2_000_000))
+    bench.cellular.accounting.start(seen(session="2", address="10.64.0.12", time_ms=2_000_000))
     bench.activities.clear()
-    bench.cellular.start(seen(session="1", time_ms=1_500_000))
+    bench.cellular.accounting.start(seen(session="1", time_ms=1_500_000))
 
     assert bench.take() == []
     assert send(bench, "10.64.0.12") is device
@@ -304,10 +304,10 @@ async def test_a_late_start_of_the_same_device_does_not_bring_its_old_session_ba
 async def test_clocks_of_different_nodes_are_not_compared(bench: FleetBench) -> None:
     """Nodes may share a secret, and so a table of the configuration, but no clock: the newest word counts."""
     device, other = await known(bench), await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen(nas_address="192.0.2.11", time_ms=1_300_000))  # 5 minutes fast
-    bench.cellular.start(seen(session="C1", address="10.64.0.12", time_ms=1_060_000))
+    bench.cellular.accounting.start(seen(nas_address="192.0.2.11", time_ms=1_300_000))  # 5 minutes fast
+    bench.cellular.accounting.start(seen(session="C1", address="10.64.0.12", time_ms=1_060_000))
     moved = send(bench, "10.64.0.12")
-    bench.cellular.start(seen_other(imsi=OTHER_IMSI, time_ms=1_070_000))
+    bench.cellular.accounting.start(seen_other(imsi=OTHER_IMSI, time_ms=1_070_000))
 
     assert moved is device
     assert send(bench) is other
@@ -317,8 +317,8 @@ async def test_clocks_of_different_nodes_are_not_compared(bench: FleetBench) -> 
 async def test_times_that_cannot_be_compared_do_not_count(bench: FleetBench, nas: str, time_ms: int) -> None:
     """What comes last is believed."""
     device = await known(bench)
-    bench.cellular.start(seen_other(time_ms=1_000_000))
-    bench.cellular.start(seen(nas=nas, time_ms=time_ms))
+    bench.cellular.accounting.start(seen_other(time_ms=1_000_000))
+    bench.cellular.accounting.start(seen(nas=nas, time_ms=time_ms))
 
     assert send(bench) is device
 
@@ -326,9 +326,9 @@ async def test_times_that_cannot_be_compared_do_not_count(bench: FleetBench, nas
 async def test_an_old_copy_does_not_undo_what_came_after_it(bench: FleetBench) -> None:
     """A Start that comes again after the address has changed."""
     device = await known(bench)
-    bench.cellular.start(seen(time_ms=1_000_000))
-    bench.cellular.interim(seen(address="10.64.0.12", time_ms=1_060_000))
-    bench.cellular.start(seen(time_ms=1_000_000))
+    bench.cellular.accounting.start(seen(time_ms=1_000_000))
+    bench.cellular.accounting.interim(seen(address="10.64.0.12", time_ms=1_060_000))
+    bench.cellular.accounting.start(seen(time_ms=1_000_000))
 
     assert send(bench, "10.64.0.12") is device
     assert send(bench) is None
@@ -339,13 +339,13 @@ async def test_what_comes_after_the_stop_does_not_bring_the_session_back(bench: 
     """An Interim-Update or a Start that got lost at first is sent again, and overtaken by the Stop."""
     await known(bench)
     if known_before:
-        bench.cellular.start(seen(time_ms=1_000_000))
-    bench.cellular.stop(seen(time_ms=1_060_000))
+        bench.cellular.accounting.start(seen(time_ms=1_000_000))
+    bench.cellular.accounting.stop(seen(time_ms=1_060_000))
     bench.activities.clear()
-    bench.cellular.interim(seen(time_ms=1_055_000))
-    bench.cellular.start(seen(time_ms=1_000_000))
+    bench.cellular.accounting.interim(seen(time_ms=1_055_000))
+    bench.cellular.accounting.start(seen(time_ms=1_000_000))
     late = bench.names
-    bench.cellular.start(seen(time_ms=1_060_001))
+    bench.cellular.accounting.start(seen(time_ms=1_060_001))
 
     assert late == []
     assert bench.gauge("cellular_ignored")["late"] == 2  # type: ignore[index]
@@ -356,9 +356,9 @@ async def test_what_comes_after_the_stop_does_not_bring_the_session_back(bench: 
 async def test_only_the_latest_stops_are_remembered(bench: FleetBench) -> None:
     """Else a NAS could fill the memory. One that comes again is the latest."""
     for session in ("1", "2", "1", "3"):
-        bench.cellular.stop(seen(session=session, time_ms=2_000))
+        bench.cellular.accounting.stop(seen(session=session, time_ms=2_000))
     for session in ("1", "2", "3"):
-        bench.cellular.start(seen(session=session, address="", time_ms=1_000))
+        bench.cellular.accounting.start(seen(session=session, address="", time_ms=1_000))
 
     assert bench.gauge("cellular_stops") == 2
     assert bench.gauge("cellular_ignored") == {"late": 2, "unknownStop": 4}
@@ -374,12 +374,12 @@ async def test_a_clock_that_was_set_back_is_not_held_against_its_nas(
     then_ms = 100_000_000
     match before:
         case "stop":
-            bench.cellular.stop(seen(time_ms=then_ms))
+            bench.cellular.accounting.stop(seen(time_ms=then_ms))
         case "another session":
-            bench.cellular.start(seen_other(time_ms=then_ms))
+            bench.cellular.accounting.start(seen_other(time_ms=then_ms))
         case _:
-            bench.cellular.start(seen(address="10.64.0.12", time_ms=then_ms))
-    bench.cellular.start(seen(time_ms=then_ms - minutes * 60_000))
+            bench.cellular.accounting.start(seen(address="10.64.0.12", time_ms=then_ms))
+    bench.cellular.accounting.start(seen(time_ms=then_ms - minutes * 60_000))
 
     assert (send(bench) is device) is is_believed
 
@@ -390,7 +390,7 @@ async def test_a_clock_that_was_set_back_is_not_held_against_its_nas(
 async def test_a_device_that_attaches_and_sends_nothing_is_told_once(bench: FleetBench) -> None:
     """F03."""
     await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
     wait(bench, 299)
     early = bench.take()
@@ -409,7 +409,7 @@ async def test_whatever_comes_of_a_device_is_no_silence(bench: FleetBench) -> No
     devices = []
     for number in range(3):
         devices.append(await known(bench, f"24201600000020{number}", "", collection))
-        bench.cellular.start(
+        bench.cellular.accounting.start(
             seen(session=f"{number}", imsi=f"24201600000020{number}", imei="", address=f"10.0.0.{number}")
         )
     send(bench, "10.0.0.0")
@@ -424,7 +424,7 @@ async def test_whatever_comes_of_a_device_is_no_silence(bench: FleetBench) -> No
 async def test_an_upload_of_a_blob_is_no_silence(bench: FleetBench) -> None:
     """From its beginning on: it may take longer than a silence; over HTTP, it is neither message nor session."""
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     upload = bench.blobs.begin(device, size=6, remote=(ADDRESS, 4000), transport=Transport.HTTP)
     bench.activities.clear()
     wait(bench, 1_000)
@@ -440,9 +440,9 @@ async def test_an_upload_of_a_blob_is_no_silence(bench: FleetBench) -> None:
 async def test_whoever_has_left_is_not_silent(bench: FleetBench) -> None:
     """Nor is what nobody knows."""
     await known(bench)
-    bench.cellular.start(seen())
-    bench.cellular.stop(seen())
-    bench.cellular.start(seen_other())
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.stop(seen())
+    bench.cellular.accounting.start(seen_other())
     bench.activities.clear()
     wait(bench, 1_000)
 

@@ -26,10 +26,10 @@ async def test_an_address_that_another_device_gets_is_taken_from_the_first(bench
     """F08: the old one leaves before the new one comes, and what comes from there is the new one's."""
     old = await known(bench)
     new = await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     send(bench)
     bench.activities.clear()
-    bench.cellular.start(seen_other(imsi=OTHER_IMSI))
+    bench.cellular.accounting.start(seen_other(imsi=OTHER_IMSI))
 
     assert [(each.name, each.origin) for each in bench.events] == [
         ("ciotDisconnect", old.origin),
@@ -49,10 +49,10 @@ async def test_a_late_stop_of_the_first_changes_nothing(bench: FleetBench) -> No
     """Its session is not there any more."""
     await known(bench)
     new = await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen())
-    bench.cellular.start(seen_other(imsi=OTHER_IMSI))
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.start(seen_other(imsi=OTHER_IMSI))
     bench.activities.clear()
-    bench.cellular.stop(seen())
+    bench.cellular.accounting.stop(seen())
 
     assert bench.take() == []
     assert send(bench) is new
@@ -61,9 +61,9 @@ async def test_a_late_stop_of_the_first_changes_nothing(bench: FleetBench) -> No
 async def test_an_unknown_subscriber_gets_the_address_too(bench: FleetBench) -> None:
     """Whatever comes from there is not the device's any more, whoever it is."""
     await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
-    bench.cellular.start(seen_other())
+    bench.cellular.accounting.start(seen_other())
 
     assert reasons(bench) == [("ciotRejected", "unknownDevice"), ("ciotDisconnect", "addressReassigned")]
     assert send(bench) is None
@@ -74,7 +74,7 @@ async def test_the_mobile_core_knows_better_than_people(bench: FleetBench) -> No
     by_hand = await bench.device(ADDRESS)
     send(bench)
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
 
     assert reasons(bench) == [("clientDisconnected", "addressReassigned"), ("ciotConnect", "")]
     assert send(bench) is device
@@ -84,7 +84,7 @@ async def test_the_mobile_core_knows_better_than_people(bench: FleetBench) -> No
 async def test_every_host_of_a_prefix_is_the_device(bench: FleetBench) -> None:
     """It may choose and change the second half of its address (RFC 8981)."""
     device = await known(bench)
-    bench.cellular.start(seen(address="", prefix=PREFIX))
+    bench.cellular.accounting.start(seen(address="", prefix=PREFIX))
     hosts = ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"]
 
     assert [send(bench, host) for host in hosts] == [device, device]
@@ -99,12 +99,12 @@ async def test_an_address_by_hand_takes_no_host_out_of_a_prefix(bench: FleetBenc
     device = await known(bench)
     host = "2001:db8:1:2::5"
     if attached_first:
-        bench.cellular.start(seen(address="", prefix=PREFIX))
+        bench.cellular.accounting.start(seen(address="", prefix=PREFIX))
     by_hand = await bench.device(host)
     if not attached_first:
         send(bench, host)
         bench.activities.clear()
-        bench.cellular.start(seen(address="", prefix=PREFIX))
+        bench.cellular.accounting.start(seen(address="", prefix=PREFIX))
         told = reasons(bench)
         assert told == [("clientDisconnected", "addressReassigned"), ("ciotConnect", "")]
 
@@ -115,10 +115,10 @@ async def test_an_address_by_hand_takes_no_host_out_of_a_prefix(bench: FleetBenc
 async def test_a_device_that_attaches_anew_leaves_first(bench: FleetBench) -> None:
     """It rebooted, and the network did not tell that the old session is over."""
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     send(bench)
     bench.activities.clear()
-    bench.cellular.start(seen(session="C0000201A0000002", address="10.64.0.12"))
+    bench.cellular.accounting.start(seen(session="C0000201A0000002", address="10.64.0.12"))
 
     assert reasons(bench) == [
         ("ciotDisconnect", "replaced"),
@@ -132,8 +132,8 @@ async def test_a_device_that_attaches_anew_leaves_first(bench: FleetBench) -> No
 async def test_a_session_without_an_address_is_replaced_by_any_other(bench: FleetBench) -> None:
     """Over the same APN; it is not known yet what it would have been."""
     device = await known(bench)
-    bench.cellular.start(seen(address=""))
-    bench.cellular.start(seen(session="C0000201A0000002"))
+    bench.cellular.accounting.start(seen(address=""))
+    bench.cellular.accounting.start(seen(session="C0000201A0000002"))
 
     assert reasons(bench) == [("ciotConnect", ""), ("ciotDisconnect", "replaced"), ("ciotConnect", "")]
     assert send(bench) is device
@@ -147,10 +147,10 @@ async def test_a_session_without_an_address_is_replaced_by_any_other(bench: Flee
 async def test_a_device_may_have_two_sessions(bench: FleetBench, second: dict[str, str]) -> None:
     """Both addresses are its own; when one ends, the other one is shown."""
     device = await known(bench)
-    bench.cellular.start(seen())
-    bench.cellular.start(seen(session="C0000201A0000002", **second))
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.start(seen(session="C0000201A0000002", **second))
     both = [send(bench), send(bench, second["address"] or "2001:db8:1:2::1")]
-    bench.cellular.stop(seen(session="C0000201A0000002"))
+    bench.cellular.accounting.stop(seen(session="C0000201A0000002"))
 
     assert both == [device, device]
     assert send(bench) is device
@@ -161,11 +161,11 @@ async def test_an_interim_with_another_address_moves_the_device(bench: FleetBenc
     """Who had that one has it no longer; a prefix that is added leaves the rest as it is."""
     device = await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen())
-    bench.cellular.start(seen_other(imsi=OTHER_IMSI, address="10.64.0.12"))
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.start(seen_other(imsi=OTHER_IMSI, address="10.64.0.12"))
     send(bench)
     bench.activities.clear()
-    bench.cellular.interim(seen(address="10.64.0.12", prefix=PREFIX))
+    bench.cellular.accounting.interim(seen(address="10.64.0.12", prefix=PREFIX))
 
     assert [(each.name, each.origin) for each in bench.events] == [
         ("ciotDisconnect", other.origin),
@@ -182,9 +182,9 @@ async def test_a_device_without_a_sim_gets_its_address_back(
 ) -> None:
     """The mobile core knows better who has an address; but once it has told that nobody has, people do again."""
     device = await bench.device(own)
-    bench.cellular.start(seen_other(**used))
+    bench.cellular.accounting.start(seen_other(**used))
     meanwhile = send(bench, own)
-    bench.cellular.stop(seen_other(**used))
+    bench.cellular.accounting.stop(seen_other(**used))
     if later == "after a restart":
         await bench.flush()
         device.ciot.allocated_ip = ""  # as if the server had been killed before this was written
@@ -198,8 +198,8 @@ async def test_a_device_without_a_sim_gets_its_address_back(
 async def test_a_session_may_get_its_address_later(bench: FleetBench) -> None:
     """The device is attached all the same."""
     device = await known(bench)
-    bench.cellular.start(seen(address=""))
-    bench.cellular.interim(seen())
+    bench.cellular.accounting.start(seen(address=""))
+    bench.cellular.accounting.interim(seen())
 
     assert [(name, "allocatedIp" in data) for name, data in bench.take()] == [("ciotConnect", False)]
     assert send(bench) is device
@@ -214,8 +214,8 @@ async def test_a_device_gets_the_same_address_of_the_pool_again(bench: FleetBenc
         accepted = bench.cellular.access(seen(nas=nas, address=""), accounting=True)
         assert isinstance(accepted, Accepted)
         leases.append((accepted.address, accepted.prefix))
-        bench.cellular.start(seen(nas=nas, address=accepted.address, prefix=accepted.prefix))
-        bench.cellular.stop(seen(nas=nas))
+        bench.cellular.accounting.start(seen(nas=nas, address=accepted.address, prefix=accepted.prefix))
+        bench.cellular.accounting.stop(seen(nas=nas))
         await known(bench, imsi=f"{nas[-1]:0>15}", imei="")
         bench.cellular.access(seen(imsi=f"{nas[-1]:0>15}", imei="", address=""), accounting=True)
 
@@ -228,11 +228,11 @@ async def test_a_freed_address_is_given_to_others_after_a_while(bench: FleetBenc
     """Late datagrams of the first must not be taken for those of the second."""
     await known(bench)
     await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     if leaves == "stops":
-        bench.cellular.stop(seen())
+        bench.cellular.accounting.stop(seen())
     else:
-        bench.cellular.interim(seen(address="192.0.2.99"))
+        bench.cellular.accounting.interim(seen(address="192.0.2.99"))
     answers = []
     for _ in range(2):
         answers.append(bench.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True))

@@ -14,7 +14,7 @@ from tests.fleet.cellular.reports import ADDRESS, IMEI, IMSI, OTHER_IMEI, OTHER_
 
 async def test_a_device_that_is_made_while_its_sim_is_attached_connects(bench: FleetBench) -> None:
     """After the device is told."""
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
     device = await bench.devices.create(await bench.collection(), DeviceChange(imsi=IMSI), cause=CAUSE)
 
@@ -27,7 +27,7 @@ async def test_a_device_that_is_made_while_its_sim_is_attached_connects(bench: F
 async def test_a_device_that_gets_the_right_number_connects(bench: FleetBench, change: dict[str, str]) -> None:
     """It need not attach again."""
     device = await known(bench, imsi="", imei="")
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
     await bench.devices.update(device, DeviceChange(**change), cause=CAUSE)  # type: ignore[arg-type]  # a table of cases
 
@@ -39,9 +39,9 @@ async def test_a_mismatch_ends_with_the_device_that_it_contradicted(bench: Fleet
     """The next Interim-Update finds whose hardware it is."""
     contradicted = await known(bench, imei=OTHER_IMEI)
     device = await known(bench, imsi="")
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.devices.remove(contradicted, cause=CAUSE)
-    bench.cellular.interim(seen())
+    bench.cellular.accounting.interim(seen())
 
     assert bench.names == ["imeiMismatch", "deviceRemoved", "ciotConnect"]
     assert send(bench) is device
@@ -50,7 +50,7 @@ async def test_a_mismatch_ends_with_the_device_that_it_contradicted(bench: Fleet
 async def test_a_device_that_gets_another_number_is_attached_no_longer(bench: FleetBench) -> None:
     """The network has the session still: it is known, but nobody's; set right, it is the device's again."""
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     send(bench)
     bench.activities.clear()
     await bench.devices.update(device, DeviceChange(imsi=OTHER_IMSI), cause=CAUSE)
@@ -72,7 +72,7 @@ async def test_a_device_that_gets_another_number_is_attached_no_longer(bench: Fl
 async def test_the_sim_decides_between_two_devices_also_later(bench: FleetBench) -> None:
     """One was taken for its hardware; then the SIM is given to the other one."""
     by_hardware = await known(bench, imsi="")
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
     by_sim = await bench.devices.create(await bench.collection(), DeviceChange(imsi=IMSI), cause=CAUSE)
 
@@ -85,7 +85,7 @@ async def test_the_sim_decides_between_two_devices_also_later(bench: FleetBench)
 async def test_to_change_something_else_tells_nothing(bench: FleetBench) -> None:
     """Nor to set the number that is there, in another form."""
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
     for change in (DeviceChange(tags={"a": "b"}), DeviceChange(imsi=IMSI), DeviceChange(imei="3569380356438001")):
         await bench.devices.update(device, change, cause=CAUSE)
@@ -96,12 +96,12 @@ async def test_to_change_something_else_tells_nothing(bench: FleetBench) -> None
 async def test_a_removed_device_leaves_first(bench: FleetBench) -> None:
     """Its address is in use still, so the pool does not give it to anybody."""
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     send(bench)
     bench.activities.clear()
     await bench.devices.remove(device, cause=CAUSE)
     told = reasons(bench)
-    bench.cellular.interim(seen())
+    bench.cellular.accounting.interim(seen())
     await bench.cellular.commit()
     (kept,) = (await bench.store.load()).attachments
 
@@ -114,7 +114,7 @@ async def test_a_removed_device_leaves_first(bench: FleetBench) -> None:
 async def test_an_address_set_by_hand_while_attached_is_for_the_next_time(bench: FleetBench) -> None:
     """The network does not know of it; until then the device is where it is."""
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.devices.update(device, DeviceChange(allocated_ip="10.64.0.50"), cause=CAUSE)
     bench.activities.clear()
     accepted = bench.cellular.access(seen(address=""), accounting=True)
@@ -134,7 +134,7 @@ async def test_what_the_core_told_while_a_call_was_written_wins(bench: FleetBenc
 
     async def meanwhile(devices: Any) -> None:
         await put(devices)
-        bench.cellular.start(seen())
+        bench.cellular.accounting.start(seen())
 
     bench.store.put_devices = meanwhile  # type: ignore[method-assign]  # the moment cannot be met otherwise
     await bench.devices.update(by_hand, DeviceChange(allocated_ip=ADDRESS), cause=CAUSE)
@@ -145,7 +145,7 @@ async def test_what_the_core_told_while_a_call_was_written_wins(bench: FleetBenc
 
 async def test_an_address_by_hand_is_not_taken_from_whoever_has_it(bench: FleetBench) -> None:
     """The mobile core has given it to somebody whom we do not know; a new device keeps it for later."""
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     device = await bench.device(ADDRESS)
 
     assert send(bench) is None
@@ -156,9 +156,9 @@ async def test_a_moved_device_is_attached_still(bench: FleetBench) -> None:
     """Its new collection hears when it leaves."""
     device = await known(bench)
     target = await bench.collection()
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.devices.update(device, DeviceChange(collection_id=target.id), cause=CAUSE)
     bench.activities.clear()
-    bench.cellular.stop(seen())
+    bench.cellular.accounting.stop(seen())
 
     assert [each.origin.collection_id for each in bench.events] == [target.id]

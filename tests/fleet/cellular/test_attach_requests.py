@@ -42,9 +42,9 @@ async def test_a_device_that_attaches_is_told_with_all_that_is_known(bench: Flee
     device = await known(bench, allocated_ip=ADDRESS)
     accepted = bench.cellular.access(seen(address="", **WHERE), accounting=True)
     before = bench.take()
-    bench.cellular.start(seen(**WHERE))
-    bench.cellular.start(seen(**WHERE))
-    bench.cellular.interim(seen(**WHERE))
+    bench.cellular.accounting.start(seen(**WHERE))
+    bench.cellular.accounting.start(seen(**WHERE))
+    bench.cellular.accounting.interim(seen(**WHERE))
 
     assert isinstance(accepted, Accepted)
     assert (accepted.address, accepted.prefix, len(accepted.class_)) == (ADDRESS, "", 16)
@@ -72,9 +72,9 @@ async def test_a_device_that_attaches_is_told_with_all_that_is_known(bench: Flee
 async def test_the_metadata_show_what_was_seen(bench: FleetBench) -> None:
     """As Span names it; an Interim-Update brings them up to date without an event."""
     device = await known(bench)
-    bench.cellular.start(seen(**WHERE))
+    bench.cellular.accounting.start(seen(**WHERE))
     bench.clock.shift(60)
-    bench.cellular.interim(seen(**WHERE | {"cell_id": "7"}))
+    bench.cellular.accounting.interim(seen(**WHERE | {"cell_id": "7"}))
     ciot, now_ms = device.ciot, bench.clock.time_ns() // 1_000_000
 
     assert (ciot.allocated_ip, ciot.allocated_at, ciot.last_update) == (ADDRESS, now_ms - 60_000, now_ms)
@@ -87,15 +87,15 @@ async def test_the_metadata_show_what_was_seen(bench: FleetBench) -> None:
 async def test_only_news_of_a_device_is_written(bench: FleetBench) -> None:
     """Interim-Updates come by the thousand; that a device was seen again is not worth a write."""
     device = await known(bench)
-    bench.cellular.start(seen(**WHERE))
+    bench.cellular.accounting.start(seen(**WHERE))
     await bench.reception.flush()
     written = device.ciot.last_update
     bench.clock.shift(600)
-    bench.cellular.interim(seen(**WHERE))
+    bench.cellular.accounting.interim(seen(**WHERE))
     await bench.reception.flush()
     (again,) = (await bench.store.load()).devices
     bench.clock.shift(600)
-    bench.cellular.interim(seen(**WHERE | {"cell_id": "7"}))
+    bench.cellular.accounting.interim(seen(**WHERE | {"cell_id": "7"}))
     await bench.reception.flush()
     (moved,) = (await bench.store.load()).devices
 
@@ -142,7 +142,7 @@ async def test_a_stop_ends_what_an_accept_began(bench: FleetBench, other: dict[s
     """A NAS that sends accounting though it is said to send none has another name for the session."""
     await known(bench, allocated_ip=ADDRESS)
     bench.cellular.access(seen(session="", address=""), accounting=False)
-    bench.cellular.stop(seen(**other))
+    bench.cellular.accounting.stop(seen(**other))
 
     assert ("ciotDisconnect" in bench.names) is ends
 
@@ -150,8 +150,8 @@ async def test_a_stop_ends_what_an_accept_began(bench: FleetBench, other: dict[s
 async def test_a_late_stop_does_not_end_a_session_with_another_name(bench: FleetBench) -> None:
     """The same device has the same address again."""
     device = await known(bench)
-    bench.cellular.start(seen(session="2"))
-    bench.cellular.stop(seen(session="1"))
+    bench.cellular.accounting.start(seen(session="2"))
+    bench.cellular.accounting.stop(seen(session="1"))
 
     assert send(bench) is device
 
@@ -176,7 +176,7 @@ async def test_a_core_that_gives_another_address_is_found_out(
     if asks:
         bench.cellular.access(seen(address=""), accounting=True)
     lease = {"address": "", "prefix": seen_address} if ":" in seen_address else {"address": seen_address}
-    bench.cellular.start(seen(**lease))
+    bench.cellular.accounting.start(seen(**lease))
     ((name, data),) = bench.told
 
     assert (name, data.get("expectedIp")) == ("ciotConnect", expected)
@@ -187,7 +187,7 @@ async def test_a_core_that_passes_over_the_pool_is_found_out(bench: FleetBench) 
     """What it was promised is told."""
     await known(bench)
     bench.cellular.access(seen(address=""), accounting=True)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
 
     assert [data["expectedIp"] for _, data in bench.told] == ["10.64.1.1"]
 
@@ -254,7 +254,7 @@ async def test_who_is_disabled_is_not_let_in(bench: FleetBench, what: str, reaso
 async def test_a_device_that_is_disabled_while_it_is_attached_stays_so(bench: FleetBench) -> None:
     """The network has it still, so its messages are those of a disabled device and not of nobody."""
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
     found = bench.reception.identify((ADDRESS, 4000), transport=Transport.UDP, size=5)
 
@@ -293,7 +293,7 @@ async def test_a_mismatch_that_is_let_in_is_nobodys_device(bench: FleetBench) ->
     await known(bench)
     accepted = bench.cellular.access(seen(imsi=OTHER_IMSI, address=""), accounting=True)
     assert isinstance(accepted, Accepted)
-    bench.cellular.start(seen(imsi=OTHER_IMSI, address=accepted.address))
+    bench.cellular.accounting.start(seen(imsi=OTHER_IMSI, address=accepted.address))
     told = reasons(bench)
     bench.clock.shift(3601)
     bench.cellular.sweep()
@@ -307,7 +307,7 @@ async def test_a_mismatch_that_only_accounting_shows_is_told(bench: FleetBench) 
     """Some mobile cores ask nobody whom they let in; the session is known, but nobody's."""
     await known(bench)
     for _ in range(2):
-        bench.cellular.start(seen(imei=OTHER_IMEI))
+        bench.cellular.accounting.start(seen(imei=OTHER_IMEI))
 
     assert bench.names == ["imeiMismatch"]
     assert send(bench) is None
@@ -316,9 +316,9 @@ async def test_a_mismatch_that_only_accounting_shows_is_told(bench: FleetBench) 
 async def test_a_sim_that_goes_into_other_hardware_ends_the_session_that_it_had(bench: FleetBench) -> None:
     """It took the place of its own session; nobody gave the address away."""
     await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     bench.activities.clear()
-    bench.cellular.start(seen(imei=OTHER_IMEI, session="2", address="10.64.0.12"))
+    bench.cellular.accounting.start(seen(imei=OTHER_IMEI, session="2", address="10.64.0.12"))
 
     assert reasons(bench) == [("imeiMismatch", ""), ("ciotDisconnect", "replaced")]
     assert send(bench) is send(bench, "10.64.0.12") is None
@@ -328,7 +328,7 @@ async def test_two_devices_may_be_told_of_one_request(bench: FleetBench) -> None
     """The SIM decides who attaches; whose hardware it is misses its SIM. Both have the same cause."""
     await known(bench, imei="")
     robbed = await known(bench, imsi=OTHER_IMSI)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
 
     assert bench.names == ["imsiMismatch", "ciotConnect"]
     assert bench.events[0].origin == robbed.origin
@@ -340,6 +340,6 @@ async def test_to_attach_rightly_ends_a_mismatch(bench: FleetBench) -> None:
     await known(bench)
     for report in (seen(imsi=OTHER_IMSI), seen(), seen(imsi=OTHER_IMSI)):
         if not isinstance(bench.cellular.access(report, accounting=True), Refused):
-            bench.cellular.start(report)
+            bench.cellular.accounting.start(report)
 
     assert bench.names == ["imsiMismatch", "ciotConnect", "imsiMismatch"]

@@ -83,7 +83,7 @@ async def take_step(bench: FleetBench, step: Any) -> None:
         case "let in", seen:
             cellular.access(seen, accounting=False)
         case "restarted", seen:
-            cellular.nas_restarted(seen.nas, seen.nas_address, off=False)
+            cellular.accounting.nas_restarted(seen.nas, seen.nas_address, off=False)
         case "edit", index, change:
             device = list(bench.directory.devices.values())[index]
             with suppress(Conflict):  # two would have the same
@@ -92,7 +92,7 @@ async def take_step(bench: FleetBench, step: Any) -> None:
             bench.clock.shift(seconds)
             cellular.sweep()
         case name, seen:
-            tell: Callable[[MobileReport], None] = getattr(cellular, name)
+            tell: Callable[[MobileReport], None] = getattr(cellular.accounting, name)
             tell(seen)
 
 

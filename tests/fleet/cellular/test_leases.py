@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from span_events.config import CellularConfig
-from span_events.fleet.cellular.attachments import Attachments
+from span_events.fleet.cellular.attachment_index import AttachmentIndex
 from span_events.fleet.cellular.leases import Allocation, Lease, Subscriber
 from span_events.fleet.cellular.pending import PendingWrites
 from span_events.registry.directory import Directory
@@ -21,7 +21,7 @@ class Bench:
 
     def __init__(self, **settings: Any) -> None:
         self.directory = Directory()
-        self.attachments = Attachments()
+        self.attachments = AttachmentIndex()
         self.collection = Collection(1)
         self.directory.add_collection(self.collection)
         config = CellularConfig(**{"pool": ("10.0.0.0/29", "2001:db8:1::/62")} | settings)

@@ -43,7 +43,7 @@ async def test_what_was_promised_before_a_restart_is_promised_to_nobody_else_aft
     again = await restarted(bench)
     other, same = promised(again, OTHER_IMSI), promised(again)
     again.activities.clear()
-    again.cellular.start(seen())
+    again.cellular.accounting.start(seen())
 
     assert (before, other, same) == (ADDRESS, "noAddress", ADDRESS)
     assert again.names == ["ciotConnect"]
@@ -78,7 +78,7 @@ async def test_the_registry_forgets_what_is_promised_no_longer(bench: FleetBench
     await bench.cellular.commit()
     kept = [each.address for each in (await bench.store.load()).reservations]
     if end == "start":
-        bench.cellular.start(seen())
+        bench.cellular.accounting.start(seen())
     else:
         bench.clock.shift(120)
         bench.cellular.sweep()
@@ -148,8 +148,8 @@ async def test_what_a_device_had_last_is_promised_without_a_write(bench: FleetBe
     """A restart keeps it for the device anyway, for as long as an address rests: nobody has to wait for the disk."""
     await known(bench)
     await known(bench, imsi=OTHER_IMSI, imei="")
-    bench.cellular.start(seen())
-    bench.cellular.stop(seen())
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.stop(seen())
     await bench.flush()
     answer = ask(bench)
     commits = bench.gauge("cellular_commits")
@@ -171,8 +171,8 @@ async def test_what_a_device_had_last_is_promised_without_a_write(bench: FleetBe
 async def test_it_is_written_if_a_restart_might_not_keep_it(bench: FleetBench, written: bool) -> None:
     """The registry may not know yet what the device had last; or an address rests for less than a promise holds."""
     await known(bench)
-    bench.cellular.start(seen())
-    bench.cellular.stop(seen())
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.stop(seen())
     if written:
         await bench.flush()
     answer = ask(bench)

@@ -26,15 +26,15 @@ from tests.fleet.cellular.reports import (
 async def test_a_restart_between_attach_and_datagram_changes_nothing(bench: FleetBench) -> None:
     """Also if nothing but the commit came before it; what the core repeats is told no second time."""
     device = await known(bench)
-    bench.cellular.start(seen(prefix=PREFIX))
+    bench.cellular.accounting.start(seen(prefix=PREFIX))
     await bench.cellular.commit()
     again = await restarted(bench)
     found = [send(again), send(again, "2001:db8:1:2::9")]
     again.activities.clear()
-    again.cellular.start(seen(prefix=PREFIX))
-    again.cellular.interim(seen(prefix=PREFIX))
+    again.cellular.accounting.start(seen(prefix=PREFIX))
+    again.cellular.accounting.interim(seen(prefix=PREFIX))
     repeated, shown = again.names, again.directory.devices[device.id].ciot.allocated_ip
-    again.cellular.stop(seen())
+    again.cellular.accounting.stop(seen())
 
     assert [each and each.id for each in found] == [device.id] * 2
     assert shown == ADDRESS
@@ -46,7 +46,7 @@ async def test_a_restart_is_no_news(bench: FleetBench) -> None:
     """The metadata keep their times, and nothing is written."""
     device = await known(bench, allocated_ip=ADDRESS)
     bench.clock.shift(5)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     attached_ms = bench.clock.time_ns() // 1_000_000
     await bench.cellular.commit()
     await bench.reception.flush()
@@ -61,7 +61,7 @@ async def test_a_restart_is_no_news(bench: FleetBench) -> None:
 async def test_a_session_that_a_device_lost_just_before_a_crash_is_not_its_again(bench: FleetBench) -> None:
     """The device's row was written with its new SIM, the session's row was not yet."""
     device = await known(bench, imei="")
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.cellular.commit()
     await bench.devices.update(device, DeviceChange(imsi=OTHER_IMSI), cause=CAUSE)
     again = await restarted(bench)
@@ -72,10 +72,10 @@ async def test_a_session_that_a_device_lost_just_before_a_crash_is_not_its_again
 async def test_a_session_that_ended_just_before_a_crash_is_not_back(bench: FleetBench) -> None:
     """The device's row still said that it has the address."""
     device = await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.cellular.commit()
     await bench.reception.flush()
-    bench.cellular.stop(seen())
+    bench.cellular.accounting.stop(seen())
     await bench.cellular.commit()
     again = await restarted(bench)
 
@@ -95,7 +95,7 @@ async def test_an_address_by_hand_survives_a_restart(bench: FleetBench) -> None:
 async def test_the_first_interim_of_a_session_that_was_lost_is_its_start(bench: FleetBench) -> None:
     """The mobile core does not repeat its Starts."""
     device = await known(bench)
-    bench.cellular.interim(seen())
+    bench.cellular.accounting.interim(seen())
 
     assert bench.names == ["ciotConnect"]
     assert send(bench) is device
@@ -105,9 +105,9 @@ async def test_the_first_interim_of_a_session_that_was_lost_is_its_start(bench: 
 async def test_a_session_may_get_its_numbers_later(bench: FleetBench, missing: dict[str, str]) -> None:
     """An Interim-Update tells what the Start did not; it is the device's then, also for the registry."""
     device = await known(bench)
-    bench.cellular.start(seen(**missing))
+    bench.cellular.accounting.start(seen(**missing))
     bench.activities.clear()
-    bench.cellular.interim(seen())
+    bench.cellular.accounting.interim(seen())
     told = bench.names
     await bench.cellular.commit()
     (kept,) = (await bench.store.load()).attachments
@@ -120,9 +120,9 @@ async def test_a_session_may_get_its_numbers_later(bench: FleetBench, missing: d
 async def test_a_session_that_shows_another_number_later_is_not_the_devices(bench: FleetBench) -> None:
     """It was the device's by its SIM; the hardware says otherwise."""
     await known(bench)
-    bench.cellular.start(seen(imei=""))
-    bench.cellular.interim(seen(imei=OTHER_IMEI))
-    bench.cellular.interim(seen(imei=OTHER_IMEI))
+    bench.cellular.accounting.start(seen(imei=""))
+    bench.cellular.accounting.interim(seen(imei=OTHER_IMEI))
+    bench.cellular.accounting.interim(seen(imei=OTHER_IMEI))
 
     assert reasons(bench) == [("ciotConnect", ""), ("ciotDisconnect", "identityChanged"), ("imeiMismatch", "")]
     assert send(bench) is None
@@ -131,9 +131,9 @@ async def test_a_session_that_shows_another_number_later_is_not_the_devices(benc
 async def test_a_mismatch_that_an_interim_shows_is_told(bench: FleetBench) -> None:
     """The Start told neither SIM nor hardware."""
     await known(bench)
-    bench.cellular.start(seen(imsi="", imei=""))
+    bench.cellular.accounting.start(seen(imsi="", imei=""))
     bench.activities.clear()
-    bench.cellular.interim(seen(imei=OTHER_IMEI))
+    bench.cellular.accounting.interim(seen(imei=OTHER_IMEI))
 
     assert bench.names == ["imeiMismatch"]
 
@@ -141,7 +141,7 @@ async def test_a_mismatch_that_an_interim_shows_is_told(bench: FleetBench) -> No
 async def test_silence_is_told_after_a_restart_too(bench: FleetBench) -> None:
     """The wait begins anew, as the device may have sent meanwhile; what was told before is not told again."""
     await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.cellular.commit()
     bench.clock.shift(200)
     again = await restarted(bench)
@@ -160,7 +160,7 @@ async def test_silence_is_told_after_a_restart_too(bench: FleetBench) -> None:
 async def test_a_device_that_sent_before_the_restart_is_not_silent(bench: FleetBench) -> None:
     """Its last message is younger than the attachment."""
     await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     send(bench)
     await bench.cellular.commit()
     await bench.reception.flush()
@@ -173,12 +173,12 @@ async def test_a_device_that_sent_before_the_restart_is_not_silent(bench: FleetB
 async def test_a_registry_that_fails_loses_nothing(bench: FleetBench) -> None:
     """The request comes again, tells nothing new, and is answered when it is written."""
     await known(bench)
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.store.close()
     with pytest.raises(StorageUnavailable):
         await bench.cellular.commit()
     await bench.store.open()
-    bench.cellular.start(seen())
+    bench.cellular.accounting.start(seen())
     await bench.cellular.commit()
 
     assert bench.names == ["ciotConnect"]
@@ -190,12 +190,12 @@ async def test_whatever_a_nas_writes_can_be_stored(bench: FleetBench, text: str)
     """And is the same session when it comes again, also after a restart."""
     await known(bench)
     report = seen(session=text, nas_address=text, apn=text)
-    bench.cellular.start(report)
+    bench.cellular.accounting.start(report)
     await bench.cellular.commit()
     again = await restarted(bench)
-    again.cellular.start(report)
+    again.cellular.accounting.start(report)
     repeated = again.names
-    again.cellular.stop(report)
+    again.cellular.accounting.stop(report)
 
     assert repeated == []
     assert again.names == ["ciotDisconnect"]

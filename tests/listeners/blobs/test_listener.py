@@ -183,8 +183,8 @@ async def test_a_device_that_is_not_attached_hears_so(tmp_path: Path) -> None:
     """The answer gives the same reason as the event: its address is known, it only has it not now."""
     async with blob_bench(tmp_path, address="10.0.0.1") as blobs:
         await known(blobs.fleet, allocated_ip="127.0.0.1")
-        blobs.fleet.cellular.start(seen(address="127.0.0.1"))
-        blobs.fleet.cellular.stop(seen(address="127.0.0.1"))
+        blobs.fleet.cellular.accounting.start(seen(address="127.0.0.1"))
+        blobs.fleet.cellular.accounting.stop(seen(address="127.0.0.1"))
         blobs.fleet.activities.clear()
         answer = await blobs.curl("--data-binary", "octets")
         told = [data["reason"] for name, data in blobs.fleet.told if name == "messageRejected"]

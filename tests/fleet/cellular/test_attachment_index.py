@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from span_events.fleet.cellular.attachments import Attachments
+from span_events.fleet.cellular.attachment_index import AttachmentIndex
 from span_events.registry.model import Attachment, Collection, Device
 
 PREFIX = "2001:db8:1:2::/64"
@@ -25,7 +25,7 @@ def attachment(number: int, device: Device | None = None, nas: str = "pgw1", add
 
 def test_an_attachment_is_found_by_all_that_is_known_of_it(device: Device) -> None:
     """Session, address, prefix, device, NAS, SIM and hardware."""
-    table = Attachments()
+    table = AttachmentIndex()
     one, other = attachment(1, device), attachment(2, nas="pgw2")
     one.prefix = PREFIX
     table.add(one)
@@ -36,13 +36,13 @@ def test_an_attachment_is_found_by_all_that_is_known_of_it(device: Device) -> No
     assert table.of_device(device) == table.of_nas("pgw1", "192.0.2.10") == [one]
     assert table.of_numbers(other.imsi, "") == [other]
     assert table.of_numbers("", "3569380356438099") == [one, other]
-    assert (len(table), table.strangers) == (2, 1)
+    assert (len(table), table.unassigned) == (2, 1)
     assert one in table
 
 
 def test_the_same_session_of_another_node_is_another_one() -> None:
     """Each counts for itself."""
-    table = Attachments()
+    table = AttachmentIndex()
     table.add(attachment(1))
 
     assert table.find("pgw1", "192.0.2.11", "s1") is None
@@ -52,7 +52,7 @@ def test_the_same_session_of_another_node_is_another_one() -> None:
 
 def test_nothing_is_left_of_one_that_is_removed(device: Device) -> None:
     """Not even in an index."""
-    table = Attachments()
+    table = AttachmentIndex()
     one = attachment(1, device)
     table.add(one)
     table.remove(one)
@@ -60,16 +60,16 @@ def test_nothing_is_left_of_one_that_is_removed(device: Device) -> None:
     assert one not in table
     assert table.holder("10.0.0.1") is None
     assert table.of_device(device) == table.of_nas("pgw1", "192.0.2.10") == table.of_numbers(one.imsi, one.imei) == []
-    assert (len(table), table.strangers) == (0, 0)
+    assert (len(table), table.unassigned) == (0, 0)
 
 
 def test_one_changes_hands_and_addresses(device: Device) -> None:
     """The indexes follow."""
-    table = Attachments()
+    table = AttachmentIndex()
     one = attachment(1)
     table.add(one)
-    table.give(one, device)
-    table.move(one, "10.0.0.9", PREFIX)
+    table.assign(one, device)
+    table.set_addresses(one, "10.0.0.9", PREFIX)
 
     assert table.of_device(device) == [one]
     assert table.of_device(None) == []
@@ -79,7 +79,7 @@ def test_one_changes_hands_and_addresses(device: Device) -> None:
 
 def test_nobody_has_an_empty_address_or_number() -> None:
     """Two that have none do not have the same."""
-    table = Attachments()
+    table = AttachmentIndex()
     for number in (1, 2):
         one = attachment(number)
         one.address = one.imsi = one.imei = ""
