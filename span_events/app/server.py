@@ -39,7 +39,7 @@ from span_events.listeners.coap.coaps import Coaps
 from span_events.listeners.coap.firmware import CoapFirmware
 from span_events.listeners.coap.service import MakeService
 from span_events.listeners.datagrams import Datagrams
-from span_events.listeners.dtls.server import Secure
+from span_events.listeners.dtls.server import DtlsContext
 from span_events.listeners.gateways.listener import GatewayListener
 from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
@@ -213,7 +213,7 @@ class Server:
             unix_time=lambda: clock.time_ns() // 1_000_000_000,
             mtu=self.config.dtls.mtu,
         )
-        self._secure = Secure(
+        self._secure = DtlsContext(
             config=self.config.dtls,
             engine=engine,
             reception=self.fleet.reception,

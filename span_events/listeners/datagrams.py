@@ -16,7 +16,8 @@ from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.devices.sessions import Session
 from span_events.listeners.base import UdpListener
-from span_events.listeners.dtls.server import DtlsServer, DtlsSession, Secure
+from span_events.listeners.dtls.server import DtlsContext, DtlsServer
+from span_events.listeners.dtls.session import DtlsSession
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
@@ -35,7 +36,7 @@ class Datagrams(UdpListener):
     name = "datagrams"
 
     def __init__(
-        self, config: DatagramsConfig, *, reception: Reception, outbox: Outbox, secure: Secure | None = None
+        self, config: DatagramsConfig, *, reception: Reception, outbox: Outbox, secure: DtlsContext | None = None
     ) -> None:
         super().__init__(
             UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)

@@ -13,7 +13,8 @@ from span_events.fleet.devices.outbox import Outbox
 from span_events.listeners.base import UdpListener
 from span_events.listeners.coap.endpoint import CoapEndpoint
 from span_events.listeners.coap.service import MakeService
-from span_events.listeners.dtls.server import DtlsServer, DtlsSession, Secure
+from span_events.listeners.dtls.server import DtlsContext, DtlsServer
+from span_events.listeners.dtls.session import DtlsSession
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
@@ -34,7 +35,7 @@ class Coaps(UdpListener):
         reception: Reception,
         outbox: Outbox,
         clock: Clock,
-        secure: Secure,
+        secure: DtlsContext,
         services: Sequence[MakeService] = (),
     ) -> None:
         super().__init__(

@@ -1,21 +1,19 @@
 """
-The DTLS sessions of one UDP socket: which datagram belongs to whom, timers, limits.
+The DTLS shell of one UDP socket: feeds handshakes and sessions, transmits, keeps one timer, publishes rejections.
 
-An address may have an established session and a handshake at the same time: a device that rebooted
-says hello again from the same port, and its old session stays until the new one is proven. So nothing
-that anybody can forge ends a session (RFC 6347 §4.2.8 asks for less).
+An address may have an established session and a handshake at the same time: a rebooted device sends its hello from
+the same port, and the old session stays until the new handshake is complete. So no forged datagram ends a session
+(RFC 6347 §4.2.8 requires less).
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from span_events.bounded.failures import FailuresPerMinute
 from span_events.clock import Clock
 from span_events.config import DtlsConfig
 from span_events.errors import MalformedMessage
@@ -23,26 +21,24 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
-from span_events.fleet.devices.sessions import Session
 from span_events.listeners.dtls.gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of
+from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos
+from span_events.listeners.dtls.session import DtlsSession
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate
-from span_events.wire.dtls.cookies import Cookies
-from span_events.wire.dtls.engine import Closed, Data, End, Engine, EngineSession, Established, Event, Failed, Failure
+from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
 from span_events.wire.dtls.hello import ClientHello, hello_verify_request, is_hello, read_hello
 from span_events.wire.dtls.records import Alert, ContentType, alert
 
-_WATCHED_HOSTS: Final = 10_000
-"""Hosts whose failures are counted at the same time."""
 _IDENTITY_SHOWN: Final = 128
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """What goes to the session, encrypted, when its address has a handshake as well."""
 
 
 @dataclass(frozen=True, slots=True)
-class Secure:
+class DtlsContext:
     """What DTLS on any port needs, and shares."""
 
     config: DtlsConfig
@@ -110,50 +106,6 @@ class Secure:
         return server
 
 
-class DtlsSession:
-    """An established session; also where its answers go, as the address of CoAP messages."""
-
-    __slots__ = ("_send", "engine", "fleet", "random", "remote")
-
-    def __init__(
-        self, remote: Remote, engine: EngineSession, random: bytes, send: Callable[[bytes, Remote], None]
-    ) -> None:
-        self.remote = remote
-        self.engine = engine
-        self.random = random
-        """Of the client's hello: tells a copy of it from a new one."""
-        self.fleet: Session
-        """What the fleet knows of it."""
-        self._send = send
-
-    def send(self, payload: bytes) -> None:
-        """
-        Send application data.
-
-        Raises:
-            OSError: The network refuses it, or it does not fit into a record.
-        """
-        self.engine.send(payload)
-        for datagram in self.engine.take():
-            self._send(datagram, self.remote)
-
-
-class _Handshake:
-    """A client that has proven its address, not yet itself."""
-
-    __slots__ = ("began", "engine", "gate", "hello", "prefix", "remote", "timer")
-
-    def __init__(self, remote: Remote, hello: ClientHello, gate: Gate, began: float) -> None:
-        self.remote = remote
-        self.prefix = prefix_of(remote[0])
-        self.hello = hello
-        self.gate = gate
-        self.began = began
-        """By the loop's clock, as OpenSSL's timers run on a real one, too."""
-        self.engine: EngineSession
-        self.timer: asyncio.TimerHandle | None = None
-
-
 class DtlsServer:
     """
     The sessions of one socket; made where an event loop runs.
@@ -167,7 +119,7 @@ class DtlsServer:
 
     def __init__(
         self,
-        shared: Secure,
+        shared: DtlsContext,
         transport: Transport,
         *,
         send: Callable[[bytes, Remote], None],
@@ -186,14 +138,11 @@ class DtlsServer:
         self._deliver = deliver
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._cookies = Cookies()
+        self._hellos = Hellos(config.failures_per_minute)
+        self._handshakes = Handshakes(config)
+        self._timer: asyncio.TimerHandle | None = None
         self._sessions: dict[Remote, DtlsSession] = {}
         self._at_host: dict[str, dict[Remote, DtlsSession]] = {}
-        self._handshakes: OrderedDict[Remote, _Handshake] = OrderedDict()  # longest paused first
-        self._in_prefix: dict[str, OrderedDict[Remote, _Handshake]] = {}  # likewise
-        self._failures = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
-        # Apart: without a cookie anybody can send hellos in another's name, and silence him.
-        self._refusals = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
         self.received = 0
         """Datagrams that are DTLS."""
         self.hellos = 0
@@ -228,7 +177,7 @@ class DtlsServer:
             self._feed(session, datagram)
         elif is_hello(datagram):
             self._take_hello(datagram, remote)
-        elif (handshake := self._handshakes.get(remote)) is not None:
+        elif (handshake := self._handshakes.at(remote)) is not None:
             self._feed_handshake(handshake, datagram)
         elif session is None:
             self._take_stray(datagram, remote)
@@ -238,11 +187,14 @@ class DtlsServer:
             self._feed(session, datagram)
 
     def stop(self) -> None:
-        """End all sessions with a close_notify, and give up all handshakes."""
-        for handshake in list(self._handshakes.values()):
-            self._forget(handshake)
+        """End all sessions with a close_notify, and drop all handshakes."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for handshake in self._handshakes:
+            self._handshakes.remove(handshake)
         for session in list(self._sessions.values()):
-            self._close(session)
+            self._close(session, DisconnectReason.SERVER_STOPPED)
             self._reception.disconnected(session.fleet, DisconnectReason.SERVER_STOPPED)
 
     # ---- hellos -----------------------------------------------------------------------------------
@@ -254,78 +206,63 @@ class DtlsServer:
             self._reject(ClientRejectedReason.MALFORMED_HELLO, remote, detail=str(exc))
             return
         now = self._clock.monotonic()
-        if not hello.speaks_dtls_1_2:
-            self._refuse_version(hello, remote, now)
-        elif not self._cookies.verify(hello.cookie, remote, now):
+        check = self._hellos.check(hello, remote, now)
+        if check is HelloCheck.NO_COOKIE:
             self.hellos += 1
-            self._transmit([hello_verify_request(hello, self._cookies.make(remote, now))], remote)
-        elif not self._is_known(hello, remote):
+            self._transmit([hello_verify_request(hello, self._hellos.cookie(remote, now))], remote)
+        elif check is HelloCheck.SILENCED:
+            self.silenced += 1
+        elif check is HelloCheck.UNSUPPORTED_VERSION:  # at once: a client of DTLS 1.3 would not return with a cookie
+            self._transmit([alert(Alert.PROTOCOL_VERSION, sequence=hello.sequence)], remote)
+            self._reject(ClientRejectedReason.UNSUPPORTED_VERSION, remote, offered=hello.offered_versions)
+        elif not self._is_copy(hello, remote):
             self._begin(hello, datagram, remote, now)
 
-    def _refuse_version(self, hello: ClientHello, remote: Remote, now: float) -> None:
-        """Say so at once: a client that knows only DTLS 1.3 would not come back with a cookie."""
-        if self._is_silenced(self._refusals, remote, now):
-            return
-        self._refusals.count(remote[0], now)
-        self._transmit([alert(Alert.PROTOCOL_VERSION, sequence=hello.sequence)], remote)
-        self._reject(ClientRejectedReason.UNSUPPORTED_VERSION, remote, offered=hello.offered_versions)
-
-    def _is_known(self, hello: ClientHello, remote: Remote) -> bool:
-        """Tell a copy of a hello that was taken: the engine's timers answer it."""
-        handshake, session = self._handshakes.get(remote), self._sessions.get(remote)
+    def _is_copy(self, hello: ClientHello, remote: Remote) -> bool:
+        """Return whether a hello repeats an accepted one, which the engine's retransmissions answer."""
+        handshake, session = self._handshakes.at(remote), self._sessions.get(remote)
         return hello.random in (handshake and handshake.hello.random, session and session.random)
 
-    def _is_silenced(self, counted: FailuresPerMinute, remote: Remote, now: float) -> bool:
-        if counted.exceeded(remote[0], now):
-            self.silenced += 1
-            return True
-        return False
-
     def _begin(self, hello: ClientHello, datagram: bytes, remote: Remote, now: float) -> None:
-        if self._is_silenced(self._failures, remote, now) or self._is_full(remote):
+        if self._hellos.is_silenced(remote[0], now):
+            self.silenced += 1
             return
-        earlier = self._handshakes.get(remote)
+        if self._is_full(remote):
+            return
+        earlier = self._handshakes.at(remote)
         if earlier is not None:  # the client began anew, as after a reboot
-            self._forget(earlier)
-        handshake = _Handshake(remote, hello, Gate(self._directory, self._issuer_of), self._loop.time())
-        self._make_room(handshake.prefix)
+            self._handshakes.remove(earlier)
+        for evicted, limit in self._handshakes.make_room(remote):
+            self._give_up(evicted, ClientRejectedReason.SERVER_BUSY, limit)
         self.begun += 1
-        handshake.engine, events = self._engine.accept(datagram, handshake.gate)
-        self._handshakes[remote] = handshake
-        self._in_prefix.setdefault(handshake.prefix, OrderedDict())[remote] = handshake
-        self._transmit(handshake.engine.take(), remote)
+        began = self._loop.time()
+        gate = Gate(self._directory, self._issuer_of)
+        engine, events = self._engine.accept(datagram, gate)
+        handshake = Handshake(remote, hello, gate, engine, began)
+        self._handshakes.add(handshake)
+        self._transmit(engine.take(), remote)
         self._take_handshake_events(handshake, events)
-        if self._handshakes.get(remote) is handshake:
-            self._arm(handshake)
+        if handshake in self._handshakes:
+            self._handshakes.schedule(handshake, self._loop.time())
+            self._arm()
 
     def _is_full(self, remote: Remote, gate: Gate | None = None) -> bool:
-        """Tell whether there are too many sessions for another one at this address; if so, publish that."""
+        """Return whether a session at this address would exceed the limit; if so, publish that."""
         if len(self._sessions) < self._config.sessions or remote in self._sessions:
             return False
         detail = f"dtls.sessions is {self._config.sessions}"
         self._reject(ClientRejectedReason.SERVER_BUSY, remote, gate=gate, detail=detail)
         return True
 
-    def _make_room(self, prefix: str) -> None:
-        """End the handshakes that have paused longest, so that one more is within both limits."""
-        neighbours = self._in_prefix.get(prefix)
-        if neighbours is not None and len(neighbours) >= self._config.half_open_per_prefix:
-            detail = f"dtls.half_open_per_prefix is {self._config.half_open_per_prefix}"
-            self._give_up(next(iter(neighbours.values())), ClientRejectedReason.SERVER_BUSY, detail)
-        if len(self._handshakes) >= self._config.half_open:
-            detail = f"dtls.half_open is {self._config.half_open}"
-            self._give_up(next(iter(self._handshakes.values())), ClientRejectedReason.SERVER_BUSY, detail)
-
     # ---- handshakes -------------------------------------------------------------------------------
 
-    def _feed_handshake(self, handshake: _Handshake, datagram: bytes) -> None:
-        self._handshakes.move_to_end(handshake.remote)
-        self._in_prefix[handshake.prefix].move_to_end(handshake.remote)
+    def _feed_handshake(self, handshake: Handshake, datagram: bytes) -> None:
+        self._handshakes.refresh(handshake)
         events = handshake.engine.feed(datagram)
         self._transmit(handshake.engine.take(), handshake.remote)
         self._take_handshake_events(handshake, events)
 
-    def _take_handshake_events(self, handshake: _Handshake, events: Iterable[Event]) -> None:
+    def _take_handshake_events(self, handshake: Handshake, events: Iterable[Event]) -> None:
         session = None
         for event in events:
             if isinstance(event, Established):
@@ -335,9 +272,9 @@ class DtlsServer:
             elif session is not None:
                 self._take_event(session, event)
 
-    def _establish(self, handshake: _Handshake, event: Established) -> DtlsSession | None:
-        """Let a client in that has proven itself."""
-        self._forget(handshake)
+    def _establish(self, handshake: Handshake, event: Established) -> DtlsSession | None:
+        """Open the session of a client that has proven its identity, if its device is still admitted."""
+        self._handshakes.remove(handshake)
         gate, remote, engine = handshake.gate, handshake.remote, handshake.engine
         admitted = gate.admits(event.certificate, event.psk_identity)
         if not admitted or self._is_full(remote, gate):  # many handshakes may end together
@@ -347,10 +284,10 @@ class DtlsServer:
                 self._fail(handshake, Failed(Failure.CERTIFICATE_REFUSED, "", event.certificate, event.psk_identity))
             return None
         assert gate.device is not None, "the gate admits devices only"
-        session = DtlsSession(remote, engine, handshake.hello.random, self._send)
+        session = DtlsSession(remote, engine, handshake.hello.random, self._send, self._clock.monotonic())
         earlier = self._sessions.get(remote)
-        if earlier is not None:  # the client has lost its keys: there is nobody left to say goodbye to
-            self._drop(earlier)
+        if earlier is not None:  # the client has lost its keys, and could not read a close_notify
+            self._drop(earlier, DisconnectReason.REPLACED)
             self._reception.disconnected(earlier.fleet, DisconnectReason.REPLACED)
         self.completed += 1
         self._sessions[remote] = session
@@ -363,16 +300,17 @@ class DtlsServer:
             handshake_ms=round((self._loop.time() - handshake.began) * 1000),
             retransmissions=engine.retransmissions,
             certificate_serial=None if event.certificate is None else event.certificate.serial_number,
-            close=lambda _: self._close(session),
+            close=lambda reason: self._close(session, reason),
         )
+        session.log_opened(event.cipher)
         if event.certificate is not None and gate.certificate is not None:
             self._used(gate.certificate)
         return session
 
-    def _fail(self, handshake: _Handshake, failed: Failed) -> None:
-        """Tell why a client is not let in, as exactly as is known."""
-        self._forget(handshake)
-        self._failures.count(handshake.remote[0], self._clock.monotonic())
+    def _fail(self, handshake: Handshake, failed: Failed) -> None:
+        """Publish the most exact known reason for which a client is rejected."""
+        self._handshakes.remove(handshake)
+        self._hellos.failed(handshake.remote[0], self._clock.monotonic())
         gate, hello = handshake.gate, handshake.hello
         reason = gate.refusal or OWN_REASONS.get(failed.failure, ClientRejectedReason.HANDSHAKE_FAILED)
         offered = None
@@ -388,9 +326,9 @@ class DtlsServer:
             stage=handshake.engine.stage if failed.failure is Failure.PROTOCOL else None,
         )
 
-    def _give_up(self, handshake: _Handshake, reason: ClientRejectedReason, detail: str | None = None) -> None:
-        """End a handshake that goes on for too long, or in whose place another one begins."""
-        self._forget(handshake)
+    def _give_up(self, handshake: Handshake, reason: ClientRejectedReason, detail: str | None = None) -> None:
+        """End a handshake that lasts too long, or that was evicted."""
+        self._handshakes.remove(handshake)
         engine = handshake.engine
         self._reject(
             reason,
@@ -404,32 +342,38 @@ class DtlsServer:
         engine.abort(Alert.USER_CANCELED)
         self._transmit(engine.take(), handshake.remote)
 
-    def _arm(self, handshake: _Handshake) -> None:
-        """Come back when the engine wants to repeat itself, or when the handshake has lasted too long."""
-        left = handshake.began + self._config.handshake_timeout - self._loop.time()
-        due = handshake.engine.timeout()
-        handshake.timer = self._loop.call_later(left if due is None else min(due, left), self._tick, handshake)
+    def _arm(self) -> None:
+        """Set the timer to the earliest deadline; a timer that is set to an earlier moment stays."""
+        deadline = self._handshakes.deadline()
+        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self._tick)
 
-    def _tick(self, handshake: _Handshake) -> None:
-        if self._loop.time() - handshake.began >= self._config.handshake_timeout - 0.001:
+    def _tick(self) -> None:
+        self._timer = None
+        due = deque(self._handshakes.take_due(self._loop.time()))
+        try:
+            while due:
+                self._expire(due.popleft())
+        finally:  # a defect in one handshake must not leave the others without a deadline
+            for handshake in due:
+                self._handshakes.schedule(handshake, self._loop.time())
+            self._arm()
+
+    def _expire(self, handshake: Handshake) -> None:
+        """End a handshake that lasts too long; otherwise let the engine send its last flight again."""
+        if handshake not in self._handshakes:
+            return
+        if self._handshakes.is_late(handshake, self._loop.time()):
             self._give_up(handshake, ClientRejectedReason.HANDSHAKE_TIMEOUT)
             return
         events = handshake.engine.expire()
         self._transmit(handshake.engine.take(), handshake.remote)
         self._take_handshake_events(handshake, events)
-        if self._handshakes.get(handshake.remote) is handshake:
-            self._arm(handshake)
-
-    def _forget(self, handshake: _Handshake) -> None:
-        if handshake.timer is not None:
-            handshake.timer.cancel()
-            handshake.timer = None
-        if self._handshakes.get(handshake.remote) is handshake:
-            del self._handshakes[handshake.remote]
-            neighbours = self._in_prefix[handshake.prefix]
-            del neighbours[handshake.remote]
-            if not neighbours:
-                del self._in_prefix[handshake.prefix]
+        if handshake in self._handshakes:
+            self._handshakes.schedule(handshake, self._loop.time())
 
     # ---- sessions ---------------------------------------------------------------------------------
 
@@ -443,22 +387,22 @@ class DtlsServer:
         if self._sessions.get(session.remote) is not session:
             return  # the event before this one has ended it
         if isinstance(event, Data):
+            session.note_received()
             self._deliver(session, event.payload)
         elif isinstance(event, Closed):
             self._transmit(session.engine.take(), session.remote)
-            self._drop(session)
-            if event.end is End.CLOSE_NOTIFY:
-                self._reception.disconnected(session.fleet, DisconnectReason.CLOSE_NOTIFY)
-            else:
-                self._reception.disconnected(session.fleet, DisconnectReason.CLIENT_ALERT, detail=event.detail)
+            by_alert = event.end is End.ALERT
+            reason = DisconnectReason.CLIENT_ALERT if by_alert else DisconnectReason.CLOSE_NOTIFY
+            self._drop(session, reason)
+            self._reception.disconnected(session.fleet, reason, detail=event.detail if by_alert else None)
 
-    def _close(self, session: DtlsSession) -> None:
+    def _close(self, session: DtlsSession, reason: DisconnectReason) -> None:
         """End a session from our side."""
         session.engine.close()
         self._transmit(session.engine.take(), session.remote)
-        self._drop(session)
+        self._drop(session, reason)
 
-    def _drop(self, session: DtlsSession) -> None:
+    def _drop(self, session: DtlsSession, reason: DisconnectReason) -> None:
         remote = session.remote
         if self._sessions.get(remote) is not session:
             return
@@ -467,7 +411,8 @@ class DtlsServer:
         del neighbours[remote]
         if not neighbours:
             del self._at_host[remote[0]]
-        session.fleet.close = None  # it leads back here: without it, OpenSSL's memory is freed at once
+        session.fleet.close = None  # it refers to this server: without it, OpenSSL's memory is freed at once
+        session.log_closed(reason, self._clock.monotonic())
         self._ended(session)
 
     def _take_stray(self, datagram: bytes, remote: Remote) -> None:
@@ -529,10 +474,3 @@ class DtlsServer:
             retransmissions=retransmissions,
             seconds=seconds,
         )
-
-
-def prefix_of(host: str) -> str:
-    """Return what a neighbourhood has in common: the /24 of an IPv4 address, the /56 of an IPv6 one."""
-    if ":" not in host:
-        return host.rpartition(".")[0]
-    return ipaddress.IPv6Address(host).packed[:7].hex()

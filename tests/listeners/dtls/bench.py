@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from span_events.config import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, MessagesConfig
 from span_events.listeners.coap.coaps import Coaps
 from span_events.listeners.datagrams import Datagrams
-from span_events.listeners.dtls.server import DtlsServer, Secure
+from span_events.listeners.dtls.server import DtlsContext, DtlsServer
 from span_events.registry.model import Device, Psk
 from span_events.wire.dtls.openssl import OpensslEngine
 from span_events.wire.dtls.records import records
@@ -166,7 +166,7 @@ async def dtls_bench(
         assert coaps.defects == 0
 
 
-def make_secure(fleet: FleetBench, config: DtlsConfig) -> Secure:
+def make_secure(fleet: FleetBench, config: DtlsConfig) -> DtlsContext:
     """Make what both listeners share, as the server does."""
     shown = fleet.authority.server_identity()
     assert shown.rsa is not None
@@ -178,7 +178,7 @@ def make_secure(fleet: FleetBench, config: DtlsConfig) -> Secure:
     fleet.authority.on_intermediate.append(engine.trust)
     fleet.certificates.on_revoked.append(fleet.reception.certificate_revoked)
     fleet.psks.on_changed.append(fleet.reception.psk_changed)
-    return Secure(
+    return DtlsContext(
         config=config,
         engine=engine,
         reception=fleet.reception,

@@ -10,11 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from span_events.errors import NotFound
 from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
+from span_events.ids import render
 from span_events.registry.model import Certificate, Psk
 from span_events.wire.coap.messages import Code, Option, Type, decode
 from span_events.wire.dtls.engine import EngineSession, Event, Gate
@@ -64,6 +66,24 @@ async def test_one_session_id_ties_the_events_together(bench: DtlsBench) -> None
 
     assert len({each.session_id for each in bench.fleet.events}) == 1
     assert {each.origin for each in bench.fleet.events} == {bench.device.origin}
+
+
+async def test_the_log_has_one_line_when_a_session_opens_and_one_with_its_totals(bench: DtlsBench) -> None:
+    """The second one counts messages in both directions."""
+    with capture_logs() as lines:
+        await bench.fleet.outbox.queue(bench.device, b"lamp on", cause=CAUSE)
+        client = await bench.client().connect()
+        client.say(b"1")
+        assert await client.listen() == b"lamp on"
+        client.say(b"2")
+        client.leave()
+        await until(lambda: "clientDisconnected" in bench.fleet.names)
+    opened, closed = [each for each in lines if each["event"].startswith("dtls_session_")]
+
+    assert (opened["event"], closed["event"]) == ("dtls_session_opened", "dtls_session_closed")
+    assert opened["session"] == closed["session"]
+    assert (opened["device"], opened["remote"]) == (render(bench.device.id), client.remote)
+    assert (closed["reason"], closed["received"], closed["sent"]) == ("closeNotify", 2, 1)
 
 
 async def test_a_psk_opens_a_session_too(bench: DtlsBench) -> None:
