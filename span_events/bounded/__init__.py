@@ -1,1 +1,1 @@
-"""Small containers with a bound: what they drop when it is hit, each says. Pure: time is an argument."""
+"""Small containers with a bound; each documents its eviction. Pure: time is an argument."""

@@ -12,14 +12,14 @@ V = TypeVar("V")
 
 class ExpiringMap(Generic[K, V]):
     """
-    Values by key, in the order in which they were put.
+    Values by key, in order of insertion.
 
-    Time is a parameter, in monotonic seconds; what is too old goes when something new comes, so
-    there is no timer and the cost of a call does not depend on the size.
+    Time is a parameter, in monotonic seconds; an insertion removes expired values, so
+    no timer is needed, and the cost of a call does not depend on the size.
 
     Args:
-        limit: Values kept at most.
-        lifetime: Seconds that a value is kept.
+        limit: Upper bound of values; beyond it, the oldest is evicted.
+        lifetime: Lifetime of a value in seconds.
     """
 
     def __init__(self, *, limit: int, lifetime: float) -> None:
@@ -36,7 +36,7 @@ class ExpiringMap(Generic[K, V]):
         return entry[1] if entry is not None and now - entry[0] < self._lifetime else None
 
     def put(self, key: K, value: V, now: float) -> None:
-        """Keep a value from now on, in place of what the key had, and forget what is due."""
+        """Insert or replace a value, and remove expired ones."""
         entries = self._entries
         if key in entries:
             del entries[key]
@@ -51,7 +51,7 @@ class ExpiringMap(Generic[K, V]):
             self._dropped(key)
 
     def _dropped(self, key: K) -> None:
-        """Note that a key is gone; for those who keep an index."""
+        """Called for each removed key; subclasses maintain an index."""
 
 
 P = TypeVar("P", bound=Hashable)
@@ -59,14 +59,14 @@ R = TypeVar("R", bound=Hashable)
 
 
 class ExpiringMapOfPeers(ExpiringMap[tuple[P, R], V], Generic[P, R, V]):
-    """The same, with keys that begin with a peer, of which everything can be forgotten at once."""
+    """An expiring map whose keys begin with a peer; `forget_peer` removes all values of a peer."""
 
     def __init__(self, *, limit: int, lifetime: float) -> None:
         super().__init__(limit=limit, lifetime=lifetime)
         self._of_peer: dict[P, set[R]] = {}
 
     def put(self, key: tuple[P, R], value: V, now: float) -> None:
-        """Keep a value from now on, in place of what the key had, and forget what is due."""
+        """Insert or replace a value, and remove expired ones."""
         super().put(key, value, now)
         self._of_peer.setdefault(key[0], set()).add(key[1])
 

@@ -1,4 +1,4 @@
-"""How often something happened per host in the last minute or so."""
+"""Failures per host and minute."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MINUTE: Final = 60.0
 
 
 class FailuresPerMinute:
-    """Counts per host and minute; a host that nobody was watched longer than is forgotten when there are too many."""
+    """Counts per host and minute; beyond the bound of hosts, the one counted longest ago is evicted."""
 
     def __init__(self, limit: int, hosts: int) -> None:
         self._limit = limit
@@ -27,6 +27,6 @@ class FailuresPerMinute:
             self._counts.popitem(last=False)
 
     def exceeded(self, host: str, now: float) -> bool:
-        """Tell whether the host has reached the limit in the minute that runs."""
+        """Return whether the host has reached the limit in the current minute."""
         ends, count = self._counts.get(host, (0.0, 0))
         return now < ends and count >= self._limit

@@ -1,4 +1,4 @@
-"""What ends by itself when nothing was heard of it for long enough."""
+"""Idle timers: items that expire after a period without a refresh."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ T = TypeVar("T", bound=Hashable)
 
 class IdleTimers(Generic[T]):
     """
-    When each of many things was last heard of. Each has one of a few lifetimes (seconds).
+    Time of the last refresh of each item. Each item has one of a few lifetimes (seconds).
 
-    Every method costs the same however many things there are.
+    The cost of every method is independent of the number of items.
     """
 
     def __init__(self) -> None:
-        self._queues: dict[float, OrderedDict[T, float]] = {}  # by lifetime; who was heard of longest ago is first
+        self._queues: dict[float, OrderedDict[T, float]] = {}  # by lifetime; the item refreshed longest ago is first
         self._lifetimes: dict[T, float] = {}
 
     def __len__(self) -> int:
         return len(self._lifetimes)
 
     def __iter__(self) -> Iterator[T]:
-        """Iterate over what has not ended."""
+        """Iterate over the items."""
         return iter(self._lifetimes)
 
     def touch(self, thing: T, now: float, lifetime: float | None = None) -> None:
         """
-        Note that something was heard of.
+        Refresh an item.
 
         Args:
             now: Monotonic seconds.
-            lifetime: How long it may be silent from now on; None leaves that as it is.
+            lifetime: Seconds until expiry without a refresh; None keeps the present lifetime.
         """
         if lifetime is None:
             lifetime = self._lifetimes[thing]
@@ -49,12 +49,12 @@ class IdleTimers(Generic[T]):
             del self._queues[lifetime][thing]
 
     def quietest(self) -> T | None:
-        """Return what was heard of longest ago."""
+        """Return the item refreshed longest ago."""
         first = [next(iter(queue.items())) for queue in self._queues.values() if queue]
         return min(first, key=lambda each: each[1])[0] if first else None
 
     def take_due(self, now: float, *, limit: float = math.inf) -> list[T]:
-        """Forget and return what was silent for its lifetime, up to a number."""
+        """Remove and return expired items, up to a number."""
         due: list[T] = []
         for lifetime, queue in self._queues.items():
             while queue and len(due) < limit:

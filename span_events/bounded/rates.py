@@ -1,4 +1,4 @@
-"""How fast devices may send: a rate each, and a burst above it (generic cell rate algorithm, ITU-T I.371)."""
+"""Rate limits: a rate and a burst for each device (generic cell rate algorithm, ITU-T I.371)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class RateLimits:
         self._full_at: dict[int, float] = {}  # per device: when its allowance would be full again
 
     def admits(self, device_id: int, now: float) -> bool:
-        """Tell whether a device may send one more now (monotonic seconds); then it is counted."""
+        """Return whether a device may send one more message at ``now`` (monotonic seconds), and count it."""
         full_at = self._full_at.get(device_id, now)
         if full_at - now > self._tolerance:
             return False
@@ -26,15 +26,15 @@ class RateLimits:
         return True
 
     def give_back(self, device_id: int) -> None:
-        """What was counted last should not have been."""
+        """Refund the last counted message of a device."""
         if device_id in self._full_at:
             self._full_at[device_id] -= self._interval
 
     def forget(self, device_id: int) -> None:
-        """A device is gone."""
+        """Drop the counts of a removed device."""
         self._full_at.pop(device_id, None)
 
     def sweep(self, now: float) -> None:
-        """Forget the devices whose allowance is full."""
+        """Drop the devices whose allowance is full."""
         for device_id in [each for each, full_at in self._full_at.items() if full_at < now]:
             del self._full_at[device_id]

@@ -1,4 +1,4 @@
-"""Bounded memory of recent things: a ring per owner, and a bound over all rings together."""
+"""Rings: bounded memory of recent items, a ring per owner and a bound over all rings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 class Rings(Generic[T]):
     """
-    Recent items per owner (a collection, or None for nobody).
+    Recent items per owner (a collection, or None).
 
     Args:
-        per_owner: How many items an owner keeps.
-        total: What all items may cost together; the owner that was quiet longest gives way.
-        cost: What an item costs; None is 1 each.
-        lost: Called with each item that is forgotten.
+        per_owner: Upper bound of items per owner.
+        total: Upper bound of the cost of all items; beyond it, the owner quiet for longest loses its oldest.
+        cost: Cost of an item; None is 1 each.
+        lost: Called with each evicted item.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class Rings(Generic[T]):
         self._lost = lost
         self._rings: OrderedDict[int | None, deque[T]] = OrderedDict()
         self.cost = 0
-        """What is remembered costs this."""
+        """Cost of all items."""
 
     def append(self, owner: int | None, item: T) -> None:
-        """Remember an item, and forget what no longer fits."""
+        """Append an item, and evict those over the bounds."""
         ring = self._rings.get(owner)
         if ring is None:
             ring = self._rings[owner] = deque()
@@ -51,7 +51,7 @@ class Rings(Generic[T]):
             self._forget(*next(iter(self._rings.items())))
 
     def of(self, owner: int | None) -> Iterable[deque[T]]:
-        """Return the ring of an owner, if there is one."""
+        """Return the ring of an owner; None if it has no items."""
         ring = self._rings.get(owner)
         return () if ring is None else (ring,)
 

@@ -1,1 +1,1 @@
-"""Certificates: the authority that issues them, and the words for what is wrong with one."""
+"""Certificates: the authority that issues them, and the checks that explain their faults."""

@@ -48,7 +48,7 @@ _RENEW_AT: Final = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """What the server shows of itself in a handshake."""
+    """Identity of the server in handshakes: key and certificates."""
 
     key_pem: bytes = field(repr=False)
     """PKCS#8."""
@@ -73,11 +73,11 @@ class Issued:
 
 class Authority:
     """
-    Issues certificates; made by `open`.
+    Issues certificates; `open` constructs it.
 
     Args:
-        folder: Where its files are.
-        clock: Wall time decides what is valid and what is to be renewed.
+        folder: Folder of its files.
+        clock: Wall clock, which decides validity and renewal.
     """
 
     def __init__(self, folder: Path, config: PkiConfig, clock: Clock, root: Issuer, servers: Issuer) -> None:
@@ -98,37 +98,37 @@ class Authority:
     @classmethod
     async def open(cls, folder: Path, config: PkiConfig, clock: Clock) -> Self:
         """
-        Read the files, or make them at a first start.
+        Read the files, or create them at a first start.
 
         Raises:
-            StorageUnavailable: A file cannot be read or written, or is not what we wrote.
+            StorageUnavailable: A file cannot be read or written, or is malformed.
         """
         return await asyncio.to_thread(cls._open, folder, config, clock)
 
-    # ---- what others ask ----------------------------------------------------------------------
+    # ---- look-ups ---------------------------------------------------------------------------
 
     def server_identity(self) -> ServerIdentity:
-        """Return what the server shows; another object once it is renewed."""
+        """Return the server's identity; a renewal replaces the object."""
         assert self._identity is not None, "an authority is made by open()"
         return self._identity
 
     def trusted_pem(self) -> bytes:
-        """Return what a client's certificate must lead to: the root."""
+        """Return the root, to which a client's certificate must chain."""
         return self.root_pem
 
     def intermediates_pem(self) -> list[bytes]:
         """
         List the certificates of the collections' intermediates.
 
-        A client may leave its intermediate out of the handshake; whoever verifies it then needs these.
+        A client may leave its intermediate out of the handshake; a verifier then needs these.
         """
         return [each.certificate_pem for each in self._intermediates.values()]
 
     def collection_of(self, issuer: bytes) -> int | None:
         """
-        Tell which collection's intermediate has a name.
+        Return the collection whose intermediate has a name.
 
-        A name proves nothing: anybody can write it into a certificate. `issuer_of` looks at the signature.
+        A name proves nothing: anyone can write it into a certificate. `issuer_of` verifies the signature.
 
         Args:
             issuer: The issuer of a certificate as DER.
@@ -136,7 +136,7 @@ class Authority:
         return self._by_name.get(issuer)
 
     def issuer_of(self, certificate: x509.Certificate) -> int | None:
-        """Tell which collection's intermediate signed a certificate; None if none did."""
+        """Return the collection whose intermediate signed a certificate; None if none did."""
         try:
             collection_id = self._by_name.get(certificate.issuer.public_bytes())
         except (ValueError, TypeError):  # a name that cannot be read is none of ours
@@ -146,14 +146,14 @@ class Authority:
         return collection_id
 
     def leads_to_root(self, certificate: x509.Certificate) -> bool:
-        """Tell whether a certificate is our root, or bears its signature."""
+        """Return whether a certificate is our root, or bears its signature."""
         return is_issued_by(certificate, self._root.certificate)
 
-    # ---- what is made -------------------------------------------------------------------------
+    # ---- issuing -----------------------------------------------------------------------------
 
     async def chain_pem(self, collection_id: int) -> bytes:
         """
-        Return what stands between a collection's leaves and a client's trust: intermediate and root.
+        Return the chain above a collection's leaves: intermediate and root.
 
         Raises:
             StorageUnavailable: The intermediate is new and cannot be written.
@@ -165,7 +165,7 @@ class Authority:
         Sign the public key of a device or gateway.
 
         Args:
-            name: Its Span id, for people who look at the certificate; what counts is the serial number.
+            name: Span id of the owner, for readers of the certificate; only the serial number identifies it.
             unit: ``device`` or ``gateway``.
 
         Raises:
@@ -212,7 +212,7 @@ class Authority:
         files.prepare_folder(folder)
         period = _period(clock, config.backdate, _ROOT_SECONDS)
         first, second = folder / "root.pem", folder / "servers.pem"
-        if second.exists() and not first.exists():  # in this order: another process may be making them
+        if second.exists() and not first.exists():  # in this order: another process may be creating them
             raise _not_ours(first, "is missing, but what it has signed is there")
         root = _issuer(first, lambda: issuing.make_root(secrets.token_hex(4), period))
         servers = _issuer(second, lambda: issuing.make_intermediate(root, "servers", period))
@@ -237,7 +237,7 @@ class Authority:
         return _issuer(self._folder / f"{name}.pem", lambda: issuing.make_intermediate(self._root, name, period))
 
     def _load_identity(self) -> bool:
-        """Read the server's own, making anew what is missing or old; true if any of it is another than before."""
+        """Read the server's certificates, and renew missing or old ones; return True if any changed."""
         rsa = self._server(KeyType.RSA)
         made = self._server(KeyType.EC)
         identity = ServerIdentity(made.key_pem, made.certificates_pem, made.not_after_ms, rsa)
@@ -299,7 +299,7 @@ class Authority:
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Tell whether a certificate bears the name and the signature of an issuer."""
+    """Return whether a certificate bears the name and the signature of an issuer."""
     try:
         certificate.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):

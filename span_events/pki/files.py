@@ -32,10 +32,10 @@ def prepare_folder(folder: Path) -> None:
 
 def read(path: Path) -> bytes | None:
     """
-    Read a file; None if there is none.
+    Read a file; None if it does not exist.
 
     Raises:
-        StorageUnavailable: It cannot be read.
+        StorageUnavailable: The file cannot be read.
     """
     try:
         if path.stat().st_mode & 0o077:
@@ -49,13 +49,13 @@ def read(path: Path) -> bytes | None:
 
 def create(path: Path, content: bytes) -> bytes:
     """
-    Write a new file; if another process was quicker, its file stands.
+    Write a new file; if another process was quicker, its file remains.
 
     Returns:
-        What the file holds now.
+        The content of the file.
 
     Raises:
-        StorageUnavailable: It cannot be written.
+        StorageUnavailable: The file cannot be written.
     """
 
     def link(written: str) -> None:
@@ -73,7 +73,7 @@ def replace(path: Path, content: bytes) -> None:
     Write a file anew in one step.
 
     Raises:
-        StorageUnavailable: It cannot be written; what was there stands.
+        StorageUnavailable: The file cannot be written; the old one remains.
     """
     _write(path, content, lambda written: os.replace(written, path))
 

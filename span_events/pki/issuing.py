@@ -1,5 +1,5 @@
 """
-What certificates look like: names, extensions, keys (RFC 5280). No files, no registry, no clock.
+Issuing: names, extensions and keys of certificates (RFC 5280). No files, no registry, no clock.
 
 The chain is root, intermediate, leaf. Names carry the installation's own number, so that those of two
 installations are never mistaken for each other.
@@ -30,9 +30,9 @@ PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
-"""What certificates of devices and gateways are for."""
+"""Extended key usage of devices' and gateways' certificates."""
 SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
-"""What the server's own are for."""
+"""Extended key usage of the server's certificates."""
 SERIAL_BITS: Final = 63
 """Serial numbers fit the registry's integers and Span's int64."""
 
@@ -56,7 +56,7 @@ class Period:
     end: int
 
     def within(self, other: Period) -> Period:
-        """Cut off what the issuer's own certificate does not cover."""
+        """Limit the period to that of the issuer's certificate."""
         return Period(max(self.begin, other.begin), min(self.end, other.end))
 
 
@@ -73,7 +73,7 @@ class Issuer:
         Read what `pem` wrote.
 
         Raises:
-            ValueError: The octets are not that, or key and certificate do not belong together.
+            ValueError: The octets are malformed, or the certificate has another key.
         """
         key = load_pem_private_key(pem, password=None)
         certificate = x509.load_pem_x509_certificate(pem)
@@ -83,7 +83,7 @@ class Issuer:
 
     @property
     def pem(self) -> bytes:
-        """Key and certificate: what goes into a file."""
+        """Return key and certificate, as stored in a file."""
         return key_pem(self.key) + self.certificate_pem
 
     @property
@@ -93,7 +93,7 @@ class Issuer:
 
     @property
     def period(self) -> Period:
-        """When it is valid."""
+        """Period of validity."""
         return period_of(self.certificate)
 
 
@@ -105,14 +105,14 @@ def make_key(kind: KeyType = KeyType.EC) -> PrivateKey:
 
 
 def make_root(installation: str, period: Period) -> Issuer:
-    """Make the certificate that everything else is traced back to; two may follow it in a chain."""
+    """Create the root certificate; two may follow it in a chain."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(installation, "span-events root")
     return Issuer(_authority(key, name, period, path_length=1).sign(key, hashes.SHA256()), key)
 
 
 def make_intermediate(root: Issuer, name: str, period: Period) -> Issuer:
-    """Make a certificate that signs those of devices, gateways or servers, and nothing else."""
+    """Create a certificate that signs leaf certificates of devices, gateways or servers only."""
     key = ec.generate_private_key(ec.SECP256R1())
     builder = _authority(key, _name(installation_of(root), name), period.within(root.period), 0, root)
     return Issuer(builder.sign(root.key, hashes.SHA256()), key)
@@ -129,11 +129,11 @@ def make_leaf(
     server_names: Iterable[str] = (),
 ) -> x509.Certificate:
     """
-    Sign somebody's public key.
+    Sign a public key.
 
     Args:
         name: Common name.
-        unit: What it names: ``device``, ``gateway`` or ``server``.
+        unit: Kind of the owner: ``device``, ``gateway`` or ``server``.
         purpose: `CLIENT` or `SERVER`.
         server_names: Host names and IP addresses for the SubjectAltName.
     """
@@ -183,7 +183,7 @@ def server_names_of(certificate: x509.Certificate) -> Sequence[str]:
 
 
 def purposes_of(certificate: x509.Certificate) -> Sequence[ObjectIdentifier]:
-    """List what a certificate is for (extended key usage); nothing if it does not say."""
+    """List the extended key usages of a certificate; empty without the extension."""
     try:
         return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except x509.ExtensionNotFound:
@@ -213,7 +213,7 @@ def _authority(
 def _certificate(
     public_key: PublicKey, subject: x509.Name, period: Period, issuer: Issuer | None
 ) -> x509.CertificateBuilder:
-    """Fill in what every certificate has; one without an issuer will be signed by its own key."""
+    """Fill in the common fields; without an issuer, the certificate signs itself."""
     identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
     signer = identifier
     if issuer is not None:

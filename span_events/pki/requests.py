@@ -1,4 +1,4 @@
-"""Certificate signing requests (PKCS#10, RFC 2986): of what somebody asks for, only the key is taken."""
+"""Certificate signing requests (PKCS#10, RFC 2986): only the public key is taken from one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from span_events.errors import InvalidRequest
 from span_events.pki.issuing import PublicKey
 
 CURVES: Final = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
-"""Curves that we sign, by the name that OpenSSL gives them."""
+"""Curves of keys that are signed, by OpenSSL's names."""
 RSA_BITS: Final = range(2048, 4097)
 """Shorter keys are weak; longer ones make a handshake of many datagrams."""
 
@@ -22,10 +22,10 @@ _BEGIN: Final = (b"-----BEGIN CERTIFICATE REQUEST-----", b"-----BEGIN NEW CERTIF
 
 def public_key_of(pem: bytes) -> PublicKey:
     """
-    Return the public key of a request whose sender has proved to have the private one.
+    Return the public key of a request, after a check of its proof of possession.
 
     Raises:
-        InvalidRequest: It is no such request, its signature does not fit, or the key is of a kind that we do not sign.
+        InvalidRequest: The request is malformed, its signature is wrong, or the kind of key is not signed here.
     """
     if not any(each in pem for each in _BEGIN):
         raise _wrong(

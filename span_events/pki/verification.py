@@ -1,4 +1,4 @@
-"""Why a certificate that somebody holds would not be accepted, in sentences for people."""
+"""Verification of a presented certificate: the reasons against it, in sentences for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_BLOCKS: Final = 10
 
 
 class Unreadable(Exception):
-    """Octets are not a file of certificates; the message says why."""
+    """Octets are not a file of certificates; the message gives the reason."""
 
 
 def read(pem: bytes) -> list[x509.Certificate]:
@@ -26,7 +26,7 @@ def read(pem: bytes) -> list[x509.Certificate]:
     Read a file of certificates, the leaf first.
 
     Raises:
-        Unreadable: There is none in it, or one is damaged.
+        Unreadable: The file holds no certificate, or a damaged one.
     """
     blocks = pem.count(_BEGIN)
     if not blocks:
@@ -35,22 +35,22 @@ def read(pem: bytes) -> list[x509.Certificate]:
         raise Unreadable(f"holds {blocks} certificates; a chain of ours has 3")
     try:
         found = x509.load_pem_x509_certificates(pem)
-        for each in found:  # what is wrong inside shows when it is read
+        for each in found:  # faults inside appear only when fields are read
             each.public_key()
             issuing.purposes_of(each)
             issuing.period_of(each)
             _name(each), each.issuer.rfc4514_string()
-    except Exception as exc:  # the library raises what it likes for certificates of other makers
+    except Exception as exc:  # the library raises various exceptions for certificates of other makers
         raise Unreadable(f"is not PEM of certificates: {exc}") from exc
     return found
 
 
 def faults(authority: Authority, certificates: Sequence[x509.Certificate], now: int) -> Iterator[str]:
     """
-    Tell what is wrong with a certificate and the chain behind it, whoever has it.
+    List the faults of a certificate and the chain behind it, for any owner.
 
     Args:
-        certificates: The leaf first; it may stand alone.
+        certificates: The leaf first, perhaps alone.
         now: Unix seconds.
     """
     leaf, *chain = certificates

@@ -1,9 +1,9 @@
 """
-Files of what is too large for the database: firmware images and blobs, each named by its id.
+Files of firmware images and blobs, which are too large for the database; each is named by its id.
 
-A file is there whole or not at all; it comes before its row and goes after it. Work on more than a block goes to
-a thread, for a slow disk must not hold up the event loop; one block is read and written in place, where the page
-cache answers.
+A file exists whole or not at all, before its row and until after it. Work on more than a block runs in
+a thread, as a slow disk must not block the event loop; one block is read and written in place, from the page
+cache.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Files:
 
     def prepare(self, known: Iterable[int] = ()) -> None:
         """
-        Make the folder, and delete what was being written when the last process ended.
+        Create the folder, and delete unfinished files of the last process.
 
         Args:
-            known: Ids of what the registry has. A file of anything else stays, and is named in the log: perhaps it
-                belongs to another registry.
+            known: Ids in the registry. Other files stay, and are named in the log: perhaps they
+                belong to another registry.
         """
         location.prepare(self._folder)
         unknown = set()
@@ -63,7 +63,7 @@ class Files:
             log.warning("files_unknown", folder=str(self._folder), count=len(unknown), one=min(unknown))
 
     def close(self) -> None:
-        """Close what is open for reading."""
+        """Close all files open for reading."""
         while self._readers:
             os.close(self._readers.popitem()[1])
 
@@ -89,12 +89,12 @@ class Files:
         Read a block in place.
 
         Args:
-            offset: Where it begins, octets.
-            length: How long it is at most, octets; a few KiB, for the event loop waits for it.
-            size: How long the file has to be, octets; a block that shows that it is not is refused.
+            offset: Start of the block, octets.
+            length: Octets of the block at most; a few KiB, as the event loop waits.
+            size: Expected octets of the file; a read that shows another size is refused.
 
         Returns:
-            What is there: fewer octets at the end of the file, none after it.
+            The octets: fewer at the end of the file, none after it.
         """
         with self._translated("read", identifier):
             reader = self._readers.get(identifier)
@@ -111,7 +111,7 @@ class Files:
         return block
 
     async def delete(self, identifier: int) -> None:
-        """Delete the file of an id; it may be gone already."""
+        """Delete the file of an id, if it exists."""
         reader = self._readers.pop(identifier, None)
 
         def work() -> None:
@@ -144,7 +144,7 @@ class Incoming:
         self._at = path.with_name(path.name + _UNFINISHED)
         self._kept = False
         self._lock = threading.Lock()
-        """A thread whose caller was cancelled still writes; what follows waits for it."""
+        """A thread whose caller was cancelled still writes; the next call waits for it."""
         self.size = 0
         """Octets so far."""
         with self._translated():
@@ -191,11 +191,11 @@ class Incoming:
             return
 
         def work() -> None:
-            with self._lock, suppress(OSError):  # what stays is deleted at the next start
+            with self._lock, suppress(OSError):  # the next start deletes the rest
                 self._close()
                 self._at.unlink(missing_ok=True)
 
-        await asyncio.shield(asyncio.to_thread(work))  # else a cancelled upload could leave its file
+        await asyncio.shield(asyncio.to_thread(work))  # otherwise a cancelled upload could leave its file
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -204,7 +204,7 @@ class Incoming:
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Discard what was not kept."""
+        """Discard the file unless it was kept."""
         await self.discard()
 
     def _write(self, octets: bytes) -> None:

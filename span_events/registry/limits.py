@@ -1,4 +1,4 @@
-"""How much tags and parameters may hold, whoever sends them: the API's clients or gateways."""
+"""Limits of tags and parameters, from the API's clients and from gateways."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 MAX_ENTRIES: Final = 100
-"""Tags of one thing, parameters of one block, entries of what a gateway tells."""
+"""Upper bound of tags of a resource, parameters of a block, entries of a gateway's report."""
 MAX_KEY: Final = 128
 """Characters of a name."""
 MAX_VALUE: Final = 1024
@@ -15,7 +15,7 @@ MAX_VALUE: Final = 1024
 
 
 def excess_of(entries: Mapping[str, str]) -> str:
-    """Say what is too much of something; empty if nothing is."""
+    """Return the exceeded limit as text; empty if none is."""
     if len(entries) > MAX_ENTRIES:
         return f"{len(entries)} entries, at most {MAX_ENTRIES}"
     for name, text in entries.items():
@@ -27,7 +27,7 @@ def excess_of(entries: Mapping[str, str]) -> str:
 
 
 def control_in(entries: Mapping[str, str]) -> str:
-    """Say which name or value has a control character (Unicode category Cc), which no registry takes; empty if none."""
+    """Return the name or value with a control character (Unicode category Cc), which is refused; empty if none."""
     for name, text in entries.items():
         for what in (name, text):
             found = next((each for each in what if unicodedata.category(each) == "Cc"), None)

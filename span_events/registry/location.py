@@ -1,4 +1,4 @@
-"""Where the registry is: the data directory, and the database in it unless the configuration names another."""
+"""Location of the registry: the data directory, and the database in it unless the configuration names another."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def prepare(data_dir: Path) -> None:
 
 def lock(data_dir: Path) -> IO[str]:
     """
-    Keep other servers out of the data directory until what is returned is closed, or this process ends.
+    Lock the data directory against other servers, until the returned file is closed or this process ends.
 
     A server keeps the registry in memory and writes whole rows: two of them would undo each other's changes.
 
     Raises:
-        StorageUnavailable: Another server is there, or the lock file cannot be opened.
+        StorageUnavailable: Another server holds the lock, or the lock file cannot be opened.
     """
     path = data_dir / "lock"
     try:

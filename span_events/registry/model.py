@@ -1,5 +1,5 @@
 """
-What the registry knows, as values: collections, devices, attachments, gateways, certificates, images, blobs and more.
+The registry's values: collections, devices, attachments, gateways, certificates, images, blobs and more.
 
 Collections, devices and gateways are changed in place, by `fleet` only. Identifiers are numbers here and
 Span ids in JSON; `documents` writes that JSON.
@@ -17,11 +17,11 @@ from span_events.events.activity import Origin
 from span_events.events.message import Transport
 
 REMEMBERED_TIMESTAMPS: Final = 100
-"""How many message times a collection reports (Span: up to 100 of the last hour)."""
+"""Upper bound of message times that a collection reports (Span: up to 100 of the last hour)."""
 
 
 class Management(StrEnum):
-    """Who decides which firmware a device should run (Span's words)."""
+    """Owner of the firmware target: collection or device (Span's words)."""
 
     UNSPECIFIED = "unspecified"
     DISABLED = "disabled"
@@ -30,7 +30,7 @@ class Management(StrEnum):
 
 
 class GatewayType(StrEnum):
-    """What a gateway carries (Span's words)."""
+    """Kinds of gateways (Span's words)."""
 
     UNKNOWN = "unknown"
     CIOT = "ciot"
@@ -45,7 +45,7 @@ class GatewayType(StrEnum):
 
 
 class GatewayStatus(StrEnum):
-    """Whether a gateway is connected (Span's words)."""
+    """Connection states of a gateway (Span's words)."""
 
     UNKNOWN = "unknown"
     OFFLINE = "offline"
@@ -53,7 +53,7 @@ class GatewayStatus(StrEnum):
 
 
 class DownstreamState(StrEnum):
-    """Where a downstream message stands (Span's words)."""
+    """States of a downstream message (Span's words)."""
 
     PENDING = "pending"
     SENT = "sent"
@@ -78,7 +78,7 @@ class Traffic:
 
     @property
     def signs_of_life(self) -> int:
-        """Whatever came of the device itself; another number than before means that something came."""
+        """Counter of all input from the device; a changed number means new input."""
         return self.messages_upstream + self.sessions + self.rejections + self.uploads
 
     def upstream(self, octets: int) -> None:
@@ -111,30 +111,30 @@ class Collection:
     firmware: CollectionFirmware = field(default_factory=CollectionFirmware)
     enabled: bool = True
     upstream_ms: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED_TIMESTAMPS))
-    """When the last upstream messages came, Unix milliseconds; in memory only."""
+    """Times of the last upstream messages, Unix milliseconds; in memory only."""
     downstream_ms: deque[int] = field(default_factory=lambda: deque(maxlen=REMEMBERED_TIMESTAMPS))
 
 
 @dataclass(slots=True)
 class DeviceConfig:
-    """How a device is recognised."""
+    """Identities and settings of a device."""
 
     imsi: str = ""
     """SIM, 6 to 15 digits; empty is not set."""
     imei: str = ""
-    """Hardware, 14 to 16 digits as somebody wrote them; `wire.imei` compares them. Empty is not set."""
+    """IMEI or IMEISV, 14 to 16 digits as given; `wire.imei` compares them. Empty is not set."""
     gateways: dict[int, dict[str, str]] = field(default_factory=dict)
     """Parameters per gateway, at least one each: a block without parameters is no block."""
 
     @property
     def is_cellular(self) -> bool:
-        """Whether a mobile core can tell of the device."""
+        """Return whether a mobile core can report the device: it has an IMSI or IMEI."""
         return bool(self.imsi or self.imei)
 
 
 @dataclass(slots=True)
 class FirmwareMetadata:
-    """What is known of a device's firmware; 0 is no image."""
+    """Firmware of a device; 0 is no image."""
 
     current_firmware_id: int = 0
     target_firmware_id: int = 0
@@ -146,19 +146,19 @@ class FirmwareMetadata:
     """A `FirmwareState`."""
     state_message: str = ""
     state_ms: int = 0
-    """When the state began, Unix milliseconds; 0 is never."""
+    """Start of the state, Unix milliseconds; 0 is never."""
     state_image_id: int = 0
     """Image that the state is about: the target then."""
     reported_ms: int = 0
-    """When the device reported last, Unix milliseconds; 0 is never."""
+    """Time of the last report, Unix milliseconds; 0 is never."""
     download_image_id: int = 0
     """Image of the last download, which may be under way or done."""
     download_end: int = 0
-    """Where the furthest block ended that was served of it, octets."""
+    """End of the furthest served block, octets."""
     download_block: int = 0
     """Number of the block that was served last."""
     download_ms: int = 0
-    """When it was served first, Unix milliseconds."""
+    """Time of the first served block, Unix milliseconds."""
     download_block_size: int = 0
     """Octets of a block of the size that this was asked for in: blocks are counted in it; 0 is not known."""
     download_length: int = 0
@@ -167,11 +167,11 @@ class FirmwareMetadata:
 
 @dataclass(slots=True)
 class CiotMetadata:
-    """What the mobile core told about a device. Times are Unix milliseconds, 0 is never."""
+    """Reports of the mobile core about a device. Times are Unix milliseconds, 0 is never."""
 
     gateway_id: int = 0
     allocated_ip: str = ""
-    """What the device has now, set by the mobile core or by hand: canonical text of an IPv4 or IPv6 address."""
+    """Present address, set by the mobile core or by hand: canonical text of an IPv4 or IPv6 address."""
     allocated_at: int = 0
     cell_id: str = ""
     mcc: int = 0
@@ -193,7 +193,7 @@ class CiotMetadata:
 
 @dataclass(slots=True)
 class InetMetadata:
-    """What is known of a device's last DTLS session. Times are Unix milliseconds."""
+    """A device's last DTLS session. Times are Unix milliseconds."""
 
     gateway_id: int = 0
     last_update: int = 0
@@ -203,7 +203,7 @@ class InetMetadata:
 
 @dataclass(slots=True)
 class GatewayMetadata:
-    """What the last gateway told about a device. Times are Unix milliseconds, 0 is never."""
+    """The last gateway's report about a device. Times are Unix milliseconds, 0 is never."""
 
     gateway_id: int = 0
     last_update: int = 0
@@ -212,7 +212,7 @@ class GatewayMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Psk:
-    """What a device that has no certificate shows in a DTLS handshake (RFC 4279)."""
+    """Pre-shared key of a device for DTLS handshakes without a certificate (RFC 4279)."""
 
     identity: bytes
     """1 to 128 octets, none of them NUL; no two devices have the same."""
@@ -231,7 +231,7 @@ class Certificate:
     serial: int
     """Random, 1 to 2^63 - 1; decimal text in JSON and in events."""
     collection_id: int
-    """Whose intermediate signed it: where the device was then, wherever it has moved since."""
+    """Collection whose intermediate signed it, that of the device at the time."""
     device_id: int | None
     gateway_id: int | None
     """Either this or the device's id is there."""
@@ -251,7 +251,7 @@ class Certificate:
 
 @dataclass(slots=True, eq=False)
 class Device:
-    """A device. What changes with each message is kept here and written in batches."""
+    """A device. Fields that change with each message are written in batches."""
 
     id: int
     collection: Collection
@@ -285,11 +285,11 @@ class Device:
 
 @dataclass(slots=True, eq=False)
 class Attachment:
-    """Somebody's connection to the mobile network, as accounting tells of it: with an address, until it ends."""
+    """An attachment to the mobile network, from accounting: it has an address until it ends."""
 
     id: int
     nas: str
-    """Who tells: the name of the NAS in the configuration; `nas_address` and `session` are its own words."""
+    """Name of the NAS in the configuration; `nas_address` and `session` are as the NAS sent them."""
     nas_address: str
     session: str
     """Acct-Session-Id."""
@@ -317,7 +317,7 @@ class Attachment:
 
 @dataclass(slots=True, eq=False)
 class Gateway:
-    """A gateway: one of ours, with devices behind it, or one that every collection has built in."""
+    """A gateway: a custom one with devices behind it, or one of the two built into every collection."""
 
     id: int
     collection: Collection
@@ -328,11 +328,11 @@ class Gateway:
     tags: dict[str, str] = field(default_factory=dict)
     enabled: bool = True
     reported: dict[str, str] = field(default_factory=dict)
-    """What it has told about itself."""
+    """Metadata that the gateway reported."""
     reported_ms: int = 0
-    """When; Unix milliseconds, 0 is never."""
+    """Time of that report; Unix milliseconds, 0 is never."""
     is_online: bool = False
-    """Whether its control stream is open; in memory only, like its traffic."""
+    """True while its control stream is open; in memory only, like its traffic."""
     traffic: Traffic = field(default_factory=Traffic)
     origin: Origin = field(init=False)
     """Whom this gateway's events belong to."""
@@ -343,17 +343,17 @@ class Gateway:
 
     @property
     def built_in(self) -> bool:
-        """Tell whether it belongs to the server, and cannot be changed."""
+        """Return whether the gateway is built in, and cannot be changed."""
         return self.type in (GatewayType.CIOT, GatewayType.INET)
 
     @property
     def status(self) -> GatewayStatus:
-        """Tell whether it is connected; a built-in one is if it can be reached at all."""
+        """Return the connection state; a built-in gateway is online if its listener is on."""
         online = any(self.params.values()) if self.built_in else self.is_online
         return GatewayStatus.ONLINE if online else GatewayStatus.OFFLINE
 
     def carries(self, device: Device) -> bool:
-        """Tell whether a device is behind this gateway."""
+        """Return whether a device is behind this gateway."""
         return self.id in device.config.gateways and device.collection is self.collection
 
     def origin_with(self, device: Device) -> Origin:
@@ -368,11 +368,11 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An address, or a prefix, of the pool that is kept for somebody who was let in and is not attached yet."""
+    """A reservation: an address or prefix of the pool, promised in an Access-Accept before the attachment begins."""
 
     address: str
     device_id: int | None
-    """None: for somebody who is no device, and is known by the numbers."""
+    """None for a subscriber that is no device, identified by IMSI and IMEI."""
     imsi: str
     imei: str
     apn: str
@@ -402,7 +402,7 @@ class Image:
     id: int
     collection_id: int
     version: str
-    """What a device reports that runs it, octet for octet; unique in the collection."""
+    """Version that devices report, octet for octet; unique in the collection."""
     filename: str
     """As its owner calls it; never a path of ours."""
     sha256: str
@@ -413,16 +413,16 @@ class Image:
     """Unix milliseconds."""
     tags: Mapping[str, str] = field(default_factory=dict)
     enabled: bool = True
-    """False: no device is told to run it."""
+    """False: the image is no target."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A large thing that a device has sent; its octets are a file."""
+    """A large upload of a device; its octets are a file."""
 
     id: int
     collection_id: int
-    """Where the device was then, wherever it has moved since."""
+    """Collection of the device at the time of the upload."""
     device_id: int
     gateway_id: int
     """0 is none."""
@@ -433,7 +433,7 @@ class Blob:
     created_ns: int
     """Unix nanoseconds."""
     properties: Mapping[str, str] = field(default_factory=dict)
-    """How it came: ``address``, ``method``, ``path``."""
+    """Properties of the upload: ``address``, ``method``, ``path``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """
-How rows and values become each other.
+Conversion between rows and values.
 
-What is a row just as it stands has a `Block`; the others have a function for each way.
+A value with the same fields as its row has a `Block`; the others have a function for each direction.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Block(Generic[T]):
         self._names = tuple(each.name for each in dataclasses.fields(kind))  # type: ignore[arg-type]  # a dataclass
 
     def write(self, value: T) -> Row:
-        """Take every field; what it refers to is not copied."""
+        """Copy every field, shallowly."""
         return {name: getattr(value, name) for name in self._names}
 
     def read(self, row: Mapping[str, Any] | RowMapping) -> T:
@@ -70,7 +70,7 @@ _INET: Final = Block(InetMetadata)
 
 
 def collection_row(collection: Collection) -> Row:
-    """Take what is stored of a collection."""
+    """Return the row of a collection."""
     return {
         "id": collection.id,
         "team_id": collection.team_id,
@@ -96,7 +96,7 @@ def collection_of(row: RowMapping) -> Collection:
 
 
 def device_row(device: Device) -> Row:
-    """Take what is stored of a device; later changes of the device do not reach the row."""
+    """Return the row of a device; later changes of the device do not affect the row."""
     return {
         "id": device.id,
         "collection_id": device.collection.id,
@@ -118,10 +118,10 @@ def device_row(device: Device) -> Row:
 def device_of(
     row: RowMapping, collection: Collection, psk: Psk | None = None, gateway: GatewayMetadata | None = None
 ) -> Device:
-    """Make a device of its row, and of what stands elsewhere."""
+    """Build a device from its row and those of its other tables."""
     ciot = _CIOT.read(row["ciot"])
     if "static_ip" not in row["ciot"]:
-        ciot.static_ip = ciot.allocated_ip  # before schema 3, people were the only ones who gave addresses
+        ciot.static_ip = ciot.allocated_ip  # before schema 3, all addresses were set by hand
     gateways = {ids.parse(each): params for each, params in row["gateways"].items() if params}
     return Device(
         id=row["id"],
@@ -142,12 +142,12 @@ def device_of(
 
 
 def psk_row(device_id: int, psk: Psk) -> Row:
-    """Take what is stored of a device's PSK."""
+    """Return the row of a device's PSK."""
     return {"device_id": device_id, **PSK.write(psk)}
 
 
 def attachment_row(attachment: Attachment) -> Row:
-    """Take what is stored of an attachment; later changes of it do not reach the row."""
+    """Return the row of an attachment; later changes do not affect the row."""
     return {
         "id": attachment.id,
         "nas": attachment.nas,
@@ -183,7 +183,7 @@ def attachment_of(row: RowMapping, device: Device | None) -> Attachment:
 
 
 def gateway_row(gateway: Gateway) -> Row:
-    """Take what is stored of a gateway; later changes of the gateway do not reach the row."""
+    """Return the row of a gateway; later changes of the gateway do not affect the row."""
     return {
         "id": gateway.id,
         "collection_id": gateway.collection.id,
@@ -213,7 +213,7 @@ def gateway_of(row: RowMapping, collection: Collection) -> Gateway:
 
 
 def gateway_metadata_row(device: Device) -> Row:
-    """Take what is stored of what a gateway told about a device."""
+    """Return the row of a gateway's report about a device."""
     found = device.gateway
     return {
         "device_id": device.id,
@@ -224,7 +224,7 @@ def gateway_metadata_row(device: Device) -> Row:
 
 
 def reservation_row(reservation: Reservation) -> Row:
-    """Take what is stored of a reservation; written out, because attaching devices wait for it by the thousand."""
+    """Return the row of a reservation; spelt out for speed, as thousands of attach requests wait for it."""
     return {
         "address": reservation.address,
         "device_id": reservation.device_id,
@@ -236,7 +236,7 @@ def reservation_row(reservation: Reservation) -> Row:
 
 
 def downstream_row(message: Downstream) -> Row:
-    """Take what is stored of a downstream message."""
+    """Return the row of a downstream message."""
     return {
         "id": message.id,
         "device_id": message.device_id,

@@ -1,8 +1,8 @@
 """
-The store: what survives a restart.
+The store: reads and writes the registry's database.
 
-A write takes its rows from the values before it waits for anything, and `database` keeps the order: a batch that was
-asked for before a deletion can never bring the deleted thing back.
+A write takes its rows from the values before it waits, and `database` keeps the order: a batch
+requested before a deletion can never restore the deleted row.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ K = TypeVar("K", int, str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """Everything that a process needs at its start."""
+    """All rows that a process reads at its start."""
 
     collections: list[Collection]
     devices: list[Device]
@@ -51,7 +51,7 @@ class Contents:
 
 class Store:
     """
-    What the registry keeps.
+    The tables of the registry.
 
     Every method but `__init__` raises `StorageUnavailable` when the database cannot be used.
 
@@ -64,7 +64,7 @@ class Store:
 
     async def open(self) -> None:
         """
-        Connect, and create the tables that are missing: all of them, or those that came after an older release.
+        Connect, and create missing tables: all of them, or those added since an older release.
 
         Raises:
             StorageUnavailable: The database cannot be used, or was written by a newer release.
@@ -76,7 +76,7 @@ class Store:
         await self._database.close()
 
     async def load(self) -> Contents:
-        """Read everything; messages to devices that are gone are deleted."""
+        """Read everything; delete messages to removed devices."""
         orphans = delete(tables.downstream).where(tables.downstream.c.device_id.not_in(select(tables.devices.c.id)))
         await self._database.write(lambda connection: connection.execute(orphans))
         async with self._database.connection() as connection:
@@ -137,7 +137,7 @@ class Store:
         Write devices, new or changed.
 
         Raises:
-            Conflict: The collection of one of them is gone; none is written.
+            Conflict: The collection of one of them was removed; none is written.
         """
         work = self._putting_devices(devices)
         if devices:
@@ -160,7 +160,7 @@ class Store:
         Write gateways, new or changed.
 
         Raises:
-            Conflict: The collection of one of them is gone; none is written.
+            Conflict: The collection of one of them was removed; none is written.
         """
         await self._database.put(tables.gateways, [rows.gateway_row(each) for each in gateways])
 
@@ -179,7 +179,7 @@ class Store:
         Write the PSK of a device, new or changed.
 
         Raises:
-            Conflict: Another device has its identity, or the device is gone.
+            Conflict: Another device has its identity, or the device was removed.
         """
         await self._database.put(tables.psks, [rows.psk_row(device_id, psk)])
 
@@ -217,7 +217,7 @@ class Store:
         Write a firmware image, new or changed.
 
         Raises:
-            Conflict: Its collection is gone, or has another one with this version or these octets.
+            Conflict: Its collection was removed, or has another image with this version or these octets.
         """
         await self._database.put(tables.firmware_images, [rows.IMAGE.write(image)])
 
@@ -230,7 +230,7 @@ class Store:
         Write a new blob.
 
         Raises:
-            Conflict: Its collection is gone.
+            Conflict: Its collection was removed.
         """
         await self._database.put(tables.blobs, [rows.BLOB.write(blob)])
 
@@ -253,7 +253,7 @@ class Store:
     async def delete_token(self, token_id: int) -> bool:
         """Delete a token; False if there was none."""
         if token_id >> 63:
-            return False  # over what a BIGINT holds: no token has such an id
+            return False  # beyond BIGINT: no token has such an id
         gone = delete(tables.tokens).where(tables.tokens.c.id == token_id)
         return (await self._database.write(lambda connection: connection.execute(gone))).rowcount > 0
 
@@ -277,7 +277,7 @@ class Store:
         return count, highest
 
     def _putting_devices(self, devices: Sequence[Device]) -> Callable[[AsyncConnection], Awaitable[None]]:
-        """Take the rows of devices now; return what writes them."""
+        """Take the rows of devices now; return the statements that write them."""
         changed = [rows.device_row(each) for each in devices]
         told = [rows.gateway_metadata_row(each) for each in devices if each.gateway.last_update]
 
@@ -289,6 +289,6 @@ class Store:
 
 
 def _sorted_out(changes: Mapping[K, T | None], row_of: Callable[[T], Row]) -> tuple[list[Row], list[K]]:
-    """Tell what is to be written from what is to be deleted."""
+    """Separate the rows to write from the keys to delete."""
     changed = [row_of(each) for each in changes.values() if each is not None]
     return changed, [key for key, each in changes.items() if each is None]

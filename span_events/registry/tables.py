@@ -1,9 +1,9 @@
 """
 The registry's tables.
 
-What is looked up or compared has a column of its own. Blocks that only travel together are JSON, so
-that a field added to such a block needs no change of the schema. A table that is new is made when an older registry is
-opened; `SCHEMA` counts such changes, so that an older release does not open what it would not understand.
+Fields used in look-ups and comparisons have a column of their own. Other blocks are JSON, so
+that a new field in a block needs no change of the schema. New tables are created when an older registry is
+opened; `SCHEMA` counts such changes, so that an older release does not open a newer registry.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ devices: Final = Table(
     Column("last_payload", LargeBinary, nullable=False),
 )
 
-# A table of its own, so that keys are not written again with each batch of what devices sent.
+# A table of its own, so that keys are not written again with each batch of devices.
 psks: Final = Table(
     "psks",
     metadata,
@@ -80,7 +80,7 @@ psks: Final = Table(
     Column("key", LargeBinary, nullable=False),
 )
 
-# No foreign key: a batch of what the mobile core told must not fail because one of the devices has gone meanwhile.
+# No foreign key: a batch of attachments must not fail because one of the devices was removed meanwhile.
 cellular_sessions: Final = Table(
     "cellular_sessions",
     metadata,
@@ -176,7 +176,7 @@ blobs: Final = Table(
     Column("properties", JSON, nullable=False),
 )
 
-# No foreign key: a batch of what was sent must not fail because one of the devices has gone meanwhile.
+# No foreign key: a batch of messages must not fail because one of the devices was removed meanwhile.
 downstream: Final = Table(
     "downstream",
     metadata,

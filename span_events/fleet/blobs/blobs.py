@@ -1,8 +1,8 @@
 """
-What happens to blobs: large things that devices send, uploaded over HTTP or block by block over CoAP.
+Blobs: large uploads of devices, over HTTP or block by block over CoAP.
 
-The octets are in a file before their row is in the registry, and until that row is gone. Room is set aside when an
-upload begins, so that those under way cannot exceed together what each of them keeps to.
+The octets are in a file before their row is in the registry, and until that row is gone. Room is reserved when an
+upload begins, so that concurrent uploads together stay within the limits.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Blobs:
     The blobs of all collections.
 
     Args:
-        files: Where their octets are.
-        directory: Knows the blobs that there are already.
+        files: Files of the blobs.
+        directory: Directory with the existing blobs.
         lock: Held while the registry changes; shared with `Collections` and `Devices`, so that no blob joins a
             collection that is being removed.
     """
@@ -79,14 +79,14 @@ class Blobs:
         self, device: Device, *, size: int, remote: Remote, transport: Transport, pause: float | None = None
     ) -> Upload:
         """
-        Begin an upload of a device that may send.
+        Begin an upload of an admitted device.
 
         Args:
-            size: Octets of the whole, as far as that is known.
-            pause: Seconds that it may pause, if `sweep` is to watch that.
+            size: Octets of the whole, if known.
+            pause: Limit of a pause in seconds, if `sweep` enforces it.
 
         Raises:
-            UploadRefused: It is too large, there is no room for it, or too many are under way.
+            UploadRefused: The upload is too large, no room is left, or too many are under way.
         """
         self._room.check_another(device)
         blob_id = self._identifiers.next(self._clock.time_ns())
@@ -100,7 +100,7 @@ class Blobs:
 
     @contextmanager
     def upload(self, device: Device, *, size: int, remote: Remote, transport: Transport) -> Iterator[Upload]:
-        """Begin an upload, and forget at the end what was not finished; see `begin`."""
+        """Begin an upload, and discard it at the end unless it was finished; see `begin`."""
         upload = self.begin(device, size=size, remote=remote, transport=transport)
         try:
             yield upload
@@ -109,21 +109,21 @@ class Blobs:
 
     async def finish(self, upload: Upload, *, properties: Mapping[str, str], declared: str) -> Blob:
         """
-        Make a blob of what has come. Cancelling does not stop it.
+        Store an upload as a blob. Cancelling does not stop it.
 
         Args:
-            properties: How it came.
-            declared: Media type as the sender says.
+            properties: Properties of the upload: address, method, path.
+            declared: Media type declared by the sender.
 
         Raises:
-            UploadRefused: It cannot be stored, or the device may not send any more.
+            UploadRefused: The blob cannot be stored, or the device is not admitted any more.
         """
         incoming, upload.incoming = upload.incoming, None
         assert incoming is not None, "the upload is over"
         return await asyncio.shield(self._spawn(self._finish(upload, incoming, properties, declared)))
 
     def drop(self, upload: Upload) -> None:
-        """Forget what has come, unless it is being finished; again does nothing."""
+        """Discard an upload unless it is being finished; idempotent."""
         incoming, upload.incoming = upload.incoming, None
         if incoming is not None:
             self._room.uploads.discard(upload)
@@ -139,10 +139,10 @@ class Blobs:
         size: int | None = None,
     ) -> None:
         """
-        Tell that a blob was not taken.
+        Publish the rejection of a blob.
 
         Args:
-            device: Whose it is, or would be; None if nobody knows.
+            device: Owner of the blob; None if unknown.
             size: Octets of the whole, if they are known.
         """
         self._reception.rejections.rejected(
@@ -158,14 +158,14 @@ class Blobs:
             limit=refusal.limit,
         )
 
-    # ---- what the API and time bring ----------------------------------------------------------
+    # ---- from the API, and timers ------------------------------------------------------------
 
     async def remove(self, blob: Blob) -> None:
         """
-        Forget a blob and its octets.
+        Remove a blob and its file.
 
         Raises:
-            NotFound: It is gone already.
+            NotFound: The blob was removed already.
         """
         async with self._lock:
             self._directory.blobs.find(blob.collection_id, blob.id)
@@ -193,13 +193,13 @@ class Blobs:
             self.drop(upload)
 
     async def close(self) -> None:
-        """Forget the uploads under way, and wait for what is being stored."""
+        """Discard the uploads under way, and wait for those being stored."""
         for upload in list(self._room.uploads):
             self.drop(upload)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics."""
         blobs, room = self._directory.blobs, self._room
         return [
             Metric("blobs", "Blobs; at most blobs.per_collection each.", "gauge", lambda: len(blobs)),
@@ -279,4 +279,4 @@ class Blobs:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever waits for it has it; if nobody does any more, it is no defect
+            task.exception()  # a waiting caller gets the exception; without one, it is no defect

@@ -1,4 +1,4 @@
-"""What a blob is: guessed from its first octets, or as its sender says."""
+"""Media types of blobs: guessed from the first octets, or declared by the sender."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIGNATURES: Final = (
     (b"\x1f\x8b\x08", "application/gzip"),
 )
 _MEANINGLESS: Final = frozenset({"", OCTETS, "application/binary", "application/x-www-form-urlencoded"})
-"""What clients say of anything; the last one is curl's."""
+"""Meaningless declared types; the last one is curl's default."""
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*", re.IGNORECASE)
 """RFC 6838 §4.2."""
 _LONGEST: Final = 127
@@ -31,11 +31,11 @@ def media_type(first: bytes, declared: str = "") -> str:
     """
     Return the media type of a blob.
 
-    A signature is worth more than the sender's word, his word more than a guess at text.
+    A signature wins over the declared type, which wins over a guess at text.
 
     Args:
-        first: The first octets, `LOOKED_AT` of them if there are as many.
-        declared: What the sender says, with parameters; what makes no sense is passed over.
+        first: The first octets, at most `LOOKED_AT`.
+        declared: Declared type with parameters; a malformed one is ignored.
     """
     for signature, known in _SIGNATURES:
         if first.startswith(signature):

@@ -1,4 +1,4 @@
-"""Blobs that come in: what one of them is so far, and the room that they share."""
+"""Uploads of blobs: the received part of each, and the room that they share."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ log = get_logger("blobs")
 
 class UploadRefused(Exception):
     """
-    A blob is not taken, or not any further; whoever catches this tells it with `Blobs.refused`.
+    An upload is refused or ended; the catcher publishes it with `Blobs.refused`.
 
     Args:
-        detail: What was seen and what was wanted.
-        limit: What was exceeded, if it was a limit.
+        detail: The received value and the limit.
+        limit: The exceeded limit, if any.
         at: Octet where parsing stopped.
-        expected: Number of the block that should have come.
+        expected: Number of the expected block.
         received: Number of the block that came.
     """
 

@@ -1,9 +1,9 @@
 """
-Images on their way to devices, block by block.
+Downloads: images on their way to devices, block by block.
 
-Nothing is kept of a download but how far it has come: each block is read from the image's file when it is asked for,
-in any order and as often as a device likes. Only one thing is refused: a later block of another image than the one
-that the download began with, or a device could end up with a mixture.
+Only the progress of a download is kept: each block is read from the image's file on request,
+in any order and any number of times. One request is refused: a later block of another image than the one
+with which the download began, as the device would end up with a mixture.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TOLD_EVERY: Final = 10
 
 
 class FetchRefused(Exception):
-    """A block is not served; that is told already, and ``str()`` is for the device."""
+    """A block is not served; its event is published already, and ``str()`` is the text for the device."""
 
     def __init__(self, reason: MessageRejectedReason, detail: str) -> None:
         super().__init__(detail)
@@ -53,10 +53,10 @@ class Chunk(NamedTuple):
 
 class Downloads:
     """
-    What devices fetch.
+    The downloads of all devices.
 
     Args:
-        files: Where the images' octets are.
+        files: Files of the images.
     """
 
     def __init__(
@@ -93,13 +93,13 @@ class Downloads:
         session: Session | None = None,
     ) -> Chunk:
         """
-        A device asks for a block of the image that it should run.
+        Serve a block of a device's target image.
 
         Args:
-            number: Of the block, counted in blocks of ``size`` octets.
+            number: Number of the block, counted in blocks of ``size`` octets.
 
         Raises:
-            FetchRefused: There is no image for it, or not this block; or it is in the middle of another image.
+            FetchRefused: The device has no target, its image has no such block, or another download is under way.
         """
         cause = self._identifiers.next(self._clock.time_ns())
         self._reception.contacted(device, remote, transport=transport, session=session, cause=cause)
@@ -114,12 +114,12 @@ class Downloads:
             raise
         end = start + len(octets)
         told = self._note(device, image, number, size, end, cause)
-        if start and not told:  # so that neither new downloads nor events come faster than messages
+        if start and not told:  # new downloads and events are limited like messages
             self._reception.spare(device)
         return Chunk(image, octets, end < image.length)
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics."""
         return [
             Metric("firmware_blocks", "Blocks of images that were served.", "counter", lambda: self.blocks),
             Metric(
@@ -154,7 +154,7 @@ class Downloads:
             raise FetchRefused(MessageRejectedReason.STORAGE_FAILED, "the server cannot read the image") from exc
 
     def _note(self, device: Device, image: Image, number: int, size: int, end: int, cause: int) -> bool:
-        """Note that a block goes out; return whether that was worth an event."""
+        """Record a served block; return whether it caused an event."""
         firmware = device.firmware
         before, message = percent(firmware, image), self._news(device, image, number)
         if message and (not number or is_complete(firmware, image)):
@@ -184,18 +184,18 @@ class Downloads:
         return bool(message)
 
     def _news(self, device: Device, image: Image, number: int) -> str:
-        """Say what a block means, if it is not just the next one or one that was lost on its way."""
+        """Describe a block unless it is the next one, or a repeated one."""
         firmware = device.firmware
         if firmware.download_image_id != image.id:
             return f"began with block {number}"
         at = f"was at block {firmware.download_block} ({percent(firmware, image)} %)"
         if number:
-            # A block of a download whose end is known has lost its way.
+            # A retransmitted block of a complete download.
             is_late = firmware.state in SETTLED and is_complete(firmware, image)
             is_news = firmware.state not in UNDER_WAY and not is_late
             return f"goes on with block {number}, {at}" if is_news else ""
         if firmware.state in UNDER_WAY and firmware.download_block <= 1:
-            return ""  # it comes again, perhaps in another size; or is the last one of a download from the end
+            return ""  # the first block again, perhaps in another size; or the last one of a download from the end
         is_again = firmware.state == FirmwareState.DOWNLOADING
         return f"began again with block 0, {at}" if is_again else "began with block 0"
 

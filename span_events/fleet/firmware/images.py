@@ -1,8 +1,8 @@
 """
-What happens to firmware images: uploaded, changed, moved, removed.
+Firmware images: upload, change, move, remove.
 
-An image's octets are in a file before its row is in the registry, and until its row is gone. While an image is
-somebody's target it stays where it is: who wants it gone says first what its devices should run instead.
+An image's file exists before its row in the registry, and until the row is deleted. An image that is a target
+can neither move nor be removed: its devices need another target first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAMED: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageChange:
-    """What a call asks for; None leaves a thing as it is."""
+    """A requested change; None keeps the present value."""
 
     collection_id: int | None = None
     """Another collection than the image's moves it."""
@@ -56,7 +56,7 @@ class ImageChange:
 
 
 class Upload:
-    """Octets of an image that come in."""
+    """Octets of an image during its upload."""
 
     def __init__(self, image_id: int, incoming: Incoming, limit: int) -> None:
         self.image_id = image_id
@@ -84,10 +84,10 @@ class Upload:
 
 class Images:
     """
-    The collections' firmware images.
+    The firmware images of all collections.
 
     Args:
-        files: Where their octets are.
+        files: Files of the images.
         lock: Held while the registry changes; shared with `Collections` and `Devices`, so that nobody gets a target
             that is being removed.
     """
@@ -112,7 +112,7 @@ class Images:
         self._identifiers = identifiers
         self._uploads = 0
         self.on_changed: list[Callable[[Image, int], None]] = []
-        """Called, with the cause, when an image was made, changed or removed: who should run what may be different."""
+        """Called with the cause after an image was created, changed or removed, as targets may differ."""
 
     @asynccontextmanager
     async def upload(self, collection: Collection) -> AsyncIterator[Upload]:
@@ -147,13 +147,13 @@ class Images:
         cause: int,
     ) -> Image:
         """
-        Make an image of what was uploaded.
+        Create an image from an upload.
 
         Raises:
-            InvalidRequest: There are no octets.
+            InvalidRequest: The upload is empty.
             Conflict: The collection has an image with this version, or with these octets.
             LimitReached: The collection has too many images.
-            NotFound: The collection is gone.
+            NotFound: The collection was removed.
         """
         if not upload.incoming.size:
             raise InvalidRequest("image: is empty", field="image")
@@ -186,13 +186,13 @@ class Images:
 
     async def update(self, image: Image, change: ImageChange, *, cause: int) -> Image:
         """
-        Change an image, or move it to another collection, and return what it is now.
+        Change an image, or move it to another collection; return the new value.
 
         Raises:
             Conflict: Its collection has another image with the new version; or it cannot move, since it is a target
                 or since the other collection has its version or octets.
             LimitReached: The other collection has too many images.
-            NotFound: The image or the other collection is gone.
+            NotFound: The image or the other collection was removed.
         """
         async with self._lock:
             image = self._directory.images.find(image.collection_id, image.id)
@@ -211,11 +211,11 @@ class Images:
 
     async def remove(self, image: Image, *, cause: int) -> None:
         """
-        Forget an image and its octets.
+        Remove an image and its file.
 
         Raises:
             Conflict: It is the target of its collection or of devices.
-            NotFound: It is gone already.
+            NotFound: The image was removed already.
         """
         async with self._lock:
             image = self._directory.images.find(image.collection_id, image.id)
@@ -230,7 +230,7 @@ class Images:
         self._tell(image, cause)
 
     def usage(self, image: Image) -> Usage:
-        """Tell which devices should run an image, and which do."""
+        """Return the devices with an image as target, and those that run it."""
         return usage(image, self._directory.devices_of(image.collection_id))
 
     def metrics(self) -> list[Metric]:
@@ -291,7 +291,7 @@ class Images:
             )
 
     async def _match_versions(self, collection_id: int, versions: Sequence[str]) -> None:
-        """Let the devices that run these versions know which image that is now, and their collection too."""
+        """Update the current image of the devices that run these versions."""
         images, collection = self._directory.images, self._directory.collection(collection_id)
         changed = []
         for device in self._directory.devices_of(collection_id):
@@ -307,7 +307,7 @@ class Images:
             if collection.firmware.current_firmware_id and is_gone:
                 collection.firmware.current_firmware_id = 0
                 await self._store.put_collection(collection)
-        except StorageUnavailable as exc:  # what was asked for is done; devices say with each report what they run
+        except StorageUnavailable as exc:  # the change is done; each report of a device updates its version
             log.error("current_images_not_written", collection=render(collection_id), detail=str(exc))
 
     def _tell(self, image: Image, cause: int) -> None:
@@ -316,7 +316,7 @@ class Images:
 
 
 def _named(devices: Sequence[Device]) -> str:
-    """Write so many devices, and the first of them by their ids."""
+    """Return the number of devices as text, with the first ids."""
     ids = ", ".join(render(each.id) for each in devices[:_NAMED])
     if len(devices) == 1:
         return f"device {ids}"

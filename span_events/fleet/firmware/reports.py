@@ -1,7 +1,7 @@
 """
-Firmware of devices: what they report, what they should run, and what the API changes of that.
+Firmware of devices: their reports, their targets, and changes by the API.
 
-What follows from a report or from another target stands in `firmware_rules`, as tables; here it is done and told.
+The consequences of a report or a new target stand in `rules`, as tables; this module applies them and publishes.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Firmware:
             clock=clock,
             identifiers=identifiers,
         )
-        self._reviews: dict[int, tuple[Iterator[Device], int]] = {}  # per collection: who is left, and the cause
+        self._reviews: dict[
+            int, tuple[Iterator[Device], int]
+        ] = {}  # per collection: the devices left to review, and the cause
         self.reports = 0
         """Reports that were read."""
 
@@ -101,19 +103,19 @@ class Firmware:
         self._states.prepare()
 
     def close(self) -> None:
-        """Have the progress of what is under way written with the next batch, which is the last."""
+        """Mark the progress of downloads under way for the last batch of writes."""
         self._states.close()
 
     def sweep(self) -> None:
-        """Once a second or so: tell of devices that have stopped."""
+        """Run about once a second: publish stalled downloads and updates."""
         self._states.sweep()
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics."""
         reports = Metric("firmware_reports", "Firmware reports of devices.", "counter", lambda: self.reports)
         return [reports, *self.downloads.metrics(), *self._states.metrics()]
 
-    # ---- what devices do ----------------------------------------------------------------------
+    # ---- from devices -----------------------------------------------------------------------
 
     def report(
         self,
@@ -126,13 +128,13 @@ class Firmware:
         unreachable: str = "",
     ) -> bool:
         """
-        A device says what it runs.
+        Process the firmware report of a device.
 
         Args:
-            unreachable: Why it cannot be told where to download, if so.
+            unreachable: Reason why the response cannot contain a download address, if any.
 
         Returns:
-            Whether it is to be told that an update waits.
+            True if the response announces an update.
         """
         cause = self._identifiers.next(self._clock.time_ns())
         self._reception.contacted(device, remote, transport=transport, session=session, cause=cause)
@@ -204,14 +206,14 @@ class Firmware:
             )
         )
 
-    # ---- what the API does --------------------------------------------------------------------
+    # ---- from the API -----------------------------------------------------------------------
 
     async def clear_error(self, device: Device, *, cause: int) -> None:
         """
-        Forget that an update has failed: the next report decides anew.
+        Clear a failed update: the next report decides anew.
 
         Raises:
-            NotFound: The device is gone, or was moved meanwhile.
+            NotFound: The device was removed or moved meanwhile.
         """
         collection_id = device.collection.id
         async with self._lock:
@@ -224,27 +226,27 @@ class Firmware:
             message = "the error was cleared"
             firmware = dataclasses.replace(device.firmware, state=state.value, state_message=message)
             await self._store.put_devices([dataclasses.replace(device, firmware=firmware)])
-            if self._has_failed(device):  # else the device has moved on meanwhile
+            if self._has_failed(device):  # otherwise the state changed meanwhile
                 self._states.enter(device, state, image, message, cause=cause)
 
     def _has_failed(self, device: Device) -> bool:
         return state_of(device.firmware) in ERRORS
 
     def image_changed(self, image: Image, cause: int) -> None:
-        """An image is new, another, or gone: what devices should run may be another, too."""
+        """Review the collection's devices after a change of an image."""
         self._review_all(image.collection_id, cause)
 
     def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
-        """A collection was changed, perhaps what its devices should run."""
+        """Review a collection's devices after a change of its target."""
         if change.management is not None or change.target_firmware_id is not None:
             self._review_all(collection.id, cause)
 
     def device_updated(self, device: Device, _change: DeviceChange, cause: int) -> None:
-        """A device was changed, perhaps what it should run."""
+        """Review a device after a change of its target."""
         self._review(device, cause)
 
     def device_removed(self, device: Device, _cause: int) -> None:
-        """A device is gone, and its timers with it."""
+        """Drop the timers of a removed device."""
         self._states.forget(device)
 
     def _review_all(self, collection_id: int, cause: int) -> None:
@@ -257,7 +259,7 @@ class Firmware:
     def _review_slice(self, collection_id: int) -> None:
         rest, cause = self._reviews.pop(collection_id)
         devices = list(islice(rest, _SLICE))
-        if len(devices) == _SLICE:  # what comes next is settled first, so that a failure here ends nothing else
+        if len(devices) == _SLICE:  # the next review is scheduled first, so a failure here does not end the others
             self._reviews[collection_id] = rest, cause
             asyncio.get_running_loop().call_soon(self._review_slice, collection_id)
         for device in devices:
@@ -265,7 +267,7 @@ class Firmware:
                 self._review(device, cause)
 
     def _review(self, device: Device, cause: int | None) -> None:
-        """Look whether a device should run something else than before."""
+        """Apply the rules to a device whose target may have changed."""
         firmware, target = device.firmware, wanted(device, self._directory.images)
         image = target.image
         finding = compare(image, firmware.firmware_version)

@@ -1,8 +1,8 @@
 """
-What a device should run, and what follows from what it reports: the rules, as tables without a clock or a bus.
+Rules of firmware updates: the target of a device, and the consequences of its reports, as tables without clock or bus.
 
-The state of a device's firmware is always about one image, the target (``state_image_id``); with another target a
-new story begins. After `UPDATE_FAILED` and `REVERTED` the update is held back, so that a device does not download the
+The state of a device's firmware is always about one image, the target (``state_image_id``); another target
+starts over. After `UPDATE_FAILED` and `REVERTED` the update is held back, so that a device does not download the
 same image for ever: until the error is cleared (``DELETE …/fwerror``), or it gets another target.
 """
 
@@ -28,13 +28,13 @@ SETTLED: Final = frozenset({FirmwareState.CURRENT, FirmwareState.UPDATE_FAILED, 
 
 
 def state_of(firmware: FirmwareMetadata) -> FirmwareState:
-    """Return the state as what it is; the registry has its word."""
+    """Return the state as an enum member; the registry stores its word."""
     return _STATES[firmware.state]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a device should run; without an image, why there is none."""
+    """Target of a device; without an image, the reason for its absence."""
 
     image: Image | None
     why_not: str = ""
@@ -55,10 +55,10 @@ def wanted(device: Device, images: ImageIndex) -> Wanted:
 
 
 class Finding(Enum):
-    """How what a device runs compares with what it should run."""
+    """Comparison of a device's version with its target."""
 
     NOTHING = auto()
-    """It should run nothing in particular."""
+    """The device has no target."""
     SAME = auto()
     OTHER = auto()
 
@@ -72,15 +72,15 @@ def compare(image: Image | None, version: str) -> Finding:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What follows from a report."""
+    """Consequence of a report."""
 
     state: FirmwareState
     message: str
     """For people; a format with ``version`` (reported now), ``before``, ``target``, ``block``, ``percent``, ``why``."""
     offer: bool = False
-    """Whether the device is told that an update waits."""
+    """True if the response announces an update."""
     repeat: bool = False
-    """Whether this is told even if the state is the same: it names a cause."""
+    """True to publish even in the same state, as the event names a cause."""
 
 
 _HELD_BACK: Final = "{target} is held back until the error is cleared (DELETE …/fwerror) or another target is set"
@@ -108,28 +108,28 @@ REPORTED: Final = {
         FirmwareState.REVERTED: Move(FirmwareState.REVERTED, _HELD_BACK, repeat=True),
     },
 }
-"""What a report does, by what it says and by `standing`."""
+"""Consequences of a report, by its finding and by `standing`."""
 
 
 def standing(firmware: FirmwareMetadata, image: Image | None) -> FirmwareState:
-    """Tell where a device stands with the image that it should run, before a report is looked at."""
+    """Return the state of a device relative to its target, before a report counts."""
     state = state_of(firmware)
     if image is None:
         return state
     if firmware.state_image_id != image.id:
         return FirmwareState.PENDING
     if state is FirmwareState.TIMED_OUT and is_complete(firmware, image):
-        return FirmwareState.UPDATING  # the report that was missed comes after all
+        return FirmwareState.UPDATING  # the missed report arrives after all
     return state
 
 
 def retargeted(state: FirmwareState, finding: Finding, *, same_image: bool) -> FirmwareState:
     """
-    Tell what the API's change of a target, or of an image, does.
+    Return the consequence of the API's change of a target or image.
 
     Args:
-        finding: Compares what the device reported last with what it should run now.
-        same_image: Whether the target is still the image that the state is about.
+        finding: Comparison of the last report with the new target.
+        same_image: True if the state belongs to the present target image.
     """
     match finding:
         case Finding.NOTHING:
@@ -142,10 +142,10 @@ def retargeted(state: FirmwareState, finding: Finding, *, same_image: bool) -> F
 
 
 def is_complete(firmware: FirmwareMetadata, image: Image) -> bool:
-    """Tell whether a device has been served an image to its end."""
+    """Return whether a device was served an image to its end."""
     return firmware.download_image_id == image.id and firmware.download_end >= image.length
 
 
 def percent(firmware: FirmwareMetadata, image: Image) -> int:
-    """Tell how far the download of an image has come; 100 is its end."""
+    """Return the progress of a download in percent; 100 is its end."""
     return 100 * firmware.download_end // image.length if firmware.download_image_id == image.id else 0

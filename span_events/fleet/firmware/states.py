@@ -1,8 +1,8 @@
 """
-The state of each device's firmware: entered, told, timed, and remembered.
+Firmware states: enter, publish, time and store the state of each device.
 
-It is a handful of numbers in the device's registry entry, written in batches: when the state changes, every tenth of
-a download, and when the server stops. So a download costs the registry nothing for each block, and no memory.
+A state is a handful of numbers in the device's registry entry, written in batches: when the state changes, every tenth
+of a download, and when the server stops. So a download costs the registry nothing for each block, and no memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from span_events.registry.model import Device, Image
 
 
 class FirmwareStates:
-    """The only one who changes ``firmware.state``."""
+    """The single writer of ``firmware.state``."""
 
     def __init__(
         self, config: FirmwareConfig, *, reception: Reception, bus: Bus, directory: Directory, clock: Clock
@@ -36,7 +36,7 @@ class FirmwareStates:
         }
         self._under_way: dict[FirmwareState, IdleTimers[Device]] = {state: IdleTimers() for state in self._timeouts}
         self.entered: dict[str, int] = {state.value: 0 for state in FirmwareState}
-        """How often each state began."""
+        """Number of entries into each state."""
 
     @property
     def now_ms(self) -> int:
@@ -56,14 +56,14 @@ class FirmwareStates:
         seconds: int | None = None,
     ) -> None:
         """
-        Put a device into a state, and tell it.
+        Put a device into a state, and publish it.
 
         Args:
-            image: What the state is about.
-            message: What happened, for people.
-            repeat: Whether to tell even if the device is in this state already.
-            progress: Whether to tell how far its download has come.
-            seconds: How long nothing came, if that is the cause.
+            image: Image to which the state belongs.
+            message: Text for people.
+            repeat: True to publish even if the device is in this state already.
+            progress: True to publish the progress of the download.
+            seconds: Seconds of silence, if they are the cause.
         """
         firmware = device.firmware
         firmware.state_image_id = image.id if image else 0
@@ -100,16 +100,16 @@ class FirmwareStates:
         self._begin(device, FirmwareState.DOWNLOADING)
 
     def forget(self, device: Device) -> None:
-        """A device is gone."""
+        """Drop the timers of a removed device."""
         for expiry in self._under_way.values():
             expiry.drop(device)
 
     def prepare(self) -> None:
         """
-        Go on where the last process stopped.
+        Resume the timers of the last process.
 
-        Who downloads or updates has the time that was left. If that ended while nobody served them, they have all of
-        it again: the device may not be to blame.
+        A device that downloads or updates keeps its remaining time. If that ran out while no server ran, it gets all of
+        it again: the device may not be at fault.
         """
         now, now_ms = self._clock.monotonic(), self.now_ms
         for state, expiry in self._under_way.items():
@@ -120,13 +120,13 @@ class FirmwareStates:
                 self._begin(device, state)
 
     def close(self) -> None:
-        """Have the progress of what is under way written with the next batch, which is the last."""
+        """Mark the progress of downloads under way for the last batch of writes."""
         for expiry in self._under_way.values():
             for device in expiry:
                 self._reception.changed(device)
 
     def sweep(self) -> None:
-        """Once a second or so: tell of devices that have stopped."""
+        """Run about once a second: publish stalled downloads and updates."""
         now, now_ms = self._clock.monotonic(), self.now_ms
         for state, expiry in self._under_way.items():
             for device in expiry.take_due(now):
@@ -141,7 +141,7 @@ class FirmwareStates:
                 self.enter(device, FirmwareState.TIMED_OUT, image, message, cause=None, progress=True, seconds=seconds)
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics."""
         return [
             Metric(
                 "firmware_under_way",

@@ -1,8 +1,8 @@
 """
-Devices that keep their firmware up to date as real ones do: report, download block by block, restart, report again.
+Simulated devices that update their firmware: report, download block by block, restart, report again.
 
 Simulated firmware is any octets behind a first line with its version, see `make_image`: the protocol does not
-tell a device what it downloads, its image does.
+carry the version of a download, the image does.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _LONGEST_FIRST_LINE: Final = len(_FIRST_WORDS) + MAX_TEXT + 1
 
 
 class Mishap(StrEnum):
-    """What goes wrong with an update, on request; the value is a name for the command line."""
+    """Faults of an update, on request; the value is the name on the command line."""
 
     STALL = "stalledDownload"
-    """The download stops at 60 %; the next update goes on there."""
+    """The download stops at 60 %; the next update resumes there."""
     REVERT = "revertedUpdate"
     """The device downloads all, and reports its old version again."""
     TRUNCATED_REPORT = "truncatedReport"
@@ -61,7 +61,7 @@ class Outcome(Enum):
 
 
 class Ended(NamedTuple):
-    """What an update did and saw."""
+    """Outcome of an update."""
 
     outcome: Outcome
     detail: str
@@ -84,16 +84,16 @@ def version_of(image: bytes) -> str:
 
 class UpdatingDevice:
     """
-    A device at an address of its own; of an image it keeps how much it has, not the octets.
+    A device at an address of its own; it keeps the progress of a download, not the octets.
 
     Args:
         address: IP address of the device.
-        target: Where it reports.
-        version: What it runs at first.
-        exponent: Blocks that it asks for have 2 ** (exponent + 4) octets, 0 to 6 (RFC 7959 §2.2).
+        target: Address of the CoAP listener.
+        version: Version at the start.
+        exponent: Requested blocks have 2 ** (exponent + 4) octets, 0 to 6 (RFC 7959 §2.2).
         pause: Seconds between two blocks, so that people can watch.
         restart: Seconds between the download and the next report.
-        timing: When it sends again.
+        timing: Retransmission of its requests.
 
     Raises:
         AddressUnavailable: The address is not one of this machine.
@@ -112,7 +112,7 @@ class UpdatingDevice:
     ) -> None:
         self.address = address
         self.version = version
-        """What it runs."""
+        """Present version."""
         self._wanted_exponent = exponent
         self._pause = pause
         self._restart = restart
@@ -146,8 +146,8 @@ class UpdatingDevice:
         """
         Report; if an update waits, download it, restart, and report again.
 
-        A download that stopped goes on where it was, unless there is another image by then. Cancelling loses nothing
-        that was fetched.
+        A stopped download resumes, unless the target changed. Cancelling keeps the downloaded
+        part.
         """
         try:
             return await self._update(mishap)
@@ -178,7 +178,7 @@ class UpdatingDevice:
         return Ended(Outcome.UPDATED if self.version == new else Outcome.REVERTED, seen)
 
     async def _report(self, *, cut: int = 0) -> Response:
-        """Say what it runs, and leave octets out at the end."""
+        """Send a report that is cut off at the end."""
         payload = encode_report(Report(self.version, "simulated", self.address, "span-events"))
         reply = _accepted(await self._client.post(REPORT_PATH, payload[: len(payload) - cut]), "the report")
         try:
@@ -217,16 +217,16 @@ class UpdatingDevice:
 
 
 class _Image:
-    """An image that comes in blocks."""
+    """An image during its download."""
 
     def __init__(self, exponent: int) -> None:
         self.exponent = exponent
         self.blocks = 0
-        """Blocks that have come, in their order."""
+        """Received blocks, in order."""
         self.fetched = 0
-        """Octets that have come."""
+        """Received octets."""
         self.size: int | None = None
-        """Octets of the whole, as far as the server says so."""
+        """Octets of the whole, if the server sent the size."""
         self.head = b""
         """Its beginning."""
         self.digest = hashlib.sha256()
@@ -235,11 +235,11 @@ class _Image:
 
     @property
     def share(self) -> float:
-        """How much of it has come, 0 to 1; 0 if its size is not known."""
+        """Received part, 0 to 1; 0 if the size is unknown."""
         return self.fetched / self.size if self.size else 0.0
 
     def is_another(self, reply: CoapMessage | None) -> bool:
-        """Tell whether a reply means that what has come belongs to another image than what is to come."""
+        """Return whether a reply shows that the server switched to another image."""
         if reply is None or not self.blocks:
             return False
         if reply.code == Code.CONTENT:  # blocks of different ETags must not be put together (RFC 7959 §2.4)
@@ -269,7 +269,7 @@ class _Image:
 
 
 class _Failed(Exception):
-    """An update cannot go on; ``str()`` says why."""
+    """An update failed; ``str()`` gives the reason."""
 
 
 def _accepted(reply: CoapMessage | None, what: str) -> CoapMessage:

@@ -11,7 +11,7 @@ from span_events.simulator.scene import Fault, Scene
 
 
 async def stalled_download(scene: Scene) -> str:
-    """A device that stops its download at 60 %; when its turn comes again, it goes on there."""
+    """A device that stops its download at 60 %, and resumes at its next turn."""
     return _told(scene, await scene.firmware.update(scene.device, Mishap.STALL))
 
 
@@ -30,7 +30,7 @@ async def truncated_report(scene: Scene) -> str:
 UPDATE_FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {Mishap.STALL.value: stalled_download, Mishap.REVERT.value: reverted_update}
 )
-"""What goes wrong with an update, so only where one waits."""
+"""Faults of an update; they need a waiting update."""
 FIRMWARE_FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {**UPDATE_FAULTS, Mishap.TRUNCATED_REPORT.value: truncated_report}
 )

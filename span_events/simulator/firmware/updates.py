@@ -14,22 +14,22 @@ from span_events.simulator.sockets import Address
 from span_events.simulator.terminals import Terminal
 
 FIRST_VERSION: Final = "1.0.0"
-"""What a device runs that was never updated."""
+"""Version of a device before its first update."""
 IMAGE_OCTETS: Final = 20_480
-"""Size of the images that simulations make: 40 blocks, so each tenth of a download is told."""
+"""Size of the images that simulations make: 40 blocks, so each tenth of a download causes an event."""
 _OURS: Final = re.compile(r"1\.(\d{1,9})\.0")
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast updates go, so that people can watch. Seconds."""
+    """Pace of updates, slow enough to watch. Seconds."""
 
     device: float = 0.5
     """Mean pause between two devices."""
     block: float = 0.0
     """Pause between two blocks of a download."""
     restart: float = 0.0
-    """How long a device is away between its download and its next report."""
+    """Duration of the restart between download and next report."""
 
 
 class Updates:
@@ -49,22 +49,22 @@ class Updates:
         self._stopped: dict[str, UpdatingDevice] = {}
 
     def add(self, terminals: Iterable[Terminal]) -> None:
-        """Let devices wait for their turn; those that run nothing have no firmware to update."""
+        """Queue devices for an update; those without a version are left out."""
         self._waiting.extend(each for each in terminals if each.version)
 
     def close(self) -> None:
-        """Release every socket, and forget who waits; idempotent."""
+        """Release every socket, and clear the queue; idempotent."""
         self._waiting.clear()
         while self._stopped:
             self._stopped.popitem()[1].close()
 
     @property
     def is_done(self) -> bool:
-        """Whether nobody waits any more."""
+        """True if the queue is empty."""
         return not self._waiting
 
     def next(self) -> Terminal | None:
-        """Take the first who waits and can update itself now; None if there is nobody. The muted wait no longer."""
+        """Take the first queued device that can update now; None if none can. Muted devices leave the queue."""
         self._waiting = deque(each for each in self._waiting if not each.muted)
         ready = next((each for each in self._waiting if each.is_on and not each.is_aside), None)
         if ready is not None:
@@ -72,14 +72,14 @@ class Updates:
         return ready
 
     def has_stopped(self, terminal: Terminal) -> bool:
-        """Tell whether a device is in the middle of a download."""
+        """Return whether a device is in the middle of a download."""
         return terminal.member.address in self._stopped
 
     async def update(self, terminal: Terminal, mishap: Mishap | None = None) -> Ended:
         """
-        Let a device report and update itself; meanwhile it does nothing else.
+        Let a device report and update itself, exclusively.
 
-        A device that stopped, or got no answer, waits for another turn. Cancelling closes its socket.
+        A device that stopped, or got no reply, is queued again. Cancelling closes its socket.
 
         Raises:
             AddressUnavailable: The device's address is not one of this machine.
@@ -99,7 +99,7 @@ class Updates:
         return ended
 
     def _device_of(self, terminal: Terminal) -> UpdatingDevice:
-        """Go on with what has stopped, unless the device has another address by now."""
+        """Resume a stopped update, unless the device has another address by now."""
         device = self._stopped.pop(terminal.member.address, None)
         if device is not None and device.address == terminal.address:
             return device
@@ -116,6 +116,6 @@ class Updates:
 
 
 def next_version(versions: Iterable[str]) -> str:
-    """Return a version that none of these is, nor comes after: 1.1.0, 1.2.0 and so on."""
+    """Return a version above all of these: 1.1.0, 1.2.0 and so on."""
     numbers = [int(found[1]) for found in map(_OURS.fullmatch, versions) if found]
     return f"1.{max(numbers, default=0) + 1}.0"
