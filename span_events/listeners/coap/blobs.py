@@ -12,6 +12,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
+from aiocoap.numbers import ContentFormat
+
 from span_events.bounded.expiring import ExpiringMap
 from span_events.clock import Clock
 from span_events.config import BlobsConfig, CoapConfig
@@ -22,7 +24,7 @@ from span_events.fleet.blobs.uploads import Upload, UploadRefused
 from span_events.fleet.devices.inbound import Reception
 from span_events.listeners.coap.answer import Answer, Later
 from span_events.listeners.coap.blocks import fault_of
-from span_events.listeners.coap.transport import Peer
+from span_events.listeners.coap.peer import Peer
 from span_events.net import render_remote
 from span_events.wire.coap.messages import (
     Block,
@@ -52,16 +54,8 @@ _CODES: Final = {
 """Codes of refusals; all others are 4.03."""
 _RETRY_AFTER: Final = ((int(Option.MAX_AGE), uint(10)),)
 """Seconds until a device may try again (RFC 7252 §5.9.3.4)."""
-_MEDIA_TYPES: Final = {
-    0: "text/plain; charset=utf-8",
-    21: "image/gif",
-    22: "image/jpeg",
-    23: "image/png",
-    41: "application/xml",
-    50: "application/json",
-    60: "application/cbor",
-    110: "application/senml+json",
-    112: "application/senml+cbor",
+_MEDIA_TYPES: Final[dict[int, str]] = {
+    number: ContentFormat(number).media_type for number in (0, 21, 22, 23, 41, 50, 60, 110, 112)
 }
 """Content formats that say more than that there are octets (IANA "CoAP Content-Formats")."""
 

@@ -1,4 +1,4 @@
-"""CoAP over UDP: the socket; all that is CoAP is in `coap_endpoint`."""
+"""CoAP over UDP: the socket; `CoapEndpoint` handles the protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CoAP over DTLS (RFC 7252 §9): sessions instead of addresses; all that is CoAP is in `coap_endpoint`."""
+"""CoAP over DTLS (RFC 7252 §9): sessions instead of addresses; `CoapEndpoint` handles the protocol."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ A CoAP endpoint without a socket: datagrams in, answers and happenings out.
 
 UDP and DTLS listeners differ only in where datagrams come from and how a device is recognised.
 Each datagram takes the same way: recognise, admit, decode, sort out duplicates, check the options;
-then aiocoap pairs request and reply, and the site answers. Blocks that may come again are answered without it.
+then the site answers, and `Replies` sends the answer, at once or later.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.devices.sessions import Session
+from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.exchanges import Exchange, Exchanges
+from span_events.listeners.coap.peer import Peer
+from span_events.listeners.coap.replies import Replies, Send
 from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.site import CoapSite
-from span_events.listeners.coap.transport import CoapTransport, Peer, Send
 from span_events.net import Remote
 from span_events.registry.model import Device
 from span_events.wire.coap.messages import (
@@ -33,11 +35,9 @@ from span_events.wire.coap.messages import (
     Options,
     Type,
     decode,
-    encode,
     unsupported_option,
 )
 
-_RESET_HEAD: Final = 1 << 6 | Type.RST << 4
 _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
 """Version 1 and type CON: the upper four bits of a message."""
 _RETRY_AFTER: Final = ((int(Option.MAX_AGE), b"\x01"),)
@@ -80,7 +80,6 @@ class CoapEndpoint:
         self._transport = transport
         self._reception = reception
         self._clock = clock
-        self._send = send
         self._exchanges = Exchanges(limit=config.remembered_exchanges, lifetime=config.exchange_lifetime)
         self._site = CoapSite(
             config,
@@ -92,19 +91,25 @@ class CoapEndpoint:
             clock=clock,
             services=services,
         )
-        self._coap = CoapTransport(self._site, on_reply=self._count_reply)
+        self._replies = Replies(clock=clock, send=send, sent=self._site.sent)
         self.received = 0
         """Datagrams that came."""
-        self.replied = 0
-        """Datagrams that were sent, resets and answers from memory among them."""
         self.malformed = 0
         """Datagrams of known devices that break the protocol."""
         self.duplicates = 0
         """Requests that came again."""
         self.dropped = 0
         """Acknowledgements, resets and responses that belong to nothing."""
-        self.unsent = 0
+
+    @property
+    def replied(self) -> int:
+        """Datagrams that were sent, resets and answers from memory among them."""
+        return self._replies.sent
+
+    @property
+    def unsent(self) -> int:
         """Replies that the network refused."""
+        return self._replies.unsent
 
     @property
     def remembered_exchanges(self) -> int:
@@ -153,19 +158,19 @@ class CoapEndpoint:
         if 0 < message.code < 32:
             self._take_request(device, datagram, message, remote, address, session)
         elif message.code == Code.EMPTY and message.type is Type.CON:  # a ping (RFC 7252 §4.3)
-            self._reset(message.message_id, address)
+            self._replies.reset(message.message_id, address)
         else:
-            self._take_other(Peer(address, remote, device, message, None, self._send, session))
+            self._take_other(message, address)
 
     def forget_peer(self, address: Hashable) -> None:
         """Drop everything that is kept of an address (a session) which will never send again."""
         self._exchanges.forget_peer(address)
+        self._replies.forget_peer(address)
         self._site.forget_peer(address)
 
     async def shutdown(self) -> None:
         """Give up what is under way."""
-        await self._site.close()
-        await self._coap.shutdown()
+        await self._replies.close()
 
     def _take_request(
         self,
@@ -185,16 +190,17 @@ class CoapEndpoint:
             if exchange.count > 1:
                 self._take_duplicate(device, request, exchange, address, now - exchange.at)
                 return
+        peer = Peer(address, remote, device, request, exchange, session)
         option = unsupported_option(request)
         if option is not None:
-            self._reject_option(device, request, option, remote, exchange, address)
+            self._reject_option(peer, option)
             return
-        peer = Peer(address, remote, device, request, exchange, self._send, session)
-        if exchange is None:  # a block; the library's ways would cost as much again
-            answer = self._site.answer_repeatable(peer)
-            self._reply(self._answer(request, answer.code, answer.payload, answer.options), address)
+        self._replies.renew(peer)
+        answer = self._site.answer(peer)
+        if isinstance(answer, Answer):
+            self._replies.answer(peer, answer)
         else:
-            self._coap.dispatch(peer)
+            self._replies.answer_later(peer, self._site.wait(peer, answer))
 
     def _take_duplicate(
         self, device: Device, request: CoapMessage, exchange: Exchange, address: Hashable, seconds: float
@@ -202,7 +208,7 @@ class CoapEndpoint:
         """Answer a CON with the same octets; a NON gets nothing (RFC 7252 §4.5)."""
         self.duplicates += 1
         if request.type is Type.CON and exchange.reply is not None:
-            self._reply(exchange.reply, address)
+            self._replies.transmit(exchange.reply, address)
         self._reception.rejections.duplicate(
             device,
             transport=self._transport,
@@ -211,11 +217,14 @@ class CoapEndpoint:
             seconds=seconds,
         )
 
-    def _take_other(self, peer: Peer) -> None:
+    def _take_other(self, message: CoapMessage, address: Hashable) -> None:
         """Take an acknowledgement, a reset or a response; most belong to nothing that we sent."""
-        if not self._coap.awaits(peer):
+        if message.type is Type.CON or message.type is Type.NON:  # a response, but we never send requests
             self.dropped += 1
-        self._coap.dispatch(peer)
+            if message.type is Type.CON:
+                self._replies.reset(message.message_id, address)
+        elif not self._replies.settle(message, address):
+            self.dropped += 1
 
     def _reject_malformed(
         self, device: Device, datagram: bytes, remote: Remote, address: Hashable, exc: MalformedMessage
@@ -232,33 +241,24 @@ class CoapEndpoint:
             at=exc.at,
         )
         if len(datagram) >= HEADER.size and datagram[0] >> 4 == _CONFIRMABLE_HEAD:
-            self._reset(int.from_bytes(datagram[2:4], "big"), address)
+            self._replies.reset(int.from_bytes(datagram[2:4], "big"), address)
 
-    def _reject_option(
-        self,
-        device: Device,
-        request: CoapMessage,
-        option: int,
-        remote: Remote,
-        exchange: Exchange | None,
-        address: Hashable,
-    ) -> None:
+    def _reject_option(self, peer: Peer, option: int) -> None:
+        request = peer.request
         proxying = option in _PROXYING
         reason = (
             MessageRejectedReason.PROXYING_NOT_SUPPORTED if proxying else MessageRejectedReason.UNKNOWN_CRITICAL_OPTION
         )
         self._reception.rejections.rejected(
-            reason, device=device, remote=remote, transport=self._transport, option=option
+            reason, device=peer.device, remote=peer.remote, transport=self._transport, option=option
         )
         if proxying:
-            reply = self._answer(request, Code.PROXYING_NOT_SUPPORTED, b"this server is no proxy")
+            answer = Answer(Code.PROXYING_NOT_SUPPORTED, b"this server is no proxy")
         elif request.type is Type.CON:
-            reply = self._answer(request, Code.BAD_OPTION, f"option {option} is not served here".encode())
+            answer = Answer(Code.BAD_OPTION, f"option {option} is not served here".encode())
         else:  # a NON with an unknown critical option is rejected in silence (RFC 7252 §5.4.1)
             return
-        if exchange is not None:
-            exchange.reply = reply
-        self._reply(reply, address)
+        self._replies.answer(peer, answer)
 
     def _refuse(self, datagram: bytes, address: Hashable, code: Code, diagnostic: bytes, options: Options = ()) -> None:
         """Answer a request that was not looked at any further; all else gets silence."""
@@ -267,29 +267,4 @@ class CoapEndpoint:
         except MalformedMessage:
             return
         if 0 < request.code < 32:
-            self._reply(self._answer(request, code, diagnostic, options), address)
-
-    def _answer(self, request: CoapMessage, code: int, payload: bytes, options: Options = ()) -> bytes:
-        """Write a reply that does not go through aiocoap: piggybacked on the ACK of a CON, else a NON."""
-        if request.type is Type.CON:
-            kind, message_id = Type.ACK, request.message_id
-        else:
-            kind, message_id = Type.NON, self._coap.next_message_id()
-        return encode(CoapMessage(kind, code, message_id, request.token, options, payload))
-
-    def _reset(self, message_id: int, address: Hashable) -> None:
-        self._reply(HEADER.pack(_RESET_HEAD, Code.EMPTY, message_id), address)
-
-    def _reply(self, datagram: bytes, address: Hashable) -> None:
-        try:
-            self._send(datagram, address)
-        except OSError:
-            self.unsent += 1
-        else:
-            self.replied += 1
-
-    def _count_reply(self, peer: Peer) -> None:
-        if peer.failure is None:
-            self.replied += 1
-        else:
-            self.unsent += 1
+            self._replies.refuse(request, address, code, diagnostic, options)

@@ -15,7 +15,7 @@ from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.firmware.downloads import FetchRefused
 from span_events.fleet.firmware.reports import Firmware
 from span_events.listeners.coap.answer import Answer
-from span_events.listeners.coap.transport import Peer
+from span_events.listeners.coap.peer import Peer
 from span_events.net import Remote
 from span_events.wire.coap.messages import (
     MAX_BLOCK_EXPONENT,

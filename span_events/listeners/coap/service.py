@@ -7,7 +7,7 @@ from typing import Protocol
 
 from span_events.events.message import Transport
 from span_events.listeners.coap.answer import Answer, Later
-from span_events.listeners.coap.transport import Peer
+from span_events.listeners.coap.peer import Peer
 from span_events.net import Remote
 from span_events.wire.coap.messages import CoapMessage
 

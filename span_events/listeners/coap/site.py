@@ -7,12 +7,11 @@ no resource tree, because every path but a few is the device's to choose.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
 
-from aiocoap.pipe import Pipe
+from aiocoap.numbers import ContentFormat
 
 from span_events.bounded.expiring import ExpiringMapOfPeers
 from span_events.clock import Clock
@@ -23,8 +22,8 @@ from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.listeners.coap.answer import Answer, Later
 from span_events.listeners.coap.blocks import FIRST, Download, Key, Purpose, Step, Uploads, fault_of
+from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.service import CoapService
-from span_events.listeners.coap.transport import Peer, response
 from span_events.log import get_logger
 from span_events.registry.model import Downstream
 from span_events.wire.coap.messages import (
@@ -32,7 +31,6 @@ from span_events.wire.coap.messages import (
     Block,
     CoapMessage,
     Code,
-    ContentFormat,
     Option,
     Options,
     Type,
@@ -85,7 +83,6 @@ class CoapSite:
         self.downloads: ExpiringMapOfPeers[Hashable, Purpose, Download] = ExpiringMapOfPeers(
             limit=config.unfinished_uploads, lifetime=config.upload_timeout
         )
-        self._later: set[asyncio.Task[None]] = set()
         self.defects = 0
         """Requests that failed by a fault of ours."""
 
@@ -102,60 +99,35 @@ class CoapSite:
         service = self._services.get(path)
         return service is not None and service.is_repeatable(request, path)
 
-    def answer_repeatable(self, peer: Peer) -> Answer:
-        """Answer such a request, without a pipe."""
+    def answer(self, peer: Peer) -> Answer | Later:
+        """Answer a request; never raises."""
         try:
-            answer = self._answer(peer)
-            assert isinstance(answer, Answer), "what may come again is answered at once"
+            return self._answer(peer)
         except Exception:
-            answer = self._note_defect(peer)
-        return answer
+            return self._note_defect(peer)
 
-    def respond(self, pipe: Pipe) -> None:
-        """Answer the request of a pipe, and settle the downstream message that went along."""
-        peer: Peer = pipe.request.remote
+    async def wait(self, peer: Peer, later: Later) -> Answer:
+        """Wait for an answer; never raises."""
         try:
-            answer = self._answer(peer)
+            return await later.answer
         except Exception:
-            answer = self._note_defect(peer)
-        if isinstance(answer, Answer):
-            self._give(pipe, peer, answer)
-            return
-        task = asyncio.get_running_loop().create_task(self._give_later(pipe, peer, answer))
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+            return self._note_defect(peer)
 
-    async def close(self) -> None:
-        """Give up the answers that are waited for."""
-        for task in self._later:
-            task.cancel()
-        await asyncio.gather(*self._later, return_exceptions=True)
-
-    async def _give_later(self, pipe: Pipe, peer: Peer, later: Later) -> None:
-        try:
-            answer = await later.answer
-        except Exception:
-            answer = self._note_defect(peer)
-        self._give(pipe, peer, answer)
+    def sent(self, peer: Peer, answer: Answer, failure: OSError | None) -> None:
+        """Settle the downstream message that an answer took along."""
+        downstream, cause = answer.downstream, answer.cause
+        assert downstream is not None, "only answers with a message are to be settled"
+        if failure is None or peer.request.type is Type.CON:  # a CON comes again, and finds the reply in memory
+            self._outbox.sent(peer.device, downstream, transport=self._transport, cause=cause)
+        elif not isinstance(failure, BlockingIOError):  # else it goes on waiting
+            detail = failure.strerror or str(failure)
+            self._outbox.failed(peer.device, downstream, DownstreamFailedReason.SEND_ERROR, detail=detail, cause=cause)
 
     def _note_defect(self, peer: Peer) -> Answer:
         if self.defects % 1000 == 0:
             log.exception("request_defect", remote=peer.remote[0], so_far=self.defects)
         self.defects += 1
         return Answer(Code.INTERNAL_SERVER_ERROR, b"this is the server's fault")
-
-    def _give(self, pipe: Pipe, peer: Peer, answer: Answer) -> None:
-        pipe.add_response(response(answer.code, answer.payload, answer.options), is_last=True)
-        if answer.downstream is not None:
-            self._settle(peer, answer.downstream, answer.cause)
-
-    def _settle(self, peer: Peer, downstream: Downstream, cause: int | None) -> None:
-        failure = peer.failure
-        if failure is None or peer.request.type is Type.CON:  # a CON comes again, and finds the reply in memory
-            self._outbox.sent(peer.device, downstream, transport=self._transport, cause=cause)
-        elif not isinstance(failure, BlockingIOError):  # else it goes on waiting
-            detail = failure.strerror or str(failure)
-            self._outbox.failed(peer.device, downstream, DownstreamFailedReason.SEND_ERROR, detail=detail, cause=cause)
 
     def _answer(self, peer: Peer) -> Answer | Later:
         request = peer.request
@@ -204,7 +176,7 @@ class CoapSite:
     def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
         """Give the message that waits longest, or nothing."""
         if path == DISCOVERY:
-            return Answer(Code.CONTENT, LINKS, ((Option.CONTENT_FORMAT, uint(ContentFormat.LINK_FORMAT)),))
+            return Answer(Code.CONTENT, LINKS, ((Option.CONTENT_FORMAT, uint(ContentFormat.LINKFORMAT)),))
         self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
         if block2 is not None:  # asks for block 0 by name: again, if the rest was never fetched
             download = self.downloads.get(_key(peer, path), self._clock.monotonic())
@@ -265,7 +237,7 @@ class CoapSite:
                 return Answer(Code.CONTINUE, options=echo)
             case Step.COMPLETE:
                 answer = self._deliver(peer, path, bytes(upload.octets), block2)
-                answer = replace(answer, options=(*answer.options, *echo))
+                answer = replace(answer, options=tuple(sorted((*answer.options, *echo))))
                 self.uploads.finish(key, upload, replace(answer, downstream=None), now)
                 return answer
             case Step.REPEATED:

@@ -79,12 +79,6 @@ class Option(IntEnum):
     SIZE1 = 60
 
 
-class ContentFormat(IntEnum):
-    """Content formats that this server sends (IANA "CoAP Content-Formats")."""
-
-    LINK_FORMAT = 40
-
-
 HEADER: Final = struct.Struct("!BBH")
 """Version, type and token length; code; message id (RFC 7252 §3)."""
 MAX_TOKEN: Final = 8
@@ -231,15 +225,18 @@ def encode(message: CoapMessage) -> bytes:
     Its options must be in the order of their numbers, its token 8 octets at most; `decode` gives
     the same message again if option values are what their numbers want.
     """
-    token = message.token
+    return write(message.type, message.code, message.message_id, message.token, message.options, message.payload)
+
+
+def write(kind: Type, code: int, message_id: int, token: bytes, options: Options, payload: bytes) -> bytes:
+    """Write a message given by its fields, as `encode` does."""
     assert len(token) <= MAX_TOKEN, "tokens have at most 8 octets"
-    head = HEADER.pack(_VERSION << 6 | message.type << 4 | len(token), message.code, message.message_id)
-    payload = message.payload
-    if not message.options:
+    head = HEADER.pack(_VERSION << 6 | kind << 4 | len(token), code, message_id)
+    if not options:
         return head + token + b"\xff" + payload if payload else head + token
     parts = [head, token]
     previous = 0
-    for number, value in message.options:
+    for number, value in options:
         delta, extended_delta = _shorten(number - previous)
         length, extended_length = _shorten(len(value))
         parts += (bytes((delta << 4 | length,)), extended_delta, extended_length, value)

@@ -18,8 +18,8 @@ from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
 from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.firmware import CoapFirmware
+from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.service import MakeService
-from span_events.listeners.coap.transport import Peer
 from span_events.registry.model import Device, Image, Management
 from span_events.wire.coap.messages import (
     Block,
@@ -182,7 +182,7 @@ async def test_an_address_that_devices_cannot_use_is_not_told(
         await give_target(fleet, device)
         service = firmware_services()(fleet)[0](Transport.COAP, (bound, 5683))
         request = decode(report())
-        answer = service.answer(Peer(remote, (remote, 5683), device, request, None, lambda *_: None), "/u")
+        answer = service.answer(Peer(remote, (remote, 5683), device, request, None), "/u")
         name, data = fleet.told[-1]
 
     assert isinstance(answer, Answer)
