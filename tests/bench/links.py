@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from span_events.events.reasons import GatewayReason
 from span_events.fleet.devices.devices import DeviceChange
+from span_events.fleet.gateways.session import Departure
 from span_events.fleet.gateways.sessions import GatewaySession
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
@@ -29,31 +30,29 @@ class RecordingLink:
         """Whether nothing more fits, not even instead of something."""
         self.is_handed_on = False
         """Whether what waits was given to HTTP/2, which gives nothing back."""
-        self._waiting: list[tuple[int | None, pb.ControlStreamResponse, Callable[[], None] | None]] = []
+        self._waiting: list[tuple[int | None, pb.ControlStreamResponse, Departure]] = []
+        self._departed: list[Departure] = []
 
     @property
     def waiting(self) -> int:
         """Messages that have not left yet."""
         return len(self._waiting)
 
-    def send(
-        self, message: pb.ControlStreamResponse, *, key: int | None = None, sent: Callable[[], None] | None = None
-    ) -> bool:
+    def send(self, message: pb.ControlStreamResponse, *, key: int | None = None, departure: Departure = None) -> bool:
         """Record a message, or let it wait; one with the same key is replaced."""
         if not self.is_stalled:
             self.messages.append(message)
-            if sent is not None:
-                sent()
+            self._departed.append(departure)
             return True
         if self.is_full:
             return False
         for index, (waiting, _, _) in enumerate(self._waiting):
             if key is not None and waiting == key:
-                self._waiting[index] = (key, message, sent)
+                self._waiting[index] = (key, message, departure)
                 return True
         if len(self._waiting) >= self.room:
             return False
-        self._waiting.append((key, message, sent))
+        self._waiting.append((key, message, departure))
         return True
 
     def withdraw(self, key: int) -> bool:
@@ -66,13 +65,19 @@ class RecordingLink:
         """Record the end."""
         self.ends.append(reason)
 
-    def flow(self) -> None:
-        """Let everything leave that waits, and that follows from it."""
-        while self._waiting:
-            _, message, sent = self._waiting.pop(0)
-            self.messages.append(message)
-            if sent is not None:
-                sent()
+    def take_departed(self) -> Sequence[Departure]:
+        """Return the departures of the messages that have left."""
+        departed, self._departed = self._departed, []
+        return departed
+
+    def leave(self) -> bool:
+        """Let the first waiting message leave; False if none waits."""
+        if not self._waiting:
+            return False
+        _, message, departure = self._waiting.pop(0)
+        self.messages.append(message)
+        self._departed.append(departure)
+        return True
 
 
 class FakeGateway:
@@ -90,6 +95,11 @@ class FakeGateway:
             tls_version="TLSv1.3",
             user_agent="test/1",
         )
+
+    def flow(self) -> None:
+        """Let all waiting messages leave, and those that follow them."""
+        while self.link.leave():
+            self.bench.gateway_sessions.flushed(self.session)
 
     def say(self, **part: Any) -> None:
         """Send one part of a ControlStreamRequest, as it arrives after its way over the wire."""

@@ -17,75 +17,20 @@ from span_events.events.catalogue import GatewayConfigUpdate, GatewayDeviceUpdat
 from span_events.events.message import Transport
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.outbox import Outbox
-from span_events.fleet.gateways.session import GatewaySession
+from span_events.fleet.gateways.session import (
+    ConfigDeparture,
+    Departure,
+    DeviceDeparture,
+    GatewaySession,
+    MessageDeparture,
+    SessionState,
+)
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.directory import Directory
-from span_events.registry.model import Device, Downstream, Gateway
+from span_events.registry.model import Device, Gateway
 
 _KEEPALIVE: Final = pb.ControlStreamResponse(keepalive_response=pb.KeepaliveResponse())
-
-
-class _Leaving:
-    """What follows when a message has left; it waits as long as the message, so it is small; its event is made then."""
-
-    __slots__ = ("_feed", "_session")
-
-    def __init__(self, feed: Downlink, session: GatewaySession) -> None:
-        self._feed = feed
-        self._session = session
-
-    def __call__(self) -> None:
-        """The last octet was given to the kernel."""
-        session = self._session
-        if not session.is_over:
-            session.messages_down += 1
-            self._tell(self._feed, session)
-            self._feed.feed(session)
-
-    def _tell(self, feed: Downlink, session: GatewaySession) -> None:
-        """Tell what has left, if anybody wants to know."""
-
-
-class _ConfigLeaving(_Leaving):
-    __slots__ = ("cause", "entries", "trigger")
-
-    def __init__(self, feed: Downlink, session: GatewaySession, cause: int, *, entries: int, trigger: str) -> None:
-        super().__init__(feed, session)
-        self.cause = cause
-        self.entries = entries
-        self.trigger = trigger
-
-    def _tell(self, feed: Downlink, session: GatewaySession) -> None:
-        feed.told_config(session, self.cause, entries=self.entries, trigger=self.trigger)
-
-
-class _DeviceLeaving(_Leaving):
-    __slots__ = ("cause", "device_id", "entries")
-
-    def __init__(self, feed: Downlink, session: GatewaySession, cause: int, device_id: int, entries: int) -> None:
-        super().__init__(feed, session)
-        self.cause = cause
-        self.device_id = device_id
-        self.entries = entries
-
-    def _tell(self, feed: Downlink, session: GatewaySession) -> None:
-        feed.told_device(session, self.cause, self.device_id, self.entries)
-
-
-class _MessageLeaving(_Leaving):
-    __slots__ = ("cause", "device", "message")
-
-    def __init__(
-        self, feed: Downlink, session: GatewaySession, cause: int | None, device: Device, message: Downstream
-    ) -> None:
-        super().__init__(feed, session)
-        self.cause = cause
-        self.device = device
-        self.message = message
-
-    def _tell(self, feed: Downlink, session: GatewaySession) -> None:
-        feed.delivered(session, self.device, self.message, self.cause)
 
 
 class Downlink:
@@ -108,7 +53,7 @@ class Downlink:
 
     def configure(self, session: GatewaySession, cause: int) -> None:
         """Tell a gateway everything: itself, then each of its devices, then what waits for them."""
-        session.is_configured = True
+        session.move(SessionState.CONFIGURED)
         session.update = ("request", cause)
         for device in self._directory.devices_behind(session.gateway):
             session.stale[device.id] = cause
@@ -116,7 +61,8 @@ class Downlink:
 
     def serve(self, session: GatewaySession, cause: int) -> None:
         """Send what waits for the devices of a gateway that can take it now."""
-        session.is_ready = True
+        if session.state is SessionState.NEW:
+            session.move(SessionState.READY)
         for device in self._directory.devices_behind(session.gateway):
             if self._outbox.next_for(device) is not None:
                 session.owed.setdefault(device.id, cause)
@@ -124,7 +70,8 @@ class Downlink:
 
     def answer_keepalive(self, session: GatewaySession) -> None:
         """Tell a gateway that we are there."""
-        session.link.send(_KEEPALIVE, sent=_Leaving(self, session))
+        session.link.send(_KEEPALIVE)
+        self.feed(session)
 
     def ended(self, session: GatewaySession) -> None:
         """A gateway is gone: what was on the way to it waits again, perhaps for another way."""
@@ -160,8 +107,14 @@ class Downlink:
 
     def deliver(self, device: Device, cause: int | None) -> None:
         """Send what waits for a device if one of its gateways is connected: best the one that it came through last."""
+        session = self._choose(device, cause)
+        if session is not None:
+            self.feed(session)
+
+    def _choose(self, device: Device, cause: int | None) -> GatewaySession | None:
+        """Note a device's waiting messages at one of its sessions, and return that session."""
         if self._outbox.next_for(device) is None:
-            return
+            return None
         ways = [
             session
             for each in device.config.gateways
@@ -171,20 +124,22 @@ class Downlink:
             last = [each for each in ways if each.gateway.id == device.last_gateway_id]
             session = (last or ways)[0]
             session.owed.setdefault(device.id, cause)
-            self.feed(session)
+            return session
+        return None
 
     # ---- one after the other ------------------------------------------------------------------
 
     def feed(self, session: GatewaySession) -> None:
-        """Send what is noted, as far as the link takes it; what it sends calls this again."""
-        if session.is_feeding:
-            return
-        session.is_feeding = True
-        try:
-            while not session.is_over and self._send_next(session):
-                pass
-        finally:
-            session.is_feeding = False
+        """Report the messages that have left, and send the next ones as far as the link takes them."""
+        while not session.is_over:
+            is_sent = self._send_next(session)
+            departed = session.link.take_departed()
+            for each in departed:
+                if not session.is_over:
+                    session.messages_down += 1
+                    self._report(session, each)
+            if not is_sent and not departed:
+                return
 
     def _send_next(self, session: GatewaySession) -> bool:
         """Send one thing; False if nothing is noted, or the link is full."""
@@ -201,8 +156,8 @@ class Downlink:
         config = pb.GatewayConfigUpdate(gateway_id=render(gateway.id), config=gateway.params, tags=gateway.tags)
         message = pb.ControlStreamResponse(gateway_update=config)
         session.update = None
-        leaving = _ConfigLeaving(self, session, cause, entries=len(gateway.params), trigger=trigger)
-        if session.link.send(message, key=gateway.id, sent=leaving):
+        departure = ConfigDeparture(cause, len(gateway.params), trigger)
+        if session.link.send(message, key=gateway.id, departure=departure):
             return True
         session.update = (trigger, cause)
         return False
@@ -221,8 +176,7 @@ class Downlink:
             return True
         del session.stale[device_id]
         # The newest wins also where one that waits says the opposite: so both have the same key.
-        leaving = _DeviceLeaving(self, session, cause, device_id, len(params))
-        if not session.link.send(message, key=device_id, sent=leaving):
+        if not session.link.send(message, key=device_id, departure=DeviceDeparture(cause, device_id, len(params))):
             session.stale[device_id] = cause
             session.stale.move_to_end(device_id, last=False)
             return False
@@ -241,11 +195,11 @@ class Downlink:
             return True
         self._outbox.depart(waiting, session)
         session.carried[waiting.id] = device
-        message = pb.DownstreamMessage(
+        downstream = pb.DownstreamMessage(
             message_id=render(waiting.id), device_id=render(device_id), payload=waiting.payload
         )
-        leaving = _MessageLeaving(self, session, cause, device, waiting)
-        if session.link.send(pb.ControlStreamResponse(downstream_message=message), key=waiting.id, sent=leaving):
+        message = pb.ControlStreamResponse(downstream_message=downstream)
+        if session.link.send(message, key=waiting.id, departure=MessageDeparture(cause, device, waiting)):
             return True
         self._outbox.returned(waiting.id)
         del session.carried[waiting.id]
@@ -255,32 +209,42 @@ class Downlink:
 
     # ---- what has left ------------------------------------------------------------------------
 
-    def told_config(self, session: GatewaySession, cause: int, *, entries: int, trigger: str) -> None:
-        """A gateway was sent its own configuration."""
+    def _report(self, session: GatewaySession, departure: Departure) -> None:
+        match departure:
+            case ConfigDeparture():
+                self._report_config(session, departure)
+            case DeviceDeparture():
+                self._report_device(session, departure)
+            case MessageDeparture():
+                self._report_message(session, departure)
+            case None:
+                pass
+
+    def _report_config(self, session: GatewaySession, departure: ConfigDeparture) -> None:
         self._bus.publish(
             GatewayConfigUpdate(
                 origin=session.gateway.origin,
-                correlation_id=cause,
+                correlation_id=departure.cause,
                 session_id=session.id,
-                entries=entries,
-                trigger=trigger,
+                entries=departure.entries,
+                trigger=departure.trigger,
             )
         )
 
-    def told_device(self, session: GatewaySession, cause: int, device_id: int, entries: int) -> None:
-        """A gateway was sent the configuration of a device, or, without entries, that there is none any more."""
+    def _report_device(self, session: GatewaySession, departure: DeviceDeparture) -> None:
         self._bus.publish(
             GatewayDeviceUpdate(
-                origin=Origin(session.gateway.collection.id, device_id, session.gateway.id),
-                correlation_id=cause,
+                origin=Origin(session.gateway.collection.id, departure.device_id, session.gateway.id),
+                correlation_id=departure.cause,
                 session_id=session.id,
-                entries=entries,
-                direction="toGateway" if entries else "removed",
+                entries=departure.entries,
+                direction="toGateway" if departure.entries else "removed",
             )
         )
 
-    def delivered(self, session: GatewaySession, device: Device, message: Downstream, cause: int | None) -> None:
-        """A message has left to a gateway; there is no proof that it arrived."""
+    def _report_message(self, session: GatewaySession, departure: MessageDeparture) -> None:
+        """Publish that a downstream message has left; the protocol has no proof that it arrived."""
+        device, message, cause = departure.device, departure.message, departure.cause
         del session.carried[message.id]
         self._bus.publish(
             GatewayDownstreamMessage(
@@ -292,7 +256,9 @@ class Downlink:
             )
         )
         self._outbox.sent(device, message, transport=Transport.GATEWAY, cause=cause, gateway=session.gateway)
-        self.deliver(device, cause)  # the next one: perhaps through another gateway, if this one has lost the device
+        following = self._choose(device, cause)  # another gateway, if this one has lost the device
+        if following is not None and following is not session:
+            self.feed(following)
 
     # ---- parts --------------------------------------------------------------------------------
 

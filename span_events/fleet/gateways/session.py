@@ -1,35 +1,74 @@
-"""The control stream of one gateway, as the listener gives it and as the fleet remembers it."""
+"""
+Session of one gateway: its state, the updates and messages that wait for it, and the link to it.
+
+Calls go one way, from the listener to the session to the link: a link never calls back, but keeps the
+departures of the messages that have left until `Downlink.feed` takes them.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from enum import Enum, auto
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from span_events.events.reasons import GatewayReason
 from span_events.net import Remote
 from span_events.proto.gateway_pb2 import ControlStreamResponse
-from span_events.registry.model import Device, Gateway
+from span_events.registry.model import Device, Downstream, Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigDeparture:
+    """The gateway's own configuration, on its way to it."""
+
+    cause: int
+    entries: int
+    trigger: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDeparture:
+    """The configuration of a device, or without entries its removal, on its way to a gateway."""
+
+    cause: int
+    device_id: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDeparture:
+    """A downstream message, on its way to a gateway."""
+
+    cause: int | None
+    device: Device
+    message: Downstream
+
+
+Departure = ConfigDeparture | DeviceDeparture | MessageDeparture | None
+"""Facts about a message that its event needs when the message has left; None for a message without an event."""
 
 
 class Link(Protocol):
-    """The way to a gateway. Nothing here awaits or raises."""
+    """The way to a gateway. No method awaits, raises, or calls back."""
 
     @property
     def waiting(self) -> int:
         """Messages that have not left yet."""
 
-    def send(
-        self, message: ControlStreamResponse, *, key: int | None = None, sent: Callable[[], None] | None = None
-    ) -> bool:
+    def send(self, message: ControlStreamResponse, *, key: int | None = None, departure: Departure = None) -> bool:
         """
         Queue a message; False if the queue is full, or the stream over.
 
         Args:
-            key: One that waits with the same key is replaced, and its `sent` is never called.
-            sent: Called when the last octet was given to the kernel; it may send again.
+            key: A waiting message with the same key is replaced together with its departure.
+            departure: Returned by `take_departed` after the kernel has taken the message's last octet.
         """
+
+    def take_departed(self) -> Sequence[Departure]:
+        """Return the departures of the messages that have left since the last call, in order."""
 
     def withdraw(self, key: int) -> bool:
         """Take back the message with a key; False if it has left, or is about to."""
@@ -38,9 +77,31 @@ class Link(Protocol):
         """End the stream in words, from our side; harmless when it is over."""
 
 
+class SessionState(Enum):
+    """Progress of a session."""
+
+    NEW = auto()
+    """The gateway has not asked for its configuration: clients drop the configuration of devices until then."""
+    READY = auto()
+    """The gateway has sent a message of a device, so downstream messages make sense to it."""
+    CONFIGURED = auto()
+    """The gateway has asked for its configuration, and gets updates and downstream messages."""
+    OVER = auto()
+
+
+MOVES: Final[Mapping[SessionState, frozenset[SessionState]]] = MappingProxyType(
+    {
+        SessionState.NEW: frozenset({SessionState.READY, SessionState.CONFIGURED, SessionState.OVER}),
+        SessionState.READY: frozenset({SessionState.CONFIGURED, SessionState.OVER}),
+        SessionState.CONFIGURED: frozenset({SessionState.CONFIGURED, SessionState.OVER}),
+        SessionState.OVER: frozenset(),
+    }
+)
+
+
 @dataclass(slots=True, eq=False)
 class GatewaySession:
-    """A gateway that is connected."""
+    """A connected gateway."""
 
     id: int
     gateway: Gateway
@@ -51,31 +112,46 @@ class GatewaySession:
     """Monotonic seconds."""
     last_message: float
     """When its program last sent something, monotonic seconds."""
-    is_over: bool = False
+    state: SessionState = SessionState.NEW
     is_silent: bool = False
-    """Whether it was told that nothing came since."""
+    """True while the present silence of the gateway's program has been reported."""
     messages_up: int = 0
     messages_down: int = 0
 
-    is_configured: bool = False
-    """Whether it has asked for its configuration; before, clients drop that of devices."""
-    is_ready: bool = False
-    """Whether messages for devices make sense to it: it is configured, or has sent one of a device."""
     configured_at: float = 0.0
-    """When it last got everything, monotonic seconds."""
+    """Start of the last complete configuration, monotonic seconds."""
     asks_again: bool = False
-    """Whether it wants everything once more, sooner than it gets it."""
+    """True while a repeated configuration request waits for its turn."""
     update: tuple[str, int] | None = None
-    """That it must be told its own configuration, and why: trigger and cause."""
+    """Trigger and cause of an update of the gateway's own configuration that is not sent yet."""
     known: set[int] = field(default_factory=set)
-    """Devices whose configuration it has."""
+    """Devices whose configuration the gateway has."""
     stale: OrderedDict[int, int] = field(default_factory=OrderedDict)
-    """Devices of which it must be told how they are now, with the cause."""
+    """Devices whose configuration must be sent, with the cause."""
     owed: OrderedDict[int, int | None] = field(default_factory=OrderedDict)
-    """Devices for which messages may wait, with the cause if there is one."""
+    """Devices that may have waiting messages, with the cause if there is one."""
     carried: dict[int, Device] = field(default_factory=dict)
-    """Downstream messages that are on the way, by id, and for whom."""
-    is_feeding: bool = False
+    """Recipients of the downstream messages on their way, by id of the message."""
+
+    @property
+    def is_over(self) -> bool:
+        """True after the end of the session."""
+        return self.state is SessionState.OVER
+
+    @property
+    def is_configured(self) -> bool:
+        """True when the gateway may get updates of its configuration."""
+        return self.state is SessionState.CONFIGURED
+
+    @property
+    def is_ready(self) -> bool:
+        """True when the gateway may get downstream messages."""
+        return self.state is SessionState.READY or self.state is SessionState.CONFIGURED
+
+    def move(self, state: SessionState) -> None:
+        """Enter a state; an illegal move is a defect."""
+        assert state in MOVES[self.state], f"no way from {self.state} to {state}"
+        self.state = state
 
     def withdraw(self, message_id: int) -> bool:
         """Take back a downstream message; False if it has left."""

@@ -25,7 +25,7 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.downlink import Downlink
-from span_events.fleet.gateways.session import GatewaySession, Link
+from span_events.fleet.gateways.session import GatewaySession, Link, SessionState
 from span_events.fleet.gateways.troubles import Troubles
 from span_events.fleet.gateways.uplink import Uplink
 from span_events.ids import IdGenerator
@@ -195,6 +195,10 @@ class GatewaySessions:
         session.is_silent = False
         self._uplink.take(session, message)
 
+    def flushed(self, session: GatewaySession) -> None:
+        """Messages have left to a gateway: publish that, and send the next ones."""
+        self.feed.feed(session)
+
     def ended(
         self, session: GatewaySession, reason: GatewayReason, *, detail: str = "", seconds: int | None = None
     ) -> None:
@@ -273,7 +277,7 @@ class GatewaySessions:
         seconds: int | None = None,
         cause: int | None = None,
     ) -> None:
-        session.is_over = True
+        session.move(SessionState.OVER)
         gateway = session.gateway
         del self._sessions[gateway.id]
         gateway.is_online = False

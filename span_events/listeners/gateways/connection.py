@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
 from google.protobuf.message import DecodeError
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.fleet.gateways.session import Departure
 from span_events.fleet.gateways.sessions import GatewaySession
 from span_events.listeners.gateways.applicant import Applicant
 from span_events.listeners.gateways.outgoing import Outgoing
@@ -123,24 +124,26 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     # ---- what the fleet does (`Link`) ---------------------------------------------------------
 
-    def send(
-        self, message: ControlStreamResponse, *, key: int | None = None, sent: Callable[[], None] | None = None
-    ) -> bool:
+    def send(self, message: ControlStreamResponse, *, key: int | None = None, departure: Departure = None) -> bool:
         """
         Queue a message; False if the queue is full, or the stream over.
 
         Args:
-            key: One that waits with the same key is replaced, and its `sent` is never called.
-            sent: Called when the last octet was given to the kernel; it may send again.
+            key: A waiting message with the same key is replaced together with its departure.
+            departure: Returned by `take_departed` after the kernel has taken the message's last octet.
         """
         now = self._shared.clock.monotonic()
-        if self.stage is not Stage.OPEN or not self._outgoing.put(message.SerializeToString(), key, sent, now):
+        if self.stage is not Stage.OPEN or not self._outgoing.put(message.SerializeToString(), key, departure, now):
             return False
         self.due = min(self.due, now + self._shared.config.stalled_after)
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._flush_soon)
         return True
+
+    def take_departed(self) -> Sequence[Departure]:
+        """Return the departures of the messages that have left since the last call, in order."""
+        return self._outgoing.take_departed()
 
     def withdraw(self, key: int) -> bool:
         """Take back the message with a key; False if it has left, or is about to."""
@@ -398,8 +401,9 @@ class GatewayConnection(asyncio.BufferedProtocol):
                 break  # more goes when the kernel or the gateway has room
             confirmed = self._outgoing.confirm()
             self._shared.counters.down += confirmed
-            if not confirmed:
+            if not confirmed or self._session is None:
                 return
+            self._shared.sessions.flushed(self._session)
         if self.stage in (Stage.TLS, Stage.HTTP2):
             self._write()
         if self._paused_at is not None and self._transport.get_write_buffer_size() > _UNSENT:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Final
 
+from span_events.fleet.gateways.session import Departure
 from span_events.wire.grpc.server import GrpcServer
 
 _BATCH: Final = 16_384
@@ -17,12 +18,12 @@ OVERHEAD: Final = 640
 class _Waiting:
     """One message that waits."""
 
-    __slots__ = ("key", "octets", "sent", "since")
+    __slots__ = ("departure", "key", "octets", "since")
 
-    def __init__(self, octets: bytes, key: int | None, sent: Callable[[], None] | None, since: float) -> None:
+    def __init__(self, octets: bytes, key: int | None, departure: Departure, since: float) -> None:
         self.octets = octets
         self.key = key
-        self.sent = sent
+        self.departure = departure
         self.since = since
         """Monotonic seconds; of the first, where one replaced another."""
 
@@ -36,7 +37,7 @@ class Outgoing:
         octets: Octets of memory that may wait, `OVERHEAD` for each message included; a single one may be larger.
     """
 
-    __slots__ = ("_by_key", "_handing", "_in_hand", "_max_messages", "_max_octets", "_queue", "octets")
+    __slots__ = ("_by_key", "_departed", "_handing", "_in_hand", "_max_messages", "_max_octets", "_queue", "octets")
 
     def __init__(self, *, messages: int, octets: int) -> None:
         self._max_messages = messages
@@ -45,6 +46,7 @@ class Outgoing:
         self._by_key: dict[int, _Waiting] = {}
         self._handing: list[_Waiting] = []  # given to HTTP/2, not yet wholly to the kernel
         self._in_hand = 0  # octets of these
+        self._departed: list[Departure] = []
         self.octets = 0
         """Octets that the kernel has not taken yet, with `OVERHEAD` for each message."""
 
@@ -57,18 +59,18 @@ class Outgoing:
         first = self._handing or self._queue
         return first[0].since if first else None
 
-    def put(self, octets: bytes, key: int | None, sent: Callable[[], None] | None, now: float) -> bool:
+    def put(self, octets: bytes, key: int | None, departure: Departure, now: float) -> bool:
         """Append a message, or replace the one with its key where that stands; False if it does not fit."""
         replaced = None if key is None else self._by_key.get(key)
         grown = self.octets + len(octets) + (OVERHEAD if replaced is None else -len(replaced.octets))
         if self.octets and grown > self._max_octets:
             return False
         if replaced is not None:
-            replaced.octets, replaced.sent = octets, sent
+            replaced.octets, replaced.departure = octets, departure
         elif len(self._queue) >= self._max_messages:
             return False
         else:
-            item = _Waiting(octets, key, sent, now)
+            item = _Waiting(octets, key, departure, now)
             self._queue.append(item)
             if key is not None:
                 self._by_key[key] = item
@@ -96,18 +98,26 @@ class Outgoing:
             self._handing.append(item)
 
     def confirm(self) -> int:
-        """Tell who wanted to know that the kernel has all that was given; return how many messages that are."""
-        handed, self._handing = self._handing, []
-        self.octets -= self._in_hand
-        self._in_hand = 0
-        for each in handed:
-            if each.sent is not None:
-                each.sent()
-        return len(handed)
+        """Note that the kernel has taken all messages given to HTTP/2; return their number."""
+        count = len(self._handing)
+        if count:
+            self._departed += [each.departure for each in self._handing]
+            self._handing.clear()
+            self.octets -= self._in_hand
+            self._in_hand = 0
+        return count
+
+    def take_departed(self) -> Sequence[Departure]:
+        """Return the departures of the messages that the kernel has taken since the last call, in order."""
+        if not self._departed:
+            return ()
+        departed, self._departed = self._departed, []
+        return departed
 
     def clear(self) -> None:
         """Drop everything."""
         self._queue.clear()
         self._by_key.clear()
         self._handing.clear()
+        self._departed.clear()
         self.octets = self._in_hand = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from span_events.errors import Conflict
 from span_events.events.reasons import GatewayReason
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
+from span_events.fleet.gateways.session import Departure
 from span_events.ids import render
 from span_events.listeners.gateways.outgoing import OVERHEAD, Outgoing
 from span_events.proto import gateway_pb2 as pb
@@ -35,11 +36,13 @@ class Unread:
         """Messages that have not left yet."""
         return len(self.outgoing)
 
-    def send(
-        self, message: pb.ControlStreamResponse, *, key: int | None = None, sent: Callable[[], None] | None = None
-    ) -> bool:
+    def send(self, message: pb.ControlStreamResponse, *, key: int | None = None, departure: Departure = None) -> bool:
         """Queue a message as the listener does."""
-        return self.outgoing.put(message.SerializeToString(), key, sent, 0.1 * len(self.outgoing))
+        return self.outgoing.put(message.SerializeToString(), key, departure, 0.1 * len(self.outgoing))
+
+    def take_departed(self) -> Sequence[Departure]:
+        """Return nothing: no message leaves."""
+        return self.outgoing.take_departed()
 
     def withdraw(self, key: int) -> bool:
         """Take back what waits."""
@@ -159,7 +162,7 @@ async def test_a_message_that_is_deleted_leaves_no_more(bench: FleetBench, fake:
     first = await bench.outbox.queue(device, b"1", cause=CAUSE)
     await bench.outbox.queue(device, b"2", cause=CAUSE)
     await bench.outbox.cancel(device, first.id, cause=CAUSE)
-    fake.link.flow()
+    fake.flow()
 
     assert fake.take() == [("downstream_message", (render(device.id), b"2"))]
     assert fake.session.carried == {}
@@ -172,7 +175,7 @@ async def test_a_message_that_has_left_cannot_be_deleted(bench: FleetBench, fake
     message = await bench.outbox.queue(device, b"1", cause=CAUSE)
     with pytest.raises(Conflict, match="has left for a gateway"):
         await bench.outbox.cancel(device, message.id, cause=CAUSE)
-    fake.link.flow()
+    fake.flow()
     await bench.outbox.cancel(device, message.id, cause=CAUSE)
 
     assert message.state is DownstreamState.SENT
@@ -189,7 +192,7 @@ async def test_a_message_that_has_left_when_its_device_is_removed_was_sent(
         await bench.outbox.queue(device, payload, cause=CAUSE)
     bench.activities.clear()
     await bench.devices.remove(device, cause=CAUSE)
-    fake.link.flow()
+    fake.flow()
 
     assert bench.names[:3] == ["downstreamFailed", "downstreamMessage", "deviceRemoved"]
     assert bench.names.count("downstreamMessage") == 1
@@ -206,7 +209,7 @@ async def test_a_message_that_expires_is_taken_back(bench: FleetBench, fake: Fak
     left = message.state
     fake.link.is_handed_on = False
     bench.outbox.sweep()
-    fake.link.flow()
+    fake.flow()
 
     assert (left, message.state, fake.take()) == (DownstreamState.PENDING, DownstreamState.FAILED, [])
 
@@ -222,7 +225,7 @@ async def test_a_message_for_a_device_that_may_have_it_no_more_is_taken_back(
     message = await bench.outbox.queue(device, b"1", cause=CAUSE)
     fields = {"gateways": {fake.gateway.id: {}}} if "block" in change else change
     await bench.devices.update(device, DeviceChange(**fields), cause=CAUSE)
-    fake.link.flow()
+    fake.flow()
 
     assert "downstream_message" not in [part for part, _ in fake.take()]
     assert (message.state, bench.outbox.next_for(device)) == (DownstreamState.PENDING, message)

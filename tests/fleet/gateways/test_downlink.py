@@ -171,7 +171,7 @@ async def test_what_changes_while_a_gateway_does_not_read_is_sent_once_as_it_is_
     await bench.devices.update(gone, DeviceChange(tags={"a": "b"}), cause=CAUSE)
     await bench.devices.remove(gone, cause=CAUSE)
     bench.activities.clear()
-    fake.link.flow()
+    fake.flow()
 
     assert fake.take() == [
         ("device_update", (render(device.id), {"devEui": "00"}, {"n": "49"})),
@@ -193,7 +193,7 @@ async def test_what_a_full_queue_refused_goes_when_there_is_room(bench: FleetBen
     await bench.gateways.update(gateway, GatewayChange(tags={"n": "2"}), cause=CAUSE)
     fake.link.is_full = False
     bench.activities.clear()
-    fake.link.flow()
+    fake.flow()
 
     assert fake.take() == [
         ("device_update", (render(device.id), {"devEui": "00"}, {"n": "1"})),
@@ -213,7 +213,7 @@ async def test_a_gateway_with_more_devices_than_the_queue_has_room_for_gets_them
     fake.link.is_stalled = True
     fake.link.room = 3
     fake.configure()
-    fake.link.flow()
+    fake.flow()
     sent = fake.take()
 
     assert [part for part, _ in sent] == ["gateway_update", *["device_update"] * 20, "downstream_message"]
@@ -232,7 +232,7 @@ async def test_what_was_not_sent_is_told_at_the_end(bench: FleetBench) -> None:
     await bench.gateways.update(gateway, GatewayChange(tags={"a": "b"}), cause=CAUSE)
     await bench.gateways.update(gateway, GatewayChange(tags={"a": "c"}), cause=CAUSE)
     bench.gateway_sessions.ended(fake.session, GatewayReason.SLOW_READER, detail="waited")
-    fake.link.flow()
+    fake.flow()
     data = dict(bench.told[-1][1])
 
     assert (data["messagesDown"], data["messagesUp"], data["undelivered"]) == ("2", "4", "4")
@@ -316,7 +316,7 @@ async def test_a_message_is_sent_when_it_has_left_and_not_before(bench: FleetBen
     await bench.outbox.queue(device, b"2", cause=CAUSE)
     waiting = message.state
     bench.gateway_sessions.ended(fake.session, GatewayReason.PROCESS_DIED)
-    fake.link.flow()
+    fake.flow()
     lost = bench.outbox.waiting
     again = online(bench, gateway)
 
@@ -336,7 +336,7 @@ async def test_a_full_queue_leaves_messages_in_the_outbox(bench: FleetBench) -> 
     for number in range(2):
         for device in devices:
             await bench.outbox.queue(device, str(number).encode(), cause=CAUSE)
-    fake.link.flow()
+    fake.flow()
     sent = [value for _, value in fake.take()]
 
     assert len(sent) == 10
@@ -354,9 +354,9 @@ async def test_a_cancelled_message_that_is_on_the_way_holds_up_nothing(bench: Fl
     await bench.outbox.queue(device, b"2", cause=CAUSE)
     await bench.outbox.cancel(device, first.id, cause=CAUSE)
     bench.activities.clear()
-    fake.link.flow()
+    fake.flow()
     third = await bench.outbox.queue(device, b"3", cause=CAUSE)
-    fake.link.flow()
+    fake.flow()
 
     assert [value for _, value in fake.take()] == [(render(device.id), each) for each in (b"2", b"3")]
     assert first.state is DownstreamState.FAILED
@@ -435,7 +435,7 @@ async def test_the_next_message_goes_where_the_device_is_now(bench: FleetBench) 
     await bench.outbox.queue(device, b"1", cause=CAUSE)
     await bench.outbox.queue(device, b"2", cause=CAUSE)
     await bench.devices.update(device, DeviceChange(gateways={gateway.id: {}, other.id: {"a": "b"}}), cause=CAUSE)
-    old.link.flow()
+    old.flow()
 
     assert [value for part, value in old.take() if part == "downstream_message"] == [(render(device.id), b"1")]
     assert [value for part, value in new.take() if part == "downstream_message"] == [(render(device.id), b"2")]
@@ -451,7 +451,7 @@ async def test_a_device_that_moves_takes_no_foreign_gateway_along(bench: FleetBe
     await bench.devices.update(device, DeviceChange(gateways={gateway.id: {}}), cause=CAUSE)
     await bench.devices.update(device, DeviceChange(collection_id=target.id), cause=CAUSE)
     bench.activities.clear()
-    fake.link.flow()
+    fake.flow()
 
     assert [(each.name, each.origin) for each in bench.events if "Message" in each.name] == [
         ("gatewayDownstreamMessage", Origin(gateway.collection.id, device.id, gateway.id)),
@@ -492,7 +492,7 @@ async def test_a_removed_device_takes_its_messages_out_of_the_way(bench: FleetBe
     await bench.outbox.queue(device, b"2", cause=CAUSE)
     bench.activities.clear()
     await bench.devices.remove(device, cause=CAUSE)
-    fake.link.flow()
+    fake.flow()
 
     assert bench.names.count("downstreamFailed") == 2
     assert "downstreamMessage" not in bench.names

@@ -19,6 +19,7 @@ from cryptography import x509
 from span_events.config import GatewaysConfig
 from span_events.events.activity import Origin
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.fleet.gateways.session import Departure
 from span_events.listeners.gateways.connection import GatewayConnection
 from span_events.listeners.gateways.listener import GatewayListener
 from span_events.proto.gateway_pb2 import (
@@ -75,6 +76,7 @@ class Opened:
     link: GatewayConnection
     details: dict[str, Any]
     received: list[ControlStreamRequest] = field(default_factory=list)
+    departed: list[Departure] = field(default_factory=list)
     ended: list[tuple[GatewayReason, str]] = field(default_factory=list)
 
 
@@ -88,6 +90,8 @@ class RecordingSessions:
         self.rejections: list[tuple[GatewayRejectedReason, dict[str, Any]]] = []
         self.told: list[str] = []
         self.fails = False
+        self.follow_up: Departure = None
+        """Departure of a message that is sent as soon as another one has left."""
 
     def identify(self, serial: int, *, now_ms: int) -> Any:
         """Tell whose certificate it is."""
@@ -120,6 +124,13 @@ class RecordingSessions:
             session.link.send(ControlStreamResponse(gateway_update=GatewayConfigUpdate(gateway_id="g")))
             for number in range(3):
                 session.link.send(device_config(number), key=number)
+
+    def flushed(self, session: Opened) -> None:
+        """Note the messages that have left."""
+        session.departed += session.link.take_departed()
+        if self.follow_up is not None:
+            follow_up, self.follow_up = self.follow_up, None
+            session.link.send(KEEPALIVE_RESPONSE, departure=follow_up)
 
     def ended(self, session: Opened, reason: GatewayReason, *, detail: str = "", seconds: int | None = None) -> None:
         """Note the end; there must be only one."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.fleet.gateways.session import Departure, DeviceDeparture
 from span_events.proto.gateway_pb2 import ControlStreamResponse, DownstreamMessage
 from span_events.wire.openssl import Identity
 from tests.bench.waiting import until
@@ -144,29 +145,25 @@ async def test_a_new_identity_of_the_server_is_shown_to_new_connections(gateways
 async def test_a_message_counts_as_sent_when_the_kernel_has_it(gateways: GatewayBench) -> None:
     """And then the next may be sent from there."""
     client = await gateways.client().serve()
-    session, sent = await gateways.session(), list[str]()
+    session, gateways.sessions.follow_up = await gateways.session(), numbered(2)
 
-    def first() -> None:
-        sent.append("first")
-        session.link.send(KEEPALIVE_RESPONSE, sent=lambda: sent.append("second"))
-
-    assert session.link.send(KEEPALIVE_RESPONSE, sent=first)
-    assert sent == []
+    assert session.link.send(KEEPALIVE_RESPONSE, departure=numbered(1))
+    assert session.departed == []
     await until(lambda: len(client.grpc.messages) == 2)
-    assert sent == ["first", "second"]
+    assert session.departed == [numbered(1), numbered(2)]
 
 
 async def test_a_newer_message_of_a_key_replaces_the_one_that_waits(gateways: GatewayBench) -> None:
     """In its place; of the older nobody hears."""
     client = await gateways.client().serve()
-    link, sent = (await gateways.session()).link, list[str]()
-    link.send(device_config(1, "old"), key=1, sent=lambda: sent.append("old"))
-    link.send(KEEPALIVE_RESPONSE)
-    link.send(device_config(1, "new"), key=1, sent=lambda: sent.append("new"))
+    session = await gateways.session()
+    session.link.send(device_config(1, "old"), key=1, departure=numbered(1))
+    session.link.send(KEEPALIVE_RESPONSE)
+    session.link.send(device_config(1, "new"), key=1, departure=numbered(2))
     await until(lambda: len(client.grpc.messages) == 2)
 
     assert client.grpc.messages[0] == device_config(1, "new").SerializeToString()
-    assert sent == ["new"]
+    assert session.departed == [numbered(2), None]
 
 
 async def test_nothing_is_sent_after_the_end(gateways: GatewayBench) -> None:
@@ -180,6 +177,11 @@ async def test_nothing_is_sent_after_the_end(gateways: GatewayBench) -> None:
     assert session.ended == [(GatewayReason.GATEWAY_REMOVED, "")]
 
 
+def numbered(number: int) -> Departure:
+    """Make a departure that a test can tell from others."""
+    return DeviceDeparture(0, number, 0)
+
+
 def large(size: int = 1_000) -> ControlStreamResponse:
     """Write a message of some size."""
     return ControlStreamResponse(downstream_message=DownstreamMessage(message_id="1", payload=bytes(size)))
@@ -188,10 +190,10 @@ def large(size: int = 1_000) -> ControlStreamResponse:
 async def test_a_gateway_that_does_not_read_costs_its_queue_and_no_more(gateways: GatewayBench) -> None:
     """Its window takes 64 KiB, the queue 1,000 messages; other gateways notice nothing."""
     client = await gateways.client(reads=False).serve()
-    session, sent = await gateways.session(), list[int]()
-    for number in range(60):  # as much as the window takes
-        session.link.send(large(), sent=lambda number=number: sent.append(number))  # type: ignore[misc]  # a default
-    await until(lambda: len(sent) == 60)
+    session = await gateways.session()
+    for _ in range(60):  # as much as the window takes
+        session.link.send(large())
+    await until(lambda: len(session.departed) == 60)
     taken = sum(session.link.send(large(100)) for _ in range(5_000))
     other = await gateways.client(OTHER).serve()
     await other.send(KEEPALIVE)
