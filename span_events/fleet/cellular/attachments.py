@@ -18,6 +18,7 @@ from span_events.events.catalogue import CiotConnect, CiotDisconnect
 from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
 from span_events.fleet.cellular.addresses import DeviceAddresses
 from span_events.fleet.cellular.attachment_index import AttachmentIndex
+from span_events.fleet.cellular.attachment_log import log_end, log_start
 from span_events.fleet.cellular.leases import Allocation, Lease, Subscriber
 from span_events.fleet.cellular.pending import PendingWrites
 from span_events.fleet.cellular.silence import SilenceWatch
@@ -119,6 +120,7 @@ class Attachments:
         self.index.add(attachment)
         self.pending.changed(attachment)
         self._lifetimes.touch(attachment, self._clock.monotonic(), self._timeout)
+        log_start(attachment)
         if device is not None:
             self._connect(attachment, device, location, cause)
 
@@ -135,7 +137,7 @@ class Attachments:
         if device is not None:
             self.index.assign(attachment, None)
             self.pending.changed(attachment)
-            self._disconnect(attachment, device, reason, cause)
+            self._disconnect(attachment, device, reason, cause, seconds=self._age(attachment))
 
     def renew(self, attachment: Attachment, lifetime: float | None = None) -> None:
         """Restart the lifetime of an attachment, in seconds; None keeps the previous length."""
@@ -185,6 +187,9 @@ class Attachments:
         self._lifetimes.drop(attachment)
         self._free(attachment, Lease(attachment.address, attachment.prefix))
         device = attachment.device
+        if seconds is None:
+            seconds = self._age(attachment)
+        log_end(attachment, reason, seconds)
         if device is not None:
             self._disconnect(attachment, device, reason, cause, terminate_cause=terminate_cause, seconds=seconds)
 
@@ -246,7 +251,7 @@ class Attachments:
         cause: int | None,
         *,
         terminate_cause: str = "",
-        seconds: int | None = None,
+        seconds: int,
     ) -> None:
         self._silence.stop(attachment)
         self.addresses.update(device)
@@ -260,7 +265,7 @@ class Attachments:
                 imsi=attachment.imsi or None,
                 allocated_ip=attachment.shown_address or None,
                 cause=terminate_cause or None,
-                seconds=self._age(attachment) if seconds is None else seconds,
+                seconds=seconds,
             )
         )
         self._reception.address_lost(device, _CLIENT_REASONS.get(reason, DisconnectReason.DETACHED), cause=cause)

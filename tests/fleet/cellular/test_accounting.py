@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from span_events.events.catalogue import MessageRejected
 from span_events.events.message import Transport
 from span_events.fleet.cellular.report import Accepted
+from span_events.ids import render
 from tests.bench.fleets import FleetBench
 from tests.fleet.cellular.reports import (
     ADDRESS,
@@ -121,9 +122,37 @@ async def test_the_log_names_the_node_that_was_restarted(bench: FleetBench) -> N
         bench.cellular.accounting.nas_restarted(NAS, NODE, off=False)
 
     line = {"event": "nas_restarted", "part": "cellular", "nas": NAS, "nas_address": NODE}
-    assert logs == [
+    assert [each for each in logs if each["event"] == "nas_restarted"] == [
         line | {"log_level": "info", "status": "Accounting-Off", "attachments": 1},
         line | {"log_level": "debug", "status": "Accounting-On", "attachments": 0},
+    ]
+
+
+async def test_the_log_has_a_line_at_the_start_of_an_attachment_and_one_with_totals_at_its_end(
+    bench: FleetBench,
+) -> None:
+    """At DEBUG, since a mobile core reports thousands; five digits of the IMSI name the network only."""
+    device = await known(bench)
+    with capture_logs() as logs:
+        bench.cellular.accounting.start(seen())
+        send(bench)
+        bench.clock.shift(90)
+        bench.cellular.accounting.stop(seen())
+
+    session = bench.activities[0].event.session_id
+    assert session is not None
+    line = {
+        "part": "cellular",
+        "log_level": "debug",
+        "attachment": render(session),
+        "device": render(device.id),
+        "nas": NAS,
+        "imsi": IMSI[:5],
+        "address": ADDRESS,
+    }
+    assert [each for each in logs if each["part"] == "cellular"] == [
+        line | {"event": "attachment_started"},
+        line | {"event": "attachment_ended", "reason": "stop", "seconds": 90, "received": 2},
     ]
 
 
