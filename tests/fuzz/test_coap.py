@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_events.errors import MalformedMessage
-from span_events.wire.coap.messages import CoapMessage, decode, encode, path_of, unsupported_option
+from span_events.wire.coap.messages import CoapMessage, decode, encode
+from span_events.wire.coap.requests import path_of, unsupported_option
 from tests.wire.coap.strategies import messages
 
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterable
 
 from span_events.simulator.coap import CoapClient, Timing
-from span_events.wire.coap.messages import CoapMessage, Code, Type, decode, encode, path_of
+from span_events.wire.coap.messages import CoapMessage, Code, Type, decode, encode
+from span_events.wire.coap.requests import path_of
 from tests.simulator.responder import Responder, piggybacked
 
 QUICK = Timing(ack_timeout=0.02)

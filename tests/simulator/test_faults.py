@@ -15,7 +15,8 @@ from span_events.simulator.devices import Statistics, Targets
 from span_events.simulator.faults import FAULTS, FLOOD, NEED_COAP, NEED_CORE, NEED_UPDATE, TOO_MANY_OCTETS, meaning_of
 from span_events.simulator.scene import Scene
 from span_events.simulator.terminals import Member, Terminal
-from span_events.wire.coap.messages import Code, decode, unsupported_option
+from span_events.wire.coap.messages import Code, decode
+from span_events.wire.coap.requests import unsupported_option
 from tests.simulator.responder import Responder, block_of, piggybacked
 
 DEVICE = "127.77.0.1"

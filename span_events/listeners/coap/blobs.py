@@ -32,12 +32,12 @@ from span_events.wire.coap.messages import (
     Code,
     Option,
     Options,
-    name_of_method,
     option_of,
     read_block,
     uint,
     write_block,
 )
+from span_events.wire.coap.requests import name_of_method
 
 PATH: Final = "/blob"
 _DONE: Final = {Code.POST: Code.CREATED, Code.PUT: Code.CHANGED}

@@ -27,16 +27,8 @@ from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.site import CoapSite
 from span_events.net import Remote
 from span_events.registry.model import Device
-from span_events.wire.coap.messages import (
-    HEADER,
-    CoapMessage,
-    Code,
-    Option,
-    Options,
-    Type,
-    decode,
-    unsupported_option,
-)
+from span_events.wire.coap.messages import HEADER, CoapMessage, Code, Option, Options, Type, decode
+from span_events.wire.coap.requests import unsupported_option
 
 _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
 """Version 1 and type CON: the upper four bits of a message."""

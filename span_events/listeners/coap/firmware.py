@@ -25,10 +25,10 @@ from span_events.wire.coap.messages import (
     Option,
     Options,
     block_of,
-    name_of_method,
     uint,
     write_block,
 )
+from span_events.wire.coap.requests import name_of_method
 from span_events.wire.fota import MAX_HOST, Response, decode_report, encode_response
 
 REPORT_PATH: Final = "/u"

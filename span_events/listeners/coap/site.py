@@ -35,12 +35,11 @@ from span_events.wire.coap.messages import (
     Options,
     Type,
     block_of,
-    name_of_method,
     option_of,
-    path_of,
     uint,
     write_block,
 )
+from span_events.wire.coap.requests import name_of_method, path_of
 
 log = get_logger("listeners.coap")
 

@@ -92,7 +92,6 @@ MAX_BLOCK_EXPONENT: Final = 6
 
 _VERSION: Final = 1
 _TYPES: Final = tuple(Type)
-_METHODS: Final = frozenset(code for code in Code if 0 < code < 32)
 _RESERVED_CLASSES: Final = frozenset((1, 6, 7))
 # RFC 7252 table 4 and RFC 7959 table 1; Uri-Host and Uri-Port are missing because they are ignored.
 _LENGTHS: Final = {
@@ -120,16 +119,6 @@ _TEXT: Final = frozenset(
     }
 )
 _URI_PATH: Final = int(Option.URI_PATH)
-_SERVED: Final = frozenset(
-    {
-        *(Option.URI_HOST, Option.URI_PORT, Option.URI_PATH, Option.URI_QUERY),
-        *(Option.ACCEPT, Option.BLOCK2, Option.BLOCK1),
-    }
-)
-"""Critical options of a request that this server understands."""
-_ONCE: Final = frozenset((Option.ACCEPT, Option.BLOCK2, Option.BLOCK1))
-"""Of these, a second one counts as an unknown option (RFC 7252 §5.4.5)."""
-
 Options = tuple[tuple[int, bytes], ...]
 
 
@@ -246,36 +235,6 @@ def write(kind: Type, code: int, message_id: int, token: bytes, options: Options
     return b"".join(parts)
 
 
-def unsupported_option(request: CoapMessage) -> int | None:
-    """
-    Return the number of the first critical option that a request may not have here, None if all is well.
-
-    Proxy-Uri and Proxy-Scheme want a 5.05 (RFC 7252 §5.10.2), all others a 4.02 or silence (§5.4.1).
-    Elective options are never looked at.
-    """
-    previous = 0
-    for number, _ in request.options:
-        if number & 1 and (number not in _SERVED or (number == previous and number in _ONCE)):
-            return number
-        previous = number
-    return None
-
-
-def path_of(request: CoapMessage) -> str:
-    """
-    Write the path of a request as text: ``/`` and its segments.
-
-    A segment that contains a NUL ends the path there; what is not UTF-8 before it is replaced.
-    """
-    path = ""
-    for number, value in request.options:
-        if number == _URI_PATH:
-            if b"\0" in value:
-                return f"{path}/{value.partition(bytes(1))[0].decode('utf-8', 'replace')}"
-            path += "/" + value.decode()
-    return path or "/"
-
-
 def option_of(message: CoapMessage, number: int) -> bytes | None:
     """Return the value of the first option with this number."""
     for each, value in message.options:
@@ -309,11 +268,6 @@ def write_block(block: Block) -> bytes:
 def name_of_code(code: int) -> str:
     """Write a code as people know it: ``4.02``."""
     return f"{code >> 5}.{code & 31:02}"
-
-
-def name_of_method(code: int) -> str:
-    """Write the code of a request as people call it (``POST``; ``method 0.09`` if it has no name here)."""
-    return Code(code).name if code in _METHODS else f"method {name_of_code(code)}"
 
 
 def _check_request_or_empty(kind: Type, code: int, size: int) -> None:

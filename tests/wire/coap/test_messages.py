@@ -17,12 +17,11 @@ from span_events.wire.coap.messages import (
     encode,
     name_of_code,
     option_of,
-    path_of,
     read_block,
     uint,
-    unsupported_option,
     write_block,
 )
+from span_events.wire.coap.requests import path_of, unsupported_option
 from tests.wire.coap.strategies import messages
 
 POST = "40021234"  # CON POST, message id 0x1234, no token
