@@ -16,7 +16,8 @@ from typing import Any, Final
 
 from scripts.benchmarks.coap import PATH_X_AND_PAYLOAD
 from scripts.benchmarks.harness import CLIENT_CORE, Options, Process, Table, server
-from span_events.wire.coap.messages import Block, Code, Option, block_of, decode, name_of_code, write_block
+from span_events.wire.coap.blocks import Block, block_of, write_block
+from span_events.wire.coap.messages import Code, Option, decode, name_of_code
 
 DEVICES: Final = 200
 FEW: Final = 20

@@ -18,7 +18,8 @@ from span_events.simulator.devices import PATH
 from span_events.simulator.firmware.faults import FIRMWARE_FAULTS, UPDATE_FAULTS
 from span_events.simulator.scene import Fault, Scene
 from span_events.simulator.sockets import DeviceSocket
-from span_events.wire.coap.messages import Block, CoapMessage, Code, Option, Type, encode, name_of_code, write_block
+from span_events.wire.coap.blocks import Block, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Type, encode, name_of_code
 
 UNKNOWN_CRITICAL: Final = 65_001
 """An option number for experiments (RFC 7252 §12.2); odd numbers are critical (§5.4.6)."""

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from span_events.simulator.coap import CoapClient, Timing
-from span_events.wire.coap.messages import Block, Code, Option, block_of, write_block
+from span_events.wire.coap.blocks import Block, block_of, write_block
+from span_events.wire.coap.messages import Code, Option
 from span_events.wire.fota import Report, Response, decode_response, encode_report
 from tests.bench.live import COAP_CLIENT, PROGRAM, LiveDevice, LiveServer
 from tests.bench.relay import Relay, rough

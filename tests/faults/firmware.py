@@ -11,7 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from span_events.wire.coap.messages import Block, CoapMessage, Option, write_block
+from span_events.wire.coap.blocks import Block, write_block
+from span_events.wire.coap.messages import CoapMessage, Option
 from span_events.wire.fota import Report, encode_report
 from tests.bench.live import Document
 from tests.faults.scene import Scene

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap.messages import Block, CoapMessage, Code, Option, write_block
+from span_events.wire.coap.blocks import Block, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option
 from tests.faults.scene import Scene
 from tests.listeners.coap.bench import RawClient, post
 

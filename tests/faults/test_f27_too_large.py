@@ -6,7 +6,8 @@ from pathlib import Path
 
 from span_events.config import MessagesConfig
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap.messages import Block, Code, Option, option_of, uint, write_block
+from span_events.wire.coap.blocks import Block, write_block
+from span_events.wire.coap.messages import Code, Option, option_of, uint
 from tests.faults.scene import Scene
 from tests.listeners.coap.bench import post
 

@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Self
 
 from span_events.simulator.sockets import Address
-from span_events.wire.coap.messages import Block, CoapMessage, Code, Option, Type, decode, encode, option_of, read_block
+from span_events.wire.coap.blocks import Block, read_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Type, decode, encode, option_of
 
 Answer = Callable[[bytes], Iterable[bytes]]
 

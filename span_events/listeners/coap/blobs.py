@@ -23,20 +23,11 @@ from span_events.fleet.blobs.blobs import Blobs
 from span_events.fleet.blobs.uploads import Upload, UploadRefused
 from span_events.fleet.devices.inbound import Reception
 from span_events.listeners.coap.answer import Answer, Later
-from span_events.listeners.coap.blocks import fault_of
 from span_events.listeners.coap.peer import Peer
+from span_events.listeners.coap.transfers import fault_of
 from span_events.net import render_remote
-from span_events.wire.coap.messages import (
-    Block,
-    CoapMessage,
-    Code,
-    Option,
-    Options,
-    option_of,
-    read_block,
-    uint,
-    write_block,
-)
+from span_events.wire.coap.blocks import Block, read_block, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, option_of, uint
 from span_events.wire.coap.requests import name_of_method
 
 PATH: Final = "/blob"

@@ -17,17 +17,8 @@ from span_events.fleet.firmware.reports import Firmware
 from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.peer import Peer
 from span_events.net import Remote
-from span_events.wire.coap.messages import (
-    MAX_BLOCK_EXPONENT,
-    Block,
-    CoapMessage,
-    Code,
-    Option,
-    Options,
-    block_of,
-    uint,
-    write_block,
-)
+from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, block_of, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, uint
 from span_events.wire.coap.requests import name_of_method
 from span_events.wire.fota import MAX_HOST, Response, decode_report, encode_response
 

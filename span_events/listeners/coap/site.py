@@ -21,24 +21,13 @@ from span_events.events.reasons import DownstreamFailedReason, MessageRejectedRe
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.listeners.coap.answer import Answer, Later
-from span_events.listeners.coap.blocks import FIRST, Download, Key, Purpose, Step, Uploads, fault_of
 from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.service import CoapService
+from span_events.listeners.coap.transfers import FIRST, BlockDownload, BlockUploads, Key, Purpose, Step, fault_of
 from span_events.log import get_logger
 from span_events.registry.model import Downstream
-from span_events.wire.coap.messages import (
-    MAX_BLOCK_EXPONENT,
-    Block,
-    CoapMessage,
-    Code,
-    Option,
-    Options,
-    Type,
-    block_of,
-    option_of,
-    uint,
-    write_block,
-)
+from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, block_of, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, option_of, uint
 from span_events.wire.coap.requests import name_of_method, path_of
 
 log = get_logger("listeners.coap")
@@ -78,8 +67,10 @@ class CoapSite:
         self._outbox = outbox
         self._clock = clock
         self._services = {path: service for service in services for path in service.paths}
-        self.uploads = Uploads(limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload)
-        self.downloads: ExpiringMapOfPeers[Hashable, Purpose, Download] = ExpiringMapOfPeers(
+        self.uploads = BlockUploads(
+            limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload
+        )
+        self.downloads: ExpiringMapOfPeers[Hashable, Purpose, BlockDownload] = ExpiringMapOfPeers(
             limit=config.unfinished_uploads, lifetime=config.upload_timeout
         )
         self.defects = 0
@@ -193,7 +184,7 @@ class CoapSite:
         wanted = block2 or FIRST
         if len(waiting.payload) <= wanted.size:
             return Answer(code, waiting.payload, downstream=waiting, cause=cause)
-        download = Download(code, waiting.payload, uint(waiting.id))
+        download = BlockDownload(code, waiting.payload, uint(waiting.id))
         self.downloads.put(_key(peer, path), download, self._clock.monotonic())
         return replace(self._cut(peer, download, wanted), downstream=waiting, cause=cause)
 
@@ -208,7 +199,7 @@ class CoapSite:
         self.downloads.put(key, download, now)
         return self._cut(peer, download, wanted)
 
-    def _cut(self, peer: Peer, download: Download, wanted: Block) -> Answer:
+    def _cut(self, peer: Peer, download: BlockDownload, wanted: Block) -> Answer:
         cut = download.block(wanted)
         if cut is None:
             blocks = -(-len(download.payload) // wanted.size)

@@ -18,16 +18,8 @@ from typing import Final, NamedTuple, Self
 from span_events.errors import MalformedMessage
 from span_events.simulator.coap import CoapClient, Timing
 from span_events.simulator.sockets import Address, AddressUnavailable
-from span_events.wire.coap.messages import (
-    Block,
-    CoapMessage,
-    Code,
-    Option,
-    block_of,
-    name_of_code,
-    option_of,
-    write_block,
-)
+from span_events.wire.coap.blocks import Block, block_of, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, name_of_code, option_of
 from span_events.wire.fota import MAX_TEXT, Report, Response, decode_response, encode_report
 
 REPORT_PATH: Final = "u"

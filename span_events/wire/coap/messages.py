@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 from span_events.errors import MalformedMessage
 
@@ -87,8 +87,6 @@ MAX_OPTION: Final = 0xFFFF
 """Option numbers are 16 bits (RFC 7252 §12.2)."""
 EXTENDED: Final = 269
 """Where the two-octet form of a delta or a length begins."""
-MAX_BLOCK_EXPONENT: Final = 6
-"""A block has 2**(exponent + 4) octets, 1024 at most; 7 is reserved (RFC 7959 §2.2)."""
 
 _VERSION: Final = 1
 _TYPES: Final = tuple(Type)
@@ -133,19 +131,6 @@ class CoapMessage:
     token: bytes = b""
     options: Options = ()
     payload: bytes = b""
-
-
-class Block(NamedTuple):
-    """The value of a Block1 or Block2 option (RFC 7959 §2.2)."""
-
-    number: int
-    more: bool
-    exponent: int
-
-    @property
-    def size(self) -> int:
-        """Octets of a block."""
-        return 16 << self.exponent
 
 
 def decode(datagram: bytes) -> CoapMessage:
@@ -246,23 +231,6 @@ def option_of(message: CoapMessage, number: int) -> bytes | None:
 def uint(value: int) -> bytes:
     """Write the value of an option of format uint (RFC 7252 §3.2): no leading zeros."""
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
-
-
-def read_block(value: bytes) -> Block:
-    """Read the value of a Block1 or Block2 option; an exponent of 7 is for the caller to refuse."""
-    number = int.from_bytes(value, "big")
-    return Block(number >> 4, bool(number & 8), number & 7)
-
-
-def block_of(message: CoapMessage, number: int) -> Block | None:
-    """Return the Block1 or Block2 option of a message, if it has one."""
-    value = option_of(message, number)
-    return None if value is None else read_block(value)
-
-
-def write_block(block: Block) -> bytes:
-    """Write the value of a Block1 or Block2 option."""
-    return uint(block.number << 4 | block.more << 3 | block.exponent)
 
 
 def name_of_code(code: int) -> str:

@@ -18,18 +18,8 @@ from span_events.ids import render
 from span_events.listeners.coap.blobs import CoapBlobs
 from span_events.listeners.coap.service import MakeService
 from span_events.net import Remote
-from span_events.wire.coap.messages import (
-    Block,
-    CoapMessage,
-    Code,
-    Option,
-    Options,
-    decode,
-    option_of,
-    read_block,
-    uint,
-    write_block,
-)
+from span_events.wire.coap.blocks import Block, read_block, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, decode, option_of, uint
 from tests.bench.fleets import CAUSE, FleetBench
 from tests.bench.waiting import until
 from tests.listeners.coap.bench import CoapBench, coap_bench, post

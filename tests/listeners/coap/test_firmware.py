@@ -21,19 +21,8 @@ from span_events.listeners.coap.firmware import CoapFirmware
 from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.service import MakeService
 from span_events.registry.model import Device, Image, Management
-from span_events.wire.coap.messages import (
-    Block,
-    CoapMessage,
-    Code,
-    Option,
-    Options,
-    Type,
-    block_of,
-    decode,
-    option_of,
-    uint,
-    write_block,
-)
+from span_events.wire.coap.blocks import Block, block_of, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, option_of, uint
 from span_events.wire.fota import Report, Response, decode_response, encode_report
 from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
 from tests.bench.waiting import until

@@ -19,18 +19,8 @@ from span_events.registry.model import Collection, Device, Management
 from span_events.simulator.coap import Timing
 from span_events.simulator.firmware.device import Ended, Mishap, Outcome, UpdatingDevice, make_image, version_of
 from span_events.simulator.sockets import Address
-from span_events.wire.coap.messages import (
-    Block,
-    CoapMessage,
-    Code,
-    Option,
-    Options,
-    Type,
-    block_of,
-    decode,
-    encode,
-    write_block,
-)
+from span_events.wire.coap.blocks import Block, block_of, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, encode
 from span_events.wire.fota import Response, encode_response
 from tests.bench.servers import CAUSE, Running, running
 from tests.simulator.responder import Responder

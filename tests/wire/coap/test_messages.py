@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from span_events.errors import MalformedMessage
+from span_events.wire.coap.blocks import Block, read_block, write_block
 from span_events.wire.coap.messages import (
-    Block,
     CoapMessage,
     Code,
     Option,
@@ -17,9 +17,7 @@ from span_events.wire.coap.messages import (
     encode,
     name_of_code,
     option_of,
-    read_block,
     uint,
-    write_block,
 )
 from span_events.wire.coap.requests import path_of, unsupported_option
 from tests.wire.coap.strategies import messages

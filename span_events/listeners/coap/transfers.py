@@ -15,7 +15,7 @@ from typing import Final
 
 from span_events.bounded.expiring import ExpiringMapOfPeers
 from span_events.listeners.coap.answer import Answer
-from span_events.wire.coap.messages import MAX_BLOCK_EXPONENT, Block
+from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block
 
 Purpose = tuple[int, str]
 """Whose transfer it is, and to or from which path: an address may become another device's."""
@@ -39,7 +39,7 @@ class Step(Enum):
 
 
 @dataclass(slots=True)
-class Upload:
+class BlockUpload:
     """A message that comes in blocks; ``answer`` is set once it is complete and was answered."""
 
     octets: bytearray = field(default_factory=bytearray)
@@ -47,7 +47,7 @@ class Upload:
     answer: Answer | None = None
 
 
-class Uploads:
+class BlockUploads:
     """
     Uploads under way, and the last block of those that are complete.
 
@@ -58,10 +58,10 @@ class Uploads:
     """
 
     def __init__(self, *, limit: int, timeout: float, max_payload: int) -> None:
-        self._unfinished: ExpiringMapOfPeers[Hashable, Purpose, Upload] = ExpiringMapOfPeers(
+        self._unfinished: ExpiringMapOfPeers[Hashable, Purpose, BlockUpload] = ExpiringMapOfPeers(
             limit=limit, lifetime=timeout
         )
-        self._finished: ExpiringMapOfPeers[Hashable, Purpose, Upload] = ExpiringMapOfPeers(
+        self._finished: ExpiringMapOfPeers[Hashable, Purpose, BlockUpload] = ExpiringMapOfPeers(
             limit=limit, lifetime=timeout
         )
         self._max_payload = max_payload
@@ -69,7 +69,7 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._unfinished)
 
-    def take(self, key: Key, block: Block, payload: bytes, announced: int, now: float) -> tuple[Step, Upload]:
+    def take(self, key: Key, block: Block, payload: bytes, announced: int, now: float) -> tuple[Step, BlockUpload]:
         """
         Take a block into the upload that it belongs to; block 0 always begins a new one.
 
@@ -78,13 +78,13 @@ class Uploads:
         """
         start = block.number * block.size
         if start == 0:
-            upload = Upload()
+            upload = BlockUpload()
             self._finished.forget(key)
         else:
             finished = self._finished.get(key, now)
             if finished and not block.more and start == finished.last_start and payload == finished.octets:
                 return Step.REPEATED, finished
-            upload = self._unfinished.get(key, now) or Upload()
+            upload = self._unfinished.get(key, now) or BlockUpload()
         octets = upload.octets
         if start != len(octets):
             repeated = block.more and start + len(payload) <= len(octets) and octets.startswith(payload, start)
@@ -100,7 +100,7 @@ class Uploads:
         upload.last_start = start
         return Step.COMPLETE, upload
 
-    def finish(self, key: Key, upload: Upload, answer: Answer, now: float) -> None:
+    def finish(self, key: Key, upload: BlockUpload, answer: Answer, now: float) -> None:
         """Remember how a complete upload was answered, for its last block may come again."""
         if upload.last_start:
             upload.answer = answer
@@ -114,7 +114,7 @@ class Uploads:
 
 
 @dataclass(slots=True)
-class Download:
+class BlockDownload:
     """A payload that is fetched in blocks."""
 
     code: int

@@ -9,18 +9,8 @@ from pathlib import Path
 import pytest
 
 from span_events.fleet.devices.devices import DeviceChange
-from span_events.wire.coap.messages import (
-    Block,
-    CoapMessage,
-    Code,
-    Option,
-    Options,
-    Type,
-    option_of,
-    read_block,
-    uint,
-    write_block,
-)
+from span_events.wire.coap.blocks import Block, read_block, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, option_of, uint
 from tests.bench.fleets import CAUSE
 from tests.listeners.coap.bench import CoapBench, coap_bench, get, post
 
