@@ -28,7 +28,8 @@ from span_events.fleet.gateways.downlink import Downlink
 from span_events.fleet.gateways.session import GatewaySession, Link, SessionState
 from span_events.fleet.gateways.troubles import Troubles
 from span_events.fleet.gateways.uplink import Uplink
-from span_events.ids import IdGenerator
+from span_events.ids import IdGenerator, render
+from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
 from span_events.proto import gateway_pb2 as pb
@@ -36,6 +37,8 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Collection, Gateway
 
 __all__ = ["GatewaySession", "GatewaySessions", "Link"]
+
+log = get_logger("gateways")
 
 _REPLACEMENTS: Final = 3
 _REPLACED_WITHIN: Final = 60.0
@@ -180,6 +183,13 @@ class GatewaySessions:
                 replaced=None if older is None else "true",
             )
         )
+        log.info(
+            "gateway_session_started",
+            gateway=render(gateway.id),
+            session=render(session.id),
+            remote=render_remote(remote),
+            tls=tls_version,
+        )
         if record is not None:
             self._used(record)
         if older is not None:
@@ -291,6 +301,7 @@ class GatewaySessions:
                     seconds=seconds,
                 )
             )
+        duration = int(self._clock.monotonic() - session.began)
         self._bus.publish(
             GatewayDisconnected(
                 origin=gateway.origin,
@@ -298,11 +309,21 @@ class GatewaySessions:
                 session_id=session.id,
                 reason=reason,
                 detail=detail or None,
-                duration=int(self._clock.monotonic() - session.began),
+                duration=duration,
                 messages_up=session.messages_up,
                 messages_down=session.messages_down,
                 undelivered=session.link.waiting,
             )
+        )
+        log.info(
+            "gateway_session_ended",
+            gateway=render(gateway.id),
+            session=render(session.id),
+            reason=reason.value,
+            seconds=duration,
+            messages_up=session.messages_up,
+            messages_down=session.messages_down,
+            undelivered=session.link.waiting,
         )
         self.feed.ended(session)
 

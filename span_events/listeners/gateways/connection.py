@@ -18,6 +18,7 @@ from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.gateways.session import Departure
 from span_events.fleet.gateways.sessions import GatewaySession
 from span_events.listeners.gateways.applicant import Applicant
+from span_events.listeners.gateways.keepalive import Due, Keepalive
 from span_events.listeners.gateways.outgoing import Outgoing
 from span_events.listeners.gateways.reasons import BAD_MESSAGES, FAILED_HANDSHAKES, end_of, loss_of, refusal_of
 from span_events.listeners.gateways.shared import MOVES, Shared, Stage
@@ -70,14 +71,12 @@ class GatewayConnection(asyncio.BufferedProtocol):
     __slots__ = (
         "_applicant",
         "_calls",
-        "_deadline",
         "_gatekeeper",
         "_grpc",
         "_is_scheduled",
-        "_last_input",
+        "_keepalive",
         "_outgoing",
         "_paused_at",
-        "_pinged_at",
         "_session",
         "_shared",
         "_stream",
@@ -104,12 +103,10 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._session: GatewaySession | None = None
         self._stream = 0
         self._calls = 0
-        self._last_input = shared.clock.monotonic()
-        self._deadline: float | None = None  # of the call, if the client set one
-        self._pinged_at: float | None = None
+        self._keepalive = Keepalive(config, shared.clock.monotonic())
         self._paused_at: float | None = None  # since when the kernel takes no more
         self._is_scheduled = False
-        self.due = self._last_input + config.handshake_timeout
+        self.due = self._keepalive.last_input + config.handshake_timeout
         """When `tick` has something to do, monotonic seconds; or later."""
 
     @property
@@ -180,8 +177,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
         """Take in what came."""
         if self.stage in (Stage.CLOSING, Stage.CLOSED):
             return
-        self._last_input = self._shared.clock.monotonic()
-        self._pinged_at = None
+        self._keepalive.last_input = self._shared.clock.monotonic()
+        self._keepalive.pinged_at = None
         self._is_scheduled = True  # whatever is sent meanwhile goes out together
         try:
             for event in self._tls.feed(self._shared.buffer[:nbytes]):
@@ -220,7 +217,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._paused_at = None
         if self.stage in (Stage.HTTP2, Stage.OPEN):
             self._transport.resume_reading()
-            self._last_input = self._shared.clock.monotonic()  # silence until now may have been our own doing
+            self._keepalive.last_input = self._shared.clock.monotonic()  # silence until now may have been our own doing
             self._flush_soon()
 
     # ---- what the listener does ---------------------------------------------------------------
@@ -278,7 +275,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         applicant.secure(event)
         self._grpc = GrpcServer(max_message=config.max_message, max_streams=_STREAMS)
         self._move(Stage.HTTP2)
-        self.due = self._last_input + config.stream_timeout
+        self.due = self._keepalive.last_input + config.stream_timeout
         if not event.protocol:
             self._reject(*(applicant.refusal or (GatewayRejectedReason.NO_PROTOCOL, "")))
             self._linger()
@@ -366,8 +363,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._move(Stage.OPEN)
         self._applicant = None  # it has told what it could
         self._stream = call.stream
-        self._deadline = None if call.timeout is None else self._last_input + call.timeout
-        self._set_due(self._last_input)
+        self._keepalive.limit(call.timeout)
+        self.due = self._keepalive.deadline(self._keepalive.last_input, oldest=self._oldest)
         self._shared.counters.opened += 1
         self._gatekeeper.opened(self)
         server.answer(call.stream)
@@ -423,7 +420,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         if self.stage is Stage.OPEN:
             self._look(now)
             if self.stage is Stage.OPEN:
-                self._set_due(now)
+                self.due = self._keepalive.deadline(now, oldest=self._oldest)
         elif self._applicant is not None and self.stage is Stage.TLS:
             self._reject(GatewayRejectedReason.TLS_TIMEOUT, "")
             self._linger()
@@ -435,19 +432,18 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     def _look(self, now: float) -> None:
         """See whether the open stream is still good for something."""
-        config, oldest = self._shared.config, self._oldest
-        if self._deadline is not None and now >= self._deadline:
+        oldest, keepalive = self._oldest, self._keepalive
+        due = keepalive.check(now, oldest=oldest, is_reading=self._transport.is_reading())
+        if due is Due.DEADLINE:
             self.end(GatewayReason.DEADLINE)
-        elif oldest is not None and now - oldest >= config.stalled_after:
+        elif due is Due.STALLED and oldest is not None:
             self.end(GatewayReason.SLOW_READER, f"something has waited for {now - oldest:.0f} s")
-        elif self._pinged_at is None:
-            if now - self._last_input >= config.keepalive_interval and self._grpc is not None:
-                self._pinged_at = now
-                self._shared.counters.pings += 1
-                self._grpc.ping()
-                self._flush()
-        elif now - self._pinged_at >= config.keepalive_timeout and self._transport.is_reading():
-            silence = int(now - self._last_input)
+        elif due is Due.PING and self._grpc is not None:
+            self._shared.counters.pings += 1
+            self._grpc.ping()
+            self._flush()
+        elif due is Due.SILENT:
+            silence = int(now - keepalive.last_input)
             self._end_session(GatewayReason.KEEPALIVE_TIMEOUT, f"nothing came for {silence} s", seconds=silence)
             self._drop()  # nobody is there to linger for
 
@@ -456,15 +452,6 @@ class GatewayConnection(asyncio.BufferedProtocol):
         """Since when something has waited for the gateway to read."""
         times = [each for each in (self._outgoing.oldest, self._paused_at) if each is not None]
         return min(times, default=None)
-
-    def _set_due(self, now: float) -> None:
-        config, oldest = self._shared.config, self._oldest
-        due = self._last_input + config.keepalive_interval
-        if self._pinged_at is not None:
-            due = max(now, self._pinged_at + config.keepalive_timeout)
-        if oldest is not None:
-            due = min(due, oldest + config.stalled_after)
-        self.due = due if self._deadline is None else min(due, self._deadline)
 
     # ---- ends ---------------------------------------------------------------------------------
 

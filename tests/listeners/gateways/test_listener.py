@@ -401,7 +401,7 @@ async def test_a_gateway_that_answers_pings_stays(gateways: GatewayBench) -> Non
     session = await gateways.session()
     for expected in range(1, 4):
         await gateways.wait(6, lambda expected=expected: client.grpc.pings == expected)  # type: ignore[misc]  # a default
-        await until(lambda: session.link._pinged_at is None)
+        await until(lambda: session.link._keepalive.pinged_at is None)
 
     assert gateways.listener.counters.pings == 3
     assert session.ended == []
