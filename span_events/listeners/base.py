@@ -1,4 +1,4 @@
-"""What all listeners share: their shape, and the sockets of those that speak UDP."""
+"""The protocol of all listeners, and the base class of listeners on UDP sockets."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from span_events.net import render_remote
 
 
 class Listener(Protocol):
-    """What devices speak to."""
+    """A listener, to which devices connect or send."""
 
     @property
     def name(self) -> str:
-        """Log field, table of the configuration, name of the task."""
+        """Name in the log, table of the configuration, name of the task."""
 
     @property
     def address(self) -> str:
-        """``host:port`` of what is bound; only after `start`."""
+        """Bound ``host:port``; only after `start`."""
 
     def metrics(self) -> list[Metric]:
-        """List what is counted; each bound of the configuration has its gauge."""
+        """Return the metrics; each limit of the configuration has a gauge."""
 
     async def start(self) -> None:
         """
-        Bind.
+        Bind the sockets.
 
         Raises:
             ListenerUnavailable: The address cannot be bound.
@@ -36,15 +36,15 @@ class Listener(Protocol):
         """Serve until cancelled; ends with an error when a socket is lost."""
 
     async def stop(self) -> None:
-        """End what is under way, and release the sockets; harmless when repeated."""
+        """End all sessions, and release the sockets; harmless when repeated."""
 
 
 class UdpListener:
     """
-    A listener over one UDP socket or several.
+    A listener on one or several UDP sockets.
 
     Args:
-        socket: The one that `address` shows.
+        socket: The socket whose address `address` returns.
     """
 
     name: ClassVar[str]
@@ -55,17 +55,17 @@ class UdpListener:
 
     @property
     def address(self) -> str:
-        """What is bound, ``host:port``."""
+        """Bound ``host:port``."""
         return render_remote(self._socket.address)
 
     @property
     def received(self) -> int:
-        """Datagrams taken from the kernel."""
+        """Number of datagrams read from the kernel."""
         return sum(each.received for each in self._sockets)
 
     @property
     def defects(self) -> int:
-        """Datagrams whose handling failed by a fault of ours."""
+        """Number of datagrams whose handling failed by a defect in this program."""
         return sum(each.defects for each in self._sockets)
 
     async def start(self) -> None:

@@ -1,8 +1,8 @@
 """
-Datagrams, plain or over DTLS on the same port: each is one upstream message, and a waiting message goes back.
+The listener for datagrams, plain or over DTLS on one port: a datagram is one upstream message.
 
-There is no framing and no acknowledgement. Without DTLS the device is whoever has the source address;
-a datagram that is DTLS from its first to its last octet goes to the sessions.
+There is no framing and no acknowledgement. A waiting downstream message is sent back for each upstream message.
+Without DTLS, the source address identifies the device; a datagram that consists of whole DTLS records goes to DTLS.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Datagrams(UdpListener):
     The listener for datagrams.
 
     Args:
-        secure: What DTLS needs; without it, all datagrams are plain.
+        secure: The shared parts of DTLS; without them, all datagrams are plain.
     """
 
     name = "datagrams"
@@ -46,17 +46,17 @@ class Datagrams(UdpListener):
         self._secure = secure
         self._local_port = 0
         self.dtls: DtlsServer | None = None
-        """The sessions; only after `start`."""
+        """The DTLS server; only after `start`."""
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """Return the metrics."""
         return [
             Metric("datagrams_received", "UDP datagrams received.", "counter", lambda: self.received),
             Metric("datagrams_defects", "Defects: a datagram's handling failed.", "counter", lambda: self.defects),
         ]
 
     async def start(self) -> None:
-        """Bind; raises `ListenerUnavailable`."""
+        """Bind the socket; raises `ListenerUnavailable`."""
         await super().start()
         self._local_port = self._socket.address[1]
         if self._secure is not None:
@@ -99,14 +99,14 @@ class Datagrams(UdpListener):
             self._answer(device, transport, answer, message_id)
 
     def _answer(self, device: Device, transport: Transport, answer: Callable[[bytes], None], cause: int) -> None:
-        """Send the message that waits longest, if there is one."""
+        """Send the oldest waiting downstream message, if there is one."""
         waiting = self._outbox.next_for(device)
         if waiting is None:
             return
         try:
             answer(waiting.payload)
         except BlockingIOError:
-            return  # it goes on waiting
+            return  # the message stays in the outbox
         except OSError as exc:
             detail = exc.strerror or str(exc)
             self._outbox.failed(device, waiting, DownstreamFailedReason.SEND_ERROR, detail=detail, cause=cause)
@@ -115,4 +115,4 @@ class Datagrams(UdpListener):
 
 
 def _nothing(_session: DtlsSession) -> None:
-    """Do nothing: datagrams leave nothing behind."""
+    """Do nothing: this listener keeps no state of a session."""

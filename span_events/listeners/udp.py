@@ -1,4 +1,4 @@
-"""A UDP socket as the listeners use it: drained on each wake-up, and never a reason to fail."""
+"""A UDP socket of a listener: it is drained on each wake-up, and a failing datagram does not stop it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from span_events.net import bind
 log = get_logger("listeners")
 
 _LARGEST: Final = 65_535
-"""A UDP datagram has at most that many octets (RFC 768: 16-bit length)."""
+"""Octets of a UDP datagram at most (RFC 768: 16-bit length)."""
 _PER_WAKE_UP: Final = 256
-"""Datagrams taken before other work gets its turn."""
+"""Datagrams read before the event loop continues with other work."""
 _MAPPED: Final = "::ffff:"
-"""How an IPv6 socket reports an IPv4 sender (RFC 4291 §2.5.5.2)."""
+"""Prefix of an IPv4 sender's address on an IPv6 socket (RFC 4291 §2.5.5.2)."""
 
 Remote = tuple[str, int]
 Receive = Callable[[bytes, Remote], None]
@@ -26,13 +26,13 @@ Receive = Callable[[bytes, Remote], None]
 
 class UdpSocket:
     """
-    A bound socket that hands over each datagram with its sender.
+    A bound socket that passes each datagram and its sender to a function.
 
     Args:
-        name: Listener that it belongs to, for messages.
-        setting: As that of `bind`.
-        receive: Called for each datagram. An exception is a defect of ours: it is logged (the
-            first, then every thousandth) and counted, and the next datagram is taken.
+        name: Listener that owns the socket, for messages.
+        setting: The same as for `bind`.
+        receive: Called for each datagram. An exception is a defect in this program: it is logged (the
+            first, then every thousandth) and counted, and the next datagram is read.
     """
 
     def __init__(
@@ -47,26 +47,26 @@ class UdpSocket:
         self._is_v6 = False
         self._lost: asyncio.Future[None] | None = None
         self.received = 0
-        """Datagrams taken from the kernel."""
+        """Number of datagrams read from the kernel."""
         self.defects = 0
-        """Datagrams whose handling raised."""
+        """Number of datagrams whose handling raised an exception."""
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that are bound."""
+        """Bound host and port."""
         assert self._socket is not None, "the socket is not open"
         host, port = self._socket.getsockname()[:2]
         return host, port
 
     @property
     def lost(self) -> asyncio.Future[None]:
-        """Done, with an error, when the socket is gone; only after `open`."""
+        """Future that gets an exception when the socket is lost; only after `open`."""
         assert self._lost is not None, "the socket is not open"
         return self._lost
 
     def open(self) -> None:
         """
-        Bind, and begin to receive.
+        Bind the socket, and start to receive.
 
         Raises:
             ListenerUnavailable: The address cannot be bound.
@@ -85,7 +85,7 @@ class UdpSocket:
         loop.add_reader(opened.fileno(), self._drain)
 
     def close(self) -> None:
-        """Release the socket; twice does no harm."""
+        """Release the socket; harmless when repeated."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
@@ -96,7 +96,7 @@ class UdpSocket:
         Send a datagram.
 
         Raises:
-            BlockingIOError: The kernel's buffer is full; later may be better.
+            BlockingIOError: The kernel's buffer is full; a later attempt may succeed.
             OSError: The network refuses it.
         """
         assert self._socket is not None, "the socket is not open"
@@ -124,7 +124,7 @@ class UdpSocket:
                 self._note_defect(remote)
 
     def _is_lost(self, error: OSError) -> bool:
-        """Tell a socket that is gone, which ends the listener, from the echo (ICMP) of something that was sent."""
+        """Return whether an error means that the socket is lost; an ICMP error of a sent datagram does not."""
         if error.errno not in (errno.EBADF, errno.ENOTSOCK):
             log.debug("receive_failed", listener=self._name, error=str(error))
             return False
@@ -139,5 +139,5 @@ class UdpSocket:
 
 
 def unmapped(host: str, port: int, _flow: int = 0, _zone: int = 0) -> Remote:
-    """Return a sender as others know it: one that is mapped into IPv6 is an IPv4 address."""
+    """Return the address of a sender; an IPv4 address that is mapped into IPv6 becomes plain IPv4."""
     return (host.removeprefix(_MAPPED) if "." in host else host), port

@@ -1,8 +1,8 @@
 """
-What devices and server tell each other about firmware: a row of ``id | length | value``, id and length one octet each.
+Firmware reports and responses: fields of ``id | length | value``, with one octet each for id and length.
 
-The report says what a device runs, the response where to download. No RFC: the format is Span's. Devices
-copy what they get into buffers without looking at its length, so `encode_response` refuses what would overflow one.
+The report has the firmware version of a device, the response the place of an update. The format is Span's; there is
+no RFC. Devices copy fields into buffers without checking the length, so `encode_response` refuses longer values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_HOST: Final = 24
 MAX_PATH: Final = 9
 """Characters of a download path with its slash; the smallest buffer has 10 octets."""
 MAX_TEXT: Final = 255
-"""Octets of a text in a report: its length is one octet."""
+"""Octets of a text in a report at most, because the length is one octet."""
 
 _VERSION: Final = 1
 _MODEL_NUMBER: Final = 2
@@ -33,7 +33,7 @@ _AVAILABLE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a device says of itself; empty is not said."""
+    """The report of a device; a missing text is empty."""
 
     version: str
     model_number: str = ""
@@ -43,7 +43,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Whether an update waits, and where."""
+    """The answer to a report: availability and place of an update."""
 
     host: str
     """Name or IPv4 address."""
@@ -54,12 +54,12 @@ class Response:
 
 def decode_report(payload: bytes) -> Report:
     """
-    Read a report: fields in any order, of which only the version must be there.
+    Decode a report: its fields may have any order, and only the version is required.
 
-    Fields that we do not know are ignored, the last one of a kind counts, and so does a text up to its first NUL.
+    Unknown fields are ignored, a later field replaces an earlier one of the same id, and a text ends at its first NUL.
 
     Raises:
-        MalformedMessage: A field is cut off or not UTF-8, or there is no version; ``at`` is the octet in the payload.
+        MalformedMessage: A field is truncated or not UTF-8, or the version is missing; ``at`` is its octet.
     """
     texts: dict[int, str] = {}
     for number, at, value in _fields(payload):
@@ -73,7 +73,7 @@ def decode_report(payload: bytes) -> Report:
 
 
 def encode_report(report: Report) -> bytes:
-    """Write a report as devices do; texts have at most `MAX_TEXT` octets, and empty ones are left out."""
+    """Encode a report in the way of devices; texts have at most `MAX_TEXT` octets, and empty texts are omitted."""
     texts = (
         (_VERSION, report.version),
         (_MANUFACTURER, report.manufacturer),
@@ -85,7 +85,7 @@ def encode_report(report: Report) -> bytes:
 
 def encode_response(response: Response) -> bytes:
     """
-    Write a response: always all four fields, because some devices leave what is missing uninitialised.
+    Encode a response: always all four fields, because some devices do not initialise a missing one.
 
     Host and path must be ASCII, and within `MAX_HOST` and `MAX_PATH`.
     """
@@ -102,10 +102,10 @@ def encode_response(response: Response) -> bytes:
 
 def decode_response(payload: bytes) -> Response:
     """
-    Read a response as devices do, but with care.
+    Decode a response, with the checks that devices lack.
 
     Raises:
-        MalformedMessage: A field is missing, unknown, cut off or has a length that it cannot have.
+        MalformedMessage: A field is missing, unknown, truncated or has a wrong length.
     """
     found: dict[int, bytes] = {}
     for number, at, value in _fields(payload):
@@ -128,7 +128,7 @@ _LENGTHS: Final = {_PORT: 4, _AVAILABLE: 1}
 
 
 def _fields(payload: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield the id, the place and the value of each field."""
+    """Yield the id, the offset and the value of each field."""
     at, size = 0, len(payload)
     while at < size:
         number = payload[at]
@@ -147,7 +147,7 @@ def _field(number: int, value: bytes) -> bytes:
 
 
 def _text(number: int, at: int, value: bytes) -> str:
-    """Read a text; devices written in C send the NUL at its end, and perhaps what comes after it in their buffer."""
+    """Decode a text; devices written in C may send its final NUL and the rest of their buffer."""
     value = value.partition(b"\0")[0]
     try:
         return value.decode()

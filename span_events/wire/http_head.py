@@ -1,9 +1,9 @@
 """
-Heads of HTTP/1.x requests (RFC 9112), strictly read, and the replies to them: what an upload needs.
+Heads of HTTP/1.x requests (RFC 9112) and their replies, as uploads need them; the decoder is strict.
 
-h11 would do for well-behaved clients. It does not say at which octet a head is wrong, nor that a client speaks TLS, and
-that is what a developer wants to know; and it refuses what small devices send and we understand: requests without Host,
-and after an empty line.
+h11 would suffice for correct clients, but its errors name neither the wrong octet nor a client that speaks TLS, which
+developers need for a diagnosis. It also rejects two clear faults of small devices: a request without Host, and a
+request after an empty line.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Final
 from span_events.errors import MalformedMessage
 
 MAX_HEAD: Final = 8_192
-"""Octets of a request line and fields together at most; RFC 9112 §3 asks for 8000 of a request line."""
+"""Octets of request line and fields at most; RFC 9112 §3 requires at least 8000 for a request line."""
 _END: Final = re.compile(rb"\r?\n\r?\n")
 """An empty line; a bare LF counts as the end of a line (RFC 9112 §2.2)."""
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""RFC 9110 §5.6.2."""
+"""A token (RFC 9110 §5.6.2)."""
 _FORBIDDEN: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-"""What no field value may hold (RFC 9110 §5.5)."""
+"""Octets that a field value must not contain (RFC 9110 §5.5)."""
 _TLS_HANDSHAKE: Final = 0x16
 _AUTHORITY: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _LENGTH_DIGITS: Final = 18
 _SHOWN: Final = 60
-"""Characters of what a client sent that a message quotes."""
+"""Characters of a client's input that an error message quotes at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +37,24 @@ class Head:
 
     method: str
     path: str
-    """Of the target, as it was sent: without authority and query, ``/`` if there is nothing else."""
+    """Path of the target as it was sent: without authority and query; ``/`` if it is empty."""
     fields: Mapping[str, str]
-    """By name in lower case; of a repeated one all values, with commas."""
+    """Values by name in lower case; the values of a repeated field are joined with commas."""
     length: int | None
-    """Octets of the content; None if they are not announced."""
+    """Octets of the content; None without Content-Length."""
 
     @property
     def expects_continue(self) -> bool:
-        """Whether the client waits for a go-ahead (RFC 9110 §10.1.1)."""
+        """True if the client waits for ``100 Continue`` (RFC 9110 §10.1.1)."""
         return self.fields.get("expect", "").lower() == "100-continue"
 
 
 def end_of_head(octets: bytes) -> int | None:
     """
-    Find where the content begins; None if the head is not complete.
+    Return the offset at which the content begins; None if the head is incomplete.
 
     Raises:
-        MalformedMessage: What there is cannot become the head of a request.
+        MalformedMessage: The octets cannot be the begin of a valid head.
     """
     begin = _begin(octets)
     found = _END.search(octets, begin)
@@ -66,10 +66,10 @@ def end_of_head(octets: bytes) -> int | None:
 
 def decode(octets: bytes) -> Head:
     """
-    Read the head of a request, as `end_of_head` has found it.
+    Decode the head of a request, up to the offset that `end_of_head` returned.
 
     Raises:
-        MalformedMessage: It breaks RFC 9112.
+        MalformedMessage: The head violates RFC 9112.
     """
     at = _begin(octets)
     line, *lines = octets[at:].decode("latin-1").split("\n")
@@ -90,13 +90,13 @@ def encode_reply(
     status: HTTPStatus, text: str, *, date: str, fields: Iterable[tuple[str, str]] = (), with_content: bool = True
 ) -> bytes:
     """
-    Write a reply that ends its connection.
+    Encode a reply that closes its connection.
 
     Args:
         text: The content, one line.
-        date: As RFC 9110 §5.6.7 wants it.
-        fields: Besides the usual ones.
-        with_content: False for the reply to a HEAD.
+        date: Current time in the format of RFC 9110 §5.6.7.
+        fields: Additional fields.
+        with_content: False for the reply to a HEAD request.
     """
     content = f"{text}\n".encode()
     written = [
@@ -111,11 +111,11 @@ def encode_reply(
 
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""Lets a client begin to send that waits for it."""
+"""The go-ahead for a client that waits for it before it sends the content."""
 
 
 def _begin(octets: bytes) -> int:
-    """Skip empty lines before the request (RFC 9112 §2.2); refuse at once what is no HTTP."""
+    """Skip empty lines before the request (RFC 9112 §2.2); raise at once if the first octet is not HTTP."""
     at = len(octets) - len(octets.lstrip(b"\r\n"))
     if at < len(octets) and octets[at] == _TLS_HANDSHAKE:
         raise MalformedMessage("this is TLS, wanted HTTP; HTTPS has a port of its own", at=at)
@@ -140,7 +140,7 @@ def _request_line(line: str, at: int) -> tuple[str, str]:
 
 
 def _text_of(path: str) -> str:
-    """Read a path whose octets are UTF-8 as that; what is not stays Latin-1, of which each octet is a character."""
+    """Decode a path as UTF-8; a path that is not UTF-8 stays Latin-1, with one character per octet."""
     try:
         return path.encode("latin-1").decode()
     except UnicodeDecodeError:
@@ -148,14 +148,14 @@ def _text_of(path: str) -> str:
 
 
 def _check_length(text: str, at: int) -> None:
-    """Two lengths are refused even if they agree: something between the client and us is broken (RFC 9112 §6.3)."""
+    """Raise unless there is one decimal length: two, even equal ones, mean a faulty proxy (RFC 9112 §6.3)."""
     if not (text.isascii() and text.isdigit()) or len(text) > _LENGTH_DIGITS:
         raise MalformedMessage(f"Content-Length is {text[:_SHOWN]!r}, wanted one decimal number", at=at)
 
 
 def _field(line: str, at: int) -> tuple[str, str]:
     name, colon, value = line.partition(":")
-    if not colon or not _TOKEN.fullmatch(name):  # also the old folding of lines, and a space before the colon
+    if not colon or not _TOKEN.fullmatch(name):  # also for obsolete line folding, and for a space before the colon
         raise MalformedMessage(f"a header line is {line[:_SHOWN]!r}, wanted NAME: VALUE", at=at)
     forbidden = _FORBIDDEN.search(value)
     if forbidden:

@@ -1,8 +1,8 @@
 """
-What the engines on OpenSSL share: identities, trust, and looks below pyOpenSSL.
+Shared parts of the engines on OpenSSL: server identities, trusted certificates, errors, low-level calls.
 
-pyOpenSSL promises none of the low-level names (`OpenSSL._util.lib`): pyproject.toml bounds the
-versions, and the tests of the engines are the canary.
+pyOpenSSL does not document its low-level names (`OpenSSL._util.lib`): pyproject.toml limits its versions, and the
+tests of the engines fail when a name changes.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ WANT_READ: Final = 2
 ZERO_RETURN: Final = 6
 """Results of SSL_get_error."""
 _OF_SSL: Final = 20
-"""ERR_LIB_SSL: which part of OpenSSL an error is of."""
+"""ERR_LIB_SSL: number of the SSL library in an error code."""
 _ALERT_REASONS: Final = 1000
-"""SSL_AD_REASON_OFFSET: the reason for an alert of the other side is this plus the alert's number."""
+"""SSL_AD_REASON_OFFSET: the reason of a received alert is this number plus that of the alert."""
 _ALERT_WORDS: Final = re.compile(r"(?:sslv3|tlsv1|tlsv13|ssl/tls|tls) (?:alert )?(.+)")
-"""The same in words, of all releases; they are worth something only if an alert's name follows."""
+"""Reason strings of received alerts, in all releases; valid only if the name of an alert follows."""
 _NUMBERS: Final = {name: number for number, name in ALERTS.items()} | {"user cancelled": 90}
 
 
 class Cause(NamedTuple):
-    """Why OpenSSL gave up."""
+    """The cause for which OpenSSL ended a handshake."""
 
     words: str
-    """OpenSSL's, in lower case; empty if it has none."""
+    """OpenSSL's reason string, in lower case; empty without one."""
     alert: int | None = None
-    """Number of the alert with which the other side gave up."""
+    """Number of the alert that the other side sent; None without an alert."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the server shows: a private key, and its certificate followed by the chain, PEM."""
+    """An identity of the server: private key, and certificate followed by its chain, in PEM."""
 
     key_pem: bytes = field(repr=False)
     certificates_pem: bytes
 
 
 def show(context: SSL.Context, identities: Iterable[Identity]) -> None:
-    """Let a new context show identities, one per kind of key; the chain of the first serves them all."""
+    """Set the identities of a new context, one per type of key; all use the chain of the first."""
     for number, identity in enumerate(identities):
         leaf, *chain = x509.load_pem_x509_certificates(identity.certificates_pem)
         context.use_certificate(leaf)
@@ -63,7 +63,7 @@ def show(context: SSL.Context, identities: Iterable[Identity]) -> None:
 
 
 def trust(context: SSL.Context, certificates_pem: bytes) -> None:
-    """Let a context trust roots, or know intermediates that clients may leave out."""
+    """Add trusted roots to a context, or intermediates that clients may omit."""
     store = context.get_cert_store()
     assert store is not None, "a context has a store"
     for each in x509.load_pem_x509_certificates(certificates_pem):
@@ -72,20 +72,20 @@ def trust(context: SSL.Context, certificates_pem: bytes) -> None:
 
 def judge_by(ssl: Any, unix_time: int) -> None:
     """
-    Let certificates be judged by a time.
+    Set the time at which certificates must be valid, for one connection.
 
-    Not through the store that connections share: X509_STORE_set1_param keeps the time that it was given first.
+    The store is shared by connections and no alternative: X509_STORE_set1_param keeps the first time that was set.
     """
     lib.X509_VERIFY_PARAM_set_time(lib.SSL_get0_param(ssl), unix_time)
 
 
 def address_of(pointer: Any) -> int:
-    """Return where something is."""
+    """Return the address of a pointer."""
     return int(ffi.cast("intptr_t", pointer))
 
 
 def queued_cause() -> Cause:
-    """Empty OpenSSL's queue of errors; return the first that says anything, which is the cause."""
+    """Empty OpenSSL's error queue; return its first error that is not empty, which is the cause."""
     cause = Cause("")
     while code := lib.ERR_get_error():
         if cause == Cause(""):
@@ -94,13 +94,13 @@ def queued_cause() -> Cause:
 
 
 def cause_of(words: str) -> Cause:
-    """Return the cause that OpenSSL's words mean, in lower case, where its numbers cannot be had."""
+    """Return the cause for a reason string in lower case, where the error code is not available."""
     found = _ALERT_WORDS.fullmatch(words)
     return Cause(words, None if found is None else _NUMBERS.get(found[1]))
 
 
 def verify_words(error: int) -> str:
-    """Return OpenSSL's words for an X509_V_ERR_*."""
+    """Return OpenSSL's text for an X509_V_ERR_*."""
     return str(ffi.string(lib.X509_verify_cert_error_string(error)).decode())
 
 

@@ -1,8 +1,7 @@
 """
 WebSocket frames from server to client (RFC 6455 §5.2), built once per event.
 
-Only what a server that never masks and never fragments needs; reading what clients send is left
-to the HTTP library.
+The server never masks and never fragments. The HTTP library reads the frames of clients.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ def text_frame(payload: bytes) -> bytes:
 
 def close_frame(code: int, reason: str) -> bytes:
     """
-    Make a close frame (RFC 6455 §5.5.1).
+    Encode a close frame (RFC 6455 §5.5.1).
 
     Args:
-        reason: For people; cut to the 123 octets that a control frame has room for.
+        reason: Text for people; truncated to the 123 octets that fit into a control frame.
     """
     payload = code.to_bytes(2, "big") + reason.encode()[:_LONGEST_REASON].decode(errors="ignore").encode()
     return bytes((_CLOSE, len(payload))) + payload

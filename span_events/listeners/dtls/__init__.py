@@ -1,1 +1,1 @@
-"""DTLS sessions of a UDP socket."""
+"""DTLS on UDP sockets: handshakes, sessions, and the server that feeds them."""

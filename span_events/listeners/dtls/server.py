@@ -34,27 +34,27 @@ from span_events.wire.dtls.records import Alert, ContentType, alert
 
 _IDENTITY_SHOWN: Final = 128
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
-"""What goes to the session, encrypted, when its address has a handshake as well."""
+"""Encrypted records of these types go to the session, also while its address has a handshake."""
 
 
 @dataclass(frozen=True, slots=True)
 class DtlsContext:
-    """What DTLS on any port needs, and shares."""
+    """The parts that the DTLS servers of all ports share."""
 
     config: DtlsConfig
     engine: Engine
     reception: Reception
     directory: Directory
     issuer_of: IssuerOf
-    """Tells which collection's intermediate signed a certificate."""
+    """Returns the collection whose intermediate signed a certificate."""
     used: Callable[[Certificate], None]
-    """Told of each certificate with which a session begins."""
+    """Called with each certificate with which a session begins."""
     clock: Clock
     servers: dict[Transport, DtlsServer] = field(default_factory=dict, init=False)
-    """What `serve` has made."""
+    """The servers that `serve` created."""
 
     def metrics(self) -> list[Metric]:
-        """List what is counted, of all servers; nothing if there are none."""
+        """Return the metrics of all servers; none without servers."""
         servers = self.servers
         if not servers:
             return []
@@ -101,20 +101,20 @@ class DtlsContext:
         deliver: Callable[[DtlsSession, bytes], None],
         ended: Callable[[DtlsSession], None],
     ) -> DtlsServer:
-        """Make the sessions of one socket; see `DtlsServer`."""
+        """Create the server of one socket; see `DtlsServer`."""
         server = self.servers[transport] = DtlsServer(self, transport, send=send, deliver=deliver, ended=ended)
         return server
 
 
 class DtlsServer:
     """
-    The sessions of one socket; made where an event loop runs.
+    The DTLS server of one socket; created while an event loop runs.
 
     Args:
-        transport: What sessions are for: DTLS or CoAPS.
+        transport: Transport of the sessions: DTLS or CoAPS.
         send: Sends a datagram; may raise OSError.
-        deliver: Takes what a client has sent in its session.
-        ended: Told of each session that is over.
+        deliver: Called with the application data of a session.
+        ended: Called with each session that has ended.
     """
 
     def __init__(
@@ -146,30 +146,30 @@ class DtlsServer:
         self.received = 0
         """Datagrams that are DTLS."""
         self.hellos = 0
-        """Hellos without a valid cookie; each got one small datagram, and nothing was kept."""
+        """Hellos without a valid cookie; each was answered with one small datagram, and no state was kept."""
         self.begun = 0
         """Handshakes whose cookie was valid."""
         self.completed = 0
         """Handshakes that led to a session."""
         self.silenced = 0
-        """Hellos that got no answer, because too many handshakes from there had failed."""
+        """Hellos without an answer, because too many handshakes of their host had failed."""
         self.stray = 0
         """Datagrams that belong to no session."""
         self.unsent = 0
-        """Datagrams of handshakes that the network refused."""
+        """Datagrams of handshakes and close_notify alerts that the network refused."""
 
     @property
     def sessions(self) -> int:
-        """How many sessions are open."""
+        """Number of open sessions."""
         return len(self._sessions)
 
     @property
     def half_open(self) -> int:
-        """How many handshakes are under way."""
+        """Number of handshakes under way."""
         return len(self._handshakes)
 
     def receive(self, datagram: bytes, remote: Remote) -> None:
-        """Take a datagram that `is_dtls`."""
+        """Pass a datagram that `is_dtls` to its session, its handshake, or the check of hellos."""
         self.received += 1
         kind, in_the_clear = datagram[0], datagram[3] == datagram[4] == 0
         session = self._sessions.get(remote)
@@ -308,7 +308,7 @@ class DtlsServer:
         return session
 
     def _fail(self, handshake: Handshake, failed: Failed) -> None:
-        """Publish the most exact known reason for which a client is rejected."""
+        """Publish the most exact known reason of a failed handshake."""
         self._handshakes.remove(handshake)
         self._hellos.failed(handshake.remote[0], self._clock.monotonic())
         gate, hello = handshake.gate, handshake.hello
@@ -416,7 +416,7 @@ class DtlsServer:
         self._ended(session)
 
     def _take_stray(self, datagram: bytes, remote: Remote) -> None:
-        """Tell of data without a session; late alerts and copies of a handshake are only counted."""
+        """Publish application data that has no session; late alerts and handshake records are only counted."""
         self.stray += 1
         if datagram[0] not in (ContentType.APPLICATION_DATA, ContentType.CONNECTION_ID):
             return
@@ -439,7 +439,7 @@ class DtlsServer:
     # ---- parts ------------------------------------------------------------------------------------
 
     def _transmit(self, datagrams: Iterable[bytes], remote: Remote) -> None:
-        """Send what a handshake or a goodbye needs; what gets lost is sent again by the timers."""
+        """Send the datagrams of a handshake or an alert; the engine's timers replace lost flights."""
         try:
             for datagram in datagrams:
                 self._send(datagram, remote)

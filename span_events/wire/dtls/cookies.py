@@ -1,7 +1,7 @@
 """
-Cookies for hellos (RFC 6347 §4.2.1): a client proves its address before anything is kept of it.
+Cookies for hellos (RFC 6347 §4.2.1): a client proves its address before the server keeps state for it.
 
-Nothing is stored per client. The secret changes by itself, and the one before it still counts.
+Nothing is stored per client. The secret changes regularly, and the previous secret stays valid.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final
 
 LENGTH: Final = 32
 LIFETIME: Final = 60.0
-"""Seconds between secrets; a cookie lives for one to two of these."""
+"""Seconds between changes of the secret; a cookie is valid for one to two such periods."""
 
 
 class Cookies:
-    """Makes and verifies cookies; time is a parameter, monotonic seconds."""
+    """Creates and verifies cookies; the time is an argument in monotonic seconds."""
 
     def __init__(self, *, lifetime: float = LIFETIME) -> None:
         self._lifetime = lifetime
@@ -25,12 +25,12 @@ class Cookies:
         self._ends: float | None = None
 
     def make(self, remote: tuple[str, int], now: float) -> bytes:
-        """Return the cookie of an address."""
+        """Return the current cookie of an address."""
         self._rotate(now)
         return _cookie(self._secret, remote)
 
     def verify(self, cookie: bytes, remote: tuple[str, int], now: float) -> bool:
-        """Tell whether a cookie was made here for this address, and lately."""
+        """Return whether a cookie was created by this object for this address and is still valid."""
         if len(cookie) != LENGTH:
             return False
         self._rotate(now)

@@ -18,7 +18,7 @@ from span_events.wire.dtls.records import Alert
 
 
 class Verdict(Enum):
-    """What the gate says of a certificate that is formally right."""
+    """Decisions of the gate about a valid certificate."""
 
     ADMITTED = auto()
     REVOKED = auto()
@@ -26,18 +26,18 @@ class Verdict(Enum):
 
 
 class Gate(Protocol):
-    """Who may come in; asked during one handshake. It must answer at once, and never raise."""
+    """Decides about one client during its handshake; it must answer at once, and never raise."""
 
     def judge(self, certificate: Certificate) -> Verdict:
-        """Judge a certificate that chains to a trusted root and is valid now; its key is not proven yet."""
+        """Decide about a certificate that chains to a trusted root and is valid now; the key is not yet proven."""
 
     def key_of(self, identity: bytes) -> bytes | None:
-        """Return the key of a PSK identity; None refuses it."""
+        """Return the key of a PSK identity; None rejects the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Established:
-    """The handshake is done, and the client has proven who it is by exactly one of the two."""
+    """The handshake is complete; the client has proven either a certificate or a PSK identity."""
 
     certificate: Certificate | None
     psk_identity: bytes | None
@@ -52,11 +52,11 @@ class Data:
 
 
 class End(StrEnum):
-    """How a session ended."""
+    """Ends of a session by the client."""
 
     CLOSE_NOTIFY = "closeNotify"
     ALERT = "alert"
-    """The client sent a fatal alert, authenticated."""
+    """The client sent an authenticated fatal alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,29 +68,29 @@ class Closed:
 
 
 class Failure(StrEnum):
-    """Why a handshake failed."""
+    """Causes of a failed handshake."""
 
     UNKNOWN_CA = "unknownCa"
     CERTIFICATE_EXPIRED = "certificateExpired"
     CERTIFICATE_NOT_YET_VALID = "certificateNotYetValid"
     CERTIFICATE_INVALID = "certificateInvalid"
-    """Another rule is broken; the detail has it."""
+    """The certificate breaks another rule, which is in the detail."""
     CERTIFICATE_REFUSED = "certificateRefused"
-    """By the gate."""
+    """The gate rejected the certificate."""
     NO_CREDENTIALS = "noCredentials"
     NO_SHARED_CIPHER = "noSharedCipher"
     UNSUPPORTED_VERSION = "unsupportedVersion"
     IDENTITY_REFUSED = "identityRefused"
-    """By the gate."""
+    """The gate has no key for the PSK identity."""
     PSK_MISMATCH = "pskMismatch"
     CLIENT_ALERT = "clientAlert"
     PROTOCOL = "protocol"
-    """Anything else; the detail has the engine's words."""
+    """Any other cause; the detail has the engine's message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The handshake is over; whatever should be said to the client is in the output."""
+    """The handshake failed; an alert for the client, if there is one, waits in `take`."""
 
     failure: Failure
     detail: str = ""
@@ -102,44 +102,44 @@ Event = Established | Data | Closed | Failed
 
 
 class EngineSession(Protocol):
-    """One client. After `Closed` or `Failed`, only `take` may be called."""
+    """The session of one client. After `Closed` or `Failed`, only `take` may be called."""
 
     established: bool
     retransmissions: int
-    """Flights that we sent again."""
+    """Number of flights that the server sent again."""
 
     @property
     def stage(self) -> str:
-        """The last handshake message that was sent or understood."""
+        """Name of the last handshake message that was sent or understood."""
 
     def feed(self, datagram: bytes) -> Sequence[Event]:
-        """Take one datagram in."""
+        """Process one datagram of the client."""
 
     def send(self, payload: bytes) -> None:
-        """Encrypt application data; only when established."""
+        """Encrypt application data; only while established."""
 
     def take(self) -> list[bytes]:
-        """Return the datagrams that wait to be sent; call it after each other call."""
+        """Return the datagrams to be sent; to be called after every other method."""
 
     def timeout(self) -> float | None:
         """
-        Return the seconds until `expire` is due; None if nothing is.
+        Return the seconds until `expire` is due; None without a timer.
 
-        Measured by the engine: OpenSSL asks the system's clock and takes no other.
+        The engine measures them: OpenSSL reads the system's clock and accepts no other.
         """
 
     def expire(self) -> Sequence[Event]:
-        """Do what is due, which is sending the last flight again; too early does no harm."""
+        """Send the last flight again if that is due; an early call is harmless."""
 
     def close(self) -> None:
-        """End the session from our side, with a close_notify."""
+        """End the session with a close_notify."""
 
     def abort(self, description: Alert) -> None:
-        """End a handshake from our side, with a fatal alert."""
+        """End a handshake with a fatal alert."""
 
 
 class Engine(Protocol):
-    """Makes sessions."""
+    """Creates the sessions of clients."""
 
     def accept(self, hello: bytes, gate: Gate) -> tuple[EngineSession, Sequence[Event]]:
-        """Begin a session with the datagram of a hello whose cookie was verified."""
+        """Create a session from the datagram of a hello whose cookie was verified."""

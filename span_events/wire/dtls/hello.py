@@ -1,10 +1,8 @@
 """
-The first words of a handshake (RFC 6347 §4.2, RFC 5246 §7.4.1): ClientHello and HelloVerifyRequest.
+ClientHello and HelloVerifyRequest, the first messages of a handshake (RFC 6347 §4.2, RFC 5246 §7.4.1).
 
-A hello is read as far as a diagnosis needs.
-
-Hellos without a cookie are answered from here alone. No engine sees them, so a flood of them costs
-one hash each and no memory, and a broken one breaks nothing.
+Only the fields of a hello that a diagnosis needs are read. A hello without a cookie is answered without an engine,
+so a flood of hellos costs one hash each and no memory, and a malformed hello reaches no engine.
 """
 
 from __future__ import annotations
@@ -26,29 +24,29 @@ _HELLO_VERIFY_REQUEST: Final = 3
 _SUPPORTED_GROUPS: Final = 10
 _SUPPORTED_VERSIONS: Final = 43
 _SIGNALLING: Final = frozenset({0x00FF, 0x5600})
-"""Not suites: renegotiation info (RFC 5746) and fallback (RFC 7507)."""
+"""Values that signal an option and are no cipher suites: renegotiation info (RFC 5746), fallback (RFC 7507)."""
 _SHOWN: Final = 24
-"""Names that `offered` lists at most."""
+"""Upper bound of names in a list of offered suites or groups."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """What a client says of itself before anything is agreed."""
+    """The offer of a client, with which a handshake begins."""
 
     sequence: int
-    """Of the record; the answer must have the same (RFC 6347 §4.2.1)."""
+    """Sequence number of the record; the answer must have the same number (RFC 6347 §4.2.1)."""
     version: int
     random: bytes
     cookie: bytes
     suite_octets: bytes
     versions: tuple[int, ...]
-    """What the extension supported_versions lists; empty without it."""
+    """Versions in the extension supported_versions; empty without the extension."""
     group_octets: bytes
     """Content of the extension supported_groups."""
 
     @property
     def speaks_dtls_1_2(self) -> bool:
-        """Whether DTLS 1.2 can be agreed; versions count downwards."""
+        """True if the client can agree on DTLS 1.2; the numbers of later versions are lower."""
         if self.versions:
             return DTLS_1_2 in self.versions
         return self.version >> 8 == DTLS_1_2 >> 8 and self.version <= DTLS_1_2
@@ -65,23 +63,23 @@ class ClientHello:
 
     @property
     def offered_versions(self) -> str:
-        """Versions in words."""
+        """Names of the versions."""
         return ", ".join(_VERSIONS.get(each, f"0x{each:04X}") for each in self.versions or (self.version,))
 
     @property
     def offered_suites(self) -> str:
-        """Cipher suites by OpenSSL's names."""
+        """OpenSSL's names of the cipher suites."""
         names = [SUITES.get(each, f"0x{each:04X}") for each in self.suites if not _is_grease(each)]
         return _listed(names) or "none"
 
     @property
     def offered_groups(self) -> str:
-        """Elliptic curves by their names."""
+        """Names of the elliptic curves."""
         return _listed([_GROUPS.get(each, f"0x{each:04X}") for each in self.groups if not _is_grease(each)]) or "none"
 
 
 def is_hello(datagram: bytes) -> bool:
-    """Tell whether a datagram that `is_dtls` begins with a ClientHello in the clear."""
+    """Return whether a datagram that `is_dtls` begins with a ClientHello in the clear."""
     return (
         len(datagram) > HEADER.size
         and datagram[0] == ContentType.HANDSHAKE
@@ -95,7 +93,7 @@ def read_hello(datagram: bytes) -> ClientHello:
     Read the ClientHello that a datagram begins with.
 
     Raises:
-        MalformedMessage: It is cut short, fragmented, or its lengths contradict each other.
+        MalformedMessage: The hello is truncated, fragmented, or its lengths contradict each other.
     """
     _, _, _, high, low, length = HEADER.unpack_from(datagram)
     reader = _Reader(datagram, HEADER.size, HEADER.size + length)
@@ -123,7 +121,7 @@ def read_hello(datagram: bytes) -> ClientHello:
 
 
 def hello_verify_request(hello: ClientHello, cookie: bytes) -> bytes:
-    """Write the request to come again with a cookie; as DTLS 1.0, for nothing is agreed yet (RFC 6347 §4.2.1)."""
+    """Encode a HelloVerifyRequest; its version is DTLS 1.0, because none is agreed yet (RFC 6347 §4.2.1)."""
     body = DTLS_1_0.to_bytes(2, "big") + bytes((len(cookie),)) + cookie
     size = len(body).to_bytes(3, "big")
     message = _MESSAGE.pack(_HELLO_VERIFY_REQUEST, size, 0, b"\0\0\0", size) + body
@@ -132,7 +130,7 @@ def hello_verify_request(hello: ClientHello, cookie: bytes) -> bytes:
 
 
 def _extensions(octets: bytes, offset: int) -> Iterator[tuple[int, int, int]]:
-    """Yield type, begin and end of each extension; the offset is for messages."""
+    """Yield type, begin and end of each extension; the offset is used in error messages."""
     at, end = 0, len(octets)
     while at < end:
         if end - at < _EXTENSION.size:
@@ -146,7 +144,7 @@ def _extensions(octets: bytes, offset: int) -> Iterator[tuple[int, int, int]]:
 
 
 class _Reader:
-    """Takes octets from a range, and says what was missing where."""
+    """Reads octets from a range; an error names the missing field and its place."""
 
     def __init__(self, octets: bytes, at: int, end: int) -> None:
         self._octets = octets
@@ -189,7 +187,7 @@ def _numbers(octets: bytes) -> tuple[int, ...]:
 
 
 def _is_grease(number: int) -> bool:
-    """Tell numbers that only test whether servers ignore what they do not know (RFC 8701)."""
+    """Return whether a number is reserved to test that servers ignore unknown values (RFC 8701)."""
     return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF
 
 

@@ -1,9 +1,9 @@
 """
-The engine on OpenSSL, through pyOpenSSL's memory BIOs.
+The DTLS engine on OpenSSL, through the memory BIOs of pyOpenSSL.
 
-pyOpenSSL promises neither PSK nor a look at the whole chain, so this uses the low-level names below
-it: tests/wire/dtls/test_openssl.py is the canary. OpenSSL keeps its own time for retransmissions and
-takes no other.
+pyOpenSSL documents neither PSK nor access to the whole chain, so this module uses low-level names of pyOpenSSL;
+tests/wire/dtls/test_openssl.py fails when they change. OpenSSL times retransmissions by the system's clock and
+accepts no other.
 """
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ SUITES: Final = (
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
 """
-What is served, best first; by name, because the security level that CCM-8 needs would let in far worse.
+Cipher suites that the server accepts, best first. They are listed by name, because the security level that
+CCM-8 needs would also admit much weaker suites.
 
-Those with PSK come first: stacks offer them only if a PSK is configured, but many offer the others always.
+Suites with PSK come first: clients offer them only if a PSK is configured, but many clients always offer the others.
 """
 _CIPHERS: Final = ":".join(SUITES) + ":@SECLEVEL=0"
 _CERT_REVOKED: Final = 23
@@ -67,7 +68,7 @@ _CERTIFICATE_FAILURES: Final = MappingProxyType(
     {9: Failure.CERTIFICATE_NOT_YET_VALID, 10: Failure.CERTIFICATE_EXPIRED}
     | dict.fromkeys((2, 7, 18, 19, 20, 21), Failure.UNKNOWN_CA)
 )
-"""X509_V_ERR_* by number; a wrong signature (7) is that of another authority with the same name."""
+"""Failures by X509_V_ERR_*; a wrong signature (7) comes from another authority with the same name."""
 _FAILURES: Final = MappingProxyType(
     {
         "no shared cipher": Failure.NO_SHARED_CIPHER,
@@ -77,7 +78,7 @@ _FAILURES: Final = MappingProxyType(
         "psk identity not found": Failure.IDENTITY_REFUSED,
     }
 )
-"""What failed, by OpenSSL's words."""
+"""Failures by OpenSSL's reason strings."""
 _STAGES: Final = MappingProxyType(
     {
         "SSLv3/TLS write server done": "ServerHelloDone",
@@ -88,18 +89,18 @@ _STAGES: Final = MappingProxyType(
         "SSL negotiation finished successfully": "Finished",
     }
 )
-"""The last message that was sent or understood, by OpenSSL's names of its states."""
+"""Last message that was sent or understood, by OpenSSL's names of handshake states."""
 _AFTER_CHANGE_CIPHER_SPEC: Final = "ChangeCipherSpec"
 
 
 class OpensslEngine:
     """
-    The engine; it may be shared by listeners.
+    The engine; several listeners may share one.
 
     Args:
-        identities: What the server shows; one per kind of key. `present` changes it while sessions live.
-        trusted_pem: Roots of client certificates, and intermediates that clients may leave out.
-        unix_time: Asked for the time by which certificates are judged, seconds.
+        identities: Certificates and keys of the server, one per type of key. `present` replaces them.
+        trusted_pem: Roots of client certificates, and intermediates that clients may omit.
+        unix_time: Returns the time, in seconds, at which certificates must be valid.
         mtu: Octets of an outgoing datagram at most.
     """
 
@@ -113,7 +114,7 @@ class OpensslEngine:
     ) -> None:
         self._unix_time = unix_time
         self._mtu = mtu
-        # While they shake hands, by their SSL*; weak, for whoever drops a session need not end it first.
+        # Sessions during their handshake, by SSL*; weak references, because a dropped session may not have ended.
         self._sessions: WeakValueDictionary[int, OpensslSession] = WeakValueDictionary()
         self._buffer = ffi.new("char[]", LARGEST_RECORD)
         self._verify = ffi.callback("int(int, X509_STORE_CTX *)", self._judge, error=0)
@@ -123,17 +124,17 @@ class OpensslEngine:
         self._context = self._make_context()
 
     def present(self, identities: Sequence[Identity]) -> None:
-        """Show something else from now on; sessions that live are not touched."""
+        """Replace the certificates of the server for new handshakes; open sessions continue."""
         self._identities = tuple(identities)
         self._context = self._make_context()
 
     def trust(self, certificates_pem: bytes) -> None:
-        """Trust more roots, or know more intermediates, from now on."""
+        """Add roots or intermediates for new handshakes."""
         self._trusted += certificates_pem
         trust(self._context, certificates_pem)
 
     def accept(self, hello: bytes, gate: Gate) -> tuple[OpensslSession, Sequence[Event]]:
-        """Begin a session with the datagram of a hello whose cookie was verified."""
+        """Create a session from the datagram of a hello whose cookie was verified."""
         session = OpensslSession(self._context, gate, self._sessions, self._buffer, self._mtu)
         return session, session.begin(hello, self._unix_time())
 
@@ -147,7 +148,9 @@ class OpensslEngine:
         context.set_cipher_list(_CIPHERS.encode())
         show(context, self._identities)
         trust(context, self._trusted)
-        context.set_cookie_generate_callback(lambda _: b"\0")  # DTLSv1_listen wants both; cookies were verified before
+        context.set_cookie_generate_callback(
+            lambda _: b"\0"
+        )  # DTLSv1_listen requires both; cookies were verified before
         context.set_cookie_verify_callback(lambda _connection, _cookie: True)
         lib.SSL_CTX_set_verify(
             context._context, lib.SSL_VERIFY_PEER | lib.SSL_VERIFY_FAIL_IF_NO_PEER_CERT, self._verify
@@ -156,7 +159,7 @@ class OpensslEngine:
         return context
 
     def _judge(self, ok: int, store: Any) -> int:
-        """Be OpenSSL's verify callback: called for each certificate of the chain, the leaf last, and for each error."""
+        """Handle OpenSSL's verify callback, called for each certificate of the chain (leaf last) and each error."""
         ssl = lib.X509_STORE_CTX_get_ex_data(store, lib.SSL_get_ex_data_X509_STORE_CTX_idx())
         session = self._sessions.get(address_of(ssl))
         if session is None:
@@ -173,7 +176,7 @@ class OpensslEngine:
         return not refusal
 
     def _key(self, ssl: Any, identity: Any, out: Any, size: int) -> int:
-        """Be OpenSSL's PSK callback."""
+        """Handle OpenSSL's PSK callback."""
         session = self._sessions.get(address_of(ssl))
         key = session.key_of(ffi.string(identity)) if session is not None else None
         if key is None or len(key) > size:
@@ -183,7 +186,7 @@ class OpensslEngine:
 
 
 class OpensslSession:
-    """One client of the engine on OpenSSL."""
+    """The session of one client, on one SSL object."""
 
     def __init__(
         self,
@@ -213,16 +216,16 @@ class OpensslSession:
         self.established = False
         self.retransmissions = 0
 
-    # ---- what the engine's callbacks tell ---------------------------------------------------------
+    # ---- calls of the engine's callbacks ----------------------------------------------------------
 
     def note_certificate(self, certificate: x509.Certificate | None, error: int) -> None:
-        """The chain of a certificate is wrong; the first error counts."""
+        """Store the error of an invalid chain; the first error counts."""
         if not self._certificate_error:
             self._certificate = certificate
             self._certificate_error = error
 
     def judge(self, certificate: x509.Certificate | None) -> int:
-        """Ask the gate; return an error of OpenSSL's, or 0."""
+        """Ask the gate about a certificate; return an X509_V_ERR_* or 0."""
         self._certificate = certificate
         verdict = Verdict.REFUSED if certificate is None or self._gate is None else self._gate.judge(certificate)
         if verdict is not Verdict.ADMITTED:
@@ -236,16 +239,16 @@ class OpensslSession:
         self._psk_given = key is not None
         return key
 
-    # ---- what the listener does -------------------------------------------------------------------
+    # ---- calls of the listener --------------------------------------------------------------------
 
     @property
     def stage(self) -> str:
-        """The last handshake message that was sent or understood."""
+        """Name of the last handshake message that was sent or understood."""
         state = self._connection.get_state_string().decode()
         return _STAGES.get(state, state)
 
     def begin(self, hello: bytes, unix_time: int) -> Sequence[Event]:
-        """Take the hello; its cookie was verified, so both sides count on from its numbers."""
+        """Process the hello; its cookie was verified, so both sides continue with its sequence numbers."""
         lib.ERR_clear_error()
         judge_by(self._ssl, unix_time)
         lib.BIO_write(self._into, hello, len(hello))
@@ -259,7 +262,7 @@ class OpensslSession:
         return self._proceed()
 
     def feed(self, datagram: bytes) -> Sequence[Event]:
-        """Take one datagram in."""
+        """Process one datagram of the client."""
         lib.ERR_clear_error()
         lib.BIO_write(self._into, datagram, len(datagram))
         if self.established:
@@ -274,7 +277,7 @@ class OpensslSession:
         Encrypt application data.
 
         Raises:
-            OSError: OpenSSL refuses it, for one because it is over 16,384 octets.
+            OSError: OpenSSL refuses the payload, for example because it exceeds 16,384 octets.
         """
         assert self.established, "nothing is sent before the handshake is done"
         lib.ERR_clear_error()
@@ -282,7 +285,7 @@ class OpensslSession:
             raise OSError(0, f"OpenSSL does not send {len(payload)} octets: {queued_cause().words}")
 
     def take(self) -> list[bytes]:
-        """Return the datagrams that wait to be sent."""
+        """Return the datagrams to be sent."""
         if self._aborted:
             octets, self._aborted = self._aborted, b""
             return [octets]
@@ -311,13 +314,13 @@ class OpensslSession:
         return ()
 
     def close(self) -> None:
-        """End the session from our side, with a close_notify."""
+        """End the session with a close_notify."""
         self._done()
         lib.ERR_clear_error()
         lib.SSL_shutdown(self._ssl)
 
     def abort(self, description: Alert) -> None:
-        """End a handshake from our side, with a fatal alert in the clear."""
+        """End a handshake with a fatal alert in the clear."""
         self._done()
         self._aborted = alert(description)
 
@@ -331,15 +334,15 @@ class OpensslSession:
         if error != WANT_READ:
             return self._explain(queued_cause())
         if self._psk_given and self._finished_seen and self.stage == _AFTER_CHANGE_CIPHER_SPEC:
-            # A Finished came that did not decrypt, which OpenSSL drops without a word. It takes the
-            # right key to send one that does.
+            # OpenSSL silently drops a Finished that cannot be decrypted. A client with the right key
+            # sends one that can be decrypted.
             self.abort(Alert.BAD_RECORD_MAC)
             return self._failed(Failure.PSK_MISMATCH)
         return ()
 
     def _finish(self) -> Sequence[Event]:
         certificate = None if self._psk_given else self._certificate
-        if certificate is None and not self._psk_given:  # nothing should lead here; if it does, it stays out
+        if certificate is None and not self._psk_given:  # not expected; such a client is rejected
             lib.SSL_shutdown(self._ssl)
             return self._failed(Failure.NO_CREDENTIALS)
         cipher = self._connection.get_cipher_name() or ""
@@ -360,7 +363,7 @@ class OpensslSession:
                 continue
             error = lib.SSL_get_error(ssl, count)
             if error == ZERO_RETURN:
-                lib.SSL_shutdown(ssl)  # answers with our own
+                lib.SSL_shutdown(ssl)  # answers with the close_notify of the server
                 events.append(Closed(End.CLOSE_NOTIFY))
             elif error == SSL_ERROR:
                 received = queued_cause().alert
@@ -369,7 +372,7 @@ class OpensslSession:
             return events
 
     def _explain(self, cause: Cause) -> Sequence[Event]:
-        """Name the cause of a handshake that OpenSSL gave up."""
+        """Return the failure of a handshake that OpenSSL has ended."""
         failure, detail = failure_of(cause)
         if failure is Failure.CLIENT_ALERT or not self._certificate_error:
             return self._failed(failure, detail)
@@ -383,25 +386,25 @@ class OpensslSession:
         return [failed]
 
     def _done(self) -> None:
-        """Forget what only the handshake needs."""
+        """Release everything that only the handshake needs."""
         self._gate = self._certificate = None
         self._sessions.pop(address_of(self._ssl), None)
 
 
 def failure_of(cause: Cause) -> tuple[Failure, str]:
-    """Name the cause of a handshake that failed, and what more there is to say."""
+    """Return the failure for a cause, and its detail."""
     if cause.alert is not None:
         return Failure.CLIENT_ALERT, alert_name(cause.alert)
     return _FAILURES.get(cause.words, Failure.PROTOCOL), cause.words
 
 
 def certificate_failure_of(error: int) -> Failure:
-    """Name what is wrong with a client's certificate (X509_V_ERR_*)."""
+    """Return the failure for an error of a client's certificate (X509_V_ERR_*)."""
     return _CERTIFICATE_FAILURES.get(error, Failure.CERTIFICATE_INVALID)
 
 
 def _leaf(store: Any) -> x509.Certificate | None:
-    """Return the certificate that is being verified, whichever of its chain is at fault."""
+    """Return the leaf certificate, also when the error is elsewhere in its chain."""
     pointer = lib.X509_STORE_CTX_get0_cert(store)
     if pointer == ffi.NULL:
         return None
@@ -409,7 +412,7 @@ def _leaf(store: Any) -> x509.Certificate | None:
     wrap: Callable[[Any], crypto.X509] = crypto.X509._from_raw_x509_ptr
     try:
         return wrap(pointer).to_cryptography()
-    except (ValueError, x509.InvalidVersion):  # OpenSSL reads some that are not DER
+    except (ValueError, x509.InvalidVersion):  # OpenSSL accepts some certificates that are not DER
         return None
 
 

@@ -10,17 +10,17 @@ from typing import Final, NamedTuple
 HEADER: Final = struct.Struct("!BHHHIH")
 """Content type, version, epoch, sequence number (16 and 32 bits), length (RFC 6347 §4.1)."""
 MTU: Final = 1232
-"""Octets of a datagram at most: what IPv6 carries everywhere (1280), without its headers."""
+"""Octets of a datagram at most: the minimum MTU of IPv6 (1280), without the headers."""
 
 DTLS_1_0: Final = 0xFEFF
 DTLS_1_2: Final = 0xFEFD
 DTLS_1_3: Final = 0xFEFC
 _BEFORE_1_0: Final = 0x0100
-"""What OpenSSL 0.9.8 wrote (DTLS1_BAD_VER); only a hello is taken for DTLS by that."""
+"""Version of OpenSSL 0.9.8 (DTLS1_BAD_VER); it is accepted in hellos only."""
 
 
 class ContentType(IntEnum):
-    """Kinds of records (IANA "TLS ContentType")."""
+    """Content types of records (IANA "TLS ContentType")."""
 
     CHANGE_CIPHER_SPEC = 20
     ALERT = 21
@@ -31,7 +31,7 @@ class ContentType(IntEnum):
 
 
 class Alert(IntEnum):
-    """Fatal alerts that are written here (IANA "TLS Alerts")."""
+    """Fatal alerts that this server writes (IANA "TLS Alerts")."""
 
     BAD_RECORD_MAC = 20
     PROTOCOL_VERSION = 70
@@ -46,12 +46,12 @@ class Record(NamedTuple):
     epoch: int
     sequence: int
     at: int
-    """Where its content begins."""
+    """Offset of the content in the datagram."""
     length: int
 
 
 def is_dtls(datagram: bytes) -> bool:
-    """Tell DTLS from anything else: well-formed records from the first octet to the last."""
+    """Return whether a datagram consists of well-formed DTLS records from its first octet to its last."""
     end = len(datagram)
     at = 0
     while True:
@@ -64,7 +64,9 @@ def is_dtls(datagram: bytes) -> bool:
                 return False
         elif version not in (DTLS_1_2, DTLS_1_0):
             return False
-        if kind == ContentType.CONNECTION_ID:  # where its length stands depends on the id (RFC 9146 §4)
+        if (
+            kind == ContentType.CONNECTION_ID
+        ):  # the id has no fixed length, so the place of the record length is unknown (RFC 9146 §4)
             return True
         at = content + length
         if at == end:
@@ -81,13 +83,13 @@ def records(datagram: bytes) -> Iterator[Record]:
 
 
 def alert(description: Alert, *, sequence: int = 1 << 32) -> bytes:
-    """Write a fatal alert in the clear; the number is one that a handshake never reaches."""
+    """Encode a fatal alert in the clear; the default sequence number is above those of any handshake."""
     head = HEADER.pack(ContentType.ALERT, DTLS_1_2, 0, sequence >> 32, sequence & 0xFFFFFFFF, 2)
     return head + bytes((2, description))
 
 
 def pack(octets: bytes, mtu: int = MTU) -> list[bytes]:
-    """Cut a run of records into datagrams; a record that is larger than the MTU gets one of its own."""
+    """Split a sequence of records into datagrams; a record above the MTU gets a datagram of its own."""
     if len(octets) <= mtu:
         return [octets] if octets else []
     packed = []
