@@ -150,16 +150,16 @@ class Fleet:
 
     def _introduce(self) -> None:
         """Let each part hear of what others do, in the order in which their events should come."""
-        feed = self.gateway_sessions.feed
-        self.devices.on_created += [feed.device_created, self.cellular.device_created]
+        downlink = self.gateway_sessions.downlink
+        self.devices.on_created += [downlink.device_created, self.cellular.device_created]
         self.devices.on_updated += [
             self.firmware.device_updated,
-            feed.device_updated,
+            downlink.device_updated,
             self.cellular.device_updated,
         ]
         self.devices.on_removed += [
             self.firmware.device_removed,
-            feed.device_removed,
+            downlink.device_removed,
             self.cellular.device_removed,
         ]
         self.collections.on_updated += [
@@ -168,7 +168,7 @@ class Fleet:
             self.gateway_sessions.collection_updated,
         ]
         self.images.on_changed.append(self.firmware.image_changed)
-        self.outbox.on_queued.append(feed.deliver)
+        self.outbox.on_queued.append(downlink.deliver)
         self.certificates.on_revoked += [
             self.gateway_sessions.certificate_revoked,
             self.reception.certificate_revoked,

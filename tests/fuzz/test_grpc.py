@@ -10,7 +10,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from span_events.wire.grpc.connections import Broken, Event, GoneAway, Message, MessageFault, Status, StreamOpened
+from span_events.wire.grpc.connections import Broken, GoneAway, GrpcEvent, Message, MessageFault, Status, StreamOpened
 from span_events.wire.grpc.server import GrpcServer
 from tests.wire.grpc.client import GrpcClient
 
@@ -34,7 +34,7 @@ def serve(octets: bytes, cut: int) -> None:
     server = GrpcServer(max_message=MAX, max_streams=2)
     is_over = False
     for at in range(0, len(octets), cut):
-        events: list[Event] = list(server.feed(octets[at : at + cut]))
+        events: list[GrpcEvent] = list(server.feed(octets[at : at + cut]))
         assert not (is_over and events)
         for event in events:
             if isinstance(event, StreamOpened):

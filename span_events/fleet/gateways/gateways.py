@@ -44,7 +44,7 @@ class GatewayChange:
     """Merged into the tags that are there."""
     enabled: bool | None = None
 
-    def is_told(self) -> bool:
+    def changes_config(self) -> bool:
         """Tell whether it changes what the gateway itself is told."""
         return bool(self.params or self.tags)
 
@@ -131,8 +131,8 @@ class Gateways:
             self._sessions.end_session(gateway, GatewayReason.GATEWAY_DISABLED, cause=cause)
             for device in self._directory.devices_behind(gateway):
                 self._outbox.review(device, cause=cause)
-        elif change.is_told():
-            self._sessions.feed.gateway_updated(gateway, cause)
+        elif change.changes_config():
+            self._sessions.downlink.gateway_updated(gateway, cause)
         return gateway
 
     async def remove(self, gateway: Gateway, *, cause: int) -> None:

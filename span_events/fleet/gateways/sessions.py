@@ -76,13 +76,13 @@ class GatewaySessions:
         self._sessions: dict[int, GatewaySession] = {}
         self._replacements: dict[int, deque[tuple[float, str]]] = {}
         self._troubles = Troubles(rejections, bus=bus, clock=clock)
-        self.feed = Downlink(bus=bus, directory=directory, outbox=outbox, sessions=self._sessions)
+        self.downlink = Downlink(bus=bus, directory=directory, outbox=outbox, sessions=self._sessions)
         """What the API's changes send."""
         self._uplink = Uplink(
             bus=bus,
             directory=directory,
             reception=reception,
-            feed=self.feed,
+            downlink=self.downlink,
             troubles=self._troubles,
             clock=clock,
             identifiers=identifiers,
@@ -207,7 +207,7 @@ class GatewaySessions:
 
     def flushed(self, session: GatewaySession) -> None:
         """Messages have left to a gateway: publish that, and send the next ones."""
-        self.feed.feed(session)
+        self.downlink.feed(session)
 
     def ended(
         self, session: GatewaySession, reason: GatewayReason, *, detail: str = "", seconds: int | None = None
@@ -267,7 +267,7 @@ class GatewaySessions:
                 self._troubles.warn(session, GatewayReason.APPLICATION_SILENT, text, seconds=int(silence))
             if session.asks_again:
                 self._uplink.configure(session)
-            self.feed.feed(session)  # what a full link refused goes when it has room, whoever made that
+            self.downlink.feed(session)  # what a full link refused goes when it has room, whoever made that
         self._troubles.sweep(now)
         for gateway_id in [each for each, seen in self._replacements.items() if seen[-1][0] < now - _REPLACED_WITHIN]:
             del self._replacements[gateway_id]
@@ -325,7 +325,7 @@ class GatewaySessions:
             messages_down=session.messages_down,
             undelivered=session.link.waiting,
         )
-        self.feed.ended(session)
+        self.downlink.ended(session)
 
     def _count_replacement(self, session: GatewaySession, older: GatewaySession) -> None:
         """Notice when two programs with one certificate throw each other out."""

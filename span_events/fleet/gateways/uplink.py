@@ -37,7 +37,7 @@ class Uplink:
         bus: Bus,
         directory: Directory,
         reception: Reception,
-        feed: Downlink,
+        downlink: Downlink,
         troubles: Troubles,
         clock: Clock,
         identifiers: IdGenerator,
@@ -45,7 +45,7 @@ class Uplink:
         self._bus = bus
         self._directory = directory
         self._reception = reception
-        self._feed = feed
+        self._downlink = downlink
         self._troubles = troubles
         self._clock = clock
         self._identifiers = identifiers
@@ -60,7 +60,7 @@ class Uplink:
             case "upstream_message":
                 self._pass_on(session, message.upstream_message)
             case "keepalive":
-                self._feed.answer_keepalive(session)
+                self._downlink.answer_keepalive(session)
             case "gateway_metadata":
                 self._report(session, message.gateway_metadata)
             case "device_update":
@@ -75,7 +75,7 @@ class Uplink:
         session.asks_again = session.is_configured and now - session.configured_at < _AGAIN
         if not session.asks_again:
             session.configured_at = now
-            self._feed.configure(session, self._cause())
+            self._downlink.configure(session, self._cause())
 
     def _pass_on(self, session: GatewaySession, message: pb.UpstreamMessage) -> None:
         device = self._device_of(session, message.device_id)
@@ -90,7 +90,7 @@ class Uplink:
             metadata=self._within_limits(session, message.metadata, device),
         )
         if message_id is not None and not session.is_ready:
-            self._feed.serve(session, message_id)
+            self._downlink.serve(session, message_id)
 
     def _report(self, session: GatewaySession, update: pb.GatewayMetadataUpdate) -> None:
         metadata = self._within_limits(session, update.metadata)

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.gateways.session import Departure
 from span_events.fleet.gateways.sessions import GatewaySession
-from span_events.listeners.gateways.applicant import Applicant
+from span_events.listeners.gateways.client import UnidentifiedClient
 from span_events.listeners.gateways.keepalive import Due, Keepalive
 from span_events.listeners.gateways.outgoing import Outgoing
 from span_events.listeners.gateways.reasons import BAD_MESSAGES, FAILED_HANDSHAKES, end_of, loss_of, refusal_of
@@ -27,10 +27,21 @@ from span_events.log import get_logger
 from span_events.net import Remote
 from span_events.proto.gateway_pb2 import ControlStreamRequest, ControlStreamResponse
 from span_events.registry.model import Gateway
-from span_events.wire.grpc import connections as grpc
-from span_events.wire.grpc.connections import Status, code_name
+from span_events.wire.grpc.connections import (
+    Broken,
+    GoneAway,
+    GrpcEvent,
+    HalfClosed,
+    Message,
+    MessageFault,
+    NotGrpc,
+    Status,
+    StreamOpened,
+    StreamReset,
+    code_name,
+)
 from span_events.wire.grpc.server import GrpcServer
-from span_events.wire.tls import connections as tls
+from span_events.wire.tls.connections import Data, End, Established, Event, Failed
 from span_events.wire.tls.openssl import TlsConnection
 
 log = get_logger("listeners")
@@ -49,7 +60,7 @@ _UNSENT: Final = 262_144
 """Octets that the kernel may leave to us; beyond, we stop reading what would make us answer more."""
 
 
-class Gatekeeper(Protocol):
+class Admission(Protocol):
     """Counts connections; the listener."""
 
     def admit(self, connection: GatewayConnection) -> str | None:
@@ -69,9 +80,9 @@ class GatewayConnection(asyncio.BufferedProtocol):
     """One connection; for the fleet it is the `Link` to a gateway."""
 
     __slots__ = (
-        "_applicant",
+        "_admission",
         "_calls",
-        "_gatekeeper",
+        "_client",
         "_grpc",
         "_is_scheduled",
         "_keepalive",
@@ -88,14 +99,14 @@ class GatewayConnection(asyncio.BufferedProtocol):
         "stage",
     )
 
-    def __init__(self, shared: Shared, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, shared: Shared, admission: Admission) -> None:
         config = shared.config
         self._shared = shared
-        self._gatekeeper = gatekeeper
+        self._admission = admission
         self.stage = Stage.TLS
         self.remote: Remote = ("", 0)
         self._transport: asyncio.Transport
-        self._applicant: Applicant | None = None
+        self._client: UnidentifiedClient | None = None
         self._tls: TlsConnection
         self._taken = 0  # octets after the handshake, until the stream is open
         self._grpc: GrpcServer | None = None
@@ -161,8 +172,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=0)  # so that a pause means: the kernel did not take all
         self.remote = unmapped(*(transport.get_extra_info("peername") or self.remote))
         self._shared.counters.accepted += 1
-        self._applicant = Applicant(self._shared, self.remote)
-        obstacle = self._gatekeeper.admit(self)
+        self._client = UnidentifiedClient(self._shared, self.remote)
+        obstacle = self._admission.admit(self)
         if obstacle is not None:
             self._reject(GatewayRejectedReason.OVERLOAD, obstacle)
             self._drop()
@@ -205,7 +216,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         except Exception:
             self._fail()
         finally:
-            self._gatekeeper.lost(self)
+            self._admission.lost(self)
 
     def pause_writing(self) -> None:
         """The kernel takes no more."""
@@ -243,41 +254,41 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     # ---- TLS ----------------------------------------------------------------------------------
 
-    def _take_tls(self, event: tls.Event) -> None:
+    def _take_tls(self, event: Event) -> None:
         if self.stage in (Stage.CLOSING, Stage.CLOSED):
             return
-        if isinstance(event, tls.Data):
+        if isinstance(event, Data):
             assert self._grpc is not None, "data comes after the handshake"
-            if self._applicant is not None:
-                self._applicant.has_spoken = True
+            if self._client is not None:
+                self._client.has_spoken = True
             for each in self._grpc.feed(event.payload):
                 self._take_grpc(self._grpc, each)
-        elif isinstance(event, tls.Established):
+        elif isinstance(event, Established):
             self._secure(event)
-        elif isinstance(event, tls.Failed):
+        elif isinstance(event, Failed):
             self._reject(FAILED_HANDSHAKES[event.failure], event.detail)
             self._linger()
-        elif event.end is tls.End.CLOSE_NOTIFY:
+        elif event.end is End.CLOSE_NOTIFY:
             self._part(GatewayReason.CLIENT_CLOSED, "TLS was closed in order")
-        elif event.refuses_us and self._applicant is not None:
+        elif event.refuses_us and self._client is not None:
             self._reject(GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED, event.detail)
             self._linger()
-        elif event.end is tls.End.ALERT:
+        elif event.end is End.ALERT:
             self._part(GatewayReason.TLS_ERROR, f"the gateway sent the TLS alert {event.detail}")
         else:
             self._part(GatewayReason.TLS_ERROR, event.detail)
 
-    def _secure(self, event: tls.Established) -> None:
+    def _secure(self, event: Established) -> None:
         """The handshake is done; what is wrong with the certificate is told when the client can hear it."""
-        config, applicant = self._shared.config, self._applicant
-        assert applicant is not None, "until the stream is open"
+        config, client = self._shared.config, self._client
+        assert client is not None, "until the stream is open"
         self._shared.counters.secured += 1
-        applicant.secure(event)
+        client.secure(event)
         self._grpc = GrpcServer(max_message=config.max_message, max_streams=_STREAMS)
         self._move(Stage.HTTP2)
         self.due = self._keepalive.last_input + config.stream_timeout
         if not event.protocol:
-            self._reject(*(applicant.refusal or (GatewayRejectedReason.NO_PROTOCOL, "")))
+            self._reject(*(client.refusal or (GatewayRejectedReason.NO_PROTOCOL, "")))
             self._linger()
 
     # ---- HTTP/2 -------------------------------------------------------------------------------
@@ -288,20 +299,20 @@ class GatewayConnection(asyncio.BufferedProtocol):
         if self._taken > _STRANGERS:
             self._part(GatewayReason.HTTP2_ERROR, f"more than {_STRANGERS} octets before the control stream")
 
-    def _take_grpc(self, server: GrpcServer, event: grpc.Event) -> None:
+    def _take_grpc(self, server: GrpcServer, event: GrpcEvent) -> None:
         if self.stage in (Stage.CLOSING, Stage.CLOSED):
             return
-        if isinstance(event, grpc.Message):
+        if isinstance(event, Message):
             if event.stream == self._stream:
                 self._take_message(event.payload)
-        elif isinstance(event, grpc.StreamOpened):
+        elif isinstance(event, StreamOpened):
             self._take_call(server, event)
-        elif isinstance(event, grpc.NotGrpc):
+        elif isinstance(event, NotGrpc):
             self._count_call(f"{event.path[:64]}: {event.detail}")
-        elif isinstance(event, grpc.GoneAway):
+        elif isinstance(event, GoneAway):
             words = f"GOAWAY {code_name(event.code)} {event.debug}".strip()
             self._part(GatewayReason.GOAWAY if event.code else GatewayReason.CLIENT_CLOSED, words)
-        elif isinstance(event, grpc.Broken):
+        elif isinstance(event, Broken):
             self._part(GatewayReason.HTTP2_ERROR, event.detail)
         elif event.stream == self._stream:
             self._take_end(event)
@@ -316,12 +327,12 @@ class GatewayConnection(asyncio.BufferedProtocol):
         assert self._session is not None, "an open stream has a session"
         self._shared.sessions.received(self._session, message)
 
-    def _take_end(self, event: grpc.HalfClosed | grpc.StreamReset | grpc.MessageFault) -> None:
+    def _take_end(self, event: HalfClosed | StreamReset | MessageFault) -> None:
         """The control stream cannot go on."""
-        if isinstance(event, grpc.HalfClosed):
+        if isinstance(event, HalfClosed):
             self._flush()  # tools for a single call say no more with the request, and wait for answers
             self.end(GatewayReason.CLOSED)
-        elif isinstance(event, grpc.MessageFault):
+        elif isinstance(event, MessageFault):
             self.end(BAD_MESSAGES[event.fault], event.detail)
         elif not event.by_client:
             self._part(GatewayReason.HTTP2_ERROR, f"the stream broke: {code_name(event.code)}")
@@ -330,7 +341,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         else:
             self._part(GatewayReason.STREAM_RESET, f"RST_STREAM {code_name(event.code)}")
 
-    def _take_call(self, server: GrpcServer, call: grpc.StreamOpened) -> None:
+    def _take_call(self, server: GrpcServer, call: StreamOpened) -> None:
         if call.path == PATH and self.stage is Stage.HTTP2:
             self._identify(server, call)
         elif self.stage is Stage.OPEN:
@@ -342,38 +353,38 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     def _count_call(self, path: str) -> None:
         """Note a call of something that is not served."""
-        if self._applicant is not None:
-            self._applicant.call(path)
+        if self._client is not None:
+            self._client.call(path)
         self._calls += 1
         if self._calls > _ALL_STREAMS:
             self._part(GatewayReason.HTTP2_ERROR, f"more than {_ALL_STREAMS} calls on one connection")
 
-    def _identify(self, server: GrpcServer, call: grpc.StreamOpened) -> None:
+    def _identify(self, server: GrpcServer, call: StreamOpened) -> None:
         """Let a gateway in, or tell it why not."""
-        assert self._applicant is not None, "until the stream is open"
-        found = self._applicant.identify()
+        assert self._client is not None, "until the stream is open"
+        found = self._client.identify()
         if isinstance(found, tuple):
             server.end(call.stream, *refusal_of(*found))
             self._reject(*found)
             self._linger()
         else:
-            self._open(server, call, found, self._applicant)
+            self._open(server, call, found, self._client)
 
-    def _open(self, server: GrpcServer, call: grpc.StreamOpened, gateway: Gateway, applicant: Applicant) -> None:
+    def _open(self, server: GrpcServer, call: StreamOpened, gateway: Gateway, client: UnidentifiedClient) -> None:
         self._move(Stage.OPEN)
-        self._applicant = None  # it has told what it could
+        self._client = None  # it has told what it could
         self._stream = call.stream
         self._keepalive.limit(call.timeout)
         self.due = self._keepalive.deadline(self._keepalive.last_input, oldest=self._oldest)
         self._shared.counters.opened += 1
-        self._gatekeeper.opened(self)
+        self._admission.opened(self)
         server.answer(call.stream)
         self._session = self._shared.sessions.opened(
             gateway,
             remote=self.remote,
-            certificate_serial=applicant.serial,
+            certificate_serial=client.serial,
             link=self,
-            tls_version=applicant.version,
+            tls_version=client.version,
             user_agent=call.user_agent,
         )
 
@@ -421,11 +432,11 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._look(now)
             if self.stage is Stage.OPEN:
                 self.due = self._keepalive.deadline(now, oldest=self._oldest)
-        elif self._applicant is not None and self.stage is Stage.TLS:
+        elif self._client is not None and self.stage is Stage.TLS:
             self._reject(GatewayRejectedReason.TLS_TIMEOUT, "")
             self._linger()
-        elif self._applicant is not None and self.stage is Stage.HTTP2:
-            self._reject(*self._applicant.idle(""))
+        elif self._client is not None and self.stage is Stage.HTTP2:
+            self._reject(*self._client.idle(""))
             self._linger()
         else:
             self._transport.abort()
@@ -468,26 +479,26 @@ class GatewayConnection(asyncio.BufferedProtocol):
             if self._tls.has_answered:  # grpcio, for one, sends no alert when it does not trust us
                 detail += " after this server had shown its certificate: perhaps it is not trusted"
             self._reject(GatewayRejectedReason.TLS_ABORTED, detail)
-        elif self.stage is Stage.HTTP2 and self._applicant is not None:
-            self._reject(*self._applicant.idle(detail))
+        elif self.stage is Stage.HTTP2 and self._client is not None:
+            self._reject(*self._client.idle(detail))
         else:
             return
         self._drop()
 
     def _part(self, reason: GatewayReason, detail: str) -> None:
         """The other side has ended the connection, or made it useless."""
-        if self._applicant is None:
+        if self._client is None:
             self._end_session(reason, detail)
         elif reason.is_orderly:
-            self._reject(*self._applicant.idle(detail))
+            self._reject(*self._client.idle(detail))
         else:
-            self._reject(*(self._applicant.refusal or (GatewayRejectedReason.HTTP2_ERROR, detail)))
+            self._reject(*(self._client.refusal or (GatewayRejectedReason.HTTP2_ERROR, detail)))
         self._linger()
 
     def _reject(self, reason: GatewayRejectedReason, detail: str) -> None:
-        assert self._applicant is not None, "who was let in is not rejected"
-        self._gatekeeper.rejected(self)
-        self._applicant.reject(reason, detail, self.stage)
+        assert self._client is not None, "who was let in is not rejected"
+        self._admission.rejected(self)
+        self._client.reject(reason, detail, self.stage)
 
     def _end_session(self, reason: GatewayReason, detail: str, *, seconds: int | None = None) -> None:
         """Tell the fleet, once."""

@@ -169,7 +169,7 @@ class GatewayListener:
                 each.abort()
             await self._is_idle.wait()
 
-    # ---- what connections tell (`Gatekeeper`) -------------------------------------------------
+    # ---- what connections tell (`Admission`) -------------------------------------------------
 
     def admit(self, connection: GatewayConnection) -> str | None:
         """Take a new connection in; return the limit that forbids it."""

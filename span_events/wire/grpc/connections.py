@@ -108,7 +108,7 @@ class Broken:
     detail: str
 
 
-Event = StreamOpened | Message | HalfClosed | StreamReset | MessageFault | NotGrpc | GoneAway | Broken
+GrpcEvent = StreamOpened | Message | HalfClosed | StreamReset | MessageFault | NotGrpc | GoneAway | Broken
 
 
 def code_name(code: int) -> str:

@@ -24,9 +24,9 @@ from h2.settings import SettingCodes, Settings
 
 from span_events.wire.grpc.connections import (
     Broken,
-    Event,
     Fault,
     GoneAway,
+    GrpcEvent,
     HalfClosed,
     Message,
     MessageFault,
@@ -93,11 +93,11 @@ class GrpcServer:
 
     # ---- in -----------------------------------------------------------------------------------
 
-    def feed(self, octets: bytes) -> Sequence[Event]:
+    def feed(self, octets: bytes) -> Sequence[GrpcEvent]:
         """Take octets in."""
         if self._is_over:
             return ()
-        events: list[Event] = []
+        events: list[GrpcEvent] = []
         taken: dict[int, int] = {}
         count, flaw = self._guard.look(octets)
         try:
@@ -187,7 +187,7 @@ class GrpcServer:
             if not half_closed:
                 self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
 
-    def _on_request(self, event: h2.events.RequestReceived, events: list[Event], _taken: dict[int, int]) -> None:
+    def _on_request(self, event: h2.events.RequestReceived, events: list[GrpcEvent], _taken: dict[int, int]) -> None:
         headers: Mapping[bytes, bytes] = dict(event.headers)
         path = headers.get(b":path", b"").decode("latin-1")
         half_closed = event.stream_ended is not None
@@ -202,7 +202,7 @@ class GrpcServer:
         shown = "".join(each for each in agent if each.isprintable())[:_AGENT_SHOWN]
         events.append(StreamOpened(event.stream_id, path, shown, _timeout_of(headers)))
 
-    def _on_data(self, event: h2.events.DataReceived, events: list[Event], taken: dict[int, int]) -> None:
+    def _on_data(self, event: h2.events.DataReceived, events: list[GrpcEvent], taken: dict[int, int]) -> None:
         stream = event.stream_id
         taken[stream] = taken.get(stream, 0) + event.flow_controlled_length
         found = self._streams.get(stream)
@@ -229,7 +229,7 @@ class GrpcServer:
             at = following
         rest[:] = data[at:]
 
-    def _refuse(self, stream: int, found: _Stream, flag: int, length: int, events: list[Event]) -> None:
+    def _refuse(self, stream: int, found: _Stream, flag: int, length: int, events: list[GrpcEvent]) -> None:
         found.is_deaf = True
         found.rest.clear()
         if flag == 1:
@@ -240,7 +240,7 @@ class GrpcServer:
             detail = f"a message of {length} octets; the limit is {self._max_message}"
             events.append(MessageFault(stream, Fault.TOO_LARGE, detail))
 
-    def _on_end(self, event: h2.events.StreamEnded, events: list[Event], _taken: dict[int, int]) -> None:
+    def _on_end(self, event: h2.events.StreamEnded, events: list[GrpcEvent], _taken: dict[int, int]) -> None:
         found = self._streams.get(event.stream_id)
         if found is None:
             return
@@ -251,18 +251,20 @@ class GrpcServer:
         elif not found.is_deaf:
             events.append(HalfClosed(event.stream_id))
 
-    def _on_reset(self, event: h2.events.StreamReset, events: list[Event], _taken: dict[int, int]) -> None:
+    def _on_reset(self, event: h2.events.StreamReset, events: list[GrpcEvent], _taken: dict[int, int]) -> None:
         if self._streams.pop(event.stream_id, None) is not None:
             events.append(StreamReset(event.stream_id, int(event.error_code), event.remote_reset))
 
-    def _on_goaway(self, event: h2.events.ConnectionTerminated, events: list[Event], _taken: dict[int, int]) -> None:
+    def _on_goaway(
+        self, event: h2.events.ConnectionTerminated, events: list[GrpcEvent], _taken: dict[int, int]
+    ) -> None:
         self._forget()
         debug = (event.additional_data or b"")[:_AGENT_SHOWN].decode(errors="backslashreplace")
         events.append(GoneAway(int(event.error_code or 0), debug))
 
 
 _CONFIG: Final = h2.config.H2Configuration(client_side=False, header_encoding=None)
-_HANDLERS: Final[Mapping[type[h2.events.Event], Callable[[GrpcServer, Any, list[Event], dict[int, int]], None]]] = {
+_HANDLERS: Final[Mapping[type[h2.events.Event], Callable[[GrpcServer, Any, list[GrpcEvent], dict[int, int]], None]]] = {
     h2.events.RequestReceived: GrpcServer._on_request,
     h2.events.DataReceived: GrpcServer._on_data,
     h2.events.StreamEnded: GrpcServer._on_end,

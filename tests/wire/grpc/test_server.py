@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from span_events.wire.grpc.connections import (
     Broken,
-    Event,
     Fault,
     GoneAway,
+    GrpcEvent,
     HalfClosed,
     Message,
     MessageFault,
@@ -37,10 +37,10 @@ class Pair:
     def __init__(self, *, reads: bool = True, max_message: int = MAX) -> None:
         self.client = GrpcClient(reads=reads)
         self.server = GrpcServer(max_message=max_message, max_streams=2)
-        self.events: list[Event] = []
+        self.events: list[GrpcEvent] = []
         self.carry(self.client.take())
 
-    def carry(self, octets: bytes) -> Sequence[Event]:
+    def carry(self, octets: bytes) -> Sequence[GrpcEvent]:
         """Carry octets to the server, its answers back, and so on; return what the first octets led to."""
         first = list(self.server.feed(octets))
         self.events += first

@@ -23,7 +23,7 @@ Refusal = tuple[GatewayRejectedReason, str]
 """Why somebody is not let in, and what exactly was seen."""
 
 
-class Applicant:
+class UnidentifiedClient:
     """One client before it has its control stream."""
 
     __slots__ = (
