@@ -10,7 +10,7 @@ from tests.faults.secure import SecureScene, is_time, shown
 
 
 async def test_a_foreign_certificate_is_named_with_its_issuer(secure: SecureScene) -> None:
-    """Nothing in it can be believed, so the event belongs to nobody."""
+    """Its content is no proof, so the event has no owner."""
     leaf = Holder.root("Other root").intermediate("Other CA").leaf("pump-7")
     attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))
     data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt, of={})
@@ -25,7 +25,7 @@ async def test_a_foreign_certificate_is_named_with_its_issuer(secure: SecureScen
 
 
 async def test_names_and_serial_of_ours_make_no_certificate_ours(secure: SecureScene) -> None:
-    """Whoever copies what stands in a device's certificate must not cause events at that device."""
+    """A certificate with the copied names of a device must not cause events of that device."""
     ours = secure.authority().certificate
     serial = int(secure.credentials.serial)
     name = ours.subject.rfc4514_string().partition("=")[2]
@@ -38,7 +38,7 @@ async def test_names_and_serial_of_ours_make_no_certificate_ours(secure: SecureS
 
 @pytest.mark.parametrize("program", ["coap-client-openssl", "coap-client-gnutls"])
 async def test_on_the_coaps_port(secure: SecureScene, program: str) -> None:
-    """The same, with transport coaps."""
+    """The event has the transport coaps."""
     files = secure.files_of(Holder.root("Other CA").leaf("pump-7"))
     arguments = ("-c", files.certificate, "-j", files.key, "-R", secure.credentials.certificate)
     attempt = await secure.try_coap_client(program, *arguments)

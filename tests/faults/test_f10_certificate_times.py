@@ -1,4 +1,4 @@
-"""F10: a client certificate whose time is over, or has not come."""
+"""F10: a client certificate that has expired, or is not yet valid."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from tests.bench.live import Credentials, LiveServer
 from tests.faults.secure import SecureScene, shown
 
 VALIDITY = 3.0
-"""Seconds; a good client must be able to connect within them, on a busy computer, too."""
+"""Seconds; a valid client must be able to connect within them, also on a busy computer."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose certificates last seconds."""
+    """Start a server whose certificates are valid for seconds."""
     with LiveServer(tmp_path_factory.mktemp("server"), {"pki.validity": VALIDITY}) as started:
         yield started
 
 
 def text_of(moment: dt.datetime) -> str:
-    """Write a moment as events show it."""
+    """Format a time as events do."""
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
 async def expired(credentials: Credentials) -> None:
-    """Wait until a certificate's time is over."""
+    """Wait until a certificate has expired."""
     await asyncio.sleep(max(0.0, credentials.expires + 1.0 - time.time()))
 
 
 async def test_an_expired_certificate_is_told_to_its_device(secure: SecureScene) -> None:
-    """It was issued to the device, and was good; a new one is the cure."""
+    """The event belongs to its device; a new certificate is accepted."""
     await secure.session()
     await expired(secure.credentials)
     attempt = await secure.try_s_client(*shown(secure.credentials))
@@ -50,7 +50,7 @@ async def test_an_expired_certificate_is_told_to_its_device(secure: SecureScene)
 
 
 async def test_a_certificate_of_tomorrow_is_told_to_its_collection(secure: SecureScene) -> None:
-    """Its signature is the collection's; its serial number is nobody's, as with a registry that was restored."""
+    """The collection has signed it; its serial number is unknown, as after the restore of an old registry."""
     leaf = secure.authority().leaf("pump-7", begin=DAY, end=2 * DAY)
     attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))
     data = await secure.rejected(ClientRejectedReason.CERTIFICATE_NOT_YET_VALID, attempt, of=secure.collection)

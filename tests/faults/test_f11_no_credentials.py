@@ -8,7 +8,7 @@ from tests.faults.secure import SecureScene, owner_of
 
 
 async def test_a_client_without_credentials_hears_an_alert(secure: SecureScene) -> None:
-    """Nobody knows who it was; the same client with its certificate comes in."""
+    """The event has no owner; the same client is accepted with its certificate."""
     attempt = await secure.try_s_client()
     data = await secure.rejected(ClientRejectedReason.NO_CREDENTIALS, attempt, of={})
     await secure.session()
@@ -18,7 +18,7 @@ async def test_a_client_without_credentials_hears_an_alert(secure: SecureScene) 
 
 
 async def test_gnutls_without_credentials(secure: SecureScene) -> None:
-    """A second implementation."""
+    """The client of GnuTLS gets the same event."""
     ended = await secure.try_gnutls()
     event = await secure.everything.until("clientRejected")
 

@@ -1,4 +1,4 @@
-"""F12: no cipher suite in common."""
+"""F12: client and server share no cipher suite."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.faults.secure import SecureScene, shown
 
 
 async def test_what_the_client_offered_is_told_by_name(secure: SecureScene) -> None:
-    """The developer compares it with what the server wants; the hint has two that help."""
+    """A developer compares the offer with the suites of the server; the hint has two that are accepted."""
     suites = "AES128-SHA:ECDHE-ECDSA-AES256-SHA384"
     arguments = ("-cipher", suites, "-curves", "P-256:X25519")
     attempt = await secure.try_s_client(*shown(secure.credentials), *arguments)

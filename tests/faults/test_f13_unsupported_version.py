@@ -1,4 +1,4 @@
-"""F13: a client that speaks only DTLS 1.0."""
+"""F13: a client that supports only DTLS 1.0."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.faults.secure import SecureScene, owner_of, shown
 
 
 async def test_the_version_that_was_offered_is_told(secure: SecureScene) -> None:
-    """It hears an alert at once; after its version setting is changed, it comes in."""
+    """The client receives an alert at once; with another version setting, the client is accepted."""
     arguments = (*shown(secure.credentials), "-cipher", "ALL:@SECLEVEL=0")
     attempt = await secure.try_s_client(*arguments, version="-dtls1")
     data = await secure.rejected(ClientRejectedReason.UNSUPPORTED_VERSION, attempt, of={})
@@ -19,7 +19,7 @@ async def test_the_version_that_was_offered_is_told(secure: SecureScene) -> None
 
 
 async def test_gnutls_with_dtls_1_0(secure: SecureScene) -> None:
-    """A second implementation."""
+    """The client of GnuTLS gets the same event."""
     ended = await secure.try_gnutls("--priority", "NORMAL:-VERS-ALL:+VERS-DTLS1.0:%COMPAT")
     event = await secure.everything.until("clientRejected")
 

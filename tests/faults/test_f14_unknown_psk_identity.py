@@ -11,7 +11,7 @@ KEY = b"0123456789abcdef"
 
 
 async def test_the_identity_is_told_as_it_was_sent(secure: SecureScene) -> None:
-    """It belongs to nobody; once the device has it, the same client comes in."""
+    """The event has no owner; the same client is accepted after the device has got the identity."""
     attempt = await secure.try_s_client(*psk(b"Pump-14", KEY))
     data = await secure.rejected(ClientRejectedReason.UNKNOWN_PSK_IDENTITY, attempt, of={})
     await secure.scene.server.set_psk(secure.scene.device, b"Pump-14", KEY)
@@ -24,7 +24,7 @@ async def test_the_identity_is_told_as_it_was_sent(secure: SecureScene) -> None:
 
 @pytest.mark.parametrize("program", ["coap-client-openssl", "coap-client-gnutls"])
 async def test_on_the_coaps_port(secure: SecureScene, program: str) -> None:
-    """The same, with transport coaps."""
+    """The event has the transport coaps."""
     attempt = await secure.try_coap_client(program, "-u", program, "-k", KEY.decode())
     data = await secure.rejected(ClientRejectedReason.UNKNOWN_PSK_IDENTITY, attempt, of={}, transport="coaps")
 

@@ -12,7 +12,7 @@ WRONG = b"0123456789abcdeg"
 
 
 async def test_a_wrong_key_is_told_at_once_to_the_device(secure: SecureScene) -> None:
-    """And never the keys; with the right one, the same client comes in."""
+    """The event has no key; the same client is accepted with the right key."""
     await secure.scene.server.set_psk(secure.scene.device, b"pump-15", KEY)
     attempt = await secure.try_s_client(*psk(b"pump-15", WRONG))
     data = await secure.rejected(ClientRejectedReason.PSK_MISMATCH, attempt, of=secure.device)
@@ -24,7 +24,7 @@ async def test_a_wrong_key_is_told_at_once_to_the_device(secure: SecureScene) ->
 
 @pytest.mark.parametrize("program", ["coap-client-openssl", "coap-client-gnutls"])
 async def test_on_the_coaps_port(secure: SecureScene, program: str) -> None:
-    """The same, with transport coaps."""
+    """The event has the transport coaps."""
     identity = f"pump-{program}"
     await secure.scene.server.set_psk(secure.scene.device, identity.encode(), KEY)
     attempt = await secure.try_coap_client(program, "-u", identity, "-k", WRONG.decode())

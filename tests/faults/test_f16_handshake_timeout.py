@@ -14,30 +14,30 @@ from tests.e2e.programs import Finished
 from tests.faults.secure import Attempt, SecureScene, shown
 
 TIMEOUT = 1.7
-"""Seconds: OpenSSL repeats a flight after one, and again after two more."""
+"""Seconds; OpenSSL repeats a flight after one second, and again after two more."""
 HELLO_VERIFY_REQUEST = 3
 NOTHING_MORE = Finished(0, "", "")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server that soon gives a handshake up."""
+    """Start a server with a short handshake timeout."""
     with LiveServer(tmp_path_factory.mktemp("server"), {"dtls.handshake_timeout": TIMEOUT}) as started:
         yield started
 
 
 def only_the_cookie(datagram: bytes) -> Sequence[float]:
-    """Lose all that the server sends after its HelloVerifyRequest: it is too large for the way, perhaps."""
+    """Drop all datagrams of the server but its HelloVerifyRequest, as on a path with a small MTU."""
     return (0.0,) if datagram[13] == HELLO_VERIFY_REQUEST else ()
 
 
 def only_the_clear(datagram: bytes) -> Sequence[float]:
-    """Lose what is encrypted: the client's Finished."""
+    """Drop encrypted records: the client's Finished."""
     return () if any(record.epoch for record in records(datagram)) else (0.0,)
 
 
 async def test_a_client_that_never_hears_the_server(secure: SecureScene) -> None:
-    """The cookie came back, so the address is real; who it is, nobody knows."""
+    """The client repeated the cookie, so its address is real, but its identity is unknown."""
     target = secure.scene.server.addresses["datagrams"]
     with Relay(target, secure.scene.device.address, back=only_the_cookie) as relay:
         async with secure.client(to=relay.address):
@@ -50,7 +50,7 @@ async def test_a_client_that_never_hears_the_server(secure: SecureScene) -> None
 
 
 async def test_a_client_whose_last_word_gets_lost(secure: SecureScene) -> None:
-    """It has shown its certificate, so its device is told."""
+    """The client has sent its certificate, so the event belongs to its device."""
     target = secure.scene.server.addresses["datagrams"]
     with Relay(target, secure.scene.device.address, there=only_the_clear) as relay:
         async with secure.client(*shown(secure.credentials), "-mtu", "300", to=relay.address):
@@ -60,4 +60,4 @@ async def test_a_client_whose_last_word_gets_lost(secure: SecureScene) -> None:
     await secure.session()
 
     assert (data["stage"], data["seconds"]) == ("ChangeCipherSpec", "1")
-    assert data["retransmissions"] in {"0", "1"}  # the client's repetitions put ours off
+    assert data["retransmissions"] in {"0", "1"}  # retransmissions of the client restart the server's timer

@@ -1,4 +1,4 @@
-"""F17: the certificate is valid, but its device was removed, or it was revoked."""
+"""F17: a valid certificate that was revoked, or whose device was removed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.faults.secure import LINE, SecureScene, shown
 
 
 async def test_a_removed_device_is_told_to_its_collection(secure: SecureScene) -> None:
-    """The collection's own authority has signed the certificate."""
+    """The event belongs to the collection, whose authority has signed the certificate."""
     server, device = secure.scene.server, secure.scene.device
     await server.call("DELETE", device.path)
     attempt = await secure.try_s_client(*shown(secure.credentials))
@@ -20,7 +20,7 @@ async def test_a_removed_device_is_told_to_its_collection(secure: SecureScene) -
 
 
 async def test_a_revoked_certificate_is_told_to_its_device(secure: SecureScene) -> None:
-    """Its session ends at once, and it opens no other; a new certificate is the cure."""
+    """The open session ends at once, and a new handshake is rejected; a new certificate is accepted."""
     server, device = secure.scene.server, secure.scene.device
     async with secure.client() as client:
         client.say(LINE)

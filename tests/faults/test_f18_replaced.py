@@ -1,4 +1,4 @@
-"""F18: a device reboots, and says hello again from the same address and port."""
+"""F18: a rebooted device begins a handshake from the same address and port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.faults.secure import LINE, SecureScene, owner_of, session_of
 
 
 async def test_the_new_session_replaces_the_old_one(secure: SecureScene) -> None:
-    """The device has lost its keys and says no goodbye; nobody else can end its session, since its hello is proven."""
+    """The device has lost its keys and sent no close_notify. Only a complete handshake ends the old session."""
     scene, bound = secure.scene, secure.free_port()
     async with secure.client(bind=bound) as before:
         before.say(LINE)

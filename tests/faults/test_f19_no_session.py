@@ -10,7 +10,7 @@ from tests.faults.secure import LINE, SecureScene
 
 
 async def test_the_only_session_of_that_host_is_the_likely_one(secure: SecureScene) -> None:
-    """The record cannot be read; the device must shake hands again, as the hint says."""
+    """The record cannot be decrypted; the device must begin a handshake, as the hint says."""
     scene = secure.scene
     with Relay(scene.server.addresses["datagrams"], scene.device.address) as relay:
         async with secure.client(to=relay.address) as client:
@@ -34,7 +34,7 @@ async def test_the_only_session_of_that_host_is_the_likely_one(secure: SecureSce
 
 
 async def test_with_two_sessions_at_a_host_nobody_knows_whose_it_is(secure: SecureScene) -> None:
-    """As behind the NAT of a mobile network: the event belongs to nobody."""
+    """This happens behind the NAT of a mobile network; the event has no owner."""
     scene = secure.scene
     with Relay(scene.server.addresses["datagrams"], scene.device.address) as relay:
         async with secure.client(to=relay.address) as client, secure.client(bind=secure.free_port()) as other:

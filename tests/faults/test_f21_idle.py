@@ -1,4 +1,4 @@
-"""F21: a device vanishes, and the idle limit ends its session (UDP and DTLS)."""
+"""F21: a device becomes silent, and the idle timeout ends its session (UDP and DTLS)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tests.faults.scene import Scene, check_words
 from tests.faults.secure import LINE, SecureScene, session_of
 
 IDLE_TIMEOUT = 1.0
-"""Seconds; a whole one, so that what the event says can be told from nothing."""
+"""Seconds; at least one, because the event has whole seconds."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server that soon gives a device up."""
+    """Start a server with a short idle timeout."""
     with LiveServer(tmp_path_factory.mktemp("server"), {"sessions.idle_timeout": IDLE_TIMEOUT}) as started:
         yield started
 
 
 async def test_a_silent_device_is_disconnected_and_connects_again_with_its_next_message(scene: Scene) -> None:
-    """The session id ties clientDisconnected to its clientConnected."""
+    """The event clientDisconnected has the session id of its clientConnected."""
     device = scene.udp()
     device.send(b"last words")
     connected = await scene.told("clientConnected")
@@ -32,7 +32,7 @@ async def test_a_silent_device_is_disconnected_and_connects_again_with_its_next_
     device.send(b"back")
     again = await scene.told("clientConnected")
 
-    assert disconnected["data"].pop("idleSeconds") in {"1", "2"}  # the server looks once a second
+    assert disconnected["data"].pop("idleSeconds") in {"1", "2"}  # the server checks once a second
     assert disconnected["data"] == {"reason": "idleTimeout", "transport": "udp"}
     check_words(disconnected, "info", DisconnectReason.IDLE_TIMEOUT.hint)
     assert session_of(connected) == session_of(message) == session_of(disconnected)
@@ -40,7 +40,7 @@ async def test_a_silent_device_is_disconnected_and_connects_again_with_its_next_
 
 
 async def test_a_silent_dtls_session_is_closed(secure: SecureScene) -> None:
-    """Its client hears close_notify, if it is still there; it shakes hands for its next message."""
+    """The client receives a close_notify; its next message needs a new handshake."""
     scene = secure.scene
     async with secure.client() as client:
         client.say(LINE)

@@ -1,4 +1,4 @@
-"""F22: a certificate that is used is about to expire."""
+"""F22: a certificate in use will expire soon."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ VALIDITY = 2.5 * 86_400
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose certificates last less than it is warned of."""
+    """Start a server whose certificates are valid for less than pki.warn_before."""
     with LiveServer(tmp_path_factory.mktemp("server"), {"pki.validity": VALIDITY}) as started:
         yield started
 
 
 async def test_a_device_is_warned_of_once_a_day(secure: SecureScene) -> None:
-    """It is let in all the same; its second connection of the day says nothing new."""
+    """The device is accepted; its second connection of the day publishes no warning."""
     await secure.session()
     await secure.session()
     names = await secure.scene.names_until_now()

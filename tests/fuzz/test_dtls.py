@@ -1,8 +1,8 @@
 """
-Whatever comes, telling DTLS from plain and reading a hello end with an answer or with one exception.
+Recognition of DTLS and decoding of hellos with any octets.
 
-Invariant: `is_dtls` returns, and of what it accepts, `records` gives records that lie within the
-datagram and fill it; `read_hello` returns or raises MalformedMessage with an octet of the datagram.
+Invariant: `is_dtls` returns; if it accepts a datagram, its `records` lie within the datagram and fill it.
+`read_hello` returns, or raises MalformedMessage with an octet of the datagram.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HELLO = hello(cookie=b"c" * 32, suites=(0xC02B, 0xC0A8), extensions=((10, b"\0\x
 
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda rest: b"\x17\xfe\xfd\0\x01" + rest))
 def test_records_fill_the_datagram(datagram: bytes) -> None:
-    """And can be cut apart and joined."""
+    """Splitting and joining the records gives the same datagram."""
     if is_dtls(datagram) and datagram[0] != ContentType.CONNECTION_ID:
         found = list(records(datagram))
         if any(each.kind == ContentType.CONNECTION_ID for each in found):
@@ -31,7 +31,7 @@ def test_records_fill_the_datagram(datagram: bytes) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, len(HELLO) - 1), st.integers(0, 255)), max_size=6), st.integers(0, 40))
 def test_a_mutated_hello_is_read_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
-    """Lengths that lie are the interesting ones."""
+    """The mutations include wrong lengths."""
     octets = bytearray(HELLO[: len(HELLO) - cut])
     for at, value in changes:
         if at < len(octets):

@@ -1,7 +1,8 @@
 """
 Invariant: `decode_report` returns a report with a version, or raises MalformedMessage with a place inside the payload.
 
-What it returns and is written again reads the same. `decode_response` holds to the same. `check` takes octets.
+A decoded report is the same after encoding and decoding. Both hold for `decode_response`, too. `check` accepts any
+octets.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from span_events.wire.fota import (
 
 
 def read(decode: Callable[[bytes], Report | Response], payload: bytes) -> Report | Response | None:
-    """Decode; a refusal must say what and where."""
+    """Decode a payload; an error must have a detail and a place."""
     try:
         return decode(payload)
     except MalformedMessage as exc:
@@ -36,7 +37,7 @@ def read(decode: Callable[[bytes], Report | Response], payload: bytes) -> Report
 
 
 def check(payload: bytes) -> None:
-    """Hold the invariant for one payload."""
+    """Check the invariant for one payload."""
     report = read(decode_report, payload)
     if isinstance(report, Report):
         assert report.version
@@ -48,12 +49,12 @@ def check(payload: bytes) -> None:
 
 @given(st.binary(max_size=1100))
 def test_garbage_is_refused_with_one_exception(payload: bytes) -> None:
-    """Any octets."""
+    """The payload has any octets."""
     check(payload)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.binary(max_size=30)), max_size=8), st.integers(0, 5))
 def test_fields_of_any_content_are_read_or_refused(fields: list[tuple[int, bytes]], cut: int) -> None:
-    """Whole fields, and the last one perhaps cut off."""
+    """The fields are whole, except that the last one may be truncated."""
     payload = b"".join(bytes((number, len(value))) + value for number, value in fields)
     check(payload[: len(payload) - cut])

@@ -1,7 +1,7 @@
 """
-Invariant: a head is incomplete, or is read, or raises MalformedMessage with a place inside what came.
+Invariant: a head is incomplete, or is decoded, or raises MalformedMessage with a place inside the input.
 
-It does not matter in which pieces it comes. `check` takes octets.
+The result does not depend on segmentation. `check` accepts any octets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ENDS = st.sampled_from([b"\r\n", b"\n"])
 
 
 def check(octets: bytes) -> Head | None:
-    """Hold the invariant for what came on one connection."""
+    """Check the invariant for the octets of one connection."""
     try:
         end = end_of_head(octets)
         if end is None:
@@ -50,14 +50,14 @@ def test_garbage_is_refused_with_one_exception(octets: bytes) -> None:
 def test_what_looks_like_a_request_is_read_or_refused(
     target: bytes, lines: list[tuple[bytes, bytes, bytes]], end: bytes, content: bytes
 ) -> None:
-    """Any target, any fields, either kind of line."""
+    """Target and fields are any text, with both kinds of line ends."""
     head = end.join((b"POST " + target + b" HTTP/1.1", *(b"".join(each) for each in lines), b"", b""))
     check(head + content)
 
 
 @given(_LINES, st.integers(min_value=1, max_value=7))
 def test_it_does_not_matter_in_which_pieces_a_head_comes(lines: list[tuple[bytes, bytes, bytes]], size: int) -> None:
-    """It is complete where it would be if it had come at once, or refused."""
+    """The head ends at the same octet as in one piece."""
     octets = b"\r\n".join((b"POST / HTTP/1.1", *(b"".join(each) for each in lines), b"", b"content"))
 
     def first_end() -> int | None:

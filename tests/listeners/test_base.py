@@ -1,4 +1,4 @@
-"""What listeners over several UDP sockets share."""
+"""The base class of listeners on several UDP sockets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.bench.waiting import until
 
 
 class Pair(UdpListener):
-    """A listener over two sockets."""
+    """A listener on two sockets."""
 
     name = "pair"
 
@@ -34,7 +34,7 @@ class Pair(UdpListener):
 
 
 async def test_datagrams_of_all_sockets_are_counted() -> None:
-    """The address is that of the first; stopping twice does no harm."""
+    """The address is that of the first socket; a second stop is harmless."""
     pair = Pair()
     await pair.start()
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
@@ -51,7 +51,7 @@ async def test_datagrams_of_all_sockets_are_counted() -> None:
 
 @pytest.mark.parametrize("which", [0, 1])
 async def test_a_socket_that_is_lost_ends_the_listener(which: int) -> None:
-    """Loudly, instead of serving nobody; whichever it is."""
+    """The loss of either socket raises, instead of a listener that silently receives nothing."""
     pair = Pair()
     await pair.start()
     running = asyncio.ensure_future(pair.run())
@@ -67,7 +67,7 @@ async def test_a_socket_that_is_lost_ends_the_listener(which: int) -> None:
 
 
 async def test_a_listener_that_cannot_bind_everything_binds_nothing() -> None:
-    """The sockets that it has are released."""
+    """Sockets that are already bound are released."""
     taken = Pair()
     await taken.start()
     pair = Pair(second=taken.sockets[0].address[1])
@@ -79,7 +79,7 @@ async def test_a_listener_that_cannot_bind_everything_binds_nothing() -> None:
 
 
 async def test_cancelling_loses_nothing() -> None:
-    """Until it is stopped, a listener goes on receiving."""
+    """A listener receives until `stop`."""
     pair = Pair()
     await pair.start()
     running = asyncio.ensure_future(pair.run())

@@ -1,4 +1,4 @@
-"""Plain UDP: a datagram is a message, and what waits goes back to its sender."""
+"""Plain UDP: a datagram is an upstream message, and a waiting downstream message is sent back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Bench:
         self.target = (host.strip("[]"), int(port))
 
     def client(self, address: str = "127.0.0.1") -> socket.socket:
-        """A socket that sends from an address."""
+        """Open a socket that sends from an address."""
         opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
         opened.bind((address, 0))
         opened.setblocking(False)
@@ -39,7 +39,7 @@ class Bench:
 
 @asynccontextmanager
 async def listening(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
-    """A listener on a free port over a real fleet."""
+    """Start a listener on a free port with a real fleet."""
     async with fleet_bench(folder) as fleet:
         listener = Datagrams(DatagramsConfig(port=0, **settings), reception=fleet.reception, outbox=fleet.outbox)
         await listener.start()
@@ -51,13 +51,13 @@ async def listening(folder: Path, **settings: Any) -> AsyncIterator[Bench]:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    """The usual one."""
+    """Start a listener with default settings."""
     async with listening(tmp_path) as opened:
         yield opened
 
 
 async def test_a_datagram_is_a_message_with_its_ports(bench: Bench) -> None:
-    """Whatever octets it has, also none."""
+    """The payload may have any octets, or none."""
     device = await bench.fleet.device("127.0.0.1")
     with closing(bench.client()) as client:
         for payload in (b"\x00\xff", b""):
@@ -72,7 +72,7 @@ async def test_a_datagram_is_a_message_with_its_ports(bench: Bench) -> None:
 
 
 async def test_what_waits_goes_back_one_datagram_for_one(bench: Bench) -> None:
-    """Each message fetches one; downstreamMessage has the message as its cause."""
+    """Each upstream message is answered with one, whose correlation id is that of the upstream message."""
     device = await bench.fleet.device("127.0.0.1")
     for payload in (b"one", b"two"):
         await bench.fleet.outbox.queue(device, payload, cause=CAUSE)
@@ -97,7 +97,7 @@ async def test_what_waits_goes_back_one_datagram_for_one(bench: Bench) -> None:
 
 
 async def test_a_message_that_the_network_refuses_fails_visibly(tmp_path: Path) -> None:
-    """70,000 octets fit into no datagram."""
+    """A datagram cannot hold 70,000 octets."""
     async with fleet_bench(tmp_path, downstream={"max_payload": 100_000}) as fleet:
         listener = Datagrams(DatagramsConfig(port=0), reception=fleet.reception, outbox=fleet.outbox)
         await listener.start()
@@ -114,7 +114,7 @@ async def test_a_message_that_the_network_refuses_fails_visibly(tmp_path: Path) 
 
 
 async def test_an_unknown_sender_gets_no_answer_but_an_event(bench: Bench) -> None:
-    """F06: silence on the wire, messageRejected on the stream."""
+    """F06: no datagram is sent; messageRejected is published."""
     with closing(bench.client("127.0.0.77")) as client:
         client.sendto(b"hello", bench.target)
         await until(lambda: bench.fleet.names == ["messageRejected"])
@@ -125,7 +125,7 @@ async def test_an_unknown_sender_gets_no_answer_but_an_event(bench: Bench) -> No
 
 
 async def test_a_refused_message_fetches_nothing(bench: Bench) -> None:
-    """What waits goes on waiting when the message itself was not accepted."""
+    """The downstream message stays in the outbox when the upstream message was not accepted."""
     device = await bench.fleet.device("127.0.0.1")
     await bench.fleet.outbox.queue(device, b"x", cause=CAUSE)
     with closing(bench.client()) as client:
@@ -138,7 +138,7 @@ async def test_a_refused_message_fetches_nothing(bench: Bench) -> None:
 
 @pytest.mark.parametrize("source", ["::1", "127.0.0.1"])
 async def test_an_ipv6_socket_serves_both_families(tmp_path: Path, source: str) -> None:
-    """An IPv4 sender is known by its IPv4 address, and is answered."""
+    """An IPv4 sender is identified by its IPv4 address, and is answered."""
     async with listening(tmp_path, host="::") as bench:
         device = await bench.fleet.device(source)
         await bench.fleet.outbox.queue(device, b"back", cause=CAUSE)
@@ -151,7 +151,7 @@ async def test_an_ipv6_socket_serves_both_families(tmp_path: Path, source: str) 
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
-    """The message says which listener, address and port; nothing is left open."""
+    """The error names listener, address and port; no socket stays open."""
     async with listening(tmp_path) as bench:
         taken = Datagrams(
             DatagramsConfig(port=bench.target[1]), reception=bench.fleet.reception, outbox=bench.fleet.outbox
@@ -166,7 +166,7 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
 
 
 async def test_an_address_of_another_machine_is_named() -> None:
-    """The hint is about the address, not about the port."""
+    """The hint explains the address, not the port."""
     with pytest.raises(ListenerUnavailable, match="Cannot assign requested address") as caught:
         bind("coap", "192.0.2.1", 0, socket.SOCK_DGRAM)
 
@@ -174,13 +174,13 @@ async def test_an_address_of_another_machine_is_named() -> None:
 
 
 async def test_an_address_that_is_none_is_named() -> None:
-    """A name that nobody resolves."""
+    """The name cannot be resolved."""
     with pytest.raises(ListenerUnavailable, match=r"coap: 999\.0\.0\.1 is no address that can be bound"):
         UdpSocket("coap", "999.0.0.1", 0, receive_buffer=1, receive=print).open()
 
 
 async def test_a_defect_of_ours_costs_one_datagram_only() -> None:
-    """It is counted; the next datagram is taken."""
+    """The defect is counted, and the next datagram is read."""
     taken = []
 
     def receive(datagram: bytes, _remote: tuple[str, int]) -> None:
@@ -202,6 +202,6 @@ async def test_a_defect_of_ours_costs_one_datagram_only() -> None:
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "no.such.host.invalid"])
 async def test_a_host_that_is_no_name_is_explained(host: str) -> None:
-    """Python's IDNA codec refuses some names before the resolver is asked."""
+    """Python's IDNA codec rejects some names before a resolver is asked."""
     with pytest.raises(ListenerUnavailable, match="is no address that can be bound"):
         UdpSocket("datagrams", host, 0, receive_buffer=4096, receive=lambda *_: None).open()

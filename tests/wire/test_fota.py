@@ -1,4 +1,4 @@
-"""Firmware reports and responses: field by field, and whatever hypothesis draws."""
+"""Firmware reports and responses: single fields, and values from hypothesis."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from span_events.wire.fota import (
 PUBLISHED = bytes.fromhex(
     "0105312e302e30040f4c61623565" + "2044656d6f20436f7270" + "030430303031" + "02086d6f64656c203031"
 )
-"""What Span's own sample was seen to send."""
+"""Report of Span's own sample, as captured."""
 RESPONSE = bytes.fromhex("01093132372e302e302e31" + "020400001633" + "03032f6677" + "040101")
 
 TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=60)
 
 
 def test_the_published_report_is_read() -> None:
-    """Version, manufacturer, serial number, model: in that order on the wire."""
+    """Its order is version, manufacturer, serial number, model."""
     assert decode_report(PUBLISHED) == Report("1.0.0", "model 01", "0001", "Lab5e Demo Corp")
     assert encode_report(decode_report(PUBLISHED)) == PUBLISHED
 
 
 def test_a_response_has_all_four_fields() -> None:
-    """Octet for octet; the port has four."""
+    """The port has four octets."""
     assert encode_response(Response("127.0.0.1", 5683, "/fw", available=True)) == RESPONSE
     assert encode_response(Response("127.0.0.1", 5683, "/fw", available=False)) == RESPONSE[:-1] + b"\0"
 
 
 @given(TEXT.filter(bool), TEXT, TEXT, TEXT)
 def test_decode_inverts_encode(version: str, model: str, serial: str, manufacturer: str) -> None:
-    """Whatever the texts are."""
+    """The texts are any."""
     report = Report(version, model, serial, manufacturer)
 
     assert decode_report(encode_report(report)) == report
@@ -51,7 +51,7 @@ def test_decode_inverts_encode(version: str, model: str, serial: str, manufactur
 
 @given(st.integers(0, 2**32), st.lists(TEXT, min_size=4, max_size=4), st.binary(max_size=20))
 def test_fields_come_in_any_order_with_unknown_ones_between(seed: int, texts: list[str], other: bytes) -> None:
-    """What a later release of a device adds is ignored."""
+    """Unknown fields of later devices are ignored."""
     fields = [
         bytes((number, len(text.encode()))) + text.encode()
         for number, text in enumerate(["v" + texts[0], *texts[1:]], 1)
@@ -66,7 +66,7 @@ def test_fields_come_in_any_order_with_unknown_ones_between(seed: int, texts: li
     st.text("abc-.019", max_size=MAX_HOST), st.integers(0, 65_535), st.text("/abc", max_size=MAX_PATH), st.booleans()
 )
 def test_a_response_is_read_as_it_was_written(host: str, port: int, path: str, available: bool) -> None:
-    """By our own devices."""
+    """The simulator's devices decode responses."""
     response = Response(host, port, path, available)
 
     assert decode_response(encode_response(response)) == response
@@ -77,13 +77,13 @@ def test_a_response_is_read_as_it_was_written(host: str, port: int, path: str, a
     [
         (b"\x01\x011", Report("1")),
         (b"\x01\x011\x03\x00", Report("1")),
-        (b"\x01\x06 1.0\0x", Report(" 1.0")),  # a C buffer sent whole
+        (b"\x01\x06 1.0\0x", Report(" 1.0")),  # a whole C buffer
         (b"\x01\x011\x01\x012", Report("2")),
         (b"\x01\x011\x04\x02\0\xff", Report("1")),
     ],
 )
 def test_odd_but_clear_reports_are_read(payload: bytes, report: Report) -> None:
-    """Tolerant where nothing is in doubt."""
+    """The decoder is tolerant where the meaning is clear."""
     assert decode_report(payload) == report
 
 
@@ -103,7 +103,7 @@ def test_odd_but_clear_reports_are_read(payload: bytes, report: Report) -> None:
     ],
 )
 def test_a_malformed_report_is_refused_with_its_place(payload: bytes, detail: str, at: int) -> None:
-    """F29: what was seen, what was wanted, and where."""
+    """F29: the error has the actual and the expected value, and the place."""
     with pytest.raises(MalformedMessage) as caught:
         decode_report(payload)
 
@@ -122,7 +122,7 @@ def test_a_malformed_report_is_refused_with_its_place(payload: bytes, detail: st
     ],
 )
 def test_a_malformed_response_is_refused(payload: bytes, detail: str) -> None:
-    """So that our own devices notice what would break others."""
+    """The simulator's devices detect responses that would break other devices."""
     with pytest.raises(MalformedMessage) as caught:
         decode_response(payload)
 

@@ -1,4 +1,4 @@
-"""Heads of HTTP requests: what is read, and where what is wrong stands."""
+"""Heads of HTTP requests: decoding, and the places of errors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ UPLOAD = b"POST /camera?shot=1 HTTP/1.1\r\nHost: span\r\nContent-Type: image/jpe
 
 
 def read(octets: bytes) -> tuple[Head, bytes]:
-    """Read a request with what follows it."""
+    """Decode a request; return the octets after its head, too."""
     end = end_of_head(octets)
     assert end is not None
     return decode(octets[:end]), octets[end:]
 
 
 def test_a_request_is_read() -> None:
-    """The query is none of the path; names of fields have no case."""
+    """The path has no query; field names are in lower case."""
     head, rest = read(UPLOAD + b"photo")
 
     assert (head.method, head.path, head.length) == ("POST", "/camera", 5)
@@ -29,7 +29,7 @@ def test_a_request_is_read() -> None:
 
 
 def test_a_head_is_complete_with_its_empty_line_and_not_before() -> None:
-    """However it is cut into segments."""
+    """Every prefix is incomplete."""
     complete = [end_of_head(UPLOAD[:end]) for end in range(len(UPLOAD) + 1)]
 
     assert complete == [None] * len(UPLOAD) + [len(UPLOAD)]
@@ -53,7 +53,7 @@ def test_the_path_is_what_a_target_says_of_the_place(target: str, path: str) -> 
 
 @pytest.mark.parametrize(("octets", "path"), [("/æ/相".encode(), "/æ/相"), (b"/\xe6", "/æ"), (b"/%C3%A6", "/%C3%A6")])
 def test_a_path_is_read_as_utf_8_where_it_is(octets: bytes, path: str) -> None:
-    """Some clients send it as it is; RFC 3986 wants it in per cent."""
+    """Some clients send UTF-8; RFC 3986 requires percent-encoding."""
     assert read(b"POST " + octets + b" HTTP/1.1\r\n\r\n")[0].path == path
 
 
@@ -87,7 +87,7 @@ def test_a_client_that_waits_for_a_go_ahead_is_known(line: str, waits: bool) -> 
     ],
 )
 def test_what_breaks_the_protocol_is_named_with_its_place(octets: bytes, detail: str, at: int) -> None:
-    """Two lengths are refused even if one of them would be right: something on the way is broken."""
+    """Two lengths are an error even if one of them is right, because a proxy must be faulty."""
     with pytest.raises(MalformedMessage) as caught:
         read(octets)
 
@@ -96,13 +96,13 @@ def test_what_breaks_the_protocol_is_named_with_its_place(octets: bytes, detail:
 
 
 def test_what_is_no_http_is_refused_by_its_first_octet() -> None:
-    """Its sender would wait for an answer for as long as we wait for the end of a head."""
+    """Otherwise client and server would wait for each other until a timeout."""
     with pytest.raises(MalformedMessage, match="this is TLS"):
         end_of_head(b"\x16")
 
 
 def test_a_reply_says_how_long_it_is_and_that_it_is_the_last() -> None:
-    """RFC 9110 §6.6.1 wants the date."""
+    """RFC 9110 §6.6.1 requires the date."""
     reply = encode_reply(HTTPStatus.METHOD_NOT_ALLOWED, "no", date="now", fields=[("Allow", "POST")])
 
     assert reply == (
@@ -112,7 +112,7 @@ def test_a_reply_says_how_long_it_is_and_that_it_is_the_last() -> None:
 
 
 def test_the_reply_to_a_head_has_no_content() -> None:
-    """Its length is what a GET would get (RFC 9110 §9.3.2)."""
+    """Content-Length is that of the reply to a GET (RFC 9110 §9.3.2)."""
     reply = encode_reply(HTTPStatus.OK, "no", date="now", with_content=False)
 
     assert b"Content-Length: 3\r\n" in reply

@@ -1,4 +1,4 @@
-"""The listeners that speak DTLS, on real sockets over a real fleet and authority, and devices that speak to them."""
+"""Test equipment: the DTLS listeners on real sockets with a real fleet and authority, and clients of devices."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ PSK = Psk(b"device-1", b"0123456789abcdef")
 
 
 class SecureClient(RawClient):
-    """A device's socket, with DTLS above it."""
+    """A device's socket with a DTLS client."""
 
     def __init__(self, dtls: DtlsClient, host: str, server: tuple[str, int]) -> None:
         super().__init__(host, server)
         self.dtls = dtls
 
     def transmit(self, datagrams: list[bytes]) -> None:
-        """Send what the client has to say."""
+        """Send datagrams of the client."""
         for datagram in datagrams:
             self.send(datagram)
 
     async def greet(self) -> None:
-        """Say hello, and again with the cookie; the server's flight stays in the socket."""
+        """Send both hellos, the second with the cookie; the server's flight stays unread in the socket."""
         self.transmit(self.dtls.start())
         self.transmit(self.dtls.step(await self.receive()))
 
     async def connect(self) -> SecureClient:
-        """Shake hands until that is done or has failed."""
+        """Run the handshake until it is complete or has failed."""
         self.transmit(self.dtls.start())
         while not (self.dtls.established or self.dtls.failure):
             self.transmit(self.dtls.step(await self.receive()))
@@ -86,7 +86,7 @@ class DtlsBench:
 
     @property
     def dtls(self) -> DtlsServer:
-        """The sessions on the port for datagrams."""
+        """The DTLS server on the port for datagrams."""
         assert self.datagrams.dtls is not None
         return self.datagrams.dtls
 
@@ -116,12 +116,12 @@ class DtlsBench:
         return await issue(self.fleet, device)
 
     async def told(self, count: int) -> list[tuple[str, dict[str, str]]]:
-        """Wait for so many events, and take them."""
+        """Wait for a number of events, and take them."""
         await until(lambda: len(self.fleet.activities) >= count)
         return self.fleet.take()
 
     async def names(self, count: int) -> list[str]:
-        """Wait for so many events, and take their names."""
+        """Wait for a number of events, take them, and return their names."""
         return [name for name, _ in await self.told(count)]
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ async def dtls_bench(
     folder: Path, *, dtls: dict[str, Any] | None = None, services: Services = lambda _: (), **settings: Any
 ) -> AsyncIterator[DtlsBench]:
     """Start the listeners on free ports; other keywords are tables of the configuration."""
-    clock = ManualClock(time.time_ns())  # real clients know what day it is
+    clock = ManualClock(time.time_ns())  # real clients check certificates against the current time
     async with fleet_bench(folder, clock=clock, **settings) as fleet:
         device = await fleet.device()
         holder = await issue(fleet, device)
@@ -167,7 +167,7 @@ async def dtls_bench(
 
 
 def make_secure(fleet: FleetBench, config: DtlsConfig) -> DtlsContext:
-    """Make what both listeners share, as the server does."""
+    """Create the parts that both listeners share, in the way of the server."""
     shown = fleet.authority.server_identity()
     assert shown.rsa is not None
     engine = OpensslEngine(
@@ -198,12 +198,12 @@ async def issue(fleet: FleetBench, device: Device) -> Holder:
 
 
 def address_of(listener: Datagrams | Coaps) -> tuple[str, int]:
-    """Where a listener is bound."""
+    """Return the bound host and port of a listener."""
     host, _, port = listener.address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def first_record(datagram: bytes) -> bytes:
-    """Cut the first record out of a datagram."""
+    """Return the first record of a datagram."""
     record = next(records(datagram))
     return datagram[: record.at + record.length]

@@ -1,4 +1,4 @@
-"""DTLS and CoAPS with clients that we did not write: OpenSSL's, GnuTLS' and libcoap's, as the README shows them."""
+"""DTLS and CoAPS with the clients of OpenSSL, GnuTLS and libcoap, as the README shows them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Clients:
     folder: Path
 
     async def run(self, program: str, *arguments: str | Path, line: bytes = b"") -> str:
-        """Run a client that reads a line and then meets the end of its input; return what it prints."""
+        """Run a client with one line of input; return its output."""
         path = shutil.which(program)
         assert path is not None, f"{program} is not installed (apt install openssl gnutls-bin libcoap3-bin)"
         process = await asyncio.create_subprocess_exec(
@@ -47,7 +47,7 @@ class Clients:
         return output.decode(errors="replace")
 
     async def s_client(self, *arguments: str | Path) -> str:
-        """Run OpenSSL's client, which must find our certificate good."""
+        """Run OpenSSL's client, which must accept the server's certificate."""
         host, port = address_of(self.bench.datagrams)
         output = await self.run(
             "openssl",
@@ -70,7 +70,7 @@ class Clients:
 
 @pytest.fixture
 async def clients(tmp_path: Path) -> AsyncIterator[Clients]:
-    """Listeners, and a device whose certificate is in files as `span-events cert create` writes them."""
+    """Listeners, and a device with its certificate in the files of `span-events cert create`."""
     async with dtls_bench(tmp_path) as bench:
         made = Clients(bench, *(tmp_path / each for each in ("cert.crt", "key.pem", "root.pem", "fetched")))
         made.root.write_bytes(bench.fleet.authority.root_pem)
@@ -135,7 +135,7 @@ async def test_openssl_that_wants_another_name(clients: Clients) -> None:
 
 @CREDENTIALS
 async def test_gnutls(clients: Clients, credentials: str) -> None:
-    """A second implementation of the record layer."""
+    """GnuTLS has its own implementation of the record layer."""
     host, port = address_of(clients.bench.datagrams)
     shown: dict[str, list[str | Path]] = {
         "certificate": ["--x509certfile", clients.certificate, "--x509keyfile", clients.key],

@@ -43,19 +43,19 @@ async def last_flight(client: SecureClient) -> list[bytes]:
 
 
 def apart(datagram: bytes) -> list[bytes]:
-    """Send each record of a datagram in one of its own."""
+    """Split a datagram into one datagram per record."""
     return [datagram[each.at - HEADER.size : each.at + each.length] for each in records(datagram)]
 
 
 async def take(bench: DtlsBench, client: SecureClient, datagram: bytes) -> None:
-    """Send a datagram and wait until it was taken."""
+    """Send a datagram and wait until the server has read it."""
     before = bench.dtls.received
     client.send(datagram)
     await until(lambda: bench.dtls.received > before)
 
 
 def watch(bench: DtlsBench) -> list[weakref.ref[object]]:
-    """Note each session of the engine, without keeping it."""
+    """Return weak references to the sessions that the engine creates."""
     made: list[weakref.ref[object]] = []
     accept = bench.dtls._engine.accept
 
@@ -72,7 +72,7 @@ def watch(bench: DtlsBench) -> list[weakref.ref[object]]:
 
 
 async def test_a_handshake_that_was_begun_anew_is_freed(bench: DtlsBench) -> None:
-    """One port may say hello as often as it likes; only the last handshake is kept."""
+    """A port may send any number of hellos; only the last handshake is kept."""
     made = watch(bench)
     client = bench.client()
     gc.disable()
@@ -81,7 +81,7 @@ async def test_a_handshake_that_was_begun_anew_is_freed(bench: DtlsBench) -> Non
             client.dtls = DtlsClient(bench.holder)
             client.transmit(client.dtls.start())
             request = await client.receive()
-            while len(request) != 60:  # the flight of the handshake before
+            while len(request) != 60:  # the flight of the previous handshake
                 request = await client.receive()
             client.transmit(client.dtls.step(request))
         await until(lambda: len(made) == 5)
@@ -92,7 +92,7 @@ async def test_a_handshake_that_was_begun_anew_is_freed(bench: DtlsBench) -> Non
 
 
 async def test_handshakes_are_freed_when_the_server_stops(bench: DtlsBench) -> None:
-    """The engine is shared, and outlives a listener."""
+    """The engine is shared, and lives longer than a listener."""
     made = watch(bench)
     await bench.client().greet()
     await until(lambda: len(made) == 1)
@@ -103,7 +103,7 @@ async def test_handshakes_are_freed_when_the_server_stops(bench: DtlsBench) -> N
 
 @pytest.mark.parametrize("limit", [1, 2])
 async def test_handshakes_that_end_together_do_not_exceed_the_sessions(tmp_path: Path, limit: int) -> None:
-    """The limit is looked at when a handshake begins, and again when it is done."""
+    """The limit is checked when a handshake begins, and again when it is complete."""
     async with dtls_bench(tmp_path, dtls={"sessions": limit}) as bench:
         clients = [bench.client() for _ in range(3)]
         flights = [await last_flight(client) for client in clients]
@@ -118,11 +118,11 @@ async def test_handshakes_that_end_together_do_not_exceed_the_sessions(tmp_path:
         )
 
 
-# ---- others' names ---------------------------------------------------------------------------
+# ---- forged addresses ------------------------------------------------------------------------
 
 
 async def test_hellos_that_anybody_can_forge_silence_nobody(tmp_path: Path) -> None:
-    """Refusing a version needs no cookie, so it must not count against the address."""
+    """A version is refused without a cookie, so the refusal must not count as a failure of the address."""
     async with dtls_bench(tmp_path, dtls={"failures_per_minute": 2}) as bench:
         forged = bench.raw()
         for _ in range(10):
@@ -136,7 +136,7 @@ async def test_hellos_that_anybody_can_forge_silence_nobody(tmp_path: Path) -> N
 
 
 async def test_a_key_that_was_replaced_during_the_handshake_is_refused(bench: DtlsBench) -> None:
-    """The identity alone proves nothing."""
+    """An identity with a replaced key is no proof."""
     client = bench.psk_client()
     first, *others = [each for datagram in await last_flight(client) for each in apart(datagram)]
     await take(bench, client, first)
@@ -150,7 +150,7 @@ async def test_a_key_that_was_replaced_during_the_handshake_is_refused(bench: Dt
 
 
 async def test_an_identity_that_another_device_got_during_the_handshake_is_refused(bench: DtlsBench) -> None:
-    """Else the one would be taken for the other."""
+    """Otherwise the client would be identified as the other device."""
     other = await bench.fleet.device()
     client = bench.psk_client()
     first, *others = [each for datagram in await last_flight(client) for each in apart(datagram)]
@@ -166,7 +166,7 @@ async def test_an_identity_that_another_device_got_during_the_handshake_is_refus
 
 
 async def test_a_device_that_moves_to_a_disabled_collection_is_disconnected(bench: DtlsBench) -> None:
-    """As if its own had been disabled."""
+    """The same happens when its own collection is disabled."""
     target = await bench.fleet.collection()
     target.enabled = False
     client = await bench.client().connect()
@@ -178,11 +178,11 @@ async def test_a_device_that_moves_to_a_disabled_collection_is_disconnected(benc
     await client.hear_goodbye()
 
 
-# ---- certificates that nobody expects --------------------------------------------------------
+# ---- unusual certificates --------------------------------------------------------------------
 
 
 async def test_a_certificate_with_unreadable_names_is_told(bench: DtlsBench) -> None:
-    """Without them: OpenSSL takes a bit string for a name, cryptography does not."""
+    """The event has no names: OpenSSL accepts a bit string as a name, cryptography does not."""
     made = Holder.root("acme").intermediate("ZZZZZZ").leaf("ZZZZZZ")
     der = made.certificate.public_bytes(Encoding.DER).replace(b"\x0c\x06ZZZZZZ", b"\x03\x06\0ZZZZZ")
     stranger = Holder(made.key, x509.load_der_x509_certificate(der))
@@ -195,7 +195,7 @@ async def test_a_certificate_with_unreadable_names_is_told(bench: DtlsBench) -> 
 
 
 async def test_names_of_any_length_make_no_event_of_any_length(bench: DtlsBench) -> None:
-    """Whoever has no certificate of ours must not fill the history."""
+    """Clients with foreign certificates must not fill the history."""
     made = Holder.root("acme").leaf()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x" * 60)] * 40)
     long = (
@@ -215,12 +215,12 @@ async def test_names_of_any_length_make_no_event_of_any_length(bench: DtlsBench)
 
 
 def sequence(octets: bytes) -> bytes:
-    """Write octets as a long sequence of DER."""
+    """Encode octets as a long DER sequence."""
     return b"\x30\x82" + len(octets).to_bytes(2, "big") + octets
 
 
 def test_a_serial_number_without_end_is_left_out() -> None:
-    """Python refuses to write more than 4,300 digits."""
+    """Python raises when a number has more than 4,300 digits."""
     plain = Holder.root().leaf(serial=0x7F).certificate
     inner = plain.tbs_certificate_bytes
     rest = plain.public_bytes(Encoding.DER).partition(inner)[2]

@@ -1,4 +1,4 @@
-"""DTLS sessions on a real socket: who comes in, who does not and why, and what may end a session."""
+"""DTLS sessions on a real socket: accepted and rejected handshakes, ends of sessions, limits, CoAPS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.wire.dtls.test_hello import hello
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[DtlsBench]:
-    """Listeners with default settings."""
+    """Start the listeners with default settings."""
     async with dtls_bench(tmp_path) as opened:
         yield opened
 
@@ -58,7 +58,7 @@ async def test_a_certificate_gives_the_three_events_of_a_session(bench: DtlsBenc
 
 
 async def test_one_session_id_ties_the_events_together(bench: DtlsBench) -> None:
-    """And the device is whose certificate it is."""
+    """The certificate identifies the device of all three events."""
     client = await bench.client().connect()
     client.say(b"x")
     client.leave()
@@ -87,7 +87,7 @@ async def test_the_log_has_one_line_when_a_session_opens_and_one_with_its_totals
 
 
 async def test_a_psk_opens_a_session_too(bench: DtlsBench) -> None:
-    """It has no serial number."""
+    """The event clientConnected then has no certificateSerial."""
     await bench.psk_client().connect()
     ((name, data),) = await bench.told(1)
 
@@ -96,7 +96,7 @@ async def test_a_psk_opens_a_session_too(bench: DtlsBench) -> None:
 
 
 async def test_the_device_shows_where_it_was_last(bench: DtlsBench) -> None:
-    """metadata.inet; written to the registry with the next batch."""
+    """metadata.inet has the last address; it is written to the registry with the next batch."""
     client = await bench.client().connect()
     await bench.names(1)
     inet = bench.device.inet
@@ -107,7 +107,7 @@ async def test_the_device_shows_where_it_was_last(bench: DtlsBench) -> None:
 
 
 async def test_a_waiting_message_rides_back(bench: DtlsBench) -> None:
-    """As application data."""
+    """The oldest waiting message is sent as application data."""
     await bench.fleet.outbox.queue(bench.device, b"lamp on", cause=CAUSE)
     bench.fleet.activities.clear()
     client = await bench.client().connect()
@@ -118,7 +118,7 @@ async def test_a_waiting_message_rides_back(bench: DtlsBench) -> None:
 
 
 async def test_a_device_may_have_several_sessions(bench: DtlsBench) -> None:
-    """With each of its identities, and from several ports."""
+    """A certificate or a PSK opens each, from several ports."""
     clients = [await each.connect() for each in (bench.client(), bench.client(), bench.psk_client())]
     for client in clients:
         client.say(b"x")
@@ -129,7 +129,7 @@ async def test_a_device_may_have_several_sessions(bench: DtlsBench) -> None:
 
 
 async def test_plain_datagrams_come_through_the_same_port(bench: DtlsBench) -> None:
-    """Whatever is not DTLS from end to end is plain, also from the address of a session."""
+    """A datagram that is not DTLS from end to end is plain, also from the address of a session."""
     await bench.fleet.devices.update(bench.device, DeviceChange(allocated_ip="127.0.0.1"), cause=CAUSE)
     client = await bench.client().connect()
     bench.fleet.activities.clear()
@@ -143,11 +143,11 @@ async def test_plain_datagrams_come_through_the_same_port(bench: DtlsBench) -> N
     ]
 
 
-# ---- why a handshake failed: F09 to F17 ------------------------------------------------------
+# ---- failed handshakes: F09 to F17 -----------------------------------------------------------
 
 
 async def rejection(bench: DtlsBench, dtls: DtlsClient) -> tuple[dict[str, str], Origin]:
-    """Let a client fail; return the data and the origin of the only event."""
+    """Run a handshake that fails; return the data and the origin of the only event."""
     client = bench.client(dtls)
     await client.connect()
     await until(lambda: len(bench.fleet.activities) >= 1)
@@ -160,7 +160,7 @@ async def rejection(bench: DtlsBench, dtls: DtlsClient) -> tuple[dict[str, str],
 
 
 async def test_f09_an_unknown_ca_is_named_with_its_certificate(bench: DtlsBench) -> None:
-    """Nobody's: a certificate that is not ours proves nothing, whatever stands in it."""
+    """The event has no origin: the content of a foreign certificate is no proof."""
     stranger = (
         Holder.root("acme").intermediate("acme devices").leaf("d1", serial=bench.holder.certificate.serial_number)
     )
@@ -180,7 +180,7 @@ async def test_f09_an_unknown_ca_is_named_with_its_certificate(bench: DtlsBench)
 async def test_f10_the_end_and_the_beginning_of_a_certificate_are_told(
     bench: DtlsBench, moved: timedelta, reason: str, key: str
 ) -> None:
-    """It is the device's all the same."""
+    """The event belongs to the device of the certificate."""
     bench.fleet.clock.shift(moved.total_seconds())
     data, origin = await rejection(bench, DtlsClient(bench.holder))
 
@@ -190,12 +190,12 @@ async def test_f10_the_end_and_the_beginning_of_a_certificate_are_told(
 
 
 async def test_f11_a_client_without_credentials_is_told(bench: DtlsBench) -> None:
-    """Neither certificate nor PSK."""
+    """The client has neither a certificate nor a PSK."""
     assert await rejection(bench, DtlsClient()) == ({"reason": "noCredentials"}, UNATTRIBUTED)
 
 
 async def test_f12_suites_that_nobody_shares_are_listed(bench: DtlsBench) -> None:
-    """By the names that OpenSSL's documentation has."""
+    """The event uses OpenSSL's names."""
     data, _ = await rejection(bench, DtlsClient(bench.holder, ciphers="ECDHE-ECDSA-AES256-SHA:@SECLEVEL=0"))
 
     assert data["reason"] == "noSharedCipher"
@@ -207,7 +207,7 @@ async def test_f12_suites_that_nobody_shares_are_listed(bench: DtlsBench) -> Non
     [(hello(version=0xFEFF), "DTLS 1.0"), (hello(extensions=((43, b"\x02\xfe\xfc"),)), "DTLS 1.3")],
 )
 async def test_f13_versions_are_named_at_once(bench: DtlsBench, datagram: bytes, offered: str) -> None:
-    """Before the cookie, since such a client may not come back with one; the answer is an alert."""
+    """The alert is sent before the cookie exchange, because such a client may not repeat its hello."""
     client = bench.raw()
     client.send(datagram)
     answer = await client.receive()
@@ -218,7 +218,7 @@ async def test_f13_versions_are_named_at_once(bench: DtlsBench, datagram: bytes,
 
 
 async def test_f14_an_unknown_identity_is_told(bench: DtlsBench) -> None:
-    """As text, whatever octets it has."""
+    """The event has the identity as text, with other octets escaped."""
     data, origin = await rejection(bench, DtlsClient(psk=(b"dev\xffice", PSK.key)))
 
     assert data == {"reason": "unknownPskIdentity", "identity": "dev\\xffice"}
@@ -226,7 +226,7 @@ async def test_f14_an_unknown_identity_is_told(bench: DtlsBench) -> None:
 
 
 async def test_f15_a_wrong_key_is_told(bench: DtlsBench) -> None:
-    """OpenSSL says nothing about it; the rule is ours."""
+    """OpenSSL does not report a wrong key; the server recognizes it by a Finished that cannot be decrypted."""
     data, origin = await rejection(bench, DtlsClient(psk=(PSK.identity, b"wrong" * 4)))
 
     assert data == {"reason": "pskMismatch", "identity": PSK.identity.decode()}
@@ -234,7 +234,7 @@ async def test_f15_a_wrong_key_is_told(bench: DtlsBench) -> None:
 
 
 async def test_f16_a_client_that_stops_is_told_with_its_stage(tmp_path: Path) -> None:
-    """And how often we repeated ourselves, and how long it took."""
+    """The event also has the number of retransmissions and the seconds."""
     async with dtls_bench(tmp_path, dtls={"handshake_timeout": 1.5}) as bench:
         client = bench.client()
         await client.greet()
@@ -285,7 +285,7 @@ async def _change_psk(bench: DtlsBench) -> None:
 async def test_f17_a_valid_certificate_is_not_enough(
     bench: DtlsBench, change: Callable[[DtlsBench], Awaitable[None]], reason: str
 ) -> None:
-    """Refused in the handshake, so that the client hears an alert; it belongs to the collection at least."""
+    """The handshake ends with an alert; the event belongs to the device or its collection."""
     await change(bench)
     bench.fleet.activities.clear()
     dtls = DtlsClient(bench.holder)
@@ -297,7 +297,7 @@ async def test_f17_a_valid_certificate_is_not_enough(
 
 
 async def test_a_disabled_device_is_refused_with_its_psk_too(bench: DtlsBench) -> None:
-    """The same reason."""
+    """The reason is the same as with a certificate."""
     await _disable(bench)
     bench.fleet.activities.clear()
     data, origin = await rejection(bench, DtlsClient(psk=(PSK.identity, PSK.key)))
@@ -307,14 +307,14 @@ async def test_a_disabled_device_is_refused_with_its_psk_too(bench: DtlsBench) -
 
 
 async def test_a_client_that_does_not_trust_us_is_told(bench: DtlsBench) -> None:
-    """The commonest fault of all: the device lacks the root."""
+    """The most frequent fault: the device lacks the root certificate."""
     data, _ = await rejection(bench, DtlsClient(bench.holder, trusted=Holder.root("other")))
 
     assert (data["reason"], data["detail"]) == ("clientAlert", "unknown ca")
 
 
 async def test_a_hello_that_cannot_be_read_is_told(bench: DtlsBench) -> None:
-    """With the octet where reading stopped."""
+    """The detail has the octet at which the decoder stopped."""
     whole = hello()
     bench.raw().send(whole[:12] + b"\x20" + whole[13:45])
     ((_, data),) = await bench.told(1)
@@ -323,11 +323,11 @@ async def test_a_hello_that_cannot_be_read_is_told(bench: DtlsBench) -> None:
     assert "hello needs" in data["detail"]
 
 
-# ---- what ends a session, and what does not --------------------------------------------------
+# ---- ends of sessions ------------------------------------------------------------------------
 
 
 async def test_f18_a_rebooted_device_replaces_its_session(bench: DtlsBench) -> None:
-    """From the same address and port; the old session ends when the new one is proven."""
+    """The new hello has the same address and port; the old session ends when the new handshake is complete."""
     client = await bench.client().connect()
     await bench.names(1)
     client.dtls = DtlsClient(bench.holder)
@@ -341,7 +341,7 @@ async def test_f18_a_rebooted_device_replaces_its_session(bench: DtlsBench) -> N
 
 
 async def test_a_handshake_that_fails_does_not_hurt_the_session(bench: DtlsBench) -> None:
-    """From the same address: whoever cannot prove who he is must not throw anybody out."""
+    """The handshake has the address of the session, but no valid certificate."""
     client = await bench.client().connect()
     before, client.dtls = client.dtls, DtlsClient(Holder.root("other").leaf())
     await client.connect()
@@ -353,11 +353,11 @@ async def test_a_handshake_that_fails_does_not_hurt_the_session(bench: DtlsBench
 
 
 async def test_a_device_that_reboots_in_the_middle_of_a_handshake_gets_in(bench: DtlsBench) -> None:
-    """Its new hello is not fed to the old handshake, which would answer with an old ServerHello."""
+    """The new hello does not go to the old handshake, which would answer with an old ServerHello."""
     client = bench.client()
     await client.greet()
     while not client.dtls.step(await client.receive()):
-        pass  # until the server's flight is complete; what the client would say then is lost
+        pass  # until the server's flight is complete; the answer of the client is lost
     client.dtls = DtlsClient(bench.holder)
     await client.connect()
 
@@ -367,7 +367,7 @@ async def test_a_device_that_reboots_in_the_middle_of_a_handshake_gets_in(bench:
 
 
 async def test_f19_data_without_a_session_is_told_with_the_likely_device(bench: DtlsBench) -> None:
-    """The NAT gave it another port."""
+    """The NAT has changed the port of the device."""
     client = await bench.client().connect()
     await bench.names(1)
     bench.fleet.clock.shift(61)
@@ -383,7 +383,7 @@ async def test_f19_data_without_a_session_is_told_with_the_likely_device(bench: 
 
 
 async def test_data_without_a_session_is_nobodys_where_several_may_have_sent_it(bench: DtlsBench) -> None:
-    """Behind one NAT."""
+    """Both devices are behind one NAT."""
     clients = [await bench.client().connect(), await bench.client().connect()]
     await bench.names(2)
     bench.raw().send(clients[0].dtls.send(b"lost")[0])
@@ -393,7 +393,7 @@ async def test_data_without_a_session_is_nobodys_where_several_may_have_sent_it(
 
 
 async def test_f21_a_silent_device_is_disconnected(bench: DtlsBench) -> None:
-    """After the idle limit, with a close_notify in case it still listens."""
+    """The idle timeout ends the session with a close_notify."""
     client = await bench.client().connect()
     await bench.names(1)
     bench.fleet.clock.shift(900)
@@ -417,7 +417,7 @@ async def test_f21_a_silent_device_is_disconnected(bench: DtlsBench) -> None:
 async def test_a_session_ends_with_what_it_rests_on(
     bench: DtlsBench, change: Callable[[DtlsBench], Awaitable[None]], reason: str
 ) -> None:
-    """The client hears a close_notify."""
+    """The client receives a close_notify."""
     client = await bench.client().connect()
     await bench.names(1)
     await change(bench)
@@ -429,7 +429,7 @@ async def test_a_session_ends_with_what_it_rests_on(
 
 
 async def test_a_new_psk_ends_the_session_of_the_old_one(bench: DtlsBench) -> None:
-    """The session with the certificate goes on."""
+    """A session with a certificate continues."""
     other = await bench.client().connect()
     client = await bench.psk_client().connect()
     await bench.names(2)
@@ -443,7 +443,7 @@ async def test_a_new_psk_ends_the_session_of_the_old_one(bench: DtlsBench) -> No
 
 
 async def test_stopping_says_goodbye_to_all(bench: DtlsBench) -> None:
-    """Sessions end with a reason; handshakes are dropped."""
+    """Their events have a reason; handshakes are dropped without an event."""
     clients = [await bench.client().connect(), await bench.psk_client().connect()]
     await bench.client().greet()
     await bench.names(2)
@@ -457,7 +457,7 @@ async def test_stopping_says_goodbye_to_all(bench: DtlsBench) -> None:
 
 
 async def test_mutated_records_close_nothing(bench: DtlsBench) -> None:
-    """To a live session and to none; only what is genuine is delivered."""
+    """They are sent to a live session and to no session; only the genuine record is delivered."""
     dice = random.Random(7)
     client, stranger = await bench.client().connect(), bench.raw()
     await bench.names(1)
@@ -479,7 +479,7 @@ async def test_mutated_records_close_nothing(bench: DtlsBench) -> None:
 
 
 async def test_hellos_without_a_cookie_leave_nothing_behind(bench: DtlsBench) -> None:
-    """One small datagram each; the answer is a hash, and nothing is kept."""
+    """Each hello is answered with one small datagram, and no state is kept."""
     (first,) = DtlsClient(bench.holder).start()
     sent: list[bytes] = []
     bench.dtls._send = lambda datagram, _: sent.append(datagram)
@@ -493,7 +493,7 @@ async def test_hellos_without_a_cookie_leave_nothing_behind(bench: DtlsBench) ->
 
 @pytest.mark.parametrize("ends", ["left", "removed", "refused", "replaced"])
 async def test_what_a_client_took_is_freed_at_once(bench: DtlsBench, ends: str) -> None:
-    """Without the garbage collector: OpenSSL's 80 kB each are invisible to it."""
+    """No garbage collection is needed, which does not know of OpenSSL's 80 kB per session."""
     made: list[weakref.ref[object]] = []
     accept = bench.dtls._engine.accept
 
@@ -521,7 +521,7 @@ async def test_what_a_client_took_is_freed_at_once(bench: DtlsBench, ends: str) 
 
 @pytest.mark.parametrize("limit", ["half_open", "half_open_per_prefix"])
 async def test_handshakes_are_bounded_and_a_good_client_gets_in(tmp_path: Path, limit: str) -> None:
-    """The one that has paused longest makes room, and is told."""
+    """The handshake of the client that was silent longest is evicted, with an event."""
     async with dtls_bench(tmp_path, dtls={limit: 3}) as bench:
         stopped = [bench.client() for _ in range(5)]
         for client in stopped:
@@ -537,7 +537,7 @@ async def test_handshakes_are_bounded_and_a_good_client_gets_in(tmp_path: Path, 
 
 
 async def test_sessions_are_bounded(tmp_path: Path) -> None:
-    """One more is refused; those that are there stay."""
+    """An additional client is rejected; open sessions continue."""
     async with dtls_bench(tmp_path, dtls={"sessions": 1}) as bench:
         await bench.client().connect()
         late = bench.client()
@@ -549,7 +549,7 @@ async def test_sessions_are_bounded(tmp_path: Path) -> None:
 
 
 async def test_a_host_that_fails_too_often_gets_no_answer_for_a_while(tmp_path: Path) -> None:
-    """The rest of a minute; then it may try again."""
+    """It is answered again after a minute."""
     async with dtls_bench(tmp_path, dtls={"failures_per_minute": 2}) as bench:
         for _ in range(2):
             await bench.client(DtlsClient()).connect()
@@ -564,7 +564,7 @@ async def test_a_host_that_fails_too_often_gets_no_answer_for_a_while(tmp_path: 
 
 
 async def test_coaps_answers_within_the_session(bench: DtlsBench) -> None:
-    """POST, and a poll; both count as the session's."""
+    """POST and GET both belong to the session."""
     client = await bench.client(coaps=True).connect()
     client.say(post(b"hello", path="data", message_id=1))
     created = decode(await client.listen())
@@ -583,7 +583,7 @@ async def test_coaps_answers_within_the_session(bench: DtlsBench) -> None:
 
 
 async def test_what_coap_keeps_of_a_session_ends_with_it(bench: DtlsBench) -> None:
-    """Exchanges, uploads and downloads; those of another session of the same device stay."""
+    """Exchanges, uploads and downloads of another session of the device stay."""
     client, other = [await bench.client(coaps=True).connect() for _ in range(2)]
     await bench.fleet.outbox.queue(bench.device, b"d" * 3_000, cause=CAUSE)
     first_block = post(b"u" * 64, message_id=1, options=((Option.BLOCK1, b"\x0a"),))
@@ -602,7 +602,7 @@ async def test_what_coap_keeps_of_a_session_ends_with_it(bench: DtlsBench) -> No
 
 
 async def test_coap_without_dtls_on_the_port_for_coaps_is_told(bench: DtlsBench) -> None:
-    """A scheme that was mistyped: silence would be the worst answer."""
+    """The event explains a mistyped URI scheme."""
     client = bench.client(coaps=True)
     client.send(post(b"hello", kind=Type.NON))
     ((name, data),) = await bench.told(1)
@@ -612,7 +612,7 @@ async def test_coap_without_dtls_on_the_port_for_coaps_is_told(bench: DtlsBench)
 
 
 async def test_a_removed_device_cannot_be_found(bench: DtlsBench) -> None:
-    """What the tests above rest on: removal is real."""
+    """The tests above depend on a real removal."""
     await _remove(bench)
     with pytest.raises(NotFound):
         bench.fleet.directory.device(bench.device.collection.id, bench.device.id)

@@ -1,4 +1,4 @@
-"""A DTLS client in memory, on pyOpenSSL: datagrams in and out, nothing else."""
+"""A DTLS client in memory, on pyOpenSSL: datagrams go in and out."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class DtlsClient:
     One client.
 
     Args:
-        holder: Its certificate, if it has one.
-        psk: Identity and key, if it has them.
-        trusted: The root that it believes; it takes any server without one.
+        holder: The client's certificate; None without one.
+        psk: The client's identity and key; None without them.
+        trusted: The root that the client trusts; without one, the client accepts any server.
     """
 
     def __init__(
@@ -61,19 +61,19 @@ class DtlsClient:
         self.received: list[bytes] = []
 
     def start(self) -> list[bytes]:
-        """Say hello."""
+        """Send the hello."""
         self._work()
         return self.take()
 
     def step(self, *datagrams: bytes) -> list[bytes]:
-        """Take datagrams in; return what the client sends then."""
+        """Process datagrams; return the answers of the client."""
         for datagram in datagrams:
             self._connection.bio_write(datagram)
             self._work()
         return self.take()
 
     def expire(self) -> list[bytes]:
-        """Return what waits, with the last flight again if that is due."""
+        """Return the datagrams to be sent, with the last flight again if that is due."""
         self._connection.DTLSv1_handle_timeout()
         return self.take()
 
@@ -88,19 +88,19 @@ class DtlsClient:
         return self.take()
 
     def resume(self, earlier: DtlsClient) -> None:
-        """Ask for the session that another client had; before `start`."""
+        """Request the resumption of another client's session; to be called before `start`."""
         lowest: Any = self._connection
         lowest_earlier: Any = earlier._connection
         assert lib.SSL_set_session(lowest._ssl, lib.SSL_get_session(lowest_earlier._ssl)) == 1
 
     @property
     def resumed(self) -> bool:
-        """Whether the server went along with that."""
+        """True if the server has resumed the session."""
         lowest: Any = self._connection
         return bool(lib.SSL_session_reused(lowest._ssl))
 
     def take(self) -> list[bytes]:
-        """Return what waits to be sent."""
+        """Return the datagrams to be sent."""
         try:
             return pack(self._connection.bio_read(65_536), self._mtu)
         except SSL.WantReadError:

@@ -39,7 +39,7 @@ def hello(
 
 
 def test_a_hello_is_read() -> None:
-    """What a diagnosis needs of it."""
+    """Cookie, random, suites, groups and version."""
     groups = b"\0\x04\0\x17\x8a\x8a"
     read = read_hello(hello(cookie=b"abc", suites=(0xC02B, 0x00FF, 0xC0A8, 0x1234), extensions=((10, groups),)))
 
@@ -56,26 +56,26 @@ def test_a_hello_is_read() -> None:
     [
         (0xFEFD, None, True, "DTLS 1.2"),
         (0xFEFF, None, False, "DTLS 1.0"),
-        (0xFEFC, None, True, "DTLS 1.3"),  # older stacks agree downwards
+        (0xFEFC, None, True, "DTLS 1.3"),  # such a client also accepts an older version
         (0x0303, None, False, "TLS 1.2"),
         (0xFEFD, b"\x02\xfe\xfc", False, "DTLS 1.3"),
         (0xFEFD, b"\x06\x0a\x0a\xfe\xfc\xfe\xfd", True, "DTLS 1.3, DTLS 1.2"),
     ],
 )
 def test_versions_are_named(version: int, listed: bytes | None, speaks: bool, offered: str) -> None:
-    """The extension counts if it is there (RFC 8446 §4.2.1)."""
+    """The extension takes precedence over the field (RFC 8446 §4.2.1)."""
     read = read_hello(hello(version=version, extensions=((43, listed),) if listed else ()))
 
     assert (read.speaks_dtls_1_2, read.offered_versions) == (speaks, offered)
 
 
 def test_a_long_list_of_suites_is_cut() -> None:
-    """24 names, and how many more there were."""
+    """The text has 24 names and the number of omitted names."""
     assert read_hello(hello(suites=tuple(range(0x4000, 0x4064)))).offered_suites.endswith("0x4017 and 76 more")
 
 
 def test_a_fragmented_hello_is_refused_in_words() -> None:
-    """A stateless answer needs all of it at once."""
+    """A stateless server needs the whole hello in one datagram."""
     whole = hello()
     part = whole[:19] + (20).to_bytes(3, "big") + (len(whole) - 45).to_bytes(3, "big") + whole[45:]
     length = len(part) - 13
@@ -84,7 +84,7 @@ def test_a_fragmented_hello_is_refused_in_words() -> None:
 
 
 def test_every_truncation_is_refused() -> None:
-    """Never another exception, never a hello."""
+    """No truncation raises another exception or is accepted."""
     whole = hello(cookie=b"c" * 32, extensions=((10, b"\0\x02\0\x17"), (43, b"\x02\xfe\xfd")))
     for size in range(14, len(whole)):
         record = whole[:11] + (size - 13).to_bytes(2, "big") + whole[13:size]
@@ -94,7 +94,7 @@ def test_every_truncation_is_refused() -> None:
 
 @given(st.binary(max_size=200))
 def test_garbage_in_a_hello_is_refused_with_one_exception(garbage: bytes) -> None:
-    """Whatever stands behind the type of the message."""
+    """Any octets may follow the type of the message."""
     datagram = struct.pack("!BHHHIH", 22, 0xFEFF, 0, 0, 0, len(garbage) + 1) + b"\x01" + garbage
     assert is_hello(datagram)
     with suppress(MalformedMessage):
@@ -102,7 +102,7 @@ def test_garbage_in_a_hello_is_refused_with_one_exception(garbage: bytes) -> Non
 
 
 def test_the_request_for_a_cookie_has_the_number_of_the_hello() -> None:
-    """RFC 6347 §4.2.1; it is smaller than any hello, so nothing is amplified."""
+    """RFC 6347 §4.2.1; the request is smaller than the hello, so it amplifies no attack."""
     first = hello(sequence=7)
     request = hello_verify_request(read_hello(first), b"c" * LENGTH)
 
@@ -112,7 +112,7 @@ def test_the_request_for_a_cookie_has_the_number_of_the_hello() -> None:
 
 
 def test_a_client_comes_back_with_the_cookie() -> None:
-    """One on OpenSSL understands the request."""
+    """OpenSSL's client understands the request."""
     client = DtlsClient()
     (first,) = client.start()
     (second,) = client.step(hello_verify_request(read_hello(first), b"c" * LENGTH))
@@ -122,7 +122,7 @@ def test_a_client_comes_back_with_the_cookie() -> None:
 
 
 def test_a_cookie_is_good_for_its_address_only() -> None:
-    """Host and port."""
+    """The cookie depends on host and port."""
     cookies = Cookies()
     cookie = cookies.make(REMOTE, 0.0)
 
@@ -135,7 +135,7 @@ def test_a_cookie_is_good_for_its_address_only() -> None:
 
 @pytest.mark.parametrize(("made", "shown", "good"), [(0.0, 59.9, True), (1.0, 119.0, True), (1.0, 121.0, False)])
 def test_a_cookie_ages(made: float, shown: float, good: bool) -> None:
-    """The secret changes each minute; the one before it still counts."""
+    """The secret changes each minute; the previous secret stays valid for another."""
     cookies = Cookies()
     cookies.make(REMOTE, 0.0)
     cookie = cookies.make(REMOTE, made)
@@ -145,7 +145,7 @@ def test_a_cookie_ages(made: float, shown: float, good: bool) -> None:
 
 
 def test_a_long_silence_ages_both_secrets() -> None:
-    """Nobody asked in between, and still the old cookie is too old."""
+    """A cookie expires even if no other hello arrives in between."""
     cookies = Cookies()
     cookie = cookies.make(REMOTE, 0.0)
 

@@ -1,8 +1,8 @@
 """
-The engine on OpenSSL against clients on OpenSSL, in memory: no sockets, loss and disorder by hand.
+The engine on OpenSSL with clients on OpenSSL, in memory: no sockets, loss and reordering by the tests.
 
-Also the canary for the low-level names of pyOpenSSL that the engine uses: PSK, the verify callback,
-the cookie that was verified elsewhere.
+These tests also fail when the low-level names of pyOpenSSL change that the engine uses: PSK, the verify callback,
+and the cookie that was verified before.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ PSK = (b"device-1", b"0123456789abcdef")
 
 
 class OpenGate:
-    """Lets in who has the right key; certificates as the test says."""
+    """A gate that knows one PSK, and gives the test's verdict on certificates."""
 
     def __init__(self, verdict: Verdict = Verdict.ADMITTED) -> None:
         self.verdict = verdict
         self.judged: list[x509.Certificate] = []
 
     def judge(self, certificate: x509.Certificate) -> Verdict:
-        """Judge a certificate."""
+        """Return the verdict of the test."""
         self.judged.append(certificate)
         return self.verdict
 
@@ -61,7 +61,7 @@ ENGINE = make_engine()
 
 
 class Pair:
-    """A client and its session, and what came of it."""
+    """A client, its session, and the events of the session."""
 
     def __init__(self, client: DtlsClient, gate: OpenGate | None = None, engine: OpensslEngine = ENGINE) -> None:
         self.client = client
@@ -75,7 +75,7 @@ class Pair:
         self.events += events
 
     def run(self) -> Pair:
-        """Carry datagrams to and fro until nobody has anything to say."""
+        """Exchange datagrams until neither side sends any."""
         answers = self.session.take()
         while answers:
             assert all(len(each) <= MTU and is_dtls(each) for each in answers)
@@ -85,14 +85,14 @@ class Pair:
         return self
 
     def feed(self, datagram: bytes) -> Sequence[Event]:
-        """Let the session take a datagram."""
+        """Pass a datagram to the session."""
         events = self.session.feed(datagram)
         self.events += events
         return events
 
     @property
     def failure(self) -> Failed:
-        """The only event, a failure."""
+        """The only event, which must be a failure."""
         (event,) = self.events
         assert isinstance(event, Failed)
         return event
@@ -104,7 +104,7 @@ def established(client: DtlsClient) -> Pair:
     return pair
 
 
-# ---- who gets in -----------------------------------------------------------------------------
+# ---- accepted clients ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def established(client: DtlsClient) -> Pair:
     ],
 )
 def test_a_certificate_opens_a_session(holder: Holder, ciphers: str) -> None:
-    """EC and RSA on both sides, in one context."""
+    """One context serves EC and RSA keys on both sides."""
     pair = established(DtlsClient(holder, ciphers=ciphers, trusted=ROOT))
     (event,) = pair.events
 
@@ -131,7 +131,7 @@ def test_a_certificate_opens_a_session(holder: Holder, ciphers: str) -> None:
 
 @pytest.mark.parametrize("suite", [each for each in SUITES if "PSK" in each])
 def test_a_psk_opens_a_session(suite: str) -> None:
-    """With and without ECDHE."""
+    """Suites with and without ECDHE are accepted."""
     (event,) = established(DtlsClient(psk=PSK, ciphers=f"{suite}:@SECLEVEL=0")).events
 
     assert event == Established(None, PSK[0], suite)
@@ -139,24 +139,24 @@ def test_a_psk_opens_a_session(suite: str) -> None:
 
 @pytest.mark.parametrize("suite", [each for each in SUITES if "ECDSA" in each])
 def test_every_suite_that_is_listed_works(suite: str) -> None:
-    """A name that OpenSSL does not know would be passed over in silence."""
+    """OpenSSL would silently ignore an unknown name."""
     established(DtlsClient(DEVICE, ciphers=f"{suite}:@SECLEVEL=0"))
 
 
 def test_a_client_that_offers_a_psk_is_taken_at_its_word() -> None:
-    """Clients with a PSK often offer the other suites first, but have no certificate."""
+    """Many clients with a PSK offer suites with certificates first, but have no certificate."""
     client = DtlsClient(psk=PSK, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256:PSK-AES128-GCM-SHA256")
 
     assert isinstance(established(client).events[0], Established)
 
 
 def test_an_intermediate_that_the_client_leaves_out_is_known() -> None:
-    """The client of OpenSSL sends the leaf alone."""
+    """OpenSSL's client sends only the leaf."""
     established(DtlsClient(DEVICE, whole_chain=False))
 
 
 def test_an_intermediate_that_is_new_becomes_known() -> None:
-    """Collections come while sessions live."""
+    """Collections are created while sessions are open."""
     engine = make_engine()
     added = ROOT.intermediate("added")
     client = DtlsClient(added.leaf(), whole_chain=False)
@@ -169,7 +169,7 @@ def test_an_intermediate_that_is_new_becomes_known() -> None:
 
 
 def test_the_server_shows_a_new_certificate_without_hurting_sessions() -> None:
-    """After renewal: the old session goes on, the next handshake sees the new one."""
+    """After a renewal, an open session continues, and the next handshake has the new certificate."""
     engine = make_engine()
     old = Pair(DtlsClient(DEVICE), engine=engine).run()
     other = Holder.root("other").intermediate().leaf(server=True)
@@ -180,7 +180,7 @@ def test_the_server_shows_a_new_certificate_without_hurting_sessions() -> None:
     assert fresh.failure.failure is Failure.CLIENT_ALERT
 
 
-# ---- who does not, and why -------------------------------------------------------------------
+# ---- rejected clients ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_server_shows_a_new_certificate_without_hurting_sessions() -> None:
 def test_a_failure_is_named_and_the_client_hears_of_it(
     client: Callable[[], DtlsClient], failure: Failure, alert: str
 ) -> None:
-    """The event says why; the alert says it to the other side."""
+    """The event has the cause, and the client receives a matching alert."""
     pair = Pair(client()).run()
 
     assert pair.failure.failure is failure
@@ -218,20 +218,20 @@ def test_a_failure_is_named_and_the_client_hears_of_it(
 
 
 def test_a_failed_certificate_is_told_in_full() -> None:
-    """Also when it is the intermediate that is not known."""
+    """The failure has the leaf, also when the intermediate is unknown."""
     holder = Holder.root("x").intermediate("y").leaf("z")
 
     assert Pair(DtlsClient(holder)).run().failure.certificate == holder.certificate
 
 
 def test_a_failed_psk_is_told_with_its_identity() -> None:
-    """Known or not."""
+    """The identity may be known or unknown."""
     assert Pair(DtlsClient(psk=(b"nobody", PSK[1]))).run().failure.psk_identity == b"nobody"
     assert Pair(DtlsClient(psk=(PSK[0], b"wrong" * 4))).run().failure.psk_identity == PSK[0]
 
 
 def test_a_client_that_does_not_trust_the_server_is_told() -> None:
-    """It ends the handshake with an alert, whose name is the detail."""
+    """The client ends the handshake with an alert, whose name is the detail."""
     failed = Pair(DtlsClient(DEVICE, trusted=Holder.root("other"))).run().failure
 
     assert (failed.failure, failed.detail) == (Failure.CLIENT_ALERT, "unknown ca")
@@ -241,7 +241,7 @@ def test_a_client_that_does_not_trust_the_server_is_told() -> None:
     ("verdict", "alert"), [(Verdict.REVOKED, "certificate revoked"), (Verdict.REFUSED, "bad certificate")]
 )
 def test_the_gate_refuses_in_the_handshake(verdict: Verdict, alert: str) -> None:
-    """So the client never believes that it is in."""
+    """The client is never in the state of an established session."""
     pair = Pair(DtlsClient(DEVICE), OpenGate(verdict)).run()
 
     assert pair.failure.failure is Failure.CERTIFICATE_REFUSED
@@ -250,14 +250,14 @@ def test_the_gate_refuses_in_the_handshake(verdict: Verdict, alert: str) -> None
 
 
 def test_time_is_the_one_that_is_handed_in() -> None:
-    """Certificates are judged by it."""
+    """Certificates must be valid at that time."""
     later = make_engine(unix_time=lambda: int(time.time() + timedelta(days=30).total_seconds()))
 
     assert Pair(DtlsClient(DEVICE), engine=later).run().failure.failure is Failure.CERTIFICATE_EXPIRED
 
 
 def test_time_goes_on() -> None:
-    """Each session is judged by its own time, not by that of the first one."""
+    """Each session uses its own time, not that of the first session."""
     now = time.time()
     engine = make_engine(unix_time=lambda: int(now))
     assert Pair(DtlsClient(DEVICE), engine=engine).run().session.established
@@ -268,7 +268,7 @@ def test_time_goes_on() -> None:
 
 @pytest.mark.parametrize("kind", ["certificate", "psk"])
 def test_no_session_is_resumed(kind: str) -> None:
-    """A resumed session would have no identity: neither callback is called for it."""
+    """A resumed session would have no identity, because neither callback is called."""
 
     def make() -> DtlsClient:
         return DtlsClient(DEVICE) if kind == "certificate" else DtlsClient(psk=PSK)
@@ -283,11 +283,11 @@ def test_no_session_is_resumed(kind: str) -> None:
     assert (event.certificate or event.psk_identity) in (DEVICE.certificate, PSK[0])
 
 
-# ---- when the network is bad -----------------------------------------------------------------
+# ---- loss and reordering ---------------------------------------------------------------------
 
 
 def test_twenty_clients_come_through_a_bad_network() -> None:
-    """A twentieth is lost, a twentieth comes twice, each flight in any order: timers repeat what is missing."""
+    """5 % are lost, 5 % arrive twice, each flight in any order: timers repeat lost flights."""
     order = random.Random(1)
     pairs = [Pair(DtlsClient(DEVICE) if number % 2 else DtlsClient(psk=PSK)) for number in range(20)]
     ends = time.monotonic() + 25
@@ -299,7 +299,7 @@ def test_twenty_clients_come_through_a_bad_network() -> None:
                 pair.feed(datagram)
             if not pair.session.established:
                 pair.session.expire()
-        time.sleep(0.01)  # the timers are OpenSSL's own
+        time.sleep(0.01)  # OpenSSL's timers use the real clock
 
     assert [type(each.events[0]) for each in pairs] == [Established] * 20
     for pair in pairs:
@@ -308,7 +308,7 @@ def test_twenty_clients_come_through_a_bad_network() -> None:
 
 
 def test_data_that_overtakes_the_end_of_the_handshake_is_kept() -> None:
-    """No false alarm of a wrong key, and nothing lost."""
+    """The handshake does not fail for a wrong key, and no data is lost."""
     pair = Pair(DtlsClient(psk=PSK))
     last = pair.client.step(*pair.session.take())
     finished = [one for datagram in last for one in _split(datagram)]
@@ -320,7 +320,7 @@ def test_data_that_overtakes_the_end_of_the_handshake_is_kept() -> None:
 
 
 def test_a_flight_that_is_lost_is_sent_again() -> None:
-    """After a second by OpenSSL's clock, which takes no other."""
+    """OpenSSL sends it after a second of the system's clock."""
     pair = Pair(DtlsClient(DEVICE))
     lost = pair.session.take()
     due = pair.session.timeout()
@@ -328,7 +328,7 @@ def test_a_flight_that_is_lost_is_sent_again() -> None:
     assert 0.5 < due <= 1.0
     assert pair.session.expire() == ()
     assert pair.session.take() == []
-    time.sleep(due + 0.01)  # OpenSSL asks the system's clock
+    time.sleep(due + 0.01)  # OpenSSL reads the system's clock
     pair.session.expire()
     again = pair.session.take()
 
@@ -340,7 +340,7 @@ def test_a_flight_that_is_lost_is_sent_again() -> None:
 
 
 def test_our_last_flight_is_sent_again_when_the_client_repeats_its_own() -> None:
-    """The client did not get our Finished; the session is established already."""
+    """The client did not receive the server's Finished; the session is already established."""
     pair = Pair(DtlsClient(DEVICE))
     last = pair.client.step(*pair.session.take())
     for datagram in last:
@@ -356,7 +356,7 @@ def test_our_last_flight_is_sent_again_when_the_client_repeats_its_own() -> None
 
 
 def test_a_handshake_stands_somewhere() -> None:
-    """The stage is the last message that was sent or understood."""
+    """The name is that of the last message that was sent or understood."""
     pair = Pair(DtlsClient(DEVICE))
 
     assert pair.session.stage == "ServerHelloDone"
@@ -364,7 +364,7 @@ def test_a_handshake_stands_somewhere() -> None:
 
 
 def test_an_aborted_handshake_tells_the_client() -> None:
-    """A fatal alert in the clear."""
+    """The alert is in the clear."""
     pair = Pair(DtlsClient(DEVICE))
     pair.client.step(*pair.session.take())
     pair.session.abort(Alert.USER_CANCELED)
@@ -378,7 +378,7 @@ def test_an_aborted_handshake_tells_the_client() -> None:
 
 @pytest.mark.parametrize("size", [1, 64, 1200, 4096, 16_384])
 def test_data_goes_both_ways(size: int) -> None:
-    """One record, one datagram."""
+    """Each message is one record in one datagram."""
     pair = established(DtlsClient(DEVICE))
     (datagram,) = pair.client.send(b"u" * size)
     pair.session.send(b"d" * size)
@@ -389,7 +389,7 @@ def test_data_goes_both_ways(size: int) -> None:
 
 
 def test_data_that_fits_no_record_is_refused() -> None:
-    """As the network would."""
+    """The error is an OSError, as for the network."""
     pair = established(DtlsClient(DEVICE))
     with pytest.raises(OSError, match="16385 octets"):
         pair.session.send(b"x" * 16_385)
@@ -406,7 +406,7 @@ def test_a_goodbye_is_answered() -> None:
 
 
 def test_our_goodbye_is_heard() -> None:
-    """The client sees a clean end."""
+    """The client receives a close_notify."""
     pair = established(DtlsClient(DEVICE))
     pair.session.close()
     pair.client.step(*pair.session.take())
@@ -415,7 +415,7 @@ def test_our_goodbye_is_heard() -> None:
 
 
 def test_forged_records_change_nothing() -> None:
-    """Each octet of a record mutated, alerts in the clear, hellos, old records again: the session lives."""
+    """Records with a mutated octet, alerts in the clear, hellos, and repeated records do not end a session."""
     pair = established(DtlsClient(DEVICE))
     (record,) = pair.client.send(b"first")
     forged = [record[:at] + bytes((record[at] ^ 0xFF,)) + record[at + 1 :] for at in range(len(record))]
@@ -429,12 +429,12 @@ def test_forged_records_change_nothing() -> None:
 
 
 def _damaged(flight: list[bytes], order: random.Random) -> list[bytes]:
-    """Lose some datagrams, repeat some, and shuffle all."""
+    """Drop some datagrams, repeat some, and shuffle all."""
     come = [datagram for datagram in flight for _ in range(order.choice([0] + [1] * 18 + [2]))]
     order.shuffle(come)
     return come
 
 
 def _split(datagram: bytes) -> list[bytes]:
-    """Cut a datagram into its records."""
+    """Split a datagram into its records."""
     return [datagram[each.at - 13 : each.at + each.length] for each in records(datagram)]

@@ -1,4 +1,4 @@
-"""The shape of DTLS records: what is told apart from plain datagrams, and how runs of them are cut."""
+"""DTLS records: recognition, decoding, packing into datagrams."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HELLO_OF_1_0 = bytes.fromhex("16feff0000000000000000") + b"\x00\x02\x01\x00"
     ],
 )
 def test_whole_records_are_dtls(datagram: bytes) -> None:
-    """Content type 20 to 25, version, and lengths that end with the datagram."""
+    """Content type 20 to 25, a known version, and lengths that end with the datagram."""
     assert is_dtls(datagram)
 
 
@@ -33,7 +33,7 @@ def test_whole_records_are_dtls(datagram: bytes) -> None:
         b"hello",
         b"\x16" * 40,
         DATA[:-1],  # cut short
-        DATA + b"x",  # something follows
+        DATA + b"x",  # an octet follows
         DATA + DATA[:12],
         b"\x13" + DATA[1:],  # no content type
         b"\x1a" + DATA[1:],
@@ -43,12 +43,12 @@ def test_whole_records_are_dtls(datagram: bytes) -> None:
     ],
 )
 def test_anything_else_is_not(datagram: bytes) -> None:
-    """Port 1234 takes it as a plain message."""
+    """Port 1234 accepts such a datagram as a plain message."""
     assert not is_dtls(datagram)
 
 
 def test_records_are_read() -> None:
-    """Kind, epoch and sequence of each."""
+    """Content type, version, epoch and sequence number of each record."""
     (first, second) = records(DATA + HELLO_OF_1_0)
 
     assert (first.kind, first.version, first.epoch, first.sequence) == (23, 0xFEFD, 1, 1)
@@ -61,7 +61,7 @@ def test_records_are_read() -> None:
     [(1, 16, [16]), (3, 16, [16, 16, 16]), (3, 32, [32, 16]), (3, 47, [32, 16]), (3, 48, [48]), (2, 10, [16, 16])],
 )
 def test_a_run_of_records_is_cut_between_them(count: int, mtu: int, sizes: list[int]) -> None:
-    """As many as fit into a datagram; one that is too large goes alone."""
+    """Each datagram has as many records as fit; a record above the MTU has its own datagram."""
     packed = pack(DATA * count, mtu)
 
     assert [len(each) for each in packed] == sizes
@@ -69,12 +69,12 @@ def test_a_run_of_records_is_cut_between_them(count: int, mtu: int, sizes: list[
 
 
 def test_nothing_to_send_makes_no_datagram() -> None:
-    """An empty run."""
+    """An empty sequence of records gives no datagram."""
     assert pack(b"") == []
 
 
 def test_an_alert_is_a_record() -> None:
-    """Fatal, in the clear, with the number that is asked for (RFC 5246 §7.2)."""
+    """The alert is fatal, in the clear, and has the given sequence number (RFC 5246 §7.2)."""
     written = alert(Alert.PROTOCOL_VERSION, sequence=5)
     (record,) = records(written)
 
