@@ -1,59 +1,37 @@
-"""Blobs over CoAP: libcoap's client, and blocks that repeat, jump, or never end."""
+"""Blobs over CoAP: one datagram, and blocks that repeat, jump, or never end."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from itertools import count
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from span_events.config import BlobsConfig, CoapConfig
-from span_events.events.message import Transport
 from span_events.fleet.devices.devices import DeviceChange
-from span_events.ids import render
-from span_events.listeners.coap.blobs import CoapBlobs
-from span_events.listeners.coap.service import MakeService
-from span_events.net import Remote
-from span_events.wire.coap.blocks import Block, read_block, write_block
-from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, decode, option_of, uint
-from tests.bench.fleets import CAUSE, FleetBench
+from span_events.wire.coap.blocks import Block, read_block
+from span_events.wire.coap.messages import Code, Option, decode, option_of, uint
+from tests.bench.fleets import CAUSE
 from tests.bench.waiting import until
 from tests.listeners.coap.bench import CoapBench, coap_bench, post
-from tests.listeners.dtls.bench import DtlsBench, address_of, dtls_bench
-
-BODY = b"\xff\xd8\xff photo " + bytes(range(251)) * 400
-"""100,410 octets, no two blocks alike in place."""
-LIMIT = 200_000
-ROOM = 210_000
-COAP_CLIENT = pytest.mark.parametrize("coap_client", ["coap-client-openssl", "coap-client-gnutls"])
-METHOD = pytest.mark.parametrize(("method", "code"), [("post", Code.CREATED), ("put", Code.CHANGED)])
-
-
-def services(fleet: FleetBench) -> Sequence[MakeService]:
-    """Make the service."""
-
-    def make(transport: Transport, _local: Remote) -> CoapBlobs:
-        return CoapBlobs(
-            BlobsConfig(max_size=LIMIT),
-            CoapConfig(),
-            transport=transport,
-            blobs=fleet.blobs,
-            reception=fleet.reception,
-            clock=fleet.clock,
-        )
-
-    return [make]
+from tests.listeners.coap.blob_bench import (
+    BODY,
+    LIMIT,
+    METHOD,
+    ROOM,
+    Uploader,
+    blob_bench,
+    contents,
+    files,
+    rejection,
+    services,
+)
+from tests.listeners.dtls.bench import DtlsBench, dtls_bench
 
 
 @pytest.fixture
 async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
-    """Plain CoAP, with small limits for blobs."""
-    blobs = {"max_size": LIMIT, "uploads_per_device": 2, "octets_per_collection": ROOM}
-    async with coap_bench(tmp_path, services=services, blobs=blobs) as bench:
+    """A CoAP listener with small limits for blobs."""
+    async with blob_bench(tmp_path) as bench:
         yield bench
 
 
@@ -64,143 +42,10 @@ async def secure(tmp_path: Path) -> AsyncIterator[DtlsBench]:
         yield bench
 
 
-async def run(*command: str) -> str:
-    """Run libcoap's client, and return what it prints."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    async with asyncio.timeout(15):
-        output, _ = await process.communicate()
-    assert process.returncode == 0, output
-    return output.decode(errors="replace")
-
-
-def contents(fleet: FleetBench) -> list[bytes]:
-    """Read what was stored, oldest first."""
-    return [
-        fleet.blobs.path(blob).read_bytes()
-        for collection_id in fleet.directory.collections
-        for blob in fleet.directory.blobs.of(collection_id)
-    ]
-
-
-def files(fleet: FleetBench) -> list[str]:
-    """Names of all files, finished or not."""
-    return os.listdir(fleet.folder / "blobs")
-
-
-def rejection(fleet: FleetBench) -> dict[str, str]:
-    """Return the data of the last event, which says that something was not taken."""
-    name, data = fleet.take()[-1]
-    assert name == "messageRejected"
-    return data
-
-
-class Uploader:
-    """A client that takes a new token and message id for each block."""
-
-    def __init__(self, exchange: Callable[[bytes], Any], code: Code = Code.POST) -> None:
-        self._exchange = exchange
-        self._code = code
-        self._numbers = count(100)
-
-    async def send(
-        self, number: int, payload: bytes = b"", *, more: bool = True, exponent: int = 6, options: Options = ()
-    ) -> CoapMessage:
-        """Send a block; a full one unless a payload is given."""
-        block = Block(number, more, exponent)
-        begin = number * block.size
-        found: CoapMessage = await self._exchange(
-            self.request(block, payload or BODY[begin : begin + block.size], options)
-        )
-        return found
-
-    def request(self, block: Block, payload: bytes, options: Options = ()) -> bytes:
-        """Write the next request."""
-        number = next(self._numbers)
-        return post(
-            payload,
-            path="blob",
-            message_id=number,
-            token=uint(number),
-            options=((Option.BLOCK1, write_block(block)), *options),
-            code=self._code,
-        )
-
-
 @pytest.fixture
 def uploader(coap: CoapBench) -> Uploader:
     """A client at the address of the device."""
     return Uploader(coap.client.exchange)
-
-
-# ---- libcoap ---------------------------------------------------------------------------------
-
-
-@COAP_CLIENT
-@METHOD
-@pytest.mark.parametrize("size", ["64", "1024"])
-async def test_libcoap_uploads_a_file(
-    coap: CoapBench, tmp_path: Path, coap_client: str, method: str, code: Code, size: str
-) -> None:
-    """Block by block, whatever their size; the events are those of one blob, not of a hundred messages."""
-    file = tmp_path / "photo.jpg"
-    file.write_bytes(BODY)
-    output = await run(
-        *(coap_client, "-B", "10", "-v", "7", "-b", size, "-m", method, "-f", str(file)),
-        f"coap://127.0.0.1:{coap.server[1]}/blob",
-    )
-    (blob,) = coap.fleet.directory.blobs.of(coap.device.collection.id)
-    told = coap.fleet.take()
-
-    assert f"{code >> 5}.{code & 31:02}" in output
-    assert contents(coap.fleet) == [BODY]
-    assert blob.properties.items() >= {"method": method.upper(), "path": "/blob"}.items()
-    assert blob.properties["address"].startswith("127.0.0.1:")
-    assert [name for name, _ in told] == ["clientConnected", "blobUpload"]
-    assert told[1][1] == {
-        "blobId": render(blob.id),
-        "size": str(len(BODY)),
-        "contentType": "image/jpeg",
-        "path": "/blob",
-    }
-
-
-@COAP_CLIENT
-@METHOD
-async def test_libcoap_uploads_a_file_over_dtls(
-    secure: DtlsBench, tmp_path: Path, coap_client: str, method: str, code: Code
-) -> None:
-    """With the certificate of the device."""
-    authority = secure.fleet.authority
-    names = ("photo.jpg", "cert.crt", "key.pem", "root.pem")
-    octets = (BODY, secure.holder.chain_pem + authority.root_pem, secure.holder.key_pem, authority.root_pem)
-    file, certificate, key, root = (tmp_path / each for each in names)
-    for path, content in zip((file, certificate, key, root), octets, strict=True):
-        path.write_bytes(content)
-    await run(
-        *(coap_client, "-B", "10", "-c", str(certificate), "-j", str(key), "-R", str(root)),
-        *("-m", method, "-f", str(file), f"coaps://127.0.0.1:{address_of(secure.coaps)[1]}/blob"),
-    )
-
-    assert await secure.names(3) == ["clientConnected", "blobUpload", "clientDisconnected"]
-    assert contents(secure.fleet) == [BODY]
-
-
-async def test_libcoap_comes_through_a_lossy_network(coap: CoapBench, tmp_path: Path) -> None:
-    """Datagrams that it fails to send are sent again, the first and the last block among them."""
-    file = tmp_path / "photo.jpg"
-    file.write_bytes(BODY[:4_000])
-    await run(
-        *("coap-client-openssl", "-B", "15", "-l", "1,4,7", "-m", "post", "-f", str(file)),
-        f"coap://127.0.0.1:{coap.server[1]}/blob",
-    )
-
-    assert contents(coap.fleet) == [BODY[:4_000]]
-    assert coap.fleet.names == ["clientConnected", "blobUpload"]
-
-
-# ---- one datagram ----------------------------------------------------------------------------
 
 
 @METHOD
@@ -241,9 +86,6 @@ async def test_nothing_else_changes_its_meaning(coap: CoapBench) -> None:
 
     assert coap.payloads == [b"x", b"y"]
     assert contents(coap.fleet) == []
-
-
-# ---- blocks ----------------------------------------------------------------------------------
 
 
 async def test_each_block_is_acknowledged(uploader: Uploader, coap: CoapBench) -> None:

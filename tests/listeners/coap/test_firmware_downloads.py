@@ -1,0 +1,214 @@
+"""Downloads of firmware over CoAP: blocks, repetitions, reboots and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from span_events.fleet.collections import CollectionChange
+from span_events.registry.model import Image
+from span_events.wire.coap.messages import CoapMessage, Code, Option, option_of, uint
+from span_events.wire.fota import decode_response
+from tests.bench.fleets import CAUSE
+from tests.listeners.coap.bench import CoapBench
+from tests.listeners.coap.firmware_bench import (
+    IMAGE,
+    download,
+    fetch,
+    firmware_bench,
+    give_target,
+    report,
+)
+
+
+@pytest.fixture
+async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
+    """The same with default settings."""
+    async with firmware_bench(tmp_path) as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("exponent", [None, 0, 1, 2, 3, 4, 5, 6])
+async def test_an_image_is_downloaded_in_blocks_of_any_size(coap: CoapBench, exponent: int | None) -> None:
+    """Identical; ETag and Size2 in every block; 512 octets where the device does not say."""
+    octets, replies = await download(coap, exponent)
+
+    assert octets == IMAGE
+    assert {each.code for each in replies} == {Code.CONTENT}
+    assert len(replies) == -(-len(IMAGE) // (16 << (5 if exponent is None else exponent)))
+    assert len({option_of(each, Option.ETAG) for each in replies}) == 1
+    assert {option_of(each, Option.SIZE2) for each in replies} == {uint(len(IMAGE))}
+    assert coap.device.firmware.state == "Updating"
+
+
+async def test_the_configuration_says_the_size_of_blocks(tmp_path: Path) -> None:
+    """For those who do not."""
+    async with firmware_bench(tmp_path, firmware={"block_size": 128}) as coap:
+        octets, replies = await download(coap, None)
+
+    assert octets == IMAGE
+    assert len(replies[0].payload) == 128
+
+
+async def test_blocks_are_repeatable_and_leave_no_trace(coap: CoapBench) -> None:
+    """The same octets again, from the file, of the first block too; nothing is remembered as a message."""
+    requests = [fetch(number, message_id=number + 1) for number in (0, 0, 1, 1, 2, 2)]
+    replies = [await coap.client.exchange(each) for each in requests]
+
+    assert replies[::2] == replies[1::2]
+    assert coap.listener.endpoint.remembered_exchanges == 0
+    assert "messageDuplicate" not in coap.fleet.names
+    assert coap.fleet.names.count("firmwareRequested") == 1
+
+
+async def test_an_image_of_one_block_is_requested_once_however_often_the_block_comes(tmp_path: Path) -> None:
+    """Its reply was lost; the block that completes the download is also the one that begins it."""
+    async with firmware_bench(tmp_path, octets=b"tiny") as coap:
+        replies = [await coap.client.exchange(fetch(None, message_id=1)) for _ in range(3)]
+
+        assert [each.payload for each in replies] == [b"tiny"] * 3
+        assert coap.fleet.names.count("firmwareRequested") == 1
+        assert [data["state"] for name, data in coap.fleet.told if name == "firmwareStateChange"] == [
+            "Downloading",
+            "Updating",
+        ]
+
+
+# ---- a device that reboots, with a fixed port and message ids that begin with 0 ----------------
+
+
+async def replay(coap: CoapBench, requests: list[bytes]) -> list[CoapMessage]:
+    """Send requests from the one port of the bench, as a device without memory does after each boot."""
+    return [await coap.client.exchange(each) for each in requests]
+
+
+def boot(*, blocks: int) -> list[bytes]:
+    """Make what such a device sends: a report, then blocks; no tokens, ids from 0."""
+    asked = [fetch(number, 6, token=b"", message_id=1 + number) for number in range(blocks)]
+    return [report(token=b"", message_id=0), *asked]
+
+
+async def test_a_device_that_reboots_with_its_old_version_is_seen(coap: CoapBench) -> None:
+    """F31: the report is octet for octet the one before the download, and is news all the same."""
+    await replay(coap, boot(blocks=5))
+    (again,) = await replay(coap, boot(blocks=0))
+
+    assert not decode_response(again.payload).available
+    assert coap.fleet.names.count("firmwareCheck") == 2
+    assert coap.fleet.told[-1][1]["state"] == "UpdateFailed"
+    assert "messageDuplicate" not in coap.fleet.names
+
+
+async def test_a_report_whose_reply_was_lost_is_answered_from_memory(coap: CoapBench) -> None:
+    """F23 holds for reports: one firmwareCheck, and the same octets."""
+    first, again = await replay(coap, boot(blocks=0) * 2)
+
+    assert first == again
+    assert coap.fleet.names.count("firmwareCheck") == coap.fleet.names.count("messageDuplicate") == 1
+
+
+async def test_a_device_that_reboots_gets_one_image_after_the_target_has_changed(coap: CoapBench) -> None:
+    """No mixture: block 0 is of the new image, though the request is octet for octet the earlier one."""
+    other = IMAGE[::-1]
+    await replay(coap, boot(blocks=2))
+    await give_target(coap.fleet, coap.device, other, "1.2")
+    _, *replies = await replay(coap, boot(blocks=5))
+
+    assert b"".join(each.payload for each in replies) == other
+    assert {each.code for each in replies} == {Code.CONTENT}
+    assert len({option_of(each, Option.ETAG) for each in replies}) == 1
+
+
+async def test_a_report_right_after_a_reboot_is_answered_for_the_new_target(coap: CoapBench) -> None:
+    """What waits for the device is looked up, not remembered."""
+    await replay(coap, boot(blocks=1))
+    await coap.fleet.collections.update(coap.device.collection, CollectionChange(target_firmware_id=0), cause=CAUSE)
+    (again,) = await replay(coap, boot(blocks=0))
+
+    assert not decode_response(again.payload).available
+
+
+async def test_a_download_is_not_limited_like_messages(tmp_path: Path) -> None:
+    """Its blocks are more than a device may send messages at once."""
+    async with firmware_bench(tmp_path, messages={"rate": 1.0, "burst": 20}) as coap:
+        octets, _ = await download(coap, 0)
+
+    assert octets == IMAGE
+
+
+async def test_a_download_goes_on_at_another_address(coap: CoapBench) -> None:
+    """The NAT forgot the device; its identity is what counts."""
+    first = await coap.client.exchange(fetch(0))
+    coap.client = coap.client_at("127.0.0.1")
+    rest, _ = await download(coap, 2, first=1)
+
+    assert first.payload + rest == IMAGE
+
+
+async def test_each_device_gets_its_own_image(coap: CoapBench) -> None:
+    """The path is the same for all."""
+    other = await coap.fleet.device("127.0.0.2")
+    await give_target(coap.fleet, other, b"another image")
+    mine = await coap.client.exchange(fetch(0))
+    theirs = await coap.client_at("127.0.0.2").exchange(fetch(0))
+
+    assert (mine.payload, theirs.payload) == (IMAGE[:64], b"another image")
+    assert option_of(mine, Option.ETAG) != option_of(theirs, Option.ETAG)
+
+
+async def test_a_device_without_firmware_hears_4_04(coap: CoapBench) -> None:
+    """F32, in words; and the event with the same."""
+    await coap.fleet.collections.update(coap.device.collection, CollectionChange(target_firmware_id=0), cause=CAUSE)
+    coap.fleet.activities.clear()
+    reply = await coap.client.exchange(fetch(0))
+    (connected, (name, data)) = coap.fleet.told
+
+    assert (reply.code, reply.payload) == (Code.NOT_FOUND, b"no target image is set")
+    assert connected[0] == "clientConnected"
+    assert (name, data["reason"], data["detail"]) == ("messageRejected", "noFirmware", "no target image is set")
+    assert len({each.correlation_id for each in coap.fleet.events}) == 1
+
+
+async def test_a_target_that_changes_in_the_middle_is_4_08(coap: CoapBench) -> None:
+    """Never a mixture: the device begins again with block 0."""
+    await coap.client.exchange(fetch(0))
+    await give_target(coap.fleet, coap.device, IMAGE[::-1], "1.2")
+    refused = await coap.client.exchange(fetch(1, message_id=2))
+    octets, _ = await download(coap, 2)
+
+    assert refused.code == Code.REQUEST_ENTITY_INCOMPLETE
+    assert octets == IMAGE[::-1]
+
+
+async def test_an_image_that_cannot_be_read_is_5_03(coap: CoapBench) -> None:
+    """The device may try again."""
+    coap.fleet.image_files.path(coap.device.firmware.target_firmware_id or _target(coap).id).unlink()
+    reply = await coap.client.exchange(fetch(0))
+
+    assert reply.code == Code.SERVICE_UNAVAILABLE
+    assert coap.fleet.told[-1][1]["reason"] == "storageFailed"
+
+
+@pytest.mark.parametrize(("number", "exponent"), [(0, 7), (5, 7), (79, 2), (1_048_575, 6)])
+async def test_a_block_that_cannot_be_is_4_00(coap: CoapBench, number: int, exponent: int) -> None:
+    """Size exponent 7, or after the end."""
+    reply = await coap.client.exchange(fetch(number, exponent))
+
+    assert reply.code == Code.BAD_REQUEST
+    assert coap.fleet.told[-1][1]["reason"] == "malformed"
+
+
+async def test_an_unknown_critical_option_is_refused_in_a_later_block_too(coap: CoapBench) -> None:
+    """F25 where nothing is remembered."""
+    request = fetch(1, options=((65_001, b"x"),))
+    replies = [await coap.client.exchange(request) for _ in range(2)]
+
+    assert [each.code for each in replies] == [Code.BAD_OPTION] * 2
+
+
+def _target(coap: CoapBench) -> Image:
+    image = coap.fleet.directory.images.get(coap.device.collection.firmware.target_firmware_id)
+    assert image is not None
+    return image
