@@ -1,9 +1,9 @@
 """
-What gateways are sent: their configuration, that of their devices, and messages for devices.
+Downlink: sends gateways their configuration, the configuration of their devices, and downstream messages.
 
-What a gateway must be told is only noted, and written as it is when the link takes it. So changes that
-come faster than a gateway reads cost no memory, and a gateway with more devices than the link's queue
-has room for gets them all, one queue after the other.
+A session notes only which updates are due; each message is built when the link takes it. So changes that
+come faster than a gateway reads cost no memory, and a gateway with more devices than the link's queue can
+hold still gets all of them.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _KEEPALIVE: Final = pb.ControlStreamResponse(keepalive_response=pb.KeepaliveResp
 
 class Downlink:
     """
-    Sends to the gateways that are connected.
+    Sends to the connected gateways.
 
     Args:
-        sessions: By gateway; whoever owns them adds and removes.
+        sessions: Sessions by gateway; `GatewaySessions` adds and removes them.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Downlink:
         self._outbox = outbox
         self._sessions = sessions
 
-    # ---- what gateways do ---------------------------------------------------------------------
+    # ---- requests of gateways -----------------------------------------------------------------
 
     def configure(self, session: GatewaySession, cause: int) -> None:
-        """Tell a gateway everything: itself, then each of its devices, then what waits for them."""
+        """Send a gateway its configuration, then that of each device, then the waiting downstream messages."""
         session.move(SessionState.CONFIGURED)
         session.update = ("request", cause)
         for device in self._directory.devices_behind(session.gateway):
@@ -60,7 +60,7 @@ class Downlink:
         self.serve(session, cause)
 
     def serve(self, session: GatewaySession, cause: int) -> None:
-        """Send what waits for the devices of a gateway that can take it now."""
+        """Send the downstream messages that wait for the devices of a gateway."""
         if session.state is SessionState.NEW:
             session.move(SessionState.READY)
         for device in self._directory.devices_behind(session.gateway):
@@ -69,44 +69,44 @@ class Downlink:
         self.feed(session)
 
     def answer_keepalive(self, session: GatewaySession) -> None:
-        """Tell a gateway that we are there."""
+        """Answer a keepalive."""
         session.link.send(_KEEPALIVE)
         self.feed(session)
 
     def ended(self, session: GatewaySession) -> None:
-        """A gateway is gone: what was on the way to it waits again, perhaps for another way."""
+        """Return the messages on their way to a disconnected gateway to the outbox, perhaps for another gateway."""
         carried, session.carried = session.carried, {}
         for message_id in carried:
             self._outbox.returned(message_id)
         for device in carried.values():
             self.deliver(device, None)
 
-    # ---- what the API does --------------------------------------------------------------------
+    # ---- changes by the API -------------------------------------------------------------------
 
     def gateway_updated(self, gateway: Gateway, cause: int) -> None:
-        """The configuration of a gateway is another one."""
+        """Send a gateway its changed configuration."""
         session = self._sessions.get(gateway.id)
         if session is not None and session.is_configured:
             session.update = ("change", cause)
             self.feed(session)
 
     def device_created(self, device: Device, cause: int) -> None:
-        """A device is new."""
+        """Send the configuration of a new device to its gateways."""
         self._refresh(device, device.config.gateways, cause)
 
     def device_updated(self, device: Device, change: DeviceChange, cause: int) -> None:
-        """A device was changed; its gateways are told what is theirs, and get what waits for it."""
+        """Send the changed configuration of a device to its gateways, then its waiting messages."""
         changed = change.gateways or {}
         self._call_back(device, {**changed, **device.config.gateways})
         self._refresh(device, {**changed, **device.config.gateways} if change.tags else changed, cause)
         self.deliver(device, cause)
 
     def device_removed(self, device: Device, cause: int) -> None:
-        """A device is gone."""
+        """Send the removal of a device to its gateways."""
         self._refresh(device, device.config.gateways, cause)
 
     def deliver(self, device: Device, cause: int | None) -> None:
-        """Send what waits for a device if one of its gateways is connected: best the one that it came through last."""
+        """Send a device's waiting messages through a connected gateway, preferably the last one that carried it."""
         session = self._choose(device, cause)
         if session is not None:
             self.feed(session)
@@ -127,7 +127,7 @@ class Downlink:
             return session
         return None
 
-    # ---- one after the other ------------------------------------------------------------------
+    # ---- sending ------------------------------------------------------------------------------
 
     def feed(self, session: GatewaySession) -> None:
         """Report the messages that have left, and send the next ones as far as the link takes them."""
@@ -142,7 +142,7 @@ class Downlink:
                 return
 
     def _send_next(self, session: GatewaySession) -> bool:
-        """Send one thing; False if nothing is noted, or the link is full."""
+        """Send one message; False if none is due, or the link is full."""
         if session.update is not None:
             return self._send_config(session, *session.update)
         if session.stale:
@@ -166,7 +166,7 @@ class Downlink:
         gateway = session.gateway
         device = self._directory.devices.get(device_id)
         params = device.config.gateways[gateway.id] if device is not None and gateway.carries(device) else {}
-        if device is not None and params:  # an empty map makes clients crash; a block is never empty
+        if device is not None and params:  # an empty map crashes clients; a block is never empty
             update = pb.DeviceConfigUpdate(device_id=render(device_id), config=params, tags=device.tags)
             message = pb.ControlStreamResponse(device_update=update)
         elif device_id in session.known:
@@ -175,7 +175,7 @@ class Downlink:
             del session.stale[device_id]
             return True
         del session.stale[device_id]
-        # The newest wins also where one that waits says the opposite: so both have the same key.
+        # An update and a removal have the same key, so that the newer one replaces the waiting one.
         if not session.link.send(message, key=device_id, departure=DeviceDeparture(cause, device_id, len(params))):
             session.stale[device_id] = cause
             session.stale.move_to_end(device_id, last=False)
@@ -184,7 +184,7 @@ class Downlink:
         return True
 
     def _send_message(self, session: GatewaySession, device_id: int, cause: int | None) -> bool:
-        """Send the first message that waits for a device; the next one follows when it has left."""
+        """Send the first waiting message of a device; the next one follows after its departure."""
         gateway = session.gateway
         del session.owed[device_id]
         device = self._directory.devices.get(device_id)
@@ -207,7 +207,7 @@ class Downlink:
         session.owed.move_to_end(device_id, last=False)
         return False
 
-    # ---- what has left ------------------------------------------------------------------------
+    # ---- departures ---------------------------------------------------------------------------
 
     def _report(self, session: GatewaySession, departure: Departure) -> None:
         match departure:
@@ -260,10 +260,10 @@ class Downlink:
         if following is not None and following is not session:
             self.feed(following)
 
-    # ---- parts --------------------------------------------------------------------------------
+    # ---- helpers ------------------------------------------------------------------------------
 
     def _call_back(self, device: Device, gateway_ids: Mapping[int, object]) -> None:
-        """Let nothing go to a gateway that may not have it any more, unless it has left."""
+        """Take back waiting messages from gateways that may carry the device no longer."""
         for gateway_id in gateway_ids:
             session = self._sessions.get(gateway_id)
             if session is None or (session.gateway.carries(device) and device.enabled):

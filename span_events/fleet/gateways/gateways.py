@@ -1,8 +1,8 @@
 """
-What the API does to gateways: created, changed, moved, removed.
+Gateways of the registry: creates, changes, moves and removes them for the API.
 
-Each public method writes the registry first, then changes what is known, and tells the gateway if it is
-connected. Span has no events for gateways themselves; `deviceUpdated` tells of devices that lose a block.
+Each public method writes the registry first, then changes the directory, then updates a connected gateway.
+Span has no events for gateways themselves; `deviceUpdated` reports the devices that lose a block.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from span_events.registry.model import Collection, Device, Gateway, GatewayType
 from span_events.registry.store import Store
 
 _NAMED: Final = 5
-"""Devices that a refusal names at most."""
+"""Largest number of devices that an error message names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayChange:
-    """What a call asks for; None leaves a thing as it is."""
+    """Requested changes; None leaves a value as it is."""
 
     collection_id: int | None = None
-    """Another collection than the gateway's moves it."""
+    """Collection of the gateway; a different one moves the gateway."""
     name: str | None = None
     type: GatewayType | None = None
-    """None that is built in."""
+    """Type of the gateway; built-in types are not allowed."""
     params: Mapping[str, str] | None = None
-    """Replace all that are there; none at all leaves them, since clients send an empty block with every update."""
+    """Replaces all parameters; an empty block changes none, since clients send one with every update."""
     tags: Mapping[str, str] | None = None
-    """Merged into the tags that are there."""
+    """Merged into the present tags."""
     enabled: bool | None = None
 
     def changes_config(self) -> bool:
-        """Tell whether it changes what the gateway itself is told."""
+        """Return True if the configuration sent to the gateway changes."""
         return bool(self.params or self.tags)
 
     def apply_to(self, gateway: Gateway) -> None:
-        """Change everything but the collection."""
+        """Apply all changes but that of the collection."""
         gateway.tags.update(self.tags or {})
         if self.name:
             gateway.name = self.name
@@ -63,7 +63,7 @@ class GatewayChange:
 
 class Gateways:
     """
-    The fleet's gateways, without those that are built in.
+    The fleet's gateways, without the built-in ones.
 
     Args:
         lock: Held while the registry's devices and gateways change; shared with `Devices`, so that no
@@ -93,10 +93,10 @@ class Gateways:
 
     async def create(self, collection: Collection, change: GatewayChange) -> Gateway:
         """
-        Make a gateway.
+        Create a gateway.
 
         Raises:
-            NotFound: The collection is gone.
+            NotFound: The collection was removed.
         """
         async with self._lock:
             self._directory.collection(collection.id)
@@ -108,16 +108,16 @@ class Gateways:
 
     async def update(self, gateway: Gateway, change: GatewayChange, *, cause: int) -> Gateway:
         """
-        Change a gateway, or move it, or both. One that is moved or disabled is disconnected.
+        Change a gateway, move it, or both. A moved or disabled gateway is disconnected.
 
         Raises:
-            Conflict: It is built in, or it cannot move because devices have a block for it.
-            NotFound: It is gone or was moved meanwhile, or the target collection is gone.
+            Conflict: The gateway is built in, or cannot move because devices have a block for it.
+            NotFound: The gateway was removed or moved meanwhile, or the target collection was removed.
         """
         _check_own(gateway)
         collection_id = gateway.collection.id
         async with self._lock:
-            self._directory.gateway(collection_id, gateway.id)  # who asked saw it there, and may see no other place
+            self._directory.gateway(collection_id, gateway.id)  # the caller may see this collection only
             target = self._target(gateway, change)
             draft = dataclasses.replace(gateway, tags=dict(gateway.tags))
             change.apply_to(draft)
@@ -137,11 +137,11 @@ class Gateways:
 
     async def remove(self, gateway: Gateway, *, cause: int) -> None:
         """
-        Forget a gateway. Devices lose their block for it, and messages their device if that has no other way in.
+        Remove a gateway. Devices lose their block for it, and messages of devices without another gateway fail.
 
         Raises:
-            Conflict: It is built in.
-            NotFound: It is gone already, or was moved meanwhile.
+            Conflict: The gateway is built in.
+            NotFound: The gateway was removed or moved meanwhile.
         """
         _check_own(gateway)
         collection_id = gateway.collection.id
@@ -159,7 +159,7 @@ class Gateways:
             self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
 
     async def flush(self) -> None:
-        """Write what gateways told about themselves. What a failure leaves is tried again next time."""
+        """Write the metadata that gateways reported about themselves; a failed write is repeated by the next call."""
         changed = self._sessions.take_changed()
         if not changed:
             return
@@ -194,6 +194,6 @@ def _check_own(gateway: Gateway) -> None:
 
 
 def _without(device: Device, gateway: Gateway) -> Device:
-    """Copy a device as far as it is written, without its block for a gateway."""
+    """Return a copy of a device for the store, without its block for a gateway."""
     blocks = {each: params for each, params in device.config.gateways.items() if each != gateway.id}
     return dataclasses.replace(device, config=dataclasses.replace(device.config, gateways=blocks))

@@ -56,7 +56,7 @@ class Link(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Messages that have not left yet."""
+        """Number of messages that have not left yet."""
 
     def send(self, message: ControlStreamResponse, *, key: int | None = None, departure: Departure = None) -> bool:
         """
@@ -71,10 +71,10 @@ class Link(Protocol):
         """Return the departures of the messages that have left since the last call, in order."""
 
     def withdraw(self, key: int) -> bool:
-        """Take back the message with a key; False if it has left, or is about to."""
+        """Remove the message with a key from the queue; False if the message has left, or is about to leave."""
 
     def end(self, reason: GatewayReason, detail: str = "") -> None:
-        """End the stream in words, from our side; harmless when it is over."""
+        """End the stream with a status; has no effect when the stream is over."""
 
 
 class SessionState(Enum):
@@ -111,7 +111,7 @@ class GatewaySession:
     began: float
     """Monotonic seconds."""
     last_message: float
-    """When its program last sent something, monotonic seconds."""
+    """Time of the last message from the gateway's program, monotonic seconds."""
     state: SessionState = SessionState.NEW
     is_silent: bool = False
     """True while the present silence of the gateway's program has been reported."""
@@ -154,7 +154,7 @@ class GatewaySession:
         self.state = state
 
     def withdraw(self, message_id: int) -> bool:
-        """Take back a downstream message; False if it has left."""
+        """Take back a downstream message; False if the message has left."""
         if not self.link.withdraw(message_id):
             return False
         del self.carried[message_id]

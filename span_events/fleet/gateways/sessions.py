@@ -1,8 +1,8 @@
 """
-What the listener sees of gateways: let in or not, connected, heard of, gone.
+Sessions of gateways: their start, their messages, their end, and the rejections before a start.
 
-Each public method is one happening: it changes what is known and publishes what follows. None of them
-awaits or raises. The order on the wire, and what the API's changes send, is in `gateway_feed`.
+Each public method handles one incident: it changes the state and publishes the events. No method awaits
+or raises. `downlink` holds the order of messages to gateways, and the updates caused by the API.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ log = get_logger("gateways")
 
 _REPLACEMENTS: Final = 3
 _REPLACED_WITHIN: Final = 60.0
-"""More replacements than that within so many seconds, from several addresses, are a copied certificate."""
+"""More replacements than `_REPLACEMENTS` in so many seconds, from several addresses, mean a copied certificate."""
 
 
 class GatewaySessions:
     """
-    The gateways that are connected; each at most once, the newest connection wins.
+    Sessions of the connected gateways; a gateway has at most one, and its newest connection replaces the older one.
 
     Args:
-        used: Told of each certificate that a gateway connects with.
+        used: Called with each certificate with which a gateway connects.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class GatewaySessions:
         self._replacements: dict[int, deque[tuple[float, str]]] = {}
         self._troubles = Troubles(rejections, bus=bus, clock=clock)
         self.downlink = Downlink(bus=bus, directory=directory, outbox=outbox, sessions=self._sessions)
-        """What the API's changes send."""
+        """Sends configuration and downstream messages."""
         self._uplink = Uplink(
             bus=bus,
             directory=directory,
@@ -88,13 +88,13 @@ class GatewaySessions:
             identifiers=identifiers,
         )
         self.rejected = self._troubles.rejected
-        """A gateway was not let in."""
+        """Count and publish the rejection of a gateway."""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics."""
         return [
             Metric("gateways_online", "Gateways that are connected.", "gauge", lambda: len(self)),
             Metric(
@@ -112,14 +112,14 @@ class GatewaySessions:
             ),
         ]
 
-    # ---- what the listener sees ---------------------------------------------------------------
+    # ---- calls by the listener ----------------------------------------------------------------
 
     def identify(self, serial: int, *, now_ms: int) -> Gateway | GatewayRejectedReason:
         """
-        Find the gateway that a certificate belongs to, or why it may not come in.
+        Return the gateway that a certificate belongs to, or the reason to reject the client.
 
         Args:
-            serial: Of a certificate that one of our intermediates has signed, and whose key was proven.
+            serial: Serial number of a certificate signed by one of our intermediates, whose key was proven.
             now_ms: Unix milliseconds.
         """
         record = self._directory.certificate_with(serial)
@@ -142,10 +142,10 @@ class GatewaySessions:
 
     def origin_of(self, serial: int) -> Origin:
         """
-        Tell whom a rejection belongs to: a gateway or device, at least a collection, or nobody.
+        Return the origin of a rejection: a gateway, a device, a collection, or none.
 
         Args:
-            serial: Of a certificate that one of our intermediates has signed, and whose key was proven.
+            serial: Serial number of a certificate signed by one of our intermediates, whose key was proven.
         """
         record = self._directory.certificate_with(serial)
         return UNATTRIBUTED if record is None else self._directory.origin_of(record)
@@ -160,7 +160,7 @@ class GatewaySessions:
         tls_version: str,
         user_agent: str,
     ) -> GatewaySession:
-        """A gateway has opened its control stream; an older one of the same gateway ends."""
+        """Start a session; an older session of the same gateway ends."""
         now, time_ns = self._clock.monotonic(), self._clock.time_ns()
         older = self._sessions.get(gateway.id)
         if older is not None:
@@ -197,7 +197,7 @@ class GatewaySessions:
         return session
 
     def received(self, session: GatewaySession, message: pb.ControlStreamRequest) -> None:
-        """A gateway has sent something."""
+        """Process a message from a gateway."""
         if session.is_over:
             return
         session.messages_up += 1
@@ -206,54 +206,54 @@ class GatewaySessions:
         self._uplink.take(session, message)
 
     def flushed(self, session: GatewaySession) -> None:
-        """Messages have left to a gateway: publish that, and send the next ones."""
+        """Publish the messages that have left to a gateway, and send the next ones."""
         self.downlink.feed(session)
 
     def ended(
         self, session: GatewaySession, reason: GatewayReason, *, detail: str = "", seconds: int | None = None
     ) -> None:
         """
-        A control stream is over; harmless if that is known.
+        End the session of a control stream that is over; has no effect on an ended session.
 
         Args:
-            seconds: Silence that was noticed.
+            seconds: Length of the silence that ended the stream.
         """
         if not session.is_over:
             self._close(session, reason, detail=detail, seconds=seconds)
 
-    # ---- what the API did ---------------------------------------------------------------------
+    # ---- changes by the API -------------------------------------------------------------------
 
     def end_session(self, gateway: Gateway, reason: GatewayReason, *, cause: int | None = None) -> None:
-        """A gateway may not be connected any longer."""
+        """Disconnect a gateway, if it is connected."""
         session = self._sessions.get(gateway.id)
         if session is not None:
             self._end(session, reason, cause)
 
     def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
-        """A collection was changed: if it was disabled, its gateways are connected no longer."""
+        """Disconnect the gateways of a collection that was disabled."""
         if change.enabled is not False:
             return
         for session in [each for each in self._sessions.values() if each.gateway.collection is collection]:
             self._end(session, GatewayReason.GATEWAY_DISABLED, cause)
 
     def take_changed(self) -> set[Gateway]:
-        """Return the gateways that told something about themselves since the last time."""
+        """Return the gateways that reported metadata about themselves since the last call."""
         changed, self._uplink.changed = self._uplink.changed, set()
         return changed
 
     def put_back(self, changed: set[Gateway]) -> None:
-        """Return them later once more: they could not be written."""
+        """Keep gateways for the next `take_changed`, because the store could not write them."""
         self._uplink.changed |= changed
 
     def certificate_revoked(self, serial: int) -> None:
-        """A certificate was revoked: the session that rests on it ends."""
+        """End the session that uses a revoked certificate."""
         for session in [each for each in self._sessions.values() if each.certificate_serial == serial]:
             self._end(session, GatewayReason.CERTIFICATE_REVOKED)
 
-    # ---- what time brings ---------------------------------------------------------------------
+    # ---- deadlines ----------------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Once a second or so: look at certificates and silence, and sum up what was not told."""
+        """Check expired certificates and silence, and publish summaries; called about once a second."""
         now, now_ms = self._clock.monotonic(), self._clock.time_ns() // 1_000_000
         for session in list(self._sessions.values()):
             record = self._directory.certificate_with(session.certificate_serial)
@@ -267,7 +267,7 @@ class GatewaySessions:
                 self._troubles.warn(session, GatewayReason.APPLICATION_SILENT, text, seconds=int(silence))
             if session.asks_again:
                 self._uplink.configure(session)
-            self.downlink.feed(session)  # what a full link refused goes when it has room, whoever made that
+            self.downlink.feed(session)  # a link that was full may have room
         self._troubles.sweep(now)
         for gateway_id in [each for each, seen in self._replacements.items() if seen[-1][0] < now - _REPLACED_WITHIN]:
             del self._replacements[gateway_id]
@@ -328,7 +328,7 @@ class GatewaySessions:
         self.downlink.ended(session)
 
     def _count_replacement(self, session: GatewaySession, older: GatewaySession) -> None:
-        """Notice when two programs with one certificate throw each other out."""
+        """Warn when two programs with one certificate replace each other."""
         now = self._clock.monotonic()
         seen = self._replacements.setdefault(session.gateway.id, deque(maxlen=_REPLACEMENTS + 1))
         seen.append((now, session.remote[0]))

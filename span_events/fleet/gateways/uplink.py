@@ -1,4 +1,4 @@
-"""What gateways say: they ask, pass messages on, and tell about themselves and their devices."""
+"""Uplink: processes the messages of gateways: requests, upstream messages, and reports."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from span_events.registry.limits import control_in, excess_of
 from span_events.registry.model import Device, Gateway
 
 _AGAIN: Final = 1.0
-"""Seconds between two times that a gateway gets everything, however often it asks."""
+"""Smallest number of seconds between two complete configurations of a gateway."""
 _ID_SHOWN: Final = 40
-"""Characters of a device's id, as a gateway wrote it, in an event at most."""
+"""Largest number of characters of a reported device id in an event."""
 
 
 class Uplink:
-    """Takes what gateways say; what is wrong with it is told, and the stream goes on."""
+    """Processes the messages of gateways; a faulty message is published as a warning, and the stream continues."""
 
     def __init__(
         self,
@@ -50,10 +50,10 @@ class Uplink:
         self._clock = clock
         self._identifiers = identifiers
         self.changed: set[Gateway] = set()
-        """Gateways that told something about themselves which is not in the registry yet."""
+        """Gateways whose reported metadata is not in the store yet."""
 
     def take(self, session: GatewaySession, message: pb.ControlStreamRequest) -> None:
-        """Do what a message asks for."""
+        """Process a message by its kind."""
         match message.WhichOneof("msg"):
             case "config":
                 self.configure(session)
@@ -70,7 +70,7 @@ class Uplink:
                 self._troubles.warn(session, GatewayReason.UNKNOWN_MESSAGE, error)
 
     def configure(self, session: GatewaySession) -> None:
-        """Tell a gateway everything, now or, if it has just been told, a moment later."""
+        """Send a gateway the complete configuration now, or later if the last one is less than a second old."""
         now = self._clock.monotonic()
         session.asks_again = session.is_configured and now - session.configured_at < _AGAIN
         if not session.asks_again:
@@ -100,7 +100,7 @@ class Uplink:
             self.changed.add(session.gateway)
 
     def _update_device(self, session: GatewaySession, update: pb.DeviceUpdate) -> None:
-        """Take over what a gateway says of a device, if it is news; an empty part says nothing: no block is empty."""
+        """Store a changed report about a device; an empty part changes nothing, since no block is empty."""
         device, gateway = self._device_of(session, update.device_id), session.gateway
         if device is None or self._is_refused(session, device, size=update.ByteSize()):
             return
@@ -124,14 +124,14 @@ class Uplink:
         )
 
     def _is_refused(self, session: GatewaySession, device: Device, *, size: int) -> bool:
-        """Tell, and publish, that nothing may come from a device now: it is disabled, or too fast."""
+        """Return True, and publish the reason, if a device is disabled or too fast."""
         refusal = self._reception.admit(
             device, session.remote, transport=Transport.GATEWAY, size=size, gateway=session.gateway
         )
         return refusal is not None
 
     def _device_of(self, session: GatewaySession, text: str) -> Device | None:
-        """Find a device behind a gateway; if it is not there, tell so, but not whether another collection has it."""
+        """Return a device behind a gateway, or warn without revealing whether another collection has it."""
         gateway = session.gateway
         try:
             device = self._directory.devices.get(ids.parse(text, what="device"))
@@ -155,7 +155,7 @@ class Uplink:
     def _within_limits(
         self, session: GatewaySession, entries: Mapping[str, str], device: Device | None = None
     ) -> dict[str, str]:
-        """Take over what a gateway tells, all of it or nothing."""
+        """Return reported entries if all are within the limits, else warn and return none."""
         excess = excess_of(entries)
         flaw = excess or control_in(entries)
         if not flaw:
@@ -171,5 +171,5 @@ class Uplink:
         return {}
 
     def _cause(self) -> int:
-        """Number a message that is not an upstream message."""
+        """Return an identifier for a message other than an upstream message."""
         return self._identifiers.next(self._clock.time_ns())

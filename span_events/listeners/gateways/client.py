@@ -1,8 +1,8 @@
 """
-Who wants to be let in as a gateway, and what is known against it.
+Clients that are not identified as a gateway yet: their certificate, and the reason to reject them.
 
-TLS lets everybody pass, so that whoever is refused can be told on the stream; until that is opened,
-what is wrong is kept here. The gravest thing that is known is told, once.
+TLS accepts every certificate, so that the server can reject a client with a gRPC status on its control
+stream. Until the stream opens, the reason is stored here. The most severe reason is published, once.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from span_events.wire.tls.connections import Established
 
 _PATH_SHOWN = 128
 Refusal = tuple[GatewayRejectedReason, str]
-"""Why somebody is not let in, and what exactly was seen."""
+"""Reason for a rejection, and its detail."""
 
 
 class UnidentifiedClient:
-    """One client before it has its control stream."""
+    """A client before its control stream is open."""
 
     __slots__ = (
         "_bad_path",
@@ -46,20 +46,20 @@ class UnidentifiedClient:
         self._bad_path = ""
         self._name = ""
         self.has_spoken = False
-        """Whether anything of HTTP/2 came."""
+        """True after the first octets of HTTP/2."""
         self.version = ""
-        """Of TLS."""
+        """Version of TLS."""
         self.refusal: Refusal | None = None
-        """What stands against it by what TLS has shown."""
+        """Reason to reject the client that the TLS handshake has shown."""
 
     @property
     def serial(self) -> int:
-        """Of the certificate whose key is proven."""
+        """Serial number of the certificate whose key the client has proven."""
         assert self._certificate is not None, "only who shows a certificate is identified"
         return self._certificate.serial_number
 
     def secure(self, event: Established) -> None:
-        """TLS is established: the key of the certificate is proven, nothing else."""
+        """Store the result of the TLS handshake, which proves the key of the certificate and nothing else."""
         self._certificate = event.certificate
         self.version = event.version
         self._name = event.foreign_name
@@ -69,29 +69,29 @@ class UnidentifiedClient:
             self.refusal = GatewayRejectedReason.NO_CREDENTIALS, ""
 
     def call(self, path: str) -> None:
-        """It has called something that is not served."""
+        """Note a call of a method that is not served."""
         self._bad_path = self._bad_path or path[:_PATH_SHOWN]
 
     def identify(self) -> Gateway | Refusal:
-        """Tell which gateway it is, or why it is none."""
+        """Return the client's gateway, or the reason to reject the client."""
         if self.refusal is not None:
             return self.refusal
         found = self._shared.sessions.identify(self.serial, now_ms=self._shared.clock.time_ns() // 1_000_000)
         return (found, "") if isinstance(found, GatewayRejectedReason) else found
 
     def idle(self, detail: str) -> Refusal:
-        """Tell what is wrong with somebody who never opens the control stream, and has left if there is a detail."""
+        """Return the reason to reject a client without a control stream; a detail means that the client has left."""
         if self.refusal is not None:
             return self.refusal
         if self._bad_path:
             return GatewayRejectedReason.BAD_PATH, self._bad_path
-        if detail and not self.has_spoken:  # grpcio, for one, looks at the name after the handshake, and says nothing
+        if detail and not self.has_spoken:  # grpcio checks the name after the handshake, and sends no alert
             asked = f" (it asked for {self._name[:_PATH_SHOWN]})" if self._name else ""
             detail += f", before any HTTP/2: perhaps it does not accept this server's name or certificate{asked}"
         return GatewayRejectedReason.NO_STREAM, detail
 
     def reject(self, reason: GatewayRejectedReason, detail: str, stage: Stage) -> None:
-        """Publish that it is not let in."""
+        """Count and publish the rejection."""
         shared = self._shared
         shared.counters.rejected += 1
         shared.sessions.rejected(
@@ -106,7 +106,7 @@ class UnidentifiedClient:
         )
 
     def _origin(self) -> Origin:
-        """Tell whose the certificate is; one that none of our intermediates has signed says nothing."""
+        """Return the owner of the certificate; only a certificate signed by one of our intermediates names an owner."""
         certificate = self._certificate
         if certificate is None or self._shared.issuer_of(certificate) is None:
             return UNATTRIBUTED

@@ -1,8 +1,8 @@
 """
-One gateway's connection: TLS, then HTTP/2, then its control stream, then goodbye.
+Connection of one gateway: TLS, then HTTP/2, then its control stream, then an orderly close.
 
-Every way in which it can end has a name of its own; the first sign of the end counts, for what follows
-it is only the same connection falling apart (a reset after a refusal, say).
+Every kind of end has a reason of its own. The first sign of the end counts: later errors, such as a reset
+after a rejection, are consequences of that end.
 """
 
 from __future__ import annotations
@@ -47,37 +47,37 @@ from span_events.wire.tls.openssl import TlsConnection
 log = get_logger("listeners")
 
 PATH: Final = "/gateway.v1.UserGatewayService/ControlStream"
-"""The only method that is served."""
+"""The only served method."""
 _CANCEL: Final = 8
 """RST_STREAM of a client that cancels its call (RFC 9113 §7)."""
 _STREAMS: Final = 2
-"""Calls at the same time: one more than is served, so that it can be answered."""
+"""Calls at the same time: one more than is served, so that the second call gets an answer."""
 _ALL_STREAMS: Final = 100
-"""Calls in the life of a connection: h2 remembers each."""
+"""Calls in the life of a connection: h2 stores each of them."""
 _STRANGERS: Final = 131_072
-"""Octets of HTTP/2, encrypted, that are taken in before the control stream is open; OpenSSL bounds handshakes."""
+"""Encrypted octets of HTTP/2 accepted before the control stream is open; OpenSSL bounds handshakes."""
 _UNSENT: Final = 262_144
-"""Octets that the kernel may leave to us; beyond, we stop reading what would make us answer more."""
+"""Octets in the transport's buffer beyond which reading stops, since requests cause further answers."""
 
 
 class Admission(Protocol):
-    """Counts connections; the listener."""
+    """Counts and limits connections; the listener implements it."""
 
     def admit(self, connection: GatewayConnection) -> str | None:
-        """Take a new connection in; return the limit that forbids it."""
+        """Count a new connection; return the limit that forbids it, or None."""
 
     def opened(self, connection: GatewayConnection) -> None:
-        """A connection has its control stream."""
+        """Count a connection as one with a control stream."""
 
     def rejected(self, connection: GatewayConnection) -> None:
-        """A connection gets none."""
+        """Count a connection that was rejected."""
 
     def lost(self, connection: GatewayConnection) -> None:
-        """A connection is gone."""
+        """Forget a connection after its socket was closed."""
 
 
 class GatewayConnection(asyncio.BufferedProtocol):
-    """One connection; for the fleet it is the `Link` to a gateway."""
+    """One connection; the fleet uses it as the `Link` to a gateway."""
 
     __slots__ = (
         "_admission",
@@ -108,29 +108,29 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._client: UnidentifiedClient | None = None
         self._tls: TlsConnection
-        self._taken = 0  # octets after the handshake, until the stream is open
+        self._taken = 0  # octets between the handshake and the control stream
         self._grpc: GrpcServer | None = None
         self._outgoing = Outgoing(messages=config.queue_messages, octets=config.queue_octets)
         self._session: GatewaySession | None = None
         self._stream = 0
         self._calls = 0
         self._keepalive = Keepalive(config, shared.clock.monotonic())
-        self._paused_at: float | None = None  # since when the kernel takes no more
+        self._paused_at: float | None = None  # time at which the kernel's buffer became full
         self._is_scheduled = False
         self.due = self._keepalive.last_input + config.handshake_timeout
-        """When `tick` has something to do, monotonic seconds; or later."""
+        """Time of the next `tick` with work to do, monotonic seconds."""
 
     @property
     def queued(self) -> int:
-        """Octets that wait for the gateway to read."""
+        """Octets that wait until the gateway reads."""
         return self._outgoing.octets
 
     @property
     def waiting(self) -> int:
-        """Messages that have not left yet."""
+        """Number of messages that have not left yet."""
         return len(self._outgoing)
 
-    # ---- what the fleet does (`Link`) ---------------------------------------------------------
+    # ---- calls by the fleet (`Link`) ----------------------------------------------------------
 
     def send(self, message: ControlStreamResponse, *, key: int | None = None, departure: Departure = None) -> bool:
         """
@@ -154,22 +154,22 @@ class GatewayConnection(asyncio.BufferedProtocol):
         return self._outgoing.take_departed()
 
     def withdraw(self, key: int) -> bool:
-        """Take back the message with a key; False if it has left, or is about to."""
+        """Remove the message with a key from the queue; False if the message was already given to HTTP/2."""
         return self._outgoing.withdraw(key)
 
     def end(self, reason: GatewayReason, detail: str = "") -> None:
-        """End the stream in words, from our side; harmless when it is over."""
+        """End the stream with a gRPC status; has no effect when the stream is over."""
         if self.stage is Stage.OPEN and self._grpc is not None:
             self._grpc.end(self._stream, *end_of(reason, detail))
             self._end_session(reason, detail)
             self._linger()
 
-    # ---- what asyncio does --------------------------------------------------------------------
+    # ---- calls by asyncio ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection in, or refuse it."""
+        """Accept the connection, or reject it for a limit."""
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=0)  # so that a pause means: the kernel did not take all
+        self._transport.set_write_buffer_limits(high=0)  # a pause then means that the kernel's buffer is full
         self.remote = unmapped(*(transport.get_extra_info("peername") or self.remote))
         self._shared.counters.accepted += 1
         self._client = UnidentifiedClient(self._shared, self.remote)
@@ -181,16 +181,16 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._tls = self._shared.engine.accept()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Lend the buffer that all connections share."""
+        """Return the buffer that all connections share."""
         return self._shared.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take in what came."""
+        """Process received octets."""
         if self.stage in (Stage.CLOSING, Stage.CLOSED):
             return
         self._keepalive.last_input = self._shared.clock.monotonic()
         self._keepalive.pinged_at = None
-        self._is_scheduled = True  # whatever is sent meanwhile goes out together
+        self._is_scheduled = True  # messages sent meanwhile leave in the flush below
         try:
             for event in self._tls.feed(self._shared.buffer[:nbytes]):
                 self._take_tls(event)
@@ -201,14 +201,14 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._fail()
 
     def eof_received(self) -> None:
-        """The gateway closed TCP, without closing TLS before."""
+        """End the connection: the gateway closed TCP without a TLS close_notify."""
         try:
             self._lose(None)
         except Exception:
             self._fail()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
+        """End the connection after the loss of its socket."""
         try:
             self._lose(exc)
             if self.stage is not Stage.CLOSED:
@@ -219,22 +219,22 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._admission.lost(self)
 
     def pause_writing(self) -> None:
-        """The kernel takes no more."""
+        """Note that the kernel's buffer is full."""
         self._paused_at = now = self._shared.clock.monotonic()
         self.due = min(self.due, now + self._shared.config.stalled_after)
 
     def resume_writing(self) -> None:
-        """The kernel took everything."""
+        """Continue after the kernel has taken all octets."""
         self._paused_at = None
         if self.stage in (Stage.HTTP2, Stage.OPEN):
             self._transport.resume_reading()
-            self._keepalive.last_input = self._shared.clock.monotonic()  # silence until now may have been our own doing
+            self._keepalive.last_input = self._shared.clock.monotonic()  # no input was read until now
             self._flush_soon()
 
-    # ---- what the listener does ---------------------------------------------------------------
+    # ---- calls by the listener ----------------------------------------------------------------
 
     def tick(self, now: float) -> None:
-        """Do what is due."""
+        """Act on deadlines that have passed."""
         try:
             if now >= self.due:
                 self._tick(now)
@@ -242,14 +242,14 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._fail()
 
     def shut_down(self) -> None:
-        """End the connection because the server stops."""
+        """End the connection because the server shuts down."""
         if self.stage is Stage.OPEN:
             self.end(GatewayReason.SHUTDOWN)
         elif self.stage in (Stage.TLS, Stage.HTTP2):
             self._linger()
 
     def abort(self) -> None:
-        """Close the socket without another word."""
+        """Close the socket at once."""
         self._transport.abort()
 
     # ---- TLS ----------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._part(GatewayReason.TLS_ERROR, event.detail)
 
     def _secure(self, event: Established) -> None:
-        """The handshake is done; what is wrong with the certificate is told when the client can hear it."""
+        """Enter HTTP/2; a wrong certificate is reported to the client later, on its control stream."""
         config, client = self._shared.config, self._client
         assert client is not None, "until the stream is open"
         self._shared.counters.secured += 1
@@ -294,7 +294,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
     # ---- HTTP/2 -------------------------------------------------------------------------------
 
     def _bound(self, count: int) -> None:
-        """End a connection that sends and sends, but opens no stream: it could take all the time that there is."""
+        """End a connection that keeps sending without opening a stream, since it costs processor time."""
         self._taken += count
         if self._taken > _STRANGERS:
             self._part(GatewayReason.HTTP2_ERROR, f"more than {_STRANGERS} octets before the control stream")
@@ -328,9 +328,9 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._shared.sessions.received(self._session, message)
 
     def _take_end(self, event: HalfClosed | StreamReset | MessageFault) -> None:
-        """The control stream cannot go on."""
+        """End the control stream after an event that ends or breaks it."""
         if isinstance(event, HalfClosed):
-            self._flush()  # tools for a single call say no more with the request, and wait for answers
+            self._flush()  # tools for single calls half-close with the request, then wait for answers
             self.end(GatewayReason.CLOSED)
         elif isinstance(event, MessageFault):
             self.end(BAD_MESSAGES[event.fault], event.detail)
@@ -352,7 +352,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._count_call(call.path)
 
     def _count_call(self, path: str) -> None:
-        """Note a call of something that is not served."""
+        """Count a call of a method that is not served, and end the connection after too many."""
         if self._client is not None:
             self._client.call(path)
         self._calls += 1
@@ -360,7 +360,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._part(GatewayReason.HTTP2_ERROR, f"more than {_ALL_STREAMS} calls on one connection")
 
     def _identify(self, server: GrpcServer, call: StreamOpened) -> None:
-        """Let a gateway in, or tell it why not."""
+        """Open the control stream of an identified gateway, or reject the client with a gRPC status."""
         assert self._client is not None, "until the stream is open"
         found = self._client.identify()
         if isinstance(found, tuple):
@@ -372,7 +372,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     def _open(self, server: GrpcServer, call: StreamOpened, gateway: Gateway, client: UnidentifiedClient) -> None:
         self._move(Stage.OPEN)
-        self._client = None  # it has told what it could
+        self._client = None  # identified
         self._stream = call.stream
         self._keepalive.limit(call.timeout)
         self.due = self._keepalive.deadline(self._keepalive.last_input, oldest=self._oldest)
@@ -388,17 +388,17 @@ class GatewayConnection(asyncio.BufferedProtocol):
             user_agent=call.user_agent,
         )
 
-    # ---- out ----------------------------------------------------------------------------------
+    # ---- output -------------------------------------------------------------------------------
 
     def _flush_soon(self) -> None:
-        """Flush, called by the loop."""
+        """Flush, called by the event loop."""
         try:
             self._flush()
         except Exception:
             self._fail()
 
     def _flush(self) -> None:
-        """Give to the gateway what its window and its socket take, joined into few writes."""
+        """Send as many messages as the gateway's window and its socket take, joined into few writes."""
         self._is_scheduled = False
         server = self._grpc
         while self.stage is Stage.OPEN and server is not None:
@@ -406,7 +406,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
                 self._outgoing.give(server, self._stream)
             self._write()
             if self._paused_at is not None or server.waiting(self._stream):
-                break  # more goes when the kernel or the gateway has room
+                break  # continues when the kernel or the gateway has room
             confirmed = self._outgoing.confirm()
             self._shared.counters.down += confirmed
             if not confirmed or self._session is None:
@@ -442,7 +442,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _look(self, now: float) -> None:
-        """See whether the open stream is still good for something."""
+        """Apply the keepalive and the deadlines of an open stream."""
         oldest, keepalive = self._oldest, self._keepalive
         due = keepalive.check(now, oldest=oldest, is_reading=self._transport.is_reading())
         if due is Due.DEADLINE:
@@ -456,11 +456,11 @@ class GatewayConnection(asyncio.BufferedProtocol):
         elif due is Due.SILENT:
             silence = int(now - keepalive.last_input)
             self._end_session(GatewayReason.KEEPALIVE_TIMEOUT, f"nothing came for {silence} s", seconds=silence)
-            self._drop()  # nobody is there to linger for
+            self._drop()  # a silent gateway reads no goodbye
 
     @property
     def _oldest(self) -> float | None:
-        """Since when something has waited for the gateway to read."""
+        """Time since which output has waited for the gateway to read, monotonic seconds."""
         times = [each for each in (self._outgoing.oldest, self._paused_at) if each is not None]
         return min(times, default=None)
 
@@ -471,12 +471,12 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self.stage = stage
 
     def _lose(self, error: Exception | None) -> None:
-        """TCP is over, if anything is left to be said of that."""
+        """Publish the loss of TCP, unless the connection has already ended."""
         reason, detail = loss_of(error)
         if self.stage is Stage.OPEN:
             self._end_session(reason, detail)
         elif self.stage is Stage.TLS:
-            if self._tls.has_answered:  # grpcio, for one, sends no alert when it does not trust us
+            if self._tls.has_answered:  # grpcio sends no alert when it does not trust our certificate
                 detail += " after this server had shown its certificate: perhaps it is not trusted"
             self._reject(GatewayRejectedReason.TLS_ABORTED, detail)
         elif self.stage is Stage.HTTP2 and self._client is not None:
@@ -486,7 +486,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._drop()
 
     def _part(self, reason: GatewayReason, detail: str) -> None:
-        """The other side has ended the connection, or made it useless."""
+        """End a connection that the client has ended or broken."""
         if self._client is None:
             self._end_session(reason, detail)
         elif reason.is_orderly:
@@ -501,14 +501,14 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._client.reject(reason, detail, self.stage)
 
     def _end_session(self, reason: GatewayReason, detail: str, *, seconds: int | None = None) -> None:
-        """Tell the fleet, once."""
+        """Report the end of the session to the fleet, once."""
         session, self._session = self._session, None
         if session is not None:
             self._shared.sessions.ended(session, reason, detail=detail, seconds=seconds)
         self._outgoing.clear()
 
     def _linger(self) -> None:
-        """Say goodbye in every layer, and give the gateway time to read it: unread input would become a reset."""
+        """Close every layer in order, and give the gateway time to read that: unread input would cause a reset."""
         self._move(Stage.CLOSING)
         if self._grpc is not None:
             self._grpc.close()
@@ -516,7 +516,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._tls.close()
         self._write()
         if not self._transport.is_closing():
-            with contextlib.suppress(OSError):  # the connection is gone already, and about to be told lost
+            with contextlib.suppress(OSError):  # the socket is closed, and `connection_lost` follows
                 self._transport.write_eof()
             self._transport.resume_reading()
         self.due = self._shared.clock.monotonic() + self._shared.config.linger
@@ -526,7 +526,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._transport.abort()
 
     def _fail(self) -> None:
-        """A defect of ours: it costs this connection, and nothing else."""
+        """Contain a defect of ours: only this connection ends."""
         counters = self._shared.counters
         if counters.defects % 1000 == 0:
             log.exception("gateway_defect", remote=self.remote[0], so_far=counters.defects)

@@ -1,7 +1,8 @@
 """
-Gateways' control streams: gRPC over TLS, with client certificates; each connection is a `GatewayConnection`.
+Listener for gateways: control streams of gRPC over TLS with client certificates.
 
-No gRPC library is used, as none of them tells why a gateway was refused or lost.
+Each connection is a `GatewayConnection`. No gRPC library is used, because none reports the reason for which
+a gateway was rejected or lost.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from span_events.net import bind, render_remote
 from span_events.wire.tls.openssl import TlsEngine
 
 _TICK: Final = 0.25
-"""Seconds between looks at what time brings: timeouts and pings are late by that at most."""
+"""Seconds between two checks of deadlines; timeouts and pings are late by that at most."""
 _BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
 _PER_WAKE_UP: Final = 65_536
-"""Octets taken from one connection before others get their turn."""
+"""Octets read from one connection before the others get their turn."""
 _WATCHED_HOSTS: Final = 10_000
 """Hosts whose failures are counted at the same time."""
 
@@ -37,7 +38,7 @@ class GatewayListener:
     The listener for gateways.
 
     Args:
-        issuer_of: Tells which collection's intermediate signed a certificate.
+        issuer_of: Returns the collection whose intermediate signed a certificate.
     """
 
     name: ClassVar[str] = "gateways"
@@ -59,7 +60,7 @@ class GatewayListener:
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._half_open: set[GatewayConnection] = set()
-        self._at_host = Counter[str]()  # of the half-open ones
+        self._at_host = Counter[str]()  # half-open connections
         self._failures = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
         self.counters = Counters()
         self._shared = Shared(
@@ -74,16 +75,16 @@ class GatewayListener:
 
     @property
     def address(self) -> str:
-        """What is bound, ``host:port``."""
+        """Bound address, ``host:port``."""
         return render_remote(self._address)
 
     @property
     def defects(self) -> int:
-        """Connections that ended by a fault of ours."""
+        """Number of connections ended by a defect of ours."""
         return self.counters.defects
 
     def metrics(self) -> list[Metric]:
-        """List what is counted; each bound of the configuration has its gauge."""
+        """List the metrics; each limit of the configuration has its gauge."""
         counters = self.counters
 
         def by_stage() -> dict[str, float]:
@@ -136,7 +137,7 @@ class GatewayListener:
         """Bind; raises `ListenerUnavailable`."""
         config = self._config
         bound = bind(self.name, config.host, config.port, socket.SOCK_STREAM)
-        # Those that are accepted inherit both.
+        # Accepted sockets inherit both options.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(config.tcp_timeout * 1000))
         self._address = bound.getsockname()[:2]
@@ -154,7 +155,7 @@ class GatewayListener:
                 each.tick(now)
 
     async def stop(self) -> None:
-        """End all streams in words, give the gateways a moment to read them, and release the socket; idempotent."""
+        """End all streams with a status, give the gateways a moment to read it, and release the socket; idempotent."""
         if self._server is None:
             return
         self._server.close()
@@ -169,10 +170,10 @@ class GatewayListener:
                 each.abort()
             await self._is_idle.wait()
 
-    # ---- what connections tell (`Admission`) -------------------------------------------------
+    # ---- calls by connections (`Admission`) ---------------------------------------------------
 
     def admit(self, connection: GatewayConnection) -> str | None:
-        """Take a new connection in; return the limit that forbids it."""
+        """Count a new connection; return the limit that forbids it, or None."""
         config, host = self._config, connection.remote[0]
         obstacle = None
         if len(self._connections) >= config.connections:
@@ -191,7 +192,7 @@ class GatewayListener:
         return obstacle
 
     def opened(self, connection: GatewayConnection) -> None:
-        """A connection is no longer half open: it has its control stream, or is gone."""
+        """Count a connection as half open no longer: its control stream is open, or its socket closed."""
         if connection not in self._half_open:
             return
         self._half_open.remove(connection)
@@ -201,12 +202,12 @@ class GatewayListener:
             del self._at_host[host]
 
     def rejected(self, connection: GatewayConnection) -> None:
-        """A connection gets no control stream."""
-        if connection in self._half_open:  # else it is one more than the limits allow, which must not prolong them
+        """Count a rejected connection as a failure of its host."""
+        if connection in self._half_open:  # a rejection by a limit must not prolong that limit
             self._failures.count(connection.remote[0], self._clock.monotonic())
 
     def lost(self, connection: GatewayConnection) -> None:
-        """A connection is gone."""
+        """Forget a connection after its socket was closed."""
         self.opened(connection)
         self._connections.discard(connection)
         if not self._connections:

@@ -1,4 +1,4 @@
-"""What is on its way to one gateway: a bounded queue, and what HTTP/2 or the kernel did not take yet."""
+"""Outgoing messages of one gateway: a bounded queue, and the messages that HTTP/2 holds for the kernel."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from span_events.fleet.gateways.session import Departure
 from span_events.wire.grpc.server import GrpcServer
 
 _BATCH: Final = 16_384
-"""Octets of messages that are joined for one write."""
+"""Octets of messages joined into one write."""
 OVERHEAD: Final = 640
-"""Octets of memory for each message beyond its own: about 350 of objects, the rest is for what the allocator wastes."""
+"""Octets of memory for each message beyond its content: about 350 for objects, the rest for the allocator's waste."""
 
 
 class _Waiting:
-    """One message that waits."""
+    """One waiting message."""
 
     __slots__ = ("departure", "key", "octets", "since")
 
@@ -25,7 +25,7 @@ class _Waiting:
         self.key = key
         self.departure = departure
         self.since = since
-        """Monotonic seconds; of the first, where one replaced another."""
+        """Monotonic seconds; a message that replaces another keeps the time of the first."""
 
 
 class Outgoing:
@@ -33,8 +33,8 @@ class Outgoing:
     The messages to one gateway, in order.
 
     Args:
-        messages: Messages that wait at most.
-        octets: Octets of memory that may wait, `OVERHEAD` for each message included; a single one may be larger.
+        messages: Largest number of waiting messages.
+        octets: Largest memory of waiting messages, with `OVERHEAD` for each; a single message may be larger.
     """
 
     __slots__ = ("_by_key", "_departed", "_handing", "_in_hand", "_max_messages", "_max_octets", "_queue", "octets")
@@ -44,23 +44,23 @@ class Outgoing:
         self._max_octets = octets
         self._queue: deque[_Waiting] = deque()
         self._by_key: dict[int, _Waiting] = {}
-        self._handing: list[_Waiting] = []  # given to HTTP/2, not yet wholly to the kernel
+        self._handing: list[_Waiting] = []  # in HTTP/2, not yet completely in the kernel
         self._in_hand = 0  # octets of these
         self._departed: list[Departure] = []
         self.octets = 0
-        """Octets that the kernel has not taken yet, with `OVERHEAD` for each message."""
+        """Number of octets that the kernel has not taken yet, with `OVERHEAD` for each message."""
 
     def __len__(self) -> int:
         return len(self._queue) + len(self._handing)
 
     @property
     def oldest(self) -> float | None:
-        """Since when the first has waited, monotonic seconds."""
+        """Time since which the oldest message has waited, monotonic seconds."""
         first = self._handing or self._queue
         return first[0].since if first else None
 
     def put(self, octets: bytes, key: int | None, departure: Departure, now: float) -> bool:
-        """Append a message, or replace the one with its key where that stands; False if it does not fit."""
+        """Append a message, or replace the waiting message with its key; False if the message does not fit."""
         replaced = None if key is None else self._by_key.get(key)
         grown = self.octets + len(octets) + (OVERHEAD if replaced is None else -len(replaced.octets))
         if self.octets and grown > self._max_octets:
@@ -78,7 +78,7 @@ class Outgoing:
         return True
 
     def withdraw(self, key: int) -> bool:
-        """Take back the message with a key; False if it was given to HTTP/2, which gives nothing back."""
+        """Remove the message with a key; False if HTTP/2 already has the message."""
         item = self._by_key.pop(key, None)
         if item is None:
             return False
@@ -87,7 +87,7 @@ class Outgoing:
         return True
 
     def give(self, server: GrpcServer, stream: int) -> None:
-        """Give to HTTP/2 what fits into one write."""
+        """Give HTTP/2 the messages that fit into one write."""
         while self._queue and server.waiting(stream) < _BATCH:
             item = self._queue.popleft()
             if item.key is not None:
@@ -115,7 +115,7 @@ class Outgoing:
         return departed
 
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop all messages."""
         self._queue.clear()
         self._by_key.clear()
         self._handing.clear()

@@ -1,4 +1,4 @@
-"""How failures on the way of a gateway are named in events, and how they are told to the gateway."""
+"""Names failures of a gateway's connection for events, and translates reasons into gRPC statuses."""
 
 from __future__ import annotations
 
@@ -66,19 +66,19 @@ _ENDS: Final = MappingProxyType(
 
 
 def refusal_of(reason: GatewayRejectedReason, detail: str) -> tuple[Status, str]:
-    """Return the status and text with which a gateway is not let in; the text says what to try."""
+    """Return the status and text of a rejection; the text names a remedy."""
     text = f"refused: {reason.value}: {reason.hint}" + (f" ({detail})" if detail else "")
     return _REFUSALS.get(reason, Status.UNAUTHENTICATED), text
 
 
 def end_of(reason: GatewayReason, detail: str) -> tuple[Status, str]:
-    """Return the status and text with which a stream is ended from our side."""
+    """Return the status and text with which the server ends a stream."""
     status, text = _ENDS.get(reason, (Status.INTERNAL, reason.value))
     return status, f"{text}: {detail}" if detail else text
 
 
 def loss_of(error: Exception | None) -> tuple[GatewayReason, str]:
-    """Name the loss of a TCP connection."""
+    """Return reason and detail for the loss of a TCP connection."""
     if error is None:
         return GatewayReason.PROCESS_DIED, "the TCP connection was closed"
     if isinstance(error, OSError) and error.errno in (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH):

@@ -1,4 +1,4 @@
-"""What the connections of gateways have in common: their stages, their counters, and what they use."""
+"""State shared by the connections of gateways: stages, counters, and the parts that they use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from span_events.wire.tls.openssl import TlsEngine
 
 
 class Stage(Enum):
-    """How far a connection has come."""
+    """Progress of a connection."""
 
     TLS = auto()
     HTTP2 = auto()
-    """The handshake is done; the control stream is not yet there."""
+    """The TLS handshake is complete; the control stream is not open yet."""
     OPEN = auto()
     CLOSING = auto()
-    """All was said; what the gateway still sends is dropped, so that it can read our last words."""
+    """All output is written; input is dropped, so that the gateway can read the last messages."""
     CLOSED = auto()
 
 
@@ -40,29 +40,29 @@ MOVES: Final[Mapping[Stage, frozenset[Stage]]] = MappingProxyType(
 
 @dataclass(slots=True)
 class Counters:
-    """What is counted of all connections of a listener."""
+    """Counters over all connections of a listener."""
 
     accepted: int = 0
-    """Connections of TCP."""
+    """TCP connections accepted."""
     secured: int = 0
-    """Handshakes of TLS that were completed."""
+    """TLS handshakes completed."""
     opened: int = 0
-    """Control streams."""
+    """Control streams opened."""
     rejected: int = 0
-    """Connections that were not let in."""
+    """Connections rejected."""
     up: int = 0
-    """Messages from gateways."""
+    """Messages received from gateways."""
     down: int = 0
-    """Messages to gateways."""
+    """Messages sent to gateways."""
     pings: int = 0
-    """Questions to silent gateways whether they are there."""
+    """Pings sent to silent gateways."""
     defects: int = 0
-    """Connections that ended by a fault of ours."""
+    """Connections ended by a defect of ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all connections of a listener use."""
+    """Parts used by all connections of a listener."""
 
     config: GatewaysConfig
     sessions: GatewaySessions
@@ -70,5 +70,5 @@ class Shared:
     issuer_of: IssuerOf
     clock: Clock
     buffer: memoryview
-    """Where what was received is put; free again when it was taken in."""
+    """Receive buffer, free again after each call of `buffer_updated`."""
     counters: Counters

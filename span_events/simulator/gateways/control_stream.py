@@ -1,4 +1,4 @@
-"""A gateway's control stream over a real socket: gRPC, HTTP/2, TLS, and ways to leave that no library offers."""
+"""Control stream of a simulated gateway over a socket: gRPC, HTTP/2, TLS, and ends that no library offers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from span_events.simulator.sockets import Address
 
 PATH: Final = "/gateway.v1.UserGatewayService/ControlStream"
 OPENING: Final = 10.0
-"""Seconds that the server has to let a gateway in."""
+"""Seconds that the server has to accept a gateway."""
 MAX_WAITING: Final = 65_536
-"""Octets that may wait for a server that does not read; beyond, messages are lost."""
+"""Octets that may wait for a server that does not read; beyond that, messages are lost."""
 _GOODBYE: Final = 1.0
-"""Seconds that the server has to say goodbye."""
+"""Seconds that the server has to close the connection in order."""
 _AT_ONCE: Final = 65_536
 _AGENT: Final = f"span-events-simulator/{__version__}"
 
@@ -43,24 +43,24 @@ class NotConnected(SpanEventsError):
         super().__init__(detail)
         self.hint = hint
         self.end = end
-        """What the server said, if it came to that."""
+        """Status of the server, if the call got one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What ``cert create`` writes."""
+    """Files written by ``cert create``."""
 
     certificates_pem: bytes
-    """``cert.crt``: the gateway's certificate and its chain, which are also all that it trusts."""
+    """``cert.crt``: the gateway's certificate and its chain, which are also its only trusted certificates."""
     key_pem: bytes = field(repr=False)
     """``key.pem``."""
 
     def context(self) -> ssl.SSLContext:
-        """Make what TLS needs."""
+        """Return a TLS context with these credentials."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=self.certificates_pem.decode())
         context.set_alpn_protocols(["h2"])
-        with tempfile.NamedTemporaryFile() as file:  # the library reads keys from files only; nobody else reads this
+        with tempfile.NamedTemporaryFile() as file:  # ssl reads keys from files only; the file is private
             file.write(self.key_pem + self.certificates_pem)
             file.flush()
             context.load_cert_chain(file.name)
@@ -68,7 +68,7 @@ class Credentials:
 
 
 class ControlStream:
-    """A stream that the server has accepted; `open` makes it."""
+    """A control stream that the server has accepted; `open` returns one."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, call: GrpcCall) -> None:
         self._reader = reader
@@ -78,21 +78,21 @@ class ControlStream:
         self._is_frozen = False
         self._is_over = asyncio.Event()
         self.used_at = asyncio.get_running_loop().time()
-        """When a message was last sent or received, seconds of the loop's clock."""
+        """Time of the last message sent or received, seconds of the loop's clock."""
 
     @classmethod
     async def open(
         cls, target: Address, credentials: Credentials, *, server_name: str = "", patience: float = OPENING
     ) -> Self:
         """
-        Connect, ask for the configuration, and wait until the server lets the gateway in.
+        Connect, request the configuration, and wait until the server accepts the gateway.
 
         Args:
-            server_name: What the server's certificate must be for, if not the target's host.
-            patience: Seconds that all this may take.
+            server_name: Name in the server's certificate, if it is not the target's host.
+            patience: Largest duration in seconds.
 
         Raises:
-            NotConnected: It does not, or is not there.
+            NotConnected: The server rejects the gateway, or does not answer.
         """
         where = f"{target[0]}:{target[1]}"
         try:
@@ -129,11 +129,11 @@ class ControlStream:
 
     @property
     def end(self) -> End | None:
-        """How the stream ended; None while it lasts."""
+        """Status of the ended stream; None while the stream is open."""
         return self._call.end
 
     async def responses(self) -> AsyncIterator[ControlStreamResponse]:
-        """Yield what the server sends until the stream is over."""
+        """Yield the server's messages until the stream is over."""
         while True:
             while self._received:
                 self._touch()
@@ -146,28 +146,28 @@ class ControlStream:
             await self._fill()
 
     async def over(self) -> End:
-        """Wait for the end, while somebody else takes the responses."""
+        """Wait for the end, while another task takes the responses."""
         await self._is_over.wait()
         assert self.end is not None, "it is over"
         return self.end
 
     async def send(self, message: ControlStreamRequest) -> bool:
-        """Send a message; False if it is lost, because the server does not read or the stream is over."""
+        """Send a message; False if the message is lost because the server does not read or the stream is over."""
         return await self.send_octets(message.SerializeToString())
 
     async def send_octets(self, payload: bytes) -> bool:
-        """Send a message that may be anything."""
+        """Send arbitrary octets as a message."""
         if self._is_frozen or self.end is not None or self._call.waiting > MAX_WAITING:
             return False
         self._call.send(payload)
         self._touch()
         self._flush()
-        with suppress(OSError):  # whoever takes the responses sees it too
+        with suppress(OSError):  # the task that takes the responses sees the error too
             await self._writer.drain()
         return True
 
     async def close(self) -> None:
-        """Leave in order: half-close, wait for the server's status, close TLS; idempotent."""
+        """Close in order: half-close, wait for the server's status, close TLS; idempotent."""
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(_GOODBYE):
                 if not self._is_frozen:
@@ -180,21 +180,21 @@ class ControlStream:
         self.abort()
 
     def freeze(self) -> None:
-        """Answer nothing any more, but keep the socket: a program that hangs, or a network that swallows everything."""
+        """Stop answering, but keep the socket open, like a program that hangs or a network that drops all packets."""
         self._is_frozen = True
 
     def reset(self) -> None:
         """Let TCP send a reset."""
         descriptor = self._writer.get_extra_info("socket").fileno()
         with (
-            suppress(OSError),  # it is closed already
-            socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as twin,  # not every loop lends its own
+            suppress(OSError),  # the socket is closed already
+            socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as twin,  # some loops wrap their socket
         ):
             twin.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.abort()
 
     def abort(self) -> None:
-        """Close the socket without another word; idempotent."""
+        """Close the socket at once; idempotent."""
         self._writer.transport.abort()
         self._lose("closed from this side")
 
@@ -205,10 +205,10 @@ class ControlStream:
             await self._fill()
 
     async def _fill(self) -> None:
-        """Wait for octets, and take them in."""
+        """Wait for octets, and process them."""
         try:
             octets = await self._reader.read(_AT_ONCE)
-        except OSError as exc:  # also what TLS has to say
+        except OSError as exc:  # errors of TLS included
             return self._lose(str(exc))
         if not octets:
             return self._lose("the server closed the connection")

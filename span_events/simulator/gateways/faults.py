@@ -1,8 +1,8 @@
 """
-Faults of gateways on request: each provokes what a real one does wrong.
+Faults that a simulated gateway provokes on request.
 
-Every fault is a coroutine function that takes a `GatewayScene` and returns what it did and saw, for people.
-The docstring is its help text. ``GATEWAY_FAULTS`` names them all.
+Every fault is a coroutine function that takes a `GatewayScene` and returns a report for people.
+The docstring is the fault's help text. ``GATEWAY_FAULTS`` lists all faults.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from span_events.simulator.gateways.control_stream import ControlStream, Credent
 from span_events.simulator.gateways.gateway import JITTER, Sensor, SimulatedGateway, Tell
 
 PATIENCE: Final = 30.0
-"""Seconds that the server has to notice what is wrong."""
+"""Seconds that the server has to detect a fault."""
 NOT_PROTOBUF: Final = b"\xff\xff\xff"
 """A tag that never ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayScene:
-    """What a fault plays with."""
+    """Gateway and stream that a fault acts on."""
 
     gateway: SimulatedGateway
     stream: ControlStream
-    """The one that the gateway serves."""
+    """Control stream that the gateway serves."""
     wrong: Credentials | None = None
-    """A certificate that is not the gateway's, and its key."""
+    """Certificate of another owner, and its key."""
     patience: float = PATIENCE
 
 
@@ -94,7 +94,7 @@ GATEWAY_FAULTS: Final[Mapping[str, GatewayFault]] = MappingProxyType(
 )
 """Every fault by the name that ``simulate gateway --fault`` takes."""
 NEED_CERTIFICATE: Final = frozenset(("wrongCertificate",))
-"""Faults that need a certificate which is not the gateway's."""
+"""Faults that need the certificate of another owner."""
 
 
 def meaning_of(name: str) -> str:
@@ -106,12 +106,12 @@ async def run_with_faults(
     gateway: SimulatedGateway, faults: Sequence[str], *, pause: float, tell: Tell, wrong: Credentials | None = None
 ) -> None:
     """
-    Let a gateway run until cancelled, and provoke faults meanwhile, one after the other.
+    Run a gateway until cancelled, and provoke faults one after the other.
 
     Args:
-        faults: Names out of `GATEWAY_FAULTS`.
+        faults: Names in `GATEWAY_FAULTS`.
         pause: Mean seconds between two faults; the first comes after one such pause.
-        tell: Called with a fault's name and what it did and saw.
+        tell: Called with the name and the report of each fault.
         wrong: For `NEED_CERTIFICATE`.
 
     Raises:
@@ -137,7 +137,7 @@ async def _provoke(
             continue
         try:
             seen = await GATEWAY_FAULTS[name](GatewayScene(gateway, gateway.stream, wrong))
-        except NotConnected as exc:  # the server is busy or gone: the gateway goes on
+        except NotConnected as exc:  # the server is busy or down: the gateway continues
             seen = f"not provoked, {exc}"
         else:
             gateway.statistics.faults[name] += 1
@@ -145,7 +145,7 @@ async def _provoke(
 
 
 async def _ending(scene: GatewayScene) -> str:
-    """Wait until the server ends the stream, and say how; end it if the server does not mind."""
+    """Wait until the server ends the stream, and return its status; close the stream if the server does not."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     try:

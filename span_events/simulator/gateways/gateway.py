@@ -1,4 +1,4 @@
-"""A simulated gateway: it behaves as Span's own example does, with sensors behind it, and comes back when it is cut."""
+"""Simulated gateway with sensors: behaves like Span's example, and reconnects after the end of a stream."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from span_events.simulator.gateways.control_stream import ControlStream, Credent
 from span_events.simulator.sockets import Address
 
 KEEPALIVE: Final = 60.0
-"""Seconds without a message either way after which the gateway sends one."""
+"""Seconds without a message in either direction until the gateway sends a keepalive."""
 RETRY: Final = 5.0
-"""Seconds until it connects again."""
+"""Seconds from the end of a stream to the next connection."""
 JITTER: Final = 0.5
-"""A pause is its mean times 1 - JITTER to 1 + JITTER."""
+"""Relative jitter: a pause lasts between 1 - JITTER and 1 + JITTER times its mean."""
 FRAMES_UP: Final = "fCntUp"
 FRAMES_DOWN: Final = "fCntDn"
-"""Keys under which LoRa gateways keep how many frames a device has sent, and got."""
+"""Keys of LoRa gateways for the number of frames that a device has sent and received."""
 
 Tell = Callable[[str, str], None]
 """Called with a word and a sentence for people."""
@@ -38,28 +38,28 @@ Tell = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class GatewayStatistics:
-    """What a gateway did so far."""
+    """Counters of a simulated gateway."""
 
     connected: int = 0
-    """Streams that were opened."""
+    """Opened streams."""
     not_connected: int = 0
-    """Times that it was not let in, or nobody was there."""
+    """Failed attempts to connect."""
     sent: int = 0
-    """Messages of its devices."""
+    """Messages of devices sent."""
     octets: int = 0
     lost: int = 0
-    """Messages that could not be sent: the server did not read, or the gateway was frozen."""
+    """Messages lost because the server did not read, or the gateway was frozen."""
     configured: int = 0
-    """Configurations of devices that came, and were answered."""
+    """Device configurations received and answered."""
     removed: int = 0
-    """Devices that were taken away."""
+    """Devices removed by the server."""
     downstream: int = 0
     downstream_octets: int = 0
     keepalives: int = 0
     ended: Counter[str] = field(default_factory=Counter)
-    """Streams that ended, by status (``ABORTED``)."""
+    """Number of ended streams by status (``ABORTED``)."""
     faults: Counter[str] = field(default_factory=Counter)
-    """Faults that were provoked, by name."""
+    """Number of provoked faults by name."""
 
 
 @dataclass(slots=True)
@@ -67,16 +67,16 @@ class Sensor:
     """A device behind the gateway."""
 
     config: dict[str, str]
-    """As the server gave it."""
+    """Configuration from the server."""
     up: int
-    """Frames that it has sent."""
+    """Number of frames sent."""
     down: int
-    """Frames that it got."""
+    """Number of frames received."""
     payloads: Iterator[bytes] = field(default_factory=readings)
 
     @property
     def counters(self) -> dict[str, str]:
-        """How far it has counted, as the server gets to know it."""
+        """Frame counters in the form in which the gateway reports them."""
         return {FRAMES_UP: str(self.up), FRAMES_DOWN: str(self.down)}
 
 
@@ -85,12 +85,12 @@ class SimulatedGateway:
     A gateway that serves its devices until cancelled.
 
     Args:
-        target: Where the server listens for gateways.
-        server_name: What its certificate must be for, if not the target's host.
-        rate: Messages a second of all its devices together.
-        keepalive: Seconds without a message after which it sends one.
-        retry: Seconds until it connects again after a stream has ended.
-        tell: Called with ``configured``, ``removed``, ``downstream``, ``ended``, ``connect``, and what happened.
+        target: Address of the server's gateway listener.
+        server_name: Name in the server's certificate, if it is not the target's host.
+        rate: Messages per second of all devices together.
+        keepalive: Seconds without a message until the gateway sends a keepalive.
+        retry: Seconds from the end of a stream to the next connection.
+        tell: Called with ``configured``, ``removed``, ``downstream``, ``ended`` or ``connect``, and a sentence.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class SimulatedGateway:
         assert rate > 0, "a rate is positive"
         self.statistics = GatewayStatistics()
         self.id = ""
-        """What the server calls it; empty before it was configured."""
+        """Id of the gateway at the server; empty before the first configuration."""
         self.config: dict[str, str] = {}
         self.stream: ControlStream | None = None
-        """The one that it serves."""
+        """Control stream in use."""
         self.devices: dict[str, Sensor] = {}
-        """By id, as far as the server has told of them on this stream."""
-        self._known: dict[str, Sensor] = {}  # also on earlier ones: counters go on
+        """Devices by id that the server has configured on this stream."""
+        self._known: dict[str, Sensor] = {}  # earlier streams included, so that counters continue
         self._successor: ControlStream | None = None
         self._credentials = credentials
         self._target = target
@@ -128,7 +128,7 @@ class SimulatedGateway:
         Serve until cancelled. Cancelling ends the stream in order.
 
         Raises:
-            NotConnected: The first connection failed; later ones are tried again.
+            NotConnected: The first connection failed; later failures are retried.
         """
         try:
             while True:
@@ -142,20 +142,20 @@ class SimulatedGateway:
 
     async def open(self, credentials: Credentials | None = None) -> ControlStream:
         """
-        Open a stream, beside the one that is there; as somebody else if other credentials are given.
+        Open a stream beside the present one, with other credentials if given.
 
         Raises:
-            NotConnected: The server does not let it in, or is not there.
+            NotConnected: The server rejects the gateway, or does not answer.
         """
         credentials = credentials or self._credentials
         return await ControlStream.open(self._target, credentials, server_name=self._server_name)
 
     def take_over(self, stream: ControlStream) -> None:
-        """Serve this stream as soon as the present one is over."""
+        """Serve a stream as soon as the present stream is over."""
         self._successor = stream
 
     async def send_reading(self, device_id: str, sensor: Sensor) -> None:
-        """Send a message of a device, as it would have come over the air."""
+        """Send a message of a device, with the metadata of its radio link."""
         if self.stream is None:
             return
         payload = next(sensor.payloads)
@@ -233,13 +233,13 @@ class SimulatedGateway:
                 self._remove(response.device_removed.device_id)
             case "downstream_message":
                 self._deliver(response.downstream_message)
-            case _:  # an answer to a keepalive, or something newer than this gateway
+            case _:  # answer to a keepalive, or an unknown newer message
                 pass
 
     async def _take_device(self, stream: ControlStream, update: DeviceConfigUpdate) -> None:
-        """Take a device's configuration, and tell how far it has counted."""
+        """Store a device's configuration, and report the device's frame counters."""
         if not self.id:
-            return  # Span's library drops what comes before the gateway's own
+            return  # Span's library drops updates before the gateway's own configuration
         device_id, config = update.device_id, dict(update.config)
         sensor = self._known.get(device_id)
         if sensor is None:
@@ -259,7 +259,7 @@ class SimulatedGateway:
             self._tell("removed", f"device {device_id}")
 
     def _deliver(self, message: DownstreamMessage) -> None:
-        """Log a message; the air is not simulated."""
+        """Count a downstream message; the radio link is not simulated."""
         self.statistics.downstream += 1
         self.statistics.downstream_octets += len(message.payload)
         sensor = self._known.get(message.device_id)

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2 without I/O: one connection of a client with one call on it."""
+"""Client side of gRPC over HTTP/2, without I/O: one connection with one call."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from h2.exceptions import ProtocolError
 from span_events.wire.grpc.connections import Status, code_name
 
 _PREFIX: Final = struct.Struct("!BL")
-"""Before each message: compressed or not, and its length."""
+"""Prefix of each message: compressed flag and length."""
 _MAX_MESSAGE: Final = 4_194_304
-"""Octets of a message at most, as in other gRPC clients."""
+"""Largest message, octets, as in other gRPC clients."""
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a call ended."""
+    """Status of an ended call."""
 
     status: int
     """google.rpc.Code."""
@@ -30,7 +30,7 @@ class End:
 
     @property
     def name(self) -> str:
-        """The status in words, ``UNAVAILABLE``."""
+        """Name of the status, ``UNAVAILABLE``."""
         try:
             return Status(self.status).name
         except ValueError:
@@ -42,20 +42,20 @@ class End:
 
 class GrpcCall:
     """
-    A call that is made at once.
+    A call, opened by the constructor.
 
     Args:
-        path: The method.
-        authority: The server, as the client calls it.
-        agent: What the client calls itself.
+        path: Path of the method.
+        authority: Name of the server, for the header ``:authority``.
+        agent: Name of the client, for the header ``user-agent``.
     """
 
     def __init__(self, path: str, *, authority: str, agent: str) -> None:
         self.is_accepted = False
-        """Whether the server has answered, other than with a refusal."""
+        """True after the server has accepted the call."""
         self.end: End | None = None
-        """How the call ended; the first sign counts."""
-        self._outgoing = bytearray()  # what the server's window did not take yet
+        """Status of the ended call; the first sign of the end counts."""
+        self._outgoing = bytearray()  # octets that wait for the server's window
         self._rest = b""
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
         self._h2.initiate_connection()
@@ -79,22 +79,22 @@ class GrpcCall:
         return len(self._outgoing)
 
     def send(self, payload: bytes) -> None:
-        """Send a message; nothing happens when the call is over."""
+        """Send a message; has no effect when the call is over."""
         if self.end is None:
             self._outgoing += _PREFIX.pack(0, len(payload)) + payload
 
     def half_close(self) -> None:
-        """Say that no more comes; what waits for the server's window is dropped."""
+        """Close the client's direction; octets that wait for the server's window are dropped."""
         if self.end is None:
             self._outgoing.clear()
             self._h2.end_stream(self._stream)
 
     def lose(self, why: str) -> None:
-        """The connection is gone."""
+        """End the call after the loss of its connection."""
         self._finish(Status.UNAVAILABLE, why)
 
     def feed(self, octets: bytes) -> list[bytes]:
-        """Take octets in; return the messages that are whole now."""
+        """Parse received octets; return the completed messages."""
         if self.end is not None:
             return []
         messages: list[bytes] = []
@@ -110,7 +110,7 @@ class GrpcCall:
         return messages
 
     def take(self) -> bytes:
-        """Return what waits to be sent; call it after all others of a wake-up."""
+        """Return the octets to send; call this once after all other calls of a wake-up."""
         if self._outgoing and self.end is None:
             at, end = 0, min(self._h2.local_flow_control_window(self._stream), len(self._outgoing))
             while at < end:

@@ -1,7 +1,7 @@
 """
-gRPC of a server without I/O: what comes out of a connection, and how a call ends.
+Events and statuses of a gRPC server's connection, without I/O.
 
-Messages are octets here: whoever serves the stream knows their definition.
+Messages are octets here; the service above decodes them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from h2.errors import ErrorCodes
 
 
 class Status(IntEnum):
-    """How a call ended (google.rpc.Code)."""
+    """Status of an ended call (google.rpc.Code)."""
 
     OK = 0
     CANCELLED = 1
@@ -29,7 +29,7 @@ class Status(IntEnum):
     UNAUTHENTICATED = 16
 
 
-# ---- what comes out --------------------------------------------------------------------------
+# ---- events ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class StreamOpened:
     path: str
     user_agent: str
     timeout: float | None
-    """Seconds that the client gives the call, if it said so."""
+    """Seconds until the deadline that the client set for the call, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message came."""
+    """A message was received."""
 
     stream: int
     payload: bytes
@@ -53,14 +53,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class HalfClosed:
-    """The client will send nothing more, in order."""
+    """The client closed its direction of the stream in order."""
 
     stream: int
 
 
 @dataclass(frozen=True, slots=True)
 class StreamReset:
-    """The client gave the stream up, or HTTP/2 was broken in it alone; it is over."""
+    """The client reset the stream, or broke HTTP/2 in this stream only; the stream is over."""
 
     stream: int
     code: int
@@ -68,7 +68,7 @@ class StreamReset:
 
 
 class Fault(StrEnum):
-    """What is wrong with a message, as far as gRPC looks at it."""
+    """Fault of a message in its gRPC framing."""
 
     TOO_LARGE = "tooLarge"
     COMPRESSED = "compressed"
@@ -78,7 +78,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageFault:
-    """A message cannot be taken; whatever else comes on the stream is ignored, so it should be ended."""
+    """A message was not accepted; later octets of the stream are ignored, so the caller should end the stream."""
 
     stream: int
     fault: Fault
@@ -87,7 +87,7 @@ class MessageFault:
 
 @dataclass(frozen=True, slots=True)
 class NotGrpc:
-    """A request came that is not of gRPC; it was answered."""
+    """A request without gRPC was received and answered."""
 
     path: str
     detail: str
@@ -95,7 +95,7 @@ class NotGrpc:
 
 @dataclass(frozen=True, slots=True)
 class GoneAway:
-    """The client gave the connection up; nothing more can be sent."""
+    """The client closed the connection with GOAWAY; nothing more can be sent."""
 
     code: int
     debug: str
@@ -103,7 +103,7 @@ class GoneAway:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The client broke HTTP/2, the connection is over; what tells it so is in the output."""
+    """The client broke HTTP/2: the connection is over, and the output holds the GOAWAY for the client."""
 
     detail: str
 
@@ -112,7 +112,7 @@ GrpcEvent = StreamOpened | Message | HalfClosed | StreamReset | MessageFault | N
 
 
 def code_name(code: int) -> str:
-    """Name an error code of HTTP/2 (RFC 9113 §7)."""
+    """Return the name of an HTTP/2 error code (RFC 9113 §7)."""
     try:
         return ErrorCodes(code).name
     except ValueError:

@@ -1,9 +1,9 @@
 """
-A look at HTTP/2's frames before h2 takes them in (RFC 9113 §4).
+Checks the headers of HTTP/2 frames before h2 parses the frames (RFC 9113 §4).
 
-h2 checks a frame's length when the whole frame is there: nine octets make it wait for, and hold, up
-to 16 MiB. It joins up to 64 frames of headers before it looks at them. And it calls whatever follows a
-GOAWAY an error, whose cause nobody could tell from an orderly goodbye then.
+h2 checks a frame's length only when the whole frame has arrived, so that nine octets make h2 buffer up to
+16 MiB. h2 also joins up to 64 header frames before parsing them, and reports any frame after a GOAWAY as
+an error, which would hide the orderly end.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Final
 
 MAX_FRAME: Final = 16_384
-"""Octets of a frame's content at most: the default of SETTINGS_MAX_FRAME_SIZE."""
+"""Largest content of a frame, octets: the default of SETTINGS_MAX_FRAME_SIZE."""
 MAX_HEADERS: Final = 32_768
-"""Octets of one request's headers at most, compressed."""
+"""Largest compressed headers of one request, octets."""
 
 _PREFACE: Final = 24
-"""Octets that a client sends before its first frame (RFC 9113 §3.4)."""
+"""Length of the client's connection preface, octets (RFC 9113 §3.4)."""
 _HEADER: Final = 9
 _HEADERS: Final = 1
 _GOAWAY: Final = 7
@@ -24,20 +24,20 @@ _CONTINUATION: Final = 9
 
 
 class FrameGuard:
-    """Follows what one client sends, frame by frame."""
+    """Follows the frames of one client."""
 
     def __init__(self) -> None:
         self._skip = _PREFACE
-        """Octets until the next frame begins."""
+        """Number of octets until the next frame begins."""
         self._begun = b""
-        """Of a frame's header whose end is not here yet."""
+        """Beginning of an incomplete frame header."""
         self._headers = 0
-        """Octets of the headers that are coming in."""
+        """Octets of the request headers received so far."""
         self._is_last = False
-        """Whether the frame that is coming in is a GOAWAY."""
+        """True while the present frame is a GOAWAY."""
 
     def look(self, octets: bytes) -> tuple[int, str | None]:
-        """Return how many octets h2 should get, and what is wrong with the frame that follows, if anything is."""
+        """Return the number of octets to pass to h2, and the flaw of the frame after them, or None."""
         if self._is_last:
             count = min(self._skip, len(octets))
             self._skip -= count

@@ -1,7 +1,8 @@
 """
-gRPC over HTTP/2 without I/O: one connection of a server, for any service.
+Server side of one gRPC connection over HTTP/2, without I/O, for any service.
 
-h2 does HTTP/2; this adds messages, statuses, and guards against what h2 would take in without a bound.
+h2 implements HTTP/2. This module adds messages and statuses, and bounds the input that h2 would buffer
+without a limit.
 (PROTOCOL-HTTP2 of gRPC: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md)
 """
 
@@ -38,13 +39,13 @@ from span_events.wire.grpc.connections import (
 from span_events.wire.grpc.http2_guard import MAX_FRAME, FrameGuard
 
 _PREFIX: Final = struct.Struct("!BL")
-"""Before each message: compressed or not, and its length."""
+"""Prefix of each message: compressed flag and length."""
 _MAX_HEADER_LIST: Final = 16_384
-"""Octets of a request's headers at most, as HTTP/2 counts them (RFC 9113 §10.5.1)."""
+"""Largest headers of a request, octets as HTTP/2 counts them (RFC 9113 §10.5.1)."""
 _CONTENT: Final = (b"content-type", b"application/grpc")
 _ANSWER: Final = ((b":status", b"200"), _CONTENT, (b"grpc-accept-encoding", b"identity"))
 _PRINTABLE: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
-"""What needs no encoding in grpc-message, besides letters and digits."""
+"""Characters without percent-encoding in grpc-message, besides letters and digits."""
 _TEXT_SHOWN: Final = 1_000
 _AGENT_SHOWN: Final = 128
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -56,11 +57,11 @@ class _Stream:
 
     def __init__(self) -> None:
         self.rest = bytearray()
-        """The beginning of a message whose end is not here yet."""
+        """Beginning of an incomplete message."""
         self.needed = 0
-        """Octets of `rest` with which looking at it is worthwhile."""
+        """Octets of `rest` needed before parsing it again."""
         self.outgoing = bytearray()
-        """What the client's window did not take yet."""
+        """Octets that wait for the client's window."""
         self.answered = False
         self.half_closed = False
         self.is_deaf = False
@@ -68,11 +69,11 @@ class _Stream:
 
 class GrpcServer:
     """
-    One connection; after `GoneAway` or `Broken`, only `take` does anything.
+    One connection; after `GoneAway` or `Broken`, only `take` has an effect.
 
     Args:
-        max_message: Octets of a message at most.
-        max_streams: Calls at the same time.
+        max_message: Largest message, octets.
+        max_streams: Largest number of calls at the same time.
     """
 
     def __init__(self, *, max_message: int, max_streams: int) -> None:
@@ -91,10 +92,10 @@ class GrpcServer:
         connection.decoder.max_header_list_size = _MAX_HEADER_LIST
         connection.initiate_connection()
 
-    # ---- in -----------------------------------------------------------------------------------
+    # ---- input --------------------------------------------------------------------------------
 
     def feed(self, octets: bytes) -> Sequence[GrpcEvent]:
-        """Take octets in."""
+        """Parse received octets; return the events."""
         if self._is_over:
             return ()
         events: list[GrpcEvent] = []
@@ -105,7 +106,7 @@ class GrpcServer:
                 handle = _HANDLERS.get(type(each))
                 if handle is not None:
                     handle(self, each, events, taken)
-        except ProtocolError as exc:  # h2 has written what tells the client so
+        except ProtocolError as exc:  # h2 has queued a GOAWAY for the client
             self._forget()
             flaw = str(exc) or type(exc).__name__
         if flaw is not None:
@@ -116,29 +117,29 @@ class GrpcServer:
             self._h2.acknowledge_received_data(size, stream)
         return events
 
-    # ---- out ----------------------------------------------------------------------------------
+    # ---- output -------------------------------------------------------------------------------
 
     def answer(self, stream: int) -> None:
-        """Accept a call: some clients wait for this before they send anything."""
+        """Accept a call: some clients wait for the response headers before they send a message."""
         found = self._streams.get(stream)
         if found is not None and not self._is_over:
             found.answered = True
             self._h2.send_headers(stream, _ANSWER)
 
     def send(self, stream: int, payload: bytes) -> None:
-        """Send a message on a call that was accepted; what the client's window does not take waits."""
+        """Send a message on an accepted call; octets beyond the client's window wait."""
         found = self._streams.get(stream)
         if found is not None:
             found.outgoing += _PREFIX.pack(0, len(payload))
             found.outgoing += payload
 
     def waiting(self, stream: int) -> int:
-        """Return the octets that wait for the client's window; nothing more should be sent until they are few."""
+        """Return the number of octets that wait for the client's window; send more only when few wait."""
         found = self._streams.get(stream)
         return 0 if found is None else len(found.outgoing)
 
     def end(self, stream: int, status: Status, text: str = "") -> None:
-        """End a call, accepted or not; what waits for the client's window is dropped."""
+        """End a call, accepted or not; octets that wait for the client's window are dropped."""
         found = self._streams.pop(stream, None)
         if found is None or self._is_over:
             return
@@ -149,18 +150,18 @@ class GrpcServer:
         self._finish(stream, headers, half_closed=found.half_closed)
 
     def ping(self) -> None:
-        """Ask the client's library whether it is there."""
+        """Send a PING, which the client's library answers."""
         if not self._is_over:
             self._h2.ping(bytes(8))
 
     def close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """Tell the client that the connection is over (GOAWAY)."""
+        """Close the connection with a GOAWAY."""
         if not self._is_over:
             self._forget()
             self._h2.close_connection(code)
 
     def take(self) -> bytes:
-        """Return what waits to be sent; call it after all others of a wake-up."""
+        """Return the octets to send; call this once after all other calls of a wake-up."""
         for stream, each in self._streams.items():
             if each.outgoing:
                 self._push(stream, each.outgoing)
@@ -173,16 +174,16 @@ class GrpcServer:
         self._streams.clear()
 
     def _push(self, stream: int, outgoing: bytearray) -> None:
-        """Send as much as the windows allow."""
+        """Send as many octets as the flow-control windows allow."""
         at, end = 0, min(self._h2.local_flow_control_window(stream), len(outgoing))
         while at < end:
-            size = min(MAX_FRAME, end - at)  # each client takes that much
+            size = min(MAX_FRAME, end - at)  # every client accepts frames of this size
             self._h2.send_data(stream, bytes(outgoing[at : at + size]))
             at += size
         del outgoing[:at]
 
     def _finish(self, stream: int, headers: Sequence[tuple[bytes, bytes]], *, half_closed: bool) -> None:
-        with contextlib.suppress(ProtocolError):  # the client gave it up in the octets that h2 has just taken in
+        with contextlib.suppress(ProtocolError):  # the client has just reset the stream
             self._h2.send_headers(stream, headers, end_stream=True)
             if not half_closed:
                 self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
@@ -274,7 +275,7 @@ _HANDLERS: Final[Mapping[type[h2.events.Event], Callable[[GrpcServer, Any, list[
 
 
 def _flaw_of(headers: Mapping[bytes, bytes]) -> tuple[bytes, str] | None:
-    """Tell what makes a request none of gRPC, and the HTTP status that says so."""
+    """Return the HTTP status and the flaw of a request that is not gRPC, or None."""
     if headers.get(b":method") != b"POST":
         return b"405", "the method is not POST"
     content = headers.get(b"content-type", b"")
