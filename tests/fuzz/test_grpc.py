@@ -52,7 +52,7 @@ def serve(octets: bytes, cut: int) -> None:
     server.take()
 
 
-def test_the_conversation_itself_is_good() -> None:
+def test_the_unmutated_conversation_is_valid() -> None:
     """Mutations begin at something that works."""
     server = GrpcServer(max_message=MAX, max_streams=2)
     names = [type(each).__name__ for each in server.feed(GOOD)]

@@ -56,7 +56,7 @@ class Unread:
 
 
 @pytest.mark.parametrize("size", [950, 100, 1])
-async def test_a_queue_counts_what_it_costs(bench: FleetBench, size: int) -> None:
+async def test_the_octets_of_a_queue_cover_its_memory(bench: FleetBench, size: int) -> None:
     """A gateway that does not read costs at most its queue's bound, whether its messages are long or short."""
     gateway = await bench.gateway()
     for number in range(1_000):
@@ -113,9 +113,7 @@ def report(fake: FakeGateway, device: Device, config: dict[str, str], metadata: 
     fake.say(device_update=pb.DeviceUpdate(device_id=render(device.id), config=config, metadata=metadata or {}))
 
 
-async def test_a_device_is_reported_on_as_fast_as_it_may_send_and_no_faster(
-    bench: FleetBench, fake: FakeGateway
-) -> None:
+async def test_reports_about_a_device_are_limited_to_its_message_rate(bench: FleetBench, fake: FakeGateway) -> None:
     """A gateway in a loop would fill the streams of everybody who listens, and write the registry all the time."""
     device = await behind(bench, fake.gateway)
     for number in range(1_000):
@@ -127,7 +125,7 @@ async def test_a_device_is_reported_on_as_fast_as_it_may_send_and_no_faster(
 
 
 @pytest.mark.parametrize("part", ["device", "collection"])
-async def test_what_is_disabled_is_not_reported_on(bench: FleetBench, fake: FakeGateway, part: str) -> None:
+async def test_reports_about_disabled_devices_are_rejected(bench: FleetBench, fake: FakeGateway, part: str) -> None:
     """It is refused as a message of the device would be."""
     device = await behind(bench, fake.gateway)
     (device if part == "device" else device.collection).enabled = False
@@ -137,7 +135,7 @@ async def test_what_is_disabled_is_not_reported_on(bench: FleetBench, fake: Fake
     assert (device.config.gateways[fake.gateway.id], device.gateway.params) == ({"devEui": "00"}, {})
 
 
-async def test_a_report_that_says_nothing_new_is_no_event_and_no_write(bench: FleetBench, fake: FakeGateway) -> None:
+async def test_an_unchanged_report_causes_no_event_and_no_write(bench: FleetBench, fake: FakeGateway) -> None:
     """Gateways repeat themselves, after a restart for one."""
     device = await behind(bench, fake.gateway)
     report(fake, device, {"devEui": "00"}, {"v": "1"})
@@ -154,7 +152,7 @@ async def test_a_report_that_says_nothing_new_is_no_event_and_no_write(bench: Fl
 # ---- messages that are called back ---------------------------------------------------------------
 
 
-async def test_a_message_that_is_deleted_leaves_no_more(bench: FleetBench, fake: FakeGateway) -> None:
+async def test_a_deleted_message_is_not_sent(bench: FleetBench, fake: FakeGateway) -> None:
     """It was told as failed; the one behind it goes."""
     device = await behind(bench, fake.gateway)
     fake.take()
@@ -198,7 +196,7 @@ async def test_a_message_that_has_left_when_its_device_is_removed_was_sent(
     assert bench.names.count("downstreamMessage") == 1
 
 
-async def test_a_message_that_expires_is_taken_back(bench: FleetBench, fake: FakeGateway) -> None:
+async def test_an_expired_message_is_taken_back(bench: FleetBench, fake: FakeGateway) -> None:
     """Unless it has left."""
     device = await behind(bench, fake.gateway)
     fake.take()
@@ -215,7 +213,7 @@ async def test_a_message_that_expires_is_taken_back(bench: FleetBench, fake: Fak
 
 
 @pytest.mark.parametrize("change", [{"enabled": False}, {"block": {}}])
-async def test_a_message_for_a_device_that_may_have_it_no_more_is_taken_back(
+async def test_a_message_is_taken_back_when_the_gateway_may_carry_its_device_no_longer(
     bench: FleetBench, fake: FakeGateway, change: dict[str, Any]
 ) -> None:
     """It waits for another way."""
@@ -233,7 +231,7 @@ async def test_a_message_for_a_device_that_may_have_it_no_more_is_taken_back(
 
 @pytest.mark.parametrize("how", ["removed", "disabled", "block"])
 @pytest.mark.parametrize(("address", "fails"), [("", True), ("10.0.0.9", False)])
-async def test_messages_fail_when_a_device_has_lost_its_last_way(
+async def test_messages_fail_when_a_device_has_lost_its_last_gateway(
     bench: FleetBench, fake: FakeGateway, how: str, address: str, fails: bool
 ) -> None:
     """Else they wait."""
@@ -262,7 +260,7 @@ async def test_messages_fail_when_a_device_has_lost_its_last_way(
         ({"a": "1\n2"}, "'a': the value has the control character '\\n'"),
     ],
 )
-async def test_control_characters_are_left_out_and_told(
+async def test_control_characters_are_removed_and_reported(
     bench: FleetBench, fake: FakeGateway, entries: dict[str, str], error: str
 ) -> None:
     """PostgreSQL takes no NUL, and a line end breaks logs; the stream goes on."""

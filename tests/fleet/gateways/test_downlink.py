@@ -20,7 +20,7 @@ from tests.bench.links import FakeGateway, behind, online, roof
 # ---- configuration -------------------------------------------------------------------------------
 
 
-async def test_a_gateway_gets_itself_first_and_then_its_devices(bench: FleetBench) -> None:
+async def test_a_gateway_gets_its_own_configuration_before_that_of_its_devices(bench: FleetBench) -> None:
     """Clients drop what comes before; those of other gateways are not sent. One cause for all."""
     gateway = await roof(bench)
     first = await behind(bench, gateway, "01", tags={"name": "a"})
@@ -46,7 +46,7 @@ async def test_a_gateway_gets_itself_first_and_then_its_devices(bench: FleetBenc
     assert len({each.correlation_id for each in bench.events[1:]}) == 1
 
 
-async def test_asking_again_sends_everything_again_but_not_faster_than_once_a_second(bench: FleetBench) -> None:
+async def test_repeated_requests_send_the_configuration_at_most_once_a_second(bench: FleetBench) -> None:
     """However often it asks: that would be a cheap way to keep a server busy."""
     gateway = await roof(bench)
     await behind(bench, gateway)
@@ -73,7 +73,9 @@ async def test_asking_again_sends_everything_again_but_not_faster_than_once_a_se
         ({"tags": {"floor": "3"}}, ({"region": "EU868"}, {"floor": "3", "name": "roof"})),
     ],
 )
-async def test_a_changed_gateway_is_told_so(bench: FleetBench, change: dict[str, Any], sent: Any) -> None:
+async def test_a_changed_gateway_gets_its_new_configuration(
+    bench: FleetBench, change: dict[str, Any], sent: Any
+) -> None:
     gateway = await roof(bench)
     fake = online(bench, gateway)
     await bench.gateways.update(gateway, GatewayChange(**change), cause=CAUSE)
@@ -83,7 +85,7 @@ async def test_a_changed_gateway_is_told_so(bench: FleetBench, change: dict[str,
     assert bench.events[0].correlation_id == CAUSE
 
 
-async def test_a_new_name_is_nothing_that_a_gateway_is_told(bench: FleetBench) -> None:
+async def test_a_new_name_is_not_sent_to_the_gateway(bench: FleetBench) -> None:
     gateway = await roof(bench)
     fake = online(bench, gateway)
     await bench.gateways.update(gateway, GatewayChange(name="cellar", params={}, tags={}), cause=CAUSE)
@@ -127,7 +129,7 @@ async def test_changes_of_devices_are_pushed_as_they_happen(bench: FleetBench) -
     assert {each.correlation_id for each in bench.events} == {CAUSE}
 
 
-async def test_changes_that_a_gateway_need_not_know_are_not_pushed(bench: FleetBench) -> None:
+async def test_irrelevant_changes_are_not_pushed(bench: FleetBench) -> None:
     """Empty tags, other fields, blocks of others, and the removal of a block that it never saw."""
     gateway = await roof(bench)
     other = await bench.gateway(gateway.collection)
@@ -147,7 +149,7 @@ async def test_changes_that_a_gateway_need_not_know_are_not_pushed(bench: FleetB
     assert fake.take() == []
 
 
-async def test_nothing_is_pushed_before_a_gateway_has_asked(bench: FleetBench) -> None:
+async def test_nothing_is_pushed_before_the_configuration_request(bench: FleetBench) -> None:
     """It gets everything when it does."""
     gateway = await roof(bench)
     fake = FakeGateway(bench, gateway)
@@ -158,7 +160,7 @@ async def test_nothing_is_pushed_before_a_gateway_has_asked(bench: FleetBench) -
     assert fake.take() == []
 
 
-async def test_what_changes_while_a_gateway_does_not_read_is_sent_once_as_it_is_then(bench: FleetBench) -> None:
+async def test_changes_during_a_stall_are_sent_once_in_their_latest_state(bench: FleetBench) -> None:
     """The newest configuration of a device replaces the one that waits; so its queue does not grow."""
     gateway = await roof(bench)
     device, gone = await behind(bench, gateway), await behind(bench, gateway)
@@ -181,7 +183,7 @@ async def test_what_changes_while_a_gateway_does_not_read_is_sent_once_as_it_is_
     assert bench.names == ["gatewayDeviceUpdate", "gatewayConfigUpdate", "gatewayDeviceUpdate"]
 
 
-async def test_what_a_full_queue_refused_goes_when_there_is_room(bench: FleetBench) -> None:
+async def test_messages_refused_by_a_full_queue_are_sent_when_it_has_room(bench: FleetBench) -> None:
     """The gateway's own configuration, that of a device of which an older one waits, and what is after them."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
@@ -204,7 +206,7 @@ async def test_what_a_full_queue_refused_goes_when_there_is_room(bench: FleetBen
     assert fake.link.waiting == 0
 
 
-async def test_a_gateway_with_more_devices_than_the_queue_has_room_for_gets_them_all(bench: FleetBench) -> None:
+async def test_a_gateway_with_more_devices_than_its_queue_holds_gets_all_of_them(bench: FleetBench) -> None:
     """In order, each once; a message for one of them comes after all of that."""
     gateway = await roof(bench)
     devices = [await behind(bench, gateway, str(number)) for number in range(20)]
@@ -220,7 +222,7 @@ async def test_a_gateway_with_more_devices_than_the_queue_has_room_for_gets_them
     assert [value[0] for part, value in sent if part == "device_update"] == [render(each.id) for each in devices]
 
 
-async def test_what_was_not_sent_is_told_at_the_end(bench: FleetBench) -> None:
+async def test_unsent_messages_are_counted_in_the_final_event(bench: FleetBench) -> None:
     """A slow reader."""
     gateway = await roof(bench)
     await behind(bench, gateway)
@@ -272,7 +274,7 @@ async def test_a_message_goes_to_a_gateway_at_once(bench: FleetBench) -> None:
     assert (gateway.traffic.messages_downstream, device.traffic.bytes_downstream) == (1, 2)
 
 
-async def test_messages_wait_for_a_gateway_that_is_not_there(bench: FleetBench) -> None:
+async def test_messages_wait_for_a_disconnected_gateway(bench: FleetBench) -> None:
     """And go, in order and after the device's configuration, when it has asked for that."""
     gateway = await roof(bench)
     device, other = await behind(bench, gateway), await behind(bench, gateway)
@@ -294,7 +296,7 @@ async def test_messages_wait_for_a_gateway_that_is_not_there(bench: FleetBench) 
     assert bench.outbox.waiting == 0
 
 
-async def test_a_gateway_that_sends_without_asking_gets_messages_too(bench: FleetBench) -> None:
+async def test_a_gateway_that_sends_without_a_configuration_request_gets_messages_too(bench: FleetBench) -> None:
     """It evidently knows its devices."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
@@ -306,7 +308,7 @@ async def test_a_gateway_that_sends_without_asking_gets_messages_too(bench: Flee
     assert (before, fake.take()) == ([], [("downstream_message", (render(device.id), b"on"))])
 
 
-async def test_a_message_is_sent_when_it_has_left_and_not_before(bench: FleetBench) -> None:
+async def test_a_message_counts_as_sent_only_after_its_departure(bench: FleetBench) -> None:
     """If the stream ends first it waits on, and goes with the next connection; it is never twice on the way."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
@@ -364,7 +366,7 @@ async def test_a_cancelled_message_that_is_on_the_way_holds_up_nothing(bench: Fl
     assert bench.names.count("downstreamMessage") == 2
 
 
-async def test_of_several_gateways_the_one_that_heard_the_device_last_is_taken(bench: FleetBench) -> None:
+async def test_the_gateway_that_carried_the_device_last_is_preferred(bench: FleetBench) -> None:
     """Without that, any that is connected; when it goes, another one takes over."""
     gateway = await roof(bench)
     other = await bench.gateway(gateway.collection)
@@ -383,7 +385,7 @@ async def test_of_several_gateways_the_one_that_heard_the_device_last_is_taken(b
     assert [value[1] for _, value in second.take()] == [b"2"]
 
 
-async def test_whichever_way_is_first_gets_the_message(bench: FleetBench) -> None:
+async def test_the_first_available_transport_gets_the_message(bench: FleetBench) -> None:
     """A device that shows itself over UDP takes what its gateway was not there for."""
     gateway = await roof(bench)
     device = await behind(bench, gateway, allocated_ip="10.0.0.9")
@@ -413,7 +415,7 @@ async def test_a_message_on_its_way_through_a_gateway_takes_no_other_way(bench: 
     assert bench.outbox.next_for(device) is second
 
 
-async def test_a_message_whose_gateway_went_may_take_another_way(bench: FleetBench) -> None:
+async def test_a_message_of_a_disconnected_gateway_may_take_another_way(bench: FleetBench) -> None:
     gateway = await roof(bench)
     device = await behind(bench, gateway, allocated_ip="10.0.0.9")
     fake = online(bench, gateway)
@@ -425,7 +427,7 @@ async def test_a_message_whose_gateway_went_may_take_another_way(bench: FleetBen
     assert (during, bench.outbox.next_for(device)) == (None, message)
 
 
-async def test_the_next_message_goes_where_the_device_is_now(bench: FleetBench) -> None:
+async def test_the_next_message_follows_the_device_to_its_new_gateway(bench: FleetBench) -> None:
     """The gateway that has just sent one may have lost the device meanwhile."""
     gateway = await roof(bench)
     other = await bench.gateway(gateway.collection)
@@ -441,7 +443,7 @@ async def test_the_next_message_goes_where_the_device_is_now(bench: FleetBench) 
     assert [value for part, value in new.take() if part == "downstream_message"] == [(render(device.id), b"2")]
 
 
-async def test_a_device_that_moves_takes_no_foreign_gateway_along(bench: FleetBench) -> None:
+async def test_a_moved_device_loses_the_gateway_of_its_old_collection(bench: FleetBench) -> None:
     """What was on the way to its old gateway then: each collection hears of its own."""
     gateway = await roof(bench)
     device, target = await behind(bench, gateway), await bench.collection()
@@ -471,7 +473,7 @@ async def test_a_disabled_device_gets_nothing_until_it_is_enabled(bench: FleetBe
     assert (before, fake.take()) == ([], [("downstream_message", (render(device.id), b"on"))])
 
 
-async def test_a_device_that_gets_a_gateway_gets_what_waits(bench: FleetBench) -> None:
+async def test_a_device_with_a_new_gateway_gets_its_waiting_messages(bench: FleetBench) -> None:
     """After its configuration."""
     gateway = await roof(bench)
     device = await bench.device(collection=gateway.collection)
@@ -482,7 +484,7 @@ async def test_a_device_that_gets_a_gateway_gets_what_waits(bench: FleetBench) -
     assert [part for part, _ in fake.take()] == ["device_update", "downstream_message"]
 
 
-async def test_a_removed_device_takes_its_messages_out_of_the_way(bench: FleetBench) -> None:
+async def test_the_messages_of_a_removed_device_are_taken_back(bench: FleetBench) -> None:
     """What is on the way to the gateway then is told as failed, and does not go there."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)

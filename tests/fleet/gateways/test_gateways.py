@@ -43,7 +43,7 @@ async def test_a_gateway_is_created_changed_and_removed(bench: FleetBench) -> No
     assert bench.names == []
 
 
-async def test_what_a_change_does_not_say_stays(bench: FleetBench) -> None:
+async def test_values_missing_from_a_change_stay(bench: FleetBench) -> None:
     """Also an empty name and empty maps, which clients send with every update."""
     gateway = await bench.gateway(name="roof", type=GatewayType.ZIGBEE, params={"a": "1"}, tags={"x": "1"})
     await bench.gateways.update(gateway, GatewayChange(name="", params={}, tags={}), cause=CAUSE)
@@ -124,7 +124,7 @@ async def test_removing_a_gateway_ends_its_session_first(bench: FleetBench) -> N
     ("way", "failed"),
     [("none", True), ("other gateway", False), ("address", False), ("sim", False), ("psk", False), ("cert", False)],
 )
-async def test_messages_fail_with_the_last_way_to_their_device(bench: FleetBench, way: str, failed: bool) -> None:
+async def test_messages_fail_with_the_last_gateway_of_their_device(bench: FleetBench, way: str, failed: bool) -> None:
     """A device that can still show itself keeps them."""
     gateway = await bench.gateway()
     others = [await bench.gateway(gateway.collection)] if way == "other gateway" else []
@@ -165,7 +165,7 @@ async def test_a_gateway_with_devices_cannot_move(bench: FleetBench) -> None:
         bench.directory.gateway(old.id, gateway.id)
 
 
-async def test_a_refusal_names_five_devices_at_most(bench: FleetBench) -> None:
+async def test_an_error_names_five_devices_at_most(bench: FleetBench) -> None:
     """Of many, the number is enough."""
     gateway = await bench.gateway()
     for _ in range(7):
@@ -197,7 +197,7 @@ async def test_a_collection_with_a_gateway_stays(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize("what", ["update", "remove"])
-async def test_a_call_does_not_follow_a_gateway_that_moves_while_it_waits(bench: FleetBench, what: str) -> None:
+async def test_a_call_fails_when_its_gateway_moves_while_the_call_waits(bench: FleetBench, what: str) -> None:
     """Whoever asked was allowed to in the old collection only."""
     gateway = await bench.gateway(tags={"x": "1"})
     target = await bench.collection()

@@ -63,7 +63,7 @@ async def test_built_in_gateways_show_what_is_bound(tmp_path: Path) -> None:
         assert (ciot.status, inet.status) == ("online", "online")
 
 
-async def test_a_server_that_is_open_to_all_shows_its_name(tmp_path: Path) -> None:
+async def test_a_server_bound_to_all_addresses_shows_its_name(tmp_path: Path) -> None:
     """Nobody can send to 0.0.0.0; what does not listen has no endpoint."""
     settings: dict[str, Any] = {
         "pki": {"server_names": ["iot.example.org"]},

@@ -40,9 +40,7 @@ async def test_a_certificate_names_its_gateway(bench: FleetBench) -> None:
         ("collection disabled", GatewayRejectedReason.COLLECTION_DISABLED),
     ],
 )
-async def test_a_gateway_that_may_not_come_in_is_told_why(
-    bench: FleetBench, what: str, reason: GatewayRejectedReason
-) -> None:
+async def test_a_rejected_gateway_gets_the_reason(bench: FleetBench, what: str, reason: GatewayRejectedReason) -> None:
     gateway = await roof(bench)
     record = (await bench.certificates.create(gateway)).record
     now_ms, serial = NOW_MS, record.serial
@@ -64,7 +62,7 @@ async def test_a_gateway_that_may_not_come_in_is_told_why(
     assert bench.gateway_sessions.identify(serial, now_ms=now_ms) is reason
 
 
-async def test_a_devices_certificate_is_no_gateways(bench: FleetBench) -> None:
+async def test_the_certificate_of_a_device_is_rejected(bench: FleetBench) -> None:
     """F33; the event goes to the device whose certificate it is."""
     device = await bench.device()
     serial = (await bench.certificates.create(device)).record.serial
@@ -86,7 +84,7 @@ async def test_a_rejection_of_a_removed_gateway_goes_to_its_collection(bench: Fl
     assert bench.gateway_sessions.origin_of(5) == UNATTRIBUTED
 
 
-async def test_rejections_are_told_once_and_then_with_a_count(bench: FleetBench) -> None:
+async def test_repeated_rejections_are_published_as_one_summary(bench: FleetBench) -> None:
     """Per host, reason and owner; what was not told is summed up at the end of the window."""
     gateway = await roof(bench)
     tell = bench.gateway_sessions.rejected
@@ -112,7 +110,7 @@ async def test_rejections_are_told_once_and_then_with_a_count(bench: FleetBench)
 # ---- connected, and gone -------------------------------------------------------------------------
 
 
-async def test_a_gateway_connects_and_goes(bench: FleetBench) -> None:
+async def test_a_session_publishes_its_start_and_its_end(bench: FleetBench) -> None:
     """Both events carry the session's id; the status is right at every moment."""
     gateway = await roof(bench)
     record = (await bench.certificates.create(gateway)).record
@@ -145,7 +143,7 @@ async def test_a_gateway_connects_and_goes(bench: FleetBench) -> None:
     assert bench.names.count("gatewayDisconnected") == 1
 
 
-async def test_an_abnormal_end_is_told_as_an_error_first(bench: FleetBench) -> None:
+async def test_an_abnormal_end_is_published_as_an_error_first(bench: FleetBench) -> None:
     """F35."""
     fake = online(bench, await roof(bench))
     bench.gateway_sessions.ended(
@@ -186,7 +184,7 @@ async def test_the_newer_connection_wins(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize(("addresses", "told"), [(["10.1.0.1"], 0), (["10.1.0.1", "10.2.0.2"], 1)])
-async def test_a_copied_certificate_is_noticed(bench: FleetBench, addresses: list[str], told: int) -> None:
+async def test_a_copied_certificate_is_reported(bench: FleetBench, addresses: list[str], told: int) -> None:
     """More than three replacements in a minute, from two addresses; a program that restarts often has one."""
     gateway = await roof(bench)
     for number in range(8):
@@ -200,7 +198,7 @@ async def test_a_copied_certificate_is_noticed(bench: FleetBench, addresses: lis
     ] * told
 
 
-async def test_a_gateway_that_moves_around_is_no_conflict(bench: FleetBench) -> None:
+async def test_rare_replacements_are_no_conflict(bench: FleetBench) -> None:
     """Replacements that are far apart."""
     gateway = await roof(bench)
     for number in range(8):
@@ -230,7 +228,7 @@ async def test_a_session_ends_with_its_certificate(bench: FleetBench) -> None:
     assert "gatewayCommError" not in bench.names
 
 
-async def test_a_certificate_that_ends_soon_is_told_when_it_is_used(bench: FleetBench) -> None:
+async def test_the_use_of_a_certificate_near_its_expiry_is_reported(bench: FleetBench) -> None:
     """F22, for gateways."""
     gateway = await roof(bench)
     serial = (await bench.certificates.create(gateway)).record.serial
@@ -252,7 +250,7 @@ async def test_disabling_a_collection_disconnects_its_gateways(bench: FleetBench
     assert [each.correlation_id for each in bench.events] == [CAUSE]
 
 
-async def test_a_program_that_hangs_is_told_of_once(bench: FleetBench) -> None:
+async def test_a_hanging_program_is_reported_once(bench: FleetBench) -> None:
     """Its machine answers pings, so the stream stays; until it says something, that is enough."""
     fake = online(bench, await roof(bench))
     for _ in range(5):

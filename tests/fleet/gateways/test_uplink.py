@@ -37,7 +37,7 @@ async def test_a_message_through_a_gateway_is_two_events_and_one_message(bench: 
     assert bench.reception.inbox.list(gateway.collection.id, limit=10) == [message]
 
 
-async def test_a_device_remembers_through_what_it_was_heard(bench: FleetBench) -> None:
+async def test_a_device_stores_its_last_gateway_and_transport(bench: FleetBench) -> None:
     """Last gateway, transport and payload, and what the gateway said; also in the registry."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
@@ -53,7 +53,7 @@ async def test_a_device_remembers_through_what_it_was_heard(bench: FleetBench) -
     assert bench.reception.sessions == 0, "the gateway is connected, not the device"
 
 
-async def test_a_message_on_another_way_forgets_the_gateway(bench: FleetBench) -> None:
+async def test_a_message_over_another_transport_clears_the_last_gateway(bench: FleetBench) -> None:
     """`lastGatewayId` and `lastTransport` are about the same message; what the gateway told stays."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
@@ -64,7 +64,7 @@ async def test_a_message_on_another_way_forgets_the_gateway(bench: FleetBench) -
     assert device.gateway.params == {"rssi": "-90"}
 
 
-async def test_a_message_without_metadata_leaves_what_was_told(bench: FleetBench) -> None:
+async def test_a_message_without_metadata_keeps_the_previous_metadata(bench: FleetBench) -> None:
     """But not what another gateway told."""
     gateway = await roof(bench)
     other = await bench.gateway(gateway.collection)
@@ -80,7 +80,7 @@ async def test_a_message_without_metadata_leaves_what_was_told(bench: FleetBench
     assert (device.gateway.gateway_id, device.gateway.params) == (other.id, {})
 
 
-async def test_a_gateway_speaks_for_its_own_devices_only(bench: FleetBench) -> None:
+async def test_a_gateway_may_report_only_its_own_devices(bench: FleetBench) -> None:
     """F36: unknown ids, devices without a block, and those of others, which are not told apart from unknown ones."""
     gateway = await roof(bench)
     neighbour = await bench.device(collection=gateway.collection)
@@ -118,7 +118,7 @@ async def test_a_gateway_speaks_for_its_own_devices_only(bench: FleetBench) -> N
     assert (bench.messages, fake.link.ends) == ([], [])
 
 
-async def test_a_device_that_is_not_there_is_told_once_a_minute(bench: FleetBench) -> None:
+async def test_an_unknown_device_is_reported_once_a_minute(bench: FleetBench) -> None:
     """One by one for devices of the collection, together for ids that mean nothing."""
     gateway = await roof(bench)
     devices = [await bench.device(collection=gateway.collection) for _ in range(2)]
@@ -138,7 +138,7 @@ async def test_a_device_that_is_not_there_is_told_once_a_minute(bench: FleetBenc
 
 
 @pytest.mark.parametrize("part", ["device", "collection"])
-async def test_what_may_not_send_is_refused_behind_a_gateway_too(bench: FleetBench, part: str) -> None:
+async def test_disabled_devices_are_rejected_behind_a_gateway_too(bench: FleetBench, part: str) -> None:
     """The same event as on any transport, with the gateway."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
@@ -174,7 +174,7 @@ async def test_too_large_and_too_many_messages_are_refused(bench: FleetBench) ->
     assert len(bench.messages) == 5
 
 
-async def test_a_gateway_reports_what_it_knows_of_a_device(bench: FleetBench) -> None:
+async def test_a_report_replaces_the_parameters_of_a_device(bench: FleetBench) -> None:
     """It replaces the block's parameters; that is told, kept, and not sent back."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
@@ -192,7 +192,7 @@ async def test_a_gateway_reports_what_it_knows_of_a_device(bench: FleetBench) ->
     assert (device.last_received_ns, fake.take()) == (0, [])
 
 
-async def test_an_empty_report_leaves_the_block(bench: FleetBench) -> None:
+async def test_an_empty_report_keeps_the_block(bench: FleetBench) -> None:
     """An empty block would be no block, and would make the client crash when it is told of it again."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
@@ -205,7 +205,7 @@ async def test_an_empty_report_leaves_the_block(bench: FleetBench) -> None:
     assert fake.take()[1] == ("device_update", (render(device.id), {"devEui": "00"}, {}))
 
 
-async def test_a_gateway_reports_on_itself(bench: FleetBench) -> None:
+async def test_metadata_of_a_gateway_is_stored(bench: FleetBench) -> None:
     """Kept in the registry with the next batch; nothing leaves it as it is."""
     gateway = await roof(bench)
     fake = online(bench, gateway)
@@ -220,7 +220,7 @@ async def test_a_gateway_reports_on_itself(bench: FleetBench) -> None:
     assert bench.names == []
 
 
-async def test_a_report_that_cannot_be_written_is_tried_again(bench: FleetBench) -> None:
+async def test_a_failed_write_of_a_report_is_repeated(bench: FleetBench) -> None:
     """A gateway that is gone by then is left out."""
     gateway, gone = await roof(bench), await roof(bench)
     for each in (gateway, gone):
@@ -274,7 +274,7 @@ async def test_the_inbox_counts_metadata_too(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize("octets", [b"", b"\x7a\x00", b"\x08\x01"])
-async def test_a_message_that_says_nothing_is_a_warning(bench: FleetBench, octets: bytes) -> None:
+async def test_an_unknown_or_empty_message_is_a_warning(bench: FleetBench, octets: bytes) -> None:
     """Empty, an unknown part, a part of the wrong wire type: a newer client, perhaps; the stream goes on."""
     fake = online(bench, await roof(bench))
     for _ in range(3):

@@ -35,7 +35,7 @@ BAD = [
 
 @VERSIONS
 @pytest.mark.parametrize(("holder", "reason", "words"), BAD)
-async def test_a_bad_certificate_is_refused_in_words(
+async def test_a_bad_certificate_is_rejected_with_a_status(
     gateways: GatewayBench, version: ssl.TLSVersion, holder: Holder | None, reason: str, words: str
 ) -> None:
     """On the stream, where people read it; one rejection with what the certificate says."""
@@ -64,7 +64,7 @@ async def test_a_bad_certificate_is_refused_in_words(
         (GatewayRejectedReason.GATEWAY_DISABLED, 7),
     ],
 )
-async def test_whom_the_fleet_does_not_know_is_refused(
+async def test_unknown_gateways_are_rejected(
     gateways: GatewayBench, reason: GatewayRejectedReason, status: int
 ) -> None:
     """What the registry says of a serial number."""
@@ -90,7 +90,7 @@ async def test_an_intermediate_may_be_left_out(gateways: GatewayBench) -> None:
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "it begins with b'PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n'"),
     ],
 )
-async def test_what_is_not_tls_is_told(gateways: GatewayBench, octets: bytes, shown: str) -> None:
+async def test_octets_other_than_tls_are_reported(gateways: GatewayBench, octets: bytes, shown: str) -> None:
     """A scanner, or a gateway with TLS switched off; of no collection, as nobody is proven to be anybody."""
     client = await gateways.client().dial()
     await client.write(octets)
@@ -100,7 +100,7 @@ async def test_what_is_not_tls_is_told(gateways: GatewayBench, octets: bytes, sh
     assert details["origin"] == UNATTRIBUTED
 
 
-async def test_a_handshake_that_does_not_begin_is_ended(gateways: GatewayBench) -> None:
+async def test_a_connection_without_a_handshake_is_closed(gateways: GatewayBench) -> None:
     """After gateways.handshake_timeout."""
     client = await gateways.client().dial()
     await until(lambda: gateways.connections == 1)
@@ -112,7 +112,7 @@ async def test_a_handshake_that_does_not_begin_is_ended(gateways: GatewayBench) 
     assert await client.gone() == "eof"
 
 
-async def test_a_handshake_that_breaks_off_is_told(gateways: GatewayBench) -> None:
+async def test_an_aborted_handshake_is_reported(gateways: GatewayBench) -> None:
     """The process died, or a balancer looked whether we are there."""
     client = await gateways.client().dial()
     await client.write(client.tls.step())
@@ -122,7 +122,9 @@ async def test_a_handshake_that_breaks_off_is_told(gateways: GatewayBench) -> No
 
 
 @VERSIONS
-async def test_a_gateway_that_does_not_trust_us_is_told(gateways: GatewayBench, version: ssl.TLSVersion) -> None:
+async def test_a_gateway_that_does_not_trust_the_server_is_reported(
+    gateways: GatewayBench, version: ssl.TLSVersion
+) -> None:
     """Its trust file lacks our root, or it knows us by another name."""
     client = await gateways.client(trusted=Holder.root("another"), version=version).connect()
     reason, details = await gateways.rejection()
@@ -131,7 +133,7 @@ async def test_a_gateway_that_does_not_trust_us_is_told(gateways: GatewayBench, 
     assert (reason, details["detail"]) == (GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED, "unknown ca")
 
 
-async def test_a_client_without_http2_is_told(gateways: GatewayBench) -> None:
+async def test_a_client_without_http2_is_reported(gateways: GatewayBench) -> None:
     """Its key is proven, so the rejection belongs to its gateway."""
     client = await gateways.client(protocols=("http/1.1",)).connect()
     reason, details = await gateways.rejection()
@@ -149,7 +151,7 @@ async def test_a_connection_without_a_stream_is_ended(gateways: GatewayBench) ->
     assert await client.gone() == "eof"
 
 
-async def test_a_wrong_method_and_no_other_is_told(gateways: GatewayBench) -> None:
+async def test_a_call_of_a_wrong_method_alone_is_reported(gateways: GatewayBench) -> None:
     """With its path."""
     client = await gateways.client().open("/gateway.v2.Gateway/Control")
     await client.refused()
@@ -159,7 +161,7 @@ async def test_a_wrong_method_and_no_other_is_told(gateways: GatewayBench) -> No
     assert (reason, details["detail"]) == (GatewayRejectedReason.BAD_PATH, "/gateway.v2.Gateway/Control")
 
 
-async def test_a_browser_is_told(gateways: GatewayBench) -> None:
+async def test_a_browser_is_reported(gateways: GatewayBench) -> None:
     """GET is answered as HTTP."""
     client = await gateways.client(None).open("/", method="GET")
     await until(lambda: bool(client.grpc.headers))
@@ -169,7 +171,7 @@ async def test_a_browser_is_told(gateways: GatewayBench) -> None:
     assert (await gateways.rejection())[0] is GatewayRejectedReason.NO_CREDENTIALS
 
 
-async def test_a_bad_certificate_is_told_even_if_no_stream_is_opened(gateways: GatewayBench) -> None:
+async def test_a_bad_certificate_is_reported_without_a_stream(gateways: GatewayBench) -> None:
     """The graver cause counts."""
     client = await gateways.client(Holder.root("other").leaf()).connect()
     await client.leave()
@@ -219,7 +221,7 @@ async def test_an_open_stream_is_not_half_open() -> None:
         assert len(gateways.sessions.sessions) == 2
 
 
-async def test_refusals_do_not_prolong_the_minute_of_failures() -> None:
+async def test_rejections_by_the_limit_do_not_prolong_it() -> None:
     """A gateway that tries again and again gets in when the minute is over."""
     async with gateway_bench(failures_per_minute=1) as gateways:
         (await gateways.client().dial()).die()
@@ -232,7 +234,7 @@ async def test_refusals_do_not_prolong_the_minute_of_failures() -> None:
         await gateways.client().serve()
 
 
-async def test_what_a_stranger_may_make_us_hold_is_bounded(gateways: GatewayBench) -> None:
+async def test_memory_for_an_unidentified_client_is_bounded(gateways: GatewayBench) -> None:
     """A frame is refused by its header, whatever follows."""
     client = await gateways.client(None).connect()
     await client.say(client.grpc.take() + bytes.fromhex("ffffff000000000001"))
@@ -243,7 +245,7 @@ async def test_what_a_stranger_may_make_us_hold_is_bounded(gateways: GatewayBenc
 
 
 @pytest.mark.parametrize("holder", [None, GATEWAY])
-async def test_what_a_stranger_may_make_us_work_is_bounded(gateways: GatewayBench, holder: Holder | None) -> None:
+async def test_work_for_an_unidentified_client_is_bounded(gateways: GatewayBench, holder: Holder | None) -> None:
     """Pings, each answered, instead of a stream: until the timeout they would take all the time that there is."""
     client = await gateways.client(holder).connect()
     pings = (bytes.fromhex("000008060000000000") + bytes(8)) * 1_000
@@ -263,7 +265,7 @@ async def test_what_a_stranger_may_make_us_work_is_bounded(gateways: GatewayBenc
 
 
 @pytest.mark.parametrize("limit", ["connections", "half_open"])
-async def test_who_is_one_too_many_costs_no_tls(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_beyond_a_limit_costs_no_tls(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is made for a connection that is refused at once."""
     async with gateway_bench(**{limit: 1}) as gateways:
         await gateways.client().dial()

@@ -98,7 +98,7 @@ async def test_a_session_from_the_first_message_to_the_last(bench: FleetGateways
     assert bench.device.config.gateways[gateway_id] == {"devEui": "01", "fCntUp": "99"}
 
 
-async def test_what_is_told_of_a_connection(bench: FleetGateways) -> None:
+async def test_events_describe_a_connection_and_its_end(bench: FleetGateways) -> None:
     """Who, from where, with which certificate, and how it ended."""
     call = await configured(bench)
     await call.write(KEEPALIVE)
@@ -111,7 +111,7 @@ async def test_what_is_told_of_a_connection(bench: FleetGateways) -> None:
     assert (data["reason"], data["messagesUp"], data["messagesDown"], data["undelivered"]) == ("closed", "2", "3", "0")
 
 
-async def test_a_connection_tells_what_it_is(bench: FleetGateways) -> None:
+async def test_a_connection_event_names_tls_version_and_user_agent(bench: FleetGateways) -> None:
     call = bench.call()
     await call.write(KEEPALIVE)
     await read(call)
@@ -153,7 +153,7 @@ async def test_messages_of_every_size_go_both_ways(bench: FleetGateways) -> None
     assert received == [min(size, 4_096) for size in sizes]
 
 
-async def test_many_devices_are_all_told(tmp_path: Path) -> None:
+async def test_the_configurations_of_many_devices_are_all_sent(tmp_path: Path) -> None:
     """More than the queue has room for."""
     async with fleet_gateways(tmp_path, queue_messages=5) as small:
         for _ in range(40):
@@ -182,7 +182,7 @@ async def test_a_compressed_message_is_refused(bench: FleetGateways) -> None:
     )
 
 
-async def test_a_devices_certificate_is_refused_in_words(bench: FleetGateways) -> None:
+async def test_the_certificate_of_a_device_is_rejected_with_a_status(bench: FleetGateways) -> None:
     """The library shows them to whoever runs the gateway; the event belongs to the device."""
     call = bench.call(bench.channel(await bench.certificate(bench.device)))
     status, text = await refused(call)
@@ -196,7 +196,7 @@ async def test_a_devices_certificate_is_refused_in_words(bench: FleetGateways) -
     assert bench.fleet.activities == []
 
 
-async def test_an_expired_certificate_is_its_gateways(bench: FleetGateways) -> None:
+async def test_an_expired_certificate_is_attributed_to_its_gateway(bench: FleetGateways) -> None:
     """Its key is proven, and our intermediate has signed it."""
     bench.fleet.clock.shift(15 * 86_400)
     call = bench.call()
@@ -209,7 +209,7 @@ async def test_an_expired_certificate_is_its_gateways(bench: FleetGateways) -> N
     assert (data["reason"], data["certificateSerial"]) == ("certificateExpired", bench.serial)
 
 
-async def test_a_strangers_certificate_is_nobodys(bench: FleetGateways) -> None:
+async def test_a_foreign_certificate_is_attributed_to_no_owner(bench: FleetGateways) -> None:
     """Even if it has the serial number of one of ours."""
     stranger = Holder.root("other").leaf(serial=int(bench.serial))
     files = Files(stranger.key_pem, stranger.pem)
@@ -233,7 +233,7 @@ async def test_a_revoked_certificate_ends_the_stream_and_opens_no_other(bench: F
     assert [data["reason"] for _, data in bench.fleet.told] == ["certificateRevoked", "certificateRevoked"]
 
 
-async def test_a_gateway_that_is_removed_is_told(bench: FleetGateways) -> None:
+async def test_a_removed_gateway_gets_the_reason(bench: FleetGateways) -> None:
     call = await configured(bench)
     await bench.fleet.gateways.remove(bench.gateway, cause=CAUSE)
 
@@ -253,7 +253,7 @@ async def test_a_newer_connection_replaces_an_older(bench: FleetGateways) -> Non
     assert bench.gateway.is_online
 
 
-async def test_a_gateway_hears_that_the_server_stops(bench: FleetGateways) -> None:
+async def test_a_gateway_gets_the_reason_when_the_server_stops(bench: FleetGateways) -> None:
     call = await configured(bench)
     await bench.listener.stop()
 
@@ -261,7 +261,7 @@ async def test_a_gateway_hears_that_the_server_stops(bench: FleetGateways) -> No
     assert [data["reason"] for _, data in bench.fleet.told] == ["shutdown"]
 
 
-async def test_a_cancelled_call_is_told_as_such(bench: FleetGateways) -> None:
+async def test_a_cancelled_call_is_reported_as_cancelled(bench: FleetGateways) -> None:
     """RST_STREAM CANCEL."""
     call = await configured(bench)
     call.cancel()
@@ -269,7 +269,7 @@ async def test_a_cancelled_call_is_told_as_such(bench: FleetGateways) -> None:
     assert [data["reason"] for _, data in await bench.told(1)] == ["cancelled"]
 
 
-async def test_a_gateway_that_trusts_another_root_is_told(bench: FleetGateways) -> None:
+async def test_a_gateway_that_trusts_another_root_is_reported(bench: FleetGateways) -> None:
     """This library sends no alert, it only closes the connection; the rejection says what that means most often."""
     call = bench.call(bench.channel(roots=Holder.root("another").pem))
     await call.code()

@@ -71,7 +71,7 @@ async def test_messages_reach_the_fleet_in_order(gateways: GatewayBench) -> None
     assert [each.upstream_message.payload for each in session.received] == [b"%d" % each for each in range(50)]
 
 
-async def test_a_message_without_any_part_that_we_know_is_the_fleets_to_judge(gateways: GatewayBench) -> None:
+async def test_a_message_without_a_known_part_is_passed_to_the_fleet(gateways: GatewayBench) -> None:
     """An unknown member, an empty message, a known member of the wrong type; the stream goes on."""
     client = await gateways.client().serve()
     for message in (b"\x7a\x00", b"", b"\x08\x01", KEEPALIVE):
@@ -206,7 +206,7 @@ async def test_a_gateway_that_does_not_read_costs_its_queue_and_no_more(gateways
     assert (await client.refused())[0] == 8
 
 
-async def test_a_kernel_that_takes_no_more_pauses_sending(gateways: GatewayBench) -> None:
+async def test_a_full_kernel_buffer_pauses_sending(gateways: GatewayBench) -> None:
     """The window is huge, but nobody reads the socket; the queue's octets are the limit."""
     client = gateways.client(receive_buffer=4_096)
     client.grpc.h2.update_settings({4: 1 << 30})
@@ -227,7 +227,7 @@ async def test_a_kernel_that_takes_no_more_pauses_sending(gateways: GatewayBench
     assert session.ended == []
 
 
-async def test_answers_that_nobody_reads_stop_our_reading(gateways: GatewayBench) -> None:
+async def test_unread_answers_stop_reading(gateways: GatewayBench) -> None:
     """A flood of pings, each of which HTTP/2 wants answered, costs a bounded buffer."""
     client = await gateways.client(receive_buffer=4_096).serve()
     client.freeze()
@@ -242,7 +242,7 @@ async def test_answers_that_nobody_reads_stop_our_reading(gateways: GatewayBench
     flood.cancel()
 
 
-async def test_what_the_kernel_holds_for_a_gateway_is_bounded(gateways: GatewayBench) -> None:
+async def test_the_kernel_buffer_of_a_gateway_is_bounded(gateways: GatewayBench) -> None:
     """SO_SNDBUF, of which Linux keeps twice as much; and TCP gives up after a while (TCP_USER_TIMEOUT)."""
     await gateways.client().serve()
     accepted = (await gateways.session()).link._transport.get_extra_info("socket")
@@ -298,7 +298,9 @@ async def reset(client: RawGateway) -> None:
         (lambda client: client.say(client.grpc.send(b"abc", flag=1)), "unsupportedEncoding", "a message is compressed"),
     ],
 )
-async def test_each_end_has_a_name(gateways: GatewayBench, leave: Leave, reason: str, detail: str | None) -> None:
+async def test_each_kind_of_end_has_a_reason(
+    gateways: GatewayBench, leave: Leave, reason: str, detail: str | None
+) -> None:
     """One end each; what the connection does while it falls apart is not told."""
     client = await gateways.client().serve()
     session = await gateways.session()
@@ -311,7 +313,7 @@ async def test_each_end_has_a_name(gateways: GatewayBench, leave: Leave, reason:
     assert session.ended == [end]
 
 
-async def test_who_asks_and_says_no_more_is_answered_first(gateways: GatewayBench) -> None:
+async def test_a_half_closed_call_is_answered_before_its_end(gateways: GatewayBench) -> None:
     """Tools for a single call end their side with the request; all answers come before the status."""
     client = await gateways.client().serve()
     await client.say(client.grpc.send(CONFIG_REQUEST) + client.grpc.half_close())
@@ -331,7 +333,7 @@ async def test_who_asks_and_says_no_more_is_answered_first(gateways: GatewayBenc
         (lambda client: client.grpc.send(b"abc", length=16) + client.grpc.half_close(), 3, "malformed message"),
     ],
 )
-async def test_the_gateway_reads_why(
+async def test_the_gateway_gets_the_reason_of_the_end(
     gateways: GatewayBench, message: Callable[[RawGateway], bytes], status: int, words: str
 ) -> None:
     """A status and a text, then GOAWAY, close_notify and the end of TCP, and no reset."""
@@ -357,7 +359,7 @@ async def test_a_message_of_five_megabytes_ends_its_stream_and_nothing_else(gate
     assert (await client.refused())[0] == 8
 
 
-async def test_a_clients_deadline_is_kept(gateways: GatewayBench) -> None:
+async def test_the_deadline_of_a_client_ends_its_call(gateways: GatewayBench) -> None:
     """grpc-timeout; nobody else sets one."""
     client = await gateways.client().open(extra=[("grpc-timeout", "3S")])
     session = await gateways.session()
@@ -367,7 +369,7 @@ async def test_a_clients_deadline_is_kept(gateways: GatewayBench) -> None:
     assert await client.refused() == (4, "deadline exceeded")
 
 
-async def test_more_calls_than_anybody_needs_end_the_connection(gateways: GatewayBench) -> None:
+async def test_too_many_calls_end_the_connection(gateways: GatewayBench) -> None:
     """HTTP/2's rapid reset: h2 would remember each."""
     client = await gateways.client().connect()
     await client.say(client.grpc.take())
@@ -407,7 +409,7 @@ async def test_a_gateway_that_answers_pings_stays(gateways: GatewayBench) -> Non
     assert session.ended == []
 
 
-async def test_a_frozen_gateway_is_noticed_within_ten_seconds(gateways: GatewayBench) -> None:
+async def test_a_frozen_gateway_is_detected_within_ten_seconds(gateways: GatewayBench) -> None:
     """Its kernel still acknowledges; the socket is closed without another word."""
     client = await gateways.client().serve()
     session = await gateways.session()
@@ -420,7 +422,7 @@ async def test_a_frozen_gateway_is_noticed_within_ten_seconds(gateways: GatewayB
     assert await client.gone()
 
 
-async def test_what_comes_in_is_as_good_as_an_answer(gateways: GatewayBench) -> None:
+async def test_any_input_counts_as_an_answer_to_a_ping(gateways: GatewayBench) -> None:
     """A gateway that talks is not asked."""
     client = await gateways.client().serve()
     session = await gateways.session()
@@ -450,7 +452,7 @@ async def test_a_defect_while_a_connection_is_lost_keeps_no_trace_of_it(
     assert gateways.listener.defects == 1
 
 
-async def test_the_listener_ends_all_streams_in_words_when_it_stops() -> None:
+async def test_the_listener_ends_all_streams_with_a_status_when_it_stops() -> None:
     """Within a moment, and the port is free again."""
     async with gateway_bench() as gateways:
         clients = [await gateways.client(COLLECTION.leaf(serial=10_000 + each)).connect() for each in range(20)]
@@ -467,7 +469,7 @@ async def test_the_listener_ends_all_streams_in_words_when_it_stops() -> None:
             await gateways.client().dial()
 
 
-async def test_stopping_waits_no_longer_than_it_must() -> None:
+async def test_stopping_has_a_deadline() -> None:
     """Handshakes are given up without a word, and a client that does not read is cut off."""
     async with gateway_bench() as gateways:
         frozen = await gateways.client().serve()
@@ -481,7 +483,7 @@ async def test_stopping_waits_no_longer_than_it_must() -> None:
         assert gateways.sessions.rejections == []
 
 
-async def test_metrics_tell_of_every_bound(gateways: GatewayBench) -> None:
+async def test_metrics_show_every_bound(gateways: GatewayBench) -> None:
     client = await gateways.client().serve()
     await client.send(KEEPALIVE)
     await until(lambda: len(client.grpc.messages) == 1)

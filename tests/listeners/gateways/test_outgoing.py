@@ -22,7 +22,7 @@ def fill(outgoing: Outgoing) -> int:
     return sum(1 for _ in iter(lambda: outgoing.put(MESSAGE, None, None, 0.0), False))
 
 
-def test_what_the_kernel_has_not_taken_counts() -> None:
+def test_octets_not_taken_by_the_kernel_count() -> None:
     """A queue that is emptied into another buffer would be two."""
     bound = 10 * (len(MESSAGE) + OVERHEAD)
     outgoing, (server, stream) = Outgoing(messages=1_000, octets=bound), connected()
@@ -49,7 +49,7 @@ def test_a_message_that_is_larger_than_the_queue_passes_alone() -> None:
     assert fill(outgoing) == 1
 
 
-def test_nothing_is_left_of_what_is_dropped() -> None:
+def test_clearing_the_queue_leaves_nothing() -> None:
     """The stream is over."""
     outgoing, (server, stream) = Outgoing(messages=1_000, octets=100_000), connected()
     fill(outgoing)
@@ -59,7 +59,7 @@ def test_nothing_is_left_of_what_is_dropped() -> None:
     assert (outgoing.octets, outgoing.oldest, outgoing.confirm()) == (0, None, 0)
 
 
-def test_only_what_was_not_given_to_http2_is_taken_back() -> None:
+def test_only_messages_not_given_to_http2_are_taken_back() -> None:
     """In any order; its octets count no more."""
     outgoing, (server, stream) = Outgoing(messages=1_000, octets=100_000), connected()
     for key in range(5):

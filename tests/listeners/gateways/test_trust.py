@@ -26,7 +26,7 @@ async def bench() -> AsyncIterator[GatewayBench]:
 
 
 @VERSIONS
-async def test_a_gateway_that_wants_another_name_is_told(bench: GatewayBench, version: ssl.TLSVersion) -> None:
+async def test_a_gateway_that_expects_another_name_is_reported(bench: GatewayBench, version: ssl.TLSVersion) -> None:
     """It trusts the certificate, but not for the name that it dialled."""
     await bench.client(trusted=ROOT, name="wrong.example", version=version).connect()
     reason, details = await bench.rejection()
@@ -43,7 +43,7 @@ async def test_a_gateway_that_wants_another_name_is_told(bench: GatewayBench, ve
         (80, (GatewayRejectedReason.HTTP2_ERROR, "the gateway sent the TLS alert internal error")),
     ],
 )
-async def test_an_alert_after_the_handshake_is_told(
+async def test_an_alert_after_the_handshake_is_reported(
     bench: GatewayBench, version: ssl.TLSVersion, number: int, expected: tuple[GatewayRejectedReason, str]
 ) -> None:
     """Some libraries look at the certificate only then."""
@@ -75,7 +75,7 @@ async def test_an_alert_on_the_stream_ends_it(bench: GatewayBench) -> None:
 
 @VERSIONS
 @pytest.mark.parametrize("speaks", [False, True])
-async def test_a_gateway_that_leaves_without_a_word_may_not_like_our_name(
+async def test_a_close_before_http2_suggests_a_wrong_name(
     bench: GatewayBench, version: ssl.TLSVersion, speaks: bool
 ) -> None:
     """Some look at the name after the handshake, and only close; one that has begun HTTP/2 has accepted it."""

@@ -41,7 +41,7 @@ async def test_vanish_answers_nothing_and_keeps_its_socket(tmp_path: Path) -> No
         assert seen.startswith("answered nothing any more; after ")
 
 
-async def test_a_vanished_gateway_that_nobody_misses_gives_up_itself(tmp_path: Path) -> None:
+async def test_a_vanished_gateway_without_a_keepalive_stops_waiting(tmp_path: Path) -> None:
     """A server without keepalives would let the simulation stand still."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         seen = await bench.provoke("vanish", simulated, patience=0.01)
@@ -61,7 +61,7 @@ async def test_foreign_device_is_a_device_that_is_not_behind_the_gateway(tmp_pat
         assert bench.gateway.is_online
 
 
-async def test_twice_lets_the_newer_connection_win(tmp_path: Path) -> None:
+async def test_twice_replaces_the_older_connection(tmp_path: Path) -> None:
     """And nobody can see the gateway offline in between, or two of it."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         seen = await bench.provoke("twice", simulated)
@@ -73,7 +73,7 @@ async def test_twice_lets_the_newer_connection_win(tmp_path: Path) -> None:
         assert len(bench.server.fleet.gateway_sessions) == 1
 
 
-async def test_bad_message_ends_the_stream_with_words(tmp_path: Path) -> None:
+async def test_bad_message_ends_the_stream_with_a_status(tmp_path: Path) -> None:
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         seen = await bench.provoke("badMessage", simulated)
         await bench.back(simulated)

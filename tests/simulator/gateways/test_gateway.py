@@ -44,7 +44,7 @@ async def test_it_answers_each_configuration_with_its_counters(tmp_path: Path) -
         assert simulated.statistics.configured == 2
 
 
-async def test_messages_of_its_devices_come_with_what_the_air_was_like(tmp_path: Path) -> None:
+async def test_messages_of_devices_carry_radio_metadata(tmp_path: Path) -> None:
     async with gateway_server(tmp_path) as bench, bench.connected(rate=500) as simulated:
         await until(lambda: bench.names.count("upstreamMessage") >= 5)
         device = next(each for each in bench.devices if each.gateway.params)
@@ -57,7 +57,7 @@ async def test_messages_of_its_devices_come_with_what_the_air_was_like(tmp_path:
     assert simulated.statistics.lost == 0
 
 
-async def test_what_the_api_changes_arrives_while_it_is_connected(tmp_path: Path) -> None:
+async def test_changes_by_the_api_arrive_while_connected(tmp_path: Path) -> None:
     """New devices, changed ones, removed ones, and its own configuration."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         added = await bench.device()
@@ -115,7 +115,7 @@ async def test_it_leaves_in_order_when_it_is_cancelled(tmp_path: Path) -> None:
         assert not bench.gateway.is_online
 
 
-async def test_it_comes_back_when_its_stream_was_ended_and_counts_on(tmp_path: Path) -> None:
+async def test_it_reconnects_after_the_end_of_a_stream_and_continues_its_counters(tmp_path: Path) -> None:
     """Unlike Span's example, which ends with its stream: a simulation goes on."""
     async with gateway_server(tmp_path) as bench, bench.connected(rate=500) as simulated:
         await until(lambda: simulated.statistics.sent >= 10)
@@ -127,7 +127,7 @@ async def test_it_comes_back_when_its_stream_was_ended_and_counts_on(tmp_path: P
         assert sum(each.up for each in simulated.devices.values()) >= 10
 
 
-async def test_a_server_that_is_not_there_ends_it_at_once(tmp_path: Path) -> None:
+async def test_an_unreachable_server_ends_it_at_once(tmp_path: Path) -> None:
     """Who starts a simulation wants to know."""
     async with gateway_server(tmp_path) as bench:
         credentials = bench.credentials
@@ -165,7 +165,7 @@ async def test_the_text_of_a_refusal_is_shown(tmp_path: Path) -> None:
         assert caught.value.end.status == 7
 
 
-async def test_a_later_failure_to_connect_is_told_and_tried_again(tmp_path: Path) -> None:
+async def test_a_later_connection_failure_is_reported_and_retried(tmp_path: Path) -> None:
     async with gateway_server(tmp_path) as bench, bench.connected(retry=0.01) as simulated:
         await bench.server.fleet.gateways.update(bench.gateway, GatewayChange(enabled=False), cause=CAUSE)
         await until(lambda: simulated.statistics.not_connected >= 2)
@@ -194,7 +194,7 @@ async def other_server(greeting: bytes, context: ssl.SSLContext | None, *, leave
         await served.wait()
 
 
-async def test_a_server_without_tls_is_named() -> None:
+async def test_a_server_without_tls_is_reported() -> None:
     """Another port of the same server, say."""
     credentials = OtherAuthority().credentials()
     async with other_server(b"220 ready\r\n", None, leaves=False) as address:
@@ -202,14 +202,14 @@ async def test_a_server_without_tls_is_named() -> None:
             await ControlStream.open(address, credentials)
 
 
-async def test_a_server_that_closes_at_once_is_named() -> None:
+async def test_a_server_that_closes_at_once_is_reported() -> None:
     authority = OtherAuthority()
     async with other_server(b"", authority.server_context(), leaves=True) as address:
         with pytest.raises(NotConnected, match="UNAVAILABLE: the server closed the connection"):
             await ControlStream.open(address, authority.credentials())
 
 
-async def test_a_server_that_never_lets_it_in_is_left() -> None:
+async def test_waiting_for_a_server_that_never_accepts_ends() -> None:
     """And no socket stays behind."""
     authority = OtherAuthority()
     async with other_server(b"", authority.server_context(), leaves=False) as address:
@@ -217,7 +217,7 @@ async def test_a_server_that_never_lets_it_in_is_left() -> None:
             await ControlStream.open(address, authority.credentials(), patience=0.2)
 
 
-async def test_somebody_who_listens_and_says_nothing_is_given_up() -> None:
+async def test_waiting_for_a_silent_server_ends() -> None:
     """A port of something else."""
     stranger = Holder.root().leaf("gateway")
     credentials = Credentials(stranger.pem, stranger.key_pem)

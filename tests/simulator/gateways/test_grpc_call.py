@@ -61,7 +61,7 @@ class OddServer:
         return self._call.feed(self.h2.data_to_send())
 
 
-def test_a_call_says_what_it_wants() -> None:
+def test_a_call_sends_its_path_and_user_agent() -> None:
     call, server = make_call(), GrpcServer(max_message=1000, max_streams=1)
     _, events = exchange(call, server)
 
@@ -81,7 +81,7 @@ def test_messages_go_both_ways() -> None:
     assert events == [Message(1, b"up")]
 
 
-def test_messages_are_found_whatever_the_pieces() -> None:
+def test_messages_are_parsed_from_any_segmentation() -> None:
     call, server = accepted()
     for each in (b"one", b"", b"three" * 100):
         server.send(1, each)
@@ -91,7 +91,7 @@ def test_messages_are_found_whatever_the_pieces() -> None:
     assert messages == [b"one", b"", b"three" * 100]
 
 
-def test_more_than_the_window_waits_for_it() -> None:
+def test_octets_beyond_the_window_wait_for_it() -> None:
     """HTTP/2 begins with windows of 65,535 octets."""
     call, server = accepted(max_message=200_000)
     call.send(bytes(200_000))
@@ -129,7 +129,7 @@ def test_a_refusal_has_a_text() -> None:
     assert str(call.end) == "UNAUTHENTICATED: 100 % søt"
 
 
-def test_what_comes_after_the_end_changes_nothing() -> None:
+def test_input_after_the_end_changes_nothing() -> None:
     """The connection falls apart after each status; it must not hide why."""
     call, server = accepted()
     server.end(1, Status.ABORTED, "replaced")
@@ -178,7 +178,7 @@ def test_odd_answers_are_ends(headers: list[tuple[str, str]], end: bool, words: 
 
 
 @pytest.mark.parametrize("prefix", ["00ffffffff", "0100000001"], ids=["4 GiB", "compressed"])
-def test_a_message_that_cannot_be_taken_ends_the_call(prefix: str) -> None:
+def test_a_faulty_message_ends_the_call(prefix: str) -> None:
     """At once: it is not waited for."""
     call = make_call()
     messages = OddServer(call).answer(OK, data=b"\x00\x00\x00\x00\x01a" + bytes.fromhex(prefix))

@@ -66,7 +66,7 @@ class OtherServer:
                 yield ControlStreamResponse(device_removed=DeviceRemoved(device_id=DEVICE.device_id))
 
 
-async def test_it_serves_whoever_speaks_the_protocol() -> None:
+async def test_it_works_with_any_server_of_the_protocol() -> None:
     """Configuration, device update, downstream, upstream, removal, keepalive, goodbye."""
     other = OtherServer()
     await other.server.start()

@@ -98,7 +98,7 @@ def test_every_spelling_of_the_content_type_is_taken(content: str) -> None:
         ("POST", "application/grpcweb", "415", "the content type is not application/grpc"),
     ],
 )
-def test_what_is_not_grpc_is_answered_as_http(method: str, content: str, status: str, detail: str) -> None:
+def test_requests_without_grpc_are_answered_as_http(method: str, content: str, status: str, detail: str) -> None:
     """A browser, or a probe."""
     pair = Pair()
     events = pair.carry(pair.client.open("/x", method=method, content=content))
@@ -108,7 +108,7 @@ def test_what_is_not_grpc_is_answered_as_http(method: str, content: str, status:
 
 
 @pytest.mark.parametrize("goodbye", ["reset", "goaway"])
-def test_a_request_that_is_given_up_at_once_breaks_nothing(goodbye: str) -> None:
+def test_a_request_cancelled_at_once_does_no_harm(goodbye: str) -> None:
     """It comes with its end in the same octets: h2 has closed the stream before anybody can answer."""
     pair = opened()
     client = pair.client
@@ -136,7 +136,7 @@ def test_a_clients_deadline_is_read(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "S", "10", "123456789S", "1.5S", "-1S"])
-def test_a_deadline_that_is_none_is_ignored(text: str) -> None:
+def test_a_malformed_deadline_is_ignored(text: str) -> None:
     pair = Pair()
     (event,) = pair.carry(pair.client.open(extra=[("grpc-timeout", text)]))
 
@@ -144,7 +144,7 @@ def test_a_deadline_that_is_none_is_ignored(text: str) -> None:
     assert event.timeout is None
 
 
-def test_a_call_is_refused_in_words() -> None:
+def test_a_call_is_rejected_with_a_status() -> None:
     """Headers alone, and a reset without an error, as other servers do; the text survives any character."""
     pair = Pair()
     pair.carry(pair.client.open())
@@ -211,7 +211,7 @@ def test_messages_arrive_whole_and_in_order() -> None:
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8), st.lists(st.integers(1, 40), min_size=1, max_size=8))
-def test_how_octets_are_cut_makes_no_difference(sent: list[bytes], cuts: list[int]) -> None:
+def test_the_segmentation_of_octets_makes_no_difference(sent: list[bytes], cuts: list[int]) -> None:
     """Neither in frames nor in reads."""
     pair = opened()
     octets = b"".join(struct.pack("!BL", 0, len(each)) + each for each in sent)
@@ -227,7 +227,7 @@ def test_how_octets_are_cut_makes_no_difference(sent: list[bytes], cuts: list[in
     assert pair.events == [Message(1, each) for each in sent]
 
 
-def test_windows_are_handed_back() -> None:
+def test_flow_control_windows_are_replenished() -> None:
     """A client may send more than a window in its life."""
     pair = opened()
     for _ in range(20):
@@ -245,9 +245,7 @@ def test_windows_are_handed_back() -> None:
         (255, 3, Fault.MALFORMED, "the octet before a message's length is 255"),
     ],
 )
-def test_a_message_that_cannot_be_taken_is_named_by_its_header(
-    flag: int, length: int, fault: Fault, detail: str
-) -> None:
+def test_a_faulty_message_is_detected_by_its_prefix(flag: int, length: int, fault: Fault, detail: str) -> None:
     """Nothing of it is kept, and nothing after it looked at; the connection goes on."""
     pair = opened()
     events = pair.carry(pair.client.send(b"abc", flag=flag, length=length))
@@ -262,13 +260,13 @@ def test_a_message_that_cannot_be_taken_is_named_by_its_header(
     assert isinstance(pair.events[-1], StreamOpened)
 
 
-def test_a_message_of_just_the_limit_is_taken() -> None:
+def test_a_message_of_exactly_the_limit_is_accepted() -> None:
     pair = opened(max_message=3)
 
     assert pair.carry(pair.client.send(b"abc")) == [Message(1, b"abc")]
 
 
-def test_a_message_that_is_cut_off_is_no_half_close() -> None:
+def test_a_truncated_message_is_no_half_close() -> None:
     """Libraries take it for one."""
     pair = opened()
     pair.carry(pair.client.send(b"abc", length=16))
@@ -294,7 +292,7 @@ def test_messages_are_joined_into_few_frames() -> None:
     assert pair.client.messages == [b"%d" % number for number in range(100)]
 
 
-def test_what_the_window_does_not_take_waits() -> None:
+def test_octets_beyond_the_window_wait() -> None:
     """A client that does not read gets 65,535 octets, and the rest when it does."""
     pair = opened(reads=False)
     pair.server.send(1, bytes(100_000))
@@ -308,7 +306,7 @@ def test_what_the_window_does_not_take_waits() -> None:
     assert (pair.server.waiting(1), pair.client.messages) == (0, [bytes(100_000)])
 
 
-def test_a_window_that_shrinks_below_nothing_is_waited_for() -> None:
+def test_a_negative_window_stops_sending() -> None:
     """SETTINGS_INITIAL_WINDOW_SIZE may do that (RFC 9113 §6.9.2)."""
     pair = opened(reads=False)
     pair.server.send(1, bytes(60_000))
@@ -332,7 +330,7 @@ def test_a_reset_has_its_code(code: int) -> None:
     assert pair.carry(pair.client.give_up(code)) == [StreamReset(1, code, by_client=True)]
 
 
-def test_a_goaway_has_its_code_and_words() -> None:
+def test_a_goaway_has_its_code_and_text() -> None:
     """Nothing can be sent after it."""
     pair = opened()
     events = pair.carry(pair.client.go_away(11, b"too many pings"))
@@ -346,7 +344,7 @@ def test_a_goaway_has_its_code_and_words() -> None:
     assert pair.server.feed(b"whatever") == ()
 
 
-def test_what_follows_a_goaway_is_ignored() -> None:
+def test_frames_after_a_goaway_are_ignored() -> None:
     """Even if it comes in the same read, or piece by piece."""
     pair, ping = opened(), bytes.fromhex("000008060000000000") + bytes(8)
     goaway = pair.client.go_away(0)
@@ -418,7 +416,7 @@ def test_headers_without_end_are_refused_before_they_are_joined() -> None:
     assert event == Broken("headers of 48000 octets; the limit is 32768")
 
 
-def test_headers_that_unpack_to_too_much_are_refused() -> None:
+def test_headers_that_decompress_beyond_the_limit_are_refused() -> None:
     """A small block may mean a lot (HPACK bomb)."""
     pair = Pair()
     (event,) = pair.carry(pair.client.open(extra=[("a" * 20, "b" * 3_900), *[("c", "d" * 500)] * 30]))
@@ -434,7 +432,7 @@ def test_an_unknown_kind_of_frame_is_ignored() -> None:
     assert pair.carry(pair.client.send(b"x")) == [Message(1, b"x")]
 
 
-def test_a_third_call_at_once_is_against_what_was_agreed() -> None:
+def test_a_third_simultaneous_call_breaks_the_limit() -> None:
     """max_streams is 2."""
     pair = opened()
     pair.carry(pair.client.open())
@@ -445,7 +443,7 @@ def test_a_third_call_at_once_is_against_what_was_agreed() -> None:
     assert isinstance(event, Broken)
 
 
-def test_what_is_not_http2_is_no_exception() -> None:
+def test_octets_other_than_http2_raise_no_exception() -> None:
     server = GrpcServer(max_message=MAX, max_streams=2)
     (event,) = server.feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 
