@@ -1,4 +1,4 @@
-"""CoAP POST: socket to event and reply, against aiocoap's own server, per CPU second."""
+"""CoAP POST from socket to event and reply, compared with aiocoap's own server, per CPU second."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def run(options: Options) -> None:
 
 
 def post(target: tuple[str, int], kind: int, requests: int) -> int:
-    """Send requests, a new one for each answer; return how many were answered."""
+    """Send requests, the next one after each answer; return the number of answers."""
     sent = answered = 0
     with selectors.DefaultSelector() as selector:
 

@@ -1,4 +1,4 @@
-"""100,000 random and mutated datagrams to each port: the server answers afterwards, and has not grown."""
+"""Sends 100,000 random and mutated datagrams to each port; checks the memory and that the server still answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VALID = struct.pack("!BBHI", 0x44, 2, 1, 1) + b"\xb1x\xfftemperature=21.5"
 
 
 async def run(options: Options) -> None:
-    """Send garbage from a known and from an unknown address; look at memory in between."""
+    """Send garbage from a known and from an unknown address; measure the memory in between."""
     async with server("quiet", uvloop=options.uvloop) as started:
         where = await started.answer()
         print(f"\nFlood of {DATAGRAMS} random or mutated datagrams")
@@ -47,7 +47,7 @@ def _flood(address: str, source: str) -> None:
                 datagram = bytes(mutated)
             sender.send(datagram)
             if number % 64 == 0:
-                time.sleep(0.001)  # let the server keep up: what the kernel drops tests nothing
+                time.sleep(0.001)  # let the server keep up: datagrams that the kernel drops test nothing
 
 
 async def _still_answers(started: Process, where: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A CoAP client as constrained devices have it: one exchange at a time, retransmission, tokens (RFC 7252 §4)."""
+"""A CoAP client like those of constrained devices: one exchange at a time, retransmission, tokens (RFC 7252 §4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOKEN_OCTETS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When a confirmable message is sent again (RFC 7252 §4.8). Seconds."""
+    """Retransmission parameters of confirmable messages (RFC 7252 §4.8). Seconds."""
 
     ack_timeout: float = 2.0
     ack_random_factor: float = 1.5
@@ -39,15 +39,15 @@ class CoapClient:
 
     Args:
         address: IP address of the device.
-        target: Where the server listens.
-        timing: When to send again.
+        target: Address of the server.
+        timing: Retransmission parameters.
     """
 
     def __init__(self, address: str, target: Address, *, timing: Timing | None = None) -> None:
         self._timing = timing or Timing()
         self.socket = DeviceSocket(address, target, self._received)
         self.retransmissions = 0
-        """Confirmable messages that were sent again."""
+        """Number of retransmissions."""
         self._message_id = random.randrange(1 << 16)
         self._exchange: _Exchange | None = None
 
@@ -60,7 +60,7 @@ class CoapClient:
         self.close()
 
     def close(self) -> None:
-        """Release the socket; idempotent. An exchange under way ends without a reply."""
+        """Release the socket; idempotent. A running exchange ends without a reply."""
         self.socket.close()
         if self._exchange is not None and not self._exchange.reply.done():
             self._exchange.reply.set_result(None)
@@ -74,7 +74,7 @@ class CoapClient:
         options: Iterable[tuple[int, bytes]] = (),
         confirmable: bool = True,
     ) -> CoapMessage:
-        """Make a request with the next message id and a new token; `exchange` sends it."""
+        """Create a request with the next message id and a new token, for `exchange`."""
         self._message_id = (self._message_id + 1) & 0xFFFF
         return CoapMessage(
             Type.CON if confirmable else Type.NON,
@@ -86,17 +86,17 @@ class CoapClient:
         )
 
     async def post(self, path: str, payload: bytes, *, options: Iterable[tuple[int, bytes]] = ()) -> CoapMessage | None:
-        """Send a message and wait for the reply; None if there was none, or a reset."""
+        """Send a message and wait for the reply; None without a reply, or after a reset."""
         return await self.exchange(self.request(Code.POST, path, payload, options=options))
 
     async def exchange(self, request: CoapMessage) -> CoapMessage | None:
         """
-        Send a request until its reply or a reset comes, as often as `Timing` says.
+        Send and retransmit a request until its reply or a reset arrives.
 
-        Cancelling forgets the exchange; a reply that comes later is answered with a reset if it wants an answer.
+        Cancelling forgets the exchange; a confirmable reply that arrives later gets a reset.
 
         Returns:
-            The reply; None after a reset, or when all retransmissions went unanswered.
+            The reply; None after a reset, or when all retransmissions stayed unanswered.
         """
         assert self._exchange is None, "a device has one exchange at a time (NSTART, RFC 7252 §4.7)"
         reply: asyncio.Future[CoapMessage | None] = asyncio.get_running_loop().create_future()
@@ -107,7 +107,7 @@ class CoapClient:
             for attempt in range(sends):
                 if attempt:
                     self.retransmissions += 1
-                # An acknowledged request is never sent again; the reply follows in a message of its own (§5.2.2).
+                # An acknowledged request is never retransmitted; a separate response follows (§5.2.2).
                 if not self._exchange.acknowledged.is_set():
                     self.socket.send(encode(request))
                 await asyncio.wait((reply,), timeout=timeout * (1 << attempt))
@@ -135,7 +135,7 @@ class CoapClient:
             ours = message.token == exchange.token and message.code != Code.EMPTY
             if ours:
                 exchange.reply.set_result(message)
-        if message.type is Type.CON:  # a reply in a message of its own is acknowledged; all else is not for us
+        if message.type is Type.CON:  # acknowledge the separate response, reset all others
             self.socket.send(encode(CoapMessage(Type.ACK if ours else Type.RST, Code.EMPTY, message.message_id)))
         return None
 

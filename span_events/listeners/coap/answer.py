@@ -1,4 +1,4 @@
-"""What the CoAP site says to a request."""
+"""Answers: responses of the CoAP site, ready at once or later."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from span_events.wire.coap.messages import Options
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response; ``downstream`` is the waiting message that it takes along, ``cause`` the message it answers."""
+    """A response. ``downstream`` is the queued message in its payload, ``cause`` the upstream message it answers."""
 
     code: int
     payload: bytes = b""
@@ -22,6 +22,6 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """A response that something has to be waited for; it comes on its own if that takes longer than an ACK may."""
+    """A response that is not ready yet. If it takes longer than an ACK may, it becomes a separate response."""
 
     answer: Awaitable[Answer]

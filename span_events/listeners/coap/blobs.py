@@ -1,7 +1,7 @@
 """
 Blobs over CoAP: POST or PUT to ``/blob``, in blocks (RFC 7959), straight to the disk.
 
-Blocks belong together by the address that they come from, never by token: clients take a new one for each block
+The source address identifies the blocks of one blob, never the token: clients take a new token for each block
 (RFC 7959 §3).
 """
 
@@ -32,7 +32,7 @@ from span_events.wire.coap.requests import name_of_method
 
 PATH: Final = "/blob"
 _DONE: Final = {Code.POST: Code.CREATED, Code.PUT: Code.CHANGED}
-"""What is said of a blob that is stored, by method."""
+"""Response code for a stored blob, by method."""
 _CODES: Final = {
     MessageRejectedReason.MALFORMED: Code.BAD_REQUEST,
     MessageRejectedReason.METHOD_NOT_ALLOWED: Code.METHOD_NOT_ALLOWED,
@@ -42,24 +42,24 @@ _CODES: Final = {
     MessageRejectedReason.STORAGE_FAILED: Code.SERVICE_UNAVAILABLE,
     MessageRejectedReason.STORAGE_FULL: Code.SERVICE_UNAVAILABLE,
 }
-"""Codes of refusals; all others are 4.03."""
+"""Response codes of rejections; all other reasons are 4.03."""
 _RETRY_AFTER: Final = ((int(Option.MAX_AGE), uint(10)),)
-"""Seconds until a device may try again (RFC 7252 §5.9.3.4)."""
+"""Max-Age: seconds until a device may try again (RFC 7252 §5.9.3.4)."""
 _MEDIA_TYPES: Final[dict[int, str]] = {
     number: ContentFormat(number).media_type for number in (0, 21, 22, 23, 41, 50, 60, 110, 112)
 }
-"""Content formats that say more than that there are octets (IANA "CoAP Content-Formats")."""
+"""Media types of the content formats that name one (IANA "CoAP Content-Formats")."""
 
 
 @dataclass(slots=True)
 class _Transfer:
-    """A blob that comes, or has come, in blocks."""
+    """A block-wise upload of one blob, under way or complete."""
 
     upload: Upload
     last_start: int | None = None
-    """Where the last block begins; None until it has come."""
+    """Offset of the last block in octets; None until it has arrived."""
     answer: Answer = field(default_factory=lambda: Answer(Code.INTERNAL_SERVER_ERROR))
-    """What the last block was answered, once that is `known`."""
+    """Answer to the last block; valid once `known` is set."""
     known: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -68,7 +68,7 @@ class CoapBlobs:
     The service at ``/blob`` of one endpoint.
 
     Args:
-        transport: How blobs come, for events.
+        transport: Transport of the endpoint, for events.
     """
 
     paths = frozenset({PATH})
@@ -94,19 +94,19 @@ class CoapBlobs:
         )
 
     def is_repeatable(self, request: CoapMessage, _path: str) -> bool:
-        """Tell whether a request is a block that may come again without harm: neither the first nor the last."""
+        """Return whether a request is a block that may be served twice: neither the first nor the last."""
         block = _block(request)
         return block is not None and block.number > 0 and block.more
 
     def answer(self, peer: Peer, _path: str) -> Answer | Later:
-        """Take a blob, or a block of one."""
+        """Accept a whole blob, or one block of a blob."""
         try:
             return self._take(peer)
         except UploadRefused as exc:
             return self._refuse(peer, exc)
 
     def forget_peer(self, address: Hashable) -> None:
-        """Drop what an address began that will never send again."""
+        """Drop the unfinished upload of an address that will never send again."""
         transfer = self._transfers.get(address, self._clock.monotonic())
         self._transfers.forget(address)
         if transfer is not None and transfer.upload.is_open:
@@ -138,7 +138,7 @@ class CoapBlobs:
             return self._take_first(peer, block, now)
         transfer = self._transfers.get(peer.address, now)
         if transfer is not None and transfer.upload.device is not peer.device:
-            transfer = None  # the address is another device's now
+            transfer = None  # the address belongs to another device now
         if transfer is not None and start == transfer.last_start and not block.more:
             return Later(_repeat(transfer))
         if transfer is None or not transfer.upload.is_open:
@@ -156,7 +156,7 @@ class CoapBlobs:
         return self._go_on(peer, block, transfer)
 
     def _take_first(self, peer: Peer, block: Block, now: float) -> Answer | Later:
-        """Begin anew: a client that sends block 0 again has forgotten what it sent before."""
+        """Start a new upload: a client that sends block 0 again has given up its earlier upload."""
         payload = peer.request.payload
         earlier = self._transfers.get(peer.address, now)
         if earlier is not None:
@@ -226,7 +226,7 @@ class CoapBlobs:
 
 
 async def _repeat(transfer: _Transfer) -> Answer:
-    """Answer a last block that came again as the first time."""
+    """Answer a repeated last block like the first copy."""
     await transfer.known.wait()
     return transfer.answer
 

@@ -1,4 +1,4 @@
-"""CoAP over UDP: the socket; `CoapEndpoint` handles the protocol."""
+"""CoAP over UDP: the listener's socket and metrics. `CoapEndpoint` handles the protocol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from span_events.net import Remote
 
 
 class Coap(UdpListener):
-    """The listener for CoAP; a device is whoever has the source address."""
+    """The listener for CoAP; the source address identifies the device."""
 
     name = "coap"
 
@@ -45,21 +45,21 @@ class Coap(UdpListener):
 
     @property
     def endpoint(self) -> CoapEndpoint:
-        """Its counters; only after `start`."""
+        """The endpoint and its counters; only after `start`."""
         assert self._endpoint is not None, "the listener has not started"
         return self._endpoint
 
     @property
     def defects(self) -> int:
-        """Datagrams whose handling failed by a fault of ours."""
+        """Number of datagrams whose handling failed by a defect of the server."""
         return super().defects + self.endpoint.defects
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """Return the metrics of the listener."""
         return [
             Metric(
                 "coap_messages",
-                "CoAP messages by what became of them.",
+                "CoAP messages by outcome.",
                 "counter",
                 lambda: {
                     "received": self.endpoint.received,
@@ -73,21 +73,26 @@ class Coap(UdpListener):
             ),
             Metric(
                 "coap_remembered_exchanges",
-                "Exchanges in memory; at most coap.remembered_exchanges.",
+                "Remembered exchanges; at most coap.remembered_exchanges.",
                 "gauge",
                 lambda: self.endpoint.remembered_exchanges,
             ),
             Metric(
                 "coap_unfinished_uploads",
-                "Block-wise uploads under way; at most coap.unfinished_uploads.",
+                "Unfinished block-wise uploads; at most coap.unfinished_uploads.",
                 "gauge",
                 lambda: self.endpoint.unfinished_uploads,
             ),
-            Metric("coap_defects", "Defects: a message's handling failed.", "counter", lambda: self.defects),
+            Metric(
+                "coap_defects",
+                "Messages whose handling failed by a defect of the server.",
+                "counter",
+                lambda: self.defects,
+            ),
         ]
 
     async def start(self) -> None:
-        """Bind; raises `ListenerUnavailable`."""
+        """Bind the socket; raises `ListenerUnavailable`."""
         await super().start()
         self._endpoint = CoapEndpoint(
             self._config,

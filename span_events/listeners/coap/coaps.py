@@ -1,4 +1,4 @@
-"""CoAP over DTLS (RFC 7252 §9): sessions instead of addresses; `CoapEndpoint` handles the protocol."""
+"""CoAP over DTLS (RFC 7252 §9): the listener's socket and sessions. `CoapEndpoint` handles the protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from span_events.wire.dtls.records import is_dtls
 
 
 class Coaps(UdpListener):
-    """The listener for CoAP over DTLS; one session is one CoAP endpoint, whatever device it belongs to."""
+    """The listener for CoAP over DTLS; each DTLS session is one CoAP peer."""
 
     name = "coaps"
 
@@ -53,30 +53,35 @@ class Coaps(UdpListener):
 
     @property
     def endpoint(self) -> CoapEndpoint:
-        """Its counters; only after `start`."""
+        """The endpoint and its counters; only after `start`."""
         assert self._endpoint is not None, "the listener has not started"
         return self._endpoint
 
     @property
     def dtls(self) -> DtlsServer:
-        """The sessions; only after `start`."""
+        """The DTLS sessions; only after `start`."""
         assert self._dtls is not None, "the listener has not started"
         return self._dtls
 
     @property
     def defects(self) -> int:
-        """Datagrams whose handling failed by a fault of ours."""
+        """Number of datagrams whose handling failed by a defect of the server."""
         return super().defects + self.endpoint.defects
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """Return the metrics of the listener."""
         return [
             Metric("coaps_messages", "CoAP messages over DTLS.", "counter", lambda: self.endpoint.received),
-            Metric("coaps_defects", "Defects: a datagram's handling failed.", "counter", lambda: self.defects),
+            Metric(
+                "coaps_defects",
+                "Datagrams whose handling failed by a defect of the server.",
+                "counter",
+                lambda: self.defects,
+            ),
         ]
 
     async def start(self) -> None:
-        """Bind; raises `ListenerUnavailable`."""
+        """Bind the socket; raises `ListenerUnavailable`."""
         await super().start()
         self._endpoint = CoapEndpoint(
             self._coap,

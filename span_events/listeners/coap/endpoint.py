@@ -1,9 +1,9 @@
 """
-A CoAP endpoint without a socket: datagrams in, answers and happenings out.
+A CoAP endpoint without a socket: accepts datagrams, publishes events and sends answers.
 
-UDP and DTLS listeners differ only in where datagrams come from and how a device is recognised.
-Each datagram takes the same way: recognise, admit, decode, sort out duplicates, check the options;
-then the site answers, and `Replies` sends the answer, at once or later.
+The listeners for UDP and DTLS differ only in the source of datagrams and in the identification of devices.
+Each datagram takes the same steps: identify the device, check its rate, decode, detect duplicates, check the options.
+Then the site answers, and `Replies` sends the answer, at once or later.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from span_events.wire.coap.requests import unsupported_option
 _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
 """Version 1 and type CON: the upper four bits of a message."""
 _RETRY_AFTER: Final = ((int(Option.MAX_AGE), b"\x01"),)
-"""Seconds until a device that was too fast may try again (RFC 8516)."""
+"""Max-Age: seconds until a device over its rate limit may try again (RFC 8516)."""
 _REFUSALS: Final[dict[MessageRejectedReason, tuple[Code, bytes, Options]]] = {
     MessageRejectedReason.UNKNOWN_ADDRESS: (Code.UNAUTHORIZED, b"no device has this address", ()),
     MessageRejectedReason.NOT_ATTACHED: (Code.UNAUTHORIZED, b"the device of this address is not attached", ()),
@@ -46,14 +46,14 @@ _PROXYING: Final = frozenset({Option.PROXY_URI, Option.PROXY_SCHEME})
 
 class CoapEndpoint:
     """
-    One endpoint; made where an event loop runs.
+    One endpoint; must be created inside a running event loop.
 
     Args:
-        transport: How messages came, for events: CoAP or CoAPS.
-        local_port: The port that devices send to, for messages.
-        max_payload: Octets of an upstream message at most (``messages.max_payload``).
-        services: What answers at reserved paths.
-        send: Sends a datagram to an address that `receive` was called with; may raise OSError.
+        transport: CoAP or CoAPS, for events.
+        local_port: Port of the listener, for messages.
+        max_payload: Upper bound of an upstream message in octets (``messages.max_payload``).
+        services: Services at reserved paths.
+        send: Sends a datagram to the address of a received one; may raise OSError.
     """
 
     def __init__(
@@ -85,41 +85,41 @@ class CoapEndpoint:
         )
         self._replies = Replies(clock=clock, send=send, sent=self._site.sent)
         self.received = 0
-        """Datagrams that came."""
+        """Number of received datagrams."""
         self.malformed = 0
-        """Datagrams of known devices that break the protocol."""
+        """Number of malformed datagrams from known devices."""
         self.duplicates = 0
-        """Requests that came again."""
+        """Number of duplicate requests."""
         self.dropped = 0
-        """Acknowledgements, resets and responses that belong to nothing."""
+        """Number of acknowledgements, resets and responses that match no message of the server."""
 
     @property
     def replied(self) -> int:
-        """Datagrams that were sent, resets and answers from memory among them."""
+        """Number of sent datagrams, resets and answers from memory included."""
         return self._replies.sent
 
     @property
     def unsent(self) -> int:
-        """Replies that the network refused."""
+        """Number of replies that the network refused."""
         return self._replies.unsent
 
     @property
     def remembered_exchanges(self) -> int:
-        """How many requests are remembered."""
+        """Number of remembered requests."""
         return len(self._exchanges)
 
     @property
     def unfinished_uploads(self) -> int:
-        """How many block-wise uploads are under way."""
+        """Number of unfinished block-wise uploads."""
         return len(self._site.uploads)
 
     @property
     def defects(self) -> int:
-        """Requests that failed by a fault of ours."""
+        """Number of requests that failed by a defect of the server."""
         return self._site.defects
 
     def receive(self, datagram: bytes, remote: Remote) -> None:
-        """Take a datagram whose source address says whose it is."""
+        """Handle a datagram whose source address identifies the device."""
         found = self._reception.identify(remote, transport=self._transport, size=len(datagram))
         if isinstance(found, MessageRejectedReason):
             self.received += 1
@@ -131,10 +131,10 @@ class CoapEndpoint:
         self, device: Device, datagram: bytes, remote: Remote, *, address: Hashable, session: Session | None = None
     ) -> None:
         """
-        Take a datagram of a known device.
+        Handle a datagram of an identified device.
 
         Args:
-            address: Where answers go, and whose messages belong together: the remote, or a session.
+            address: Destination of answers, and owner of message ids and tokens: the remote, or a DTLS session.
             session: The DTLS session, for events.
         """
         self.received += 1
@@ -155,13 +155,13 @@ class CoapEndpoint:
             self._take_other(message, address)
 
     def forget_peer(self, address: Hashable) -> None:
-        """Drop everything that is kept of an address (a session) which will never send again."""
+        """Drop the state of an address (a DTLS session) that will never send again."""
         self._exchanges.forget_peer(address)
         self._replies.forget_peer(address)
         self._site.forget_peer(address)
 
     async def shutdown(self) -> None:
-        """Give up what is under way."""
+        """Give up the unfinished answers."""
         await self._replies.close()
 
     def _take_request(
@@ -197,7 +197,7 @@ class CoapEndpoint:
     def _take_duplicate(
         self, device: Device, request: CoapMessage, exchange: Exchange, address: Hashable, seconds: float
     ) -> None:
-        """Answer a CON with the same octets; a NON gets nothing (RFC 7252 §4.5)."""
+        """Answer a duplicate CON with the same octets; a duplicate NON gets no answer (RFC 7252 §4.5)."""
         self.duplicates += 1
         if request.type is Type.CON and exchange.reply is not None:
             self._replies.transmit(exchange.reply, address)
@@ -210,8 +210,8 @@ class CoapEndpoint:
         )
 
     def _take_other(self, message: CoapMessage, address: Hashable) -> None:
-        """Take an acknowledgement, a reset or a response; most belong to nothing that we sent."""
-        if message.type is Type.CON or message.type is Type.NON:  # a response, but we never send requests
+        """Handle an acknowledgement, a reset or a response; most match no message of the server."""
+        if message.type is Type.CON or message.type is Type.NON:  # a response, but the server never sends requests
             self.dropped += 1
             if message.type is Type.CON:
                 self._replies.reset(message.message_id, address)
@@ -221,7 +221,7 @@ class CoapEndpoint:
     def _reject_malformed(
         self, device: Device, datagram: bytes, remote: Remote, address: Hashable, exc: MalformedMessage
     ) -> None:
-        """Reset a CON; anything else that is malformed, and other versions, get silence (RFC 7252 §3, §4.2)."""
+        """Reject a malformed CON with a reset, all others silently, other versions too (RFC 7252 §3, §4.2)."""
         self.malformed += 1
         self._reception.rejections.rejected(
             MessageRejectedReason.MALFORMED,
@@ -253,7 +253,7 @@ class CoapEndpoint:
         self._replies.answer(peer, answer)
 
     def _refuse(self, datagram: bytes, address: Hashable, code: Code, diagnostic: bytes, options: Options = ()) -> None:
-        """Answer a request that was not looked at any further; all else gets silence."""
+        """Answer a request of a rejected device; ignore its other messages."""
         try:
             request = decode(datagram)
         except MalformedMessage:

@@ -1,11 +1,11 @@
 """
-Which request came last from whom: so that one that comes again is answered from memory (RFC 7252 §4.5).
+Exchanges: the last request of each peer and its reply, which a duplicate gets from memory (RFC 7252 §4.5).
 
 The RFC's key is source and message id. Small clients keep their port and begin with the same message ids after each
-reboot, often without a token, and must neither lose messages nor get replies meant for their past. So a copy is the
-very same octets as those of the last request from there: a client has one request under way at a time (NSTART, §4.7),
-and if it went on it has its answer, or has given up. A copy that the network delivers after the next request is taken
-as new for that.
+reboot, often without a token. They must neither lose messages nor get replies to requests before the reboot. So a
+duplicate is a request with exactly the octets of the last request from the same source: a client has one request under
+way at a time (NSTART, §4.7), and a client that sends the next request has its answer, or has given up. The price: a
+copy that the network delivers after the next request is treated as a new request.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from span_events.bounded.expiring import ExpiringMap
 
 
 class Exchange:
-    """A request that came, and its reply once there is one."""
+    """A request and its reply."""
 
     __slots__ = ("at", "count", "fingerprint", "message_id", "reply")
 
     def __init__(self, fingerprint: int, at: float) -> None:
         self.fingerprint = fingerprint
         self.at = at
-        """When the first copy came, monotonic seconds."""
+        """Arrival of the first copy in monotonic seconds."""
         self.count = 1
-        """Copies so far."""
+        """Number of copies so far."""
         self.reply: bytes | None = None
+        """Octets of the reply to a CON; None until it is sent."""
         self.message_id: int | None = None
-        """Id of the upstream message that it became; None if it became none."""
+        """Id of the upstream message in the request; None without one."""
 
 
 class Exchanges:
@@ -36,8 +37,8 @@ class Exchanges:
     The last request of each peer; one table per endpoint.
 
     Args:
-        limit: Exchanges remembered at most.
-        lifetime: Seconds that one is remembered.
+        limit: Upper bound of remembered exchanges; beyond it, the oldest is evicted.
+        lifetime: Seconds that an exchange is remembered.
     """
 
     def __init__(self, *, limit: int, lifetime: float) -> None:
@@ -47,7 +48,7 @@ class Exchanges:
         return len(self._latest)
 
     def meet(self, address: Hashable, datagram: bytes, now: float) -> Exchange:
-        """Return the exchange that a datagram belongs to: count is 1 if it is new."""
+        """Return the exchange of a datagram; its ``count`` is 1 for a new request."""
         fingerprint = hash(datagram)  # 64 bits under a secret key: as good as the octets, and far smaller
         known = self._latest.get(address, now)
         if known is not None and known.fingerprint == fingerprint:
@@ -58,5 +59,5 @@ class Exchanges:
         return exchange
 
     def forget_peer(self, address: Hashable) -> None:
-        """Drop what came from an address: it has sent another request since, or will never send again."""
+        """Drop the exchange of an address that has sent another request, or will never send again."""
         self._latest.forget(address)

@@ -1,4 +1,4 @@
-"""Firmware over CoAP: POST u takes a report, GET fw gives the image in blocks (RFC 7959)."""
+"""Firmware over CoAP: POST /u accepts a report, GET /fw returns the image in blocks (RFC 7959)."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _REFUSALS: Final = {
 
 class CoapFirmware:
     """
-    Serves firmware on one endpoint.
+    The firmware service of one endpoint.
 
-    It keeps nothing of a download: the device's identity says which image, the request which block.
+    It keeps no state of a download: the device's identity selects the image, the request selects the block.
 
     Args:
-        bound: Where the endpoint is bound: what devices are told unless the configuration says another place.
+        bound: Address of the endpoint. Devices get it as the place of the download unless the configuration has one.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class CoapFirmware:
 
     def is_repeatable(self, request: CoapMessage, path: str) -> bool:
         """
-        Tell whether a request is for a block, also the first: each is read anew, of the image that is wanted now.
+        Return whether a request asks for a block, the first included: each block is read anew from the target image.
 
-        From memory a device that reboots would get block 0 of an image that is no longer its own, and then others.
+        With an answer from memory, a device that reboots could get block 0 of an earlier image and then newer blocks.
         """
         return path != REPORT_PATH and request.code == Code.GET
 
@@ -75,7 +75,7 @@ class CoapFirmware:
         return self._report(peer) if path == REPORT_PATH else self._fetch(peer)
 
     def forget_peer(self, address: Hashable) -> None:
-        """Nothing is kept."""
+        """Do nothing: no state is kept of an address."""
 
     def _report(self, peer: Peer) -> Answer:
         block = block_of(peer.request, Option.BLOCK1)
@@ -116,12 +116,12 @@ class CoapFirmware:
         options: Options = (
             (Option.ETAG, bytes.fromhex(chunk.image.sha256[:16])),
             (Option.BLOCK2, write_block(block)),
-            (Option.SIZE2, uint(chunk.image.length)),  # clients print their progress from that of each block
+            (Option.SIZE2, uint(chunk.image.length)),  # clients compute their progress from the Size2 of each block
         )
         return Answer(Code.CONTENT, chunk.octets, options)
 
     def _place(self, remote: Remote) -> tuple[str, str]:
-        """Return the host that a device is told, and why it cannot be told, if so."""
+        """Return the host of the download for a device, and the reason if there is none."""
         host = self._host or _address_toward(remote, self._bound[0])
         if not host:
             return "", "the address that the device reached is not known: set its host in the table [firmware]"
@@ -140,7 +140,7 @@ class CoapFirmware:
 
 
 def _address_toward(remote: Remote, bound: str) -> str:
-    """Return the address that a device reaches us at: what is bound, or where the way to it begins."""
+    """Return the server's address as seen by a device: the bound one, or the source address of the route to it."""
     if not ipaddress.ip_address(bound).is_unspecified:
         return bound
     family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET

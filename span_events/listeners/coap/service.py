@@ -1,4 +1,4 @@
-"""The shape of what answers at a reserved path: firmware, blobs."""
+"""Interface of the services at reserved paths: firmware, blobs."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from span_events.wire.coap.messages import CoapMessage
 
 
 class CoapService(Protocol):
-    """Answers the requests to some paths of one endpoint, of whatever method."""
+    """A service that answers all requests to some paths of one endpoint."""
 
     @property
     def paths(self) -> frozenset[str]:
-        """What it serves (``/fw``)."""
+        """Paths of the service (``/fw``)."""
 
     def is_repeatable(self, request: CoapMessage, path: str) -> bool:
         """
-        Tell whether a copy of a request may be served like a new one (RFC 7252 §4.5).
+        Return whether a copy of a request may be served like a new request (RFC 7252 §4.5).
 
-        Then neither the request nor its reply is remembered: a transfer has thousands of blocks, and would push out
-        of memory what must not be served twice. Such a request is answered at once, and with an `Answer`.
+        Then neither the request nor its reply is remembered: the thousands of blocks of a transfer would evict the
+        requests that must not be served twice. The service answers such a request with an `Answer`, not with `Later`.
         """
 
     def answer(self, peer: Peer, path: str) -> Answer | Later:
         """Answer a request."""
 
     def forget_peer(self, address: Hashable) -> None:
-        """Drop what is kept of an address that will never send again."""
+        """Drop the state of an address that will never send again."""
 
 
 MakeService = Callable[[Transport, Remote], CoapService]
-"""Makes a service for an endpoint: how messages come, and what is bound."""
+"""Creates the service of an endpoint from its transport and its bound address."""

@@ -1,8 +1,8 @@
 """
-What devices can ask for over CoAP: POST sends a message, GET fetches one that waits.
+The CoAP site: POST sends an upstream message, GET fetches a queued downstream message.
 
-The site answers at once, but for what a service has to wait for, and works on the message as we decoded it; there is
-no resource tree, because every path but a few is the device's to choose.
+The site answers at once, unless a service has to wait. It has no resource tree, because devices choose their own paths,
+a few reserved paths aside.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from span_events.wire.coap.requests import name_of_method, path_of
 log = get_logger("listeners.coap")
 
 RESERVED: Final = frozenset({"/u", "/fw", "/blob"})
-"""Paths of services, switched on or not: never upstream messages."""
+"""Paths of services, enabled or not; requests to them are never upstream messages."""
 DISCOVERY: Final = "/.well-known/core"
 LINKS: Final = b'</>;title="POST sends a message, GET fetches one that waits; any path"'
-"""What there is (RFC 6690)."""
+"""The links that discovery returns (RFC 6690)."""
 
 
 class CoapSite:
@@ -44,8 +44,8 @@ class CoapSite:
     Answers the requests of one endpoint.
 
     Args:
-        max_payload: Octets of an upstream message at most (``messages.max_payload``).
-        services: What answers at reserved paths.
+        max_payload: Upper bound of an upstream message in octets (``messages.max_payload``).
+        services: Services at reserved paths.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class CoapSite:
             limit=config.unfinished_uploads, lifetime=config.upload_timeout
         )
         self.defects = 0
-        """Requests that failed by a fault of ours."""
+        """Number of requests that failed by a defect of the server."""
 
     def forget_peer(self, address: Hashable) -> None:
         """Drop the transfers of an address that will never send again."""
@@ -84,7 +84,7 @@ class CoapSite:
             service.forget_peer(address)
 
     def is_repeatable(self, request: CoapMessage) -> bool:
-        """Tell whether a copy of a request may be served like a new one."""
+        """Return whether a copy of a request may be served like a new request."""
         path = path_of(request)
         service = self._services.get(path)
         return service is not None and service.is_repeatable(request, path)
@@ -104,12 +104,12 @@ class CoapSite:
             return self._note_defect(peer)
 
     def sent(self, peer: Peer, answer: Answer, failure: OSError | None) -> None:
-        """Settle the downstream message that an answer took along."""
+        """Report the downstream message in an answer as sent or failed."""
         downstream, cause = answer.downstream, answer.cause
-        assert downstream is not None, "only answers with a message are to be settled"
-        if failure is None or peer.request.type is Type.CON:  # a CON comes again, and finds the reply in memory
+        assert downstream is not None, "only answers with a downstream message are reported"
+        if failure is None or peer.request.type is Type.CON:  # the client repeats a CON, and gets the reply from memory
             self._outbox.sent(peer.device, downstream, transport=self._transport, cause=cause)
-        elif not isinstance(failure, BlockingIOError):  # else it goes on waiting
+        elif not isinstance(failure, BlockingIOError):  # after a full buffer, the message stays in the queue
             detail = failure.strerror or str(failure)
             self._outbox.failed(peer.device, downstream, DownstreamFailedReason.SEND_ERROR, detail=detail, cause=cause)
 
@@ -143,7 +143,7 @@ class CoapSite:
         return self._deliver(peer, path, request.payload, block2)
 
     def _deliver(self, peer: Peer, path: str, payload: bytes, block2: Block | None) -> Answer:
-        """Accept an upstream message; its reply takes along what waits for the device."""
+        """Accept an upstream message; the answer carries the next queued message for the device."""
         message_id = self._reception.received(
             peer.device,
             payload,
@@ -164,11 +164,11 @@ class CoapSite:
         return self._carry(peer, path, Code.CREATED, waiting, message_id, block2)
 
     def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
-        """Give the message that waits longest, or nothing."""
+        """Answer with the oldest queued message, or with an empty payload."""
         if path == DISCOVERY:
             return Answer(Code.CONTENT, LINKS, ((Option.CONTENT_FORMAT, uint(ContentFormat.LINKFORMAT)),))
         self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
-        if block2 is not None:  # asks for block 0 by name: again, if the rest was never fetched
+        if block2 is not None:  # block 0 again, unless the last block was fetched
             download = self.downloads.get(_key(peer, path), self._clock.monotonic())
             if download is not None and download.code == Code.CONTENT and not download.done:
                 return self._cut(peer, download, block2)
@@ -189,7 +189,7 @@ class CoapSite:
         return replace(self._cut(peer, download, wanted), downstream=waiting, cause=cause)
 
     def _fetch(self, peer: Peer, path: str, wanted: Block) -> Answer:
-        """Give a later block of a message that has begun to go out; nothing else is taken from the queue."""
+        """Answer with a later block of a download under way; the queue stays as it is."""
         key, now = _key(peer, path), self._clock.monotonic()
         download = self.downloads.get(key, now)
         if download is None:
@@ -211,7 +211,7 @@ class CoapSite:
         return Answer(download.code, payload, options)
 
     def _assemble(self, peer: Peer, path: str, block: Block, block2: Block | None) -> Answer:
-        """Take a block of an upload, and deliver the whole with the last one."""
+        """Add a block to an upload, and deliver the message with the last block."""
         request = peer.request
         fault = fault_of(block, request.payload)
         if fault is not None:
@@ -231,7 +231,7 @@ class CoapSite:
                 self.uploads.finish(key, upload, replace(answer, downstream=None), now)
                 return answer
             case Step.REPEATED:
-                assert upload.answer is not None, "finished uploads have one"
+                assert upload.answer is not None, "finished uploads have an answer"
                 return upload.answer
             case Step.MISSING:
                 expected = len(upload.octets) // block.size

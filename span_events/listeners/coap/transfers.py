@@ -1,9 +1,8 @@
 """
-Block-wise transfers (RFC 7959): uploads being assembled, downloads being fetched.
+Block-wise transfers of messages (RFC 7959): uploads being assembled, downloads being fetched.
 
 Both are kept per remote and path, never per token: clients take a new token for each block
-(RFC 7959 §3). The library's own assembly has no bound on count or size, knows nothing of a
-repeated block, and answers a gap with 5.00.
+(RFC 7959 §3). Count and size are bounded.
 """
 
 from __future__ import annotations
@@ -18,29 +17,29 @@ from span_events.listeners.coap.answer import Answer
 from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block
 
 Purpose = tuple[int, str]
-"""Whose transfer it is, and to or from which path: an address may become another device's."""
+"""Device id and path of a transfer. The id is needed because an address may pass to another device."""
 Key = tuple[Hashable, Purpose]
 """Remote and path."""
 
 
 class Step(Enum):
-    """What a block did to its upload."""
+    """Effect of a block on its upload."""
 
     CONTINUE = auto()
-    """It was taken, or had been taken before; the next one may come."""
+    """The block was accepted, now or earlier; the next block may follow."""
     COMPLETE = auto()
-    """It was the last one."""
+    """The block was the last one; the upload is complete."""
     REPEATED = auto()
-    """It was the last one of an upload that is complete already."""
+    """The block repeats the last block of a complete upload."""
     MISSING = auto()
-    """It is not the one that was expected."""
+    """An earlier block is missing."""
     TOO_LARGE = auto()
-    """With it, the upload is over the limit."""
+    """The upload exceeds the size limit with this block."""
 
 
 @dataclass(slots=True)
 class BlockUpload:
-    """A message that comes in blocks; ``answer`` is set once it is complete and was answered."""
+    """A message that arrives in blocks; ``answer`` is set once the complete message was answered."""
 
     octets: bytearray = field(default_factory=bytearray)
     last_start: int = 0
@@ -49,12 +48,12 @@ class BlockUpload:
 
 class BlockUploads:
     """
-    Uploads under way, and the last block of those that are complete.
+    Unfinished uploads, and the last block of each complete upload.
 
     Args:
-        limit: Uploads kept at most; the one that has paused longest is dropped first.
-        timeout: Seconds that an upload may pause.
-        max_payload: Octets of a message at most.
+        limit: Upper bound of uploads; beyond it, the upload with the longest pause is dropped.
+        timeout: Longest pause of an upload in seconds.
+        max_payload: Upper bound of a message in octets.
     """
 
     def __init__(self, *, limit: int, timeout: float, max_payload: int) -> None:
@@ -71,10 +70,10 @@ class BlockUploads:
 
     def take(self, key: Key, block: Block, payload: bytes, announced: int, now: float) -> tuple[Step, BlockUpload]:
         """
-        Take a block into the upload that it belongs to; block 0 always begins a new one.
+        Add a block to its upload; block 0 always begins a new upload.
 
         Args:
-            announced: Size of the whole as the client tells it (Size1), 0 if it does not.
+            announced: Size of the whole message from the option Size1; 0 without the option.
         """
         start = block.number * block.size
         if start == 0:
@@ -101,30 +100,30 @@ class BlockUploads:
         return Step.COMPLETE, upload
 
     def finish(self, key: Key, upload: BlockUpload, answer: Answer, now: float) -> None:
-        """Remember how a complete upload was answered, for its last block may come again."""
+        """Remember the answer to a complete upload, because the client may repeat its last block."""
         if upload.last_start:
             upload.answer = answer
             del upload.octets[: upload.last_start]
             self._finished.put(key, upload, now)
 
     def forget_peer(self, address: Hashable) -> None:
-        """Drop what an address began that will never send again."""
+        """Drop the uploads of an address that will never send again."""
         self._unfinished.forget_peer(address)
         self._finished.forget_peer(address)
 
 
 @dataclass(slots=True)
 class BlockDownload:
-    """A payload that is fetched in blocks."""
+    """A payload that a device fetches in blocks."""
 
     code: int
     payload: bytes
     etag: bytes
     done: bool = False
-    """Its last block was given."""
+    """True once the last block was sent."""
 
     def block(self, wanted: Block) -> tuple[Block, bytes] | None:
-        """Cut a block out; None if it begins beyond the end."""
+        """Return one block and its payload; None for a block beyond the end."""
         start = wanted.number * wanted.size
         end = start + wanted.size
         if start >= len(self.payload):
@@ -135,7 +134,7 @@ class BlockDownload:
 
 
 def fault_of(block: Block, payload: bytes) -> str | None:
-    """Say what is wrong with a block of an upload in itself, if anything is."""
+    """Return the error in the size of a block of an upload; None for a valid block."""
     if block.exponent > MAX_BLOCK_EXPONENT:
         return f"block size exponent is {block.exponent}, wanted 0 to {MAX_BLOCK_EXPONENT}"
     length = len(payload)
@@ -145,4 +144,4 @@ def fault_of(block: Block, payload: bytes) -> str | None:
 
 
 FIRST: Final = Block(0, more=False, exponent=MAX_BLOCK_EXPONENT)
-"""What a client wants that does not say."""
+"""Block that a client without a Block2 option gets."""

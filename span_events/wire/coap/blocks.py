@@ -24,7 +24,7 @@ class Block(NamedTuple):
 
 
 def read_block(value: bytes) -> Block:
-    """Read the value of a Block1 or Block2 option; an exponent of 7 is for the caller to refuse."""
+    """Read the value of a Block1 or Block2 option; the caller must reject an exponent of 7."""
     number = int.from_bytes(value, "big")
     return Block(number >> 4, bool(number & 8), number & 7)
 

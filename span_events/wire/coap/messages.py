@@ -1,7 +1,7 @@
 """
 CoAP messages (RFC 7252 §3), strictly read.
 
-`decode` refuses whatever breaks the format and says where, with two deliberate exceptions that
+`decode` rejects each deviation from the format and names its octet, with two deliberate exceptions that
 devices in the field need: content and length of Uri-Host and Uri-Port are ignored, and a Uri-Path
 that contains a NUL may hold any octets.
 """
@@ -26,7 +26,7 @@ class Type(IntEnum):
 
 
 class Code(IntEnum):
-    """CoAP Codes that this server sends or looks at (IANA registry "CoAP Codes"): class * 32 + detail."""
+    """CoAP Codes that this server uses (IANA registry "CoAP Codes"): class * 32 + detail."""
 
     EMPTY = 0x00
     GET = 0x01
@@ -56,7 +56,7 @@ class Code(IntEnum):
 
 
 class Option(IntEnum):
-    """Numbers of the options that the RFCs 7252, 7641 and 7959 define (IANA "CoAP Option Numbers")."""
+    """Option numbers of RFC 7252, RFC 7641 and RFC 7959 (IANA registry "CoAP Option Numbers")."""
 
     IF_MATCH = 1
     URI_HOST = 3
@@ -86,7 +86,7 @@ PAYLOAD_MARKER: Final = 0xFF
 MAX_OPTION: Final = 0xFFFF
 """Option numbers are 16 bits (RFC 7252 §12.2)."""
 EXTENDED: Final = 269
-"""Where the two-octet form of a delta or a length begins."""
+"""Smallest delta or length in the two-octet form."""
 
 _VERSION: Final = 1
 _TYPES: Final = tuple(Type)
@@ -197,7 +197,7 @@ def encode(message: CoapMessage) -> bytes:
     Write a message.
 
     Its options must be in the order of their numbers, its token 8 octets at most; `decode` gives
-    the same message again if option values are what their numbers want.
+    the same message again if the option values have the format of their numbers.
     """
     return write(message.type, message.code, message.message_id, message.token, message.options, message.payload)
 
@@ -234,12 +234,12 @@ def uint(value: int) -> bytes:
 
 
 def name_of_code(code: int) -> str:
-    """Write a code as people know it: ``4.02``."""
+    """Return the usual text of a code: ``4.02``."""
     return f"{code >> 5}.{code & 31:02}"
 
 
 def _check_request_or_empty(kind: Type, code: int, size: int) -> None:
-    """Refuse what RFC 7252 §4.1-4.3 forbids: octets in an empty message, types that do not fit the code."""
+    """Reject octets after an empty message, and a type that does not fit the code (RFC 7252 §4.1-4.3)."""
     if code:
         if kind >= Type.ACK:
             word = "an acknowledgement" if kind is Type.ACK else "a reset"
@@ -251,7 +251,7 @@ def _check_request_or_empty(kind: Type, code: int, size: int) -> None:
 
 
 def _extended(datagram: bytes, nibble: int, start: int, at: int, what: str) -> tuple[int, int]:
-    """Read the extended form of an option's delta or length: its value, and where the next field starts."""
+    """Return the value of an extended delta or length, and the offset of the next field."""
     if nibble == 15:
         raise MalformedMessage(f"option {what} nibble is 15 without a payload marker, wanted 0 to 14", at=at)
     octets = nibble - 12
@@ -263,7 +263,7 @@ def _extended(datagram: bytes, nibble: int, start: int, at: int, what: str) -> t
 
 
 def _shorten(value: int) -> tuple[int, bytes]:
-    """Split a delta or a length into its nibble and the octets that follow."""
+    """Return the nibble of a delta or a length, and its extension octets."""
     assert 0 <= value < EXTENDED + (1 << 16), "deltas and lengths are 0 to 65804"
     if value < 13:
         return value, b""

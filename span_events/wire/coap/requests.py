@@ -16,15 +16,15 @@ _SERVED: Final = frozenset(
 )
 """Critical options of a request that this server understands."""
 _ONCE: Final = frozenset((Option.ACCEPT, Option.BLOCK2, Option.BLOCK1))
-"""Of these, a second one counts as an unknown option (RFC 7252 §5.4.5)."""
+"""Options that may occur once; a second one counts as an unknown option (RFC 7252 §5.4.5)."""
 
 
 def unsupported_option(request: CoapMessage) -> int | None:
     """
-    Return the number of the first critical option that a request may not have here, None if all is well.
+    Return the number of the first unsupported critical option of a request; None without one.
 
-    Proxy-Uri and Proxy-Scheme want a 5.05 (RFC 7252 §5.10.2), all others a 4.02 or silence (§5.4.1).
-    Elective options are never looked at.
+    Proxy-Uri and Proxy-Scheme require a 5.05 (RFC 7252 §5.10.2), all others a 4.02 or no response (§5.4.1).
+    Elective options are ignored.
     """
     previous = 0
     for number, _ in request.options:
@@ -36,9 +36,9 @@ def unsupported_option(request: CoapMessage) -> int | None:
 
 def path_of(request: CoapMessage) -> str:
     """
-    Write the path of a request as text: ``/`` and its segments.
+    Return the path of a request as text: ``/`` and its segments.
 
-    A segment that contains a NUL ends the path there; what is not UTF-8 before it is replaced.
+    A NUL in a segment ends the path; octets before it that are not UTF-8 are replaced.
     """
     path = ""
     for number, value in request.options:
@@ -50,5 +50,5 @@ def path_of(request: CoapMessage) -> str:
 
 
 def name_of_method(code: int) -> str:
-    """Write the code of a request as people call it (``POST``; ``method 0.09`` if it has no name here)."""
+    """Return the name of a method: ``POST``, or ``method 0.09`` for a code without a name."""
     return Code(code).name if code in _METHODS else f"method {name_of_code(code)}"
