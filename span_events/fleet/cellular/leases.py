@@ -1,4 +1,4 @@
-"""Which address a device gets when it attaches: its own, the one that is reserved for it, or one of the pool."""
+"""Leases: assigns a device that attaches its static address, its reserved address, or one of the pool."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Reservation
 
 _SLICE: Final = 1_000
-"""Reservations that lapse in one look, at most; the others do in the next."""
+"""Upper bound of reservations that lapse in one sweep; the next sweep ends the rest."""
 
 
 class Subscriber(NamedTuple):
-    """Whom an address is reserved for."""
+    """The owner of a reservation."""
 
     who: int | tuple[str, str]
-    """Id of a device, or the numbers of somebody who is no device of ours."""
+    """Id of a device, or IMSI and IMEI of an unknown subscriber."""
     apn: str
     device: Device | None
 
     @classmethod
     def of(cls, device: Device | None, imsi: str = "", imei: str = "", apn: str = "") -> Subscriber:
-        """Name somebody: the device if it is one, else the numbers."""
+        """Return the subscriber with a device; without a device, the numbers name the subscriber."""
         return cls(device.id if device else (imsi, imei), apn, device)
 
 
 class Lease(NamedTuple):
-    """An IPv4 address and an IPv6 prefix; empty is none, then the mobile core chooses."""
+    """An IPv4 address and an IPv6 prefix. An empty one is chosen by the mobile core."""
 
     address: str = ""
     prefix: str = ""
@@ -46,23 +46,23 @@ _NOTHING: Final = Lease()
 
 
 def own_lease(device: Device | None) -> Lease:
-    """Return what is a device's own: an address, or the prefix around it."""
+    """Return the static lease of a device: its address, or the prefix around an IPv6 address."""
     own = device.ciot.static_ip if device else ""
     return Lease(prefix=prefix_of(own)) if ":" in own else Lease(own)
 
 
 class Allocation:
     """
-    The pools, and what is reserved between Accept and Start.
+    The pools, and the addresses reserved between Access-Accept and Start.
 
-    Reservations of the pool are in the registry, or a restart would let it promise an address twice; but not of an
-    address that the device had last, which a restart keeps for it anyway.
+    Reservations of pool addresses are written to the registry; otherwise a restarted server could assign one
+    address twice. The last address of a device is not written: after a restart it is quarantined for this device.
 
-    An address of the pool that is some device's own is not given out before the next start of the server when it
-    is no longer that.
+    A pool address that stops being the static address of a device is assigned again after the next start of the
+    server.
 
     Args:
-        is_written: Tells whether the registry has everything of a device.
+        is_written: Returns True if the registry holds the current state of a device.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Allocation:
         self._expiry: IdleTimers[Subscriber] = IdleTimers()
 
     def fill(self, reservations: Iterable[Reservation]) -> None:
-        """Take over what the registry holds, each with the time that is left for it."""
+        """Load the reservations of the registry, each with its remaining time."""
         now, now_ms = self._clock.monotonic(), self._clock.time_ns() // 1_000_000
         lifetime = self._config.reservation
         for each in sorted(reservations, key=lambda each: each.until_ms):
@@ -107,14 +107,14 @@ class Allocation:
 
     def reserve(self, subscriber: Subscriber, now: float, *, ipv4: bool = True, ipv6: bool = True) -> Lease | None:
         """
-        Find an address and keep it for a while; asking again gives the same.
+        Reserve a lease for a while; repeated calls return the same lease.
 
         Args:
-            ipv4: Whether an IPv4 address is asked for.
-            ipv6: Whether an IPv6 prefix is; of the two, one is enough.
+            ipv4: True to request an IPv4 address.
+            ipv6: True to request an IPv6 prefix. One of the two is enough for a lease.
 
         Returns:
-            What is kept; None if there is nothing left of what was asked for.
+            The lease; None if the pool has none of the requested addresses left.
         """
         last = self.withdraw(subscriber) or self._last(subscriber)
         own = own_lease(subscriber.device)
@@ -137,15 +137,15 @@ class Allocation:
         return lease
 
     def is_stored(self, lease: Lease) -> bool:
-        """Tell whether the registry has to know of a lease before its subscriber does."""
+        """Return True if the registry must hold a lease before the Access-Accept is sent."""
         return not self._stored.isdisjoint(lease)
 
     def withdraw(self, subscriber: Subscriber, *, used: Lease = _NOTHING) -> Lease | None:
         """
-        End a reservation; None if there was none.
+        End a reservation and return its lease; None if there was none.
 
         Args:
-            used: What its subscriber has attached with.
+            used: The lease with which the subscriber attached.
         """
         lease = self._leases.pop(subscriber, None)
         if lease is None:
@@ -161,18 +161,18 @@ class Allocation:
         return lease
 
     def free(self, subscriber: Subscriber, lease: Lease, now: float) -> None:
-        """Take back what was in use; for a while nobody else gets it."""
+        """Return a used lease to the pool; the quarantine keeps it from other subscribers."""
         until = now + self._config.quarantine
         self._ipv4.free(lease.address, subscriber.who, until)
         self._ipv6.free(lease.prefix, subscriber.who, until)
 
     def sweep(self, now: float) -> None:
-        """Once a second or so: end reservations of which nobody made use."""
+        """End reservations without a Start; called about once a second."""
         for subscriber in self._expiry.take_due(now, limit=_SLICE):
             self.withdraw(subscriber)
 
     def metrics(self) -> list[Metric]:
-        """What is counted here."""
+        """List the metrics of reservations and pools."""
         return [
             Metric(
                 "cellular_reservations",
@@ -190,13 +190,13 @@ class Allocation:
         ]
 
     def _is_kept(self, device: Device | None, address: str) -> bool:
-        """Tell whether a restart keeps an address for a device without a reservation, see `Presence.fill`."""
+        """Return True if an address stays with a device after a restart without a reservation (`Attachments.fill`)."""
         if device is None or address not in (device.ciot.last_ip, device.ciot.last_prefix):
             return False
         return self._rests_long_enough and self._is_written(device)
 
     def _store(self, subscriber: Subscriber, address: str) -> None:
-        """Let the registry keep an address of the pool for somebody."""
+        """Write the reservation of a pool address to the registry."""
         until_ms = self._clock.time_ns() // 1_000_000 + int(self._config.reservation * 1000)
         who = subscriber.who
         device_id, numbers = (who, ("", "")) if isinstance(who, int) else (None, who)
@@ -210,7 +210,7 @@ class Allocation:
         return Subscriber(device_id, reservation.apn, self._directory.devices.get(device_id))
 
     def _last(self, subscriber: Subscriber) -> Lease:
-        """Return what a device has over the same APN, or else what it had last."""
+        """Return the current lease of a device over the same APN; without one, its last lease."""
         device = subscriber.device
         if device is None:
             return _NOTHING
@@ -226,7 +226,7 @@ class Allocation:
         return pool.take(subscriber.who, now, preferred=preferred, is_taken=is_taken)
 
     def _is_taken(self, subscriber: Subscriber, address: str) -> bool:
-        """Tell whether an address is somebody else's."""
+        """Return True if an address belongs to another subscriber."""
         device = subscriber.device
         holder = self._attachments.holder(address)
         if holder is not None and (device is None or holder.device is not device or holder.apn != subscriber.apn):

@@ -1,8 +1,8 @@
 """
-Whose attachment it is: the SIM and the hardware that the mobile core saw, against those that are configured.
+Match: finds the device of an attachment by comparing reported IMSI and IMEI with the configured ones.
 
-The SIM has proven itself to the network, the hardware only says what it is. So the IMSI decides, and an
-IMEI by itself is a convenience for devices whose SIM is not known yet.
+The network authenticates the SIM; the hardware only states its IMEI. So the IMSI decides, and an IMEI alone
+matches only devices without a configured IMSI.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ Mismatch = ImeiMismatch | ImsiMismatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """What follows from the numbers that were seen."""
+    """The result of comparing reported with configured numbers."""
 
     device: Device | None = None
-    """Who attaches; None: nobody that we know, or nobody that has proven it."""
+    """The device that attaches; None for an unknown or mismatched subscriber."""
     mismatches: tuple[Mismatch, ...] = ()
-    """Devices whose SIM or hardware is not theirs; also beside a device that attaches rightly."""
+    """Devices with a foreign SIM or foreign hardware; also reported beside a device that matches."""
     rejected: CiotRejectedReason | None = None
-    """Why nobody attaches, if it is not a mismatch."""
+    """Reason for the rejection, if it is not a mismatch."""
     origin: Origin = UNATTRIBUTED
-    """Whom the rejection belongs to."""
+    """Origin of the rejection's event."""
     ambiguous_with: Device | None = None
-    """Another device, without an IMSI, whose hardware this is: it was meant, or is configured twice."""
+    """Another device with the same IMEI and no IMSI: a duplicate, or the device that should have matched."""
 
 
 def decide(imsi: str, imei: str, *, of_imsi: Device | None, of_imei: Device | None) -> Match:
     """
-    Find who attaches.
+    Find the device that attaches.
 
     Args:
-        imsi: What was seen; empty is none, or not a valid one.
+        imsi: Reported IMSI; empty if missing or invalid.
         imei: 15 digits with the right check digit, or empty.
-        of_imsi: The device that is configured with this IMSI.
-        of_imei: The device that is configured with this IMEI.
+        of_imsi: The device configured with this IMSI.
+        of_imei: The device configured with this IMEI.
     """
     if of_imsi is not None:
         return _of_sim(of_imsi, imsi, imei, of_imei)

@@ -1,8 +1,8 @@
 """
-Which country a mobile network is in, and what it is called (ITU-T E.212).
+Operators: names and countries of mobile networks by MCC and MNC (ITU-T E.212).
 
-Countries are complete as of 2024, each with its letters (ISO 3166-1) and a short name. Of networks only a few
-well-known names are kept: brands come and go, and of all others the digits say enough.
+The list of countries is complete as of 2024, with code (ISO 3166-1) and short name. Only a few well-known
+networks have a name here, because brands change; other networks are shown by their digits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 
 class Country(NamedTuple):
-    """A country, as far as its mobile country code tells."""
+    """The country of a mobile country code."""
 
     code: str
     """ISO 3166-1 alpha-2 (``NO``)."""

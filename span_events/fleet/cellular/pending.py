@@ -1,4 +1,4 @@
-"""What changed on the mobile network and is not in the registry yet: written together, however many wait for it."""
+"""Pending writes: collects changes of attachments and reservations, and writes them in few transactions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from span_events.registry.store import Store
 
 class PendingWrites:
     """
-    The changes of attachments and reservations on their way to the registry: of each what it is now.
+    The latest state of each changed attachment and reservation until the registry holds it.
 
     Args:
-        limit: Changes from which on it is full; then nothing should happen that leads to more.
+        limit: Number of changes from which the listener accepts no more requests.
     """
 
     def __init__(self, store: Store, *, limit: int) -> None:
         self._store = store
         self._limit = limit
-        self._attachments: dict[int, Attachment | None] = {}  # None: is gone
+        self._attachments: dict[int, Attachment | None] = {}  # None: ended
         self._reservations: dict[str, Reservation | None] = {}
         self._one_at_a_time = asyncio.Lock()
         self.commits = 0
@@ -31,34 +31,34 @@ class PendingWrites:
 
     @property
     def is_full(self) -> bool:
-        """Whether too much waits to be written."""
+        """True while the number of changes is at its limit."""
         return len(self) >= self._limit
 
     def changed(self, attachment: Attachment) -> None:
-        """An attachment is new or another."""
+        """Write a new or changed attachment with the next transaction."""
         self._attachments[attachment.id] = attachment
 
     def ended(self, attachment: Attachment) -> None:
-        """An attachment is gone."""
+        """Delete an ended attachment with the next transaction."""
         self._attachments[attachment.id] = None
 
     def reserved(self, reservation: Reservation) -> None:
-        """A reservation is new or another."""
+        """Write a new or changed reservation with the next transaction."""
         self._reservations[reservation.address] = reservation
 
     def released(self, address: str) -> None:
-        """The reservation of an address is gone."""
+        """Delete the reservation of an address with the next transaction."""
         self._reservations[address] = None
 
     async def commit(self) -> None:
         """
-        Wait until everything that changed before is in the registry. Cancelling loses nothing.
+        Wait until the registry holds all changes made before the call. Cancelling loses nothing.
 
-        Whoever waits for a transaction that is being written finds the next one to be everybody's who waits. So a
-        storm of requests costs a few transactions, and a single request does not wait for company.
+        While a transaction is written, all waiting callers share the next one. So a storm of requests costs few
+        transactions, and a single request is written at once.
 
         Raises:
-            StorageUnavailable: It is not; what changed is kept for the next call.
+            StorageUnavailable: The write failed; the changes are kept for the next call.
         """
         async with self._one_at_a_time:
             if not self:

@@ -1,9 +1,8 @@
 """
-A pool of addresses for devices that attach.
+The pool: addresses for devices that attach.
 
-It gives out what nobody has had yet before it gives out what somebody has had, and then begins with
-what was freed first. So a datagram that comes late rarely meets the next owner, and a device that comes back
-mostly gets the address that it had.
+Unused addresses are assigned first; after them, used ones in the order in which they became free. So a late
+datagram rarely reaches the next owner of its address, and a device that returns mostly gets its last address.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collap
 from typing import Final, cast
 
 _PREFIX: Final = 64
-"""Length of the IPv6 prefix that a device gets (3GPP TS 23.401 section 5.3.1.2.2)."""
+"""Length of the IPv6 prefix of a device (3GPP TS 23.401 section 5.3.1.2.2)."""
 _REMEMBERED: Final = 16_384
-"""Addresses of which is remembered whether they are of the pool: the same ones are asked for again and again."""
+"""Number of addresses in the cache of look-ups: requests repeat the same addresses."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Addresses in a row, as numbers; those of /64 prefixes are 2^shift apart."""
+    """Consecutive addresses as numbers; /64 prefixes are 2^shift apart."""
 
     first: int
     count: int
@@ -35,10 +34,10 @@ class _Block:
 
 class Pool:
     """
-    IPv4 addresses, or IPv6 /64 prefixes, that are given out one by one.
+    IPv4 addresses, or IPv6 /64 prefixes, assigned one by one.
 
     Args:
-        prefixes: What there is to give, as configured; those of the other family are passed over.
+        prefixes: Networks of the configuration; those of the other address family are ignored.
         version: 4 or 6.
     """
 
@@ -48,32 +47,32 @@ class Pool:
         self._version = version
         self._blocks = [_block_of(each) for each in collapse_addresses(one_family)]
         self.size = sum(each.count for each in self._blocks)
-        """How many there are."""
+        """Number of all addresses."""
         self._has = lru_cache(_REMEMBERED)(self._look_up)
         self._looked_at = 0
-        self._freed: OrderedDict[str, tuple[float, Hashable]] = OrderedDict()  # until when they are kept for whom
+        self._freed: OrderedDict[str, tuple[float, Hashable]] = OrderedDict()  # end of quarantine, last owner
 
     @property
     def left(self) -> int:
-        """How many can be given out, now or after their quarantine; some may be somebody's by hand."""
+        """Number of addresses free now or after their quarantine; static addresses of devices among them count."""
         return self.size - self._looked_at + len(self._freed)
 
     def __contains__(self, address: str) -> bool:
         if not self._blocks:
-            return False  # at once, as without a pool this is asked for every request
+            return False  # every request asks, also without a pool
         return self._has(address)
 
     def take(self, whose: Hashable, now: float, *, preferred: str, is_taken: Callable[[str], bool]) -> str | None:
         """
-        Give an address to somebody.
+        Assign an address to an owner.
 
         Args:
             now: Monotonic seconds.
-            preferred: Given if it is of the pool, nobody has it, and it is not kept for somebody else.
-            is_taken: Tells whether somebody else has an address, from wherever.
+            preferred: Assigned if it is an address of the pool, free, and not in quarantine for another owner.
+            is_taken: Returns True if another owner has an address, of the pool or static.
 
         Returns:
-            The address in canonical text; None if there is none left.
+            The address in canonical text; None if no address is left.
         """
         if preferred and preferred in self and not is_taken(preferred):
             until, owner = self._freed.get(preferred, (now, whose))
@@ -90,16 +89,16 @@ class Pool:
             if until > now:
                 break
             del self._freed[address]
-            if not is_taken(address):  # else it comes back when that ends
+            if not is_taken(address):  # a taken address returns when its owner frees it
                 return address
         return None
 
     def free(self, address: str, whose: Hashable, until: float | None = None) -> None:
         """
-        Take an address back; one that is not of the pool is passed over.
+        Return an address to the pool; addresses of no pool are ignored.
 
         Args:
-            until: Nobody else gets it before (monotonic seconds); None if it was not used.
+            until: End of the quarantine in monotonic seconds; None if the address was not used.
         """
         if address and address in self:
             self._freed[address] = until or 0.0, whose
@@ -123,7 +122,7 @@ class Pool:
 
 
 def _block_of(network: IPv4Network | IPv6Network) -> _Block:
-    """List what a network has to give; of IPv4 without its first and last, which routers take for its own."""
+    """Return the addresses of a network; without network and broadcast address, which routers treat as its own."""
     first, count = int(network.network_address), network.num_addresses
     if network.version == 6:
         return _Block(first, count >> _PREFIX, _PREFIX)

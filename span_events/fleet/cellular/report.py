@@ -1,4 +1,4 @@
-"""What the mobile core tells about a subscriber, and what it is answered."""
+"""The reports of the mobile core about a subscriber, and the decision on an attach request."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import NamedTuple
 
 
 class MobileReport(NamedTuple):
-    """What one request of the mobile core tells about a subscriber; what it does not tell is empty."""
+    """One request of the mobile core about a subscriber; missing fields are empty."""
 
     nas: str
     """Name of the NAS in the configuration."""
     nas_address: str = ""
-    """How the request names the node: NAS-IP-Address, NAS-IPv6-Address or NAS-Identifier."""
+    """Node that sent the request: NAS-IP-Address, NAS-IPv6-Address or NAS-Identifier."""
     session: str = ""
-    """Acct-Session-Id; a NAS that breaks RFC 2866 §5.5 sends none."""
+    """Acct-Session-Id; empty from a NAS that breaks RFC 2866 §5.5."""
     imsi: str = ""
-    """Digits; an invalid one is none."""
+    """Digits; empty if invalid."""
     imei: str = ""
-    """15 digits, the last of them computed."""
+    """15 digits; the check digit is computed."""
     apn: str = ""
     """Network identifier, lower case (3GPP TS 23.003 §9.1)."""
     wants_ipv4: bool = True
-    """Whether an IPv4 address is asked for (3GPP-PDP-Type)."""
+    """True if the device requests an IPv4 address (3GPP-PDP-Type)."""
     wants_ipv6: bool = True
-    """Whether an IPv6 prefix is; of the two, one is enough."""
+    """True if the device requests an IPv6 prefix. One of the two is enough to attach."""
     address: str = ""
     """IPv4 address, canonical text."""
     prefix: str = ""
@@ -32,36 +32,36 @@ class MobileReport(NamedTuple):
     cell_id: str = ""
     rat: str = ""
     mcc: int = 0
-    """Serving network: country, 0 is not known."""
+    """Country of the serving network; 0 if unknown."""
     mnc: str = ""
-    """Digits; a leading zero belongs to it."""
+    """Network of the serving country: digits, with leading zeros."""
     network: str = ""
     country: str = ""
     country_code: str = ""
     time_ms: int = 0
-    """When the NAS made the request, Unix milliseconds by its clock; 0 is not known."""
+    """Time of the request in Unix milliseconds, by the clock of the NAS; 0 if unknown."""
     terminate_cause: str = ""
-    """Words of a Stop (``User-Request``)."""
+    """Acct-Terminate-Cause of a Stop by name (``User-Request``)."""
     session_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The subscriber may attach."""
+    """An accepted attach request."""
 
     address: str
-    """IPv4 address for it; empty lets the NAS choose."""
+    """IPv4 address of the device; empty lets the NAS choose."""
     prefix: str
-    """IPv6 prefix for it, likewise."""
+    """IPv6 prefix of the device; empty lets the NAS choose."""
     class_: bytes
-    """16 octets that name this decision."""
+    """Class attribute: 16 octets that identify this decision."""
     waits: bool
-    """Whether the subscriber must not hear of it before `Cellular.commit` has returned."""
+    """True if the answer must wait until `Cellular.commit` returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The subscriber may not attach."""
+    """A rejected attach request."""
 
     reason: str
-    """`CiotRejectedReason`, or the name of the event that tells it (``imsiMismatch``)."""
+    """A `CiotRejectedReason`, or the name of the published mismatch (``imsiMismatch``)."""
