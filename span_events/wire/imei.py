@@ -1,8 +1,8 @@
 """
-The numbers that name hardware: IMEI and IMEISV (3GPP TS 23.003 section 6.2).
+IMEI and IMEISV: the numbers of mobile hardware (3GPP TS 23.003 section 6.2).
 
-Their first 14 digits are the hardware. An IMEI adds a check digit, which networks leave out or send as
-zero; an IMEISV adds two digits of the software's version. So only the 14 are ever compared.
+The first 14 digits identify the hardware. An IMEI adds a check digit, which networks omit or send as zero; an
+IMEISV adds two digits of the software version. So only the first 14 digits are compared.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ from __future__ import annotations
 from typing import Final
 
 BODY: Final = 14
-"""Digits that name the hardware: type allocation code and serial number."""
+"""Number of digits that identify the hardware: type allocation code and serial number."""
 DIGITS: Final = range(BODY, 17)
-"""Lengths in which the number is written: without a check digit, with it (IMEI), with a version (IMEISV)."""
+"""Valid lengths: without check digit, with check digit (IMEI), with software version (IMEISV)."""
 
 _VALUES: Final = bytes.maketrans(b"0123456789", bytes(range(10)))
 _DOUBLED: Final = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
-"""Digits to the sum of the digits of their double."""
+"""Maps each digit to the digit sum of its double."""
 
 
 def check_digit(body: str) -> str:
-    """Compute the check digit of 14 digits (Luhn; TS 23.003 annex B)."""
+    """Return the check digit of 14 digits (Luhn; TS 23.003 annex B)."""
     digits = body.encode()
     total = sum(digits[::2].translate(_VALUES)) + sum(digits[1::2].translate(_DOUBLED))
     return str(-total % 10)
 
 
 def canonical(digits: str) -> str:
-    """Write a number of 14, 15 or 16 digits as an IMEI: 15 digits, the last of them computed."""
+    """Return 14, 15 or 16 digits as an IMEI of 15 digits with a computed check digit."""
     body = digits[:BODY]
     return body + check_digit(body)
 
 
 def same_hardware(one: str, other: str) -> bool:
-    """Tell whether two numbers, in whatever form, name the same hardware."""
+    """Return True if two numbers, each with or without check digit or version, identify the same hardware."""
     return one[:BODY] == other[:BODY]

@@ -1,9 +1,9 @@
 """
-Answers to RADIUS requests: sent at once or when the registry is written, and remembered for duplicates.
+Answers to RADIUS requests: sent at once or after the registry is written, and stored for duplicates.
 
-A NAS sends a request again, with the same octets, until it has an answer; such a copy gets the answer
-of the first and is not handled twice (RFC 5080 §2.2.2). While the registry is being written answers
-gather, and all go out after the next transaction, so that a storm of requests costs few of those.
+A NAS retransmits a request with the same octets until it gets an answer. A duplicate gets the stored answer
+and is not handled again (RFC 5080 §2.2.2). While a transaction is written, answers are collected and sent
+after the next transaction, so that a storm of requests costs few transactions.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from span_events.wire.radius.packets import RadiusRequest
 log = get_logger("listeners.radius")
 
 _Key = tuple[Remote, int, int]
-"""Sender, code and identifier, which a NAS uses again for another request as soon as it has its answer."""
+"""Sender, code and identifier. A NAS may use them for its next request once it has the answer."""
 
 
 @dataclass(slots=True, eq=False)
 class _Exchange:
-    """A request that was handled, and its answer; nothing else of the request is kept."""
+    """A handled request with its answer; the rest of the request is not stored."""
 
     key: _Key
     authenticator: bytes
     socket: UdpSocket
     answer: bytes
     is_due: bool
-    """Whether the answer may be sent."""
+    """True when the answer may be sent."""
 
 
 class Exchanges:
     """
-    The requests of a short while ago, and the answers that wait.
+    The recent requests, and the answers that wait for the registry.
 
     Args:
-        commit: Waits until the registry holds what was handled before; raises if it cannot be written.
+        commit: Waits until the registry holds the changes of all handled requests; raises if the write fails.
     """
 
     def __init__(self, config: RadiusConfig, *, commit: Callable[[], Awaitable[None]], clock: Clock) -> None:
@@ -64,21 +64,21 @@ class Exchanges:
 
     @property
     def waiting(self) -> int:
-        """Answers that wait for the registry."""
+        """Number of answers that wait for the registry."""
         return len(self._waiting) + self._in_writing
 
     @property
     def is_full(self) -> bool:
-        """Whether no more answers may wait."""
+        """True while no more answers may wait."""
         return self.waiting >= self._most_waiting
 
     @property
     def health(self) -> str:
-        """``ok``, or why there are no answers."""
+        """``ok``, or the reason for missing answers."""
         return self._failure or "ok"
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """List the metrics of requests and answers."""
         return [
             Metric(
                 "radius_remembered_requests",
@@ -94,15 +94,17 @@ class Exchanges:
             ),
             Metric(
                 "radius_unwritten",
-                "Requests without an answer, because the registry could not be written.",
+                "Requests without an answer because the registry could not be written.",
                 "counter",
                 lambda: self._unwritten,
             ),
-            Metric("radius_unsent", "Answers that the network refused.", "counter", lambda: self._unsent),
+            Metric(
+                "radius_unsent", "Answers that the operating system could not send.", "counter", lambda: self._unsent
+            ),
         ]
 
     def repeat(self, request: RadiusRequest, remote: Remote) -> bool:
-        """Tell whether a request is a copy of one that was handled; if that has its answer, so gets the copy."""
+        """Return True for a duplicate of a handled request, and send the stored answer if it is due."""
         earlier = self._exchanges.get((remote, request.code, request.identifier), self._clock.monotonic())
         if earlier is None or earlier.authenticator != request.authenticator:
             return False
@@ -113,7 +115,7 @@ class Exchanges:
     def answer(
         self, request: RadiusRequest, remote: Remote, socket: UdpSocket, answer: bytes, *, when_written: bool
     ) -> None:
-        """Answer a request that was handled: now, or as soon as the registry is written."""
+        """Answer a handled request at once, or as soon as the registry is written."""
         key = remote, request.code, request.identifier
         exchange = _Exchange(key, request.authenticator, socket, answer, is_due=not when_written)
         self._exchanges.put(key, exchange, self._clock.monotonic())
@@ -124,7 +126,7 @@ class Exchanges:
             self.send(socket, remote, answer)
 
     def send(self, socket: UdpSocket, remote: Remote, answer: bytes) -> None:
-        """Send an answer; one that the network refuses is lost, and the NAS will ask again."""
+        """Send an answer; if sending fails, the NAS retransmits its request."""
         try:
             socket.send(answer, remote)
         except OSError as exc:
@@ -132,7 +134,7 @@ class Exchanges:
             log.debug("radius_unsent", remote=remote[0], error=str(exc))
 
     async def run(self) -> NoReturn:
-        """Send the answers that wait, again and again; cancelling loses them, and the NAS will ask again."""
+        """Write the registry and send the waiting answers, forever. Cancelling loses them; the NAS retransmits."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -155,7 +157,7 @@ class Exchanges:
             self.send(each.socket, each.key[0], each.answer)
 
     def _forget(self, batch: list[_Exchange], error: Exception) -> None:
-        """Leave requests unanswered; when they come again they are new ones."""
+        """Leave requests unanswered; their retransmissions are handled as new requests."""
         if not self._failure:
             log.error("radius_registry_failed", error=str(error), hint="Nothing that it must keep is answered now.")
         self._failure = f"writing failed: {error}"

@@ -1,9 +1,9 @@
 """
-RADIUS: the mobile core asks whether somebody may attach, and tells who did and with which address.
+RADIUS: receives access requests and accounting records from the mobile core and answers them.
 
-Requests without proof are dropped without an answer (RFC 2865 §3); they cost a counter, at most a line a
-minute in the log, and an event that the fleet throttles. Decisions are answered at once; what changes the
-registry is answered when that is written, or else a NAS would forget what this server does not know yet.
+Requests without proof of their sender are dropped without an answer (RFC 2865 §3). Each costs a counter, at most
+one log line a minute, and an event that the fleet throttles. Decisions are answered at once. A request that changes
+the registry is answered after the write; with an earlier answer a NAS would not retransmit what the server lost.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from span_events.wire.radius.packets import (
 log = get_logger("listeners.radius")
 
 _REFUSAL: Final = "Not admitted."
-"""What a refused device's NAS is told; why is in the events, which strangers do not see."""
+"""Reply-Message of every Access-Reject. The reason is in the events, which need a token."""
 _LOG_EVERY: Final = 60.0
-"""Seconds between lines in the log about the same fault of the same NAS."""
+"""Seconds between log lines about the same fault of the same NAS."""
 
 
 class Outcome(StrEnum):
-    """What became of a request; the words are labels of a metric."""
+    """Outcome of a request; the values are labels of a metric."""
 
     ACCEPTED = "accepted"
     REJECTED = "rejected"
@@ -75,11 +75,11 @@ _HINTS: Final = {
     Outcome.NO_STATUS: "The request has no Acct-Status-Type, so nobody knows what happened: look at the NAS.",
     Outcome.BUSY: "More answers wait for the registry than radius.waiting_answers: is its disk slow?",
 }
-"""What to try; of the others the hint of the event's reason says it."""
+"""Hints of outcomes; for the other outcomes the log shows the hint of the event's reason."""
 
 
 class Radius(UdpListener):
-    """The listener for authentication and accounting, each with a port of its own."""
+    """The listener for authentication and accounting, each on its own port."""
 
     name = "radius"
 
@@ -110,43 +110,43 @@ class Radius(UdpListener):
 
     @property
     def accounting_address(self) -> str:
-        """What is bound for accounting, ``host:port``; `address` is that for authentication."""
+        """Bound address of accounting, ``host:port``; `address` is the one of authentication."""
         return render_remote(self._accounting.address)
 
     @property
     def health(self) -> str:
-        """``ok``, or why accounting is not answered."""
+        """``ok``, or the reason for unanswered accounting."""
         return self._exchanges.health
 
     def metrics(self) -> list[Metric]:
-        """List what is counted; each bound of the configuration has its gauge."""
+        """List the metrics; each bound of the configuration has its gauge."""
         return [
             Metric(
                 "radius_requests",
-                "RADIUS requests by what became of them.",
+                "RADIUS requests by outcome.",
                 "counter",
                 lambda: {each: self._outcomes[each] for each in Outcome},
                 label="outcome",
             ),
             Metric(
                 "radius_unreadable",
-                "3GPP attributes that could not be read; the requests were taken without them.",
+                "3GPP attributes that could not be read; their requests were accepted without them.",
                 "counter",
                 lambda: {each: self._notes[each] for each in Note},
                 label="attribute",
             ),
             Metric(
                 "radius_unproven",
-                "Access-Requests that were taken though nothing proves them (require_message_authenticator = false).",
+                "Access-Requests accepted without proof of their sender (require_message_authenticator = false).",
                 "counter",
                 lambda: self._unproven,
             ),
             *self._exchanges.metrics(),
-            Metric("radius_defects", "Defects: a request's handling failed.", "counter", lambda: self.defects),
+            Metric("radius_defects", "Defects: the handling of a request failed.", "counter", lambda: self.defects),
         ]
 
     async def start(self) -> None:
-        """Bind both ports or none; raises `ListenerUnavailable`."""
+        """Bind both ports; raises `ListenerUnavailable` and binds none if one fails."""
         await super().start()
         for nas in self._table.entries:
             if not nas.requires_signature:
@@ -163,7 +163,7 @@ class Radius(UdpListener):
                 log.warning("radius_secret_readable", nas=nas.name, hint=hint)
 
     async def run(self) -> None:
-        """Serve until cancelled; ends with an error when a socket is lost."""
+        """Serve until cancelled; raises an error when a socket is lost."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._exchanges.run())
             await super().run()
@@ -207,7 +207,7 @@ class Radius(UdpListener):
         return False
 
     def _take(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
-        """Answer a probe, and a duplicate as before; decide or record everything else."""
+        """Answer a Status-Server; answer a duplicate from memory; decide or account every other request."""
         if request.code == Code.STATUS_SERVER:
             self._outcomes[Outcome.PROBED] += 1
             self._exchanges.send(socket, remote, status_answer(request, accounting=socket is self._accounting))
@@ -232,7 +232,7 @@ class Radius(UdpListener):
         return self._exchanges.is_full or self._cellular.is_behind
 
     def _decide(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
-        """Let the fleet say who may attach. A refusal changes nothing, so that it never waits."""
+        """Answer an Access-Request with the decision of the fleet. A reject changes nothing, so it never waits."""
         mobile = self._read(request, nas)
         report = report_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
         decision = self._cellular.access(report, accounting=nas.sends_accounting)
@@ -241,7 +241,7 @@ class Radius(UdpListener):
             self._exchanges.answer(request, remote, socket, reject(request, _REFUSAL), when_written=False)
             return
         if decision.waits and self._is_behind:
-            self._drop(Outcome.BUSY, nas, remote)  # what was reserved is for the next try
+            self._drop(Outcome.BUSY, nas, remote)  # the reservation stays for the retransmission
             return
         self._outcomes[Outcome.ACCEPTED] += 1
         answer = accept(
@@ -254,7 +254,7 @@ class Radius(UdpListener):
         self._exchanges.answer(request, remote, socket, answer, when_written=decision.waits)
 
     def _account(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bytes | None:
-        """Tell the fleet what happened; None if the request does not say it."""
+        """Forward an accounting record to the fleet; return None if it has no status."""
         status = request.number(Attribute.ACCT_STATUS_TYPE)
         accounting = self._cellular.accounting
         match status:
@@ -280,12 +280,14 @@ class Radius(UdpListener):
                 else:
                     accounting.stop(report)
             case _:
-                log.debug("radius_status_unknown", nas=nas.name, status=status)  # answered, or it would come again
+                log.debug(
+                    "radius_status_unknown", nas=nas.name, status=status
+                )  # answered, or the NAS would retransmit it
         self._outcomes[Outcome.ACCOUNTED] += 1
         return accounting_response(request)
 
     def _wonder(self, nas: Nas) -> None:
-        """Say now and then that a NAS sends what the configuration says it does not send."""
+        """Log that a NAS sends accounting although the configuration says it sends none."""
         now = self._clock.monotonic()
         if now - self._wondered.get(nas.name, -_LOG_EVERY) >= _LOG_EVERY:
             self._wondered[nas.name] = now
@@ -303,7 +305,7 @@ class Radius(UdpListener):
         return self._clock.time_ns() // 1_000_000
 
     def _drop(self, outcome: Outcome, nas: Nas | None, remote: Remote, *, hint: str = "", **details: object) -> None:
-        """Count a request that gets no answer, and now and then say so."""
+        """Count a request without an answer, and log it at most once a minute."""
         self._outcomes[outcome] += 1
         now = self._clock.monotonic()
         of_nas = {"nas": nas.name} if nas else {}

@@ -1,4 +1,4 @@
-"""Who may ask over RADIUS: the NAS of the configuration, found by where a request comes from."""
+"""The NAS of the configuration, found by the source address of a request."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from span_events.config import NasConfig, RadiusConfig
 from span_events.wire.radius.packets import Attributes, settings_of
 
 GOOD_SECRET: Final = 16
-"""Characters from which on a secret counts as long enough: whoever sees a request can try out shorter ones."""
+"""Minimum length of a good secret: an attacker who captures a request can guess shorter ones offline."""
 _SENDERS: Final = 4096
-"""Source addresses whose NAS is remembered, also those that have none."""
+"""Number of source addresses in the cache of look-ups, unknown ones included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,29 +26,29 @@ class Nas:
     name: str
     secret: bytes = field(repr=False)
     requires_signature: bool
-    """Whether an Access-Request without Message-Authenticator is dropped."""
+    """True if Access-Requests without Message-Authenticator are dropped."""
     sends_accounting: bool
     settings: Attributes
-    """What all its devices get with an Access-Accept."""
+    """Attributes of every Access-Accept."""
     secret_file: str
-    """Where the secret is from; empty if it stands in the configuration."""
+    """File with the secret; empty if the secret stands in the configuration."""
 
     @property
     def has_short_secret(self) -> bool:
-        """Whether the secret is shorter than it should be."""
+        """True if the secret is shorter than `GOOD_SECRET`."""
         return len(self.secret) < GOOD_SECRET
 
     @property
     def has_readable_secret(self) -> bool:
-        """Whether every user of this machine may read the file with the secret."""
+        """True if every user of this machine may read the file with the secret."""
         try:
             return bool(self.secret_file) and bool(os.stat(self.secret_file).st_mode & stat.S_IROTH)
-        except OSError:  # it is gone, or its folder is closed by now
+        except OSError:  # the file was removed, or its folder is not readable any more
             return False
 
 
 class NasTable:
-    """The NAS by their addresses and prefixes; the longest prefix that fits counts."""
+    """The NAS by addresses and prefixes; the longest matching prefix wins."""
 
     def __init__(self, config: RadiusConfig) -> None:
         self._by_prefix: dict[tuple[int, int], dict[int, Nas]] = {}  # version and length, then the bits of a prefix
@@ -59,7 +59,7 @@ class NasTable:
                 self._by_prefix.setdefault((prefix.version, prefix.prefixlen), {})[bits] = nas
         self._lengths = sorted(self._by_prefix, reverse=True)
         self.find = lru_cache(_SENDERS)(self._find)
-        """Return the NAS at an address, None if there is none."""
+        """Return the NAS at an address, None for an unknown address."""
 
     def _find(self, host: str) -> Nas | None:
         address = ip_address(host)

@@ -1,4 +1,4 @@
-"""What a RADIUS request tells of a subscriber, in the words of the fleet."""
+"""Converts a RADIUS request into a report for the fleet."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from span_events.wire.radius.attributes_3gpp import PDP_IPV4, PDP_IPV6, Mobile, 
 from span_events.wire.radius.packets import TERMINATE_CAUSES, Attribute, RadiusRequest
 
 _OF_A_DEVICE: Final = "/64"
-"""Length of the prefix that a device gets (3GPP TS 23.401 §5.3.1.2.2); others are not understood."""
+"""Length of the prefix of a device (3GPP TS 23.401 §5.3.1.2.2); other lengths are ignored."""
 _OPERATOR_IDENTIFIER: Final = re.compile(r"\.mnc[0-9]{2,3}\.mcc[0-9]{3}\.gprs$")
 _PLACES: Final = 1024
-"""Networks and APNs whose names are remembered."""
+"""Number of networks and APNs in the caches of names."""
 
 
 class _Place(NamedTuple):
@@ -28,12 +28,12 @@ class _Place(NamedTuple):
 
 def report_of(request: RadiusRequest, mobile: Mobile, *, nas: str, now_ms: int) -> MobileReport:
     """
-    Gather what a request tells.
+    Return the report of a request.
 
     Args:
-        mobile: What its 3GPP attributes tell.
-        nas: Name of the NAS that sent it.
-        now_ms: When it came, Unix milliseconds.
+        mobile: Content of its 3GPP attributes.
+        nas: Name of the NAS that sent the request.
+        now_ms: Time of arrival in Unix milliseconds.
     """
     equipment, place = mobile.equipment, _place_of(mobile.network)
     cell = mobile.location.cell if mobile.location else None
@@ -63,7 +63,7 @@ def report_of(request: RadiusRequest, mobile: Mobile, *, nas: str, now_ms: int) 
 
 
 def nas_address_of(request: RadiusRequest) -> str:
-    """Return what a NAS calls itself: its address, which need not be where its requests come from, or its name."""
+    """Return the address or name by which a NAS identifies itself; it may differ from its source address."""
     return (
         request.address(Attribute.NAS_IP_ADDRESS)
         or request.address(Attribute.NAS_IPV6_ADDRESS)
@@ -73,7 +73,7 @@ def nas_address_of(request: RadiusRequest) -> str:
 
 @lru_cache(_PLACES)
 def _network_identifier(apn: str) -> str:
-    """Return what two spellings of an APN have in common: no operator identifier, no capitals (TS 23.003 §9.1)."""
+    """Return an APN in lower case and without operator identifier, so that spellings compare equal (TS 23.003 §9.1)."""
     return _OPERATOR_IDENTIFIER.sub("", apn.lower())
 
 
@@ -88,10 +88,10 @@ def _place_of(network: Plmn | None) -> _Place:
 
 def _time_ms(request: RadiusRequest, now_ms: int) -> int:
     """
-    Tell when it happened, in Unix milliseconds.
+    Return the time of the reported event in Unix milliseconds.
 
-    Event-Timestamp stays the same however often a request is sent (RFC 2869 §5.3). Without it there is
-    the time of arrival, of which Acct-Delay-Time takes away how long the NAS has tried (RFC 2866 §5.2).
+    Event-Timestamp stays the same in retransmissions (RFC 2869 §5.3). Without it, the time is the time of
+    arrival minus Acct-Delay-Time, the seconds for which the NAS has tried (RFC 2866 §5.2).
     """
     happened = request.number(Attribute.EVENT_TIMESTAMP)
     if happened:
@@ -100,7 +100,7 @@ def _time_ms(request: RadiusRequest, now_ms: int) -> int:
 
 
 def _terminate_cause(request: RadiusRequest) -> str:
-    """Return the name of Acct-Terminate-Cause, the number of one without a name, or nothing."""
+    """Return the name of Acct-Terminate-Cause, its number if it has no name, or an empty text."""
     cause = request.number(Attribute.ACCT_TERMINATE_CAUSE)
     if cause is None:
         return ""

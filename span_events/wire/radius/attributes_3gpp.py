@@ -1,8 +1,8 @@
 """
-What the 3GPP attributes of a RADIUS request tell of a mobile (3GPP TS 29.061 §16.4.7).
+The 3GPP attributes of a RADIUS request: IMSI, IMEI, network and location (3GPP TS 29.061 §16.4.7).
 
-Mobile cores differ in what they send and how well. Nothing here refuses a request: what cannot be
-read is left out and noted, and what is not known is passed over.
+Mobile cores differ in which attributes they send, and in how correct they are. No attribute causes a reject:
+malformed ones are left out and noted, unknown ones are ignored.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from span_events.wire import imei
 
 
 class Note(StrEnum):
-    """What could not be read; the words are labels of a metric."""
+    """Malformed attributes; the values are labels of a metric."""
 
     VENDOR_LENGTH = "bad_vendor_length"
     IMSI = "bad_imsi"
     IMEI = "bad_imei"
     CHECK_DIGIT = "bad_imei_check_digit"
-    """The IMEI was taken all the same: mobile cores are known to leave a 0 there, and this is another digit."""
+    """Wrong check digit, other than the 0 that many mobile cores send; the IMEI is accepted nevertheless."""
     NETWORK = "bad_network"
     RAT = "bad_rat"
     LOCATION = "bad_location"
 
 
 class Equipment(NamedTuple):
-    """The hardware that a mobile says to be; nothing proves it."""
+    """The hardware as a mobile reports it, without proof."""
 
     imei: str
-    """15 digits, the last one computed from the others."""
+    """15 digits; the check digit is computed."""
     software_version: str
     """Two digits of an IMEISV, or empty."""
 
@@ -43,37 +43,37 @@ class Plmn(NamedTuple):
     mcc: str
     """Three digits."""
     mnc: str
-    """Two or three digits, as they are assigned: 01 and 001 differ."""
+    """Two or three digits; 01 and 001 are different networks."""
 
 
 class Location(NamedTuple):
-    """Where a mobile is."""
+    """Location of a mobile."""
 
     network: Plmn
     area: int | None = None
     """Location or tracking area code."""
     cell: int | None = None
-    """CI, SAC, ECI or NCI, after the kind of location."""
+    """CI, SAC, ECI or NCI, depending on the kind of location."""
 
 
 class Mobile(NamedTuple):
-    """What the attributes of one request tell; None is what they do not."""
+    """The content of the attributes of one request; None for missing ones."""
 
     imsi: str | None = None
     """6 to 15 digits."""
     equipment: Equipment | None = None
     network: Plmn | None = None
-    """The serving network: as the attribute for it says, else as the location says."""
+    """The serving network: from its own attribute, else from the location."""
     rat: str | None = None
-    """Radio access technology: a name of `RATS`, or the number of one that has no name there."""
+    """Radio access technology: a name of `RATS`, or its number if it has no name there."""
     location: Location | None = None
     pdp_type: int | None = None
-    """3GPP-PDP-Type: `PDP_IPV4`, `PDP_IPV6`, or another one."""
+    """3GPP-PDP-Type: `PDP_IPV4`, `PDP_IPV6`, or another value."""
     notes: tuple[Note, ...] = ()
 
 
 PDP_IPV4, PDP_IPV6 = 0, 2
-"""Values of 3GPP-PDP-Type of those who want one kind of address only (TS 29.061 §16.4.7.2)."""
+"""Values of 3GPP-PDP-Type that request only one kind of address (TS 29.061 §16.4.7.2)."""
 
 RATS: Final = {
     1: "UTRAN",
@@ -97,14 +97,14 @@ RATS: Final = {
 
 
 class _Layout(NamedTuple):
-    """Where things are in a location; its type octet and a network come first."""
+    """Positions of the fields in a location, after its type octet and network."""
 
     length: int = 0
-    """Octets in all; 0 is any number."""
+    """Total octets; 0 for any number."""
     area: slice = slice(0)
     cell: slice = slice(0)
     bits: int = 0
-    """Of the cell."""
+    """Bits of the cell."""
     spare: int = 0
     """Bits after the cell."""
 
@@ -125,19 +125,19 @@ _3GPP: Final = (10415).to_bytes(4, "big")
 _IMSI, _PDP_TYPE, _SERVING_NETWORK, _IMEISV, _RAT, _LOCATION = 1, 3, 18, 20, 21, 22
 
 _REMEMBERED: Final = 1024
-"""Values whose meaning is remembered, of those that many mobiles share: networks and cells."""
+"""Number of decoded networks and cells in each cache; many mobiles share them."""
 
 T = TypeVar("T")
 
 
 def read(vendor_specific: Iterable[bytes]) -> Mobile:
-    """Read the values of the Vendor-Specific attributes of a request; those of other vendors are passed over."""
+    """Decode the Vendor-Specific attributes of a request; other vendors are ignored."""
     values: dict[int, bytes] = {}
     notes: list[Note] = []
     for each in vendor_specific:
         if each[:4] != _3GPP:
             continue
-        if len(each) > 5 and each[5] == len(each) - 4:  # one attribute, as nearly always
+        if len(each) > 5 and each[5] == len(each) - 4:  # one attribute, the usual case
             values.setdefault(each[4], each[6:])
         elif not _split(each, values):
             notes.append(Note.VENDOR_LENGTH)
@@ -156,10 +156,10 @@ def read(vendor_specific: Iterable[bytes]) -> Mobile:
 
 def read_equipment(value: bytes) -> Equipment | None:
     """
-    Read 3GPP-IMEISV: 14 to 16 digits, or swapped BCD in 8 octets.
+    Decode 3GPP-IMEISV: 14 to 16 digits, or swapped BCD in 8 octets.
 
-    Signalling often carries a 0 in place of the check digit, or none; it is always computed anew. Zeros only are what
-    a network writes that does not know it.
+    Signalling often has a 0 as check digit, or none, so it is always computed. A network that does not know the
+    IMEI sends only zeros.
     """
     digits = value.rstrip(b"\0")
     if len(value) == 8 and not digits.isdigit():
@@ -175,11 +175,11 @@ def read_equipment(value: bytes) -> Equipment | None:
 @lru_cache(_REMEMBERED)
 def read_location(value: bytes) -> Location | None:
     """
-    Read 3GPP-User-Location-Info (TS 29.061 §16.4.7.2).
+    Decode 3GPP-User-Location-Info (TS 29.061 §16.4.7.2).
 
-    A type octet comes first and says what follows; of the identities of base stations only the network
-    is read. Some mobile cores copy the element of GTPv2 (TS 29.274 §8.21), which begins with a bit mask:
-    its length will not fit.
+    The first octet is the type of the location. From identities of base stations only the network is read. Some
+    mobile cores copy the element of GTPv2 (TS 29.274 §8.21), which begins with a bit mask: its length does not match,
+    and it is ignored.
     """
     layout = _LOCATIONS.get(value[0]) if value else None
     network = read_plmn(value[1:4])
@@ -194,7 +194,7 @@ def read_location(value: bytes) -> Location | None:
 
 
 def read_plmn(octets: bytes) -> Plmn | None:
-    """Read a network in three octets, low nibble first: MCC2 MCC1, MNC3 MCC3, MNC2 MNC1 (TS 24.008 §10.5.1.13)."""
+    """Decode a network of three octets, low nibble first: MCC2 MCC1, MNC3 MCC3, MNC2 MNC1 (TS 24.008 §10.5.1.13)."""
     digits = _swapped(octets)
     if len(digits) != 6:
         return None
@@ -203,7 +203,7 @@ def read_plmn(octets: bytes) -> Plmn | None:
 
 
 def _split(value: bytes, values: dict[int, bytes]) -> bool:
-    """Collect what one Vendor-Specific attribute holds, one value or more; tell whether its lengths add up."""
+    """Add the values of one Vendor-Specific attribute; return True if their lengths add up."""
     at, end = 4, len(value)
     while at + 2 <= end and 2 <= value[at + 1] <= end - at:
         values.setdefault(value[at], value[at + 2 : at + value[at + 1]])
@@ -229,7 +229,7 @@ def _imsi(value: bytes) -> str | None:
 
 
 def _is_plausible(value: bytes, equipment: Equipment) -> bool:
-    """Tell whether the check digit of an IMEI of 15 digits, if that is what came, is right or left out."""
+    """Return False for an IMEI of 15 digits with a check digit that is neither right nor 0."""
     digits = value.rstrip(b"\0")
     return len(digits) != 15 or digits[14:] == b"0" or digits.decode() == equipment.imei
 
@@ -245,7 +245,7 @@ def _network(value: bytes) -> Plmn | None:
 
 @lru_cache(_REMEMBERED)
 def _rat(value: bytes) -> str | None:
-    """Read an octet; some dictionaries have a number of four octets there."""
+    """Decode an octet, or the four octets that some dictionaries define."""
     if len(value) not in (1, 4):
         return None
     number = int.from_bytes(value, "big")
@@ -253,6 +253,6 @@ def _rat(value: bytes) -> str | None:
 
 
 def _swapped(octets: bytes) -> str:
-    """Write octets in hexadecimal, the low nibble first."""
+    """Return octets in hexadecimal, low nibble first."""
     text = octets.hex()
     return "".join(text[at ^ 1] for at in range(len(text)))

@@ -1,9 +1,9 @@
 """
-RADIUS requests and their answers (RFC 2865, 2866, 5997), strictly read.
+RADIUS requests and their answers (RFC 2865, 2866, 5997), strictly decoded.
 
-pyrad's packet codec takes packets apart, verifies and signs them. It is lenient about lengths, so
-`decode` refuses what breaks the format before pyrad sees it. Values stay octets, by number: no
-dictionary is looked up, and what a value means is for those who ask for it.
+pyrad's codec decodes, verifies and signs packets. It is lenient about lengths, so `decode` rejects malformed
+packets before pyrad reads them. Attributes are octets by number, without a dictionary; the caller interprets
+them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from span_events.errors import MalformedMessage
 
 
 class Code(IntEnum):
-    """Kinds of packets that this server takes or sends (IANA registry "RADIUS Packet Type Codes")."""
+    """Packet types that this server receives or sends (IANA registry "RADIUS Packet Type Codes")."""
 
     ACCESS_REQUEST = 1
     ACCESS_ACCEPT = 2
@@ -58,7 +58,7 @@ class Attribute(IntEnum):
 
 
 class StatusType(IntEnum):
-    """What an Accounting-Request reports (RFC 2866 §5.1)."""
+    """Acct-Status-Type of an Accounting-Request (RFC 2866 §5.1)."""
 
     START = 1
     STOP = 2
@@ -68,21 +68,21 @@ class StatusType(IntEnum):
 
 
 class Verdict(Enum):
-    """Whether a request comes from somebody who has the secret."""
+    """Result of the check that the sender of a request has the secret."""
 
     PROVEN = auto()
     UNPROVEN = auto()
-    """There is no Message-Authenticator in a request that nothing else proves; anybody can have sent it."""
+    """The request has no Message-Authenticator and no other proof; any host can forge it."""
     BAD_AUTHENTICATOR = auto()
     BAD_MESSAGE_AUTHENTICATOR = auto()
 
 
 MAX_LENGTH: Final = 4096
-"""Octets of a packet at most (RFC 2865 §3)."""
+"""Upper bound of a packet in octets (RFC 2865 §3)."""
 MAX_ATTRIBUTES: Final = 200
-"""Attributes of a packet at most; no limit of the protocol, but 2,000 empty ones would cost milliseconds."""
+"""Upper bound of attributes in a packet. The protocol has none, but 2,000 empty ones would cost milliseconds."""
 MAX_PROXY_STATE: Final = 2048
-"""Octets of Proxy-State at most: they go back with the answer, which must stay below `MAX_LENGTH`."""
+"""Upper bound of Proxy-State in octets: the answer repeats it and must stay below `MAX_LENGTH`."""
 TERMINATE_CAUSES: Final = (
     *("", "User-Request", "Lost-Carrier", "Lost-Service", "Idle-Timeout", "Session-Timeout", "Admin-Reset"),
     *("Admin-Reboot", "Port-Error", "NAS-Error", "NAS-Request", "NAS-Reboot", "Port-Unneeded", "Port-Preempted"),
@@ -94,7 +94,7 @@ _HEADER: Final = struct.Struct("!BBH16s")
 """Code, Identifier, Length, Authenticator (RFC 2865 §3)."""
 _NUMBER: Final = struct.Struct("!I")
 _VENDOR: Final = struct.Struct("!IBB")
-"""Vendor, its type, its length (RFC 2865 §5.26)."""
+"""Vendor, vendor type, vendor length (RFC 2865 §5.26)."""
 _MICROSOFT: Final = 311
 _DNS_SERVERS: Final = (28, 29)
 """MS-Primary-DNS-Server, MS-Secondary-DNS-Server (RFC 2548 §2.7)."""
@@ -107,36 +107,36 @@ _NAS_CHOOSES: Final = bytes((255, 255, 255, 254))
 """The address that lets the NAS select one (RFC 2865 §5.8)."""
 
 _REMEMBERED: Final = 1024
-"""Addresses whose text is remembered; a NAS sends the same ones again and again."""
+"""Number of addresses in the cache of their texts; a NAS repeats the same ones."""
 
 Attributes = Sequence[tuple[int, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class RadiusRequest:
-    """One request. Attributes are asked for by number; of several with the same number the first counts."""
+    """One request. Attributes are read by number; the first of several with the same number counts."""
 
     code: int
-    """A `Code`, or a number that it does not list."""
+    """A `Code`, or an unknown number."""
     identifier: int
     authenticator: bytes
     packet: Packet = field(repr=False)
-    """pyrad's packet, which holds a password, perhaps, and the secret."""
+    """pyrad's packet, which holds the secret and perhaps a password."""
 
     def value(self, number: int) -> bytes | None:
         """Return the octets of an attribute."""
-        found = dict.get(self.packet, number)  # without pyrad's detour over names
+        found = dict.get(self.packet, number)  # avoids pyrad's look-up by name
         return found[0] if found else None
 
     def values(self, number: int) -> Sequence[bytes]:
-        """Return the octets of all attributes with a number, in their order."""
+        """Return the octets of all attributes with a number, in order."""
         return dict.get(self.packet, number, ())
 
     def text(self, number: int) -> str:
         """
         Return the text of an attribute, empty without one.
 
-        Octets that are no printable UTF-8 are shown in hexadecimal, so that different ones stay different.
+        Octets that are not printable UTF-8 are returned in hexadecimal, so that different values stay different.
         """
         value = self.value(number)
         if value is None:
@@ -148,24 +148,24 @@ class RadiusRequest:
         return text if text.isprintable() else value.hex()
 
     def number(self, number: int) -> int | None:
-        """Return the number of an attribute; None without one, or when it has not four octets."""
+        """Return the number of an attribute; None if it is missing or has not four octets."""
         value = self.value(number)
         return _NUMBER.unpack(value)[0] if value is not None and len(value) == 4 else None
 
     def address(self, number: int) -> str:
-        """Return the address of an attribute as text; empty without one, or when it is no address."""
+        """Return the address of an attribute as text; empty if it is missing or no address."""
         value = self.value(number)
         return _address(value) if value is not None and len(value) in (4, 16) else ""
 
     def framed_address(self) -> str:
-        """Return Framed-IP-Address as text; empty when there is none, or it lets somebody choose (RFC 2865 §5.8)."""
+        """Return Framed-IP-Address as text; empty if missing, or if it lets NAS or user choose (RFC 2865 §5.8)."""
         value = self.value(Attribute.FRAMED_IP_ADDRESS)
         if value is None or len(value) != 4 or value >= _NAS_CHOOSES or not any(value):
             return ""
         return ".".join(map(str, value))
 
     def framed_prefix(self) -> str:
-        """Return Framed-IPv6-Prefix as text (RFC 3162 §2.3); empty when there is none, or it cannot be read."""
+        """Return Framed-IPv6-Prefix as text (RFC 3162 §2.3); empty if missing or malformed."""
         value = self.value(Attribute.FRAMED_IPV6_PREFIX)
         if value is None or not 2 <= len(value) <= 18 or not value[1] <= 128 or (value[1] + 7) // 8 > len(value) - 2:
             return ""
@@ -174,10 +174,10 @@ class RadiusRequest:
 
 def decode(datagram: bytes, secret: bytes) -> RadiusRequest:
     """
-    Take one datagram apart; `verify` tells whether to believe it. Octets beyond Length are padding (RFC 2865 §3).
+    Decode one datagram; `verify` checks its sender. Octets beyond Length are padding (RFC 2865 §3).
 
     Args:
-        secret: Shared with the sender, 1 octet at least; for `verify` and for the answer.
+        secret: Shared secret, at least 1 octet; used by `verify` and by the answer.
 
     Raises:
         MalformedMessage: The datagram breaks RFC 2865 or RFC 3579; ``at`` is the octet where parsing stopped.
@@ -195,7 +195,7 @@ def decode(datagram: bytes, secret: bytes) -> RadiusRequest:
 
 
 def verify(request: RadiusRequest) -> Verdict:
-    """Tell whether the sender has the secret (RFC 2865 §3, 2866 §3, 3579 §3.2, 5997 §3)."""
+    """Check that the sender has the secret (RFC 2865 §3, 2866 §3, 3579 §3.2, 5997 §3)."""
     packet = request.packet
     proven = request.code == Code.ACCOUNTING_REQUEST
     if proven and not packet.VerifyAcctRequest():
@@ -207,13 +207,13 @@ def verify(request: RadiusRequest) -> Verdict:
 
 def accept(request: RadiusRequest, *, address: str, prefix: str, class_: bytes, settings: Attributes = ()) -> bytes:
     """
-    Write the Access-Accept to an Access-Request.
+    Encode the Access-Accept to an Access-Request.
 
     Args:
-        address: IPv4 address of the device; with neither this nor a prefix the NAS is told to choose.
+        address: IPv4 address of the device; without address and prefix, the NAS chooses an address.
         prefix: IPv6 prefix of the device (``2001:db8:1:2::/64``).
-        class_: Comes back with all accounting of the session (RFC 2865 §5.25); none if empty.
-        settings: What all devices get, see `settings_of`.
+        class_: Class attribute; the NAS repeats it in all accounting of the session (RFC 2865 §5.25). Empty for none.
+        settings: Attributes of every Access-Accept, see `settings_of`.
     """
     attributes: list[tuple[int, bytes]] = []
     if address:
@@ -232,11 +232,11 @@ def accept(request: RadiusRequest, *, address: str, prefix: str, class_: bytes, 
 
 def settings_of(*, dns: Iterable[IPv4Address | IPv6Address], interim_interval: int) -> Attributes:
     """
-    Write the attributes that are the same in every Access-Accept.
+    Encode the attributes that are the same in every Access-Accept.
 
     Args:
-        dns: Servers, best first; two of IPv4 and 15 of IPv6 find room.
-        interim_interval: Seconds between Interim-Updates that the NAS is asked for; 0 does not ask.
+        dns: Servers, best first; at most two of IPv4 and 15 of IPv6 fit.
+        interim_interval: Requested seconds between Interim-Updates; 0 requests none.
     """
     servers = tuple(dns)
     attributes: list[tuple[int, bytes]] = []
@@ -251,26 +251,26 @@ def settings_of(*, dns: Iterable[IPv4Address | IPv6Address], interim_interval: i
 
 
 def reject(request: RadiusRequest, message: str) -> bytes:
-    """Write the Access-Reject to an Access-Request, with a message of 253 octets at most."""
+    """Encode the Access-Reject to an Access-Request, with a message of at most 253 octets."""
     return _answer(request, Code.ACCESS_REJECT, ((Attribute.REPLY_MESSAGE, message.encode()),))
 
 
 def accounting_response(request: RadiusRequest) -> bytes:
-    """Write the Accounting-Response to an Accounting-Request."""
+    """Encode the Accounting-Response to an Accounting-Request."""
     return _answer(request, Code.ACCOUNTING_RESPONSE, ())
 
 
 def status_answer(request: RadiusRequest, *, accounting: bool) -> bytes:
-    """Write the answer to a Status-Server, which depends on the port that it came to (RFC 5997 §4.2)."""
+    """Encode the answer to a Status-Server, which depends on the port that received it (RFC 5997 §4.2)."""
     return _answer(request, Code.ACCOUNTING_RESPONSE if accounting else Code.ACCESS_ACCEPT, ())
 
 
 def _answer(request: RadiusRequest, code: Code, attributes: Iterable[tuple[int, bytes]]) -> bytes:
     """
-    Sign an answer.
+    Encode and sign an answer.
 
-    pyrad copies Proxy-State (RFC 2865 §5.33) and puts a Message-Authenticator first, into all but the
-    answer to an Accounting-Request; that place is what withstands a forged Access-Accept (CVE-2024-3596).
+    pyrad copies Proxy-State (RFC 2865 §5.33) and adds a Message-Authenticator as the first attribute, except in the
+    answer to an Accounting-Request. The first place prevents a forged Access-Accept (CVE-2024-3596).
     """
     answer = request.packet.CreateReply()
     answer.code = int(code)
@@ -281,7 +281,7 @@ def _answer(request: RadiusRequest, code: Code, attributes: Iterable[tuple[int, 
 
 
 def _check_attributes(datagram: bytes, end: int) -> None:
-    """Refuse lengths that do not add up, and what there may only be so much of."""
+    """Reject wrong attribute lengths, and more attributes or Proxy-State than allowed."""
     at = _HEADER.size
     count = authenticators = proxy_state = 0
     while at < end:
