@@ -1,1 +1,1 @@
-"""A simulated mobile core with its modems, and the faults that it provokes."""
+"""A simulated mobile core with its modems, and the faults of the mobile network."""

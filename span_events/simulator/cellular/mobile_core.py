@@ -1,4 +1,4 @@
-"""A mobile core in small: one NAS that attaches modems over RADIUS, and tells by accounting what becomes of them."""
+"""A simulated mobile core: one NAS that attaches modems over RADIUS and sends accounting records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from span_events.simulator.sockets import Address
 from span_events.wire.radius.packets import Attribute, Code, StatusType
 
 _LOOK: Final = 1.0
-"""Seconds between two looks which sessions are due for an Interim-Update."""
+"""Seconds between two checks for sessions that are due for an Interim-Update."""
 _USER_REQUEST: Final = 1
 """Acct-Terminate-Cause (RFC 2866 §5.10)."""
 
@@ -52,28 +52,28 @@ class Session:
     """Acct-Session-Id."""
     modem: Modem
     address: str
-    """What the device has to send from."""
+    """Source address of the device."""
     class_: bytes
-    """What the server wants to see with all accounting of it."""
+    """Class attribute of the Access-Accept, repeated in all accounting of the session."""
     interim_interval: float
     """Seconds between Interim-Updates; 0 sends none."""
     began: float = field(default_factory=time.monotonic)
     told: float = field(default_factory=time.monotonic)
-    """When the server last heard of it; monotonic seconds, as is ``began``."""
+    """Time of the last accounting record; monotonic seconds, like ``began``."""
     is_open: bool = True
 
 
 class MobileCore:
     """
-    A NAS, as the server sees one.
+    One NAS.
 
     Args:
-        authentication: Where the server takes Access-Requests.
-        accounting: Where it takes Accounting-Requests.
-        secret: What both share.
-        address: NAS-IP-Address: an IPv4 address, by which its sessions are told from those of other cores.
+        authentication: Address of the server for Access-Requests.
+        accounting: Address of the server for Accounting-Requests.
+        secret: Shared secret.
+        address: NAS-IP-Address: an IPv4 address that distinguishes its sessions from those of other cores.
         name: NAS-Identifier.
-        patience: When requests are sent again.
+        patience: Timing of retransmissions.
     """
 
     def __init__(
@@ -104,17 +104,17 @@ class MobileCore:
 
     def bind(self) -> None:
         """
-        Open the sockets, unless that is done already; nothing is sent.
+        Open the sockets unless they are open; nothing is sent.
 
         Raises:
-            AddressUnavailable: There is no way to the server, or no socket left.
+            AddressUnavailable: The server is not reachable from this machine, or no socket is left.
         """
         if self._asking is None:
             self._asking = RadiusClient(self.authentication, self._secret, patience=self._patience)
             self._telling = RadiusClient(self._accounting, self._secret, patience=self._patience)
 
     def close(self) -> None:
-        """Release the sockets; idempotent. The server is told nothing."""
+        """Close the sockets; idempotent. Nothing is sent to the server."""
         for client in (self._asking, self._telling):
             if client is not None:
                 client.close()
@@ -122,10 +122,10 @@ class MobileCore:
 
     async def start(self) -> None:
         """
-        Go up, unless it is, and say so (Accounting-On): the server forgets what it knew of this core's sessions.
+        Go up unless the core is up, and send Accounting-On: the server ends all sessions of this core.
 
         Raises:
-            MobileCoreUnanswered: The server took no notice.
+            MobileCoreUnanswered: The server did not answer.
         """
         if not self._up.is_set():
             await self._report_itself(StatusType.ACCOUNTING_ON)
@@ -133,10 +133,10 @@ class MobileCore:
 
     async def stop(self) -> None:
         """
-        Go down, and say so (Accounting-Off): that ends every session. Attaching waits until it is up again.
+        Go down and send Accounting-Off, which ends every session. `attach` waits until the core is up again.
 
         Raises:
-            MobileCoreUnanswered: The server took no notice.
+            MobileCoreUnanswered: The server did not answer.
         """
         self._up.clear()
         for session in list(self.sessions.values()):
@@ -145,10 +145,10 @@ class MobileCore:
 
     async def restart(self, pause: float) -> None:
         """
-        Go down, and up again after so many seconds.
+        Go down, and up again after a pause in seconds.
 
         Raises:
-            MobileCoreUnanswered: The server took no notice; here it is up again all the same.
+            MobileCoreUnanswered: The server did not answer; the core is up again nevertheless.
         """
         try:
             await self.stop()
@@ -158,7 +158,7 @@ class MobileCore:
             self._up.set()
 
     async def run(self) -> None:
-        """Send Interim-Updates as often as the server asked for them, until cancelled. Cancelling loses nothing."""
+        """Send Interim-Updates at the interval of the server until cancelled. Cancelling loses nothing."""
         while True:
             await asyncio.sleep(_LOOK)
             now = time.monotonic()
@@ -168,15 +168,15 @@ class MobileCore:
 
     async def attach(self, modem: Modem, *, choice: str = "", insist: bool = False) -> Session:
         """
-        Ask for a modem to be let in, and tell that it is.
+        Attach a modem: send an Access-Request, and after the Access-Accept a Start.
 
         Args:
-            choice: Address that this core gives it if the server leaves that to the core.
-            insist: Give it that address whatever the server says.
+            choice: Address of the modem if the server lets the core choose.
+            insist: Use that address even if the server assigns another.
 
         Raises:
-            AttachRefused: It is not let in, or there is no address for it.
-            MobileCoreUnanswered: The server took no notice.
+            AttachRefused: The server rejected the modem, or neither server nor core has an address for it.
+            MobileCoreUnanswered: The server did not answer.
         """
         await self._up.wait()
         self._charging_id = (self._charging_id + 1) & 0xFFFF_FFFF
@@ -206,17 +206,17 @@ class MobileCore:
         return session
 
     async def interim(self, session: Session) -> None:
-        """Tell that a session goes on; if nobody hears it, the next one will tell."""
+        """Send an Interim-Update of a session; a lost one is made up for by the next."""
         session.told = time.monotonic()
         with suppress(MobileCoreUnanswered):
             await self._tell(StatusType.INTERIM_UPDATE, self._details(session))
 
     async def detach(self, session: Session) -> None:
         """
-        End a session, as a device does that is switched off; one that has ended stays so.
+        End a session and send a Stop, as after a device is switched off; an ended session is left alone.
 
         Raises:
-            MobileCoreUnanswered: The server took no notice; here it has ended all the same.
+            MobileCoreUnanswered: The server did not answer; the session has ended nevertheless.
         """
         if session.is_open:
             self.forget(session)
@@ -224,12 +224,12 @@ class MobileCore:
             await self._tell(StatusType.STOP, (*self._details(session), cause))
 
     def forget(self, session: Session) -> None:
-        """End a session without a word, as a core does that loses part of its memory."""
+        """End a session without a Stop, like a core that loses part of its memory."""
         session.is_open = False
         self.sessions.pop(session.id, None)
 
     async def ask_with(self, secret: bytes, modem: Modem) -> bool:
-        """Send one Access-Request with another secret; tell whether that was answered."""
+        """Send one Access-Request with another secret; return True if the server answered."""
         client = RadiusClient(self.authentication, secret, patience=Patience(self._patience.timeout, tries=1))
         try:
             return await client.exchange(Code.ACCESS_REQUEST, self._about(modem, 0)) is not None

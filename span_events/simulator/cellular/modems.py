@@ -1,4 +1,4 @@
-"""SIM and hardware of simulated devices: of the test network 001/01, and of test IMEIs, which nobody has in earnest."""
+"""SIM and hardware of simulated devices: of the test network 001/01 and of test IMEIs, which no real device has."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from span_events.wire import imei as hardware
 NETWORK: Final = "00101"
 """MCC and MNC of test networks (ITU-T E.212)."""
 _TEST_IMEI: Final = "00100"
-"""How IMEIs of test equipment begin (GSMA TS.06: reporting body 00)."""
+"""First digits of the IMEIs of test equipment (GSMA TS.06: reporting body 00)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,12 @@ class Modem:
 
 
 def modem_at(address: str) -> Modem:
-    """Return the modem of the device that a fleet has at an IPv4 address; 127.78.0.1 is in its digits as 078000001."""
+    """Return the modem of the device at an IPv4 address; its numbers end with 078000001 for 127.78.0.1."""
     return _modem("".join(f"{octet:03}" for octet in IPv4Address(address).packed[1:]))
 
 
 def foreign_modem() -> Modem:
-    """Make a modem that no device of any fleet has."""
+    """Return a modem that belongs to no simulated device."""
     return _modem(f"9{random.randrange(100_000_000):08}")
 
 

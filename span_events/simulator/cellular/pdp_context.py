@@ -1,4 +1,4 @@
-"""What a mobile core says of a modem in every request about it (RFC 2865 §5, 3GPP TS 29.061 §16.4)."""
+"""The attributes of a modem in every request of the mobile core (RFC 2865 §5, 3GPP TS 29.061 §16.4)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ APN: Final = "demo"
 
 _SERVICE_TYPE, _FRAMED_PROTOCOL, _NAS_PORT_TYPE = 6, 7, 61
 _FRAMED, _GPRS_PDP_CONTEXT, _WIRELESS_OTHER = 2, 7, 18
-"""Their values, in the same order."""
+"""Values of the attributes above, in the same order."""
 _3GPP: Final = (10415).to_bytes(4, "big")
 _IMSI, _CHARGING_ID, _SERVING_NETWORK, _IMEISV, _RAT, _LOCATION = 1, 2, 18, 20, 21, 22
 _SOFTWARE_VERSION: Final = "01"
-"""What makes an IMEISV of the 14 digits that an IMEI begins with (3GPP TS 23.003 §6.2.2)."""
+"""Last two digits of an IMEISV, after the first 14 of an IMEI (3GPP TS 23.003 §6.2.2)."""
 _NB_IOT: Final = b"\x08"
 _PLMN: Final = bytes((0x00, 0xF1, 0x10))
 """The network 001/01 in swapped nibbles (3GPP TS 24.008 §10.5.1.13)."""
@@ -25,12 +25,12 @@ _LOCATION_VALUE: Final = struct.Struct("!B3sH3sI")
 """Kind of location, network, tracking area, network, cell (3GPP TS 29.061 §16.4.7.2)."""
 _TAI_AND_ECGI: Final = 130
 _AREA, _FIRST_CELL, _CELLS = 1, 256, 8
-"""Where all modems are: some cells of one area."""
+"""Location of all modems: a few cells of one area."""
 _NUMBER: Final = struct.Struct("!I")
 
 
 def about(modem: Modem, charging_id: int) -> Attributes:
-    """Say who it is, by what, where, and in which of its sessions."""
+    """Return the attributes for identity, radio, location and session of a modem."""
     cell = _FIRST_CELL + int(modem.imsi) % _CELLS
     return (
         (_NAS_PORT_TYPE, number(_WIRELESS_OTHER)),
@@ -47,7 +47,7 @@ def about(modem: Modem, charging_id: int) -> Attributes:
 
 
 def number(value: int) -> bytes:
-    """Write the value of an attribute that is a number."""
+    """Encode the value of a numeric attribute."""
     return _NUMBER.pack(value)
 
 

@@ -1,7 +1,7 @@
 """
-The client's side of RADIUS (RFC 2865, 2866, 3579): requests to one port, each sent again until its answer comes.
+A RADIUS client (RFC 2865, 2866, 3579): sends requests to one port and retransmits each until it is answered.
 
-Written without `wire.radius`, which is the server's side: two that were made apart and agree are a check of both.
+It does not use the codec of the server, `wire.radius`: two independent implementations check each other.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from span_events.simulator.sockets import Address, DeviceSocket
 from span_events.wire.radius.packets import Attribute, Code
 
 Attributes = Sequence[tuple[int, bytes]]
-"""Numbers and values, in their order."""
+"""Numbers and values, in order."""
 
 AT_ONCE: Final = 128
-"""Requests under way at the same time at most; an identifier is one octet."""
+"""Upper bound of open requests; an identifier is one octet."""
 
 _HEADER: Final = struct.Struct("!BBH16s")
 """Code, Identifier, Length, Authenticator (RFC 2865 §3)."""
@@ -31,7 +31,7 @@ _NOTHING: Final = bytes(16)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often, and after how many seconds each, a request is sent."""
+    """Number of transmissions of a request, and the seconds between them."""
 
     timeout: float = 1.0
     tries: int = 4
@@ -39,7 +39,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server that has the secret said."""
+    """An answer of a server that has the secret."""
 
     code: int
     attributes: tuple[tuple[int, bytes], ...] = ()
@@ -60,18 +60,18 @@ class RadiusClient:
     One socket to one port of a server.
 
     Args:
-        target: Where the server listens.
-        secret: What both share.
-        patience: When a request is sent again, unchanged.
+        target: Address of the server.
+        secret: Shared secret.
+        patience: Timing of retransmissions, which are unchanged copies.
 
     Raises:
-        AddressUnavailable: There is no way to the server, or no socket left.
+        AddressUnavailable: The server is not reachable from this machine, or no socket is left.
     """
 
     def __init__(self, target: Address, secret: bytes, *, patience: Patience | None = None) -> None:
         self._secret = secret
         self._patience = patience or Patience()
-        anywhere = "::" if ":" in target[0] else "0.0.0.0"  # noqa: S104  # connected, so only the server is heard
+        anywhere = "::" if ":" in target[0] else "0.0.0.0"  # noqa: S104  # connected, so only datagrams of the server arrive
         self._socket = DeviceSocket(anywhere, target, self._received)
         self._waiting: dict[int, _Waiting] = {}
         self._free = asyncio.Semaphore(AT_ONCE)
@@ -79,10 +79,10 @@ class RadiusClient:
 
     async def exchange(self, code: Code, attributes: Attributes) -> Answer | None:
         """
-        Send a request until its answer comes. Cancelling forgets it.
+        Send a request, and retransmit it until it is answered. Cancelling drops the request.
 
         Returns:
-            The answer; None if there was none that proves that the server has the secret.
+            The answer; None if no answer proved that the server has the secret.
         """
         async with self._free:
             identifier = self._next_identifier()
@@ -100,7 +100,7 @@ class RadiusClient:
                 del self._waiting[identifier]
 
     def close(self) -> None:
-        """Release the socket; idempotent. What is under way stays without an answer."""
+        """Close the socket; idempotent. Open requests stay unanswered."""
         self._socket.close()
 
     def _next_identifier(self) -> int:
@@ -119,7 +119,7 @@ class RadiusClient:
 
 
 def encode(code: Code, identifier: int, attributes: Attributes, secret: bytes) -> bytes:
-    """Write a request: an Access-Request proves itself by its Message-Authenticator, all else by its Authenticator."""
+    """Encode a request; an Access-Request is signed by Message-Authenticator, all others by Authenticator."""
     body = b"".join(bytes((number, len(value) + 2)) + value for number, value in attributes)
     if code is Code.ACCOUNTING_REQUEST:
         unsigned = _HEADER.pack(code, identifier, _HEADER.size + len(body), _NOTHING) + body
@@ -131,7 +131,7 @@ def encode(code: Code, identifier: int, attributes: Attributes, secret: bytes) -
 
 
 def decode(datagram: bytes, authenticator: bytes, secret: bytes) -> Answer | None:
-    """Read the answer to the request with an Authenticator; None if it is not from a server that has the secret."""
+    """Decode the answer to the request with an Authenticator; None if its sender does not have the secret."""
     code, _, length, proof = _HEADER.unpack_from(datagram)
     body = datagram[_HEADER.size : length]
     if not hmac.compare_digest(_md5(datagram[:4] + authenticator + body + secret), proof):
@@ -147,9 +147,9 @@ def decode(datagram: bytes, authenticator: bytes, secret: bytes) -> Answer | Non
         attributes.append((body[at], value))
         at += body[at + 1]
     proven = code == Code.ACCOUNTING_RESPONSE or any(each == Attribute.MESSAGE_AUTHENTICATOR for each, _ in attributes)
-    # Without one, an Access-Accept can be made of an Access-Reject by a man in the middle (CVE-2024-3596).
+    # Without Message-Authenticator, an attacker can turn an Access-Reject into an Access-Accept (CVE-2024-3596).
     return Answer(code, tuple(attributes)) if proven else None
 
 
 def _md5(octets: bytes) -> bytes:
-    return hashlib.md5(octets, usedforsecurity=False).digest()  # what the protocol has
+    return hashlib.md5(octets, usedforsecurity=False).digest()  # the protocol requires MD5
