@@ -1,4 +1,4 @@
-"""The README: its tables are rendered from the code, and each of its commands is run."""
+"""README and guides: their tables are rendered from the code, their links lead to files, and each command is run."""
 
 from __future__ import annotations
 
@@ -10,34 +10,105 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
-from span_events.events.reference import render_table
+import pytest
+
+from span_events import config
+from span_events.events.catalogue import CATALOGUE
+from span_events.events.reference import render_guide
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.waiting import until
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-ENDLESS = "# runs until Ctrl-C\n"
-TOOLS = (ROOT / ".venv" / "bin", ROOT / ".cache" / "npm" / "node_modules" / ".bin")
-"""Where the commands are that a person has by `scripts/serve` and by npx."""
+ROOT: Final = Path(__file__).parent.parent
+GUIDES: Final = {path.stem: path for path in sorted((ROOT / "span_events" / "guides").glob("*.md"))}
+PAGES: Final = {"readme": ROOT / "README.md", **GUIDES}
+OTHERS: Final = {"contributing": ROOT / ".github" / "CONTRIBUTING.md", "map": ROOT / "span_events" / "README.md"}
+README: Final = PAGES["readme"].read_text()
+ENDLESS: Final = "# runs until Ctrl-C\n"
+LANGUAGES: Final = {"", "sh", "js", "toml", "ini", "c", "text"}
+"""Kinds of code blocks; of these, sh is run and toml is loaded as a configuration."""
+TOOLS: Final = (ROOT / ".venv" / "bin", ROOT / ".cache" / "npm" / "node_modules" / ".bin")
+"""Folders of the commands that a reader has by `scripts/serve` and by npx."""
+PORTS: Final = (
+    ("8080", "http"),
+    ("1234", "datagrams"),
+    ("1812", "radius"),
+    ("1813", "radius-accounting"),
+    ("8081", "blobs"),
+    ("8443", "blobs_tls"),
+)
+"""Ports in the commands, and the name of each in the ready file."""
+SHOWN: Final = {
+    "readme": ("upstreamMessage", "Usage: scripts/test"),
+    "udp": ("udp-bench",),
+    "certificates": ("cert.crt: OK",),
+    "mobile-core": ("Framed-IP-Address = 127.0.64.11", "Received Accounting-Response", "Received Access-Reject"),
+    "messages": ("reboot",),
+    "blobs": ("image/jpeg",),
+    "rest": ('"status":"ok"', "span_events_subscribers"),
+}
+"""Parts of the output of a page's commands."""
 
 
-def test_the_table_of_events_is_rendered_from_the_catalogue() -> None:
+def blocks(text: str, language: str) -> list[str]:
+    """Return the code blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_the_guide_to_events_is_rendered_from_the_catalogue() -> None:
     """Name, meaning and keys cannot fall behind."""
-    assert render_table() in README
+    assert GUIDES["events"].read_text() == render_guide()
 
 
-def test_every_code_block_says_what_it_is() -> None:
-    """Shell blocks are run below; there is no other kind but one for browsers."""
-    assert set(re.findall(r"^```(\w*)$", README, re.MULTILINE)) == {"", "sh", "js"}
-    assert len(BLOCKS) > 8
+def test_the_readme_names_every_event() -> None:
+    assert [name for name in CATALOGUE if f"`{name}`" not in README] == []
+
+
+def test_the_readme_stays_short() -> None:
+    assert len(README.splitlines()) <= 265
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_code_block_names_its_language(name: str) -> None:
+    assert set(re.findall(r"^```(\w*)$", PAGES[name].read_text(), re.MULTILINE)) <= LANGUAGES
+
+
+@pytest.mark.parametrize("page", [*PAGES.values(), *OTHERS.values()], ids=lambda path: path.stem)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    """Links to other sites are not followed."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+        assert not anchor or anchor in {_anchor(each) for each in headings}, link
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_guide_begins_with_a_heading_and_a_sentence(name: str) -> None:
+    """`span-events guide` lists that sentence."""
+    assert re.match(r"# .+\n\n[^\n#|`*].*?[.:]\s", GUIDES[name].read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "settings", [each for page in PAGES.values() for each in blocks(page.read_text(), "toml")], ids=lambda _: ""
+)
+def test_every_example_of_settings_is_a_valid_configuration(settings: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef")
+    path = tmp_path / "span-events.toml"
+    path.write_text(re.sub(r"/etc/span-events/\w+\.secret", str(secret), settings))
+
+    assert config.load(path) != config.load()
 
 
 @asynccontextmanager
 async def served(folder: Path) -> AsyncIterator[dict[str, str]]:
     """Run the README's first block in a folder, on free ports; give the addresses."""
-    (command,) = (each.removeprefix(ENDLESS).strip() for each in BLOCKS if each.startswith(ENDLESS + "scripts/serve"))
+    (command,) = (each.removeprefix(ENDLESS).strip() for each in blocks(README, "sh") if "scripts/serve" in each)
     environment = os.environ | FREE_VARIABLES
     ready = folder / "ready.json"
     with (folder / "serve.log").open("wb") as log:
@@ -53,67 +124,68 @@ async def served(folder: Path) -> AsyncIterator[dict[str, str]]:
             assert await process.wait() == 0
 
 
-async def test_every_command_works_as_it_stands(tmp_path: Path) -> None:
+async def test_every_command_works_as_it_is_written(tmp_path: Path) -> None:
     """
-    All blocks are run by one shell, in their order, against a server that the first of them started.
+    Each page's commands run in their order in a shell of its own; the README's first block starts the server of all.
 
-    Only ports are changed and tools put on the path; what runs until Ctrl-C gets three seconds in
-    which it must show something.
+    A guide needs nothing but the variables, which the README's first blocks set. Only ports are changed and tools put
+    on the path. An endless command runs for three seconds and must show something.
     """
     async with served(tmp_path) as addresses:
-        shell = await asyncio.create_subprocess_exec(
-            "bash",
-            "-c",
-            script(addresses),
-            cwd=tmp_path,
-            env=os.environ
-            | {
-                "PATH": os.pathsep.join([*map(str, TOOLS), os.environ["PATH"]]),
-                "SPAN_API_ENDPOINT": f"http://{addresses['http']}",
-            },
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = (each.decode() for each in await asyncio.wait_for(shell.communicate(), 120))
+        shown = await _run("readme", tmp_path, addresses, variables="")
+        variables = "".join(each for each in blocks(README, "sh") if each.startswith("export PATH="))
+        some = [name for name in GUIDES if blocks(GUIDES[name].read_text(), "sh")]
+        turns = asyncio.Semaphore(2)
 
-    assert shell.returncode == 0, f"{out[-3000:]}\n{err[-3000:]}"
-    for seen in (
-        "upstreamMessage",
-        "reboot",
-        "this-computer",
-        "cert.crt: OK",
-        "Framed-IP-Address = 127.0.64.11",
-        "Received Accounting-Response",
-        "Received Access-Reject",
-        '"status":"ok"',
-        "span_events_subscribers",
-    ):
-        assert seen in out, f"{seen} is not in what the commands showed"
-    assert out.count("image/jpeg") == 3, "a blob by address, by certificate and by CoAP"
+        async def take_turn(name: str) -> str:
+            async with turns:
+                return await _run(name, tmp_path, addresses, variables)
+
+        outputs = {"readme": shown, **dict(zip(some, await asyncio.gather(*map(take_turn, some)), strict=True))}
+
+    for name, parts in SHOWN.items():
+        for part in parts:
+            assert part in outputs[name], f"{name}: {part} is not in the output of the commands"
+    assert outputs["blobs"].count("image/jpeg") == 3, "a blob by address, by certificate and by CoAP"
 
 
-def script(addresses: dict[str, str]) -> str:
-    """Make one shell script of the README's blocks, for a server at these addresses."""
+async def _run(name: str, folder: Path, addresses: dict[str, str], variables: str) -> str:
+    """Run the commands of a page in a folder that has the server's data directory; return their output."""
+    place = folder / name
+    place.mkdir()
+    (place / "var").symlink_to(folder / "var")
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-c", script(PAGES[name].read_text(), addresses, variables)),
+        cwd=place,
+        env=os.environ
+        | {
+            "PATH": os.pathsep.join([*map(str, TOOLS), os.environ["PATH"]]),
+            "SPAN_API_ENDPOINT": f"http://{addresses['http']}",
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = (each.decode() for each in await asyncio.wait_for(shell.communicate(), 180))
+    assert shell.returncode == 0, f"{name}: {out[-3000:]}\n{err[-3000:]}"
+    return out
+
+
+def script(page: str, addresses: dict[str, str], variables: str) -> str:
+    """Make one shell script of a page's blocks, for a server at these addresses."""
     lines = [
         "set -euo pipefail",
         'coap-client() { coap-client-openssl -B 5 "$@"; }',
         *(f'scripts/{each}() {{ "{ROOT}/scripts/{each}" "$@"; }}' for each in ("test", "bench")),
+        variables,
     ]
-    for block in BLOCKS:
+    for block in blocks(page, "sh"):
         command = block.removeprefix(ENDLESS).strip()
         if command == "scripts/serve":
             continue
         lines.append(_shown_for_a_while(command) if block.startswith(ENDLESS) else command)
     text = "\n".join(lines)
-    for port, name in (
-        ("8080", "http"),
-        ("1234", "datagrams"),
-        ("1812", "radius"),
-        ("1813", "radius-accounting"),
-        ("8081", "blobs"),
-        ("8443", "blobs_tls"),
-    ):
+    for port, name in PORTS:
         text = re.sub(rf"\b127\.0\.0\.1([: ]){port}\b", rf"127.0.0.1\g<1>{_port(addresses[name])}", text)
     text = text.replace("coaps://127.0.0.1/", f"coaps://{addresses['coaps']}/")
     text = text.replace("coap://127.0.0.1/", f"coap://{addresses['coap']}/")
@@ -131,3 +203,8 @@ def _port(address: str) -> str:
 def _shown_for_a_while(command: str) -> str:
     """Let a command run for three seconds with an open input; fail if it shows nothing."""
     return f"(sleep 4 | timeout -s INT 3 {command.removeprefix('npx ')} > shown) || true; cat shown; [[ -s shown ]]"
+
+
+def _anchor(heading: str) -> str:
+    """Return the anchor that web pages of repositories give to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")

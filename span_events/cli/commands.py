@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "tail": "span_events.cli.tail:tail",
     "simulate": "span_events.cli.simulate.devices:simulate",
     "events": "span_events.cli.catalogue:events",
+    "guide": "span_events.cli.guide:guide",
     "token": "span_events.cli.tokens:token",
     "collection": "span_events.cli.resources:collection",
     "device": "span_events.cli.resources:device",
@@ -130,7 +131,8 @@ def _say(status: int, errors: Sequence[str], hint: str = "") -> int:
     "                                           (without -c, and with SPAN_COLLECTION_ID unset: what\n"
     "                                           comes from an unknown address is in no collection)\n"
     "  span-events device list -c COLLECTION    which address each device is expected at\n"
-    "  span-events events messageRejected       what an event means, and every reason it can give",
+    "  span-events events messageRejected       what an event means, and every reason it can give\n"
+    "  span-events guide                        the guides, one subject each",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @endpoint_option

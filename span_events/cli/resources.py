@@ -203,7 +203,7 @@ def create_device(session: Session, /, collection: str, **fields: Any) -> None:
 
     Examples:
       span-events device create -c 17dh0cf43jfgl8 --ip 10.0.0.17 --tag name=pump-3
-      span-events device create -c 17dh0cf43jfgl8 --imsi 242016000000123 --imei 357518080000123
+      span-events device create -c 17dh0cf43jfgl8 --imsi 242016000000123 --imei 357518080000128
     """
     with _in_options():
         made = session.call("POST", device_path(collection), _device_changes(**fields))

@@ -5,7 +5,7 @@ Settings, from a TOML file and from environment variables above it.
 """
 
 from span_events.config.loading import load
-from span_events.config.reference import every_setting, render_file, render_table
+from span_events.config.reference import every_setting, render_file, render_guide
 from span_events.config.sections import (
     BlobsConfig,
     CellularConfig,
@@ -55,5 +55,5 @@ __all__ = [
     "every_setting",
     "load",
     "render_file",
-    "render_table",
+    "render_guide",
 ]

@@ -1,4 +1,4 @@
-"""The settings for readers: as ``config/span-events.toml``, and as the README's table; a test compares both."""
+"""The settings for readers: as ``config/span-events.toml``, and as the guide to settings; a test compares both."""
 
 from __future__ import annotations
 
@@ -33,8 +33,22 @@ def render_file() -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_guide() -> str:
+    """Return the guide to settings (``guides/settings.md``), with the table of all settings."""
+    return f"""\
+# Settings
+
+Every setting of the server, with its default and its meaning.
+
+`config/span-events.toml` holds the same as a file for `serve --config FILE`.
+An environment variable wins over the file: `SPAN_EVENTS_COAP__PORT=5700` is `port` in `[coap]`.
+All faults of a configuration are reported at once, with their path.
+
+{render_table()}"""
+
+
 def render_table() -> str:
-    """Write the README's table of settings."""
+    """Return the table of settings."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
     node = Config.model_fields["node"]
     rows.append(f"| `node` | `{_toml(node.default)}` | {node.description} |")

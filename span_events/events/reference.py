@@ -1,4 +1,4 @@
-"""The catalogue for readers: as JSON documents, and as the README's table."""
+"""The catalogue for readers: as JSON documents, and as the guide to events."""
 
 from __future__ import annotations
 
@@ -20,8 +20,22 @@ def describe(event: type[Event]) -> dict[str, Any]:
     }
 
 
+def render_guide() -> str:
+    """Return the guide to events (``guides/events.md``), with the table of the catalogue."""
+    return f"""\
+# Events
+
+An activity event is one step of a device or gateway, with a name, a severity, data and, after a failure, a reason.
+
+`span-events events NAME` shows the keys, reasons and hints of an event; `GET /span/events/catalogue` gives the same
+as JSON. All data values are text. Keys in parentheses may be absent.
+A `+` marks an extension: an event that Span does not have.
+
+{render_table()}"""
+
+
 def render_table() -> str:
-    """Write the README's table of events; keys in parentheses may be absent."""
+    """Return the table of events; keys in parentheses may be absent."""
     rows = ["| event | severity | meaning | data |", "| --- | --- | --- | --- |"]
     for event in CATALOGUE.values():
         name = f"`{event.name}`" + (" +" if event.extension else "")
