@@ -47,7 +47,7 @@ class LossyLink:
         self._inside.close()
 
 
-async def test_a_real_client_that_repeats_its_message_is_answered_from_memory(scene: Scene) -> None:
+async def test_a_real_client_gets_the_answer_to_a_retransmission_from_memory(scene: Scene) -> None:
     """Libcoap repeats after 2 to 3 s (RFC 7252 §4.2); it gets its 2.01, and there is one message only."""
     with closing(LossyLink(scene.coap())) as link:
         tasks = [asyncio.ensure_future(each) for each in (link.carry_out(), link.carry_back())]
@@ -83,7 +83,7 @@ async def test_every_copy_gets_the_same_octets_and_is_counted(scene: Scene) -> N
     assert first["data"]["messageId"] == second["data"]["messageId"]
 
 
-async def test_another_message_with_the_same_message_id_is_no_duplicate(scene: Scene) -> None:
+async def test_another_request_with_the_same_message_id_is_no_duplicate(scene: Scene) -> None:
     """A device that begins to count anew after each reboot must not lose messages."""
     device = scene.coap()
     await device.exchange(post(b"before the reboot", message_id=1))

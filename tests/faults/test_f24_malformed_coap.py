@@ -24,7 +24,7 @@ RESET_OF_BEEF = bytes.fromhex("7000beef")
     ],
     ids=["version", "token", "truncated option", "UTF-8", "UTF-8 in a NON", "truncated header", "marker"],
 )
-async def test_the_event_names_what_was_wrong_and_where(
+async def test_the_event_names_the_error_and_its_octet(
     scene: Scene, octets: str, detail: str, at: str, answer: bytes | None
 ) -> None:
     """A CON is reset (RFC 7252 §4.2); what is no version 1, and a NON, get silence (§3, §4.3)."""
@@ -49,7 +49,7 @@ async def test_the_event_names_what_was_wrong_and_where(
     assert await scene.names_until_now() == ["messageRejected"]
 
 
-async def test_a_real_client_that_sends_bad_utf_8_is_reset(scene: Scene) -> None:
+async def test_a_real_client_that_sends_invalid_utf_8_gets_a_reset(scene: Scene) -> None:
     """Libcoap lets its user put any octets into Uri-Query."""
     output = await scene.coap_client("-m", "post", "-e", "hello", "-O", "15,0xc328")
     data = await scene.rejected(MessageRejectedReason.MALFORMED)

@@ -11,7 +11,7 @@ UNKNOWN = 65_001
 """Odd, hence critical (RFC 7252 §5.4.6); a number for experiments (§12.2)."""
 
 
-async def test_a_client_hears_4_02_and_the_event_names_the_option(scene: Scene) -> None:
+async def test_a_client_gets_4_02_and_the_event_names_the_option(scene: Scene) -> None:
     """Nothing is delivered."""
     output = await scene.coap_client("-O", f"{UNKNOWN},x", "-m", "post", "-e", "hello")
     data = await scene.rejected(MessageRejectedReason.UNKNOWN_CRITICAL_OPTION)
@@ -23,7 +23,7 @@ async def test_a_client_hears_4_02_and_the_event_names_the_option(scene: Scene) 
     assert names == ["messageRejected"]
 
 
-async def test_a_non_with_one_gets_silence_and_the_same_event(scene: Scene) -> None:
+async def test_a_non_with_an_unknown_option_gets_no_response_but_the_same_event(scene: Scene) -> None:
     """The client is told nothing (RFC 7252 §5.4.1); so much the more the subscriber."""
     device = scene.coap()
     silence = await device.hears_nothing(post(b"hello", kind=Type.NON, options=((UNKNOWN, b"x"),)))
@@ -33,7 +33,7 @@ async def test_a_non_with_one_gets_silence_and_the_same_event(scene: Scene) -> N
     assert data["option"] == "65001"
 
 
-async def test_an_unknown_elective_option_does_no_harm(scene: Scene) -> None:
+async def test_an_unknown_elective_option_is_ignored(scene: Scene) -> None:
     """Even numbers are elective, and ignored."""
     output = await scene.coap_client("-O", f"{UNKNOWN - 1},x", "-m", "post", "-e", "hello")
 

@@ -20,7 +20,7 @@ async def upload(device: RawClient, number: int) -> CoapMessage:
     return await device.exchange(post(BLOCKS[number], message_id=100 + number, options=(option,)))
 
 
-async def test_a_client_that_begins_with_block_1_hears_4_08(scene: Scene, tmp_path: Path) -> None:
+async def test_a_client_that_begins_with_block_1_gets_4_08(scene: Scene, tmp_path: Path) -> None:
     """A real client, which resumes an upload that the server knows nothing of."""
     file = tmp_path / "file"
     file.write_bytes(b"".join(BLOCKS))
@@ -34,7 +34,7 @@ async def test_a_client_that_begins_with_block_1_hears_4_08(scene: Scene, tmp_pa
     assert "upstreamMessage" not in names
 
 
-async def test_an_upload_that_loses_a_block_hears_4_08_and_may_go_on_with_that_block(scene: Scene) -> None:
+async def test_an_upload_with_a_lost_block_gets_4_08_and_may_continue_with_that_block(scene: Scene) -> None:
     """The event says which block is missing; once it comes, the message is complete."""
     device = scene.coap()
     begun = await upload(device, 0)

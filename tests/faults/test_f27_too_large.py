@@ -15,7 +15,7 @@ LIMIT = MessagesConfig().max_payload
 BLOCK = 1024
 
 
-async def test_a_client_that_announces_too_much_hears_4_13_at_once(scene: Scene, tmp_path: Path) -> None:
+async def test_a_client_that_announces_too_much_gets_4_13_at_once(scene: Scene, tmp_path: Path) -> None:
     """Libcoap tells the whole size (Size1) with the first block."""
     file = tmp_path / "file"
     file.write_bytes(bytes(20_000))
@@ -28,7 +28,7 @@ async def test_a_client_that_announces_too_much_hears_4_13_at_once(scene: Scene,
     assert await scene.names_until_now() == ["messageRejected"]
 
 
-async def test_an_upload_that_announces_nothing_is_stopped_at_the_limit(scene: Scene) -> None:
+async def test_an_upload_without_an_announced_size_is_rejected_at_the_limit(scene: Scene) -> None:
     """The reply says how much would have been accepted (RFC 7959 §2.9.3)."""
     device = scene.coap()
     replies = []
@@ -44,7 +44,7 @@ async def test_an_upload_that_announces_nothing_is_stopped_at_the_limit(scene: S
     assert "upstreamMessage" not in await scene.names_until_now()
 
 
-async def test_a_datagram_over_the_limit_is_told_and_one_at_the_limit_accepted(scene: Scene) -> None:
+async def test_a_datagram_over_the_limit_is_published_and_a_datagram_at_the_limit_accepted(scene: Scene) -> None:
     """Plain UDP has no reply; the event is all there is."""
     device = scene.udp()
     device.send(bytes(LIMIT + 1))

@@ -33,19 +33,19 @@ def check(datagram: bytes) -> None:
 
 
 @given(st.binary(max_size=4096))
-def test_garbage_is_refused_with_one_exception(datagram: bytes) -> None:
+def test_garbage_is_rejected_with_one_exception(datagram: bytes) -> None:
     """Any octets."""
     check(datagram)
 
 
 @given(st.integers(0, 255), st.binary(max_size=64))
-def test_garbage_after_a_good_header_is_refused_with_one_exception(code: int, rest: bytes) -> None:
+def test_garbage_after_a_valid_header_is_rejected_with_one_exception(code: int, rest: bytes) -> None:
     """Octets that come further than the version."""
     check(bytes((0x40, code, 0, 1)) + rest)
 
 
 @given(messages(), st.data())
-def test_a_mutated_message_is_read_or_refused(message: CoapMessage, data: st.DataObject) -> None:
+def test_a_mutated_message_is_decoded_or_rejected(message: CoapMessage, data: st.DataObject) -> None:
     """One octet is not what it was."""
     octets = bytearray(encode(message))
     octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
@@ -59,6 +59,6 @@ def test_a_mutated_message_is_read_or_refused(message: CoapMessage, data: st.Dat
         "40021234e0fef200",  # option 65535, the last number that there is
     ],
 )
-def test_odd_but_legal_messages_are_read(octets: str) -> None:
+def test_unusual_valid_messages_are_decoded(octets: str) -> None:
     """Found while writing the codec."""
     check(bytes.fromhex(octets))

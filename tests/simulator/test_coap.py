@@ -14,7 +14,7 @@ QUICK = Timing(ack_timeout=0.02)
 """RFC 7252's retransmission, a hundred times faster."""
 
 
-async def test_a_post_comes_from_the_devices_own_address() -> None:
+async def test_a_post_has_the_source_address_of_the_device() -> None:
     """A server identifies a device by its source address."""
     with Responder(piggybacked(payload=b"down")) as server, CoapClient("127.77.3.4", server.address) as client:
         reply = await client.post("a/b", b"up")
@@ -28,7 +28,7 @@ async def test_a_post_comes_from_the_devices_own_address() -> None:
     assert (reply.code, reply.token, reply.payload) == (Code.CREATED, request.token, b"down")
 
 
-async def test_an_unanswered_con_is_sent_again_unchanged() -> None:
+async def test_an_unanswered_con_is_retransmitted_unchanged() -> None:
     """Retransmissions have the same message id and token (RFC 7252 §4.2)."""
     answered = piggybacked()
 
@@ -62,7 +62,7 @@ async def test_each_request_has_a_message_id_and_a_token_of_its_own() -> None:
     assert first.token != second.token
 
 
-async def test_a_reply_in_a_message_of_its_own_is_acknowledged() -> None:
+async def test_a_separate_response_is_acknowledged() -> None:
     """An empty acknowledgement ends the retransmissions; the reply follows as a CON (RFC 7252 §5.2.2)."""
 
     def separately(datagram: bytes) -> Iterable[bytes]:
@@ -92,7 +92,7 @@ async def test_a_reset_ends_the_exchange() -> None:
     assert len(server.received) == 1
 
 
-async def test_a_reply_to_another_request_is_not_taken() -> None:
+async def test_a_reply_to_another_request_is_ignored() -> None:
     """Message id and token must both match; malformed datagrams are ignored."""
 
     def wrong_then_right(datagram: bytes) -> Iterable[bytes]:

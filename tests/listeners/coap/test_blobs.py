@@ -63,7 +63,7 @@ async def test_a_blob_may_fit_into_one_datagram(coap: CoapBench, method: str, co
 
 
 @pytest.mark.parametrize(("form", "found"), [(60, "application/cbor"), (65_000, "application/octet-stream")])
-async def test_the_content_format_says_what_it_is(coap: CoapBench, form: int, found: str) -> None:
+async def test_the_content_format_sets_the_media_type(coap: CoapBench, form: int, found: str) -> None:
     """If it is one that we know."""
     await coap.client.exchange(post(b"\xa1\x01\x02", path="blob", options=((Option.CONTENT_FORMAT, uint(form)),)))
 
@@ -71,7 +71,7 @@ async def test_the_content_format_says_what_it_is(coap: CoapBench, form: int, fo
 
 
 @pytest.mark.parametrize("code", [Code.GET, Code.DELETE])
-async def test_other_methods_are_refused(coap: CoapBench, code: Code) -> None:
+async def test_other_methods_are_rejected(coap: CoapBench, code: Code) -> None:
     """Blobs are fetched with the API."""
     reply = await coap.client.exchange(post(path="blob", code=code))
 
@@ -79,7 +79,7 @@ async def test_other_methods_are_refused(coap: CoapBench, code: Code) -> None:
     assert rejection(coap.fleet)["reason"] == "methodNotAllowed"
 
 
-async def test_nothing_else_changes_its_meaning(coap: CoapBench) -> None:
+async def test_requests_to_other_paths_stay_messages(coap: CoapBench) -> None:
     """Other paths are messages, whatever they look like."""
     await coap.client.exchange(post(b"x", path="blob/photo"))
     await coap.client.exchange(post(b"y", path="Blob", message_id=2))
@@ -98,7 +98,7 @@ async def test_each_block_is_acknowledged(uploader: Uploader, coap: CoapBench) -
     assert contents(coap.fleet) == [BODY[:2048] + b"end"]
 
 
-async def test_a_repeated_block_does_no_harm(uploader: Uploader, coap: CoapBench) -> None:
+async def test_a_repeated_block_is_ignored(uploader: Uploader, coap: CoapBench) -> None:
     """Neither in the middle nor at the end, and it is no messageDuplicate: the transfer knows by itself."""
     replies = [
         await uploader.send(0),
@@ -115,9 +115,7 @@ async def test_a_repeated_block_does_no_harm(uploader: Uploader, coap: CoapBench
     assert coap.fleet.names == ["clientConnected", "blobUpload"]
 
 
-async def test_a_last_block_that_comes_again_at_once_is_answered_like_the_first(
-    uploader: Uploader, coap: CoapBench
-) -> None:
+async def test_a_last_block_repeated_at_once_gets_the_same_answer(uploader: Uploader, coap: CoapBench) -> None:
     """While the disk is still waited for."""
     await uploader.send(0)
     last = [uploader.request(Block(1, more=False, exponent=6), b"end") for _ in range(2)]
@@ -129,7 +127,7 @@ async def test_a_last_block_that_comes_again_at_once_is_answered_like_the_first(
     assert contents(coap.fleet) == [BODY[:1024] + b"end"]
 
 
-async def test_the_same_datagram_again_is_answered_once_the_blob_is_stored(coap: CoapBench) -> None:
+async def test_a_duplicate_is_answered_once_the_blob_is_stored(coap: CoapBench) -> None:
     """A client that is impatient repeats its last block before it has its answer."""
     request = post(b"octets", path="blob")
     coap.client.send(request)
@@ -149,7 +147,7 @@ async def test_the_block_size_may_shrink(uploader: Uploader, coap: CoapBench) ->
     assert contents(coap.fleet) == [BODY[:1280] + b"end"]
 
 
-async def test_a_missing_block_is_told(uploader: Uploader, coap: CoapBench) -> None:
+async def test_a_missing_block_is_published(uploader: Uploader, coap: CoapBench) -> None:
     """The client may go on with the one that was expected."""
     await uploader.send(0)
     reply = await uploader.send(2)
@@ -163,7 +161,7 @@ async def test_a_missing_block_is_told(uploader: Uploader, coap: CoapBench) -> N
     assert contents(coap.fleet) == [BODY[:2048] + b"end"]
 
 
-async def test_an_upload_that_begins_in_the_middle_is_told(uploader: Uploader, coap: CoapBench) -> None:
+async def test_an_upload_that_begins_in_the_middle_is_published(uploader: Uploader, coap: CoapBench) -> None:
     reply = await uploader.send(5)
     data = rejection(coap.fleet)
 
@@ -172,7 +170,7 @@ async def test_an_upload_that_begins_in_the_middle_is_told(uploader: Uploader, c
     assert files(coap.fleet) == []
 
 
-async def test_block_0_begins_anew(uploader: Uploader, coap: CoapBench) -> None:
+async def test_block_0_begins_a_new_upload(uploader: Uploader, coap: CoapBench) -> None:
     """The client has forgotten what it sent before; so do we."""
     for _ in range(5):
         await uploader.send(0)
@@ -191,7 +189,7 @@ async def test_block_0_begins_anew(uploader: Uploader, coap: CoapBench) -> None:
         (0, b"x" * 17, "block 0 has 17 octets, its option says 16"),
     ],
 )
-async def test_a_block_that_is_wrong_in_itself_is_told(
+async def test_an_invalid_block_is_published(
     uploader: Uploader, coap: CoapBench, exponent: int, payload: bytes, detail: str
 ) -> None:
     reply = await uploader.send(0, payload, exponent=exponent)
@@ -200,7 +198,9 @@ async def test_a_block_that_is_wrong_in_itself_is_told(
     assert rejection(coap.fleet)["detail"] == detail
 
 
-async def test_a_blob_that_is_announced_too_large_is_refused_at_once(uploader: Uploader, coap: CoapBench) -> None:
+async def test_a_blob_with_an_announced_size_over_the_limit_is_rejected_at_once(
+    uploader: Uploader, coap: CoapBench
+) -> None:
     """With the size that would do (RFC 7959 §2.9.3)."""
     reply = await uploader.send(0, options=((Option.SIZE1, uint(LIMIT + 1)),))
     data = rejection(coap.fleet)
@@ -211,7 +211,7 @@ async def test_a_blob_that_is_announced_too_large_is_refused_at_once(uploader: U
     assert files(coap.fleet) == []
 
 
-async def test_a_blob_that_grows_too_large_is_refused_then(uploader: Uploader, coap: CoapBench) -> None:
+async def test_a_blob_that_grows_over_the_limit_is_rejected(uploader: Uploader, coap: CoapBench) -> None:
     """What had come is forgotten."""
     block = bytes(1024)
     for number in range(LIMIT // 1024):
@@ -227,7 +227,7 @@ async def test_a_blob_that_grows_too_large_is_refused_then(uploader: Uploader, c
     ]
 
 
-async def test_one_upload_more_than_a_device_may_have_is_refused(coap: CoapBench) -> None:
+async def test_an_upload_over_the_limit_of_its_device_is_rejected(coap: CoapBench) -> None:
     """With the time after which it may try again (RFC 7252 §5.9.3.4)."""
     uploaders = [Uploader(coap.client_at("127.0.0.1").exchange) for _ in range(3)]
     replies = [await each.send(0) for each in uploaders]
@@ -237,7 +237,7 @@ async def test_one_upload_more_than_a_device_may_have_is_refused(coap: CoapBench
     assert rejection(coap.fleet)["reason"] == "serverBusy"
 
 
-async def test_a_collection_without_room_is_told(uploader: Uploader, coap: CoapBench) -> None:
+async def test_a_full_collection_is_published(uploader: Uploader, coap: CoapBench) -> None:
     """By the sizes that are announced, before they come."""
     other = Uploader(coap.client_at("127.0.0.1").exchange)
     await other.send(0, options=((Option.SIZE1, uint(LIMIT)),))
@@ -251,7 +251,7 @@ async def test_a_collection_without_room_is_told(uploader: Uploader, coap: CoapB
     assert (data["reason"], data["limit"]) == ("storageFull", str(ROOM))
 
 
-async def test_a_device_that_is_removed_stores_nothing(uploader: Uploader, coap: CoapBench) -> None:
+async def test_an_upload_of_a_removed_device_is_not_stored(uploader: Uploader, coap: CoapBench) -> None:
     """Its last block may be on its way already."""
     await uploader.send(0)
     coap.client.send(uploader.request(Block(1, more=False, exponent=6), b"end"))
@@ -273,7 +273,7 @@ async def test_blocks_of_two_devices_never_become_one_blob(uploader: Uploader, c
     assert contents(coap.fleet) == []
 
 
-async def test_an_upload_that_pauses_for_too_long_is_forgotten(uploader: Uploader, coap: CoapBench) -> None:
+async def test_an_upload_with_too_long_a_pause_is_dropped_and_published(uploader: Uploader, coap: CoapBench) -> None:
     """And told, with how far it came."""
     await uploader.send(0)
     coap.fleet.clock.shift(93.1)
@@ -287,7 +287,7 @@ async def test_an_upload_that_pauses_for_too_long_is_forgotten(uploader: Uploade
     assert reply.code == Code.REQUEST_ENTITY_INCOMPLETE
 
 
-async def test_a_thousand_blocks_a_second_are_not_too_many_messages(tmp_path: Path) -> None:
+async def test_the_rate_limit_of_messages_does_not_apply_to_blocks(tmp_path: Path) -> None:
     """A transfer counts as one message."""
     async with coap_bench(tmp_path, services=services, messages={"rate": 1.0, "burst": 1}) as coap:
         uploader = Uploader(coap.client.exchange)
@@ -296,7 +296,7 @@ async def test_a_thousand_blocks_a_second_are_not_too_many_messages(tmp_path: Pa
         assert {each.code for each in replies} == {Code.CONTINUE}
 
 
-async def test_a_disk_that_refuses_is_told(uploader: Uploader, coap: CoapBench) -> None:
+async def test_a_failure_to_create_the_file_is_published(uploader: Uploader, coap: CoapBench) -> None:
     """With 5.03; the device may try again."""
     (coap.fleet.folder / "blobs").rename(coap.fleet.folder / "elsewhere")
     reply = await uploader.send(0)
@@ -305,7 +305,7 @@ async def test_a_disk_that_refuses_is_told(uploader: Uploader, coap: CoapBench) 
     assert rejection(coap.fleet)["reason"] == "storageFailed"
 
 
-async def test_a_disk_that_refuses_the_end_is_told(uploader: Uploader, coap: CoapBench) -> None:
+async def test_a_failure_to_finish_the_file_is_answered_with_5_03(uploader: Uploader, coap: CoapBench) -> None:
     """The answer to the last block waits for the disk, so that it is true."""
     await uploader.send(0)
     (coap.fleet.folder / "blobs").rename(coap.fleet.folder / "elsewhere")
@@ -316,7 +316,7 @@ async def test_a_disk_that_refuses_the_end_is_told(uploader: Uploader, coap: Coa
     assert contents(coap.fleet) == []
 
 
-async def test_a_session_that_ends_takes_its_upload_along(secure: DtlsBench) -> None:
+async def test_the_end_of_a_session_drops_its_upload(secure: DtlsBench) -> None:
     """Nobody will go on with it."""
     client = await secure.client(coaps=True).connect()
     client.say(Uploader(client.exchange).request(Block(0, more=True, exponent=6), BODY[:1024]))
@@ -329,7 +329,7 @@ async def test_a_session_that_ends_takes_its_upload_along(secure: DtlsBench) -> 
     assert told[1][1]["detail"] == "the session ended after 1024 octets"
 
 
-async def test_stopping_gives_up_what_is_waited_for(coap: CoapBench) -> None:
+async def test_stopping_the_listener_gives_up_delayed_answers(coap: CoapBench) -> None:
     """The blob is stored all the same: it had come whole."""
     coap.client.send(post(b"octets", path="blob"))
     await until(lambda: files(coap.fleet) != [])

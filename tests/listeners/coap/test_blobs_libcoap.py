@@ -98,7 +98,7 @@ async def test_libcoap_uploads_a_file_over_dtls(
     assert contents(secure.fleet) == [BODY]
 
 
-async def test_libcoap_comes_through_a_lossy_network(coap: CoapBench, tmp_path: Path) -> None:
+async def test_libcoap_uploads_a_blob_despite_packet_loss(coap: CoapBench, tmp_path: Path) -> None:
     """Datagrams that it fails to send are sent again, the first and the last block among them."""
     file = tmp_path / "photo.jpg"
     file.write_bytes(BODY[:4_000])

@@ -28,7 +28,7 @@ async def test_a_con_post_is_a_message_and_gets_a_piggybacked_created(coap: Coap
     assert message.local_port == coap.server[1]
 
 
-async def test_a_non_post_gets_a_non_created(coap: CoapBench) -> None:
+async def test_a_non_confirmable_post_gets_a_non_confirmable_created(coap: CoapBench) -> None:
     """With a message id of ours: the token pairs it with the request."""
     reply = await coap.client.exchange(post(b"hello", kind=Type.NON, token=b"ab"))
 
@@ -43,7 +43,7 @@ async def test_a_request_may_have_no_token(coap: CoapBench) -> None:
     assert reply == CoapMessage(Type.ACK, Code.CREATED, 9)
 
 
-async def test_many_requests_without_tokens_are_answered_each(coap: CoapBench) -> None:
+async def test_each_of_many_requests_without_tokens_is_answered(coap: CoapBench) -> None:
     """Requests of several devices at once do not get in each other's way."""
     clients = [coap.client_at("127.0.0.1") for _ in range(20)]
     for number, client in enumerate(clients):
@@ -53,7 +53,7 @@ async def test_many_requests_without_tokens_are_answered_each(coap: CoapBench) -
     assert len(coap.payloads) == 20
 
 
-async def test_a_waiting_message_rides_in_the_created(coap: CoapBench) -> None:
+async def test_a_queued_message_is_the_payload_of_the_created(coap: CoapBench) -> None:
     """It is told as the effect of the message that it answers."""
     await coap.queue(b"lamp on")
 
@@ -65,7 +65,7 @@ async def test_a_waiting_message_rides_in_the_created(coap: CoapBench) -> None:
     assert coap.fleet.outbox.next_for(coap.device) is None
 
 
-async def test_a_poll_gets_the_oldest_waiting_message_then_an_empty_content(coap: CoapBench) -> None:
+async def test_a_poll_gets_the_oldest_queued_message_then_an_empty_content(coap: CoapBench) -> None:
     """A GET of any path polls, and is no message itself."""
     await coap.queue(b"first")
     await coap.queue(b"second")
@@ -105,7 +105,7 @@ async def test_other_methods_are_not_allowed(coap: CoapBench, code: int) -> None
 
 @pytest.mark.parametrize("path", ["u", "fw", "blob"])
 @pytest.mark.parametrize("code", [Code.GET, Code.POST])
-async def test_reserved_paths_are_no_messages(coap: CoapBench, path: str, code: Code) -> None:
+async def test_requests_to_reserved_paths_are_no_messages(coap: CoapBench, path: str, code: Code) -> None:
     """Services of later releases: 5.01."""
     reply = await coap.client.exchange(post(path=path, code=code))
 
@@ -114,7 +114,7 @@ async def test_reserved_paths_are_no_messages(coap: CoapBench, path: str, code: 
     assert coap.payloads == []
 
 
-async def test_an_unknown_address_is_refused_in_plain_words(coap: CoapBench) -> None:
+async def test_a_request_from_an_unknown_address_is_rejected_with_a_diagnostic(coap: CoapBench) -> None:
     """F06: 4.01 with a diagnostic payload, and an event that only ``/`` sees."""
     stranger = coap.client_at("127.0.0.9")
 
@@ -146,7 +146,7 @@ async def test_a_device_of_a_disabled_collection_is_forbidden_to_send(coap: Coap
     assert (reply.code, reply.payload) == (Code.FORBIDDEN, b"the device's collection is disabled")
 
 
-async def test_a_flood_is_told_when_to_try_again(tmp_path: Path) -> None:
+async def test_a_device_over_its_rate_limit_gets_the_time_of_the_next_try(tmp_path: Path) -> None:
     """F28: 4.29 with Max-Age (RFC 8516), one event."""
     async with coap_bench(tmp_path, messages={"rate": 1.0, "burst": 2}) as coap:
         replies = [await coap.client.exchange(post(b"x", message_id=number)) for number in range(6)]
@@ -176,7 +176,9 @@ async def test_a_flood_is_told_when_to_try_again(tmp_path: Path) -> None:
         ("70021234", "1", False),
     ],
 )
-async def test_malformed_messages_are_explained(coap: CoapBench, datagram: str, at: str, reset: bool) -> None:
+async def test_the_event_of_a_malformed_message_names_octet_and_reason(
+    coap: CoapBench, datagram: str, at: str, reset: bool
+) -> None:
     """F24: a CON is reset, all else and other versions get silence; the event says where and why."""
     if reset:
         coap.client.send(bytes.fromhex(datagram))
@@ -195,7 +197,7 @@ async def test_malformed_messages_are_explained(coap: CoapBench, datagram: str, 
     assert coap.listener.endpoint.malformed == 1
 
 
-async def test_an_unknown_critical_option_is_named(coap: CoapBench) -> None:
+async def test_the_response_to_an_unknown_critical_option_names_the_option(coap: CoapBench) -> None:
     """F25: 4.02 for a CON (RFC 7252 §5.4.1)."""
     reply = await coap.client.exchange(post(b"x", options=((65001, b"v"),)))
 
@@ -205,14 +207,14 @@ async def test_an_unknown_critical_option_is_named(coap: CoapBench) -> None:
     assert coap.payloads == []
 
 
-async def test_an_unknown_critical_option_of_a_non_gets_silence(coap: CoapBench) -> None:
+async def test_a_non_with_an_unknown_critical_option_gets_no_response(coap: CoapBench) -> None:
     """It is rejected without a word on the wire, but told."""
     assert await coap.client.hears_nothing(post(b"x", kind=Type.NON, options=((9, b""),)))
     assert [data["option"] for _, data in coap.fleet.told] == ["9"]
 
 
 @pytest.mark.parametrize("option", [Option.PROXY_URI, Option.PROXY_SCHEME])
-async def test_nothing_is_forwarded(coap: CoapBench, option: Option) -> None:
+async def test_requests_to_a_proxy_are_rejected(coap: CoapBench, option: Option) -> None:
     """5.05 (RFC 7252 §5.10.2)."""
     reply = await coap.client.exchange(post(b"x", options=((option, b"coap"),)))
 
@@ -228,7 +230,7 @@ async def test_elective_options_are_ignored(coap: CoapBench) -> None:
     assert coap.payloads == [b"x"]
 
 
-async def test_the_broken_sample_works(coap: CoapBench) -> None:
+async def test_requests_of_the_broken_sample_are_accepted(coap: CoapBench) -> None:
     """Span's libcoap sample: stray octets as host, a port of 5 octets, a path of 134 raw ones."""
     path = b"mydata\0" + bytes(range(127, 254))
     options = ((Option.URI_HOST, b"\xff\x01"), (Option.URI_PORT, b"\x16\x33\0\0\0"), (Option.URI_PATH, path))
@@ -248,14 +250,14 @@ async def test_a_ping_is_answered_with_a_reset(coap: CoapBench) -> None:
 
 
 @pytest.mark.parametrize("datagram", ["60001234", "70001234", "60451234", "51451234aa"])
-async def test_strays_are_dropped_and_counted(coap: CoapBench, datagram: str) -> None:
+async def test_messages_that_match_no_exchange_are_dropped_and_counted(coap: CoapBench, datagram: str) -> None:
     """Acknowledgements, resets and responses that nobody waits for."""
     assert await coap.client.hears_nothing(bytes.fromhex(datagram))
     assert coap.listener.endpoint.dropped == 1
     assert coap.fleet.names == []
 
 
-async def test_a_stray_confirmable_response_is_reset(coap: CoapBench) -> None:
+async def test_a_confirmable_response_without_a_request_is_reset(coap: CoapBench) -> None:
     """RFC 7252 §4.2: so that the device does not repeat it."""
     coap.client.send(bytes.fromhex("41451234aa"))
 
@@ -273,7 +275,7 @@ async def test_ipv6_devices_are_served(tmp_path: Path) -> None:
         assert coap.fleet.told[0][1]["remoteAddress"] == coap.client.remote
 
 
-async def test_ipv4_devices_are_recognised_on_an_ipv6_socket(tmp_path: Path) -> None:
+async def test_ipv4_devices_are_identified_on_an_ipv6_socket(tmp_path: Path) -> None:
     """The kernel reports them as ``::ffff:127.0.0.1``."""
     async with coap_bench(tmp_path, coap={"host": "::"}) as coap:
         coap.server = ("127.0.0.1", coap.server[1])
@@ -283,7 +285,7 @@ async def test_ipv4_devices_are_recognised_on_an_ipv6_socket(tmp_path: Path) -> 
         assert reply.code == Code.CREATED
 
 
-async def test_a_taken_port_is_named(coap: CoapBench, tmp_path: Path) -> None:
+async def test_the_error_of_a_port_in_use_names_the_port(coap: CoapBench, tmp_path: Path) -> None:
     """Before anything is served."""
     (tmp_path / "second").mkdir()
     with pytest.raises(ListenerUnavailable, match=rf"coap: cannot bind 127\.0\.0\.1 port {coap.server[1]}/udp"):
@@ -299,7 +301,9 @@ async def test_stopping_twice_does_no_harm(coap: CoapBench) -> None:
     await listener.stop()
 
 
-async def test_garbage_neither_stops_nor_floods(coap: CoapBench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_after_garbage_requests_are_served_and_the_log_is_empty(
+    coap: CoapBench, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whatever comes, the next request is served, memory is bounded and the log stays empty."""
     chance = random.Random(7)
     good = post(b"payload", options=((Option.BLOCK1, uint(0x16)), (Option.BLOCK2, uint(0x26))))

@@ -10,7 +10,7 @@ from span_events.wire.coap.messages import Code, Type, decode
 from tests.listeners.coap.bench import CoapBench, coap_bench, get, post
 
 
-async def test_a_duplicate_con_gets_the_same_reply_and_one_message(coap: CoapBench) -> None:
+async def test_a_duplicate_con_gets_the_same_reply_and_adds_no_message(coap: CoapBench) -> None:
     """A retransmitted CON is answered from memory, waiting message included (RFC 7252 §4.5)."""
     await coap.queue(b"lamp on")
     await coap.queue(b"lamp off")
@@ -33,7 +33,7 @@ async def test_a_duplicate_con_gets_the_same_reply_and_one_message(coap: CoapBen
     }
 
 
-async def test_a_duplicate_non_gets_nothing(coap: CoapBench) -> None:
+async def test_a_duplicate_non_gets_no_reply(coap: CoapBench) -> None:
     """It is told all the same."""
     await coap.client.exchange(post(b"hello", kind=Type.NON))
 
@@ -60,7 +60,7 @@ async def test_other_octets_under_the_same_message_id_are_a_new_message(coap: Co
     assert coap.payloads == [b"x", b"x"]
 
 
-async def test_a_device_that_reboots_and_begins_with_the_same_message_is_heard_again(coap: CoapBench) -> None:
+async def test_the_first_message_after_a_reboot_is_accepted_though_it_equals_an_earlier_one(coap: CoapBench) -> None:
     """After another request it is no copy: a client has one request under way (NSTART, RFC 7252 §4.7)."""
     story = [post(b"boot", message_id=0, token=b""), post(b"21.5", message_id=1, token=b"")]
     for datagram in story * 2:
@@ -70,7 +70,7 @@ async def test_a_device_that_reboots_and_begins_with_the_same_message_is_heard_a
     assert "messageDuplicate" not in coap.fleet.names
 
 
-async def test_another_device_does_not_make_a_copy_new(coap: CoapBench) -> None:
+async def test_a_request_from_another_port_leaves_a_copy_a_duplicate(coap: CoapBench) -> None:
     """What counts is what its own address and port have sent."""
     first = await coap.client.exchange(post(b"x"))
     await coap.client_at("127.0.0.1").exchange(post(b"y"))
@@ -80,7 +80,7 @@ async def test_another_device_does_not_make_a_copy_new(coap: CoapBench) -> None:
     assert coap.payloads == [b"x", b"y"]
 
 
-async def test_a_poll_after_a_reboot_takes_the_next_message(coap: CoapBench) -> None:
+async def test_a_poll_after_a_reboot_gets_the_next_message(coap: CoapBench) -> None:
     """Not the one that was delivered before it."""
     await coap.queue(b"first")
     await coap.queue(b"second")
@@ -111,7 +111,7 @@ async def test_after_its_lifetime_an_exchange_is_forgotten(coap: CoapBench) -> N
     assert coap.listener.endpoint.remembered_exchanges == 1
 
 
-async def test_memory_for_exchanges_is_bounded(tmp_path: Path) -> None:
+async def test_the_number_of_remembered_exchanges_is_bounded(tmp_path: Path) -> None:
     """Who came first is forgotten first."""
     async with coap_bench(tmp_path, coap={"remembered_exchanges": 3}) as coap:
         clients = [coap.client_at("127.0.0.1") for _ in range(5)]
@@ -124,7 +124,7 @@ async def test_memory_for_exchanges_is_bounded(tmp_path: Path) -> None:
         assert coap.payloads == [b"0", b"1", b"2", b"3", b"4", b"0"]
 
 
-async def test_a_refusal_for_options_is_repeated_from_memory(coap: CoapBench) -> None:
+async def test_the_rejection_of_an_option_is_repeated_from_memory(coap: CoapBench) -> None:
     """The event of the refusal stays the only one of its kind."""
     datagram = post(b"x", options=((9, b""),))
 
@@ -134,7 +134,7 @@ async def test_a_refusal_for_options_is_repeated_from_memory(coap: CoapBench) ->
     assert coap.fleet.names == ["messageRejected", "messageDuplicate"]
 
 
-def test_a_copy_whose_first_has_no_reply_yet_is_known() -> None:
+def test_a_copy_is_a_duplicate_before_the_first_has_a_reply() -> None:
     """The reply is absent until it is made."""
     exchanges = Exchanges(limit=10, lifetime=10.0)
 

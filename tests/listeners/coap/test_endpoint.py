@@ -57,7 +57,7 @@ async def endpoint_bench(
         await endpoint.shutdown()
 
 
-async def test_a_message_that_a_full_buffer_kept_back_goes_on_waiting(tmp_path: Path) -> None:
+async def test_a_downstream_message_stays_queued_after_a_full_buffer(tmp_path: Path) -> None:
     """The reply to a NON is lost for good, but the message in it is not."""
     async with endpoint_bench(tmp_path) as (fleet, device, network, endpoint):
         await fleet.outbox.queue(device, b"lamp on", cause=CAUSE)
@@ -72,7 +72,7 @@ async def test_a_message_that_a_full_buffer_kept_back_goes_on_waiting(tmp_path: 
         assert (endpoint.received, endpoint.replied, endpoint.unsent) == (2, 1, 1)
 
 
-async def test_a_message_that_the_network_refuses_has_failed(tmp_path: Path) -> None:
+async def test_a_downstream_message_that_the_network_refuses_has_failed(tmp_path: Path) -> None:
     """The event says what the system said."""
     async with endpoint_bench(tmp_path) as (fleet, device, network, endpoint):
         await fleet.outbox.queue(device, b"lamp on", cause=CAUSE)
@@ -84,7 +84,7 @@ async def test_a_message_that_the_network_refuses_has_failed(tmp_path: Path) -> 
         assert (data["reason"], data["detail"]) == ("sendError", "Network is unreachable")
 
 
-async def test_a_refused_reply_to_a_con_is_sent_when_the_con_comes_again(tmp_path: Path) -> None:
+async def test_a_refused_reply_to_a_con_is_sent_after_its_retransmission(tmp_path: Path) -> None:
     """With the message that was in it."""
     async with endpoint_bench(tmp_path) as (fleet, device, network, endpoint):
         await fleet.outbox.queue(device, b"lamp on", cause=CAUSE)
@@ -99,7 +99,7 @@ async def test_a_refused_reply_to_a_con_is_sent_when_the_con_comes_again(tmp_pat
 
 
 @pytest.mark.parametrize("datagram", [post(b"x", message_id=9), b"\x40\x00\x00\x01", b"\x40\x02\x00\x01\xff"])
-async def test_a_refused_refusal_is_counted_only(tmp_path: Path, datagram: bytes) -> None:
+async def test_a_rejection_that_the_network_refuses_is_counted(tmp_path: Path, datagram: bytes) -> None:
     """Nothing raises into the loop."""
     async with endpoint_bench(tmp_path) as (_, device, network, endpoint):
         device.enabled = datagram[1] == 0 or datagram[-1] == 0xFF
@@ -109,7 +109,7 @@ async def test_a_refused_refusal_is_counted_only(tmp_path: Path, datagram: bytes
         assert (endpoint.replied, endpoint.unsent) == (0, 1)
 
 
-async def test_sessions_at_one_place_are_apart(tmp_path: Path) -> None:
+async def test_sessions_from_one_address_are_separate_peers(tmp_path: Path) -> None:
     """As a DTLS listener will use it: the session is the address, and says whose it is."""
     async with endpoint_bench(tmp_path, transport=Transport.COAPS) as (fleet, device, network, endpoint):
         sessions = [object(), object()]

@@ -43,7 +43,7 @@ async def test_an_image_is_downloaded_in_blocks_of_any_size(coap: CoapBench, exp
     assert coap.device.firmware.state == "Updating"
 
 
-async def test_the_configuration_says_the_size_of_blocks(tmp_path: Path) -> None:
+async def test_the_configuration_sets_the_default_block_size(tmp_path: Path) -> None:
     """For those who do not."""
     async with firmware_bench(tmp_path, firmware={"block_size": 128}) as coap:
         octets, replies = await download(coap, None)
@@ -52,7 +52,7 @@ async def test_the_configuration_says_the_size_of_blocks(tmp_path: Path) -> None
     assert len(replies[0].payload) == 128
 
 
-async def test_blocks_are_repeatable_and_leave_no_trace(coap: CoapBench) -> None:
+async def test_requests_for_blocks_are_repeatable_and_not_remembered(coap: CoapBench) -> None:
     """The same octets again, from the file, of the first block too; nothing is remembered as a message."""
     requests = [fetch(number, message_id=number + 1) for number in (0, 0, 1, 1, 2, 2)]
     replies = [await coap.client.exchange(each) for each in requests]
@@ -63,7 +63,7 @@ async def test_blocks_are_repeatable_and_leave_no_trace(coap: CoapBench) -> None
     assert coap.fleet.names.count("firmwareRequested") == 1
 
 
-async def test_an_image_of_one_block_is_requested_once_however_often_the_block_comes(tmp_path: Path) -> None:
+async def test_a_repeated_block_of_a_one_block_image_is_one_download(tmp_path: Path) -> None:
     """Its reply was lost; the block that completes the download is also the one that begins it."""
     async with firmware_bench(tmp_path, octets=b"tiny") as coap:
         replies = [await coap.client.exchange(fetch(None, message_id=1)) for _ in range(3)]
@@ -90,7 +90,7 @@ def boot(*, blocks: int) -> list[bytes]:
     return [report(token=b"", message_id=0), *asked]
 
 
-async def test_a_device_that_reboots_with_its_old_version_is_seen(coap: CoapBench) -> None:
+async def test_a_report_of_the_old_version_after_a_reboot_is_processed(coap: CoapBench) -> None:
     """F31: the report is octet for octet the one before the download, and is news all the same."""
     await replay(coap, boot(blocks=5))
     (again,) = await replay(coap, boot(blocks=0))
@@ -109,7 +109,7 @@ async def test_a_report_whose_reply_was_lost_is_answered_from_memory(coap: CoapB
     assert coap.fleet.names.count("firmwareCheck") == coap.fleet.names.count("messageDuplicate") == 1
 
 
-async def test_a_device_that_reboots_gets_one_image_after_the_target_has_changed(coap: CoapBench) -> None:
+async def test_after_a_changed_target_a_rebooted_device_gets_only_the_new_image(coap: CoapBench) -> None:
     """No mixture: block 0 is of the new image, though the request is octet for octet the earlier one."""
     other = IMAGE[::-1]
     await replay(coap, boot(blocks=2))
@@ -130,7 +130,7 @@ async def test_a_report_right_after_a_reboot_is_answered_for_the_new_target(coap
     assert not decode_response(again.payload).available
 
 
-async def test_a_download_is_not_limited_like_messages(tmp_path: Path) -> None:
+async def test_the_rate_limit_of_messages_does_not_apply_to_downloads(tmp_path: Path) -> None:
     """Its blocks are more than a device may send messages at once."""
     async with firmware_bench(tmp_path, messages={"rate": 1.0, "burst": 20}) as coap:
         octets, _ = await download(coap, 0)
@@ -138,7 +138,7 @@ async def test_a_download_is_not_limited_like_messages(tmp_path: Path) -> None:
     assert octets == IMAGE
 
 
-async def test_a_download_goes_on_at_another_address(coap: CoapBench) -> None:
+async def test_a_download_continues_from_another_address(coap: CoapBench) -> None:
     """The NAT forgot the device; its identity is what counts."""
     first = await coap.client.exchange(fetch(0))
     coap.client = coap.client_at("127.0.0.1")
@@ -158,7 +158,7 @@ async def test_each_device_gets_its_own_image(coap: CoapBench) -> None:
     assert option_of(mine, Option.ETAG) != option_of(theirs, Option.ETAG)
 
 
-async def test_a_device_without_firmware_hears_4_04(coap: CoapBench) -> None:
+async def test_a_device_without_target_firmware_gets_4_04(coap: CoapBench) -> None:
     """F32, in words; and the event with the same."""
     await coap.fleet.collections.update(coap.device.collection, CollectionChange(target_firmware_id=0), cause=CAUSE)
     coap.fleet.activities.clear()
@@ -171,7 +171,7 @@ async def test_a_device_without_firmware_hears_4_04(coap: CoapBench) -> None:
     assert len({each.correlation_id for each in coap.fleet.events}) == 1
 
 
-async def test_a_target_that_changes_in_the_middle_is_4_08(coap: CoapBench) -> None:
+async def test_a_target_that_changes_during_a_download_is_answered_with_4_08(coap: CoapBench) -> None:
     """Never a mixture: the device begins again with block 0."""
     await coap.client.exchange(fetch(0))
     await give_target(coap.fleet, coap.device, IMAGE[::-1], "1.2")
@@ -182,7 +182,7 @@ async def test_a_target_that_changes_in_the_middle_is_4_08(coap: CoapBench) -> N
     assert octets == IMAGE[::-1]
 
 
-async def test_an_image_that_cannot_be_read_is_5_03(coap: CoapBench) -> None:
+async def test_an_unreadable_image_is_answered_with_5_03(coap: CoapBench) -> None:
     """The device may try again."""
     coap.fleet.image_files.path(coap.device.firmware.target_firmware_id or _target(coap).id).unlink()
     reply = await coap.client.exchange(fetch(0))
@@ -192,7 +192,9 @@ async def test_an_image_that_cannot_be_read_is_5_03(coap: CoapBench) -> None:
 
 
 @pytest.mark.parametrize(("number", "exponent"), [(0, 7), (5, 7), (79, 2), (1_048_575, 6)])
-async def test_a_block_that_cannot_be_is_4_00(coap: CoapBench, number: int, exponent: int) -> None:
+async def test_a_request_for_an_impossible_block_is_answered_with_4_00(
+    coap: CoapBench, number: int, exponent: int
+) -> None:
     """Size exponent 7, or after the end."""
     reply = await coap.client.exchange(fetch(number, exponent))
 
@@ -200,7 +202,7 @@ async def test_a_block_that_cannot_be_is_4_00(coap: CoapBench, number: int, expo
     assert coap.fleet.told[-1][1]["reason"] == "malformed"
 
 
-async def test_an_unknown_critical_option_is_refused_in_a_later_block_too(coap: CoapBench) -> None:
+async def test_an_unknown_critical_option_is_rejected_in_a_later_block_too(coap: CoapBench) -> None:
     """F25 where nothing is remembered."""
     request = fetch(1, options=((65_001, b"x"),))
     replies = [await coap.client.exchange(request) for _ in range(2)]

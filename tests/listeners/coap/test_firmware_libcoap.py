@@ -109,7 +109,7 @@ async def test_libcoap_resumes_a_download_in_the_middle(coap: CoapBench, tmp_pat
     assert coap.device.firmware.state == "Updating"
 
 
-async def test_libcoap_downloads_a_large_image_through_loss(tmp_path: Path) -> None:
+async def test_libcoap_downloads_a_large_image_despite_packet_loss(tmp_path: Path) -> None:
     """One of its datagrams; it sends it again, and the image is identical."""
     octets = random.Random(6).randbytes(20_000)
     async with firmware_bench(tmp_path, octets=octets) as coap:

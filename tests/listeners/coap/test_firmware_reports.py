@@ -46,14 +46,14 @@ async def test_a_report_is_answered_with_the_place_of_the_download(coap: CoapBen
     assert coap.payloads == []
 
 
-async def test_where_nothing_waits_all_four_fields_are_there(coap: CoapBench) -> None:
+async def test_a_response_without_an_update_has_all_four_fields(coap: CoapBench) -> None:
     """Some devices leave what is missing uninitialised."""
     reply = await coap.client.exchange(report(encode_report(Report("1.1"))))
 
     assert decode_response(reply.payload) == Response("127.0.0.1", coap.server[1], "/fw", available=False)
 
 
-async def test_the_configuration_says_where_to_download(tmp_path: Path) -> None:
+async def test_the_configuration_sets_the_place_of_the_download(tmp_path: Path) -> None:
     """Host, port and path; the path is served, and /fw is still no path of messages."""
     place = {"coap_host": "fw.example.com", "coap_port": 5700, "path": "/image"}
     async with firmware_bench(tmp_path, firmware=place) as coap:
@@ -67,7 +67,7 @@ async def test_the_configuration_says_where_to_download(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("bind", "client"), [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::", "127.0.0.1")])
-async def test_a_listener_on_all_addresses_tells_the_one_that_the_device_reached(
+async def test_a_listener_on_all_addresses_reports_the_address_that_the_device_reached(
     tmp_path: Path, bind: str, client: str
 ) -> None:
     """As far as the system knows the way back."""
@@ -93,9 +93,7 @@ async def test_a_listener_on_all_addresses_tells_the_one_that_the_device_reached
         ),
     ],
 )
-async def test_an_address_that_devices_cannot_use_is_not_told(
-    tmp_path: Path, bound: str, remote: str, why: str
-) -> None:
+async def test_an_unusable_download_address_is_left_out(tmp_path: Path, bound: str, remote: str, why: str) -> None:
     """It would overflow their buffers, or lead nowhere; the stream says what to set."""
     async with fleet_bench(tmp_path) as fleet:
         device = await fleet.device(remote)
@@ -119,7 +117,9 @@ async def test_an_address_that_devices_cannot_use_is_not_told(
         (b"\x01\x01\xff", "field 1 is not UTF-8: 0xff stands there", "2"),
     ],
 )
-async def test_a_malformed_report_is_refused_and_told(coap: CoapBench, payload: bytes, detail: str, at: str) -> None:
+async def test_a_malformed_report_is_rejected_and_published(
+    coap: CoapBench, payload: bytes, detail: str, at: str
+) -> None:
     """F29: 4.00 in words, and the event with the octet."""
     reply = await coap.client.exchange(report(payload))
     ((name, data),) = coap.fleet.told
@@ -135,7 +135,7 @@ async def test_a_malformed_report_is_refused_and_told(coap: CoapBench, payload: 
     }
 
 
-async def test_a_report_in_blocks_is_refused(coap: CoapBench) -> None:
+async def test_a_report_in_blocks_is_rejected(coap: CoapBench) -> None:
     """Unless it is whole in its first one."""
     blocks = [Block(0, True, 1), Block(1, False, 1), Block(0, False, 6)]
     replies = [
@@ -146,7 +146,7 @@ async def test_a_report_in_blocks_is_refused(coap: CoapBench) -> None:
     assert [each.code for each in replies] == [Code.BAD_REQUEST, Code.BAD_REQUEST, Code.CHANGED]
 
 
-async def test_other_methods_are_refused(coap: CoapBench) -> None:
+async def test_other_methods_are_rejected(coap: CoapBench) -> None:
     """POST u and GET fw, nothing else."""
     replies = [
         await coap.client.exchange(post(REPORT, path=path, code=code, message_id=number))
@@ -163,7 +163,7 @@ async def test_other_methods_are_refused(coap: CoapBench) -> None:
     ]
 
 
-async def test_a_report_that_comes_twice_is_one(coap: CoapBench) -> None:
+async def test_a_duplicate_report_counts_once(coap: CoapBench) -> None:
     """F23 for reports: the reply from memory, and no second decision."""
     first = await coap.client.exchange(report())
     again = await coap.client.exchange(report())

@@ -42,7 +42,7 @@ async def test_a_post_arrives(coap: CoapBench, option: list[str]) -> None:
 
 
 @pytest.mark.parametrize("option", [["-m", "post", "-e", "hello"], ["-m", "get"], ["-N", "-m", "get"]])
-async def test_a_waiting_message_is_fetched(coap: CoapBench, option: list[str]) -> None:
+async def test_a_queued_message_is_fetched(coap: CoapBench, option: list[str]) -> None:
     """By a POST or by a poll."""
     await coap.queue(b"lamp on")
 
@@ -62,7 +62,7 @@ async def test_a_file_is_uploaded_in_blocks(coap: CoapBench, tmp_path: Path, siz
     assert coap.listener.endpoint.unfinished_uploads == 0
 
 
-async def test_a_file_is_uploaded_in_blocks_that_nobody_asked_for(coap: CoapBench, tmp_path: Path) -> None:
+async def test_a_file_is_uploaded_in_blocks_without_an_option(coap: CoapBench, tmp_path: Path) -> None:
     """Without -b, libcoap decides itself."""
     file = tmp_path / "file"
     file.write_bytes(BODY)
@@ -90,7 +90,7 @@ async def test_a_large_message_is_fetched_in_blocks(
     assert waiting.payload == b"next"
 
 
-async def test_an_upload_that_begins_in_the_middle_is_refused(coap: CoapBench, tmp_path: Path) -> None:
+async def test_an_upload_that_begins_in_the_middle_is_rejected(coap: CoapBench, tmp_path: Path) -> None:
     """F26, with a real client."""
     file = tmp_path / "file"
     file.write_bytes(BODY)
@@ -102,7 +102,7 @@ async def test_an_upload_that_begins_in_the_middle_is_refused(coap: CoapBench, t
     assert coap.payloads == []
 
 
-async def test_an_unknown_critical_option_is_refused_in_words(coap: CoapBench) -> None:
+async def test_an_unknown_critical_option_is_rejected_with_a_diagnostic(coap: CoapBench) -> None:
     """F25, with a real client."""
     output = await run(coap, "-O", "65001,x", "-m", "post", "-e", "hello")
 

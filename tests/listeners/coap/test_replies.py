@@ -61,7 +61,7 @@ async def test_an_answer_that_is_ready_is_sent_at_once() -> None:
     assert asyncio.all_tasks() == tasks
 
 
-async def test_an_answer_that_takes_its_time_follows_an_empty_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_delayed_answer_follows_an_empty_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy of the request gets the empty ACK again; the client's ACK ends the retransmission."""
     monkeypatch.setattr("span_events.wire.coap.engine.ACK_DELAY", 0.01)
     wire, slow = Wire(), peer()
@@ -97,7 +97,7 @@ async def test_an_answer_that_never_comes_leaves_no_timer(monkeypatch: pytest.Mo
     assert wire.sent == []
 
 
-async def test_a_defect_of_ours_is_answered_counted_and_logged_once(
+async def test_a_defect_of_the_server_is_answered_counted_and_logged_once(
     coap: CoapBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """5.00, and the next request is served."""

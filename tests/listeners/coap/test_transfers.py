@@ -73,7 +73,7 @@ async def test_an_upload_becomes_one_message(coap: CoapBench, exponent: int, kin
     assert coap.fleet.names == ["clientConnected", "upstreamMessage"]
 
 
-async def test_uploads_to_two_paths_do_not_mix(coap: CoapBench) -> None:
+async def test_uploads_to_two_paths_are_separate_messages(coap: CoapBench) -> None:
     """The key is remote and path."""
     first, second = Uploader(coap, "a"), Uploader(coap, "b")
     for block, part in blocks(BODY):
@@ -102,7 +102,7 @@ async def test_blocks_of_two_devices_never_become_one_message(coap: CoapBench) -
     assert coap.payloads == []
 
 
-async def test_the_rest_of_a_message_is_for_its_device_alone(coap: CoapBench) -> None:
+async def test_later_blocks_of_a_download_are_for_its_device_only(coap: CoapBench) -> None:
     """Whoever has the address now must not read it."""
     await coap.queue(BODY)
     await coap.client.exchange(post(code=Code.GET))
@@ -122,7 +122,7 @@ async def test_an_upload_that_begins_in_the_middle_is_incomplete(coap: CoapBench
     assert (data["reason"], data["expected"], data["received"]) == ("blockMissing", "0", "1")
 
 
-async def test_a_lost_block_is_named_and_can_still_be_sent(coap: CoapBench) -> None:
+async def test_the_response_names_a_missing_block_which_can_be_sent_then(coap: CoapBench) -> None:
     """F26 again; what has been taken is kept."""
     uploader = Uploader(coap)
     (zero, one, two) = blocks(BODY)
@@ -137,7 +137,7 @@ async def test_a_lost_block_is_named_and_can_still_be_sent(coap: CoapBench) -> N
     assert coap.payloads == [BODY]
 
 
-async def test_a_repeated_block_is_answered_again_and_taken_once(coap: CoapBench) -> None:
+async def test_a_repeated_block_is_answered_again_and_added_once(coap: CoapBench) -> None:
     """With another message id it is no duplicate for the message layer."""
     uploader = Uploader(coap)
     await coap.queue(b"lamp on")
@@ -150,7 +150,7 @@ async def test_a_repeated_block_is_answered_again_and_taken_once(coap: CoapBench
     assert coap.fleet.names == ["clientConnected", "upstreamMessage", "downstreamMessage"]
 
 
-async def test_block_0_begins_anew(coap: CoapBench) -> None:
+async def test_block_0_begins_a_new_upload(coap: CoapBench) -> None:
     """A device that rebooted in the middle."""
     uploader = Uploader(coap)
     for each in blocks(BODY)[:2]:
@@ -170,7 +170,7 @@ async def test_an_upload_in_one_block_is_a_message_each_time(coap: CoapBench) ->
     assert coap.payloads == [b"21.5", b"21.5"]
 
 
-async def test_a_smaller_block_size_in_the_middle_goes_on_where_it_was(coap: CoapBench) -> None:
+async def test_an_upload_continues_with_a_smaller_block_size(coap: CoapBench) -> None:
     """Numbers count in the block's own size."""
     uploader = Uploader(coap)
     await uploader.send(Block(0, True, 6), BODY[:1024])
@@ -189,7 +189,9 @@ async def test_a_smaller_block_size_in_the_middle_goes_on_where_it_was(coap: Coa
         (Block(0, False, 7), 10, "block size exponent is 7, wanted 0 to 6"),
     ],
 )
-async def test_a_block_that_is_not_what_it_says_is_bad(coap: CoapBench, block: Block, length: int, detail: str) -> None:
+async def test_a_block_whose_size_contradicts_its_option_is_rejected(
+    coap: CoapBench, block: Block, length: int, detail: str
+) -> None:
     """4.00 (RFC 7959 §2.2, §2.3)."""
     reply = await Uploader(coap).send(block, bytes(length))
 
@@ -197,7 +199,7 @@ async def test_a_block_that_is_not_what_it_says_is_bad(coap: CoapBench, block: B
     assert [data["detail"] for _, data in coap.fleet.told] == [detail]
 
 
-async def test_an_upload_that_announces_too_much_is_refused_at_once(tmp_path: Path) -> None:
+async def test_an_upload_that_announces_too_much_is_rejected_at_once(tmp_path: Path) -> None:
     """F27: 4.13 with Size1, before the octets were paid for."""
     async with coap_bench(tmp_path, messages={"max_payload": 2000}) as coap:
         reply = await Uploader(coap).send(Block(0, True, 6), bytes(1024), options=((Option.SIZE1, uint(3000)),))
@@ -209,7 +211,7 @@ async def test_an_upload_that_announces_too_much_is_refused_at_once(tmp_path: Pa
         assert (data["reason"], data["limit"], data["bytes"]) == ("tooLarge", "2000", "3000")
 
 
-async def test_an_upload_that_grows_too_large_is_refused(tmp_path: Path) -> None:
+async def test_an_upload_that_grows_too_large_is_rejected(tmp_path: Path) -> None:
     """F27 again; what had been taken is dropped."""
     async with coap_bench(tmp_path, messages={"max_payload": 2000}) as coap:
         uploader = Uploader(coap)
@@ -267,7 +269,7 @@ async def fetch(
 
 
 @pytest.mark.parametrize("code", [Code.GET, Code.POST])
-async def test_a_large_waiting_message_goes_out_in_blocks(coap: CoapBench, code: Code) -> None:
+async def test_a_large_queued_message_is_sent_in_blocks(coap: CoapBench, code: Code) -> None:
     """Each fetch gives its block; nothing else is taken from the queue, and nothing is told twice."""
     await coap.queue(BODY)
     await coap.queue(b"next")
@@ -290,7 +292,7 @@ async def test_a_large_waiting_message_goes_out_in_blocks(coap: CoapBench, code:
     assert waiting.payload == b"next"
 
 
-async def test_a_client_may_want_smaller_blocks(coap: CoapBench) -> None:
+async def test_a_client_may_request_smaller_blocks(coap: CoapBench) -> None:
     """From the first block on."""
     await coap.queue(BODY[:200])
     replies = [await fetch(coap, number, exponent=2, message_id=number) for number in range(4)]
@@ -312,7 +314,7 @@ async def test_an_unfinished_download_can_begin_again(coap: CoapBench) -> None:
     assert after.payload == b"next"
 
 
-async def test_a_block_of_nothing_is_refused(coap: CoapBench) -> None:
+async def test_a_request_for_a_later_block_without_a_download_is_rejected(coap: CoapBench) -> None:
     """4.08, as with uploads; the event says what to do."""
     reply = await fetch(coap, 3, message_id=1)
 
@@ -321,7 +323,7 @@ async def test_a_block_of_nothing_is_refused(coap: CoapBench) -> None:
     assert (data["reason"], data["expected"], data["received"]) == ("blockMissing", "0", "3")
 
 
-async def test_a_block_beyond_the_end_is_refused(coap: CoapBench) -> None:
+async def test_a_request_for_a_block_beyond_the_end_is_rejected(coap: CoapBench) -> None:
     """4.00."""
     await coap.queue(BODY)
     await coap.client.exchange(get())
@@ -331,7 +333,7 @@ async def test_a_block_beyond_the_end_is_refused(coap: CoapBench) -> None:
     assert (reply.code, reply.payload) == (Code.BAD_REQUEST, b"block 3 is asked for, the last one is 2")
 
 
-async def test_a_large_reply_to_an_upload_carries_both_options(coap: CoapBench) -> None:
+async def test_a_large_reply_to_an_upload_has_both_block_options(coap: CoapBench) -> None:
     """RFC 7959 §3.3."""
     await coap.queue(BODY)
     uploader = Uploader(coap)

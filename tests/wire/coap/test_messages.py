@@ -110,7 +110,7 @@ def test_the_examples_of_the_rfc_are_read_and_written(octets: bytes, message: Co
 
 
 @pytest.mark.parametrize(("octets", "at", "detail"), REFUSED)
-def test_what_breaks_the_format_is_refused_with_the_place(octets: str, at: int, detail: str) -> None:
+def test_malformed_datagrams_are_rejected_with_the_octet(octets: str, at: int, detail: str) -> None:
     """The detail says what was seen and what was wanted, ``at`` where."""
     with pytest.raises(MalformedMessage) as refusal:
         decode(bytes.fromhex(octets))
@@ -121,7 +121,7 @@ def test_what_breaks_the_format_is_refused_with_the_place(octets: str, at: int, 
 
 @pytest.mark.parametrize("value", [b"", b"\xff\xfe", b"\x16\x33\x00\x00\x00", bytes(300)])
 @pytest.mark.parametrize("number", [Option.URI_HOST, Option.URI_PORT])
-def test_host_and_port_of_the_uri_may_hold_anything(number: Option, value: bytes) -> None:
+def test_host_and_port_of_the_uri_may_have_any_octets(number: Option, value: bytes) -> None:
     """One sample in the field sends stray octets there, and a port of 5 octets."""
     message = CoapMessage(Type.CON, Code.POST, 1, options=((number, value),))
 
@@ -142,7 +142,7 @@ def test_host_and_port_of_the_uri_may_hold_anything(number: Option, value: bytes
         ([bytes(134)], "/"),
     ],
 )
-def test_a_path_is_shown_up_to_the_first_nul(segments: list[bytes], path: str) -> None:
+def test_the_text_of_a_path_ends_at_the_first_nul(segments: list[bytes], path: str) -> None:
     """A path with a NUL may hold any octets; another sample in the field sends 134 raw ones."""
     request = CoapMessage(Type.CON, Code.POST, 1, options=tuple((11, segment) for segment in segments))
 
@@ -167,7 +167,7 @@ def test_a_path_is_shown_up_to_the_first_nul(segments: list[bytes], path: str) -
         (((27, b""), (27, b"")), 27),
     ],
 )
-def test_a_critical_option_that_is_not_served_is_named(
+def test_the_first_unsupported_critical_option_is_returned(
     options: tuple[tuple[int, bytes], ...], refused: int | None
 ) -> None:
     """Odd numbers are critical; a second one of those that may stand once counts as unknown."""
@@ -194,7 +194,7 @@ def test_numbers_in_options_have_no_leading_zeros() -> None:
     assert [uint(0), uint(255), uint(256)] == [b"", b"\xff", b"\x01\x00"]
 
 
-def test_the_first_option_of_a_number_is_found() -> None:
+def test_the_first_option_with_a_number_is_returned() -> None:
     """None stands for absent."""
     request = CoapMessage(Type.CON, Code.POST, 1, options=((11, b"a"), (11, b"b")))
 
@@ -202,7 +202,7 @@ def test_the_first_option_of_a_number_is_found() -> None:
     assert option_of(request, 12) is None
 
 
-def test_codes_are_written_as_people_know_them() -> None:
+def test_codes_are_written_as_class_and_detail() -> None:
     """Class, point, two digits of detail."""
     assert [name_of_code(code) for code in (0, 2, 0x45, 0x82, 0x9D)] == ["0.00", "0.02", "2.05", "4.02", "4.29"]
 
@@ -214,7 +214,9 @@ def test_decode_inverts_encode(message: CoapMessage) -> None:
 
 
 @given(messages(), st.data())
-def test_a_message_that_is_cut_off_is_read_or_refused_within_it(message: CoapMessage, data: st.DataObject) -> None:
+def test_a_truncated_message_is_decoded_or_rejected_with_an_octet_inside(
+    message: CoapMessage, data: st.DataObject
+) -> None:
     """The place of a refusal is never beyond the end."""
     octets = encode(message)
     cut = octets[: data.draw(st.integers(0, len(octets)))]
