@@ -217,8 +217,7 @@ class Server:
             config=self.config.dtls,
             engine=engine,
             reception=self.fleet.reception,
-            directory=self.fleet.directory,
-            issuer_of=self.authority.issuer_of,
+            identification=self.fleet.identification,
             used=self.fleet.certificates.used,
             clock=clock,
         )
@@ -292,7 +291,7 @@ class Server:
                 config.gateways,
                 sessions=self.fleet.gateway_sessions,
                 engine=self._tls,
-                issuer_of=self.authority.issuer_of,
+                identification=self.fleet.identification,
                 clock=self._clock,
             )
             self._listeners.append(self.gateway_listener)
@@ -344,8 +343,7 @@ class Server:
             self._identities(),
             self._trusted(),
             reception=self.fleet.reception,
-            directory=self.fleet.directory,
-            issuer_of=self.authority.issuer_of,
+            identification=self.fleet.identification,
             used=self.fleet.certificates.used,
             clock=self._clock,
         )

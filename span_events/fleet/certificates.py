@@ -23,6 +23,7 @@ from span_events.config import PkiConfig
 from span_events.dialects.span import render_time
 from span_events.errors import Conflict, LimitReached, NotFound
 from span_events.events.catalogue import CertificateExpiring
+from span_events.fleet.identity import Obstacle, obstacles
 from span_events.ids import render
 from span_events.log import get_logger
 from span_events.metrics import Metric
@@ -271,11 +272,12 @@ class Certificates:
         if self._authority.issuer_of(leaf) is None:
             return  # its serial number means nothing to us
         found = self._directory.certificate_with(leaf.serial_number)
-        if found is None:
-            serial = leaf.serial_number
-            yield f"is not in the registry (serial number {serial}): it expired long ago, or the registry is older"
-        elif found.revoked_ms:
-            yield f"was revoked at {render_time(found.revoked_ms // 1000)} UTC"
+        for obstacle in obstacles(found, owner, type(owner)):
+            if obstacle is Obstacle.UNKNOWN_SERIAL:
+                serial = leaf.serial_number
+                yield f"is not in the registry (serial number {serial}): it expired long ago, or the registry is older"
+            elif obstacle is Obstacle.REVOKED and found is not None:
+                yield f"was revoked at {render_time(found.revoked_ms // 1000)} UTC"
         if found is not None and found.owner_id != owner.id:
             wanted = f"{_kind_of(owner).lower()} {render(owner.id)}"
             yield f"belongs to {self._name_owner(found, owner.collection)}, not to {wanted}"

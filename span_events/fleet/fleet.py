@@ -21,6 +21,7 @@ from span_events.fleet.firmware.images import Images
 from span_events.fleet.firmware.reports import Firmware
 from span_events.fleet.gateways.gateways import Gateways
 from span_events.fleet.gateways.sessions import GatewaySessions
+from span_events.fleet.identity import Identification
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.pki.authority import Authority
@@ -50,6 +51,7 @@ class Fleet:
     ) -> None:
         lock = asyncio.Lock()  # one change of the registry by the API at a time
         self.directory = directory = Directory()
+        self.identification = Identification(directory, authority.issuer_of)
         self.image_files = Files(folder / "firmware")
         self.blob_files = Files(folder / "blobs")
         self.collections = Collections(
@@ -65,6 +67,7 @@ class Fleet:
             bus=bus,
             store=store,
             directory=directory,
+            identification=self.identification,
             lock=lock,
             clock=clock,
             identifiers=identifiers,

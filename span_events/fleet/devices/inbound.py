@@ -27,6 +27,7 @@ from span_events.events.reasons import DisconnectReason, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.inbox import Inbox
 from span_events.fleet.devices.sessions import Session, Sessions
+from span_events.fleet.identity import Identification, Refusal, reason_against
 from span_events.fleet.rejections import Rejections
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
@@ -54,6 +55,7 @@ class Reception:
         bus: Bus,
         store: Store,
         directory: Directory,
+        identification: Identification,
         lock: asyncio.Lock,
         clock: Clock,
         identifiers: IdGenerator,
@@ -63,6 +65,7 @@ class Reception:
         self._bus = bus
         self._store = store
         self._directory = directory
+        self._identification = identification
         self._lock = lock
         self._clock = clock
         self._identifiers = identifiers
@@ -101,13 +104,11 @@ class Reception:
 
         That is told already (throttled per address, or device to have it).
         """
-        device = self._directory.device_at(remote[0])
-        if device is not None:
-            return device
-        absent = self._directory.device_meant_for(remote[0])
-        reason = MessageRejectedReason.NOT_ATTACHED if absent else MessageRejectedReason.UNKNOWN_ADDRESS
-        self.rejections.rejected(reason, device=absent, remote=remote, transport=transport, size=size)
-        return reason
+        found = self._identification.device_at(remote[0])
+        if not isinstance(found, Refusal):
+            return found
+        self.rejections.rejected(found.reason, device=found.device, remote=remote, transport=transport, size=size)
+        return found.reason
 
     def admit(
         self, device: Device, remote: Remote, *, transport: Transport, size: int, gateway: Gateway | None = None
@@ -118,11 +119,8 @@ class Reception:
         Args:
             gateway: That passes the message on, if one does.
         """
-        if not device.enabled:
-            reason = MessageRejectedReason.DEVICE_DISABLED
-        elif not device.collection.enabled:
-            reason = MessageRejectedReason.COLLECTION_DISABLED
-        else:
+        reason = reason_against(device)
+        if reason is None:
             if self._paces.admits(device.id, self._clock.monotonic()):
                 return None
             self.rejections.rejected(

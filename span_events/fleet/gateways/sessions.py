@@ -14,13 +14,13 @@ from typing import Final
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig, RejectionsConfig
-from span_events.events.activity import UNATTRIBUTED, Moment, Origin
+from span_events.events.activity import Moment
 from span_events.events.catalogue import (
     GatewayCommError,
     GatewayConnected,
     GatewayDisconnected,
 )
-from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.events.reasons import GatewayReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
@@ -113,42 +113,6 @@ class GatewaySessions:
         ]
 
     # ---- calls by the listener ----------------------------------------------------------------
-
-    def identify(self, serial: int, *, now_ms: int) -> Gateway | GatewayRejectedReason:
-        """
-        Return the gateway that a certificate belongs to, or the reason to reject the client.
-
-        Args:
-            serial: Serial number of a certificate signed by one of our intermediates, whose key was proven.
-            now_ms: Unix milliseconds.
-        """
-        record = self._directory.certificate_with(serial)
-        if record is None:
-            return GatewayRejectedReason.UNKNOWN_SERIAL
-        if record.revoked_ms:
-            return GatewayRejectedReason.CERTIFICATE_REVOKED
-        if record.gateway_id is None:
-            return GatewayRejectedReason.NOT_A_GATEWAY
-        if now_ms >= record.not_after_ms:
-            return GatewayRejectedReason.CERTIFICATE_EXPIRED
-        if now_ms < record.not_before_ms:
-            return GatewayRejectedReason.CERTIFICATE_NOT_YET_VALID
-        gateway = self._directory.gateways.get(record.gateway_id)
-        if gateway is None:
-            return GatewayRejectedReason.UNKNOWN_GATEWAY
-        if not gateway.enabled:
-            return GatewayRejectedReason.GATEWAY_DISABLED
-        return gateway if gateway.collection.enabled else GatewayRejectedReason.COLLECTION_DISABLED
-
-    def origin_of(self, serial: int) -> Origin:
-        """
-        Return the origin of a rejection: a gateway, a device, a collection, or none.
-
-        Args:
-            serial: Serial number of a certificate signed by one of our intermediates, whose key was proven.
-        """
-        record = self._directory.certificate_with(serial)
-        return UNATTRIBUTED if record is None else self._directory.origin_of(record)
 
     def opened(
         self,

@@ -24,8 +24,9 @@ from span_events.events.activity import UNATTRIBUTED, Reason
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.identity import Identification, Refusal
 from span_events.listeners.blobs.upload import Caller
-from span_events.listeners.dtls.gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of, fault_of_time
+from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
 from span_events.listeners.tcp import TcpStream, TlsStream
 from span_events.net import Remote
 from span_events.registry.directory import Directory
@@ -84,7 +85,6 @@ class TlsEntrance:
     Args:
         identities: What the server shows; one per kind of key. `present` changes it.
         trusted_pem: The root, and intermediates that clients may leave out.
-        issuer_of: Tells which collection's intermediate signed a certificate.
         used: Told of each certificate with which a client was admitted.
     """
 
@@ -95,15 +95,13 @@ class TlsEntrance:
         trusted_pem: bytes,
         *,
         reception: Reception,
-        directory: Directory,
-        issuer_of: IssuerOf,
+        identification: Identification,
         used: Callable[[Certificate], None],
         clock: Clock,
     ) -> None:
         self._handshake_timeout = config.header_timeout
         self._reception = reception
-        self._directory = directory
-        self._issuer_of = issuer_of
+        self._identification = identification
         self._used = used
         self._clock = clock
         self._trusted = trusted_pem
@@ -141,8 +139,7 @@ class TlsEntrance:
                     x509.load_der_x509_certificate(stream.peer_certificate or b""),
                     remote,
                     reception=self._reception,
-                    directory=self._directory,
-                    issuer_of=self._issuer_of,
+                    identification=self._identification,
                     used=self._used,
                     clock=self._clock,
                 )
@@ -196,44 +193,39 @@ class ByCertificate:
         remote: Remote,
         *,
         reception: Reception,
-        directory: Directory,
-        issuer_of: IssuerOf,
+        identification: Identification,
         used: Callable[[Certificate], None],
         clock: Clock,
     ) -> None:
         self._certificate = certificate
         self._remote = remote
         self._reception = reception
-        self._directory = directory
-        self._issuer_of = issuer_of
+        self._identification = identification
         self._used = used
         self._clock = clock
 
     @property
     def likely(self) -> Device | None:
         """The device that the certificate was issued to."""
-        record = self._directory.certificate_with(self._certificate.serial_number)
-        return None if record is None else self._directory.devices.get(record.device_id or 0)
+        found = self._identification.device_of(self._certificate)
+        return found.device if isinstance(found, Refusal) else found
 
     def admit(self, size: int) -> Device | Reason:
         """Return the device, or why it may not upload."""
-        gate = Gate(self._directory, self._issuer_of)
-        gate.judge(self._certificate)
-        reason = fault_of_time(self._certificate, self._clock.time_ns() // 1_000_000_000) or gate.refusal
-        if reason is not None:
+        found = self._identification.device_of(self._certificate, now_ms=self._clock.time_ns() // 1_000_000)
+        if isinstance(found, Refusal):
             self._reception.rejections.client_rejected(
-                reason,
-                origin=gate.origin_of(self._certificate),
+                found.reason,
+                origin=found.origin,
                 remote=self._remote,
                 transport=self.transport,
-                **details_of(self._certificate)._asdict(),
+                **found.details._asdict(),
             )
-            return reason
-        device, record = gate.device, gate.certificate
-        assert device is not None, "the gate admits devices only"
-        assert record is not None, "and only with certificates of ours"
+            return found.reason
+        record = self._identification.record_of(self._certificate)
+        assert record is not None, "only certificates in the registry are admitted"
         self._used(record)
-        return self._reception.admit(device, self._remote, transport=self.transport, size=size) or device
+        return self._reception.admit(found, self._remote, transport=self.transport, size=size) or found
 
 
 def _reason(failure: Failure, detail: str) -> tuple[ClientRejectedReason, str | None]:

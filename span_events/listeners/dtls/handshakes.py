@@ -17,7 +17,7 @@ from typing import Final
 
 from span_events.bounded.failures import FailuresPerMinute
 from span_events.config import DtlsConfig
-from span_events.listeners.dtls.gate import Gate
+from span_events.listeners.dtls.client import Client
 from span_events.net import Remote
 from span_events.wire.dtls.cookies import Cookies
 from span_events.wire.dtls.engine import EngineSession
@@ -80,13 +80,13 @@ class Hellos:
 class Handshake:
     """A client that has proven its address, but not yet its identity."""
 
-    __slots__ = ("began", "engine", "gate", "hello", "number", "prefix", "remote")
+    __slots__ = ("began", "client", "engine", "hello", "number", "prefix", "remote")
 
-    def __init__(self, remote: Remote, hello: ClientHello, gate: Gate, engine: EngineSession, began: float) -> None:
+    def __init__(self, remote: Remote, hello: ClientHello, client: Client, engine: EngineSession, began: float) -> None:
         self.remote = remote
         self.prefix = prefix_of(remote[0])
         self.hello = hello
-        self.gate = gate
+        self.client = client
         self.engine = engine
         self.began = began
         self.number = 0

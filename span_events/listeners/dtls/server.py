@@ -21,12 +21,12 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
-from span_events.listeners.dtls.gate import EXPLAINED, OWN_REASONS, Gate, IssuerOf, details_of
+from span_events.fleet.identity import Identification, details_of
+from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS, Client
 from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos
 from span_events.listeners.dtls.session import DtlsSession
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
-from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate
 from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
 from span_events.wire.dtls.hello import ClientHello, hello_verify_request, is_hello, read_hello
@@ -44,9 +44,7 @@ class DtlsContext:
     config: DtlsConfig
     engine: Engine
     reception: Reception
-    directory: Directory
-    issuer_of: IssuerOf
-    """Returns the collection whose intermediate signed a certificate."""
+    identification: Identification
     used: Callable[[Certificate], None]
     """Called with each certificate with which a session begins."""
     clock: Clock
@@ -130,8 +128,7 @@ class DtlsServer:
         self._engine = shared.engine
         self._transport = transport
         self._reception = shared.reception
-        self._directory = shared.directory
-        self._issuer_of = shared.issuer_of
+        self._identification = shared.identification
         self._used = shared.used
         self._clock = shared.clock
         self._send = send
@@ -236,9 +233,9 @@ class DtlsServer:
             self._give_up(evicted, ClientRejectedReason.SERVER_BUSY, limit)
         self.begun += 1
         began = self._loop.time()
-        gate = Gate(self._directory, self._issuer_of)
-        engine, events = self._engine.accept(datagram, gate)
-        handshake = Handshake(remote, hello, gate, engine, began)
+        client = Client(self._identification)
+        engine, events = self._engine.accept(datagram, client)
+        handshake = Handshake(remote, hello, client, engine, began)
         self._handshakes.add(handshake)
         self._transmit(engine.take(), remote)
         self._take_handshake_events(handshake, events)
@@ -246,12 +243,12 @@ class DtlsServer:
             self._handshakes.schedule(handshake, self._loop.time())
             self._arm()
 
-    def _is_full(self, remote: Remote, gate: Gate | None = None) -> bool:
+    def _is_full(self, remote: Remote, client: Client | None = None) -> bool:
         """Return whether a session at this address would exceed the limit; if so, publish that."""
         if len(self._sessions) < self._config.sessions or remote in self._sessions:
             return False
         detail = f"dtls.sessions is {self._config.sessions}"
-        self._reject(ClientRejectedReason.SERVER_BUSY, remote, gate=gate, detail=detail)
+        self._reject(ClientRejectedReason.SERVER_BUSY, remote, client=client, detail=detail)
         return True
 
     # ---- handshakes -------------------------------------------------------------------------------
@@ -275,15 +272,15 @@ class DtlsServer:
     def _establish(self, handshake: Handshake, event: Established) -> DtlsSession | None:
         """Open the session of a client that has proven its identity, if its device is still admitted."""
         self._handshakes.remove(handshake)
-        gate, remote, engine = handshake.gate, handshake.remote, handshake.engine
-        admitted = gate.admits(event.certificate, event.psk_identity)
-        if not admitted or self._is_full(remote, gate):  # many handshakes may end together
+        client, remote, engine = handshake.client, handshake.remote, handshake.engine
+        admitted = client.is_admitted(event.certificate, event.psk_identity)
+        if not admitted or self._is_full(remote, client):  # many handshakes may end together
             engine.close()
             self._transmit(engine.take(), remote)
             if not admitted:
                 self._fail(handshake, Failed(Failure.CERTIFICATE_REFUSED, "", event.certificate, event.psk_identity))
             return None
-        assert gate.device is not None, "the gate admits devices only"
+        assert client.device is not None, "an admitted client is a device"
         session = DtlsSession(remote, engine, handshake.hello.random, self._send, self._clock.monotonic())
         earlier = self._sessions.get(remote)
         if earlier is not None:  # the client has lost its keys, and could not read a close_notify
@@ -293,7 +290,7 @@ class DtlsServer:
         self._sessions[remote] = session
         self._at_host.setdefault(remote[0], {})[remote] = session
         session.fleet = self._reception.connected(
-            gate.device,
+            client.device,
             remote,
             transport=self._transport,
             cipher=event.cipher,
@@ -303,23 +300,24 @@ class DtlsServer:
             close=lambda reason: self._close(session, reason),
         )
         session.log_opened(event.cipher)
-        if event.certificate is not None and gate.certificate is not None:
-            self._used(gate.certificate)
+        record = None if event.certificate is None else self._identification.record_of(event.certificate)
+        if record is not None:
+            self._used(record)
         return session
 
     def _fail(self, handshake: Handshake, failed: Failed) -> None:
         """Publish the most exact known reason of a failed handshake."""
         self._handshakes.remove(handshake)
         self._hellos.failed(handshake.remote[0], self._clock.monotonic())
-        gate, hello = handshake.gate, handshake.hello
-        reason = gate.refusal or OWN_REASONS.get(failed.failure, ClientRejectedReason.HANDSHAKE_FAILED)
+        client, hello = handshake.client, handshake.hello
+        reason = client.refusal or OWN_REASONS.get(failed.failure, ClientRejectedReason.HANDSHAKE_FAILED)
         offered = None
         if failed.failure is Failure.NO_SHARED_CIPHER:
             offered = f"{hello.offered_suites}; groups: {hello.offered_groups}"
         self._reject(
             reason,
             handshake.remote,
-            gate=gate,
+            client=client,
             failed=failed,
             offered=offered,
             detail=failed.detail or None if failed.failure in EXPLAINED else None,
@@ -333,7 +331,7 @@ class DtlsServer:
         self._reject(
             reason,
             handshake.remote,
-            gate=handshake.gate,
+            client=handshake.client,
             detail=detail,
             stage=engine.stage,
             retransmissions=engine.retransmissions,
@@ -451,7 +449,7 @@ class DtlsServer:
         reason: ClientRejectedReason,
         remote: Remote,
         *,
-        gate: Gate | None = None,
+        client: Client | None = None,
         failed: Failed | None = None,
         offered: str | None = None,
         detail: str | None = None,
@@ -463,7 +461,7 @@ class DtlsServer:
         identity = None if failed is None else failed.psk_identity
         self._reception.rejections.client_rejected(
             reason,
-            origin=UNATTRIBUTED if gate is None else gate.origin_of(certificate),
+            origin=UNATTRIBUTED if client is None else client.origin_of(certificate),
             remote=remote,
             transport=self._transport,
             **details_of(certificate)._asdict(),

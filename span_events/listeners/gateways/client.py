@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from cryptography import x509
 
-from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.reasons import GatewayRejectedReason
-from span_events.listeners.dtls.gate import details_of
+from span_events.fleet import identity
+from span_events.fleet.identity import details_of
 from span_events.listeners.gateways.reasons import BAD_CERTIFICATES
 from span_events.listeners.gateways.shared import Shared, Stage
 from span_events.net import Remote
@@ -76,8 +76,10 @@ class UnidentifiedClient:
         """Return the client's gateway, or the reason to reject the client."""
         if self.refusal is not None:
             return self.refusal
-        found = self._shared.sessions.identify(self.serial, now_ms=self._shared.clock.time_ns() // 1_000_000)
-        return (found, "") if isinstance(found, GatewayRejectedReason) else found
+        assert self._certificate is not None, "a client without a certificate is refused above"
+        now_ms = self._shared.clock.time_ns() // 1_000_000
+        found = self._shared.identification.gateway_of(self._certificate, now_ms=now_ms)
+        return (found.reason, "") if isinstance(found, identity.Refusal) else found
 
     def idle(self, detail: str) -> Refusal:
         """Return the reason to reject a client without a control stream; a detail means that the client has left."""
@@ -97,17 +99,10 @@ class UnidentifiedClient:
         shared.sessions.rejected(
             reason,
             remote=self._remote,
-            origin=self._origin(),
+            origin=shared.identification.origin_of(self._certificate),
             detail=detail or None,
             stage="tcp" if reason is GatewayRejectedReason.OVERLOAD else stage.name.lower(),
             tls_version=self.version or None,
             seconds=int(shared.clock.monotonic() - self._began),
             **details_of(self._certificate)._asdict(),
         )
-
-    def _origin(self) -> Origin:
-        """Return the owner of the certificate; only a certificate signed by one of our intermediates names an owner."""
-        certificate = self._certificate
-        if certificate is None or self._shared.issuer_of(certificate) is None:
-            return UNATTRIBUTED
-        return self._shared.sessions.origin_of(certificate.serial_number)

@@ -16,7 +16,7 @@ from span_events.bounded.failures import FailuresPerMinute
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.fleet.gateways.sessions import GatewaySessions
-from span_events.listeners.dtls.gate import IssuerOf
+from span_events.fleet.identity import Identification
 from span_events.listeners.gateways.connection import GatewayConnection
 from span_events.listeners.gateways.shared import Counters, Shared, Stage
 from span_events.metrics import Metric
@@ -34,12 +34,7 @@ _WATCHED_HOSTS: Final = 10_000
 
 
 class GatewayListener:
-    """
-    The listener for gateways.
-
-    Args:
-        issuer_of: Returns the collection whose intermediate signed a certificate.
-    """
+    """The listener for gateways."""
 
     name: ClassVar[str] = "gateways"
 
@@ -49,7 +44,7 @@ class GatewayListener:
         *,
         sessions: GatewaySessions,
         engine: TlsEngine,
-        issuer_of: IssuerOf,
+        identification: Identification,
         clock: Clock,
     ) -> None:
         self._config = config
@@ -67,7 +62,7 @@ class GatewayListener:
             config=config,
             sessions=sessions,
             engine=engine,
-            issuer_of=issuer_of,
+            identification=identification,
             clock=clock,
             buffer=memoryview(bytearray(_PER_WAKE_UP)),
             counters=self.counters,

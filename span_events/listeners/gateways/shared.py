@@ -11,7 +11,7 @@ from typing import Final
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.fleet.gateways.sessions import GatewaySessions
-from span_events.listeners.dtls.gate import IssuerOf
+from span_events.fleet.identity import Identification
 from span_events.wire.tls.openssl import TlsEngine
 
 
@@ -67,7 +67,7 @@ class Shared:
     config: GatewaysConfig
     sessions: GatewaySessions
     engine: TlsEngine
-    issuer_of: IssuerOf
+    identification: Identification
     clock: Clock
     buffer: memoryview
     """Receive buffer, free again after each call of `buffer_updated`."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.collections import CollectionChange
-from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.proto import gateway_pb2 as pb
 from tests.bench.clock import START_NS
 from tests.bench.fleets import CAUSE, FleetBench
@@ -17,71 +15,7 @@ NOW_MS = START_NS // 1_000_000
 DAY = 86_400
 
 
-# ---- who is it? ----------------------------------------------------------------------------------
-
-
-async def test_a_certificate_names_its_gateway(bench: FleetBench) -> None:
-    gateway = await roof(bench)
-    record = (await bench.certificates.create(gateway)).record
-
-    assert bench.gateway_sessions.identify(record.serial, now_ms=NOW_MS) is gateway
-    assert bench.gateway_sessions.origin_of(record.serial) == gateway.origin
-
-
-@pytest.mark.parametrize(
-    ("what", "reason"),
-    [
-        ("unknown", GatewayRejectedReason.UNKNOWN_SERIAL),
-        ("revoked", GatewayRejectedReason.CERTIFICATE_REVOKED),
-        ("expired", GatewayRejectedReason.CERTIFICATE_EXPIRED),
-        ("early", GatewayRejectedReason.CERTIFICATE_NOT_YET_VALID),
-        ("removed", GatewayRejectedReason.UNKNOWN_GATEWAY),
-        ("disabled", GatewayRejectedReason.GATEWAY_DISABLED),
-        ("collection disabled", GatewayRejectedReason.COLLECTION_DISABLED),
-    ],
-)
-async def test_a_rejected_gateway_gets_the_reason(bench: FleetBench, what: str, reason: GatewayRejectedReason) -> None:
-    gateway = await roof(bench)
-    record = (await bench.certificates.create(gateway)).record
-    now_ms, serial = NOW_MS, record.serial
-    if what == "unknown":
-        serial = 5
-    elif what == "revoked":
-        await bench.certificates.revoke(gateway.collection, serial)
-    elif what == "expired":
-        now_ms = record.not_after_ms
-    elif what == "early":
-        now_ms = record.not_before_ms - 1
-    elif what == "removed":
-        await bench.gateways.remove(gateway, cause=CAUSE)
-    elif what == "disabled":
-        await bench.gateways.update(gateway, GatewayChange(enabled=False), cause=CAUSE)
-    else:
-        gateway.collection.enabled = False
-
-    assert bench.gateway_sessions.identify(serial, now_ms=now_ms) is reason
-
-
-async def test_the_certificate_of_a_device_is_rejected(bench: FleetBench) -> None:
-    """F33; the event goes to the device whose certificate it is."""
-    device = await bench.device()
-    serial = (await bench.certificates.create(device)).record.serial
-
-    assert bench.gateway_sessions.identify(serial, now_ms=NOW_MS) is GatewayRejectedReason.NOT_A_GATEWAY
-    assert bench.gateway_sessions.origin_of(serial) == device.origin
-
-
-async def test_a_rejection_of_a_removed_gateway_goes_to_its_collection(bench: FleetBench) -> None:
-    """As long as that is there."""
-    gateway = await roof(bench)
-    serial = (await bench.certificates.create(gateway)).record.serial
-    await bench.gateways.remove(gateway, cause=CAUSE)
-    there = bench.gateway_sessions.origin_of(serial)
-    await bench.collections.remove(gateway.collection)
-
-    assert there == Origin(gateway.collection.id, gateway_id=gateway.id)
-    assert bench.gateway_sessions.origin_of(serial) == UNATTRIBUTED
-    assert bench.gateway_sessions.origin_of(5) == UNATTRIBUTED
+# ---- rejections ----------------------------------------------------------------------------------
 
 
 async def test_repeated_rejections_are_published_as_one_summary(bench: FleetBench) -> None:

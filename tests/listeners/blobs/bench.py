@@ -216,8 +216,7 @@ async def blob_bench(
             identities(authority),
             authority.trusted_pem(),
             reception=fleet.reception,
-            directory=fleet.directory,
-            issuer_of=authority.issuer_of,
+            identification=fleet.identification,
             used=fleet.certificates.used,
             clock=fleet.clock,
         )

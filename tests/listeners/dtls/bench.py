@@ -182,8 +182,7 @@ def make_secure(fleet: FleetBench, config: DtlsConfig) -> DtlsContext:
         config=config,
         engine=engine,
         reception=fleet.reception,
-        directory=fleet.directory,
-        issuer_of=fleet.authority.issuer_of,
+        identification=fleet.identification,
         used=fleet.certificates.used,
         clock=fleet.clock,
     )

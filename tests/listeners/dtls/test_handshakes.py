@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from span_events.config import DtlsConfig
-from span_events.listeners.dtls.gate import Gate
+from span_events.listeners.dtls.client import Client
 from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos, prefix_of
 from span_events.net import Remote
 from span_events.wire.dtls.engine import EngineSession
@@ -33,7 +33,7 @@ class ScriptedEngine:
 def handshake(remote: Remote, *, began: float = 0.0, timeout: float | None = 1.0) -> Handshake:
     """Make a handshake with an engine that wants to retransmit after some seconds."""
     engine = cast(EngineSession, ScriptedEngine(timeout))
-    return Handshake(remote, HELLO, cast(Gate, None), engine, began)
+    return Handshake(remote, HELLO, cast(Client, None), engine, began)
 
 
 def table(*handshakes: Handshake, **settings: Any) -> Handshakes:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from span_events.fleet.devices.devices import DeviceChange
-from span_events.listeners.dtls.gate import details_of
+from span_events.fleet.identity import details_of
 from span_events.registry.model import Psk
 from span_events.wire.dtls.engine import EngineSession, Event, Gate
 from span_events.wire.dtls.records import HEADER, records

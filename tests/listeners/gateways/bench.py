@@ -17,9 +17,10 @@ import pytest
 from cryptography import x509
 
 from span_events.config import GatewaysConfig
-from span_events.events.activity import Origin
+from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.gateways.session import Departure
+from span_events.fleet.identity import Refusal
 from span_events.listeners.gateways.connection import GatewayConnection
 from span_events.listeners.gateways.listener import GatewayListener
 from span_events.proto.gateway_pb2 import (
@@ -93,15 +94,16 @@ class RecordingSessions:
         self.follow_up: Departure = None
         """Departure of a message that is sent as soon as another one has left."""
 
-    def identify(self, serial: int, *, now_ms: int) -> Any:
-        """Tell whose certificate it is."""
+    def gateway_of(self, certificate: x509.Certificate, *, now_ms: int) -> Any:
+        """Return the gateway that a certificate belongs to, or a refusal."""
         assert now_ms > 0
-        return self.known.get(serial, GatewayRejectedReason.UNKNOWN_SERIAL)
+        found = self.known.get(certificate.serial_number, GatewayRejectedReason.UNKNOWN_SERIAL)
+        return Refusal(found) if isinstance(found, GatewayRejectedReason) else found
 
-    def origin_of(self, serial: int) -> Origin:
-        """Tell whose certificate it is."""
-        assert serial > 0
-        return ORIGIN
+    def origin_of(self, certificate: x509.Certificate | None) -> Origin:
+        """Return one origin for all certificates of the collection's intermediate."""
+        is_ours = certificate is not None and certificate.issuer == COLLECTION.certificate.subject
+        return ORIGIN if is_ours else UNATTRIBUTED
 
     def opened(self, gateway: Any, *, certificate_serial: int, link: GatewayConnection, **details: Any) -> Opened:
         """End an older session of the gateway, and begin one."""
@@ -361,11 +363,6 @@ def make_engine(clock: ManualClock, shown: Sequence[Holder] = (SERVER,)) -> TlsE
     )
 
 
-def issuer_of(certificate: x509.Certificate) -> int | None:
-    """Tell which collection's intermediate signed a certificate."""
-    return 7 if certificate.issuer == COLLECTION.certificate.subject else None
-
-
 @asynccontextmanager
 async def gateway_bench(**settings: Any) -> AsyncIterator[GatewayBench]:
     """Start the listener on a free port; keywords are settings."""
@@ -375,7 +372,7 @@ async def gateway_bench(**settings: Any) -> AsyncIterator[GatewayBench]:
         GatewaysConfig(**({"port": 0, "linger": 0.2} | settings)),
         sessions=sessions,  # type: ignore[arg-type]  # a double
         engine=engine,
-        issuer_of=issuer_of,
+        identification=sessions,  # type: ignore[arg-type]  # likewise
         clock=clock,
     )
     await listener.start()

@@ -133,7 +133,7 @@ async def fleet_gateways(folder: Path, **settings: Any) -> AsyncIterator[FleetGa
             GatewaysConfig(**({"port": 0, "linger": 0.2} | settings)),
             sessions=fleet.gateway_sessions,
             engine=engine,
-            issuer_of=fleet.authority.issuer_of,
+            identification=fleet.identification,
             clock=clock,
         )
         await listener.start()
