@@ -1,4 +1,4 @@
-"""Gateways for the benchmarks: raw clients of one server, many at once or one that sends as fast as it may."""
+"""Gateways for the benchmarks: raw clients of one server, many at once or one at full speed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEEPALIVE_ANSWER = KEEPALIVE_RESPONSE.SerializeToString()
 
 
 class Clients:
-    """Makes gateways of one server, by their numbers there."""
+    """Creates clients for the gateways of one server, by number."""
 
     def __init__(self, where: dict[str, Any]) -> None:
         host, _, port = where["addresses"]["gateways"].rpartition(":")
@@ -32,30 +32,30 @@ class Clients:
         self._opened: list[RawGateway] = []
 
     def raw(self, number: int, grpc: GrpcClient | None = None) -> RawGateway:
-        """Make one that has said nothing yet."""
+        """Create a client that is not connected yet."""
         made = RawGateway(self.target, TlsClient(self._holder(number)), grpc or GrpcClient(), receive_buffer=0)
         self._opened.append(made)
         return made
 
     async def configured(self, number: int) -> RawGateway:
-        """Connect one, and wait for its configuration and that of its device."""
+        """Connect a client, and wait for its configuration and that of its device."""
         client = await self.raw(number).serve()
         await client.send(CONFIG_REQUEST)
         await until(lambda: len(client.grpc.messages) == 2)
         return client
 
     def talker(self, number: int) -> Talker:
-        """Connect one that sends as fast as it may."""
+        """Connect a client that sends at full speed."""
         return Talker(self.target, TlsClient(self._holder(number)))
 
     def upstream(self, number: int) -> bytes:
-        """Write a message of a gateway's device, as such messages are."""
+        """Encode a typical message of a gateway's device."""
         metadata = {"rssi": "-71", "snr": "9.5", "fCntUp": "4711", "dataRate": "SF7BW125"}
         message = UpstreamMessage(device_id=self._devices[number], payload=b"temperature=21.5", metadata=metadata)
         return ControlStreamRequest(upstream_message=message).SerializeToString()
 
     def close(self) -> None:
-        """Close them."""
+        """Close the clients."""
         for each in self._opened:
             each.die()
 
@@ -67,7 +67,7 @@ class Clients:
 
 
 class Talker:
-    """A gateway that blocks; it sends what its windows allow, and reads whatever comes."""
+    """A gateway on a blocking socket; it sends as much as its windows allow, and reads all input."""
 
     def __init__(self, target: tuple[str, int], tls: TlsClient) -> None:
         self._tls = tls
@@ -84,7 +84,7 @@ class Talker:
         self._selector.register(self._socket, selectors.EVENT_READ)
 
     def send(self, messages: list[bytes], *, joined: int) -> None:
-        """Send messages, so many in each write, and wait until the server has dealt with the last."""
+        """Send messages, a given number in each write, and wait until the server has processed the last one."""
         grpc, connection = self._grpc, self._grpc.h2
         for at in range(0, len(messages), joined):
             octets = b"".join(grpc_frame(each) for each in messages[at : at + joined])
@@ -126,5 +126,5 @@ class Talker:
 
 
 def grpc_frame(message: bytes) -> bytes:
-    """Write a message as gRPC frames it."""
+    """Encode a message with its gRPC prefix."""
     return b"\0" + len(message).to_bytes(4, "big") + message

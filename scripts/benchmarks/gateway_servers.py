@@ -1,4 +1,4 @@
-"""The servers under test that gateways connect to: this project's, and the plainest one on grpc.aio."""
+"""Servers under test for gateways: this project's server, and a minimal server on grpc.aio."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BLOCKS = {
     "1,000 devices, 950 characters each": (1_000, 1, 950),
     LIGHT: (1_000, 1, 1),
 }
-"""Devices, parameters and characters of a value; the first two are more than the queue of a gateway has room for."""
+"""Number of devices, parameters and characters of a value; the first two exceed the queue of a gateway."""
 STALLED_AFTER = 4.0
-"""Seconds; less than the default, so that nobody has to wait."""
+"""Seconds; below the default, to shorten the benchmark."""
 _LIMITS = {"port": 0, "stalled_after": STALLED_AFTER, "half_open_per_address": 2_000}
 
 
 async def control(arguments: argparse.Namespace) -> None:
-    """Serve gateways until killed; tell counters for each line of input."""
+    """Serve gateways until killed; print counters for each line of input."""
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config_for(gateways=_LIMITS), data_dir=Path(folder) / "data") as server:
             collection = await server.fleet.collections.create(CollectionChange())
@@ -57,7 +57,7 @@ async def control(arguments: argparse.Namespace) -> None:
 
 
 async def _make_fleet(server: Server, collection: Collection, folder: Path, count: int) -> dict[str, list[str]]:
-    """Make gateways with a device each, and write their files; return the ids."""
+    """Create gateways with a device each, and write their files; return the ids."""
     fleet: dict[str, list[str]] = {"gateways": [], "devices": []}
     for number in range(count):
         gateway = await server.fleet.gateways.create(
@@ -81,7 +81,7 @@ async def _make_devices(server: Server, collection: Collection, count: int, entr
 
 
 async def bare(arguments: argparse.Namespace) -> None:
-    """Send every message back by grpc.aio, and do nothing else."""
+    """Return every message over grpc.aio, and do nothing else."""
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config_for(), data_dir=Path(folder) / "data") as server:  # only for its certificates
             collection = await server.fleet.collections.create(CollectionChange())

@@ -48,7 +48,7 @@ SETTINGS = GatewaysConfig()
 
 
 async def run(options: Options) -> None:
-    """Measure one after the other."""
+    """Run the measurements one after the other."""
     os.sched_setaffinity(0, {CLIENT_CORE})
     await idle(options)
     await throughput(options)
@@ -66,7 +66,7 @@ async def state_of(started: Process) -> dict[str, Any]:
 
 
 async def idle(options: Options) -> None:
-    """Connect many, each with a device, and look at the memory; then let them be, and look at the CPU."""
+    """Connect many gateways with a device each, and measure the memory; then leave them idle, and measure the CPU."""
     memory = Table(f"{IDLE:,} idle gateways over TLS", "octets of resident memory each")
     cpu = Table(f"the same for {IDLE_SECONDS:.0f} s, each asked every {SETTINGS.keepalive_interval:.0f} s", "ms of CPU")
     for _ in range(options.rounds):
@@ -123,7 +123,7 @@ async def throughput(options: Options) -> None:
 
 
 async def slow_readers(options: Options) -> None:
-    """Let gateways take nothing of their configuration, in few large messages or many small; look at memory."""
+    """Let gateways read nothing of their configuration, in few large messages or many small ones; measure memory."""
     print(f"\n{SLOW} gateways that do not read, {SETTINGS.queue_octets / 1024:,.0f} KiB of queue each")
     kinds: tuple[tuple[str, Callable[[], GrpcClient], bool], ...] = (
         ("messages are not taken, pings answered", shut, True),
@@ -167,14 +167,14 @@ async def slow_readers(options: Options) -> None:
 
 
 def shut() -> GrpcClient:
-    """Make a client whose window has room for nothing."""
+    """Create a client with an empty window."""
     client = GrpcClient(reads=False)
     client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
     return client
 
 
 def wide_open() -> GrpcClient:
-    """Make a client whose windows have room for everything."""
+    """Create a client with windows for all messages."""
     client = GrpcClient()
     client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1})
     client.h2.increment_flow_control_window(2**31 - 1 - 65_535)
@@ -182,7 +182,7 @@ def wide_open() -> GrpcClient:
 
 
 async def round_trips(client: RawGateway) -> list[float]:
-    """Measure keepalives and their answers, one after the other, in ms."""
+    """Measure the round trips of keepalives, one after the other, in ms."""
     took = []
     for _ in range(ROUND_TRIPS):
         client.grpc.messages.clear()
@@ -194,12 +194,12 @@ async def round_trips(client: RawGateway) -> list[float]:
 
 
 def brief(times: list[float]) -> str:
-    """Show the median and the 99th percentile."""
+    """Format the median and the 99th percentile."""
     return f"{times[len(times) // 2]:.1f} ms (99 %: {times[int(len(times) * 0.99)]:.1f})"
 
 
 def words(counter: Counter[str]) -> str:
-    """Show what was counted, the most frequent first."""
+    """Format counts, the largest first."""
     return ", ".join(f"{count:,} {word}" for word, count in counter.most_common())
 
 
@@ -207,7 +207,7 @@ def words(counter: Counter[str]) -> str:
 
 
 async def broken_messages(options: Options) -> None:
-    """Send mutated and oversized messages on stream after stream; another gateway must notice nothing."""
+    """Send mutated and oversized messages on one stream after another; another gateway must not be affected."""
     async with server("gateways", "--count", str(VANDALS + 1), uvloop=options.uvloop) as started:
         where = await started.answer()
         clients = Clients(where)
@@ -240,12 +240,12 @@ async def broken_messages(options: Options) -> None:
 
 
 async def attack(vandals: list[Vandal], count: int) -> None:
-    """Let all send broken messages, so many together."""
+    """Let all clients send broken messages, a given number in total."""
     await asyncio.gather(*(each.attack(count // len(vandals)) for each in vandals))
 
 
 class Vandal:
-    """A gateway that breaks messages, and opens a stream again whenever it has lost one."""
+    """A gateway that sends broken messages, and opens a new stream after each lost one."""
 
     def __init__(self, clients: Clients, number: int) -> None:
         self._clients = clients
@@ -254,10 +254,10 @@ class Vandal:
         self._client: RawGateway | None = None
         self._good = self._messages(clients.upstream(number))
         self.ended = 0
-        """Streams."""
+        """Number of streams."""
 
     async def attack(self, count: int) -> None:
-        """Send broken messages; the last stream is ended in order."""
+        """Send broken messages; end the last stream in order."""
         for _ in range(count):
             await self._send_one()
         if self._client is not None:
@@ -317,7 +317,7 @@ class Vandal:
 
 
 def is_keepalive(octets: bytes) -> bool:
-    """Tell whether a message, broken as it is, asks for an answer."""
+    """Return True if a broken message still requests an answer."""
     try:
         return ControlStreamRequest.FromString(octets).WhichOneof("msg") == "keepalive"
     except DecodeError:

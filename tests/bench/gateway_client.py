@@ -59,7 +59,7 @@ FIELD: Final = descriptor_pb2.FieldDescriptorProto
 
 
 def define() -> dict[str, type[Message]]:
-    """Make the classes of all messages."""
+    """Create the classes of all messages."""
     file = descriptor_pb2.FileDescriptorProto(name="tables.proto", package=PACKAGE, syntax="proto3")
     for name, fields in MESSAGES.items():
         message = file.message_type.add(name=name)
@@ -81,7 +81,7 @@ def define() -> dict[str, type[Message]]:
 
 
 def add_map(message: descriptor_pb2.DescriptorProto, field: descriptor_pb2.FieldDescriptorProto) -> None:
-    """Make a field a map, which on the wire is a repeated message of a key and a value."""
+    """Declare a field as a map, which on the wire is a repeated message of a key and a value."""
     entry = message.nested_type.add(name=f"{field.name.title()}Entry")
     entry.options.map_entry = True
     for number, name in enumerate(("key", "value"), 1):
@@ -96,7 +96,7 @@ RESPONSE: Final[Any] = TYPES["ControlStreamResponse"]
 
 
 def request(part: str, fields: dict[str, Any]) -> Message:
-    """Write a message to the server."""
+    """Encode a message to the server."""
     if "payload" in fields:
         fields = fields | {"payload": fields["payload"].encode()}
     made: Message = REQUEST(**{part: TYPES[MESSAGES["ControlStreamRequest"][part][1]](**fields)})
@@ -104,7 +104,7 @@ def request(part: str, fields: dict[str, Any]) -> Message:
 
 
 def shown(response: Any) -> dict[str, Any]:
-    """Read a message of the server."""
+    """Decode a message of the server."""
     part = response.WhichOneof("msg")
     found: dict[str, Any] = {"got": part}
     for name, (_, kind) in MESSAGES[MESSAGES["ControlStreamResponse"][part][1]].items():
@@ -114,13 +114,13 @@ def shown(response: Any) -> dict[str, Any]:
 
 
 def say(**what: Any) -> None:
-    """Tell what happened."""
+    """Print an incident."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
 
 class Gateway:
-    """One gateway and, once it is connected, its stream."""
+    """One gateway and, while connected, its stream."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._method: Any = channel.stream_stream(
@@ -130,7 +130,7 @@ class Gateway:
         self._reader: asyncio.Task[None] | None = None
 
     async def do(self, what: str, fields: dict[str, Any]) -> None:
-        """Obey a command: ``connect``, ``close``, or the name of a part of ControlStreamRequest, and its fields."""
+        """Execute a command: ``connect``, ``close``, or the name of a part of ControlStreamRequest, and its fields."""
         if what == "connect":
             self._call = self._method()
             self._reader = asyncio.create_task(self._read())
@@ -142,7 +142,7 @@ class Gateway:
                 await self._call.write(request(what, fields))
 
     async def leave(self) -> None:
-        """Forget the stream."""
+        """Drop the stream."""
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
@@ -161,7 +161,7 @@ def credentials_of(certificate: str, key: str, roots: str = "") -> grpc.ChannelC
 
 
 async def main(target: str, credentials: grpc.ChannelCredentials) -> None:
-    """Obey until the standard input ends."""
+    """Execute commands until the standard input ends."""
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     async with grpc.aio.secure_channel(target, credentials) as channel:

@@ -1,4 +1,4 @@
-"""A gateway without a network: what the fleet sends is recorded, what it says is handed over."""
+"""A gateway without a network: records messages from the fleet, and passes messages to the fleet."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ SERIAL = 4711
 
 
 class RecordingLink:
-    """A link that takes everything at once or, while it is stalled, as much as its queue has room for."""
+    """A link that sends all messages at once or, while stalled, queues as many as it has room for."""
 
     def __init__(self) -> None:
         self.messages: list[pb.ControlStreamResponse] = []
-        """What has left."""
+        """Messages that have left."""
         self.ends: list[GatewayReason] = []
         self.is_stalled = False
         self.room = 1000
         self.is_full = False
-        """Whether nothing more fits, not even instead of something."""
+        """True while no message fits, not even as a replacement."""
         self.is_handed_on = False
-        """Whether what waits was given to HTTP/2, which gives nothing back."""
+        """True while waiting messages are in HTTP/2, which returns none."""
         self._waiting: list[tuple[int | None, pb.ControlStreamResponse, Departure]] = []
         self._departed: list[Departure] = []
 
     @property
     def waiting(self) -> int:
-        """Messages that have not left yet."""
+        """Number of messages that have not left yet."""
         return len(self._waiting)
 
     def send(self, message: pb.ControlStreamResponse, *, key: int | None = None, departure: Departure = None) -> bool:
-        """Record a message, or let it wait; one with the same key is replaced."""
+        """Record a message, or queue it; a waiting message with the same key is replaced."""
         if not self.is_stalled:
             self.messages.append(message)
             self._departed.append(departure)
@@ -56,7 +56,7 @@ class RecordingLink:
         return True
 
     def withdraw(self, key: int) -> bool:
-        """Take back what waits, unless it was handed on."""
+        """Remove a waiting message, unless HTTP/2 has it."""
         kept = [each for each in self._waiting if each[0] != key or self.is_handed_on]
         found, self._waiting = len(kept) < len(self._waiting), kept
         return found
@@ -81,7 +81,7 @@ class RecordingLink:
 
 
 class FakeGateway:
-    """A gateway that is connected."""
+    """A connected gateway."""
 
     def __init__(self, bench: FleetBench, gateway: Gateway, *, address: str = "10.1.0.1", serial: int = SERIAL) -> None:
         self.bench = bench
@@ -102,39 +102,39 @@ class FakeGateway:
             self.bench.gateway_sessions.flushed(self.session)
 
     def say(self, **part: Any) -> None:
-        """Send one part of a ControlStreamRequest, as it arrives after its way over the wire."""
+        """Send one part of a ControlStreamRequest, encoded and decoded once."""
         message = pb.ControlStreamRequest.FromString(pb.ControlStreamRequest(**part).SerializeToString())
         self.bench.gateway_sessions.received(self.session, message)
 
     def configure(self) -> None:
-        """Ask for the configuration."""
+        """Request the configuration."""
         self.say(config=pb.ConfigRequest())
 
     def upstream(self, device: Device | str, payload: bytes = b"hello", **metadata: str) -> None:
-        """Pass on a message of a device."""
+        """Send an upstream message of a device."""
         named = device if isinstance(device, str) else render(device.id)
         self.say(upstream_message=pb.UpstreamMessage(device_id=named, payload=payload, metadata=metadata))
 
     def take(self) -> list[tuple[str, Any]]:
-        """Return what has left since the last time: which part, and what is in it for a test to compare."""
+        """Return the messages that have left since the last call: the part's name, and its content to compare."""
         told = [_brief(each) for each in self.link.messages]
         self.link.messages.clear()
         return told
 
 
 async def roof(bench: FleetBench) -> Gateway:
-    """Make a gateway with a parameter and a tag."""
+    """Create a gateway with a parameter and a tag."""
     return await bench.gateway(params={"region": "EU868"}, tags={"name": "roof"})
 
 
 async def behind(bench: FleetBench, gateway: Gateway, eui: str = "00", **fields: Any) -> Device:
-    """Make a device behind a gateway."""
+    """Create a device behind a gateway."""
     change = DeviceChange(gateways={gateway.id: {"devEui": eui}}, **fields)
     return await bench.devices.create(gateway.collection, change, cause=CAUSE)
 
 
 def online(bench: FleetBench, gateway: Gateway) -> FakeGateway:
-    """Connect a gateway and let it ask for its configuration; nothing of that is left to be looked at."""
+    """Connect a gateway and let it request its configuration; messages and events of that are dropped."""
     fake = FakeGateway(bench, gateway)
     fake.configure()
     fake.take()

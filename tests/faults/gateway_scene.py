@@ -1,4 +1,4 @@
-"""A gateway with a device behind it: real clients with its certificate or with others, and what subscribers hear."""
+"""A gateway with a device: real clients with its certificate or others, and the events of subscribers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.wire.tls.client import TlsClient
 
 @dataclass(slots=True)
 class GatewayScene:
-    """A gateway that has a certificate, and a subscriber who also hears what nobody owns."""
+    """A gateway with a certificate, and a subscriber who also gets events without an owner."""
 
     scene: Scene
     everything: Tail
@@ -34,27 +34,27 @@ class GatewayScene:
 
     @property
     def server(self) -> LiveServer:
-        """Where it connects."""
+        """Address of the listener."""
         return self.scene.server
 
     @property
     def whose(self) -> Document:
-        """How events name the gateway."""
+        """Origin of events of the gateway."""
         return {"collectionId": self.gateway.collection, "gatewayId": self.gateway.id}
 
     @property
     def collection(self) -> Document:
-        """How events name its collection alone."""
+        """Origin of events of its collection."""
         return {"collectionId": self.gateway.collection}
 
     # ---- clients ------------------------------------------------------------------------------
 
     def program(self, files: Credentials | None = None) -> GatewayProgram:
-        """Play the gateway, or show another certificate; either trusts this server."""
+        """Run the gateway, or a client with another certificate; both trust this server."""
         return GatewayProgram(self.server, files or self.files, roots=self.files.certificate)
 
     async def raw(self) -> RawGateway:
-        """Let a client connect that can do what no library does, and wait until it has its configuration."""
+        """Connect a raw client, and wait until it has its configuration."""
         leaf, *above = x509.load_pem_x509_certificates(self.files.certificate.read_bytes())
         key: Key = load_pem_private_key(self.files.key.read_bytes(), None)  # type: ignore[assignment]  # EC by default
         host, _, port = self.server.addresses["gateways"].rpartition(":")
@@ -71,7 +71,7 @@ class GatewayScene:
     # ---- what subscribers hear ----------------------------------------------------------------
 
     async def rejected(self, reason: GatewayRejectedReason, *, of: Document) -> Document:
-        """Wait for the event of a gateway that was not let in; check whose it is, and return the rest of its data."""
+        """Wait for the event of a rejected gateway; check its origin, and return the rest of its data."""
         event = await self.everything.until("gatewayRejected")
         data: Document = event["data"]
         if of:
@@ -88,7 +88,7 @@ class GatewayScene:
         return data
 
     async def lost(self, reason: GatewayReason) -> tuple[Document, Document]:
-        """Wait for the two events of a stream that ended badly; check them, and return their data."""
+        """Wait for the two events of an abnormal end; check them, and return their data."""
         error, left = await self.scene.tail.until("gatewayCommError"), await self.scene.tail.next()
 
         assert (error["event"], left["event"]) == ("gatewayCommError", "gatewayDisconnected")
@@ -101,7 +101,7 @@ class GatewayScene:
         return error["data"], left["data"]
 
     async def lets_others_in(self, folder: Path) -> None:
-        """Let another gateway connect, and pass a message on."""
+        """Let another gateway connect, and send an upstream message."""
         gateway = await add_gateway(self.server, await self.server.add_collection())
         device = await add_device_behind(gateway)
         files = await gateway.certificate(folder)
@@ -120,7 +120,7 @@ class GatewayScene:
 
 @asynccontextmanager
 async def open_gateway_scene(scene: Scene, folder: Path) -> AsyncIterator[GatewayScene]:
-    """Put the device behind a gateway with a certificate; after the fault, the server must still let others in."""
+    """Put the device behind a gateway with a certificate; after the fault, the server must still accept others."""
     gateway = await add_gateway(scene.server, scene.device.collection)
     await gateway.attach(scene.device, **EUI)
     await scene.told("deviceUpdated")

@@ -1,4 +1,4 @@
-"""F33: a gateway with a certificate from an unknown CA, one that has expired, or one of a device."""
+"""F33: a gateway with a certificate of an unknown CA, an expired certificate, or the certificate of a device."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tests.faults.secure import authority_of, is_time
 
 
 def files_of(gate: GatewayScene, holder: Holder) -> Credentials:
-    """Write the files of a certificate that the test has made."""
+    """Write the files of a certificate from the test."""
     return gate.server.write_credentials(holder.chain_pem, holder.key_pem, serial=str(holder.certificate.serial_number))
 
 
 async def refused(gate: GatewayScene, files: Credentials) -> Document:
-    """Let a gateway connect with a certificate; return what it is told."""
+    """Let a gateway connect with a certificate; return the status that it gets."""
     async with gate.program(files) as program:
         program.do("connect")
         return await program.hears()
 
 
 async def test_a_foreign_certificate_is_named_with_its_issuer(gate: GatewayScene) -> None:
-    """Nothing in it can be believed, so the event is nobody's, even if it has the gateway's name and serial number."""
+    """No statement in it is proven, so the event has no owner, despite the gateway's name and serial number."""
     leaf = Holder.root("Other root").intermediate("Other CA").leaf(gate.gateway.id, serial=int(gate.files.serial))
     files = files_of(gate, leaf)
     told = await refused(gate, files)
@@ -43,7 +43,7 @@ async def test_a_foreign_certificate_is_named_with_its_issuer(gate: GatewayScene
 
 
 async def test_an_expired_certificate_is_told_to_its_gateway(gate: GatewayScene) -> None:
-    """It was issued to the gateway and its key is proven, so the event is the gateway's; a new one is the cure."""
+    """The gateway's key is proven, so the event belongs to the gateway; a new certificate is the remedy."""
     authority = authority_of(gate.server, gate.gateway.collection)
     leaf = authority.leaf(gate.gateway.id, serial=int(gate.files.serial), begin=-15 * DAY, end=-dt.timedelta(hours=1))
     told = await refused(gate, files_of(gate, leaf))
@@ -60,7 +60,7 @@ async def test_an_expired_certificate_is_told_to_its_gateway(gate: GatewayScene)
 
 
 async def test_a_devices_certificate_is_told_to_the_device(gate: GatewayScene) -> None:
-    """Most often the files were mixed up; the device shows where."""
+    """Usually files were confused; the device in the event shows which."""
     files = await gate.server.add_certificate(gate.scene.device)
     told = await refused(gate, files)
     data = await gate.rejected(

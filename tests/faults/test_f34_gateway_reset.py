@@ -8,7 +8,7 @@ from tests.listeners.gateways.bench import upstream
 
 
 async def test_a_reset_is_told_at_once(gate: GatewayScene) -> None:
-    """What came before it counts; and the gateway may come back at once."""
+    """Earlier messages count; the gateway may reconnect at once."""
     client = await gate.raw()
     await client.send(upstream(b"last words", gate.scene.device.id))
     await gate.scene.tail.until("upstreamMessage", bytes="10")

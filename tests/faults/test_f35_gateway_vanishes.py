@@ -1,4 +1,4 @@
-"""F35: a gateway vanishes without a word, or freezes."""
+"""F35: a gateway vanishes, or freezes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.faults.gateway_scene import GatewayScene
 
 SETTINGS = {"gateways.keepalive_interval": 0.7, "gateways.keepalive_timeout": 0.7}
 NOTICED = ("1", "2")
-"""Seconds of silence that are told: 1.4, and a busy computer may add some."""
+"""Reported seconds of silence: 1.4, and more on a busy computer."""
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server that asks silent gateways sooner than by default."""
+    """A server that pings silent gateways earlier than by default."""
     with LiveServer(tmp_path_factory.mktemp("server"), SETTINGS) as started:
         yield started
 
 
 async def test_a_gateway_that_vanishes_is_missed(gate: GatewayScene) -> None:
-    """No packet of it comes any longer, not even an acknowledgement: its power or its network has gone."""
+    """No packet of the gateway arrives, not even an acknowledgement: its power or its network failed."""
     client = await gate.raw()
     client.vanish()
     status = await gate.gateway.status()
@@ -37,7 +37,7 @@ async def test_a_gateway_that_vanishes_is_missed(gate: GatewayScene) -> None:
 
 
 async def test_a_frozen_gateway_is_missed(gate: GatewayScene) -> None:
-    """Its kernel goes on and takes everything; its program finds out when it goes on."""
+    """Its kernel continues and acknowledges everything; its program sees the end after it resumes."""
     async with gate.program() as program:
         program.do("connect")
         await gate.scene.tail.until("gatewayConnected")
@@ -51,7 +51,7 @@ async def test_a_frozen_gateway_is_missed(gate: GatewayScene) -> None:
 
 
 async def test_a_gateway_that_only_answers_is_not_missed(gate: GatewayScene) -> None:
-    """Whoever has nothing to say may be silent for as long as it likes."""
+    """A gateway without messages may be silent for any time."""
     client = await gate.raw()
     await until(lambda: client.grpc.pings >= 3)
     names = await gate.scene.names_until_now()

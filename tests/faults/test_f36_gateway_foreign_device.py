@@ -1,4 +1,4 @@
-"""F36: a gateway speaks for a device that is not its own."""
+"""F36: a gateway reports a device of another gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.faults.secure import owner_of
 
 
 async def device_of(gate: GatewayScene, whose: str) -> str:
-    """Make a device that is not behind the gateway, or only a name for one; return what the gateway calls it."""
+    """Create a device that is not behind the gateway, or only an id; return the id that the gateway reports."""
     if whose == "another collection's":
         return (await add_device_behind(await add_gateway(gate.server, await gate.server.add_collection()))).id
     if whose == "another gateway's":
@@ -32,7 +32,7 @@ async def device_of(gate: GatewayScene, whose: str) -> str:
     ],
 )
 async def test_a_foreign_device_is_named(gate: GatewayScene, whose: str, error: str | None) -> None:
-    """The gateway is told of, never the device; its stream goes on, and its own devices are heard."""
+    """The event belongs to the gateway, never to the device; its stream continues, and its own devices are accepted."""
     device = await device_of(gate, whose)
     async with gate.program() as program:
         program.do("connect")

@@ -9,7 +9,7 @@ from tests.faults.secure import owner_of, session_of
 
 
 async def test_the_newer_connection_wins(gate: GatewayScene) -> None:
-    """The older one most often is a corpse; if it is not, it is told, and its end changes nothing."""
+    """The older connection is usually dead; otherwise it gets a status, and its end changes nothing."""
     async with gate.program() as older, gate.program() as newer:
         older.do("connect")
         first = await gate.scene.tail.until("gatewayConnected")

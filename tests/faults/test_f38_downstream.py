@@ -14,19 +14,19 @@ from tests.faults.scene import Scene, check_words, open_scene
 from tests.listeners.coap.bench import get
 
 EXPIRY = 1.0
-"""Seconds; a whole one, so that what the event says can be told from nothing."""
+"""Seconds; a whole second, so that the event's value differs from zero."""
 
 
 @pytest.fixture
 async def short_lived(tmp_path: Path) -> AsyncIterator[Scene]:
-    """A scene on a server where messages wait for a second at most."""
+    """A scene on a server where messages wait for at most a second."""
     with LiveServer(tmp_path, {"downstream.expiry": EXPIRY}) as server:
         async with open_scene(server) as opened:
             yield opened
 
 
 async def queue(scene: Scene, payload: bytes) -> str:
-    """Queue a message for the device, look at the event, and return the message's id."""
+    """Queue a message for the device, check the event, and return the message's id."""
     body = {"payload": b64encode(payload).decode()}
     message_id = str((await scene.server.call("POST", f"{scene.device.path}/outbox", body))["messageId"])
     event = await scene.told("downstreamQueued", messageId=message_id)
@@ -56,7 +56,7 @@ async def check_delivered(scene: Scene, message_id: str, payload: bytes, transpo
 
 
 async def check_failed(scene: Scene, message_id: str, reason: DownstreamFailedReason, waited: set[str]) -> None:
-    """Wait for downstreamFailed, and look at it."""
+    """Wait for downstreamFailed, and check it."""
     event = await scene.told("downstreamFailed", messageId=message_id)
 
     assert event["data"].pop("waitedSeconds") in waited
@@ -65,7 +65,7 @@ async def check_failed(scene: Scene, message_id: str, reason: DownstreamFailedRe
 
 
 async def test_it_comes_back_to_the_next_datagram(scene: Scene) -> None:
-    """From the port that the device sent to, and one message a datagram, oldest first."""
+    """Each datagram gets one message, the oldest first, from the port that the device sent to."""
     ids = [await queue(scene, b"lamp on"), await queue(scene, b"lamp off")]
     device = scene.udp()
     device.send(b"I woke up")
@@ -100,7 +100,7 @@ async def test_a_coap_get_fetches_it(scene: Scene) -> None:
 
 
 async def test_it_expires_when_the_device_stays_asleep(short_lived: Scene) -> None:
-    """The device gets nothing of it later."""
+    """The device does not get the message later."""
     scene = short_lived
     message_id = await queue(scene, b"lamp on")
     await check_failed(scene, message_id, DownstreamFailedReason.EXPIRED, {"1", "2"})
@@ -112,7 +112,7 @@ async def test_it_expires_when_the_device_stays_asleep(short_lived: Scene) -> No
 
 
 async def test_it_can_be_cancelled(scene: Scene) -> None:
-    """DELETE takes it out of the outbox; the one behind it is not touched."""
+    """DELETE removes the message from the outbox; the next message is not affected."""
     ids = [await queue(scene, b"lamp on"), await queue(scene, b"lamp off")]
     await scene.server.call("DELETE", f"{scene.device.path}/outbox/{ids[0]}")
     await check_failed(scene, ids[0], DownstreamFailedReason.CANCELLED, {"0", "1"})
@@ -123,7 +123,7 @@ async def test_it_can_be_cancelled(scene: Scene) -> None:
 
 
 async def test_it_fails_when_the_device_is_removed(scene: Scene) -> None:
-    """Told before the removal itself, with the device that it was for."""
+    """The event precedes the removal, and names the device of the message."""
     message_id = await queue(scene, b"lamp on")
     await scene.server.call("DELETE", scene.device.path)
     await check_failed(scene, message_id, DownstreamFailedReason.DEVICE_REMOVED, {"0", "1"})

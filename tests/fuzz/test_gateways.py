@@ -28,7 +28,7 @@ ROUNDS = 200
 
 
 def good_messages(device_id: str) -> list[bytes]:
-    """Write one message of each kind."""
+    """Encode one message of each kind."""
     entries = {"rssi": "-80", "snr": "7"}
     return [
         each.SerializeToString()
@@ -47,7 +47,7 @@ def good_messages(device_id: str) -> list[bytes]:
 
 
 def mutated(chance: random.Random, messages: list[bytes]) -> Iterator[tuple[int, int, bytes]]:
-    """Yield flag, announced length and octets of messages that went wrong on their way."""
+    """Yield flag, announced length and octets of corrupted messages."""
     while True:
         octets = bytearray(chance.choice(messages))
         for _ in range(chance.randrange(4)):
@@ -65,14 +65,14 @@ def mutated(chance: random.Random, messages: list[bytes]) -> Iterator[tuple[int,
 
 
 async def is_served(witness: RawGateway) -> None:
-    """Make sure that a gateway is answered."""
+    """Check that a gateway gets answers."""
     before = len(witness.grpc.messages)
     await witness.send(KEEPALIVE)
     await until(lambda: len(witness.grpc.messages) > before)
 
 
 async def send(bench: FleetGateways, client: RawGateway, flag: int, length: int, octets: bytes) -> bool:
-    """Send a message and a good one; tell whether the stream goes on."""
+    """Send a message and a valid one; return True if the stream continues."""
     answered = len(client.grpc.messages)
     announced = flag.to_bytes(1, "big") + length.to_bytes(4, "big")
     await client.say(client.grpc.raw(announced + octets))
@@ -87,7 +87,7 @@ async def send(bench: FleetGateways, client: RawGateway, flag: int, length: int,
 
 
 async def test_mutated_messages_end_their_stream_at_most(tmp_path: Path) -> None:
-    """Lengths that lie, flags, octets in the wrong place; each end is told once."""
+    """False lengths, flags, misplaced octets; each end is published once."""
     chance = random.Random(5)
     async with fleet_gateways(tmp_path) as bench:
         other = await bench.fleet.gateway(bench.collection)

@@ -18,7 +18,7 @@ MAX = 2_000
 
 
 def conversation() -> bytes:
-    """Return what a good client sends."""
+    """Return the octets of a valid client."""
     client = GrpcClient()
     octets = client.take() + client.open(extra=[("grpc-timeout", "1H")])
     octets += client.send(b"\x0a\x00") + client.send(b"x" * 300) + client.send(b"")
@@ -30,7 +30,7 @@ GOOD = conversation()
 
 
 def serve(octets: bytes, cut: int) -> None:
-    """Downlink octets in parts, and do what a listener does."""
+    """Feed octets in parts, and react like a listener."""
     server = GrpcServer(max_message=MAX, max_streams=2)
     is_over = False
     for at in range(0, len(octets), cut):
@@ -53,7 +53,7 @@ def serve(octets: bytes, cut: int) -> None:
 
 
 def test_the_unmutated_conversation_is_valid() -> None:
-    """Mutations begin at something that works."""
+    """Mutations start from a valid conversation."""
     server = GrpcServer(max_message=MAX, max_streams=2)
     names = [type(each).__name__ for each in server.feed(GOOD)]
 
@@ -66,7 +66,7 @@ def test_the_unmutated_conversation_is_valid() -> None:
     st.integers(1, 700),
 )
 def test_a_mutated_conversation_ends_in_events(changes: list[tuple[int, int]], cut: int) -> None:
-    """Behind the preface, which is checked octet by octet."""
+    """The mutations spare the preface, whose octets are all checked."""
     octets = bytearray(GOOD)
     for at, value in changes:
         octets[at] = value
@@ -78,7 +78,7 @@ def test_a_mutated_conversation_ends_in_events(changes: list[tuple[int, int]], c
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 255), st.integers(0, 3), st.binary(max_size=80)), max_size=12)
 )
 def test_frames_at_random_end_in_events(frames: list[tuple[int, int, int, bytes]]) -> None:
-    """Well-formed frames of every kind, in an order that nobody intended."""
+    """Well-formed frames of every kind, in random order."""
     octets = GOOD[:24] + b"".join(
         len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
         for kind, flags, stream, payload in frames
@@ -88,7 +88,7 @@ def test_frames_at_random_end_in_events(frames: list[tuple[int, int, int, bytes]
 
 @given(st.binary(max_size=400))
 def test_garbage_after_the_headers_ends_in_events(octets: bytes) -> None:
-    """As the octets of messages."""
+    """The random octets stand for messages."""
     client = GrpcClient()
     begin = client.take() + client.open()
     serve(begin + client.raw(octets, end=True), 4_000)

@@ -1,4 +1,4 @@
-"""What gateways may cost and cause: memory, events, and messages that cannot be called back."""
+"""Bounds on gateways: memory, events, and messages that cannot be taken back."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LIMITS = GatewaysConfig()
 
 
 class Unread:
-    """A link with a real queue, from which nothing ever leaves."""
+    """A link with a real queue that no message ever leaves."""
 
     def __init__(self) -> None:
         self.outgoing = Outgoing(messages=LIMITS.queue_messages, octets=LIMITS.queue_octets)
 
     @property
     def waiting(self) -> int:
-        """Messages that have not left yet."""
+        """Number of messages that have not left yet."""
         return len(self.outgoing)
 
     def send(self, message: pb.ControlStreamResponse, *, key: int | None = None, departure: Departure = None) -> bool:
@@ -45,7 +45,7 @@ class Unread:
         return self.outgoing.take_departed()
 
     def withdraw(self, key: int) -> bool:
-        """Take back what waits."""
+        """Remove a waiting message."""
         return self.outgoing.withdraw(key)
 
     def end(self, reason: GatewayReason, detail: str = "") -> None:
@@ -57,7 +57,7 @@ class Unread:
 
 @pytest.mark.parametrize("size", [950, 100, 1])
 async def test_the_octets_of_a_queue_cover_its_memory(bench: FleetBench, size: int) -> None:
-    """A gateway that does not read costs at most its queue's bound, whether its messages are long or short."""
+    """A gateway that does not read costs at most its queue's bound, with long and with short messages."""
     gateway = await bench.gateway()
     for number in range(1_000):
         device = Device(1_000_000 + number, gateway.collection)
@@ -79,7 +79,7 @@ async def test_the_octets_of_a_queue_cover_its_memory(bench: FleetBench, size: i
 
 
 def unread(bench: FleetBench, gateway: Gateway) -> Outgoing:
-    """Let a gateway connect and ask for everything, but read nothing; return its queue."""
+    """Let a gateway connect and request its configuration, but read nothing; return its queue."""
     link = Unread()
     session = bench.gateway_sessions.opened(
         gateway, remote=("10.0.0.1", 1), certificate_serial=SERIAL, link=link, tls_version="", user_agent=""
@@ -93,7 +93,7 @@ def unread(bench: FleetBench, gateway: Gateway) -> Outgoing:
 
 @pytest.fixture
 async def fake(bench: FleetBench) -> FakeGateway:
-    """A gateway that is connected and configured."""
+    """A connected and configured gateway."""
     made = FakeGateway(bench, await bench.gateway())
     made.configure()
     made.take()
@@ -101,7 +101,7 @@ async def fake(bench: FleetBench) -> FakeGateway:
 
 
 async def behind(bench: FleetBench, gateway: Gateway, **fields: Any) -> Device:
-    """Make a device behind a gateway, and forget what that has published."""
+    """Create a device behind a gateway, and drop the published events."""
     change = DeviceChange(gateways={gateway.id: {"devEui": "00"}}, **fields)
     device = await bench.devices.create(gateway.collection, change, cause=CAUSE)
     bench.activities.clear()
@@ -109,12 +109,12 @@ async def behind(bench: FleetBench, gateway: Gateway, **fields: Any) -> Device:
 
 
 def report(fake: FakeGateway, device: Device, config: dict[str, str], metadata: dict[str, str] | None = None) -> None:
-    """Let a gateway tell about a device."""
+    """Let a gateway report about a device."""
     fake.say(device_update=pb.DeviceUpdate(device_id=render(device.id), config=config, metadata=metadata or {}))
 
 
 async def test_reports_about_a_device_are_limited_to_its_message_rate(bench: FleetBench, fake: FakeGateway) -> None:
-    """A gateway in a loop would fill the streams of everybody who listens, and write the registry all the time."""
+    """A gateway in a loop would flood all subscribers, and write the registry constantly."""
     device = await behind(bench, fake.gateway)
     for number in range(1_000):
         report(fake, device, {"fCntUp": str(number)})
@@ -126,7 +126,7 @@ async def test_reports_about_a_device_are_limited_to_its_message_rate(bench: Fle
 
 @pytest.mark.parametrize("part", ["device", "collection"])
 async def test_reports_about_disabled_devices_are_rejected(bench: FleetBench, fake: FakeGateway, part: str) -> None:
-    """It is refused as a message of the device would be."""
+    """The report is rejected like a message of the device."""
     device = await behind(bench, fake.gateway)
     (device if part == "device" else device.collection).enabled = False
     report(fake, device, {"fCntUp": "1"}, {"v": "1"})
@@ -136,7 +136,7 @@ async def test_reports_about_disabled_devices_are_rejected(bench: FleetBench, fa
 
 
 async def test_an_unchanged_report_causes_no_event_and_no_write(bench: FleetBench, fake: FakeGateway) -> None:
-    """Gateways repeat themselves, after a restart for one."""
+    """Gateways repeat reports, for example after a restart."""
     device = await behind(bench, fake.gateway)
     report(fake, device, {"devEui": "00"}, {"v": "1"})
     await bench.reception.flush()
@@ -153,7 +153,7 @@ async def test_an_unchanged_report_causes_no_event_and_no_write(bench: FleetBenc
 
 
 async def test_a_deleted_message_is_not_sent(bench: FleetBench, fake: FakeGateway) -> None:
-    """It was told as failed; the one behind it goes."""
+    """The message was reported as failed; the next one is sent."""
     device = await behind(bench, fake.gateway)
     fake.take()
     fake.link.is_stalled = True
@@ -167,7 +167,7 @@ async def test_a_deleted_message_is_not_sent(bench: FleetBench, fake: FakeGatewa
 
 
 async def test_a_message_that_has_left_cannot_be_deleted(bench: FleetBench, fake: FakeGateway) -> None:
-    """HTTP/2 gives nothing back, so it would arrive after it was told as failed."""
+    """HTTP/2 returns no message, so the message would arrive after the report of its failure."""
     device = await behind(bench, fake.gateway)
     fake.link.is_stalled = fake.link.is_handed_on = True
     message = await bench.outbox.queue(device, b"1", cause=CAUSE)
@@ -183,7 +183,7 @@ async def test_a_message_that_has_left_cannot_be_deleted(bench: FleetBench, fake
 async def test_a_message_that_has_left_when_its_device_is_removed_was_sent(
     bench: FleetBench, fake: FakeGateway
 ) -> None:
-    """Only what waits behind it fails."""
+    """Only the messages that wait behind it fail."""
     device = await behind(bench, fake.gateway)
     fake.link.is_stalled = fake.link.is_handed_on = True
     for payload in (b"1", b"2"):
@@ -197,7 +197,7 @@ async def test_a_message_that_has_left_when_its_device_is_removed_was_sent(
 
 
 async def test_an_expired_message_is_taken_back(bench: FleetBench, fake: FakeGateway) -> None:
-    """Unless it has left."""
+    """A message that has left stays sent."""
     device = await behind(bench, fake.gateway)
     fake.take()
     fake.link.is_stalled = fake.link.is_handed_on = True
@@ -216,7 +216,7 @@ async def test_an_expired_message_is_taken_back(bench: FleetBench, fake: FakeGat
 async def test_a_message_is_taken_back_when_the_gateway_may_carry_its_device_no_longer(
     bench: FleetBench, fake: FakeGateway, change: dict[str, Any]
 ) -> None:
-    """It waits for another way."""
+    """The message waits for another gateway."""
     device = await behind(bench, fake.gateway, allocated_ip="10.0.0.9")
     fake.take()
     fake.link.is_stalled = True
@@ -234,7 +234,7 @@ async def test_a_message_is_taken_back_when_the_gateway_may_carry_its_device_no_
 async def test_messages_fail_when_a_device_has_lost_its_last_gateway(
     bench: FleetBench, fake: FakeGateway, how: str, address: str, fails: bool
 ) -> None:
-    """Else they wait."""
+    """Otherwise the messages wait."""
     device = await behind(bench, fake.gateway, allocated_ip=address)
     fake.link.is_stalled = True
     await bench.outbox.queue(device, b"1", cause=CAUSE)
@@ -263,7 +263,7 @@ async def test_messages_fail_when_a_device_has_lost_its_last_gateway(
 async def test_control_characters_are_removed_and_reported(
     bench: FleetBench, fake: FakeGateway, entries: dict[str, str], error: str
 ) -> None:
-    """PostgreSQL takes no NUL, and a line end breaks logs; the stream goes on."""
+    """PostgreSQL accepts no NUL, and a line end breaks logs; the stream continues."""
     device = await behind(bench, fake.gateway)
     report(fake, device, entries, entries)
     fake.say(gateway_metadata=pb.GatewayMetadataUpdate(metadata=entries))

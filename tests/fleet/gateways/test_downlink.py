@@ -1,4 +1,4 @@
-"""What gateways are sent over a link that records: configuration, devices, and messages for these."""
+"""The downlink over a recording link: configuration, devices, and downstream messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.bench.links import FakeGateway, behind, online, roof
 
 
 async def test_a_gateway_gets_its_own_configuration_before_that_of_its_devices(bench: FleetBench) -> None:
-    """Clients drop what comes before; those of other gateways are not sent. One cause for all."""
+    """Clients drop earlier updates; devices of other gateways are not sent. All events have one cause."""
     gateway = await roof(bench)
     first = await behind(bench, gateway, "01", tags={"name": "a"})
     second = await behind(bench, gateway, "02")
@@ -47,7 +47,7 @@ async def test_a_gateway_gets_its_own_configuration_before_that_of_its_devices(b
 
 
 async def test_repeated_requests_send_the_configuration_at_most_once_a_second(bench: FleetBench) -> None:
-    """However often it asks: that would be a cheap way to keep a server busy."""
+    """Frequent requests would be a cheap way to keep a server busy."""
     gateway = await roof(bench)
     await behind(bench, gateway)
     fake = FakeGateway(bench, gateway)
@@ -94,7 +94,7 @@ async def test_a_new_name_is_not_sent_to_the_gateway(bench: FleetBench) -> None:
 
 
 async def test_changes_of_devices_are_pushed_as_they_happen(bench: FleetBench) -> None:
-    """New, changed, without its block, removed; after the event of the change itself, with the same cause."""
+    """New, changed, without its block, removed: each after the event of the change, with the same cause."""
     gateway = await roof(bench)
     fake = online(bench, gateway)
     device = await behind(bench, gateway, "01")
@@ -130,7 +130,7 @@ async def test_changes_of_devices_are_pushed_as_they_happen(bench: FleetBench) -
 
 
 async def test_irrelevant_changes_are_not_pushed(bench: FleetBench) -> None:
-    """Empty tags, other fields, blocks of others, and the removal of a block that it never saw."""
+    """Empty tags, other fields, blocks of other gateways, and the removal of a block that was never sent."""
     gateway = await roof(bench)
     other = await bench.gateway(gateway.collection)
     device = await behind(bench, gateway)
@@ -150,7 +150,7 @@ async def test_irrelevant_changes_are_not_pushed(bench: FleetBench) -> None:
 
 
 async def test_nothing_is_pushed_before_the_configuration_request(bench: FleetBench) -> None:
-    """It gets everything when it does."""
+    """The gateway gets the complete configuration on its request."""
     gateway = await roof(bench)
     fake = FakeGateway(bench, gateway)
     device = await behind(bench, gateway)
@@ -161,7 +161,7 @@ async def test_nothing_is_pushed_before_the_configuration_request(bench: FleetBe
 
 
 async def test_changes_during_a_stall_are_sent_once_in_their_latest_state(bench: FleetBench) -> None:
-    """The newest configuration of a device replaces the one that waits; so its queue does not grow."""
+    """The newest configuration of a device replaces the waiting one, so the queue does not grow."""
     gateway = await roof(bench)
     device, gone = await behind(bench, gateway), await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -184,7 +184,7 @@ async def test_changes_during_a_stall_are_sent_once_in_their_latest_state(bench:
 
 
 async def test_messages_refused_by_a_full_queue_are_sent_when_it_has_room(bench: FleetBench) -> None:
-    """The gateway's own configuration, that of a device of which an older one waits, and what is after them."""
+    """The gateway's own configuration, a newer configuration of a device, and the messages after them."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -207,7 +207,7 @@ async def test_messages_refused_by_a_full_queue_are_sent_when_it_has_room(bench:
 
 
 async def test_a_gateway_with_more_devices_than_its_queue_holds_gets_all_of_them(bench: FleetBench) -> None:
-    """In order, each once; a message for one of them comes after all of that."""
+    """Each device once, in order; a downstream message follows after all configurations."""
     gateway = await roof(bench)
     devices = [await behind(bench, gateway, str(number)) for number in range(20)]
     await bench.outbox.queue(devices[0], b"on", cause=CAUSE)
@@ -242,7 +242,7 @@ async def test_unsent_messages_are_counted_in_the_final_event(bench: FleetBench)
 
 
 async def test_keepalives_are_answered(bench: FleetBench) -> None:
-    """Without an event."""
+    """A keepalive causes no event."""
     fake = online(bench, await roof(bench))
     fake.say(keepalive=pb.Keepalive())
 
@@ -253,7 +253,7 @@ async def test_keepalives_are_answered(bench: FleetBench) -> None:
 
 
 async def test_a_message_goes_to_a_gateway_at_once(bench: FleetBench) -> None:
-    """Queued, handed to the gateway, sent: with the cause of the call."""
+    """The events queued, handed over and sent have the cause of the call."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -275,7 +275,7 @@ async def test_a_message_goes_to_a_gateway_at_once(bench: FleetBench) -> None:
 
 
 async def test_messages_wait_for_a_disconnected_gateway(bench: FleetBench) -> None:
-    """And go, in order and after the device's configuration, when it has asked for that."""
+    """They are sent in order after the device's configuration, when the gateway requests it."""
     gateway = await roof(bench)
     device, other = await behind(bench, gateway), await behind(bench, gateway)
     for payload, target in ((b"1", device), (b"2", device), (b"3", other)):
@@ -297,7 +297,7 @@ async def test_messages_wait_for_a_disconnected_gateway(bench: FleetBench) -> No
 
 
 async def test_a_gateway_that_sends_without_a_configuration_request_gets_messages_too(bench: FleetBench) -> None:
-    """It evidently knows its devices."""
+    """Such a gateway evidently knows its devices."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     await bench.outbox.queue(device, b"on", cause=CAUSE)
@@ -309,7 +309,7 @@ async def test_a_gateway_that_sends_without_a_configuration_request_gets_message
 
 
 async def test_a_message_counts_as_sent_only_after_its_departure(bench: FleetBench) -> None:
-    """If the stream ends first it waits on, and goes with the next connection; it is never twice on the way."""
+    """After an earlier end of the stream, the message waits for the next connection; it is never sent twice."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -329,7 +329,7 @@ async def test_a_message_counts_as_sent_only_after_its_departure(bench: FleetBen
 
 
 async def test_a_full_queue_leaves_messages_in_the_outbox(bench: FleetBench) -> None:
-    """Until there is room; each device's in order."""
+    """They wait until there is room, in order for each device."""
     gateway = await roof(bench)
     devices = [await behind(bench, gateway) for _ in range(5)]
     fake = online(bench, gateway)
@@ -347,7 +347,7 @@ async def test_a_full_queue_leaves_messages_in_the_outbox(bench: FleetBench) -> 
 
 
 async def test_a_cancelled_message_that_is_on_the_way_holds_up_nothing(bench: FleetBench) -> None:
-    """It is taken back, and the next one goes."""
+    """The message is taken back, and the next one is sent."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -367,7 +367,7 @@ async def test_a_cancelled_message_that_is_on_the_way_holds_up_nothing(bench: Fl
 
 
 async def test_the_gateway_that_carried_the_device_last_is_preferred(bench: FleetBench) -> None:
-    """Without that, any that is connected; when it goes, another one takes over."""
+    """Without a last gateway, any connected one is chosen; after its end, another one takes over."""
     gateway = await roof(bench)
     other = await bench.gateway(gateway.collection)
     blocks = {each.id: {"a": "b"} for each in (gateway, other)}
@@ -386,7 +386,7 @@ async def test_the_gateway_that_carried_the_device_last_is_preferred(bench: Flee
 
 
 async def test_the_first_available_transport_gets_the_message(bench: FleetBench) -> None:
-    """A device that shows itself over UDP takes what its gateway was not there for."""
+    """A device that sends over UDP gets the message that waited for its gateway."""
     gateway = await roof(bench)
     device = await behind(bench, gateway, allocated_ip="10.0.0.9")
     message = await bench.outbox.queue(device, b"on", cause=CAUSE)
@@ -399,7 +399,7 @@ async def test_the_first_available_transport_gets_the_message(bench: FleetBench)
 
 
 async def test_a_message_on_its_way_through_a_gateway_takes_no_other_way(bench: FleetBench) -> None:
-    """Else a device that shows itself over UDP meanwhile would get it twice; and if the gateway goes, it may."""
+    """Otherwise a device that sends over UDP would get the message twice; after the gateway's end it may."""
     gateway = await roof(bench)
     device = await behind(bench, gateway, allocated_ip="10.0.0.9")
     fake = online(bench, gateway)
@@ -428,7 +428,7 @@ async def test_a_message_of_a_disconnected_gateway_may_take_another_way(bench: F
 
 
 async def test_the_next_message_follows_the_device_to_its_new_gateway(bench: FleetBench) -> None:
-    """The gateway that has just sent one may have lost the device meanwhile."""
+    """The gateway of the previous message may carry the device no longer."""
     gateway = await roof(bench)
     other = await bench.gateway(gateway.collection)
     device = await behind(bench, gateway)
@@ -444,7 +444,7 @@ async def test_the_next_message_follows_the_device_to_its_new_gateway(bench: Fle
 
 
 async def test_a_moved_device_loses_the_gateway_of_its_old_collection(bench: FleetBench) -> None:
-    """What was on the way to its old gateway then: each collection hears of its own."""
+    """Messages on their way to the old gateway: each collection gets its own events."""
     gateway = await roof(bench)
     device, target = await behind(bench, gateway), await bench.collection()
     fake = online(bench, gateway)
@@ -474,7 +474,7 @@ async def test_a_disabled_device_gets_nothing_until_it_is_enabled(bench: FleetBe
 
 
 async def test_a_device_with_a_new_gateway_gets_its_waiting_messages(bench: FleetBench) -> None:
-    """After its configuration."""
+    """The messages follow the device's configuration."""
     gateway = await roof(bench)
     device = await bench.device(collection=gateway.collection)
     fake = online(bench, gateway)
@@ -485,7 +485,7 @@ async def test_a_device_with_a_new_gateway_gets_its_waiting_messages(bench: Flee
 
 
 async def test_the_messages_of_a_removed_device_are_taken_back(bench: FleetBench) -> None:
-    """What is on the way to the gateway then is told as failed, and does not go there."""
+    """Messages in the queue are reported as failed, and are not sent."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)

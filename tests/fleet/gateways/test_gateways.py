@@ -1,4 +1,4 @@
-"""What the API does to gateways, and what follows for devices, messages and sessions."""
+"""Changes of gateways by the API, and their effects on devices, messages and sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.bench.links import FakeGateway
 
 
 async def behind(bench: FleetBench, *gateways: Gateway, address: str = "") -> Device:
-    """Make a device that has a block for each of some gateways."""
+    """Create a device with a block for each of some gateways."""
     blocks = {each.id: {"devEui": "00"} for each in gateways}
     change = DeviceChange(gateways=blocks, allocated_ip=address)
     device = await bench.devices.create(gateways[0].collection, change, cause=CAUSE)
@@ -28,7 +28,7 @@ async def behind(bench: FleetBench, *gateways: Gateway, address: str = "") -> De
 
 
 async def test_a_gateway_is_created_changed_and_removed(bench: FleetBench) -> None:
-    """In the registry and in memory; Span has no events for that."""
+    """The change is in the registry and in memory; Span has no events for it."""
     gateway = await bench.gateway(name="roof", params={"a": "1"}, tags={"x": "1"})
     change = GatewayChange(name="cellar", type=GatewayType.LORA, params={"b": "2"}, tags={"y": "2"}, enabled=False)
     await bench.gateways.update(gateway, change, cause=CAUSE)
@@ -44,7 +44,7 @@ async def test_a_gateway_is_created_changed_and_removed(bench: FleetBench) -> No
 
 
 async def test_values_missing_from_a_change_stay(bench: FleetBench) -> None:
-    """Also an empty name and empty maps, which clients send with every update."""
+    """An empty name and empty maps change nothing: clients send them with every update."""
     gateway = await bench.gateway(name="roof", type=GatewayType.ZIGBEE, params={"a": "1"}, tags={"x": "1"})
     await bench.gateways.update(gateway, GatewayChange(name="", params={}, tags={}), cause=CAUSE)
 
@@ -53,7 +53,7 @@ async def test_values_missing_from_a_change_stay(bench: FleetBench) -> None:
 
 
 async def test_built_in_gateways_are_in_every_collection_and_cannot_be_changed(bench: FleetBench) -> None:
-    """With the same ids everywhere, so that clients may remember them."""
+    """The ids are the same in every collection, so that clients may store them."""
     for collection in (await bench.collection(), await bench.collection()):
         found = list(bench.directory.gateways_of(collection.id))
         assert {each.type: each.id for each in found} == dict(BUILT_IN)
@@ -67,7 +67,7 @@ async def test_built_in_gateways_are_in_every_collection_and_cannot_be_changed(b
 
 
 async def test_a_block_needs_a_gateway_of_the_same_collection(bench: FleetBench) -> None:
-    """But one that is there already may stay, whatever became of its gateway."""
+    """A present block may stay, whatever the state of its gateway."""
     device = await bench.device()
     foreign = await bench.gateway()
     device.config.gateways[99] = {"old": "1"}
@@ -81,7 +81,7 @@ async def test_a_block_needs_a_gateway_of_the_same_collection(bench: FleetBench)
 
 
 async def test_removing_a_gateway_takes_its_blocks_away(bench: FleetBench) -> None:
-    """Each device is told of, with the call as the cause; other blocks stay, in the registry too."""
+    """Each device has an event with the call as the cause; other blocks stay, in the registry too."""
     gateway = await bench.gateway()
     other = await bench.gateway(gateway.collection)
     first, second, stranger = (
@@ -104,7 +104,7 @@ async def test_removing_a_gateway_takes_its_blocks_away(bench: FleetBench) -> No
 
 
 async def test_removing_a_gateway_ends_its_session_first(bench: FleetBench) -> None:
-    """The gateway hears why."""
+    """The gateway gets the reason."""
     gateway = await bench.gateway()
     await behind(bench, gateway)
     fake = FakeGateway(bench, gateway)
@@ -125,7 +125,7 @@ async def test_removing_a_gateway_ends_its_session_first(bench: FleetBench) -> N
     [("none", True), ("other gateway", False), ("address", False), ("sim", False), ("psk", False), ("cert", False)],
 )
 async def test_messages_fail_with_the_last_gateway_of_their_device(bench: FleetBench, way: str, failed: bool) -> None:
-    """A device that can still show itself keeps them."""
+    """A device with another transport keeps its messages."""
     gateway = await bench.gateway()
     others = [await bench.gateway(gateway.collection)] if way == "other gateway" else []
     device = await behind(bench, gateway, *others, address="10.0.0.9" if way == "address" else "")
@@ -145,7 +145,7 @@ async def test_messages_fail_with_the_last_gateway_of_their_device(bench: FleetB
 
 
 async def test_a_gateway_with_devices_cannot_move(bench: FleetBench) -> None:
-    """The refusal names them; without blocks it moves, and is disconnected where it was."""
+    """The error names the devices; without blocks the gateway moves, and its session ends."""
     gateway = await bench.gateway()
     device = await behind(bench, gateway)
     old, new = gateway.collection, await bench.collection()
@@ -166,7 +166,7 @@ async def test_a_gateway_with_devices_cannot_move(bench: FleetBench) -> None:
 
 
 async def test_an_error_names_five_devices_at_most(bench: FleetBench) -> None:
-    """Of many, the number is enough."""
+    """Beyond five devices, the error gives their number."""
     gateway = await bench.gateway()
     for _ in range(7):
         await behind(bench, gateway)
@@ -186,7 +186,7 @@ async def test_a_disabled_gateway_is_disconnected_and_may_not_come_back(bench: F
 
 
 async def test_a_collection_with_a_gateway_stays(bench: FleetBench) -> None:
-    """The built-in ones do not count."""
+    """Built-in gateways do not count."""
     gateway = await bench.gateway()
     with pytest.raises(Conflict, match=r"still has 1 gateway$"):
         await bench.collections.remove(gateway.collection)
@@ -198,7 +198,7 @@ async def test_a_collection_with_a_gateway_stays(bench: FleetBench) -> None:
 
 @pytest.mark.parametrize("what", ["update", "remove"])
 async def test_a_call_fails_when_its_gateway_moves_while_the_call_waits(bench: FleetBench, what: str) -> None:
-    """Whoever asked was allowed to in the old collection only."""
+    """The caller had access to the old collection only."""
     gateway = await bench.gateway(tags={"x": "1"})
     target = await bench.collection()
     calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -217,7 +217,7 @@ async def test_a_call_fails_when_its_gateway_moves_while_the_call_waits(bench: F
 
 
 async def test_no_device_joins_a_gateway_that_is_being_removed(bench: FleetBench) -> None:
-    """The two calls are made one after the other."""
+    """The two calls run one after the other."""
     gateway = await bench.gateway()
     device = await bench.device(collection=gateway.collection)
     results = await asyncio.gather(
@@ -231,7 +231,7 @@ async def test_no_device_joins_a_gateway_that_is_being_removed(bench: FleetBench
 
 
 async def test_a_removed_gateway_gets_no_certificate(bench: FleetBench) -> None:
-    """Those that it has stay known, so that its next connection can be explained."""
+    """Its present certificates stay known, so that its next connection can be explained."""
     gateway = await bench.gateway()
     signed = await bench.certificates.create(gateway)
     await bench.gateways.remove(gateway, cause=CAUSE)

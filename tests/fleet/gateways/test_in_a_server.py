@@ -1,4 +1,4 @@
-"""Gateways in a whole server: what is wired to what, and what a restart keeps."""
+"""Gateways in a whole server: the wiring of its parts, and the state kept over a restart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.bench.ports import FREE
 
 @asynccontextmanager
 async def started(folder: Path, **settings: dict[str, Any]) -> AsyncIterator[Server]:
-    """Run a server on free ports; unlike `running`, also one that was there before."""
+    """Run a server on free ports; unlike `running`, with data of an earlier run."""
     tables = dict(FREE)
     for name, table in settings.items():
         tables[name] = tables.get(name, {}) | table
@@ -35,7 +35,7 @@ async def built_in(server: Server, kind: GatewayType) -> Gateway:
 
 
 async def test_a_restart_keeps_gateways_and_the_devices_behind_them(tmp_path: Path) -> None:
-    """Nobody is connected after it."""
+    """No gateway is connected after the restart."""
     async with started(tmp_path) as server:
         collection = await server.fleet.collections.create(CollectionChange())
         gateway = await server.fleet.gateways.create(collection, GatewayChange(name="roof"))
@@ -53,7 +53,7 @@ async def test_a_restart_keeps_gateways_and_the_devices_behind_them(tmp_path: Pa
 
 
 async def test_built_in_gateways_show_what_is_bound(tmp_path: Path) -> None:
-    """The ports that devices are to be configured with."""
+    """The ports to configure in devices."""
     async with started(tmp_path) as server:
         ciot, inet = await built_in(server, GatewayType.CIOT), await built_in(server, GatewayType.INET)
         bound = server.addresses
@@ -64,7 +64,7 @@ async def test_built_in_gateways_show_what_is_bound(tmp_path: Path) -> None:
 
 
 async def test_a_server_bound_to_all_addresses_shows_its_name(tmp_path: Path) -> None:
-    """Nobody can send to 0.0.0.0; what does not listen has no endpoint."""
+    """0.0.0.0 is no destination; a disabled listener has no endpoint."""
     settings: dict[str, Any] = {
         "pki": {"server_names": ["iot.example.org"]},
         "datagrams": {"host": "0.0.0.0"},

@@ -1,4 +1,4 @@
-"""Which gateways are let in, and what is told of those that come and go."""
+"""Identification of gateways, and the events of their sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DAY = 86_400
 
 
 async def test_repeated_rejections_are_published_as_one_summary(bench: FleetBench) -> None:
-    """Per host, reason and owner; what was not told is summed up at the end of the window."""
+    """Per host, reason and owner; a summary follows at the end of the window."""
     gateway = await roof(bench)
     tell = bench.gateway_sessions.rejected
     for port in range(1000):
@@ -45,7 +45,7 @@ async def test_repeated_rejections_are_published_as_one_summary(bench: FleetBenc
 
 
 async def test_a_session_publishes_its_start_and_its_end(bench: FleetBench) -> None:
-    """Both events carry the session's id; the status is right at every moment."""
+    """Both events carry the session's id; the status of the gateway is always correct."""
     gateway = await roof(bench)
     record = (await bench.certificates.create(gateway)).record
     before = gateway.status
@@ -97,7 +97,7 @@ async def test_an_abnormal_end_is_published_as_an_error_first(bench: FleetBench)
 
 
 async def test_the_newer_connection_wins(bench: FleetBench) -> None:
-    """F37: the old one ends first; what its connection still says or does changes nothing."""
+    """F37: the old session ends first; later input from its connection changes nothing."""
     gateway = await roof(bench)
     old = online(bench, gateway)
     new = FakeGateway(bench, gateway)
@@ -119,7 +119,7 @@ async def test_the_newer_connection_wins(bench: FleetBench) -> None:
 
 @pytest.mark.parametrize(("addresses", "told"), [(["10.1.0.1"], 0), (["10.1.0.1", "10.2.0.2"], 1)])
 async def test_a_copied_certificate_is_reported(bench: FleetBench, addresses: list[str], told: int) -> None:
-    """More than three replacements in a minute, from two addresses; a program that restarts often has one."""
+    """More than three replacements in a minute, from two addresses; a frequently restarted program has one address."""
     gateway = await roof(bench)
     for number in range(8):
         FakeGateway(bench, gateway, address=addresses[number % len(addresses)])
@@ -133,7 +133,7 @@ async def test_a_copied_certificate_is_reported(bench: FleetBench, addresses: li
 
 
 async def test_rare_replacements_are_no_conflict(bench: FleetBench) -> None:
-    """Replacements that are far apart."""
+    """Replacements at long intervals."""
     gateway = await roof(bench)
     for number in range(8):
         FakeGateway(bench, gateway, address=f"10.1.0.{number}")
@@ -144,7 +144,7 @@ async def test_rare_replacements_are_no_conflict(bench: FleetBench) -> None:
 
 
 async def test_a_session_ends_with_its_certificate(bench: FleetBench) -> None:
-    """TLS looks only once; revoked at once, expired at the next look."""
+    """TLS checks a certificate once; a revocation ends the session at once, an expiry at the next sweep."""
     gateway = await roof(bench)
     first, second = [(await bench.certificates.create(gateway)).record.serial for _ in range(2)]
     fake = FakeGateway(bench, gateway, serial=first)
@@ -174,7 +174,7 @@ async def test_the_use_of_a_certificate_near_its_expiry_is_reported(bench: Fleet
 
 
 async def test_disabling_a_collection_disconnects_its_gateways(bench: FleetBench) -> None:
-    """And no others."""
+    """Gateways of other collections stay connected."""
     gateway, other = await roof(bench), await roof(bench)
     fake, stays = online(bench, gateway), online(bench, other)
     await bench.collections.update(gateway.collection, CollectionChange(enabled=False), cause=CAUSE)
@@ -185,7 +185,7 @@ async def test_disabling_a_collection_disconnects_its_gateways(bench: FleetBench
 
 
 async def test_a_hanging_program_is_reported_once(bench: FleetBench) -> None:
-    """Its machine answers pings, so the stream stays; until it says something, that is enough."""
+    """Its library answers pings, so the stream stays; one report is enough until the next message."""
     fake = online(bench, await roof(bench))
     for _ in range(5):
         bench.clock.shift(100)

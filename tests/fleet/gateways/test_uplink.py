@@ -1,4 +1,4 @@
-"""What gateways say: messages of devices, and reports on devices and on themselves."""
+"""The uplink: messages of devices, and reports about devices and gateways."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW_MS = START_NS // 1_000_000
 
 
 async def test_a_message_through_a_gateway_is_two_events_and_one_message(bench: FleetBench) -> None:
-    """First what the gateway did, then what the device did, with one cause: the id of the message."""
+    """First the event of the gateway, then that of the device, with one cause: the id of the message."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -38,7 +38,7 @@ async def test_a_message_through_a_gateway_is_two_events_and_one_message(bench: 
 
 
 async def test_a_device_stores_its_last_gateway_and_transport(bench: FleetBench) -> None:
-    """Last gateway, transport and payload, and what the gateway said; also in the registry."""
+    """Last gateway, transport, payload and reported metadata, also in the registry."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     online(bench, gateway).upstream(device, b"21.5", rssi="-90")
@@ -54,7 +54,7 @@ async def test_a_device_stores_its_last_gateway_and_transport(bench: FleetBench)
 
 
 async def test_a_message_over_another_transport_clears_the_last_gateway(bench: FleetBench) -> None:
-    """`lastGatewayId` and `lastTransport` are about the same message; what the gateway told stays."""
+    """`lastGatewayId` and `lastTransport` describe the same message; reported metadata stays."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     online(bench, gateway).upstream(device, rssi="-90")
@@ -65,7 +65,7 @@ async def test_a_message_over_another_transport_clears_the_last_gateway(bench: F
 
 
 async def test_a_message_without_metadata_keeps_the_previous_metadata(bench: FleetBench) -> None:
-    """But not what another gateway told."""
+    """Metadata of another gateway is cleared."""
     gateway = await roof(bench)
     other = await bench.gateway(gateway.collection)
     device = await behind(bench, gateway)
@@ -81,7 +81,7 @@ async def test_a_message_without_metadata_keeps_the_previous_metadata(bench: Fle
 
 
 async def test_a_gateway_may_report_only_its_own_devices(bench: FleetBench) -> None:
-    """F36: unknown ids, devices without a block, and those of others, which are not told apart from unknown ones."""
+    """F36: unknown ids, devices without a block, and devices of other collections, reported like unknown ones."""
     gateway = await roof(bench)
     neighbour = await bench.device(collection=gateway.collection)
     foreign = await behind(bench, await roof(bench))
@@ -119,7 +119,7 @@ async def test_a_gateway_may_report_only_its_own_devices(bench: FleetBench) -> N
 
 
 async def test_an_unknown_device_is_reported_once_a_minute(bench: FleetBench) -> None:
-    """One by one for devices of the collection, together for ids that mean nothing."""
+    """Separately for devices of the collection, together for unknown ids."""
     gateway = await roof(bench)
     devices = [await bench.device(collection=gateway.collection) for _ in range(2)]
     fake = online(bench, gateway)
@@ -139,7 +139,7 @@ async def test_an_unknown_device_is_reported_once_a_minute(bench: FleetBench) ->
 
 @pytest.mark.parametrize("part", ["device", "collection"])
 async def test_disabled_devices_are_rejected_behind_a_gateway_too(bench: FleetBench, part: str) -> None:
-    """The same event as on any transport, with the gateway."""
+    """The event is the same as on other transports, with the gateway."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -162,7 +162,7 @@ async def test_disabled_devices_are_rejected_behind_a_gateway_too(bench: FleetBe
 
 
 async def test_too_large_and_too_many_messages_are_refused(bench: FleetBench) -> None:
-    """The limits are those of the device."""
+    """The limits of the device apply."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -175,7 +175,7 @@ async def test_too_large_and_too_many_messages_are_refused(bench: FleetBench) ->
 
 
 async def test_a_report_replaces_the_parameters_of_a_device(bench: FleetBench) -> None:
-    """It replaces the block's parameters; that is told, kept, and not sent back."""
+    """The report is published and stored, but not sent back."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -193,7 +193,7 @@ async def test_a_report_replaces_the_parameters_of_a_device(bench: FleetBench) -
 
 
 async def test_an_empty_report_keeps_the_block(bench: FleetBench) -> None:
-    """An empty block would be no block, and would make the client crash when it is told of it again."""
+    """An empty block would be no block, and would crash the client at the next update."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -206,7 +206,7 @@ async def test_an_empty_report_keeps_the_block(bench: FleetBench) -> None:
 
 
 async def test_metadata_of_a_gateway_is_stored(bench: FleetBench) -> None:
-    """Kept in the registry with the next batch; nothing leaves it as it is."""
+    """The next batch writes it to the registry; an empty report changes nothing."""
     gateway = await roof(bench)
     fake = online(bench, gateway)
     fake.say(gateway_metadata=pb.GatewayMetadataUpdate(metadata={"version": "1.0"}))
@@ -221,7 +221,7 @@ async def test_metadata_of_a_gateway_is_stored(bench: FleetBench) -> None:
 
 
 async def test_a_failed_write_of_a_report_is_repeated(bench: FleetBench) -> None:
-    """A gateway that is gone by then is left out."""
+    """A gateway removed meanwhile is left out."""
     gateway, gone = await roof(bench), await roof(bench)
     for each in (gateway, gone):
         online(bench, each).say(gateway_metadata=pb.GatewayMetadataUpdate(metadata={"version": "1.0"}))
@@ -245,7 +245,7 @@ async def test_a_failed_write_of_a_report_is_repeated(bench: FleetBench) -> None
     ],
 )
 async def test_a_gateway_cannot_fill_the_memory(bench: FleetBench, entries: dict[str, str], error: str) -> None:
-    """What is too much is left out and told; the message itself is accepted."""
+    """Excess metadata is dropped and reported; the message itself is accepted."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -262,7 +262,7 @@ async def test_a_gateway_cannot_fill_the_memory(bench: FleetBench, entries: dict
 
 
 async def test_the_inbox_counts_metadata_too(bench: FleetBench) -> None:
-    """Its bound is about memory."""
+    """The bound of the inbox limits memory."""
     gateway = await roof(bench)
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
@@ -275,7 +275,7 @@ async def test_the_inbox_counts_metadata_too(bench: FleetBench) -> None:
 
 @pytest.mark.parametrize("octets", [b"", b"\x7a\x00", b"\x08\x01"])
 async def test_an_unknown_or_empty_message_is_a_warning(bench: FleetBench, octets: bytes) -> None:
-    """Empty, an unknown part, a part of the wrong wire type: a newer client, perhaps; the stream goes on."""
+    """Empty, an unknown part, a part of the wrong wire type, perhaps of a newer client; the stream continues."""
     fake = online(bench, await roof(bench))
     for _ in range(3):
         bench.gateway_sessions.received(fake.session, pb.ControlStreamRequest.FromString(octets))

@@ -1,4 +1,4 @@
-"""The listener for gateways on a real socket, and gateways that can leave in every way there is."""
+"""The listener for gateways on a real socket, and gateways for every kind of end."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ _DROP_ALL: Final = struct.pack("HBBI", 0x06, 0, 0, 0)
 
 
 def upstream(payload: bytes, device_id: str = "17dh0cf43jfgl8") -> bytes:
-    """Write a message of a device."""
+    """Encode a message of a device."""
     message = UpstreamMessage(device_id=device_id, payload=payload, metadata={"rssi": "-80"})
     return ControlStreamRequest(upstream_message=message).SerializeToString()
 
 
 @dataclass(eq=False)
 class Opened:
-    """A session, as the double below knows it."""
+    """A session of `RecordingSessions`."""
 
     serial: int
     link: GatewayConnection
@@ -82,7 +82,7 @@ class Opened:
 
 
 class RecordingSessions:
-    """The fleet's side: lets in known serials, answers what a gateway asks, and remembers everything."""
+    """Double of the fleet: accepts known serial numbers, answers requests, and records all calls."""
 
     def __init__(self) -> None:
         self.known: dict[int, str | GatewayRejectedReason] = {4711: "gateway", 4712: "gateway", 4713: "other"}
@@ -106,7 +106,7 @@ class RecordingSessions:
         return ORIGIN if is_ours else UNATTRIBUTED
 
     def opened(self, gateway: Any, *, certificate_serial: int, link: GatewayConnection, **details: Any) -> Opened:
-        """End an older session of the gateway, and begin one."""
+        """End an older session of the gateway, and start a new one."""
         older = self.live.get(gateway)
         if older is not None:
             older.link.end(GatewayReason.REPLACED)
@@ -116,7 +116,7 @@ class RecordingSessions:
         return session
 
     def received(self, session: Opened, message: ControlStreamRequest) -> None:
-        """Answer as the real one does."""
+        """Answer like the real fleet."""
         assert not self.fails, "a defect that the test made"
         session.received.append(message)
         kind = message.WhichOneof("msg")
@@ -128,14 +128,14 @@ class RecordingSessions:
                 session.link.send(device_config(number), key=number)
 
     def flushed(self, session: Opened) -> None:
-        """Note the messages that have left."""
+        """Record the messages that have left."""
         session.departed += session.link.take_departed()
         if self.follow_up is not None:
             follow_up, self.follow_up = self.follow_up, None
             session.link.send(KEEPALIVE_RESPONSE, departure=follow_up)
 
     def ended(self, session: Opened, reason: GatewayReason, *, detail: str = "", seconds: int | None = None) -> None:
-        """Note the end; there must be only one."""
+        """Record the only end of a session."""
         session.ended.append((reason, detail))
         self.told.append(f"ended {reason}" + (f" {seconds}" if seconds is not None else ""))
         for gateway, live in list(self.live.items()):
@@ -143,12 +143,12 @@ class RecordingSessions:
                 del self.live[gateway]
 
     def rejected(self, reason: GatewayRejectedReason, **details: Any) -> None:
-        """Note who was not let in."""
+        """Record a rejection."""
         self.rejections.append((reason, details))
 
 
 def device_config(number: int, value: str = "1") -> ControlStreamResponse:
-    """Write the configuration of a device."""
+    """Encode the configuration of a device."""
     return ControlStreamResponse(device_update=DeviceConfigUpdate(device_id=str(number), config={"a": value}))
 
 
@@ -169,11 +169,11 @@ class RawGateway:
         self._socket.setblocking(False)
         self._reader: asyncio.Task[None] | None = None
         self.lost = ""
-        """How the socket ended: ``eof`` or the error's name."""
+        """End of the socket: ``eof`` or the error's name."""
 
     @property
     def remote(self) -> tuple[str, int]:
-        """Address as the server sees it."""
+        """Address of the client at the server."""
         host, port = self._socket.getsockname()
         return host, port
 
@@ -183,7 +183,7 @@ class RawGateway:
         return self
 
     async def connect(self) -> RawGateway:
-        """Shake hands, and begin HTTP/2."""
+        """Complete the TLS handshake, and start HTTP/2."""
         await self.dial()
         await self.write(self.tls.step())
         self.thaw()
@@ -197,7 +197,7 @@ class RawGateway:
         return self
 
     async def serve(self) -> RawGateway:
-        """Connect, open the stream, and wait until that is accepted."""
+        """Connect, open the stream, and wait until the server accepts it."""
         await self.open()
         await until(lambda: bool(self.grpc.headers))
         return self
@@ -221,33 +221,33 @@ class RawGateway:
         return self.grpc.status
 
     async def gone(self) -> str:
-        """Wait until the server has closed, and return how."""
+        """Wait until the server has closed the socket; return the kind of end."""
         await until(lambda: bool(self.lost))
         return self.lost
 
     def freeze(self) -> None:
-        """Stop reading, as a process that was stopped; its kernel goes on."""
+        """Stop reading, like a stopped process; its kernel continues."""
         if self._reader is not None:
             self._reader.cancel()
             self._reader = None
             asyncio.get_running_loop().remove_reader(self._socket)  # the task does so later: too late if it is closed
 
     def thaw(self) -> None:
-        """Go on reading."""
+        """Continue reading."""
         self._reader = asyncio.get_running_loop().create_task(self._read())
 
     async def leave(self) -> None:
-        """Close TLS in order, and TCP after it."""
+        """Close TLS in order, then TCP."""
         await self.write(self.tls.close())
         self.die()
 
     def die(self) -> None:
-        """Close TCP without closing TLS, as the kernel does for a process that was killed."""
+        """Close TCP without closing TLS, like the kernel after the end of a killed process."""
         self.freeze()
         self._socket.close()
 
     def vanish(self) -> None:
-        """Leave the network: the kernel drops what comes (socket(7), SO_ATTACH_FILTER), and acknowledges nothing."""
+        """Leave the network: the kernel drops all input (socket(7), SO_ATTACH_FILTER), and acknowledges nothing."""
         self.freeze()
         program = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
         pointed = struct.pack("HP", 1, ctypes.addressof(program))
@@ -290,12 +290,12 @@ class GatewayBench:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port of the listener."""
         return int(self.listener.address.rpartition(":")[2])
 
     @property
     def connections(self) -> int:
-        """How many are there."""
+        """Number of connections."""
         return len(self.listener._connections)
 
     def client(
@@ -307,7 +307,7 @@ class GatewayBench:
         receive_buffer: int = 0,
         **options: Any,
     ) -> RawGateway:
-        """Make a client; keywords are those of `TlsClient`."""
+        """Create a client; keywords are those of `TlsClient`."""
         made = RawGateway(
             ("127.0.0.1", self.port),
             tls or TlsClient(holder, **options),
@@ -318,25 +318,25 @@ class GatewayBench:
         return made
 
     async def session(self, count: int = 1) -> Opened:
-        """Wait for so many sessions, and return the last."""
+        """Wait for a number of sessions, and return the last one."""
         await until(lambda: len(self.sessions.sessions) >= count)
         return self.sessions.sessions[-1]
 
     async def end(self, session: Opened) -> tuple[GatewayReason, str]:
-        """Wait for the end of a session; there is only one."""
+        """Wait for the only end of a session."""
         await until(lambda: bool(session.ended))
         (end,) = session.ended
         return end
 
     async def rejection(self) -> tuple[GatewayRejectedReason, dict[str, Any]]:
-        """Wait for somebody to be not let in; there is only one."""
+        """Wait for the only rejection."""
         await until(lambda: bool(self.sessions.rejections))
         (rejection,) = self.sessions.rejections
         assert self.sessions.sessions == []
         return rejection
 
     async def wait(self, seconds: float, done: Callable[[], bool]) -> float:
-        """Move time in small steps until something holds; return how much that took."""
+        """Advance the clock in small steps until a condition holds; return the advanced seconds."""
         moved = 0.0
         while not done():
             assert moved < seconds, f"not within {seconds} s"
@@ -355,7 +355,7 @@ class GatewayBench:
 
 
 def make_engine(clock: ManualClock, shown: Sequence[Holder] = (SERVER,)) -> TlsEngine:
-    """Make the listener's TLS engine."""
+    """Create the listener's TLS engine."""
     return TlsEngine(
         [Identity(each.key_pem, each.chain_pem) for each in shown],
         ROOT.pem + COLLECTION.pem,

@@ -1,4 +1,4 @@
-"""The listener for gateways over a real fleet and authority, and gateways on grpcio, which knows nothing of us."""
+"""The listener for gateways over a real fleet and authority, and gateways on the independent library grpcio."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ Call = grpc.aio.StreamStreamCall[ControlStreamRequest, ControlStreamResponse]
 
 @dataclass(frozen=True)
 class Files:
-    """What ``cert create`` writes."""
+    """Files written by ``cert create``."""
 
     key: bytes
     certificates: bytes
-    """The leaf, then its chain up to the root: also the only roots that the gateway trusts."""
+    """The leaf, then its chain up to the root, which is also the gateway's only trusted root."""
 
 
 class FleetGateways:
-    """A gateway with one device behind it, and what they need."""
+    """A gateway with one device, its listener and its fleet."""
 
     def __init__(self, fleet: FleetBench, listener: GatewayListener, collection: Collection) -> None:
         self.fleet = fleet
@@ -62,7 +62,7 @@ class FleetGateways:
         return str(self.fleet.certificates.list(self.gateway)[0].serial)
 
     async def device_behind(self, gateway: Gateway) -> Device:
-        """Make a device with a block for a gateway."""
+        """Create a device with a block for a gateway."""
         change = DeviceChange(gateways={gateway.id: {"devEui": "01"}})
         return await self.fleet.devices.create(gateway.collection, change, cause=CAUSE)
 
@@ -72,7 +72,7 @@ class FleetGateways:
         return Files(signed.private_key_pem, signed.pem + signed.chain_pem)
 
     def channel(self, files: Files | None = None, *, roots: bytes = b"", **options: Any) -> grpc.aio.Channel:
-        """Make a channel of its own, as a process of its own would have."""
+        """Create a separate channel, like a separate process."""
         files = files or self.files
         credentials = grpc.ssl_channel_credentials(roots or files.certificates, files.key, files.certificates)
         target = self.listener.address
@@ -94,7 +94,7 @@ class FleetGateways:
         return method(**options)
 
     def raw(self, files: Files | None = None) -> RawGateway:
-        """Make a gateway that can do what no library does."""
+        """Create a raw gateway, which is not bound to the behaviour of a library."""
         files = files or self.files
         leaf, intermediate, _root = x509.load_pem_x509_certificates(files.certificates)
         key: Key = load_pem_private_key(files.key, None)  # type: ignore[assignment]  # EC by default
@@ -105,7 +105,7 @@ class FleetGateways:
         return made
 
     async def told(self, count: int) -> list[tuple[str, dict[str, str]]]:
-        """Wait for so many events, and take them."""
+        """Wait for a number of events, and take them."""
         await until(lambda: len(self.fleet.activities) >= count)
         return self.fleet.take()
 

@@ -1,4 +1,4 @@
-"""Who asks to be let in as a gateway: who is not, why, and what a stranger costs at most."""
+"""Unidentified clients: the reasons of their rejection, and the bounds on their cost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BAD = [
 async def test_a_bad_certificate_is_rejected_with_a_status(
     gateways: GatewayBench, version: ssl.TLSVersion, holder: Holder | None, reason: str, words: str
 ) -> None:
-    """On the stream, where people read it; one rejection with what the certificate says."""
+    """The status reaches the operator of the gateway; one rejection has the certificate's details."""
     client = await gateways.client(holder, version=version).open()
     status, text = await client.refused()
     found, details = await gateways.rejection()
@@ -67,7 +67,7 @@ async def test_a_bad_certificate_is_rejected_with_a_status(
 async def test_unknown_gateways_are_rejected(
     gateways: GatewayBench, reason: GatewayRejectedReason, status: int
 ) -> None:
-    """What the registry says of a serial number."""
+    """The reasons come from the registry."""
     gateways.sessions.known[4711] = reason
     client = await gateways.client().open()
 
@@ -76,7 +76,7 @@ async def test_unknown_gateways_are_rejected(
 
 
 async def test_an_intermediate_may_be_left_out(gateways: GatewayBench) -> None:
-    """We know ours."""
+    """The server knows its own intermediates."""
     await gateways.client(GATEWAY, whole_chain=False).serve()
 
     assert gateways.sessions.rejections == []
@@ -91,7 +91,7 @@ async def test_an_intermediate_may_be_left_out(gateways: GatewayBench) -> None:
     ],
 )
 async def test_octets_other_than_tls_are_reported(gateways: GatewayBench, octets: bytes, shown: str) -> None:
-    """A scanner, or a gateway with TLS switched off; of no collection, as nobody is proven to be anybody."""
+    """A scanner, or a gateway without TLS; the event has no collection, since no identity is proven."""
     client = await gateways.client().dial()
     await client.write(octets)
     reason, details = await gateways.rejection()
@@ -113,7 +113,7 @@ async def test_a_connection_without_a_handshake_is_closed(gateways: GatewayBench
 
 
 async def test_an_aborted_handshake_is_reported(gateways: GatewayBench) -> None:
-    """The process died, or a balancer looked whether we are there."""
+    """The process died, or a load balancer probed the port."""
     client = await gateways.client().dial()
     await client.write(client.tls.step())
     client.die()
@@ -125,7 +125,7 @@ async def test_an_aborted_handshake_is_reported(gateways: GatewayBench) -> None:
 async def test_a_gateway_that_does_not_trust_the_server_is_reported(
     gateways: GatewayBench, version: ssl.TLSVersion
 ) -> None:
-    """Its trust file lacks our root, or it knows us by another name."""
+    """Its trust file lacks the server's root, or it expects another name."""
     client = await gateways.client(trusted=Holder.root("another"), version=version).connect()
     reason, details = await gateways.rejection()
 
@@ -134,7 +134,7 @@ async def test_a_gateway_that_does_not_trust_the_server_is_reported(
 
 
 async def test_a_client_without_http2_is_reported(gateways: GatewayBench) -> None:
-    """Its key is proven, so the rejection belongs to its gateway."""
+    """The key is proven, so the rejection belongs to the gateway."""
     client = await gateways.client(protocols=("http/1.1",)).connect()
     reason, details = await gateways.rejection()
 
@@ -152,7 +152,7 @@ async def test_a_connection_without_a_stream_is_ended(gateways: GatewayBench) ->
 
 
 async def test_a_call_of_a_wrong_method_alone_is_reported(gateways: GatewayBench) -> None:
-    """With its path."""
+    """The detail is the path."""
     client = await gateways.client().open("/gateway.v2.Gateway/Control")
     await client.refused()
     await client.leave()
@@ -172,7 +172,7 @@ async def test_a_browser_is_reported(gateways: GatewayBench) -> None:
 
 
 async def test_a_bad_certificate_is_reported_without_a_stream(gateways: GatewayBench) -> None:
-    """The graver cause counts."""
+    """The more severe reason counts."""
     client = await gateways.client(Holder.root("other").leaf()).connect()
     await client.leave()
 
@@ -180,7 +180,7 @@ async def test_a_bad_certificate_is_reported_without_a_stream(gateways: GatewayB
 
 
 async def test_sessions_of_tls_are_not_resumed(gateways: GatewayBench) -> None:
-    """Each connection shows its certificate, so each is judged."""
+    """Each connection shows its certificate, so each one is checked."""
     first = await gateways.client().serve()
     second = await gateways.client(tls=TlsClient(earlier=first.tls)).serve()
 
@@ -195,7 +195,7 @@ async def test_sessions_of_tls_are_not_resumed(gateways: GatewayBench) -> None:
     ("name", "value"), [("connections", 1), ("half_open", 1), ("half_open_per_address", 1), ("failures_per_minute", 1)]
 )
 async def test_beyond_a_limit_connections_are_refused(name: str, value: int) -> None:
-    """At once, before TLS costs anything; the rejection names the limit."""
+    """The rejection comes before TLS, and names the limit."""
     async with gateway_bench(**{name: value}) as gateways:
         first = await gateways.client().dial()
         await until(lambda: gateways.connections == 1)
@@ -213,7 +213,7 @@ async def test_beyond_a_limit_connections_are_refused(name: str, value: int) -> 
 
 
 async def test_an_open_stream_is_not_half_open() -> None:
-    """The limits on strangers do not bound gateways."""
+    """The limits on unidentified clients do not bound gateways."""
     async with gateway_bench(half_open=1) as gateways:
         for holder in (GATEWAY, OTHER):
             await gateways.client(holder).serve()
@@ -222,7 +222,7 @@ async def test_an_open_stream_is_not_half_open() -> None:
 
 
 async def test_rejections_by_the_limit_do_not_prolong_it() -> None:
-    """A gateway that tries again and again gets in when the minute is over."""
+    """A gateway that keeps trying is accepted after the minute."""
     async with gateway_bench(failures_per_minute=1) as gateways:
         (await gateways.client().dial()).die()
         await until(lambda: len(gateways.sessions.rejections) == 1)
@@ -235,7 +235,7 @@ async def test_rejections_by_the_limit_do_not_prolong_it() -> None:
 
 
 async def test_memory_for_an_unidentified_client_is_bounded(gateways: GatewayBench) -> None:
-    """A frame is refused by its header, whatever follows."""
+    """A frame is rejected by its header alone."""
     client = await gateways.client(None).connect()
     await client.say(client.grpc.take() + bytes.fromhex("ffffff000000000001"))
     reason, details = await gateways.rejection()
@@ -246,7 +246,7 @@ async def test_memory_for_an_unidentified_client_is_bounded(gateways: GatewayBen
 
 @pytest.mark.parametrize("holder", [None, GATEWAY])
 async def test_work_for_an_unidentified_client_is_bounded(gateways: GatewayBench, holder: Holder | None) -> None:
-    """Pings, each answered, instead of a stream: until the timeout they would take all the time that there is."""
+    """Answered pings without a stream would consume the processor until the timeout."""
     client = await gateways.client(holder).connect()
     pings = (bytes.fromhex("000008060000000000") + bytes(8)) * 1_000
     await client.say(client.grpc.take())
@@ -266,7 +266,7 @@ async def test_work_for_an_unidentified_client_is_bounded(gateways: GatewayBench
 
 @pytest.mark.parametrize("limit", ["connections", "half_open"])
 async def test_a_connection_beyond_a_limit_costs_no_tls(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is made for a connection that is refused at once."""
+    """No TLS state is created for a connection that is rejected at once."""
     async with gateway_bench(**{limit: 1}) as gateways:
         await gateways.client().dial()
         await until(lambda: gateways.connections == 1)

@@ -1,4 +1,4 @@
-"""Gateways on grpcio, unmodified, over a real fleet: the whole way from the certificate to the events."""
+"""Gateways on unmodified grpcio over a real fleet, from the certificate to the events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def read(call: Call) -> ControlStreamResponse:
 
 
 async def configured(bench: FleetGateways) -> Call:
-    """Open a stream and ask for the configuration."""
+    """Open a stream and request the configuration."""
     call = bench.call()
     await call.write(CONFIG_REQUEST)
     await read(call)
@@ -55,13 +55,13 @@ async def configured(bench: FleetGateways) -> Call:
 
 
 def upstream(bench: FleetGateways, payload: bytes) -> ControlStreamRequest:
-    """Write a message of the device."""
+    """Encode a message of the device."""
     message = UpstreamMessage(device_id=render(bench.device.id), payload=payload, metadata={"rssi": "-80"})
     return ControlStreamRequest(upstream_message=message)
 
 
 async def test_a_session_from_the_first_message_to_the_last(bench: FleetGateways) -> None:
-    """Its events in order, each with the right ids; cert.crt is all that the gateway trusts."""
+    """The events come in order with the right ids; the gateway trusts cert.crt only."""
     call, device = bench.call(), render(bench.device.id)
     await call.write(CONFIG_REQUEST)
     first, second = await read(call), await read(call)
@@ -99,7 +99,7 @@ async def test_a_session_from_the_first_message_to_the_last(bench: FleetGateways
 
 
 async def test_events_describe_a_connection_and_its_end(bench: FleetGateways) -> None:
-    """Who, from where, with which certificate, and how it ended."""
+    """Gateway, address, certificate, and the reason of the end."""
     call = await configured(bench)
     await call.write(KEEPALIVE)
     await read(call)
@@ -124,7 +124,7 @@ async def test_a_connection_event_names_tls_version_and_user_agent(bench: FleetG
 
 
 async def test_changes_of_the_api_are_pushed(bench: FleetGateways) -> None:
-    """A device that comes, one that changes, and one that goes."""
+    """A new, a changed, and a removed device."""
     call = await configured(bench)
     new = await bench.device_behind(bench.gateway)
     created = await read(call)
@@ -140,7 +140,7 @@ async def test_changes_of_the_api_are_pushed(bench: FleetGateways) -> None:
 
 
 async def test_messages_of_every_size_go_both_ways(bench: FleetGateways) -> None:
-    """Up to the limits of messages; beyond HTTP/2's frames and windows."""
+    """Sizes reach the limit of messages, beyond HTTP/2's frames and windows."""
     call = await configured(bench)
     sizes = [0, 1, 5_000, 16_384] * 5
     for size in sizes:
@@ -154,7 +154,7 @@ async def test_messages_of_every_size_go_both_ways(bench: FleetGateways) -> None
 
 
 async def test_the_configurations_of_many_devices_are_all_sent(tmp_path: Path) -> None:
-    """More than the queue has room for."""
+    """The configurations exceed the queue."""
     async with fleet_gateways(tmp_path, queue_messages=5) as small:
         for _ in range(40):
             await small.device_behind(small.gateway)
@@ -172,7 +172,7 @@ async def refused(call: Call) -> tuple[grpc.StatusCode, str]:
 
 
 async def test_a_compressed_message_is_refused(bench: FleetGateways) -> None:
-    """With gzip, as a channel may be told to do."""
+    """The channel uses gzip."""
     call = bench.call(bench.channel(compression=grpc.Compression.Gzip))
     await call.write(upstream(bench, bytes(1_000)))
 
@@ -183,7 +183,7 @@ async def test_a_compressed_message_is_refused(bench: FleetGateways) -> None:
 
 
 async def test_the_certificate_of_a_device_is_rejected_with_a_status(bench: FleetGateways) -> None:
-    """The library shows them to whoever runs the gateway; the event belongs to the device."""
+    """The library shows the status to the gateway's operator; the event belongs to the device."""
     call = bench.call(bench.channel(await bench.certificate(bench.device)))
     status, text = await refused(call)
     ((name, data),) = await bench.told(1)
@@ -197,7 +197,7 @@ async def test_the_certificate_of_a_device_is_rejected_with_a_status(bench: Flee
 
 
 async def test_an_expired_certificate_is_attributed_to_its_gateway(bench: FleetGateways) -> None:
-    """Its key is proven, and our intermediate has signed it."""
+    """The key is proven, and our intermediate has signed the certificate."""
     bench.fleet.clock.shift(15 * 86_400)
     call = bench.call()
     status, text = await refused(call)
@@ -210,7 +210,7 @@ async def test_an_expired_certificate_is_attributed_to_its_gateway(bench: FleetG
 
 
 async def test_a_foreign_certificate_is_attributed_to_no_owner(bench: FleetGateways) -> None:
-    """Even if it has the serial number of one of ours."""
+    """The serial number equals that of one of our certificates."""
     stranger = Holder.root("other").leaf(serial=int(bench.serial))
     files = Files(stranger.key_pem, stranger.pem)
     status, _ = await refused(bench.call(bench.channel(files, roots=bench.files.certificates)))
@@ -270,7 +270,7 @@ async def test_a_cancelled_call_is_reported_as_cancelled(bench: FleetGateways) -
 
 
 async def test_a_gateway_that_trusts_another_root_is_reported(bench: FleetGateways) -> None:
-    """This library sends no alert, it only closes the connection; the rejection says what that means most often."""
+    """The library grpcio only closes the connection; the rejection names the most likely cause."""
     call = bench.call(bench.channel(roots=Holder.root("another").pem))
     await call.code()
     ((name, data),) = await bench.told(1)

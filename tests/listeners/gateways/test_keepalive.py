@@ -1,4 +1,4 @@
-"""Keepalive of a gateway's connection, without a connection."""
+"""Keepalive of a gateway's connection, as a pure decision."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_silence_proves_nothing_while_input_is_not_read(keepalive: Keepalive) ->
 
 
 def test_a_waiting_message_shortens_the_deadline(keepalive: Keepalive) -> None:
-    """A reader that takes nothing is slow, however much it sends."""
+    """A gateway that reads nothing is slow, whatever it sends."""
     assert keepalive.deadline(100.0, oldest=101.0) == 131.0
     assert [check(keepalive, now, 101.0) for now in (130.9, 131.0)] == [Due.NOTHING, Due.STALLED]
 
 
 def test_the_call_ends_at_the_deadline_that_its_client_set(keepalive: Keepalive) -> None:
-    """It comes before every other action."""
+    """The call's deadline precedes every other action."""
     keepalive.limit(5.0)
 
     assert keepalive.deadline(100.0, oldest=None) == 105.0

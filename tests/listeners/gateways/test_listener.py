@@ -1,4 +1,4 @@
-"""Gateways on a real socket: what goes over their streams, and the name of each end of one."""
+"""Gateways on a real socket: the messages on their streams, and the reason of each kind of end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.listeners.gateways.bench import (
 
 @VERSIONS
 async def test_a_gateway_opens_its_stream(gateways: GatewayBench, version: ssl.TLSVersion) -> None:
-    """It is answered at once, before it says anything."""
+    """The stream is answered before its first message."""
     client = await gateways.client(trusted=ROOT, version=version).serve()
     session = await gateways.session()
 
@@ -61,7 +61,7 @@ async def test_answers_come_in_the_order_in_which_they_were_sent(gateways: Gatew
 
 
 async def test_messages_reach_the_fleet_in_order(gateways: GatewayBench) -> None:
-    """Each decoded once."""
+    """Each message is decoded once."""
     client = await gateways.client().serve()
     for number in range(50):
         await client.send(upstream(b"%d" % number))
@@ -72,7 +72,7 @@ async def test_messages_reach_the_fleet_in_order(gateways: GatewayBench) -> None
 
 
 async def test_a_message_without_a_known_part_is_passed_to_the_fleet(gateways: GatewayBench) -> None:
-    """An unknown member, an empty message, a known member of the wrong type; the stream goes on."""
+    """An unknown member, an empty message, a known member of the wrong type; the stream continues."""
     client = await gateways.client().serve()
     for message in (b"\x7a\x00", b"", b"\x08\x01", KEEPALIVE):
         await client.send(message)
@@ -92,7 +92,7 @@ async def test_an_unknown_kind_of_frame_is_ignored(gateways: GatewayBench) -> No
 
 
 async def test_another_method_is_answered_and_the_connection_waits_on(gateways: GatewayBench) -> None:
-    """Reflection, say, before the stream."""
+    """For example, server reflection before the stream."""
     client = await gateways.client().open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
     refused = await client.refused()
     await client.say(client.grpc.open())
@@ -102,7 +102,7 @@ async def test_another_method_is_answered_and_the_connection_waits_on(gateways: 
 
 
 async def test_a_second_stream_on_one_connection_is_refused(gateways: GatewayBench) -> None:
-    """The first is not disturbed: whoever opens two by mistake is told so."""
+    """The first stream is not affected; the second gets a status with the cause."""
     client = await gateways.client().serve()
     await client.say(client.grpc.open())
     refused = await client.refused()
@@ -115,7 +115,7 @@ async def test_a_second_stream_on_one_connection_is_refused(gateways: GatewayBen
 
 
 async def test_the_same_gateway_twice_replaces_the_older(gateways: GatewayBench) -> None:
-    """Whoever comes later is alive; the older is told in words."""
+    """The newer connection is alive; the older one gets a status."""
     first = await gateways.client().serve()
     older = await gateways.session()
     second = await gateways.client(SECOND).serve()
@@ -128,7 +128,7 @@ async def test_the_same_gateway_twice_replaces_the_older(gateways: GatewayBench)
 
 
 async def test_a_new_identity_of_the_server_is_shown_to_new_connections(gateways: GatewayBench) -> None:
-    """Streams that are open go on."""
+    """Open streams continue."""
     old = await gateways.client(trusted=ROOT).serve()
     renewed = SERVERS.leaf("server", server=True)
     gateways.engine.present([Identity(renewed.key_pem, renewed.chain_pem)])
@@ -143,7 +143,7 @@ async def test_a_new_identity_of_the_server_is_shown_to_new_connections(gateways
 
 
 async def test_a_message_counts_as_sent_when_the_kernel_has_it(gateways: GatewayBench) -> None:
-    """And then the next may be sent from there."""
+    """The session may then send the next message."""
     client = await gateways.client().serve()
     session, gateways.sessions.follow_up = await gateways.session(), numbered(2)
 
@@ -154,7 +154,7 @@ async def test_a_message_counts_as_sent_when_the_kernel_has_it(gateways: Gateway
 
 
 async def test_a_newer_message_of_a_key_replaces_the_one_that_waits(gateways: GatewayBench) -> None:
-    """In its place; of the older nobody hears."""
+    """The newer message takes the older one's place; the older one has no departure."""
     client = await gateways.client().serve()
     session = await gateways.session()
     session.link.send(device_config(1, "old"), key=1, departure=numbered(1))
@@ -167,7 +167,7 @@ async def test_a_newer_message_of_a_key_replaces_the_one_that_waits(gateways: Ga
 
 
 async def test_nothing_is_sent_after_the_end(gateways: GatewayBench) -> None:
-    """The fleet is told no by `send`, and `end` does nothing."""
+    """`send` returns False, and `end` has no effect."""
     await gateways.client().serve()
     session = await gateways.session()
     session.link.end(GatewayReason.GATEWAY_REMOVED)
@@ -178,12 +178,12 @@ async def test_nothing_is_sent_after_the_end(gateways: GatewayBench) -> None:
 
 
 def numbered(number: int) -> Departure:
-    """Make a departure that a test can tell from others."""
+    """Return a departure with a number."""
     return DeviceDeparture(0, number, 0)
 
 
 def large(size: int = 1_000) -> ControlStreamResponse:
-    """Write a message of some size."""
+    """Encode a message of a given size."""
     return ControlStreamResponse(downstream_message=DownstreamMessage(message_id="1", payload=bytes(size)))
 
 
@@ -207,7 +207,7 @@ async def test_a_gateway_that_does_not_read_costs_its_queue_and_no_more(gateways
 
 
 async def test_a_full_kernel_buffer_pauses_sending(gateways: GatewayBench) -> None:
-    """The window is huge, but nobody reads the socket; the queue's octets are the limit."""
+    """The window is huge, but the client does not read; the queue's octets are the limit."""
     client = gateways.client(receive_buffer=4_096)
     client.grpc.h2.update_settings({4: 1 << 30})
     client.grpc.h2.increment_flow_control_window(1 << 30)
@@ -228,7 +228,7 @@ async def test_a_full_kernel_buffer_pauses_sending(gateways: GatewayBench) -> No
 
 
 async def test_unread_answers_stop_reading(gateways: GatewayBench) -> None:
-    """A flood of pings, each of which HTTP/2 wants answered, costs a bounded buffer."""
+    """A flood of pings, each with a mandatory answer, costs a bounded buffer."""
     client = await gateways.client(receive_buffer=4_096).serve()
     client.freeze()
     session = await gateways.session()
@@ -243,7 +243,7 @@ async def test_unread_answers_stop_reading(gateways: GatewayBench) -> None:
 
 
 async def test_the_kernel_buffer_of_a_gateway_is_bounded(gateways: GatewayBench) -> None:
-    """SO_SNDBUF, of which Linux keeps twice as much; and TCP gives up after a while (TCP_USER_TIMEOUT)."""
+    """Linux doubles SO_SNDBUF; TCP closes the connection after TCP_USER_TIMEOUT."""
     await gateways.client().serve()
     accepted = (await gateways.session()).link._transport.get_extra_info("socket")
 
@@ -257,12 +257,12 @@ Leave = Callable[[RawGateway], Awaitable[None]]
 
 
 async def die(client: RawGateway) -> None:
-    """Be killed."""
+    """End like a killed process."""
     client.die()
 
 
 async def reset(client: RawGateway) -> None:
-    """Be reset."""
+    """End with a TCP reset."""
     client.reset()
 
 
@@ -301,7 +301,7 @@ async def reset(client: RawGateway) -> None:
 async def test_each_kind_of_end_has_a_reason(
     gateways: GatewayBench, leave: Leave, reason: str, detail: str | None
 ) -> None:
-    """One end each; what the connection does while it falls apart is not told."""
+    """Each connection has one end; later errors of the connection are not published."""
     client = await gateways.client().serve()
     session = await gateways.session()
     await leave(client)
@@ -314,7 +314,7 @@ async def test_each_kind_of_end_has_a_reason(
 
 
 async def test_a_half_closed_call_is_answered_before_its_end(gateways: GatewayBench) -> None:
-    """Tools for a single call end their side with the request; all answers come before the status."""
+    """Tools for single calls half-close with the request; all answers come before the status."""
     client = await gateways.client().serve()
     await client.say(client.grpc.send(CONFIG_REQUEST) + client.grpc.half_close())
     status = await client.refused()
@@ -347,7 +347,7 @@ async def test_the_gateway_gets_the_reason_of_the_end(
 
 
 async def test_a_message_of_five_megabytes_ends_its_stream_and_nothing_else(gateways: GatewayBench) -> None:
-    """Nothing of it is kept: its header said enough."""
+    """The message is rejected by its prefix, and not stored."""
     client, other = await gateways.client().serve(), await gateways.client(OTHER).serve()
     sessions = list(gateways.sessions.sessions)
     await client.say(client.grpc.raw((5_000_000).to_bytes(5, "big") + bytes(60_000)))
@@ -360,7 +360,7 @@ async def test_a_message_of_five_megabytes_ends_its_stream_and_nothing_else(gate
 
 
 async def test_the_deadline_of_a_client_ends_its_call(gateways: GatewayBench) -> None:
-    """grpc-timeout; nobody else sets one."""
+    """The deadline comes from grpc-timeout; there is no other."""
     client = await gateways.client().open(extra=[("grpc-timeout", "3S")])
     session = await gateways.session()
 
@@ -370,7 +370,7 @@ async def test_the_deadline_of_a_client_ends_its_call(gateways: GatewayBench) ->
 
 
 async def test_too_many_calls_end_the_connection(gateways: GatewayBench) -> None:
-    """HTTP/2's rapid reset: h2 would remember each."""
+    """HTTP/2's rapid reset: h2 would store each stream."""
     client = await gateways.client().connect()
     await client.say(client.grpc.take())
     for _ in range(101):
@@ -382,7 +382,7 @@ async def test_too_many_calls_end_the_connection(gateways: GatewayBench) -> None
 
 
 async def test_a_defect_of_ours_costs_one_connection(gateways: GatewayBench) -> None:
-    """It is logged, counted, and told as an end."""
+    """The defect is logged, counted, and published as an end."""
     client = await gateways.client().serve()
     session = await gateways.session()
     gateways.sessions.fails = True
@@ -398,7 +398,7 @@ async def test_a_defect_of_ours_costs_one_connection(gateways: GatewayBench) -> 
 
 
 async def test_a_gateway_that_answers_pings_stays(gateways: GatewayBench) -> None:
-    """It may have nothing to say for hours."""
+    """Such a gateway may send no message for hours."""
     client = await gateways.client().serve()
     session = await gateways.session()
     for expected in range(1, 4):
@@ -410,7 +410,7 @@ async def test_a_gateway_that_answers_pings_stays(gateways: GatewayBench) -> Non
 
 
 async def test_a_frozen_gateway_is_detected_within_ten_seconds(gateways: GatewayBench) -> None:
-    """Its kernel still acknowledges; the socket is closed without another word."""
+    """Its kernel still acknowledges; the server closes the socket at once."""
     client = await gateways.client().serve()
     session = await gateways.session()
     client.freeze()
@@ -423,7 +423,7 @@ async def test_a_frozen_gateway_is_detected_within_ten_seconds(gateways: Gateway
 
 
 async def test_any_input_counts_as_an_answer_to_a_ping(gateways: GatewayBench) -> None:
-    """A gateway that talks is not asked."""
+    """A gateway that sends gets no ping."""
     client = await gateways.client().serve()
     session = await gateways.session()
     for number in range(1, 8):
@@ -441,7 +441,7 @@ async def test_any_input_counts_as_an_answer_to_a_ping(gateways: GatewayBench) -
 async def test_a_defect_while_a_connection_is_lost_keeps_no_trace_of_it(
     gateways: GatewayBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the listener would wait for it for ever when it stops."""
+    """Otherwise the listener would wait for the connection forever when it stops."""
     client = await gateways.client().serve()
     await gateways.session()
     gateways.sessions.fails = True
@@ -453,7 +453,7 @@ async def test_a_defect_while_a_connection_is_lost_keeps_no_trace_of_it(
 
 
 async def test_the_listener_ends_all_streams_with_a_status_when_it_stops() -> None:
-    """Within a moment, and the port is free again."""
+    """Stopping takes a moment, and releases the port."""
     async with gateway_bench() as gateways:
         clients = [await gateways.client(COLLECTION.leaf(serial=10_000 + each)).connect() for each in range(20)]
         for number, client in enumerate(clients):
@@ -470,7 +470,7 @@ async def test_the_listener_ends_all_streams_with_a_status_when_it_stops() -> No
 
 
 async def test_stopping_has_a_deadline() -> None:
-    """Handshakes are given up without a word, and a client that does not read is cut off."""
+    """Handshakes are aborted, and a client that does not read is disconnected."""
     async with gateway_bench() as gateways:
         frozen = await gateways.client().serve()
         frozen.freeze()

@@ -1,4 +1,4 @@
-"""The queue of messages to one gateway, on its own."""
+"""The queue of messages to one gateway, without a connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MESSAGE = bytes(10_000)
 
 
 def connected() -> tuple[GrpcServer, int]:
-    """Make a server with one open call."""
+    """Create a server with one open call."""
     server, client = GrpcServer(max_message=1_000, max_streams=1), GrpcClient()
     server.feed(client.take() + client.open())
     server.answer(client.stream)
@@ -18,12 +18,12 @@ def connected() -> tuple[GrpcServer, int]:
 
 
 def fill(outgoing: Outgoing) -> int:
-    """Put messages in until one is refused; return how many there was room for."""
+    """Add messages until one is refused; return the number of accepted messages."""
     return sum(1 for _ in iter(lambda: outgoing.put(MESSAGE, None, None, 0.0), False))
 
 
 def test_octets_not_taken_by_the_kernel_count() -> None:
-    """A queue that is emptied into another buffer would be two."""
+    """A queue emptied into another buffer would cost twice its bound."""
     bound = 10 * (len(MESSAGE) + OVERHEAD)
     outgoing, (server, stream) = Outgoing(messages=1_000, octets=bound), connected()
     room = [fill(outgoing)]
@@ -39,7 +39,7 @@ def test_octets_not_taken_by_the_kernel_count() -> None:
 
 
 def test_a_message_that_is_larger_than_the_queue_passes_alone() -> None:
-    """It could never be sent otherwise."""
+    """Otherwise the message could never be sent."""
     outgoing, (server, stream) = Outgoing(messages=1_000, octets=5_000), connected()
 
     assert fill(outgoing) == 1
@@ -60,7 +60,7 @@ def test_clearing_the_queue_leaves_nothing() -> None:
 
 
 def test_only_messages_not_given_to_http2_are_taken_back() -> None:
-    """In any order; its octets count no more."""
+    """In any order; the octets of a removed message count no longer."""
     outgoing, (server, stream) = Outgoing(messages=1_000, octets=100_000), connected()
     for key in range(5):
         outgoing.put(MESSAGE, key, None, 0.0)

@@ -27,7 +27,7 @@ async def bench() -> AsyncIterator[GatewayBench]:
 
 @VERSIONS
 async def test_a_gateway_that_expects_another_name_is_reported(bench: GatewayBench, version: ssl.TLSVersion) -> None:
-    """It trusts the certificate, but not for the name that it dialled."""
+    """The gateway trusts the certificate, but not for the dialled name."""
     await bench.client(trusted=ROOT, name="wrong.example", version=version).connect()
     reason, details = await bench.rejection()
 
@@ -46,7 +46,7 @@ async def test_a_gateway_that_expects_another_name_is_reported(bench: GatewayBen
 async def test_an_alert_after_the_handshake_is_reported(
     bench: GatewayBench, version: ssl.TLSVersion, number: int, expected: tuple[GatewayRejectedReason, str]
 ) -> None:
-    """Some libraries look at the certificate only then."""
+    """Some libraries check the certificate only after the handshake."""
     client = AlertClient(GATEWAY, version.name.replace("v1_", "v1."))
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
     octets = client.step()
@@ -63,7 +63,7 @@ async def test_an_alert_after_the_handshake_is_reported(
 
 
 async def test_an_alert_on_the_stream_ends_it(bench: GatewayBench) -> None:
-    """The session ends with its reason."""
+    """The session ends with the alert as its reason."""
     client = await bench.client(version=ssl.TLSVersion.TLSv1_2).serve()
     session = await bench.session()
     session.link._take_tls(tls.Closed(tls.End.ALERT, "bad certificate", refuses_us=True))
@@ -78,7 +78,7 @@ async def test_an_alert_on_the_stream_ends_it(bench: GatewayBench) -> None:
 async def test_a_close_before_http2_suggests_a_wrong_name(
     bench: GatewayBench, version: ssl.TLSVersion, speaks: bool
 ) -> None:
-    """Some look at the name after the handshake, and only close; one that has begun HTTP/2 has accepted it."""
+    """Some libraries check the name after the handshake, and only close; a client that started HTTP/2 accepted it."""
     tls_client, grpc_client = TlsClient(GATEWAY, version=version), GrpcClient()
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
     writer.write(tls_client.step())

@@ -1,4 +1,4 @@
-"""A whole server with a gateway that has two devices, and simulated gateways that connect to it over real sockets."""
+"""A whole server with a gateway and two devices, and simulated gateways over real sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.bench.waiting import until
 
 
 class GatewayServer:
-    """The server, what it published, and one simulated gateway."""
+    """The server, its events, and one simulated gateway."""
 
     def __init__(self, running_server: Running, collection: Collection) -> None:
         self.server = running_server.server
@@ -40,17 +40,17 @@ class GatewayServer:
 
     @property
     def address(self) -> Address:
-        """Where gateways connect to."""
+        """Address of the gateway listener."""
         host, _, port = self.server.addresses["gateways"].rpartition(":")
         return host, int(port)
 
     @property
     def names(self) -> list[str]:
-        """The events since the server has everything."""
+        """Names of the events since the setup."""
         return [each.event.name for each in self.activities]
 
     def told(self, name: str) -> list[dict[str, str]]:
-        """The data of events of a name."""
+        """Data of the events with a name."""
         events = [each.event for each in self.activities if each.event.name == name]
         return [dict(data_of(each)) for each in events]
 
@@ -60,12 +60,12 @@ class GatewayServer:
         return await self.server.fleet.devices.create(self.collection, change, cause=CAUSE)
 
     async def credentials_of(self, owner: Gateway | Device) -> Credentials:
-        """Make a certificate."""
+        """Create a certificate."""
         signed = await self.server.fleet.certificates.create(owner)
         return Credentials(signed.pem + signed.chain_pem, signed.private_key_pem)
 
     def simulated(self, credentials: Credentials | None = None, **options: Any) -> SimulatedGateway:
-        """Make the gateway; it connects again at once, and sends nothing unless told how often."""
+        """Create the gateway; it reconnects at once, and sends no messages without a rate."""
         options = {"rate": 0.001, "retry": 0.0} | options
         tell: Callable[[str, str], None] = lambda word, sentence: self.notes.append((word, sentence))  # noqa: E731
         return SimulatedGateway(credentials or self.credentials, self.address, tell=tell, **options)
@@ -86,12 +86,12 @@ class GatewayServer:
                 task.result()
 
     async def provoke(self, name: str, simulated: SimulatedGateway, **options: Any) -> str:
-        """Provoke a fault; return what it saw."""
+        """Provoke a fault; return its report."""
         assert simulated.stream is not None
         return await GATEWAY_FAULTS[name](GatewayScene(simulated, simulated.stream, **options))
 
     async def back(self, simulated: SimulatedGateway, connected: int = 2) -> None:
-        """Wait until the gateway is connected so often, and configured."""
+        """Wait until the gateway has connected a number of times, and is configured."""
         await until(lambda: simulated.statistics.connected == connected)
         await until(lambda: len(simulated.devices) == len(self.devices) and self.gateway.is_online)
 
@@ -111,5 +111,5 @@ async def gateway_server(folder: Path, **settings: dict[str, Any]) -> AsyncItera
 
 
 def ids_of(devices: list[Device]) -> set[str]:
-    """Return how the gateway knows devices."""
+    """Return the ids of devices."""
     return {render(each.id) for each in devices}

@@ -1,4 +1,4 @@
-"""Each fault of a gateway gives the event that it is named for, and the gateway comes back."""
+"""Each fault of a gateway causes its event, and the gateway reconnects."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_reset_is_a_connection_that_was_reset(tmp_path: Path) -> None:
 
 
 async def test_vanish_answers_nothing_and_keeps_its_socket(tmp_path: Path) -> None:
-    """The server asks after 5 s of silence, and waits 4 s for the answer."""
+    """The server pings after 5 s of silence, and waits 4 s for the answer."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         fault = asyncio.get_running_loop().create_task(bench.provoke("vanish", simulated))
         moved = 0.0
@@ -42,7 +42,7 @@ async def test_vanish_answers_nothing_and_keeps_its_socket(tmp_path: Path) -> No
 
 
 async def test_a_vanished_gateway_without_a_keepalive_stops_waiting(tmp_path: Path) -> None:
-    """A server without keepalives would let the simulation stand still."""
+    """A server without keepalives would stall the simulation."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         seen = await bench.provoke("vanish", simulated, patience=0.01)
         await bench.back(simulated)
@@ -62,7 +62,7 @@ async def test_foreign_device_is_a_device_that_is_not_behind_the_gateway(tmp_pat
 
 
 async def test_twice_replaces_the_older_connection(tmp_path: Path) -> None:
-    """And nobody can see the gateway offline in between, or two of it."""
+    """The gateway is never offline in between, and never online twice."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         seen = await bench.provoke("twice", simulated)
         await bench.back(simulated)
@@ -83,7 +83,7 @@ async def test_bad_message_ends_the_stream_with_a_status(tmp_path: Path) -> None
 
 
 async def test_wrong_certificate_is_refused_and_attributed_to_the_device(tmp_path: Path) -> None:
-    """The gateway itself goes on."""
+    """The gateway's own stream continues."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         device = bench.devices[0]
         seen = await bench.provoke("wrongCertificate", simulated, wrong=await bench.credentials_of(device))
@@ -118,7 +118,7 @@ async def test_faults_are_provoked_in_turn_and_reported(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_that_never_connects_ends_its_faults(tmp_path: Path) -> None:
-    """With the reason alone, not a group of them."""
+    """The exception is the reason alone, not a group."""
     async with gateway_server(tmp_path) as bench:
         simulated = bench.simulated(await bench.credentials_of(bench.devices[0]))
         with pytest.raises(NotConnected, match="notAGateway"):

@@ -35,7 +35,7 @@ async def test_it_asks_for_its_configuration_and_gets_everything(tmp_path: Path)
 
 
 async def test_it_answers_each_configuration_with_its_counters(tmp_path: Path) -> None:
-    """As Span's example does, which then sees both counters in the registry."""
+    """Like Span's example; both counters are in the registry."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         params = [each.config.gateways[bench.gateway.id] for each in bench.devices]
 
@@ -58,7 +58,7 @@ async def test_messages_of_devices_carry_radio_metadata(tmp_path: Path) -> None:
 
 
 async def test_changes_by_the_api_arrive_while_connected(tmp_path: Path) -> None:
-    """New devices, changed ones, removed ones, and its own configuration."""
+    """New, changed and removed devices, and the gateway's own configuration."""
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         added = await bench.device()
         await until(lambda: render(added.id) in simulated.devices)
@@ -89,7 +89,7 @@ async def test_downstream_messages_are_logged_and_counted(tmp_path: Path) -> Non
 
 
 async def test_a_silent_gateway_sends_keepalives(tmp_path: Path) -> None:
-    """After 60 s in Span's example; what HTTP/2 asks in between is not the program's."""
+    """Span's example does so after 60 s; pings of HTTP/2 do not count as messages."""
     assert KEEPALIVE == 60
     async with gateway_server(tmp_path) as bench, bench.connected(keepalive=0.02) as simulated:
         await until(lambda: simulated.statistics.keepalives >= 3)
@@ -116,7 +116,7 @@ async def test_it_leaves_in_order_when_it_is_cancelled(tmp_path: Path) -> None:
 
 
 async def test_it_reconnects_after_the_end_of_a_stream_and_continues_its_counters(tmp_path: Path) -> None:
-    """Unlike Span's example, which ends with its stream: a simulation goes on."""
+    """Unlike Span's example, which ends with its stream, a simulation continues."""
     async with gateway_server(tmp_path) as bench, bench.connected(rate=500) as simulated:
         await until(lambda: simulated.statistics.sent >= 10)
         bench.server.fleet.gateway_sessions.end_session(bench.gateway, GatewayReason.SHUTDOWN)
@@ -128,7 +128,7 @@ async def test_it_reconnects_after_the_end_of_a_stream_and_continues_its_counter
 
 
 async def test_an_unreachable_server_ends_it_at_once(tmp_path: Path) -> None:
-    """Who starts a simulation wants to know."""
+    """The user of a simulation needs the error."""
     async with gateway_server(tmp_path) as bench:
         credentials = bench.credentials
     with socket.socket() as closed:
@@ -143,7 +143,7 @@ async def test_an_unreachable_server_ends_it_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path) -> None:
-    """Its own cert.crt is all that a gateway trusts."""
+    """A gateway trusts its own cert.crt only."""
     stranger = Holder.root().intermediate().leaf("gateway")
     credentials = Credentials(stranger.chain_pem, stranger.key_pem)
     async with gateway_server(tmp_path) as bench:
@@ -177,7 +177,7 @@ async def test_a_later_connection_failure_is_reported_and_retried(tmp_path: Path
 
 @asynccontextmanager
 async def other_server(greeting: bytes, context: ssl.SSLContext | None, *, leaves: bool) -> AsyncIterator[Address]:
-    """A server of something else, that says something, and leaves at once or when the client does."""
+    """A server of another protocol, which closes at once or with the client."""
     served = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -195,7 +195,7 @@ async def other_server(greeting: bytes, context: ssl.SSLContext | None, *, leave
 
 
 async def test_a_server_without_tls_is_reported() -> None:
-    """Another port of the same server, say."""
+    """For example, another port of the same server."""
     credentials = OtherAuthority().credentials()
     async with other_server(b"220 ready\r\n", None, leaves=False) as address:
         with pytest.raises(NotConnected, match=r"TLS failed: \w+"):
@@ -210,7 +210,7 @@ async def test_a_server_that_closes_at_once_is_reported() -> None:
 
 
 async def test_waiting_for_a_server_that_never_accepts_ends() -> None:
-    """And no socket stays behind."""
+    """No socket stays open."""
     authority = OtherAuthority()
     async with other_server(b"", authority.server_context(), leaves=False) as address:
         with pytest.raises(NotConnected, match=r"did not answer within 0\.2 s"):
@@ -218,7 +218,7 @@ async def test_waiting_for_a_server_that_never_accepts_ends() -> None:
 
 
 async def test_waiting_for_a_silent_server_ends() -> None:
-    """A port of something else."""
+    """A port of another program."""
     stranger = Holder.root().leaf("gateway")
     credentials = Credentials(stranger.pem, stranger.key_pem)
     with (

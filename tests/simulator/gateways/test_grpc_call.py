@@ -1,4 +1,4 @@
-"""The client's side of gRPC face to face with the server's, and with an HTTP/2 server that does odd things."""
+"""The client side of gRPC against the server side, and against an HTTP/2 server with odd answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def make_call() -> GrpcCall:
 
 
 def exchange(call: GrpcCall, server: GrpcServer) -> tuple[list[bytes], list[object]]:
-    """Carry octets to and fro until nothing moves; return what came out at the client, and at the server."""
+    """Carry octets in both directions until both sides are idle; return messages and events."""
     messages: list[bytes] = []
     events: list[object] = []
     while up := call.take():
@@ -33,7 +33,7 @@ def exchange(call: GrpcCall, server: GrpcServer) -> tuple[list[bytes], list[obje
 
 
 def accepted(*, max_message: int = 1000) -> tuple[GrpcCall, GrpcServer]:
-    """Make a call that the server has accepted."""
+    """Create a call that the server has accepted."""
     call, server = make_call(), GrpcServer(max_message=max_message, max_streams=1)
     exchange(call, server)
     server.answer(1)
@@ -51,7 +51,7 @@ class OddServer:
         self.h2.receive_data(call.take())
 
     def answer(self, headers: Iterable[tuple[str, str]], *, data: bytes = b"", end: bool = False) -> list[bytes]:
-        """Answer the call; return the messages that the client got."""
+        """Answer the call; return the messages received by the client."""
         self.h2.send_headers(1, headers, end_stream=end)
         if data:
             self.h2.send_data(1, data)
@@ -92,7 +92,7 @@ def test_messages_are_parsed_from_any_segmentation() -> None:
 
 
 def test_octets_beyond_the_window_wait_for_it() -> None:
-    """HTTP/2 begins with windows of 65,535 octets."""
+    """The initial window of HTTP/2 has 65,535 octets."""
     call, server = accepted(max_message=200_000)
     call.send(bytes(200_000))
     first = call.take()
@@ -119,7 +119,7 @@ def test_a_half_close_is_answered_with_a_status() -> None:
 
 
 def test_a_refusal_has_a_text() -> None:
-    """Percent-encoded on the wire."""
+    """The text is percent-encoded on the wire."""
     call, server = make_call(), GrpcServer(max_message=1000, max_streams=1)
     exchange(call, server)
     server.end(1, Status.UNAUTHENTICATED, "100 % søt")
@@ -130,7 +130,7 @@ def test_a_refusal_has_a_text() -> None:
 
 
 def test_input_after_the_end_changes_nothing() -> None:
-    """The connection falls apart after each status; it must not hide why."""
+    """Errors of the connection after a status must not hide the status."""
     call, server = accepted()
     server.end(1, Status.ABORTED, "replaced")
     server.close()
@@ -179,7 +179,7 @@ def test_odd_answers_are_ends(headers: list[tuple[str, str]], end: bool, words: 
 
 @pytest.mark.parametrize("prefix", ["00ffffffff", "0100000001"], ids=["4 GiB", "compressed"])
 def test_a_faulty_message_ends_the_call(prefix: str) -> None:
-    """At once: it is not waited for."""
+    """The call ends without waiting for the message."""
     call = make_call()
     messages = OddServer(call).answer(OK, data=b"\x00\x00\x00\x00\x01a" + bytes.fromhex(prefix))
 
@@ -189,7 +189,7 @@ def test_a_faulty_message_ends_the_call(prefix: str) -> None:
 
 
 def test_a_server_that_breaks_http2_is_an_end() -> None:
-    """DATA belongs to a stream, and 0 is none."""
+    """DATA on stream 0 is illegal."""
     call = make_call()
     call.feed(bytes(9))
 

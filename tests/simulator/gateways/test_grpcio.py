@@ -1,4 +1,4 @@
-"""The simulated gateway against a server on grpcio, which knows nothing of ours."""
+"""The simulated gateway against an independent server on grpcio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEVICE = DeviceConfigUpdate(device_id="17dh0cf43jfgl9", config={"devEui": "01", 
 
 
 class OtherServer:
-    """Span's service as grpcio serves it: no answer before the first message."""
+    """Span's service on grpcio, which does not answer before the first message."""
 
     def __init__(self) -> None:
         self.authority = OtherAuthority()
@@ -67,7 +67,7 @@ class OtherServer:
 
 
 async def test_it_works_with_any_server_of_the_protocol() -> None:
-    """Configuration, device update, downstream, upstream, removal, keepalive, goodbye."""
+    """Configuration, device update, downstream, upstream, removal, keepalive, orderly end."""
     other = OtherServer()
     await other.server.start()
     simulated = SimulatedGateway(other.authority.credentials(), ("127.0.0.1", other.port), rate=100, keepalive=0.1)

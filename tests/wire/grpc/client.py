@@ -1,4 +1,4 @@
-"""A gRPC client in memory, on h2: it can also do what no gRPC library lets anybody do."""
+"""A gRPC client in memory, on h2, which can also break the rules of gRPC."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GrpcClient:
 
     @property
     def status(self) -> tuple[int, str] | None:
-        """How the call ended: status and text; trailers may come alone."""
+        """Status and text of the ended call; trailers may come without headers."""
         found = self.trailers or self.headers
         return (int(found["grpc-status"]), unquote(found.get("grpc-message", ""))) if "grpc-status" in found else None
 
@@ -66,11 +66,11 @@ class GrpcClient:
         return self.take()
 
     def send(self, payload: bytes, *, flag: int = 0, length: int | None = None) -> bytes:
-        """Send a message; flag and length may lie."""
+        """Send a message; flag and length may be false."""
         return self.raw(_PREFIX.pack(flag, len(payload) if length is None else length) + payload)
 
     def raw(self, octets: bytes, *, end: bool = False) -> bytes:
-        """Send octets on the stream, as far as the server's window allows."""
+        """Send octets on the stream within the server's window."""
         largest = self.h2.max_outbound_frame_size
         for at in range(0, len(octets), largest):
             self.h2.send_data(self.stream, octets[at : at + largest])
@@ -79,7 +79,7 @@ class GrpcClient:
         return self.take()
 
     def half_close(self) -> bytes:
-        """Say that no more comes."""
+        """Half-close the stream."""
         self.h2.end_stream(self.stream)
         return self.take()
 
@@ -89,12 +89,12 @@ class GrpcClient:
         return self.take()
 
     def go_away(self, code: int, debug: bytes = b"") -> bytes:
-        """Give the connection up."""
+        """Close the connection with GOAWAY."""
         self.h2.close_connection(code, debug)
         return self.take()
 
     def step(self, octets: bytes) -> bytes:
-        """Take octets in; return what the client sends then."""
+        """Process octets; return the octets of the client's reaction."""
         for event in self.h2.receive_data(octets):
             if isinstance(event, h2.events.ResponseReceived):
                 self.headers = dict(event.headers)  # type: ignore[arg-type]  # text, as an encoding is set
@@ -111,7 +111,7 @@ class GrpcClient:
         return self.take()
 
     def take(self) -> bytes:
-        """Return what waits to be sent."""
+        """Return the octets to send."""
         return self.h2.data_to_send()
 
     def _take_data(self, event: h2.events.DataReceived) -> None:

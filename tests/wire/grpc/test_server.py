@@ -1,4 +1,4 @@
-"""gRPC's server side and a client on h2, face to face in memory."""
+"""gRPC's server side against a client on h2, in memory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EMPTY_SETTINGS = bytes.fromhex("000000040000000000")
 
 
 class Pair:
-    """A client and a server, and what came of it."""
+    """A client, a server, and the server's events."""
 
     def __init__(self, *, reads: bool = True, max_message: int = MAX) -> None:
         self.client = GrpcClient(reads=reads)
@@ -41,7 +41,7 @@ class Pair:
         self.carry(self.client.take())
 
     def carry(self, octets: bytes) -> Sequence[GrpcEvent]:
-        """Carry octets to the server, its answers back, and so on; return what the first octets led to."""
+        """Carry octets to the server and answers back until both are idle; return the events of the first octets."""
         first = list(self.server.feed(octets))
         self.events += first
         octets = self.client.step(self.server.take())
@@ -51,7 +51,7 @@ class Pair:
         return first
 
     def settle(self) -> None:
-        """Carry what the server has to say."""
+        """Carry the server's output to the client."""
         self.carry(self.client.step(self.server.take()))
 
 
@@ -68,7 +68,7 @@ def opened(*, reads: bool = True, max_message: int = MAX) -> Pair:
 
 
 def test_a_call_is_opened_and_answered_at_once() -> None:
-    """Some clients wait for the answer before they send anything."""
+    """Some clients wait for the answer before their first message."""
     pair = Pair()
     events = pair.carry(pair.client.open())
     pair.server.answer(1)
@@ -109,7 +109,7 @@ def test_requests_without_grpc_are_answered_as_http(method: str, content: str, s
 
 @pytest.mark.parametrize("goodbye", ["reset", "goaway"])
 def test_a_request_cancelled_at_once_does_no_harm(goodbye: str) -> None:
-    """It comes with its end in the same octets: h2 has closed the stream before anybody can answer."""
+    """The request arrives with its end: h2 closes the stream before the server can answer."""
     pair = opened()
     client = pair.client
     octets = client.open("/x", method="GET")
@@ -145,7 +145,7 @@ def test_a_malformed_deadline_is_ignored(text: str) -> None:
 
 
 def test_a_call_is_rejected_with_a_status() -> None:
-    """Headers alone, and a reset without an error, as other servers do; the text survives any character."""
+    """Headers alone, and a reset without an error, like other servers; the text may have any character."""
     pair = Pair()
     pair.carry(pair.client.open())
     pair.server.end(1, Status.UNAUTHENTICATED, "certificate expired: 100 % of Tromsø\nnew line")
@@ -157,7 +157,7 @@ def test_a_call_is_rejected_with_a_status() -> None:
 
 
 def test_a_call_is_ended_by_trailers() -> None:
-    """After its messages."""
+    """The trailers follow the messages."""
     pair = opened()
     pair.server.send(1, b"last")
     pair.settle()
@@ -212,7 +212,7 @@ def test_messages_arrive_whole_and_in_order() -> None:
 
 @given(st.lists(st.binary(max_size=60), max_size=8), st.lists(st.integers(1, 40), min_size=1, max_size=8))
 def test_the_segmentation_of_octets_makes_no_difference(sent: list[bytes], cuts: list[int]) -> None:
-    """Neither in frames nor in reads."""
+    """The boundaries of frames and of reads are arbitrary."""
     pair = opened()
     octets = b"".join(struct.pack("!BL", 0, len(each)) + each for each in sent)
     at = number = 0
@@ -228,7 +228,7 @@ def test_the_segmentation_of_octets_makes_no_difference(sent: list[bytes], cuts:
 
 
 def test_flow_control_windows_are_replenished() -> None:
-    """A client may send more than a window in its life."""
+    """A client may send more octets than one window."""
     pair = opened()
     for _ in range(20):
         pair.carry(pair.client.send(bytes(20_000)))
@@ -246,7 +246,7 @@ def test_flow_control_windows_are_replenished() -> None:
     ],
 )
 def test_a_faulty_message_is_detected_by_its_prefix(flag: int, length: int, fault: Fault, detail: str) -> None:
-    """Nothing of it is kept, and nothing after it looked at; the connection goes on."""
+    """The message and all later ones are ignored; the connection continues."""
     pair = opened()
     events = pair.carry(pair.client.send(b"abc", flag=flag, length=length))
     more = pair.carry(pair.client.send(b"x" * 10_000))
@@ -267,7 +267,7 @@ def test_a_message_of_exactly_the_limit_is_accepted() -> None:
 
 
 def test_a_truncated_message_is_no_half_close() -> None:
-    """Libraries take it for one."""
+    """Some libraries confuse the two."""
     pair = opened()
     pair.carry(pair.client.send(b"abc", length=16))
 
@@ -293,7 +293,7 @@ def test_messages_are_joined_into_few_frames() -> None:
 
 
 def test_octets_beyond_the_window_wait() -> None:
-    """A client that does not read gets 65,535 octets, and the rest when it does."""
+    """A client that does not read gets 65,535 octets, and the rest after reading."""
     pair = opened(reads=False)
     pair.server.send(1, bytes(100_000))
     pair.settle()
@@ -307,7 +307,7 @@ def test_octets_beyond_the_window_wait() -> None:
 
 
 def test_a_negative_window_stops_sending() -> None:
-    """SETTINGS_INITIAL_WINDOW_SIZE may do that (RFC 9113 §6.9.2)."""
+    """SETTINGS_INITIAL_WINDOW_SIZE can make a window negative (RFC 9113 §6.9.2)."""
     pair = opened(reads=False)
     pair.server.send(1, bytes(60_000))
     pair.settle()
@@ -324,7 +324,7 @@ def test_a_negative_window_stops_sending() -> None:
 
 @pytest.mark.parametrize("code", [8, 2, 4711])
 def test_a_reset_has_its_code(code: int) -> None:
-    """CANCEL, INTERNAL_ERROR, and one that nobody knows."""
+    """CANCEL, INTERNAL_ERROR, and an unknown code."""
     pair = opened()
 
     assert pair.carry(pair.client.give_up(code)) == [StreamReset(1, code, by_client=True)]
@@ -345,7 +345,7 @@ def test_a_goaway_has_its_code_and_text() -> None:
 
 
 def test_frames_after_a_goaway_are_ignored() -> None:
-    """Even if it comes in the same read, or piece by piece."""
+    """The frames may come in the same read, or in pieces."""
     pair, ping = opened(), bytes.fromhex("000008060000000000") + bytes(8)
     goaway = pair.client.go_away(0)
 
@@ -354,7 +354,7 @@ def test_frames_after_a_goaway_are_ignored() -> None:
 
 
 def test_the_servers_goaway_comes_after_the_trailers() -> None:
-    """In this order, or h2 sends no trailers."""
+    """In another order, h2 sends no trailers."""
     pair = opened()
     pair.server.end(1, Status.UNAVAILABLE, "server shutting down")
     pair.server.close()
@@ -384,7 +384,7 @@ def test_a_ping_is_answered_by_the_clients_library() -> None:
     ],
 )
 def test_a_frame_that_breaks_http2_ends_the_connection(frame: str, detail: str) -> None:
-    """A length that is too large as soon as it is announced; DATA on stream 0, a short PING."""
+    """An excessive length, detected in the frame header; DATA on stream 0; a short PING."""
     pair = opened()
     (event,) = pair.server.feed(bytes.fromhex(frame))
 
@@ -395,7 +395,7 @@ def test_a_frame_that_breaks_http2_ends_the_connection(frame: str, detail: str) 
 
 
 def test_a_frame_header_may_come_in_pieces() -> None:
-    """The guard counts on."""
+    """The guard continues its count."""
     pair = opened()
     octets = bytes.fromhex("000004420000000000") + bytes(4) + bytes.fromhex("ffffff00")
     events = [event for at in range(len(octets)) for event in pair.server.feed(octets[at : at + 1])]
@@ -417,7 +417,7 @@ def test_headers_without_end_are_refused_before_they_are_joined() -> None:
 
 
 def test_headers_that_decompress_beyond_the_limit_are_refused() -> None:
-    """A small block may mean a lot (HPACK bomb)."""
+    """A small block may decompress to a large one (HPACK bomb)."""
     pair = Pair()
     (event,) = pair.carry(pair.client.open(extra=[("a" * 20, "b" * 3_900), *[("c", "d" * 500)] * 30]))
 
