@@ -9,7 +9,7 @@ from tests.bench.certificates import Holder
 from tests.faults.secure import SecureScene, is_time, shown
 
 
-async def test_a_foreign_certificate_is_named_with_its_issuer(secure: SecureScene) -> None:
+async def test_a_foreign_certificate_is_reported_with_its_issuer(secure: SecureScene) -> None:
     """Its content is no proof, so the event has no owner."""
     leaf = Holder.root("Other root").intermediate("Other CA").leaf("pump-7")
     attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))
@@ -24,7 +24,7 @@ async def test_a_foreign_certificate_is_named_with_its_issuer(secure: SecureScen
     assert "alert unknown ca" in attempt.printed
 
 
-async def test_names_and_serial_of_ours_make_no_certificate_ours(secure: SecureScene) -> None:
+async def test_copied_names_and_serial_do_not_identify_a_device(secure: SecureScene) -> None:
     """A certificate with the copied names of a device must not cause events of that device."""
     ours = secure.authority().certificate
     serial = int(secure.credentials.serial)

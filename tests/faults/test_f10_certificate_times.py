@@ -35,7 +35,7 @@ async def expired(credentials: Credentials) -> None:
     await asyncio.sleep(max(0.0, credentials.expires + 1.0 - time.time()))
 
 
-async def test_an_expired_certificate_is_told_to_its_device(secure: SecureScene) -> None:
+async def test_an_expired_certificate_is_reported_for_its_device(secure: SecureScene) -> None:
     """The event belongs to its device; a new certificate is accepted."""
     await secure.session()
     await expired(secure.credentials)
@@ -49,7 +49,7 @@ async def test_an_expired_certificate_is_told_to_its_device(secure: SecureScene)
     assert "alert certificate expired" in attempt.printed
 
 
-async def test_a_certificate_of_tomorrow_is_told_to_its_collection(secure: SecureScene) -> None:
+async def test_a_certificate_that_is_not_yet_valid_is_reported_for_its_collection(secure: SecureScene) -> None:
     """The collection has signed it; its serial number is unknown, as after the restore of an old registry."""
     leaf = secure.authority().leaf("pump-7", begin=DAY, end=2 * DAY)
     attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))

@@ -7,7 +7,7 @@ from tests.faults.scene import check_words
 from tests.faults.secure import SecureScene, owner_of
 
 
-async def test_a_client_without_credentials_hears_an_alert(secure: SecureScene) -> None:
+async def test_a_client_without_credentials_receives_an_alert(secure: SecureScene) -> None:
     """The event has no owner; the same client is accepted with its certificate."""
     attempt = await secure.try_s_client()
     data = await secure.rejected(ClientRejectedReason.NO_CREDENTIALS, attempt, of={})

@@ -6,7 +6,7 @@ from span_events.events.reasons import ClientRejectedReason
 from tests.faults.secure import SecureScene, shown
 
 
-async def test_what_the_client_offered_is_told_by_name(secure: SecureScene) -> None:
+async def test_the_offered_suites_are_reported_by_name(secure: SecureScene) -> None:
     """A developer compares the offer with the suites of the server; the hint has two that are accepted."""
     suites = "AES128-SHA:ECDHE-ECDSA-AES256-SHA384"
     arguments = ("-cipher", suites, "-curves", "P-256:X25519")

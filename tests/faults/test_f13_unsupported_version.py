@@ -7,7 +7,7 @@ from tests.faults.scene import check_words
 from tests.faults.secure import SecureScene, owner_of, shown
 
 
-async def test_the_version_that_was_offered_is_told(secure: SecureScene) -> None:
+async def test_the_offered_version_is_reported(secure: SecureScene) -> None:
     """The client receives an alert at once; with another version setting, the client is accepted."""
     arguments = (*shown(secure.credentials), "-cipher", "ALL:@SECLEVEL=0")
     attempt = await secure.try_s_client(*arguments, version="-dtls1")

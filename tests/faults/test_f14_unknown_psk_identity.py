@@ -10,7 +10,7 @@ from tests.faults.secure import SecureScene, psk
 KEY = b"0123456789abcdef"
 
 
-async def test_the_identity_is_told_as_it_was_sent(secure: SecureScene) -> None:
+async def test_the_unknown_identity_is_reported(secure: SecureScene) -> None:
     """The event has no owner; the same client is accepted after the device has got the identity."""
     attempt = await secure.try_s_client(*psk(b"Pump-14", KEY))
     data = await secure.rejected(ClientRejectedReason.UNKNOWN_PSK_IDENTITY, attempt, of={})

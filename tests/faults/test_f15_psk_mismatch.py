@@ -11,7 +11,7 @@ KEY = b"0123456789abcdef"
 WRONG = b"0123456789abcdeg"
 
 
-async def test_a_wrong_key_is_told_at_once_to_the_device(secure: SecureScene) -> None:
+async def test_a_wrong_key_is_reported_at_once_for_the_device(secure: SecureScene) -> None:
     """The event has no key; the same client is accepted with the right key."""
     await secure.scene.server.set_psk(secure.scene.device, b"pump-15", KEY)
     attempt = await secure.try_s_client(*psk(b"pump-15", WRONG))

@@ -36,7 +36,7 @@ def only_the_clear(datagram: bytes) -> Sequence[float]:
     return () if any(record.epoch for record in records(datagram)) else (0.0,)
 
 
-async def test_a_client_that_never_hears_the_server(secure: SecureScene) -> None:
+async def test_a_client_that_receives_no_server_hello_times_out(secure: SecureScene) -> None:
     """The client repeated the cookie, so its address is real, but its identity is unknown."""
     target = secure.scene.server.addresses["datagrams"]
     with Relay(target, secure.scene.device.address, back=only_the_cookie) as relay:
@@ -49,7 +49,7 @@ async def test_a_client_that_never_hears_the_server(secure: SecureScene) -> None
     assert data == {"stage": "ServerHelloDone", "retransmissions": "1", "seconds": "1"}
 
 
-async def test_a_client_whose_last_word_gets_lost(secure: SecureScene) -> None:
+async def test_a_client_whose_finished_is_lost_times_out(secure: SecureScene) -> None:
     """The client has sent its certificate, so the event belongs to its device."""
     target = secure.scene.server.addresses["datagrams"]
     with Relay(target, secure.scene.device.address, there=only_the_clear) as relay:

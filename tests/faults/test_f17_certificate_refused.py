@@ -7,7 +7,7 @@ from tests.faults.scene import check_words
 from tests.faults.secure import LINE, SecureScene, shown
 
 
-async def test_a_removed_device_is_told_to_its_collection(secure: SecureScene) -> None:
+async def test_the_certificate_of_a_removed_device_is_reported_for_its_collection(secure: SecureScene) -> None:
     """The event belongs to the collection, whose authority has signed the certificate."""
     server, device = secure.scene.server, secure.scene.device
     await server.call("DELETE", device.path)
@@ -19,7 +19,7 @@ async def test_a_removed_device_is_told_to_its_collection(secure: SecureScene) -
     assert "alert bad certificate" in attempt.printed
 
 
-async def test_a_revoked_certificate_is_told_to_its_device(secure: SecureScene) -> None:
+async def test_a_revoked_certificate_is_reported_for_its_device(secure: SecureScene) -> None:
     """The open session ends at once, and a new handshake is rejected; a new certificate is accepted."""
     server, device = secure.scene.server, secure.scene.device
     async with secure.client() as client:

@@ -9,7 +9,7 @@ from tests.bench.relay import Relay
 from tests.faults.secure import LINE, SecureScene
 
 
-async def test_the_only_session_of_that_host_is_the_likely_one(secure: SecureScene) -> None:
+async def test_the_only_session_of_the_host_is_named(secure: SecureScene) -> None:
     """The record cannot be decrypted; the device must begin a handshake, as the hint says."""
     scene = secure.scene
     with Relay(scene.server.addresses["datagrams"], scene.device.address) as relay:
@@ -33,7 +33,7 @@ async def test_the_only_session_of_that_host_is_the_likely_one(secure: SecureSce
     assert data == {"reason": "noSession", "remoteAddress": after, "transport": "dtls"}
 
 
-async def test_with_two_sessions_at_a_host_nobody_knows_whose_it_is(secure: SecureScene) -> None:
+async def test_data_has_no_owner_with_two_sessions_at_its_host(secure: SecureScene) -> None:
     """This happens behind the NAT of a mobile network; the event has no owner."""
     scene = secure.scene
     with Relay(scene.server.addresses["datagrams"], scene.device.address) as relay:

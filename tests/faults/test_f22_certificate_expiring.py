@@ -22,7 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         yield started
 
 
-async def test_a_device_is_warned_of_once_a_day(secure: SecureScene) -> None:
+async def test_a_certificate_is_warned_of_once_a_day(secure: SecureScene) -> None:
     """The device is accepted; its second connection of the day publishes no warning."""
     await secure.session()
     await secure.session()

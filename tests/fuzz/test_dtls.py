@@ -30,7 +30,7 @@ def test_records_fill_the_datagram(datagram: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, len(HELLO) - 1), st.integers(0, 255)), max_size=6), st.integers(0, 40))
-def test_a_mutated_hello_is_read_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
+def test_a_mutated_hello_is_decoded_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
     """The mutations include wrong lengths."""
     octets = bytearray(HELLO[: len(HELLO) - cut])
     for at, value in changes:

@@ -54,7 +54,7 @@ def test_garbage_is_refused_with_one_exception(payload: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.binary(max_size=30)), max_size=8), st.integers(0, 5))
-def test_fields_of_any_content_are_read_or_refused(fields: list[tuple[int, bytes]], cut: int) -> None:
+def test_fields_of_any_content_are_decoded_or_refused(fields: list[tuple[int, bytes]], cut: int) -> None:
     """The fields are whole, except that the last one may be truncated."""
     payload = b"".join(bytes((number, len(value))) + value for number, value in fields)
     check(payload[: len(payload) - cut])

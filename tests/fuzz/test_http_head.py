@@ -47,7 +47,7 @@ def test_garbage_is_refused_with_one_exception(octets: bytes) -> None:
 
 
 @given(_TEXT, _LINES, _ENDS, st.binary(max_size=20))
-def test_what_looks_like_a_request_is_read_or_refused(
+def test_similar_input_to_a_request_is_decoded_or_refused(
     target: bytes, lines: list[tuple[bytes, bytes, bytes]], end: bytes, content: bytes
 ) -> None:
     """Target and fields are any text, with both kinds of line ends."""
@@ -56,7 +56,7 @@ def test_what_looks_like_a_request_is_read_or_refused(
 
 
 @given(_LINES, st.integers(min_value=1, max_value=7))
-def test_it_does_not_matter_in_which_pieces_a_head_comes(lines: list[tuple[bytes, bytes, bytes]], size: int) -> None:
+def test_segmentation_does_not_change_the_end_of_a_head(lines: list[tuple[bytes, bytes, bytes]], size: int) -> None:
     """The head ends at the same octet as in one piece."""
     octets = b"\r\n".join((b"POST / HTTP/1.1", *(b"".join(each) for each in lines), b"", b"content"))
 

@@ -50,7 +50,7 @@ async def test_datagrams_of_all_sockets_are_counted() -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-async def test_a_socket_that_is_lost_ends_the_listener(which: int) -> None:
+async def test_a_lost_socket_ends_the_listener(which: int) -> None:
     """The loss of either socket raises, instead of a listener that silently receives nothing."""
     pair = Pair()
     await pair.start()
@@ -66,7 +66,7 @@ async def test_a_socket_that_is_lost_ends_the_listener(which: int) -> None:
     await pair.stop()
 
 
-async def test_a_listener_that_cannot_bind_everything_binds_nothing() -> None:
+async def test_a_listener_binds_all_its_sockets_or_none() -> None:
     """Sockets that are already bound are released."""
     taken = Pair()
     await taken.start()
@@ -78,7 +78,7 @@ async def test_a_listener_that_cannot_bind_everything_binds_nothing() -> None:
     await taken.stop()
 
 
-async def test_cancelling_loses_nothing() -> None:
+async def test_a_cancelled_listener_still_receives() -> None:
     """A listener receives until `stop`."""
     pair = Pair()
     await pair.start()

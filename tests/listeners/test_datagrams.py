@@ -71,7 +71,7 @@ async def test_a_datagram_is_a_message_with_its_ports(bench: Bench) -> None:
         assert {each.origin for each in bench.fleet.events} == {device.origin}
 
 
-async def test_what_waits_goes_back_one_datagram_for_one(bench: Bench) -> None:
+async def test_each_datagram_is_answered_with_one_waiting_message(bench: Bench) -> None:
     """Each upstream message is answered with one, whose correlation id is that of the upstream message."""
     device = await bench.fleet.device("127.0.0.1")
     for payload in (b"one", b"two"):
@@ -96,7 +96,7 @@ async def test_what_waits_goes_back_one_datagram_for_one(bench: Bench) -> None:
     assert downstream.correlation_id == upstream.correlation_id
 
 
-async def test_a_message_that_the_network_refuses_fails_visibly(tmp_path: Path) -> None:
+async def test_a_message_that_the_network_refuses_is_reported_as_failed(tmp_path: Path) -> None:
     """A datagram cannot hold 70,000 octets."""
     async with fleet_bench(tmp_path, downstream={"max_payload": 100_000}) as fleet:
         listener = Datagrams(DatagramsConfig(port=0), reception=fleet.reception, outbox=fleet.outbox)
@@ -113,7 +113,7 @@ async def test_a_message_that_the_network_refuses_fails_visibly(tmp_path: Path) 
     assert (data["reason"], data["detail"]) == ("sendError", "Message too long")
 
 
-async def test_an_unknown_sender_gets_no_answer_but_an_event(bench: Bench) -> None:
+async def test_an_unknown_sender_is_reported_and_not_answered(bench: Bench) -> None:
     """F06: no datagram is sent; messageRejected is published."""
     with closing(bench.client("127.0.0.77")) as client:
         client.sendto(b"hello", bench.target)
@@ -124,7 +124,7 @@ async def test_an_unknown_sender_gets_no_answer_but_an_event(bench: Bench) -> No
     assert bench.fleet.told[0][1]["remoteAddress"].startswith("127.0.0.77:")
 
 
-async def test_a_refused_message_fetches_nothing(bench: Bench) -> None:
+async def test_a_rejected_message_is_not_answered_with_a_waiting_message(bench: Bench) -> None:
     """The downstream message stays in the outbox when the upstream message was not accepted."""
     device = await bench.fleet.device("127.0.0.1")
     await bench.fleet.outbox.queue(device, b"x", cause=CAUSE)
@@ -150,7 +150,7 @@ async def test_an_ipv6_socket_serves_both_families(tmp_path: Path, source: str) 
     assert bench.fleet.messages[0].origin == device.origin
 
 
-async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     """The error names listener, address and port; no socket stays open."""
     async with listening(tmp_path) as bench:
         taken = Datagrams(
@@ -173,13 +173,13 @@ async def test_an_address_of_another_machine_is_named() -> None:
     assert "This machine has no address 192.0.2.1" in caught.value.hint
 
 
-async def test_an_address_that_is_none_is_named() -> None:
+async def test_an_invalid_address_is_named() -> None:
     """The name cannot be resolved."""
     with pytest.raises(ListenerUnavailable, match=r"coap: 999\.0\.0\.1 is no address that can be bound"):
         UdpSocket("coap", "999.0.0.1", 0, receive_buffer=1, receive=print).open()
 
 
-async def test_a_defect_of_ours_costs_one_datagram_only() -> None:
+async def test_a_defect_loses_only_one_datagram() -> None:
     """The defect is counted, and the next datagram is read."""
     taken = []
 
@@ -201,7 +201,7 @@ async def test_a_defect_of_ours_costs_one_datagram_only() -> None:
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "no.such.host.invalid"])
-async def test_a_host_that_is_no_name_is_explained(host: str) -> None:
+async def test_an_invalid_host_name_is_explained(host: str) -> None:
     """Python's IDNA codec rejects some names before a resolver is asked."""
     with pytest.raises(ListenerUnavailable, match="is no address that can be bound"):
         UdpSocket("datagrams", host, 0, receive_buffer=4096, receive=lambda *_: None).open()

@@ -29,7 +29,7 @@ RESPONSE = bytes.fromhex("01093132372e302e302e31" + "020400001633" + "03032f6677
 TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=60)
 
 
-def test_the_published_report_is_read() -> None:
+def test_the_published_report_is_decoded() -> None:
     """Its order is version, manufacturer, serial number, model."""
     assert decode_report(PUBLISHED) == Report("1.0.0", "model 01", "0001", "Lab5e Demo Corp")
     assert encode_report(decode_report(PUBLISHED)) == PUBLISHED
@@ -50,7 +50,7 @@ def test_decode_inverts_encode(version: str, model: str, serial: str, manufactur
 
 
 @given(st.integers(0, 2**32), st.lists(TEXT, min_size=4, max_size=4), st.binary(max_size=20))
-def test_fields_come_in_any_order_with_unknown_ones_between(seed: int, texts: list[str], other: bytes) -> None:
+def test_fields_have_any_order_and_unknown_fields_are_ignored(seed: int, texts: list[str], other: bytes) -> None:
     """Unknown fields of later devices are ignored."""
     fields = [
         bytes((number, len(text.encode()))) + text.encode()
@@ -65,7 +65,7 @@ def test_fields_come_in_any_order_with_unknown_ones_between(seed: int, texts: li
 @given(
     st.text("abc-.019", max_size=MAX_HOST), st.integers(0, 65_535), st.text("/abc", max_size=MAX_PATH), st.booleans()
 )
-def test_a_response_is_read_as_it_was_written(host: str, port: int, path: str, available: bool) -> None:
+def test_decode_inverts_encode_of_a_response(host: str, port: int, path: str, available: bool) -> None:
     """The simulator's devices decode responses."""
     response = Response(host, port, path, available)
 
@@ -82,7 +82,7 @@ def test_a_response_is_read_as_it_was_written(host: str, port: int, path: str, a
         (b"\x01\x011\x04\x02\0\xff", Report("1")),
     ],
 )
-def test_odd_but_clear_reports_are_read(payload: bytes, report: Report) -> None:
+def test_unusual_but_clear_reports_are_decoded(payload: bytes, report: Report) -> None:
     """The decoder is tolerant where the meaning is clear."""
     assert decode_report(payload) == report
 

@@ -19,7 +19,7 @@ def read(octets: bytes) -> tuple[Head, bytes]:
     return decode(octets[:end]), octets[end:]
 
 
-def test_a_request_is_read() -> None:
+def test_a_request_is_decoded() -> None:
     """The path has no query; field names are in lower case."""
     head, rest = read(UPLOAD + b"photo")
 
@@ -28,14 +28,14 @@ def test_a_request_is_read() -> None:
     assert rest == b"photo"
 
 
-def test_a_head_is_complete_with_its_empty_line_and_not_before() -> None:
+def test_a_head_is_complete_with_its_empty_line() -> None:
     """Every prefix is incomplete."""
     complete = [end_of_head(UPLOAD[:end]) for end in range(len(UPLOAD) + 1)]
 
     assert complete == [None] * len(UPLOAD) + [len(UPLOAD)]
 
 
-def test_bare_line_feeds_and_empty_lines_before_a_request_do_no_harm() -> None:
+def test_bare_line_feeds_and_leading_empty_lines_are_accepted() -> None:
     """RFC 9112 §2.2."""
     head, rest = read(b"\r\n" + UPLOAD.replace(b"\r\n", b"\n") + b"photo")
 
@@ -46,13 +46,13 @@ def test_bare_line_feeds_and_empty_lines_before_a_request_do_no_harm() -> None:
     ("target", "path"),
     [("/", "/"), ("http://host:80/a/b?c=/d", "/a/b"), ("HTTPS://host", "/"), ("*", "*"), ("/a#b", "/a"), ("?x", "/")],
 )
-def test_the_path_is_what_a_target_says_of_the_place(target: str, path: str) -> None:
+def test_the_path_is_that_of_the_target(target: str, path: str) -> None:
     """A target may be a whole URI (RFC 9112 §3.2.2)."""
     assert read(f"POST {target} HTTP/1.0\r\n\r\n".encode())[0].path == path
 
 
 @pytest.mark.parametrize(("octets", "path"), [("/æ/相".encode(), "/æ/相"), (b"/\xe6", "/æ"), (b"/%C3%A6", "/%C3%A6")])
-def test_a_path_is_read_as_utf_8_where_it_is(octets: bytes, path: str) -> None:
+def test_a_path_is_decoded_as_utf_8_if_possible(octets: bytes, path: str) -> None:
     """Some clients send UTF-8; RFC 3986 requires percent-encoding."""
     assert read(b"POST " + octets + b" HTTP/1.1\r\n\r\n")[0].path == path
 
@@ -60,7 +60,7 @@ def test_a_path_is_read_as_utf_8_where_it_is(octets: bytes, path: str) -> None:
 @pytest.mark.parametrize(
     ("line", "waits"), [("Expect: 100-Continue", True), ("Expect: 200-ok", False), ("X: y", False)]
 )
-def test_a_client_that_waits_for_a_go_ahead_is_known(line: str, waits: bool) -> None:
+def test_a_client_that_expects_100_continue_is_recognized(line: str, waits: bool) -> None:
     """RFC 9110 §10.1.1."""
     assert read(f"POST / HTTP/1.1\r\n{line}\r\n\r\n".encode())[0].expects_continue is waits
 
@@ -86,7 +86,7 @@ def test_a_client_that_waits_for_a_go_ahead_is_known(line: str, waits: bool) -> 
         (b"POST / HTTP/1.1\r\nA: " + b"b" * MAX_HEAD, "is over 8192 octets", MAX_HEAD),
     ],
 )
-def test_what_breaks_the_protocol_is_named_with_its_place(octets: bytes, detail: str, at: int) -> None:
+def test_a_violation_of_the_protocol_is_named_with_its_place(octets: bytes, detail: str, at: int) -> None:
     """Two lengths are an error even if one of them is right, because a proxy must be faulty."""
     with pytest.raises(MalformedMessage) as caught:
         read(octets)
@@ -95,13 +95,13 @@ def test_what_breaks_the_protocol_is_named_with_its_place(octets: bytes, detail:
     assert caught.value.at == at
 
 
-def test_what_is_no_http_is_refused_by_its_first_octet() -> None:
+def test_other_protocols_are_refused_at_their_first_octet() -> None:
     """Otherwise client and server would wait for each other until a timeout."""
     with pytest.raises(MalformedMessage, match="this is TLS"):
         end_of_head(b"\x16")
 
 
-def test_a_reply_says_how_long_it_is_and_that_it_is_the_last() -> None:
+def test_a_reply_has_its_length_and_closes_the_connection() -> None:
     """RFC 9110 §6.6.1 requires the date."""
     reply = encode_reply(HTTPStatus.METHOD_NOT_ALLOWED, "no", date="now", fields=[("Allow", "POST")])
 

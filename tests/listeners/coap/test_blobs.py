@@ -322,7 +322,7 @@ async def test_the_end_of_a_session_drops_its_upload(secure: DtlsBench) -> None:
     client.say(Uploader(client.exchange).request(Block(0, more=True, exponent=6), BODY[:1024]))
     await client.listen()
     client.leave()
-    told = await secure.told(3)
+    told = await secure.published(3)
     await until(lambda: files(secure.fleet) == [])
 
     assert [name for name, _ in told] == ["clientConnected", "messageRejected", "clientDisconnected"]

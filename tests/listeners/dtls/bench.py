@@ -59,7 +59,7 @@ class SecureClient(RawClient):
             self.transmit(self.dtls.step(await self.receive()))
         return self.dtls.received.pop(0)
 
-    async def hear_goodbye(self) -> None:
+    async def receive_close_notify(self) -> None:
         """Wait for a close_notify."""
         while not self.dtls.closed:
             self.dtls.step(await self.receive())
@@ -97,9 +97,11 @@ class DtlsBench:
 
     def client(self, dtls: DtlsClient | None = None, *, host: str = "127.0.0.1", coaps: bool = False) -> SecureClient:
         """Open a socket; the device's certificate is used unless the test brings another client."""
-        made = SecureClient(dtls or DtlsClient(self.holder), host, address_of(self.coaps if coaps else self.datagrams))
-        self._clients.append(made)
-        return made
+        created = SecureClient(
+            dtls or DtlsClient(self.holder), host, address_of(self.coaps if coaps else self.datagrams)
+        )
+        self._clients.append(created)
+        return created
 
     def psk_client(self, identity: bytes = PSK.identity, key: bytes = PSK.key) -> SecureClient:
         """Open a socket of a device with a PSK."""
@@ -107,22 +109,22 @@ class DtlsBench:
 
     def raw(self) -> RawClient:
         """Open a socket without DTLS."""
-        made = RawClient("127.0.0.1", address_of(self.datagrams))
-        self._clients.append(made)
-        return made
+        created = RawClient("127.0.0.1", address_of(self.datagrams))
+        self._clients.append(created)
+        return created
 
     async def certificate(self, device: Device) -> Holder:
         """Issue another certificate."""
         return await issue(self.fleet, device)
 
-    async def told(self, count: int) -> list[tuple[str, dict[str, str]]]:
+    async def published(self, count: int) -> list[tuple[str, dict[str, str]]]:
         """Wait for a number of events, and take them."""
         await until(lambda: len(self.fleet.activities) >= count)
         return self.fleet.take()
 
     async def names(self, count: int) -> list[str]:
         """Wait for a number of events, take them, and return their names."""
-        return [name for name, _ in await self.told(count)]
+        return [name for name, _ in await self.published(count)]
 
     def close(self) -> None:
         """Close the clients' sockets."""

@@ -72,11 +72,11 @@ class Clients:
 async def clients(tmp_path: Path) -> AsyncIterator[Clients]:
     """Listeners, and a device with its certificate in the files of `span-events cert create`."""
     async with dtls_bench(tmp_path) as bench:
-        made = Clients(bench, *(tmp_path / each for each in ("cert.crt", "key.pem", "root.pem", "fetched")))
-        made.root.write_bytes(bench.fleet.authority.root_pem)
-        made.certificate.write_bytes(bench.holder.chain_pem + bench.fleet.authority.root_pem)
-        made.key.write_bytes(bench.holder.key_pem)
-        yield made
+        created = Clients(bench, *(tmp_path / each for each in ("cert.crt", "key.pem", "root.pem", "fetched")))
+        created.root.write_bytes(bench.fleet.authority.root_pem)
+        created.certificate.write_bytes(bench.holder.chain_pem + bench.fleet.authority.root_pem)
+        created.key.write_bytes(bench.holder.key_pem)
+        yield created
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ async def clients(tmp_path: Path) -> AsyncIterator[Clients]:
 async def test_openssl_with_a_certificate(clients: Clients, options: list[str], cipher: str) -> None:
     """Exactly three events; the client sends its leaf alone."""
     output = await clients.s_client("-cert", clients.certificate, "-key", clients.key, *options)
-    told = await clients.bench.told(3)
+    published = await clients.bench.published(3)
 
     assert f"Cipher is {cipher}" in output
-    assert [name for name, _ in told] == SESSION
-    assert told[0][1]["cipher"] == cipher
+    assert [name for name, _ in published] == SESSION
+    assert published[0][1]["cipher"] == cipher
     assert clients.bench.fleet.messages[0].payload == b"hello span\n"
 
 
@@ -105,10 +105,10 @@ async def test_openssl_with_a_certificate(clients: Clients, options: list[str], 
 async def test_openssl_with_a_psk(clients: Clients, options: list[str]) -> None:
     """Without any more options, too."""
     await clients.s_client("-psk_identity", PSK.identity.decode(), "-psk", PSK.key.hex(), *options)
-    told = await clients.bench.told(3)
+    published = await clients.bench.published(3)
 
-    assert [name for name, _ in told] == SESSION
-    assert told[0][1]["id"] == "psk"
+    assert [name for name, _ in published] == SESSION
+    assert published[0][1]["id"] == "psk"
 
 
 async def test_openssl_with_dtls_1_0(clients: Clients) -> None:
@@ -117,7 +117,7 @@ async def test_openssl_with_dtls_1_0(clients: Clients) -> None:
     output = await clients.run(
         "openssl", "s_client", "-dtls1", "-connect", f"{host}:{port}", "-cipher", "ALL:@SECLEVEL=0"
     )
-    ((_, data),) = await clients.bench.told(1)
+    ((_, data),) = await clients.bench.published(1)
 
     assert (data["reason"], data["offered"]) == ("unsupportedVersion", "DTLS 1.0")
     assert "alert protocol version" in output
@@ -128,7 +128,7 @@ async def test_openssl_that_wants_another_name(clients: Clients) -> None:
     host, port = address_of(clients.bench.datagrams)
     checks = ("-CAfile", clients.root, "-verify_return_error", "-verify_hostname", "wrong.example")
     await clients.run("openssl", "s_client", "-dtls1_2", "-connect", f"{host}:{port}", *checks)
-    ((_, data),) = await clients.bench.told(1)
+    ((_, data),) = await clients.bench.published(1)
 
     assert (data["reason"], data["detail"]) == ("clientAlert", "bad certificate")
 
@@ -156,10 +156,10 @@ async def test_gnutls(clients: Clients, credentials: str) -> None:
 async def test_libcoap_posts(clients: Clients, coap_client: str, credentials: str) -> None:
     """One message, one session."""
     await clients.coap(coap_client, credentials, "-m", "post", "-e", "hello")
-    told = await clients.bench.told(3)
+    published = await clients.bench.published(3)
 
-    assert [name for name, _ in told] == SESSION
-    assert (told[1][1]["transport"], told[1][1]["path"]) == ("coaps", "/data")
+    assert [name for name, _ in published] == SESSION
+    assert (published[1][1]["transport"], published[1][1]["path"]) == ("coaps", "/data")
 
 
 @COAP

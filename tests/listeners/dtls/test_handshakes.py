@@ -38,11 +38,11 @@ def handshake(remote: Remote, *, began: float = 0.0, timeout: float | None = 1.0
 
 def table(*handshakes: Handshake, **settings: Any) -> Handshakes:
     """Make a table with handshakes that are scheduled at 0 s."""
-    made = Handshakes(DtlsConfig(**settings))
+    created = Handshakes(DtlsConfig(**settings))
     for each in handshakes:
-        made.add(each)
-        made.schedule(each, 0.0)
-    return made
+        created.add(each)
+        created.schedule(each, 0.0)
+    return created
 
 
 def with_cookie(cookie: bytes) -> ClientHello:

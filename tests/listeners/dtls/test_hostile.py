@@ -56,24 +56,24 @@ async def take(bench: DtlsBench, client: SecureClient, datagram: bytes) -> None:
 
 def watch(bench: DtlsBench) -> list[weakref.ref[object]]:
     """Return weak references to the sessions that the engine creates."""
-    made: list[weakref.ref[object]] = []
+    created: list[weakref.ref[object]] = []
     accept = bench.dtls._engine.accept
 
     def accepting(hello: bytes, gate: Gate) -> tuple[EngineSession, Sequence[Event]]:
         session, events = accept(hello, gate)
-        made.append(weakref.ref(session))
+        created.append(weakref.ref(session))
         return session, events
 
     bench.dtls._engine.accept = accepting  # type: ignore[method-assign]
-    return made
+    return created
 
 
 # ---- memory ----------------------------------------------------------------------------------
 
 
-async def test_a_handshake_that_was_begun_anew_is_freed(bench: DtlsBench) -> None:
+async def test_a_handshake_is_freed_when_its_client_begins_another(bench: DtlsBench) -> None:
     """A port may send any number of hellos; only the last handshake is kept."""
-    made = watch(bench)
+    created = watch(bench)
     client = bench.client()
     gc.disable()
     try:
@@ -84,21 +84,21 @@ async def test_a_handshake_that_was_begun_anew_is_freed(bench: DtlsBench) -> Non
             while len(request) != 60:  # the flight of the previous handshake
                 request = await client.receive()
             client.transmit(client.dtls.step(request))
-        await until(lambda: len(made) == 5)
+        await until(lambda: len(created) == 5)
 
-        assert [each() is None for each in made] == [True] * 4 + [False]
+        assert [each() is None for each in created] == [True] * 4 + [False]
     finally:
         gc.enable()
 
 
 async def test_handshakes_are_freed_when_the_server_stops(bench: DtlsBench) -> None:
     """The engine is shared, and lives longer than a listener."""
-    made = watch(bench)
+    created = watch(bench)
     await bench.client().greet()
-    await until(lambda: len(made) == 1)
+    await until(lambda: len(created) == 1)
     await bench.datagrams.stop()
 
-    assert made[0]() is None
+    assert created[0]() is None
 
 
 @pytest.mark.parametrize("limit", [1, 2])
@@ -109,10 +109,10 @@ async def test_handshakes_that_end_together_do_not_exceed_the_sessions(tmp_path:
         flights = [await last_flight(client) for client in clients]
         for client, flight in zip(clients, flights, strict=True):
             client.transmit(flight)
-        told = await bench.told(3)
+        published = await bench.published(3)
 
         assert bench.dtls.sessions == limit
-        busy = [data for name, data in told if name == "clientRejected"]
+        busy = [data for name, data in published if name == "clientRejected"]
         assert [(data["reason"], data["detail"]) for data in busy] == [("serverBusy", f"dtls.sessions is {limit}")] * (
             3 - limit
         )
@@ -121,7 +121,7 @@ async def test_handshakes_that_end_together_do_not_exceed_the_sessions(tmp_path:
 # ---- forged addresses ------------------------------------------------------------------------
 
 
-async def test_hellos_that_anybody_can_forge_silence_nobody(tmp_path: Path) -> None:
+async def test_forged_hellos_silence_no_client(tmp_path: Path) -> None:
     """A version is refused without a cookie, so the refusal must not count as a failure of the address."""
     async with dtls_bench(tmp_path, dtls={"failures_per_minute": 2}) as bench:
         forged = bench.raw()
@@ -143,7 +143,7 @@ async def test_a_key_that_was_replaced_during_the_handshake_is_refused(bench: Dt
     await bench.fleet.psks.put(bench.device, Psk(PSK.identity, b"another key, 16+"), cause=CAUSE)
     bench.fleet.activities.clear()
     client.transmit(others)
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert (name, data["reason"]) == ("clientRejected", "pskMismatch")
     assert bench.dtls.sessions == 0
@@ -159,7 +159,7 @@ async def test_an_identity_that_another_device_got_during_the_handshake_is_refus
     await bench.fleet.psks.put(other, Psk(PSK.identity, b"another key, 16+"), cause=CAUSE)
     bench.fleet.activities.clear()
     client.transmit(others)
-    ((name, _),) = await bench.told(1)
+    ((name, _),) = await bench.published(1)
 
     assert name == "clientRejected"
     assert bench.dtls.sessions == 0
@@ -175,41 +175,41 @@ async def test_a_device_that_moves_to_a_disabled_collection_is_disconnected(benc
 
     assert "clientDisconnected" in bench.fleet.names
     assert bench.dtls.sessions == 0
-    await client.hear_goodbye()
+    await client.receive_close_notify()
 
 
 # ---- unusual certificates --------------------------------------------------------------------
 
 
-async def test_a_certificate_with_unreadable_names_is_told(bench: DtlsBench) -> None:
+async def test_a_certificate_with_unreadable_names_is_rejected_with_an_event(bench: DtlsBench) -> None:
     """The event has no names: OpenSSL accepts a bit string as a name, cryptography does not."""
-    made = Holder.root("acme").intermediate("ZZZZZZ").leaf("ZZZZZZ")
-    der = made.certificate.public_bytes(Encoding.DER).replace(b"\x0c\x06ZZZZZZ", b"\x03\x06\0ZZZZZ")
-    stranger = Holder(made.key, x509.load_der_x509_certificate(der))
+    created = Holder.root("acme").intermediate("ZZZZZZ").leaf("ZZZZZZ")
+    der = created.certificate.public_bytes(Encoding.DER).replace(b"\x0c\x06ZZZZZZ", b"\x03\x06\0ZZZZZ")
+    stranger = Holder(created.key, x509.load_der_x509_certificate(der))
     client = await bench.client(DtlsClient(stranger)).connect()
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert (name, data["reason"]) == ("clientRejected", "unknownCa")
     assert data["remoteAddress"] == client.remote
     assert "certificateIssuer" not in data
 
 
-async def test_names_of_any_length_make_no_event_of_any_length(bench: DtlsBench) -> None:
+async def test_long_names_of_a_certificate_are_truncated_in_the_event(bench: DtlsBench) -> None:
     """Clients with foreign certificates must not fill the history."""
-    made = Holder.root("acme").leaf()
+    created = Holder.root("acme").leaf()
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x" * 60)] * 40)
     long = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
-        .public_key(made.key.public_key())
+        .public_key(created.key.public_key())
         .serial_number(7)
-        .not_valid_before(made.certificate.not_valid_before_utc)
-        .not_valid_after(made.certificate.not_valid_after_utc)
-        .sign(made.key, hashes.SHA256())
+        .not_valid_before(created.certificate.not_valid_before_utc)
+        .not_valid_after(created.certificate.not_valid_after_utc)
+        .sign(created.key, hashes.SHA256())
     )
-    await bench.client(DtlsClient(Holder(made.key, long))).connect()
-    ((_, data),) = await bench.told(1)
+    await bench.client(DtlsClient(Holder(created.key, long))).connect()
+    ((_, data),) = await bench.published(1)
 
     assert (len(data["certificateSubject"]), len(data["certificateIssuer"])) == (256, 256)
 
@@ -219,7 +219,7 @@ def sequence(octets: bytes) -> bytes:
     return b"\x30\x82" + len(octets).to_bytes(2, "big") + octets
 
 
-def test_a_serial_number_without_end_is_left_out() -> None:
+def test_an_oversized_serial_number_is_omitted() -> None:
     """Python raises when a number has more than 4,300 digits."""
     plain = Holder.root().leaf(serial=0x7F).certificate
     inner = plain.tbs_certificate_bytes

@@ -44,7 +44,7 @@ async def test_a_certificate_gives_the_three_events_of_a_session(bench: DtlsBenc
     client = await bench.client().connect()
     client.say(b"hello span")
     client.leave()
-    (connected, message, gone) = await bench.told(3)
+    (connected, message, disconnected) = await bench.published(3)
 
     data = connected[1]
     assert connected[0] == "clientConnected"
@@ -52,12 +52,12 @@ async def test_a_certificate_gives_the_three_events_of_a_session(bench: DtlsBenc
     assert (data["certificateSerial"], data["cipher"]) == (bench.serial, "ECDHE-ECDSA-AES128-GCM-SHA256")
     assert (int(data["handshakeMs"]) >= 0, data["retransmissions"]) == (True, "0")
     assert (message[0], message[1]["bytes"], message[1]["transport"]) == ("upstreamMessage", "10", "dtls")
-    assert gone == ("clientDisconnected", {"reason": "closeNotify", "transport": "dtls"})
+    assert disconnected == ("clientDisconnected", {"reason": "closeNotify", "transport": "dtls"})
     assert bench.fleet.messages[0].payload == b"hello span"
-    await client.hear_goodbye()
+    await client.receive_close_notify()
 
 
-async def test_one_session_id_ties_the_events_together(bench: DtlsBench) -> None:
+async def test_the_events_of_a_session_have_one_session_id(bench: DtlsBench) -> None:
     """The certificate identifies the device of all three events."""
     client = await bench.client().connect()
     client.say(b"x")
@@ -89,13 +89,13 @@ async def test_the_log_has_one_line_when_a_session_opens_and_one_with_its_totals
 async def test_a_psk_opens_a_session_too(bench: DtlsBench) -> None:
     """The event clientConnected then has no certificateSerial."""
     await bench.psk_client().connect()
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert name == "clientConnected"
     assert (data["id"], data["cipher"], "certificateSerial" in data) == ("psk", "PSK-AES128-CCM8", False)
 
 
-async def test_the_device_shows_where_it_was_last(bench: DtlsBench) -> None:
+async def test_the_device_has_the_last_remote_address(bench: DtlsBench) -> None:
     """metadata.inet has the last address; it is written to the registry with the next batch."""
     client = await bench.client().connect()
     await bench.names(1)
@@ -106,7 +106,7 @@ async def test_the_device_shows_where_it_was_last(bench: DtlsBench) -> None:
     assert bench.device.traffic.sessions == 1
 
 
-async def test_a_waiting_message_rides_back(bench: DtlsBench) -> None:
+async def test_a_waiting_message_is_sent_in_the_session(bench: DtlsBench) -> None:
     """The oldest waiting message is sent as application data."""
     await bench.fleet.outbox.queue(bench.device, b"lamp on", cause=CAUSE)
     bench.fleet.activities.clear()
@@ -114,7 +114,7 @@ async def test_a_waiting_message_rides_back(bench: DtlsBench) -> None:
     client.say(b"x")
 
     assert await client.listen() == b"lamp on"
-    assert (await bench.told(3))[-1][1]["transport"] == "dtls"
+    assert (await bench.published(3))[-1][1]["transport"] == "dtls"
 
 
 async def test_a_device_may_have_several_sessions(bench: DtlsBench) -> None:
@@ -128,7 +128,7 @@ async def test_a_device_may_have_several_sessions(bench: DtlsBench) -> None:
     assert bench.fleet.names.count("clientConnected") == 3
 
 
-async def test_plain_datagrams_come_through_the_same_port(bench: DtlsBench) -> None:
+async def test_plain_datagrams_are_accepted_on_the_same_port(bench: DtlsBench) -> None:
     """A datagram that is not DTLS from end to end is plain, also from the address of a session."""
     await bench.fleet.devices.update(bench.device, DeviceChange(allocated_ip="127.0.0.1"), cause=CAUSE)
     client = await bench.client().connect()
@@ -177,7 +177,7 @@ async def test_f09_an_unknown_ca_is_named_with_its_certificate(bench: DtlsBench)
     ("moved", "reason", "key"),
     [(timedelta(days=15), "certificateExpired", "notAfter"), (-DAY, "certificateNotYetValid", "notBefore")],
 )
-async def test_f10_the_end_and_the_beginning_of_a_certificate_are_told(
+async def test_f10_a_certificate_outside_its_validity_is_reported_with_its_times(
     bench: DtlsBench, moved: timedelta, reason: str, key: str
 ) -> None:
     """The event belongs to the device of the certificate."""
@@ -189,12 +189,12 @@ async def test_f10_the_end_and_the_beginning_of_a_certificate_are_told(
     assert origin == bench.device.origin
 
 
-async def test_f11_a_client_without_credentials_is_told(bench: DtlsBench) -> None:
+async def test_f11_a_client_without_credentials_is_reported(bench: DtlsBench) -> None:
     """The client has neither a certificate nor a PSK."""
     assert await rejection(bench, DtlsClient()) == ({"reason": "noCredentials"}, UNATTRIBUTED)
 
 
-async def test_f12_suites_that_nobody_shares_are_listed(bench: DtlsBench) -> None:
+async def test_f12_the_offered_suites_are_listed_when_none_is_shared(bench: DtlsBench) -> None:
     """The event uses OpenSSL's names."""
     data, _ = await rejection(bench, DtlsClient(bench.holder, ciphers="ECDHE-ECDSA-AES256-SHA:@SECLEVEL=0"))
 
@@ -206,18 +206,18 @@ async def test_f12_suites_that_nobody_shares_are_listed(bench: DtlsBench) -> Non
     ("datagram", "offered"),
     [(hello(version=0xFEFF), "DTLS 1.0"), (hello(extensions=((43, b"\x02\xfe\xfc"),)), "DTLS 1.3")],
 )
-async def test_f13_versions_are_named_at_once(bench: DtlsBench, datagram: bytes, offered: str) -> None:
+async def test_f13_an_unsupported_version_is_reported_at_once(bench: DtlsBench, datagram: bytes, offered: str) -> None:
     """The alert is sent before the cookie exchange, because such a client may not repeat its hello."""
     client = bench.raw()
     client.send(datagram)
     answer = await client.receive()
-    ((_, data),) = await bench.told(1)
+    ((_, data),) = await bench.published(1)
 
     assert (data["reason"], data["offered"]) == ("unsupportedVersion", offered)
     assert answer[-2:] == bytes((2, 70))
 
 
-async def test_f14_an_unknown_identity_is_told(bench: DtlsBench) -> None:
+async def test_f14_an_unknown_identity_is_reported(bench: DtlsBench) -> None:
     """The event has the identity as text, with other octets escaped."""
     data, origin = await rejection(bench, DtlsClient(psk=(b"dev\xffice", PSK.key)))
 
@@ -225,7 +225,7 @@ async def test_f14_an_unknown_identity_is_told(bench: DtlsBench) -> None:
     assert origin == UNATTRIBUTED
 
 
-async def test_f15_a_wrong_key_is_told(bench: DtlsBench) -> None:
+async def test_f15_a_wrong_key_is_reported(bench: DtlsBench) -> None:
     """OpenSSL does not report a wrong key; the server recognizes it by a Finished that cannot be decrypted."""
     data, origin = await rejection(bench, DtlsClient(psk=(PSK.identity, b"wrong" * 4)))
 
@@ -233,12 +233,12 @@ async def test_f15_a_wrong_key_is_told(bench: DtlsBench) -> None:
     assert origin == bench.device.origin
 
 
-async def test_f16_a_client_that_stops_is_told_with_its_stage(tmp_path: Path) -> None:
+async def test_f16_a_stopped_handshake_is_reported_with_its_stage(tmp_path: Path) -> None:
     """The event also has the number of retransmissions and the seconds."""
     async with dtls_bench(tmp_path, dtls={"handshake_timeout": 1.5}) as bench:
         client = bench.client()
         await client.greet()
-        ((name, data),) = await bench.told(1)
+        ((name, data),) = await bench.published(1)
 
         assert (name, data["reason"], data["stage"]) == ("clientRejected", "handshakeTimeout", "ServerHelloDone")
         assert (data["retransmissions"], data["seconds"]) == ("1", "1")
@@ -282,7 +282,7 @@ async def _change_psk(bench: DtlsBench) -> None:
         (_give_to_gateway, "gatewayCertificate"),
     ],
 )
-async def test_f17_a_valid_certificate_is_not_enough(
+async def test_f17_a_valid_certificate_may_be_rejected(
     bench: DtlsBench, change: Callable[[DtlsBench], Awaitable[None]], reason: str
 ) -> None:
     """The handshake ends with an alert; the event belongs to the device or its collection."""
@@ -296,7 +296,7 @@ async def test_f17_a_valid_certificate_is_not_enough(
     assert origin.collection_id == bench.device.collection.id
 
 
-async def test_a_disabled_device_is_refused_with_its_psk_too(bench: DtlsBench) -> None:
+async def test_a_disabled_device_is_rejected_with_its_psk_too(bench: DtlsBench) -> None:
     """The reason is the same as with a certificate."""
     await _disable(bench)
     bench.fleet.activities.clear()
@@ -306,18 +306,18 @@ async def test_a_disabled_device_is_refused_with_its_psk_too(bench: DtlsBench) -
     assert origin == bench.device.origin
 
 
-async def test_a_client_that_does_not_trust_us_is_told(bench: DtlsBench) -> None:
+async def test_a_client_that_does_not_trust_the_server_is_reported(bench: DtlsBench) -> None:
     """The most frequent fault: the device lacks the root certificate."""
     data, _ = await rejection(bench, DtlsClient(bench.holder, trusted=Holder.root("other")))
 
     assert (data["reason"], data["detail"]) == ("clientAlert", "unknown ca")
 
 
-async def test_a_hello_that_cannot_be_read_is_told(bench: DtlsBench) -> None:
+async def test_a_malformed_hello_is_reported(bench: DtlsBench) -> None:
     """The detail has the octet at which the decoder stopped."""
     whole = hello()
     bench.raw().send(whole[:12] + b"\x20" + whole[13:45])
-    ((_, data),) = await bench.told(1)
+    ((_, data),) = await bench.published(1)
 
     assert data["reason"] == "malformedHello"
     assert "hello needs" in data["detail"]
@@ -333,26 +333,26 @@ async def test_f18_a_rebooted_device_replaces_its_session(bench: DtlsBench) -> N
     client.dtls = DtlsClient(bench.holder)
     await client.connect()
     client.say(b"after the reboot")
-    told = await bench.told(3)
+    published = await bench.published(3)
 
-    assert [name for name, _ in told] == ["clientDisconnected", "clientConnected", "upstreamMessage"]
-    assert told[0][1]["reason"] == "replaced"
+    assert [name for name, _ in published] == ["clientDisconnected", "clientConnected", "upstreamMessage"]
+    assert published[0][1]["reason"] == "replaced"
     assert bench.dtls.sessions == 1
 
 
-async def test_a_handshake_that_fails_does_not_hurt_the_session(bench: DtlsBench) -> None:
+async def test_a_failed_handshake_does_not_end_the_session_of_its_address(bench: DtlsBench) -> None:
     """The handshake has the address of the session, but no valid certificate."""
     client = await bench.client().connect()
     before, client.dtls = client.dtls, DtlsClient(Holder.root("other").leaf())
     await client.connect()
     client.dtls = before
     client.say(b"still here")
-    told = await bench.told(3)
+    published = await bench.published(3)
 
-    assert [name for name, _ in told] == ["clientConnected", "clientRejected", "upstreamMessage"]
+    assert [name for name, _ in published] == ["clientConnected", "clientRejected", "upstreamMessage"]
 
 
-async def test_a_device_that_reboots_in_the_middle_of_a_handshake_gets_in(bench: DtlsBench) -> None:
+async def test_a_device_that_reboots_during_a_handshake_can_connect(bench: DtlsBench) -> None:
     """The new hello does not go to the old handshake, which would answer with an old ServerHello."""
     client = bench.client()
     await client.greet()
@@ -366,7 +366,7 @@ async def test_a_device_that_reboots_in_the_middle_of_a_handshake_gets_in(bench:
     assert bench.dtls.half_open == 0
 
 
-async def test_f19_data_without_a_session_is_told_with_the_likely_device(bench: DtlsBench) -> None:
+async def test_f19_data_without_a_session_is_reported_with_the_likely_device(bench: DtlsBench) -> None:
     """The NAT has changed the port of the device."""
     client = await bench.client().connect()
     await bench.names(1)
@@ -382,7 +382,7 @@ async def test_f19_data_without_a_session_is_told_with_the_likely_device(bench: 
     assert origin == bench.device.origin
 
 
-async def test_data_without_a_session_is_nobodys_where_several_may_have_sent_it(bench: DtlsBench) -> None:
+async def test_data_without_a_session_has_no_owner_with_several_sessions_at_its_host(bench: DtlsBench) -> None:
     """Both devices are behind one NAT."""
     clients = [await bench.client().connect(), await bench.client().connect()]
     await bench.names(2)
@@ -398,11 +398,11 @@ async def test_f21_a_silent_device_is_disconnected(bench: DtlsBench) -> None:
     await bench.names(1)
     bench.fleet.clock.shift(900)
     bench.fleet.reception.sweep()
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert (name, data["reason"], data["idleSeconds"]) == ("clientDisconnected", "idleTimeout", "900")
     assert bench.dtls.sessions == 0
-    await client.hear_goodbye()
+    await client.receive_close_notify()
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ async def test_f21_a_silent_device_is_disconnected(bench: DtlsBench) -> None:
         (_disable_collection, "deviceDisabled"),
     ],
 )
-async def test_a_session_ends_with_what_it_rests_on(
+async def test_a_session_ends_with_its_device_or_certificate(
     bench: DtlsBench, change: Callable[[DtlsBench], Awaitable[None]], reason: str
 ) -> None:
     """The client receives a close_notify."""
@@ -425,7 +425,7 @@ async def test_a_session_ends_with_what_it_rests_on(
 
     assert ends == [{"reason": reason, "transport": "dtls"}]
     assert bench.dtls.sessions == bench.fleet.reception.sessions == 0
-    await client.hear_goodbye()
+    await client.receive_close_notify()
 
 
 async def test_a_new_psk_ends_the_session_of_the_old_one(bench: DtlsBench) -> None:
@@ -434,29 +434,29 @@ async def test_a_new_psk_ends_the_session_of_the_old_one(bench: DtlsBench) -> No
     client = await bench.psk_client().connect()
     await bench.names(2)
     await _change_psk(bench)
-    await client.hear_goodbye()
+    await client.receive_close_notify()
     other.say(b"still here")
-    told = await bench.told(3)
+    published = await bench.published(3)
 
-    assert ("clientDisconnected", {"reason": "pskChanged", "transport": "dtls"}) in told
-    assert told[-1][0] == "upstreamMessage"
+    assert ("clientDisconnected", {"reason": "pskChanged", "transport": "dtls"}) in published
+    assert published[-1][0] == "upstreamMessage"
 
 
-async def test_stopping_says_goodbye_to_all(bench: DtlsBench) -> None:
+async def test_stopping_closes_all_sessions(bench: DtlsBench) -> None:
     """Their events have a reason; handshakes are dropped without an event."""
     clients = [await bench.client().connect(), await bench.psk_client().connect()]
     await bench.client().greet()
     await bench.names(2)
     await bench.datagrams.stop()
-    told = bench.fleet.take()
+    published = bench.fleet.take()
 
-    assert told == [("clientDisconnected", {"reason": "serverStopped", "transport": "dtls"})] * 2
+    assert published == [("clientDisconnected", {"reason": "serverStopped", "transport": "dtls"})] * 2
     assert bench.dtls.half_open == bench.dtls.sessions == 0
     for client in clients:
-        await client.hear_goodbye()
+        await client.receive_close_notify()
 
 
-async def test_mutated_records_close_nothing(bench: DtlsBench) -> None:
+async def test_mutated_records_end_no_session(bench: DtlsBench) -> None:
     """They are sent to a live session and to no session; only the genuine record is delivered."""
     dice = random.Random(7)
     client, stranger = await bench.client().connect(), bench.raw()
@@ -478,7 +478,7 @@ async def test_mutated_records_close_nothing(bench: DtlsBench) -> None:
 # ---- limits ----------------------------------------------------------------------------------
 
 
-async def test_hellos_without_a_cookie_leave_nothing_behind(bench: DtlsBench) -> None:
+async def test_hellos_without_a_cookie_leave_no_state(bench: DtlsBench) -> None:
     """Each hello is answered with one small datagram, and no state is kept."""
     (first,) = DtlsClient(bench.holder).start()
     sent: list[bytes] = []
@@ -492,14 +492,14 @@ async def test_hellos_without_a_cookie_leave_nothing_behind(bench: DtlsBench) ->
 
 
 @pytest.mark.parametrize("ends", ["left", "removed", "refused", "replaced"])
-async def test_what_a_client_took_is_freed_at_once(bench: DtlsBench, ends: str) -> None:
+async def test_the_memory_of_a_client_is_freed_at_once(bench: DtlsBench, ends: str) -> None:
     """No garbage collection is needed, which does not know of OpenSSL's 80 kB per session."""
-    made: list[weakref.ref[object]] = []
+    created: list[weakref.ref[object]] = []
     accept = bench.dtls._engine.accept
 
     def accepting(hello: bytes, gate: Gate) -> tuple[EngineSession, Sequence[Event]]:
         session, events = accept(hello, gate)
-        made.append(weakref.ref(session))
+        created.append(weakref.ref(session))
         return session, events
 
     bench.dtls._engine.accept = accepting  # type: ignore[method-assign]
@@ -514,13 +514,13 @@ async def test_what_a_client_took_is_freed_at_once(bench: DtlsBench, ends: str) 
             client.dtls = DtlsClient(bench.holder)
             await client.connect()
         await until(lambda: bool({"clientDisconnected", "clientRejected"} & set(bench.fleet.names)))
-        await until(lambda: made[0]() is None)
+        await until(lambda: created[0]() is None)
     finally:
         gc.enable()
 
 
 @pytest.mark.parametrize("limit", ["half_open", "half_open_per_prefix"])
-async def test_handshakes_are_bounded_and_a_good_client_gets_in(tmp_path: Path, limit: str) -> None:
+async def test_handshakes_are_bounded_and_a_valid_client_can_connect(tmp_path: Path, limit: str) -> None:
     """The handshake of the client that was silent longest is evicted, with an event."""
     async with dtls_bench(tmp_path, dtls={limit: 3}) as bench:
         stopped = [bench.client() for _ in range(5)]
@@ -531,9 +531,9 @@ async def test_handshakes_are_bounded_and_a_good_client_gets_in(tmp_path: Path, 
         assert bench.dtls.half_open == 3
         good = await bench.client().connect()
         assert good.dtls.established
-        told = await bench.told(4)
-        assert [data["reason"] for name, data in told if name == "clientRejected"] == ["serverBusy"] * 3
-        assert [data["detail"] for name, data in told if name == "clientRejected"] == [f"dtls.{limit} is 3"] * 3
+        published = await bench.published(4)
+        assert [data["reason"] for name, data in published if name == "clientRejected"] == ["serverBusy"] * 3
+        assert [data["detail"] for name, data in published if name == "clientRejected"] == [f"dtls.{limit} is 3"] * 3
 
 
 async def test_sessions_are_bounded(tmp_path: Path) -> None:
@@ -542,13 +542,13 @@ async def test_sessions_are_bounded(tmp_path: Path) -> None:
         await bench.client().connect()
         late = bench.client()
         await late.greet()
-        told = await bench.told(2)
+        published = await bench.published(2)
 
-        assert (told[1][1]["reason"], told[1][1]["detail"]) == ("serverBusy", "dtls.sessions is 1")
+        assert (published[1][1]["reason"], published[1][1]["detail"]) == ("serverBusy", "dtls.sessions is 1")
         assert bench.dtls.sessions == 1
 
 
-async def test_a_host_that_fails_too_often_gets_no_answer_for_a_while(tmp_path: Path) -> None:
+async def test_a_host_with_too_many_failures_is_silenced_for_a_minute(tmp_path: Path) -> None:
     """It is answered again after a minute."""
     async with dtls_bench(tmp_path, dtls={"failures_per_minute": 2}) as bench:
         for _ in range(2):
@@ -563,7 +563,7 @@ async def test_a_host_that_fails_too_often_gets_no_answer_for_a_while(tmp_path: 
 # ---- CoAPS -----------------------------------------------------------------------------------
 
 
-async def test_coaps_answers_within_the_session(bench: DtlsBench) -> None:
+async def test_coaps_requests_are_answered_in_their_session(bench: DtlsBench) -> None:
     """POST and GET both belong to the session."""
     client = await bench.client(coaps=True).connect()
     client.say(post(b"hello", path="data", message_id=1))
@@ -582,7 +582,7 @@ async def test_coaps_answers_within_the_session(bench: DtlsBench) -> None:
     assert {data["transport"] for _, data in bench.fleet.told if "transport" in data} == {"coaps"}
 
 
-async def test_what_coap_keeps_of_a_session_ends_with_it(bench: DtlsBench) -> None:
+async def test_the_coap_state_of_a_session_ends_with_it(bench: DtlsBench) -> None:
     """Exchanges, uploads and downloads of another session of the device stay."""
     client, other = [await bench.client(coaps=True).connect() for _ in range(2)]
     await bench.fleet.outbox.queue(bench.device, b"d" * 3_000, cause=CAUSE)
@@ -601,11 +601,11 @@ async def test_what_coap_keeps_of_a_session_ends_with_it(bench: DtlsBench) -> No
     assert (endpoint.remembered_exchanges, endpoint.unfinished_uploads, len(endpoint._site.downloads)) == (1, 1, 0)
 
 
-async def test_coap_without_dtls_on_the_port_for_coaps_is_told(bench: DtlsBench) -> None:
+async def test_plain_coap_on_the_coaps_port_is_reported(bench: DtlsBench) -> None:
     """The event explains a mistyped URI scheme."""
     client = bench.client(coaps=True)
     client.send(post(b"hello", kind=Type.NON))
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert (name, data["reason"], data["transport"]) == ("messageRejected", "malformed", "coaps")
     assert data["detail"] == "this is no DTLS record; plain CoAP has another port"

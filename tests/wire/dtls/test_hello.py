@@ -38,7 +38,7 @@ def hello(
     return struct.pack("!BHHHIH", 22, 0xFEFF, 0, 0, sequence, len(message)) + message
 
 
-def test_a_hello_is_read() -> None:
+def test_a_hello_is_decoded() -> None:
     """Cookie, random, suites, groups and version."""
     groups = b"\0\x04\0\x17\x8a\x8a"
     read = read_hello(hello(cookie=b"abc", suites=(0xC02B, 0x00FF, 0xC0A8, 0x1234), extensions=((10, groups),)))
@@ -69,12 +69,12 @@ def test_versions_are_named(version: int, listed: bytes | None, speaks: bool, of
     assert (read.speaks_dtls_1_2, read.offered_versions) == (speaks, offered)
 
 
-def test_a_long_list_of_suites_is_cut() -> None:
+def test_a_long_list_of_suites_is_truncated() -> None:
     """The text has 24 names and the number of omitted names."""
     assert read_hello(hello(suites=tuple(range(0x4000, 0x4064)))).offered_suites.endswith("0x4017 and 76 more")
 
 
-def test_a_fragmented_hello_is_refused_in_words() -> None:
+def test_a_fragmented_hello_is_refused_with_its_octets() -> None:
     """A stateless server needs the whole hello in one datagram."""
     whole = hello()
     part = whole[:19] + (20).to_bytes(3, "big") + (len(whole) - 45).to_bytes(3, "big") + whole[45:]
@@ -101,7 +101,7 @@ def test_garbage_in_a_hello_is_refused_with_one_exception(garbage: bytes) -> Non
         read_hello(datagram)
 
 
-def test_the_request_for_a_cookie_has_the_number_of_the_hello() -> None:
+def test_a_hello_verify_request_has_the_sequence_number_of_the_hello() -> None:
     """RFC 6347 §4.2.1; the request is smaller than the hello, so it amplifies no attack."""
     first = hello(sequence=7)
     request = hello_verify_request(read_hello(first), b"c" * LENGTH)
@@ -111,7 +111,7 @@ def test_the_request_for_a_cookie_has_the_number_of_the_hello() -> None:
     assert len(request) < len(first)
 
 
-def test_a_client_comes_back_with_the_cookie() -> None:
+def test_a_client_repeats_its_hello_with_the_cookie() -> None:
     """OpenSSL's client understands the request."""
     client = DtlsClient()
     (first,) = client.start()
@@ -121,7 +121,7 @@ def test_a_client_comes_back_with_the_cookie() -> None:
     assert read_hello(second).random == read_hello(first).random
 
 
-def test_a_cookie_is_good_for_its_address_only() -> None:
+def test_a_cookie_is_valid_for_its_address_only() -> None:
     """The cookie depends on host and port."""
     cookies = Cookies()
     cookie = cookies.make(REMOTE, 0.0)
@@ -134,7 +134,7 @@ def test_a_cookie_is_good_for_its_address_only() -> None:
 
 
 @pytest.mark.parametrize(("made", "shown", "good"), [(0.0, 59.9, True), (1.0, 119.0, True), (1.0, 121.0, False)])
-def test_a_cookie_ages(made: float, shown: float, good: bool) -> None:
+def test_a_cookie_expires(made: float, shown: float, good: bool) -> None:
     """The secret changes each minute; the previous secret stays valid for another."""
     cookies = Cookies()
     cookies.make(REMOTE, 0.0)
@@ -144,7 +144,7 @@ def test_a_cookie_ages(made: float, shown: float, good: bool) -> None:
     assert cookies.verify(cookie, REMOTE, shown) is good
 
 
-def test_a_long_silence_ages_both_secrets() -> None:
+def test_a_cookie_expires_without_other_hellos() -> None:
     """A cookie expires even if no other hello arrives in between."""
     cookies = Cookies()
     cookie = cookies.make(REMOTE, 0.0)

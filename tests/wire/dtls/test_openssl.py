@@ -138,24 +138,24 @@ def test_a_psk_opens_a_session(suite: str) -> None:
 
 
 @pytest.mark.parametrize("suite", [each for each in SUITES if "ECDSA" in each])
-def test_every_suite_that_is_listed_works(suite: str) -> None:
+def test_every_listed_suite_is_accepted(suite: str) -> None:
     """OpenSSL would silently ignore an unknown name."""
     established(DtlsClient(DEVICE, ciphers=f"{suite}:@SECLEVEL=0"))
 
 
-def test_a_client_that_offers_a_psk_is_taken_at_its_word() -> None:
+def test_suites_with_psk_are_preferred() -> None:
     """Many clients with a PSK offer suites with certificates first, but have no certificate."""
     client = DtlsClient(psk=PSK, ciphers="ECDHE-ECDSA-AES128-GCM-SHA256:PSK-AES128-GCM-SHA256")
 
     assert isinstance(established(client).events[0], Established)
 
 
-def test_an_intermediate_that_the_client_leaves_out_is_known() -> None:
+def test_a_client_may_omit_its_intermediate() -> None:
     """OpenSSL's client sends only the leaf."""
     established(DtlsClient(DEVICE, whole_chain=False))
 
 
-def test_an_intermediate_that_is_new_becomes_known() -> None:
+def test_a_new_intermediate_is_trusted() -> None:
     """Collections are created while sessions are open."""
     engine = make_engine()
     added = ROOT.intermediate("added")
@@ -168,7 +168,7 @@ def test_an_intermediate_that_is_new_becomes_known() -> None:
     assert isinstance(pair.events[0], Established)
 
 
-def test_the_server_shows_a_new_certificate_without_hurting_sessions() -> None:
+def test_a_new_server_certificate_ends_no_session() -> None:
     """After a renewal, an open session continues, and the next handshake has the new certificate."""
     engine = make_engine()
     old = Pair(DtlsClient(DEVICE), engine=engine).run()
@@ -206,7 +206,7 @@ def test_the_server_shows_a_new_certificate_without_hurting_sessions() -> None:
         (lambda: DtlsClient(psk=(PSK[0], b"wrong" * 4)), Failure.PSK_MISMATCH, "bad record mac"),
     ],
 )
-def test_a_failure_is_named_and_the_client_hears_of_it(
+def test_a_failure_has_a_cause_and_an_alert_for_the_client(
     client: Callable[[], DtlsClient], failure: Failure, alert: str
 ) -> None:
     """The event has the cause, and the client receives a matching alert."""
@@ -217,20 +217,20 @@ def test_a_failure_is_named_and_the_client_hears_of_it(
     assert not pair.session.established
 
 
-def test_a_failed_certificate_is_told_in_full() -> None:
+def test_a_failure_has_the_certificate_of_the_client() -> None:
     """The failure has the leaf, also when the intermediate is unknown."""
     holder = Holder.root("x").intermediate("y").leaf("z")
 
     assert Pair(DtlsClient(holder)).run().failure.certificate == holder.certificate
 
 
-def test_a_failed_psk_is_told_with_its_identity() -> None:
+def test_a_failure_has_the_psk_identity() -> None:
     """The identity may be known or unknown."""
     assert Pair(DtlsClient(psk=(b"nobody", PSK[1]))).run().failure.psk_identity == b"nobody"
     assert Pair(DtlsClient(psk=(PSK[0], b"wrong" * 4))).run().failure.psk_identity == PSK[0]
 
 
-def test_a_client_that_does_not_trust_the_server_is_told() -> None:
+def test_a_client_that_does_not_trust_the_server_fails_with_its_alert() -> None:
     """The client ends the handshake with an alert, whose name is the detail."""
     failed = Pair(DtlsClient(DEVICE, trusted=Holder.root("other"))).run().failure
 
@@ -240,7 +240,7 @@ def test_a_client_that_does_not_trust_the_server_is_told() -> None:
 @pytest.mark.parametrize(
     ("verdict", "alert"), [(Verdict.REVOKED, "certificate revoked"), (Verdict.REFUSED, "bad certificate")]
 )
-def test_the_gate_refuses_in_the_handshake(verdict: Verdict, alert: str) -> None:
+def test_the_gate_rejects_during_the_handshake(verdict: Verdict, alert: str) -> None:
     """The client is never in the state of an established session."""
     pair = Pair(DtlsClient(DEVICE), OpenGate(verdict)).run()
 
@@ -249,14 +249,14 @@ def test_the_gate_refuses_in_the_handshake(verdict: Verdict, alert: str) -> None
     assert not pair.client.established
 
 
-def test_time_is_the_one_that_is_handed_in() -> None:
+def test_certificates_are_checked_at_the_given_time() -> None:
     """Certificates must be valid at that time."""
     later = make_engine(unix_time=lambda: int(time.time() + timedelta(days=30).total_seconds()))
 
     assert Pair(DtlsClient(DEVICE), engine=later).run().failure.failure is Failure.CERTIFICATE_EXPIRED
 
 
-def test_time_goes_on() -> None:
+def test_each_session_has_its_own_time() -> None:
     """Each session uses its own time, not that of the first session."""
     now = time.time()
     engine = make_engine(unix_time=lambda: int(now))
@@ -286,7 +286,7 @@ def test_no_session_is_resumed(kind: str) -> None:
 # ---- loss and reordering ---------------------------------------------------------------------
 
 
-def test_twenty_clients_come_through_a_bad_network() -> None:
+def test_twenty_clients_connect_over_a_lossy_network() -> None:
     """5 % are lost, 5 % arrive twice, each flight in any order: timers repeat lost flights."""
     order = random.Random(1)
     pairs = [Pair(DtlsClient(DEVICE) if number % 2 else DtlsClient(psk=PSK)) for number in range(20)]
@@ -307,7 +307,7 @@ def test_twenty_clients_come_through_a_bad_network() -> None:
         assert [*pair.feed(line), *pair.feed(line)] == [Data(b"once")]
 
 
-def test_data_that_overtakes_the_end_of_the_handshake_is_kept() -> None:
+def test_data_that_arrives_before_the_finished_is_kept() -> None:
     """The handshake does not fail for a wrong key, and no data is lost."""
     pair = Pair(DtlsClient(psk=PSK))
     last = pair.client.step(*pair.session.take())
@@ -319,7 +319,7 @@ def test_data_that_overtakes_the_end_of_the_handshake_is_kept() -> None:
     assert isinstance(pair.feed(finished[-1])[0], Established)
 
 
-def test_a_flight_that_is_lost_is_sent_again() -> None:
+def test_a_lost_flight_is_sent_again() -> None:
     """OpenSSL sends it after a second of the system's clock."""
     pair = Pair(DtlsClient(DEVICE))
     lost = pair.session.take()
@@ -339,7 +339,7 @@ def test_a_flight_that_is_lost_is_sent_again() -> None:
     assert isinstance(pair.events[0], Established)
 
 
-def test_our_last_flight_is_sent_again_when_the_client_repeats_its_own() -> None:
+def test_the_last_flight_is_sent_again_when_the_client_repeats_its_own() -> None:
     """The client did not receive the server's Finished; the session is already established."""
     pair = Pair(DtlsClient(DEVICE))
     last = pair.client.step(*pair.session.take())
@@ -355,7 +355,7 @@ def test_our_last_flight_is_sent_again_when_the_client_repeats_its_own() -> None
     assert pair.client.established
 
 
-def test_a_handshake_stands_somewhere() -> None:
+def test_the_stage_of_a_handshake_is_named() -> None:
     """The name is that of the last message that was sent or understood."""
     pair = Pair(DtlsClient(DEVICE))
 
@@ -363,7 +363,7 @@ def test_a_handshake_stands_somewhere() -> None:
     assert established(DtlsClient(DEVICE)).session.stage == "Finished"
 
 
-def test_an_aborted_handshake_tells_the_client() -> None:
+def test_an_aborted_handshake_sends_a_fatal_alert() -> None:
     """The alert is in the clear."""
     pair = Pair(DtlsClient(DEVICE))
     pair.client.step(*pair.session.take())
@@ -377,7 +377,7 @@ def test_an_aborted_handshake_tells_the_client() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 64, 1200, 4096, 16_384])
-def test_data_goes_both_ways(size: int) -> None:
+def test_data_is_exchanged_in_both_directions(size: int) -> None:
     """Each message is one record in one datagram."""
     pair = established(DtlsClient(DEVICE))
     (datagram,) = pair.client.send(b"u" * size)
@@ -388,14 +388,14 @@ def test_data_goes_both_ways(size: int) -> None:
     assert pair.client.received == [b"d" * size]
 
 
-def test_data_that_fits_no_record_is_refused() -> None:
+def test_data_above_the_size_of_a_record_is_refused() -> None:
     """The error is an OSError, as for the network."""
     pair = established(DtlsClient(DEVICE))
     with pytest.raises(OSError, match="16385 octets"):
         pair.session.send(b"x" * 16_385)
 
 
-def test_a_goodbye_is_answered() -> None:
+def test_a_close_notify_is_answered() -> None:
     """close_notify (RFC 5246 §7.2.1)."""
     pair = established(DtlsClient(DEVICE))
     (goodbye,) = pair.client.close()
@@ -405,7 +405,7 @@ def test_a_goodbye_is_answered() -> None:
     assert pair.client.closed
 
 
-def test_our_goodbye_is_heard() -> None:
+def test_closing_sends_a_close_notify() -> None:
     """The client receives a close_notify."""
     pair = established(DtlsClient(DEVICE))
     pair.session.close()
@@ -414,7 +414,7 @@ def test_our_goodbye_is_heard() -> None:
     assert pair.client.closed
 
 
-def test_forged_records_change_nothing() -> None:
+def test_forged_records_do_not_change_a_session() -> None:
     """Records with a mutated octet, alerts in the clear, hellos, and repeated records do not end a session."""
     pair = established(DtlsClient(DEVICE))
     (record,) = pair.client.send(b"first")

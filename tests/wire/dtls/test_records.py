@@ -42,12 +42,12 @@ def test_whole_records_are_dtls(datagram: bytes) -> None:
         DATA[:12],
     ],
 )
-def test_anything_else_is_not(datagram: bytes) -> None:
+def test_other_datagrams_are_not_dtls(datagram: bytes) -> None:
     """Port 1234 accepts such a datagram as a plain message."""
     assert not is_dtls(datagram)
 
 
-def test_records_are_read() -> None:
+def test_records_are_decoded() -> None:
     """Content type, version, epoch and sequence number of each record."""
     (first, second) = records(DATA + HELLO_OF_1_0)
 
@@ -60,7 +60,7 @@ def test_records_are_read() -> None:
     ("count", "mtu", "sizes"),
     [(1, 16, [16]), (3, 16, [16, 16, 16]), (3, 32, [32, 16]), (3, 47, [32, 16]), (3, 48, [48]), (2, 10, [16, 16])],
 )
-def test_a_run_of_records_is_cut_between_them(count: int, mtu: int, sizes: list[int]) -> None:
+def test_records_are_packed_into_datagrams(count: int, mtu: int, sizes: list[int]) -> None:
     """Each datagram has as many records as fit; a record above the MTU has its own datagram."""
     packed = pack(DATA * count, mtu)
 
