@@ -116,7 +116,7 @@ async def served(folder: Path) -> AsyncIterator[dict[str, str]]:
             ROOT / command, "--ready-file", ready, cwd=folder, env=environment, stdout=log, stderr=log
         )
         try:
-            await until(lambda: ready.exists() or process.returncode is not None, within=60)
+            await until(lambda: ready.exists() or process.returncode is not None)
             assert ready.exists(), (folder / "serve.log").read_text()
             yield json.loads(ready.read_text())
         finally:

@@ -32,10 +32,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.bench.ports import FREE_VARIABLES
+from tests.bench.waiting import PATIENCE
 from tests.listeners.coap.bench import RawClient, post
 
-PATIENCE: Final = 15.0
-"""Seconds after which something that does not happen fails a test; nothing ever waits that long."""
 PROGRAM: Final = str(Path(sys.executable).with_name("span-events"))
 COAP_CLIENT: Final = shutil.which("coap-client-openssl") or "coap-client-openssl"
 """libcoap's client (Debian package libcoap3-bin)."""
@@ -410,7 +409,7 @@ class LiveServer:
     async def coap_client(self, address: str, *arguments: str, path: str = "x", target: str | None = None) -> str:
         """Run libcoap's client at an address of this machine; return everything that it prints."""
         process = await asyncio.create_subprocess_exec(
-            *(COAP_CLIENT, "-a", address, "-B", "10", *arguments),
+            *(COAP_CLIENT, "-a", address, "-B", "60", *arguments),
             f"coap://{target or self.addresses['coap']}/{path}",
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from tests.bench.waiting import PATIENCE
+
 SECRET: Final = "a secret of the tests"
 """Shared by the NAS of the tests and the server; long enough to be no reason for a warning."""
-PATIENCE: Final = 20.0
-"""Seconds after which radclient counts as hanging; it needs a few hundredths."""
 
 Fields = dict[str, str | None]
 """Attributes as radclient's input has them; None leaves out one of the usual ones."""

@@ -21,6 +21,7 @@ from span_events.cli.commands import cli
 from span_events.events import reasons
 from span_events.events.activity import Reason
 from span_events.events.catalogue import CATALOGUE
+from tests.bench.waiting import PATIENCE
 from tests.cli.bench import COLLECTION, Api, run
 
 PROGRAM = [sys.executable, "-m", "span_events"]
@@ -196,7 +197,7 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
         assert process.stderr is not None
         question = process.stderr.read(len("Delete the collection"))
         process.send_signal(signal.SIGINT)
-        _, rest = process.communicate(timeout=10)
+        _, rest = process.communicate(timeout=PATIENCE)
 
     assert question == "Delete the collection"
     assert process.returncode == 130
@@ -232,7 +233,7 @@ main()
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=PATIENCE,
     )
 
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
@@ -243,7 +244,7 @@ def test_unwritable_output_exits_with_status_1(arguments: list[str]) -> None:
     """A full disk, with /dev/full for one."""
     with open("/dev/full", "wb") as full:
         result = subprocess.run(
-            [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=20
+            [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE
         )
 
     assert result.returncode == 1
@@ -255,7 +256,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     result = subprocess.run(
-        [*PROGRAM, "events"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=10
+        [*PROGRAM, "events"], stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE
     )
     os.close(writing)
 

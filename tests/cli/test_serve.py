@@ -21,6 +21,7 @@ from span_events.config import Config
 from span_events.errors import ListenerUnavailable
 from span_events.simulator.demo.demo import with_mobile_core
 from tests.bench.ports import FREE, FREE_VARIABLES
+from tests.bench.waiting import PATIENCE
 from tests.cli.bench import run
 
 
@@ -37,7 +38,7 @@ async def serving(tmp_path: Path, *arguments: str) -> AsyncIterator[tuple[asynci
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while b"Ctrl-C" not in (line := await process.stdout.readline()):
                 assert line, "the server ended before it was ready"
         yield process, json.loads(ready.read_text())
@@ -52,7 +53,7 @@ async def test_a_signal_ends_the_server_gracefully_with_status_0(tmp_path: Path,
     """The ready file holds the bound addresses, and is removed with the server."""
     async with serving(tmp_path) as (process, addresses):
         process.send_signal(number)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             status = await process.wait()
 
     assert status == 0
@@ -122,7 +123,7 @@ async def test_serve_with_a_demo_serves_radius_and_ends_in_order(tmp_path: Path)
     """Two ports, both in the ready file."""
     async with serving(tmp_path, "--demo") as (process, addresses):
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             status = await process.wait()
 
     assert {"radius", "radius-accounting"} <= addresses.keys()
@@ -168,7 +169,7 @@ async def test_a_port_that_is_taken_ends_with_status_3(tmp_path: Path) -> None:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             _, errors = await process.communicate()
 
     assert process.returncode == 3

@@ -11,6 +11,7 @@ from datetime import datetime
 import pytest
 from click.testing import Result
 
+from tests.bench.waiting import PATIENCE
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, run
 from tests.cli.scripted import Play, Refuse, Scripted, event
 
@@ -270,7 +271,7 @@ async def test_ctrl_c_ends_a_tail_with_130_and_lines_leave_a_pipe_at_once() -> N
             stderr=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             line = await process.stdout.readline()
             process.send_signal(signal.SIGINT)
             _, errors = await process.communicate()
@@ -291,7 +292,7 @@ async def test_a_reader_that_goes_away_ends_a_tail_quietly() -> None:
             stderr=asyncio.subprocess.PIPE,
         )
         os.close(writing)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             _, errors = await process.communicate()
 
     assert process.returncode == 141

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from tests.bench.live import PATIENCE
+from tests.bench.waiting import PATIENCE
 
 LONGEST_LINE = 1 << 20
 """Octets."""

@@ -14,7 +14,8 @@ from typing import Final
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from tests.bench.live import PATIENCE, LiveDevice, LiveServer
+from tests.bench.live import LiveDevice, LiveServer
+from tests.bench.waiting import PATIENCE
 
 CHROMIUM: Final = "/usr/bin/chromium"
 """Debian's."""

@@ -40,10 +40,10 @@ async def test_libcoap_updates_a_device(server: LiveServer, device: LiveDevice, 
         (tmp_path / name).write_bytes(octets)
     image = await command(server, device, "firmware", "upload", tmp_path / "app.bin", "--version", "1.1.0")
     await command(server, device, "firmware", "assign", image, "--management", "collection")
-    client: tuple[str | Path, ...] = (COAP_CLIENT, "-a", device.address, "-B", "20")
+    client: tuple[str | Path, ...] = (COAP_CLIENT, "-a", device.address, "-B", "60")
     if scheme == "coaps":
         files = await server.add_certificate(device)
-        client = (COAP_CLIENT, "-B", "20", "-c", files.certificate, "-j", files.key, "-C", files.certificate)
+        client = (COAP_CLIENT, "-B", "60", "-c", files.certificate, "-j", files.key, "-C", files.certificate)
     host, _, port = server.addresses[scheme].rpartition(":")
 
     async def libcoap(target: str, *arguments: str | Path) -> None:

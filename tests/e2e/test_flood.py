@@ -13,7 +13,8 @@ from typing import Final
 import aiohttp
 
 from span_events.wire.coap.messages import Code, Option, Type
-from tests.bench.live import PATIENCE, LiveServer
+from tests.bench.live import LiveServer
+from tests.bench.waiting import PATIENCE
 from tests.listeners.coap.bench import RawClient, get, post
 
 DATAGRAMS: Final = 10_000

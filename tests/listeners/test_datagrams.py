@@ -17,7 +17,7 @@ from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.udp import UdpSocket
 from span_events.net import bind
 from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
-from tests.bench.waiting import until
+from tests.bench.waiting import PATIENCE, until
 
 
 class Bench:
@@ -82,7 +82,7 @@ async def test_each_datagram_is_answered_with_one_waiting_message(bench: Bench) 
         answers = []
         for _ in range(2):
             client.sendto(b"ping", bench.target)
-            answers.append(await asyncio.wait_for(loop.sock_recv(client, 99), 5))
+            answers.append(await asyncio.wait_for(loop.sock_recv(client, 99), PATIENCE))
 
     assert answers == [b"one", b"two"]
     assert bench.fleet.names == [
@@ -144,7 +144,7 @@ async def test_an_ipv6_socket_serves_both_families(tmp_path: Path, source: str) 
         await bench.fleet.outbox.queue(device, b"back", cause=CAUSE)
         with closing(bench.client(source)) as client:
             client.sendto(b"hello", (source, bench.target[1]))
-            answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 99), 5)
+            answer = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(client, 99), PATIENCE)
 
     assert answer == b"back"
     assert bench.fleet.messages[0].origin == device.origin

@@ -11,6 +11,7 @@ from typing import Self
 from span_events.simulator.sockets import Address
 from span_events.wire.coap.blocks import Block, read_block
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Type, decode, encode, option_of
+from tests.bench.waiting import PATIENCE
 
 Answer = Callable[[bytes], Iterable[bytes]]
 
@@ -40,7 +41,7 @@ class Responder:
 
     async def next(self) -> tuple[bytes, Address]:
         """Return the next datagram and its sender."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return await self._arrivals.get()
 
     def _read(self) -> None:

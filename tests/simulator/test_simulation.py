@@ -17,6 +17,7 @@ from span_events.simulator.simulation import NoTarget, Simulation, addresses_fro
 from span_events.simulator.sockets import AddressUnavailable
 from span_events.simulator.terminals import Member
 from span_events.wire.coap.messages import Code
+from tests.bench.waiting import PATIENCE
 from tests.simulator.responder import Responder, piggybacked
 
 
@@ -119,7 +120,7 @@ async def test_faults_are_provoked_in_turn_and_reported() -> None:
             fault_pause=0.001,
             tell=note,
         )
-        async with running(fleet), asyncio.timeout(5):
+        async with running(fleet), asyncio.timeout(PATIENCE):
             await enough.wait()
 
     assert seen[:3] == ["duplicate", "unknownCriticalOption", "duplicate"]
@@ -135,7 +136,7 @@ async def test_a_fleet_ends_when_every_device_is_silent() -> None:
             faults=("silent",),
             fault_pause=0.001,
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await fleet.run()
 
     assert fleet.statistics.faults["silent"] == 1

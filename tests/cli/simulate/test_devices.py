@@ -20,6 +20,7 @@ from click.testing import Result
 from span_events.cli.simulate.targets import RadiusPorts
 from span_events.simulator.cellular.modems import modem_at
 from span_events.wire.coap.messages import decode
+from tests.bench.waiting import PATIENCE
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, problem
 from tests.simulator.cellular.radius_server import SECRET, RadiusServer
 from tests.simulator.responder import Responder, piggybacked
@@ -348,7 +349,7 @@ async def simulating(api: Api, *arguments: str) -> AsyncIterator[asyncio.subproc
 
 async def end_of(process: asyncio.subprocess.Process) -> tuple[str, str]:
     """Wait for the end of a process; return its output and its complaints."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         output, complaints = await process.communicate()
     return output.decode(), complaints.decode()
 
@@ -381,7 +382,7 @@ async def test_ctrl_c_while_devices_are_made_leaves_none() -> None:
     async with api() as there:
         there.hooks[f"POST {DEVICES}"] = hold
         async with simulating(there, "--devices", "200", "--transport", "udp", "--cleanup") as process:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 await asked.wait()
             process.send_signal(signal.SIGINT)
             go.set()
@@ -434,7 +435,7 @@ async def test_an_interrupted_cleanup_lists_the_remaining_resources() -> None:
         async with api(devices) as there:
             there.hooks[f"DELETE {DEVICES}/{DEVICE}"] = hold
             async with simulating(there, "-c", COLLECTION, *arguments) as process:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE):
                     await asked.wait()
                 process.send_signal(signal.SIGINT)
                 go.set()

@@ -21,7 +21,7 @@ from span_events.ids import render
 from span_events.registry.model import Device, Gateway
 from tests.bench.clock import ManualClock
 from tests.bench.servers import Running, running
-from tests.bench.waiting import until
+from tests.bench.waiting import PATIENCE, until
 from tests.cli.bench import run
 
 QUICK = ("--rate", "1000", "--duration", "0.5")
@@ -201,9 +201,9 @@ async def test_a_signal_ends_the_stream_in_order_and_cleans_up(
             stderr=subprocess.PIPE,
         )
         try:
-            await until(lambda: "gatewayUpstreamMessage" in it.names, within=20)
+            await until(lambda: "gatewayUpstreamMessage" in it.names)
             process.send_signal(number)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE):
                 output, complaints = await process.communicate()
         finally:
             if process.returncode is None:

@@ -23,8 +23,8 @@ from span_events.registry.model import Blob, Collection, Device
 from span_events.wire.openssl import Identity
 from tests.bench.clock import ManualClock
 from tests.bench.fleets import FleetBench, fleet_bench
+from tests.bench.waiting import PATIENCE
 
-PATIENCE: Final = 15.0
 ADDRESS: Final = "127.0.0.1"
 
 

@@ -15,9 +15,8 @@ from span_events.listeners.coap.service import MakeService
 from span_events.registry.model import Device
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, decode, encode
 from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.waiting import PATIENCE
 
-PATIENCE: Final = 5.0
-"""Seconds after which a reply that is missing fails a test; nothing ever waits that long."""
 PING: Final = bytes.fromhex("4000feed")
 PONG: Final = bytes.fromhex("7000feed")
 Services = Callable[[FleetBench], Sequence[MakeService]]

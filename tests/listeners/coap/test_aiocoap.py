@@ -12,7 +12,8 @@ from aiocoap.numbers import Code as Registered
 from aiocoap.numbers import OptionNumber
 
 from span_events.wire.coap.messages import Code, Option
-from tests.listeners.coap.bench import PATIENCE, CoapBench
+from tests.bench.waiting import PATIENCE
+from tests.listeners.coap.bench import CoapBench
 
 BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))
 """3,000 octets."""

@@ -10,6 +10,7 @@ import pytest
 
 from span_events.ids import render
 from span_events.wire.coap.messages import Code
+from tests.bench.waiting import PATIENCE
 from tests.listeners.coap.bench import CoapBench
 from tests.listeners.coap.blob_bench import (
     BODY,
@@ -42,7 +43,7 @@ async def run(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         output, _ = await process.communicate()
     assert process.returncode == 0, output
     return output.decode(errors="replace")
@@ -58,7 +59,7 @@ async def test_libcoap_uploads_a_file(
     file = tmp_path / "photo.jpg"
     file.write_bytes(BODY)
     output = await run(
-        *(coap_client, "-B", "10", "-v", "7", "-b", size, "-m", method, "-f", str(file)),
+        *(coap_client, "-B", "60", "-v", "7", "-b", size, "-m", method, "-f", str(file)),
         f"coap://127.0.0.1:{coap.server[1]}/blob",
     )
     (blob,) = coap.fleet.directory.blobs.of(coap.device.collection.id)
@@ -90,7 +91,7 @@ async def test_libcoap_uploads_a_file_over_dtls(
     for path, content in zip((file, certificate, key, root), octets, strict=True):
         path.write_bytes(content)
     await run(
-        *(coap_client, "-B", "10", "-c", str(certificate), "-j", str(key), "-R", str(root)),
+        *(coap_client, "-B", "60", "-c", str(certificate), "-j", str(key), "-R", str(root)),
         *("-m", method, "-f", str(file), f"coaps://127.0.0.1:{address_of(secure.coaps)[1]}/blob"),
     )
 
@@ -103,7 +104,7 @@ async def test_libcoap_uploads_a_blob_despite_packet_loss(coap: CoapBench, tmp_p
     file = tmp_path / "photo.jpg"
     file.write_bytes(BODY[:4_000])
     await run(
-        *("coap-client-openssl", "-B", "15", "-l", "1,4,7", "-m", "post", "-f", str(file)),
+        *("coap-client-openssl", "-B", "60", "-l", "1,4,7", "-m", "post", "-f", str(file)),
         f"coap://127.0.0.1:{coap.server[1]}/blob",
     )
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from span_events.registry.model import Device
 from span_events.wire.fota import Report, Response, decode_response, encode_report
 from tests.bench.fleets import FleetBench
-from tests.bench.waiting import until
-from tests.listeners.coap.bench import PATIENCE, CoapBench
+from tests.bench.waiting import PATIENCE, until
+from tests.listeners.coap.bench import CoapBench
 from tests.listeners.coap.firmware_bench import (
     IMAGE,
     REPORT,
@@ -38,11 +38,11 @@ async def run(uri: str, *arguments: str | Path) -> str:
     """Run libcoap's client and return what it prints."""
     process = await asyncio.create_subprocess_exec(
         CLIENT,
-        *("-B", "20", *map(str, arguments), uri),
+        *("-B", "60", *map(str, arguments), uri),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(4 * PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         output, _ = await process.communicate()
     assert process.returncode == 0, output
     return output.decode()

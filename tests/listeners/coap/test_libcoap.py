@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.listeners.coap.bench import PATIENCE, CoapBench
+from tests.bench.waiting import PATIENCE
+from tests.listeners.coap.bench import CoapBench
 
 CLIENT = shutil.which("coap-client-openssl") or "coap-client-openssl"
 BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))
@@ -20,11 +21,11 @@ async def run(coap: CoapBench, *arguments: str, path: str = "x") -> str:
     uri = f"coap://127.0.0.1:{coap.server[1]}/{path}"
     process = await asyncio.create_subprocess_exec(
         CLIENT,
-        *("-B", "5", *arguments, uri),
+        *("-B", "60", *arguments, uri),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(2 * PATIENCE):
+    async with asyncio.timeout(PATIENCE):
         output, _ = await process.communicate()
     assert process.returncode == 0, output
     return output.decode()

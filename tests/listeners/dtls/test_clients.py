@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.fleets import CAUSE
-from tests.bench.waiting import until
+from tests.bench.waiting import PATIENCE, until
 from tests.listeners.dtls.bench import PSK, DtlsBench, address_of, dtls_bench
 
 BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))
@@ -42,7 +42,7 @@ class Clients:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             output, _ = await process.communicate(line)
         return output.decode(errors="replace")
 
@@ -65,7 +65,7 @@ class Clients:
             "psk": ["-u", PSK.identity.decode(), "-k", PSK.key.decode()],
         }
         host, port = address_of(self.bench.coaps)
-        return await self.run(program, "-B", "5", *shown[credentials], *arguments, f"coaps://{host}:{port}/data")
+        return await self.run(program, "-B", "60", *shown[credentials], *arguments, f"coaps://{host}:{port}/data")
 
 
 @pytest.fixture

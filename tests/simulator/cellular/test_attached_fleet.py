@@ -12,7 +12,7 @@ from span_events.simulator.cellular.mobile_core import MobileCoreUnanswered
 from span_events.simulator.devices import Targets
 from span_events.simulator.simulation import Simulation
 from span_events.simulator.terminals import Member
-from tests.bench.waiting import until
+from tests.bench.waiting import PATIENCE, until
 from tests.simulator.cellular.radius_server import QUICK, RadiusServer
 from tests.simulator.responder import Responder
 from tests.simulator.test_simulation import running
@@ -152,7 +152,7 @@ async def test_silent_devices_of_a_core_end_the_fleet_attached() -> None:
             faults=("silent",),
             fault_pause=0.001,
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await fleet.run()
 
     assert fleet.statistics.faults["silent"] == 1

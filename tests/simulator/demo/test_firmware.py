@@ -55,9 +55,7 @@ def images(server: Server, collection: Collection) -> list[Image]:
 async def run_until_updated(folder: Path) -> list[str]:
     """Run the demo until all trackers run their target; return the versions of the images."""
     async with started(folder) as (server, demo):
-        await until(
-            lambda: all(each.firmware.reported_ms and _is_current(each) for each in trackers(server)), within=10
-        )
+        await until(lambda: all(each.firmware.reported_ms and _is_current(each) for each in trackers(server)))
         return [each.version for each in images(server, demo.collection)]
 
 

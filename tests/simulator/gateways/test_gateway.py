@@ -20,7 +20,7 @@ from span_events.simulator.gateways.gateway import KEEPALIVE, SimulatedGateway
 from span_events.simulator.sockets import Address
 from tests.bench.certificates import Holder
 from tests.bench.servers import CAUSE
-from tests.bench.waiting import until
+from tests.bench.waiting import PATIENCE, until
 from tests.simulator.gateways.server import gateway_server, ids_of
 from tests.simulator.other_authority import OtherAuthority
 
@@ -189,7 +189,7 @@ async def other_server(greeting: bytes, context: ssl.SSLContext | None, *, leave
         served.set()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server, asyncio.timeout(5):
+    async with server, asyncio.timeout(PATIENCE):
         yield server.sockets[0].getsockname()
         await served.wait()
 

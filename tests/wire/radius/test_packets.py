@@ -33,6 +33,7 @@ from span_events.wire.radius.packets import (
     verify,
 )
 from tests.bench.radclient import ATTACH, START, STOP, Reply, radclient
+from tests.bench.waiting import PATIENCE
 from tests.wire.radius.building import SECRET, access_request, accounting_request, attribute, attributes_of, of_3gpp
 
 HEAD = "01010014" + "00" * 16
@@ -298,7 +299,7 @@ class Server:
 
     async def request(self, secret: bytes = SECRET) -> tuple[RadiusRequest, Any]:
         """Read a request, and where to answer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             datagram, remote = await asyncio.get_running_loop().sock_recvfrom(self._socket, 4096)
         return decode(datagram, secret), lambda answer: self._socket.sendto(answer, remote)
 
