@@ -1,4 +1,4 @@
-"""DTLS: handshakes, echo, CoAPS and memory per session, against the plainest loop over pyOpenSSL; and floods."""
+"""DTLS benchmark: handshakes, echo, CoAPS and memory per session, compared with a bare loop on pyOpenSSL; floods."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STOPPED = 2_000
 
 
 async def run(options: Options) -> None:
-    """Measure each kind of client on both servers, interleaved; then the floods on ours."""
+    """Measure both types of clients on both servers, interleaved; then the floods on this project's server."""
     os.sched_setaffinity(0, {CLIENT_CORE})
     count = int(500 * options.seconds)
     handshakes = {kind: Table(f"DTLS handshakes, {kind}, {count}", "per CPU second") for kind in ("certificate", "PSK")}
@@ -59,7 +59,7 @@ async def run(options: Options) -> None:
 
 
 async def floods(options: Options) -> None:
-    """Hellos that never come back, and clients that stop after the cookie."""
+    """Measure hellos that are never repeated, and clients that stop after the cookie."""
     async with server("dtls", uvloop=options.uvloop) as started:
         clients = Clients(await started.answer(), psk=False)
         await asyncio.to_thread(clients.open, 50)
@@ -83,14 +83,14 @@ async def floods(options: Options) -> None:
 
 
 async def cpu_of(started: Process) -> float:
-    """Ask a server for its CPU seconds."""
+    """Return the CPU seconds of a server."""
     started.tell("")
     answer: dict[str, Any] = await started.answer()
     return float(answer["cpu"])
 
 
 class Session:
-    """A client's socket and its DTLS."""
+    """A socket with a DTLS client."""
 
     def __init__(self, dtls: DtlsClient, target: tuple[str, int]) -> None:
         self.dtls = dtls
@@ -100,13 +100,13 @@ class Session:
         self.number = 0
 
     def transmit(self, datagrams: list[bytes]) -> None:
-        """Send."""
+        """Send datagrams."""
         for each in datagrams:
             self.socket.send(each)
 
 
 class Clients:
-    """Makes clients of one server."""
+    """Creates the clients of one server."""
 
     def __init__(self, where: dict[str, Any], *, psk: bool, port: str = "datagrams") -> None:
         host, _, number = where["addresses"][port].rpartition(":")
@@ -117,7 +117,7 @@ class Clients:
         self._holder = Holder(key, leaf, (intermediate,))
 
     def session(self) -> Session:
-        """Make a client that has said nothing yet."""
+        """Create a client that has sent nothing yet."""
         dtls = (
             DtlsClient(psk=(PSK.identity, PSK.key), ciphers="PSK-AES128-CCM8:@SECLEVEL=0")
             if self._psk
@@ -126,7 +126,7 @@ class Clients:
         return Session(dtls, self._target)
 
     def open(self, count: int) -> list[Session]:
-        """Shake hands so many times, one after the other."""
+        """Run a number of handshakes, one after another; return the last sessions."""
         opened = []
         for _ in range(count):
             session = self.session()
@@ -136,11 +136,11 @@ class Clients:
                 assert not session.dtls.failure, session.dtls.failure
             opened.append(session)
             if len(opened) > 16:
-                opened.pop(0).socket.close()  # the server does not notice
+                opened.pop(0).socket.close()  # the server keeps the session
         return opened
 
     def greet(self, count: int) -> None:
-        """Say hello from so many ports, and read the answers."""
+        """Send a hello from each of a number of ports, and read the answers."""
         (hello,) = self.session().dtls.start()
         for _ in range(count):
             session = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -151,7 +151,7 @@ class Clients:
             session.close()
 
     def stop_after_cookie(self, count: int) -> None:
-        """Come back with the cookie, and never again."""
+        """Repeat the hello with the cookie, then send nothing more."""
         for _ in range(count):
             session = self.session()
             session.transmit(session.dtls.start())
@@ -161,17 +161,17 @@ class Clients:
 
 
 def echo(_number: int) -> bytes:
-    """Write what an echo is asked of."""
+    """Return the payload of an echo."""
     return bytes(64)
 
 
 def post(number: int) -> bytes:
-    """Write a POST."""
+    """Encode a POST."""
     return struct.pack("!BBHI", 0x44, 2, number & 0xFFFF, number) + PATH_X_AND_PAYLOAD
 
 
 def talk(sessions: list[Session], count: int, request: Any) -> int:
-    """Send requests, a new one for each answer; return how many were answered."""
+    """Send a new request for each answer; return the number of answers."""
     sent = answered = 0
     with selectors.DefaultSelector() as selector:
 

@@ -1,4 +1,4 @@
-"""The servers under test that speak DTLS: this project's, and the plainest loop over pyOpenSSL."""
+"""The DTLS servers under test: this project's, and a bare loop on pyOpenSSL."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ _CIPHERS = b"ECDHE-ECDSA-AES128-GCM-SHA256:PSK-AES128-CCM8:@SECLEVEL=0"
 
 
 class Echo:
-    """An outbox in which a message of 64 octets waits for everybody, always."""
+    """An outbox with a waiting message of 64 octets for every device."""
 
     def __init__(self) -> None:
         self._waiting = Downstream(1, 1, bytes(64), 0)
 
     def next_for(self, _device: Device) -> Downstream:
-        """Return it."""
+        """Return the message."""
         return self._waiting
 
     def sent(self, *_arguments: Any, **_more: Any) -> None:
-        """Take no note."""
+        """Do nothing: the message stays in the outbox."""
 
     failed = sent
 
 
 async def secure(_arguments: argparse.Namespace) -> None:
-    """Serve one device over DTLS until killed; tell counters for each line of input."""
+    """Serve one device over DTLS until killed; print counters for each line of input."""
     limits = {"half_open_per_prefix": 2_000, "failures_per_minute": 1_000_000}
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config_for(dtls=limits), data_dir=Path(folder)) as server:
@@ -66,7 +66,7 @@ async def secure(_arguments: argparse.Namespace) -> None:
 
 
 async def bare(_arguments: argparse.Namespace) -> None:
-    """Echo over DTLS: a dictionary of connections, and nothing else."""
+    """Echo over DTLS with a dictionary of connections."""
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config_for(), data_dir=Path(folder)) as server:  # only for its certificates
             collection = await server.fleet.collections.create(CollectionChange())
@@ -145,7 +145,7 @@ class _BareLoop:
 
     def _take(self, datagram: bytes, remote: tuple[str, int]) -> None:
         self._remote = remote
-        if is_hello(datagram):  # a port of which an earlier client was
+        if is_hello(datagram):  # the port of an earlier client
             self.connections.pop(remote, None)
             self._done.discard(remote)
         connection = self.connections.get(remote) or self._listener

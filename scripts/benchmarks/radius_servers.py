@@ -1,4 +1,4 @@
-"""The servers under test that speak RADIUS: this project's, and the plainest loop over the same codec."""
+"""The RADIUS servers under test: this project's, and a bare loop on the same codec."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ _RADIUS = {
 
 
 def imsi(number: int) -> str:
-    """Return the SIM of a device."""
+    """Return the IMSI of a device."""
     return f"24201{number:010}"
 
 
 def imeisv(number: int) -> str:
-    """Return the hardware of a device."""
+    """Return the IMEISV of a device."""
     return f"{number:014}01"
 
 
 async def core(_arguments: argparse.Namespace, *, new: bool = False) -> None:
     """
-    Serve the devices of a mobile core until killed; tell counters for each line of input.
+    Serve the devices of a mobile core until killed; print counters for each line of input.
 
     Args:
-        new: Treat all devices as new: the address that each had last does not rest long enough to be kept for it.
+        new: Treat all devices as new: the quarantine is too short to keep the last address of a device.
     """
     rest = {"quarantine": 1.0} if new else {}
     config = config_for(radius=_RADIUS, cellular={"pool": [POOL]} | rest)
@@ -71,7 +71,7 @@ async def core(_arguments: argparse.Namespace, *, new: bool = False) -> None:
 
 
 async def _register(url: str) -> Collection:
-    """Write the devices into a new registry, all at once."""
+    """Write all devices into a new registry."""
     store, collection = Store(url), Collection(1)
     await store.open()
     await store.put_collection(collection)
@@ -83,7 +83,7 @@ async def _register(url: str) -> Collection:
 
 
 async def bare(_arguments: argparse.Namespace, *, reads: bool = False) -> None:
-    """Decode, verify and answer every request, always alike; perhaps also read who asks, which an answer needs."""
+    """Decode and verify every request, and answer with the same reply; optionally decode the identity, too."""
     settings = settings_of(dns=(), interim_interval=600)
 
     def answer(request: RadiusRequest) -> bytes:

@@ -1,9 +1,8 @@
 """
-The servers under test, each in a process of its own.
+The servers under test, each in a process of its own: this project's, and bare programs on libraries.
 
-``span`` is this project's whole server with a publisher inside; the others are the plainest programs
-that one would write with a library. Each prints a line of JSON when it listens, waits for a line on
-its input, measures, and prints a line of JSON with what it did and the CPU seconds that it took.
+``span`` is this project's whole server with a publisher. `serving` has the lines that a server exchanges with the
+benchmark.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ async def span(arguments: argparse.Namespace) -> None:
 
 
 async def quiet(_arguments: argparse.Namespace) -> None:
-    """Serve, with one device at 127.0.0.1, until killed; tell counters for each line of input."""
+    """Serve one device at 127.0.0.1 until killed; print counters for each line of input."""
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config_for(), data_dir=Path(folder)) as server:
             collection = await server.fleet.collections.create(CollectionChange())
@@ -89,8 +88,8 @@ async def quiet(_arguments: argparse.Namespace) -> None:
 
 
 async def firmware(_arguments: argparse.Namespace) -> None:
-    """Serve an image to a fleet until killed; tell counters for each line of input."""
-    from scripts.benchmarks.firmware import DEVICES, IMAGE, address_of  # noqa: PLC0415  # it is a client otherwise
+    """Serve an image to a fleet until killed; print counters for each line of input."""
+    from scripts.benchmarks.firmware import DEVICES, IMAGE, address_of  # noqa: PLC0415  # the module is a client, too
 
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config_for(), data_dir=Path(folder)) as server:
@@ -108,7 +107,7 @@ async def firmware(_arguments: argparse.Namespace) -> None:
 
 
 async def steady(arguments: argparse.Namespace) -> None:
-    """Publish at a fixed rate until killed; tell counters for each line of input."""
+    """Publish at a fixed rate until killed; print counters for each line of input."""
     config = config_for(fanout={"max_linger_ms": arguments.linger})
     with tempfile.TemporaryDirectory() as folder:
         async with Server(config, data_dir=Path(folder)) as server:
@@ -140,7 +139,7 @@ async def steady(arguments: argparse.Namespace) -> None:
 
 
 def line() -> str:
-    """Return an event of the size that ours have."""
+    """Return an event of a typical size."""
     event = UpstreamMessage(origin=_ORIGIN, bytes=9, transport=Transport.UDP, message_id=SpanId(_ID))
     return PLAIN.encode(Activity(_ID, 0, event)).decode()
 
@@ -150,7 +149,7 @@ _ORIGIN = Origin(_ID, _ID)
 
 
 async def plain_aiohttp(arguments: argparse.Namespace) -> None:
-    """Await ``send_str`` for each subscriber and event."""
+    """Serve with aiohttp: await ``send_str`` for each subscriber and event."""
     from aiohttp import web  # noqa: PLC0415  # the other servers do not pay for it
 
     sockets: list[web.WebSocketResponse] = []
@@ -179,7 +178,7 @@ async def plain_aiohttp(arguments: argparse.Namespace) -> None:
 
 
 async def bare_write(arguments: argparse.Namespace) -> None:
-    """Write one ready frame to each transport: what no program over asyncio's transports can beat."""
+    """Write one prepared frame to each transport: the upper bound of programs on asyncio's transports."""
     from aiohttp import web  # noqa: PLC0415
 
     transports: list[asyncio.Transport] = []
@@ -213,7 +212,7 @@ async def bare_write(arguments: argparse.Namespace) -> None:
 
 
 async def serve_aiohttp(handler: Callable[[Any], Awaitable[Any]]) -> None:
-    """Serve a handler at / on a free port, say where, and wait until the subscribers are there."""
+    """Serve a handler at / on a free port, print the address, and wait for the subscribers."""
     from aiohttp import web  # noqa: PLC0415
 
     app = web.Application()
@@ -227,7 +226,7 @@ async def serve_aiohttp(handler: Callable[[Any], Awaitable[Any]]) -> None:
 
 
 async def plain_websockets(arguments: argparse.Namespace) -> None:
-    """Call ``broadcast`` for each event."""
+    """Serve with websockets: call ``broadcast`` for each event."""
     from websockets.asyncio.server import ServerConnection, broadcast, serve  # noqa: PLC0415
 
     connections: list[ServerConnection] = []
@@ -256,7 +255,7 @@ async def plain_websockets(arguments: argparse.Namespace) -> None:
 
 
 async def bare_udp(_arguments: argparse.Namespace) -> None:
-    """Take datagrams by ``add_reader`` and ``recv``, and do nothing with them."""
+    """Read datagrams by ``add_reader`` and ``recv``, and discard them."""
     opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     opened.setblocking(False)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
@@ -279,7 +278,7 @@ async def bare_udp(_arguments: argparse.Namespace) -> None:
 
 
 async def plain_aiocoap(_arguments: argparse.Namespace) -> None:
-    """Answer POST with 2.01 by aiocoap's own server over its usual UDP transport."""
+    """Answer POST with 2.01 by aiocoap's server on its default UDP transport."""
     import aiocoap  # noqa: PLC0415
     from aiocoap.resource import Resource, Site  # noqa: PLC0415
 

@@ -22,21 +22,21 @@ from span_events.ids import render
 from tests.bench.ports import FREE
 
 HIGH = 65_536
-"""Octets that may wait for a subscriber before the publisher pauses (closed loop)."""
+"""Octets that may be buffered for a subscriber before the publisher pauses (closed loop)."""
 
 
 def say(**what: Any) -> None:
-    """Tell the benchmark something."""
+    """Print a line of JSON for the benchmark."""
     print(json.dumps(what), flush=True)
 
 
 async def told() -> str:
-    """Wait for a line on the standard input."""
+    """Wait for a line of the benchmark on standard input."""
     return await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
 
 async def measured(work: Callable[[], Awaitable[int]], seconds: float) -> None:
-    """Repeat work for some time, after a warm-up, and tell what it did per CPU second."""
+    """Repeat work for some time, after a warm-up; print its count, CPU seconds and duration."""
     gc.collect()
     gc.freeze()
     for limit, shown in ((seconds / 4, False), (seconds, True)):
@@ -48,12 +48,12 @@ async def measured(work: Callable[[], Awaitable[int]], seconds: float) -> None:
 
 
 def tune(transport: asyncio.BaseTransport) -> None:
-    """Give every server under test the kernel send buffer that ours has: readers then lag equally far."""
+    """Set the send buffer of this project's server, so that readers lag equally far on all servers."""
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, Config().fanout.send_buffer)
 
 
 async def all_low(transports: Sequence[asyncio.WriteTransport]) -> None:
-    """Wait until no subscriber is far behind."""
+    """Wait until the buffers of all subscribers are below a quarter of the limit."""
     while any(each.get_write_buffer_size() > HIGH // 4 for each in transports):
         await asyncio.sleep(0.0005)
 
@@ -65,7 +65,7 @@ def config_for(**settings: dict[str, Any]) -> Config:
 
 
 def ready(server: Server, collection_id: int, **more: Any) -> None:
-    """Tell where the server is; before that, leave its start to no full garbage collection, as `serve` does."""
+    """Print the addresses of the server, after a garbage collection and freeze as in `serve`."""
     gc.collect()
     gc.freeze()
     say(
