@@ -1,10 +1,9 @@
 """
-What happens to certificates: issued, verified, used, revoked, forgotten.
+Certificates of devices and gateways: issues, verifies, revokes and removes them.
 
-The certificate that a client shows is found by its serial number; whose it is stands in the registry,
-not in the certificate. So a device that moves to another collection keeps its certificates: they were
-signed by the intermediate of the old one, and that stays valid. Private keys that we make are handed
-out once and kept nowhere.
+A certificate is found by its serial number, and its owner is in the registry, not in the certificate. So a device that
+moves to another collection keeps its certificates: the intermediate of the old collection signed them and stays valid.
+A private key that the server creates is returned once and stored nowhere.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from span_events.registry.store import Store
 log = get_logger("certificates")
 
 Owner = Device | Gateway
-"""Whose a certificate is."""
+"""Owner of a certificate."""
 
 _DAY: Final = 86_400
 
@@ -48,11 +47,11 @@ class Signed:
 
     record: Certificate
     pem: bytes
-    """The leaf alone."""
+    """The leaf certificate alone."""
     chain_pem: bytes
     """The intermediate, then the root."""
     private_key_pem: bytes = field(default=b"", repr=False)
-    """PKCS#8, if we made the key; nobody can be shown it again."""
+    """PKCS#8, if the server created the key; it cannot be returned again."""
 
 
 class Certificates:
@@ -61,7 +60,7 @@ class Certificates:
 
     Args:
         lock: Held while the registry's devices and gateways change; shared with `Devices` and `Gateways`, so that
-            no certificate is issued to one that is being removed.
+            no certificate is issued to an owner that is being removed.
     """
 
     def __init__(
@@ -85,16 +84,16 @@ class Certificates:
         self._one_at_a_time = asyncio.Lock()
         self._warned: dict[int, float] = {}  # by serial number: monotonic time of the last warning
         self.on_revoked: list[Callable[[int], None]] = []
-        """Called with the serial number of a certificate that was revoked: its sessions should end."""
+        """Called with the serial number of a revoked certificate, whose sessions must end."""
         self.issued = 0
-        """Certificates issued since the start."""
+        """Number of certificates issued since the start."""
         self.revoked = 0
-        """Certificates revoked since the start."""
+        """Number of certificates revoked since the start."""
         self.expiring = 0
-        """Times that a certificate about to expire was told."""
+        """Number of published warnings of certificates that expire soon."""
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """Return the metrics."""
         return [
             Metric(
                 "certificates",
@@ -112,7 +111,7 @@ class Certificates:
             ),
         ]
 
-    # ---- what the API does --------------------------------------------------------------------
+    # ---- calls by the API ---------------------------------------------------------------------
 
     async def chain(self, collection: Collection) -> bytes:
         """Return the intermediate of a collection and the root, as PEM."""
@@ -120,40 +119,40 @@ class Certificates:
 
     async def create(self, owner: Owner, kind: KeyType = KeyType.EC) -> Signed:
         """
-        Make a key and a certificate for a device or gateway.
+        Create a key and a certificate for a device or gateway.
 
         Raises:
             Conflict: The gateway is built in.
             LimitReached: The owner has too many certificates.
-            NotFound: The owner is gone.
+            NotFound: The owner was removed.
         """
-        self._check_count(owner)  # before the work of making a key
+        self._check_count(owner)  # before the effort of creating a key
         if kind is KeyType.EC:
             key = issuing.make_key(kind)
         else:
-            async with self._one_at_a_time:  # several would only take each other's core
+            async with self._one_at_a_time:  # several at once would compete for the cores
                 key = await asyncio.to_thread(issuing.make_key, kind)
         signed = await self._sign(owner, key.public_key())
         return dataclasses.replace(signed, private_key_pem=issuing.key_pem(key))
 
     async def sign(self, owner: Owner, request_pem: bytes) -> Signed:
         """
-        Make a certificate for a device or gateway that has made its own key.
+        Create a certificate for a device or gateway that created its own key.
 
         Raises:
             Conflict: The gateway is built in.
-            InvalidRequest: The signing request is no such thing, or its key is not one that we sign.
+            InvalidRequest: The signing request is malformed, or its key is of a kind that is not signed.
             LimitReached: The owner has too many certificates.
-            NotFound: The owner is gone.
+            NotFound: The owner was removed.
         """
         return await self._sign(owner, requests.public_key_of(request_pem))
 
     def verify(self, owner: Owner, pem: bytes) -> list[str]:
         """
-        Tell why a device or gateway could not connect with a certificate; nothing if it could.
+        Return the reasons for which a device or gateway could not connect with a certificate; empty if it could.
 
         Args:
-            pem: The certificate, and after it, if they are there, its intermediate and root.
+            pem: The certificate, optionally followed by its intermediate and the root.
         """
         try:
             certificates = verification.read(pem)
@@ -166,18 +165,18 @@ class Certificates:
         ]
 
     def list(self, owner: Owner) -> list[Certificate]:
-        """List the certificates of a device or gateway, the one that is valid longest first; also revoked ones."""
+        """Return the certificates of a device or gateway, revoked ones included, the latest expiry first."""
         return sorted(self._directory.certificates_of(owner.id), key=lambda each: each.not_after_ms, reverse=True)
 
     async def revoke(self, collection: Collection, serial: int) -> Certificate:
         """
-        Make a certificate useless, at once and for good; revoking it again changes nothing.
+        Revoke a certificate, at once and for good; idempotent.
 
         Args:
-            collection: Where its owner is; or, if that is gone, where the certificate was issued.
+            collection: Collection of the owner; if the owner was removed, the collection that issued the certificate.
 
         Raises:
-            NotFound: There is no such certificate in this collection.
+            NotFound: The collection has no such certificate.
         """
         async with self._lock:
             found = self._directory.certificate_with(serial)
@@ -194,10 +193,10 @@ class Certificates:
             tell(serial)
         return revoked
 
-    # ---- what listeners see -------------------------------------------------------------------
+    # ---- calls by listeners -------------------------------------------------------------------
 
     def used(self, certificate: Certificate) -> None:
-        """A client has connected with a certificate: if it ends soon, tell so, once a day."""
+        """Publish a warning, once a day, when a client connects with a certificate that expires soon."""
         now_ms = self._clock.time_ns() // 1_000_000
         left = (certificate.not_after_ms - now_ms) / 1000
         if left >= self._config.warn_before:
@@ -216,10 +215,10 @@ class Certificates:
             )
         )
 
-    # ---- what time brings ---------------------------------------------------------------------
+    # ---- periodic calls -----------------------------------------------------------------------
 
     async def prune(self) -> None:
-        """Once a day or so: forget what expired long ago."""
+        """Remove certificates that expired long ago; called about once a day."""
         limit = self._clock.time_ns() // 1_000_000 - int(self._config.keep_expired * 1000)
         async with self._lock:
             old = [each for each in self._directory.certificates.values() if each.not_after_ms < limit]
@@ -270,7 +269,7 @@ class Certificates:
 
     def _faults_of_owner(self, leaf: x509.Certificate, owner: Owner) -> Iterator[str]:
         if self._authority.issuer_of(leaf) is None:
-            return  # its serial number means nothing to us
+            return  # only serial numbers of our own certificates identify a record
         found = self._directory.certificate_with(leaf.serial_number)
         for obstacle in obstacles(found, owner, type(owner)):
             if obstacle is Obstacle.UNKNOWN_SERIAL:
@@ -283,7 +282,7 @@ class Certificates:
             yield f"belongs to {self._name_owner(found, owner.collection)}, not to {wanted}"
 
     def _name_owner(self, certificate: Certificate, collection: Collection) -> str:
-        """Name the owner of a certificate, but not to people of other collections."""
+        """Return the name of an owner, but hide it from users of other collections."""
         kind = "device" if certificate.gateway_id is None else "gateway"
         if self._directory.origin_of(certificate).collection_id != collection.id:
             return f"a {kind} of another collection"

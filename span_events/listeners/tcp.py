@@ -1,8 +1,8 @@
 """
-TCP connections, with and without TLS: octets as they come, and nothing read ahead.
+TCP connections, with and without TLS, that read only as much as the caller asks for.
 
-asyncio's own TLS keeps two things back that developers need: the alert that tells a client why it was refused (the
-connection is just reset), and the cause of a handshake that failed on our side.
+asyncio's own TLS withholds two things that developers need: the fatal alert that gives a client the reason of a refusal
+(asyncio resets the connection), and the cause of a handshake that failed on our side.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from contextlib import suppress
 from typing import Final
 
 _BLOCK: Final = 65_536
-"""Octets that are asked of a socket at once."""
+"""Octets of one read from a socket."""
 
 
 class TcpStream:
     """
-    A connection.
+    A TCP connection.
 
     Args:
-        accepted: Its socket, non-blocking.
+        accepted: The connection's socket, non-blocking.
     """
 
     def __init__(self, accepted: socket.socket) -> None:
@@ -31,7 +31,7 @@ class TcpStream:
 
     async def read(self, size: int) -> bytes:
         """
-        Return what comes next, at most so many octets; none at the end.
+        Return the next octets, at most ``size``; empty at the end of the stream.
 
         Raises:
             OSError: The connection broke.
@@ -49,7 +49,7 @@ class TcpStream:
 
     async def end(self) -> None:
         """
-        Say that nothing more will be sent.
+        Close the sending direction (FIN).
 
         Raises:
             OSError: The connection broke.
@@ -58,9 +58,9 @@ class TcpStream:
 
     async def linger(self, seconds: float) -> None:
         """
-        Pass over what still comes, until the other side has ended, or for so long.
+        Discard input until the other side closes the connection, or for ``seconds``.
 
-        Closing at once would answer that with a reset, which takes from the other side what it has not read yet.
+        Closing with unread input sends a reset, and the other side would lose the octets that it has not read yet.
         """
         with suppress(OSError):  # TimeoutError is one
             async with asyncio.timeout(seconds):
@@ -73,7 +73,7 @@ class TcpStream:
 
 
 class TlsStream(TcpStream):
-    """A connection with TLS; `shake_hands` comes first."""
+    """A TCP connection with TLS; call `shake_hands` first."""
 
     def __init__(self, accepted: socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(accepted)
@@ -81,11 +81,11 @@ class TlsStream(TcpStream):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self.heard = False
-        """Whether the client has said anything."""
+        """True once the client has sent octets."""
 
     @property
     def peer_certificate(self) -> bytes | None:
-        """The certificate that the client has proven to have, DER."""
+        """The client's certificate, DER; its private key is proven."""
         return self._tls.getpeercert(binary_form=True)
 
     async def shake_hands(self) -> None:
@@ -93,7 +93,7 @@ class TlsStream(TcpStream):
         Do the handshake.
 
         Raises:
-            ssl.SSLError: It failed; the client was told so by an alert.
+            ssl.SSLError: The handshake failed; a fatal alert was sent.
             OSError: The connection broke.
         """
         while True:
@@ -109,7 +109,7 @@ class TlsStream(TcpStream):
                 return await self._flush()
 
     async def read(self, size: int) -> bytes:
-        """Return what comes next; none at the end, which the other side need not announce."""
+        """Return the next octets; empty at the end, with or without a close_notify."""
         while True:
             try:
                 return self._tls.read(size)
@@ -119,19 +119,19 @@ class TlsStream(TcpStream):
                 return b""
 
     async def write(self, octets: bytes) -> None:
-        """Encrypt and send octets; a few KiB, for all of them are kept until they are sent."""
+        """Encrypt and send octets; a few KiB at most, since all are kept in memory until they are sent."""
         self._tls.write(octets)
         await self._flush()
 
     async def end(self) -> None:
-        """Say that nothing more will be sent: close_notify, then the end of TCP."""
-        with suppress(ssl.SSLError):  # the answer is not waited for
+        """Close the sending direction: close_notify, then FIN."""
+        with suppress(ssl.SSLError):  # the client's close_notify is not awaited
             self._tls.unwrap()
         await self._flush()
         await super().end()
 
     async def _exchange(self) -> None:
-        """Send what TLS has to say, and give it what the other side says."""
+        """Send the pending records, and pass the received octets to TLS."""
         await self._flush()
         octets = await self._loop.sock_recv(self._socket, _BLOCK)
         if octets:

@@ -1,9 +1,8 @@
 """
-Who uploads: on the plain port the device that has the address, on the other one the owner of the certificate.
+Clients of the blob ports: devices identified by address on the HTTP port, by certificate on the HTTPS port.
 
-A TLS handshake that fails shows less here than in DTLS: the ssl module says why, but not which certificate was shown.
-So what can wait is judged after it: a certificate that is too old or too young is refused by HTTP, and its event knows
-the device.
+The ssl module reports why a handshake failed, but not which certificate the client presented. So the validity period is
+checked after the handshake: an expired certificate is refused with an HTTP status, and the event names the device.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ from span_events.wire.dtls.openssl import certificate_failure_of, failure_of
 from span_events.wire.openssl import Identity, cause_of
 
 _LINGER: Final = 2.0
-"""Seconds that a client has to read why its handshake failed."""
+"""Seconds that a client has to read the fatal alert."""
 _WITHOUT_TLS: Final = "http request"
-"""OpenSSL's word for what it finds instead of TLS."""
+"""OpenSSL's words for an HTTP request in place of a ClientHello."""
 _NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 """X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name."""
 
 
 class ByAddress:
-    """A client of the plain port: the device that has its address."""
+    """A client of the HTTP port: the device with the client's address."""
 
     transport = Transport.HTTP
 
@@ -55,11 +54,11 @@ class ByAddress:
 
     @property
     def likely(self) -> Device | None:
-        """The device that has the address."""
+        """The device with the client's address, if there is one."""
         return self._directory.device_at(self._remote[0])
 
     def admit(self, size: int) -> Device | Reason:
-        """Return the device, or why it may not upload."""
+        """Return the device, or the reason to refuse the upload."""
         found = self._reception.identify(self._remote, transport=self.transport, size=size)
         if isinstance(found, MessageRejectedReason):
             return found
@@ -67,25 +66,25 @@ class ByAddress:
 
 
 class PlainEntrance:
-    """The entrance of the plain port: nothing is asked."""
+    """Opens the connections of the HTTP port, without a handshake."""
 
     def __init__(self, reception: Reception, directory: Directory) -> None:
         self._reception = reception
         self._directory = directory
 
     async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller]:
-        """Take a connection over."""
+        """Return the stream and the client of an accepted connection."""
         return TcpStream(accepted), ByAddress(self._reception, self._directory, remote)
 
 
 class TlsEntrance:
     """
-    The entrance of the other port: a handshake with a certificate that leads to our root.
+    Opens the connections of the HTTPS port: a handshake, with a client certificate that chains to our root.
 
     Args:
-        identities: What the server shows; one per kind of key. `present` changes it.
+        identities: Keys and certificates of the server, one per kind of key; `present` replaces them.
         trusted_pem: The root, and intermediates that clients may leave out.
-        used: Told of each certificate with which a client was admitted.
+        used: Called with the certificate of each admitted client.
     """
 
     def __init__(
@@ -108,15 +107,15 @@ class TlsEntrance:
         self.present(identities)
 
     def present(self, identities: Sequence[Identity]) -> None:
-        """Show something else from now on; connections that are open are not touched."""
+        """Replace the server's certificates; open connections keep the previous ones."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= _NO_CHECK_TIME
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-        context.num_tickets = 0  # each connection shows its certificate
+        context.num_tickets = 0  # each client presents its certificate
         for identity in identities:
-            with tempfile.NamedTemporaryFile() as file:  # it reads files only; this one is for us alone
+            with tempfile.NamedTemporaryFile() as file:  # the ssl module reads files only; mode 0600
                 file.write(identity.key_pem + identity.certificates_pem)
                 file.flush()
                 context.load_cert_chain(file.name)
@@ -124,12 +123,12 @@ class TlsEntrance:
         self._context = context
 
     def trust(self, certificates_pem: bytes) -> None:
-        """Know more intermediates from now on."""
+        """Add intermediates that clients may leave out."""
         self._trusted += certificates_pem
         self._context.load_verify_locations(cadata=certificates_pem.decode())
 
     async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller] | None:
-        """Shake hands; None if that fails, which is published."""
+        """Do the handshake; None after a failed handshake, which is published."""
         stream = TlsStream(accepted, self._context)
         caller = None
         try:
@@ -143,7 +142,7 @@ class TlsEntrance:
                     used=self._used,
                     clock=self._clock,
                 )
-            elif stream.heard:  # else somebody looked whether the port is open
+            elif stream.heard:  # otherwise a port scan, which is not published
                 reason, detail, seconds = failure
                 self._reception.rejections.client_rejected(
                     reason,
@@ -162,7 +161,7 @@ class TlsEntrance:
         return None if caller is None else (stream, caller)
 
     async def _shake_hands(self, stream: TlsStream) -> tuple[ClientRejectedReason, str | None, int | None] | None:
-        """Return why the handshake failed, what more there is to say, and how long it took if that is the reason."""
+        """Return the reason, the detail and, after a timeout, the seconds of a failed handshake, else None."""
         try:
             async with asyncio.timeout(self._handshake_timeout):
                 await stream.shake_hands()
@@ -183,7 +182,7 @@ class TlsEntrance:
 
 
 class ByCertificate:
-    """A client of the TLS port: the device whose certificate it has proven to have."""
+    """A client of the HTTPS port: the device that owns the client's certificate."""
 
     transport = Transport.HTTPS
 
@@ -206,12 +205,12 @@ class ByCertificate:
 
     @property
     def likely(self) -> Device | None:
-        """The device that the certificate was issued to."""
+        """The device that the certificate was issued to, if the device still exists."""
         found = self._identification.device_of(self._certificate)
         return found.device if isinstance(found, Refusal) else found
 
     def admit(self, size: int) -> Device | Reason:
-        """Return the device, or why it may not upload."""
+        """Return the device, or the reason to refuse the upload."""
         found = self._identification.device_of(self._certificate, now_ms=self._clock.time_ns() // 1_000_000)
         if isinstance(found, Refusal):
             self._reception.rejections.client_rejected(

@@ -1,4 +1,4 @@
-"""HTTP uploads of blobs: the ports; who clients are is in `blob_callers`, what is said in `blob_upload`."""
+"""HTTP uploads of blobs: the two ports. Clients are in `callers`, the HTTP exchange is in `upload`."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from span_events.net import Remote, bind, render_remote
 log = get_logger("listeners.blobs")
 
 _BACKLOG: Final = 512
-"""Connections that may wait to be accepted."""
+"""Connections that wait in the kernel to be accepted."""
 _PAUSE: Final = 0.5
 """Seconds without accepting when this process has no file descriptor or memory left for a connection."""
 _LOST: Final = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EINVAL})
-"""Errors after which a listening socket is of no use any more."""
+"""Errors after which the listening socket is lost."""
 
 
 class Entrance(Protocol):
-    """What a connection has to pass before HTTP begins."""
+    """Opens accepted connections: the step before HTTP."""
 
     async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller] | None:
-        """Take a connection over; None if it does not come so far, which is published then."""
+        """Return the stream and the client; None after a failed handshake, which is published."""
 
 
 class BlobListener:
     """
-    The uploads on one TCP port.
+    Listens for uploads on one TCP port.
 
     Args:
         name: ``blobs`` or ``blobs_tls``.
-        setting: Where the port stands in the configuration.
-        entrance: Who clients are.
+        setting: Path of the port in the configuration.
+        entrance: Opens connections and identifies clients.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class BlobListener:
         self._socket: socket.socket | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Task[None], None] = {}
-        """Those that have sent no request yet, the oldest first."""
+        """Connections without a request yet, the oldest first."""
         self.accepted = 0
-        """Connections that were accepted."""
+        """Number of accepted connections."""
         self.displaced = 0
-        """Connections that were closed, because there were too many."""
+        """Number of connections closed for a newer one, because there were too many."""
         self.defects = 0
-        """Uploads that failed by a fault of ours."""
+        """Number of uploads that failed by a defect of the server."""
 
     @property
     def address(self) -> str:
-        """What is bound, ``host:port``."""
+        """The bound address, ``host:port``."""
         assert self._socket is not None, "the listener has not started"
         return render_remote(self._socket.getsockname()[:2])
 
@@ -103,10 +103,10 @@ class BlobListener:
                 failing = False
                 self.accepted += 1
                 self._serve(accepted, unmapped(*address))
-                await asyncio.sleep(0)  # it must have begun before it can be cancelled, or nobody closes its socket
+                await asyncio.sleep(0)  # a task that is cancelled before its first step would not close its socket
 
     async def stop(self) -> None:
-        """Release the socket, and break the connections off; idempotent."""
+        """Close the socket and all connections; idempotent."""
         if self._socket is not None:
             self._socket.close()
         for each in self._connections:
@@ -114,7 +114,7 @@ class BlobListener:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """Return the metrics."""
         return [
             Metric(
                 f"{self.name}_connections",
@@ -137,7 +137,7 @@ class BlobListener:
     def _serve(self, accepted: socket.socket, remote: Remote) -> None:
         if len(self._connections) >= self._config.connections:
             self.displaced += 1
-            if not self._waiting:  # all are busy uploading
+            if not self._waiting:  # every connection has an upload
                 accepted.close()
                 return
             oldest = next(iter(self._waiting))

@@ -1,4 +1,4 @@
-"""One HTTP connection, which is one upload: its request, its content at the pace that is asked for, the reply."""
+"""One HTTP connection with one upload: the request, the content at a minimum rate, and the reply."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from span_events.wire.http_head import CONTINUE, MAX_HEAD, Head, decode, encode_
 log = get_logger("listeners.blobs")
 
 _CHUNK: Final = 65_536
-"""Octets of an upload that are collected before they go to the disk."""
+"""Octets of an upload that are collected before a write to the disk."""
 _LINGER: Final = 2.0
-"""Seconds that a client has to read the reply, and again if it goes on sending what nobody wants."""
+"""Seconds that a client has to read the reply, and again while it sends content that is discarded."""
 _PATH_KEPT: Final = 255
-"""Characters of a path that the registry keeps."""
+"""Characters of a path that are stored in the registry."""
 _STATUS: Final = {
     MessageRejectedReason.MALFORMED: HTTPStatus.BAD_REQUEST,
     MessageRejectedReason.INCOMPLETE: HTTPStatus.BAD_REQUEST,
@@ -53,17 +53,17 @@ _FIELDS: Final = {
 
 
 class Caller(Protocol):
-    """Who a client is, as far as its connection says."""
+    """Identity of a client, as far as its connection proves it."""
 
     transport: Transport
 
     @property
     def likely(self) -> Device | None:
-        """Whose fault it is if the client fails before it is admitted; None if nobody knows."""
+        """Device to which a failure before admission is attributed, if there is one."""
 
     def admit(self, size: int) -> Device | Reason:
         """
-        Return the device, or why the client may not upload; that is published already.
+        Return the device, or the reason to refuse the upload, which is already published.
 
         Args:
             size: Octets of the upload.
@@ -72,10 +72,10 @@ class Caller(Protocol):
 
 class UploadConnection:
     """
-    What is said on one connection.
+    Handles the request on one connection.
 
     Args:
-        on_request: Called when the request is there, and the client need not prove any more that it has one.
+        on_request: Called once the head of the request was read.
     """
 
     def __init__(
@@ -99,13 +99,13 @@ class UploadConnection:
         self._device: Device | None = None
         self._head: Head | None = None
         self._rest = b""
-        """What came together with the head."""
+        """Content that arrived together with the head."""
         self._all_read = False
         self.failed = False
-        """Whether it ended by a fault of ours."""
+        """True after an upload that failed by a defect of the server."""
 
     async def hold(self) -> None:
-        """Take the upload, answer, and close the connection. Cancelling closes it at once."""
+        """Receive the upload, reply, and close the connection. Cancelling closes the connection at once."""
         try:
             reply = await self._answer()
             with suppress(OSError):  # TimeoutError is one
@@ -136,7 +136,7 @@ class UploadConnection:
 
     async def _take(self) -> bytes:
         head = await self._read_head()
-        if head is None:  # somebody looked whether the port is open
+        if head is None:  # a port scan
             return b""
         self._head = head
         self._on_request()
@@ -167,7 +167,7 @@ class UploadConnection:
         return self._reply(HTTPStatus.OK, f"stored as blob {render(blob.id)}")
 
     async def _read_head(self) -> Head | None:
-        """Read the request up to its content; None if the client left without a word."""
+        """Read the head of the request; None if the client closed the connection without sending anything."""
         octets = b""
         try:
             async with asyncio.timeout(self._config.header_timeout):
@@ -240,7 +240,7 @@ class UploadConnection:
 
 
 class _Pace:
-    """How fast content comes: each window must bring its octets, and all of them a total."""
+    """Minimum rate of an upload: octets per window, and a limit for the whole."""
 
     def __init__(self, config: BlobsConfig, length: int) -> None:
         self._config = config
@@ -253,23 +253,23 @@ class _Pace:
 
     @property
     def deadline(self) -> float:
-        """When something more must have come, by the loop's clock."""
+        """Time of the loop's clock by which more octets must arrive."""
         return min(self._ends, self._window_ends)
 
     def came(self, octets: int) -> None:
-        """Note what came."""
+        """Count received octets."""
         self._total += octets
         self._in_window += octets
         if self._in_window >= self._wanted:
             self._begin_window()
 
     def position(self, cause: str | None = None) -> str:
-        """Say how far it came before the connection ended."""
+        """Return the detail for an upload that the end of the connection interrupted."""
         why = f": {cause}" if cause else ""
         return f"the connection ended after {self._total} of {self._length} octets{why}"
 
     def verdict(self) -> str:
-        """Say which limit was hit."""
+        """Return the detail for an upload that exceeded a limit."""
         if self._ends <= self._window_ends:
             limit = f"{self._config.upload_timeout:g} s (blobs.upload_timeout)"
             return f"{self._total} of {self._length} octets in {limit}"

@@ -44,11 +44,11 @@ ALERTS: Final = MappingProxyType(
         121: "ech required",
     }
 )
-"""Their names, in words; also those that are only of older versions."""
+"""Names of alerts in words, including those of older versions."""
 REFUSES_CERTIFICATE: Final = frozenset({42, 43, 44, 45, 46, 48, 49})
-"""What clients say that do not accept the server's certificate, or the name in it; libraries choose differently."""
+"""Alerts of clients that reject the server's certificate or its name; libraries choose different ones."""
 
 
 def alert_name(number: int) -> str:
-    """Name an alert."""
+    """Return the name of an alert."""
     return ALERTS.get(number, f"alert {number}")

@@ -1,10 +1,9 @@
 """
-TLS of a server without I/O: what comes out of a connection.
+Events of a TLS server's connection; no I/O.
 
-Clients are asked for a certificate, and let in whatever they show: what is wrong with it stands in
-`Established`. So whoever listens can refuse a client in words of the protocol above, which reach
-people, where a TLS alert would be lost; and only when the handshake is complete has the client
-proven that it holds the certificate's key.
+The handshake requests a certificate and accepts any: the faults of the certificate are in `Established`. So a listener
+can refuse the client in the protocol above TLS, with a text that its developer sees, where a TLS alert would be lost.
+Only a complete handshake proves that the client holds the certificate's private key.
 """
 
 from __future__ import annotations
@@ -16,33 +15,33 @@ from cryptography import x509
 
 
 class CertificateFault(StrEnum):
-    """What is wrong with a client's certificate."""
+    """Faults of a client's certificate, the gravest first."""
 
     UNKNOWN_CA = "unknownCa"
-    """It does not lead to a trusted root; so nothing else in it means anything."""
+    """The certificate does not chain to a trusted root; so its content proves nothing."""
     WRONG_PURPOSE = "wrongPurpose"
     NOT_YET_VALID = "notYetValid"
     EXPIRED = "expired"
     INVALID = "invalid"
-    """Another rule is broken; the detail has it."""
+    """The certificate breaks another rule, which the detail names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Established:
-    """The handshake is done: the client holds the key of its certificate, if it has shown one."""
+    """The handshake is complete: the client holds the private key of its certificate, if it presented one."""
 
     certificate: x509.Certificate | None
     fault: CertificateFault | None
-    """What is wrong with the certificate; the gravest, if several things are."""
+    """The gravest fault of the certificate; None without a fault."""
     detail: str
     """The fault in OpenSSL's words."""
     version: str
     """``TLSv1.2`` or ``TLSv1.3``."""
     cipher: str
     protocol: bytes
-    """What was agreed by ALPN (RFC 7301); empty if the client did not offer what is served."""
+    """Protocol chosen by ALPN (RFC 7301); empty if the client did not offer the one that is served."""
     foreign_name: str = ""
-    """The server's name as the client has it (RFC 6066 §3), if our certificate has another."""
+    """Server name that the client asked for (RFC 6066 §3), if our certificate does not contain it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,42 +52,42 @@ class Data:
 
 
 class End(StrEnum):
-    """How an established connection ended."""
+    """End of an established connection."""
 
     CLOSE_NOTIFY = "closeNotify"
     ALERT = "alert"
     """The client sent a fatal alert; the detail names it."""
     BROKEN = "broken"
-    """Something came that is not of this connection; the detail has OpenSSL's words."""
+    """The client sent invalid records; the detail has OpenSSL's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The connection is over; our own goodbye, if there is one, is in the output."""
+    """The connection ended; our close_notify or alert, if any, is in the output."""
 
     end: End
     detail: str = ""
     refuses_us: bool = False
-    """Whether the client's alert says that it does not accept our certificate; some look after the handshake."""
+    """True if the alert rejects our certificate; some clients verify it only after the handshake."""
 
 
 class Failure(StrEnum):
-    """Why a handshake failed."""
+    """Cause of a failed handshake."""
 
     NOT_TLS = "notTls"
     SERVER_REFUSED = "serverRefused"
-    """The client does not accept our certificate; the detail is its alert."""
+    """The client rejected our certificate; the detail is its alert."""
     CLIENT_ALERT = "clientAlert"
-    """The client gave up for another cause; the detail is its alert."""
+    """The client ended the handshake for another cause; the detail is its alert."""
     UNSUPPORTED_VERSION = "unsupportedVersion"
     NO_SHARED_CIPHER = "noSharedCipher"
     PROTOCOL = "protocol"
-    """Anything else; the detail has OpenSSL's words."""
+    """Another cause; the detail has OpenSSL's words."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The handshake is over; what should be said to the client is in the output."""
+    """The handshake failed; the alert for the client is in the output."""
 
     failure: Failure
     detail: str = ""

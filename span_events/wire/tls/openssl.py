@@ -1,7 +1,7 @@
 """
 TLS 1.2 and 1.3 of a server on OpenSSL, through pyOpenSSL's memory BIOs (RFC 8446, RFC 5246).
 
-Octets go in, events and octets come out. There is no resumption: each client shows its certificate.
+Octets go in, events and octets come out. Sessions are not resumed: each client presents its certificate.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from span_events.wire.tls.alerts import REFUSES_CERTIFICATE, alert_name
 from span_events.wire.tls.connections import CertificateFault, Closed, Data, End, Established, Event, Failed, Failure
 
 _SUITES: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2; those of TLS 1.3 are OpenSSL's own."""
+"""Cipher suites of TLS 1.2; those of TLS 1.3 are OpenSSL's defaults."""
 _HANDSHAKE: Final = 22
 """Content type of a client's first record (RFC 8446 §5.1)."""
 _SHOWN: Final = 24
-"""Octets of something that is not TLS that are shown."""
+"""Octets quoted from input that is not TLS."""
 _FAULTS: Final = MappingProxyType(
     dict.fromkeys((2, 7, 18, 19, 20, 21), CertificateFault.UNKNOWN_CA)
     | {
@@ -43,7 +43,7 @@ _FAULTS: Final = MappingProxyType(
         10: CertificateFault.EXPIRED,
     }
 )
-"""X509_V_ERR_* by number; a wrong signature (7) is that of another authority with the same name."""
+"""X509_V_ERR_* by number; a wrong signature (7) means another authority with the same name."""
 _GRAVEST_FIRST: Final = tuple(CertificateFault)
 _FAILURES: Final = MappingProxyType(
     {
@@ -53,18 +53,18 @@ _FAILURES: Final = MappingProxyType(
         "version too low": Failure.UNSUPPORTED_VERSION,
     }
 )
-"""What failed, by OpenSSL's words."""
+"""Causes of failed handshakes by OpenSSL's words."""
 
 
 class TlsEngine:
     """
-    Makes connections; it may be shared by listeners of one protocol.
+    Creates connections; listeners of one protocol may share an engine.
 
     Args:
-        identities: What the server shows; one per kind of key. `present` changes it while connections live.
+        identities: Keys and certificates of the server, one per kind of key; `present` replaces them.
         trusted_pem: Roots of client certificates, and intermediates that clients may leave out.
-        unix_time: Asked for the time by which certificates are judged, seconds.
-        protocol: What is served, by its name for ALPN.
+        unix_time: Returns the time at which certificates must be valid, Unix seconds.
+        protocol: ALPN name of the protocol that is served.
     """
 
     def __init__(
@@ -82,23 +82,23 @@ class TlsEngine:
         self._context = self._make_context(identities)
 
     def present(self, identities: Sequence[Identity]) -> None:
-        """Show something else from now on; connections that live are not touched."""
+        """Replace the server's certificates; open connections keep the previous ones."""
         self._context = self._make_context(identities)
 
     def trust(self, certificates_pem: bytes) -> None:
-        """Trust more roots, or know more intermediates, from now on."""
+        """Add roots to trust, or intermediates that clients may leave out."""
         self._trusted += certificates_pem
         trust(self._context, certificates_pem)
 
     def accept(self) -> TlsConnection:
-        """Begin a connection."""
+        """Return a new connection."""
         return TlsConnection(self._context, self._buffer, self._unix_time(), self._names)
 
     def _make_context(self, identities: Sequence[Identity]) -> SSL.Context:
         self._names = frozenset(name for each in identities for name in _names(each))
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        # A resumed session would show no certificate. Tickets need the option, and the cache off as well.
+        # A resumed session would present no certificate. Tickets need the option, and the cache off as well.
         context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
@@ -115,7 +115,7 @@ class TlsEngine:
 
 
 class TlsConnection:
-    """One client; after `Closed` or `Failed`, only `take` may be called."""
+    """The connection of one client; after `Closed` or `Failed`, only `take` may be called."""
 
     def __init__(self, context: SSL.Context, buffer: Any, unix_time: int, names: frozenset[str]) -> None:
         self._names = names
@@ -131,12 +131,12 @@ class TlsConnection:
         self._begun = False
         self._output: list[bytes] = []
         self.has_answered = False
-        """Whether the client got something to judge us by."""
+        """True once the client may have received the server's certificate."""
         self.established = False
         judge_by(self._ssl, unix_time)
 
     def feed(self, octets: bytes | memoryview) -> Sequence[Event]:
-        """Take octets in."""
+        """Process received octets; return the events."""
         if not self._begun and len(octets):
             self._begun = True
             if octets[0] != _HANDSHAKE:
@@ -153,23 +153,23 @@ class TlsConnection:
         return events
 
     def send(self, payload: bytes) -> None:
-        """Encrypt application data; only when established."""
+        """Encrypt application data; only after the handshake."""
         assert self.established, "nothing is sent before the handshake is done"
         lib.ERR_clear_error()
         for at in range(0, len(payload), LARGEST_RECORD):
             part = payload[at : at + LARGEST_RECORD]
             if lib.SSL_write(self._ssl, part, len(part)) <= 0:
-                queued_cause()  # the connection broke, and reading says how
+                queued_cause()  # the connection broke, and the next read reports the cause
                 return
             self._drain()
 
     def take(self) -> bytes:
-        """Return what waits to be sent; call it after each other call."""
+        """Return the octets to send; call it after each other call."""
         output, self._output = self._output, []
         return b"".join(output)
 
     def close(self) -> None:
-        """End the connection from our side, with a close_notify; twice does no harm."""
+        """End the connection from our side with a close_notify; idempotent."""
         lib.ERR_clear_error()
         if self.established:
             lib.SSL_shutdown(self._ssl)
@@ -191,7 +191,7 @@ class TlsConnection:
         asked = (connection.get_servername() or b"").decode("ascii", "backslashreplace")
         try:
             certificate = connection.get_peer_certificate(as_cryptography=True)
-        except (ValueError, x509.InvalidVersion) as exc:  # OpenSSL reads some that are not DER
+        except (ValueError, x509.InvalidVersion) as exc:  # OpenSSL parses some certificates that are not DER
             fault, detail = CertificateFault.INVALID, str(exc)
         if self._errors and fault is None:
             error = min(self._errors, key=lambda each: _GRAVEST_FIRST.index(_fault(each)))
@@ -226,7 +226,7 @@ class TlsConnection:
 
 
 def _note_error(connection: SSL.Connection, _certificate: object, error: int, _depth: int, ok: int) -> bool:
-    """Be OpenSSL's verify callback: go on whatever is wrong, so that all of it is seen."""
+    """Collect the faults as OpenSSL's verify callback, and continue after each of them."""
     if not ok:
         errors: list[int] = connection.get_app_data()
         errors.append(error)
@@ -234,7 +234,7 @@ def _note_error(connection: SSL.Connection, _certificate: object, error: int, _d
 
 
 def _names(identity: Identity) -> list[str]:
-    """List the names in a server's certificate."""
+    """Return the DNS names in a server's certificate."""
     leaf = x509.load_pem_x509_certificate(identity.certificates_pem)
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -248,7 +248,7 @@ def _fault(error: int) -> CertificateFault:
 
 
 def _explain(cause: Cause) -> Failed:
-    """Name the cause of a handshake that OpenSSL gave up."""
+    """Return the event for a handshake that OpenSSL aborted."""
     if cause.alert is None:
         return Failed(_FAILURES.get(cause.words, Failure.PROTOCOL), cause.words)
     failure = Failure.SERVER_REFUSED if cause.alert in REFUSES_CERTIFICATE else Failure.CLIENT_ALERT
@@ -256,7 +256,7 @@ def _explain(cause: Cause) -> Failed:
 
 
 def _end(cause: Cause) -> Closed:
-    """Name the cause of the end of a connection."""
+    """Return the event for a connection that OpenSSL or an alert ended."""
     if cause.alert is None:
         return Closed(End.BROKEN, cause.words)
     return Closed(End.ALERT, alert_name(cause.alert), refuses_us=cause.alert in REFUSES_CERTIFICATE)
