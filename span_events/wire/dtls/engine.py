@@ -18,14 +18,14 @@ from span_events.wire.dtls.records import Alert
 
 
 class Verdict(Enum):
-    """Decisions of the gate about a valid certificate."""
+    """Decisions of a `ClientCheck` about a valid certificate."""
 
     ADMITTED = auto()
     REVOKED = auto()
     REFUSED = auto()
 
 
-class Gate(Protocol):
+class ClientCheck(Protocol):
     """Decides about one client during its handshake; it must answer at once, and never raise."""
 
     def judge(self, certificate: Certificate) -> Verdict:
@@ -76,12 +76,12 @@ class Failure(StrEnum):
     CERTIFICATE_INVALID = "certificateInvalid"
     """The certificate breaks another rule, which is in the detail."""
     CERTIFICATE_REFUSED = "certificateRefused"
-    """The gate rejected the certificate."""
+    """The check rejected the certificate."""
     NO_CREDENTIALS = "noCredentials"
     NO_SHARED_CIPHER = "noSharedCipher"
     UNSUPPORTED_VERSION = "unsupportedVersion"
     IDENTITY_REFUSED = "identityRefused"
-    """The gate has no key for the PSK identity."""
+    """The check has no key for the PSK identity."""
     PSK_MISMATCH = "pskMismatch"
     CLIENT_ALERT = "clientAlert"
     PROTOCOL = "protocol"
@@ -141,5 +141,5 @@ class EngineSession(Protocol):
 class Engine(Protocol):
     """Creates the sessions of clients."""
 
-    def accept(self, hello: bytes, gate: Gate) -> tuple[EngineSession, Sequence[Event]]:
+    def accept(self, hello: bytes, check: ClientCheck) -> tuple[EngineSession, Sequence[Event]]:
         """Create a session from the datagram of a hello whose cookie was verified."""

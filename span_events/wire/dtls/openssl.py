@@ -17,7 +17,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
-from span_events.wire.dtls.engine import Closed, Data, End, Established, Event, Failed, Failure, Gate, Verdict
+from span_events.wire.dtls.engine import ClientCheck, Closed, Data, End, Established, Event, Failed, Failure, Verdict
 from span_events.wire.dtls.records import DTLS_1_2, MTU, Alert, ContentType, alert, pack, records
 from span_events.wire.openssl import (
     LARGEST_RECORD,
@@ -133,9 +133,9 @@ class OpensslEngine:
         self._trusted += certificates_pem
         trust(self._context, certificates_pem)
 
-    def accept(self, hello: bytes, gate: Gate) -> tuple[OpensslSession, Sequence[Event]]:
+    def accept(self, hello: bytes, check: ClientCheck) -> tuple[OpensslSession, Sequence[Event]]:
         """Create a session from the datagram of a hello whose cookie was verified."""
-        session = OpensslSession(self._context, gate, self._sessions, self._buffer, self._mtu)
+        session = OpensslSession(self._context, check, self._sessions, self._buffer, self._mtu)
         return session, session.begin(hello, self._unix_time())
 
     def _make_context(self) -> SSL.Context:
@@ -191,7 +191,7 @@ class OpensslSession:
     def __init__(
         self,
         context: SSL.Context,
-        gate: Gate,
+        check: ClientCheck,
         sessions: WeakValueDictionary[int, OpensslSession],
         buffer: Any,
         mtu: int,
@@ -205,7 +205,7 @@ class OpensslSession:
         self._from = connection._from_ssl
         self._buffer = buffer
         self._mtu = mtu
-        self._gate: Gate | None = gate
+        self._check: ClientCheck | None = check
         self._sessions = sessions
         self._certificate: x509.Certificate | None = None
         self._certificate_error = 0
@@ -225,17 +225,17 @@ class OpensslSession:
             self._certificate_error = error
 
     def judge(self, certificate: x509.Certificate | None) -> int:
-        """Ask the gate about a certificate; return an X509_V_ERR_* or 0."""
+        """Ask the check about a certificate; return an X509_V_ERR_* or 0."""
         self._certificate = certificate
-        verdict = Verdict.REFUSED if certificate is None or self._gate is None else self._gate.judge(certificate)
+        verdict = Verdict.REFUSED if certificate is None or self._check is None else self._check.judge(certificate)
         if verdict is not Verdict.ADMITTED:
             self._certificate_error = _CERT_REVOKED if verdict is Verdict.REVOKED else _CERT_REJECTED
         return self._certificate_error
 
     def key_of(self, identity: bytes) -> bytes | None:
-        """Ask the gate for the key of a PSK identity."""
+        """Ask the check for the key of a PSK identity."""
         self._psk_identity = identity
-        key = None if self._gate is None else self._gate.key_of(identity)
+        key = None if self._check is None else self._check.key_of(identity)
         self._psk_given = key is not None
         return key
 
@@ -387,7 +387,7 @@ class OpensslSession:
 
     def _done(self) -> None:
         """Release everything that only the handshake needs."""
-        self._gate = self._certificate = None
+        self._check = self._certificate = None
         self._sessions.pop(address_of(self._ssl), None)
 
 

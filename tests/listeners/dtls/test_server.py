@@ -19,7 +19,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Certificate, Psk
 from span_events.wire.coap.messages import Code, Option, Type, decode
-from span_events.wire.dtls.engine import EngineSession, Event, Gate
+from span_events.wire.dtls.engine import ClientCheck, EngineSession, Event
 from tests.bench.certificates import DAY, Holder
 from tests.bench.fleets import CAUSE
 from tests.bench.waiting import until
@@ -497,8 +497,8 @@ async def test_the_memory_of_a_client_is_freed_at_once(bench: DtlsBench, ends: s
     created: list[weakref.ref[object]] = []
     accept = bench.dtls._engine.accept
 
-    def accepting(hello: bytes, gate: Gate) -> tuple[EngineSession, Sequence[Event]]:
-        session, events = accept(hello, gate)
+    def accepting(hello: bytes, check: ClientCheck) -> tuple[EngineSession, Sequence[Event]]:
+        session, events = accept(hello, check)
         created.append(weakref.ref(session))
         return session, events
 

@@ -32,8 +32,8 @@ DEVICE = COLLECTION.leaf("device", serial=4711)
 PSK = (b"device-1", b"0123456789abcdef")
 
 
-class OpenGate:
-    """A gate that knows one PSK, and gives the test's verdict on certificates."""
+class FixedCheck:
+    """A check that knows one PSK, and gives the test's verdict on certificates."""
 
     def __init__(self, verdict: Verdict = Verdict.ADMITTED) -> None:
         self.verdict = verdict
@@ -63,15 +63,15 @@ ENGINE = make_engine()
 class Pair:
     """A client, its session, and the events of the session."""
 
-    def __init__(self, client: DtlsClient, gate: OpenGate | None = None, engine: OpensslEngine = ENGINE) -> None:
+    def __init__(self, client: DtlsClient, check: FixedCheck | None = None, engine: OpensslEngine = ENGINE) -> None:
         self.client = client
-        self.gate = gate or OpenGate()
+        self.check = check or FixedCheck()
         self.events: list[Event] = []
         (first,) = client.start()
         (second,) = client.step(hello_verify_request(read_hello(first), b"c" * 32))
         self.hello = second
         self.session: OpensslSession
-        self.session, events = engine.accept(second, self.gate)
+        self.session, events = engine.accept(second, self.check)
         self.events += events
 
     def run(self) -> Pair:
@@ -126,7 +126,7 @@ def test_a_certificate_opens_a_session(holder: Holder, ciphers: str) -> None:
     assert event.certificate == holder.certificate
     assert event.psk_identity is None
     assert event.cipher == ciphers.partition(":")[0]
-    assert pair.gate.judged == [holder.certificate]
+    assert pair.check.judged == [holder.certificate]
 
 
 @pytest.mark.parametrize("suite", [each for each in SUITES if "PSK" in each])
@@ -240,9 +240,9 @@ def test_a_client_that_does_not_trust_the_server_fails_with_its_alert() -> None:
 @pytest.mark.parametrize(
     ("verdict", "alert"), [(Verdict.REVOKED, "certificate revoked"), (Verdict.REFUSED, "bad certificate")]
 )
-def test_the_gate_rejects_during_the_handshake(verdict: Verdict, alert: str) -> None:
+def test_the_check_rejects_during_the_handshake(verdict: Verdict, alert: str) -> None:
     """The client is never in the state of an established session."""
-    pair = Pair(DtlsClient(DEVICE), OpenGate(verdict)).run()
+    pair = Pair(DtlsClient(DEVICE), FixedCheck(verdict)).run()
 
     assert pair.failure.failure is Failure.CERTIFICATE_REFUSED
     assert alert in pair.client.failure
