@@ -24,7 +24,7 @@ _SLICE: Final = 1_000
 class Subscriber(NamedTuple):
     """The owner of a reservation."""
 
-    who: int | tuple[str, str]
+    owner: int | tuple[str, str]
     """Id of a device, or IMSI and IMEI of an unknown subscriber."""
     apn: str
     device: Device | None
@@ -77,10 +77,10 @@ class Allocation:
     ) -> None:
         self._config = config
         self._is_written = is_written
-        self._rests_long_enough = config.quarantine >= config.reservation
+        self._quarantine_suffices = config.quarantine >= config.reservation
         self._directory = directory
         self._attachments = attachments
-        self._ledger = pending
+        self._pending = pending
         self._clock = clock
         self._ipv4, self._ipv6 = (Pool(config.pool, version=version) for version in (4, 6))
         self._leases: dict[Subscriber, Lease] = {}
@@ -95,7 +95,7 @@ class Allocation:
         for each in sorted(reservations, key=lambda each: each.until_ms):
             address, is_prefix = each.address, ":" in each.address
             if address not in (self._ipv6 if is_prefix else self._ipv4):
-                self._ledger.released(address)
+                self._pending.released(address)
                 continue
             subscriber = self._subscriber_of(each)
             lease = self._leases.get(subscriber, _NOTHING)
@@ -155,16 +155,16 @@ class Allocation:
             self._owners.pop(address, None)
             if address in self._stored:
                 self._stored.remove(address)
-                self._ledger.released(address)
+                self._pending.released(address)
             if address != was_used:
-                pool.free(address, subscriber.who)
+                pool.free(address, subscriber.owner)
         return lease
 
     def free(self, subscriber: Subscriber, lease: Lease, now: float) -> None:
         """Return a used lease to the pool; the quarantine keeps it from other subscribers."""
         until = now + self._config.quarantine
-        self._ipv4.free(lease.address, subscriber.who, until)
-        self._ipv6.free(lease.prefix, subscriber.who, until)
+        self._ipv4.free(lease.address, subscriber.owner, until)
+        self._ipv6.free(lease.prefix, subscriber.owner, until)
 
     def sweep(self, now: float) -> None:
         """End reservations without a Start; called about once a second."""
@@ -193,15 +193,15 @@ class Allocation:
         """Return True if an address stays with a device after a restart without a reservation (`Attachments.fill`)."""
         if device is None or address not in (device.ciot.last_ip, device.ciot.last_prefix):
             return False
-        return self._rests_long_enough and self._is_written(device)
+        return self._quarantine_suffices and self._is_written(device)
 
     def _store(self, subscriber: Subscriber, address: str) -> None:
         """Write the reservation of a pool address to the registry."""
         until_ms = self._clock.time_ns() // 1_000_000 + int(self._config.reservation * 1000)
-        who = subscriber.who
-        device_id, numbers = (who, ("", "")) if isinstance(who, int) else (None, who)
+        owner = subscriber.owner
+        device_id, numbers = (owner, ("", "")) if isinstance(owner, int) else (None, owner)
         self._stored.add(address)
-        self._ledger.reserved(Reservation(address, device_id, *numbers, subscriber.apn, until_ms))
+        self._pending.reserved(Reservation(address, device_id, *numbers, subscriber.apn, until_ms))
 
     def _subscriber_of(self, reservation: Reservation) -> Subscriber:
         device_id = reservation.device_id
@@ -223,7 +223,7 @@ class Allocation:
         if not pool.size:
             return ""
         is_taken = partial(self._is_taken, subscriber)
-        return pool.take(subscriber.who, now, preferred=preferred, is_taken=is_taken)
+        return pool.take(subscriber.owner, now, preferred=preferred, is_taken=is_taken)
 
     def _is_taken(self, subscriber: Subscriber, address: str) -> bool:
         """Return True if an address belongs to another subscriber."""

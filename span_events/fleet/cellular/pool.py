@@ -62,7 +62,7 @@ class Pool:
             return False  # every request asks, also without a pool
         return self._has(address)
 
-    def take(self, whose: Hashable, now: float, *, preferred: str, is_taken: Callable[[str], bool]) -> str | None:
+    def take(self, owner: Hashable, now: float, *, preferred: str, is_taken: Callable[[str], bool]) -> str | None:
         """
         Assign an address to an owner.
 
@@ -75,8 +75,8 @@ class Pool:
             The address in canonical text; None if no address is left.
         """
         if preferred and preferred in self and not is_taken(preferred):
-            until, owner = self._freed.get(preferred, (now, whose))
-            if until <= now or owner == whose:
+            until, last_owner = self._freed.get(preferred, (now, owner))
+            if until <= now or last_owner == owner:
                 self._freed.pop(preferred, None)
                 return preferred
         while self._looked_at < self.size:
@@ -93,7 +93,7 @@ class Pool:
                 return address
         return None
 
-    def free(self, address: str, whose: Hashable, until: float | None = None) -> None:
+    def free(self, address: str, owner: Hashable, until: float | None = None) -> None:
         """
         Return an address to the pool; addresses of no pool are ignored.
 
@@ -101,7 +101,7 @@ class Pool:
             until: End of the quarantine in monotonic seconds; None if the address was not used.
         """
         if address and address in self:
-            self._freed[address] = until or 0.0, whose
+            self._freed[address] = until or 0.0, owner
             self._freed.move_to_end(address, last=until is not None)
 
     def _look_up(self, address: str) -> bool:

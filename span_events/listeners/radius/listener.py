@@ -93,7 +93,7 @@ class Radius(UdpListener):
         self._notes: Counter[Note] = Counter()
         self._unproven = 0
         self._logged: dict[tuple[str | None, Outcome], float] = {}  # no more entries than NAS times outcomes
-        self._wondered: dict[str, float] = {}
+        self._warned: dict[str, float] = {}
         self._authentication = self._socket_at("port", accounting=False)
         self._accounting = self._socket_at("accounting_port", accounting=True)
         super().__init__(self._authentication, self._accounting)
@@ -183,10 +183,10 @@ class Radius(UdpListener):
             return
         if request.code not in (Code.STATUS_SERVER, Code.ACCOUNTING_REQUEST if accounting else Code.ACCESS_REQUEST):
             self._drop(Outcome.WRONG_CODE, nas, remote, code=request.code)
-        elif self._is_believed(request, nas, remote):
-            self._take(request, nas, remote, self._accounting if accounting else self._authentication)
+        elif self._is_proven(request, nas, remote):
+            self._handle(request, nas, remote, self._accounting if accounting else self._authentication)
 
-    def _is_believed(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bool:
+    def _is_proven(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bool:
         verdict = verify(request)
         match verdict:
             case Verdict.PROVEN:
@@ -206,7 +206,7 @@ class Radius(UdpListener):
         self._cellular.refused(reason, nas=nas.name, remote=remote)
         return False
 
-    def _take(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
+    def _handle(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
         """Answer a Status-Server; answer a duplicate from memory; decide or account every other request."""
         if request.code == Code.STATUS_SERVER:
             self._outcomes[Outcome.PROBED] += 1
@@ -270,7 +270,7 @@ class Radius(UdpListener):
                 )
             case StatusType.START | StatusType.INTERIM_UPDATE | StatusType.STOP:
                 if not nas.sends_accounting:
-                    self._wonder(nas)
+                    self._warn_unexpected_accounting(nas)
                 mobile = self._read(request, nas)
                 report = report_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
                 if status == StatusType.START:
@@ -286,11 +286,11 @@ class Radius(UdpListener):
         self._outcomes[Outcome.ACCOUNTED] += 1
         return accounting_response(request)
 
-    def _wonder(self, nas: Nas) -> None:
+    def _warn_unexpected_accounting(self, nas: Nas) -> None:
         """Log that a NAS sends accounting although the configuration says it sends none."""
         now = self._clock.monotonic()
-        if now - self._wondered.get(nas.name, -_LOG_EVERY) >= _LOG_EVERY:
-            self._wondered[nas.name] = now
+        if now - self._warned.get(nas.name, -_LOG_EVERY) >= _LOG_EVERY:
+            self._warned[nas.name] = now
             hint = "It has accounting = false in [[radius.nas]]: set it to true."
             log.warning("radius_unexpected_accounting", nas=nas.name, hint=hint)
 

@@ -1,4 +1,4 @@
-"""Faults at the mobile core: wrong SIMs, wrong hardware, lost sessions, and a core that does not know the secret."""
+"""Faults of the mobile network: wrong SIMs, wrong hardware, lost sessions, and a core with a wrong secret."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ MOBILE_FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
 
 
 async def _attach_otherwise(scene: Scene, modem: Modem) -> str:
-    """Let a device attach with a modem that is not its own, and then with its own."""
+    """Attach a device with a foreign modem, and then with its own."""
     device = scene.device
     with device.aside():
         await device.switch_off()

@@ -12,7 +12,7 @@ from typing import Final
 
 from span_events.errors import SpanEventsError
 from span_events.simulator.cellular.modems import Modem
-from span_events.simulator.cellular.pdp_context import about, number
+from span_events.simulator.cellular.pdp_context import attributes_of, number
 from span_events.simulator.cellular.radius_client import Answer, Attributes, Patience, RadiusClient
 from span_events.simulator.sockets import Address
 from span_events.wire.radius.packets import Attribute, Code, StatusType
@@ -58,7 +58,7 @@ class Session:
     interim_interval: float
     """Seconds between Interim-Updates; 0 sends none."""
     began: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)
+    reported: float = field(default_factory=time.monotonic)
     """Time of the last accounting record; monotonic seconds, like ``began``."""
     is_open: bool = True
 
@@ -96,8 +96,8 @@ class MobileCore:
         )
         self._prefix = IPv4Address(address).packed.hex()
         self._charging_id = random.getrandbits(32)
-        self._asking: RadiusClient | None = None
-        self._telling: RadiusClient | None = None
+        self._access_client: RadiusClient | None = None
+        self._accounting_client: RadiusClient | None = None
         self._up = asyncio.Event()
         self.sessions: dict[str, Session] = {}
         """Open sessions by their id."""
@@ -109,16 +109,16 @@ class MobileCore:
         Raises:
             AddressUnavailable: The server is not reachable from this machine, or no socket is left.
         """
-        if self._asking is None:
-            self._asking = RadiusClient(self.authentication, self._secret, patience=self._patience)
-            self._telling = RadiusClient(self._accounting, self._secret, patience=self._patience)
+        if self._access_client is None:
+            self._access_client = RadiusClient(self.authentication, self._secret, patience=self._patience)
+            self._accounting_client = RadiusClient(self._accounting, self._secret, patience=self._patience)
 
     def close(self) -> None:
         """Close the sockets; idempotent. Nothing is sent to the server."""
-        for client in (self._asking, self._telling):
+        for client in (self._access_client, self._accounting_client):
             if client is not None:
                 client.close()
-        self._asking = self._telling = None
+        self._access_client = self._accounting_client = None
 
     async def start(self) -> None:
         """
@@ -128,7 +128,7 @@ class MobileCore:
             MobileCoreUnanswered: The server did not answer.
         """
         if not self._up.is_set():
-            await self._report_itself(StatusType.ACCOUNTING_ON)
+            await self._report_status(StatusType.ACCOUNTING_ON)
             self._up.set()
 
     async def stop(self) -> None:
@@ -141,7 +141,7 @@ class MobileCore:
         self._up.clear()
         for session in list(self.sessions.values()):
             self.forget(session)
-        await self._report_itself(StatusType.ACCOUNTING_OFF)
+        await self._report_status(StatusType.ACCOUNTING_OFF)
 
     async def restart(self, pause: float) -> None:
         """
@@ -163,7 +163,7 @@ class MobileCore:
             await asyncio.sleep(_LOOK)
             now = time.monotonic()
             for session in list(self.sessions.values()):
-                if session.interim_interval and now - session.told >= session.interim_interval and session.is_open:
+                if session.interim_interval and now - session.reported >= session.interim_interval and session.is_open:
                     await self.interim(session)
 
     async def attach(self, modem: Modem, *, choice: str = "", insist: bool = False) -> Session:
@@ -181,8 +181,8 @@ class MobileCore:
         await self._up.wait()
         self._charging_id = (self._charging_id + 1) & 0xFFFF_FFFF
         charging_id = self._charging_id
-        about = self._about(modem, charging_id)
-        accept = await self._ask(about)
+        attributes = self._attributes(modem, charging_id)
+        accept = await self._request_access(attributes)
         given = accept.value(Attribute.FRAMED_IP_ADDRESS)
         leaves_it = len(given) != 4 or given == _MOBILE_CORE_CHOOSES
         address = choice if insist or leaves_it else str(IPv4Address(given))
@@ -197,7 +197,7 @@ class MobileCore:
         )
         self.sessions[session.id] = session
         try:
-            await self._tell(StatusType.START, self._details(session))
+            await self._account(StatusType.START, self._details(session))
         except BaseException:
             self.forget(session)
             raise
@@ -207,9 +207,9 @@ class MobileCore:
 
     async def interim(self, session: Session) -> None:
         """Send an Interim-Update of a session; a lost one is made up for by the next."""
-        session.told = time.monotonic()
+        session.reported = time.monotonic()
         with suppress(MobileCoreUnanswered):
-            await self._tell(StatusType.INTERIM_UPDATE, self._details(session))
+            await self._account(StatusType.INTERIM_UPDATE, self._details(session))
 
     async def detach(self, session: Session) -> None:
         """
@@ -221,7 +221,7 @@ class MobileCore:
         if session.is_open:
             self.forget(session)
             cause = (Attribute.ACCT_TERMINATE_CAUSE, number(_USER_REQUEST))
-            await self._tell(StatusType.STOP, (*self._details(session), cause))
+            await self._account(StatusType.STOP, (*self._details(session), cause))
 
     def forget(self, session: Session) -> None:
         """End a session without a Stop, like a core that loses part of its memory."""
@@ -232,13 +232,13 @@ class MobileCore:
         """Send one Access-Request with another secret; return True if the server answered."""
         client = RadiusClient(self.authentication, secret, patience=Patience(self._patience.timeout, tries=1))
         try:
-            return await client.exchange(Code.ACCESS_REQUEST, self._about(modem, 0)) is not None
+            return await client.exchange(Code.ACCESS_REQUEST, self._attributes(modem, 0)) is not None
         finally:
             client.close()
 
-    async def _ask(self, about: Attributes) -> Answer:
-        assert self._asking is not None, "a core that is up is bound"
-        answer = await self._asking.exchange(Code.ACCESS_REQUEST, about)
+    async def _request_access(self, attributes: Attributes) -> Answer:
+        assert self._access_client is not None, "a core that is up is bound"
+        answer = await self._access_client.exchange(Code.ACCESS_REQUEST, attributes)
         if answer is None:
             raise _unanswered(self.authentication)
         if answer.code != Code.ACCESS_ACCEPT:
@@ -246,19 +246,19 @@ class MobileCore:
             raise AttachRefused(words or "Access-Reject without a word")
         return answer
 
-    async def _tell(self, status: StatusType, details: Attributes) -> None:
-        assert self._telling is not None, "a core that is up is bound"
+    async def _account(self, status: StatusType, details: Attributes) -> None:
+        assert self._accounting_client is not None, "a core that is up is bound"
         stamp = (Attribute.EVENT_TIMESTAMP, number(int(time.time())))
         request = ((Attribute.ACCT_STATUS_TYPE, number(status)), stamp, *details)
-        if await self._telling.exchange(Code.ACCOUNTING_REQUEST, request) is None:
+        if await self._accounting_client.exchange(Code.ACCOUNTING_REQUEST, request) is None:
             raise _unanswered(self._accounting)
 
-    async def _report_itself(self, status: StatusType) -> None:
+    async def _report_status(self, status: StatusType) -> None:
         self.bind()
-        await self._tell(status, (*self._identity, (Attribute.ACCT_SESSION_ID, b"00000000")))
+        await self._account(status, (*self._identity, (Attribute.ACCT_SESSION_ID, b"00000000")))
 
-    def _about(self, modem: Modem, charging_id: int) -> Attributes:
-        return (*self._identity, *about(modem, charging_id))
+    def _attributes(self, modem: Modem, charging_id: int) -> Attributes:
+        return (*self._identity, *attributes_of(modem, charging_id))
 
     def _details(self, session: Session) -> Attributes:
         return (
@@ -266,7 +266,7 @@ class MobileCore:
             (Attribute.FRAMED_IP_ADDRESS, IPv4Address(session.address).packed),
             (Attribute.ACCT_SESSION_TIME, number(int(time.monotonic() - session.began))),
             *([(Attribute.CLASS, session.class_)] if session.class_ else []),
-            *self._about(session.modem, int(session.id[-8:], 16)),
+            *self._attributes(session.modem, int(session.id[-8:], 16)),
         )
 
 

@@ -29,7 +29,7 @@ _AREA, _FIRST_CELL, _CELLS = 1, 256, 8
 _NUMBER: Final = struct.Struct("!I")
 
 
-def about(modem: Modem, charging_id: int) -> Attributes:
+def attributes_of(modem: Modem, charging_id: int) -> Attributes:
     """Return the attributes for identity, radio, location and session of a modem."""
     cell = _FIRST_CELL + int(modem.imsi) % _CELLS
     return (

@@ -71,7 +71,7 @@ class RadiusClient:
     def __init__(self, target: Address, secret: bytes, *, patience: Patience | None = None) -> None:
         self._secret = secret
         self._patience = patience or Patience()
-        anywhere = "::" if ":" in target[0] else "0.0.0.0"  # noqa: S104  # connected, so only datagrams of the server arrive
+        anywhere = "::" if ":" in target[0] else "0.0.0.0"  # noqa: S104  # connected to the server only
         self._socket = DeviceSocket(anywhere, target, self._received)
         self._waiting: dict[int, _Waiting] = {}
         self._free = asyncio.Semaphore(AT_ONCE)

@@ -155,7 +155,7 @@ async def test_interim_updates_come_as_often_as_the_server_asks(monkeypatch: pyt
         await core.start()
         session = await core.attach(MODEM)
         running = asyncio.create_task(core.run())
-        session.told -= 1.0
+        session.reported -= 1.0
         await until(lambda: server.told[-1][0] == "interim-update")
         seen = server.told[-1]
         running.cancel()
