@@ -1,7 +1,7 @@
 """
-Gateways: memory, messages against a bare grpc.aio echo, those that do not read, and 10,000 broken messages.
+Benchmark of gateways: memory, throughput against a bare grpc.aio echo, stalled readers, and 10,000 broken messages.
 
-The clients are raw and the same for both servers; they run on the other core.
+The raw clients are the same for both servers, and run on the other core.
 """
 
 from __future__ import annotations

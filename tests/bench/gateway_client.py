@@ -1,10 +1,10 @@
 """
-A gateway, written from Span's tables of its gRPC protocol and nothing else.
+Independent gateway, written only from Span's tables of its gRPC protocol.
 
-It knows nothing of this project, neither modules nor protocol definition, and runs in a process of its own.
-The only server that it trusts is one below the root in its own certificate file. Each line of its standard
-input is a JSON object: what to ``do``, and with what. What it ``got``, and how the stream ``ended``, goes to
-its standard output in the same way; payloads are text.
+The program imports nothing of this project, neither modules nor the protocol definition, and runs in a process
+of its own. It trusts only servers below the root in its own certificate file. Each line of standard input is a
+JSON object with the command ``do`` and its arguments. Standard output gets a JSON object for each received
+message (``got``) and for the end of the stream (``ended``); payloads are text.
 
 Usage: gateway_client.py HOST:PORT CERTIFICATE KEY [ROOTS]
 """

@@ -68,7 +68,7 @@ class GatewayScene:
         self.scene.tail.seen.clear()
         return client
 
-    # ---- what subscribers hear ----------------------------------------------------------------
+    # ---- events of subscribers ----------------------------------------------------------------
 
     async def rejected(self, reason: GatewayRejectedReason, *, of: Document) -> Document:
         """Wait for the event of a rejected gateway; check its origin, and return the rest of its data."""

@@ -1,8 +1,8 @@
 """
-Whatever a gateway sends as messages, its stream goes on, or ends once and with a reason.
+Fuzz test of messages from gateways: a stream continues, or ends once with a reason.
 
-Invariant: nothing else is touched: another gateway is served all the time, no defect is counted, and
-every stream that was opened has ended when its gateway is gone.
+Invariant: another gateway is served all the time, no defect is counted, and every opened stream has ended
+after its gateway has disconnected.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ async def send(bench: FleetGateways, client: RawGateway, flag: int, length: int,
     if client.grpc.status is None and not client.tls.closed:
         await client.send(KEEPALIVE)
     if length > len(octets) and not flag and length <= 262_144:
-        client.die()  # it would wait for the rest
+        client.die()  # the server waits for the rest
         await until(lambda: len(bench.fleet.gateway_sessions) == 1)
         return False
     await until(lambda: len(client.grpc.messages) > answered or client.grpc.status is not None)

@@ -1,8 +1,8 @@
 """
-Whatever comes, a gRPC connection ends with events, never with an exception, and keeps no more than its limits.
+Fuzz test of a gRPC connection: any input ends in events, never in an exception, and within the limits.
 
-Invariant: `feed` returns; after `Broken` or `GoneAway` it returns nothing more; each message is within
-the limit; what is kept of a message is no more than the limit and one frame.
+Invariant: `feed` returns, and returns no event after `Broken` or `GoneAway`; each message is within the limit;
+the buffered part of a message is at most the limit plus one frame.
 """
 
 from __future__ import annotations

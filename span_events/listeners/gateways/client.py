@@ -55,7 +55,7 @@ class UnidentifiedClient:
     @property
     def serial(self) -> int:
         """Serial number of the certificate whose key the client has proven."""
-        assert self._certificate is not None, "only who shows a certificate is identified"
+        assert self._certificate is not None, "the client has shown a certificate"
         return self._certificate.serial_number
 
     def secure(self, event: Established) -> None:

@@ -496,7 +496,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._linger()
 
     def _reject(self, reason: GatewayRejectedReason, detail: str) -> None:
-        assert self._client is not None, "who was let in is not rejected"
+        assert self._client is not None, "only an unidentified client is rejected"
         self._admission.rejected(self)
         self._client.reject(reason, detail, self.stage)
 

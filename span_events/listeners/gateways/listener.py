@@ -96,7 +96,7 @@ class GatewayListener:
             ),
             Metric(
                 "gateways_handshakes",
-                "Connections by how far they came: TCP, TLS, stream; or not let in.",
+                "Connections by progress: accepted TCP, completed TLS, opened stream, or rejected.",
                 "counter",
                 lambda: {
                     "accepted": counters.accepted,
@@ -115,17 +115,19 @@ class GatewayListener:
             ),
             Metric(
                 "gateways_queued_octets",
-                "Octets of memory that wait for gateways to read; at most gateways.queue_octets each.",
+                "Octets of memory queued until gateways read; at most gateways.queue_octets each.",
                 "gauge",
                 lambda: sum(each.queued for each in self._connections),
             ),
             Metric(
                 "gateways_pings",
-                "Questions to silent gateways whether they are there.",
+                "Pings sent to silent gateways.",
                 "counter",
                 lambda: counters.pings,
             ),
-            Metric("gateways_defects", "Defects: a connection's handling failed.", "counter", lambda: counters.defects),
+            Metric(
+                "gateways_defects", "Connections ended by a defect of the server.", "counter", lambda: counters.defects
+            ),
         ]
 
     async def start(self) -> None:

@@ -22,7 +22,7 @@ from span_events.simulator.gateways.gateway import JITTER, Sensor, SimulatedGate
 PATIENCE: Final = 30.0
 """Seconds that the server has to detect a fault."""
 NOT_PROTOBUF: Final = b"\xff\xff\xff"
-"""A tag that never ends."""
+"""A protobuf tag without an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +41,39 @@ GatewayFault = Callable[[GatewayScene], Awaitable[str]]
 
 
 async def reset(scene: GatewayScene) -> str:
-    """A gateway whose connection is reset, as by a firewall or a router that restarts."""
+    """A gateway whose connection is reset, as by a firewall or a restarting router."""
     scene.stream.reset()
     return "TCP reset"
 
 
 async def vanish(scene: GatewayScene) -> str:
-    """A gateway that answers nothing any more though its socket stays open, as one that hangs or lost its network."""
+    """A gateway that stops answering while its socket stays open, as after a hang or the loss of its network."""
     scene.stream.freeze()
     return f"answered nothing any more; {await _ending(scene)}"
 
 
 async def foreign_device(scene: GatewayScene) -> str:
-    """A gateway that speaks for a device which is not its own."""
+    """A gateway that sends a message of a device that is not behind it."""
     device_id = render(random.getrandbits(62) | 1 << 61)
     await scene.gateway.send_reading(device_id, Sensor({}, 0, 0))
     return f"sent a message of device {device_id}"
 
 
 async def twice(scene: GatewayScene) -> str:
-    """A gateway that connects once more, as when its certificate was copied; the newer connection wins."""
+    """A gateway that connects twice, as with a copied certificate; the newer connection replaces the older one."""
     scene.gateway.take_over(await scene.gateway.open())
     return f"connected once more; {await _ending(scene)}"
 
 
 async def bad_message(scene: GatewayScene) -> str:
-    """A gateway that sends octets which are no message."""
+    """A gateway that sends octets that are not a protobuf message."""
     await scene.stream.send_octets(NOT_PROTOBUF)
     return f"sent {NOT_PROTOBUF.hex()}; {await _ending(scene)}"
 
 
 async def wrong_certificate(scene: GatewayScene) -> str:
-    """A gateway that shows a certificate which is not its own, but that of one of its devices."""
-    assert scene.wrong is not None, "who has no such certificate does not provoke this"
+    """A gateway that shows the certificate of one of its devices instead of its own."""
+    assert scene.wrong is not None, "this fault needs a certificate of another owner"
     try:
         stream = await scene.gateway.open(scene.wrong)
     except NotConnected as exc:
@@ -92,7 +92,7 @@ GATEWAY_FAULTS: Final[Mapping[str, GatewayFault]] = MappingProxyType(
         "wrongCertificate": wrong_certificate,
     }
 )
-"""Every fault by the name that ``simulate gateway --fault`` takes."""
+"""Faults by their names for ``simulate gateway --fault``."""
 NEED_CERTIFICATE: Final = frozenset(("wrongCertificate",))
 """Faults that need the certificate of another owner."""
 

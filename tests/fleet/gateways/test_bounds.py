@@ -63,7 +63,7 @@ async def test_the_octets_of_a_queue_cover_its_memory(bench: FleetBench, size: i
         device = Device(1_000_000 + number, gateway.collection)
         device.config.gateways[gateway.id] = {"devEui": "x" * size}
         bench.directory.add(device)
-    unread(bench, gateway)  # what is made once, for all, is no cost of one
+    unread(bench, gateway)  # objects created once for all gateways do not count
     gc.collect()
     tracemalloc.start()
     try:
@@ -250,7 +250,7 @@ async def test_messages_fail_when_a_device_has_lost_its_last_gateway(
     assert (failed, bench.outbox.waiting) == ((["refused"], 0) if fails else ([], 1))
 
 
-# ---- what no registry takes ----------------------------------------------------------------------
+# ---- forbidden characters ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

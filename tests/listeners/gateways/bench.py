@@ -154,9 +154,9 @@ def device_config(number: int, value: str = "1") -> ControlStreamResponse:
 
 class RawGateway:
     """
-    A gateway on a socket of its own.
+    A gateway on a raw socket.
 
-    It reads all the time unless it is frozen, so that its library answers pings.
+    It reads all the time unless frozen, so that its library answers pings.
     """
 
     def __init__(self, address: tuple[str, int], tls: TlsClient, grpc: GrpcClient, *, receive_buffer: int) -> None:
@@ -342,7 +342,7 @@ class GatewayBench:
             assert moved < seconds, f"not within {seconds} s"
             await self.clock.advance(0.25)
             moved += 0.25
-            for _ in range(20):  # what travels over a socket takes real time
+            for _ in range(20):  # transmission over a socket takes real time
                 if done():
                     break
                 await asyncio.sleep(0.001)

@@ -139,7 +139,7 @@ async def test_a_new_identity_of_the_server_is_shown_to_new_connections(gateways
     assert gateways.connections == 2
 
 
-# ---- what is sent ----------------------------------------------------------------------------
+# ---- output ----------------------------------------------------------------------------------
 
 
 async def test_a_message_counts_as_sent_when_the_kernel_has_it(gateways: GatewayBench) -> None:

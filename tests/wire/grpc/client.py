@@ -19,7 +19,7 @@ class GrpcClient:
     One connection with one call at a time.
 
     Args:
-        reads: Whether it hands windows back, as a program does that takes its messages.
+        reads: True to replenish the flow-control windows, like a program that reads its messages.
     """
 
     def __init__(self, *, reads: bool = True) -> None:

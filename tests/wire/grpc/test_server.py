@@ -371,7 +371,7 @@ def test_a_ping_is_answered_by_the_clients_library() -> None:
     assert pair.client.pings == 1
 
 
-# ---- what breaks HTTP/2 ----------------------------------------------------------------------
+# ---- violations of HTTP/2 --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

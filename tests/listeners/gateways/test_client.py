@@ -16,7 +16,7 @@ from tests.bench.waiting import until
 from tests.listeners.gateways.bench import COLLECTION, GATEWAY, ORIGIN, OTHER, VERSIONS, GatewayBench, gateway_bench
 from tests.wire.tls.client import TlsClient
 
-# ---- who is not let in -----------------------------------------------------------------------
+# ---- rejections ------------------------------------------------------------------------------
 
 BAD = [
     (
