@@ -31,7 +31,7 @@ from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
-from span_events.listeners.blobs.callers import PlainEntrance, TlsEntrance
+from span_events.listeners.blobs.clients import PlainAcceptor, TlsAcceptor
 from span_events.listeners.blobs.listener import BlobListener
 from span_events.listeners.coap.blobs import CoapBlobs
 from span_events.listeners.coap.coap import Coap
@@ -233,7 +233,7 @@ class Server:
         )
         self._keep_current(self._tls)
 
-    def _keep_current(self, engine: OpensslEngine | TlsEngine | TlsEntrance) -> None:
+    def _keep_current(self, engine: OpensslEngine | TlsEngine | TlsAcceptor) -> None:
         """Pass new intermediates and renewed server certificates on to an engine."""
         self.authority.on_intermediate.append(engine.trust)
         self._on_identities.append(engine.present)
@@ -338,7 +338,7 @@ class Server:
 
     def _blob_listeners(self) -> list[BlobListener]:
         config = self.config.blobs
-        secure = TlsEntrance(
+        secure = TlsAcceptor(
             config,
             self._identities(),
             self._trusted(),
@@ -348,12 +348,12 @@ class Server:
             clock=self._clock,
         )
         self._keep_current(secure)
-        plain = PlainEntrance(self.fleet.reception, self.fleet.directory)
+        plain = PlainAcceptor(self.fleet.reception, self.fleet.directory)
         return [
             BlobListener(
-                name, config, setting=setting, port=port, entrance=entrance, blobs=self.fleet.blobs, clock=self._clock
+                name, config, setting=setting, port=port, acceptor=acceptor, blobs=self.fleet.blobs, clock=self._clock
             )
-            for name, setting, port, entrance in (
+            for name, setting, port, acceptor in (
                 ("blobs", "blobs.port", config.port, plain),
                 ("blobs_tls", "blobs.tls_port", config.tls_port, secure),
             )

@@ -189,8 +189,8 @@ class Certificates:
             self._directory.put_certificate(revoked)
         self.revoked += 1
         log.info("certificate_revoked", serial=serial, owner=render(revoked.owner_id))
-        for tell in self.on_revoked:
-            tell(serial)
+        for notify in self.on_revoked:
+            notify(serial)
         return revoked
 
     # ---- calls by listeners -------------------------------------------------------------------

@@ -80,7 +80,7 @@ class TlsStream(TcpStream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.heard = False
+        self.has_received = False
         """True once the client has sent octets."""
 
     @property
@@ -135,7 +135,7 @@ class TlsStream(TcpStream):
         await self._flush()
         octets = await self._loop.sock_recv(self._socket, _BLOCK)
         if octets:
-            self.heard = True
+            self.has_received = True
             self._incoming.write(octets)
         else:
             self._incoming.write_eof()

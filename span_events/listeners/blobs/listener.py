@@ -1,4 +1,4 @@
-"""HTTP uploads of blobs: the two ports. Clients are in `callers`, the HTTP exchange is in `upload`."""
+"""HTTP uploads of blobs: the two ports. Clients are in `clients`, the HTTP exchange is in `upload`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from span_events.clock import Clock
 from span_events.config import BlobsConfig
 from span_events.fleet.blobs.blobs import Blobs
-from span_events.listeners.blobs.upload import Caller, UploadConnection
+from span_events.listeners.blobs.upload import BlobClient, UploadConnection
 from span_events.listeners.tcp import TcpStream
 from span_events.listeners.udp import unmapped
 from span_events.log import get_logger
@@ -27,10 +27,10 @@ _LOST: Final = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EINVAL})
 """Errors after which the listening socket is lost."""
 
 
-class Entrance(Protocol):
+class Acceptor(Protocol):
     """Opens accepted connections: the step before HTTP."""
 
-    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller] | None:
+    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, BlobClient] | None:
         """Return the stream and the client; None after a failed handshake, which is published."""
 
 
@@ -41,7 +41,7 @@ class BlobListener:
     Args:
         name: ``blobs`` or ``blobs_tls``.
         setting: Path of the port in the configuration.
-        entrance: Opens connections and identifies clients.
+        acceptor: Opens connections and identifies clients.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class BlobListener:
         *,
         setting: str,
         port: int,
-        entrance: Entrance,
+        acceptor: Acceptor,
         blobs: Blobs,
         clock: Clock,
     ) -> None:
@@ -59,7 +59,7 @@ class BlobListener:
         self._config = config
         self._setting = setting
         self._port = port
-        self._entrance = entrance
+        self._acceptor = acceptor
         self._blobs = blobs
         self._clock = clock
         self._socket: socket.socket | None = None
@@ -143,7 +143,7 @@ class BlobListener:
             oldest = next(iter(self._waiting))
             oldest.cancel()
             del self._waiting[oldest]
-        task = asyncio.get_running_loop().create_task(self._converse(accepted, remote))
+        task = asyncio.get_running_loop().create_task(self._handle(accepted, remote))
         self._connections.add(task)
         self._waiting[task] = None
         task.add_done_callback(self._forget)
@@ -152,21 +152,21 @@ class BlobListener:
         self._connections.discard(task)
         self._waiting.pop(task, None)
 
-    async def _converse(self, accepted: socket.socket, remote: Remote) -> None:
+    async def _handle(self, accepted: socket.socket, remote: Remote) -> None:
         task = asyncio.current_task()
         assert task is not None, "it was made by _serve"
-        opened = await self._entrance.open(accepted, remote)
+        opened = await self._acceptor.open(accepted, remote)
         if opened is None:
             return
-        stream, caller = opened
-        conversation = UploadConnection(
+        stream, client = opened
+        upload = UploadConnection(
             self._config,
             stream,
             remote,
-            caller,
+            client,
             blobs=self._blobs,
             clock=self._clock,
             on_request=lambda: self._waiting.pop(task, None),
         )
-        await conversation.hold()
-        self.defects += conversation.failed
+        await upload.hold()
+        self.defects += upload.failed

@@ -52,13 +52,13 @@ _FIELDS: Final = {
 }
 
 
-class Caller(Protocol):
+class BlobClient(Protocol):
     """Identity of a client, as far as its connection proves it."""
 
     transport: Transport
 
     @property
-    def likely(self) -> Device | None:
+    def likely_device(self) -> Device | None:
         """Device to which a failure before admission is attributed, if there is one."""
 
     def admit(self, size: int) -> Device | Reason:
@@ -83,7 +83,7 @@ class UploadConnection:
         config: BlobsConfig,
         stream: TcpStream,
         remote: Remote,
-        caller: Caller,
+        client: BlobClient,
         *,
         blobs: Blobs,
         clock: Clock,
@@ -92,7 +92,7 @@ class UploadConnection:
         self._config = config
         self._stream = stream
         self._remote = remote
-        self._caller = caller
+        self._client = client
         self._blobs = blobs
         self._clock = clock
         self._on_request = on_request
@@ -123,9 +123,9 @@ class UploadConnection:
         except UploadRefused as exc:
             self._blobs.refused(
                 exc,
-                device=self._device or self._caller.likely,
+                device=self._device or self._client.likely_device,
                 remote=self._remote,
-                transport=self._caller.transport,
+                transport=self._client.transport,
                 size=None if self._head is None else self._head.length,
             )
             return self._refusal(exc.reason, exc.detail)
@@ -140,7 +140,7 @@ class UploadConnection:
             return b""
         self._head = head
         self._on_request()
-        found = self._caller.admit(head.length or 0)
+        found = self._client.admit(head.length or 0)
         if isinstance(found, Reason):
             return self._refusal(found, found.hint)
         self._device = found
@@ -151,7 +151,7 @@ class UploadConnection:
             seen = "Transfer-Encoding" if "transfer-encoding" in head.fields else "no length"
             detail = f"the request has {seen}, wanted Content-Length"
             raise UploadRefused(MessageRejectedReason.LENGTH_REQUIRED, detail)
-        transport = self._caller.transport
+        transport = self._client.transport
         with self._blobs.upload(found, size=length, remote=self._remote, transport=transport) as upload:
             await self._take_content(upload, length, waits=head.expects_continue and not self._rest)
             self._all_read = True
@@ -220,7 +220,7 @@ class UploadConnection:
             raise UploadRefused(MessageRejectedReason.INCOMPLETE, pace.position(exc.strerror)) from exc
         if not more:
             raise UploadRefused(MessageRejectedReason.INCOMPLETE, pace.position())
-        pace.came(len(more))
+        pace.count(len(more))
         return more
 
     def _refusal(self, reason: Reason, text: str) -> bytes:
@@ -256,7 +256,7 @@ class _Pace:
         """Time of the loop's clock by which more octets must arrive."""
         return min(self._ends, self._window_ends)
 
-    def came(self, octets: int) -> None:
+    def count(self, octets: int) -> None:
         """Count received octets."""
         self._total += octets
         self._in_window += octets

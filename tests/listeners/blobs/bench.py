@@ -16,8 +16,8 @@ from cryptography import x509
 
 from span_events.config import BlobsConfig
 from span_events.fleet.certificates import Signed
-from span_events.listeners.blobs.callers import PlainEntrance, TlsEntrance
-from span_events.listeners.blobs.listener import BlobListener, Entrance
+from span_events.listeners.blobs.clients import PlainAcceptor, TlsAcceptor
+from span_events.listeners.blobs.listener import Acceptor, BlobListener
 from span_events.pki.authority import Authority
 from span_events.registry.model import Blob, Collection, Device
 from span_events.wire.openssl import Identity
@@ -85,11 +85,11 @@ class BlobBench:
         fleet: FleetBench,
         device: Device,
         folder: Path,
-        entrance: TlsEntrance,
+        acceptor: TlsAcceptor,
         plain: BlobListener,
         secure: BlobListener,
     ) -> None:
-        self.entrance = entrance
+        self.acceptor = acceptor
         self.fleet = fleet
         self.device = device
         self.folder = folder
@@ -211,7 +211,7 @@ async def blob_bench(
     async with fleet_bench(folder, clock=clock, **settings) as fleet:
         device = await fleet.device(address)
         authority = fleet.authority
-        secure = TlsEntrance(
+        secure = TlsAcceptor(
             config,
             identities(authority),
             authority.trusted_pem(),
@@ -221,12 +221,12 @@ async def blob_bench(
             clock=fleet.clock,
         )
         authority.on_intermediate.append(secure.trust)
-        entrances: dict[str, Entrance] = {"blobs": PlainEntrance(fleet.reception, fleet.directory), "blobs_tls": secure}
+        acceptors: dict[str, Acceptor] = {"blobs": PlainAcceptor(fleet.reception, fleet.directory), "blobs_tls": secure}
         listeners = [
             BlobListener(
-                name, config, setting="blobs.port", port=0, entrance=each, blobs=fleet.blobs, clock=fleet.clock
+                name, config, setting="blobs.port", port=0, acceptor=each, blobs=fleet.blobs, clock=fleet.clock
             )
-            for name, each in entrances.items()
+            for name, each in acceptors.items()
         ]
         bench = BlobBench(fleet, device, folder, secure, *listeners)
         running = []

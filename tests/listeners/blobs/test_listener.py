@@ -17,7 +17,7 @@ from span_events.config import BlobsConfig
 from span_events.errors import ListenerUnavailable
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
-from span_events.listeners.blobs.callers import PlainEntrance
+from span_events.listeners.blobs.clients import PlainAcceptor
 from span_events.listeners.blobs.listener import BlobListener
 from span_events.listeners.tcp import TcpStream
 from span_events.wire.coap.messages import Code
@@ -490,7 +490,7 @@ async def test_a_port_that_is_taken_is_named_with_its_setting(blobs: BlobBench) 
         BlobsConfig(),
         setting="blobs.tls_port",
         port=port,
-        entrance=PlainEntrance(blobs.fleet.reception, blobs.fleet.directory),
+        acceptor=PlainAcceptor(blobs.fleet.reception, blobs.fleet.directory),
         blobs=blobs.fleet.blobs,
         clock=blobs.fleet.clock,
     )

@@ -290,7 +290,7 @@ async def test_a_renewed_certificate_is_shown_to_the_next_client(tmp_path: Path)
         before = await serial_shown(blobs.secure.address, credentials)
         blobs.fleet.clock.shift(80 * DAY)
         renewed = await blobs.fleet.authority.renew()
-        blobs.entrance.present(identities(blobs.fleet.authority))
+        blobs.acceptor.present(identities(blobs.fleet.authority))
         after = await serial_shown(blobs.secure.address, credentials)
 
         assert renewed
@@ -303,7 +303,7 @@ async def test_a_certificate_that_cannot_be_read_does_not_take_the_place_of_the_
     """A renewal that fails must not shut devices out."""
     broken = Identity(b"no key", b"no certificate")
     with pytest.raises(ssl.SSLError):
-        blobs.entrance.present([broken])
+        blobs.acceptor.present([broken])
     answer = await blobs.secure_curl(*OCTETS, credentials=credentials)
 
     assert answer.status == 200

@@ -24,7 +24,7 @@ from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.identity import Identification, Refusal
-from span_events.listeners.blobs.upload import Caller
+from span_events.listeners.blobs.upload import BlobClient
 from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
 from span_events.listeners.tcp import TcpStream, TlsStream
 from span_events.net import Remote
@@ -42,7 +42,7 @@ _NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
 """X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name."""
 
 
-class ByAddress:
+class ClientByAddress:
     """A client of the HTTP port: the device with the client's address."""
 
     transport = Transport.HTTP
@@ -53,7 +53,7 @@ class ByAddress:
         self._remote = remote
 
     @property
-    def likely(self) -> Device | None:
+    def likely_device(self) -> Device | None:
         """The device with the client's address, if there is one."""
         return self._directory.device_at(self._remote[0])
 
@@ -65,19 +65,19 @@ class ByAddress:
         return self._reception.admit(found, self._remote, transport=self.transport, size=size) or found
 
 
-class PlainEntrance:
+class PlainAcceptor:
     """Opens the connections of the HTTP port, without a handshake."""
 
     def __init__(self, reception: Reception, directory: Directory) -> None:
         self._reception = reception
         self._directory = directory
 
-    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller]:
+    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, BlobClient]:
         """Return the stream and the client of an accepted connection."""
-        return TcpStream(accepted), ByAddress(self._reception, self._directory, remote)
+        return TcpStream(accepted), ClientByAddress(self._reception, self._directory, remote)
 
 
-class TlsEntrance:
+class TlsAcceptor:
     """
     Opens the connections of the HTTPS port: a handshake, with a client certificate that chains to our root.
 
@@ -127,14 +127,14 @@ class TlsEntrance:
         self._trusted += certificates_pem
         self._context.load_verify_locations(cadata=certificates_pem.decode())
 
-    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, Caller] | None:
+    async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, BlobClient] | None:
         """Do the handshake; None after a failed handshake, which is published."""
         stream = TlsStream(accepted, self._context)
-        caller = None
+        client = None
         try:
             failure = await self._shake_hands(stream)
             if failure is None:
-                caller = ByCertificate(
+                client = ClientByCertificate(
                     x509.load_der_x509_certificate(stream.peer_certificate or b""),
                     remote,
                     reception=self._reception,
@@ -142,7 +142,7 @@ class TlsEntrance:
                     used=self._used,
                     clock=self._clock,
                 )
-            elif stream.heard:  # otherwise a port scan, which is not published
+            elif stream.has_received:  # otherwise a port scan, which is not published
                 reason, detail, seconds = failure
                 self._reception.rejections.client_rejected(
                     reason,
@@ -156,9 +156,9 @@ class TlsEntrance:
                     await stream.end()
                 await stream.linger(_LINGER)
         finally:
-            if caller is None:
+            if client is None:
                 stream.close()
-        return None if caller is None else (stream, caller)
+        return None if client is None else (stream, client)
 
     async def _shake_hands(self, stream: TlsStream) -> tuple[ClientRejectedReason, str | None, int | None] | None:
         """Return the reason, the detail and, after a timeout, the seconds of a failed handshake, else None."""
@@ -181,7 +181,7 @@ class TlsEntrance:
         return None
 
 
-class ByCertificate:
+class ClientByCertificate:
     """A client of the HTTPS port: the device that owns the client's certificate."""
 
     transport = Transport.HTTPS
@@ -204,7 +204,7 @@ class ByCertificate:
         self._clock = clock
 
     @property
-    def likely(self) -> Device | None:
+    def likely_device(self) -> Device | None:
         """The device that the certificate was issued to, if the device still exists."""
         found = self._identification.device_of(self._certificate)
         return found.device if isinstance(found, Refusal) else found
