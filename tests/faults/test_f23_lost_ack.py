@@ -12,7 +12,7 @@ from tests.listeners.coap.bench import RawClient, post
 
 class LossyLink:
     """
-    The network between a client and the server: it loses the first datagram that the server sends.
+    A network between a client and the server that loses the first datagram of the server.
 
     Args:
         outside: Socket at the device's address, towards the server.
@@ -25,30 +25,30 @@ class LossyLink:
         self._inside.bind(("127.0.0.1", 0))
         host, port = self._inside.getsockname()
         self.address = f"{host}:{port}"
-        """Where the client believes the server to be."""
+        """Address of the link for the client."""
         self._client = ("", 0)
         self.lost = 0
 
     async def carry_out(self) -> None:
-        """Carry what the client sends, until cancelled."""
+        """Forward the client's datagrams until cancelled."""
         while True:
             datagram, self._client = await asyncio.get_running_loop().sock_recvfrom(self._inside, 65_536)
             self._outside.send(datagram)
 
     async def carry_back(self) -> None:
-        """Carry what the server sends, but lose the first."""
+        """Forward the server's datagrams, except the first."""
         await self._outside.receive()
         self.lost += 1
         while True:
             self._inside.sendto(await self._outside.receive(), self._client)
 
     def close(self) -> None:
-        """Close the client's side."""
+        """Close the socket of the client's side."""
         self._inside.close()
 
 
 async def test_a_real_client_gets_the_answer_to_a_retransmission_from_memory(scene: Scene) -> None:
-    """Libcoap repeats after 2 to 3 s (RFC 7252 §4.2); it gets its 2.01, and there is one message only."""
+    """Libcoap retransmits after 2 to 3 s (RFC 7252 §4.2); it gets its 2.01, and there is one upstream message."""
     with closing(LossyLink(scene.coap())) as link:
         tasks = [asyncio.ensure_future(each) for each in (link.carry_out(), link.carry_back())]
         output = await scene.server.coap_client("127.0.0.1", "-m", "post", "-e", "hello", target=link.address)
@@ -84,7 +84,7 @@ async def test_every_copy_gets_the_same_octets_and_is_counted(scene: Scene) -> N
 
 
 async def test_another_request_with_the_same_message_id_is_no_duplicate(scene: Scene) -> None:
-    """A device that begins to count anew after each reboot must not lose messages."""
+    """A device whose message ids begin again after each reboot must not lose messages."""
     device = scene.coap()
     await device.exchange(post(b"before the reboot", message_id=1))
     await device.exchange(post(b"after", message_id=1))

@@ -1,4 +1,4 @@
-"""F24: octets that are no CoAP: bad version, token length 9, truncated option, bad UTF-8."""
+"""F24: malformed CoAP: wrong version, token length 9, truncated option, invalid UTF-8."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RESET_OF_BEEF = bytes.fromhex("7000beef")
 async def test_the_event_names_the_error_and_its_octet(
     scene: Scene, octets: str, detail: str, at: str, answer: bytes | None
 ) -> None:
-    """A CON is reset (RFC 7252 §4.2); what is no version 1, and a NON, get silence (§3, §4.3)."""
+    """A CON gets a reset (RFC 7252 §4.2); a NON and other versions get no response (§3, §4.3)."""
     device = scene.coap()
     datagram = bytes.fromhex(octets)
     device.send(datagram)
@@ -50,7 +50,7 @@ async def test_the_event_names_the_error_and_its_octet(
 
 
 async def test_a_real_client_that_sends_invalid_utf_8_gets_a_reset(scene: Scene) -> None:
-    """Libcoap lets its user put any octets into Uri-Query."""
+    """Libcoap sends any octets in Uri-Query."""
     output = await scene.coap_client("-m", "post", "-e", "hello", "-O", "15,0xc328")
     data = await scene.rejected(MessageRejectedReason.MALFORMED)
 

@@ -8,11 +8,11 @@ from tests.faults.scene import Scene
 from tests.listeners.coap.bench import post
 
 UNKNOWN = 65_001
-"""Odd, hence critical (RFC 7252 §5.4.6); a number for experiments (§12.2)."""
+"""A critical option, as its number is odd (RFC 7252 §5.4.6); reserved for experiments (§12.2)."""
 
 
 async def test_a_client_gets_4_02_and_the_event_names_the_option(scene: Scene) -> None:
-    """Nothing is delivered."""
+    """The message is not delivered."""
     output = await scene.coap_client("-O", f"{UNKNOWN},x", "-m", "post", "-e", "hello")
     data = await scene.rejected(MessageRejectedReason.UNKNOWN_CRITICAL_OPTION)
     names = await scene.names_until_now()
@@ -24,7 +24,7 @@ async def test_a_client_gets_4_02_and_the_event_names_the_option(scene: Scene) -
 
 
 async def test_a_non_with_an_unknown_option_gets_no_response_but_the_same_event(scene: Scene) -> None:
-    """The client is told nothing (RFC 7252 §5.4.1); so much the more the subscriber."""
+    """The client gets no response (RFC 7252 §5.4.1), but subscribers get the event."""
     device = scene.coap()
     silence = await device.hears_nothing(post(b"hello", kind=Type.NON, options=((UNKNOWN, b"x"),)))
     data = await scene.rejected(MessageRejectedReason.UNKNOWN_CRITICAL_OPTION)
@@ -34,7 +34,7 @@ async def test_a_non_with_an_unknown_option_gets_no_response_but_the_same_event(
 
 
 async def test_an_unknown_elective_option_is_ignored(scene: Scene) -> None:
-    """Even numbers are elective, and ignored."""
+    """Options with an even number are elective."""
     output = await scene.coap_client("-O", f"{UNKNOWN - 1},x", "-m", "post", "-e", "hello")
 
     assert output == ""

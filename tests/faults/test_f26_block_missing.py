@@ -21,7 +21,7 @@ async def upload(device: RawClient, number: int) -> CoapMessage:
 
 
 async def test_a_client_that_begins_with_block_1_gets_4_08(scene: Scene, tmp_path: Path) -> None:
-    """A real client, which resumes an upload that the server knows nothing of."""
+    """A real client resumes an upload that is unknown to the server."""
     file = tmp_path / "file"
     file.write_bytes(b"".join(BLOCKS))
     output = await scene.coap_client("-b", "1,64", "-m", "post", "-f", str(file))
@@ -35,7 +35,7 @@ async def test_a_client_that_begins_with_block_1_gets_4_08(scene: Scene, tmp_pat
 
 
 async def test_an_upload_with_a_lost_block_gets_4_08_and_may_continue_with_that_block(scene: Scene) -> None:
-    """The event says which block is missing; once it comes, the message is complete."""
+    """The event names the missing block; after that block and the rest, the message is complete."""
     device = scene.coap()
     begun = await upload(device, 0)
     refused = await upload(device, 2)

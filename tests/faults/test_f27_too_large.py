@@ -16,7 +16,7 @@ BLOCK = 1024
 
 
 async def test_a_client_that_announces_too_much_gets_4_13_at_once(scene: Scene, tmp_path: Path) -> None:
-    """Libcoap tells the whole size (Size1) with the first block."""
+    """Libcoap sends the whole size (Size1) with the first block."""
     file = tmp_path / "file"
     file.write_bytes(bytes(20_000))
     output = await scene.coap_client("-m", "post", "-f", str(file))
@@ -29,7 +29,7 @@ async def test_a_client_that_announces_too_much_gets_4_13_at_once(scene: Scene, 
 
 
 async def test_an_upload_without_an_announced_size_is_rejected_at_the_limit(scene: Scene) -> None:
-    """The reply says how much would have been accepted (RFC 7959 §2.9.3)."""
+    """The response has the largest accepted size (RFC 7959 §2.9.3)."""
     device = scene.coap()
     replies = []
     for number in range(LIMIT // BLOCK + 1):
@@ -45,7 +45,7 @@ async def test_an_upload_without_an_announced_size_is_rejected_at_the_limit(scen
 
 
 async def test_a_datagram_over_the_limit_is_published_and_a_datagram_at_the_limit_accepted(scene: Scene) -> None:
-    """Plain UDP has no reply; the event is all there is."""
+    """Plain UDP has no responses; only the event reports the rejection."""
     device = scene.udp()
     device.send(bytes(LIMIT + 1))
     data = await scene.rejected(MessageRejectedReason.TOO_LARGE)

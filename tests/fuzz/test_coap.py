@@ -1,7 +1,7 @@
 """
-Invariant: `decode` returns a message, or raises MalformedMessage with a place inside the datagram.
+Invariant: `decode` returns a message, or raises MalformedMessage with an octet inside the datagram.
 
-What it returns and is written again reads the same; path and options of it can always be asked for.
+`decode` inverts `encode` for each decoded message; its path and its unsupported option can always be read.
 Run it longer with ``--hypothesis-profile`` or under a coverage-guided fuzzer: `check` takes octets.
 """
 
@@ -18,7 +18,7 @@ from tests.wire.coap.strategies import messages
 
 
 def check(datagram: bytes) -> None:
-    """Hold the invariant for one datagram."""
+    """Check the invariant for one datagram."""
     try:
         message = decode(datagram)
     except MalformedMessage as exc:
@@ -40,13 +40,13 @@ def test_garbage_is_rejected_with_one_exception(datagram: bytes) -> None:
 
 @given(st.integers(0, 255), st.binary(max_size=64))
 def test_garbage_after_a_valid_header_is_rejected_with_one_exception(code: int, rest: bytes) -> None:
-    """Octets that come further than the version."""
+    """Octets that pass the check of the version."""
     check(bytes((0x40, code, 0, 1)) + rest)
 
 
 @given(messages(), st.data())
 def test_a_mutated_message_is_decoded_or_rejected(message: CoapMessage, data: st.DataObject) -> None:
-    """One octet is not what it was."""
+    """One octet is changed."""
     octets = bytearray(encode(message))
     octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
     check(bytes(octets))
@@ -56,7 +56,7 @@ def test_a_mutated_message_is_decoded_or_rejected(message: CoapMessage, data: st
     "octets",
     [
         "4002123400",  # option 0: unassigned, elective, empty
-        "40021234e0fef200",  # option 65535, the last number that there is
+        "40021234e0fef200",  # option 65535, the largest number
     ],
 )
 def test_unusual_valid_messages_are_decoded(octets: str) -> None:

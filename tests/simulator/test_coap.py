@@ -11,11 +11,11 @@ from span_events.wire.coap.requests import path_of
 from tests.simulator.responder import Responder, piggybacked
 
 QUICK = Timing(ack_timeout=0.02)
-"""RFC 7252's retransmission, a hundred times faster."""
+"""The retransmission of RFC 7252, a hundred times faster."""
 
 
 async def test_a_post_has_the_source_address_of_the_device() -> None:
-    """A server identifies a device by its source address."""
+    """The server identifies a device by its source address."""
     with Responder(piggybacked(payload=b"down")) as server, CoapClient("127.77.3.4", server.address) as client:
         reply = await client.post("a/b", b"up")
 
@@ -44,7 +44,7 @@ async def test_an_unanswered_con_is_retransmitted_unchanged() -> None:
 
 
 async def test_after_four_retransmissions_a_device_gives_up() -> None:
-    """MAX_RETRANSMIT is 4, so five copies in all (RFC 7252 §4.8)."""
+    """MAX_RETRANSMIT is 4, so there are five transmissions (RFC 7252 §4.8)."""
     with Responder() as server, CoapClient("127.77.0.1", server.address, timing=Timing(ack_timeout=0.002)) as client:
         reply = await client.post("x", b"up")
 
@@ -63,7 +63,7 @@ async def test_each_request_has_a_message_id_and_a_token_of_its_own() -> None:
 
 
 async def test_a_separate_response_is_acknowledged() -> None:
-    """An empty acknowledgement ends the retransmissions; the reply follows as a CON (RFC 7252 §5.2.2)."""
+    """An empty ACK ends the retransmissions; the response follows as a CON (RFC 7252 §5.2.2)."""
 
     def separately(datagram: bytes) -> Iterable[bytes]:
         request = decode(datagram)
@@ -110,7 +110,7 @@ async def test_a_reply_to_another_request_is_ignored() -> None:
 
 
 async def test_closing_ends_an_exchange_without_a_reply() -> None:
-    """A device that is switched off waits for nothing."""
+    """A device that is switched off does not wait."""
     with Responder() as server:
         client = CoapClient("127.77.0.1", server.address)
         exchange = asyncio.create_task(client.post("x", b"up"))

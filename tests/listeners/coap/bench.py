@@ -1,4 +1,4 @@
-"""The CoAP listener on a real socket over a real fleet, and devices that send raw datagrams to it."""
+"""A CoAP listener with a real socket and a real fleet, and devices that send raw datagrams."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.bench.waiting import PATIENCE
 PING: Final = bytes.fromhex("4000feed")
 PONG: Final = bytes.fromhex("7000feed")
 Services = Callable[[FleetBench], Sequence[MakeService]]
-"""Makes what answers at the reserved paths."""
+"""Creates the services at the reserved paths."""
 
 
 class RawClient:
-    """A device's socket: sends the octets that it is told to."""
+    """A device's socket, for any octets."""
 
     def __init__(self, host: str, server: tuple[str, int]) -> None:
         family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
@@ -35,7 +35,7 @@ class RawClient:
 
     @property
     def remote(self) -> str:
-        """The address as events show it."""
+        """Address of the socket, as in events."""
         host, port = self._socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -49,12 +49,12 @@ class RawClient:
             return await asyncio.get_running_loop().sock_recv(self._socket, 65_536)
 
     async def exchange(self, datagram: bytes) -> CoapMessage:
-        """Send octets, and read what comes back."""
+        """Send octets and return the reply."""
         self.send(datagram)
         return decode(await self.receive())
 
     async def hears_nothing(self, datagram: bytes) -> bool:
-        """Send octets, then a ping: the server answers in order, so that silence can be heard."""
+        """Send octets and a ping; return whether the first answer is that to the ping (the server answers in order)."""
         self.send(datagram)
         self.send(PING)
         return await self.receive() == PONG
@@ -84,11 +84,11 @@ class CoapBench:
 
     @property
     def payloads(self) -> list[bytes]:
-        """The upstream messages that were accepted."""
+        """Payloads of the accepted upstream messages."""
         return [message.payload for message in self.fleet.messages]
 
     async def queue(self, payload: bytes) -> None:
-        """Let a message wait for the device; the event of that is not kept."""
+        """Queue a message for the device, and forget the event of that."""
         await self.fleet.outbox.queue(self.device, payload, cause=CAUSE)
         self.fleet.activities.clear()
 
@@ -146,5 +146,5 @@ def post(
 def get(
     *, path: str = "x", message_id: int = 1, token: bytes = b"t", kind: Type = Type.CON, options: Options = ()
 ) -> bytes:
-    """Write a poll."""
+    """Write a GET request."""
     return post(path=path, message_id=message_id, token=token, kind=kind, options=options, code=Code.GET)

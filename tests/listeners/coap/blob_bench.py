@@ -1,4 +1,4 @@
-"""A CoAP listener that takes blobs, and a client that uploads them in blocks."""
+"""A CoAP listener with the blob service, and a client that uploads blobs in blocks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests.bench.fleets import FleetBench
 from tests.listeners.coap.bench import CoapBench, coap_bench, post
 
 BODY = b"\xff\xd8\xff photo " + bytes(range(251)) * 400
-"""100,410 octets, no two blocks alike in place."""
+"""100,410 octets; no two blocks are equal."""
 LIMIT = 200_000
 ROOM = 210_000
 METHOD = pytest.mark.parametrize(("method", "code"), [("post", Code.CREATED), ("put", Code.CHANGED)])
 
 
 def services(fleet: FleetBench) -> Sequence[MakeService]:
-    """Make the service."""
+    """Return the factory of the service."""
 
     def make(transport: Transport, _local: Remote) -> CoapBlobs:
         return CoapBlobs(
@@ -53,7 +53,7 @@ async def blob_bench(folder: Path) -> AsyncIterator[CoapBench]:
 
 
 def contents(fleet: FleetBench) -> list[bytes]:
-    """Read what was stored, oldest first."""
+    """Return the contents of the stored blobs, oldest first."""
     return [
         fleet.blobs.path(blob).read_bytes()
         for collection_id in fleet.directory.collections
@@ -62,19 +62,19 @@ def contents(fleet: FleetBench) -> list[bytes]:
 
 
 def files(fleet: FleetBench) -> list[str]:
-    """Names of all files, finished or not."""
+    """Return the names of all blob files, finished or not."""
     return os.listdir(fleet.folder / "blobs")
 
 
 def rejection(fleet: FleetBench) -> dict[str, str]:
-    """Return the data of the last event, which says that something was not taken."""
+    """Return the data of the last event, a messageRejected."""
     name, data = fleet.take()[-1]
     assert name == "messageRejected"
     return data
 
 
 class Uploader:
-    """A client that takes a new token and message id for each block."""
+    """A client that uses a new token and message id for each block."""
 
     def __init__(self, exchange: Callable[[bytes], Any], code: Code = Code.POST) -> None:
         self._exchange = exchange
@@ -84,7 +84,7 @@ class Uploader:
     async def send(
         self, number: int, payload: bytes = b"", *, more: bool = True, exponent: int = 6, options: Options = ()
     ) -> CoapMessage:
-        """Send a block; a full one unless a payload is given."""
+        """Send a block; without a payload, a full block of `BODY`."""
         block = Block(number, more, exponent)
         begin = number * block.size
         found: CoapMessage = await self._exchange(

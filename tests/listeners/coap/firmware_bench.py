@@ -1,4 +1,4 @@
-"""A CoAP listener that serves firmware, and the requests of its devices."""
+"""A CoAP listener with the firmware service, and the requests of its devices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPORT: Final = encode_report(Report("1.0", "model 01", "0001", "Lab5e Demo Corp
 
 
 def firmware_services(**settings: Any) -> Services:
-    """Serve firmware; keywords are settings of the table [firmware]."""
+    """Return the factory of the service; keywords are settings of the table [firmware]."""
 
     def make(fleet: FleetBench) -> list[MakeService]:
         config = FirmwareConfig(**settings)
@@ -35,7 +35,7 @@ def firmware_services(**settings: Any) -> Services:
 
 
 async def give_target(fleet: FleetBench, device: Device, octets: bytes = IMAGE, version: str = "1.1") -> Image:
-    """Make an image, and let the device's collection run it."""
+    """Create an image, and make it the target of the device's collection."""
     image = await fleet.image(device.collection, version, octets)
     change = CollectionChange(management=Management.COLLECTION, target_firmware_id=image.id)
     await fleet.collections.update(device.collection, change, cause=CAUSE)
@@ -45,7 +45,7 @@ async def give_target(fleet: FleetBench, device: Device, octets: bytes = IMAGE, 
 
 @asynccontextmanager
 async def firmware_bench(folder: Path, *, octets: bytes = IMAGE, **settings: Any) -> AsyncIterator[CoapBench]:
-    """Start a listener with a device that should run an image."""
+    """Start a listener with one device, which has a target image."""
     services = firmware_services(**settings.pop("firmware", {}))
     async with coap_bench(folder, services=services, **settings) as bench:
         await give_target(bench.fleet, bench.device, octets)
@@ -64,7 +64,7 @@ def fetch(number: int | None = None, exponent: int = 2, *, options: Options = ()
 
 
 async def download(coap: CoapBench, exponent: int | None, *, first: int = 0) -> tuple[bytes, list[CoapMessage]]:
-    """Fetch blocks one by one, each with a token and a message id of its own, until there is no more."""
+    """Fetch all blocks one by one, each with its own token and message id."""
     replies: list[CoapMessage] = []
     number, octets, size = first, b"", exponent
     while True:

@@ -1,4 +1,4 @@
-"""Blobs over CoAP: one datagram, and blocks that repeat, jump, or never end."""
+"""Blobs over CoAP: in one datagram, and in blocks with repetitions, gaps and pauses."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def uploader(coap: CoapBench) -> Uploader:
 
 @METHOD
 async def test_a_blob_may_fit_into_one_datagram(coap: CoapBench, method: str, code: Code) -> None:
-    """A copy of it is answered from memory, and stores nothing."""
+    """A duplicate is answered from memory, and stores nothing."""
     request = post(b'{"a": 1}', path="blob", code=Code[method.upper()])
     first = await coap.client.exchange(request)
     again = await coap.client.exchange(request)
@@ -64,7 +64,7 @@ async def test_a_blob_may_fit_into_one_datagram(coap: CoapBench, method: str, co
 
 @pytest.mark.parametrize(("form", "found"), [(60, "application/cbor"), (65_000, "application/octet-stream")])
 async def test_the_content_format_sets_the_media_type(coap: CoapBench, form: int, found: str) -> None:
-    """If it is one that we know."""
+    """Unknown formats are application/octet-stream."""
     await coap.client.exchange(post(b"\xa1\x01\x02", path="blob", options=((Option.CONTENT_FORMAT, uint(form)),)))
 
     assert coap.fleet.take()[1][1]["contentType"] == found
@@ -72,7 +72,7 @@ async def test_the_content_format_sets_the_media_type(coap: CoapBench, form: int
 
 @pytest.mark.parametrize("code", [Code.GET, Code.DELETE])
 async def test_other_methods_are_rejected(coap: CoapBench, code: Code) -> None:
-    """Blobs are fetched with the API."""
+    """Clients download blobs with the REST API."""
     reply = await coap.client.exchange(post(path="blob", code=code))
 
     assert (reply.code, reply.payload) == (Code.METHOD_NOT_ALLOWED, f"{code.name}, wanted POST or PUT".encode())
@@ -80,7 +80,7 @@ async def test_other_methods_are_rejected(coap: CoapBench, code: Code) -> None:
 
 
 async def test_requests_to_other_paths_stay_messages(coap: CoapBench) -> None:
-    """Other paths are messages, whatever they look like."""
+    """Similar paths included."""
     await coap.client.exchange(post(b"x", path="blob/photo"))
     await coap.client.exchange(post(b"y", path="Blob", message_id=2))
 
@@ -89,7 +89,7 @@ async def test_requests_to_other_paths_stay_messages(coap: CoapBench) -> None:
 
 
 async def test_each_block_is_acknowledged(uploader: Uploader, coap: CoapBench) -> None:
-    """With its own number (RFC 7959 §2.3); tokens may differ."""
+    """The response has the number of the block (RFC 7959 §2.3); tokens may differ."""
     replies = [await uploader.send(0), await uploader.send(1), await uploader.send(2, b"end", more=False)]
     numbers = [read_block(option_of(each, Option.BLOCK1) or b"").number for each in replies]
 
@@ -99,7 +99,7 @@ async def test_each_block_is_acknowledged(uploader: Uploader, coap: CoapBench) -
 
 
 async def test_a_repeated_block_is_ignored(uploader: Uploader, coap: CoapBench) -> None:
-    """Neither in the middle nor at the end, and it is no messageDuplicate: the transfer knows by itself."""
+    """In the middle and at the end; there is no messageDuplicate, for the upload detects repeated blocks."""
     replies = [
         await uploader.send(0),
         await uploader.send(1),
@@ -116,7 +116,7 @@ async def test_a_repeated_block_is_ignored(uploader: Uploader, coap: CoapBench) 
 
 
 async def test_a_last_block_repeated_at_once_gets_the_same_answer(uploader: Uploader, coap: CoapBench) -> None:
-    """While the disk is still waited for."""
+    """The second copy arrives while the file is still being written."""
     await uploader.send(0)
     last = [uploader.request(Block(1, more=False, exponent=6), b"end") for _ in range(2)]
     for each in last:
@@ -128,7 +128,7 @@ async def test_a_last_block_repeated_at_once_gets_the_same_answer(uploader: Uplo
 
 
 async def test_a_duplicate_is_answered_once_the_blob_is_stored(coap: CoapBench) -> None:
-    """A client that is impatient repeats its last block before it has its answer."""
+    """The client repeats its request before the answer is ready."""
     request = post(b"octets", path="blob")
     coap.client.send(request)
     reply = await coap.client.exchange(request)
@@ -138,7 +138,7 @@ async def test_a_duplicate_is_answered_once_the_blob_is_stored(coap: CoapBench) 
 
 
 async def test_the_block_size_may_shrink(uploader: Uploader, coap: CoapBench) -> None:
-    """What counts is where a block begins (RFC 7959 §2.3)."""
+    """The offset of a block counts, not its number (RFC 7959 §2.3)."""
     await uploader.send(0)
     await uploader.send(4, exponent=4)
     reply = await uploader.send(5, b"end", more=False, exponent=4)
@@ -148,7 +148,7 @@ async def test_the_block_size_may_shrink(uploader: Uploader, coap: CoapBench) ->
 
 
 async def test_a_missing_block_is_published(uploader: Uploader, coap: CoapBench) -> None:
-    """The client may go on with the one that was expected."""
+    """The client may continue with the missing block."""
     await uploader.send(0)
     reply = await uploader.send(2)
     data = rejection(coap.fleet)
@@ -171,7 +171,7 @@ async def test_an_upload_that_begins_in_the_middle_is_published(uploader: Upload
 
 
 async def test_block_0_begins_a_new_upload(uploader: Uploader, coap: CoapBench) -> None:
-    """The client has forgotten what it sent before; so do we."""
+    """The earlier upload is dropped, as the client has given it up."""
     for _ in range(5):
         await uploader.send(0)
         await uploader.send(1)
@@ -201,7 +201,7 @@ async def test_an_invalid_block_is_published(
 async def test_a_blob_with_an_announced_size_over_the_limit_is_rejected_at_once(
     uploader: Uploader, coap: CoapBench
 ) -> None:
-    """With the size that would do (RFC 7959 §2.9.3)."""
+    """The response has the largest accepted size (RFC 7959 §2.9.3)."""
     reply = await uploader.send(0, options=((Option.SIZE1, uint(LIMIT + 1)),))
     data = rejection(coap.fleet)
 
@@ -212,7 +212,7 @@ async def test_a_blob_with_an_announced_size_over_the_limit_is_rejected_at_once(
 
 
 async def test_a_blob_that_grows_over_the_limit_is_rejected(uploader: Uploader, coap: CoapBench) -> None:
-    """What had come is forgotten."""
+    """The octets received so far are dropped."""
     block = bytes(1024)
     for number in range(LIMIT // 1024):
         await uploader.send(number, block)
@@ -228,7 +228,7 @@ async def test_a_blob_that_grows_over_the_limit_is_rejected(uploader: Uploader, 
 
 
 async def test_an_upload_over_the_limit_of_its_device_is_rejected(coap: CoapBench) -> None:
-    """With the time after which it may try again (RFC 7252 §5.9.3.4)."""
+    """The response has the time of the next try (RFC 7252 §5.9.3.4)."""
     uploaders = [Uploader(coap.client_at("127.0.0.1").exchange) for _ in range(3)]
     replies = [await each.send(0) for each in uploaders]
 
@@ -238,7 +238,7 @@ async def test_an_upload_over_the_limit_of_its_device_is_rejected(coap: CoapBenc
 
 
 async def test_a_full_collection_is_published(uploader: Uploader, coap: CoapBench) -> None:
-    """By the sizes that are announced, before they come."""
+    """The announced sizes count, before the octets arrive."""
     other = Uploader(coap.client_at("127.0.0.1").exchange)
     await other.send(0, options=((Option.SIZE1, uint(LIMIT)),))
     reply = await uploader.send(0, options=((Option.SIZE1, uint(ROOM - LIMIT + 1)),))
@@ -252,7 +252,7 @@ async def test_a_full_collection_is_published(uploader: Uploader, coap: CoapBenc
 
 
 async def test_an_upload_of_a_removed_device_is_not_stored(uploader: Uploader, coap: CoapBench) -> None:
-    """Its last block may be on its way already."""
+    """Its last block may be in flight already."""
     await uploader.send(0)
     coap.client.send(uploader.request(Block(1, more=False, exponent=6), b"end"))
     await coap.fleet.devices.remove(coap.device, cause=CAUSE)
@@ -263,7 +263,7 @@ async def test_an_upload_of_a_removed_device_is_not_stored(uploader: Uploader, c
 
 
 async def test_blocks_of_two_devices_never_become_one_blob(uploader: Uploader, coap: CoapBench) -> None:
-    """The mobile core gives an address to another device: its blocks are its own, wherever the first one stopped."""
+    """The mobile core gives the address to another device, whose blocks do not continue the first device's upload."""
     await uploader.send(0)
     await coap.fleet.devices.update(coap.device, DeviceChange(allocated_ip="10.0.0.99"), cause=CAUSE)
     await coap.fleet.device("127.0.0.1")
@@ -274,7 +274,7 @@ async def test_blocks_of_two_devices_never_become_one_blob(uploader: Uploader, c
 
 
 async def test_an_upload_with_too_long_a_pause_is_dropped_and_published(uploader: Uploader, coap: CoapBench) -> None:
-    """And told, with how far it came."""
+    """The event has the number of received octets."""
     await uploader.send(0)
     coap.fleet.clock.shift(93.1)
     coap.fleet.blobs.sweep()
@@ -288,7 +288,7 @@ async def test_an_upload_with_too_long_a_pause_is_dropped_and_published(uploader
 
 
 async def test_the_rate_limit_of_messages_does_not_apply_to_blocks(tmp_path: Path) -> None:
-    """A transfer counts as one message."""
+    """An upload counts as one message."""
     async with coap_bench(tmp_path, services=services, messages={"rate": 1.0, "burst": 1}) as coap:
         uploader = Uploader(coap.client.exchange)
         replies = [await uploader.send(number) for number in range(90)]
@@ -297,7 +297,7 @@ async def test_the_rate_limit_of_messages_does_not_apply_to_blocks(tmp_path: Pat
 
 
 async def test_a_failure_to_create_the_file_is_published(uploader: Uploader, coap: CoapBench) -> None:
-    """With 5.03; the device may try again."""
+    """The response is 5.03; the device may try again."""
     (coap.fleet.folder / "blobs").rename(coap.fleet.folder / "elsewhere")
     reply = await uploader.send(0)
 
@@ -306,7 +306,7 @@ async def test_a_failure_to_create_the_file_is_published(uploader: Uploader, coa
 
 
 async def test_a_failure_to_finish_the_file_is_answered_with_5_03(uploader: Uploader, coap: CoapBench) -> None:
-    """The answer to the last block waits for the disk, so that it is true."""
+    """The answer to the last block waits for the disk, so that it reports the result."""
     await uploader.send(0)
     (coap.fleet.folder / "blobs").rename(coap.fleet.folder / "elsewhere")
     reply = await uploader.send(1, b"end", more=False)
@@ -317,7 +317,7 @@ async def test_a_failure_to_finish_the_file_is_answered_with_5_03(uploader: Uplo
 
 
 async def test_the_end_of_a_session_drops_its_upload(secure: DtlsBench) -> None:
-    """Nobody will go on with it."""
+    """No client can continue the upload."""
     client = await secure.client(coaps=True).connect()
     client.say(Uploader(client.exchange).request(Block(0, more=True, exponent=6), BODY[:1024]))
     await client.listen()
@@ -330,7 +330,7 @@ async def test_the_end_of_a_session_drops_its_upload(secure: DtlsBench) -> None:
 
 
 async def test_stopping_the_listener_gives_up_delayed_answers(coap: CoapBench) -> None:
-    """The blob is stored all the same: it had come whole."""
+    """The blob is stored nevertheless, as it was complete."""
     coap.client.send(post(b"octets", path="blob"))
     await until(lambda: files(coap.fleet) != [])
     await coap.listener.stop()

@@ -39,7 +39,7 @@ async def secure(tmp_path: Path) -> AsyncIterator[DtlsBench]:
 
 
 async def run(*command: str) -> str:
-    """Run libcoap's client, and return what it prints."""
+    """Run libcoap's client and return its output."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
@@ -55,7 +55,7 @@ async def run(*command: str) -> str:
 async def test_libcoap_uploads_a_file(
     coap: CoapBench, tmp_path: Path, coap_client: str, method: str, code: Code, size: str
 ) -> None:
-    """Block by block, whatever their size; the events are those of one blob, not of a hundred messages."""
+    """In blocks of any size; the events are those of one blob, not of a hundred messages."""
     file = tmp_path / "photo.jpg"
     file.write_bytes(BODY)
     output = await run(
@@ -83,7 +83,7 @@ async def test_libcoap_uploads_a_file(
 async def test_libcoap_uploads_a_file_over_dtls(
     secure: DtlsBench, tmp_path: Path, coap_client: str, method: str, code: Code
 ) -> None:
-    """With the certificate of the device."""
+    """The device authenticates with its certificate."""
     authority = secure.fleet.authority
     names = ("photo.jpg", "cert.crt", "key.pem", "root.pem")
     octets = (BODY, secure.holder.chain_pem + authority.root_pem, secure.holder.key_pem, authority.root_pem)
@@ -100,7 +100,7 @@ async def test_libcoap_uploads_a_file_over_dtls(
 
 
 async def test_libcoap_uploads_a_blob_despite_packet_loss(coap: CoapBench, tmp_path: Path) -> None:
-    """Datagrams that it fails to send are sent again, the first and the last block among them."""
+    """The client retransmits lost datagrams, the first and the last block included."""
     file = tmp_path / "photo.jpg"
     file.write_bytes(BODY[:4_000])
     await run(

@@ -1,4 +1,4 @@
-"""CoAP over UDP: what devices get for what they send, and what is told about it."""
+"""CoAP over UDP: the responses to devices, and the published events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.listeners.coap.bench import PING, PONG, CoapBench, coap_bench, get, p
 
 
 async def test_a_con_post_is_a_message_and_gets_a_piggybacked_created(coap: CoapBench) -> None:
-    """Any path is upstream; the reply has the request's message id and token."""
+    """Any path is an upstream message; the reply has the request's message id and token."""
     reply = await coap.client.exchange(post(b"hello", path="data/on/server", message_id=7, token=b"ab"))
 
     assert reply == CoapMessage(Type.ACK, Code.CREATED, 7, b"ab")
@@ -29,7 +29,7 @@ async def test_a_con_post_is_a_message_and_gets_a_piggybacked_created(coap: Coap
 
 
 async def test_a_non_confirmable_post_gets_a_non_confirmable_created(coap: CoapBench) -> None:
-    """With a message id of ours: the token pairs it with the request."""
+    """The reply has a message id of the server; its token pairs it with the request."""
     reply = await coap.client.exchange(post(b"hello", kind=Type.NON, token=b"ab"))
 
     assert (reply.type, reply.code, reply.token) == (Type.NON, Code.CREATED, b"ab")
@@ -44,7 +44,7 @@ async def test_a_request_may_have_no_token(coap: CoapBench) -> None:
 
 
 async def test_each_of_many_requests_without_tokens_is_answered(coap: CoapBench) -> None:
-    """Requests of several devices at once do not get in each other's way."""
+    """Requests of several devices at the same time stay apart."""
     clients = [coap.client_at("127.0.0.1") for _ in range(20)]
     for number, client in enumerate(clients):
         client.send(post(b"%d" % number, message_id=number, token=b""))
@@ -54,7 +54,7 @@ async def test_each_of_many_requests_without_tokens_is_answered(coap: CoapBench)
 
 
 async def test_a_queued_message_is_the_payload_of_the_created(coap: CoapBench) -> None:
-    """It is told as the effect of the message that it answers."""
+    """The event names the upstream message as its cause."""
     await coap.queue(b"lamp on")
 
     reply = await coap.client.exchange(post(b"hello"))
@@ -66,7 +66,7 @@ async def test_a_queued_message_is_the_payload_of_the_created(coap: CoapBench) -
 
 
 async def test_a_poll_gets_the_oldest_queued_message_then_an_empty_content(coap: CoapBench) -> None:
-    """A GET of any path polls, and is no message itself."""
+    """A GET of any path is a poll, and no upstream message."""
     await coap.queue(b"first")
     await coap.queue(b"second")
 
@@ -106,7 +106,7 @@ async def test_other_methods_are_not_allowed(coap: CoapBench, code: int) -> None
 @pytest.mark.parametrize("path", ["u", "fw", "blob"])
 @pytest.mark.parametrize("code", [Code.GET, Code.POST])
 async def test_requests_to_reserved_paths_are_no_messages(coap: CoapBench, path: str, code: Code) -> None:
-    """Services of later releases: 5.01."""
+    """5.01 while the service is disabled."""
     reply = await coap.client.exchange(post(path=path, code=code))
 
     assert (reply.code, reply.payload) == (Code.NOT_IMPLEMENTED, f"/{path} is not switched on here".encode())
@@ -115,7 +115,7 @@ async def test_requests_to_reserved_paths_are_no_messages(coap: CoapBench, path:
 
 
 async def test_a_request_from_an_unknown_address_is_rejected_with_a_diagnostic(coap: CoapBench) -> None:
-    """F06: 4.01 with a diagnostic payload, and an event that only ``/`` sees."""
+    """F06: 4.01, and an event without a collection, for subscribers of ``/`` only."""
     stranger = coap.client_at("127.0.0.9")
 
     reply = await stranger.exchange(post(b"hello", message_id=3))
@@ -179,7 +179,7 @@ async def test_a_device_over_its_rate_limit_gets_the_time_of_the_next_try(tmp_pa
 async def test_the_event_of_a_malformed_message_names_octet_and_reason(
     coap: CoapBench, datagram: str, at: str, reset: bool
 ) -> None:
-    """F24: a CON is reset, all else and other versions get silence; the event says where and why."""
+    """F24: a CON gets a reset; other types and other versions get no response."""
     if reset:
         coap.client.send(bytes.fromhex(datagram))
         assert await coap.client.receive() == bytes.fromhex("70001234")
@@ -208,7 +208,7 @@ async def test_the_response_to_an_unknown_critical_option_names_the_option(coap:
 
 
 async def test_a_non_with_an_unknown_critical_option_gets_no_response(coap: CoapBench) -> None:
-    """It is rejected without a word on the wire, but told."""
+    """The rejection is published only (RFC 7252 §5.4.1)."""
     assert await coap.client.hears_nothing(post(b"x", kind=Type.NON, options=((9, b""),)))
     assert [data["option"] for _, data in coap.fleet.told] == ["9"]
 
@@ -223,7 +223,7 @@ async def test_requests_to_a_proxy_are_rejected(coap: CoapBench, option: Option)
 
 
 async def test_elective_options_are_ignored(coap: CoapBench) -> None:
-    """Observe, No-Response, and whatever else has an even number."""
+    """Observe, No-Response, and all other options with an even number."""
     options: Options = ((Option.OBSERVE, b""), (258, b"\x02"), (65000, b"?"), (Option.URI_QUERY, b"a=1"))
 
     assert (await coap.client.exchange(post(b"x", options=options))).code == Code.CREATED
@@ -231,7 +231,7 @@ async def test_elective_options_are_ignored(coap: CoapBench) -> None:
 
 
 async def test_requests_of_the_broken_sample_are_accepted(coap: CoapBench) -> None:
-    """Span's libcoap sample: stray octets as host, a port of 5 octets, a path of 134 raw ones."""
+    """Span's libcoap sample: stray octets as host, a port of 5 octets, a path of 134 raw octets."""
     path = b"mydata\0" + bytes(range(127, 254))
     options = ((Option.URI_HOST, b"\xff\x01"), (Option.URI_PORT, b"\x16\x33\0\0\0"), (Option.URI_PATH, path))
 
@@ -251,14 +251,14 @@ async def test_a_ping_is_answered_with_a_reset(coap: CoapBench) -> None:
 
 @pytest.mark.parametrize("datagram", ["60001234", "70001234", "60451234", "51451234aa"])
 async def test_messages_that_match_no_exchange_are_dropped_and_counted(coap: CoapBench, datagram: str) -> None:
-    """Acknowledgements, resets and responses that nobody waits for."""
+    """Acknowledgements, resets and responses that match no message of the server."""
     assert await coap.client.hears_nothing(bytes.fromhex(datagram))
     assert coap.listener.endpoint.dropped == 1
     assert coap.fleet.names == []
 
 
 async def test_a_confirmable_response_without_a_request_is_reset(coap: CoapBench) -> None:
-    """RFC 7252 §4.2: so that the device does not repeat it."""
+    """The reset ends the retransmissions of the device (RFC 7252 §4.2)."""
     coap.client.send(bytes.fromhex("41451234aa"))
 
     assert await coap.client.receive() == bytes.fromhex("70001234")
@@ -266,7 +266,7 @@ async def test_a_confirmable_response_without_a_request_is_reset(coap: CoapBench
 
 
 async def test_ipv6_devices_are_served(tmp_path: Path) -> None:
-    """The address shows in brackets."""
+    """Events have the address in brackets."""
     async with coap_bench(tmp_path, coap={"host": "::1"}, address="::1") as coap:
         reply = await coap.client.exchange(post(b"hello"))
 
@@ -286,7 +286,7 @@ async def test_ipv4_devices_are_identified_on_an_ipv6_socket(tmp_path: Path) -> 
 
 
 async def test_the_error_of_a_port_in_use_names_the_port(coap: CoapBench, tmp_path: Path) -> None:
-    """Before anything is served."""
+    """The start fails with `ListenerUnavailable`."""
     (tmp_path / "second").mkdir()
     with pytest.raises(ListenerUnavailable, match=rf"coap: cannot bind 127\.0\.0\.1 port {coap.server[1]}/udp"):
         async with coap_bench(tmp_path / "second", coap={"port": coap.server[1]}):
@@ -294,7 +294,7 @@ async def test_the_error_of_a_port_in_use_names_the_port(coap: CoapBench, tmp_pa
 
 
 async def test_stopping_twice_does_no_harm(coap: CoapBench) -> None:
-    """The supervisor may have to."""
+    """The supervisor may stop a listener twice."""
     listener: Listener = coap.listener
 
     await listener.stop()
@@ -304,7 +304,7 @@ async def test_stopping_twice_does_no_harm(coap: CoapBench) -> None:
 async def test_after_garbage_requests_are_served_and_the_log_is_empty(
     coap: CoapBench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever comes, the next request is served, memory is bounded and the log stays empty."""
+    """Random and mutated datagrams cause neither defects nor log lines."""
     chance = random.Random(7)
     good = post(b"payload", options=((Option.BLOCK1, uint(0x16)), (Option.BLOCK2, uint(0x26))))
     with caplog.at_level(logging.WARNING):

@@ -1,4 +1,4 @@
-"""Messages that come again (F23)."""
+"""Duplicate requests (F23)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.listeners.coap.bench import CoapBench, coap_bench, get, post
 
 
 async def test_a_duplicate_con_gets_the_same_reply_and_adds_no_message(coap: CoapBench) -> None:
-    """A retransmitted CON is answered from memory, waiting message included (RFC 7252 §4.5)."""
+    """A retransmitted CON is answered from memory, the downstream message included (RFC 7252 §4.5)."""
     await coap.queue(b"lamp on")
     await coap.queue(b"lamp off")
     coap.client.send(post(b"hello"))
@@ -34,7 +34,7 @@ async def test_a_duplicate_con_gets_the_same_reply_and_adds_no_message(coap: Coa
 
 
 async def test_a_duplicate_non_gets_no_reply(coap: CoapBench) -> None:
-    """It is told all the same."""
+    """The duplicate is published nevertheless."""
     await coap.client.exchange(post(b"hello", kind=Type.NON))
 
     assert await coap.client.hears_nothing(post(b"hello", kind=Type.NON))
@@ -43,7 +43,7 @@ async def test_a_duplicate_non_gets_no_reply(coap: CoapBench) -> None:
 
 
 async def test_a_duplicate_poll_gets_the_same_message(coap: CoapBench) -> None:
-    """Or a lost acknowledgement would lose a message."""
+    """Else a lost acknowledgement would lose a message."""
     await coap.queue(b"first")
     await coap.queue(b"second")
 
@@ -53,7 +53,7 @@ async def test_a_duplicate_poll_gets_the_same_message(coap: CoapBench) -> None:
 
 
 async def test_other_octets_under_the_same_message_id_are_a_new_message(coap: CoapBench) -> None:
-    """A device that rebooted begins with the same ids; it must not get replies meant for its past."""
+    """A rebooted device begins with the same message ids; it must not get replies from before the reboot."""
     replies = [await coap.client.exchange(post(b"x", token=token)) for token in (b"old", b"new")]
 
     assert [reply.token for reply in replies] == [b"old", b"new"]
@@ -61,7 +61,7 @@ async def test_other_octets_under_the_same_message_id_are_a_new_message(coap: Co
 
 
 async def test_the_first_message_after_a_reboot_is_accepted_though_it_equals_an_earlier_one(coap: CoapBench) -> None:
-    """After another request it is no copy: a client has one request under way (NSTART, RFC 7252 §4.7)."""
+    """After another request it is no duplicate: a client has one request under way (NSTART, RFC 7252 §4.7)."""
     story = [post(b"boot", message_id=0, token=b""), post(b"21.5", message_id=1, token=b"")]
     for datagram in story * 2:
         await coap.client.exchange(datagram)
@@ -71,7 +71,7 @@ async def test_the_first_message_after_a_reboot_is_accepted_though_it_equals_an_
 
 
 async def test_a_request_from_another_port_leaves_a_copy_a_duplicate(coap: CoapBench) -> None:
-    """What counts is what its own address and port have sent."""
+    """Only requests from the same address and port count."""
     first = await coap.client.exchange(post(b"x"))
     await coap.client_at("127.0.0.1").exchange(post(b"y"))
     again = await coap.client.exchange(post(b"x"))
@@ -81,7 +81,7 @@ async def test_a_request_from_another_port_leaves_a_copy_a_duplicate(coap: CoapB
 
 
 async def test_a_poll_after_a_reboot_gets_the_next_message(coap: CoapBench) -> None:
-    """Not the one that was delivered before it."""
+    """The message delivered before the reboot is not repeated."""
     await coap.queue(b"first")
     await coap.queue(b"second")
     replies = [
@@ -92,7 +92,7 @@ async def test_a_poll_after_a_reboot_gets_the_next_message(coap: CoapBench) -> N
 
 
 async def test_the_same_octets_from_another_port_are_a_new_message(coap: CoapBench) -> None:
-    """Message ids belong to an endpoint, address and port."""
+    """Message ids belong to an endpoint, that is, to address and port."""
     await coap.client.exchange(post(b"x"))
     await coap.client_at("127.0.0.1").exchange(post(b"x"))
 
@@ -100,7 +100,7 @@ async def test_the_same_octets_from_another_port_are_a_new_message(coap: CoapBen
 
 
 async def test_after_its_lifetime_an_exchange_is_forgotten(coap: CoapBench) -> None:
-    """EXCHANGE_LIFETIME: no copy can be on its way by then (RFC 7252 §4.8.2)."""
+    """After EXCHANGE_LIFETIME, no copy can be in flight (RFC 7252 §4.8.2)."""
     for _ in range(2):
         await coap.client.exchange(post(b"x"))
         coap.fleet.clock.shift(246.0)
@@ -112,7 +112,7 @@ async def test_after_its_lifetime_an_exchange_is_forgotten(coap: CoapBench) -> N
 
 
 async def test_the_number_of_remembered_exchanges_is_bounded(tmp_path: Path) -> None:
-    """Who came first is forgotten first."""
+    """The oldest exchange is evicted."""
     async with coap_bench(tmp_path, coap={"remembered_exchanges": 3}) as coap:
         clients = [coap.client_at("127.0.0.1") for _ in range(5)]
         for number, client in enumerate(clients):
@@ -125,7 +125,7 @@ async def test_the_number_of_remembered_exchanges_is_bounded(tmp_path: Path) -> 
 
 
 async def test_the_rejection_of_an_option_is_repeated_from_memory(coap: CoapBench) -> None:
-    """The event of the refusal stays the only one of its kind."""
+    """The rejection is published once."""
     datagram = post(b"x", options=((9, b""),))
 
     replies = [await coap.client.exchange(datagram) for _ in range(2)]
@@ -135,7 +135,7 @@ async def test_the_rejection_of_an_option_is_repeated_from_memory(coap: CoapBenc
 
 
 def test_a_copy_is_a_duplicate_before_the_first_has_a_reply() -> None:
-    """The reply is absent until it is made."""
+    """Until then, the exchange has no reply."""
     exchanges = Exchanges(limit=10, lifetime=10.0)
 
     first = exchanges.meet("a", b"octets", 0.0)

@@ -1,4 +1,4 @@
-"""The endpoint without a socket: what happens when the network refuses a reply, and with sessions."""
+"""The endpoint without a socket: replies that the network refuses, and DTLS sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REMOTE = ("192.0.2.1", 40000)
 
 
 class Network:
-    """Takes datagrams, or refuses them."""
+    """A network that keeps or refuses datagrams."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, object]] = []
@@ -39,7 +39,7 @@ class Network:
 async def endpoint_bench(
     folder: Path, **options: Any
 ) -> AsyncIterator[tuple[FleetBench, Device, Network, CoapEndpoint]]:
-    """Make an endpoint over a network of the test, with one device at `REMOTE`."""
+    """Create an endpoint on a `Network`, with one device at `REMOTE`."""
     async with fleet_bench(folder) as fleet:
         device = await fleet.device(REMOTE[0])
         network = Network()
@@ -58,7 +58,7 @@ async def endpoint_bench(
 
 
 async def test_a_downstream_message_stays_queued_after_a_full_buffer(tmp_path: Path) -> None:
-    """The reply to a NON is lost for good, but the message in it is not."""
+    """The reply to a NON is lost, but not the message in it."""
     async with endpoint_bench(tmp_path) as (fleet, device, network, endpoint):
         await fleet.outbox.queue(device, b"lamp on", cause=CAUSE)
         network.refusal = BlockingIOError()
@@ -73,7 +73,7 @@ async def test_a_downstream_message_stays_queued_after_a_full_buffer(tmp_path: P
 
 
 async def test_a_downstream_message_that_the_network_refuses_has_failed(tmp_path: Path) -> None:
-    """The event says what the system said."""
+    """The event has the text of the system's error."""
     async with endpoint_bench(tmp_path) as (fleet, device, network, endpoint):
         await fleet.outbox.queue(device, b"lamp on", cause=CAUSE)
         network.refusal = OSError(errno.ENETUNREACH, "Network is unreachable")
@@ -85,7 +85,7 @@ async def test_a_downstream_message_that_the_network_refuses_has_failed(tmp_path
 
 
 async def test_a_refused_reply_to_a_con_is_sent_after_its_retransmission(tmp_path: Path) -> None:
-    """With the message that was in it."""
+    """The reply still has the downstream message."""
     async with endpoint_bench(tmp_path) as (fleet, device, network, endpoint):
         await fleet.outbox.queue(device, b"lamp on", cause=CAUSE)
         network.refusal = OSError(errno.ENETUNREACH, "Network is unreachable")
@@ -100,7 +100,7 @@ async def test_a_refused_reply_to_a_con_is_sent_after_its_retransmission(tmp_pat
 
 @pytest.mark.parametrize("datagram", [post(b"x", message_id=9), b"\x40\x00\x00\x01", b"\x40\x02\x00\x01\xff"])
 async def test_a_rejection_that_the_network_refuses_is_counted(tmp_path: Path, datagram: bytes) -> None:
-    """Nothing raises into the loop."""
+    """No exception reaches the event loop."""
     async with endpoint_bench(tmp_path) as (_, device, network, endpoint):
         device.enabled = datagram[1] == 0 or datagram[-1] == 0xFF
         network.refusal = ConnectionRefusedError()
@@ -110,7 +110,7 @@ async def test_a_rejection_that_the_network_refuses_is_counted(tmp_path: Path, d
 
 
 async def test_sessions_from_one_address_are_separate_peers(tmp_path: Path) -> None:
-    """As a DTLS listener will use it: the session is the address, and says whose it is."""
+    """For the DTLS listener, the session is the address of the peer."""
     async with endpoint_bench(tmp_path, transport=Transport.COAPS) as (fleet, device, network, endpoint):
         sessions = [object(), object()]
         for session in sessions:

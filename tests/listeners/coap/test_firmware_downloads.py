@@ -32,7 +32,7 @@ async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
 
 @pytest.mark.parametrize("exponent", [None, 0, 1, 2, 3, 4, 5, 6])
 async def test_an_image_is_downloaded_in_blocks_of_any_size(coap: CoapBench, exponent: int | None) -> None:
-    """Identical; ETag and Size2 in every block; 512 octets where the device does not say."""
+    """ETag and Size2 are in every block; without Block2, blocks have 512 octets."""
     octets, replies = await download(coap, exponent)
 
     assert octets == IMAGE
@@ -44,7 +44,7 @@ async def test_an_image_is_downloaded_in_blocks_of_any_size(coap: CoapBench, exp
 
 
 async def test_the_configuration_sets_the_default_block_size(tmp_path: Path) -> None:
-    """For those who do not."""
+    """It applies to requests without Block2."""
     async with firmware_bench(tmp_path, firmware={"block_size": 128}) as coap:
         octets, replies = await download(coap, None)
 
@@ -53,7 +53,7 @@ async def test_the_configuration_sets_the_default_block_size(tmp_path: Path) -> 
 
 
 async def test_requests_for_blocks_are_repeatable_and_not_remembered(coap: CoapBench) -> None:
-    """The same octets again, from the file, of the first block too; nothing is remembered as a message."""
+    """Each copy gets the same octets from the file, the first block included; no exchange is remembered."""
     requests = [fetch(number, message_id=number + 1) for number in (0, 0, 1, 1, 2, 2)]
     replies = [await coap.client.exchange(each) for each in requests]
 
@@ -64,7 +64,7 @@ async def test_requests_for_blocks_are_repeatable_and_not_remembered(coap: CoapB
 
 
 async def test_a_repeated_block_of_a_one_block_image_is_one_download(tmp_path: Path) -> None:
-    """Its reply was lost; the block that completes the download is also the one that begins it."""
+    """The reply was lost; one block both begins and completes the download."""
     async with firmware_bench(tmp_path, octets=b"tiny") as coap:
         replies = [await coap.client.exchange(fetch(None, message_id=1)) for _ in range(3)]
 
@@ -80,18 +80,18 @@ async def test_a_repeated_block_of_a_one_block_image_is_one_download(tmp_path: P
 
 
 async def replay(coap: CoapBench, requests: list[bytes]) -> list[CoapMessage]:
-    """Send requests from the one port of the bench, as a device without memory does after each boot."""
+    """Send requests from one port, like a device without memory after each boot."""
     return [await coap.client.exchange(each) for each in requests]
 
 
 def boot(*, blocks: int) -> list[bytes]:
-    """Make what such a device sends: a report, then blocks; no tokens, ids from 0."""
+    """Return the requests of such a device: a report, then blocks, without tokens, with message ids from 0."""
     asked = [fetch(number, 6, token=b"", message_id=1 + number) for number in range(blocks)]
     return [report(token=b"", message_id=0), *asked]
 
 
 async def test_a_report_of_the_old_version_after_a_reboot_is_processed(coap: CoapBench) -> None:
-    """F31: the report is octet for octet the one before the download, and is news all the same."""
+    """F31: the report has the same octets as before the download, but is no duplicate."""
     await replay(coap, boot(blocks=5))
     (again,) = await replay(coap, boot(blocks=0))
 
@@ -102,7 +102,7 @@ async def test_a_report_of_the_old_version_after_a_reboot_is_processed(coap: Coa
 
 
 async def test_a_report_whose_reply_was_lost_is_answered_from_memory(coap: CoapBench) -> None:
-    """F23 holds for reports: one firmwareCheck, and the same octets."""
+    """F23 for reports: one firmwareCheck, and the same octets in both replies."""
     first, again = await replay(coap, boot(blocks=0) * 2)
 
     assert first == again
@@ -110,7 +110,7 @@ async def test_a_report_whose_reply_was_lost_is_answered_from_memory(coap: CoapB
 
 
 async def test_after_a_changed_target_a_rebooted_device_gets_only_the_new_image(coap: CoapBench) -> None:
-    """No mixture: block 0 is of the new image, though the request is octet for octet the earlier one."""
+    """Block 0 belongs to the new image, though the request has the same octets as the earlier one."""
     other = IMAGE[::-1]
     await replay(coap, boot(blocks=2))
     await give_target(coap.fleet, coap.device, other, "1.2")
@@ -122,7 +122,7 @@ async def test_after_a_changed_target_a_rebooted_device_gets_only_the_new_image(
 
 
 async def test_a_report_right_after_a_reboot_is_answered_for_the_new_target(coap: CoapBench) -> None:
-    """What waits for the device is looked up, not remembered."""
+    """The target is looked up for each report."""
     await replay(coap, boot(blocks=1))
     await coap.fleet.collections.update(coap.device.collection, CollectionChange(target_firmware_id=0), cause=CAUSE)
     (again,) = await replay(coap, boot(blocks=0))
@@ -131,7 +131,7 @@ async def test_a_report_right_after_a_reboot_is_answered_for_the_new_target(coap
 
 
 async def test_the_rate_limit_of_messages_does_not_apply_to_downloads(tmp_path: Path) -> None:
-    """Its blocks are more than a device may send messages at once."""
+    """The download has more blocks than the burst of messages."""
     async with firmware_bench(tmp_path, messages={"rate": 1.0, "burst": 20}) as coap:
         octets, _ = await download(coap, 0)
 
@@ -139,7 +139,7 @@ async def test_the_rate_limit_of_messages_does_not_apply_to_downloads(tmp_path: 
 
 
 async def test_a_download_continues_from_another_address(coap: CoapBench) -> None:
-    """The NAT forgot the device; its identity is what counts."""
+    """A NAT gave the device another port; the device's identity selects the image."""
     first = await coap.client.exchange(fetch(0))
     coap.client = coap.client_at("127.0.0.1")
     rest, _ = await download(coap, 2, first=1)
@@ -148,7 +148,7 @@ async def test_a_download_continues_from_another_address(coap: CoapBench) -> Non
 
 
 async def test_each_device_gets_its_own_image(coap: CoapBench) -> None:
-    """The path is the same for all."""
+    """All devices use the same path."""
     other = await coap.fleet.device("127.0.0.2")
     await give_target(coap.fleet, other, b"another image")
     mine = await coap.client.exchange(fetch(0))
@@ -159,7 +159,7 @@ async def test_each_device_gets_its_own_image(coap: CoapBench) -> None:
 
 
 async def test_a_device_without_target_firmware_gets_4_04(coap: CoapBench) -> None:
-    """F32, in words; and the event with the same."""
+    """F32: response and event have the same diagnostic."""
     await coap.fleet.collections.update(coap.device.collection, CollectionChange(target_firmware_id=0), cause=CAUSE)
     coap.fleet.activities.clear()
     reply = await coap.client.exchange(fetch(0))
@@ -172,7 +172,7 @@ async def test_a_device_without_target_firmware_gets_4_04(coap: CoapBench) -> No
 
 
 async def test_a_target_that_changes_during_a_download_is_answered_with_4_08(coap: CoapBench) -> None:
-    """Never a mixture: the device begins again with block 0."""
+    """The device begins again with block 0, and never mixes two images."""
     await coap.client.exchange(fetch(0))
     await give_target(coap.fleet, coap.device, IMAGE[::-1], "1.2")
     refused = await coap.client.exchange(fetch(1, message_id=2))
@@ -195,7 +195,7 @@ async def test_an_unreadable_image_is_answered_with_5_03(coap: CoapBench) -> Non
 async def test_a_request_for_an_impossible_block_is_answered_with_4_00(
     coap: CoapBench, number: int, exponent: int
 ) -> None:
-    """Size exponent 7, or after the end."""
+    """Size exponent 7, or beyond the end."""
     reply = await coap.client.exchange(fetch(number, exponent))
 
     assert reply.code == Code.BAD_REQUEST
@@ -203,7 +203,7 @@ async def test_a_request_for_an_impossible_block_is_answered_with_4_00(
 
 
 async def test_an_unknown_critical_option_is_rejected_in_a_later_block_too(coap: CoapBench) -> None:
-    """F25 where nothing is remembered."""
+    """F25 for requests that are not remembered."""
     request = fetch(1, options=((65_001, b"x"),))
     replies = [await coap.client.exchange(request) for _ in range(2)]
 

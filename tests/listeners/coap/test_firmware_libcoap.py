@@ -35,7 +35,7 @@ async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
 
 
 async def run(uri: str, *arguments: str | Path) -> str:
-    """Run libcoap's client and return what it prints."""
+    """Run libcoap's client and return its output."""
     process = await asyncio.create_subprocess_exec(
         CLIENT,
         *("-B", "60", *map(str, arguments), uri),
@@ -49,7 +49,7 @@ async def run(uri: str, *arguments: str | Path) -> str:
 
 
 async def update(fleet: FleetBench, device: Device, uri: str, folder: Path, *arguments: str | Path) -> Response:
-    """Report, download, report again as libcoap's client does it; return the first response."""
+    """Report, download and report again with libcoap's client; return the first response."""
     old, new, place, image = (folder / name for name in ("old", "new", "place", "image"))
     old.write_bytes(REPORT)
     new.write_bytes(encode_report(Report("1.1")))
@@ -67,14 +67,14 @@ async def update(fleet: FleetBench, device: Device, uri: str, folder: Path, *arg
 
 @pytest.mark.parametrize("option", [[], ["-N"], ["-b", "64"], ["-b", "1024"], ["-T", "token"]])
 async def test_libcoap_updates_a_device(coap: CoapBench, tmp_path: Path, option: list[str]) -> None:
-    """Report, image, report: over CoAP."""
+    """Over CoAP."""
     place = await update(coap.fleet, coap.device, f"coap://127.0.0.1:{coap.server[1]}", tmp_path, *option)
 
     assert place == Response("127.0.0.1", coap.server[1], "/fw", available=True)
 
 
 async def test_libcoap_updates_a_device_over_dtls(tmp_path: Path) -> None:
-    """The same with a certificate; a session for each of the three."""
+    """The device has a certificate; each of the three requests has its own session."""
     async with dtls_bench(tmp_path, services=firmware_services()) as bench:
         await give_target(bench.fleet, bench.device)
         certificate, key = tmp_path / "cert.crt", tmp_path / "key.pem"
@@ -90,7 +90,7 @@ async def test_libcoap_updates_a_device_over_dtls(tmp_path: Path) -> None:
 
 
 async def test_libcoap_resumes_a_download_in_the_middle(coap: CoapBench, tmp_path: Path) -> None:
-    """F30 with a real client: TimedOut with block and percent, and on from the next block (it takes one at a time)."""
+    """F30: TimedOut with block and percent; then the client continues with the next block, one per run."""
     file, rest = tmp_path / "block", b""
     for number in range(6):
         await coap.client.exchange(fetch(number, 5, message_id=number))
@@ -110,7 +110,7 @@ async def test_libcoap_resumes_a_download_in_the_middle(coap: CoapBench, tmp_pat
 
 
 async def test_libcoap_downloads_a_large_image_despite_packet_loss(tmp_path: Path) -> None:
-    """One of its datagrams; it sends it again, and the image is identical."""
+    """The client retransmits one lost datagram."""
     octets = random.Random(6).randbytes(20_000)
     async with firmware_bench(tmp_path, octets=octets) as coap:
         file = tmp_path / "image"

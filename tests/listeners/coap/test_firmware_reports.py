@@ -47,14 +47,14 @@ async def test_a_report_is_answered_with_the_place_of_the_download(coap: CoapBen
 
 
 async def test_a_response_without_an_update_has_all_four_fields(coap: CoapBench) -> None:
-    """Some devices leave what is missing uninitialised."""
+    """Some devices leave missing fields uninitialised."""
     reply = await coap.client.exchange(report(encode_report(Report("1.1"))))
 
     assert decode_response(reply.payload) == Response("127.0.0.1", coap.server[1], "/fw", available=False)
 
 
 async def test_the_configuration_sets_the_place_of_the_download(tmp_path: Path) -> None:
-    """Host, port and path; the path is served, and /fw is still no path of messages."""
+    """Host, port and path; requests to /fw are still no messages."""
     place = {"coap_host": "fw.example.com", "coap_port": 5700, "path": "/image"}
     async with firmware_bench(tmp_path, firmware=place) as coap:
         reply = await coap.client.exchange(report())
@@ -70,7 +70,7 @@ async def test_the_configuration_sets_the_place_of_the_download(tmp_path: Path) 
 async def test_a_listener_on_all_addresses_reports_the_address_that_the_device_reached(
     tmp_path: Path, bind: str, client: str
 ) -> None:
-    """As far as the system knows the way back."""
+    """The address is the source address of the route to the device."""
     async with firmware_bench(tmp_path, coap={"host": bind}, address=client) as coap:
         coap.server = (client, coap.server[1])
         reply = await coap.client_at(client).exchange(report())
@@ -94,7 +94,7 @@ async def test_a_listener_on_all_addresses_reports_the_address_that_the_device_r
     ],
 )
 async def test_an_unusable_download_address_is_left_out(tmp_path: Path, bound: str, remote: str, why: str) -> None:
-    """It would overflow their buffers, or lead nowhere; the stream says what to set."""
+    """It is too long for devices, or unknown; the event names the setting."""
     async with fleet_bench(tmp_path) as fleet:
         device = await fleet.device(remote)
         await give_target(fleet, device)
@@ -120,7 +120,7 @@ async def test_an_unusable_download_address_is_left_out(tmp_path: Path, bound: s
 async def test_a_malformed_report_is_rejected_and_published(
     coap: CoapBench, payload: bytes, detail: str, at: str
 ) -> None:
-    """F29: 4.00 in words, and the event with the octet."""
+    """F29: 4.00 with a diagnostic, and an event with the octet."""
     reply = await coap.client.exchange(report(payload))
     ((name, data),) = coap.fleet.told
 
@@ -136,7 +136,7 @@ async def test_a_malformed_report_is_rejected_and_published(
 
 
 async def test_a_report_in_blocks_is_rejected(coap: CoapBench) -> None:
-    """Unless it is whole in its first one."""
+    """A report that fits into its first block is accepted."""
     blocks = [Block(0, True, 1), Block(1, False, 1), Block(0, False, 6)]
     replies = [
         await coap.client.exchange(report(message_id=number, options=((int(Option.BLOCK1), write_block(block)),)))
@@ -164,7 +164,7 @@ async def test_other_methods_are_rejected(coap: CoapBench) -> None:
 
 
 async def test_a_duplicate_report_counts_once(coap: CoapBench) -> None:
-    """F23 for reports: the reply from memory, and no second decision."""
+    """F23 for reports: the reply comes from memory, without a second firmwareCheck."""
     first = await coap.client.exchange(report())
     again = await coap.client.exchange(report())
 

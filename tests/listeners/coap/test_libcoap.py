@@ -1,4 +1,4 @@
-"""CoAP with a client that we did not write: libcoap's coap-client."""
+"""CoAP with libcoap's coap-client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))
 
 
 async def run(coap: CoapBench, *arguments: str, path: str = "x") -> str:
-    """Run the client against the listener and return what it prints."""
+    """Run the client against the listener and return its output."""
     uri = f"coap://127.0.0.1:{coap.server[1]}/{path}"
     process = await asyncio.create_subprocess_exec(
         CLIENT,
@@ -64,7 +64,7 @@ async def test_a_file_is_uploaded_in_blocks(coap: CoapBench, tmp_path: Path, siz
 
 
 async def test_a_file_is_uploaded_in_blocks_without_an_option(coap: CoapBench, tmp_path: Path) -> None:
-    """Without -b, libcoap decides itself."""
+    """Without -b, libcoap selects the block size."""
     file = tmp_path / "file"
     file.write_bytes(BODY)
 
@@ -78,7 +78,7 @@ async def test_a_file_is_uploaded_in_blocks_without_an_option(coap: CoapBench, t
 async def test_a_large_message_is_fetched_in_blocks(
     coap: CoapBench, tmp_path: Path, option: list[str], method: list[str]
 ) -> None:
-    """The client puts it together; the next message stays in the queue."""
+    """The client assembles the message; the next message stays in the queue."""
     await coap.queue(BODY)
     await coap.queue(b"next")
     file = tmp_path / "fetched"

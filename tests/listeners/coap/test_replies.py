@@ -27,7 +27,7 @@ CREATED = Answer(Code.CREATED)
 
 
 class Wire:
-    """Replies whose datagrams end up in a list."""
+    """Replies that append their datagrams to a list."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, object]] = []
@@ -40,7 +40,7 @@ class Wire:
 
 
 def peer(kind: Type = Type.CON, address: object = "a") -> Peer:
-    """Make a request with an exchange."""
+    """Create a request with an exchange."""
     request = CoapMessage(kind, Code.POST, 7, b"tk", (), b"photo")
     return Peer(address, ("192.0.2.1", 5683), DEVICE, request, Exchange(0, 0.0))
 
@@ -85,7 +85,7 @@ async def test_a_delayed_answer_follows_an_empty_acknowledgement(monkeypatch: py
 
 
 async def test_an_answer_that_never_comes_leaves_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server stops: nothing is sent any more."""
+    """After the server's stop, nothing is sent."""
     monkeypatch.setattr("span_events.wire.coap.engine.ACK_DELAY", 0.0)
     wire = Wire()
     never: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -117,7 +117,7 @@ async def test_a_defect_of_the_server_is_answered_counted_and_logged_once(
 
 
 async def test_a_stopped_listener_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Started and stopped many times, no socket is left (an unclosed one is a warning, which fails)."""
+    """After several starts and stops, no socket is open (the warning of an open socket would fail the test)."""
     async with fleet_bench(tmp_path) as fleet:
         for _ in range(3):
             listener = Coap(

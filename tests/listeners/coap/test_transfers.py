@@ -1,4 +1,4 @@
-"""Block-wise uploads and downloads (RFC 7959), as raw messages: order, gaps, repeats, limits."""
+"""Block-wise uploads and downloads (RFC 7959) as raw messages: order, gaps, repetitions, limits."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.bench.fleets import CAUSE
 from tests.listeners.coap.bench import CoapBench, coap_bench, get, post
 
 BODY = bytes(range(256)) * 12
-"""3,072 octets, no two blocks alike in place."""
+"""3,072 octets; no two blocks of one size are equal."""
 
 
 def blocks(body: bytes, exponent: int = 6) -> list[tuple[Block, bytes]]:
-    """Cut a body as a client would."""
+    """Split a body into blocks."""
     size = 16 << exponent
     starts = range(0, len(body), size)
     return [
@@ -29,7 +29,7 @@ def blocks(body: bytes, exponent: int = 6) -> list[tuple[Block, bytes]]:
 
 
 class Uploader:
-    """A client that takes a new token and message id for each block."""
+    """A client that uses a new token and message id for each block."""
 
     def __init__(self, coap: CoapBench, path: str = "up") -> None:
         self._coap = coap
@@ -52,7 +52,7 @@ class Uploader:
 
 
 def block_of(reply: CoapMessage, number: Option) -> Block:
-    """Read a block option that must be there."""
+    """Return a block option, which must be present."""
     value = option_of(reply, number)
     assert value is not None
     return read_block(value)
@@ -61,7 +61,7 @@ def block_of(reply: CoapMessage, number: Option) -> Block:
 @pytest.mark.parametrize("exponent", [0, 2, 6])
 @pytest.mark.parametrize("kind", [Type.CON, Type.NON])
 async def test_an_upload_becomes_one_message(coap: CoapBench, exponent: int, kind: Type) -> None:
-    """Whatever the block size, whatever the tokens."""
+    """With any block size, and with a new token for each block."""
     body = BODY[: 40 << exponent]
     uploader = Uploader(coap)
 
@@ -74,7 +74,7 @@ async def test_an_upload_becomes_one_message(coap: CoapBench, exponent: int, kin
 
 
 async def test_uploads_to_two_paths_are_separate_messages(coap: CoapBench) -> None:
-    """The key is remote and path."""
+    """Remote and path identify an upload."""
     first, second = Uploader(coap, "a"), Uploader(coap, "b")
     for block, part in blocks(BODY):
         await first.send(block, part)
@@ -85,13 +85,13 @@ async def test_uploads_to_two_paths_are_separate_messages(coap: CoapBench) -> No
 
 
 async def readdress(coap: CoapBench) -> None:
-    """Give the address of the device to another one, as the mobile core may at any time."""
+    """Give the device's address to another device, like a mobile core."""
     await coap.fleet.devices.update(coap.device, DeviceChange(allocated_ip="10.0.0.99"), cause=CAUSE)
     await coap.fleet.device("127.0.0.1")
 
 
 async def test_blocks_of_two_devices_never_become_one_message(coap: CoapBench) -> None:
-    """The address is the same, the device is not."""
+    """The two devices had the same address."""
     uploader = Uploader(coap)
     first, *_, last = blocks(BODY[:2000])
     await uploader.send(*first)
@@ -103,7 +103,7 @@ async def test_blocks_of_two_devices_never_become_one_message(coap: CoapBench) -
 
 
 async def test_later_blocks_of_a_download_are_for_its_device_only(coap: CoapBench) -> None:
-    """Whoever has the address now must not read it."""
+    """The next device with this address must not read them."""
     await coap.queue(BODY)
     await coap.client.exchange(post(code=Code.GET))
     await readdress(coap)
@@ -113,7 +113,7 @@ async def test_later_blocks_of_a_download_are_for_its_device_only(coap: CoapBenc
 
 
 async def test_an_upload_that_begins_in_the_middle_is_incomplete(coap: CoapBench) -> None:
-    """F26: 4.08, and the event says which block should have come."""
+    """F26: 4.08, and an event with the missing block."""
     reply = await Uploader(coap).send(Block(1, True, 6), bytes(1024))
 
     assert (reply.code, reply.payload) == (Code.REQUEST_ENTITY_INCOMPLETE, b"block 0 was expected, 1 came")
@@ -123,7 +123,7 @@ async def test_an_upload_that_begins_in_the_middle_is_incomplete(coap: CoapBench
 
 
 async def test_the_response_names_a_missing_block_which_can_be_sent_then(coap: CoapBench) -> None:
-    """F26 again; what has been taken is kept."""
+    """F26 again; the accepted blocks are kept."""
     uploader = Uploader(coap)
     (zero, one, two) = blocks(BODY)
     await uploader.send(*zero)
@@ -138,7 +138,7 @@ async def test_the_response_names_a_missing_block_which_can_be_sent_then(coap: C
 
 
 async def test_a_repeated_block_is_answered_again_and_added_once(coap: CoapBench) -> None:
-    """With another message id it is no duplicate for the message layer."""
+    """With a new message id, it is no duplicate for the message layer."""
     uploader = Uploader(coap)
     await coap.queue(b"lamp on")
     await coap.queue(b"lamp off")
@@ -151,7 +151,7 @@ async def test_a_repeated_block_is_answered_again_and_added_once(coap: CoapBench
 
 
 async def test_block_0_begins_a_new_upload(coap: CoapBench) -> None:
-    """A device that rebooted in the middle."""
+    """The device rebooted in the middle."""
     uploader = Uploader(coap)
     for each in blocks(BODY)[:2]:
         await uploader.send(*each)
@@ -162,7 +162,7 @@ async def test_block_0_begins_a_new_upload(coap: CoapBench) -> None:
 
 
 async def test_an_upload_in_one_block_is_a_message_each_time(coap: CoapBench) -> None:
-    """Clients that always send Block1 send the same reading twice on purpose."""
+    """Clients that always send Block1 may send the same reading twice."""
     uploader = Uploader(coap)
     for _ in range(2):
         await uploader.send(Block(0, False, 6), b"21.5")
@@ -171,7 +171,7 @@ async def test_an_upload_in_one_block_is_a_message_each_time(coap: CoapBench) ->
 
 
 async def test_an_upload_continues_with_a_smaller_block_size(coap: CoapBench) -> None:
-    """Numbers count in the block's own size."""
+    """Block numbers count in units of the block's own size."""
     uploader = Uploader(coap)
     await uploader.send(Block(0, True, 6), BODY[:1024])
     await uploader.send(Block(2, True, 5), BODY[1024:1536])
@@ -200,7 +200,7 @@ async def test_a_block_whose_size_contradicts_its_option_is_rejected(
 
 
 async def test_an_upload_that_announces_too_much_is_rejected_at_once(tmp_path: Path) -> None:
-    """F27: 4.13 with Size1, before the octets were paid for."""
+    """F27: 4.13 with Size1, before the client has sent all octets."""
     async with coap_bench(tmp_path, messages={"max_payload": 2000}) as coap:
         reply = await Uploader(coap).send(Block(0, True, 6), bytes(1024), options=((Option.SIZE1, uint(3000)),))
 
@@ -212,7 +212,7 @@ async def test_an_upload_that_announces_too_much_is_rejected_at_once(tmp_path: P
 
 
 async def test_an_upload_that_grows_too_large_is_rejected(tmp_path: Path) -> None:
-    """F27 again; what had been taken is dropped."""
+    """F27 again; the accepted blocks are dropped."""
     async with coap_bench(tmp_path, messages={"max_payload": 2000}) as coap:
         uploader = Uploader(coap)
         codes = [(await uploader.send(*each)).code for each in blocks(BODY)[:2]]
@@ -232,7 +232,7 @@ async def test_a_single_datagram_can_be_too_large(tmp_path: Path) -> None:
 
 
 async def test_unfinished_uploads_are_bounded(tmp_path: Path) -> None:
-    """The one that has paused longest is dropped."""
+    """The upload with the longest pause is dropped."""
     async with coap_bench(tmp_path, coap={"unfinished_uploads": 2}) as coap:
         uploaders = [Uploader(coap, path) for path in "abc"]
         for uploader in uploaders:
@@ -263,14 +263,14 @@ async def test_an_upload_that_pauses_too_long_is_dropped(tmp_path: Path) -> None
 async def fetch(
     coap: CoapBench, number: int, *, exponent: int = 6, message_id: int, code: Code = Code.GET
 ) -> CoapMessage:
-    """Ask for a block by number."""
+    """Request a block by number."""
     option = (Option.BLOCK2, write_block(Block(number, False, exponent)))
     return await coap.client.exchange(post(code=code, message_id=message_id, token=uint(message_id), options=(option,)))
 
 
 @pytest.mark.parametrize("code", [Code.GET, Code.POST])
 async def test_a_large_queued_message_is_sent_in_blocks(coap: CoapBench, code: Code) -> None:
-    """Each fetch gives its block; nothing else is taken from the queue, and nothing is told twice."""
+    """The queue stays as it is, and the downstream message is published once."""
     await coap.queue(BODY)
     await coap.queue(b"next")
     first = await coap.client.exchange(post(code=code))
@@ -293,7 +293,7 @@ async def test_a_large_queued_message_is_sent_in_blocks(coap: CoapBench, code: C
 
 
 async def test_a_client_may_request_smaller_blocks(coap: CoapBench) -> None:
-    """From the first block on."""
+    """The first block included."""
     await coap.queue(BODY[:200])
     replies = [await fetch(coap, number, exponent=2, message_id=number) for number in range(4)]
 
@@ -302,7 +302,7 @@ async def test_a_client_may_request_smaller_blocks(coap: CoapBench) -> None:
 
 
 async def test_an_unfinished_download_can_begin_again(coap: CoapBench) -> None:
-    """Block 0 by name gives the same message until its last block was fetched, then the next one."""
+    """An explicit block 0 returns the same message until its last block was fetched, then the next one."""
     await coap.queue(BODY)
     await coap.queue(b"next")
     begun = [await fetch(coap, 0, message_id=number) for number in (1, 2)]
@@ -315,7 +315,7 @@ async def test_an_unfinished_download_can_begin_again(coap: CoapBench) -> None:
 
 
 async def test_a_request_for_a_later_block_without_a_download_is_rejected(coap: CoapBench) -> None:
-    """4.08, as with uploads; the event says what to do."""
+    """4.08, as with uploads."""
     reply = await fetch(coap, 3, message_id=1)
 
     assert reply.code == Code.REQUEST_ENTITY_INCOMPLETE

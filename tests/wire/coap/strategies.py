@@ -1,4 +1,4 @@
-"""CoAP messages as hypothesis draws them."""
+"""Hypothesis strategies for CoAP messages."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ UINTS = st.tuples(st.sampled_from([12, 17]), st.binary(max_size=2))
 
 
 def in_order(options: list[tuple[int, bytes]]) -> Options:
-    """Sort by number; equal numbers keep their order."""
+    """Return options sorted by number; equal numbers keep their order."""
     return tuple(sorted(options, key=lambda option: option[0]))
 
 
 def messages() -> st.SearchStrategy[CoapMessage]:
-    """Every message that is well-formed and not empty."""
+    """Return the strategy for well-formed messages that are not empty."""
     shape = st.sampled_from(
         [
             (Type.CON, 0),

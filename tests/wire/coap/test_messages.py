@@ -1,4 +1,4 @@
-"""The CoAP codec: what it reads, and how it refuses."""
+"""The CoAP codec: decoded messages, and rejections."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_examples_of_the_rfc_are_read_and_written(octets: bytes, message: Co
 
 @pytest.mark.parametrize(("octets", "at", "detail"), REFUSED)
 def test_malformed_datagrams_are_rejected_with_the_octet(octets: str, at: int, detail: str) -> None:
-    """The detail says what was seen and what was wanted, ``at`` where."""
+    """The detail has the seen and the wanted value, ``at`` the octet."""
     with pytest.raises(MalformedMessage) as refusal:
         decode(bytes.fromhex(octets))
 
@@ -122,7 +122,7 @@ def test_malformed_datagrams_are_rejected_with_the_octet(octets: str, at: int, d
 @pytest.mark.parametrize("value", [b"", b"\xff\xfe", b"\x16\x33\x00\x00\x00", bytes(300)])
 @pytest.mark.parametrize("number", [Option.URI_HOST, Option.URI_PORT])
 def test_host_and_port_of_the_uri_may_have_any_octets(number: Option, value: bytes) -> None:
-    """One sample in the field sends stray octets there, and a port of 5 octets."""
+    """A sample in the field sends stray octets as host, and a port of 5 octets."""
     message = CoapMessage(Type.CON, Code.POST, 1, options=((number, value),))
 
     assert decode(encode(message)) == message
@@ -143,7 +143,7 @@ def test_host_and_port_of_the_uri_may_have_any_octets(number: Option, value: byt
     ],
 )
 def test_the_text_of_a_path_ends_at_the_first_nul(segments: list[bytes], path: str) -> None:
-    """A path with a NUL may hold any octets; another sample in the field sends 134 raw ones."""
+    """A path with a NUL may have any octets; another sample in the field sends 134 raw octets."""
     request = CoapMessage(Type.CON, Code.POST, 1, options=tuple((11, segment) for segment in segments))
 
     assert path_of(decode(encode(request))) == path
@@ -170,7 +170,7 @@ def test_the_text_of_a_path_ends_at_the_first_nul(segments: list[bytes], path: s
 def test_the_first_unsupported_critical_option_is_returned(
     options: tuple[tuple[int, bytes], ...], refused: int | None
 ) -> None:
-    """Odd numbers are critical; a second one of those that may stand once counts as unknown."""
+    """Odd numbers are critical; the second occurrence of an option that may occur once counts as unknown."""
     assert unsupported_option(CoapMessage(Type.CON, Code.POST, 1, options=options)) == refused
 
 
@@ -195,7 +195,7 @@ def test_numbers_in_options_have_no_leading_zeros() -> None:
 
 
 def test_the_first_option_with_a_number_is_returned() -> None:
-    """None stands for absent."""
+    """None means that the option is absent."""
     request = CoapMessage(Type.CON, Code.POST, 1, options=((11, b"a"), (11, b"b")))
 
     assert option_of(request, 11) == b"a"
@@ -209,7 +209,7 @@ def test_codes_are_written_as_class_and_detail() -> None:
 
 @given(messages())
 def test_decode_inverts_encode(message: CoapMessage) -> None:
-    """Every well-formed message survives the wire."""
+    """For every well-formed message."""
     assert decode(encode(message)) == message
 
 
@@ -217,7 +217,7 @@ def test_decode_inverts_encode(message: CoapMessage) -> None:
 def test_a_truncated_message_is_decoded_or_rejected_with_an_octet_inside(
     message: CoapMessage, data: st.DataObject
 ) -> None:
-    """The place of a refusal is never beyond the end."""
+    """The octet of a rejection is never beyond the end."""
     octets = encode(message)
     cut = octets[: data.draw(st.integers(0, len(octets)))]
     place = 0
