@@ -26,7 +26,7 @@ async def test_a_client_gets_4_02_and_the_event_names_the_option(scene: Scene) -
 async def test_a_non_with_an_unknown_option_gets_no_response_but_the_same_event(scene: Scene) -> None:
     """The client gets no response (RFC 7252 §5.4.1), but subscribers get the event."""
     device = scene.coap()
-    silence = await device.hears_nothing(post(b"hello", kind=Type.NON, options=((UNKNOWN, b"x"),)))
+    silence = await device.gets_no_answer(post(b"hello", kind=Type.NON, options=((UNKNOWN, b"x"),)))
     data = await scene.rejected(MessageRejectedReason.UNKNOWN_CRITICAL_OPTION)
 
     assert silence

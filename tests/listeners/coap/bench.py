@@ -53,7 +53,7 @@ class RawClient:
         self.send(datagram)
         return decode(await self.receive())
 
-    async def hears_nothing(self, datagram: bytes) -> bool:
+    async def gets_no_answer(self, datagram: bytes) -> bool:
         """Send octets and a ping; return whether the first answer is that to the ping (the server answers in order)."""
         self.send(datagram)
         self.send(PING)

@@ -184,7 +184,7 @@ async def test_the_event_of_a_malformed_message_names_octet_and_reason(
         coap.client.send(bytes.fromhex(datagram))
         assert await coap.client.receive() == bytes.fromhex("70001234")
     else:
-        assert await coap.client.hears_nothing(bytes.fromhex(datagram))
+        assert await coap.client.gets_no_answer(bytes.fromhex(datagram))
 
     ((name, data),) = coap.fleet.told
     assert (name, data["reason"], data["at"]) == ("messageRejected", "malformed", at)
@@ -209,7 +209,7 @@ async def test_the_response_to_an_unknown_critical_option_names_the_option(coap:
 
 async def test_a_non_with_an_unknown_critical_option_gets_no_response(coap: CoapBench) -> None:
     """The rejection is published only (RFC 7252 §5.4.1)."""
-    assert await coap.client.hears_nothing(post(b"x", kind=Type.NON, options=((9, b""),)))
+    assert await coap.client.gets_no_answer(post(b"x", kind=Type.NON, options=((9, b""),)))
     assert [data["option"] for _, data in coap.fleet.told] == ["9"]
 
 
@@ -252,7 +252,7 @@ async def test_a_ping_is_answered_with_a_reset(coap: CoapBench) -> None:
 @pytest.mark.parametrize("datagram", ["60001234", "70001234", "60451234", "51451234aa"])
 async def test_messages_that_match_no_exchange_are_dropped_and_counted(coap: CoapBench, datagram: str) -> None:
     """Acknowledgements, resets and responses that match no message of the server."""
-    assert await coap.client.hears_nothing(bytes.fromhex(datagram))
+    assert await coap.client.gets_no_answer(bytes.fromhex(datagram))
     assert coap.listener.endpoint.dropped == 1
     assert coap.fleet.names == []
 
