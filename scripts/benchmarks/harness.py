@@ -1,4 +1,4 @@
-"""What the benchmarks share: servers in processes of their own, a client that drains, a table."""
+"""Shared parts of the benchmarks: servers in separate processes, a client that drains streams, tables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks for."""
+    """Options of the command line."""
 
     rounds: int
     seconds: float

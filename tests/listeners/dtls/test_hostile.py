@@ -1,4 +1,4 @@
-"""What a hostile or unlucky client of DTLS can and cannot do: keep memory, silence others, come in with old keys."""
+"""Hostile and unusual DTLS clients: memory, forged addresses, replaced keys, odd certificates."""
 
 from __future__ import annotations
 
