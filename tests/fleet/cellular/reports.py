@@ -1,4 +1,4 @@
-"""What a mobile core would tell of the device that most tests are about, and what else they do with it."""
+"""Reports of a mobile core about the usual device of the tests, and helpers for them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NODE = "192.0.2.10"
 
 
 def seen(**other: Any) -> MobileReport:
-    """Make a request about the device; what is given is other than usual."""
+    """Return a report about the device; the arguments replace the usual fields."""
     usual: dict[str, Any] = {
         "nas": NAS,
         "nas_address": NODE,
@@ -37,7 +37,7 @@ def seen(**other: Any) -> MobileReport:
 
 
 def seen_other(number: int = 2, **other: Any) -> MobileReport:
-    """Make a request about another subscriber, who has the same address unless another is given."""
+    """Return a report about another subscriber, with the same address unless another is given."""
     numbers = {"session": f"C0000201B{number:07}", "imsi": f"2420160000{number:05}", "imei": ""}
     return seen(**numbers | other)
 
@@ -45,7 +45,7 @@ def seen_other(number: int = 2, **other: Any) -> MobileReport:
 async def known(
     bench: FleetBench, imsi: str = IMSI, imei: str = IMEI, collection: Collection | None = None, **change: Any
 ) -> Device:
-    """Make a device with a SIM and an IMEI."""
+    """Create a device with an IMSI and an IMEI."""
     collection = collection or await bench.collection()
     device = await bench.devices.create(collection, DeviceChange(imsi=imsi, imei=imei, **change), cause=CAUSE)
     bench.activities.clear()
@@ -53,7 +53,7 @@ async def known(
 
 
 def send(bench: FleetBench, address: str = ADDRESS) -> Device | None:
-    """Let a datagram come from an address."""
+    """Receive a datagram from an address."""
     device = bench.reception.identify((address, 4000), transport=Transport.UDP, size=5)
     if not isinstance(device, Device):
         return None
@@ -62,18 +62,18 @@ def send(bench: FleetBench, address: str = ADDRESS) -> Device | None:
 
 
 def reasons(bench: FleetBench) -> list[tuple[str, str]]:
-    """Return names and reasons of what was told since the last time."""
+    """Return names and reasons of the events published since the last call."""
     return [(name, data.get("reason", "")) for name, data in bench.take()]
 
 
 def wait(bench: FleetBench, seconds: float) -> None:
-    """Let time pass, and the server look who is silent or gone."""
+    """Advance the clock and sweep."""
     bench.clock.shift(seconds)
     bench.cellular.sweep()
 
 
 async def restarted(bench: FleetBench) -> FleetBench:
-    """Make the fleet anew of what the registry holds."""
+    """Return a new fleet with the content of the registry."""
     contents = await bench.store.load()
     again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder)
     again.directory.fill(contents.collections, contents.devices)

@@ -1,4 +1,4 @@
-"""How sessions of the mobile core end, which request counts, and when a device is silent."""
+"""Accounting records: the end of attachments, the order of records, and silent devices."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.fleet.cellular.reports import (
     wait,
 )
 
-# ---- leaving -------------------------------------------------------------------------------------
+# ---- end -----------------------------------------------------------------------------------------
 
 
-async def test_a_stop_ends_everything(bench: FleetBench) -> None:
-    """With the words and the seconds of the mobile core; then the address is nobody's."""
+async def test_a_stop_ends_the_attachment(bench: FleetBench) -> None:
+    """The event has cause and duration of the mobile core; the address then belongs to no device."""
     device = await known(bench, allocated_ip=ADDRESS)
     bench.cellular.accounting.start(seen())
     send(bench)
@@ -57,8 +57,8 @@ async def test_a_stop_ends_everything(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize(("own", "host"), [(ADDRESS, ADDRESS), ("2001:db8:1:2::9", "2001:db8:1:2::77")])
-async def test_a_device_that_sends_while_it_is_away_is_told(bench: FleetBench, own: str, host: str) -> None:
-    """Its stream says that it is not attached; a device that has no address of its own is nobody then."""
+async def test_a_message_of_a_detached_device_is_published_as_rejected(bench: FleetBench, own: str, host: str) -> None:
+    """Its stream shows that it is not attached; without a static address, the sender is unknown."""
     device = await known(bench, allocated_ip=own)
     lease = {"address": own} if own == host else {"address": "", "prefix": PREFIX}
     bench.cellular.accounting.start(seen(**lease))
@@ -74,16 +74,16 @@ async def test_a_device_that_sends_while_it_is_away_is_told(bench: FleetBench, o
     assert (event.reason, event.origin) == ("notAttached", device.origin)
 
 
-async def test_a_neighbour_of_a_device_without_a_sim_is_nobody(bench: FleetBench) -> None:
-    """In a lab many have addresses of one prefix, and none of them attaches."""
+async def test_a_host_in_the_same_prefix_as_a_device_without_a_sim_is_unknown(bench: FleetBench) -> None:
+    """In a lab many hosts have addresses of one prefix, and none of them attaches."""
     await bench.device("2001:db8:1:2::9")
     send(bench, "2001:db8:1:2::77")
 
     assert reasons(bench) == [("messageRejected", "unknownAddress")]
 
 
-async def test_a_device_keeps_its_own_address_while_it_is_away(bench: FleetBench) -> None:
-    """The next Accept gives it."""
+async def test_a_device_keeps_its_static_address_while_detached(bench: FleetBench) -> None:
+    """The next Access-Accept assigns it."""
     await known(bench, allocated_ip=ADDRESS)
     bench.cellular.accounting.start(seen())
     bench.cellular.accounting.stop(seen())
@@ -93,8 +93,8 @@ async def test_a_device_keeps_its_own_address_while_it_is_away(bench: FleetBench
     assert accepted.address == ADDRESS
 
 
-async def test_a_restarted_node_takes_its_own_sessions_along(bench: FleetBench) -> None:
-    """Neither those of another node nor, with the same address, those of another NAS; a Start after it is news."""
+async def test_a_restarted_node_ends_only_its_own_attachments(bench: FleetBench) -> None:
+    """Those of another node, or of another NAS with the same address, stay; a later Start begins a new one."""
     await known(bench)
     for number, other in enumerate(({"nas_address": "192.0.2.11"}, {"nas": "pgw2"})):
         await known(bench, imsi=f"24201600000010{number}", imei="")
@@ -114,8 +114,8 @@ async def test_a_restarted_node_takes_its_own_sessions_along(bench: FleetBench) 
     assert send(bench, "10.64.1.1") is not None
 
 
-async def test_the_log_names_the_node_that_was_restarted(bench: FleetBench) -> None:
-    """At INFO only if sessions are gone with it: some nodes say so every few minutes."""
+async def test_the_log_names_a_restarted_node(bench: FleetBench) -> None:
+    """At INFO only if attachments end: some nodes send Accounting-On every few minutes."""
     bench.cellular.accounting.start(seen())
     with capture_logs() as logs:
         bench.cellular.accounting.nas_restarted(NAS, NODE, off=True)
@@ -131,7 +131,7 @@ async def test_the_log_names_the_node_that_was_restarted(bench: FleetBench) -> N
 async def test_the_log_has_a_line_at_the_start_of_an_attachment_and_one_with_totals_at_its_end(
     bench: FleetBench,
 ) -> None:
-    """At DEBUG, since a mobile core reports thousands; five digits of the IMSI name the network only."""
+    """At DEBUG, since a mobile core reports thousands; five digits of the IMSI name only the network."""
     device = await known(bench)
     with capture_logs() as logs:
         bench.cellular.accounting.start(seen())
@@ -156,7 +156,7 @@ async def test_the_log_has_a_line_at_the_start_of_an_attachment_and_one_with_tot
     ]
 
 
-async def test_a_node_with_many_sessions_does_not_stop_the_others(bench: FleetBench) -> None:
+async def test_a_restarted_node_with_many_attachments_does_not_block_the_server(bench: FleetBench) -> None:
     """They end a thousand at a time; the answer waits for all of them."""
     for number in range(2_500):
         bench.cellular.accounting.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
@@ -170,8 +170,8 @@ async def test_a_node_with_many_sessions_does_not_stop_the_others(bench: FleetBe
     assert (await bench.store.load()).attachments == []
 
 
-async def test_a_session_that_began_anew_after_its_node_restarted_stays(bench: FleetBench) -> None:
-    """Even if that comes before the old ones are all gone."""
+async def test_an_attachment_started_after_the_restart_of_its_node_stays(bench: FleetBench) -> None:
+    """Even if it starts before all old ones have ended."""
     device = await known(bench)
     for number in range(1_500):
         bench.cellular.accounting.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
@@ -184,8 +184,8 @@ async def test_a_session_that_began_anew_after_its_node_restarted_stays(bench: F
     assert bench.gauge("cellular_sessions") == {"device": 1, "nobody": 0}
 
 
-async def test_what_attached_after_the_restart_survives_a_word_of_it_that_comes_late(bench: FleetBench) -> None:
-    """A NAS repeats Accounting-On until it has an answer, and lets devices attach meanwhile."""
+async def test_an_attachment_started_after_a_restart_survives_a_late_accounting_on(bench: FleetBench) -> None:
+    """A NAS retransmits Accounting-On until it is answered, and lets devices attach meanwhile."""
     await known(bench, imsi=OTHER_IMSI, imei="")
     device = await known(bench)
     bench.cellular.accounting.start(seen(imsi=OTHER_IMSI, imei="", session="old", address="10.64.0.12"))
@@ -199,8 +199,8 @@ async def test_what_attached_after_the_restart_survives_a_word_of_it_that_comes_
     assert send(bench) is device
 
 
-async def test_a_session_with_a_number_from_before_its_node_restarted_stays(bench: FleetBench) -> None:
-    """The NAS counts from one again, and the old session of that number is still to be ended."""
+async def test_a_session_id_used_again_after_a_restart_starts_a_new_attachment(bench: FleetBench) -> None:
+    """The NAS counts from one again while the old attachment with that id has yet to end."""
     device = await known(bench)
     for number in range(1_500):
         bench.cellular.accounting.start(seen_other(number, address=f"10.65.{number // 250}.{number % 250}"))
@@ -214,7 +214,7 @@ async def test_a_session_with_a_number_from_before_its_node_restarted_stays(benc
     assert send(bench) is device
 
 
-async def test_a_number_that_names_another_session_ends_the_first(bench: FleetBench) -> None:
+async def test_a_session_id_used_for_another_sim_ends_the_first_attachment(bench: FleetBench) -> None:
     """A NAS that has lost its memory counts from one again."""
     await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
@@ -227,8 +227,8 @@ async def test_a_number_that_names_another_session_ends_the_first(bench: FleetBe
     assert send(bench) is None
 
 
-async def test_sessions_without_a_number_are_told_apart_by_their_sim(bench: FleetBench) -> None:
-    """They would all be one and the same, and each would end the one before."""
+async def test_sessions_without_an_id_are_distinguished_by_imsi(bench: FleetBench) -> None:
+    """Otherwise all would be one session, and each would end the previous one."""
     device = await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen(session=""))
@@ -241,8 +241,8 @@ async def test_sessions_without_a_number_are_told_apart_by_their_sim(bench: Flee
     assert send(bench, "10.64.0.12") is other
 
 
-async def test_a_late_stop_of_the_same_number_ends_nobody_elses_session(bench: FleetBench) -> None:
-    """The number was given to another SIM meanwhile; whose session the Stop ends is in it."""
+async def test_a_late_stop_does_not_end_another_sims_attachment_with_the_same_session_id(bench: FleetBench) -> None:
+    """The IMSI of the Stop shows which attachment it ends."""
     await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen())
@@ -254,7 +254,7 @@ async def test_a_late_stop_of_the_same_number_ends_nobody_elses_session(bench: F
     assert send(bench) is other
 
 
-async def test_without_news_a_session_ends_after_a_day(bench: FleetBench) -> None:
+async def test_an_attachment_without_reports_times_out_after_a_day(bench: FleetBench) -> None:
     """As long as its NAS has sent no Interim-Update."""
     await known(bench)
     bench.cellular.accounting.start(seen())
@@ -274,8 +274,10 @@ async def test_without_news_a_session_ends_after_a_day(bench: FleetBench) -> Non
 
 
 @pytest.mark.parametrize(("nas", "lifetime"), [(NAS, 3 * 600 + 60), ("pgw2", 86_400)])
-async def test_whoever_sends_interims_is_missed_after_three(bench: FleetBench, nas: str, lifetime: int) -> None:
-    """The first one begins it; from a NAS that is not asked for them, one says little."""
+async def test_an_attachment_times_out_after_three_missed_interim_updates(
+    bench: FleetBench, nas: str, lifetime: int
+) -> None:
+    """From the first Interim-Update on, and only if the NAS is asked for them."""
     await known(bench)
     bench.cellular.accounting.start(seen(nas=nas))
     bench.cellular.accounting.interim(seen(nas=nas))
@@ -291,8 +293,8 @@ async def test_whoever_sends_interims_is_missed_after_three(bench: FleetBench, n
 
 
 @pytest.mark.parametrize("bench", [{"cellular": {"sessions": 2}}], indirect=True)
-async def test_sessions_are_bounded(bench: FleetBench) -> None:
-    """The one without news for longest makes room, and its device is told."""
+async def test_attachments_are_bounded(bench: FleetBench) -> None:
+    """The one without reports for longest ends with reason tableFull."""
     await known(bench)
     bench.cellular.accounting.start(seen())
     for number in (2, 3):
@@ -306,8 +308,8 @@ async def test_sessions_are_bounded(bench: FleetBench) -> None:
 # ---- order ---------------------------------------------------------------------------------------
 
 
-async def test_a_start_that_comes_late_changes_nothing(bench: FleetBench) -> None:
-    """It was made before the one that is known, by the clock of the same NAS."""
+async def test_a_late_start_changes_nothing(bench: FleetBench) -> None:
+    """It is older than the known attachment, by the clock of the same NAS."""
     await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen_other(imsi=OTHER_IMSI, time_ms=1_000_000))
@@ -319,8 +321,8 @@ async def test_a_start_that_comes_late_changes_nothing(bench: FleetBench) -> Non
     assert bench.gauge("cellular_ignored") == {"late": 1, "unknownStop": 0}
 
 
-async def test_a_late_start_of_the_same_device_does_not_bring_its_old_session_back(bench: FleetBench) -> None:
-    """The NAS tries for minutes if its requests are lost."""
+async def test_a_late_start_of_the_same_device_does_not_restore_its_old_attachment(bench: FleetBench) -> None:
+    """A NAS retransmits for minutes if its requests are lost."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(session="2", address="10.64.0.12", time_ms=2_000_000))
     bench.activities.clear()
@@ -331,7 +333,7 @@ async def test_a_late_start_of_the_same_device_does_not_bring_its_old_session_ba
 
 
 async def test_clocks_of_different_nodes_are_not_compared(bench: FleetBench) -> None:
-    """Nodes may share a secret, and so a table of the configuration, but no clock: the newest word counts."""
+    """Nodes may share a secret, and so a table of the configuration, but no clock: the last record counts."""
     device, other = await known(bench), await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen(nas_address="192.0.2.11", time_ms=1_300_000))  # 5 minutes fast
     bench.cellular.accounting.start(seen(session="C1", address="10.64.0.12", time_ms=1_060_000))
@@ -343,8 +345,8 @@ async def test_clocks_of_different_nodes_are_not_compared(bench: FleetBench) -> 
 
 
 @pytest.mark.parametrize(("nas", "time_ms"), [("pgw2", 999_000), (NAS, 0)], ids=["another clock", "no time"])
-async def test_times_that_cannot_be_compared_do_not_count(bench: FleetBench, nas: str, time_ms: int) -> None:
-    """What comes last is believed."""
+async def test_without_comparable_times_the_last_record_counts(bench: FleetBench, nas: str, time_ms: int) -> None:
+    """A record without time, or from another NAS."""
     device = await known(bench)
     bench.cellular.accounting.start(seen_other(time_ms=1_000_000))
     bench.cellular.accounting.start(seen(nas=nas, time_ms=time_ms))
@@ -352,8 +354,8 @@ async def test_times_that_cannot_be_compared_do_not_count(bench: FleetBench, nas
     assert send(bench) is device
 
 
-async def test_an_old_copy_does_not_undo_what_came_after_it(bench: FleetBench) -> None:
-    """A Start that comes again after the address has changed."""
+async def test_a_retransmitted_start_does_not_undo_an_address_change(bench: FleetBench) -> None:
+    """Its time is older than that of the Interim-Update."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(time_ms=1_000_000))
     bench.cellular.accounting.interim(seen(address="10.64.0.12", time_ms=1_060_000))
@@ -364,8 +366,10 @@ async def test_an_old_copy_does_not_undo_what_came_after_it(bench: FleetBench) -
 
 
 @pytest.mark.parametrize("known_before", [True, False])
-async def test_what_comes_after_the_stop_does_not_bring_the_session_back(bench: FleetBench, known_before: bool) -> None:
-    """An Interim-Update or a Start that got lost at first is sent again, and overtaken by the Stop."""
+async def test_records_overtaken_by_the_stop_do_not_restart_the_attachment(
+    bench: FleetBench, known_before: bool
+) -> None:
+    """A lost Interim-Update or Start is retransmitted and arrives after the Stop."""
     await known(bench)
     if known_before:
         bench.cellular.accounting.start(seen(time_ms=1_000_000))
@@ -382,8 +386,8 @@ async def test_what_comes_after_the_stop_does_not_bring_the_session_back(bench: 
 
 
 @pytest.mark.parametrize("bench", [{"cellular": {"stops": 2}}], indirect=True)
-async def test_only_the_latest_stops_are_remembered(bench: FleetBench) -> None:
-    """Else a NAS could fill the memory. One that comes again is the latest."""
+async def test_the_number_of_stored_stops_is_bounded(bench: FleetBench) -> None:
+    """Otherwise a NAS could fill the memory. A repeated Stop counts as the latest."""
     for session in ("1", "2", "1", "3"):
         bench.cellular.accounting.stop(seen(session=session, time_ms=2_000))
     for session in ("1", "2", "3"):
@@ -395,10 +399,10 @@ async def test_only_the_latest_stops_are_remembered(bench: FleetBench) -> None:
 
 @pytest.mark.parametrize(("minutes", "is_believed"), [(15, False), (16, True)])
 @pytest.mark.parametrize("before", ["stop", "another session", "the same session"])
-async def test_a_clock_that_was_set_back_is_not_held_against_its_nas(
+async def test_records_of_a_clock_that_was_set_back_are_accepted(
     bench: FleetBench, minutes: int, is_believed: bool, before: str
 ) -> None:
-    """No NAS tries for so long to tell something: it would be deaf to all that comes from there until that time."""
+    """No NAS retransmits for so long; otherwise all its records would be ignored until that time."""
     device = await known(bench)
     then_ms = 100_000_000
     match before:
@@ -416,7 +420,7 @@ async def test_a_clock_that_was_set_back_is_not_held_against_its_nas(
 # ---- silence -------------------------------------------------------------------------------------
 
 
-async def test_a_device_that_attaches_and_sends_nothing_is_told_once(bench: FleetBench) -> None:
+async def test_a_silent_device_is_published_once(bench: FleetBench) -> None:
     """F03."""
     await known(bench)
     bench.cellular.accounting.start(seen())
@@ -432,8 +436,8 @@ async def test_a_device_that_attaches_and_sends_nothing_is_told_once(bench: Flee
     assert bench.take() == []
 
 
-async def test_whatever_comes_of_a_device_is_no_silence(bench: FleetBench) -> None:
-    """A message, a poll, or something that is not accepted."""
+async def test_a_device_that_sends_is_not_silent(bench: FleetBench) -> None:
+    """A message, a poll, or a rejected message."""
     collection = await bench.collection()
     devices = []
     for number in range(3):
@@ -450,8 +454,8 @@ async def test_whatever_comes_of_a_device_is_no_silence(bench: FleetBench) -> No
     assert "clientSilent" not in bench.names
 
 
-async def test_an_upload_of_a_blob_is_no_silence(bench: FleetBench) -> None:
-    """From its beginning on: it may take longer than a silence; over HTTP, it is neither message nor session."""
+async def test_a_device_that_uploads_a_blob_is_not_silent(bench: FleetBench) -> None:
+    """From its start on: it may take longer than silent_after, and over HTTP it is neither message nor session."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     upload = bench.blobs.begin(device, size=6, remote=(ADDRESS, 4000), transport=Transport.HTTP)
@@ -466,8 +470,8 @@ async def test_an_upload_of_a_blob_is_no_silence(bench: FleetBench) -> None:
     assert bench.names == ["blobUpload"]
 
 
-async def test_whoever_has_left_is_not_silent(bench: FleetBench) -> None:
-    """Nor is what nobody knows."""
+async def test_a_detached_device_is_not_silent(bench: FleetBench) -> None:
+    """Nor is an unknown subscriber."""
     await known(bench)
     bench.cellular.accounting.start(seen())
     bench.cellular.accounting.stop(seen())

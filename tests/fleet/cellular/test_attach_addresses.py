@@ -22,8 +22,8 @@ from tests.fleet.cellular.reports import (
 )
 
 
-async def test_an_address_that_another_device_gets_is_taken_from_the_first(bench: FleetBench) -> None:
-    """F08: the old one leaves before the new one comes, and what comes from there is the new one's."""
+async def test_an_address_assigned_to_another_device_is_taken_from_the_first(bench: FleetBench) -> None:
+    """F08: the first disconnects before the second connects; later datagrams are the second's."""
     old = await known(bench)
     new = await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen())
@@ -46,7 +46,7 @@ async def test_an_address_that_another_device_gets_is_taken_from_the_first(bench
 
 
 async def test_a_late_stop_of_the_first_changes_nothing(bench: FleetBench) -> None:
-    """Its session is not there any more."""
+    """Its attachment has already ended."""
     await known(bench)
     new = await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen())
@@ -58,8 +58,8 @@ async def test_a_late_stop_of_the_first_changes_nothing(bench: FleetBench) -> No
     assert send(bench) is new
 
 
-async def test_an_unknown_subscriber_gets_the_address_too(bench: FleetBench) -> None:
-    """Whatever comes from there is not the device's any more, whoever it is."""
+async def test_an_address_assigned_to_an_unknown_subscriber_is_taken_from_the_device(bench: FleetBench) -> None:
+    """Later datagrams from it are not the device's."""
     await known(bench)
     bench.cellular.accounting.start(seen())
     bench.activities.clear()
@@ -69,8 +69,8 @@ async def test_an_unknown_subscriber_gets_the_address_too(bench: FleetBench) -> 
     assert send(bench) is None
 
 
-async def test_the_mobile_core_knows_better_than_people(bench: FleetBench) -> None:
-    """Who has an address by hand loses it to whoever attaches with it, but keeps it as its own."""
+async def test_the_mobile_core_overrules_a_static_address(bench: FleetBench) -> None:
+    """Its device loses the address to the subscriber that attaches with it, but keeps it as its static one."""
     by_hand = await bench.device(ADDRESS)
     send(bench)
     device = await known(bench)
@@ -82,7 +82,7 @@ async def test_the_mobile_core_knows_better_than_people(bench: FleetBench) -> No
 
 
 async def test_every_host_of_a_prefix_is_the_device(bench: FleetBench) -> None:
-    """It may choose and change the second half of its address (RFC 8981)."""
+    """A device may choose and change the second half of its address (RFC 8981)."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(address="", prefix=PREFIX))
     hosts = ["2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff"]
@@ -94,8 +94,8 @@ async def test_every_host_of_a_prefix_is_the_device(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize("attached_first", [True, False])
-async def test_an_address_by_hand_takes_no_host_out_of_a_prefix(bench: FleetBench, attached_first: bool) -> None:
-    """The whole prefix is the device's that attached with it."""
+async def test_a_static_address_takes_no_host_out_of_a_prefix(bench: FleetBench, attached_first: bool) -> None:
+    """The whole prefix belongs to the device that attached with it."""
     device = await known(bench)
     host = "2001:db8:1:2::5"
     if attached_first:
@@ -112,8 +112,8 @@ async def test_an_address_by_hand_takes_no_host_out_of_a_prefix(bench: FleetBenc
     assert (by_hand.ciot.allocated_ip, by_hand.ciot.static_ip) == ("", host)
 
 
-async def test_a_device_that_attaches_anew_leaves_first(bench: FleetBench) -> None:
-    """It rebooted, and the network did not tell that the old session is over."""
+async def test_a_device_that_attaches_again_disconnects_first(bench: FleetBench) -> None:
+    """It rebooted, and the network did not report the end of the old session."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     send(bench)
@@ -129,8 +129,8 @@ async def test_a_device_that_attaches_anew_leaves_first(bench: FleetBench) -> No
     assert send(bench, "10.64.0.12") is device
 
 
-async def test_a_session_without_an_address_is_replaced_by_any_other(bench: FleetBench) -> None:
-    """Over the same APN; it is not known yet what it would have been."""
+async def test_an_attachment_without_an_address_is_replaced_by_any_other(bench: FleetBench) -> None:
+    """Over the same APN; its address family is not known yet."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(address=""))
     bench.cellular.accounting.start(seen(session="C0000201A0000002"))
@@ -144,8 +144,8 @@ async def test_a_session_without_an_address_is_replaced_by_any_other(bench: Flee
     [{"apn": "other.test", "address": "10.64.0.12"}, {"address": "", "prefix": PREFIX}],
     ids=["two APNs", "IPv4 and IPv6 apart"],
 )
-async def test_a_device_may_have_two_sessions(bench: FleetBench, second: dict[str, str]) -> None:
-    """Both addresses are its own; when one ends, the other one is shown."""
+async def test_a_device_may_have_two_attachments(bench: FleetBench, second: dict[str, str]) -> None:
+    """Both addresses belong to it; when one ends, the other is shown."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     bench.cellular.accounting.start(seen(session="C0000201A0000002", **second))
@@ -157,8 +157,8 @@ async def test_a_device_may_have_two_sessions(bench: FleetBench, second: dict[st
     assert (device.ciot.allocated_ip, device.ciot.allocated_prefix) == (ADDRESS, "")
 
 
-async def test_an_interim_with_another_address_moves_the_device(bench: FleetBench) -> None:
-    """Who had that one has it no longer; a prefix that is added leaves the rest as it is."""
+async def test_an_interim_update_with_another_address_moves_the_device(bench: FleetBench) -> None:
+    """The previous owner loses that address; an added prefix changes nothing else."""
     device = await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen())
@@ -177,10 +177,10 @@ async def test_an_interim_with_another_address_moves_the_device(bench: FleetBenc
 
 @pytest.mark.parametrize("later", ["now", "after a restart"])
 @pytest.mark.parametrize(("own", "used"), [(ADDRESS, {}), ("2001:db8:1:2::9", {"address": "", "prefix": PREFIX})])
-async def test_a_device_without_a_sim_gets_its_address_back(
+async def test_a_device_without_a_sim_gets_its_static_address_back(
     bench: FleetBench, own: str, used: dict[str, Any], later: str
 ) -> None:
-    """The mobile core knows better who has an address; but once it has told that nobody has, people do again."""
+    """Once no attachment has the address any more."""
     device = await bench.device(own)
     bench.cellular.accounting.start(seen_other(**used))
     meanwhile = send(bench, own)
@@ -195,8 +195,8 @@ async def test_a_device_without_a_sim_gets_its_address_back(
     assert send(bench, own) is bench.directory.devices[device.id]
 
 
-async def test_a_session_may_get_its_address_later(bench: FleetBench) -> None:
-    """The device is attached all the same."""
+async def test_an_attachment_may_get_its_address_later(bench: FleetBench) -> None:
+    """The device is attached without it."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(address=""))
     bench.cellular.accounting.interim(seen())
@@ -207,7 +207,7 @@ async def test_a_session_may_get_its_address_later(bench: FleetBench) -> None:
 
 @pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.0.0/24", "2001:db8:1::/48")}}], indirect=True)
 async def test_a_device_gets_the_same_address_of_the_pool_again(bench: FleetBench) -> None:
-    """Also when others came in between, and when it is let in by another NAS."""
+    """Also after other devices attached, and through another NAS."""
     await known(bench)
     leases = []
     for nas in (NAS, "pgw2"):
@@ -224,8 +224,8 @@ async def test_a_device_gets_the_same_address_of_the_pool_again(bench: FleetBenc
 
 @pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.0.11/32",), "quarantine": 600.0}}], indirect=True)
 @pytest.mark.parametrize("leaves", ["stops", "moves"])
-async def test_a_freed_address_is_given_to_others_after_a_while(bench: FleetBench, leaves: str) -> None:
-    """Late datagrams of the first must not be taken for those of the second."""
+async def test_a_freed_address_is_assigned_to_others_after_its_quarantine(bench: FleetBench, leaves: str) -> None:
+    """Late datagrams of the first device must not be taken for those of the second."""
     await known(bench)
     await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen())

@@ -12,8 +12,8 @@ from tests.bench.fleets import CAUSE, FleetBench
 from tests.fleet.cellular.reports import ADDRESS, IMEI, IMSI, OTHER_IMEI, OTHER_IMSI, known, reasons, seen, send
 
 
-async def test_a_device_that_is_made_while_its_sim_is_attached_connects(bench: FleetBench) -> None:
-    """After the device is told."""
+async def test_a_device_created_while_its_sim_is_attached_connects(bench: FleetBench) -> None:
+    """After the event of its creation."""
     bench.cellular.accounting.start(seen())
     bench.activities.clear()
     device = await bench.devices.create(await bench.collection(), DeviceChange(imsi=IMSI), cause=CAUSE)
@@ -24,7 +24,7 @@ async def test_a_device_that_is_made_while_its_sim_is_attached_connects(bench: F
 
 
 @pytest.mark.parametrize("change", [{"imsi": IMSI}, {"imei": IMEI}], ids=str)
-async def test_a_device_that_gets_the_right_number_connects(bench: FleetBench, change: dict[str, str]) -> None:
+async def test_a_device_edited_to_the_attached_imsi_connects(bench: FleetBench, change: dict[str, str]) -> None:
     """It need not attach again."""
     device = await known(bench, imsi="", imei="")
     bench.cellular.accounting.start(seen())
@@ -35,8 +35,8 @@ async def test_a_device_that_gets_the_right_number_connects(bench: FleetBench, c
     assert send(bench) is device
 
 
-async def test_a_mismatch_ends_with_the_device_that_it_contradicted(bench: FleetBench) -> None:
-    """The next Interim-Update finds whose hardware it is."""
+async def test_a_mismatch_ends_with_the_removal_of_its_device(bench: FleetBench) -> None:
+    """The next Interim-Update finds the owner of the hardware."""
     contradicted = await known(bench, imei=OTHER_IMEI)
     device = await known(bench, imsi="")
     bench.cellular.accounting.start(seen())
@@ -47,8 +47,8 @@ async def test_a_mismatch_ends_with_the_device_that_it_contradicted(bench: Fleet
     assert send(bench) is device
 
 
-async def test_a_device_that_gets_another_number_is_attached_no_longer(bench: FleetBench) -> None:
-    """The network has the session still: it is known, but nobody's; set right, it is the device's again."""
+async def test_a_device_edited_to_another_imsi_disconnects(bench: FleetBench) -> None:
+    """The attachment stays open without a device; after a correction it is the device's again."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     send(bench)
@@ -69,8 +69,8 @@ async def test_a_device_that_gets_another_number_is_attached_no_longer(bench: Fl
     assert reasons(bench) == [("deviceUpdated", ""), ("ciotConnect", "")]
 
 
-async def test_the_sim_decides_between_two_devices_also_later(bench: FleetBench) -> None:
-    """One was taken for its hardware; then the SIM is given to the other one."""
+async def test_an_imsi_configured_later_decides_between_two_devices(bench: FleetBench) -> None:
+    """One matched by hardware; then the SIM is configured for the other."""
     by_hardware = await known(bench, imsi="")
     bench.cellular.accounting.start(seen())
     bench.activities.clear()
@@ -82,8 +82,8 @@ async def test_the_sim_decides_between_two_devices_also_later(bench: FleetBench)
     ]
 
 
-async def test_to_change_something_else_tells_nothing(bench: FleetBench) -> None:
-    """Nor to set the number that is there, in another form."""
+async def test_other_edits_publish_nothing(bench: FleetBench) -> None:
+    """Nor does the same number in another form."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     bench.activities.clear()
@@ -93,8 +93,8 @@ async def test_to_change_something_else_tells_nothing(bench: FleetBench) -> None
     assert bench.names == ["deviceUpdated"] * 3
 
 
-async def test_a_removed_device_leaves_first(bench: FleetBench) -> None:
-    """Its address is in use still, so the pool does not give it to anybody."""
+async def test_a_removed_device_disconnects_first(bench: FleetBench) -> None:
+    """Its address stays in use, so the pool does not assign it."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     send(bench)
@@ -111,8 +111,8 @@ async def test_a_removed_device_leaves_first(bench: FleetBench) -> None:
     assert (kept.device, kept.address) == (None, ADDRESS)
 
 
-async def test_an_address_set_by_hand_while_attached_is_for_the_next_time(bench: FleetBench) -> None:
-    """The network does not know of it; until then the device is where it is."""
+async def test_a_static_address_set_while_attached_is_used_next_time(bench: FleetBench) -> None:
+    """The network does not know of it; until then the device keeps its address."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     await bench.devices.update(device, DeviceChange(allocated_ip="10.64.0.50"), cause=CAUSE)
@@ -126,8 +126,8 @@ async def test_an_address_set_by_hand_while_attached_is_for_the_next_time(bench:
     assert accepted.address == "10.64.0.50"
 
 
-async def test_what_the_core_told_while_a_call_was_written_wins(bench: FleetBench) -> None:
-    """Two get the same address at the same moment, one by hand."""
+async def test_a_report_during_the_write_of_an_edit_wins(bench: FleetBench) -> None:
+    """Two devices get one address at the same moment, one of them by an edit."""
     by_hand = await bench.device()
     device = await known(bench)
     put = bench.store.put_devices
@@ -143,8 +143,8 @@ async def test_what_the_core_told_while_a_call_was_written_wins(bench: FleetBenc
     assert by_hand.ciot.allocated_ip == ""
 
 
-async def test_an_address_by_hand_is_not_taken_from_whoever_has_it(bench: FleetBench) -> None:
-    """The mobile core has given it to somebody whom we do not know; a new device keeps it for later."""
+async def test_a_static_address_is_not_taken_from_its_attachment(bench: FleetBench) -> None:
+    """An unknown subscriber has it; the new device keeps it for later."""
     bench.cellular.accounting.start(seen())
     device = await bench.device(ADDRESS)
 
@@ -152,8 +152,8 @@ async def test_an_address_by_hand_is_not_taken_from_whoever_has_it(bench: FleetB
     assert (device.ciot.allocated_ip, device.ciot.static_ip) == ("", ADDRESS)
 
 
-async def test_a_moved_device_is_attached_still(bench: FleetBench) -> None:
-    """Its new collection hears when it leaves."""
+async def test_a_device_moved_to_another_collection_stays_attached(bench: FleetBench) -> None:
+    """The new collection gets its ciotDisconnect."""
     device = await known(bench)
     target = await bench.collection()
     bench.cellular.accounting.start(seen())

@@ -37,8 +37,8 @@ WHERE = {
 }
 
 
-async def test_a_device_that_attaches_is_told_with_all_that_is_known(bench: FleetBench) -> None:
-    """It comes with accounting, once; then the device may send."""
+async def test_an_attachment_is_published_once_with_all_reported_fields(bench: FleetBench) -> None:
+    """At its Start; then the device may send."""
     device = await known(bench, allocated_ip=ADDRESS)
     accepted = bench.cellular.access(seen(address="", **WHERE), accounting=True)
     before = bench.take()
@@ -69,8 +69,8 @@ async def test_a_device_that_attaches_is_told_with_all_that_is_known(bench: Flee
     assert bench.names == ["clientConnected", "upstreamMessage"]
 
 
-async def test_the_metadata_show_what_was_seen(bench: FleetBench) -> None:
-    """As Span names it; an Interim-Update brings them up to date without an event."""
+async def test_metadata_show_the_reported_numbers_and_location(bench: FleetBench) -> None:
+    """With Span's names; an Interim-Update updates them without an event."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(**WHERE))
     bench.clock.shift(60)
@@ -84,8 +84,8 @@ async def test_the_metadata_show_what_was_seen(bench: FleetBench) -> None:
     assert bench.names == ["ciotConnect"]
 
 
-async def test_only_news_of_a_device_is_written(bench: FleetBench) -> None:
-    """Interim-Updates come by the thousand; that a device was seen again is not worth a write."""
+async def test_only_changes_of_a_device_are_written(bench: FleetBench) -> None:
+    """Interim-Updates come by the thousand; their time alone is not worth a write."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(**WHERE))
     await bench.reception.flush()
@@ -103,24 +103,24 @@ async def test_only_news_of_a_device_is_written(bench: FleetBench) -> None:
     assert (moved.ciot.last_update, moved.ciot.cell_id) == (written + 1_200_000, "7")
 
 
-async def test_what_is_not_configured_is_learned(bench: FleetBench) -> None:
-    """A device with an IMEI only shows which SIM it has; with the request to let it in."""
+async def test_the_imsi_of_a_device_with_an_imei_only_is_shown(bench: FleetBench) -> None:
+    """From its access request on."""
     device = await known(bench, imsi="", imei="3569380356438001")
     bench.cellular.access(seen(), accounting=True)
 
     assert (device.ciot.last_imsi, device.ciot.last_imei) == (IMSI, IMEI)
 
 
-async def test_an_accept_reserves_but_does_not_attach(bench: FleetBench) -> None:
-    """A datagram from the address is still nobody's."""
+async def test_an_accept_reserves_an_address_without_attaching(bench: FleetBench) -> None:
+    """A datagram from the address has no device yet."""
     await known(bench)
     bench.cellular.access(seen(), accounting=True)
 
     assert send(bench) is None
 
 
-async def test_without_accounting_to_be_let_in_is_to_be_attached(bench: FleetBench) -> None:
-    """Each time: nothing tells when the device is gone; a session with a name is told once."""
+async def test_without_accounting_an_accept_starts_the_attachment(bench: FleetBench) -> None:
+    """Each time, since no Stop follows; a session with an id is published once."""
     device = await known(bench, allocated_ip=ADDRESS)
     for _ in range(2):
         bench.cellular.access(seen(session="", address=""), accounting=False)
@@ -138,8 +138,10 @@ async def test_without_accounting_to_be_let_in_is_to_be_attached(bench: FleetBen
     [({}, True), ({"imsi": OTHER_IMSI}, False), ({"address": "10.64.0.12"}, False), ({"nas": "pgw2"}, False)],
     ids=["its own", "another SIM", "another address", "another NAS"],
 )
-async def test_a_stop_ends_what_an_accept_began(bench: FleetBench, other: dict[str, str], ends: bool) -> None:
-    """A NAS that sends accounting though it is said to send none has another name for the session."""
+async def test_a_stop_ends_an_attachment_started_by_an_accept(
+    bench: FleetBench, other: dict[str, str], ends: bool
+) -> None:
+    """A NAS that sends accounting against its configuration has another name for the session."""
     await known(bench, allocated_ip=ADDRESS)
     bench.cellular.access(seen(session="", address=""), accounting=False)
     bench.cellular.accounting.stop(seen(**other))
@@ -147,7 +149,7 @@ async def test_a_stop_ends_what_an_accept_began(bench: FleetBench, other: dict[s
     assert ("ciotDisconnect" in bench.names) is ends
 
 
-async def test_a_late_stop_does_not_end_a_session_with_another_name(bench: FleetBench) -> None:
+async def test_a_late_stop_does_not_end_an_attachment_with_another_session_id(bench: FleetBench) -> None:
     """The same device has the same address again."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(session="2"))
@@ -168,10 +170,10 @@ async def test_a_late_stop_does_not_end_a_session_with_another_name(bench: Fleet
     ids=["its own", "as it should be", "its own prefix", "not told yet", "chosen by the core"],
 )
 @pytest.mark.parametrize("asks", [True, False])
-async def test_a_core_that_gives_another_address_is_found_out(
+async def test_an_address_other_than_the_expected_one_is_published(
     bench: FleetBench, settings: dict[str, Any], seen_address: str, expected: str | None, asks: bool
 ) -> None:
-    """Whether it has asked before or not."""
+    """With or without an access request before."""
     await known(bench, **settings)
     if asks:
         bench.cellular.access(seen(address=""), accounting=True)
@@ -183,8 +185,8 @@ async def test_a_core_that_gives_another_address_is_found_out(
 
 
 @pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.1.0/24",)}}], indirect=True)
-async def test_a_core_that_passes_over_the_pool_is_found_out(bench: FleetBench) -> None:
-    """What it was promised is told."""
+async def test_a_core_that_ignores_the_assigned_pool_address_is_published(bench: FleetBench) -> None:
+    """The event has the reserved address as expectedIp."""
     await known(bench)
     bench.cellular.access(seen(address=""), accounting=True)
     bench.cellular.accounting.start(seen())
@@ -192,8 +194,8 @@ async def test_a_core_that_passes_over_the_pool_is_found_out(bench: FleetBench) 
     assert [data["expectedIp"] for _, data in bench.told] == ["10.64.1.1"]
 
 
-async def test_the_address_that_the_core_chose_counts_where_there_is_no_accounting(bench: FleetBench) -> None:
-    """It is in the request then."""
+async def test_without_accounting_an_address_chosen_by_the_core_counts(bench: FleetBench) -> None:
+    """It is in the access request."""
     device = await known(bench)
     accepted = bench.cellular.access(seen(), accounting=False)
 
@@ -219,10 +221,10 @@ async def test_the_address_that_the_core_chose_counts_where_there_is_no_accounti
     ],
     ids=["F01", "F02", "no IMSI"],
 )
-async def test_who_may_not_attach_is_refused_and_told(
+async def test_a_rejected_attach_request_is_published(
     bench: FleetBench, report: Any, reason: str, told: tuple[str, dict[str, str]]
 ) -> None:
-    """The device's collection hears of it; a second request tells nothing new."""
+    """To the collection of the device; a second request publishes nothing."""
     device = await known(bench)
     refused = [bench.cellular.access(report, accounting=True) for _ in range(2)]
 
@@ -231,7 +233,7 @@ async def test_who_may_not_attach_is_refused_and_told(
     assert bench.events[0].origin == device.origin
 
 
-async def test_an_unknown_subscriber_is_told_without_attribution(bench: FleetBench) -> None:
+async def test_an_unknown_subscriber_is_published_without_attribution(bench: FleetBench) -> None:
     """F04."""
     refused = bench.cellular.access(seen(), accounting=True)
 
@@ -241,8 +243,8 @@ async def test_an_unknown_subscriber_is_told_without_attribution(bench: FleetBen
 
 
 @pytest.mark.parametrize(("what", "reason"), [("device", "deviceDisabled"), ("collection", "collectionDisabled")])
-async def test_who_is_disabled_is_not_let_in(bench: FleetBench, what: str, reason: str) -> None:
-    """The stream of the device says so."""
+async def test_a_disabled_device_is_rejected(bench: FleetBench, what: str, reason: str) -> None:
+    """Its stream has the reason."""
     device = await known(bench)
     (device if what == "device" else device.collection).enabled = False
     refused = bench.cellular.access(seen(), accounting=True)
@@ -251,8 +253,8 @@ async def test_who_is_disabled_is_not_let_in(bench: FleetBench, what: str, reaso
     assert reasons(bench) == [("ciotRejected", reason)]
 
 
-async def test_a_device_that_is_disabled_while_it_is_attached_stays_so(bench: FleetBench) -> None:
-    """The network has it still, so its messages are those of a disabled device and not of nobody."""
+async def test_a_device_disabled_while_attached_stays_attached(bench: FleetBench) -> None:
+    """Its messages are rejected as those of a disabled device, not of an unknown one."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     await bench.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
@@ -263,8 +265,8 @@ async def test_a_device_that_is_disabled_while_it_is_attached_stays_so(bench: Fl
 
 
 @pytest.mark.parametrize("bench", [{"cellular": {"pool": ("10.64.0.11/32",)}}], indirect=True)
-async def test_nobody_attaches_when_the_pool_is_empty(bench: FleetBench) -> None:
-    """The device is told why."""
+async def test_an_attach_request_is_rejected_when_the_pool_is_empty(bench: FleetBench) -> None:
+    """The event of the device has the reason."""
     await known(bench)
     second = await known(bench, imsi=OTHER_IMSI, imei="")
     accepted = bench.cellular.access(seen(address=""), accounting=True)
@@ -276,8 +278,8 @@ async def test_nobody_attaches_when_the_pool_is_empty(bench: FleetBench) -> None
     assert [(each.name, each.origin) for each in bench.events] == [("ciotRejected", second.origin)]
 
 
-async def test_what_the_listener_refuses_is_told_too(bench: FleetBench) -> None:
-    """F05: unattributed, with who sent it, and not for each of a thousand."""
+async def test_requests_rejected_by_the_listener_are_published(bench: FleetBench) -> None:
+    """F05: unattributed, with the sender, and not for each of a thousand."""
     for _ in range(1_000):
         bench.cellular.refused(CiotRejectedReason.BAD_SECRET, nas=NAS, remote=("192.0.2.10", 40000))
     bench.clock.shift(61)
@@ -288,8 +290,8 @@ async def test_what_the_listener_refuses_is_told_too(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize("bench", [{"cellular": {"on_mismatch": "accept", "pool": ("10.64.0.0/24",)}}], indirect=True)
-async def test_a_mismatch_that_is_let_in_is_nobodys_device(bench: FleetBench) -> None:
-    """It has an address, and what comes from there is rejected; it is told once, not again with accounting."""
+async def test_an_accepted_mismatch_attaches_without_a_device(bench: FleetBench) -> None:
+    """Datagrams from its address are rejected; the Start does not publish the mismatch again."""
     await known(bench)
     accepted = bench.cellular.access(seen(imsi=OTHER_IMSI, address=""), accounting=True)
     assert isinstance(accepted, Accepted)
@@ -303,8 +305,8 @@ async def test_a_mismatch_that_is_let_in_is_nobodys_device(bench: FleetBench) ->
     assert send(bench, accepted.address) is None
 
 
-async def test_a_mismatch_that_only_accounting_shows_is_told(bench: FleetBench) -> None:
-    """Some mobile cores ask nobody whom they let in; the session is known, but nobody's."""
+async def test_a_mismatch_first_seen_in_accounting_is_published(bench: FleetBench) -> None:
+    """Some mobile cores send no access requests; the attachment has no device."""
     await known(bench)
     for _ in range(2):
         bench.cellular.accounting.start(seen(imei=OTHER_IMEI))
@@ -313,8 +315,8 @@ async def test_a_mismatch_that_only_accounting_shows_is_told(bench: FleetBench) 
     assert send(bench) is None
 
 
-async def test_a_sim_that_goes_into_other_hardware_ends_the_session_that_it_had(bench: FleetBench) -> None:
-    """It took the place of its own session; nobody gave the address away."""
+async def test_a_sim_moved_to_other_hardware_ends_its_previous_attachment(bench: FleetBench) -> None:
+    """With reason replaced, since its address was not reassigned."""
     await known(bench)
     bench.cellular.accounting.start(seen())
     bench.activities.clear()
@@ -324,8 +326,8 @@ async def test_a_sim_that_goes_into_other_hardware_ends_the_session_that_it_had(
     assert send(bench) is send(bench, "10.64.0.12") is None
 
 
-async def test_two_devices_may_be_told_of_one_request(bench: FleetBench) -> None:
-    """The SIM decides who attaches; whose hardware it is misses its SIM. Both have the same cause."""
+async def test_one_request_may_publish_events_of_two_devices(bench: FleetBench) -> None:
+    """The SIM decides which device attaches; the owner of the hardware gets a mismatch. Both have the same cause."""
     await known(bench, imei="")
     robbed = await known(bench, imsi=OTHER_IMSI)
     bench.cellular.accounting.start(seen())
@@ -335,8 +337,8 @@ async def test_two_devices_may_be_told_of_one_request(bench: FleetBench) -> None
     assert len({each.correlation_id for each in bench.events}) == 1
 
 
-async def test_to_attach_rightly_ends_a_mismatch(bench: FleetBench) -> None:
-    """The next one is news again."""
+async def test_a_correct_attach_ends_a_mismatch(bench: FleetBench) -> None:
+    """The next mismatch is published again."""
     await known(bench)
     for report in (seen(imsi=OTHER_IMSI), seen(), seen(imsi=OTHER_IMSI)):
         if not isinstance(bench.cellular.access(report, accounting=True), Refused):

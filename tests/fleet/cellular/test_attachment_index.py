@@ -1,4 +1,4 @@
-"""The open attachments, and what they are found by."""
+"""The index of open attachments."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def device() -> Device:
 
 
 def attachment(number: int, device: Device | None = None, nas: str = "pgw1", address: str = "") -> Attachment:
-    """Make one with numbers of its own."""
+    """Return an attachment with its own numbers."""
     imsi, imei = f"24201600000000{number}", f"35693803564380{number}"
     return Attachment(
         number, nas, "192.0.2.10", f"s{number}", device, 0, imsi, imei, "apn", address or f"10.0.0.{number}"
     )
 
 
-def test_an_attachment_is_found_by_all_that_is_known_of_it(device: Device) -> None:
+def test_an_attachment_is_found_by_each_of_its_fields(device: Device) -> None:
     """Session, address, prefix, device, NAS, SIM and hardware."""
     table = AttachmentIndex()
     one, other = attachment(1, device), attachment(2, nas="pgw2")
@@ -40,8 +40,8 @@ def test_an_attachment_is_found_by_all_that_is_known_of_it(device: Device) -> No
     assert one in table
 
 
-def test_the_same_session_of_another_node_is_another_one() -> None:
-    """Each counts for itself."""
+def test_the_same_session_id_of_another_node_is_another_session() -> None:
+    """Each node has its own ids."""
     table = AttachmentIndex()
     table.add(attachment(1))
 
@@ -50,8 +50,8 @@ def test_the_same_session_of_another_node_is_another_one() -> None:
     assert table.of_nas("pgw1", "192.0.2.11") == []
 
 
-def test_nothing_is_left_of_one_that_is_removed(device: Device) -> None:
-    """Not even in an index."""
+def test_a_removed_attachment_leaves_no_index_entry(device: Device) -> None:
+    """Under none of its keys."""
     table = AttachmentIndex()
     one = attachment(1, device)
     table.add(one)
@@ -63,8 +63,8 @@ def test_nothing_is_left_of_one_that_is_removed(device: Device) -> None:
     assert (len(table), table.unassigned) == (0, 0)
 
 
-def test_one_changes_hands_and_addresses(device: Device) -> None:
-    """The indexes follow."""
+def test_indexes_follow_a_change_of_device_and_addresses(device: Device) -> None:
+    """By device and by address."""
     table = AttachmentIndex()
     one = attachment(1)
     table.add(one)
@@ -77,8 +77,8 @@ def test_one_changes_hands_and_addresses(device: Device) -> None:
     assert table.holder("10.0.0.9") is table.holder(PREFIX) is one
 
 
-def test_nobody_has_an_empty_address_or_number() -> None:
-    """Two that have none do not have the same."""
+def test_empty_addresses_and_numbers_are_not_indexed() -> None:
+    """Two attachments without an address do not share one."""
     table = AttachmentIndex()
     for number in (1, 2):
         one = attachment(number)

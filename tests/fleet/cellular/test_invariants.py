@@ -69,13 +69,13 @@ steps = st.lists(
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, ManualClock]:
-    """What takes long to make, and has no part in the stories."""
+    """The authority and the clock, which all stories share."""
     clock = ManualClock()
     return asyncio.run(open_authority(tmp_path_factory.mktemp("pki"), clock)), clock
 
 
 async def take_step(bench: FleetBench, step: Any) -> None:
-    """Let one thing happen."""
+    """Take one step of a story."""
     cellular = bench.cellular
     match step:
         case "access", seen:
@@ -97,7 +97,7 @@ async def take_step(bench: FleetBench, step: Any) -> None:
 
 
 def check_events(bench: FleetBench) -> None:
-    """Compare the told begins and ends of attachments."""
+    """Compare the published starts and ends of attachments."""
     open_sessions: set[int | None] = set()
     for event in bench.events:
         if event.name == "ciotConnect":
@@ -123,7 +123,7 @@ async def check_addresses(bench: FleetBench) -> None:
 
 
 async def story(folder: Path, authority: Authority, clock: ManualClock, steps: list[Any]) -> None:
-    """Let everything happen in a new fleet, and look at what came of it."""
+    """Take all steps in a new fleet, and check the result."""
     store = Store(f"sqlite+aiosqlite:///{folder / 'registry.sqlite'}")
     await store.open()
     try:
@@ -144,6 +144,6 @@ async def story(folder: Path, authority: Authority, clock: ManualClock, steps: l
 @settings(max_examples=60, deadline=None)
 @given(steps=steps)
 def test_addresses_events_and_registry_agree(shared: tuple[Authority, ManualClock], steps: list[Any]) -> None:
-    """After any story."""
+    """After any sequence of requests, edits and waits."""
     with TemporaryDirectory() as folder:
         asyncio.run(story(Path(folder), *shared, steps))

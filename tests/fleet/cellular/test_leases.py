@@ -60,15 +60,15 @@ def bench() -> Bench:
     return Bench()
 
 
-def test_a_pool_gives_an_address_of_each_family(bench: Bench) -> None:
-    """Each device another one."""
+def test_a_pool_assigns_an_address_of_each_family(bench: Bench) -> None:
+    """A different one to each device."""
     leases = [bench.reserve(bench.subscriber(number)) for number in (1, 2)]
 
     assert leases == [("10.0.0.1", "2001:db8:1::/64"), ("10.0.0.2", "2001:db8:1:1::/64")]
 
 
-def test_asking_again_gives_the_same(bench: Bench) -> None:
-    """A NAS asks again when the answer was lost."""
+def test_a_repeated_request_gets_the_same_lease(bench: Bench) -> None:
+    """A NAS sends the request again when the answer was lost."""
     one, other = bench.subscriber(1), bench.subscriber(2)
     first = bench.reserve(one)
     bench.reserve(other)
@@ -77,15 +77,15 @@ def test_asking_again_gives_the_same(bench: Bench) -> None:
 
 
 def test_without_a_pool_the_mobile_core_chooses() -> None:
-    """Only a device's own address is given then."""
+    """Only a device's static address is assigned then."""
     bench = Bench(pool=())
 
     assert bench.reserve(bench.subscriber(1)) == ("", "")
     assert bench.reserve(bench.subscriber(2, static_ip="192.0.2.7")) == ("192.0.2.7", "")
 
 
-def test_the_own_address_of_a_device_is_for_nobody_else(bench: Bench) -> None:
-    """Neither while it is away nor when somebody had it last; of IPv6 it is the prefix around it."""
+def test_a_static_address_is_reserved_for_its_device(bench: Bench) -> None:
+    """Also while detached, and after another one had it; of IPv6, the prefix around it."""
     own = bench.subscriber(1, static_ip="10.0.0.1")
     own_6 = bench.subscriber(2, static_ip="2001:db8:1::5")
     other = bench.subscriber(3, last_ip="10.0.0.1")
@@ -95,8 +95,8 @@ def test_the_own_address_of_a_device_is_for_nobody_else(bench: Bench) -> None:
     assert bench.reserve(own_6) == ("10.0.0.3", "2001:db8:1::/64")
 
 
-def test_a_device_gets_back_what_it_had(bench: Bench) -> None:
-    """While it is attached, and later, if it is free."""
+def test_a_device_gets_its_previous_lease(bench: Bench) -> None:
+    """While attached, and later if the address is free."""
     one, other = bench.subscriber(1), bench.subscriber(2, last_ip="10.0.0.6")
     lease = bench.reserve(one)
     bench.attach(one, lease)
@@ -106,7 +106,7 @@ def test_a_device_gets_back_what_it_had(bench: Bench) -> None:
 
 
 def test_over_another_apn_a_device_gets_another_address(bench: Bench) -> None:
-    """It may be attached to both."""
+    """A device may be attached over both."""
     one = bench.subscriber(1)
     first = bench.reserve(one)
     bench.attach(one, first)
@@ -115,8 +115,8 @@ def test_over_another_apn_a_device_gets_another_address(bench: Bench) -> None:
     assert set(first).isdisjoint(second)
 
 
-def test_a_reservation_of_which_nobody_makes_use_lapses() -> None:
-    """After a while the address is for others."""
+def test_an_unused_reservation_lapses() -> None:
+    """Then the address is available to others."""
     bench = Bench(pool=("10.0.0.1/32",), reservation=120.0)
     one, other = bench.subscriber(1), bench.subscriber(2)
     bench.reserve(one)
@@ -129,8 +129,8 @@ def test_a_reservation_of_which_nobody_makes_use_lapses() -> None:
 
 
 @pytest.mark.parametrize("uses_it", [True, False], ids=["in use", "reserved"])
-def test_what_another_one_has_is_not_given_though_a_device_had_it_last(bench: Bench, uses_it: bool) -> None:
-    """It came back too late."""
+def test_an_address_in_use_is_not_assigned_to_its_previous_owner(bench: Bench, uses_it: bool) -> None:
+    """The device came back too late."""
     owner = bench.subscriber(1)
     lease = bench.reserve(owner)
     if uses_it:
@@ -139,8 +139,8 @@ def test_what_another_one_has_is_not_given_though_a_device_had_it_last(bench: Be
     assert bench.reserve(bench.subscriber(2, last_ip=lease.address)).address == "10.0.0.2"
 
 
-def test_what_is_in_use_is_for_nobody_else_also_when_its_reservation_is_over(bench: Bench) -> None:
-    """An attachment keeps it."""
+def test_an_address_in_use_stays_reserved_after_its_reservation_ends(bench: Bench) -> None:
+    """The attachment keeps it."""
     one = bench.subscriber(1)
     bench.attach(one, bench.reserve(one))
     bench.allocation.sweep(1_000.0)
@@ -148,8 +148,8 @@ def test_what_is_in_use_is_for_nobody_else_also_when_its_reservation_is_over(ben
     assert bench.reserve(bench.subscriber(2), 1_000.0).address == "10.0.0.2"
 
 
-def test_an_address_that_the_mobile_core_did_not_use_is_free_again() -> None:
-    """It may give another one than we told it."""
+def test_an_assigned_address_that_the_core_did_not_use_is_free_again() -> None:
+    """The core may assign another address than the server's."""
     bench = Bench(pool=("10.0.0.1/32",))
     one, other = bench.subscriber(1), bench.subscriber(2)
     bench.reserve(one)
@@ -166,16 +166,16 @@ def test_an_address_that_the_mobile_core_did_not_use_is_free_again() -> None:
         ({"ipv4": False}, Lease(prefix="2001:db8:1:1::/64")),
     ],
 )
-def test_one_kind_of_address_is_enough_for_who_takes_either(asked: dict[str, bool], lease: Lease | None) -> None:
-    """The mobile core attaches with what there is; who wants IPv4 only is refused when that is used up."""
+def test_one_address_family_is_enough_for_a_dual_stack_device(asked: dict[str, bool], lease: Lease | None) -> None:
+    """The device attaches with it; an IPv4-only request is rejected when IPv4 is used up."""
     bench = Bench(pool=("10.0.0.1/32", "2001:db8:1::/63"))
     bench.reserve(bench.subscriber(1))
 
     assert bench.allocation.reserve(bench.subscriber(2), 0.0, **asked) == lease
 
 
-def test_an_address_of_its_own_is_enough_when_the_pool_of_the_other_kind_is_used_up() -> None:
-    """It has what it needs."""
+def test_a_static_address_is_enough_when_the_pool_of_the_other_family_is_used_up() -> None:
+    """The request is accepted with it."""
     bench = Bench(pool=("10.0.0.0/29", "2001:db8:1::/64"))
     bench.reserve(bench.subscriber(1))
 
@@ -183,8 +183,8 @@ def test_an_address_of_its_own_is_enough_when_the_pool_of_the_other_kind_is_used
 
 
 @pytest.mark.parametrize(("asked", "lease"), [("ipv4", Lease("10.0.0.1")), ("ipv6", Lease(prefix="2001:db8:1::/64"))])
-def test_who_wants_one_kind_of_address_uses_up_no_other(asked: str, lease: Lease) -> None:
-    """Most devices never want IPv6."""
+def test_a_request_for_one_address_family_uses_no_address_of_the_other(asked: str, lease: Lease) -> None:
+    """Most devices never request IPv6."""
     bench = Bench()
     other = {"ipv4": "ipv6", "ipv6": "ipv4"}[asked]
 
@@ -192,7 +192,7 @@ def test_who_wants_one_kind_of_address_uses_up_no_other(asked: str, lease: Lease
 
 
 def test_reservations_are_bounded() -> None:
-    """The one that was asked for longest ago makes room."""
+    """The oldest is evicted."""
     bench = Bench(sessions=2)
     subscribers = [bench.subscriber(number) for number in range(3)]
     for now, each in enumerate(subscribers):
@@ -204,8 +204,8 @@ def test_reservations_are_bounded() -> None:
     assert bench.allocation.withdraw(subscribers[2]) is not None
 
 
-def test_whoever_is_no_device_of_ours_is_known_by_numbers(bench: Bench) -> None:
-    """So a second request gives the same."""
+def test_an_unknown_subscriber_is_identified_by_its_numbers(bench: Bench) -> None:
+    """So a second request gets the same lease."""
     stranger = Subscriber.of(None, "24201", "35", "apn")
 
     assert bench.reserve(stranger) == bench.reserve(Subscriber.of(None, "24201", "35", "apn"))

@@ -71,7 +71,7 @@ def outcome(row: Row) -> tuple[Match, dict[str, Device]]:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.number)
 def test_the_table_is_followed_row_by_row(row: Row) -> None:
-    """Who attaches, what is told of whom, and why not."""
+    """The device that attaches, the published events, and the reason of a rejection."""
     match, devices = outcome(row)
 
     assert match.device is devices.get(row.connects)
@@ -82,16 +82,16 @@ def test_the_table_is_followed_row_by_row(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.number)
-def test_either_somebody_attaches_or_it_is_said_why_not(row: Row) -> None:
-    """There is no silent no, and no yes with a rejection."""
+def test_each_request_has_a_device_or_a_reason(row: Row) -> None:
+    """No rejection without a reason, no match with one."""
     match, _ = outcome(row)
 
     assert match.device or match.mismatches or match.rejected
     assert not (match.device and match.rejected)
 
 
-def test_a_device_that_cannot_prove_its_sim_is_told_of_it() -> None:
-    """Row 12 belongs to the device, row 10 to nobody."""
+def test_a_device_without_an_imsi_report_gets_the_rejection() -> None:
+    """Row 12 is attributed to the device, row 10 to none."""
     rows = {row.number: outcome(row) for row in TABLE}
     match, devices = rows["12"]
 
@@ -99,8 +99,8 @@ def test_a_device_that_cannot_prove_its_sim_is_told_of_it() -> None:
     assert rows["10"][0].origin == UNATTRIBUTED
 
 
-def test_hardware_of_two_devices_is_noticed() -> None:
-    """Row 7: the SIM decides, and the log names the other one."""
+def test_hardware_configured_for_two_devices_is_noticed() -> None:
+    """Row 7: the SIM decides, and the log names the other device."""
     rows = {row.number: outcome(row) for row in TABLE}
 
     assert rows["7"][0].ambiguous_with is rows["7"][1]["b"]

@@ -23,8 +23,8 @@ from span_events.fleet.cellular.operators import Country, country_of, network_na
         ("", None),
     ],
 )
-def test_a_country_has_a_code_or_several(code: str, country: Country | None) -> None:
-    """Test networks (001, 999) and satellites (901) belong to none."""
+def test_a_country_has_one_or_more_codes(code: str, country: Country | None) -> None:
+    """Test networks (001, 999) and satellites (901) have no country."""
     assert country_of(code) == country
 
 

@@ -1,4 +1,4 @@
-"""How changes of attachments reach the registry."""
+"""Pending writes of attachments and reservations to the registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bench.clock import settle
 
 
 class SlowStore(Store):
-    """A real store whose transactions wait until they may begin, and fail when they are told to."""
+    """A real store whose transactions wait for the test, and fail on request."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
@@ -36,7 +36,7 @@ class SlowStore(Store):
         await super().change_cellular(attachments, reservations)
 
     async def kept(self) -> list[int]:
-        """Return which attachments are there."""
+        """Return the ids of the stored attachments."""
         return [each.id for each in (await self.load()).attachments]
 
 
@@ -52,8 +52,8 @@ def attachment(number: int) -> Attachment:
     return Attachment(number, "pgw1", "192.0.2.10", f"s{number}", None, 0)
 
 
-async def test_what_changed_is_there_after_a_commit(store: SlowStore) -> None:
-    """What ended is not."""
+async def test_changes_are_in_the_registry_after_a_commit(store: SlowStore) -> None:
+    """Ended attachments are removed."""
     pending = PendingWrites(store, limit=10_000)
     for number in (1, 2, 3):
         pending.changed(attachment(number))
@@ -67,8 +67,8 @@ async def test_what_changed_is_there_after_a_commit(store: SlowStore) -> None:
     assert await store.kept() == [1]
 
 
-async def test_nothing_to_write_costs_nothing(store: SlowStore) -> None:
-    """Most requests tell nothing new."""
+async def test_a_commit_without_changes_writes_nothing(store: SlowStore) -> None:
+    """Most requests change nothing."""
     pending = PendingWrites(store, limit=10_000)
     pending.changed(attachment(1))
     for _ in range(3):
@@ -77,8 +77,8 @@ async def test_nothing_to_write_costs_nothing(store: SlowStore) -> None:
     assert store.asked == pending.commits == 1
 
 
-async def test_a_thousand_who_wait_share_a_transaction(store: SlowStore) -> None:
-    """What changes while one is written goes with the next."""
+async def test_a_thousand_waiting_callers_share_a_transaction(store: SlowStore) -> None:
+    """Changes during a write go into the next one."""
     pending = PendingWrites(store, limit=10_000)
     store.may_write.clear()
     pending.changed(attachment(1))
@@ -97,8 +97,8 @@ async def test_a_thousand_who_wait_share_a_transaction(store: SlowStore) -> None
     assert pending.commits == 2
 
 
-async def test_whoever_has_changed_nothing_waits_for_what_changed_before(store: SlowStore) -> None:
-    """A request that comes again is answered when the first one is written, not before."""
+async def test_a_caller_without_changes_waits_for_earlier_changes(store: SlowStore) -> None:
+    """A retransmitted request is answered after the first one is written."""
     pending = PendingWrites(store, limit=10_000)
     store.may_write.clear()
     pending.changed(attachment(1))
@@ -113,8 +113,8 @@ async def test_whoever_has_changed_nothing_waits_for_what_changed_before(store: 
     assert not early
 
 
-async def test_all_who_wait_hear_of_a_failure_and_nothing_is_lost(store: SlowStore) -> None:
-    """The next commit writes it."""
+async def test_all_waiting_callers_get_a_failure_and_no_change_is_lost(store: SlowStore) -> None:
+    """The next commit writes them."""
     pending = PendingWrites(store, limit=10_000)
     store.fails = True
     pending.changed(attachment(1))
@@ -129,8 +129,8 @@ async def test_all_who_wait_hear_of_a_failure_and_nothing_is_lost(store: SlowSto
     assert len(pending) == 0
 
 
-async def test_an_end_that_could_not_be_written_is_not_forgotten(store: SlowStore) -> None:
-    """Else the attachment would be back after a restart."""
+async def test_an_end_that_failed_to_be_written_is_written_later(store: SlowStore) -> None:
+    """Otherwise the attachment would return after a restart."""
     pending = PendingWrites(store, limit=10_000)
     pending.changed(attachment(1))
     await pending.commit()
@@ -144,8 +144,8 @@ async def test_an_end_that_could_not_be_written_is_not_forgotten(store: SlowStor
     assert await store.kept() == []
 
 
-async def test_a_ledger_that_is_full_says_so(store: SlowStore) -> None:
-    """Whatever waits counts, until it is written."""
+async def test_pending_writes_report_when_they_are_full(store: SlowStore) -> None:
+    """All changes count until they are written."""
     pending = PendingWrites(store, limit=2)
     pending.ended(attachment(1))
     before = pending.is_full
@@ -156,8 +156,8 @@ async def test_a_ledger_that_is_full_says_so(store: SlowStore) -> None:
     assert (before, after, pending.is_full) == (False, True, False)
 
 
-async def test_who_is_cancelled_loses_nothing(store: SlowStore) -> None:
-    """What was on its way is written by the next."""
+async def test_a_cancelled_commit_loses_nothing(store: SlowStore) -> None:
+    """The next commit writes its changes."""
     pending = PendingWrites(store, limit=10_000)
     store.may_write.clear()
     pending.changed(attachment(1))
@@ -171,8 +171,8 @@ async def test_who_is_cancelled_loses_nothing(store: SlowStore) -> None:
     assert await store.kept() == [1]
 
 
-async def test_what_was_last_said_of_an_address_counts(store: SlowStore) -> None:
-    """Also when writing what came before it failed."""
+async def test_the_latest_change_of_an_address_is_written(store: SlowStore) -> None:
+    """Also after the write of an earlier change failed."""
     pending = PendingWrites(store, limit=10_000)
     reserved = [Reservation(f"10.0.0.{number}", 7, "", "", "apn", 1_000) for number in (1, 2)]
     for each in reserved:

@@ -14,12 +14,12 @@ from span_events.fleet.cellular.pool import Pool
 def take(
     pool: Pool, whose: Hashable = 1, now: float = 0.0, preferred: str = "", taken: Callable[[str], bool] | None = None
 ) -> str | None:
-    """Ask for an address; nobody else has any unless it is said."""
+    """Take an address; none is taken by others unless given."""
     return pool.take(whose, now, preferred=preferred, is_taken=taken or (lambda _: False))
 
 
-def test_addresses_are_given_in_order_until_there_are_none() -> None:
-    """Not the first and last of a network, which routers take for its own."""
+def test_addresses_are_assigned_in_order_until_none_is_left() -> None:
+    """Without network and broadcast address, which routers treat as their own."""
     pool = Pool(["10.0.0.0/29", "10.9.0.0/31", "10.8.0.7/32"], version=4)
 
     assert pool.size == 9
@@ -29,8 +29,8 @@ def test_addresses_are_given_in_order_until_there_are_none() -> None:
     ]
 
 
-def test_of_ipv6_a_device_gets_a_64() -> None:
-    """However short the prefix of the pool is."""
+def test_a_device_gets_an_ipv6_prefix_of_64_bits() -> None:
+    """Whatever the length of the pool's prefix."""
     pool = Pool(["2001:db8:1:fffe::/63", "10.0.0.0/24"], version=6)
 
     assert pool.size == 2
@@ -38,22 +38,22 @@ def test_of_ipv6_a_device_gets_a_64() -> None:
     assert Pool(["2001:db8::/32"], version=6).size == 1 << 32
 
 
-def test_overlapping_prefixes_give_each_address_once() -> None:
-    """As if only the larger one was there."""
+def test_overlapping_prefixes_assign_each_address_once() -> None:
+    """Only the larger one counts."""
     pool = Pool(["10.0.0.0/30", "10.0.0.0/29", "10.0.0.0/30"], version=4)
 
     assert [take(pool) for _ in range(7)] == [*(f"10.0.0.{last}" for last in range(1, 7)), None]
 
 
-def test_what_others_have_is_passed_over() -> None:
-    """From wherever they have it."""
+def test_addresses_of_others_are_skipped() -> None:
+    """Of the pool or static."""
     pool = Pool(["10.0.0.0/29"], version=4)
 
     assert [take(pool, taken={"10.0.0.1", "10.0.0.3"}.__contains__) for _ in range(2)] == ["10.0.0.2", "10.0.0.4"]
 
 
 def test_a_device_gets_its_last_address_again() -> None:
-    """If it is of the pool and nobody has it."""
+    """If it is in the pool and free."""
     pool = Pool(["10.0.0.0/29"], version=4)
 
     assert take(pool, preferred="10.0.0.5") == "10.0.0.5"
@@ -63,7 +63,7 @@ def test_a_device_gets_its_last_address_again() -> None:
 
 
 def test_a_freed_address_is_kept_for_its_owner() -> None:
-    """Another one gets it when the quarantine is over, and only if nothing fresh is left."""
+    """Another device gets it after the quarantine, and only if no unused address is left."""
     pool = Pool(["10.0.0.0/30"], version=4)
     first, second = take(pool, "one"), take(pool, "two")
     pool.free("10.0.0.1", "one", until=600.0)
@@ -75,8 +75,8 @@ def test_a_freed_address_is_kept_for_its_owner() -> None:
     assert take(pool, "three", now=600.0) == "10.0.0.1"
 
 
-def test_fresh_addresses_come_before_used_ones_and_the_longest_free_first() -> None:
-    """So that late datagrams rarely meet the next owner."""
+def test_unused_addresses_are_assigned_first_then_those_free_for_longest() -> None:
+    """So that late datagrams rarely reach the next owner."""
     pool = Pool(["10.0.0.0/29"], version=4)
     given_out = [take(pool, each) for each in range(3)]
     for address in ("10.0.0.2", "10.0.0.1"):
@@ -87,8 +87,8 @@ def test_fresh_addresses_come_before_used_ones_and_the_longest_free_first() -> N
     assert later == ["10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.2", "10.0.0.1", None]
 
 
-def test_what_was_not_used_is_there_at_once() -> None:
-    """Before everything that is in quarantine."""
+def test_an_address_that_was_not_used_is_available_at_once() -> None:
+    """Before all addresses in quarantine."""
     pool = Pool(["10.0.0.0/29"], version=4)
     for each in range(6):
         take(pool, each)
@@ -98,7 +98,7 @@ def test_what_was_not_used_is_there_at_once() -> None:
     assert [take(pool, "new") for _ in range(2)] == ["10.0.0.5", None]
 
 
-def test_a_foreign_address_is_not_taken_in() -> None:
+def test_an_address_outside_the_pool_is_ignored() -> None:
     """The mobile core may use others beside the pool."""
     pool = Pool(["10.0.0.0/30"], version=4)
     for address in ("192.0.2.1", "10.0.0.0", "10.0.0.3", "2001:db8::/64", ""):
@@ -108,16 +108,16 @@ def test_a_foreign_address_is_not_taken_in() -> None:
     assert [take(pool) for _ in range(3)] == ["10.0.0.1", "10.0.0.2", None]
 
 
-def test_an_empty_pool_gives_nothing() -> None:
-    """As it is without a configuration."""
+def test_an_empty_pool_assigns_nothing() -> None:
+    """The default configuration."""
     assert take(Pool([], version=4)) is None
     assert Pool(["2001:db8::/48"], version=4).size == 0
 
 
 @pytest.mark.parametrize("version", [4, 6])
 @given(actions=st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=60))
-def test_no_two_ever_have_the_same(version: int, actions: list[tuple[int, bool]]) -> None:
-    """Whoever takes and frees in whatever order, as long as it is asked who has what."""
+def test_no_two_owners_ever_have_the_same_address(version: int, actions: list[tuple[int, bool]]) -> None:
+    """After any order of takes and frees."""
     pool = Pool(["10.0.0.0/29", "2001:db8::/61"], version=version)
     held: dict[int, str] = {}
     for now, (who, frees) in enumerate(actions):

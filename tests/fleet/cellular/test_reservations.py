@@ -1,4 +1,4 @@
-"""What is promised between Accept and Start, and survives a restart."""
+"""Reservations between Access-Accept and Start, which survive a restart."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tests.bench.fleets import FleetBench
 from tests.fleet.cellular.reports import ADDRESS, IMSI, OTHER_IMSI, known, seen, seen_other
 
 ONE = {"cellular": {"pool": ("10.64.0.11/32",), "reservation": 120.0}}
-"""A pool that can promise its address to one subscriber."""
+"""A pool with one address."""
 
 
 async def restarted(bench: FleetBench) -> FleetBench:
-    """Make the fleet anew of what the registry holds."""
+    """Return a new fleet with the content of the registry."""
     contents = await bench.store.load()
     again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder, **ONE)
     again.directory.fill(contents.collections, contents.devices)
@@ -23,19 +23,19 @@ async def restarted(bench: FleetBench) -> FleetBench:
 
 
 def ask(bench: FleetBench, imsi: str = IMSI, **other: str) -> Accepted | Refused:
-    """Let a subscriber ask to attach."""
+    """Send an attach request."""
     return bench.cellular.access(seen(imsi=imsi, imei="", address="", **other), accounting=True)
 
 
 def promised(bench: FleetBench, imsi: str = IMSI) -> str:
-    """Return which address a subscriber is promised, or why none."""
+    """Return the reserved address, or the reason of the rejection."""
     answer = ask(bench, imsi)
     return answer.address if isinstance(answer, Accepted) else answer.reason
 
 
 @pytest.mark.parametrize("bench", [ONE], indirect=True)
-async def test_what_was_promised_before_a_restart_is_promised_to_nobody_else_after_it(bench: FleetBench) -> None:
-    """Its subscriber gets it still, and the mobile core may tell of it."""
+async def test_an_address_reserved_before_a_restart_is_reserved_after_it(bench: FleetBench) -> None:
+    """Its subscriber gets it, and the mobile core may report it."""
     device = await known(bench)
     await known(bench, imsi=OTHER_IMSI, imei="")
     before = promised(bench)
@@ -53,10 +53,10 @@ async def test_what_was_promised_before_a_restart_is_promised_to_nobody_else_aft
 
 @pytest.mark.parametrize("bench", [ONE], indirect=True)
 @pytest.mark.parametrize(("before", "after", "is_free"), [(100, 19, False), (100, 20, True), (4_000, 0, True)])
-async def test_a_restart_gives_no_promise_a_longer_life(
+async def test_a_restart_does_not_extend_a_reservation(
     bench: FleetBench, before: float, after: float, is_free: bool
 ) -> None:
-    """Only the time that is left counts, whether the server ran in it or not."""
+    """The remaining time counts, with the server running or not."""
     await known(bench)
     await known(bench, imsi=OTHER_IMSI, imei="")
     ask(bench)
@@ -71,8 +71,8 @@ async def test_a_restart_gives_no_promise_a_longer_life(
 
 @pytest.mark.parametrize("bench", [ONE], indirect=True)
 @pytest.mark.parametrize("end", ["start", "lapse"])
-async def test_the_registry_forgets_what_is_promised_no_longer(bench: FleetBench, end: str) -> None:
-    """Because it came true, or because nobody made use of it."""
+async def test_ended_reservations_are_removed_from_the_registry(bench: FleetBench, end: str) -> None:
+    """After the Start, or after they lapsed."""
     await known(bench)
     ask(bench)
     await bench.cellular.commit()
@@ -89,8 +89,8 @@ async def test_the_registry_forgets_what_is_promised_no_longer(bench: FleetBench
 
 
 @pytest.mark.parametrize("bench", [ONE], indirect=True)
-async def test_an_address_that_lapses_and_is_promised_anew_is_the_new_ones(bench: FleetBench) -> None:
-    """Both may be written with one transaction."""
+async def test_a_lapsed_address_reserved_again_belongs_to_the_new_subscriber(bench: FleetBench) -> None:
+    """Both changes may be in one transaction."""
     await known(bench)
     other = await known(bench, imsi=OTHER_IMSI, imei="")
     ask(bench)
@@ -104,8 +104,8 @@ async def test_an_address_that_lapses_and_is_promised_anew_is_the_new_ones(bench
 
 
 @pytest.mark.parametrize("bench", [{"cellular": ONE["cellular"] | {"on_mismatch": "accept"}}], indirect=True)
-async def test_a_promise_to_nobodys_device_is_kept_too(bench: FleetBench) -> None:
-    """It is known by its numbers."""
+async def test_a_reservation_of_an_unknown_subscriber_survives_a_restart(bench: FleetBench) -> None:
+    """It is identified by its numbers."""
     await known(bench)
     report = seen_other(imei="356938035643809", address="")
     before = bench.cellular.access(report, accounting=True)
@@ -117,8 +117,8 @@ async def test_a_promise_to_nobodys_device_is_kept_too(bench: FleetBench) -> Non
     assert promised(again) == "noAddress"
 
 
-async def test_what_cannot_be_promised_twice_is_not_written(bench: FleetBench) -> None:
-    """A device's own address, and one that the mobile core chooses: the answer need not wait for the registry."""
+async def test_addresses_that_cannot_be_assigned_twice_are_not_written(bench: FleetBench) -> None:
+    """A static address, and one chosen by the mobile core: the answer does not wait for the registry."""
     await known(bench, allocated_ip=ADDRESS)
     await known(bench, imsi=OTHER_IMSI, imei="")
     answers = [ask(bench), ask(bench, OTHER_IMSI)]
@@ -129,8 +129,8 @@ async def test_what_cannot_be_promised_twice_is_not_written(bench: FleetBench) -
 
 
 @pytest.mark.parametrize("bench", [ONE], indirect=True)
-async def test_a_promise_waits_for_the_registry(bench: FleetBench) -> None:
-    """So does one that comes again: the first may not be written yet. It is not lost when writing fails."""
+async def test_an_accept_with_a_pool_address_waits_for_the_registry(bench: FleetBench) -> None:
+    """Also a repeated one: the first may not be written yet. It is not lost when the write fails."""
     await known(bench)
     await bench.store.close()
     answers = [ask(bench), ask(bench)]
@@ -144,8 +144,8 @@ async def test_a_promise_waits_for_the_registry(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize("bench", [ONE], indirect=True)
-async def test_what_a_device_had_last_is_promised_without_a_write(bench: FleetBench) -> None:
-    """A restart keeps it for the device anyway, for as long as an address rests: nobody has to wait for the disk."""
+async def test_the_last_address_of_a_device_is_reserved_without_a_write(bench: FleetBench) -> None:
+    """A restart keeps it for the device during the quarantine."""
     await known(bench)
     await known(bench, imsi=OTHER_IMSI, imei="")
     bench.cellular.accounting.start(seen())
@@ -168,8 +168,8 @@ async def test_what_a_device_had_last_is_promised_without_a_write(bench: FleetBe
     [(ONE, False), ({"cellular": ONE["cellular"] | {"quarantine": 119.0}}, True)],
     indirect=["bench"],
 )
-async def test_it_is_written_if_a_restart_might_not_keep_it(bench: FleetBench, written: bool) -> None:
-    """The registry may not know yet what the device had last; or an address rests for less than a promise holds."""
+async def test_the_last_address_is_written_if_a_restart_might_not_keep_it(bench: FleetBench, written: bool) -> None:
+    """If the registry lacks the last address, or the quarantine is shorter than the reservation."""
     await known(bench)
     bench.cellular.accounting.start(seen())
     bench.cellular.accounting.stop(seen())
@@ -181,8 +181,8 @@ async def test_it_is_written_if_a_restart_might_not_keep_it(bench: FleetBench, w
     assert answer.waits
 
 
-async def test_without_accounting_an_accept_waits(bench: FleetBench) -> None:
-    """It is the beginning of a session."""
+async def test_without_accounting_an_accept_waits_for_the_registry(bench: FleetBench) -> None:
+    """It starts an attachment."""
     await known(bench)
     accepted = bench.cellular.access(seen(), accounting=False)
 
@@ -191,8 +191,8 @@ async def test_without_accounting_an_accept_waits(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize("bench", [ONE], indirect=True)
-async def test_what_was_promised_of_a_pool_that_is_another_now_is_forgotten(bench: FleetBench) -> None:
-    """The new one has nothing to do with it."""
+async def test_reservations_of_a_former_pool_are_removed(bench: FleetBench) -> None:
+    """The new pool does not have their addresses."""
     await known(bench)
     ask(bench)
     await bench.cellular.commit()

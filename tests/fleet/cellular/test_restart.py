@@ -1,4 +1,4 @@
-"""What survives a restart of the server, and what of a session is only learned later."""
+"""Restarts of the server, and fields of an attachment that are reported later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.fleet.cellular.reports import (
 
 
 async def test_a_restart_between_attach_and_datagram_changes_nothing(bench: FleetBench) -> None:
-    """Also if nothing but the commit came before it; what the core repeats is told no second time."""
+    """Also right after the commit; retransmissions of the core publish nothing."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(prefix=PREFIX))
     await bench.cellular.commit()
@@ -42,8 +42,8 @@ async def test_a_restart_between_attach_and_datagram_changes_nothing(bench: Flee
     assert reasons(again) == [("ciotDisconnect", "stop"), ("clientDisconnected", "detached")]
 
 
-async def test_a_restart_is_no_news(bench: FleetBench) -> None:
-    """The metadata keep their times, and nothing is written."""
+async def test_a_restart_changes_no_metadata(bench: FleetBench) -> None:
+    """Times stay, and nothing is written."""
     device = await known(bench, allocated_ip=ADDRESS)
     bench.clock.shift(5)
     bench.cellular.accounting.start(seen())
@@ -58,8 +58,8 @@ async def test_a_restart_is_no_news(bench: FleetBench) -> None:
     assert (ciot.allocated_at, ciot.last_update) == (attached_ms, attached_ms)
 
 
-async def test_a_session_that_a_device_lost_just_before_a_crash_is_not_its_again(bench: FleetBench) -> None:
-    """The device's row was written with its new SIM, the session's row was not yet."""
+async def test_an_attachment_lost_by_an_edit_before_a_crash_stays_lost(bench: FleetBench) -> None:
+    """The device was written with its new SIM, its attachment was not."""
     device = await known(bench, imei="")
     bench.cellular.accounting.start(seen())
     await bench.cellular.commit()
@@ -69,8 +69,8 @@ async def test_a_session_that_a_device_lost_just_before_a_crash_is_not_its_again
     assert send(again) is None
 
 
-async def test_a_session_that_ended_just_before_a_crash_is_not_back(bench: FleetBench) -> None:
-    """The device's row still said that it has the address."""
+async def test_an_attachment_ended_before_a_crash_stays_ended(bench: FleetBench) -> None:
+    """The row of the device still had the address."""
     device = await known(bench)
     bench.cellular.accounting.start(seen())
     await bench.cellular.commit()
@@ -83,8 +83,8 @@ async def test_a_session_that_ended_just_before_a_crash_is_not_back(bench: Fleet
     assert again.directory.devices[device.id].ciot.last_ip == ADDRESS
 
 
-async def test_an_address_by_hand_survives_a_restart(bench: FleetBench) -> None:
-    """A device that never attached has it in a lab without a mobile core."""
+async def test_a_static_address_survives_a_restart(bench: FleetBench) -> None:
+    """Of a device in a lab without a mobile core."""
     device = await bench.device(ADDRESS)
     found = send(await restarted(bench))
 
@@ -92,7 +92,7 @@ async def test_an_address_by_hand_survives_a_restart(bench: FleetBench) -> None:
     assert found.id == device.id
 
 
-async def test_the_first_interim_of_a_session_that_was_lost_is_its_start(bench: FleetBench) -> None:
+async def test_an_interim_update_of_a_lost_attachment_starts_it(bench: FleetBench) -> None:
     """The mobile core does not repeat its Starts."""
     device = await known(bench)
     bench.cellular.accounting.interim(seen())
@@ -102,8 +102,8 @@ async def test_the_first_interim_of_a_session_that_was_lost_is_its_start(bench: 
 
 
 @pytest.mark.parametrize("missing", [{"imsi": "", "imei": ""}, {"imsi": ""}, {"imei": ""}])
-async def test_a_session_may_get_its_numbers_later(bench: FleetBench, missing: dict[str, str]) -> None:
-    """An Interim-Update tells what the Start did not; it is the device's then, also for the registry."""
+async def test_an_attachment_may_get_its_numbers_later(bench: FleetBench, missing: dict[str, str]) -> None:
+    """An Interim-Update adds them; then the attachment has a device, also in the registry."""
     device = await known(bench)
     bench.cellular.accounting.start(seen(**missing))
     bench.activities.clear()
@@ -117,8 +117,8 @@ async def test_a_session_may_get_its_numbers_later(bench: FleetBench, missing: d
     assert (kept.imsi, kept.imei) == (IMSI, IMEI)
 
 
-async def test_a_session_that_shows_another_number_later_is_not_the_devices(bench: FleetBench) -> None:
-    """It was the device's by its SIM; the hardware says otherwise."""
+async def test_an_attachment_that_shows_other_hardware_later_loses_its_device(bench: FleetBench) -> None:
+    """It matched by SIM; the hardware contradicts."""
     await known(bench)
     bench.cellular.accounting.start(seen(imei=""))
     bench.cellular.accounting.interim(seen(imei=OTHER_IMEI))
@@ -128,8 +128,8 @@ async def test_a_session_that_shows_another_number_later_is_not_the_devices(benc
     assert send(bench) is None
 
 
-async def test_a_mismatch_that_an_interim_shows_is_told(bench: FleetBench) -> None:
-    """The Start told neither SIM nor hardware."""
+async def test_a_mismatch_shown_by_an_interim_update_is_published(bench: FleetBench) -> None:
+    """The Start had neither SIM nor hardware."""
     await known(bench)
     bench.cellular.accounting.start(seen(imsi="", imei=""))
     bench.activities.clear()
@@ -138,8 +138,8 @@ async def test_a_mismatch_that_an_interim_shows_is_told(bench: FleetBench) -> No
     assert bench.names == ["imeiMismatch"]
 
 
-async def test_silence_is_told_after_a_restart_too(bench: FleetBench) -> None:
-    """The wait begins anew, as the device may have sent meanwhile; what was told before is not told again."""
+async def test_a_silent_device_is_published_after_a_restart(bench: FleetBench) -> None:
+    """The time starts again, as the device may have sent meanwhile; it is not published twice."""
     await known(bench)
     bench.cellular.accounting.start(seen())
     await bench.cellular.commit()
@@ -170,8 +170,8 @@ async def test_a_device_that_sent_before_the_restart_is_not_silent(bench: FleetB
     assert again.names == []
 
 
-async def test_a_registry_that_fails_loses_nothing(bench: FleetBench) -> None:
-    """The request comes again, tells nothing new, and is answered when it is written."""
+async def test_a_failed_write_loses_nothing(bench: FleetBench) -> None:
+    """The retransmission publishes nothing and is answered after the write."""
     await known(bench)
     bench.cellular.accounting.start(seen())
     await bench.store.close()
@@ -186,8 +186,8 @@ async def test_a_registry_that_fails_loses_nothing(bench: FleetBench) -> None:
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", "\x7f", "å", "x" * 5_000, "'; DROP TABLE devices; --"])
-async def test_whatever_a_nas_writes_can_be_stored(bench: FleetBench, text: str) -> None:
-    """And is the same session when it comes again, also after a restart."""
+async def test_any_text_of_a_nas_can_be_stored(bench: FleetBench, text: str) -> None:
+    """And matches the same session again, also after a restart."""
     await known(bench)
     report = seen(session=text, nas_address=text, apn=text)
     bench.cellular.accounting.start(report)
