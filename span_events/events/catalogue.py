@@ -1,7 +1,7 @@
 """
 The catalogue of events, in one declarative place: name, keys, meaning, severity, hint.
 
-The docstring is the text of the README table, of ``span-events events`` and of
+The docstring is the text of the guide to events, of ``span-events events`` and of
 ``GET /span/events/catalogue``. Names and triggers of the first 24 are Span's; the others are
 extensions and report steps about which Span is silent.
 """
@@ -180,7 +180,7 @@ class FirmwareUpdateRequired(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirmwareCurrent(Event):
-    """The device runs the version that is wanted, or none is wanted."""
+    """The device runs its target version, or has no target."""
 
     name = "firmwareCurrent"
     hint = "Nothing to update."
@@ -248,7 +248,7 @@ class DeviceRemoved(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceMoved(Event):
-    """A device was moved to another collection; both collections are told."""
+    """A device was moved to another collection; both collections get the event."""
 
     name = "deviceMoved"
     hint = "Its events go to the new collection from now on; subscribe there."
@@ -380,7 +380,7 @@ class ClientRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRejected(Event):
-    """Something came in, but it was not accepted as a message."""
+    """A payload arrived, but was not accepted as a message."""
 
     name = "messageRejected"
     severity = Severity.WARNING
@@ -402,7 +402,7 @@ class MessageRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientAddressChanged(Event):
-    """A DTLS session went on from another address (Connection ID)."""
+    """A DTLS session continued from another address (Connection ID)."""
 
     name = "clientAddressChanged"
     hint = "The NAT changed the mapping and the session survived; nothing to do."
@@ -485,7 +485,7 @@ class CertificateExpiring(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CiotDisconnect(Event):
-    """The device is attached to the mobile network no longer."""
+    """The attachment of the device to the mobile network ended."""
 
     name = "ciotDisconnect"
     hint = "The address is free again; the device must attach before it can send."
@@ -500,7 +500,7 @@ class CiotDisconnect(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CiotRejected(Event):
-    """The mobile core asked to attach somebody, and was refused; or it told of a session of somebody unknown."""
+    """An attach request was rejected, or the mobile core reported a session of an unknown subscriber."""
 
     name = "ciotRejected"
     severity = Severity.ERROR
@@ -540,7 +540,7 @@ class GatewayRejected(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsDropped(Event):
-    """This subscriber did not get some events; others did."""
+    """This subscriber missed some events; other subscribers received them."""
 
     name = "eventsDropped"
     severity = Severity.WARNING
