@@ -43,9 +43,8 @@ def configure(level: Level, style: Format) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    # Libraries log through the standard module; aiocoap and aiohttp repeat what our events say.
+    # Libraries log through the standard module; aiohttp repeats what our events say.
     logging.basicConfig(stream=sys.stderr, level=max(numeric, logging.WARNING), force=True)
-    logging.getLogger("coap-server").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.server").addFilter(is_defect)
 
