@@ -1,4 +1,4 @@
-"""What happens to collections: created, changed, removed. Each call writes the registry first."""
+"""Collections: creates, changes and removes them. Each call writes the registry first."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from span_events.registry.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionChange:
-    """What a call asks for; None leaves a thing as it is."""
+    """Requested change of a collection; None keeps a value."""
 
     team_id: int | None = None
     tags: Mapping[str, str] | None = None
-    """Merged into the tags that are there."""
+    """Merged into the present tags."""
     enabled: bool | None = None
     management: Management | None = None
     current_firmware_id: int | None = None
@@ -50,7 +50,7 @@ class Collections:
 
     Args:
         lock: Held while the registry's collections and devices change; shared with `Devices`, so
-            that no device joins a collection that is being removed.
+            that no device joins a collection during its removal.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Collections:
 
     async def create(self, change: CollectionChange) -> Collection:
         """
-        Make a collection.
+        Create a collection.
 
         Raises:
-            InvalidRequest: It is to refer to an image, and has none yet.
+            InvalidRequest: The change names an image, and a new collection has none.
         """
         collection = Collection(self._identifiers.next(self._clock.time_ns()))
         self._check_images(change, collection)
@@ -90,8 +90,8 @@ class Collections:
         Change a collection.
 
         Raises:
-            InvalidRequest: It is to refer to an image that it does not have.
-            NotFound: The collection is gone.
+            InvalidRequest: The change names an image of no or another collection.
+            NotFound: The collection was removed.
         """
         async with self._lock:
             self._directory.collection(collection.id)
@@ -108,11 +108,11 @@ class Collections:
 
     async def remove(self, collection: Collection) -> None:
         """
-        Forget a collection.
+        Remove a collection.
 
         Raises:
             Conflict: It still has devices, gateways of its own, firmware images or blobs.
-            NotFound: The collection is gone already.
+            NotFound: The collection was removed already.
         """
         async with self._lock:
             self._directory.collection(collection.id)

@@ -1,4 +1,4 @@
-"""The fleet: its parts put together, and which of them hears of what another does."""
+"""The fleet: composes its parts, and connects each change to the parts that react to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from span_events.registry.store import Contents, Store
 
 class Fleet:
     """
-    Everything that happens to devices and gateways; listeners and the API get the part that they use.
+    The parts that manage devices and gateways; listeners and the API each get the part that they use.
 
     Args:
         folder: The data directory, where images and blobs are kept as files.
@@ -152,7 +152,7 @@ class Fleet:
         self._introduce()
 
     def _introduce(self) -> None:
-        """Let each part hear of what others do, in the order in which their events should come."""
+        """Register each part for the changes of others, in the intended order of their events."""
         downlink = self.gateway_sessions.downlink
         self.devices.on_created += [downlink.device_created, self.cellular.device_created]
         self.devices.on_updated += [
@@ -180,7 +180,7 @@ class Fleet:
 
     async def fill(self, contents: Contents) -> None:
         """
-        Take over what the registry and the data directory hold; before anything is received.
+        Load the registry and the data directory, before the listeners start.
 
         Raises:
             StorageUnavailable: The data directory cannot be used.
@@ -202,7 +202,7 @@ class Fleet:
 
     def sweep(self) -> None:
         """
-        Once a second or so: let time pass for every part, also when another fails.
+        Sweep every part, also when another fails; called about once a second.
 
         Raises:
             Exception: The first failure.
@@ -218,10 +218,10 @@ class Fleet:
 
     async def flush(self) -> None:
         """
-        Write what waits to be written: every part of it, also when another fails.
+        Write the pending changes of every part, also when another fails.
 
         Raises:
-            Exception: The first failure; what it kept from being written is written with the next call.
+            Exception: The first failure; the next call retries the changes that were not written.
         """
         failure: Exception | None = None
         for write in (self.cellular.commit, self.reception.flush, self.gateways.flush, self.outbox.flush):
@@ -233,7 +233,7 @@ class Fleet:
             raise failure
 
     async def close(self) -> None:
-        """End what is under way, and write what waits; nothing may come in any more."""
+        """End transfers under way and write pending changes, after the listeners have closed."""
         async with AsyncExitStack() as stack:  # every step of it, the last one first
             stack.callback(self.image_files.close)
             stack.callback(self.blob_files.close)
@@ -242,7 +242,7 @@ class Fleet:
             stack.push_async_callback(self.blobs.close)
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """Return the metrics."""
         parts = (
             *(self.reception, self.outbox, self.certificates, self.cellular),
             *(self.gateway_sessions, self.images, self.firmware, self.blobs),

@@ -1,4 +1,4 @@
-"""What was not let in: messages, clients, and copies of messages; told one by one up to a burst, then with a count."""
+"""Rejections of messages and clients, and duplicates: published one by one up to a burst, then as a summary."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from span_events.registry.model import Device, Gateway
 
 
 class Rejections:
-    """Each public method is one happening: it is counted, and published unless its sender had too many of them."""
+    """Counts each occurrence, and publishes it unless its sender has exceeded the burst."""
 
     def __init__(self, config: RejectionsConfig, *, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
         self._throttle = Throttle(burst=config.burst, seconds=config.window, keys=config.senders)
         self.messages = 0
-        """Messages that were not accepted, told or not."""
+        """Number of rejected messages, published or not."""
         self.clients: dict[str, int] = {}
-        """Clients that were not let in, told or not, by reason."""
+        """Number of rejected clients by reason, published or not."""
 
     @property
     def untold(self) -> int:
-        """Rejections that are in no event, because too many senders were watched."""
+        """Number of rejections in no event, because rejections.senders was reached."""
         return self._throttle.untold
 
     def metrics(self) -> list[Metric]:
-        """List what is counted."""
+        """Return the metrics."""
         return [
             Metric("rejections", "Messages that were not accepted.", "counter", lambda: self.messages),
             Metric(
@@ -69,9 +69,9 @@ class Rejections:
         cause: int | None = None,
     ) -> None:
         """
-        Something came in that is not accepted.
+        Publish a rejected message.
 
-        Told one by one up to a burst per sender and reason, then once per window with a count; a
+        Published one by one up to a burst per sender and reason, then once per window with a count; a
         flood (rateLimited) once per window.
         """
         self.messages += 1
@@ -119,10 +119,10 @@ class Rejections:
         seconds: int | None = None,
     ) -> None:
         """
-        A client was not let in (throttled per host and reason).
+        Publish a rejected client (throttled per host, device and reason).
 
         Args:
-            origin: Whose it is, as far as that is known: a device, a collection, or nobody.
+            origin: Owner of the event as far as known: a device, a collection, or `UNATTRIBUTED`.
         """
         self.clients[reason.value] = self.clients.get(reason.value, 0) + 1
         key = (remote[0], origin.device_id, reason.value)
@@ -151,7 +151,7 @@ class Rejections:
     def duplicate(
         self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
     ) -> None:
-        """A device sent the same message again; told up to a burst per window, without a summary: each has a count."""
+        """Publish a duplicate, up to a burst per window; without a summary, as each event has a count."""
         if not self._throttle.admits((device.id, "duplicate"), self._clock.monotonic()):
             return
         self._bus.publish(
@@ -166,7 +166,7 @@ class Rejections:
         )
 
     def sweep(self, now: float) -> None:
-        """Once a second or so: sum up what was not told."""
+        """Publish the summaries of expired windows; called about once a second."""
         for event in self._throttle.summaries(now):
             self._bus.publish(event)
 

@@ -1,7 +1,7 @@
 """
-Which image a device should run, and who refers to an image.
+Firmware targets: decides which image a device should run, and lists the devices that use an image.
 
-Images belong to collections: nobody has a target, or a current image, of another collection.
+Images belong to collections: the target and the current image are always of the same collection.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from span_events.registry.model import Collection, Device, Image, Management
 
 def target_id_of(device: Device) -> int:
     """
-    Return the image that a device should run, by what its collection says of management; 0 is none.
+    Return the image that a device should run, by the management of its collection; 0 is none.
 
-    The image may be disabled: then there is nothing to do, either.
+    The image may be disabled: a disabled image requires no update.
     """
     of_collection = device.collection.firmware
     match of_collection.management:
@@ -36,10 +36,10 @@ def target_id_of(device: Device) -> int:
 
 def check_image(images: ImageIndex, collection_id: int, image_id: int | None, *, field: str) -> None:
     """
-    Make sure that a collection has the image that something is to refer to; 0 and None are none.
+    Refuse a reference to an image that the collection does not have; 0 and None are no image.
 
     Raises:
-        InvalidRequest: It has no such image, or another collection has it.
+        InvalidRequest: The image does not exist, or belongs to another collection.
     """
     if not image_id:
         return
@@ -53,7 +53,7 @@ def check_image(images: ImageIndex, collection_id: int, image_id: int | None, *,
 
 
 def move(device: Device, to: Collection, images: ImageIndex) -> None:
-    """Change the collection of a device: it has no target there, and the image there of the version that it runs."""
+    """Change the collection of a device: its target is cleared, its current image looked up by its version."""
     if device.collection is not to:
         device.move_to(to)
         device.firmware.target_firmware_id = 0
@@ -69,18 +69,18 @@ def current_id(device: Device, images: ImageIndex) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Who uses an image."""
+    """Devices that use an image."""
 
     targeted: tuple[Device, ...]
-    """Devices that have it as their own target, or that should run it because their collection has."""
+    """Devices with this target, their own or that of their collection."""
     assigned: tuple[Device, ...]
-    """Of these, the ones that have it as their own."""
+    """Devices of `targeted` whose own target it is."""
     current: tuple[Device, ...]
     """Devices whose last report named its version."""
 
 
 def usage(image: Image, devices: Iterable[Device]) -> Usage:
-    """Find who uses an image among the devices of its collection."""
+    """Return the devices of a collection that use an image of it."""
     targeted, assigned, current = [], [], []
     for each in devices:
         if each.firmware.target_firmware_id == image.id:

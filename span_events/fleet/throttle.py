@@ -1,4 +1,4 @@
-"""How often the same fault of the same sender is told: a burst, then one summary per window."""
+"""Throttle: limits events about the same fault of a sender to a burst, then one summary per window."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class _Window:
 
 class Throttle:
     """
-    Decides which events are told one by one, and sums up the rest.
+    Decides which events are published one by one, and counts the suppressed ones.
 
     Args:
-        burst: Events told one by one per key and window.
+        burst: Events published one by one per key and window.
         seconds: Length of a window.
-        keys: Keys watched at the same time; beyond that, events are only counted.
+        keys: Upper bound of open windows; beyond it, events are only counted.
     """
 
     def __init__(self, *, burst: int, seconds: float, keys: int) -> None:
@@ -35,14 +35,14 @@ class Throttle:
         self._keys = keys
         self._windows: OrderedDict[Hashable, _Window] = OrderedDict()  # in the order in which they end
         self.untold = 0
-        """Events that are in no event's count, because too many keys were watched."""
+        """Number of events missing in every summary, because `keys` was reached."""
 
     def __len__(self) -> int:
         return len(self._windows)
 
     def admits(self, key: Hashable, now: float, *, burst: int | None = None) -> bool:
         """
-        Tell whether an event may be published now; if not, it is counted.
+        Return whether an event may be published now; count it otherwise.
 
         Args:
             key: Sender and fault.
@@ -62,15 +62,15 @@ class Throttle:
         return False
 
     def remember(self, key: Hashable, event: Event) -> None:
-        """Keep a published event as the example for the summary of its window."""
+        """Store a published event as the template for the summary of its window."""
         self._windows[key].example = event
 
     def forget(self, key: Hashable) -> None:
-        """End a window whose event was not published after all."""
+        """Close a window whose event was not published."""
         del self._windows[key]
 
     def summaries(self, now: float) -> list[Event]:
-        """End the windows that are over; return one event with a ``count`` for each that suppressed some."""
+        """Close expired windows; return one event with a ``count`` for each window that suppressed any."""
         found: list[Event] = []
         while self._windows:
             key, window = next(iter(self._windows.items()))
@@ -78,6 +78,6 @@ class Throttle:
                 break
             del self._windows[key]
             if window.suppressed and window.example is not None:
-                example: Any = window.example  # events of this kind have a count
+                example: Any = window.example  # all throttled events with a template have a count
                 found.append(dataclasses.replace(example, count=window.suppressed, correlation_id=None))
         return found

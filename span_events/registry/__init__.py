@@ -1,1 +1,1 @@
-"""What is known: collections, devices, tokens, waiting messages."""
+"""The registry: collections, devices, gateways, tokens and downstream messages, in memory and in the database."""

@@ -1,4 +1,4 @@
-"""Who has which address: IPv4 and IPv6 addresses one by one, and /64 prefixes with every host in them."""
+"""Address book: devices by IPv4 or IPv6 address, and by /64 prefix with every host in it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class AddressBook(dict[str, Device]):
     """
     Devices by address or by prefix (``2001:db8:1:2::/64``), in canonical text.
 
-    ``book[address]`` finds who has the address itself, else who has the prefix that it lies in, else None.
-    So an address that is known costs one look-up, prefixes or not.
+    ``book[address]`` returns the device with the address itself, else the device with its prefix, else None.
+    A known address costs one look-up, with or without prefixes.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._by_prefix: dict[int, Device] = {}
-        self._hosts: dict[int, dict[str, Device]] = {}  # who has an IPv6 address itself, by the prefix it lies in
+        self._hosts: dict[int, dict[str, Device]] = {}  # devices with an IPv6 address of their own, by its prefix
 
     def __setitem__(self, address: str, device: Device) -> None:
         super().__setitem__(address, device)
@@ -47,7 +47,7 @@ class AddressBook(dict[str, Device]):
         return self._by_prefix.get(_bits_of(address))
 
     def hosts_in(self, prefix: str) -> list[Device]:
-        """List who has an address itself that lies in a prefix."""
+        """Return the devices with an address of their own in a prefix."""
         return list(self._hosts.get(_bits_of(prefix), {}).values())
 
 
@@ -57,5 +57,5 @@ def prefix_of(address: str) -> str:
 
 
 def _bits_of(address: str) -> int:
-    """Return the bits of a prefix, or of the one that an address lies in."""
+    """Return the bits of a prefix, or of the prefix of an address."""
     return int(IPv6Address(address.partition("/")[0])) >> _LENGTH

@@ -1,4 +1,4 @@
-"""What a collection owns besides devices: found by id, listed by collection, oldest first."""
+"""Index of images and blobs: look-up by id, lists by collection, oldest first."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ T = TypeVar("T", bound=_Owned)
 
 class CollectionIndex(Generic[T]):
     """
-    Things of one kind, of all collections.
+    Resources of one kind of all collections.
 
     Args:
-        kind: What one of them is called in messages (``blob``).
+        kind: Name of the kind in messages (``blob``).
     """
 
     def __init__(self, kind: str) -> None:
@@ -36,25 +36,25 @@ class CollectionIndex(Generic[T]):
         self._by_id: dict[int, T] = {}
         self._of: dict[int, dict[int, T]] = {}
         self.get = self._by_id.get
-        """Find one by its id, whatever its collection; None if there is none."""
+        """Return the resource with an id, of any collection; None if unknown."""
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def of(self, collection_id: int) -> Iterator[T]:
-        """Iterate over those of a collection, oldest first."""
+        """Iterate over the resources of a collection, oldest first."""
         return iter(self._of.get(collection_id, {}).values())
 
     def count(self, collection_id: int) -> int:
-        """Return how many a collection has."""
+        """Return the number of resources of a collection."""
         return len(self._of.get(collection_id, ()))
 
     def find(self, collection_id: int, identifier: int) -> T:
         """
-        Return one of a collection.
+        Return a resource of a collection.
 
         Raises:
-            NotFound: There is none with this id in this collection.
+            NotFound: This collection has no resource with this id.
         """
         try:
             return self._of[collection_id][identifier]
@@ -65,7 +65,7 @@ class CollectionIndex(Generic[T]):
             ) from None
 
     def put(self, value: T) -> None:
-        """Take one in, new or changed."""
+        """Insert a resource, new or changed."""
         old = self._by_id.get(value.id)
         if old is not None and old.collection_id != value.collection_id:
             self.remove(old)
@@ -73,7 +73,7 @@ class CollectionIndex(Generic[T]):
         self._of.setdefault(value.collection_id, {})[value.id] = value
 
     def remove(self, value: T) -> None:
-        """Forget one."""
+        """Remove a resource."""
         del self._by_id[value.id]
         of_collection = self._of[value.collection_id]
         del of_collection[value.id]
@@ -98,7 +98,7 @@ class ImageIndex(CollectionIndex[Image]):
         return self._by_sha256.get((collection_id, sha256))
 
     def put(self, value: Image) -> None:
-        """Take one in, new or changed."""
+        """Insert a resource, new or changed."""
         old = self.get(value.id)
         if old is not None:
             self.remove(old)
@@ -107,7 +107,7 @@ class ImageIndex(CollectionIndex[Image]):
         self._by_sha256[value.collection_id, value.sha256] = value
 
     def remove(self, value: Image) -> None:
-        """Forget one."""
+        """Remove a resource."""
         super().remove(value)
         del self._by_version[value.collection_id, value.version]
         del self._by_sha256[value.collection_id, value.sha256]

@@ -1,8 +1,8 @@
 """
 The registry's database: SQLite or PostgreSQL through SQLAlchemy.
 
-Writes happen one after the other, in the order in which they were asked for. A write that has returned is on the disk;
-cancelling who asked for it does not stop it.
+Writes are serialized in the order of their calls. A write that has returned is on the disk; cancelling its caller
+does not stop it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ T = TypeVar("T")
 _BATCH: Final = 250
 """Rows given to the driver at once; between batches the event loop gets its turn."""
 _BUSY_MS: Final = 5000
-"""How long SQLite waits for a writer in another process, milliseconds."""
+"""Milliseconds that SQLite waits for a writer in another process."""
 _PATIENCE: Final = 100
-"""How often a new file is asked for its write-ahead log while others open it too."""
+"""Attempts to switch a new file to write-ahead logging while other processes open it."""
 _PAUSE: Final = 0.02
 """Seconds between two such tries."""
 
@@ -59,7 +59,7 @@ class Database:
         self._writes: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
-        """Connect, and create the tables that are missing; refuse what a newer release wrote."""
+        """Connect, and create missing tables; refuse a database of a newer release."""
         self._engine = self._make_engine()
         try:
             if self._engine.dialect.name == "sqlite":
@@ -117,7 +117,7 @@ class Database:
                 yield connection
 
     async def _check_schema(self, connection: AsyncConnection) -> None:
-        """Refuse, before anything is changed, what a newer release wrote."""
+        """Refuse a database of a newer release, before any change."""
         await connection.execute(CreateTable(tables.about, if_not_exists=True))
         found = (await connection.execute(select(func.max(tables.about.c.schema)))).scalar_one()
         if found is not None and found > tables.SCHEMA:
@@ -203,7 +203,7 @@ async def read(connection: AsyncConnection, table: Table) -> Sequence[RowMapping
 
 @cache
 def _upsert(dialect: str, table: Table, *, fixed: bool = False) -> Any:
-    """Insert rows, or overwrite what is there (unless it is ``fixed``). To make this costs more than to write a row."""
+    """Return a statement that inserts or, unless ``fixed``, overwrites rows; costs more to build than to execute."""
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = make(table)
     if fixed:
@@ -227,7 +227,7 @@ def _prepare_file(path: str | None) -> None:
     """
     Create the file for its owner alone; SQLite gives its companions (-wal, -shm) the same mode.
 
-    A file that is there is not opened: closing it would end the locks that other connections of this
+    An existing file is not opened: closing it would release the locks that other connections of this
     process hold on it (POSIX, fcntl).
     """
     if not path or path == ":memory:":
@@ -250,7 +250,7 @@ def _prepare_connection(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout = {_BUSY_MS}",
-        "synchronous = FULL",  # what the API has confirmed survives a power cut
+        "synchronous = FULL",  # changes confirmed by the API survive a power cut
         "foreign_keys = ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")

@@ -23,7 +23,7 @@ from span_events.registry.model import Blob, Certificate, Collection, Device, Ga
 from span_events.wire import imei as hardware
 
 BUILT_IN: Final[Mapping[GatewayType, int]] = MappingProxyType({GatewayType.CIOT: 3, GatewayType.INET: 4})
-"""Ids of the gateways that every collection has. Nothing else has ids as small."""
+"""Ids of the built-in gateways of every collection. All other ids are larger."""
 _NAMES: Final[Mapping[GatewayType, str]] = MappingProxyType(
     {GatewayType.CIOT: "Mobile network", GatewayType.INET: "Internet"}
 )
@@ -50,16 +50,16 @@ class Directory:
             GatewayType.CIOT: {"apn": "", "udpEndpoint": "", "coapEndpoint": ""},
             GatewayType.INET: {"dtlsEndpoint": "", "coapEndpoint": "", "mqttEndpoint": ""},
         }
-        """Configuration of the built-in gateways: ``host:port`` of what listens, empty for what does not."""
+        """Configuration of the built-in gateways: ``host:port`` of each listener, empty if it is off."""
         self.certificates: dict[int, Certificate] = {}
-        """By serial number: also the revoked ones, and those whose owner is gone."""
+        """By serial number, including revoked certificates and those of removed owners."""
         self._certificates_of: dict[int, dict[int, Certificate]] = {}
         self.images = ImageIndex()
         """Firmware images of the collections."""
         self.blobs: CollectionIndex[Blob] = CollectionIndex("blob")
         """Blobs of the collections."""
         self.device_at: Callable[[str], Device | None] = self._by_address.__getitem__
-        """Find the device that has an IP address (canonical text), or a prefix that it lies in; None if nobody has."""
+        """Return the device with an IP address (canonical text), or with its prefix; None if no device has it."""
         self.devices_in: Callable[[str], list[Device]] = self._by_address.hosts_in
         """List the devices that have an address of their own that lies in a prefix."""
         self.device_with_static = self._by_static.get
@@ -67,7 +67,7 @@ class Directory:
         self.device_with_imsi = self._by_imsi.get
         """Find the device that is configured with an IMSI."""
         self.device_with_psk = self._by_psk.get
-        """Find the device that has a PSK identity (octets); None if nobody has it."""
+        """Return the device with a PSK identity (octets); None if unknown."""
         self.certificate_with = self.certificates.get
         """Find a certificate by its serial number; None if we did not issue it, or it expired long ago."""
 
@@ -81,7 +81,7 @@ class Directory:
         images: Iterable[Image] = (),
         blobs: Iterable[Blob] = (),
     ) -> None:
-        """Take over what the store holds."""
+        """Load the contents of the store."""
         for collection in collections:
             self.add_collection(collection)
         for gateway in gateways:
@@ -100,7 +100,7 @@ class Directory:
         Return a collection.
 
         Raises:
-            NotFound: There is none with this id.
+            NotFound: No collection has this id.
         """
         try:
             return self.collections[collection_id]
@@ -127,12 +127,12 @@ class Directory:
         return iter(self._members[collection_id].values())
 
     def device_count(self, collection_id: int) -> int:
-        """Return how many devices a collection has."""
+        """Return the number of devices of a collection."""
         return len(self._members[collection_id])
 
     def gateway(self, collection_id: int, gateway_id: int) -> Gateway:
         """
-        Return a gateway of a collection, also one that is built in.
+        Return a gateway of a collection, custom or built in.
 
         Raises:
             NotFound: There is no such collection, or no such gateway in it.
@@ -146,15 +146,15 @@ class Directory:
             ) from None
 
     def gateways_of(self, collection_id: int) -> Iterator[Gateway]:
-        """Iterate over the gateways of a collection: those that are built in, then the others, oldest first."""
+        """Iterate over the gateways of a collection: first the built-in ones, then the custom ones, oldest first."""
         return iter(self._gateways_of[collection_id].values())
 
     def gateway_count(self, collection_id: int) -> int:
-        """Return how many gateways a collection has besides those that are built in."""
+        """Return the number of custom gateways of a collection."""
         return len(self._gateways_of[collection_id]) - len(BUILT_IN)
 
     def way_of(self, collection: Collection, transport: Transport) -> Gateway:
-        """Return the built-in gateway that a transport belongs to."""
+        """Return the built-in gateway of a transport."""
         kind = GatewayType.CIOT if transport in _OVER_CIOT else GatewayType.INET
         return self._gateways_of[collection.id][BUILT_IN[kind]]
 
@@ -164,7 +164,7 @@ class Directory:
         return [behind[each] for each in sorted(behind)]
 
     def add_collection(self, collection: Collection) -> None:
-        """Take in a collection."""
+        """Add a collection."""
         self.collections[collection.id] = collection
         self._members[collection.id] = {}
         self._gateways_of[collection.id] = {
@@ -173,17 +173,17 @@ class Directory:
         }
 
     def remove_collection(self, collection: Collection) -> None:
-        """Forget a collection that has neither devices nor gateways of its own."""
+        """Remove a collection without devices and custom gateways."""
         assert not self._members[collection.id], "the collection still has devices"
         assert not self.gateway_count(collection.id), "the collection still has gateways"
         del self._members[collection.id], self._gateways_of[collection.id], self.collections[collection.id]
 
     def add_gateway(self, gateway: Gateway) -> None:
-        """Take in a gateway."""
+        """Add a gateway."""
         self.gateways[gateway.id] = self._gateways_of[gateway.collection.id][gateway.id] = gateway
 
     def remove_gateway(self, gateway: Gateway) -> None:
-        """Forget a gateway."""
+        """Remove a gateway."""
         del self.gateways[gateway.id], self._gateways_of[gateway.collection.id][gateway.id]
 
     def move_gateway(self, gateway: Gateway, collection: Collection) -> None:
@@ -197,7 +197,7 @@ class Directory:
         return self._by_imei.get(imei[: hardware.BODY])
 
     def device_meant_for(self, address: str) -> Device | None:
-        """Find the device that will have an address, itself or in its prefix, when it attaches; None: nobody."""
+        """Return the device that will get an address, or its prefix, when it attaches; None if there is none."""
         owner = self._by_static.get(address)
         if owner is None and ":" in address:
             owner = self._by_static.get(prefix_of(address))
@@ -205,10 +205,10 @@ class Directory:
 
     def check_identities(self, draft: Device) -> None:
         """
-        Make sure that nobody else has an identity that a device is to get.
+        Refuse identities of a device that another device has.
 
         Args:
-            draft: The device as it is to be.
+            draft: The device with the requested changes.
 
         Raises:
             Conflict: Another device has it; the message says which identity.
@@ -231,7 +231,7 @@ class Directory:
 
     def check_psk(self, device_id: int, identity: bytes) -> None:
         """
-        Make sure that nobody else has a PSK identity.
+        Refuse a PSK identity that another device has.
 
         Raises:
             Conflict: Another device has it.
@@ -241,32 +241,32 @@ class Directory:
             raise Conflict("identity: another device has this PSK identity", field="identity")
 
     def add(self, device: Device) -> None:
-        """Take in a device."""
+        """Add a device."""
         self.devices[device.id] = device
         self._members[device.collection.id][device.id] = device
         self._index(device)
 
     def remove(self, device: Device) -> None:
-        """Forget a device."""
+        """Remove a device."""
         self._unindex(device)
         del self.devices[device.id], self._members[device.collection.id][device.id]
 
     def changing(self, device: Device) -> _Change:
-        """Enclose changes of a device's identities, gateways or collection, so that look-ups follow them."""
+        """Update the indexes around a change of a device's identities, gateways or collection."""
         return _Change(self, device)
 
     def certificates_of(self, owner_id: int) -> Iterator[Certificate]:
-        """Iterate over the certificates of a device or gateway, also when it is gone."""
+        """Iterate over the certificates of a device or gateway, also after its removal."""
         return iter(self._certificates_of.get(owner_id, {}).values())
 
     def owner_of(self, certificate: Certificate) -> Device | Gateway | None:
-        """Return whose a certificate is; None if that is gone."""
+        """Return the owner of a certificate; None if it was removed."""
         if certificate.device_id is None:
             return self.gateways.get(certificate.owner_id)
         return self.devices.get(certificate.owner_id)
 
     def origin_of(self, certificate: Certificate) -> Origin:
-        """Return whom events about a certificate belong to: its owner, else where it was issued, else nobody."""
+        """Return the origin of events about a certificate: its owner, else its collection, else `UNATTRIBUTED`."""
         owner = self.owner_of(certificate)
         if owner is not None:
             return owner.origin
@@ -275,12 +275,12 @@ class Directory:
         return Origin(certificate.collection_id, gateway_id=certificate.gateway_id)
 
     def put_certificate(self, certificate: Certificate) -> None:
-        """Take in a certificate, new or revoked."""
+        """Insert a certificate, new or revoked."""
         self.certificates[certificate.serial] = certificate
         self._certificates_of.setdefault(certificate.owner_id, {})[certificate.serial] = certificate
 
     def remove_certificate(self, certificate: Certificate) -> None:
-        """Forget a certificate."""
+        """Remove a certificate."""
         del self.certificates[certificate.serial]
         of_owner = self._certificates_of[certificate.owner_id]
         del of_owner[certificate.serial]
@@ -288,7 +288,7 @@ class Directory:
             del self._certificates_of[certificate.owner_id]
 
     def readdress(self, device: Device, allocated_ip: str, addresses: tuple[str, ...]) -> None:
-        """Give a device other addresses: what `changing` does, for what the mobile network changes all the time."""
+        """Replace the addresses of a device: `changing`, for the frequent changes of the mobile network."""
         for address in (device.ciot.allocated_ip, *device.addresses):
             if self._by_address.get(address) is device:
                 del self._by_address[address]
@@ -326,13 +326,13 @@ class Directory:
 
 
 def _static(device: Device) -> tuple[str, ...]:
-    """The address that is reserved for a device; an IPv6 one with its prefix, which goes to the same device."""
+    """Return the address reserved for a device; an IPv6 address with its prefix."""
     address = device.ciot.static_ip
     return (address, prefix_of(address)) if ":" in address else (address,)
 
 
 class _Change:
-    """The identities of a device are not found while they change."""
+    """Takes the identities of a device out of the indexes while they change."""
 
     def __init__(self, directory: Directory, device: Device) -> None:
         self._directory = directory

@@ -1,4 +1,4 @@
-"""What is told of those who were not let in by the mobile network: once, and then as a count."""
+"""Refusals of the mobile network: publishes mismatches and rejected requests once, then as summaries."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from span_events.net import Remote, render_remote
 _UNPROVEN: Final = frozenset(
     (CiotRejectedReason.BAD_SECRET, CiotRejectedReason.MISSING_AUTHENTICATOR, CiotRejectedReason.UNKNOWN_NAS)
 )
-"""Requests that anybody can send: the numbers in them mean nothing."""
+"""Reasons of unauthenticated requests: any host can send them, so their IMSI and IMEI prove nothing."""
 
 
 _PAIRS: Final = 20
-"""Mismatches of one device with different numbers that are told in a window: hardware says of itself what it likes."""
+"""Upper bound of published mismatches per device and window, as hardware may report any IMEI."""
 
 
 class _Told:
-    """What was told of one reason. Each has limits of its own, so that a flood of one does not hide another."""
+    """Limits of one reason; separate, so that a flood of one reason does not hide another."""
 
     def __init__(self, config: CellularConfig, window: float) -> None:
         self.throttle = Throttle(burst=1, seconds=window, keys=config.subscribers)
@@ -36,7 +36,7 @@ class _Told:
 
 
 class Refusals:
-    """Mismatches and rejections as events."""
+    """Publishes mismatches and rejections of attach requests as events."""
 
     def __init__(self, config: CellularConfig, rejections: RejectionsConfig, *, bus: Bus) -> None:
         self._bus = bus
@@ -49,10 +49,10 @@ class Refusals:
 
     def mismatch(self, event: Mismatch, *, episode: int, now: float, cause: int) -> None:
         """
-        A device has a SIM, or hardware, that is not its own.
+        Publish a device that attached with another SIM, or other hardware, than configured.
 
         Args:
-            episode: Another number makes the same mismatch news: how often the device has attached rightly.
+            episode: Number of correct attachments so far; a new number publishes the same mismatch again.
             now: Monotonic seconds.
         """
         self._counts[event.name] += 1
@@ -78,7 +78,7 @@ class Refusals:
         cause: int,
         origin: Origin = UNATTRIBUTED,
     ) -> None:
-        """Somebody was refused; ``remote`` is who asked, if the listener itself refused."""
+        """Publish a rejected request; ``remote`` is its sender, if the listener itself rejected it."""
         self._counts[reason.value] += 1
         throttle, pace = self._told[reason].throttle, self._told[reason].pace
         key = (nas,) if reason in _UNPROVEN else (nas, imsi, imei)
@@ -101,7 +101,7 @@ class Refusals:
         self._bus.publish(event)
 
     def sweep(self, now: float) -> None:
-        """Once a second or so: sum up what was not told."""
+        """Publish the summaries of expired windows; called about once a second."""
         for pace in (self._pairs, *(each.pace for each in self._told.values())):
             pace.summaries(now)
         for throttle in self._throttles:
@@ -109,7 +109,7 @@ class Refusals:
                 self._bus.publish(event)
 
     def metrics(self) -> list[Metric]:
-        """What is counted here."""
+        """Return the metrics."""
         return [
             Metric(
                 "cellular_refusals",
@@ -134,6 +134,6 @@ class Refusals:
 
 
 def _key_of(event: Mismatch, episode: int) -> Hashable:
-    """Name a mismatch: also what the device should have, so that one is told again when that was edited."""
+    """Return the key of a mismatch; the expected numbers are part of it, so that an edit publishes it again."""
     expected = [getattr(event, name, "") for name in ("expected_imsi", "expected_imei")]
     return event.name, event.origin.device_id, episode, event.imsi, event.imei, *expected

@@ -1,7 +1,7 @@
 """
-What the API does to devices: created, changed, moved, removed.
+Devices: creates, changes, moves and removes them for the API.
 
-Each public method writes the registry first, then changes what is known, and publishes what follows.
+Each public method writes the registry first, then changes the directory and publishes the events.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from span_events.registry.store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceChange:
-    """What a call asks for; None leaves a thing as it is."""
+    """Requested change of a device; None keeps a value."""
 
     collection_id: int | None = None
     """Another collection than the device's moves it."""
     tags: Mapping[str, str] | None = None
-    """Merged into the tags that are there."""
+    """Merged into the present tags."""
     enabled: bool | None = None
     imsi: str | None = None
     """Empty clears it; likewise below."""
     imei: str | None = None
     gateways: Mapping[int, Mapping[str, str]] | None = None
-    """Per gateway: empty removes its block, anything else replaces all its parameters."""
+    """Parameters per gateway: an empty block removes the present one, any other block replaces it."""
     allocated_ip: str | None = None
-    """Canonical text; the device keeps it for itself. The one that it has already changes nothing."""
+    """Canonical text; reserved for the device. The present address changes nothing."""
     static_ip: str | None = None
-    """Canonical text: the address that it keeps for itself, also when the mobile core has given it another one."""
+    """Canonical text: the address reserved for the device, also while the mobile core assigns another one."""
     target_firmware_id: int | None = None
 
     def is_empty(self) -> bool:
-        """Tell whether this changes nothing but, perhaps, the collection."""
+        """Return whether this changes at most the collection."""
         others = (self.enabled, self.imsi, self.imei, self.allocated_ip, self.static_ip, self.target_firmware_id)
         return not self.tags and not self.gateways and all(each is None for each in others)
 
@@ -70,14 +70,14 @@ class DeviceChange:
             device.firmware.target_firmware_id = self.target_firmware_id
 
     def _apply_addresses(self, ciot: CiotMetadata, now_ms: int) -> None:
-        """An address that a client has read and sends back is no wish; another one is meant to stay."""
+        """Reserve a requested address; a client that sends the present address back requests no change."""
         allocated, static = self.allocated_ip, self.static_ip
         if allocated == ciot.allocated_ip:
             allocated = None
         if static is None:
             static = allocated
         elif allocated is None and ciot.allocated_ip == ciot.static_ip:
-            allocated = static  # it has no other from the mobile core
+            allocated = static  # the mobile core assigned no other address
         if static is not None:
             ciot.static_ip = static
         if allocated is not None and allocated != ciot.allocated_ip:
@@ -93,12 +93,12 @@ class Devices:
     raise, when the registry and the directory have changed; the last argument is the cause:
 
     - `create` publishes `deviceCreated` and calls ``on_created``;
-    - `update` ends the sessions of a device that may send no longer, publishes `deviceMoved` and
+    - `update` ends the sessions of a device that may no longer send, publishes `deviceMoved` and
       `deviceUpdated`, and calls ``on_updated``;
-    - `remove` ends the sessions, gives up the downstream messages, calls ``on_removed``, and
+    - `remove` ends the sessions, fails the downstream messages, calls ``on_removed``, and
       publishes `deviceRemoved`.
 
-    So what ends with a move or with the device is told before it, what follows from a change after it.
+    So events about ends precede the move or removal; events about consequences follow the change.
 
     Args:
         lock: Held while the registry's collections and devices change; shared with `Collections`.
@@ -131,12 +131,12 @@ class Devices:
 
     async def create(self, collection: Collection, change: DeviceChange, *, cause: int) -> Device:
         """
-        Make a device.
+        Create a device.
 
         Raises:
             Conflict: Another device has its address, IMSI or IMEI.
             InvalidRequest: It names a gateway that cannot carry it, or a target that is no image of its collection.
-            NotFound: The collection is gone.
+            NotFound: The collection was removed.
         """
         time_ns = self._clock.time_ns()
         async with self._lock:
@@ -160,12 +160,12 @@ class Devices:
         Raises:
             Conflict: Another device has the new identity, or a gateway's block forbids the move.
             InvalidRequest: It names a gateway that cannot carry it, or a target that is no image of its collection.
-            NotFound: The device is gone or was moved meanwhile, or the target collection is gone.
+            NotFound: The device was removed or moved meanwhile, or the target collection was removed.
         """
         now_ms = self._clock.time_ns() // 1_000_000
         before, collection_id = device.origin, device.collection.id
         async with self._lock:
-            self._directory.device(collection_id, device.id)  # who asked saw it there, and may see no other place
+            self._directory.device(collection_id, device.id)  # the caller may have access to this collection only
             target = self._target(device, change)
             self._check_gateways(target, change, device.config.gateways)
             self._check_target(target, change)
@@ -192,10 +192,10 @@ class Devices:
 
     async def remove(self, device: Device, *, cause: int) -> None:
         """
-        Forget a device, and everything that waits for it.
+        Remove a device and its waiting messages.
 
         Raises:
-            NotFound: The device is gone already, or was moved meanwhile.
+            NotFound: The device was removed already, or moved meanwhile.
         """
         collection_id = device.collection.id
         async with self._lock:
@@ -232,7 +232,7 @@ class Devices:
         return self._directory.collection(change.collection_id)
 
     def _check_gateways(self, collection: Collection, change: DeviceChange, present: Container[int]) -> None:
-        """A new block names a gateway of the same collection; one for the built-in ones would mean nothing."""
+        """Refuse a new block for a built-in gateway, or for a gateway of another collection."""
         for gateway_id, parameters in (change.gateways or {}).items():
             if gateway_id in present or not parameters:
                 continue
@@ -249,12 +249,12 @@ class Devices:
                 )
 
     def _check_target(self, collection: Collection, change: DeviceChange) -> None:
-        """A target is an image of the same collection."""
+        """Refuse a target that is no image of the same collection."""
         check_image(self._directory.images, collection.id, change.target_firmware_id, field="firmware.targetFirmwareId")
 
 
 def _copy(device: Device) -> Device:
-    """Copy what a change may touch."""
+    """Copy a device with all values that a change may touch."""
     return dataclasses.replace(
         device,
         tags=dict(device.tags),

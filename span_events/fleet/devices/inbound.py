@@ -1,9 +1,9 @@
 """
-What listeners see of devices: connected, heard of, silent, refused.
+Reception: identifies and admits devices, accepts their messages, and keeps their client sessions.
 
-Each public method is one happening: it changes what is known and publishes what follows. Listeners
-call plain functions that never raise and never await. What changes with each message (last payload,
-counters) is written to the registry in batches (`Reception.flush`).
+Each public method handles one occurrence: it changes the state and publishes the events. Listeners
+call plain functions that never raise and never await. Fields that change with each message (last payload,
+counters) are written to the registry in batches (`Reception.flush`).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from span_events.registry.store import Store
 
 class Reception:
     """
-    Where everything that devices send is let in, or not.
+    Accepts or rejects all input of devices.
 
     Args:
-        lock: Held while the registry's devices change; shared with `Devices`, so that no device is
-            written that is being removed.
+        lock: Held while the registry's devices change; shared with `Devices`, so that a batch
+            never writes a device during its removal.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class Reception:
         self._being_written: set[Device] = set()
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
         self.rejections = Rejections(rejections, bus=bus, clock=clock)
-        """What was not let in."""
+        """Rejected messages and clients."""
 
     @property
     def sessions(self) -> int:
-        """How many sessions are open."""
+        """Number of open sessions."""
         return len(self._sessions)
 
     def metrics(self) -> list[Metric]:
@@ -96,13 +96,13 @@ class Reception:
             *self.rejections.metrics(),
         ]
 
-    # ---- what listeners see -------------------------------------------------------------------
+    # ---- called by listeners ------------------------------------------------------------------
 
     def identify(self, remote: Remote, *, transport: Transport, size: int) -> Device | MessageRejectedReason:
         """
-        Find the device at an address, or why there is none.
+        Return the device at an address, or the reason of the rejection.
 
-        That is told already (throttled per address, or device to have it).
+        The rejection is published here (throttled per address or device).
         """
         found = self._identification.device_at(remote[0])
         if not isinstance(found, Refusal):
@@ -114,10 +114,10 @@ class Reception:
         self, device: Device, remote: Remote, *, transport: Transport, size: int, gateway: Gateway | None = None
     ) -> MessageRejectedReason | None:
         """
-        Tell whether a device may send now; if not, why, and publish that (throttled).
+        Return None if a device may send now, else the reason, and publish the rejection (throttled).
 
         Args:
-            gateway: That passes the message on, if one does.
+            gateway: Gateway that forwards the message, if any.
         """
         reason = reason_against(device)
         if reason is None:
@@ -136,7 +136,7 @@ class Reception:
         return reason
 
     def spare(self, device: Device) -> None:
-        """What a device sent was a block of a transfer: up to messages.block_rate, that does not count as a message."""
+        """Refund the message allowance for a block of a transfer, up to messages.block_rate."""
         if self._block_paces.admits(device.id, self._clock.monotonic()):
             self._paces.give_back(device.id)
 
@@ -153,12 +153,12 @@ class Reception:
         close: Callable[[DisconnectReason], None],
     ) -> Session:
         """
-        A device opened a DTLS session.
+        Open the session of a device that completed a DTLS handshake.
 
         Args:
-            certificate_serial: Of the certificate that it has shown; None if it has proven its PSK.
-            close: Called, once, when the session must end for another reason than the listener's own
-                (`disconnected`): silence, or something that the API did.
+            certificate_serial: Serial number of the client certificate; None if the device used its PSK.
+            close: Called once when the server ends the session: idle timeout, or a change by the API. The
+                listener reports its own reasons through `disconnected`.
         """
         time_ns = self._clock.time_ns()
         session_id = self._identifiers.next(time_ns)
@@ -195,7 +195,7 @@ class Reception:
         return session
 
     def disconnected(self, session: Session, reason: DisconnectReason, *, detail: str | None = None) -> None:
-        """A DTLS session has ended; harmless if that is known."""
+        """End a DTLS session; a session that has ended already is ignored."""
         if self._sessions.remove(session):
             self._tell_end(session, reason, detail=detail)
 
@@ -209,10 +209,10 @@ class Reception:
         cause: int | None = None,
     ) -> None:
         """
-        A device showed itself; the first time, and after a silence, it counts as connected.
+        Record input of a device; its first input, also after an idle timeout, opens a session.
 
         Args:
-            session: The DTLS session; without one, the device's session over this transport is meant.
+            session: The DTLS session; None selects the device's session over this transport.
         """
         self._touch(device, remote, transport, session, cause)
 
@@ -232,10 +232,10 @@ class Reception:
         Accept a message.
 
         Args:
-            session: The DTLS session; without one, the device's session over this transport is meant.
+            session: The DTLS session; None selects the device's session over this transport.
 
         Returns:
-            Id of the message, which is also the cause of all that follows from it; None if it is too large.
+            Id of the message, also the correlation id of the events that it causes; None if it is too large.
         """
         if self._is_too_large(device, payload, remote, transport, None):
             return None
@@ -267,15 +267,15 @@ class Reception:
         metadata: Mapping[str, str],
     ) -> int | None:
         """
-        Accept a message of a device that a gateway passes on.
+        Accept a message that a gateway forwards for a device.
 
         Args:
-            remote: Where the gateway is.
-            session_id: Of the gateway's control stream.
-            metadata: What the gateway says about the message; it is remembered of the device, too.
+            remote: Address of the gateway.
+            session_id: Session of the gateway's control stream.
+            metadata: The gateway's metadata about the message; also stored with the device.
 
         Returns:
-            As `received`.
+            The same as `received`.
         """
         if self._is_too_large(device, payload, remote, Transport.GATEWAY, gateway):
             return None
@@ -304,7 +304,7 @@ class Reception:
         return message_id
 
     def reported(self, gateway: Gateway, device: Device, metadata: Mapping[str, str]) -> None:
-        """A gateway told something of a device; nothing leaves what it told before as it is."""
+        """Store a gateway's report about a device. An empty report keeps the previous one of this gateway."""
         found = device.gateway
         if metadata or found.gateway_id != gateway.id:
             found.params = dict(metadata)
@@ -312,63 +312,63 @@ class Reception:
         found.last_update = self._clock.time_ns() // 1_000_000
         self._changed.add(device)
 
-    # ---- what other parts know ----------------------------------------------------------------
+    # ---- called by other parts ----------------------------------------------------------------
 
     def is_written(self, device: Device) -> bool:
-        """Tell whether the registry has everything of a device."""
+        """Return whether the registry holds all changes of a device."""
         return device not in self._changed and device not in self._being_written
 
     def changed(self, device: Device) -> None:
-        """Something else about a device changed: it is written with the next batch."""
+        """Write a device with the next batch, after another part has changed it."""
         self._changed.add(device)
 
     def address_lost(self, device: Device, reason: DisconnectReason, *, detail: str = "", cause: int | None) -> None:
-        """A device has an address no longer: its sessions over UDP and CoAP from there end."""
+        """End the sessions over UDP and CoAP from an address that the device has lost."""
         for transport in (Transport.UDP, Transport.COAP):
             session = self._sessions.find((device.id, transport.value))
             if session is not None and self._directory.device_at(session.remote[0]) is not device:
                 self._sessions.remove(session)
                 self._tell_end(session, reason, detail=detail or None, cause=cause)
 
-    # ---- what the API did ---------------------------------------------------------------------
+    # ---- called after changes by the API ------------------------------------------------------
 
     def end_sessions(
         self, device: Device, reason: DisconnectReason, cause: int, *, transports: Container[Transport] | None = None
     ) -> None:
-        """End the sessions of a device; only those over some transports, if these are given."""
+        """End the sessions of a device; with ``transports``, only the sessions over these."""
         for session in self._sessions.take(
             lambda each: each.device is device and (transports is None or each.transport in transports)
         ):
             self._end(session, reason, cause=cause)
 
     def device_removed(self, device: Device, *, cause: int) -> None:
-        """A device is gone: its sessions end, and nothing of it is remembered or written any more."""
+        """End the sessions of a removed device, and drop its allowances and pending writes."""
         self.end_sessions(device, DisconnectReason.DEVICE_REMOVED, cause)
         self._changed.discard(device)
         self._paces.forget(device.id)
         self._block_paces.forget(device.id)
 
     def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
-        """A collection was changed: if it was disabled, its devices are connected no longer."""
+        """End the sessions of all devices of a collection that was disabled."""
         if change.enabled is not False:
             return
         for session in self._sessions.take(lambda each: each.device.collection is collection):
             self._end(session, DisconnectReason.DEVICE_DISABLED, cause=cause)
 
     def certificate_revoked(self, serial: int) -> None:
-        """A certificate was revoked: the sessions that rest on it end."""
+        """End the sessions that a revoked certificate opened."""
         for session in self._sessions.take(lambda each: each.certificate_serial == serial):
             self._end(session, DisconnectReason.CERTIFICATE_REVOKED)
 
     def psk_changed(self, device: Device) -> None:
-        """A device's PSK is another one, or gone: the sessions that rest on the old one end."""
+        """End the sessions that the replaced or removed PSK of a device opened."""
         for session in self._sessions.take(lambda each: each.psk and each.device is device):
             self._end(session, DisconnectReason.PSK_CHANGED)
 
-    # ---- what time brings ---------------------------------------------------------------------
+    # ---- called periodically ------------------------------------------------------------------
 
     def sweep(self) -> None:
-        """Once a second or so: end silent sessions, sum up what was not told."""
+        """End idle sessions and publish summaries of suppressed rejections; called about once a second."""
         now = self._clock.monotonic()
         for session in self._sessions.take_silent(now - self._idle_timeout):
             self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
@@ -379,7 +379,7 @@ class Reception:
         self._block_paces.sweep(now)
 
     async def flush(self) -> None:
-        """Write what messages changed to the registry. What a failure leaves is tried again next time."""
+        """Write changed devices to the registry. The next call retries a failed batch."""
         changed, self._changed = self._changed, set()
         if not changed:
             return
@@ -393,7 +393,7 @@ class Reception:
         finally:
             self._being_written -= changed
 
-    # ---- parts --------------------------------------------------------------------------------
+    # ---- private ------------------------------------------------------------------------------
 
     def _is_too_large(
         self, device: Device, payload: bytes, remote: Remote, transport: Transport, gateway: Gateway | None
@@ -413,7 +413,7 @@ class Reception:
         return True
 
     def _accept(self, device: Device, message: Message, way: Gateway, session_id: int) -> None:
-        """Remember a message, count it, and tell of it."""
+        """Store a message in the inbox, count it, and publish it."""
         origin, payload = message.origin, message.payload
         size = len(payload)
         device.last_gateway_id = origin.gateway_id or 0
@@ -439,7 +439,7 @@ class Reception:
         self._bus.forward(message)
 
     def _is_over(self, session: Session) -> bool:
-        """Tell whether the certificate that a session rests on has expired meanwhile."""
+        """Return whether the certificate of a session has expired."""
         if session.certificate_serial is None:
             return False
         certificate = self._directory.certificate_with(session.certificate_serial)
@@ -476,7 +476,7 @@ class Reception:
     def _end(
         self, session: Session, reason: DisconnectReason, *, idle_seconds: int | None = None, cause: int | None = None
     ) -> None:
-        """End a session that is removed already."""
+        """Close a session that was removed from the table, and publish its end."""
         self._tell_end(session, reason, idle_seconds=idle_seconds, cause=cause)
         if session.close is not None:
             session.close(reason)

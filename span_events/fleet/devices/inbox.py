@@ -9,9 +9,9 @@ from span_events.bounded.rings import Rings
 from span_events.events.message import Message
 
 _OVERHEAD: Final = 600
-"""What a message costs besides its payload, octets; measured, rounded up."""
+"""Octets of memory per message besides its payload; measured, rounded up."""
 _ENTRY: Final = 200
-"""The same for an entry of a gateway's metadata besides its text."""
+"""Octets of memory per entry of gateway metadata besides its text."""
 
 
 class Inbox:
@@ -19,8 +19,8 @@ class Inbox:
     Recent messages per collection.
 
     Args:
-        per_collection: How many messages a collection keeps.
-        octets: What all messages together may take.
+        per_collection: Upper bound of messages per collection.
+        octets: Upper bound of memory for all messages together.
     """
 
     def __init__(self, *, per_collection: int, octets: int) -> None:
@@ -28,11 +28,11 @@ class Inbox:
 
     @property
     def octets(self) -> int:
-        """What the remembered messages take, octets."""
+        """Octets of memory that the stored messages use."""
         return self._rings.cost
 
     def append(self, message: Message) -> None:
-        """Remember a message."""
+        """Store a message."""
         self._rings.append(message.origin.collection_id, message)
 
     def list(
@@ -50,8 +50,8 @@ class Inbox:
 
         Args:
             before_id: Only messages with a smaller id.
-            start_ms: Only messages received then or later, Unix milliseconds.
-            end_ms: Only messages received before then, Unix milliseconds.
+            start_ms: Only messages received at this time or later, Unix milliseconds.
+            end_ms: Only messages received before this time, Unix milliseconds.
         """
         matching = (
             message

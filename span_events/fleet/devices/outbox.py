@@ -1,8 +1,8 @@
 """
-Messages to devices: they wait until the device shows itself, are sent, expire or are cancelled.
+Downstream messages: each waits until its device sends or polls; then it is sent, expires, or is cancelled.
 
-Every change is told as an event. New messages are written to the registry before anybody hears of
-them; what happens to them later is written in batches (`flush`), so that sending one costs no write.
+Every change is published as an event. A new message is written to the registry before its event;
+later changes are written in batches (`flush`), so that sending a message costs no write.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from span_events.registry.store import Store
 
 
 class Carrier(Protocol):
-    """What takes a message along on a way that takes time: a gateway's session."""
+    """Delivery path that takes time: the session of a gateway."""
 
     gateway: Gateway
 
     def withdraw(self, message_id: int) -> bool:
-        """Give a message back; False if it has left."""
+        """Return a message that was not sent; False if it has been sent."""
 
 
 class Outbox:
     """
     The downstream messages of all devices.
 
-    Who can send to a device at any time puts a function into `on_queued`. It is called with the device and the
-    cause when a message has begun to wait, and must neither await nor raise.
+    A part that can send to a device at any time adds a function to `on_queued`. The function gets the device and
+    the correlation id after a message was queued, and must neither await nor raise.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class Outbox:
         self._lock = asyncio.Lock()
         self._messages: dict[int, OrderedDict[int, Downstream]] = {}
         self._waiting: dict[int, deque[Downstream]] = {}
-        self._by_age: OrderedDict[int, Downstream] = OrderedDict()  # all that wait, oldest first
-        self._underway: dict[int, Carrier] = {}  # those of them that something slow is sending
+        self._by_age: OrderedDict[int, Downstream] = OrderedDict()  # all waiting messages, oldest first
+        self._underway: dict[int, Carrier] = {}  # the waiting messages that a gateway's session holds
         self._changed: dict[int, Downstream] = {}
         self._deleted: list[int] = []
         self.on_queued: list[Callable[[Device, int], None]] = []
 
     @property
     def waiting(self) -> int:
-        """How many messages wait, of all devices."""
+        """Number of waiting messages of all devices."""
         return len(self._by_age)
 
     def metrics(self) -> list[Metric]:
@@ -80,7 +80,7 @@ class Outbox:
         return [Metric("downstream_waiting", "Messages that wait for devices.", "gauge", lambda: self.waiting)]
 
     def fill(self, messages: Iterable[Downstream]) -> None:
-        """Take over what the registry holds."""
+        """Load the messages of the registry."""
         for message in sorted(messages, key=lambda each: each.id):
             self._messages.setdefault(message.device_id, OrderedDict())[message.id] = message
             if message.state is DownstreamState.PENDING:
@@ -108,14 +108,14 @@ class Outbox:
 
     async def queue(self, device: Device, payload: bytes, *, cause: int) -> Downstream:
         """
-        Let a message wait for a device.
+        Queue a message for a device.
 
-        Cancelling may leave it queued, with or without an event.
+        A cancelled call may leave the message queued, with or without an event.
 
         Raises:
             TooLarge: The payload is over ``downstream.max_payload``.
-            LimitReached: As many messages wait as ``downstream.per_device`` allows.
-            NotFound: The device is gone, or was moved meanwhile.
+            LimitReached: The device already has ``downstream.per_device`` waiting messages.
+            NotFound: The device was removed, or moved meanwhile.
         """
         collection_id = device.collection.id
         if len(payload) > self._config.max_payload:
@@ -133,7 +133,7 @@ class Outbox:
             time_ns = self._clock.time_ns()
             message = Downstream(self._identifiers.next(time_ns), device.id, payload, time_ns // 1_000_000)
             await self._store.put_downstream([message])
-            self._directory.device(device.collection.id, device.id)  # it may be gone by now
+            self._directory.device(device.collection.id, device.id)  # the device may have been removed meanwhile
             self._messages.setdefault(device.id, OrderedDict())[message.id] = message
             self._wait(message)
         self._bus.publish(
@@ -150,10 +150,10 @@ class Outbox:
 
     async def cancel(self, device: Device, message_id: int, *, cause: int) -> Downstream:
         """
-        Delete a message; one that waits will not be sent.
+        Delete a message; a waiting message is cancelled.
 
         Raises:
-            Conflict: It has left for a gateway, and only the end of that is not known yet.
+            Conflict: The message was sent to a gateway, and the gateway has not confirmed it yet.
             NotFound: The device has no such message.
         """
         message = self._messages.get(device.id, OrderedDict()).get(message_id)
@@ -169,21 +169,21 @@ class Outbox:
         self.failed(device, message, DownstreamFailedReason.CANCELLED, cause=cause)
         self._forget(message)
         if was_underway:
-            self._tell_queued(device, cause)  # the next one may go
+            self._tell_queued(device, cause)  # the next message may be sent
         await self.flush()
         return message
 
     def next_for(self, device: Device) -> Downstream | None:
-        """Return the message that has waited longest for a device; None while that one is on its way."""
+        """Return the oldest waiting message of a device; None while a gateway's session holds that message."""
         waiting = self._waiting.get(device.id)
         return waiting[0] if waiting and waiting[0].id not in self._underway else None
 
     def depart(self, message: Downstream, carrier: Carrier) -> None:
-        """A message is on a way that takes time: until it is `sent` or `returned`, it takes no other."""
+        """Assign a message to a gateway's session; until `sent` or `returned`, no other path may send it."""
         self._underway[message.id] = carrier
 
     def returned(self, message_id: int) -> None:
-        """A message could not be sent on the way that it took; harmless if it waits no longer."""
+        """Release a message that its path could not send; a message that no longer waits is ignored."""
         self._underway.pop(message_id, None)
 
     def sent(
@@ -196,18 +196,18 @@ class Outbox:
         gateway: Gateway | None = None,
     ) -> None:
         """
-        A message left the server.
+        Mark a message as sent.
 
         Args:
-            cause: The upstream message or poll that it answers.
-            gateway: Through which it was sent.
+            cause: Id of the upstream message or poll that it answers.
+            gateway: Gateway through which it was sent, if any.
         """
         if message.state is not DownstreamState.PENDING:
             return
         now_ms = self._clock.time_ns() // 1_000_000
         self._settle(message, DownstreamState.SENT)
         message.sent_ms, message.transport = now_ms, transport
-        # A device may have moved meanwhile: its new collection hears nothing of the gateways of the old one.
+        # A device may have moved meanwhile: its new collection must not see gateways of the old one.
         shown = gateway if gateway is not None and gateway.collection is device.collection else None
         message.gateway_id = 0 if shown is None else shown.id
         way = gateway or self._directory.way_of(device.collection, transport)
@@ -234,7 +234,7 @@ class Outbox:
         detail: str | None = None,
         cause: int | None = None,
     ) -> None:
-        """A message will never be delivered."""
+        """Mark a message as failed."""
         if message.state is not DownstreamState.PENDING:
             return
         self._settle(message, DownstreamState.FAILED)
@@ -250,34 +250,36 @@ class Outbox:
         )
 
     def give_up(self, device: Device, reason: DownstreamFailedReason, *, cause: int) -> None:
-        """Nothing that waits for a device will be delivered; what has left for a gateway is not called back."""
+        """Fail all waiting messages of a device, except those that were sent to a gateway."""
         for message in list(self._waiting.get(device.id, ())):
             if self._recall(message):
                 self.failed(device, message, reason, cause=cause)
 
     def review(self, device: Device, *, cause: int) -> None:
-        """A device has lost a gateway: if there is no other way to it, nothing that waits for it will be delivered."""
+        """Fail the waiting messages of a device that lost a gateway, if no other path reaches the device."""
         if not self._is_reachable(device):
             self.give_up(device, DownstreamFailedReason.REFUSED, cause=cause)
 
     def device_removed(self, device: Device, *, cause: int) -> None:
-        """A device is gone: what waits for it fails, and nothing of it is remembered."""
+        """Fail the waiting messages of a removed device, and drop all of its messages."""
         self.give_up(device, DownstreamFailedReason.DEVICE_REMOVED, cause=cause)
-        for message in list(self._waiting.get(device.id, ())):  # they have left, and nobody will be left to tell of
+        for message in list(
+            self._waiting.get(device.id, ())
+        ):  # sent already, and the device of their events was removed
             gateway = self._underway[message.id].gateway
             self.sent(device, message, transport=Transport.GATEWAY, cause=cause, gateway=gateway)
         for message_id in self._messages.pop(device.id, {}):
             self._changed.pop(message_id, None)  # the store deletes them with the device
 
     def sweep(self) -> None:
-        """Once a second or so: let what has waited too long fail."""
+        """Fail messages that have waited too long; called about once a second."""
         oldest_ms = self._clock.time_ns() // 1_000_000 - int(self._config.expiry * 1000)
         for message in list(takewhile(lambda each: each.created_ms <= oldest_ms, self._by_age.values())):
             if self._recall(message):
                 self.failed(self._directory.devices[message.device_id], message, DownstreamFailedReason.EXPIRED)
 
     async def flush(self) -> None:
-        """Write what changed to the registry. What a failure or cancelling leaves is tried again next time."""
+        """Write changed messages to the registry. The next call retries after a failure or cancellation."""
         changed, self._changed = self._changed, {}
         deleted, self._deleted = self._deleted, []
         try:
@@ -292,7 +294,7 @@ class Outbox:
             self._deleted = deleted + self._deleted
 
     def _recall(self, message: Downstream) -> bool:
-        """Take a message from the way that it is on, if it is on one; False if it has left."""
+        """Take a message back from a gateway's session, if one holds it; False if it was sent."""
         carrier = self._underway.get(message.id)
         if carrier is not None and not carrier.withdraw(message.id):
             return False
@@ -300,7 +302,7 @@ class Outbox:
         return True
 
     def _is_reachable(self, device: Device) -> bool:
-        """Tell whether there is a way left on which a device could be recognised."""
+        """Return whether any remaining transport can identify the device."""
         config, ciot, now_ms = device.config, device.ciot, self._clock.time_ns() // 1_000_000
         gateways = (self._directory.gateways.get(each) for each in config.gateways)
         return (
@@ -321,7 +323,7 @@ class Outbox:
         self._by_age[message.id] = message
 
     def _settle(self, message: Downstream, state: DownstreamState) -> None:
-        """A message waits no longer."""
+        """Remove a message from the queue."""
         message.state = state
         self._underway.pop(message.id, None)
         waiting = self._waiting[message.device_id]

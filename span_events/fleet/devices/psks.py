@@ -1,4 +1,4 @@
-"""What happens to the pre-shared keys of devices: set, replaced, removed. Each call writes the registry first."""
+"""Pre-shared keys of devices: sets, replaces and removes them. Each call writes the registry first."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Psks:
         self._directory = directory
         self._lock = lock
         self.on_changed: list[Callable[[Device], None]] = []
-        """Called when a device's key is another one, or gone: sessions that rest on the old one should end."""
+        """Called after a device's key was replaced or removed, to end the sessions of the old key."""
 
     async def put(self, device: Device, psk: Psk, *, cause: int) -> None:
         """
-        Give a device a key, instead of the one that it may have.
+        Set or replace the key of a device.
 
         Raises:
             Conflict: Another device has this identity.
-            NotFound: The device is gone.
+            NotFound: The device was removed.
         """
         async with self._lock:
             self._directory.device(device.collection.id, device.id)
@@ -47,10 +47,10 @@ class Psks:
 
     async def remove(self, device: Device, *, cause: int) -> None:
         """
-        Take a device's key away.
+        Remove the key of a device.
 
         Raises:
-            NotFound: The device is gone, or has none.
+            NotFound: The device was removed, or has no key.
         """
         async with self._lock:
             self._directory.device(device.collection.id, device.id)

@@ -1,4 +1,4 @@
-"""Who is connected: the open sessions, the one that has been silent longest first."""
+"""Client sessions of devices, ordered by last input, oldest first."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from span_events.registry.model import Device
 @dataclass(slots=True, eq=False)
 class Session:
     """
-    A device that speaks to us over one transport.
+    A client session: a device that is connected over one transport.
 
-    Over UDP and CoAP a device has one per transport; over DTLS each handshake makes one, and a device
-    may have several at once.
+    Over UDP and CoAP a device has one session per transport; over DTLS each handshake opens a session, and a
+    device may have several at once.
     """
 
     id: int
     key: Hashable
-    """What it is found by."""
+    """Key in the table of sessions."""
     device: Device
     transport: Transport
     remote: Remote
     last_seen: float
-    """Monotonic seconds."""
+    """Time of the last input, monotonic seconds."""
     certificate_serial: int | None = None
-    """Of the certificate that it rests on."""
+    """Serial number of the client certificate, if one opened the session."""
     psk: bool = False
-    """Whether it rests on the device's PSK."""
+    """True if the device's PSK opened the session."""
     close: Callable[[DisconnectReason], None] | None = None
-    """Called when the session is ended from our side; None where there is nothing to close."""
+    """Called when the server ends the session; None without a connection to close."""
 
 
 class Sessions:
@@ -51,28 +51,28 @@ class Sessions:
         return self._sessions.get(key)
 
     def add(self, session: Session) -> None:
-        """Take in a session."""
+        """Add a session."""
         self._sessions[session.key] = session
 
     def touch(self, session: Session, now: float) -> None:
-        """Note that something came."""
+        """Record input of a session."""
         session.last_seen = now
         if session.key in self._sessions:
             self._sessions.move_to_end(session.key)
 
     def remove(self, session: Session) -> bool:
-        """Forget a session; tell whether it was there."""
+        """Remove a session; return whether it was present."""
         return self._sessions.pop(session.key, None) is not None
 
     def take(self, which: Callable[[Session], bool]) -> list[Session]:
-        """Remove and return those that fulfil a condition."""
+        """Remove and return the sessions that fulfil a condition."""
         found = [each for each in self._sessions.values() if which(each)]
         for each in found:
             del self._sessions[each.key]
         return found
 
     def take_silent(self, since: float) -> Iterator[Session]:
-        """Remove and yield those of which nothing came after a moment (monotonic seconds)."""
+        """Remove and yield the sessions without input after a time (monotonic seconds)."""
         while self._sessions:
             session = next(iter(self._sessions.values()))
             if session.last_seen > since:

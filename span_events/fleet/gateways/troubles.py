@@ -1,4 +1,4 @@
-"""What goes wrong with gateways while nothing ends: not let in, or let in and doing something odd."""
+"""Troubles of gateways that end no session: rejected connections, and warnings of connected gateways."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from span_events.net import Remote, render_remote
 
 class Troubles:
     """
-    Tells each trouble at once, and then, as long as it repeats, once per window with a count.
+    Publishes each trouble at once, and its repetitions once per window with a count.
 
-    Of rejections a burst is told one by one; a warning concerns one that stays, and has nothing to add.
+    Rejections are published one by one up to a burst; warnings once, as repetitions add nothing new.
     """
 
     def __init__(self, config: RejectionsConfig, *, bus: Bus, clock: Clock) -> None:
         self._bus = bus
         self._clock = clock
-        # Two, so that a flood of strangers does not hide what is wrong with those that were let in.
+        # Two throttles, so that a flood of unidentified clients does not hide warnings about connected gateways.
         self._at_the_door = Throttle(burst=config.burst, seconds=config.window, keys=config.senders)
         self._inside = Throttle(burst=1, seconds=config.window, keys=config.senders)
         self.rejections: dict[str, int] = {}
-        """Gateways that were not let in, told or not, by reason."""
+        """Number of rejected gateways by reason, published or not."""
 
     @property
     def untold(self) -> int:
-        """What is in no event, because too many senders were watched."""
+        """Number of troubles in no event, because rejections.senders was reached."""
         return self._at_the_door.untold + self._inside.untold
 
     def rejected(
@@ -51,10 +51,10 @@ class Troubles:
         seconds: int | None = None,
     ) -> None:
         """
-        A gateway was not let in (throttled per host, owner and reason).
+        Publish a rejected gateway (throttled per host, owner and reason).
 
         Args:
-            origin: Whose it is, as far as that is proven: a gateway, a device, a collection, or nobody.
+            origin: Proven owner of the event: a gateway, a device, a collection, or `UNATTRIBUTED`.
         """
         self.rejections[reason.value] = self.rejections.get(reason.value, 0) + 1
         key = (remote[0], origin, reason.value)
@@ -88,11 +88,11 @@ class Troubles:
         seconds: int | None = None,
     ) -> None:
         """
-        Something is wrong with a gateway, and its stream goes on (throttled per gateway, device and reason).
+        Publish a warning about a gateway whose stream continues (throttled per gateway, device and reason).
 
         Args:
-            device: Device that the gateway named, as it wrote it.
-            device_id: The same, if there is such a device in the gateway's collection.
+            device: Device as named by the gateway.
+            device_id: Id of that device, if it belongs to the gateway's collection.
         """
         key = (session.gateway.id, reason.value, device_id)
         if not self._inside.admits(key, self._clock.monotonic()):
@@ -109,6 +109,6 @@ class Troubles:
         self._bus.publish(event)
 
     def sweep(self, now: float) -> None:
-        """Sum up what was not told; ``now`` is monotonic seconds."""
+        """Publish the summaries of expired windows; ``now`` is monotonic seconds."""
         for event in self._at_the_door.summaries(now) + self._inside.summaries(now):
             self._bus.publish(event)
