@@ -1,4 +1,4 @@
-"""A mobile core that we did not write: FreeRADIUS's radclient, with its own 3GPP dictionary."""
+"""An independent mobile core: FreeRADIUS's radclient, with its own 3GPP dictionary."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Final, Literal
 from tests.bench.waiting import PATIENCE
 
 SECRET: Final = "a secret of the tests"
-"""Shared by the NAS of the tests and the server; long enough to be no reason for a warning."""
+"""Shared secret of server and test NAS; long enough to cause no warning."""
 
 Fields = dict[str, str | None]
-"""Attributes as radclient's input has them; None leaves out one of the usual ones."""
+"""Attributes in radclient's input format; None omits a usual one."""
 
 DEVICE: Final = {
     "User-Name": '"4790000001"',
@@ -67,14 +67,14 @@ ACCOUNTING_ON: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What radclient says of one request."""
+    """The result of one request of radclient."""
 
     kind: str
-    """``Access-Accept``, ``Access-Reject`` or ``Accounting-Response``; empty without an answer that it believes."""
+    """``Access-Accept``, ``Access-Reject`` or ``Accounting-Response``; empty without an accepted answer."""
     output: str
 
     def value(self, name: str) -> str | None:
-        """Return an attribute of the answer as radclient shows it."""
+        """Return an attribute of the answer in radclient's format."""
         _, _, answer = self.output.partition(f"Received {self.kind} ")
         found = re.search(rf"^\t{re.escape(name)} = (.*)$", answer, re.MULTILINE)
         return found[1].strip('"') if found else None
@@ -90,7 +90,7 @@ async def radclient(
     tries: int = 1,
     seconds: float = 5.0,
 ) -> Reply:
-    """Send one request to a port of this machine; wait so many seconds for its answer after each try."""
+    """Send one request to a port of this machine, and wait the given seconds for the answer to each try."""
     lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
     process = await asyncio.create_subprocess_exec(
         "radclient",

@@ -6,8 +6,8 @@ from tests.faults.mobile import MobileScene, new_sim
 from tests.faults.scene import check_words
 
 
-async def test_a_swapped_sim_is_told_once_with_both_numbers(mobile: MobileScene) -> None:
-    """The network is told no, each time; the subscriber once."""
+async def test_a_swapped_sim_is_published_once_with_both_numbers(mobile: MobileScene) -> None:
+    """The network gets a reject each time, the subscriber one event."""
     swapped = new_sim().in_hardware_of(mobile.sim)
     answers = [(await mobile.ask(swapped)).kind for _ in range(3)]
     event = await mobile.scene.told("imsiMismatch")
@@ -20,7 +20,7 @@ async def test_a_swapped_sim_is_told_once_with_both_numbers(mobile: MobileScene)
 
 
 async def test_configuring_the_new_sim_is_the_cure(mobile: MobileScene) -> None:
-    """What the hint says helps: the next attach is accepted."""
+    """The hint helps: the next attach request is accepted."""
     swapped = new_sim().in_hardware_of(mobile.sim)
     await mobile.ask(swapped)
     await mobile.scene.told("imsiMismatch")

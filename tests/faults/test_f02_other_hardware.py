@@ -6,8 +6,8 @@ from tests.faults.mobile import MobileScene, new_sim
 from tests.faults.scene import check_words
 
 
-async def test_a_sim_in_other_hardware_is_told_once_with_both_numbers(mobile: MobileScene) -> None:
-    """The network is told no, each time; the subscriber once."""
+async def test_a_sim_in_other_hardware_is_published_once_with_both_numbers(mobile: MobileScene) -> None:
+    """The network gets a reject each time, the subscriber one event."""
     moved = mobile.sim.in_hardware_of(new_sim())
     answers = [(await mobile.ask(moved)).kind for _ in range(2)]
     event = await mobile.scene.told("imeiMismatch")
@@ -20,7 +20,7 @@ async def test_a_sim_in_other_hardware_is_told_once_with_both_numbers(mobile: Mo
 
 
 async def test_new_software_in_the_same_hardware_is_no_mismatch(mobile: MobileScene) -> None:
-    """The network sends an IMEISV, whose last digits are the version; only the 14 digits of the hardware count."""
+    """The network sends an IMEISV, which ends with the version; only the 14 digits of the hardware count."""
     connected = await mobile.attach()
 
     assert (connected["imsi"], connected["imei"]) == (mobile.sim.imsi, mobile.sim.imei)

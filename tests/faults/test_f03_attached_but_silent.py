@@ -12,19 +12,19 @@ from tests.faults.mobile import SETTINGS, MobileScene
 from tests.faults.scene import check_words
 
 SILENT_AFTER = 1.0
-"""Seconds; a whole one, so that what the event says can be told from nothing."""
+"""Seconds; a whole number, so that the value in the event is not 0."""
 
 
 @pytest.fixture(scope="module")
 def mobile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server that soon misses a device."""
+    """A server with a short silent_after."""
     settings = SETTINGS | {"cellular.silent_after": SILENT_AFTER}
     with LiveServer(tmp_path_factory.mktemp("mobile"), settings) as started:
         yield started
 
 
-async def test_a_device_that_attached_and_sends_nothing_is_told_once(mobile: MobileScene) -> None:
-    """The radio side is proven to work, so what is wrong is above it: that is what the hint says."""
+async def test_a_device_that_attached_and_sends_nothing_is_published_once(mobile: MobileScene) -> None:
+    """The radio side works, so the fault is above it: that is the hint."""
     before = datetime.now(UTC).replace(microsecond=0)
     connected = await mobile.attach()
     event = await mobile.scene.told("clientSilent")
@@ -39,8 +39,8 @@ async def test_a_device_that_attached_and_sends_nothing_is_told_once(mobile: Mob
     assert names == ["ciotConnect", "clientSilent"]
 
 
-async def test_a_device_that_sends_is_not_missed(mobile: MobileScene) -> None:
-    """A neighbour that attached later and stays silent is told, the one that spoke is not."""
+async def test_a_device_that_sends_is_not_silent(mobile: MobileScene) -> None:
+    """A neighbour that attached later and sends nothing is published, the sending device is not."""
     await mobile.attach()
     mobile.scene.udp().send(b"here")
     await mobile.scene.told("upstreamMessage")

@@ -1,4 +1,4 @@
-"""F04: SIM and hardware that no device has attach."""
+"""F04: a subscriber whose SIM and hardware belong to no device attaches."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from tests.faults.mobile import NAS, MobileScene, add_mobile, new_sim
 from tests.faults.scene import check_words
 
 
-async def test_an_unknown_subscriber_is_told_to_tokens_for_everything_only(mobile: MobileScene) -> None:
-    """Nothing is known about them, so the event belongs to no collection."""
+async def test_an_unknown_subscriber_is_published_to_tokens_for_everything_only(mobile: MobileScene) -> None:
+    """Its collection is not known, so the event belongs to none."""
     stranger = new_sim()
     answer = await mobile.ask(stranger)
     event = await mobile.everything.until("ciotRejected", imsi=stranger.imsi)
@@ -26,8 +26,8 @@ async def test_an_unknown_subscriber_is_told_to_tokens_for_everything_only(mobil
     assert names == []
 
 
-async def test_making_a_device_with_these_numbers_is_the_cure(mobile: MobileScene) -> None:
-    """What the hint says helps: the next attach is accepted."""
+async def test_creating_a_device_with_these_numbers_is_the_cure(mobile: MobileScene) -> None:
+    """The hint helps: the next attach request is accepted."""
     stranger = new_sim()
     await mobile.ask(stranger)
     await mobile.everything.until("ciotRejected", imsi=stranger.imsi)

@@ -9,7 +9,7 @@ from tests.faults.scene import check_words
 
 
 async def test_a_wrong_secret_gets_no_answer_and_an_event(mobile: MobileScene) -> None:
-    """A stranger learns nothing (RFC 2865 section 3); the operator learns which NAS to look at."""
+    """An attacker learns nothing (RFC 2865 section 3); the operator gets the name of the NAS."""
     answer = await mobile.ask(secret="another secret", without="NAS-Port-Type")
     event = await mobile.everything.until("ciotRejected", reason="badSecret")
     names = await mobile.scene.names_until_now()
@@ -34,7 +34,7 @@ async def test_a_request_without_message_authenticator_gets_no_answer_and_an_eve
 
 
 async def test_the_right_secret_is_the_cure(mobile: MobileScene) -> None:
-    """The log has neither secret, nor the whole IMSI of whom it was about."""
+    """The log has neither the secret nor a whole IMSI."""
     await mobile.ask(secret="another secret", without="NAS-Port-Type")
     answer = await mobile.ask()
 
@@ -43,7 +43,7 @@ async def test_the_right_secret_is_the_cure(mobile: MobileScene) -> None:
     assert mobile.sim.imsi not in mobile.server.log
 
 
-async def test_a_forged_start_gives_nobody_an_address(mobile: MobileScene) -> None:
+async def test_a_forged_start_assigns_no_address(mobile: MobileScene) -> None:
     """Accounting is proven by its authenticator (RFC 2866 section 3)."""
     fields: dict[str, str | None] = {**START, **mobile.sim.fields, "Framed-IP-Address": mobile.address}
     port = int(mobile.server.addresses["radius-accounting"].rpartition(":")[2])

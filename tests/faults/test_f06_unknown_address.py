@@ -1,4 +1,4 @@
-"""F06: a datagram from an address that nobody was given."""
+"""F06: a datagram from an address of no device."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from span_events.events.reasons import MessageRejectedReason
 from tests.faults.scene import EXTENDED, Scene, check_words
 
 
-async def test_a_datagram_from_an_unknown_address_is_told_to_tokens_for_everything_only(scene: Scene) -> None:
-    """Nothing is known about its sender, so the event belongs to no collection."""
+async def test_a_datagram_from_an_unknown_address_is_published_to_tokens_for_everything_only(scene: Scene) -> None:
+    """Its sender is not known, so the event belongs to no collection."""
     server = scene.server
     reader = await server.create_token(f"/collections/{scene.device.collection}")
     async with (
@@ -34,8 +34,8 @@ async def test_a_datagram_from_an_unknown_address_is_told_to_tokens_for_everythi
     assert "messageRejected" not in scene.tail.names + reached.names
 
 
-async def test_a_coap_client_at_an_unknown_address_hears_4_01(scene: Scene) -> None:
-    """The client is told as well as the subscriber."""
+async def test_a_coap_client_at_an_unknown_address_gets_4_01(scene: Scene) -> None:
+    """The subscriber gets an event as well."""
     server = scene.server
     address = server.free_address()
     async with server.tail(query=EXTENDED) as everything:
@@ -50,7 +50,7 @@ async def test_a_coap_client_at_an_unknown_address_hears_4_01(scene: Scene) -> N
 
 
 async def test_giving_the_address_to_a_device_is_the_cure(scene: Scene) -> None:
-    """What the hint says helps, from the next datagram on."""
+    """The hint helps from the next datagram on."""
     server = scene.server
     address = server.free_address()
     async with server.tail(query={"event": "messageRejected"}) as everything:

@@ -42,7 +42,7 @@ async def test_a_datagram_is_rejected_and_the_reason_says_what_is_disabled(
 
 
 @CASES
-async def test_a_coap_client_hears_4_03(scene: Scene, which: str, reason: MessageRejectedReason, answer: str) -> None:
+async def test_a_coap_client_gets_4_03(scene: Scene, which: str, reason: MessageRejectedReason, answer: str) -> None:
     """With the reason in words."""
     await switch(scene, which, enabled=False)
     output = await scene.coap_client("-m", "post", "-e", "hello")
@@ -54,6 +54,6 @@ async def test_a_coap_client_hears_4_03(scene: Scene, which: str, reason: Messag
 
 
 async def names(scene: Scene, which: str) -> list[str]:
-    """List what came, with everything enabled again."""
+    """Return the events, with device and collection enabled again."""
     await switch(scene, which, enabled=True)
     return await scene.names_until_now()

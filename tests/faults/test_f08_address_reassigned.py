@@ -1,4 +1,4 @@
-"""F08: the address of a device was given to another one meanwhile."""
+"""F08: the address of a device was reassigned to another one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tests.faults.mobile import MobileScene, add_mobile, new_sim
 from tests.faults.scene import check_words
 
 
-async def test_a_reassigned_address_ends_the_session_of_the_one_that_had_it(mobile: MobileScene) -> None:
-    """First the old device leaves, then the new one comes; from then on its datagrams are the new one's."""
+async def test_a_reassigned_address_ends_the_session_of_its_previous_device(mobile: MobileScene) -> None:
+    """The first device disconnects, then the second connects; later datagrams are the second's."""
     await mobile.attach()
     sender = mobile.scene.udp()
     sender.send(b"of the first")
@@ -42,7 +42,7 @@ async def test_a_reassigned_address_ends_the_session_of_the_one_that_had_it(mobi
 
 
 async def test_a_late_stop_of_the_first_device_leaves_the_second_its_address(mobile: MobileScene) -> None:
-    """It is answered, or the mobile core would send it for ever."""
+    """It is answered, or the mobile core would retransmit it."""
     await mobile.attach()
     sim = new_sim()
     other = await add_mobile(mobile.server, mobile.scene.device.collection, sim)

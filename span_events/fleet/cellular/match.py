@@ -47,8 +47,8 @@ def decide(imsi: str, imei: str, *, of_imsi: Device | None, of_imei: Device | No
     if of_imsi is not None:
         return _of_sim(of_imsi, imsi, imei, of_imei)
     if of_imei is None:
-        nobody = CiotRejectedReason.UNKNOWN_DEVICE if imsi or imei else CiotRejectedReason.NO_IMSI
-        return Match(rejected=nobody)
+        rejected = CiotRejectedReason.UNKNOWN_DEVICE if imsi or imei else CiotRejectedReason.NO_IMSI
+        return Match(rejected=rejected)
     if not of_imei.config.imsi:
         return Match(device=of_imei)
     if not imsi:

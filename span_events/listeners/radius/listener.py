@@ -72,8 +72,8 @@ class Outcome(StrEnum):
 _HINTS: Final = {
     Outcome.MALFORMED: "The octets break RFC 2865: does something other than the NAS send to this port?",
     Outcome.WRONG_CODE: "Let the NAS ask at radius.port, and send accounting to radius.accounting_port.",
-    Outcome.NO_STATUS: "The request has no Acct-Status-Type, so nobody knows what happened: look at the NAS.",
-    Outcome.BUSY: "More answers wait for the registry than radius.waiting_answers: is its disk slow?",
+    Outcome.NO_STATUS: "The request has no Acct-Status-Type, so it reports nothing: check the NAS.",
+    Outcome.BUSY: "More answers wait for the registry than radius.waiting_answers: is the disk slow?",
 }
 """Hints of outcomes; for the other outcomes the log shows the hint of the event's reason."""
 
@@ -153,7 +153,7 @@ class Radius(UdpListener):
                 log.warning(
                     "radius_nas_unproven",
                     nas=nas.name,
-                    hint="Requests without Message-Authenticator are believed: anybody who can forge a source address "
+                    hint="Requests without Message-Authenticator are accepted: a host that can forge a source address "
                     "attaches devices. Switch Message-Authenticator on at the NAS, and require it.",
                 )
             if nas.has_short_secret:

@@ -1,4 +1,4 @@
-"""Whose an address is when devices come and go."""
+"""The owner of an address while devices attach and detach."""
 
 from __future__ import annotations
 

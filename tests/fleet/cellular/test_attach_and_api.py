@@ -1,4 +1,4 @@
-"""What the API does to devices that are attached."""
+"""Edits of attached devices through the API."""
 
 from __future__ import annotations
 

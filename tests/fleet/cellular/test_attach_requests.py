@@ -1,4 +1,4 @@
-"""Who attaches, who is refused, and which mismatches are told."""
+"""Attach requests: accepted and rejected ones, and published mismatches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which address somebody gets when they attach."""
+"""The leases assigned to attach requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose an attachment is: every row of the decision table (numbers as in the table of the specification)."""
+"""The device of an attachment: every row of the decision table (numbers as in the specification)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The RADIUS listener on real sockets over a real fleet, with radclient and raw sockets in the mobile core's place."""
+"""The RADIUS listener on real sockets over a real fleet, with radclient and raw sockets as the mobile core."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ LENIENT: Final[dict[str, Any]] = {
     "secret": "another secret of the tests",
     "require_message_authenticator": False,
 }
-"""A NAS that need not sign."""
+"""A NAS without required signatures."""
 BOTH: Final[dict[str, Any]] = {"nas": [NAS, LENIENT]}
 
 PROBE: Final = 255
-"""Identifier of the requests that only show that the server has come so far."""
+"""Identifier of the requests whose answer shows that the server has handled all earlier ones."""
 UNKNOWN_STATUS: Final = attribute(40, bytes((0, 0, 0, 9)))
 
 STRANGER: Final = {"3GPP-IMSI": '"242016000009999"', "3GPP-IMEISV": '"8612345678901202"'}
 SIGNATURE: Final[dict[str, str | None]] = {"Message-Authenticator": None}
-"""Leaves it out."""
+"""Omits the attribute."""
 
 
 def asking(imsi: str = IMSI, **options: Any) -> bytes:
@@ -57,11 +57,11 @@ class RadiusBench:
         self._clients: list[RawClient] = []
 
     async def ask(self, fields: Fields | dict[str, str], **options: Any) -> Reply:
-        """Let radclient ask whether somebody may attach."""
+        """Send an Access-Request with radclient."""
         return await radclient(self.authentication, "auth", fields, **options)
 
     async def tell(self, fields: Fields | dict[str, str], **options: Any) -> Reply:
-        """Let radclient send accounting."""
+        """Send an Accounting-Request with radclient."""
         return await radclient(self.accounting, "acct", fields, **options)
 
     def client(self, host: str = "127.0.0.1", *, accounting: bool = False) -> RawClient:
@@ -90,7 +90,7 @@ class RadiusBench:
         return found[label] if not isinstance(found, int | float) else found
 
     def outcome(self, name: str) -> float:
-        """Tell how many requests ended like that."""
+        """Return the number of requests with an outcome."""
         return self.metric("radius_requests", name)
 
     def close(self) -> None:

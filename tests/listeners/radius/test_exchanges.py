@@ -1,4 +1,4 @@
-"""Answers that wait for the registry, and what is remembered of them."""
+"""Answers that wait for the registry, and stored answers for duplicates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.wire.radius.building import SECRET, access_request
 
 
 class Registry:
-    """A registry whose writing ends when a test says so."""
+    """A registry whose writes end when the test lets them."""
 
     def __init__(self) -> None:
         self.writes: list[asyncio.Future[None]] = []
@@ -32,7 +32,7 @@ class Registry:
 
 
 class Bench:
-    """Exchanges with a socket to send from, and a client that hears it."""
+    """Exchanges with a socket, and a client that receives the answers."""
 
     def __init__(self, exchanges: Exchanges, registry: Registry, clock: ManualClock, opened: UdpSocket) -> None:
         self.exchanges = exchanges
@@ -50,7 +50,7 @@ class Bench:
 
     @property
     def heard(self) -> list[bytes]:
-        """What the client got since the last look."""
+        """Return the answers received since the last call."""
         found = []
         while True:
             try:
@@ -80,7 +80,7 @@ async def exchanging(**settings: Any) -> AsyncIterator[Bench]:
 
 
 def request(identifier: int = 1, authenticator: int = 0) -> RadiusRequest:
-    """A request that differs from others."""
+    """Return a request with its own authenticator."""
     return decode(access_request(identifier=identifier, authenticator=bytes((authenticator,)) * 16), SECRET)
 
 
@@ -91,8 +91,8 @@ def gauge(bench: Bench, name: str) -> float:
     return float(read())
 
 
-async def test_answers_gather_while_the_registry_is_written() -> None:
-    """All that came meanwhile go out after the next transaction, in their order."""
+async def test_answers_are_collected_while_the_registry_is_written() -> None:
+    """All are sent after the next transaction, in order."""
     async with exchanging() as bench:
         bench.answer(request(1), b"1")
         await settle()
@@ -110,7 +110,7 @@ async def test_answers_gather_while_the_registry_is_written() -> None:
         assert (len(bench.registry.writes), bench.exchanges.waiting) == (2, 0)
 
 
-async def test_an_answer_that_need_not_wait_does_not() -> None:
+async def test_an_answer_that_need_not_wait_is_sent_at_once() -> None:
     async with exchanging() as bench:
         bench.answer(request(), b"now", when_written=False)
 
@@ -118,8 +118,8 @@ async def test_an_answer_that_need_not_wait_does_not() -> None:
         assert bench.registry.writes == []
 
 
-async def test_a_copy_gets_the_answer_as_soon_as_there_is_one() -> None:
-    """Before that it is dropped; another request with the same identifier is no copy."""
+async def test_a_duplicate_gets_the_stored_answer_once_it_is_due() -> None:
+    """Before that it is dropped; another request with the same identifier is no duplicate."""
     async with exchanging() as bench:
         bench.answer(request(), b"answer")
         await settle()
@@ -135,7 +135,7 @@ async def test_a_copy_gets_the_answer_as_soon_as_there_is_one() -> None:
         assert not bench.exchanges.repeat(request(), ("127.0.0.1", 1))
 
 
-async def test_a_request_is_forgotten_in_time_and_when_there_are_too_many() -> None:
+async def test_stored_requests_are_bounded_in_time_and_number() -> None:
     """radius.remember and radius.remembered_requests."""
     async with exchanging(remember=30.0, remembered_requests=2) as bench:
         for identifier in (1, 2, 3):
@@ -148,8 +148,8 @@ async def test_a_request_is_forgotten_in_time_and_when_there_are_too_many() -> N
         assert not bench.exchanges.repeat(request(3), bench.remote)
 
 
-async def test_no_more_answers_wait_than_may() -> None:
-    """radius.waiting_answers; those that are being written count too."""
+async def test_waiting_answers_are_bounded() -> None:
+    """radius.waiting_answers; answers whose transaction is being written count too."""
     async with exchanging(waiting_answers=2) as bench:
         bench.answer(request(1), b"1")
         await settle()
@@ -163,8 +163,8 @@ async def test_no_more_answers_wait_than_may() -> None:
         assert not bench.exchanges.is_full
 
 
-async def test_what_could_not_be_written_is_not_answered() -> None:
-    """When it comes again it is handled anew. The log says it once, health as long as it lasts."""
+async def test_a_request_whose_write_failed_is_not_answered() -> None:
+    """Its retransmission is handled again. The log has one line, health shows it as long as it lasts."""
     async with exchanging() as bench:
         with capture_logs() as logs:
             for identifier in (1, 2):
@@ -185,8 +185,8 @@ async def test_what_could_not_be_written_is_not_answered() -> None:
         assert [each["event"] for each in logs] == ["radius_registry_failed", "radius_registry_works_again"]
 
 
-async def test_a_failure_does_not_make_a_later_request_forgotten() -> None:
-    """A NAS may use an identifier again before the registry has answered for the first."""
+async def test_a_failed_write_does_not_remove_a_later_request() -> None:
+    """A NAS may use an identifier again before the write of the first request ends."""
     async with exchanging() as bench:
         bench.answer(request(1), b"first")
         await settle()
@@ -198,8 +198,8 @@ async def test_a_failure_does_not_make_a_later_request_forgotten() -> None:
         assert bench.heard == [b"second", b"second"]
 
 
-async def test_an_answer_that_the_network_refuses_is_counted() -> None:
-    """Nobody can be reached at port 0; the copy finds the same answer."""
+async def test_an_answer_that_cannot_be_sent_is_counted() -> None:
+    """No host is reachable at port 0; the duplicate finds the same answer."""
     async with exchanging() as bench:
         bench.remote = ("127.0.0.1", 0)
         bench.answer(request(), b"x", when_written=False)

@@ -1,4 +1,4 @@
-"""RADIUS when things go wrong: a registry that fails, rubbish, and what the log says of it."""
+"""Failures of RADIUS: a failing registry, malformed requests, and their log lines."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.wire.radius.building import access_request, accounting_request, attri
 
 @pytest.fixture
 def at_debug() -> Iterator[None]:
-    """Logging at its lowest level, whatever a test before this one has set."""
+    """Logging at its lowest level, independent of earlier tests."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG))
     yield
@@ -48,7 +48,7 @@ def at_debug() -> Iterator[None]:
 
 
 async def test_accounting_waits_for_the_registry(tmp_path: Path) -> None:
-    """No answer before it is written; meanwhile decisions go on, and no more answers wait than may."""
+    """No answer before the write; meanwhile decisions are answered, and the waiting answers are bounded."""
     async with radius_bench(tmp_path, radius={"waiting_answers": 1}) as radius:
         client, other = radius.client(accounting=True), radius.client(accounting=True)
         start = of_3gpp((1, IMSI.encode())) + attribute(44, b"1") + attribute(8, bytes((10, 64, 0, 11)))
@@ -67,8 +67,8 @@ async def test_accounting_waits_for_the_registry(tmp_path: Path) -> None:
     assert answer[:2] == bytes((Code.ACCOUNTING_RESPONSE, 1))
 
 
-async def test_a_refusal_does_not_wait_for_the_registry(tmp_path: Path) -> None:
-    """It changes nothing there, also where an Accept attaches."""
+async def test_a_reject_does_not_wait_for_the_registry(tmp_path: Path) -> None:
+    """It writes nothing, also where an Access-Accept starts the attachment."""
     async with radius_bench(tmp_path, radius={"nas": [NAS | {"accounting": False}]}) as radius:
         with closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as writer:
             writer.execute("BEGIN IMMEDIATE")
@@ -79,8 +79,8 @@ async def test_a_refusal_does_not_wait_for_the_registry(tmp_path: Path) -> None:
     assert (let_in.kind, refused.kind) == ("", "Access-Reject")
 
 
-async def test_an_address_of_the_pool_waits_for_the_registry(tmp_path: Path) -> None:
-    """Else a restart could promise it twice; a refusal and a device's own address need not wait."""
+async def test_an_accept_with_a_pool_address_waits_for_the_registry(tmp_path: Path) -> None:
+    """Otherwise a restarted server could assign it twice; a reject and a static address do not wait."""
     settings = {"pool": ("10.64.1.0/24",)}
     async with radius_bench(tmp_path, radius={"waiting_answers": 1}, cellular=settings) as radius:
         other = "242016000000002"
@@ -101,8 +101,8 @@ async def test_an_address_of_the_pool_waits_for_the_registry(tmp_path: Path) -> 
     assert answer[:2] == bytes((Code.ACCESS_ACCEPT, 1))
 
 
-async def test_without_a_registry_there_is_no_answer(tmp_path: Path) -> None:
-    """The NAS asks again, and is answered when the registry works again."""
+async def test_without_a_registry_accounting_is_not_answered(tmp_path: Path) -> None:
+    """The NAS retransmits, and is answered when the registry works again."""
     async with radius_bench(tmp_path) as radius:
         with closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as other:
             other.execute("ALTER TABLE cellular_sessions RENAME TO gone")
@@ -118,8 +118,8 @@ async def test_without_a_registry_there_is_no_answer(tmp_path: Path) -> None:
     assert radius.fleet.names == ["ciotConnect"]
 
 
-async def test_what_cannot_be_written_does_not_grow_without_bound(tmp_path: Path) -> None:
-    """Sessions that come and go while the registry fails; decisions that change nothing go on."""
+async def test_unwritten_changes_are_bounded(tmp_path: Path) -> None:
+    """Attachments start and end while the registry fails; decisions without a write go on."""
     async with radius_bench(tmp_path, cellular={"sessions": 2}) as radius:
         with closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as other:
             other.execute("ALTER TABLE cellular_sessions RENAME TO gone")
@@ -137,8 +137,8 @@ async def test_what_cannot_be_written_does_not_grow_without_bound(tmp_path: Path
     assert (decision.kind, response.kind) == ("Access-Accept", "Accounting-Response")
 
 
-async def test_malformed_and_forged_requests_cost_nothing_but_a_count(radius: RadiusBench) -> None:
-    """Two thousand on each port: nothing is answered, believed or remembered, and the log stays short."""
+async def test_malformed_and_forged_requests_are_only_counted(radius: RadiusBench) -> None:
+    """Two thousand on each port: none is answered, accepted or stored, and the log stays short."""
     generator = random.Random(4)
     genuine = {
         False: access_request(of_3gpp((1, IMSI.encode())), secret=b"guessed"),
@@ -163,7 +163,7 @@ async def test_malformed_and_forged_requests_cost_nothing_but_a_count(radius: Ra
 
 
 def mutated(octets: bytes, generator: random.Random) -> bytes:
-    """Change some octets, cut off some, or add some."""
+    """Change, cut off or add octets."""
     changed = bytearray(octets)
     for _ in range(generator.randrange(4)):
         changed[generator.randrange(len(changed))] = generator.randrange(256)
@@ -175,7 +175,7 @@ def mutated(octets: bytes, generator: random.Random) -> bytes:
 
 
 async def test_the_same_fault_is_logged_once_a_minute(radius: RadiusBench) -> None:
-    """With the count so far and what to try; another fault has lines of its own."""
+    """With the count so far and a hint; another fault has its own lines."""
     client = radius.client()
     with capture_logs() as logs:
         for pause in (0, 59, 1, 0):
@@ -192,8 +192,8 @@ async def test_the_same_fault_is_logged_once_a_minute(radius: RadiusBench) -> No
     assert {each["hint"] for each in dropped[1::2]} == {CiotRejectedReason.MISSING_AUTHENTICATOR.hint}
 
 
-async def test_the_log_says_which_address_no_nas_has(radius: RadiusBench) -> None:
-    """What can be added as it is; a NAS that is none has no name."""
+async def test_the_log_names_the_address_of_an_unknown_nas(radius: RadiusBench) -> None:
+    """It can be copied into the configuration; an unknown NAS has no name."""
     with capture_logs() as logs:
         await radius.ask(ATTACH, source="127.0.0.3", seconds=0.3)
     (line,) = [each for each in logs if each["event"] == "radius_request_dropped"]
@@ -204,7 +204,7 @@ async def test_the_log_says_which_address_no_nas_has(radius: RadiusBench) -> Non
 
 @pytest.mark.usefixtures("at_debug")
 async def test_the_log_shows_neither_secrets_nor_subscribers(tmp_path: Path) -> None:
-    """Whatever is sent, and whatever is wrong with it; not even at DEBUG."""
+    """For all requests and faults, at DEBUG too."""
     short = NAS | {"name": "pgw3", "addresses": ["127.0.0.3"], "secret": "tooshort"}
     with capture_logs() as logs:
         async with radius_bench(tmp_path, radius={"nas": [NAS, LENIENT, short]}) as radius:
@@ -230,7 +230,7 @@ async def test_the_log_shows_neither_secrets_nor_subscribers(tmp_path: Path) -> 
 
 
 async def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path) -> None:
-    """Of the two the accounting port; and nothing stays bound."""
+    """Here the accounting port; no other port stays bound."""
     async with radius_bench(tmp_path) as radius:
         settings = RadiusConfig.model_validate({"port": 0, "accounting_port": radius.accounting, "nas": [NAS]})
         taken = Radius(settings, cellular=radius.fleet.cellular, clock=radius.fleet.clock)
@@ -240,7 +240,7 @@ async def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path) ->
     assert "SPAN_EVENTS_RADIUS__ACCOUNTING_PORT=0" in caught.value.hint
 
 
-async def test_an_ipv6_socket_knows_an_ipv4_nas(tmp_path: Path) -> None:
+async def test_an_ipv6_socket_recognizes_an_ipv4_nas(tmp_path: Path) -> None:
     """By its IPv4 address."""
     async with radius_bench(tmp_path, radius={"host": "::"}) as radius:
         accept = await radius.ask(ATTACH)

@@ -1,4 +1,4 @@
-"""RADIUS as the mobile core speaks it: radclient with FreeRADIUS's 3GPP dictionary, and raw sockets for the rest."""
+"""Requests of a mobile core to the listener, by radclient with FreeRADIUS's 3GPP dictionary and by raw sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.wire.radius.building import accounting_request, attribute
 
 
 async def test_a_device_attaches(radius: RadiusBench) -> None:
-    """Access-Accept with its address, then accounting: ciotConnect with all that the attributes tell."""
+    """Access-Accept with its address, then accounting: ciotConnect with all fields of the attributes."""
     accept = await radius.ask(ATTACH)
     silent_so_far = radius.fleet.names
     response = await radius.tell(START)
@@ -36,8 +36,8 @@ async def test_a_device_attaches(radius: RadiusBench) -> None:
     assert radius.device.ciot.country_code == "NO"
 
 
-async def test_a_session_is_told_once(radius: RadiusBench) -> None:
-    """A repeated Start with another delay, and Interim-Updates, are answered and are no events."""
+async def test_an_attachment_is_published_once(radius: RadiusBench) -> None:
+    """A retransmitted Start with another delay, and Interim-Updates, are answered and publish nothing."""
     await radius.tell(START)
     again = await radius.tell(START | {"Acct-Delay-Time": "5"})
     update = await radius.tell(START | {"Acct-Status-Type": "Interim-Update"})
@@ -46,8 +46,8 @@ async def test_a_session_is_told_once(radius: RadiusBench) -> None:
     assert radius.fleet.names == ["ciotConnect"]
 
 
-async def test_a_swapped_sim_is_refused(radius: RadiusBench) -> None:
-    """And told once."""
+async def test_a_swapped_sim_is_rejected(radius: RadiusBench) -> None:
+    """And published once."""
     for _ in range(2):
         assert (await radius.ask(ATTACH | {"3GPP-IMSI": '"242016000000077"'})).kind == "Access-Reject"
     ((name, data),) = radius.fleet.told
@@ -56,8 +56,8 @@ async def test_a_swapped_sim_is_refused(radius: RadiusBench) -> None:
     assert data == {"imsi": "242016000000077", "imei": IMEI, "expectedImsi": IMSI}
 
 
-async def test_a_sim_in_new_hardware_is_refused(radius: RadiusBench) -> None:
-    """Another version of the software is no other hardware."""
+async def test_a_sim_in_new_hardware_is_rejected(radius: RadiusBench) -> None:
+    """Another software version is the same hardware."""
     update = await radius.ask(ATTACH | {"3GPP-IMEISV": '"3569380356438099"'})
     moved = await radius.ask(ATTACH | {"3GPP-IMEISV": '"8612345678901202"'})
     ((name, data),) = radius.fleet.told
@@ -72,7 +72,7 @@ async def test_a_sim_in_new_hardware_is_refused(radius: RadiusBench) -> None:
 
 
 async def test_a_device_detaches(radius: RadiusBench) -> None:
-    """Stop says why; a second one is answered too."""
+    """The event has the cause of the Stop; a second Stop is answered too."""
     await radius.tell(START)
     first = await radius.tell(STOP)
     second = await radius.tell(STOP | {"Acct-Delay-Time": "5"})
@@ -84,8 +84,8 @@ async def test_a_device_detaches(radius: RadiusBench) -> None:
 
 
 @pytest.mark.parametrize("status", ["Accounting-On", "Accounting-Off"])
-async def test_a_nas_that_restarts_ends_its_sessions_and_no_others(tmp_path: Path, status: str) -> None:
-    """Which are its own, the sender says and not the attribute: two NAS may call themselves the same."""
+async def test_a_nas_that_restarts_ends_only_its_own_sessions(tmp_path: Path, status: str) -> None:
+    """The sender identifies the NAS, not the attribute: two NAS may use the same name."""
     other = {**LENIENT, "secret": SECRET}
     async with radius_bench(tmp_path, radius={"nas": [NAS, other]}) as radius:
         await radius.tell(START)
@@ -100,8 +100,8 @@ async def test_a_nas_that_restarts_ends_its_sessions_and_no_others(tmp_path: Pat
     assert data["reason"] == "nasRestarted"
 
 
-async def test_a_restart_that_is_told_late_ends_no_session_since(radius: RadiusBench) -> None:
-    """Acct-Delay-Time says for how long the NAS has tried (RFC 2866 §5.2)."""
+async def test_a_late_accounting_on_ends_no_session_started_since(radius: RadiusBench) -> None:
+    """Acct-Delay-Time has the seconds for which the NAS has tried (RFC 2866 §5.2)."""
     await radius.tell(START)
     reply = await radius.tell(ACCOUNTING_ON | {"Acct-Delay-Time": "5"})
 
@@ -109,8 +109,8 @@ async def test_a_restart_that_is_told_late_ends_no_session_since(radius: RadiusB
     assert radius.fleet.names == ["ciotConnect"]
 
 
-async def test_an_address_goes_over_to_another_device(radius: RadiusBench) -> None:
-    """First the end of the one, then the other; a late Stop of the first changes nothing."""
+async def test_an_address_is_reassigned_to_another_device(radius: RadiusBench) -> None:
+    """The first disconnects, then the second connects; a late Stop of the first changes nothing."""
     fleet = radius.fleet
     other = await fleet.devices.create(await fleet.collection(), DeviceChange(imsi="242016000000002"), cause=CAUSE)
     fleet.activities.clear()
@@ -125,8 +125,8 @@ async def test_an_address_goes_over_to_another_device(radius: RadiusBench) -> No
     assert fleet.directory.device_at(ADDRESS) is other
 
 
-async def test_somebody_unknown_is_refused(radius: RadiusBench) -> None:
-    """Once for two tries, to nobody's collection."""
+async def test_an_unknown_subscriber_is_rejected(radius: RadiusBench) -> None:
+    """One event for two tries, without a collection."""
     for _ in range(2):
         assert (await radius.ask(ATTACH | STRANGER)).kind == "Access-Reject"
     ((name, data),) = radius.fleet.told
@@ -135,8 +135,8 @@ async def test_somebody_unknown_is_refused(radius: RadiusBench) -> None:
     assert radius.fleet.events[0].origin == UNATTRIBUTED
 
 
-async def test_a_prefix_is_an_address_too(radius: RadiusBench) -> None:
-    """IPv6 only: every host in it is the device."""
+async def test_a_device_may_attach_with_a_prefix(radius: RadiusBench) -> None:
+    """IPv6 only: every host in the prefix is the device."""
     fields: dict[str, str | None] = {"Framed-IP-Address": None, "Framed-IPv6-Prefix": "2001:db8:1:2::/64"}
     response = await radius.tell({**START, **fields})
 
@@ -145,8 +145,8 @@ async def test_a_prefix_is_an_address_too(radius: RadiusBench) -> None:
     assert radius.device.ciot.allocated_prefix == "2001:db8:1:2::/64"
 
 
-async def test_a_nas_without_accounting_attaches_by_the_accept(tmp_path: Path) -> None:
-    """There will be no Start."""
+async def test_without_accounting_the_accept_starts_the_attachment(tmp_path: Path) -> None:
+    """No Start follows."""
     async with radius_bench(tmp_path, radius={"nas": [NAS | {"accounting": False}]}) as radius:
         accept = await radius.ask(ATTACH)
 
@@ -155,8 +155,8 @@ async def test_a_nas_without_accounting_attaches_by_the_accept(tmp_path: Path) -
     assert radius.fleet.names == ["ciotConnect"]
 
 
-async def test_a_nas_that_sends_accounting_all_the_same_is_named_in_the_log(tmp_path: Path) -> None:
-    """Once a minute at most; its Stop ends what its Accept began."""
+async def test_a_nas_that_sends_unexpected_accounting_is_logged(tmp_path: Path) -> None:
+    """At most once a minute; its Stop ends the attachment of the Access-Accept."""
     with capture_logs() as logs:
         async with radius_bench(tmp_path, radius={"nas": [NAS | {"accounting": False}]}) as radius:
             await radius.ask(ATTACH)
@@ -171,7 +171,7 @@ async def test_a_nas_that_sends_accounting_all_the_same_is_named_in_the_log(tmp_
 
 @pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"])
 async def test_each_nas_has_its_own_secret(tmp_path: Path, source: str) -> None:
-    """And that of one is worth nothing from the address of another."""
+    """The secret of one NAS is rejected from the address of another."""
     async with radius_bench(tmp_path, radius=BOTH) as radius:
         own, other = (SECRET, LENIENT["secret"]) if source == "127.0.0.1" else (LENIENT["secret"], SECRET)
         right = await radius.ask(ATTACH, source=source, secret=own)
@@ -191,8 +191,8 @@ async def test_a_short_location_costs_only_the_location(radius: RadiusBench) -> 
     assert radius.metric("radius_unreadable", "bad_location") == 1
 
 
-async def test_an_imsi_that_is_none_is_none(radius: RadiusBench) -> None:
-    """14 digits and a DEL; without it nothing proves the SIM that the device is configured with."""
+async def test_an_invalid_imsi_is_ignored(radius: RadiusBench) -> None:
+    """14 digits and a DEL; without an IMSI, the configured SIM is not proven."""
     fields: dict[str, str | None] = {"3GPP-IMSI": None, "Attr-26.10415.1": "0x3234323031363030303030303030327f"}
     refused = await radius.ask({**ATTACH, **fields})
 
@@ -201,8 +201,8 @@ async def test_an_imsi_that_is_none_is_none(radius: RadiusBench) -> None:
     assert radius.metric("radius_unreadable", "bad_imsi") == 1
 
 
-async def test_accounting_that_does_not_say_what_happened_is_dropped(radius: RadiusBench) -> None:
-    """A status that nobody knows is answered, or it would come again and again."""
+async def test_accounting_without_a_status_is_dropped(radius: RadiusBench) -> None:
+    """An unknown status is answered, or the NAS would retransmit it."""
     client = radius.client(accounting=True)
     silent = await radius.silent(client, accounting_request(attribute(44, b"1")), accounting=True)
 

@@ -1,4 +1,4 @@
-"""Which NAS a request is from."""
+"""The NAS of a request."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ TABLE = table(
         ("fe80::1%lo", None),
     ],
 )
-def test_the_longest_prefix_that_fits_counts(host: str, name: str | None) -> None:
-    """For each family of addresses; whoever is in none is nobody's."""
+def test_the_longest_matching_prefix_wins(host: str, name: str | None) -> None:
+    """For each address family; an address in no prefix has no NAS."""
     for _ in range(2):  # the second time it is remembered
         found = TABLE.find(host)
 
@@ -50,7 +50,7 @@ def test_the_longest_prefix_that_fits_counts(host: str, name: str | None) -> Non
 
 
 def test_a_secret_belongs_to_its_nas() -> None:
-    """In UTF-8, and not to be seen in a log."""
+    """In UTF-8, and not visible in a log."""
     entries = [{"name": "a", "addresses": ["10.0.0.1"], "secret": "grün"}]
     (nas,) = NasTable(RadiusConfig.model_validate({"nas": entries})).entries
 
@@ -60,8 +60,8 @@ def test_a_secret_belongs_to_its_nas() -> None:
 
 
 @pytest.mark.parametrize(("mode", "readable"), [(0o600, False), (0o640, False), (0o644, True), (None, False)])
-def test_a_secret_that_everybody_can_read_is_noticed(tmp_path: Path, mode: int | None, readable: bool) -> None:
-    """A group is for those who may; a file that is gone since shows nothing."""
+def test_a_secret_file_readable_by_all_users_is_noticed(tmp_path: Path, mode: int | None, readable: bool) -> None:
+    """A group may have access; a removed file is not reported."""
     file = tmp_path / "secret"
     file.write_text("an invented one")
     entries = [{"name": "a", "addresses": ["10.0.0.1"], "secret_file": str(file)}]
@@ -75,7 +75,7 @@ def test_a_secret_that_everybody_can_read_is_noticed(tmp_path: Path, mode: int |
 
 
 def test_only_a_nas_with_accounting_is_asked_for_interim_updates() -> None:
-    """An interval of 0 asks for none."""
+    """An interval of 0 requests none."""
     kinds: list[dict[str, Any]] = [{}, {"accounting": False}, {"interim_interval": 0}]
     entries = [{"name": f"{at}", "addresses": [f"10.0.0.{at}"], "secret": "s"} | kind for at, kind in enumerate(kinds)]
     usual, silent, lazy = NasTable(RadiusConfig.model_validate({"nas": entries})).entries

@@ -1,4 +1,4 @@
-"""Which requests are believed: secrets, signatures, and copies of what was answered."""
+"""Proof of requests: secrets, signatures, and duplicates."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.wire.radius.building import access_request, accounting_request, attri
 
 
 def rejections(radius: RadiusBench) -> list[tuple[str, dict[str, str]]]:
-    """What was told of requests without proof: the host that sent them, and everything but its port."""
+    """Return the rejections of requests without proof: host of the sender, and data without its port."""
     assert set(radius.fleet.names) == {"ciotRejected"}
     return [(data.pop("remoteAddress").rpartition(":")[0], data) for _, data in radius.fleet.told]
 
 
 async def test_a_wrong_secret_gets_no_answer(radius: RadiusBench) -> None:
-    """F05: on either port; told once, with the NAS and nothing that the request says."""
+    """F05: on either port; published once, with the NAS and no field of the request."""
     access = await radius.ask(ATTACH, secret="wrong", seconds=0.3)
     accounting = await radius.tell(START, secret="wrong", seconds=0.3)
 
@@ -42,7 +42,7 @@ async def test_a_wrong_secret_gets_no_answer(radius: RadiusBench) -> None:
 
 
 async def test_a_request_without_a_signature_gets_no_answer(radius: RadiusBench) -> None:
-    """F05: with the right secret, as nothing shows that it is right."""
+    """F05: also with the right secret, as nothing proves it."""
     reply = await radius.ask({**ATTACH, **SIGNATURE}, seconds=0.3)
 
     assert reply.kind == ""
@@ -50,8 +50,8 @@ async def test_a_request_without_a_signature_gets_no_answer(radius: RadiusBench)
     assert radius.outcome("no_message_authenticator") == 1
 
 
-async def test_a_nas_may_be_believed_without_a_signature(tmp_path: Path) -> None:
-    """When the configuration says so. A signature that is there must be right all the same."""
+async def test_unsigned_requests_are_accepted_where_the_configuration_allows_it(tmp_path: Path) -> None:
+    """A signature, if present, must still be right."""
     with capture_logs() as logs:
         async with radius_bench(tmp_path, radius=BOTH) as radius:
             lenient = {"source": "127.0.0.2", "secret": LENIENT["secret"]}
@@ -63,8 +63,8 @@ async def test_a_nas_may_be_believed_without_a_signature(tmp_path: Path) -> None
     assert [each["nas"] for each in logs if each["event"] == "radius_nas_unproven"] == ["pgw2"]
 
 
-async def test_a_secret_that_everybody_can_read_is_warned_of(tmp_path: Path) -> None:
-    """At the start, with the command that closes it."""
+async def test_a_warning_is_logged_for_a_secret_file_readable_by_all_users(tmp_path: Path) -> None:
+    """At start, with the command that fixes it."""
     file = tmp_path / "pgw1.secret"
     file.write_text(SECRET)
     file.chmod(0o644)
@@ -77,8 +77,8 @@ async def test_a_secret_that_everybody_can_read_is_warned_of(tmp_path: Path) -> 
     assert f"`chmod o= {file}`" in warning["hint"]
 
 
-async def test_a_stranger_gets_no_answer(radius: RadiusBench) -> None:
-    """Even with the right secret; the event names the address that the configuration lacks."""
+async def test_an_unknown_nas_gets_no_answer(radius: RadiusBench) -> None:
+    """Also with the right secret; the event has the address that the configuration lacks."""
     reply = await radius.ask(ATTACH, source="127.0.0.3", seconds=0.3)
 
     assert reply.kind == ""
@@ -86,8 +86,8 @@ async def test_a_stranger_gets_no_answer(radius: RadiusBench) -> None:
     assert radius.outcome("unknown_nas") == 1
 
 
-async def test_a_probe_is_answered_on_both_ports(radius: RadiusBench) -> None:
-    """RFC 5997: Status-Server, and only with a signature, also where none is required."""
+async def test_a_status_server_request_is_answered_on_both_ports(radius: RadiusBench) -> None:
+    """RFC 5997: only with a signature, also where none is required."""
     client, accounting = radius.client(), radius.client(accounting=True)
     for each in (client, accounting):
         each.send(access_request(code=Code.STATUS_SERVER, identifier=7))
@@ -100,7 +100,7 @@ async def test_a_probe_is_answered_on_both_ports(radius: RadiusBench) -> None:
     assert (radius.outcome("probed"), radius.outcome("no_message_authenticator")) == (3, 1)
 
 
-async def test_a_lenient_nas_must_sign_its_probes_too(tmp_path: Path) -> None:
+async def test_a_nas_without_required_signatures_must_sign_status_server_requests(tmp_path: Path) -> None:
     async with radius_bench(tmp_path, radius={"nas": [NAS | {"require_message_authenticator": False}]}) as radius:
         silent = await radius.silent(radius.client(), access_request(code=Code.STATUS_SERVER, signed=False))
 
@@ -116,8 +116,8 @@ async def test_a_lenient_nas_must_sign_its_probes_too(tmp_path: Path) -> None:
         (access_request(code=43), True),
     ],
 )
-async def test_each_port_has_its_requests(radius: RadiusBench, datagram: bytes, accounting: bool) -> None:
-    """What belongs to the other port, or to no server, is dropped."""
+async def test_each_port_accepts_only_its_own_requests(radius: RadiusBench, datagram: bytes, accounting: bool) -> None:
+    """Requests for the other port, or for no server, are dropped."""
     silent = await radius.silent(radius.client(accounting=accounting), datagram, accounting=accounting)
 
     assert silent
@@ -127,8 +127,8 @@ async def test_each_port_has_its_requests(radius: RadiusBench, datagram: bytes, 
 # ---- copies ---------------------------------------------------------------------------------------
 
 
-async def test_a_copy_gets_the_same_answer_and_no_event(radius: RadiusBench) -> None:
-    """Octet for octet, with the address and the class of the first."""
+async def test_a_duplicate_gets_the_same_answer_and_publishes_nothing(radius: RadiusBench) -> None:
+    """Octet for octet, with address and class of the first answer."""
     client = radius.client()
     answers = []
     for _ in range(3):
@@ -140,8 +140,8 @@ async def test_a_copy_gets_the_same_answer_and_no_event(radius: RadiusBench) -> 
     assert (radius.outcome("rejected"), radius.outcome("duplicate")) == (1, 2)
 
 
-async def test_an_identifier_is_used_again(radius: RadiusBench) -> None:
-    """A request with another authenticator is another request; so is one from another port."""
+async def test_an_identifier_can_be_used_again(radius: RadiusBench) -> None:
+    """A request with another authenticator, or from another port, is another request."""
     client = radius.client()
     answers = []
     for authenticator in (bytes(16), bytes(range(16))):
@@ -155,8 +155,8 @@ async def test_an_identifier_is_used_again(radius: RadiusBench) -> None:
     assert (radius.outcome("accepted"), radius.outcome("duplicate")) == (3, 0)
 
 
-async def test_a_forged_copy_gets_nothing(radius: RadiusBench) -> None:
-    """The header of a request that was answered, with other attributes behind it."""
+async def test_a_forged_duplicate_gets_no_answer(radius: RadiusBench) -> None:
+    """The header of an answered request, followed by other attributes."""
     client = radius.client()
     genuine = asking()
     client.send(genuine)
@@ -169,7 +169,7 @@ async def test_a_forged_copy_gets_nothing(radius: RadiusBench) -> None:
     assert (radius.outcome("bad_message_authenticator"), radius.outcome("malformed")) == (1, 1)
 
 
-async def test_what_proxies_added_comes_back(radius: RadiusBench) -> None:
+async def test_proxy_state_is_returned(radius: RadiusBench) -> None:
     """RFC 2865 §5.33."""
     client = radius.client(accounting=True)
     client.send(accounting_request(attribute(33, b"one") + UNKNOWN_STATUS + attribute(33, b"two")))

@@ -14,7 +14,7 @@ NOW_MS = 1_714_076_616_000
 
 
 def of(*attributes: bytes) -> MobileReport:
-    """Gather what a request with these attributes tells."""
+    """Return the report of a request with these attributes."""
     request = decode(accounting_request(b"".join(attributes)), SECRET)
     return report_of(request, read(request.values(26)), nas="pgw1", now_ms=NOW_MS)
 
@@ -24,8 +24,8 @@ def number(kind: int, value: int) -> bytes:
     return attribute(kind, value.to_bytes(4, "big"))
 
 
-def test_everything_together() -> None:
-    """Each attribute in its place."""
+def test_all_attributes_reach_the_report() -> None:
+    """Each in its field."""
     report = of(
         attribute(4, bytes((192, 0, 2, 10))),
         attribute(8, bytes((10, 64, 0, 11))),
@@ -65,16 +65,16 @@ def test_everything_together() -> None:
 
 
 @pytest.mark.parametrize("apn", ["iot.example", "IOT.Example", "iot.example.mnc001.mcc242.gprs"])
-def test_spellings_of_one_apn_are_one(apn: str) -> None:
-    """Else a device would have several sessions there; capitals and the operator do not count (TS 23.003 §9.1)."""
+def test_spellings_of_one_apn_are_equal(apn: str) -> None:
+    """Otherwise a device would have several attachments; case and operator are ignored (TS 23.003 §9.1)."""
     assert of(attribute(30, apn.encode())).apn == "iot.example"
 
 
 @pytest.mark.parametrize(
     ("kind", "wants"), [(0, (True, False)), (2, (False, True)), (3, (True, True)), (4, (True, True))]
 )
-def test_a_session_wants_addresses_of_its_type(kind: int, wants: tuple[bool, bool]) -> None:
-    """3GPP-PDP-Type; without one it may be either."""
+def test_a_report_requests_addresses_of_its_pdp_type(kind: int, wants: tuple[bool, bool]) -> None:
+    """3GPP-PDP-Type; without it, both families."""
     report = of(of_3gpp((3, kind.to_bytes(4, "big"))))
 
     assert (report.wants_ipv4, report.wants_ipv6) == wants
@@ -91,13 +91,13 @@ def test_a_session_wants_addresses_of_its_type(kind: int, wants: tuple[bool, boo
         ([attribute(41, b"60")], NOW_MS),
     ],
 )
-def test_it_happened_when_the_nas_says(attributes: list[bytes], time_ms: int) -> None:
-    """However long the request was on its way; without a timestamp its delay counts from now."""
+def test_the_time_of_a_report_is_that_of_the_nas(attributes: list[bytes], time_ms: int) -> None:
+    """Whatever the delay of the request; without a timestamp, its delay counts back from now."""
     assert of(*attributes).time_ms == time_ms
 
 
 @pytest.mark.parametrize(("cause", "words"), [(2, "Lost-Carrier"), (18, "Host-Request"), (19, "19"), (0, "0")])
-def test_a_cause_without_a_name_is_its_number(cause: int, words: str) -> None:
+def test_an_unnamed_terminate_cause_is_shown_as_its_number(cause: int, words: str) -> None:
     assert of(number(49, cause)).terminate_cause == words
 
 
@@ -109,18 +109,18 @@ def test_a_cause_without_a_name_is_its_number(cause: int, words: str) -> None:
         ([attribute(32, b"pgw1.example"), attribute(4, b"?")], "pgw1.example"),
     ],
 )
-def test_a_nas_is_called_by_its_address_or_else_its_name(attributes: list[bytes], address: str) -> None:
+def test_a_node_is_named_by_its_address_or_else_its_identifier(attributes: list[bytes], address: str) -> None:
     assert of(*attributes).nas_address == address
 
 
 @pytest.mark.parametrize("prefix", ["003020010db80001", "008020010db800010002" + "00" * 8, "0040"])
-def test_a_prefix_of_another_length_is_none(prefix: str) -> None:
-    """A device has 64 bits for itself."""
+def test_a_prefix_of_another_length_is_ignored(prefix: str) -> None:
+    """A device has a /64."""
     assert of(attribute(97, bytes.fromhex(prefix))).prefix == ""
 
 
 def test_a_network_without_a_country_keeps_its_digits() -> None:
-    """Test networks, satellites."""
+    """Test networks and satellites."""
     report = of(of_3gpp((18, b"00101")))
 
     assert (report.mcc, report.mnc, report.network, report.country_code) == (1, "01", "", "")

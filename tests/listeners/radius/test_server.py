@@ -27,12 +27,12 @@ SESSION = START | {"Framed-IP-Address": ADDRESS}
 
 
 def port(server: Running, name: str) -> int:
-    """Where a listener is bound."""
+    """Return the port of a listener."""
     return int(server.server.addresses[name].rpartition(":")[2])
 
 
-async def test_it_is_off_until_there_is_a_nas(tmp_path: Path) -> None:
-    """Nothing is bound, and the log says why."""
+async def test_radius_is_off_without_a_configured_nas(tmp_path: Path) -> None:
+    """No port is bound, and the log has the reason."""
     with capture_logs() as logs:
         async with running(tmp_path) as server:
             bound = set(server.server.addresses)
@@ -43,8 +43,8 @@ async def test_it_is_off_until_there_is_a_nas(tmp_path: Path) -> None:
     assert "[[radius.nas]]" in hint
 
 
-async def test_what_attached_before_a_restart_is_known_after_it(tmp_path: Path) -> None:
-    """The mobile core does not tell it again; a datagram from the address is the device's."""
+async def test_attachments_survive_a_restart(tmp_path: Path) -> None:
+    """The mobile core does not report them again; a datagram from the address is the device's."""
     async with running(tmp_path, radius=RADIUS) as server:
         collection = await server.collection()
         change = DeviceChange(imsi="242016000000001", imei="356938035643809")
@@ -62,7 +62,7 @@ async def test_what_attached_before_a_restart_is_known_after_it(tmp_path: Path) 
     assert known.ciot.allocated_ip == ADDRESS
 
 
-async def test_a_restart_between_accept_and_start_promises_no_address_twice(tmp_path: Path) -> None:
+async def test_a_restart_between_accept_and_start_assigns_no_address_twice(tmp_path: Path) -> None:
     """The mobile core may be about to use it."""
     settings: dict[str, Any] = {"radius": RADIUS, "cellular": {"pool": ["127.0.64.0/24"]}}
     later = ATTACH | {"3GPP-IMSI": '"242016000000002"', "3GPP-IMEISV": None}
@@ -79,8 +79,8 @@ async def test_a_restart_between_accept_and_start_promises_no_address_twice(tmp_
     assert given == ["127.0.64.1", "127.0.64.2", "127.0.64.1"]
 
 
-async def test_health_and_metrics_tell_of_it(tmp_path: Path) -> None:
-    """A registry that cannot be written is why accounting has no answers."""
+async def test_health_and_metrics_include_radius(tmp_path: Path) -> None:
+    """A failing registry is the reason for unanswered accounting."""
     async with running(tmp_path, radius=RADIUS) as server:
         with closing(sqlite3.connect(tmp_path / "registry.sqlite", isolation_level=None)) as other:
             well = server.server.health()

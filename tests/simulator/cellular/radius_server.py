@@ -65,7 +65,7 @@ class RadiusServer:
         self.accounting.__exit__(kind, exc, traceback)
 
     def core(self, *, secret: bytes = SECRET, patience: Patience | None = None) -> MobileCore:
-        """Make a mobile core that asks this server; it is closed with it."""
+        """Return a mobile core of this server; both close together."""
         core = MobileCore(
             self.authentication.address, self.accounting.address, secret, address="192.0.2.10", patience=patience
         )

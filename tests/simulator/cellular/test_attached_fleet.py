@@ -21,7 +21,7 @@ MEMBERS = [Member(f"127.78.0.{number}", Transport.UDP) for number in (1, 2, 3)]
 ADDRESSES = [f"127.77.4.{number}" for number in range(1, 9)]
 
 
-async def test_devices_send_from_the_addresses_that_they_were_given() -> None:
+async def test_devices_send_from_their_assigned_addresses() -> None:
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         fleet = Simulation(MEMBERS, Targets(datagrams=datagrams.address), rate=1_000, core=radius.core())
         async with running(fleet):
@@ -35,7 +35,7 @@ async def test_devices_send_from_the_addresses_that_they_were_given() -> None:
     assert fleet.statistics.attached == 3
 
 
-async def test_nothing_is_asked_before_the_fleet_runs() -> None:
+async def test_no_request_is_sent_before_the_simulation_runs() -> None:
     with RadiusServer() as radius, Responder() as datagrams:
         fleet = Simulation(MEMBERS, Targets(datagrams=datagrams.address), rate=1_000, core=radius.core())
         fleet.bind()
@@ -44,8 +44,8 @@ async def test_nothing_is_asked_before_the_fleet_runs() -> None:
     assert radius.authentication.received == radius.accounting.received == []
 
 
-async def test_a_device_that_is_not_let_in_is_told_once_and_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others go on; one that is repaired meanwhile gets in."""
+async def test_a_rejected_device_is_reported_once_and_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others go on; one corrected meanwhile attaches."""
     monkeypatch.setattr(fleets, "RETRY", 0.01)
     told: list[tuple[str, str]] = []
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
@@ -65,7 +65,7 @@ async def test_a_device_that_is_not_let_in_is_told_once_and_tries_again(monkeypa
     assert told == [("attach", f"{MEMBERS[0].modem.imsi} is not let in: Not admitted.")]
 
 
-async def test_an_address_that_is_not_of_this_machine_is_given_back() -> None:
+async def test_an_address_of_another_machine_is_released() -> None:
     told: list[str] = []
     with RadiusServer(addresses=["192.0.2.77", *ADDRESSES]) as radius, Responder() as datagrams:
         fleet = Simulation(
@@ -103,8 +103,8 @@ async def test_after_a_reboot_of_the_core_all_devices_attach_again() -> None:
     assert seen == []
 
 
-async def test_a_device_that_a_fault_plays_with_is_left_alone() -> None:
-    """Else the fleet would switch it on again in the middle of a fault."""
+async def test_a_device_used_by_a_fault_is_left_alone() -> None:
+    """Otherwise the simulation would switch it on in the middle of the fault."""
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         fleet = Simulation(
             MEMBERS[:1],
@@ -122,7 +122,7 @@ async def test_a_device_that_a_fault_plays_with_is_left_alone() -> None:
     assert told[:9] == ["accounting-on", "ask", "start", *(["stop", "ask", "start"] * 2)]
 
 
-async def test_a_fault_that_cannot_be_provoked_says_why() -> None:
+async def test_a_fault_that_cannot_be_provoked_gives_the_reason() -> None:
     seen: list[tuple[str, str]] = []
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         fleet = Simulation(
@@ -141,7 +141,7 @@ async def test_a_fault_that_cannot_be_provoked_says_why() -> None:
     assert not fleet.statistics.faults
 
 
-async def test_silent_devices_of_a_core_end_the_fleet_attached() -> None:
+async def test_silent_devices_end_the_simulation_attached() -> None:
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         core = radius.core()
         fleet = Simulation(
@@ -159,7 +159,7 @@ async def test_silent_devices_of_a_core_end_the_fleet_attached() -> None:
     assert [each.modem for each in core.sessions.values()] == [MEMBERS[0].modem]
 
 
-async def test_a_core_that_nobody_answers_ends_the_fleet_at_once() -> None:
+async def test_an_unanswered_core_ends_the_simulation_at_once() -> None:
     with RadiusServer() as radius, Responder() as datagrams:
         fleet = Simulation(
             MEMBERS,

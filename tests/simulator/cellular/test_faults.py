@@ -1,4 +1,4 @@
-"""Each fault at the mobile core does what it is named for, and leaves its device on."""
+"""Each fault of the mobile network happens as named, and leaves its device switched on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def scene(
     devices: tuple[Member, ...] = (FIRST, SECOND),
     impatient: bool = False,
 ) -> AsyncIterator[Scene]:
-    """Devices that are attached, in turn, to a mobile core."""
+    """Devices attached one by one to a mobile core."""
     core = radius.core(patience=QUICK if impatient else None)
     await core.start()
     terminals = [Terminal(each, datagrams.address, Statistics(), core=core, timing=Timing()) for each in devices]
@@ -48,8 +48,8 @@ async def scene(
 
 
 @pytest.mark.parametrize("fault", ["imsiMismatch", "imeiMismatch"])
-async def test_a_mismatch_is_one_number_of_the_device_and_one_that_nobody_has(fault: str) -> None:
-    """A device is switched off for it, as it is when somebody changes its SIM; then all is put right."""
+async def test_a_mismatch_has_one_number_of_the_device_and_one_unknown_number(fault: str) -> None:
+    """The device is switched off as for a change of its SIM, and is on again afterwards."""
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         async with scene(radius, datagrams) as each:
             own = FIRST.modem
@@ -69,7 +69,7 @@ async def test_a_mismatch_is_one_number_of_the_device_and_one_that_nobody_has(fa
     assert first[1][0] == radius.told[-1][2]
 
 
-async def test_whether_a_modem_was_let_in_is_told() -> None:
+async def test_a_fault_reports_whether_a_modem_was_accepted() -> None:
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         async with scene(radius, datagrams) as each:
             let_in = await FAULTS["unknownSim"](each)
@@ -107,8 +107,8 @@ async def test_a_device_that_detaches_comes_back_and_sends() -> None:
     assert seen == "127.77.3.1 was switched off and on, and has 127.77.3.3"
 
 
-async def test_an_address_is_given_to_another_device_without_a_stop() -> None:
-    """F08: the server learns it from the Start of the other one alone."""
+async def test_an_address_is_reassigned_without_a_stop() -> None:
+    """F08: the server learns it only from the Start of the other device."""
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         async with scene(radius, datagrams) as each:
             await FAULTS["reassigned"](each)
@@ -158,7 +158,7 @@ async def test_a_wrong_secret_gets_no_answer_and_leaves_the_device_alone() -> No
 
 
 async def test_a_silent_device_attaches_and_sends_nothing() -> None:
-    """F03: clientSilent is about those that attached."""
+    """F03: clientSilent requires an attachment."""
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         async with scene(radius, datagrams) as each:
             await FAULTS["silent"](each)

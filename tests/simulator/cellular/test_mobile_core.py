@@ -17,7 +17,7 @@ from tests.simulator.cellular.radius_server import CLASS, QUICK, RadiusServer
 MODEM = modem_at("127.78.0.1")
 
 
-async def test_attaching_asks_and_then_tells() -> None:
+async def test_attaching_sends_an_access_request_and_then_a_start() -> None:
     with RadiusServer(addresses=["127.77.3.9"]) as server:
         core = server.core()
         await core.start()
@@ -31,8 +31,8 @@ async def test_attaching_asks_and_then_tells() -> None:
     ]
 
 
-async def test_requests_say_what_a_real_mobile_core_says() -> None:
-    """All that the server shows of a device is in it; the Class of the Accept comes back with accounting."""
+async def test_requests_have_the_attributes_of_a_real_mobile_core() -> None:
+    """All fields that the server shows; accounting repeats the Class of the Access-Accept."""
     with RadiusServer() as server:
         core = server.core()
         await core.start()
@@ -56,7 +56,7 @@ async def test_requests_say_what_a_real_mobile_core_says() -> None:
     assert told.number(Attribute.EVENT_TIMESTAMP)
 
 
-async def test_a_modem_that_is_not_let_in_is_told_of_no_more() -> None:
+async def test_a_rejected_modem_gets_no_accounting() -> None:
     with RadiusServer() as server:
         server.refused.add(MODEM.imsi)
         core = server.core()
@@ -68,7 +68,7 @@ async def test_a_modem_that_is_not_let_in_is_told_of_no_more() -> None:
     assert core.sessions == {}
 
 
-async def test_the_core_gives_an_address_where_the_server_leaves_it_to_it() -> None:
+async def test_the_core_assigns_an_address_where_the_server_lets_it_choose() -> None:
     with RadiusServer(addresses=[]) as server:
         core = server.core()
         await core.start()
@@ -80,7 +80,7 @@ async def test_the_core_gives_an_address_where_the_server_leaves_it_to_it() -> N
     assert server.told[-1] == ("start", MODEM.imsi, "127.78.0.1")
 
 
-async def test_a_core_that_insists_gives_another_address_than_the_servers() -> None:
+async def test_a_core_may_insist_on_another_address_than_the_servers() -> None:
     with RadiusServer(addresses=["127.77.3.9", "127.77.3.10"]) as server:
         core = server.core()
         await core.start()
@@ -90,7 +90,7 @@ async def test_a_core_that_insists_gives_another_address_than_the_servers() -> N
     assert (first.address, second.address) == ("127.77.3.9", "127.78.0.1")
 
 
-async def test_detaching_tells_why_and_how_long() -> None:
+async def test_a_stop_has_cause_and_duration() -> None:
     with RadiusServer() as server:
         core = server.core()
         await core.start()
@@ -106,7 +106,7 @@ async def test_detaching_tells_why_and_how_long() -> None:
     assert not session.is_open
 
 
-async def test_a_restart_ends_every_session_and_devices_wait_for_its_end() -> None:
+async def test_a_restart_ends_every_session_and_attaching_waits_for_its_end() -> None:
     with RadiusServer(addresses=["127.77.3.1", "127.77.3.2"]) as server:
         core = server.core()
         await core.start()
@@ -121,8 +121,8 @@ async def test_a_restart_ends_every_session_and_devices_wait_for_its_end() -> No
     assert list(core.sessions.values()) == [after]
 
 
-async def test_a_session_that_begins_while_the_core_goes_down_is_none() -> None:
-    """The server has ended it, or never heard of it."""
+async def test_a_session_started_while_the_core_goes_down_is_not_open() -> None:
+    """The server has ended it, or never received its Start."""
     with RadiusServer() as server:
         core = server.core(patience=QUICK)
         await core.start()
@@ -137,7 +137,7 @@ async def test_a_session_that_begins_while_the_core_goes_down_is_none() -> None:
     assert core.sessions == {}
 
 
-async def test_a_server_that_does_not_answer_is_named_with_advice() -> None:
+async def test_an_unanswering_server_is_named_with_a_hint() -> None:
     with RadiusServer() as server:
         core = server.core(secret=b"another secret", patience=QUICK)
         with pytest.raises(MobileCoreUnanswered, match=f"127.0.0.1:{server.accounting.address[1]}/udp") as caught:
@@ -148,7 +148,7 @@ async def test_a_server_that_does_not_answer_is_named_with_advice() -> None:
     assert "secret" in caught.value.hint
 
 
-async def test_interim_updates_come_as_often_as_the_server_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_interim_updates_are_sent_at_the_interval_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mobile_core, "_LOOK", 0.001)
     with RadiusServer(interim_interval=1) as server:
         core = server.core()
@@ -166,7 +166,7 @@ async def test_interim_updates_come_as_often_as_the_server_asks(monkeypatch: pyt
     assert [what for what, _, _ in server.told].count("interim-update") == 1
 
 
-async def test_another_secret_is_tried_beside_the_right_one() -> None:
+async def test_a_request_with_another_secret_does_not_affect_the_right_one() -> None:
     with RadiusServer() as server:
         core = server.core(patience=QUICK)
         await core.start()
@@ -178,8 +178,8 @@ async def test_another_secret_is_tried_beside_the_right_one() -> None:
     assert session.is_open
 
 
-async def test_cores_name_their_sessions_differently() -> None:
-    """Each session has an id of its own, whoever it is of."""
+async def test_session_ids_of_different_cores_differ() -> None:
+    """Each session has its own id."""
     with RadiusServer(addresses=["127.77.3.1", "127.77.3.2"]) as server:
         core = server.core()
         await core.start()

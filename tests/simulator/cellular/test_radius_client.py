@@ -1,4 +1,4 @@
-"""The RADIUS client of the simulator, against the codec that the server has."""
+"""The RADIUS client of the simulator, against the codec of the server."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ NAME = ((Attribute.NAS_IDENTIFIER, b"pgw1"),)
 
 
 def accepted(datagram: bytes) -> Iterable[bytes]:
-    """Answer as the server does."""
+    """Answer like the server."""
     yield accept(decode(datagram, SECRET), address="10.64.0.11", prefix="", class_=b"token")
 
 
 def accounted(datagram: bytes) -> Iterable[bytes]:
-    """Answer as the server does."""
+    """Answer like the server."""
     yield accounting_response(decode(datagram, SECRET))
 
 
-async def test_an_access_request_proves_itself_and_its_answer_is_read() -> None:
+async def test_an_access_request_is_signed_and_its_answer_decoded() -> None:
     with Responder(accepted) as server:
         client = RadiusClient(server.address, SECRET, patience=QUICK)
         answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
@@ -53,7 +53,7 @@ async def test_an_access_request_proves_itself_and_its_answer_is_read() -> None:
 
 
 async def test_a_message_authenticator_comes_first() -> None:
-    """There it withstands the collision that makes an Accept of a Reject (CVE-2024-3596)."""
+    """This place prevents the collision that turns a Reject into an Accept (CVE-2024-3596)."""
     with Responder(accepted) as server:
         client = RadiusClient(server.address, SECRET, patience=QUICK)
         await client.exchange(Code.ACCESS_REQUEST, NAME)
@@ -62,7 +62,7 @@ async def test_a_message_authenticator_comes_first() -> None:
     assert server.received[0][0][20] == Attribute.MESSAGE_AUTHENTICATOR
 
 
-async def test_an_accounting_request_proves_itself_by_its_authenticator() -> None:
+async def test_an_accounting_request_is_signed_by_its_authenticator() -> None:
     with Responder(accounted) as server:
         client = RadiusClient(server.address, SECRET, patience=QUICK)
         answer = await client.exchange(Code.ACCOUNTING_REQUEST, NAME)
@@ -75,8 +75,8 @@ async def test_an_accounting_request_proves_itself_by_its_authenticator() -> Non
     assert answer.code == Code.ACCOUNTING_RESPONSE
 
 
-async def test_an_unanswered_request_is_sent_again_unchanged_until_patience_ends() -> None:
-    """A duplicate must be known as one: same port, same identifier, same authenticator (RFC 5080 §2.2.2)."""
+async def test_an_unanswered_request_is_retransmitted_unchanged_until_patience_ends() -> None:
+    """The server recognizes a duplicate by port, identifier and authenticator (RFC 5080 §2.2.2)."""
     with Responder() as server:
         client = RadiusClient(server.address, SECRET, patience=QUICK)
         answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
@@ -122,8 +122,8 @@ def too_short(datagram: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("forge", [with_other_secret, made_of_a_reject, with_another_identifier, too_short])
-async def test_an_answer_that_proves_nothing_is_none(forge: object) -> None:
-    """It is passed over, and the true one is still taken."""
+async def test_an_answer_without_proof_is_ignored(forge: object) -> None:
+    """The true one is accepted after it."""
 
     def forged_then_true(datagram: bytes) -> Iterable[bytes]:
         assert callable(forge)
@@ -139,7 +139,7 @@ async def test_an_answer_that_proves_nothing_is_none(forge: object) -> None:
     assert answer.value(Attribute.CLASS) == b"token"
 
 
-async def test_an_access_answer_without_message_authenticator_is_none() -> None:
+async def test_an_access_answer_without_message_authenticator_is_ignored() -> None:
     """Its authenticator alone can be forged (CVE-2024-3596)."""
 
     def unsigned(datagram: bytes) -> Iterable[bytes]:
@@ -154,8 +154,8 @@ async def test_an_access_answer_without_message_authenticator_is_none() -> None:
     assert answer is None
 
 
-async def test_many_requests_at_once_keep_their_answers_apart() -> None:
-    """More than there are identifiers: the others wait for their turn."""
+async def test_many_open_requests_get_their_own_answers() -> None:
+    """More than there are identifiers: the others wait."""
 
     def echoed(datagram: bytes) -> Iterable[bytes]:
         request = decode(datagram, SECRET)
@@ -173,8 +173,8 @@ async def test_many_requests_at_once_keep_their_answers_apart() -> None:
     assert [answer and answer.value(Attribute.CLASS) for answer in answers] == names
 
 
-async def test_status_answers_are_read_like_others() -> None:
-    """A Status-Server is signed as an Access-Request is (RFC 5997 §3)."""
+async def test_answers_to_status_server_are_decoded_like_others() -> None:
+    """A Status-Server is signed like an Access-Request (RFC 5997 §3)."""
     with Responder(lambda datagram: [status_answer(decode(datagram, SECRET), accounting=False)]) as server:
         client = RadiusClient(server.address, SECRET, patience=QUICK)
         answer = await client.exchange(Code.STATUS_SERVER, NAME)

@@ -14,12 +14,12 @@ UNSIGNED: Final = bytes((80, 18)) + bytes(16)
 
 
 def attribute(number: int, value: bytes) -> bytes:
-    """Write an attribute."""
+    """Encode an attribute."""
     return bytes((number, len(value) + 2)) + value
 
 
 def of_3gpp(*inner: tuple[int, bytes]) -> bytes:
-    """Write 3GPP attributes into one Vendor-Specific one."""
+    """Encode 3GPP attributes as one Vendor-Specific attribute."""
     return attribute(26, (10415).to_bytes(4, "big") + b"".join(attribute(kind, value) for kind, value in inner))
 
 
@@ -32,7 +32,7 @@ def access_request(
     code: int = 1,
     authenticator: bytes = bytes(range(16)),
 ) -> bytes:
-    """Write an Access-Request, or with another code a Status-Server; a signed one begins with its signature."""
+    """Encode an Access-Request, or with another code a Status-Server; a signature comes first."""
     body = UNSIGNED * signed + attributes
     head = struct.pack("!BBH16s", code, identifier, 20 + len(body), authenticator)
     if signed:
@@ -43,7 +43,7 @@ def access_request(
 def accounting_request(
     attributes: bytes = b"", *, signed: bool = False, secret: bytes = SECRET, identifier: int = 1
 ) -> bytes:
-    """Write an Accounting-Request; its authenticator proves it, so that a signature is an extra."""
+    """Encode an Accounting-Request; its authenticator proves it, a signature is optional."""
     body = UNSIGNED * signed + attributes
     head = struct.pack("!BBH", 4, identifier, 20 + len(body))
     if signed:
@@ -52,7 +52,7 @@ def accounting_request(
 
 
 def attributes_of(packet: bytes) -> list[tuple[int, bytes]]:
-    """Take a packet apart."""
+    """Decode the attributes of a packet."""
     found, at = [], 20
     while at < len(packet):
         found.append((packet[at], packet[at + 2 : at + packet[at + 1]]))

@@ -25,12 +25,12 @@ EQUIPMENT = Equipment("356938035643809", "01")
 
 
 def of(*inner: tuple[int, bytes]) -> Mobile:
-    """Read 3GPP attributes that came in one Vendor-Specific one."""
+    """Decode 3GPP attributes in one Vendor-Specific attribute."""
     return read([of_3gpp(*inner)[2:]])
 
 
-def test_all_attributes_together() -> None:
-    """As a PGW sends them, each in a Vendor-Specific attribute of its own."""
+def test_all_attributes_of_a_request_are_decoded() -> None:
+    """As a PGW sends them, each in its own Vendor-Specific attribute."""
     inner = [
         (1, b"242016000000001"),
         (2, bytes(4)),
@@ -53,19 +53,19 @@ def test_all_attributes_together() -> None:
     assert read([]) == Mobile()
 
 
-def test_other_vendors_and_unknown_types_are_passed_over() -> None:
-    """They are no faults."""
+def test_other_vendors_and_unknown_types_are_ignored() -> None:
+    """They are not noted."""
     assert read([bytes.fromhex("00000137") + attribute(1, b"242016000000001"), b"", b"\0"]) == Mobile()
     assert of((110, b"\0\1\2"), (255, b"")) == Mobile()
 
 
-def test_the_first_of_several_counts() -> None:
+def test_the_first_of_several_equal_attributes_counts() -> None:
     assert of((1, b"242016000000001"), (1, b"242016000000002")).imsi == "242016000000001"
 
 
 @pytest.mark.parametrize("tail", ["01", "0100", "0101", "0105aabb", "6e036100"])
-def test_lengths_that_do_not_add_up_are_noted(tail: str) -> None:
-    """What came before them counts."""
+def test_wrong_lengths_are_noted(tail: str) -> None:
+    """The attributes before them count."""
     found = read([of_3gpp((21, b"\x08"))[2:] + bytes.fromhex(tail)])
 
     assert found.rat == "NB-IoT"
@@ -89,7 +89,7 @@ def test_lengths_that_do_not_add_up_are_noted(tail: str) -> None:
     ],
 )
 def test_an_imsi_is_6_to_15_digits(value: bytes, imsi: str | None) -> None:
-    """After a trailing NUL; everything else counts as none, and is noted."""
+    """After a trailing NUL; other values are ignored and noted."""
     found = of((1, value))
 
     assert found.imsi == imsi
@@ -120,7 +120,7 @@ def test_an_imsi_is_6_to_15_digits(value: bytes, imsi: str | None) -> None:
     ],
 )
 def test_an_imei_in_all_its_forms_is_the_same_15_digits(value: bytes, equipment: Equipment | None) -> None:
-    """IMEISV, IMEI with any check digit, without one, and swapped BCD."""
+    """IMEISV, IMEI with any check digit or none, and swapped BCD."""
     assert read_equipment(value) == equipment
 
 
@@ -136,8 +136,8 @@ def test_an_imei_in_all_its_forms_is_the_same_15_digits(value: bytes, equipment:
         (b"0000000000000000", (Note.IMEI,)),
     ],
 )
-def test_a_wrong_check_digit_is_noted_only(value: bytes, notes: tuple[Note, ...]) -> None:
-    """Signalling has a 0 there, or nothing; the digits before it count."""
+def test_a_wrong_check_digit_is_only_noted(value: bytes, notes: tuple[Note, ...]) -> None:
+    """Signalling sends 0 or nothing there; the digits before it count."""
     assert of((20, value)).notes == notes
 
 
@@ -179,8 +179,8 @@ def test_a_network_has_two_or_three_digits_after_the_country(octets: str, networ
         ("0042f2100000" + "0000", Location(NORWAY, 0, 0)),
     ],
 )
-def test_a_location_of_every_type_is_read(octets: str, location: Location) -> None:
-    """The vectors are those that Wireshark reads alike; of base stations only the network counts."""
+def test_every_type_of_location_is_decoded(octets: str, location: Location) -> None:
+    """Wireshark decodes the vectors alike; of base stations only the network is read."""
     assert read_location(bytes.fromhex(octets)) == location
 
 
@@ -198,8 +198,8 @@ def test_a_location_of_every_type_is_read(octets: str, location: Location) -> No
         "83",
     ],
 )
-def test_a_location_that_cannot_be_read_is_noted(octets: str) -> None:
-    """And costs nothing else."""
+def test_a_malformed_location_is_noted(octets: str) -> None:
+    """All other attributes are decoded."""
     found = of((22, bytes.fromhex(octets)), (1, b"242016000000001"))
 
     assert (found.location, found.imsi) == (None, "242016000000001")
@@ -211,7 +211,7 @@ def test_a_location_that_cannot_be_read_is_noted(octets: str) -> None:
     [("06", "E-UTRAN"), ("08", "NB-IoT"), ("09", "LTE-M"), ("33", "NR"), ("00000006", "E-UTRAN"), ("35", "53")],
 )
 def test_a_radio_access_technology_has_a_name_or_its_number(octets: str, rat: str) -> None:
-    """One octet, or as some dictionaries have it, four."""
+    """One octet, or four as in some dictionaries."""
     assert of((21, bytes.fromhex(octets))).rat == rat
     assert of((21, bytes.fromhex(octets + "00"))).notes == (Note.RAT,)
     assert len(set(RATS.values())) == len(RATS)
@@ -226,10 +226,10 @@ def test_a_radio_access_technology_has_a_name_or_its_number(octets: str, rat: st
         (b"242x1", NORWAY, (Note.NETWORK,)),
     ],
 )
-def test_the_serving_network_stands_above_that_of_the_cell(
+def test_the_serving_network_takes_precedence_over_the_network_of_the_cell(
     value: bytes, network: Plmn, notes: tuple[Note, ...]
 ) -> None:
-    """Which is taken where there is none, or none that can be read."""
+    """The latter is used where the former is missing or malformed."""
     cell = (22, bytes.fromhex("8142f21000a1b2c3"))
 
     assert (of(cell, (18, value)).network, of(cell, (18, value)).notes) == (network, notes)
@@ -237,8 +237,8 @@ def test_the_serving_network_stands_above_that_of_the_cell(
 
 
 @given(st.lists(st.binary(max_size=60).map(lambda rest: bytes.fromhex("000028af") + rest) | st.binary(max_size=8)))
-def test_garbage_is_noted_and_never_refused(values: list[bytes]) -> None:
-    """Whatever octets come: a value, and words from a closed list."""
+def test_garbage_is_noted_and_never_rejected(values: list[bytes]) -> None:
+    """For any octets: a value, and notes from a closed list."""
     found = read(values)
 
     assert found.imsi is None or found.imsi.isdecimal()

@@ -56,8 +56,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("octets", "at", "detail"), REFUSED)
-def test_what_breaks_the_format_is_refused_with_the_place(octets: str, at: int, detail: str) -> None:
-    """Values beyond the end, 8,192 octets, signatures of any length and number: pyrad takes them all."""
+def test_a_malformed_packet_is_rejected_with_the_position(octets: str, at: int, detail: str) -> None:
+    """Values beyond the end, 8,192 octets, signatures of any length and number: pyrad accepts them all."""
     with pytest.raises(MalformedMessage) as refusal:
         decode(bytes.fromhex(octets), SECRET)
 
@@ -65,14 +65,14 @@ def test_what_breaks_the_format_is_refused_with_the_place(octets: str, at: int, 
     assert refusal.value.at == at
 
 
-def test_a_second_signature_is_refused() -> None:
+def test_a_second_signature_is_rejected() -> None:
     """Also when the first one is right."""
     with pytest.raises(MalformedMessage, match="Message-Authenticator number 2 has 16 octets, wanted one of 16"):
         decode(access_request(attribute(80, bytes(16))), SECRET)
 
 
-def test_more_proxies_than_an_answer_has_room_for_are_refused() -> None:
-    """What they sent must go back, and the rest of the answer needs its place too."""
+def test_more_proxy_state_than_fits_into_an_answer_is_rejected() -> None:
+    """The answer returns it and needs space for its own attributes."""
     most = attribute(33, bytes(253)) * (MAX_PROXY_STATE // 255) + attribute(33, bytes(MAX_PROXY_STATE % 255 - 2))
     longest = accept(
         decode(access_request(most), SECRET),
@@ -88,7 +88,7 @@ def test_more_proxies_than_an_answer_has_room_for_are_refused() -> None:
 
 
 def test_padding_is_ignored() -> None:
-    """Octets beyond Length count for nothing, neither for reading nor for the signature (RFC 2865 §3)."""
+    """Octets beyond Length count neither for decoding nor for the signature (RFC 2865 §3)."""
     request = decode(access_request(attribute(1, b"me")) + b"\x50\x12 padding", SECRET)
 
     assert request.text(1) == "me"
@@ -113,13 +113,13 @@ def test_padding_is_ignored() -> None:
     ],
 )
 def test_only_the_secret_proves_a_request(octets: bytes, secret: bytes, verdict: Verdict) -> None:
-    """Accounting by its authenticator, all else by Message-Authenticator; where there is one, it must be right."""
+    """Accounting by its authenticator, others by Message-Authenticator; if present, it must be right."""
     assert verify(decode(octets, secret)) is verdict
 
 
 @given(st.sampled_from([access_request, accounting_request]), st.binary(max_size=40), st.data())
-def test_a_request_with_another_octet_is_never_believed(build: Any, name: bytes, data: st.DataObject) -> None:
-    """Wherever it is: code, identifier, length, authenticator, attributes."""
+def test_a_changed_octet_is_always_detected(build: Any, name: bytes, data: st.DataObject) -> None:
+    """In code, identifier, length, authenticator or attributes."""
     octets = bytearray(build(attribute(1, name) + of_3gpp((1, b"242016000000001"))))
     at = data.draw(st.integers(0, len(octets) - 1))
     octets[at] = data.draw(st.integers(0, 255).filter(lambda octet: octet != octets[at]))
@@ -132,8 +132,8 @@ def test_a_request_with_another_octet_is_never_believed(build: Any, name: bytes,
 
 
 @given(st.lists(st.tuples(st.integers(1, 255).filter(lambda number: number not in {33, 80}), st.binary(max_size=20))))
-def test_attributes_are_read_as_they_were_written(attributes: list[tuple[int, bytes]]) -> None:
-    """By number, those with the same number in their order; the first one is the value."""
+def test_attributes_are_decoded_as_encoded(attributes: list[tuple[int, bytes]]) -> None:
+    """By number; several with one number in order, the first is the value."""
     octets = access_request(b"".join(attribute(*each) for each in attributes[:MAX_ATTRIBUTES]))
     request = decode(octets, SECRET)
 
@@ -148,8 +148,8 @@ def test_attributes_are_read_as_they_were_written(attributes: list[tuple[int, by
     ("value", "text"),
     [(b"mda.test", "mda.test"), ("å".encode(), "å"), (b"x\0", "x"), (b"", ""), (b"\xff", "ff"), (b"a\nb", "610a62")],
 )
-def test_text_that_is_none_is_shown_in_hexadecimal(value: bytes, text: str) -> None:
-    """Nothing unprintable gets further, and different octets stay different."""
+def test_invalid_text_is_shown_in_hexadecimal(value: bytes, text: str) -> None:
+    """Nothing unprintable is passed on, and different octets stay different."""
     assert decode(access_request(attribute(30, value)), SECRET).text(30) == text
     assert decode(access_request(), SECRET).text(30) == ""
 
@@ -180,8 +180,8 @@ def test_an_address_is_written_in_its_shortest_form(value: str, address: str) ->
         ("0a40000b00", ""),
     ],
 )
-def test_an_address_that_somebody_is_to_choose_is_none(value: str, address: str) -> None:
-    """RFC 2865 §5.8: the user for 255.255.255.255, the NAS for 255.255.255.254. 0.0.0.0 is nobody's."""
+def test_an_address_left_to_user_or_nas_is_ignored(value: str, address: str) -> None:
+    """RFC 2865 §5.8: 255.255.255.255 leaves it to the user, 255.255.255.254 to the NAS. 0.0.0.0 is invalid."""
     assert decode(access_request(attribute(8, bytes.fromhex(value))), SECRET).framed_address() == address
     assert decode(access_request(), SECRET).framed_address() == ""
 
@@ -200,7 +200,7 @@ def test_an_address_that_somebody_is_to_choose_is_none(value: str, address: str)
         ("00", ""),
     ],
 )
-def test_a_prefix_may_leave_out_the_octets_after_it(value: str, prefix: str) -> None:
+def test_a_prefix_may_omit_trailing_octets(value: str, prefix: str) -> None:
     """RFC 3162 §2.3; bits beyond the length do not count."""
     assert decode(access_request(attribute(97, bytes.fromhex(value))), SECRET).framed_prefix() == prefix
     assert decode(access_request(), SECRET).framed_prefix() == ""
@@ -220,7 +220,7 @@ ALL_KINDS = pytest.mark.parametrize(
 
 @ALL_KINDS
 def test_an_answer_is_signed_for_its_request(octets: bytes, answer: Any, code: Code) -> None:
-    """The client in pyrad believes it, and only with the right secret."""
+    """The client of pyrad accepts it, and only with the right secret."""
     written = answer(decode(octets, SECRET))
     kind = AcctPacket if octets[0] == Code.ACCOUNTING_REQUEST else AuthPacket
     with_secret = kind(packet=octets, secret=SECRET)
@@ -232,8 +232,8 @@ def test_an_answer_is_signed_for_its_request(octets: bytes, answer: Any, code: C
 
 
 @ALL_KINDS
-def test_an_answer_takes_the_proxies_states_along(octets: bytes, answer: Any, code: Code) -> None:
-    """Unchanged, in their order, after the signature (RFC 2865 §5.33, CVE-2024-3596)."""
+def test_an_answer_returns_proxy_state(octets: bytes, answer: Any, code: Code) -> None:
+    """Unchanged, in order, after the signature (RFC 2865 §5.33, CVE-2024-3596)."""
     states = [b"\x00first", b"", b"\xffsecond"]
     body = b"".join(attribute(33, each) for each in states)
     request = access_request(body, code=octets[0]) if octets[0] != 4 else accounting_request(body)
@@ -246,14 +246,14 @@ def test_an_answer_takes_the_proxies_states_along(octets: bytes, answer: Any, co
 
 
 def accepted(address: str = "", prefix: str = "", class_: bytes = b"", **settings: Any) -> list[tuple[int, bytes]]:
-    """What an Access-Accept holds after its signature."""
+    """Return the attributes of an Access-Accept after its signature."""
     request = decode(access_request(), SECRET)
     extra = settings_of(**settings) if settings else ()
     return attributes_of(accept(request, address=address, prefix=prefix, class_=class_, settings=extra))[1:]
 
 
-def test_an_accept_gives_what_the_device_gets() -> None:
-    """An address with its netmask, a prefix without the octets after it; with neither the NAS chooses."""
+def test_an_accept_has_the_addresses_of_the_device() -> None:
+    """An address with netmask, a prefix without trailing octets; with neither, the NAS chooses."""
     v4 = [(8, bytes((10, 64, 0, 11))), (9, bytes((255,) * 4))]
     v6 = [(97, bytes.fromhex("004020010db800010002"))]
 
@@ -263,8 +263,8 @@ def test_an_accept_gives_what_the_device_gets() -> None:
     assert accepted() == [(8, bytes.fromhex("fffffffe"))]
 
 
-def test_settings_are_written_once_for_all() -> None:
-    """Two DNS servers of IPv4 in Microsoft's attributes, those of IPv6 in one of 3GPP, and the interval."""
+def test_settings_are_encoded_once_for_all_answers() -> None:
+    """Two IPv4 DNS servers in Microsoft's attributes, those of IPv6 in one of 3GPP, and the interval."""
     dns = [ip_address(each) for each in ("10.0.0.1", "2001:db8::1", "10.0.0.2", "10.0.0.3", "2001:db8::2")]
 
     assert accepted("10.64.0.11", dns=dns, interim_interval=600)[2:] == [
@@ -276,8 +276,8 @@ def test_settings_are_written_once_for_all() -> None:
     assert accepted("10.64.0.11", dns=[], interim_interval=0)[2:] == []
 
 
-def test_a_password_is_not_shown_by_accident() -> None:
-    """Neither it, hidden as it is, nor the secret is in what a log line would show."""
+def test_a_request_shows_neither_password_nor_secret() -> None:
+    """Its representation, which a log line may hold."""
     hidden = hashlib.md5(b"hidden").digest()
     shown = repr(decode(access_request(attribute(2, hidden)), SECRET))
 
@@ -298,7 +298,7 @@ class Server:
         self.port = self._socket.getsockname()[1]
 
     async def request(self, secret: bytes = SECRET) -> tuple[RadiusRequest, Any]:
-        """Read a request, and where to answer."""
+        """Receive a request and return the address of its sender."""
         async with asyncio.timeout(PATIENCE):
             datagram, remote = await asyncio.get_running_loop().sock_recvfrom(self._socket, 4096)
         return decode(datagram, secret), lambda answer: self._socket.sendto(answer, remote)
@@ -316,8 +316,8 @@ async def server() -> AsyncIterator[Server]:
     opened.close()
 
 
-async def test_radclient_believes_an_accept(server: Server) -> None:
-    """And shows its attributes as they were meant."""
+async def test_radclient_accepts_an_access_accept(server: Server) -> None:
+    """And shows its attributes with the intended values."""
     asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH))
     request, answer = await server.request()
     verdict, mobile = verify(request), read(request.values(26))
@@ -338,7 +338,7 @@ async def test_radclient_believes_an_accept(server: Server) -> None:
 
 
 async def test_a_password_stays_hidden(server: Server) -> None:
-    """Nobody needs it, so its octets stay as radclient hid them (RFC 2865 §5.2)."""
+    """The server does not use it, so its octets stay encrypted (RFC 2865 §5.2)."""
     asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH))
     request, answer = await server.request()
     verdict, _ = verify(request), read(request.values(26))
@@ -352,7 +352,7 @@ async def test_a_password_stays_hidden(server: Server) -> None:
     assert "a password of the tests" not in kept
 
 
-async def test_radclient_believes_a_reject(server: Server) -> None:
+async def test_radclient_accepts_an_access_reject(server: Server) -> None:
     asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH))
     request, answer = await server.request()
     answer(reject(request, "Not admitted."))
@@ -362,7 +362,7 @@ async def test_radclient_believes_a_reject(server: Server) -> None:
 
 
 @pytest.mark.parametrize(("fields", "status"), [(START, StatusType.START), (STOP, StatusType.STOP)])
-async def test_radclient_believes_an_accounting_response(
+async def test_radclient_accepts_an_accounting_response(
     server: Server, fields: dict[str, str], status: StatusType
 ) -> None:
     """Its own request is proven by the authenticator alone."""
@@ -380,8 +380,8 @@ async def test_radclient_believes_an_accounting_response(
 
 
 @pytest.mark.parametrize(("accounting", "kind"), [(False, "Access-Accept"), (True, "Accounting-Response")])
-async def test_radclient_believes_the_answer_to_its_probe(server: Server, accounting: bool, kind: str) -> None:
-    """Status-Server (RFC 5997)."""
+async def test_radclient_accepts_the_answer_to_status_server(server: Server, accounting: bool, kind: str) -> None:
+    """RFC 5997."""
     asked = asyncio.ensure_future(radclient(server.port, "status", {"Message-Authenticator": "0x00"}))
     request, answer = await server.request()
     verdict = verify(request)
@@ -392,7 +392,7 @@ async def test_radclient_believes_the_answer_to_its_probe(server: Server, accoun
     assert reply.kind == kind
 
 
-async def test_radclient_with_another_secret_is_told_apart(server: Server) -> None:
+async def test_radclient_with_another_secret_is_detected(server: Server) -> None:
     """In both directions."""
     asked = asyncio.ensure_future(radclient(server.port, "auth", ATTACH, secret="something else", seconds=0.5))
     request, answer = await server.request()
@@ -405,8 +405,8 @@ async def test_radclient_with_another_secret_is_told_apart(server: Server) -> No
     assert "Reply verification failed" in reply.output
 
 
-async def test_pyrad_as_a_client_is_read_like_radclient(server: Server) -> None:
-    """Several 3GPP attributes in one Vendor-Specific one, which radclient never sends."""
+async def test_requests_of_pyrad_are_decoded_like_those_of_radclient(server: Server) -> None:
+    """With several 3GPP attributes in one Vendor-Specific one, which radclient never sends."""
     packet = AuthPacket(secret=SECRET, message_authenticator=True)
     packet[26] = [bytes.fromhex("000028af") + attribute(1, b"242016000000001") + attribute(21, b"\x08")]
     request = decode(packet.RequestPacket(), SECRET)
