@@ -77,7 +77,7 @@ class FleetBench(Fleet):
 
     @property
     def events(self) -> list[Event]:
-        """Everything published since the last `clear`."""
+        """All events published since the last `clear`."""
         return [each.event for each in self.activities]
 
     @property
@@ -95,7 +95,7 @@ class FleetBench(Fleet):
         return next(each.value() for each in self.cellular.metrics() if each.name == name)
 
     def take(self) -> list[tuple[str, dict[str, str]]]:
-        """Return what was published, and begin anew."""
+        """Return the published events, and clear them."""
         told = self.told
         self.activities.clear()
         return told

@@ -23,7 +23,7 @@ def test_putting_again_counts_from_then_on() -> None:
 
 
 def test_what_is_due_goes_when_something_comes() -> None:
-    """There is no timer."""
+    """An insertion removes expired values; there is no timer."""
     table: ExpiringMap[str, int] = ExpiringMap(limit=10, lifetime=5.0)
     for number, key in enumerate("abc"):
         table.put(key, number, float(number))
@@ -43,7 +43,7 @@ def test_the_oldest_goes_when_the_table_is_full() -> None:
 
 
 def test_a_value_can_be_dropped() -> None:
-    """Also one that is not there."""
+    """Dropping an unknown key does nothing."""
     table: ExpiringMap[str, int] = ExpiringMap(limit=2, lifetime=5.0)
     table.put("a", 1, 0.0)
     table.forget("a")

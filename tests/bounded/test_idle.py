@@ -1,4 +1,4 @@
-"""What ends by itself after a silence."""
+"""Idle timers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_one_look_takes_so_many_at_most() -> None:
 
 
 def test_the_quietest_is_found_over_all_lifetimes() -> None:
-    """Whoever was heard of longest ago."""
+    """The item refreshed longest ago."""
     expiry: IdleTimers[str] = IdleTimers()
     expiry.touch("b", 2.0, 5.0)
     expiry.touch("a", 1.0, 100.0)

@@ -1,4 +1,4 @@
-"""What happens to collections."""
+"""Changes of collections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.bench.fleets import CAUSE, FleetBench
 
 
 async def test_the_registry_is_written_first(bench: FleetBench) -> None:
-    """What it refuses has not happened."""
+    """A change that the store refuses has no effect."""
     collection = await bench.collections.create(CollectionChange(tags={"name": "x"}))
     await bench.store.close()
     with pytest.raises(StorageUnavailable):
@@ -60,7 +60,7 @@ async def test_a_collection_that_is_gone_cannot_be_changed(bench: FleetBench) ->
 
 @pytest.mark.parametrize("device_first", [True, False])
 async def test_no_device_joins_a_collection_that_is_being_removed(bench: FleetBench, device_first: bool) -> None:
-    """Whoever asks first wins, and the other is told."""
+    """The first call wins; the other is refused."""
     collection = await bench.collection()
     joining = bench.devices.create(collection, DeviceChange(), cause=CAUSE)
     removing = bench.collections.remove(collection)
@@ -73,7 +73,7 @@ async def test_no_device_joins_a_collection_that_is_being_removed(bench: FleetBe
 
 
 async def test_changes_that_come_together_are_all_kept(bench: FleetBench) -> None:
-    """Each one starts from what the one before left."""
+    """Each change starts from the result of the previous one."""
     collection = await bench.collection()
     changes = [CollectionChange(tags={str(number): "x"}) for number in range(20)]
     await asyncio.gather(*(bench.collections.update(collection, each, cause=CAUSE) for each in changes))

@@ -1,4 +1,4 @@
-"""The parts together: what one of them fails to do keeps no other from its turn."""
+"""The fleet as a whole: the failure of one part does not affect the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SWEPT = ("reception", "cellular", "gateway_sessions", "outbox", "firmware", "blo
 def test_a_part_that_fails_keeps_no_other_from_its_sweep(
     bench: FleetBench, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    """Else one defect would end all timeouts of this server; the first failure is told."""
+    """Otherwise one defect would stop all timeouts of this server; the first failure is raised."""
     swept: list[str] = []
 
     def sweep(part: str) -> None:

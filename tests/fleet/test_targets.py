@@ -1,4 +1,4 @@
-"""Which image a device should run, and who uses one."""
+"""Firmware targets: the image that a device should run, and the devices that use an image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_management_decides_whose_target_counts(
 
 
 async def test_usage_lists_who_should_run_an_image_and_who_does(bench: FleetBench) -> None:
-    """A target of one's own counts even while management says otherwise, for it keeps the image from being removed."""
+    """A device's own target counts under every management, as it prevents the removal of the image."""
     collection = await bench.collection()
     old, new = await bench.image(collection, "1"), await bench.image(collection, "2")
     first, second, third = [await bench.device(collection=collection) for _ in range(3)]
@@ -61,7 +61,7 @@ async def test_usage_lists_who_should_run_an_image_and_who_does(bench: FleetBenc
 
 @pytest.mark.parametrize("whose", ["nobody's", "another collection's"])
 async def test_an_image_that_the_collection_does_not_have_is_no_target(bench: FleetBench, whose: str) -> None:
-    """Of a device or of the collection itself; nothing changes, and the two cases are told alike."""
+    """As the target of a device or of the collection; nothing changes, and both errors are equal."""
     device = await bench.device()
     collection = device.collection
     foreign = (await bench.image(await bench.collection())).id if whose == "another collection's" else 99

@@ -1,4 +1,4 @@
-"""What the tests of the store write: one of each kind, with a value in every field."""
+"""Rows for the tests of the store: one of each kind, with a value in every field."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def message(owner: Device, identifier: int = 9) -> Downstream:
 
 
 def attachment(owner: Device | None, identifier: int = HIGH) -> Attachment:
-    """Make an attachment, which is nobody's without a device."""
+    """Create an attachment, without a device by default."""
     return Attachment(
         *(identifier, "pgw1", "192.0.2.10", "C0000201A0000001", owner, 1714076616000),
         *("242016000000001", "356938035643809", "mda.test", "10.0.0.1", "2001:db8::/64", HIGH),
@@ -94,7 +94,7 @@ def image(identifier: int, owner: Collection, **changes: object) -> Image:
 
 
 def values(item: object) -> dict[str, object]:
-    """Return everything of a value but what is in memory only."""
+    """Return the fields of a value, except those in memory only."""
     in_memory = ("traffic", "upstream_ms", "downstream_ms", "is_online")
     names = [name for name in type(item).__slots__ if name not in in_memory]  # type: ignore[attr-defined]  # slots=True
     return {name: getattr(item, name) for name in names if name != "collection"}

@@ -1,4 +1,4 @@
-"""Who has which address."""
+"""The address book: devices by address and by prefix."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_host_of_a_prefix_is_found(devices: tuple[Device, Device], host: s
 
 
 def test_an_address_of_its_own_counts_more_than_a_prefix(devices: tuple[Device, Device]) -> None:
-    """Somebody gave it to the device."""
+    """The address was assigned to the device itself."""
     book = AddressBook()
     book[PREFIX], book["2001:db8:1:2::5"] = devices
 
@@ -36,7 +36,7 @@ def test_an_address_of_its_own_counts_more_than_a_prefix(devices: tuple[Device, 
 
 
 def test_the_hosts_of_a_prefix_are_listed(devices: tuple[Device, Device]) -> None:
-    """Those that somebody has for itself, as long as it has them."""
+    """Addresses that devices have themselves, as long as they have them."""
     book = AddressBook()
     book["2001:db8:1:2::5"], book["2001:db8:1:3::5"] = devices
     book["10.0.0.1"] = book[PREFIX] = devices[1]

@@ -1,4 +1,4 @@
-"""What collections own besides devices."""
+"""The index of images and blobs."""
 
 from __future__ import annotations
 

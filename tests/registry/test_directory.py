@@ -1,4 +1,4 @@
-"""How devices are found by what a mobile network knows of them."""
+"""Look-ups of devices by the identities and addresses of a mobile network."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_hardware_is_found_in_every_form(directory: Directory, configured: str, 
 
 
 def test_two_devices_cannot_have_the_same_hardware_in_two_forms(directory: Directory) -> None:
-    """The one that has it may write it otherwise."""
+    """A device may write its own IMEI in another form."""
     owner = added(directory, 2, config=DeviceConfig(imei=IMEI))
     for number, conflicts in ((2, False), (3, True)):
         draft = Device(number, owner.collection, config=DeviceConfig(imei="3569380356438001"))
@@ -66,7 +66,7 @@ def test_a_device_is_found_at_each_of_its_addresses(directory: Directory) -> Non
 
 
 def test_an_address_is_reserved_whether_it_is_in_use_or_not(directory: Directory) -> None:
-    """Of IPv6 with the prefix around it; a datagram from there is nobody's all the same."""
+    """An IPv6 address with its prefix; a datagram from there still belongs to no device."""
     one = added(directory, 2, ciot=CiotMetadata(static_ip="10.0.0.1"))
     other = added(directory, 3, ciot=CiotMetadata(static_ip="2001:db8:1:2::5"))
 
@@ -91,7 +91,7 @@ def test_an_address_is_reserved_for_one_device(directory: Directory) -> None:
 
 
 def test_a_prefix_is_for_one_device_of_the_mobile_network(directory: Directory) -> None:
-    """Which gives a device the whole of it; where there is none, a network may have many devices."""
+    """The mobile network assigns a whole prefix to a device; other networks may have many devices in it."""
     owner = added(directory, 2, ciot=CiotMetadata(static_ip="2001:db8:1:2::5"), config=DeviceConfig(imsi="242011"))
     in_lab, mobile = (
         Device(3, owner.collection, ciot=CiotMetadata(static_ip="2001:db8:1:2::6"), config=each)

@@ -37,7 +37,7 @@ async def write(files: Files, identifier: int, *pieces: bytes) -> None:
 
 
 def names(files: Files) -> list[str]:
-    """List what is in the folder."""
+    """List the names in the folder."""
     return sorted(each.name for each in files.path(0).parent.iterdir())
 
 
@@ -57,7 +57,7 @@ async def test_a_file_is_named_by_its_id_and_for_its_owner_alone(files: Files) -
 
 
 async def test_blocks_are_appended_in_place(files: Files) -> None:
-    """For transfers in blocks, which come one by one; the size is known all the time."""
+    """Transfers arrive block by block; the size is known at any time."""
     incoming = files.begin(ID)
     sizes = []
     for number in range(3):
@@ -70,7 +70,7 @@ async def test_blocks_are_appended_in_place(files: Files) -> None:
 
 
 async def test_nothing_is_there_before_everything_is(files: Files) -> None:
-    """Whoever looks meanwhile finds no file under this id."""
+    """Until then, no file has this id."""
     async with files.begin(ID) as incoming:
         await incoming.write(b"half")
         meanwhile = files.path(ID).exists()
@@ -106,7 +106,7 @@ async def test_what_was_kept_is_not_discarded(files: Files) -> None:
 
 
 async def test_a_write_that_is_cancelled_ends_before_the_file_goes(files: Files) -> None:
-    """Its thread goes on, so the file is closed after it: else it could write into somebody else's."""
+    """Its thread continues, so the file is closed after it: otherwise it could write into another file."""
     before = open_files()
     incoming = files.begin(ID)
     with incoming._lock:  # a disk that takes its time
@@ -124,7 +124,7 @@ async def test_a_write_that_is_cancelled_ends_before_the_file_goes(files: Files)
 
 
 async def test_a_file_whose_keeping_was_cancelled_is_discarded(files: Files) -> None:
-    """Nobody was told that it is there."""
+    """No caller knows of the file."""
     incoming = files.begin(ID)
     await incoming.write(b"x")
     with incoming._lock:
@@ -161,7 +161,7 @@ async def test_any_block_is_read_at_any_time(files: Files) -> None:
 
 
 async def test_only_so_many_files_stay_open_for_reading(files: Files) -> None:
-    """Those that were read last."""
+    """The files that were read last."""
     for identifier in range(1, 101):
         await write(files, identifier, b"%d" % identifier)
     before = open_files()
@@ -188,7 +188,7 @@ async def test_a_deleted_file_is_gone_for_readers_too(files: Files) -> None:
 
 
 async def test_a_disk_that_refuses_is_told_with_the_path(files: Files) -> None:
-    """And what was written of the file is deleted."""
+    """The written part of the file is deleted."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     incoming = files.begin(ID)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))

@@ -1,4 +1,4 @@
-"""What the store keeps, and in which order."""
+"""The store: the values that it keeps, and the order of its writes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_a_batch_of_any_size_is_written(store: Store) -> None:
 
 
 async def test_rows_are_taken_before_the_first_wait(store: Store) -> None:
-    """What changes while a write waits for its turn belongs to the next write."""
+    """Changes during the wait of a write belong to the next write."""
     owner = collection()
     await store.put_collection(owner)
     written = device(owner)
@@ -105,7 +105,7 @@ async def test_a_write_goes_on_when_its_caller_is_cancelled(store: Store, tmp_pa
 
 
 async def test_a_deleted_device_takes_its_messages_along(store: Store) -> None:
-    """Those of other devices stay."""
+    """Messages of other devices stay."""
     owner = collection()
     gone, stays = device(owner, 1), device(owner, 2)
     await store.put_collection(owner)
@@ -184,7 +184,7 @@ async def test_a_gateway_needs_its_collection(store: Store) -> None:
 
 
 async def test_an_empty_block_is_no_block(store: Store) -> None:
-    """Clients of gateways crash when they are told of a device without any parameter."""
+    """Gateway clients crash on a device without any parameter."""
     owner = collection()
     written = device(owner)
     written.config.gateways[3] = {}
@@ -222,7 +222,7 @@ async def test_tokens_are_found_by_digest_and_counted(store: Store) -> None:
 
 
 async def test_the_psk_of_a_device_is_kept_and_goes_with_it(store: Store) -> None:
-    """What messages change is written without it."""
+    """Changes by messages are written without the PSK."""
     owner = collection()
     first, second = device(owner, 1), device(owner, 2)
     await store.put_collection(owner)
@@ -273,7 +273,7 @@ async def test_certificates_outlive_their_devices(store: Store) -> None:
 
 
 async def test_attachments_are_written_and_deleted_together(store: Store) -> None:
-    """All of them or none; also more than a driver takes at once."""
+    """All rows or none; also more rows than a driver takes at once."""
     owner = collection()
     attached = device(owner)
     await store.put_collection(owner)
@@ -290,7 +290,7 @@ async def test_attachments_are_written_and_deleted_together(store: Store) -> Non
 
 
 async def test_an_attachment_outlives_its_device(store: Store) -> None:
-    """The mobile network has it still; it is nobody's then."""
+    """The mobile network still has the attachment; it has no device then."""
     owner = collection()
     attached = device(owner)
     await store.put_collection(owner)
@@ -332,7 +332,7 @@ async def test_no_two_images_of_a_collection_have_version_or_octets_in_common(
 
 
 async def test_blobs_outlive_their_devices_but_not_their_collections(store: Store) -> None:
-    """A collection that has one stays, and so one that has an image."""
+    """A collection with a blob or an image cannot be deleted."""
     owner, other = collection(), collection(2)
     for each in (owner, other):
         await store.put_collection(each)

@@ -1,4 +1,4 @@
-"""How a registry is opened: its file, its schema, and what cannot be used."""
+"""Opening a registry: its file, its schema, and databases that cannot be used."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def modes(folder: Path) -> dict[str, int]:
 
 
 def versions(folder: Path) -> list[int]:
-    """Return the schemas that a registry has gone through."""
+    """Return the schemas that a registry has had."""
     with sqlite3.connect(folder / "registry.sqlite") as connection:
         found = [row[0] for row in connection.execute("SELECT schema FROM about ORDER BY schema")]
     connection.close()
@@ -58,14 +58,14 @@ def versions(folder: Path) -> list[int]:
 
 
 async def test_the_file_is_for_its_owner_alone(store: Store, tmp_path: Path) -> None:
-    """It holds digests of tokens and what devices sent; so do its companions."""
+    """The file holds digests of tokens and payloads of devices; so do its companions."""
     await store.put_collection(collection())
 
     assert modes(tmp_path) == {"registry.sqlite": 0o600, "registry.sqlite-wal": 0o600, "registry.sqlite-shm": 0o600}
 
 
 async def test_a_file_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:
-    """Whoever made it."""
+    """Also a file that another program created."""
     path = tmp_path / "registry.sqlite"
     path.touch(0o644)
     path.chmod(0o644)
@@ -88,7 +88,7 @@ async def test_two_processes_may_open_a_new_registry_at_once(tmp_path: Path) -> 
 
 
 async def test_a_registry_of_the_release_before_is_taken_over(tmp_path: Path) -> None:
-    """Schema 1 knew none of what came later; an address was somebody's wish then. What it held stays."""
+    """Schema 1 lacks all later tables and columns, and its addresses were set by hand. Its rows are kept."""
     with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
         connection.executescript(SCHEMA_1)
     connection.close()

@@ -1,4 +1,4 @@
-"""What is told of those who were not let in: once, then as a count."""
+"""Refusals of the mobile network: published once, then as a count."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNKNOWN = CiotRejectedReason.UNKNOWN_DEVICE
 
 
 class Bench:
-    """Refusals, and what was told of them."""
+    """Refusals, and the events that they published."""
 
     def __init__(self, subscribers: int = 3) -> None:
         bus = LocalBus(ManualClock(), IdGenerator())
@@ -43,7 +43,7 @@ class Bench:
         self.refusals.rejected(reason, nas=nas, imsi=imsi, imei="", now=now, cause=CAUSE)
 
     def take(self) -> list[Mapping[str, str]]:
-        """Return the data of what was told since the last time."""
+        """Return the data of the events since the last call."""
         told = [data_of(each.event) for each in self._told]
         self._told.clear()
         return told
@@ -72,7 +72,7 @@ def test_a_mismatch_that_repeats_is_one_event_an_hour_then_a_count(bench: Bench)
 
 
 def test_one_device_cannot_take_the_place_of_others() -> None:
-    """Hardware says of itself what it likes: one SIM could fill the table with invented numbers."""
+    """Hardware may report any IMEI: one SIM could fill the table with invented numbers."""
     bench = Bench(subscribers=1000)
     for number in range(50):
         bench.mismatch(f"24201{number}")
@@ -85,7 +85,7 @@ def test_one_device_cannot_take_the_place_of_others() -> None:
 
 
 def test_nothing_is_summed_up_that_did_not_repeat(bench: Bench) -> None:
-    """The hour ends in silence; after it the same mismatch is told again."""
+    """The hour ends without an event; after it the same mismatch is published again."""
     bench.mismatch()
     bench.refusals.sweep(3600.0)
     bench.mismatch(now=3601.0)
@@ -103,7 +103,7 @@ def test_another_mismatch_is_told_at_once(bench: Bench, change: dict[str, Any]) 
 
 
 def test_two_requests_of_an_unknown_subscriber_are_one_event(bench: Bench) -> None:
-    """A minute later there is a count."""
+    """A summary with the count follows a minute later."""
     bench.reject()
     bench.reject(now=5.0)
     first = bench.take()
@@ -114,7 +114,7 @@ def test_two_requests_of_an_unknown_subscriber_are_one_event(bench: Bench) -> No
 
 
 def test_so_many_a_second_are_told_whoever_it_is(bench: Bench) -> None:
-    """Whoever came too fast is told the next time."""
+    """A request over the rate is published at its next occurrence."""
     for imsi in ("24201", "24202", "24203"):
         bench.reject(imsi)
     told = [each["imsi"] for each in bench.take()]
@@ -127,7 +127,7 @@ def test_so_many_a_second_are_told_whoever_it_is(bench: Bench) -> None:
 
 
 def test_a_flood_of_one_reason_does_not_hide_another(bench: Bench) -> None:
-    """Anybody can send requests with a wrong secret."""
+    """Any host can send requests with a wrong secret."""
     for number in range(50):
         bench.reject(reason=CiotRejectedReason.UNKNOWN_NAS, nas=f"192.0.2.{number}")
     bench.take()
@@ -138,7 +138,7 @@ def test_a_flood_of_one_reason_does_not_hide_another(bench: Bench) -> None:
 
 
 def test_numbers_in_requests_that_nobody_proved_mean_nothing(bench: Bench) -> None:
-    """However many there are, it is one event of this NAS."""
+    """Any number of these requests is one event of this NAS."""
     for number in range(50):
         bench.reject(f"2420{number:02}", reason=CiotRejectedReason.BAD_SECRET)
 
@@ -147,7 +147,7 @@ def test_numbers_in_requests_that_nobody_proved_mean_nothing(bench: Bench) -> No
 
 
 def test_who_is_watched_is_bounded(bench: Bench) -> None:
-    """Beyond that there is only a number."""
+    """Beyond the bound, refusals are only counted."""
     for number in range(5):
         bench.mismatch(f"2420{number}")
 

@@ -1,4 +1,4 @@
-"""What the API does to devices, and which events follow."""
+"""Changes of devices by the API, and their events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.bench.fleets import CAUSE, FleetBench
 
 
 def receive(bench: FleetBench, device: Device) -> None:
-    """Let a message come in."""
+    """Send a message of a device."""
     bench.reception.received(device, b"hello", remote=("10.0.0.9", 4000), transport=Transport.UDP, local_port=1234)
 
 
@@ -34,7 +34,7 @@ async def test_created_updated_removed_are_told(bench: FleetBench) -> None:
 
 
 async def test_removing_a_device_ends_its_sessions_first(bench: FleetBench) -> None:
-    """So that the stream tells a story in order."""
+    """The events have the order of their causes."""
     device = await bench.device("10.0.0.9")
     await bench.outbox.queue(device, b"x", cause=CAUSE)
     receive(bench, device)
@@ -50,7 +50,7 @@ async def test_removing_a_device_ends_its_sessions_first(bench: FleetBench) -> N
 
 
 async def test_disabling_a_device_ends_its_sessions(bench: FleetBench) -> None:
-    """It is not connected when it may not send."""
+    """A disabled device may not send, so it is not connected."""
     device = await bench.device("10.0.0.9")
     receive(bench, device)
     bench.activities.clear()
@@ -63,7 +63,7 @@ async def test_disabling_a_device_ends_its_sessions(bench: FleetBench) -> None:
 
 
 async def test_both_collections_are_told_of_a_move(bench: FleetBench) -> None:
-    """The old one sees it leave, the new one sees it come; later events go to the new one."""
+    """Each collection gets deviceMoved; later events go to the new collection."""
     device = await bench.device("10.0.0.9")
     old, new = device.collection, await bench.collection()
     await bench.devices.update(device, DeviceChange(collection_id=new.id, tags={}), cause=CAUSE)
@@ -78,7 +78,7 @@ async def test_both_collections_are_told_of_a_move(bench: FleetBench) -> None:
 
 
 async def test_a_device_with_a_gateway_block_cannot_move(bench: FleetBench) -> None:
-    """Span's rule; the message says what to do."""
+    """Span's rule; the message names the remedy."""
     device = await bench.device()
     target = await bench.collection()
     gateway = await bench.gateway(device.collection)
@@ -126,7 +126,7 @@ async def test_a_changed_address_is_found_and_the_old_one_is_not(bench: FleetBen
 
 @pytest.mark.parametrize("what", ["update", "remove", "queue"])
 async def test_a_call_does_not_follow_a_device_that_moves_while_it_waits(bench: FleetBench, what: str) -> None:
-    """Whoever asked was allowed to in the old collection only."""
+    """The caller had access to the old collection only."""
     device = await bench.device()
     target = await bench.collection()
     calls: dict[str, Callable[[], Awaitable[object]]] = {
@@ -149,7 +149,7 @@ async def test_a_call_does_not_follow_a_device_that_moves_while_it_waits(bench: 
 
 
 async def test_other_parts_hear_of_a_change_after_it_was_told(bench: FleetBench) -> None:
-    """The registry and the directory have it by then; and what they do about it comes after its cause."""
+    """The registry and the directory hold the change by then; events of other parts follow their cause."""
     device = await bench.device("10.0.0.9")
     heard: list[tuple[Device, DeviceChange, int, list[str], Device | None]] = []
 
@@ -164,7 +164,7 @@ async def test_other_parts_hear_of_a_change_after_it_was_told(bench: FleetBench)
 
 
 async def test_other_parts_hear_of_a_new_device(bench: FleetBench) -> None:
-    """When everybody else can find it."""
+    """The directory finds the device by then."""
     heard: list[tuple[Device | None, int, list[str]]] = []
     bench.devices.on_created.append(
         lambda device, cause: heard.append((bench.directory.devices.get(device.id), cause, bench.names))
@@ -193,7 +193,7 @@ async def test_other_parts_hear_of_a_new_device(bench: FleetBench) -> None:
 async def test_an_address_by_hand_is_the_devices_own(
     bench: FleetBench, before: tuple[str, str], change: dict[str, str], after: tuple[str, str]
 ) -> None:
-    """The one that it has now, and the one that is kept for it; what was read and is sent back is no change."""
+    """The present address and the reserved one; a value that was read and is sent back is no change."""
     device = await bench.device()
     device.ciot.allocated_ip, device.ciot.static_ip = before
     await bench.devices.update(device, DeviceChange(**change), cause=CAUSE)  # type: ignore[arg-type]  # a table of cases
@@ -202,7 +202,7 @@ async def test_an_address_by_hand_is_the_devices_own(
 
 
 async def test_what_ends_with_a_move_is_told_before_it(bench: FleetBench) -> None:
-    """And other parts hear of it afterwards, as of any change."""
+    """Other parts are called afterwards, as for every change."""
     device, target = await bench.device("10.0.0.9"), await bench.collection()
     receive(bench, device)
     bench.activities.clear()
@@ -215,7 +215,7 @@ async def test_what_ends_with_a_move_is_told_before_it(bench: FleetBench) -> Non
 
 
 async def test_other_parts_hear_of_a_removal_before_it_is_told(bench: FleetBench) -> None:
-    """Of a device that is gone, nothing comes after deviceRemoved."""
+    """No event of a removed device follows deviceRemoved."""
     device = await bench.device("10.0.0.9")
     receive(bench, device)
     bench.activities.clear()

@@ -1,4 +1,4 @@
-"""What listeners see of devices, and which events follow."""
+"""Input of devices, and its events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REMOTE: Remote = ("10.0.0.9", 4000)
 
 
 def receive(bench: FleetBench, device: Device, payload: bytes = b"hello", transport: Transport = Transport.UDP) -> int:
-    """Let a message come in."""
+    """Send a message of a device."""
     message_id = bench.reception.received(device, payload, remote=REMOTE, transport=transport, local_port=1234)
     assert message_id is not None
     return message_id
@@ -48,7 +48,7 @@ async def test_later_messages_are_of_the_same_session(bench: FleetBench) -> None
 
 
 async def test_each_transport_is_a_session_of_its_own(bench: FleetBench) -> None:
-    """UDP and CoAP are told apart."""
+    """UDP and CoAP are separate sessions."""
     device = await bench.device("10.0.0.9")
     receive(bench, device)
     receive(bench, device, transport=Transport.COAP)
@@ -119,7 +119,7 @@ async def test_what_messages_change_is_written_in_batches(bench: FleetBench) -> 
 
 
 async def test_an_unknown_address_is_told_without_attribution(bench: FleetBench) -> None:
-    """F06: nobody was given it."""
+    """F06: no device has the address."""
     found = bench.reception.identify(("10.9.9.9", 7), transport=Transport.UDP, size=12)
 
     assert found is MessageRejectedReason.UNKNOWN_ADDRESS
@@ -133,7 +133,7 @@ async def test_an_unknown_address_is_told_without_attribution(bench: FleetBench)
 
 
 async def test_a_fault_that_repeats_is_summed_up(bench: FleetBench) -> None:
-    """A burst is told one by one, the rest once per window with a count."""
+    """A burst is published one by one, the rest once per window with a count."""
     for _ in range(10):
         bench.reception.identify(("10.9.9.9", 7), transport=Transport.UDP, size=12)
     one_by_one = bench.take()
@@ -195,7 +195,7 @@ async def test_the_rate_is_admitted_for_ever(bench: FleetBench) -> None:
 
 
 async def test_a_message_over_the_limit_is_refused_whole(bench: FleetBench) -> None:
-    """F27: with the limit; it connects nobody."""
+    """F27: the event names the limit; the message opens no session."""
     device = await bench.device("10.0.0.9")
     accepted = bench.reception.received(device, bytes(101), remote=REMOTE, transport=Transport.UDP, local_port=1)
 
@@ -256,7 +256,7 @@ async def test_every_rejection_carries_its_details(bench: FleetBench) -> None:
 
 
 async def test_sessions_end_with_the_address_that_they_came_from(bench: FleetBench) -> None:
-    """Over UDP and CoAP; one from an address that the device has still goes on."""
+    """Over UDP and CoAP; a session from an address that the device still has continues."""
     device = await bench.device("10.0.0.9")
     receive(bench, device)
     bench.reception.contacted(device, ("10.0.0.8", 4000), transport=Transport.COAP)
@@ -269,7 +269,7 @@ async def test_sessions_end_with_the_address_that_they_came_from(bench: FleetBen
 
 
 async def test_what_is_not_accepted_is_a_sign_of_life(bench: FleetBench) -> None:
-    """Of the device, if there is one; so are a message and a session."""
+    """Of the device of the address, if there is one; messages and sessions are signs of life, too."""
     device = await bench.device("10.0.0.9")
     before = device.traffic.signs_of_life
     bench.reception.rejections.rejected(
@@ -282,7 +282,7 @@ async def test_what_is_not_accepted_is_a_sign_of_life(bench: FleetBench) -> None
 
 
 async def test_other_changes_are_written_with_the_batch(bench: FleetBench) -> None:
-    """Those of the mobile network, say."""
+    """For example, changes by the mobile network."""
     device = await bench.device()
     device.ciot.cell_id = "7"
     bench.reception.changed(device)

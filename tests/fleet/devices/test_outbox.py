@@ -63,7 +63,7 @@ async def test_a_message_that_waits_too_long_fails(bench: FleetBench) -> None:
 
 
 async def test_a_cancelled_message_is_not_sent(bench: FleetBench) -> None:
-    """It is gone from the list; cancelling it again finds nothing."""
+    """The list no longer has the message; a second cancellation finds none."""
     device = await bench.device()
     message = await bench.outbox.queue(device, b"hi", cause=CAUSE)
     await bench.outbox.cancel(device, message.id, cause=CAUSE)
@@ -76,7 +76,7 @@ async def test_a_cancelled_message_is_not_sent(bench: FleetBench) -> None:
 
 
 async def test_deleting_a_sent_message_is_no_failure(bench: FleetBench) -> None:
-    """It has been sent; only the record goes."""
+    """The message was sent; only its record is deleted."""
     device = await bench.device()
     message = await bench.outbox.queue(device, b"hi", cause=CAUSE)
     bench.outbox.sent(device, message, transport=Transport.UDP, cause=None)

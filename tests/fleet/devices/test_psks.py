@@ -1,4 +1,4 @@
-"""Pre-shared keys of devices: set, replaced, removed; found by identity and shown to nobody."""
+"""Pre-shared keys of devices: set, replaced, removed; found by identity and never shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[FleetBench]:
 
 
 async def test_a_device_is_found_by_its_identity(bench: FleetBench) -> None:
-    """At once; the old identity finds nobody any more."""
+    """At once; the old identity finds no device."""
     device = await bench.device()
     await bench.psks.put(device, Psk(b"old", KEY), cause=CAUSE)
     await bench.psks.put(device, Psk(b"new", KEY), cause=CAUSE)

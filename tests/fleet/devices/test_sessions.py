@@ -1,4 +1,4 @@
-"""DTLS sessions as the fleet sees them; the handshakes themselves are the listeners'."""
+"""DTLS sessions in the fleet; the handshakes belong to the listeners."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def connect(bench: FleetBench, device: Device, ended: list[DisconnectReason], *,
 
 
 async def test_messages_of_a_session_belong_to_it(bench: FleetBench) -> None:
-    """Not to the one that plain UDP would have; and they keep it awake."""
+    """Messages belong to the DTLS session, not to a session over plain UDP, and refresh it."""
     device = await bench.device()
     session = connect(bench, device, [])
     bench.clock.shift(899)
@@ -42,7 +42,7 @@ async def test_messages_of_a_session_belong_to_it(bench: FleetBench) -> None:
 
 
 async def test_each_session_ends_by_itself(bench: FleetBench) -> None:
-    """Two of one device: the end of one is told once, and closes nothing else."""
+    """Two sessions of one device: the end of one is published once, and does not close the other."""
     device = await bench.device()
     ended: list[DisconnectReason] = []
     first, second = connect(bench, device, ended), connect(bench, device, ended)
@@ -72,7 +72,7 @@ async def test_a_revoked_certificate_ends_its_sessions_only(bench: FleetBench) -
 
 
 async def test_a_session_does_not_outlive_its_certificate(bench: FleetBench) -> None:
-    """However busy it is; one that rests on a longer certificate goes on."""
+    """Even a busy session ends; a session with a longer valid certificate continues."""
     device = await bench.device()
     now_ms = bench.clock.time_ns() // 1_000_000
     for serial, seconds in ((1, 100), (2, 10_000)):
