@@ -22,7 +22,7 @@ def test_putting_again_counts_from_then_on() -> None:
     assert (table.get("a", 7.0), len(table)) == (2, 1)
 
 
-def test_what_is_due_goes_when_something_comes() -> None:
+def test_an_insertion_removes_expired_values() -> None:
     """An insertion removes expired values; there is no timer."""
     table: ExpiringMap[str, int] = ExpiringMap(limit=10, lifetime=5.0)
     for number, key in enumerate("abc"):
@@ -32,7 +32,7 @@ def test_what_is_due_goes_when_something_comes() -> None:
     assert (len(table), table.get("c", 6.0)) == (2, 2)
 
 
-def test_the_oldest_goes_when_the_table_is_full() -> None:
+def test_a_full_table_evicts_the_oldest_value() -> None:
     """The order is that of `put`."""
     table: ExpiringMap[str, int] = ExpiringMap(limit=2, lifetime=5.0)
     for key in "aba":
@@ -52,7 +52,7 @@ def test_a_value_can_be_dropped() -> None:
     assert len(table) == 0
 
 
-def test_everything_of_a_peer_can_be_forgotten() -> None:
+def test_all_values_of_a_peer_can_be_forgotten() -> None:
     """Whatever has become of its values before; others keep theirs."""
     table: ExpiringMapOfPeers[str, int, str] = ExpiringMapOfPeers(limit=3, lifetime=5.0)
     table.put(("a", 1), "evicted", 0.0)

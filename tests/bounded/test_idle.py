@@ -5,7 +5,7 @@ from __future__ import annotations
 from span_events.bounded.idle import IdleTimers
 
 
-def test_what_was_silent_for_its_lifetime_is_due() -> None:
+def test_an_item_without_refresh_for_its_lifetime_is_due() -> None:
     """Each for its own; at the very moment."""
     expiry: IdleTimers[str] = IdleTimers()
     expiry.touch("short", 0.0, 10.0)
@@ -16,7 +16,7 @@ def test_what_was_silent_for_its_lifetime_is_due() -> None:
     assert len(expiry) == 0
 
 
-def test_news_begin_a_new_lifetime() -> None:
+def test_a_refresh_begins_a_new_lifetime() -> None:
     """The same as before, or another."""
     expiry: IdleTimers[str] = IdleTimers()
     for name in ("same", "shorter", "dropped"):
@@ -30,7 +30,7 @@ def test_news_begin_a_new_lifetime() -> None:
     assert expiry.take_due(15.0, limit=9) == ["same"]
 
 
-def test_one_look_takes_so_many_at_most() -> None:
+def test_one_call_takes_at_most_the_given_number() -> None:
     """The rest waits for the next."""
     expiry: IdleTimers[int] = IdleTimers()
     for number in range(5):
@@ -39,7 +39,7 @@ def test_one_look_takes_so_many_at_most() -> None:
     assert [expiry.take_due(100.0, limit=2) for _ in range(4)] == [[0, 1], [2, 3], [4], []]
 
 
-def test_the_quietest_is_found_over_all_lifetimes() -> None:
+def test_the_item_refreshed_longest_ago_is_found_over_all_lifetimes() -> None:
     """The item refreshed longest ago."""
     expiry: IdleTimers[str] = IdleTimers()
     expiry.touch("b", 2.0, 5.0)

@@ -31,7 +31,7 @@ async def test_the_registry_is_written_first(bench: FleetBench) -> None:
     assert collection.firmware.management is Management.DISABLED
 
 
-async def test_a_change_leaves_what_it_does_not_name(bench: FleetBench) -> None:
+async def test_a_change_keeps_values_that_it_does_not_name(bench: FleetBench) -> None:
     """None leaves, tags are merged."""
     collection = await bench.collections.create(CollectionChange(team_id=7, tags={"a": "1"}, enabled=False))
     old, new = await bench.image(collection, "1"), await bench.image(collection, "2")
@@ -45,7 +45,7 @@ async def test_a_change_leaves_what_it_does_not_name(bench: FleetBench) -> None:
         assert (each.firmware.current_firmware_id, each.firmware.target_firmware_id) == (old.id, new.id)
 
 
-async def test_a_collection_that_is_gone_cannot_be_changed(bench: FleetBench) -> None:
+async def test_a_removed_collection_cannot_be_changed(bench: FleetBench) -> None:
     """Nor removed again."""
     collection = await bench.collection()
     await bench.collections.remove(collection)
@@ -72,7 +72,7 @@ async def test_no_device_joins_a_collection_that_is_being_removed(bench: FleetBe
     assert len(contents.collections) == len(contents.devices) == int(device_first)
 
 
-async def test_changes_that_come_together_are_all_kept(bench: FleetBench) -> None:
+async def test_concurrent_changes_are_all_kept(bench: FleetBench) -> None:
     """Each change starts from the result of the previous one."""
     collection = await bench.collection()
     changes = [CollectionChange(tags={str(number): "x"}) for number in range(20)]

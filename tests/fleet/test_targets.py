@@ -25,7 +25,7 @@ from tests.bench.fleets import CAUSE, FleetBench
         (Management.DEVICE, 0, 0, 0),
     ],
 )
-def test_management_decides_whose_target_counts(
+def test_management_selects_the_target_of_device_or_collection(
     management: Management, own: int, of_collection: int, target: int
 ) -> None:
     """With management by device, the collection's is for devices that have none."""
@@ -34,7 +34,7 @@ def test_management_decides_whose_target_counts(
     assert target_id_of(Device(2, collection, firmware=FirmwareMetadata(target_firmware_id=own))) == target
 
 
-async def test_usage_lists_who_should_run_an_image_and_who_does(bench: FleetBench) -> None:
+async def test_usage_lists_devices_by_target_and_by_current_image(bench: FleetBench) -> None:
     """A device's own target counts under every management, as it prevents the removal of the image."""
     collection = await bench.collection()
     old, new = await bench.image(collection, "1"), await bench.image(collection, "2")

@@ -46,7 +46,7 @@ def test_the_hosts_of_a_prefix_are_listed(devices: tuple[Device, Device]) -> Non
     assert book.hosts_in(PREFIX) == []
 
 
-def test_what_is_deleted_is_not_found(devices: tuple[Device, Device]) -> None:
+def test_a_deleted_address_is_not_found(devices: tuple[Device, Device]) -> None:
     """Neither the prefix nor its hosts."""
     book = AddressBook()
     book[PREFIX] = devices[0]
@@ -56,7 +56,7 @@ def test_what_is_deleted_is_not_found(devices: tuple[Device, Device]) -> None:
 
 
 @pytest.mark.parametrize("address", ["", "10.0.0.1", "2001:db8:9::1", "fe80::1%eth0", "2001:db8:9::/64"])
-def test_whatever_nobody_has_is_nobodys(devices: tuple[Device, Device], address: str) -> None:
+def test_an_unassigned_address_finds_no_device(devices: tuple[Device, Device], address: str) -> None:
     """Of either family, with a zone, or empty."""
     book = AddressBook()
     book[PREFIX] = devices[0]

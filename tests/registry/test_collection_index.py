@@ -19,7 +19,7 @@ def image(identifier: int, collection_id: int = 1, version: str = "1.0") -> Imag
     return Image(identifier, collection_id, version, "fw.bin", f"{version}-digest", 3, 1)
 
 
-def test_things_are_found_by_id_and_listed_by_collection() -> None:
+def test_resources_are_found_by_id_and_listed_by_collection() -> None:
     """Oldest first."""
     shelf: CollectionIndex[Blob] = CollectionIndex("blob")
     first, second, other = blob(1, 5), blob(2, 5), blob(3, 6)
@@ -33,7 +33,7 @@ def test_things_are_found_by_id_and_listed_by_collection() -> None:
 
 
 @pytest.mark.parametrize(("collection_id", "identifier"), [(6, 1), (5, 2), (7, 7)])
-def test_a_thing_is_found_in_its_own_collection_only(collection_id: int, identifier: int) -> None:
+def test_a_resource_is_found_in_its_own_collection_only(collection_id: int, identifier: int) -> None:
     shelf: CollectionIndex[Blob] = CollectionIndex("blob")
     shelf.put(blob(1, 5))
     shelf.put(blob(3, 6))
@@ -42,7 +42,7 @@ def test_a_thing_is_found_in_its_own_collection_only(collection_id: int, identif
         shelf.find(collection_id, identifier)
 
 
-def test_what_is_removed_is_gone() -> None:
+def test_a_removed_resource_is_not_found() -> None:
     shelf: CollectionIndex[Blob] = CollectionIndex("blob")
     shelf.put(blob(1, 5))
     shelf.remove(blob(1, 5))

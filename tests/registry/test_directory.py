@@ -103,7 +103,7 @@ def test_a_prefix_is_for_one_device_of_the_mobile_network(directory: Directory) 
         directory.check_identities(mobile)
 
 
-def test_what_the_mobile_core_gave_away_is_no_conflict_for_others(directory: Directory) -> None:
+def test_an_address_assigned_by_the_mobile_core_causes_no_conflict(directory: Directory) -> None:
     """A device may be edited while it has an address that is reserved for another one."""
     added(directory, 2, ciot=CiotMetadata(static_ip="10.0.0.1"))
     guest = added(directory, 3, ciot=CiotMetadata(allocated_ip="10.0.0.1"))

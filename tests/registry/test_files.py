@@ -69,7 +69,7 @@ async def test_blocks_are_appended_in_place(files: Files) -> None:
     assert files.path(ID).read_bytes() == b"\0" * 1024 + b"\1" * 1024 + b"\2" * 1024
 
 
-async def test_nothing_is_there_before_everything_is(files: Files) -> None:
+async def test_a_file_exists_only_when_it_is_complete(files: Files) -> None:
     """Until then, no file has this id."""
     async with files.begin(ID) as incoming:
         await incoming.write(b"half")
@@ -96,7 +96,7 @@ async def test_a_broken_upload_leaves_nothing(files: Files) -> None:
     assert names(files) == []
 
 
-async def test_what_was_kept_is_not_discarded(files: Files) -> None:
+async def test_a_kept_file_is_not_discarded(files: Files) -> None:
     await write(files, ID, b"whole")
     async with files.begin(ID + 1) as incoming:
         await incoming.keep()
@@ -105,7 +105,7 @@ async def test_what_was_kept_is_not_discarded(files: Files) -> None:
     assert names(files) == [render(ID), render(ID + 1)]
 
 
-async def test_a_write_that_is_cancelled_ends_before_the_file_goes(files: Files) -> None:
+async def test_a_cancelled_write_ends_before_the_file_is_deleted(files: Files) -> None:
     """Its thread continues, so the file is closed after it: otherwise it could write into another file."""
     before = open_files()
     incoming = files.begin(ID)
@@ -138,7 +138,7 @@ async def test_a_file_whose_keeping_was_cancelled_is_discarded(files: Files) -> 
     assert names(files) == []
 
 
-async def test_a_start_deletes_what_was_being_written_and_leaves_the_rest(tmp_path: Path) -> None:
+async def test_a_start_deletes_unfinished_files_only(tmp_path: Path) -> None:
     """A file that the registry does not know is named, for it may belong to another registry."""
     files = Files(tmp_path / "blobs")
     files.prepare()
@@ -187,7 +187,7 @@ async def test_a_deleted_file_is_gone_for_readers_too(files: Files) -> None:
         files.read(ID, 0, 3)
 
 
-async def test_a_disk_that_refuses_is_told_with_the_path(files: Files) -> None:
+async def test_a_disk_error_names_the_path(files: Files) -> None:
     """The written part of the file is deleted."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     incoming = files.begin(ID)
@@ -202,7 +202,7 @@ async def test_a_disk_that_refuses_is_told_with_the_path(files: Files) -> None:
     assert names(files) == []
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "firmware").touch()
 
     with pytest.raises(StorageUnavailable, match="firmware: cannot be made: File exists"):

@@ -33,7 +33,7 @@ async def test_another_store_on_the_same_file_sees_everything(store: Store, tmp_
     assert contents.downstream == [message(written)]
 
 
-async def test_writing_again_changes_what_is_there(store: Store) -> None:
+async def test_writing_again_replaces_the_row(store: Store) -> None:
     """Put is insert or update."""
     owner = collection()
     written = device(owner)
@@ -119,7 +119,7 @@ async def test_a_deleted_device_takes_its_messages_along(store: Store) -> None:
     assert [each.id for each in contents.downstream] == [11]
 
 
-async def test_messages_to_nobody_are_cleared_at_the_start(store: Store) -> None:
+async def test_messages_to_removed_devices_are_deleted_at_the_start(store: Store) -> None:
     """A batch may have written one just after its device went."""
     await store.put_downstream([message(device(collection()))])
 

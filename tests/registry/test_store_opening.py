@@ -172,7 +172,7 @@ async def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
         await store.open()
 
 
-async def test_a_closed_store_says_so(store: Store) -> None:
+async def test_a_closed_store_raises_an_error(store: Store) -> None:
     """Closing twice does nothing."""
     await store.close()
     await store.close()

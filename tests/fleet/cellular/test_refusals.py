@@ -71,7 +71,7 @@ def test_a_mismatch_that_repeats_is_one_event_an_hour_then_a_count(bench: Bench)
     assert bench.take() == [{"imsi": "24201", "imei": "35", "expectedImsi": "24209", "count": "11"}]
 
 
-def test_one_device_cannot_take_the_place_of_others() -> None:
+def test_one_device_cannot_exhaust_the_table_for_others() -> None:
     """Hardware may report any IMEI: one SIM could fill the table with invented numbers."""
     bench = Bench(subscribers=1000)
     for number in range(50):
@@ -84,7 +84,7 @@ def test_one_device_cannot_take_the_place_of_others() -> None:
     assert bench.gauges()["cellular_refusals_untold"] == 30
 
 
-def test_nothing_is_summed_up_that_did_not_repeat(bench: Bench) -> None:
+def test_a_mismatch_without_repetition_has_no_summary(bench: Bench) -> None:
     """The hour ends without an event; after it the same mismatch is published again."""
     bench.mismatch()
     bench.refusals.sweep(3600.0)
@@ -94,7 +94,7 @@ def test_nothing_is_summed_up_that_did_not_repeat(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("change", [{"imsi": "24202"}, {"episode": 1}, {"expected": "24203"}], ids=str)
-def test_another_mismatch_is_told_at_once(bench: Bench, change: dict[str, Any]) -> None:
+def test_another_mismatch_is_published_at_once(bench: Bench, change: dict[str, Any]) -> None:
     """Another SIM; the same one after the right one was there; or the same after the device was edited."""
     bench.mismatch()
     bench.mismatch(**change)
@@ -113,7 +113,7 @@ def test_two_requests_of_an_unknown_subscriber_are_one_event(bench: Bench) -> No
     assert [each["count"] for each in bench.take()] == ["1"]
 
 
-def test_so_many_a_second_are_told_whoever_it_is(bench: Bench) -> None:
+def test_events_per_second_are_limited_over_all_subscribers(bench: Bench) -> None:
     """A request over the rate is published at its next occurrence."""
     for imsi in ("24201", "24202", "24203"):
         bench.reject(imsi)
@@ -137,7 +137,7 @@ def test_a_flood_of_one_reason_does_not_hide_another(bench: Bench) -> None:
     assert len(bench.take()) == 2
 
 
-def test_numbers_in_requests_that_nobody_proved_mean_nothing(bench: Bench) -> None:
+def test_numbers_in_unauthenticated_requests_are_no_part_of_the_key(bench: Bench) -> None:
     """Any number of these requests is one event of this NAS."""
     for number in range(50):
         bench.reject(f"2420{number:02}", reason=CiotRejectedReason.BAD_SECRET)
@@ -146,7 +146,7 @@ def test_numbers_in_requests_that_nobody_proved_mean_nothing(bench: Bench) -> No
     assert bench.gauges()["cellular_refusals_watched"] == 1
 
 
-def test_who_is_watched_is_bounded(bench: Bench) -> None:
+def test_the_table_of_refused_subscribers_is_bounded(bench: Bench) -> None:
     """Beyond the bound, refusals are only counted."""
     for number in range(5):
         bench.mismatch(f"2420{number}")

@@ -20,7 +20,7 @@ def receive(bench: FleetBench, device: Device) -> None:
     bench.reception.received(device, b"hello", remote=("10.0.0.9", 4000), transport=Transport.UDP, local_port=1234)
 
 
-async def test_created_updated_removed_are_told(bench: FleetBench) -> None:
+async def test_creation_update_and_removal_are_published(bench: FleetBench) -> None:
     """With the API call as the cause."""
     collection = await bench.collection()
     device = await bench.devices.create(collection, DeviceChange(tags={"name": "a"}), cause=CAUSE)
@@ -62,7 +62,7 @@ async def test_disabling_a_device_ends_its_sessions(bench: FleetBench) -> None:
     ]
 
 
-async def test_both_collections_are_told_of_a_move(bench: FleetBench) -> None:
+async def test_a_move_is_published_in_both_collections(bench: FleetBench) -> None:
     """Each collection gets deviceMoved; later events go to the new collection."""
     device = await bench.device("10.0.0.9")
     old, new = device.collection, await bench.collection()
@@ -104,7 +104,7 @@ async def test_an_identity_belongs_to_one_device(bench: FleetBench, change: dict
     assert (second.ciot.allocated_ip, second.config.imsi, second.config.imei) == ("", "", "")
 
 
-async def test_of_two_calls_for_the_same_address_one_wins(bench: FleetBench) -> None:
+async def test_one_of_two_calls_for_the_same_address_wins(bench: FleetBench) -> None:
     """Calls at the same time are made one after the other."""
     collection = await bench.collection()
     results = await asyncio.gather(
@@ -148,7 +148,7 @@ async def test_a_call_does_not_follow_a_device_that_moves_while_it_waits(bench: 
     assert (device.tags, bench.outbox.waiting, bench.names) == ({}, 0, [])
 
 
-async def test_other_parts_hear_of_a_change_after_it_was_told(bench: FleetBench) -> None:
+async def test_other_parts_are_called_after_the_event_of_a_change(bench: FleetBench) -> None:
     """The registry and the directory hold the change by then; events of other parts follow their cause."""
     device = await bench.device("10.0.0.9")
     heard: list[tuple[Device, DeviceChange, int, list[str], Device | None]] = []
@@ -163,7 +163,7 @@ async def test_other_parts_hear_of_a_change_after_it_was_told(bench: FleetBench)
     assert heard == [(device, change, CAUSE, ["deviceUpdated"], device)]
 
 
-async def test_other_parts_hear_of_a_new_device(bench: FleetBench) -> None:
+async def test_other_parts_are_called_for_a_new_device(bench: FleetBench) -> None:
     """The directory finds the device by then."""
     heard: list[tuple[Device | None, int, list[str]]] = []
     bench.devices.on_created.append(
@@ -201,7 +201,7 @@ async def test_an_address_by_hand_is_the_devices_own(
     assert (device.ciot.allocated_ip, device.ciot.static_ip) == after
 
 
-async def test_what_ends_with_a_move_is_told_before_it(bench: FleetBench) -> None:
+async def test_sessions_that_end_with_a_move_are_published_before_it(bench: FleetBench) -> None:
     """Other parts are called afterwards, as for every change."""
     device, target = await bench.device("10.0.0.9"), await bench.collection()
     receive(bench, device)
@@ -214,7 +214,7 @@ async def test_what_ends_with_a_move_is_told_before_it(bench: FleetBench) -> Non
     assert changed == [["clientDisconnected", "deviceMoved", "deviceMoved"]]
 
 
-async def test_other_parts_hear_of_a_removal_before_it_is_told(bench: FleetBench) -> None:
+async def test_other_parts_are_called_before_the_event_of_a_removal(bench: FleetBench) -> None:
     """No event of a removed device follows deviceRemoved."""
     device = await bench.device("10.0.0.9")
     receive(bench, device)

@@ -37,7 +37,7 @@ async def test_the_first_message_connects_the_client(bench: FleetBench) -> None:
     assert {each.origin for each in (connected, message)} == {device.origin}
 
 
-async def test_later_messages_are_of_the_same_session(bench: FleetBench) -> None:
+async def test_later_messages_belong_to_the_same_session(bench: FleetBench) -> None:
     """Also from another port: the device is its address."""
     device = await bench.device("10.0.0.9")
     receive(bench, device)
@@ -106,7 +106,7 @@ async def test_a_message_is_in_the_inbox_and_on_the_way_to_the_streams(bench: Fl
     assert (device.last_payload, device.last_transport, device.traffic.messages_upstream) == (b"hello", "udp", 1)
 
 
-async def test_what_messages_change_is_written_in_batches(bench: FleetBench) -> None:
+async def test_changes_by_messages_are_written_in_batches(bench: FleetBench) -> None:
     """No database write per message; after a flush another process sees it."""
     device = await bench.device("10.0.0.9")
     receive(bench, device, b"one")
@@ -118,7 +118,7 @@ async def test_what_messages_change_is_written_in_batches(bench: FleetBench) -> 
     assert (before.last_payload, after.last_payload) == (b"", b"two")
 
 
-async def test_an_unknown_address_is_told_without_attribution(bench: FleetBench) -> None:
+async def test_an_unknown_address_is_published_without_attribution(bench: FleetBench) -> None:
     """F06: no device has the address."""
     found = bench.reception.identify(("10.9.9.9", 7), transport=Transport.UDP, size=12)
 
@@ -159,7 +159,7 @@ async def test_senders_beyond_the_bound_are_only_counted(bench: FleetBench) -> N
 
 
 @pytest.mark.parametrize(("what", "reason"), [("device", "deviceDisabled"), ("collection", "collectionDisabled")])
-async def test_who_is_disabled_may_not_send(bench: FleetBench, what: str, reason: str) -> None:
+async def test_a_disabled_device_may_not_send(bench: FleetBench, what: str, reason: str) -> None:
     """F07."""
     device = await bench.device("10.0.0.9")
     (device if what == "device" else device.collection).enabled = False
@@ -170,7 +170,7 @@ async def test_who_is_disabled_may_not_send(bench: FleetBench, what: str, reason
     assert bench.events[0].origin == device.origin
 
 
-async def test_a_flood_is_told_once_a_minute_with_a_count(bench: FleetBench) -> None:
+async def test_a_flood_is_published_once_a_minute_with_a_count(bench: FleetBench) -> None:
     """F28: the burst passes, then the rate; the rest is counted."""
     device = await bench.device("10.0.0.9")
     answers = [bench.reception.admit(device, REMOTE, transport=Transport.UDP, size=5) for _ in range(50)]
@@ -217,7 +217,7 @@ async def test_disabling_a_collection_ends_the_sessions_of_its_devices(bench: Fl
     assert bench.reception.sessions == 1
 
 
-async def test_a_duplicate_is_told_with_the_first_message(bench: FleetBench) -> None:
+async def test_a_duplicate_is_published_with_the_id_of_the_first_message(bench: FleetBench) -> None:
     """F23."""
     device = await bench.device("10.0.0.9")
     bench.reception.rejections.duplicate(device, transport=Transport.COAP, message_id=25, count=2, seconds=2.04)
@@ -268,7 +268,7 @@ async def test_sessions_end_with_the_address_that_they_came_from(bench: FleetBen
     assert bench.reception.sessions == 1
 
 
-async def test_what_is_not_accepted_is_a_sign_of_life(bench: FleetBench) -> None:
+async def test_a_rejected_message_is_a_sign_of_life(bench: FleetBench) -> None:
     """Of the device of the address, if there is one; messages and sessions are signs of life, too."""
     device = await bench.device("10.0.0.9")
     before = device.traffic.signs_of_life

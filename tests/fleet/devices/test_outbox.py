@@ -31,7 +31,7 @@ async def test_a_queued_message_waits_and_is_sent_once(bench: FleetBench) -> Non
     assert (message.state, device.traffic.messages_downstream) == (DownstreamState.SENT, 1)
 
 
-async def test_messages_leave_in_the_order_in_which_they_came(bench: FleetBench) -> None:
+async def test_messages_are_sent_in_the_order_of_their_creation(bench: FleetBench) -> None:
     """First in, first out, per device."""
     device = await bench.device()
     queued = [await bench.outbox.queue(device, payload, cause=CAUSE) for payload in (b"1", b"2", b"3")]
@@ -86,7 +86,7 @@ async def test_deleting_a_sent_message_is_no_failure(bench: FleetBench) -> None:
     assert (await bench.store.load()).downstream == []
 
 
-async def test_a_send_error_is_told_with_what_the_network_said(bench: FleetBench) -> None:
+async def test_a_send_error_is_published_with_the_error_of_the_network(bench: FleetBench) -> None:
     """The message does not wait for ever."""
     device = await bench.device()
     message = await bench.outbox.queue(device, b"hi", cause=CAUSE)

@@ -34,7 +34,7 @@ async def test_a_device_is_found_by_its_identity(bench: FleetBench) -> None:
     assert [each.psk for each in (await bench.store.load()).devices] == [Psk(b"new", KEY)]
 
 
-async def test_sessions_that_rest_on_the_old_key_are_told(bench: FleetBench) -> None:
+async def test_sessions_of_the_old_key_end(bench: FleetBench) -> None:
     device = await bench.device()
     told: list[Device] = []
     bench.psks.on_changed.append(told.append)
@@ -48,7 +48,7 @@ async def test_sessions_that_rest_on_the_old_key_are_told(bench: FleetBench) -> 
         await bench.psks.remove(device, cause=CAUSE)
 
 
-async def test_an_identity_is_one_devices_alone(bench: FleetBench) -> None:
+async def test_an_identity_belongs_to_one_device_only(bench: FleetBench) -> None:
     """Of two calls at once, one wins; in whatever collections the devices are."""
     first, second = await bench.device(), await bench.device()
     results = await asyncio.gather(
@@ -83,6 +83,6 @@ async def test_a_removed_devices_identity_is_free(bench: FleetBench) -> None:
         await bench.psks.put(device, Psk(b"x", KEY), cause=CAUSE)
 
 
-def test_a_key_does_not_show_itself() -> None:
+def test_the_text_of_a_psk_hides_its_key() -> None:
     """In a traceback or a log line, say."""
     assert repr(Psk(b"pump", KEY)) == "Psk(identity=b'pump')"

@@ -41,7 +41,7 @@ async def test_messages_of_a_session_belong_to_it(bench: FleetBench) -> None:
     assert {each.session_id for each in bench.events} == {session.id}
 
 
-async def test_each_session_ends_by_itself(bench: FleetBench) -> None:
+async def test_each_session_ends_separately(bench: FleetBench) -> None:
     """Two sessions of one device: the end of one is published once, and does not close the other."""
     device = await bench.device()
     ended: list[DisconnectReason] = []
