@@ -102,8 +102,8 @@ class Collections:
             change.apply_to(draft)
             await self._store.put_collection(draft)
             change.apply_to(collection)
-        for tell in self.on_updated:
-            tell(collection, change, cause)
+        for notify in self.on_updated:
+            notify(collection, change, cause)
         return collection
 
     async def remove(self, collection: Collection) -> None:

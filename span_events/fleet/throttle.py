@@ -14,7 +14,7 @@ from span_events.events.activity import Event
 @dataclass(slots=True)
 class _Window:
     ends: float
-    told: int = 0
+    published: int = 0
     suppressed: int = 0
     example: Event | None = None
 
@@ -55,8 +55,8 @@ class Throttle:
                 self.untold += 1
                 return False
             window = self._windows[key] = _Window(now + self._seconds)
-        if window.told < (self._burst if burst is None else burst):
-            window.told += 1
+        if window.published < (self._burst if burst is None else burst):
+            window.published += 1
             return True
         window.suppressed += 1
         return False

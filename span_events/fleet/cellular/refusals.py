@@ -27,7 +27,7 @@ _PAIRS: Final = 20
 """Upper bound of published mismatches per device and window, as hardware may report any IMEI."""
 
 
-class _Told:
+class _Limits:
     """Limits of one reason; separate, so that a flood of one reason does not hide another."""
 
     def __init__(self, config: CellularConfig, window: float) -> None:
@@ -42,8 +42,8 @@ class Refusals:
         self._bus = bus
         self._mismatches = Throttle(burst=1, seconds=config.mismatch_window, keys=config.subscribers)
         self._pairs = Throttle(burst=_PAIRS, seconds=config.mismatch_window, keys=config.subscribers)
-        self._told = {reason: _Told(config, rejections.window) for reason in CiotRejectedReason}
-        self._throttles = [self._mismatches, *(each.throttle for each in self._told.values())]
+        self._limits = {reason: _Limits(config, rejections.window) for reason in CiotRejectedReason}
+        self._throttles = [self._mismatches, *(each.throttle for each in self._limits.values())]
         self._too_fast = 0
         self._counts: Counter[str] = Counter()
 
@@ -80,7 +80,7 @@ class Refusals:
     ) -> None:
         """Publish a rejected request; ``remote`` is its sender, if the listener itself rejected it."""
         self._counts[reason.value] += 1
-        throttle, pace = self._told[reason].throttle, self._told[reason].pace
+        throttle, pace = self._limits[reason].throttle, self._limits[reason].pace
         key = (nas,) if reason in _UNPROVEN else (nas, imsi, imei)
         if not throttle.admits(key, now):
             return
@@ -102,7 +102,7 @@ class Refusals:
 
     def sweep(self, now: float) -> None:
         """Publish the summaries of expired windows; called about once a second."""
-        for pace in (self._pairs, *(each.pace for each in self._told.values())):
+        for pace in (self._pairs, *(each.pace for each in self._limits.values())):
             pace.summaries(now)
         for throttle in self._throttles:
             for event in throttle.summaries(now):

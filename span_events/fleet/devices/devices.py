@@ -149,8 +149,8 @@ class Devices:
             await self._store.put_devices([device])
             self._directory.add(device)
         self._bus.publish(DeviceCreated(origin=device.origin, correlation_id=cause))
-        for tell in self.on_created:
-            tell(device, cause)
+        for notify in self.on_created:
+            notify(device, cause)
         return device
 
     async def update(self, device: Device, change: DeviceChange, *, cause: int) -> Device:
@@ -186,8 +186,8 @@ class Devices:
             self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
         if any(not block for block in (change.gateways or {}).values()):
             self._outbox.review(device, cause=cause)
-        for tell in self.on_updated:
-            tell(device, change, cause)
+        for notify in self.on_updated:
+            notify(device, change, cause)
         return device
 
     async def remove(self, device: Device, *, cause: int) -> None:
@@ -204,8 +204,8 @@ class Devices:
             self._directory.remove(device)
         self._reception.device_removed(device, cause=cause)
         self._outbox.device_removed(device, cause=cause)
-        for tell in self.on_removed:
-            tell(device, cause)
+        for notify in self.on_removed:
+            notify(device, cause)
         self._bus.publish(DeviceRemoved(origin=device.origin, correlation_id=cause))
 
     def _publish_move(self, device: Device, before: Origin, cause: int) -> None:

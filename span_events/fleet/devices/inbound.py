@@ -70,8 +70,8 @@ class Reception:
         self._clock = clock
         self._identifiers = identifiers
         self._sessions = Sessions()
-        self._paces = RateLimits(messages.rate, messages.burst)
-        self._block_paces = RateLimits(messages.block_rate, messages.block_rate)
+        self._rates = RateLimits(messages.rate, messages.burst)
+        self._block_rates = RateLimits(messages.block_rate, messages.block_rate)
         self._changed: set[Device] = set()
         self._being_written: set[Device] = set()
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
@@ -121,7 +121,7 @@ class Reception:
         """
         reason = reason_against(device)
         if reason is None:
-            if self._paces.admits(device.id, self._clock.monotonic()):
+            if self._rates.admits(device.id, self._clock.monotonic()):
                 return None
             self.rejections.rejected(
                 MessageRejectedReason.RATE_LIMITED,
@@ -135,10 +135,10 @@ class Reception:
         self.rejections.rejected(reason, device=device, remote=remote, transport=transport, size=size, gateway=gateway)
         return reason
 
-    def spare(self, device: Device) -> None:
+    def refund(self, device: Device) -> None:
         """Refund the message allowance for a block of a transfer, up to messages.block_rate."""
-        if self._block_paces.admits(device.id, self._clock.monotonic()):
-            self._paces.give_back(device.id)
+        if self._block_rates.admits(device.id, self._clock.monotonic()):
+            self._rates.give_back(device.id)
 
     def connected(
         self,
@@ -197,7 +197,7 @@ class Reception:
     def disconnected(self, session: Session, reason: DisconnectReason, *, detail: str | None = None) -> None:
         """End a DTLS session; a session that has ended already is ignored."""
         if self._sessions.remove(session):
-            self._tell_end(session, reason, detail=detail)
+            self._publish_end(session, reason, detail=detail)
 
     def contacted(
         self,
@@ -328,7 +328,7 @@ class Reception:
             session = self._sessions.find((device.id, transport.value))
             if session is not None and self._directory.device_at(session.remote[0]) is not device:
                 self._sessions.remove(session)
-                self._tell_end(session, reason, detail=detail or None, cause=cause)
+                self._publish_end(session, reason, detail=detail or None, cause=cause)
 
     # ---- called after changes by the API ------------------------------------------------------
 
@@ -345,8 +345,8 @@ class Reception:
         """End the sessions of a removed device, and drop its allowances and pending writes."""
         self.end_sessions(device, DisconnectReason.DEVICE_REMOVED, cause)
         self._changed.discard(device)
-        self._paces.forget(device.id)
-        self._block_paces.forget(device.id)
+        self._rates.forget(device.id)
+        self._block_rates.forget(device.id)
 
     def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
         """End the sessions of all devices of a collection that was disabled."""
@@ -375,8 +375,8 @@ class Reception:
         for session in self._sessions.take(self._is_over):
             self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
         self.rejections.sweep(now)
-        self._paces.sweep(now)
-        self._block_paces.sweep(now)
+        self._rates.sweep(now)
+        self._block_rates.sweep(now)
 
     async def flush(self) -> None:
         """Write changed devices to the registry. The next call retries a failed batch."""
@@ -477,11 +477,11 @@ class Reception:
         self, session: Session, reason: DisconnectReason, *, idle_seconds: int | None = None, cause: int | None = None
     ) -> None:
         """Close a session that was removed from the table, and publish its end."""
-        self._tell_end(session, reason, idle_seconds=idle_seconds, cause=cause)
+        self._publish_end(session, reason, idle_seconds=idle_seconds, cause=cause)
         if session.close is not None:
             session.close(reason)
 
-    def _tell_end(
+    def _publish_end(
         self,
         session: Session,
         reason: DisconnectReason,

@@ -43,7 +43,7 @@ class Psks:
             self._directory.check_psk(device.id, psk.identity)
             await self._store.put_psk(device.id, psk)
             self._change(device, psk)
-        self._tell(device, cause)
+        self._publish(device, cause)
 
     async def remove(self, device: Device, *, cause: int) -> None:
         """
@@ -58,13 +58,13 @@ class Psks:
                 raise NotFound(f"Device {render(device.id)} has no PSK")
             await self._store.delete_psk(device.id)
             self._change(device, None)
-        self._tell(device, cause)
+        self._publish(device, cause)
 
     def _change(self, device: Device, psk: Psk | None) -> None:
         with self._directory.changing(device):
             device.psk = psk
 
-    def _tell(self, device: Device, cause: int) -> None:
+    def _publish(self, device: Device, cause: int) -> None:
         self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
-        for tell in self.on_changed:
-            tell(device)
+        for notify in self.on_changed:
+            notify(device)

@@ -115,7 +115,7 @@ class Downloads:
         end = start + len(octets)
         told = self._note(device, image, number, size, end, cause)
         if start and not told:  # new downloads and events are limited like messages
-            self._reception.spare(device)
+            self._reception.refund(device)
         return Chunk(image, octets, end < image.length)
 
     def metrics(self) -> list[Metric]:

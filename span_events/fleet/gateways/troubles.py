@@ -24,15 +24,15 @@ class Troubles:
         self._bus = bus
         self._clock = clock
         # Two throttles, so that a flood of unidentified clients does not hide warnings about connected gateways.
-        self._at_the_door = Throttle(burst=config.burst, seconds=config.window, keys=config.senders)
-        self._inside = Throttle(burst=1, seconds=config.window, keys=config.senders)
+        self._rejected_clients = Throttle(burst=config.burst, seconds=config.window, keys=config.senders)
+        self._warnings = Throttle(burst=1, seconds=config.window, keys=config.senders)
         self.rejections: dict[str, int] = {}
         """Number of rejected gateways by reason, published or not."""
 
     @property
     def untold(self) -> int:
         """Number of troubles in no event, because rejections.senders was reached."""
-        return self._at_the_door.untold + self._inside.untold
+        return self._rejected_clients.untold + self._warnings.untold
 
     def rejected(
         self,
@@ -58,7 +58,7 @@ class Troubles:
         """
         self.rejections[reason.value] = self.rejections.get(reason.value, 0) + 1
         key = (remote[0], origin, reason.value)
-        if not self._at_the_door.admits(key, self._clock.monotonic()):
+        if not self._rejected_clients.admits(key, self._clock.monotonic()):
             return
         event = GatewayRejected(
             origin=origin,
@@ -74,7 +74,7 @@ class Troubles:
             stage=stage,
             seconds=seconds,
         )
-        self._at_the_door.remember(key, event)
+        self._rejected_clients.remember(key, event)
         self._bus.publish(event)
 
     def warn(
@@ -95,7 +95,7 @@ class Troubles:
             device_id: Id of that device, if it belongs to the gateway's collection.
         """
         key = (session.gateway.id, reason.value, device_id)
-        if not self._inside.admits(key, self._clock.monotonic()):
+        if not self._warnings.admits(key, self._clock.monotonic()):
             return
         event = GatewayCommError(
             origin=session.gateway.origin,
@@ -105,10 +105,10 @@ class Troubles:
             seconds=seconds,
             device=device,
         )
-        self._inside.remember(key, event)
+        self._warnings.remember(key, event)
         self._bus.publish(event)
 
     def sweep(self, now: float) -> None:
         """Publish the summaries of expired windows; ``now`` is monotonic seconds."""
-        for event in self._at_the_door.summaries(now) + self._inside.summaries(now):
+        for event in self._rejected_clients.summaries(now) + self._warnings.summaries(now):
             self._bus.publish(event)

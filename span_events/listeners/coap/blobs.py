@@ -151,7 +151,7 @@ class CoapBlobs:
             raise UploadRefused(MessageRejectedReason.BLOCK_MISSING, detail, expected=expected, received=block.number)
         if start == size:
             self._append(transfer.upload, payload)
-        self._reception.spare(peer.device)
+        self._reception.refund(peer.device)
         self._transfers.put(peer.address, transfer, now)
         return self._go_on(peer, block, transfer)
 

@@ -34,7 +34,7 @@ async def test_a_device_is_found_by_its_identity(bench: FleetBench) -> None:
     assert [each.psk for each in (await bench.store.load()).devices] == [Psk(b"new", KEY)]
 
 
-async def test_sessions_of_the_old_key_end(bench: FleetBench) -> None:
+async def test_on_changed_is_called_for_a_replaced_and_a_removed_key(bench: FleetBench) -> None:
     device = await bench.device()
     told: list[Device] = []
     bench.psks.on_changed.append(told.append)
