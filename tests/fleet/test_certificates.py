@@ -77,7 +77,7 @@ async def test_rsa_is_made_on_request(bench: FleetBench) -> None:
 
 
 async def test_of_a_request_only_the_key_is_taken(bench: FleetBench) -> None:
-    """Subject and names are ours: they say whose certificate it is."""
+    """The server sets subject and names; they identify the owner of the certificate."""
     device = await bench.device()
     key = ec.generate_private_key(ec.SECP256R1())
     signed = await bench.certificates.sign(device, request(key, hashes.SHA256()))
@@ -92,7 +92,7 @@ async def test_of_a_request_only_the_key_is_taken(bench: FleetBench) -> None:
 
 
 async def test_a_device_has_a_bounded_number_of_certificates(tmp_path: Path) -> None:
-    """Revoked ones count until they expire: the registry keeps them as long."""
+    """Revoked certificates count until they expire, as the registry keeps them until then."""
     async with fleet_bench(tmp_path, pki={"per_device": 2}) as bench:
         device = await bench.device()
         first = await bench.certificates.create(device)
@@ -107,7 +107,7 @@ async def test_a_device_has_a_bounded_number_of_certificates(tmp_path: Path) -> 
 
 
 async def test_a_gateway_has_certificates_of_its_own(bench: FleetBench) -> None:
-    """It is named in them, they count by themselves, and nobody else's are good for it."""
+    """They name the gateway, are counted per gateway, and no other certificate identifies it."""
     gateway = await bench.gateway()
     device = await bench.device(collection=gateway.collection)
     signed = await bench.certificates.create(gateway)
@@ -135,7 +135,7 @@ async def test_gateways_have_a_bounded_number_of_certificates(tmp_path: Path) ->
 
 
 async def test_a_removed_device_gets_no_certificate(bench: FleetBench) -> None:
-    """Those that it has stay known, so that a handshake with them can be explained."""
+    """Its present certificates stay in the registry, so that a handshake with them can be explained."""
     device = await bench.device()
     signed = await bench.certificates.create(device)
     await bench.devices.remove(device, cause=CAUSE)
@@ -147,7 +147,7 @@ async def test_a_removed_device_gets_no_certificate(bench: FleetBench) -> None:
 
 
 async def test_a_moved_device_keeps_its_certificates(bench: FleetBench) -> None:
-    """The intermediate of the old collection goes on to vouch for them; the new collection can revoke them."""
+    """They remain valid under the intermediate of the old collection; the new collection can revoke them."""
     device = await bench.device()
     before = device.collection
     signed = await bench.certificates.create(device)
@@ -255,7 +255,7 @@ async def test_one_that_the_registry_does_not_know_is_noticed(bench: FleetBench)
 
 
 async def test_a_certificate_that_ends_soon_is_told_once_a_day(bench: FleetBench) -> None:
-    """When it is used within three days of its end (F22)."""
+    """A handshake within three days of its end publishes the warning (F22)."""
     device = await bench.device()
     record = (await bench.certificates.create(device)).record
     found: list[list[tuple[str, dict[str, Any]]]] = []
