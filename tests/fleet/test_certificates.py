@@ -76,7 +76,7 @@ async def test_rsa_is_made_on_request(bench: FleetBench) -> None:
     assert keys[0] != keys[1]
 
 
-async def test_of_a_request_only_the_key_is_taken(bench: FleetBench) -> None:
+async def test_only_the_key_of_a_signing_request_is_used(bench: FleetBench) -> None:
     """The server sets subject and names; they identify the owner of the certificate."""
     device = await bench.device()
     key = ec.generate_private_key(ec.SECP256R1())
@@ -254,7 +254,7 @@ async def test_one_that_the_registry_does_not_know_is_noticed(bench: FleetBench)
     assert reason.startswith(f"is not in the registry (serial number {issued.certificate.serial_number}): ")
 
 
-async def test_a_certificate_that_ends_soon_is_told_once_a_day(bench: FleetBench) -> None:
+async def test_a_certificate_that_expires_soon_is_published_once_a_day(bench: FleetBench) -> None:
     """A handshake within three days of its end publishes the warning (F22)."""
     device = await bench.device()
     record = (await bench.certificates.create(device)).record

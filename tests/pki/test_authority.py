@@ -75,7 +75,7 @@ async def test_openssl_accepts_the_servers_own(authority: Authority, tmp_path: P
     assert isinstance(key_of(identity.rsa), rsa.RSAPrivateKey)
 
 
-async def test_another_verifier_accepts_the_server_too(authority: Authority) -> None:
+async def test_another_implementation_accepts_the_server(authority: Authority) -> None:
     """The rules of browsers (the CA/Browser Forum's), which are narrower than openssl's."""
     leaf, intermediate = certificates_in(authority.server_identity().certificates_pem)
     root = x509.load_pem_x509_certificate(authority.root_pem)
@@ -85,7 +85,7 @@ async def test_another_verifier_accepts_the_server_too(authority: Authority) -> 
     assert verifier.verify(leaf, [intermediate]) == [leaf, intermediate, root]
 
 
-async def test_the_key_of_a_server_is_that_of_its_certificate(authority: Authority) -> None:
+async def test_the_servers_key_matches_its_certificate(authority: Authority) -> None:
     identity = authority.server_identity()
     leaf = certificates_in(identity.certificates_pem)[0]
     key = key_of(identity)
@@ -97,7 +97,7 @@ async def test_the_key_of_a_server_is_that_of_its_certificate(authority: Authori
     assert "PRIVATE" not in repr(identity)
 
 
-async def test_the_root_lasts_twenty_years_and_lets_one_intermediate_follow(authority: Authority) -> None:
+async def test_the_root_lasts_twenty_years_and_allows_one_intermediate(authority: Authority) -> None:
     root = x509.load_pem_x509_certificate(authority.root_pem)
     limits = root.extensions.get_extension_for_class(x509.BasicConstraints)
 
@@ -145,7 +145,7 @@ async def test_each_collection_has_an_intermediate_of_its_own(authority: Authori
     assert all(each.endswith(authority.root_pem) for each in chains)
 
 
-async def test_the_issuer_tells_the_collection(authority: Authority) -> None:
+async def test_the_issuer_identifies_the_collection(authority: Authority) -> None:
     """By its name, which anybody can write; or by its signature, which nobody else can make."""
     issued = await authority.issue(COLLECTION, issuing.make_key().public_key(), name="17", unit="device")
     real = certificates_in(issued.chain_pem)[0]
@@ -177,7 +177,7 @@ async def test_the_same_files_give_the_same_authority(tmp_path: Path) -> None:
     assert await again.chain_pem(COLLECTION) == chain
 
 
-async def test_every_file_is_for_its_owner_alone(authority: Authority, tmp_path: Path) -> None:
+async def test_only_the_owner_may_read_the_files(authority: Authority, tmp_path: Path) -> None:
     await authority.chain_pem(COLLECTION)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "pki").iterdir()}
 
@@ -247,7 +247,7 @@ def test_a_computers_name_that_no_certificate_can_carry_is_left_out(monkeypatch:
     "content", [b"", b"nonsense", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
 )
 @pytest.mark.parametrize("name", ["root.pem", "servers.pem", "collection-17.pem"])
-async def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, name: str, content: bytes) -> None:
+async def test_a_damaged_file_is_reported_and_kept(tmp_path: Path, name: str, content: bytes) -> None:
     """A new root would lock out every device; that is for people to decide."""
     await open_authority(tmp_path / "pki")
     path = tmp_path / "pki" / name
@@ -260,7 +260,7 @@ async def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, name: str,
 
 
 @pytest.mark.parametrize("name", ["server-ec.pem", "server-rsa.pem"])
-async def test_a_damaged_file_of_the_server_is_made_anew(tmp_path: Path, name: str) -> None:
+async def test_a_damaged_file_of_the_server_is_replaced(tmp_path: Path, name: str) -> None:
     """Nobody but the server needs it, and clients trust the next one as well."""
     first = await open_authority(tmp_path / "pki")
     (tmp_path / "pki" / name).write_bytes(b"nonsense")
@@ -305,7 +305,7 @@ def _config() -> PkiConfig:
     return PkiConfig()
 
 
-async def test_a_lost_root_is_not_replaced_in_silence(tmp_path: Path) -> None:
+async def test_a_lost_root_is_not_replaced_silently(tmp_path: Path) -> None:
     """With another one no handshake would succeed any more, and nobody would know why."""
     await open_authority(tmp_path / "pki")
     (tmp_path / "pki" / "root.pem").unlink()

@@ -26,7 +26,7 @@ def open_umask() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("open_umask")
-def test_a_file_is_for_its_owner_alone_from_the_first_octet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_owner_may_read_a_file_from_the_first_octet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has its mode before it has its content, under the passing name too."""
     seen: list[int] = []
     sync = os.fsync
@@ -52,7 +52,7 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["key"]
 
 
-def test_replacing_takes_one_step_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_replacing_is_atomic_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     """Whoever has the old file open reads it to its end."""
     files.create(tmp_path / "key", b"one")
     with (tmp_path / "key").open("rb") as old:
@@ -82,7 +82,7 @@ def test_a_file_that_others_may_read_is_closed_to_them(tmp_path: Path) -> None:
     assert mode(tmp_path / "key") == 0o600
 
 
-def test_what_cannot_be_written_or_read_is_named(tmp_path: Path) -> None:
+def test_a_failed_read_or_write_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageUnavailable, match="none/key: cannot be written: No such file"):
         files.create(tmp_path / "none" / "key", b"secret")

@@ -54,7 +54,7 @@ def test_other_keys_are_refused_by_name(key: Any, algorithm: hashes.SHA256 | Non
     assert caught.value.field == "csr"
 
 
-def test_a_request_that_was_changed_is_refused() -> None:
+def test_a_modified_request_is_refused() -> None:
     """Its sender must have the private key."""
     pem = request(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     octets = bytearray(x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER))
@@ -76,7 +76,7 @@ def test_a_request_that_was_changed_is_refused() -> None:
         (b"-----BEGIN CERTIFICATE REQUEST-----\n", "is damaged"),
     ],
 )
-def test_what_is_no_request_is_refused(pem: bytes, text: str) -> None:
+def test_malformed_requests_are_refused(pem: bytes, text: str) -> None:
     with pytest.raises(InvalidRequest, match=f"^csr: {text}"):
         requests.public_key_of(pem)
 

@@ -52,7 +52,7 @@ async def test_a_restart_forgets_no_certificate_and_no_key(tmp_path: Path) -> No
         assert (owner.id, owner.psk) == (device.id, Psk(b"pump", b"k" * 16))
 
 
-async def test_a_start_forgets_what_expired_long_ago(tmp_path: Path) -> None:
+async def test_a_start_removes_certificates_that_expired_long_ago(tmp_path: Path) -> None:
     """And renews what the server shows of itself."""
     async with started(tmp_path, ManualClock()) as server:
         collection = await server.fleet.collections.create(CollectionChange())
@@ -79,7 +79,7 @@ async def shown_to_gateways(server: Server) -> bytes:
     return shown
 
 
-async def test_what_is_renewed_is_shown_to_gateways(tmp_path: Path) -> None:
+async def test_a_renewed_certificate_is_presented_to_gateways(tmp_path: Path) -> None:
     """From the next connection on, without a restart."""
     clock = ManualClock()
     async with started(tmp_path, clock) as server:

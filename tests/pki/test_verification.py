@@ -84,7 +84,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
-def test_a_forged_issuer_is_noticed_whatever_the_key(bench: Bench, key: Any) -> None:
+def test_a_forged_issuer_is_detected_for_every_kind_of_key(bench: Bench, key: Any) -> None:
     """The name is ours, the signature cannot be."""
     forged = foreign(key, bench.genuine.issuer)
     found = bench.told(forged, bench.genuine)
@@ -94,7 +94,7 @@ def test_a_forged_issuer_is_noticed_whatever_the_key(bench: Bench, key: Any) -> 
     assert bench.authority.issuer_of(forged) is None
 
 
-def test_a_signature_of_an_unknown_kind_is_noticed(bench: Bench) -> None:
+def test_a_signature_of_an_unknown_kind_is_detected(bench: Bench) -> None:
     """No verifier can check it; the octets of its algorithm's name are changed here."""
     der = bench.genuine.public_bytes(Encoding.DER)
     ecdsa_with_sha256 = bytes.fromhex("06082a8648ce3d040302")
@@ -105,7 +105,7 @@ def test_a_signature_of_an_unknown_kind_is_noticed(bench: Bench) -> None:
 
 
 @given(st.data())
-def test_no_changed_octet_goes_unnoticed(bench: Bench, data: st.DataObject) -> None:
+def test_every_modified_octet_is_detected(bench: Bench, data: st.DataObject) -> None:
     """Whatever is changed, there is a reason, and no surprise."""
     der = bytearray(bench.genuine.public_bytes(Encoding.DER))
     at = data.draw(st.integers(0, len(der) - 1))
@@ -119,6 +119,6 @@ def test_garbage_is_refused(bench: Bench, octets: bytes) -> None:
     assert bench.told(octets)[0].startswith("is not PEM of certificates: ")
 
 
-def test_the_genuine_one_is_accepted(bench: Bench) -> None:
+def test_the_genuine_certificate_is_accepted(bench: Bench) -> None:
     """Or the tests above would show nothing."""
     assert bench.told(bench.genuine) == []

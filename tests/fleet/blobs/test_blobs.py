@@ -1,4 +1,4 @@
-"""Blobs: stored whole or not at all, within their limits, and explained when they are not."""
+"""Blobs: whole uploads are stored within the limits; refused ones are published with the reason."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def refusal_of(caught: pytest.ExceptionInfo[UploadRefused]) -> tuple[MessageReje
 
 
 async def test_an_upload_becomes_a_blob_and_an_event(fleet: FleetBench) -> None:
-    """The file is there before the row, and both before anybody hears of it."""
+    """The file is written before the row, and both before the event."""
     device = await fleet.device()
     blob = await store(fleet, device, b"\xff\xd8\xff photo")
 
@@ -78,8 +78,8 @@ async def test_an_upload_becomes_a_blob_and_an_event(fleet: FleetBench) -> None:
     assert fleet.events[0].origin == device.origin
 
 
-async def test_what_it_is_is_told_by_its_first_octets_however_they_come(fleet: FleetBench) -> None:
-    """In blocks of one octet, too."""
+async def test_the_first_octets_give_the_media_type_in_any_chunks(fleet: FleetBench) -> None:
+    """Blocks of one octet are accepted as well."""
     upload = begin(fleet, await fleet.device())
     for octet in b"%PDF-1.7":
         upload.append(bytes([octet]))
@@ -88,7 +88,7 @@ async def test_what_it_is_is_told_by_its_first_octets_however_they_come(fleet: F
     assert blob.content_type == "application/pdf"
 
 
-async def test_an_upload_that_is_dropped_leaves_nothing(fleet: FleetBench) -> None:
+async def test_a_dropped_upload_leaves_no_file(fleet: FleetBench) -> None:
     """Neither file nor row nor event, and its room is free again."""
     upload = begin(fleet, await fleet.device(), 1000)
     await upload.write(b"x" * 1000)
@@ -101,7 +101,7 @@ async def test_an_upload_that_is_dropped_leaves_nothing(fleet: FleetBench) -> No
     assert values(fleet.blobs) == {"blobs": 0, "blob_octets": 0, "blob_uploads": 0, "blob_uploads_finished": 0}
 
 
-async def test_cancelling_does_not_stop_what_is_being_finished(fleet: FleetBench) -> None:
+async def test_cancelling_does_not_interrupt_the_last_step(fleet: FleetBench) -> None:
     """A listener that ends must not leave a file without a row, or the other way round."""
     upload = begin(fleet, await fleet.device())
     await upload.write(b"octets")
@@ -117,7 +117,7 @@ async def test_cancelling_does_not_stop_what_is_being_finished(fleet: FleetBench
     assert files(fleet) == [render(upload.blob_id)]
 
 
-async def test_closing_forgets_what_is_under_way(fleet: FleetBench) -> None:
+async def test_closing_removes_running_uploads(fleet: FleetBench) -> None:
     upload = begin(fleet, await fleet.device())
     upload.append(b"octets")
     await fleet.blobs.close()
@@ -130,7 +130,7 @@ async def test_a_blob_may_be_as_large_as_the_limit_and_empty(fleet: FleetBench, 
     assert (await store(fleet, await fleet.device(), b"x" * size)).size == size
 
 
-async def test_a_blob_over_the_limit_is_refused_before_it_comes(fleet: FleetBench) -> None:
+async def test_a_blob_over_the_limit_is_refused_before_its_content(fleet: FleetBench) -> None:
     device = await fleet.device()
     with pytest.raises(UploadRefused) as caught:
         begin(fleet, device, 1001)
@@ -140,7 +140,7 @@ async def test_a_blob_over_the_limit_is_refused_before_it_comes(fleet: FleetBenc
     assert files(fleet) == []
 
 
-async def test_a_blob_that_grows_over_the_limit_is_refused_then(fleet: FleetBench) -> None:
+async def test_a_blob_that_grows_over_the_limit_is_refused(fleet: FleetBench) -> None:
     """Its size need not be known before."""
     upload = begin(fleet, await fleet.device())
     upload.append(b"x" * 1000)
@@ -151,7 +151,7 @@ async def test_a_blob_that_grows_over_the_limit_is_refused_then(fleet: FleetBenc
 
 
 async def test_uploads_of_one_device_are_limited(fleet: FleetBench) -> None:
-    """It must not take the places of all others."""
+    """One device must not use up the uploads of all others."""
     device, other = await fleet.device(), await fleet.device()
     begin(fleet, device), begin(fleet, device)
     with pytest.raises(UploadRefused) as caught:
@@ -164,8 +164,8 @@ async def test_uploads_of_one_device_are_limited(fleet: FleetBench) -> None:
     assert refusal_of(all_busy) == (MessageRejectedReason.SERVER_BUSY, "blobs.uploads is 3")
 
 
-async def test_a_collection_has_so_many_blobs_at_most(fleet: FleetBench) -> None:
-    """What is under way counts; what is deleted does not count any more."""
+async def test_the_blobs_of_a_collection_are_limited(fleet: FleetBench) -> None:
+    """Running uploads count; deleted blobs do not."""
     collection = await fleet.collection()
     devices = [await fleet.device(collection=collection) for _ in range(2)]
     blob = await store(fleet, devices[0])
@@ -180,8 +180,8 @@ async def test_a_collection_has_so_many_blobs_at_most(fleet: FleetBench) -> None
     assert caught.value.limit == 3
 
 
-async def test_a_collection_has_so_many_octets_at_most(fleet: FleetBench) -> None:
-    """Room is set aside when an upload begins: two of them cannot exceed together what each keeps to."""
+async def test_the_octets_of_a_collection_are_limited(fleet: FleetBench) -> None:
+    """An upload reserves its size at the start, so that two uploads cannot exceed the limit together."""
     device = await fleet.device()
     await store(fleet, device, b"x" * 1000)
     upload = begin(fleet, device, 600)
@@ -195,7 +195,7 @@ async def test_a_collection_has_so_many_octets_at_most(fleet: FleetBench) -> Non
     assert grown.value.reason is MessageRejectedReason.STORAGE_FULL
 
 
-async def test_all_collections_have_so_many_octets_at_most(fleet: FleetBench) -> None:
+async def test_the_octets_of_all_collections_are_limited(fleet: FleetBench) -> None:
     first, second = await fleet.device(), await fleet.device()
     for _ in range(2):
         await store(fleet, first, b"x" * 1000)
@@ -207,7 +207,7 @@ async def test_all_collections_have_so_many_octets_at_most(fleet: FleetBench) ->
 
 
 async def test_blobs_of_an_earlier_run_count(fleet: FleetBench) -> None:
-    """What the directory knows takes up room from the beginning."""
+    """Blobs in the directory count from the start."""
     device = await fleet.device()
     await store(fleet, device, b"x" * 1000)
     again = Blobs(
@@ -229,7 +229,7 @@ async def test_blobs_of_an_earlier_run_count(fleet: FleetBench) -> None:
     assert values(again)["blob_octets"] == 1000
 
 
-async def test_a_device_that_was_removed_meanwhile_stores_nothing(fleet: FleetBench) -> None:
+async def test_a_device_removed_during_its_upload_stores_nothing(fleet: FleetBench) -> None:
     """An upload may take an hour."""
     device = await fleet.device()
     upload = begin(fleet, device)
@@ -241,7 +241,7 @@ async def test_a_device_that_was_removed_meanwhile_stores_nothing(fleet: FleetBe
     assert files(fleet) == []
 
 
-async def test_a_device_that_was_disabled_meanwhile_stores_nothing(fleet: FleetBench) -> None:
+async def test_a_device_disabled_during_its_upload_stores_nothing(fleet: FleetBench) -> None:
     device = await fleet.device()
     upload = begin(fleet, device)
     await fleet.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
@@ -252,8 +252,8 @@ async def test_a_device_that_was_disabled_meanwhile_stores_nothing(fleet: FleetB
     assert files(fleet) == []
 
 
-async def test_a_device_that_moved_meanwhile_stores_in_its_new_collection(fleet: FleetBench) -> None:
-    """What it stored before stays where it was."""
+async def test_a_device_moved_during_its_upload_stores_in_its_new_collection(fleet: FleetBench) -> None:
+    """Earlier blobs stay in the old collection."""
     device, target = await fleet.device(), await fleet.collection()
     before = await store(fleet, device)
     upload = begin(fleet, device)
@@ -266,7 +266,7 @@ async def test_a_device_that_moved_meanwhile_stores_in_its_new_collection(fleet:
 
 
 async def test_a_blob_outlives_its_device_and_keeps_its_collection(fleet: FleetBench) -> None:
-    """A collection goes when its blobs have gone."""
+    """A collection can be removed once its blobs are removed."""
     device = await fleet.device()
     blob = await store(fleet, device)
     await fleet.devices.remove(device, cause=CAUSE)
@@ -278,7 +278,7 @@ async def test_a_blob_outlives_its_device_and_keeps_its_collection(fleet: FleetB
     assert files(fleet) == []
 
 
-async def test_a_blob_that_is_removed_is_gone(fleet: FleetBench) -> None:
+async def test_a_removed_blob_leaves_no_file(fleet: FleetBench) -> None:
     blob = await store(fleet, await fleet.device())
     await fleet.blobs.remove(blob)
     with pytest.raises(NotFound):
@@ -289,7 +289,7 @@ async def test_a_blob_that_is_removed_is_gone(fleet: FleetBench) -> None:
     assert values(fleet.blobs)["blob_octets"] == 0
 
 
-async def test_a_disk_that_refuses_is_told_to_the_sender_without_its_name(fleet: FleetBench) -> None:
+async def test_a_failing_disk_is_reported_without_its_path(fleet: FleetBench) -> None:
     """The folder is gone: nothing can be written or renamed there."""
     device = await fleet.device()
     upload = begin(fleet, device)
@@ -305,7 +305,7 @@ async def test_a_disk_that_refuses_is_told_to_the_sender_without_its_name(fleet:
     assert values(fleet.blobs)["blob_uploads"] == 0
 
 
-async def test_a_registry_that_refuses_leaves_no_file(fleet: FleetBench) -> None:
+async def test_a_failing_registry_leaves_no_file(fleet: FleetBench) -> None:
     upload = begin(fleet, await fleet.device())
     await fleet.store.close()
     with pytest.raises(UploadRefused) as caught:
@@ -315,8 +315,8 @@ async def test_a_registry_that_refuses_leaves_no_file(fleet: FleetBench) -> None
     assert files(fleet) == []
 
 
-async def test_an_upload_that_pauses_for_too_long_is_ended_and_told(fleet: FleetBench) -> None:
-    """Others see to their pauses themselves."""
+async def test_a_paused_upload_is_ended_and_published(fleet: FleetBench) -> None:
+    """Other transports have timeouts of their own."""
     device = await fleet.device()
     upload, own = begin(fleet, device, pause=30.0), begin(fleet, device)
     upload.append(b"octets")
@@ -344,7 +344,7 @@ async def test_an_upload_that_pauses_for_too_long_is_ended_and_told(fleet: Fleet
     ]
 
 
-async def test_a_refusal_is_told_with_all_that_is_known(fleet: FleetBench) -> None:
+async def test_a_refusal_is_published_with_all_details(fleet: FleetBench) -> None:
     """It belongs to its device."""
     device = await fleet.device()
     refusal = UploadRefused(MessageRejectedReason.BLOCK_MISSING, "block 3 was expected, 5 came", expected=3, received=5)

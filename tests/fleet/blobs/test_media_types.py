@@ -1,4 +1,4 @@
-"""What a blob is."""
+"""Media types of blobs."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def zipped() -> bytes:
         (b"", "application/octet-stream"),
     ],
 )
-def test_the_first_octets_tell_what_it_is(octets: bytes, found: str) -> None:
+def test_the_first_octets_give_the_media_type(octets: bytes, found: str) -> None:
     assert media_type(octets) == found
 
 
-def test_a_character_that_is_cut_in_two_is_still_text() -> None:
-    """Only the first octets are looked at, wherever they end."""
+def test_a_character_cut_in_two_is_still_text() -> None:
+    """Only the first octets are examined, wherever they end."""
     assert media_type(("a" + "é" * LOOKED_AT).encode()[:LOOKED_AT]) == "text/plain; charset=utf-8"
 
 
-def test_the_senders_word_is_worth_more_than_a_guess_at_text() -> None:
+def test_the_declared_type_precedes_a_guess_at_text() -> None:
     """With its parameters."""
     assert media_type(b"a,b", "Text/CSV; charset=latin-1") == "Text/CSV; charset=latin-1"
 
 
-def test_a_signature_is_worth_more_than_the_senders_word() -> None:
+def test_a_signature_precedes_the_declared_type() -> None:
     assert media_type(b"\xff\xd8\xff", "text/plain") == "image/jpeg"
 
 
@@ -66,6 +66,6 @@ def test_a_signature_is_worth_more_than_the_senders_word() -> None:
         "text/" + "x" * 200,
     ],
 )
-def test_what_says_nothing_or_makes_no_sense_is_passed_over(declared: str) -> None:
-    """The first is what curl says of anything."""
+def test_a_meaningless_declared_type_is_ignored(declared: str) -> None:
+    """The first is curl's default for any content."""
     assert media_type(b"{}", declared) == "application/json"

@@ -48,7 +48,7 @@ async def test_a_block_after_the_end_is_refused(scene: Scene) -> None:
     assert scene.state is FirmwareState.PENDING
 
 
-async def test_repeated_blocks_tell_nothing_and_percent_never_goes_back(scene: Scene) -> None:
+async def test_repeated_blocks_publish_nothing_and_progress_never_decreases(scene: Scene) -> None:
     """A device that lost a reply asks again."""
     scene.download(end=HALF)
     scene.bench.activities.clear()
@@ -61,7 +61,7 @@ async def test_repeated_blocks_tell_nothing_and_percent_never_goes_back(scene: S
     assert [each["percent"] for each in scene.changes()] == ["60"]
 
 
-async def test_a_device_that_begins_again_says_so(scene: Scene) -> None:
+async def test_a_restarted_download_is_published(scene: Scene) -> None:
     """The one case in which percent goes back."""
     scene.download()
     scene.report("1.0.9")
@@ -77,7 +77,7 @@ async def test_a_device_that_begins_again_says_so(scene: Scene) -> None:
     assert told[1][1]["message"] == "began again with block 0, was at block 17 (90 %)"
 
 
-async def test_a_smaller_block_0_right_after_the_first_is_no_new_beginning(scene: Scene) -> None:
+async def test_a_smaller_block_0_right_after_the_first_is_no_restart(scene: Scene) -> None:
     """The server chose the size; the device wants another one."""
     scene.fetch(0, 512)
     scene.bench.activities.clear()
@@ -86,7 +86,7 @@ async def test_a_smaller_block_0_right_after_the_first_is_no_new_beginning(scene
     assert scene.take() == []
 
 
-async def test_block_0_again_right_after_the_first_is_no_new_beginning(scene: Scene) -> None:
+async def test_a_repeated_block_0_is_no_restart(scene: Scene) -> None:
     """Its reply was lost; that it may be the last one as well changes nothing."""
     scene.fetch(0)
     await scene.target(await scene.bench.image(scene.collection, "2.0", b"tiny"))
@@ -109,7 +109,7 @@ async def test_blocks_from_the_last_to_the_first_are_one_download(scene: Scene) 
     assert scene.state is FirmwareState.UPDATING
 
 
-async def test_a_device_that_has_all_and_begins_again_says_so(scene: Scene) -> None:
+async def test_a_restart_after_the_last_block_is_published(scene: Scene) -> None:
     """Without a report between: it crashed before it could install the image."""
     await scene.reach(FirmwareState.UPDATING)
     scene.fetch(0)
@@ -157,7 +157,7 @@ async def test_the_rest_of_an_image_that_was_served_before_is_a_download_again(s
     assert scene.state is FirmwareState.UPDATE_FAILED
 
 
-async def test_a_device_that_was_given_up_and_asks_for_more_downloads(scene: Scene) -> None:
+async def test_a_timed_out_device_that_requests_a_block_downloads_again(scene: Scene) -> None:
     """It was served to its end, and lost some of that."""
     await scene.reach(FirmwareState.TIMED_OUT, whole=True)
     scene.fetch(HALF)
@@ -179,7 +179,7 @@ async def test_an_image_of_one_block_is_downloaded_at_once(scene: Scene) -> None
     assert scene.state is FirmwareState.UPDATING
 
 
-async def test_a_device_that_asks_again_for_what_it_runs_gets_it(scene: Scene) -> None:
+async def test_a_device_may_download_the_image_that_it_runs(scene: Scene) -> None:
     """Installed anew; an interruption of that is told as any other."""
     await scene.reach(FirmwareState.CURRENT)
     scene.download(end=HALF)

@@ -35,7 +35,7 @@ async def aim(bench: FleetBench, device: Device, image_id: int) -> None:
     await bench.devices.update(device, DeviceChange(target_firmware_id=image_id), cause=CAUSE)
 
 
-async def test_an_image_is_made_of_what_was_uploaded(bench: FleetBench) -> None:
+async def test_an_image_is_created_from_an_upload(bench: FleetBench) -> None:
     """Its digest and length are counted here; its octets are in a file, its row in the registry."""
     collection = await bench.collection()
     octets = bytes(range(256)) * 1000
@@ -54,7 +54,7 @@ async def test_an_image_is_made_of_what_was_uploaded(bench: FleetBench) -> None:
     assert bench.image_files.path(image.id).read_bytes() == octets
 
 
-async def test_what_is_not_made_into_an_image_is_forgotten(bench: FleetBench) -> None:
+async def test_an_unused_upload_is_removed(bench: FleetBench) -> None:
     """Also what is empty."""
     collection = await bench.collection()
     async with bench.images.upload(collection) as upload:
@@ -109,7 +109,7 @@ async def test_the_octets_have_a_limit(tmp_path: Path) -> None:
                 await upload.write(b"z")
 
 
-async def test_so_many_uploads_at_once_are_taken(tmp_path: Path) -> None:
+async def test_concurrent_uploads_are_limited(tmp_path: Path) -> None:
     """One that ended, in whatever way, counts no longer."""
     async with fleet_bench(tmp_path, firmware={"uploads": 2}) as bench:
         collection = await bench.collection()
@@ -122,7 +122,7 @@ async def test_so_many_uploads_at_once_are_taken(tmp_path: Path) -> None:
     assert value == 2
 
 
-async def test_so_many_images_has_a_collection(tmp_path: Path) -> None:
+async def test_the_images_of_a_collection_are_limited(tmp_path: Path) -> None:
     """Each upload looks twice, since others may end before it; a move counts, too."""
     async with fleet_bench(tmp_path, firmware={"images_per_collection": 2}) as bench:
         collection, other = await bench.collection(), await bench.collection()
@@ -149,7 +149,7 @@ async def test_an_image_needs_its_collection(bench: FleetBench) -> None:
     assert files(bench) == []
 
 
-async def test_a_registry_that_refuses_leaves_no_file(bench: FleetBench) -> None:
+async def test_a_failing_registry_leaves_no_file(bench: FleetBench) -> None:
     collection = await bench.collection()
     await bench.store.close()
     with pytest.raises(StorageUnavailable):
@@ -159,7 +159,7 @@ async def test_a_registry_that_refuses_leaves_no_file(bench: FleetBench) -> None
     assert len(bench.directory.images) == 0
 
 
-async def test_a_change_leaves_what_it_does_not_name(bench: FleetBench) -> None:
+async def test_a_change_keeps_the_fields_that_it_does_not_name(bench: FleetBench) -> None:
     """Tags are merged; the octets stay as they are."""
     collection = await bench.collection()
     image = await bench.image(collection)
@@ -211,7 +211,7 @@ async def test_a_removed_image_is_gone_with_its_octets(bench: FleetBench) -> Non
     assert (await bench.image(collection)).version == image.version
 
 
-async def test_a_file_that_stays_is_told_in_the_log(bench: FleetBench) -> None:
+async def test_a_file_that_cannot_be_deleted_is_logged(bench: FleetBench) -> None:
     """The image is gone all the same."""
     image = await bench.image(await bench.collection())
     path = bench.image_files.path(image.id)
@@ -224,7 +224,7 @@ async def test_a_file_that_stays_is_told_in_the_log(bench: FleetBench) -> None:
     assert [(each["event"], each["image"]) for each in logs] == [("image_file_left", render(image.id))]
 
 
-async def test_what_was_changed_stays_changed_if_the_devices_that_run_it_cannot_be_written(
+async def test_a_change_persists_if_the_devices_that_run_the_image_cannot_be_written(
     bench: FleetBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who decides hears of it, and the octets go: nothing is left half done."""
@@ -285,7 +285,7 @@ async def test_an_image_that_is_a_target_stays(
 
 
 @pytest.mark.parametrize("target_first", [True, False])
-async def test_nobody_gets_a_target_that_is_being_removed(bench: FleetBench, target_first: bool) -> None:
+async def test_no_device_gets_a_target_that_is_being_removed(bench: FleetBench, target_first: bool) -> None:
     """Whoever asks first wins, and the other is told."""
     device = await bench.device()
     image = await bench.image(device.collection)
@@ -336,7 +336,7 @@ async def test_a_collection_forgets_a_current_image_that_is_gone(bench: FleetBen
     assert stored.firmware.current_firmware_id == collection.firmware.current_firmware_id == 0
 
 
-async def test_a_device_that_moves_has_no_target_but_the_image_of_its_version_there(bench: FleetBench) -> None:
+async def test_a_moved_device_has_no_target_and_the_image_of_its_version(bench: FleetBench) -> None:
     """Images belong to collections; the move may name a target of the new one."""
     old, new = await bench.collection(), await bench.collection()
     device = await reported(bench, old, "1.0")
@@ -356,7 +356,7 @@ async def test_a_device_that_moves_has_no_target_but_the_image_of_its_version_th
     assert seen == [(here.id, here.id), (there.id, 0), (here.id, 0), (there.id, next_there.id)]
 
 
-async def test_who_decides_may_hear_of_every_change(bench: FleetBench) -> None:
+async def test_every_change_is_notified(bench: FleetBench) -> None:
     """Of images, and of what collections want; each with its cause."""
     heard: list[tuple[str, object, int]] = []
     bench.images.on_changed.append(lambda image, cause: heard.append(("image", image, cause)))

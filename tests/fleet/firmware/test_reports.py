@@ -64,7 +64,7 @@ async def test_a_report_of_the_target(scene: Scene, state: FirmwareState) -> Non
 
 
 @pytest.mark.parametrize("state", FirmwareState)
-async def test_a_report_where_nothing_is_wanted(scene: Scene, state: FirmwareState) -> None:
+async def test_a_report_without_a_target(scene: Scene, state: FirmwareState) -> None:
     """The event says why nothing is to be done; the state is told if the API has not done so."""
     await scene.reach(state)
     scene.collection.firmware.target_firmware_id = 0  # as if the API's change had not come to this device yet
@@ -83,7 +83,7 @@ def test_the_table_of_reports_has_every_row() -> None:
     assert all(set(rows) == set(FirmwareState) for rows in REPORTED.values())
 
 
-async def test_a_report_is_remembered_and_told(scene: Scene) -> None:
+async def test_a_report_is_stored_and_published(scene: Scene) -> None:
     """Everything that the device says, under one correlation id."""
     report = Report(OLD, "model 01", "0001", "Lab5e Demo Corp")
     scene.bench.firmware.report(scene.device, report, remote=("10.0.0.10", 1), transport=Transport.COAPS)
@@ -148,7 +148,7 @@ async def test_an_update_that_works_from_target_to_report(scene: Scene) -> None:
     }
 
 
-async def test_a_version_that_is_no_image_says_so(scene: Scene) -> None:
+async def test_a_version_without_an_image_is_published(scene: Scene) -> None:
     """F31 with the usual mistake: the image's version text is not what the device reports."""
     await scene.reach(FirmwareState.UPDATING)
     scene.report("v1.1")
@@ -166,7 +166,7 @@ async def test_a_version_that_is_no_image_says_so(scene: Scene) -> None:
     assert (mended["from"], mended["state"], mended["targetVersion"]) == ("UpdateFailed", "Current", "v1.1")
 
 
-async def test_an_update_that_is_held_back_says_what_to_do(scene: Scene) -> None:
+async def test_a_withheld_update_is_published_with_a_remedy(scene: Scene) -> None:
     """Else a device would download an image that it cannot run, for ever."""
     await scene.reach(FirmwareState.UPDATE_FAILED)
     scene.report()
@@ -177,7 +177,7 @@ async def test_an_update_that_is_held_back_says_what_to_do(scene: Scene) -> None
     )
 
 
-async def test_a_device_that_cannot_be_told_where_to_download_hears_of_no_update(scene: Scene) -> None:
+async def test_no_update_is_offered_without_a_download_address(scene: Scene) -> None:
     """And the stream says why."""
     offered = scene.report(unreachable="the host is too long")
     (name, data) = scene.bench.told[-1]
@@ -216,14 +216,14 @@ async def test_the_image_is_chosen_by_management_and_fallback(
         assert scene.fetch(0).octets == wanted.encode()
 
 
-async def test_a_target_that_is_gone_is_told(scene: Scene) -> None:
+async def test_a_removed_target_is_published(scene: Scene) -> None:
     """Nobody removes a target through the API; but registries are restored from elsewhere."""
     scene.collection.firmware.target_firmware_id = 24
 
     assert str(scene.refused(0)) == "the target image 10 is gone"
 
 
-async def test_a_device_without_firmware_hears_why(scene: Scene) -> None:
+async def test_a_device_without_firmware_gets_the_reason(scene: Scene) -> None:
     """F32: disabled, no target, management off; the same words for the device and in the event."""
     details = []
     for change in (None, CollectionChange(target_firmware_id=0), CollectionChange(management=Management.DISABLED)):

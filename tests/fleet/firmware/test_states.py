@@ -20,7 +20,7 @@ from tests.fleet.firmware.scene import (
 )
 
 
-async def test_a_download_that_stops_is_told_and_goes_on_where_it_stopped(scene: Scene) -> None:
+async def test_a_stalled_download_is_published_and_resumes(scene: Scene) -> None:
     """F30: block, percent, seconds; then Downloading again."""
     await scene.reach(FirmwareState.DOWNLOADING)
     scene.wait(STALL - 1)
@@ -52,7 +52,7 @@ async def test_a_download_that_stops_is_told_and_goes_on_where_it_stopped(scene:
     assert scene.state is FirmwareState.UPDATING
 
 
-async def test_each_block_gives_the_device_all_its_time_again(scene: Scene) -> None:
+async def test_each_block_restarts_the_timeout(scene: Scene) -> None:
     """Slow is not stopped."""
     for number in range(HALF):
         scene.fetch(number)
@@ -61,7 +61,7 @@ async def test_each_block_gives_the_device_all_its_time_again(scene: Scene) -> N
     assert scene.state is FirmwareState.DOWNLOADING
 
 
-async def test_a_device_that_asks_for_the_same_block_for_ever_has_stopped(scene: Scene) -> None:
+async def test_a_device_that_repeats_one_block_has_stalled(scene: Scene) -> None:
     """Its flash may refuse the block, or the network may lose each reply: it is busy, and gets nowhere."""
     await scene.reach(FirmwareState.DOWNLOADING)
     for _ in range(int(STALL) // 10):
@@ -75,7 +75,7 @@ async def test_a_device_that_asks_for_the_same_block_for_ever_has_stopped(scene:
     assert (again["state"], again["message"]) == ("Downloading", "goes on with block 9, was at block 9 (50 %)")
 
 
-async def test_late_blocks_do_not_shorten_the_time_that_is_told_of_an_update(scene: Scene) -> None:
+async def test_late_blocks_do_not_shorten_the_published_duration(scene: Scene) -> None:
     """The time counts from the end of the download."""
     await scene.reach(FirmwareState.UPDATING)
     scene.wait(UPDATE - 10)
@@ -86,7 +86,7 @@ async def test_late_blocks_do_not_shorten_the_time_that_is_told_of_an_update(sce
     assert (change["state"], change["seconds"]) == ("TimedOut", "1800")
 
 
-async def test_a_device_that_does_not_report_after_its_download_is_told(scene: Scene) -> None:
+async def test_a_missing_report_after_a_download_is_published(scene: Scene) -> None:
     """It may hang in its boot loader."""
     await scene.reach(FirmwareState.UPDATING)
     scene.wait(UPDATE)
@@ -97,7 +97,7 @@ async def test_a_device_that_does_not_report_after_its_download_is_told(scene: S
 
 
 @pytest.mark.parametrize("state", FirmwareState)
-async def test_only_what_is_under_way_times_out(scene: Scene, state: FirmwareState) -> None:
+async def test_only_running_updates_time_out(scene: Scene, state: FirmwareState) -> None:
     """A device may sleep for a year."""
     await scene.reach(state)
     scene.wait(31_536_000)
@@ -105,7 +105,7 @@ async def test_only_what_is_under_way_times_out(scene: Scene, state: FirmwareSta
     assert scene.state is (FirmwareState.TIMED_OUT if state in UNDER_WAY else state)
 
 
-async def test_a_device_that_is_removed_times_out_no_more(scene: Scene) -> None:
+async def test_a_removed_device_does_not_time_out(scene: Scene) -> None:
     """Its events would be of nobody."""
     await scene.reach(FirmwareState.DOWNLOADING)
     await scene.bench.devices.remove(scene.device, cause=CAUSE)
@@ -156,7 +156,7 @@ async def test_a_crash_loses_less_than_a_tenth(scene: Scene) -> None:
     assert (change["state"], change["percent"]) == ("Downloading", "60")
 
 
-async def test_time_in_which_nobody_served_is_not_held_against_the_device(scene: Scene) -> None:
+async def test_downtime_of_the_server_does_not_count_as_a_timeout(scene: Scene) -> None:
     """It has all its time again."""
     await scene.reach(FirmwareState.DOWNLOADING)
     scene.bench.clock.shift(86_400)
@@ -181,7 +181,7 @@ async def test_every_state_survives_a_restart(scene: Scene, state: FirmwareState
     assert following.take() == []
 
 
-async def test_a_target_that_changed_right_before_a_crash_is_told_after_it(scene: Scene) -> None:
+async def test_a_target_changed_right_before_a_crash_is_published_after_it(scene: Scene) -> None:
     """The registry had the target, but not yet the states that follow."""
     scene.report()
     await scene.bench.reception.flush()

@@ -28,7 +28,7 @@ from tests.fleet.firmware.scene import (
 
 
 @pytest.mark.parametrize("state", FirmwareState)
-async def test_another_target_begins_a_new_story(scene: Scene, state: FirmwareState) -> None:
+async def test_another_target_starts_a_new_update(scene: Scene, state: FirmwareState) -> None:
     """Also after an error; told with the API call as its cause."""
     other = await scene.bench.image(scene.collection, "1.2")
     await scene.reach(state)
@@ -42,7 +42,7 @@ async def test_another_target_begins_a_new_story(scene: Scene, state: FirmwareSt
 
 
 @pytest.mark.parametrize("state", FirmwareState)
-async def test_what_does_not_touch_the_target_tells_nothing(scene: Scene, state: FirmwareState) -> None:
+async def test_a_change_without_effect_on_the_target_publishes_nothing(scene: Scene, state: FirmwareState) -> None:
     """Tags of the device, of its collection, of the image."""
     await scene.reach(state)
     tags = {"name": "x"}
@@ -55,7 +55,7 @@ async def test_what_does_not_touch_the_target_tells_nothing(scene: Scene, state:
 
 
 @pytest.mark.parametrize("state", FirmwareState)
-async def test_a_target_that_is_taken_away_ends_the_update(scene: Scene, state: FirmwareState) -> None:
+async def test_a_removed_target_ends_the_update(scene: Scene, state: FirmwareState) -> None:
     """By disabling the image; the message says so."""
     await scene.reach(state)
     await scene.bench.images.update(scene.image, ImageChange(enabled=False), cause=CAUSE)
@@ -87,7 +87,7 @@ async def test_a_version_text_that_changes_under_a_current_device_is_no_reversio
     assert scene.state is FirmwareState.PENDING
 
 
-async def test_a_target_of_its_own_is_told_after_the_device_was_updated(scene: Scene) -> None:
+async def test_a_devices_own_target_is_published_after_the_change(scene: Scene) -> None:
     """deviceUpdated, then firmwareStateChange: both of the same API call."""
     other = await scene.bench.image(scene.collection, "1.2")
     await scene.bench.collections.update(scene.collection, CollectionChange(management=Management.DEVICE), cause=CAUSE)
@@ -99,7 +99,7 @@ async def test_a_target_of_its_own_is_told_after_the_device_was_updated(scene: S
     assert {each.correlation_id for each in events} == {CAUSE}
 
 
-async def test_a_device_that_moves_leaves_its_update_behind(scene: Scene) -> None:
+async def test_a_moved_device_ends_its_update(scene: Scene) -> None:
     """The other collection has its own images."""
     await scene.reach(FirmwareState.DOWNLOADING)
     there = await scene.bench.collection()
@@ -109,7 +109,7 @@ async def test_a_device_that_moves_leaves_its_update_behind(scene: Scene) -> Non
     assert scene.refused(HALF).reason is MessageRejectedReason.NO_FIRMWARE
 
 
-async def test_a_device_that_cannot_be_looked_at_ends_no_later_look(
+async def test_a_failed_check_of_a_device_does_not_stop_later_checks(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A defect with one device must not keep a collection from ever hearing of another target."""
@@ -123,7 +123,7 @@ async def test_a_device_that_cannot_be_looked_at_ends_no_later_look(
     assert [each["targetVersion"] for each in scene.changes()] == ["1.3"]
 
 
-async def test_a_large_collection_is_looked_at_in_slices(scene: Scene) -> None:
+async def test_a_large_collection_is_checked_in_slices(scene: Scene) -> None:
     """Other work gets its turn, and every device is told in the end; a newer target wins."""
     bench, collection = scene.bench, scene.collection
     for _ in range(600):
@@ -170,7 +170,7 @@ async def test_an_error_of_a_device_that_runs_its_target_is_cleared_to_current(s
 
 
 @pytest.mark.parametrize("state", sorted(set(FirmwareState) - ERRORS))
-async def test_where_there_is_no_error_nothing_is_cleared(scene: Scene, state: FirmwareState) -> None:
+async def test_without_an_error_nothing_is_cleared(scene: Scene, state: FirmwareState) -> None:
     """Harmless."""
     await scene.reach(state)
     await scene.clear()
@@ -190,7 +190,7 @@ async def test_an_error_that_cannot_be_written_stays(scene: Scene) -> None:
     assert scene.take() == []
 
 
-async def test_a_device_that_is_gone_has_no_error(scene: Scene) -> None:
+async def test_a_removed_device_has_no_error(scene: Scene) -> None:
     """404 in the API."""
     await scene.bench.devices.remove(scene.device, cause=CAUSE)
     with pytest.raises(NotFound):

@@ -1,4 +1,4 @@
-"""The plain port for blobs: curl, and clients that are slow, stalled, lying, or gone."""
+"""The HTTP port for blobs: curl, and clients that are slow, stalled, malformed or disconnected."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ FAST: dict[str, Any] = {"header_timeout": 0.1, "rate_window": 0.1, "min_rate": 1
 
 @pytest.fixture
 async def blobs(tmp_path: Path) -> AsyncIterator[BlobBench]:
-    """Both ports with small limits, and the patience of the defaults."""
+    """Both ports with small limits and the default timeouts."""
     async with blob_bench(tmp_path, blobs=SMALL) as bench:
         yield bench
 
 
 @pytest.fixture
 async def impatient(tmp_path: Path) -> AsyncIterator[BlobBench]:
-    """Both ports with very little patience."""
+    """Both ports with very short timeouts."""
     async with blob_bench(tmp_path, blobs=FAST) as bench:
         yield bench
 
@@ -71,8 +71,8 @@ async def exchange(bench: BlobBench, octets: bytes) -> Answer:
 # ---- what goes well --------------------------------------------------------------------------
 
 
-async def test_what_curl_posts_is_stored(blobs: BlobBench, tmp_path: Path) -> None:
-    """Any path; the device is whoever has the address."""
+async def test_an_upload_by_curl_is_stored(blobs: BlobBench, tmp_path: Path) -> None:
+    """Any path; the address identifies the device."""
     file = tmp_path / "photo.jpg"
     file.write_bytes(PHOTO)
     answer = await blobs.curl("--data-binary", f"@{file}", path="camera/front?shot=1")
@@ -107,7 +107,7 @@ async def test_a_head_in_many_small_pieces_is_read(blobs: BlobBench) -> None:
     assert blobs.contents == [b"\x07" * 51_200]
 
 
-async def test_a_client_that_waits_for_a_go_ahead_gets_it(blobs: BlobBench) -> None:
+async def test_an_expected_100_continue_is_sent(blobs: BlobBench) -> None:
     """As curl does it sends more than 1 MiB (RFC 9110 §10.1.1)."""
     with blobs.client() as client:
         await client.send(upload(b"", b"Expect: 100-continue", length=6))
@@ -119,7 +119,7 @@ async def test_a_client_that_waits_for_a_go_ahead_gets_it(blobs: BlobBench) -> N
     assert blobs.contents == [b"octets"]
 
 
-async def test_a_client_that_waits_with_too_much_is_told_before_it_sends(blobs: BlobBench) -> None:
+async def test_an_oversized_upload_is_refused_instead_of_a_100_continue(blobs: BlobBench) -> None:
     """That is what waiting is for."""
     with blobs.client() as client:
         await client.send(upload(b"", b"Expect: 100-continue", length=500_001))
@@ -128,7 +128,7 @@ async def test_a_client_that_waits_with_too_much_is_told_before_it_sends(blobs: 
     assert said.startswith(b"HTTP/1.1 413 ")
 
 
-async def test_what_comes_after_the_content_is_passed_over(blobs: BlobBench) -> None:
+async def test_octets_after_the_content_are_ignored(blobs: BlobBench) -> None:
     """One connection is one upload."""
     answer = await exchange(blobs, upload(b"octets") + upload(b"more"))
 
@@ -136,8 +136,8 @@ async def test_what_comes_after_the_content_is_passed_over(blobs: BlobBench) -> 
     assert blobs.contents == [b"octets"]
 
 
-async def test_uploads_are_served_side_by_side(tmp_path: Path) -> None:
-    """None waits for another."""
+async def test_uploads_are_served_concurrently(tmp_path: Path) -> None:
+    """No upload waits for another."""
     async with blob_bench(tmp_path, blobs={"uploads_per_device": 20}) as blobs:
         with blobs.client() as slow:
             await slow.send(upload(b"first half", length=20))
@@ -149,8 +149,8 @@ async def test_uploads_are_served_side_by_side(tmp_path: Path) -> None:
         assert set(blobs.contents) == {f"number {each}".encode() for each in range(10)} | {b"first halfsecond one"}
 
 
-async def test_a_device_with_an_ipv4_address_is_known_on_a_port_for_both_kinds(tmp_path: Path) -> None:
-    """A socket for IPv6 reports IPv4 addresses in another spelling."""
+async def test_an_ipv4_device_is_identified_on_a_dual_stack_port(tmp_path: Path) -> None:
+    """A socket for IPv6 reports IPv4 addresses in mapped form."""
     async with blob_bench(tmp_path, blobs={"host": "::"}) as blobs:
         port = int(blobs.plain.address.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -163,8 +163,8 @@ async def test_a_device_with_an_ipv4_address_is_known_on_a_port_for_both_kinds(t
 # ---- what is refused -------------------------------------------------------------------------
 
 
-async def test_an_address_that_nobody_has_is_refused(tmp_path: Path) -> None:
-    """The event is nobody's, and says how much was to come."""
+async def test_an_unknown_address_is_refused(tmp_path: Path) -> None:
+    """The event has no owner, and reports the announced size."""
     async with blob_bench(tmp_path, address="10.0.0.1") as blobs:
         answer = await blobs.curl("--data-binary", "octets")
 
@@ -179,8 +179,8 @@ async def test_an_address_that_nobody_has_is_refused(tmp_path: Path) -> None:
         )
 
 
-async def test_a_device_that_is_not_attached_hears_so(tmp_path: Path) -> None:
-    """The answer gives the same reason as the event: its address is known, it only has it not now."""
+async def test_a_device_that_is_not_attached_gets_the_reason(tmp_path: Path) -> None:
+    """The reply gives the same reason as the event: the address belongs to a device that is not attached."""
     async with blob_bench(tmp_path, address="10.0.0.1") as blobs:
         await known(blobs.fleet, allocated_ip="127.0.0.1")
         blobs.fleet.cellular.accounting.start(seen(address="127.0.0.1"))
@@ -203,7 +203,7 @@ async def test_a_disabled_device_is_refused(blobs: BlobBench) -> None:
     assert blobs.files == []
 
 
-async def test_a_device_that_is_too_fast_is_told_when_to_come_again(tmp_path: Path) -> None:
+async def test_a_rate_limited_device_gets_retry_after(tmp_path: Path) -> None:
     """An upload counts as one message."""
     async with blob_bench(tmp_path, messages={"rate": 1.0, "burst": 1}) as blobs:
         answers = [await blobs.curl("--data-binary", "x") for _ in range(3)]
@@ -228,7 +228,7 @@ async def test_a_device_that_is_too_fast_is_told_when_to_come_again(tmp_path: Pa
         (("-d", "x", "-H", "Content-Length: x"), 400, "malformed", "Content-Length is 'x', wanted one decimal number"),
     ],
 )
-async def test_a_request_that_is_no_upload_is_told_what_is_wanted(
+async def test_an_unsuitable_request_gets_the_required_form(
     blobs: BlobBench, arguments: tuple[str, ...], status: int, reason: str, detail: str
 ) -> None:
     """By the reply and by the event of its device."""
@@ -240,15 +240,13 @@ async def test_a_request_that_is_no_upload_is_told_what_is_wanted(
     assert told(blobs) == [("messageRejected", reason, detail)]
 
 
-async def test_the_method_that_is_served_is_named(blobs: BlobBench) -> None:
+async def test_a_wrong_method_gets_an_allow_field(blobs: BlobBench) -> None:
     """RFC 9110 §15.5.6."""
     assert (await blobs.curl()).fields["Allow"] == "POST"
 
 
-async def test_a_blob_that_is_too_large_is_refused_while_its_sender_still_sends(
-    blobs: BlobBench, tmp_path: Path
-) -> None:
-    """The reply must reach a client that does not listen before it has sent everything."""
+async def test_an_oversized_blob_is_refused_while_the_client_still_sends(blobs: BlobBench, tmp_path: Path) -> None:
+    """The reply must reach a client that reads only after it has sent everything."""
     file = tmp_path / "large"
     file.write_bytes(bytes(4_000_000))
     answer = await blobs.curl("--data-binary", f"@{file}", "-H", "Expect:")
@@ -259,7 +257,7 @@ async def test_a_blob_that_is_too_large_is_refused_while_its_sender_still_sends(
     assert blobs.files == []
 
 
-async def test_a_collection_without_room_is_told(tmp_path: Path) -> None:
+async def test_an_upload_into_a_full_collection_is_refused(tmp_path: Path) -> None:
     async with blob_bench(tmp_path, blobs={"per_collection": 1}) as blobs:
         answers = [await blobs.curl("--data-binary", "x") for _ in range(2)]
 
@@ -269,7 +267,7 @@ async def test_a_collection_without_room_is_told(tmp_path: Path) -> None:
         ]
 
 
-async def test_one_upload_more_than_the_limit_is_told_when_to_come_again(tmp_path: Path) -> None:
+async def test_an_upload_beyond_the_limit_gets_retry_after(tmp_path: Path) -> None:
     async with blob_bench(tmp_path, blobs={"uploads": 1}) as blobs:
         with blobs.client() as first:
             await first.send(upload(b"x", length=2))
@@ -292,8 +290,8 @@ async def test_one_upload_more_than_the_limit_is_told_when_to_come_again(tmp_pat
         (HEAD + b"A: " + b"b" * 9_000, "the head of the request is over 8192 octets", "8192"),
     ],
 )
-async def test_what_is_no_http_is_refused_at_once(blobs: BlobBench, octets: bytes, detail: str, at: str) -> None:
-    """With the place where it is wrong."""
+async def test_input_that_is_not_http_is_refused_at_once(blobs: BlobBench, octets: bytes, detail: str, at: str) -> None:
+    """The event has the octet at which parsing stopped."""
     answer = await exchange(blobs, octets)
 
     assert (answer.status, answer.text) == (400, f"malformed: {detail}\n")
@@ -304,7 +302,7 @@ async def test_what_is_no_http_is_refused_at_once(blobs: BlobBench, octets: byte
 # ---- clients that do not come to an end ------------------------------------------------------
 
 
-async def test_a_client_that_says_too_little_is_not_waited_for(impatient: BlobBench) -> None:
+async def test_an_incomplete_request_times_out(impatient: BlobBench) -> None:
     answer = await exchange(impatient, HEAD)
     detail = f"{len(HEAD)} octets of a request in 0.1 s (blobs.header_timeout)"
 
@@ -313,7 +311,7 @@ async def test_a_client_that_says_too_little_is_not_waited_for(impatient: BlobBe
 
 
 async def test_an_upload_that_stalls_is_ended(impatient: BlobBench) -> None:
-    """What had come by then is told, and forgotten."""
+    """The received octets are reported and removed."""
     answer = await exchange(impatient, upload(b"abc", length=1000))
     detail = "0 octets in 0.1 s after 0 of 1000 octets, wanted 10 (blobs.min_rate, blobs.rate_window)"
     await until(lambda: impatient.files == [])
@@ -323,8 +321,8 @@ async def test_an_upload_that_stalls_is_ended(impatient: BlobBench) -> None:
     assert impatient.blobs == []
 
 
-async def test_an_upload_that_drips_is_ended(impatient: BlobBench) -> None:
-    """An octet now and then is not enough."""
+async def test_an_upload_below_the_minimum_rate_is_ended(impatient: BlobBench) -> None:
+    """Single octets at long intervals are too slow."""
     with impatient.client() as client:
         await client.send(upload(b"", length=1000))
         while not impatient.fleet.names:
@@ -337,16 +335,16 @@ async def test_an_upload_that_drips_is_ended(impatient: BlobBench) -> None:
     assert detail.endswith("wanted 10 (blobs.min_rate, blobs.rate_window)")
 
 
-async def test_an_upload_that_takes_too_long_in_all_is_ended(tmp_path: Path) -> None:
-    """However steadily it comes."""
+async def test_an_upload_beyond_the_total_time_is_ended(tmp_path: Path) -> None:
+    """Even if the octets arrive steadily."""
     async with blob_bench(tmp_path, blobs={"upload_timeout": 0.1}) as blobs:
         answer = await exchange(blobs, upload(b"", length=1000))
 
         assert (answer.status, answer.text) == (408, "tooSlow: 0 of 1000 octets in 0.1 s (blobs.upload_timeout)\n")
 
 
-async def test_a_slow_upload_that_keeps_its_pace_is_stored(tmp_path: Path) -> None:
-    """Each window begins when the one before has brought its octets."""
+async def test_a_slow_upload_above_the_minimum_rate_is_stored(tmp_path: Path) -> None:
+    """A window starts when the previous one has received its octets."""
     async with blob_bench(tmp_path, blobs={"rate_window": 0.3, "min_rate": 10.0}) as blobs:
         with blobs.client() as client:
             await client.send(upload(b"", length=40))
@@ -359,8 +357,8 @@ async def test_a_slow_upload_that_keeps_its_pace_is_stored(tmp_path: Path) -> No
         assert blobs.contents == [b"four" * 10]
 
 
-async def test_a_connection_that_ends_too_early_leaves_nothing(blobs: BlobBench) -> None:
-    """The client hears it if it still listens."""
+async def test_a_connection_that_ends_early_leaves_no_file(blobs: BlobBench) -> None:
+    """The client gets the reply if it still reads."""
     with blobs.client() as client:
         await client.send(upload(b"x" * 100_000, length=200_000))
         client.end()
@@ -373,7 +371,7 @@ async def test_a_connection_that_ends_too_early_leaves_nothing(blobs: BlobBench)
     assert blobs.blobs == []
 
 
-async def test_a_connection_that_is_reset_leaves_nothing(blobs: BlobBench) -> None:
+async def test_a_reset_connection_leaves_no_file(blobs: BlobBench) -> None:
     with blobs.client() as client:
         await client.send(upload(b"x" * 100_000, length=200_000))
         await until(lambda: blobs.files != [])
@@ -387,9 +385,7 @@ async def test_a_connection_that_is_reset_leaves_nothing(blobs: BlobBench) -> No
     assert "of 200000 octets" in detail
 
 
-async def test_a_connection_that_is_reset_before_the_go_ahead_is_no_defect(
-    blobs: BlobBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reset_before_100_continue_is_no_defect(blobs: BlobBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device may lose its power at any moment."""
     write = TcpStream.write
 
@@ -406,7 +402,7 @@ async def test_a_connection_that_is_reset_before_the_go_ahead_is_no_defect(
     assert told(blobs) == [("messageRejected", "incomplete", detail)]
 
 
-async def test_a_request_that_breaks_off_is_told(blobs: BlobBench) -> None:
+async def test_an_interrupted_request_is_published(blobs: BlobBench) -> None:
     with blobs.client() as client:
         await client.send(HEAD)
         client.end()
@@ -416,8 +412,8 @@ async def test_a_request_that_breaks_off_is_told(blobs: BlobBench) -> None:
     assert told(blobs) == [("messageRejected", "incomplete", detail)]
 
 
-async def test_a_connection_without_a_word_is_nothing(blobs: BlobBench) -> None:
-    """Somebody looked whether the port is open."""
+async def test_a_connection_without_octets_publishes_nothing(blobs: BlobBench) -> None:
+    """A port scan."""
     with blobs.client() as client:
         client.end()
         said = await client.receive()
@@ -430,7 +426,7 @@ async def test_a_connection_without_a_word_is_nothing(blobs: BlobBench) -> None:
 
 
 async def test_a_new_connection_takes_the_place_of_the_oldest_without_a_request(blobs: BlobBench) -> None:
-    """Those who only hold connections open must not keep devices out."""
+    """Idle connections must not exclude devices."""
     with blobs.client() as oldest, blobs.client() as younger:
         await until(lambda: blobs.plain.accepted == 2)
         answer = await blobs.curl("--data-binary", "octets")
@@ -443,7 +439,7 @@ async def test_a_new_connection_takes_the_place_of_the_oldest_without_a_request(
 
 
 async def test_a_new_connection_is_closed_if_all_are_uploading(blobs: BlobBench) -> None:
-    """Nobody's upload is broken off for another one."""
+    """No running upload is ended for another one."""
     with blobs.client() as first, blobs.client() as second:
         for each in (first, second):
             await each.send(upload(b"", length=6))
@@ -458,8 +454,8 @@ async def test_a_new_connection_is_closed_if_all_are_uploading(blobs: BlobBench)
     assert [each.status for each in answers] == [200, 200]
 
 
-async def test_stopping_breaks_off_what_is_under_way(blobs: BlobBench) -> None:
-    """It leaves no file; nobody waits for a client."""
+async def test_stopping_closes_running_uploads(blobs: BlobBench) -> None:
+    """No file is left, and the server does not wait for the client."""
     with blobs.client() as client:
         await client.send(upload(b"", length=6))
         await until(lambda: len(blobs.files) == 1)
@@ -502,7 +498,7 @@ async def test_a_port_that_is_taken_is_named_with_its_setting(blobs: BlobBench) 
 
 
 async def test_too_many_open_files_do_not_end_the_listener(blobs: BlobBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It pauses, says so once, and goes on."""
+    """The listener pauses, logs the error once, and continues."""
     loop = asyncio.get_running_loop()
     accept, failures = loop.sock_accept, 0
 
@@ -522,7 +518,7 @@ async def test_too_many_open_files_do_not_end_the_listener(blobs: BlobBench, mon
     assert (before.status, after.status) == (200, 200)
 
 
-async def test_what_is_switched_off_is_not_there(tmp_path: Path) -> None:
+async def test_disabled_blobs_are_not_served(tmp_path: Path) -> None:
     """Neither the ports nor the path of CoAP; the other paths are served."""
     async with running(tmp_path, blobs={"enabled": False}) as it:
         await it.device(await it.collection(), "127.0.0.1")

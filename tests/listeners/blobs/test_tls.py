@@ -63,7 +63,7 @@ def foreign(folder: Path, holder: Holder) -> Credentials:
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.3"])
-async def test_a_certificate_names_the_device(blobs: BlobBench, credentials: Credentials, version: str) -> None:
+async def test_a_certificate_identifies_the_device(blobs: BlobBench, credentials: Credentials, version: str) -> None:
     """As `span-events cert create` writes it; the address says nothing."""
     answer = await blobs.secure_curl(*OCTETS, "--tls-max", version, f"--tlsv{version}", credentials=credentials)
     (blob,) = blobs.blobs
@@ -74,7 +74,7 @@ async def test_a_certificate_names_the_device(blobs: BlobBench, credentials: Cre
     assert blobs.fleet.names == ["blobUpload"]
 
 
-async def test_a_large_blob_comes_whole(blobs: BlobBench, credentials: Credentials, tmp_path: Path) -> None:
+async def test_a_large_blob_is_stored_whole(blobs: BlobBench, credentials: Credentials, tmp_path: Path) -> None:
     """Over as many records as it takes."""
     content = bytes(range(256)) * 12_000
     (tmp_path / "large").write_bytes(content)
@@ -125,7 +125,7 @@ async def test_a_certificate_that_is_not_valid_yet_is_refused(blobs: BlobBench, 
     assert (answer.status, rejected(blobs)["reason"]) == (403, "certificateNotYetValid")
 
 
-async def test_the_certificate_of_a_device_that_is_gone_is_refused(blobs: BlobBench, credentials: Credentials) -> None:
+async def test_the_certificate_of_a_removed_device_is_refused(blobs: BlobBench, credentials: Credentials) -> None:
     """The event belongs to the collection, at least."""
     await blobs.fleet.devices.remove(blobs.device, cause=CAUSE)
     blobs.fleet.activities.clear()
@@ -148,7 +148,7 @@ async def test_a_disabled_device_is_refused(blobs: BlobBench, credentials: Crede
     assert (answer.status, rejected(blobs)["reason"]) == (403, f"{what}Disabled")
 
 
-async def test_a_request_that_fails_is_told_of_its_device(blobs: BlobBench, credentials: Credentials) -> None:
+async def test_a_failed_request_is_attributed_to_its_device(blobs: BlobBench, credentials: Credentials) -> None:
     """Whose it is shows before anything was admitted."""
     answer = await blobs.secure_curl("-d", "x", "-H", "Bad Name: x", credentials=credentials)
 
@@ -157,7 +157,7 @@ async def test_a_request_that_fails_is_told_of_its_device(blobs: BlobBench, cred
     assert blobs.fleet.take()[0][1]["reason"] == "malformed"
 
 
-async def test_a_certificate_that_ends_soon_is_warned_of(blobs: BlobBench, credentials: Credentials) -> None:
+async def test_a_certificate_that_expires_soon_is_published(blobs: BlobBench, credentials: Credentials) -> None:
     blobs.fleet.clock.shift(12 * DAY)
     await blobs.secure_curl(*OCTETS, credentials=credentials)
 
@@ -193,7 +193,7 @@ async def test_a_client_without_a_certificate_is_refused(blobs: BlobBench, versi
         (("--tls-max", "1.2", "--ciphers", "AES128-SHA"), "noSharedCipher"),
     ],
 )
-async def test_what_two_stacks_do_not_share_is_told(
+async def test_a_missing_common_version_or_cipher_is_published(
     blobs: BlobBench, credentials: Credentials, arguments: tuple[str, ...], reason: str
 ) -> None:
     answer = await blobs.secure_curl(*OCTETS, *arguments, credentials=credentials)
@@ -202,7 +202,7 @@ async def test_what_two_stacks_do_not_share_is_told(
     assert rejected(blobs)["reason"] == reason
 
 
-async def test_a_client_that_does_not_trust_the_server_is_told(
+async def test_a_client_that_rejects_the_server_is_published(
     blobs: BlobBench, credentials: Credentials, tmp_path: Path
 ) -> None:
     """It sends an alert before it gives up."""
@@ -215,7 +215,7 @@ async def test_a_client_that_does_not_trust_the_server_is_told(
     assert (data["reason"], data["detail"]) == ("clientAlert", "unknown ca")
 
 
-async def test_http_without_tls_is_told(blobs: BlobBench) -> None:
+async def test_http_without_tls_is_published(blobs: BlobBench) -> None:
     """Somebody has mistaken the port."""
     with blobs.client(blobs.secure) as client:
         await client.send(b"POST / HTTP/1.1\r\n\r\n")
@@ -228,7 +228,7 @@ async def test_http_without_tls_is_told(blobs: BlobBench) -> None:
     )
 
 
-async def test_a_client_that_goes_away_in_its_handshake_is_told(blobs: BlobBench) -> None:
+async def test_a_client_that_leaves_during_its_handshake_is_published(blobs: BlobBench) -> None:
     """One that says nothing at all has only looked whether the port is open."""
     with blobs.client(blobs.secure) as client:
         client.end()
@@ -244,7 +244,7 @@ async def test_a_client_that_goes_away_in_its_handshake_is_told(blobs: BlobBench
     assert (data["reason"], data["detail"]) == ("handshakeFailed", "the client closed the connection")
 
 
-async def test_a_client_that_stops_in_its_handshake_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_stalled_handshake_times_out(tmp_path: Path) -> None:
     async with blob_bench(tmp_path, blobs={"header_timeout": 0.05}) as blobs:
         with blobs.client(blobs.secure) as client:
             await client.send(b"\x16\x03\x01\x02\x00")
@@ -253,7 +253,7 @@ async def test_a_client_that_stops_in_its_handshake_is_not_waited_for(tmp_path: 
         assert rejected(blobs)["reason"] == "handshakeTimeout"
 
 
-async def test_a_client_that_stops_after_its_handshake_is_told_of_its_device(tmp_path: Path) -> None:
+async def test_a_client_without_a_request_is_attributed_to_its_device(tmp_path: Path) -> None:
     """There is no request yet, but there is somebody to blame."""
     async with blob_bench(tmp_path, blobs={"header_timeout": 0.5}) as blobs:
         credentials = await blobs.credentials()
@@ -266,7 +266,7 @@ async def test_a_client_that_stops_after_its_handshake_is_told_of_its_device(tmp
         assert blobs.fleet.take()[0][1]["reason"] == "tooSlow"
 
 
-async def test_a_client_that_ends_without_a_word_is_incomplete(tmp_path: Path) -> None:
+async def test_an_upload_that_ends_without_close_notify_is_incomplete(tmp_path: Path) -> None:
     """The end of TLS is none of TCP, and the other way round; both are the end."""
     async with blob_bench(tmp_path) as blobs:
         credentials = await blobs.credentials()
@@ -297,7 +297,7 @@ async def test_a_renewed_certificate_is_shown_to_the_next_client(tmp_path: Path)
         assert before != after
 
 
-async def test_a_certificate_that_cannot_be_read_does_not_take_the_place_of_the_present_one(
+async def test_an_unreadable_certificate_does_not_replace_the_current_one(
     blobs: BlobBench, credentials: Credentials
 ) -> None:
     """A renewal that fails must not shut devices out."""

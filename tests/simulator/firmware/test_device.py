@@ -105,7 +105,7 @@ async def test_a_device_chooses_the_size_of_its_blocks(site: Site, exponent: int
     assert site.server.server.fleet.firmware.downloads.blocks == -(-len(IMAGE) // (16 << exponent))
 
 
-async def test_a_download_that_stalls_goes_on_where_it_was(site: Site) -> None:
+async def test_a_stalled_download_resumes(site: Site) -> None:
     """60 % of 5001 octets are reached with block 5; no block is asked for twice."""
     with UpdatingDevice(ADDRESS, site.target) as device:
         stalled = await device.update(Mishap.STALL)
@@ -119,7 +119,7 @@ async def test_a_download_that_stalls_goes_on_where_it_was(site: Site) -> None:
     assert site.server.server.fleet.firmware.downloads.blocks == BLOCKS
 
 
-async def test_a_stalled_download_begins_anew_if_there_is_another_image(site: Site) -> None:
+async def test_a_stalled_download_restarts_with_another_image(site: Site) -> None:
     """The server refuses the rest of the old one; a device never runs a mixture."""
     other = make_image("1.2.0", 2_000)
     with UpdatingDevice(ADDRESS, site.target) as device:
@@ -131,7 +131,7 @@ async def test_a_stalled_download_begins_anew_if_there_is_another_image(site: Si
     assert device.sha256 == hashlib.sha256(other).hexdigest()
 
 
-async def test_a_device_that_reverts_is_told_by_the_server(site: Site) -> None:
+async def test_the_server_publishes_a_reverted_device(site: Site) -> None:
     """UpdateFailed, and the update is held back."""
     with UpdatingDevice(ADDRESS, site.target) as device:
         reverted = await device.update(Mishap.REVERT)
@@ -234,7 +234,7 @@ async def test_the_server_may_make_blocks_smaller() -> None:
         ),
     ],
 )
-async def test_a_download_that_the_server_gets_wrong_ends_with_the_reason(answers: list[Any], detail: str) -> None:
+async def test_a_faulty_response_ends_the_download_with_the_reason(answers: list[Any], detail: str) -> None:
     left = iter(answers)
     async with server_that_gives(lambda _: next(left)) as device:
         ended = await device.update()
@@ -251,7 +251,7 @@ async def test_a_download_that_the_server_gets_wrong_ends_with_the_reason(answer
         (encode_response(Response("203.0.113.1", 5683, "/fw", available=True)), "cannot reach 203.0.113.1:5683: "),
     ],
 )
-async def test_a_response_that_leads_nowhere_ends_with_the_reason(payload: bytes, detail: str) -> None:
+async def test_an_unusable_answer_to_a_report_ends_with_the_reason(payload: bytes, detail: str) -> None:
     def answer(datagram: bytes) -> Iterable[bytes]:
         request = decode(datagram)
         yield encode(CoapMessage(Type.ACK, Code.CHANGED, request.message_id, request.token, (), payload))

@@ -1,4 +1,4 @@
-"""Alerts of the other side, on every way on which they come to us."""
+"""Alerts of clients, in TLS and DTLS, during the handshake and after it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLIENT = COLLECTION.leaf("client")
 SHOWN = [Identity(SERVER.key_pem, SERVER.chain_pem)]
 TLS_VERSIONS = pytest.mark.parametrize("version", ["TLSv1.2", "TLSv1.3"])
 ALL = range(1, 256)
-"""All but close_notify."""
+"""All alerts except close_notify."""
 NOT_FATAL = frozenset({90})
 """In TLS 1.3 user_canceled announces a close_notify, whatever its level says (RFC 8446 §6.1)."""
 RECEIVED = {
@@ -55,7 +55,7 @@ DTLS_ENGINE = OpensslEngine(SHOWN, ROOT.pem + COLLECTION.pem, unix_time=lambda: 
 @TLS_VERSIONS
 @pytest.mark.parametrize("number", ALL)
 def test_an_alert_in_a_tls_handshake_is_named(version: str, number: int) -> None:
-    """OpenSSL words alerts in many ways, and some not at all; its number always tells which it was."""
+    """OpenSSL has several texts for alerts, and none for some; the number always identifies the alert."""
     client = AlertClient(CLIENT, version)
     connection = TLS_ENGINE.accept()
     connection.feed(client.step())
@@ -72,7 +72,7 @@ def test_an_alert_in_a_tls_handshake_is_named(version: str, number: int) -> None
 @TLS_VERSIONS
 @pytest.mark.parametrize("number", ALL)
 def test_an_alert_on_an_established_tls_connection_ends_it(version: str, number: int) -> None:
-    """Some clients look at a certificate only after the handshake."""
+    """Some clients verify the certificate only after the handshake."""
     client = AlertClient(CLIENT, version)
     connection = TLS_ENGINE.accept()
     octets = client.step()
@@ -89,7 +89,7 @@ def test_an_alert_on_an_established_tls_connection_ends_it(version: str, number:
 
 @pytest.mark.parametrize("number", ALL)
 def test_an_alert_in_a_dtls_handshake_is_named(number: int) -> None:
-    """It is in the clear, as each client's before its Finished."""
+    """The alert is unencrypted, like all records of a client before its Finished."""
     client = AlertClient(CLIENT, "DTLSv1.2")
     hello = client.step(hello_verify_request(read_hello(client.step()), b"c" * 32))
     session, events = DTLS_ENGINE.accept(hello, FixedCheck())
@@ -101,7 +101,7 @@ def test_an_alert_in_a_dtls_handshake_is_named(number: int) -> None:
 
 @pytest.mark.parametrize("number", ALL)
 def test_an_alert_on_an_established_dtls_session_ends_it(number: int) -> None:
-    """A session that OpenSSL has given up would take datagrams in for ever, and deliver none."""
+    """A session that OpenSSL has ended would accept datagrams for ever, and deliver none."""
     client = AlertClient(CLIENT, "DTLSv1.2")
     hello = client.step(hello_verify_request(read_hello(client.step()), b"c" * 32))
     session, _ = DTLS_ENGINE.accept(hello, FixedCheck())
@@ -116,8 +116,8 @@ def test_an_alert_on_an_established_dtls_session_ends_it(number: int) -> None:
 
 
 @pytest.mark.parametrize(("number", "text"), [(number, each) for number, texts in RECEIVED.items() for each in texts])
-def test_an_alert_is_known_by_openssls_text(number: int, text: str) -> None:
-    """The ssl module of Python gives nothing else; the text depends on the release of OpenSSL."""
+def test_an_alert_is_recognized_by_openssls_text(number: int, text: str) -> None:
+    """Python's ssl module reports only the text, which depends on the release of OpenSSL."""
     cause = cause_of(text.lower().replace("_", " "))
 
     assert cause.alert == number
@@ -125,11 +125,11 @@ def test_an_alert_is_known_by_openssls_text(number: int, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["no shared cipher", "tlsv1 bad things", "tls illegal exporter label", "", "alert"])
-def test_what_is_no_alert_of_the_other_side_is_not_taken_for_one(text: str) -> None:
+def test_other_errors_are_not_taken_for_an_alert(text: str) -> None:
     assert cause_of(text).alert is None
 
 
-def test_an_alert_that_has_no_name_is_told_by_its_text_or_number() -> None:
-    """Somebody may invent one."""
+def test_an_alert_without_a_name_is_reported_by_text_or_number() -> None:
+    """A client may send an unassigned number."""
     assert 255 not in ALERTS
     assert alert_name(255) == "alert 255"

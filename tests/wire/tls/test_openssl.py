@@ -1,4 +1,4 @@
-"""The TLS engine against clients of the standard library, in memory: who comes through, and what is known of him."""
+"""The TLS engine against clients of the standard library, in memory: handshakes, faults and ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ENGINE = make_engine()
 
 
 class Pair:
-    """A client and its connection, and what came of it."""
+    """A client, its connection and their events."""
 
     def __init__(self, client: TlsClient, engine: TlsEngine = ENGINE) -> None:
         self.client = client
@@ -56,7 +56,7 @@ class Pair:
         self.events: list[Event] = []
 
     def run(self) -> Pair:
-        """Carry octets to and fro until nobody has anything to say."""
+        """Exchange octets until both sides have none left."""
         octets = self.client.step()
         while octets:
             self.events += self.connection.feed(octets)
@@ -76,7 +76,7 @@ class Pair:
 
 @VERSIONS
 def test_a_good_certificate_has_no_fault(version: ssl.TLSVersion) -> None:
-    """The client believes our chain, too, and the names in it."""
+    """The client verifies the server's chain and names as well."""
     event = Pair(TlsClient(GATEWAY, version=version)).run().established
 
     assert event.certificate == GATEWAY.certificate
@@ -97,10 +97,10 @@ def test_a_good_certificate_has_no_fault(version: ssl.TLSVersion) -> None:
         (COLLECTION.leaf(begin=-30 * DAY, end=-DAY, server=True), CertificateFault.WRONG_PURPOSE),
     ],
 )
-def test_a_bad_certificate_comes_through_with_its_fault(
+def test_a_bad_certificate_is_established_with_its_fault(
     version: ssl.TLSVersion, holder: Holder, fault: CertificateFault
 ) -> None:
-    """Of several faults the gravest: what a stranger writes into a certificate means nothing."""
+    """The gravest of several faults is reported; the content of a foreign certificate proves nothing."""
     event = Pair(TlsClient(holder, version=version)).run().established
 
     assert (event.certificate, event.fault) == (holder.certificate, fault)
@@ -108,19 +108,19 @@ def test_a_bad_certificate_comes_through_with_its_fault(
 
 
 @VERSIONS
-def test_a_client_without_a_certificate_comes_through(version: ssl.TLSVersion) -> None:
-    """It is told so where it can read it."""
+def test_a_client_without_a_certificate_is_established(version: ssl.TLSVersion) -> None:
+    """The listener refuses the client in the protocol above TLS."""
     event = Pair(TlsClient(version=version)).run().established
 
     assert (event.certificate, event.fault) == (None, None)
 
 
-def test_an_intermediate_that_we_know_may_be_left_out() -> None:
+def test_a_known_intermediate_may_be_left_out() -> None:
     """Some clients send their leaf alone."""
     assert Pair(TlsClient(GATEWAY, whole_chain=False)).run().established.fault is None
 
 
-def test_an_intermediate_of_later_is_known_once_it_is_told() -> None:
+def test_an_intermediate_may_be_added_later() -> None:
     """Collections are made while the server runs."""
     later = ROOT.intermediate("later")
     engine = make_engine()
@@ -131,15 +131,15 @@ def test_an_intermediate_of_later_is_known_once_it_is_told() -> None:
     assert Pair(TlsClient(later.leaf(), whole_chain=False), engine).run().established.fault is None
 
 
-def test_certificates_are_judged_by_the_time_that_is_given() -> None:
-    """Not by the system's, so that tests can move it."""
+def test_certificates_are_verified_at_the_given_time() -> None:
+    """The system's clock is not used, so that tests can shift the time."""
     later = time.time() + timedelta(days=15).total_seconds()
     event = Pair(TlsClient(GATEWAY), make_engine(unix_time=lambda: int(later))).run().established
 
     assert event.fault is CertificateFault.EXPIRED
 
 
-def test_another_identity_is_shown_to_those_who_come_later() -> None:
+def test_a_new_identity_is_presented_to_later_clients() -> None:
     """The server's certificate is renewed while it runs."""
     engine = make_engine()
     renewed = SERVERS.leaf("server", server=True)
@@ -156,7 +156,7 @@ def test_another_identity_is_shown_to_those_who_come_later() -> None:
 
 @VERSIONS
 def test_sessions_are_not_resumed(version: ssl.TLSVersion) -> None:
-    """A resumed session would show no certificate, and not that it is revoked."""
+    """A resumed session would present no certificate, so a revocation would not be detected."""
     first = Pair(TlsClient(GATEWAY, version=version)).run()
     first.connection.send(b"x")
     first.client.step(first.connection.take())
@@ -166,8 +166,8 @@ def test_sessions_are_not_resumed(version: ssl.TLSVersion) -> None:
     assert second.client.object.session_reused is False
 
 
-def test_what_alpn_agrees_on_is_told() -> None:
-    """None is no reason to break off: the listener refuses it in its own words."""
+def test_the_protocol_chosen_by_alpn_is_reported() -> None:
+    """A handshake without a common protocol succeeds: the listener refuses the client itself."""
     assert Pair(TlsClient(GATEWAY, protocols=())).run().established.protocol == b""
     assert Pair(TlsClient(GATEWAY, protocols=("http/1.1",))).run().established.protocol == b""
     assert Pair(TlsClient(GATEWAY, protocols=("http/1.1", "h2"))).run().established.protocol == b"h2"
@@ -177,7 +177,7 @@ def test_what_alpn_agrees_on_is_told() -> None:
 
 
 @VERSIONS
-def test_a_client_that_does_not_trust_us_says_so(version: ssl.TLSVersion) -> None:
+def test_the_alert_of_a_client_that_rejects_the_server_is_reported(version: ssl.TLSVersion) -> None:
     """Its alert comes before the handshake is complete."""
     pair = Pair(TlsClient(GATEWAY, trusted=Holder.root("another"), version=version)).run()
 
@@ -187,8 +187,8 @@ def test_a_client_that_does_not_trust_us_says_so(version: ssl.TLSVersion) -> Non
 @pytest.mark.parametrize(
     "octets", [b"GET / HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x17\x03\x03\0\0", b"\0"]
 )
-def test_what_is_not_tls_is_shown(octets: bytes) -> None:
-    """The first octets tell people what it was."""
+def test_input_that_is_not_tls_is_quoted(octets: bytes) -> None:
+    """The first octets let a developer recognize the input."""
     (event,) = ENGINE.accept().feed(octets)
 
     assert isinstance(event, Failed)
@@ -196,7 +196,7 @@ def test_what_is_not_tls_is_shown(octets: bytes) -> None:
     assert event.detail == f"it begins with {octets[:24]!r}"
 
 
-def test_an_old_version_is_named() -> None:
+def test_an_old_version_is_reported() -> None:
     """TLS 1.1 is refused, with an alert."""
     hello = bytes.fromhex("160301002d" + "01000029" + "0302" + "00" * 32 + "00" + "0002c00a" + "0100")
     connection = ENGINE.accept()
@@ -206,7 +206,7 @@ def test_an_old_version_is_named() -> None:
     assert connection.take()[:1] == b"\x15"
 
 
-def test_no_shared_cipher_is_named() -> None:
+def test_a_missing_common_cipher_is_reported() -> None:
     """Suites without forward secrecy are not served."""
     client = TlsClient(GATEWAY, version=ssl.TLSVersion.TLSv1_2, ciphers="AES128-GCM-SHA256")
 
@@ -229,7 +229,7 @@ def test_data_goes_both_ways(version: ssl.TLSVersion) -> None:
     assert pair.client.take() == large
 
 
-def test_data_may_come_with_the_end_of_the_handshake() -> None:
+def test_data_may_arrive_with_the_end_of_the_handshake() -> None:
     """Go sends both in one packet."""
     pair = Pair(TlsClient(GATEWAY))
     client, connection = pair.client, pair.connection
@@ -241,8 +241,8 @@ def test_data_may_come_with_the_end_of_the_handshake() -> None:
     assert data == Data(b"at once")
 
 
-def test_octets_may_come_one_by_one() -> None:
-    """TCP cuts where it likes."""
+def test_octets_may_arrive_one_by_one() -> None:
+    """TCP may split the stream anywhere."""
     pair = Pair(TlsClient(GATEWAY))
     octets = pair.client.step()
     while octets:
@@ -254,8 +254,8 @@ def test_octets_may_come_one_by_one() -> None:
 
 
 @VERSIONS
-def test_a_goodbye_is_told_apart_and_answered(version: ssl.TLSVersion) -> None:
-    """close_notify: the program ended in order."""
+def test_a_close_notify_is_reported_and_answered(version: ssl.TLSVersion) -> None:
+    """A close_notify means an orderly end of the program."""
     pair = Pair(TlsClient(GATEWAY, version=version)).run()
     events = pair.connection.feed(pair.client.send(b"last") + pair.client.close())
     pair.connection.close()
@@ -265,8 +265,8 @@ def test_a_goodbye_is_told_apart_and_answered(version: ssl.TLSVersion) -> None:
     assert pair.client.closed
 
 
-def test_our_goodbye_reaches_the_client() -> None:
-    """Twice does no harm."""
+def test_our_close_notify_reaches_the_client() -> None:
+    """Closing is idempotent."""
     pair = Pair(TlsClient(GATEWAY)).run()
     pair.connection.close()
     pair.connection.close()
@@ -275,8 +275,8 @@ def test_our_goodbye_reaches_the_client() -> None:
     assert pair.client.closed
 
 
-def test_garbage_within_a_connection_ends_it() -> None:
-    """Somebody between the two has changed it, say."""
+def test_garbage_on_an_established_connection_ends_it() -> None:
+    """For example, octets modified on the way."""
     pair = Pair(TlsClient(GATEWAY)).run()
     record = bytearray(pair.client.send(b"hello"))
     record[-1] ^= 1
@@ -289,7 +289,7 @@ def test_garbage_within_a_connection_ends_it() -> None:
 
 @given(st.binary(min_size=1, max_size=300), st.booleans())
 def test_garbage_ends_in_an_event_or_in_waiting(octets: bytes, begins_like_tls: bool) -> None:
-    """Never in an exception."""
+    """No input raises an exception."""
     connection = ENGINE.accept()
     events = connection.feed((b"\x16\x03\x01" if begins_like_tls else b"") + octets)
     connection.take()
