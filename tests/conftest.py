@@ -1,6 +1,19 @@
-"""What holds for all tests."""
+"""Settings and fixtures of all tests."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("noisy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("noisy machine")  # a test that had to wait for the processor is no failure
+
+
+@pytest.fixture(autouse=True)
+def default_logging() -> Iterator[None]:
+    """Reset the logging that a test configured, as the next one may run in the same process."""
+    yield
+    structlog.reset_defaults()

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import deque
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ class Tail:
         self._receive_buffer = receive_buffer
         self._connection: ClientConnection | None = None
         self._line = ""
+        self._replayed: deque[tuple[Document, str]] = deque()  # events of the history, with their lines
 
     async def __aenter__(self) -> Self:
         address = self.url.split("/")[2].split(":")
@@ -120,8 +122,8 @@ class Tail:
                 self.url, sock=opened, additional_headers=self._headers, compression=None, proxy=None
             )
             if "extended=1" in self.url:
-                while (await self._receive()).get("type") != "live":
-                    pass
+                while (found := await self._receive()).get("type") != "live":
+                    self._replayed.append((found, self._line))
         return self
 
     async def __aexit__(
@@ -137,11 +139,15 @@ class Tail:
 
     async def next(self) -> Document:
         """Wait for an event or, on /from, a message."""
-        async with asyncio.timeout(PATIENCE):
-            while (found := await self._receive()).get("type") in ("keepalive", "live"):
-                pass
+        if self._replayed:
+            found, line = self._replayed.popleft()
+        else:
+            async with asyncio.timeout(PATIENCE):
+                while (found := await self._receive()).get("type") in ("keepalive", "live"):
+                    pass
+            line = self._line
         self.seen.append(found)
-        self.lines.append(self._line)
+        self.lines.append(line)
         return found
 
     async def until(self, name: str, **data: str) -> Document:

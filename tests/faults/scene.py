@@ -77,9 +77,10 @@ async def open_scene(server: LiveServer) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def scene_of(server: LiveServer, device: LiveDevice) -> AsyncIterator[Scene]:
-    """Subscribe to the collection of a device that is there."""
-    async with server.tail(f"/span/collections/{device.collection}/activity", EXTENDED) as tail:
+async def scene_of(server: LiveServer, device: LiveDevice, *, replay: int = 0) -> AsyncIterator[Scene]:
+    """Subscribe to the collection of a device, beginning with up to ``replay`` past events."""
+    query = EXTENDED | ({"tail": str(replay)} if replay else {})
+    async with server.tail(f"/span/collections/{device.collection}/activity", query) as tail:
         scene = Scene(server, device, tail)
         try:
             yield scene

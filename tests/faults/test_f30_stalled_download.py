@@ -63,7 +63,7 @@ async def test_a_stopped_download_survives_a_restart_of_the_server(tmp_path: Pat
             first = await firmware.download(end=6)
         server.stop()
         server.start()
-        async with scene_of(server, device) as scene:
+        async with scene_of(server, device, replay=100) as scene:  # the timeout may precede the stream
             firmware = FirmwareScene(scene, scene.coap(), firmware.image)
             stopped = await firmware.change("TimedOut")
             rest = await firmware.download(first=6)

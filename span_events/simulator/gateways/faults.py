@@ -131,9 +131,11 @@ async def run_with_faults(
 async def _provoke(
     gateway: SimulatedGateway, faults: Sequence[str], pause: float, tell: Tell, wrong: Credentials | None
 ) -> None:
-    for name in itertools.cycle(faults):
+    turns = itertools.cycle(faults)
+    name = next(turns)
+    while True:
         await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))
-        if gateway.stream is None:
+        if gateway.stream is None:  # it reconnects; the fault keeps its turn
             continue
         try:
             seen = await GATEWAY_FAULTS[name](GatewayScene(gateway, gateway.stream, wrong))
@@ -142,6 +144,7 @@ async def _provoke(
         else:
             gateway.statistics.faults[name] += 1
         tell(name, seen)
+        name = next(turns)
 
 
 async def _ending(scene: GatewayScene) -> str:
