@@ -27,6 +27,8 @@ from tests.bench.clock import ManualClock
 CAUSE = 77
 """Correlation id of the API calls of tests."""
 NAS = {"name": "pgw1", "addresses": ["127.0.0.1"], "secret": "an invented one, long enough", "interim_interval": 600}
+_EMPTY: list[bytes] = []
+"""The database file of an empty registry, as soon as this process has made one."""
 
 
 class FleetBench(Fleet):
@@ -104,8 +106,7 @@ class FleetBench(Fleet):
 @asynccontextmanager
 async def fleet_bench(folder: Path, *, clock: ManualClock | None = None, **settings: Any) -> AsyncIterator[FleetBench]:
     """Open a fleet over a new registry in a folder."""
-    store = Store(f"sqlite+aiosqlite:///{folder / 'registry.sqlite'}")
-    await store.open()
+    store = await _open_store(folder / "registry.sqlite")
     clock = clock or ManualClock()
     authority = await open_authority(folder / "pki", clock, **settings.get("pki", {}))
     try:
@@ -116,3 +117,28 @@ async def fleet_bench(folder: Path, *, clock: ManualClock | None = None, **setti
             await bench.close()
     finally:
         await store.close()
+
+
+async def _open_store(path: Path) -> Store:
+    """Open a registry; a new one is a copy of the first that this process made, which saves creating its tables."""
+    new = _copy_empty(path)
+    store = Store(f"sqlite+aiosqlite:///{path}")
+    await store.open()
+    if new and not _EMPTY:
+        await store.close()  # moves the write-ahead log into the file
+        _keep_empty(path)
+        store = Store(f"sqlite+aiosqlite:///{path}")
+        await store.open()
+    return store
+
+
+def _copy_empty(path: Path) -> bool:
+    """Return True for a new registry, which gets the file of the first if this process has made one."""
+    new = not path.exists()
+    if new and _EMPTY:
+        path.write_bytes(_EMPTY[0])
+    return new
+
+
+def _keep_empty(path: Path) -> None:
+    _EMPTY.append(path.read_bytes())

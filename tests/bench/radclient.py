@@ -88,7 +88,7 @@ async def radclient(
     secret: str = SECRET,
     source: str = "127.0.0.1",
     tries: int = 1,
-    seconds: float = 5.0,
+    seconds: float = PATIENCE,
 ) -> Reply:
     """Send one request to a port of this machine, and wait the given seconds for the answer to each try."""
     lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
