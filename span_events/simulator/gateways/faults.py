@@ -8,7 +8,6 @@ The docstring is the fault's help text. ``GATEWAY_FAULTS`` lists all faults.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -131,12 +130,13 @@ async def run_with_faults(
 async def _provoke(
     gateway: SimulatedGateway, faults: Sequence[str], pause: float, tell: Tell, wrong: Credentials | None
 ) -> None:
-    turns = itertools.cycle(faults)
-    name = next(turns)
-    while True:
+    turn = 0
+    while faults:
         await asyncio.sleep(pause * random.uniform(1 - JITTER, 1 + JITTER))
         if gateway.stream is None:  # it reconnects; the fault keeps its turn
             continue
+        name = faults[turn % len(faults)]
+        turn += 1
         try:
             seen = await GATEWAY_FAULTS[name](GatewayScene(gateway, gateway.stream, wrong))
         except NotConnected as exc:  # the server is busy or down: the gateway continues
@@ -144,7 +144,6 @@ async def _provoke(
         else:
             gateway.statistics.faults[name] += 1
         tell(name, seen)
-        name = next(turns)
 
 
 async def _ending(scene: GatewayScene) -> str:
