@@ -62,15 +62,15 @@ async def shut_down(started: Started) -> None:
     7. Data directory: the lock is released.
 
     Raises:
-        Exception: The first failure of a step.
+        BaseException: The first failure or cancellation of a step.
     """
-    failures: list[Exception] = []
+    failures: list[BaseException] = []
 
     async def step(name: str, seconds: float, stop: Callable[[], Awaitable[None]]) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await stop()
-        except Exception as exc:
+        except BaseException as exc:  # a cancelled step, too, must not keep the registry from being closed
             log.exception("shutdown_step_failed", step=name, deadline=seconds)
             failures.append(exc)
 

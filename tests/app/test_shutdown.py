@@ -96,3 +96,18 @@ async def test_only_started_parts_stop() -> None:
     await shut_down(parts)
 
     assert stopped == ["registry", "lock"]
+
+
+async def test_a_cancelled_step_does_not_keep_the_next_ones_from_running() -> None:
+    """The cancellation is raised when all steps are over."""
+    stopped: list[str] = []
+    parts = started(stopped)
+
+    async def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    cast(Any, parts.listeners[1]).stop = cancelled
+    with pytest.raises(asyncio.CancelledError):
+        await shut_down(parts)
+
+    assert stopped == ["datagrams", "streams", "http", "fleet", "registry", "lock"]

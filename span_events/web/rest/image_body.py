@@ -36,7 +36,7 @@ async def receive(request: web.Request, upload: Upload) -> NewImageBody:
         aiohttp.web.HTTPRequestTimeout: The client paused for too long, or took too long.
     """
     config = request.app[SERVICES].config
-    body = await _read(request, config.firmware, config.firmware.max_image // 3 * 4 + 4 + config.http.max_body)
+    body = await _read(request, config.firmware, -(-config.firmware.max_image // 3) * 4 + config.http.max_body)
     value = await asyncio.to_thread(read_json, body)
     del body
     if not isinstance(value, dict) or not isinstance(value.get(_IMAGE), str):
