@@ -1,0 +1,79 @@
+"""The whole configuration: every section by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Final
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from span_events.config.fields import setting
+from span_events.config.sections.base import Section
+from span_events.config.sections.cellular import CellularConfig, RadiusConfig
+from span_events.config.sections.devices import (
+    BlobsConfig,
+    DownstreamConfig,
+    FirmwareConfig,
+    GatewaysConfig,
+    MessagesConfig,
+    RejectionsConfig,
+    SessionsConfig,
+)
+from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
+from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
+from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig
+
+PREFIX: Final = "SPAN_EVENTS_"
+"""Prefix of the environment variables that are settings."""
+
+
+class Config(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
+    )
+
+    node: Annotated[int, Field(ge=0, le=1023)] = setting(
+        0, "Number of this process among the processes that share a registry."
+    )
+    http: HttpConfig = HttpConfig()
+    datagrams: DatagramsConfig = DatagramsConfig()
+    coap: CoapConfig = CoapConfig()
+    coaps: CoapsConfig = CoapsConfig()
+    dtls: DtlsConfig = DtlsConfig()
+    radius: RadiusConfig = RadiusConfig()
+    cellular: CellularConfig = CellularConfig()
+    gateways: GatewaysConfig = GatewaysConfig()
+    firmware: FirmwareConfig = FirmwareConfig()
+    blobs: BlobsConfig = BlobsConfig()
+    messages: MessagesConfig = MessagesConfig()
+    sessions: SessionsConfig = SessionsConfig()
+    downstream: DownstreamConfig = DownstreamConfig()
+    rejections: RejectionsConfig = RejectionsConfig()
+    events: EventsConfig = EventsConfig()
+    fanout: FanoutConfig = FanoutConfig()
+    streams: StreamsConfig = StreamsConfig()
+    registry: RegistryConfig = RegistryConfig()
+    pki: PkiConfig = PkiConfig()
+    log: LogConfig = LogConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment stands above the file, whose values come in as arguments."""
+        return env_settings, init_settings
+
+
+def sections() -> Iterable[tuple[str, type[Section]]]:
+    """List the tables of the configuration file in their order."""
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield name, field.annotation

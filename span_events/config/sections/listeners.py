@@ -1,0 +1,89 @@
+"""Settings of the listeners: HTTP, datagrams, CoAP and DTLS."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from span_events.config.fields import (
+    Buffer,
+    Count,
+    Octets,
+    Port,
+    Seconds,
+    setting,
+)
+from span_events.config.sections.base import Section
+
+
+class HttpConfig(Section):
+    """REST, streams, console and metrics."""
+
+    host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")
+    port: Port = setting(8080, "TCP port; 0 picks a free one.")
+    allowed_origins: tuple[str, ...] = setting(
+        ("null", "http://localhost:*", "http://127.0.0.1:*"),
+        "Origins of web pages that may open a stream, besides the server's own; * matches any characters.",
+    )
+    max_body: Octets = setting(1_048_576, "Largest request body, octets.")
+    shutdown_timeout: Seconds = setting(5.0, "Seconds that open requests have to finish at shutdown.")
+
+
+class DatagramsConfig(Section):
+    """Plain UDP and, on the same port, DTLS; one datagram is one upstream message."""
+
+    enabled: bool = setting(True, "True starts the listener.")
+    host: str = setting("127.0.0.1", "Address to bind.")
+    port: Port = setting(1234, "UDP port; 0 picks a free one.")
+    receive_buffer: Buffer = setting(8_388_608, "Kernel receive buffer to request, octets (SO_RCVBUF).")
+
+
+class CoapConfig(Section):
+    """CoAP over UDP (RFC 7252)."""
+
+    enabled: bool = setting(True, "True starts the listener.")
+    host: str = setting("127.0.0.1", "Address to bind.")
+    port: Port = setting(5683, "UDP port; 0 picks a free one.")
+    receive_buffer: Buffer = setting(8_388_608, "Kernel receive buffer to request, octets (SO_RCVBUF).")
+    exchange_lifetime: Seconds = setting(
+        247.0,
+        "Seconds that a client's last request is kept to detect duplicates (EXCHANGE_LIFETIME, RFC 7252 4.8.2).",
+    )
+    remembered_exchanges: Count = setting(
+        50_000, "Upper bound of remembered clients; beyond it, the oldest is evicted."
+    )
+    unfinished_uploads: Count = setting(
+        1_000, "Upper bound of block-wise uploads under way; beyond it, the oldest is dropped."
+    )
+    upload_timeout: Seconds = setting(93.0, "Seconds that a block-wise upload may pause (MAX_TRANSMIT_WAIT).")
+
+
+class CoapsConfig(Section):
+    """CoAP over DTLS (RFC 7252 9); the other settings of CoAP are in [coap]."""
+
+    enabled: bool = setting(True, "True starts the listener.")
+    host: str = setting("127.0.0.1", "Address to bind.")
+    port: Port = setting(5684, "UDP port; 0 picks a free one.")
+    receive_buffer: Buffer = setting(8_388_608, "Kernel receive buffer to request, octets (SO_RCVBUF).")
+
+
+class DtlsConfig(Section):
+    """DTLS 1.2, on the ports of [datagrams] and [coaps]; limits hold for each of the two."""
+
+    enabled: bool = setting(True, "True accepts DTLS on the port of [datagrams], besides plain datagrams.")
+    handshake_timeout: Seconds = setting(30.0, "Longest duration of a handshake, seconds.")
+    half_open: Count = setting(
+        2_000, "Upper bound of handshakes under way; one more ends the one with the longest pause (serverBusy)."
+    )
+    half_open_per_prefix: Count = setting(
+        100, "The same for one IPv4 /24 or IPv6 /56; a NAT with many devices behind it may need more."
+    )
+    sessions: Count = setting(20_000, "Upper bound of sessions; one more is refused (serverBusy).")
+    failures_per_minute: Count = setting(
+        50,
+        "Failed handshakes of one address in a minute; beyond it, its handshakes get no answer until the minute ends.",
+    )
+    mtu: Annotated[int, Field(ge=256, le=16_384)] = setting(
+        1_232, "Largest datagram of a handshake, octets; every IPv6 path carries 1232."
+    )

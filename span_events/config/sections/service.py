@@ -1,0 +1,56 @@
+"""Settings of the server itself: registry, certificates, log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from span_events.config.fields import (
+    Count,
+    HostName,
+    Seconds,
+    setting,
+)
+from span_events.config.sections.base import Section
+
+
+class RegistryConfig(Section):
+    """Collections, devices, tokens and waiting downstream messages."""
+
+    url: str = setting("", "SQLAlchemy URL; empty is SQLite in the data directory.")
+    flush_interval: Seconds = setting(1.0, "Seconds between writes of the data that changes with each message.")
+    watch_interval: Seconds = setting(0.4, "Seconds between checks for tokens that other processes made or deleted.")
+
+
+class PkiConfig(Section):
+    """Certificates that this server issues, and its own."""
+
+    server_names: tuple[HostName, ...] = setting(
+        (), "Host names and IP addresses in the server's certificate, besides localhost and this computer's name."
+    )
+    validity: Seconds = setting(1_209_600.0, "Validity of a certificate of a device or gateway, seconds.")
+    server_validity: Seconds = setting(
+        7_776_000.0, "Validity of the server's own certificates, seconds; they are renewed when a third of it is left."
+    )
+    backdate: Annotated[float, Field(ge=0)] = setting(
+        3_600.0, "Seconds that a certificate's validity begins before its issue, for clients with a slow clock."
+    )
+    warn_before: Seconds = setting(
+        259_200.0,
+        "Seconds before its end from which the use of a certificate publishes certificateExpiring, once a day.",
+    )
+    keep_expired: Seconds = setting(
+        2_592_000.0, "Seconds that expired certificates are kept, to name their owner in events."
+    )
+    per_device: Count = setting(
+        100,
+        "Upper bound of unexpired certificates of a device or gateway, revoked ones too; one more is refused with 429.",
+    )
+
+
+class LogConfig(Section):
+    """Log lines on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting("info", "Lowest level that is written.")
+    style: Literal["console", "json"] = setting("console", "Format: console for people, json for collectors.")

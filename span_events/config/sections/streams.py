@@ -1,0 +1,54 @@
+"""Settings of events and streams."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from span_events.config.fields import (
+    Buffer,
+    Count,
+    Octets,
+    Seconds,
+    setting,
+)
+from span_events.config.sections.base import Section
+
+
+class EventsConfig(Section):
+    """Activity events."""
+
+    profile: Literal["extended", "span"] = setting(
+        "extended", "Profile of streams that request none: extended, or span for the 24 events of Span only."
+    )
+    history_per_collection: Count = setting(1_000, "Events that a collection keeps, in memory only.")
+    history_total: Count = setting(50_000, "Events that all collections keep together.")
+
+
+class FanoutConfig(Section):
+    """Delivery of events to subscribers."""
+
+    subscribers: Count = setting(10_000, "Upper bound of subscribers; one more is refused with 503.")
+    subscriber_buffer: Octets = setting(
+        262_144, "Octets that may wait for one subscriber; beyond it, events are dropped."
+    )
+    total_buffer: Octets = setting(268_435_456, "Octets that may wait for all subscribers together.")
+    send_buffer: Buffer = setting(65_536, "Kernel send buffer of a subscriber, octets (SO_SNDBUF).")
+    stalled_after: Seconds = setting(30.0, "Seconds over its buffer after which a subscriber is closed (1013).")
+    max_write: Octets = setting(65_536, "Largest write, octets.")
+    max_linger_ms: Annotated[float, Field(ge=0, le=1000)] = setting(
+        5.0, "Milliseconds that events may wait under load to share a write; 0 never waits."
+    )
+    slice: Count = setting(256, "Subscribers that are written to before other tasks run.")
+
+
+class StreamsConfig(Section):
+    """WebSocket streams."""
+
+    ping_interval: Seconds = setting(30.0, "Seconds between pings; a client without an answer in this time is closed.")
+    keepalive_from: Seconds = setting(30.0, "Seconds of silence until a keepalive object on /from.")
+    keepalive_activity: Seconds = setting(
+        15.0, "Seconds of silence until a keepalive object on extended activity streams."
+    )
+    max_tail: Count = setting(1_000, "Largest value of tail= of a stream.")

@@ -1,0 +1,25 @@
+"""Reasons of failures and ends: closed sets of words, each with its meaning and the next thing to try."""
+
+from span_events.events.reasons.cellular import CiotDisconnectReason, CiotRejectedReason
+from span_events.events.reasons.devices import (
+    ClientRejectedReason,
+    DisconnectReason,
+    DownstreamFailedReason,
+    MessageRejectedReason,
+)
+from span_events.events.reasons.firmware import FirmwareState
+from span_events.events.reasons.gateways import GatewayReason, GatewayRejectedReason
+from span_events.events.reasons.streams import DroppedReason
+
+__all__ = [
+    "CiotDisconnectReason",
+    "CiotRejectedReason",
+    "ClientRejectedReason",
+    "DisconnectReason",
+    "DownstreamFailedReason",
+    "DroppedReason",
+    "FirmwareState",
+    "GatewayReason",
+    "GatewayRejectedReason",
+    "MessageRejectedReason",
+]

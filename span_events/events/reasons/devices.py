@@ -1,0 +1,216 @@
+"""Reasons about devices: rejected messages and clients, ended sessions, undelivered messages."""
+
+from __future__ import annotations
+
+from span_events.events.activity import Reason
+
+
+class MessageRejectedReason(Reason):
+    """Reasons for which a message from a device is rejected."""
+
+    UNKNOWN_ADDRESS = (
+        "unknownAddress",
+        (
+            "No device has this address; if it is yours: `span-events device update DEVICE --ip ADDRESS`. "
+            "A device with a SIM must attach first."
+        ),
+    )
+    NOT_ATTACHED = (
+        "notAttached",
+        (
+            "The address belongs to this device, but the mobile core has not told that it is attached: look for "
+            "ciotConnect or ciotDisconnect before this."
+        ),
+    )
+    DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it send."
+    COLLECTION_DISABLED = (
+        "collectionDisabled",
+        "The device's collection is disabled: set enabled of the collection to true.",
+    )
+    MALFORMED = (
+        "malformed",
+        "The octets break their protocol at the offset in 'at': compare the stack's encoding there, and the port.",
+    )
+    UNKNOWN_CRITICAL_OPTION = (
+        "unknownCriticalOption",
+        "The request has a CoAP option with an odd number that this server does not implement: leave it out.",
+    )
+    METHOD_NOT_ALLOWED = (
+        "methodNotAllowed",
+        "The method is not served at this place, 'detail' says which are: change the method of the request.",
+    )
+    PROXYING_NOT_SUPPORTED = (
+        "proxyingNotSupported",
+        "The request asks for forwarding by Proxy-Uri or Proxy-Scheme: address this server directly.",
+    )
+    NOT_IMPLEMENTED = (
+        "notImplemented",
+        "This path is reserved for a service that is not switched on here: use another path for messages.",
+    )
+    BLOCK_MISSING = (
+        "blockMissing",
+        "A block of the upload was lost or sent out of order: start again with block 0, one block at a time.",
+    )
+    TOO_LARGE = (
+        "tooLarge",
+        "It is over the limit: send less at once, or raise messages.max_payload (blobs: blobs.max_size) on the server.",
+    )
+    RATE_LIMITED = (
+        "rateLimited",
+        "The device sends faster than messages.rate allows: look for a loop without a pause in the firmware.",
+    )
+    NO_SESSION = (
+        "noSession",
+        "A DTLS record without a session; perhaps the NAT changed the port: handshake again, or use Connection ID.",
+    )
+    NO_FIRMWARE = (
+        "noFirmware",
+        "The device asks for an image, but none is assigned or it is disabled: set a target image.",
+    )
+    IMAGE_CHANGED = (
+        "imageChanged",
+        "The device has another target since its download began: it must begin again with block 0, see 'detail'.",
+    )
+    LENGTH_REQUIRED = (
+        "lengthRequired",
+        "The HTTP upload does not say how long it is: send Content-Length, and no Transfer-Encoding.",
+    )
+    INCOMPLETE = (
+        "incomplete",
+        "The connection ended before the whole blob had come, see 'detail': look for lost coverage, or send it again.",
+    )
+    TOO_SLOW = (
+        "tooSlow",
+        "The upload paused or was too slow: look for lost coverage, or change the limit that 'detail' names.",
+    )
+    STORAGE_FULL = (
+        "storageFull",
+        "There is no room for it: delete old ones with `span-events blob delete`, or raise the limit in 'detail'.",
+    )
+    STORAGE_FAILED = (
+        "storageFailed",
+        "The server could not store the blob, or read the image: its log says why; try again when that is mended.",
+    )
+    SERVER_BUSY = (
+        "serverBusy",
+        "As many uploads are under way as the limit in 'detail' allows: try again in a while, or raise it.",
+    )
+    DEVICE_REMOVED = "deviceRemoved", "The device was removed while its upload was under way."
+
+
+class DisconnectReason(Reason):
+    """Reasons for the end of a device's session."""
+
+    CLOSE_NOTIFY = "closeNotify", "The device closed the session itself; nothing to do."
+    IDLE_TIMEOUT = (
+        "idleTimeout",
+        "Nothing came for idleSeconds: the device sleeps, lost coverage or power, or its NAT mapping is gone.",
+    )
+    REPLACED = "replaced", "A newer session of the device took its place; it probably rebooted."
+    ADDRESS_REASSIGNED = (
+        "addressReassigned",
+        "The mobile core gave this address to another device; this one must attach again.",
+    )
+    DETACHED = "detached", "The device left the mobile network, see the ciotDisconnect before this."
+    ADDRESS_CHANGED = (
+        "addressChanged",
+        "The mobile core gave the device another address, see 'detail': what comes from there begins a new session.",
+    )
+    DEVICE_REMOVED = "deviceRemoved", "The device was removed through the API; create it again if that was a mistake."
+    DEVICE_DISABLED = "deviceDisabled", "The device or its collection was disabled; set enabled to true to let it back."
+    CLIENT_ALERT = (
+        "clientAlert",
+        "The device ended the session with the alert in 'detail': look at its log at this time.",
+    )
+    CERTIFICATE_REVOKED = "certificateRevoked", "The certificate of the session was revoked: install a new one."
+    CERTIFICATE_EXPIRED = (
+        "certificateExpired",
+        "The certificate's time ended during the session: create a new one and install it.",
+    )
+    PSK_CHANGED = "pskChanged", "The PSK of the session was replaced or removed: the device needs the new one."
+    SERVER_STOPPED = "serverStopped", "The server was stopped; the device must handshake again."
+
+
+class ClientRejectedReason(Reason):
+    """Reasons for which a client cannot open a session."""
+
+    UNKNOWN_CA = (
+        "unknownCa",
+        "The certificate was not issued by this server: create one with `span-events cert create`.",
+    )
+    CERTIFICATE_EXPIRED = "certificateExpired", "The certificate's time is over: create a new one and install it."
+    CERTIFICATE_NOT_YET_VALID = (
+        "certificateNotYetValid",
+        "The certificate is not valid yet: one of the two clocks is wrong, most often the device's at issue.",
+    )
+    NO_CREDENTIALS = "noCredentials", "The client offered neither a certificate nor a PSK: configure one in its stack."
+    NO_SHARED_CIPHER = (
+        "noSharedCipher",
+        "No cipher suite in common: enable ECDHE-ECDSA-AES128-GCM-SHA256 or a PSK AES-128-CCM-8 suite in the client.",
+    )
+    UNSUPPORTED_VERSION = (
+        "unsupportedVersion",
+        "Only DTLS 1.2 is served, and TLS 1.2 or 1.3 for blobs: change the client's version setting.",
+    )
+    UNKNOWN_PSK_IDENTITY = (
+        "unknownPskIdentity",
+        "No device has this PSK identity: set it with `span-events device psk`, exactly as the client sends it.",
+    )
+    PSK_MISMATCH = "pskMismatch", "The identity is right but the key is not: compare the key octet by octet."
+    HANDSHAKE_TIMEOUT = (
+        "handshakeTimeout",
+        "The client stopped at 'stage': look for lost datagrams, a too small receive buffer, or MTU limits.",
+    )
+    UNKNOWN_DEVICE = (
+        "unknownDevice",
+        "The certificate is ours, but its device is gone: create the device and a new certificate.",
+    )
+    CERTIFICATE_REVOKED = "certificateRevoked", "The certificate was revoked: create a new one for the device."
+    CERTIFICATE_INVALID = (
+        "certificateInvalid",
+        "The certificate breaks the rule in 'detail': use the one that `span-events cert create` writes, as it is.",
+    )
+    GATEWAY_CERTIFICATE = (
+        "gatewayCertificate",
+        "The certificate belongs to a gateway, but this port is for devices: create one for the device.",
+    )
+    DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it in."
+    COLLECTION_DISABLED = (
+        "collectionDisabled",
+        "The device's collection is disabled: set enabled of the collection to true.",
+    )
+    CLIENT_ALERT = (
+        "clientAlert",
+        "It gave up, see 'detail': it lacks this server's root (unknown ca) or wants another name (bad certificate).",
+    )
+    MALFORMED_HELLO = (
+        "malformedHello",
+        "The ClientHello cannot be read, see 'detail': it must come whole, in one datagram.",
+    )
+    HANDSHAKE_FAILED = (
+        "handshakeFailed",
+        "The handshake broke at 'stage' for the cause in 'detail': compare what the client's stack logs there.",
+    )
+    SERVER_BUSY = (
+        "serverBusy",
+        "The server is at the limit in 'detail': try later, or raise it in the table [dtls] of the configuration.",
+    )
+
+
+class DownstreamFailedReason(Reason):
+    """Reasons for which a queued message will never reach its device."""
+
+    EXPIRED = (
+        "expired",
+        "The device did not show itself while the message waited: check when it last sent, or raise downstream.expiry.",
+    )
+    DEVICE_REMOVED = "deviceRemoved", "The device was removed while the message waited."
+    CANCELLED = "cancelled", "The message was deleted from the outbox before it was sent."
+    SEND_ERROR = (
+        "sendError",
+        "The network refused the datagram: is the address still reachable, is the payload too large?",
+    )
+    REFUSED = (
+        "refused",
+        "The device's last gateway was removed, disabled or taken from it, and it has no other way: give it one first.",
+    )
