@@ -148,7 +148,6 @@ class Server:
             store=store,
             authority=self.authority,
             clock=clock,
-            identifiers=identifiers,
         )
         self._started.fleet = self.fleet
         await self.fleet.fill(contents)
@@ -371,7 +370,7 @@ class Server:
             supervisor=self._supervisor,
             folder=self._data_dir,
             clock=self._clock,
-            cause=self.identifiers.next(self._clock.time_ns()),
+            cause=self.bus.new_id(),
         )
 
     def health(self) -> dict[str, str]:

@@ -19,6 +19,14 @@ class Bus(Protocol):
     Publishing is a plain function: it never awaits, and a failing sink never raises into the publisher.
     """
 
+    def new_id(self, time_ns: int | None = None) -> int:
+        """
+        Return an identifier that rises with time: of an entity, a message, or the cause of events.
+
+        Args:
+            time_ns: Time that it stands for, nanoseconds since 1970; None is now.
+        """
+
     def publish(self, event: Event) -> None:
         """Give the event an identifier and a time, and pass the activity to all sinks."""
 

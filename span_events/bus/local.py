@@ -37,6 +37,10 @@ class LocalBus:
             Metric("sink_failures", "Defects: a consumer of events failed.", "counter", lambda: self.failures),
         ]
 
+    def new_id(self, time_ns: int | None = None) -> int:
+        """Return an identifier that rises with time."""
+        return self._identifiers.next(self._clock.time_ns() if time_ns is None else time_ns)
+
     def publish(self, event: Event) -> None:
         """Give the event an identifier and a time, and pass the activity to all sinks."""
         time_ns = self._clock.time_ns()

@@ -29,9 +29,8 @@ from span_events.metrics import Metric
 from span_events.pki import issuing, requests, verification
 from span_events.pki.authority import Authority
 from span_events.pki.issuing import KeyType, PublicKey
-from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Collection, Device, Gateway
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 log = get_logger("certificates")
 
@@ -55,13 +54,7 @@ class Signed:
 
 
 class Certificates:
-    """
-    The certificates of devices and gateways.
-
-    Args:
-        lock: Held while the registry's devices and gateways change; shared with `Devices` and `Gateways`, so that
-            no certificate is issued to an owner that is being removed.
-    """
+    """The certificates of devices and gateways."""
 
     def __init__(
         self,
@@ -69,17 +62,14 @@ class Certificates:
         *,
         authority: Authority,
         bus: Bus,
-        store: Store,
-        directory: Directory,
-        lock: asyncio.Lock,
+        registry: Registry,
         clock: Clock,
     ) -> None:
         self._config = config
         self._authority = authority
         self._bus = bus
-        self._store = store
-        self._directory = directory
-        self._lock = lock
+        self._registry = registry
+        self._directory = registry.directory
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self._warned: dict[int, float] = {}  # by serial number: monotonic time of the last warning
@@ -178,14 +168,14 @@ class Certificates:
         Raises:
             NotFound: The collection has no such certificate.
         """
-        async with self._lock:
+        async with self._registry.lock:
             found = self._directory.certificate_with(serial)
             if found is None or self._directory.origin_of(found).collection_id != collection.id:
                 raise NotFound(f"There is no certificate {serial} in collection {render(collection.id)}")
             if found.revoked_ms:
                 return found
             revoked = dataclasses.replace(found, revoked_ms=self._clock.time_ns() // 1_000_000)
-            await self._store.put_certificate(revoked)
+            await self._registry.store.put_certificate(revoked)
             self._directory.put_certificate(revoked)
         self.revoked += 1
         log.info("certificate_revoked", serial=serial, owner=render(revoked.owner_id))
@@ -220,9 +210,9 @@ class Certificates:
     async def prune(self) -> None:
         """Remove certificates that expired long ago; called about once a day."""
         limit = self._clock.time_ns() // 1_000_000 - int(self._config.keep_expired * 1000)
-        async with self._lock:
+        async with self._registry.lock:
             old = [each for each in self._directory.certificates.values() if each.not_after_ms < limit]
-            await self._store.delete_certificates([each.serial for each in old])
+            await self._registry.store.delete_certificates([each.serial for each in old])
             for each in old:
                 self._directory.remove_certificate(each)
                 self._warned.pop(each.serial, None)
@@ -230,7 +220,7 @@ class Certificates:
     # ---- parts --------------------------------------------------------------------------------
 
     async def _sign(self, owner: Owner, public_key: PublicKey) -> Signed:
-        async with self._lock:
+        async with self._registry.lock:
             collection = self._check_presence(owner)
             self._check_count(owner)
             issued = await self._authority.issue(
@@ -245,7 +235,7 @@ class Certificates:
                 period.begin * 1000,
                 period.end * 1000,
             )
-            await self._store.put_certificate(record)
+            await self._registry.store.put_certificate(record)
             self._directory.put_certificate(record)
         self.issued += 1
         log.info("certificate_issued", serial=record.serial, owner=render(owner.id))

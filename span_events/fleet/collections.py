@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from span_events.clock import Clock
+from span_events.bus.base import Bus
 from span_events.errors import Conflict
 from span_events.fleet.targets import check_image
-from span_events.ids import IdGenerator, render
-from span_events.registry.directory import Directory
+from span_events.ids import render
 from span_events.registry.model import Collection, Management
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,28 +43,17 @@ class CollectionChange:
 
 
 class Collections:
-    """
-    The fleet's collections.
-
-    Args:
-        lock: Held while the registry's collections and devices change; shared with `Devices`, so
-            that no device joins a collection during its removal.
-    """
+    """The fleet's collections."""
 
     def __init__(
         self,
         *,
-        store: Store,
-        directory: Directory,
-        lock: asyncio.Lock,
-        clock: Clock,
-        identifiers: IdGenerator,
+        bus: Bus,
+        registry: Registry,
     ) -> None:
-        self._store = store
-        self._directory = directory
-        self._lock = lock
-        self._clock = clock
-        self._identifiers = identifiers
+        self._registry = registry
+        self._directory = registry.directory
+        self._bus = bus
         self.on_updated: list[Callable[[Collection, CollectionChange, int], None]] = []
         """Called, with the cause, after each `update`."""
 
@@ -77,11 +64,11 @@ class Collections:
         Raises:
             InvalidRequest: The change names an image, and a new collection has none.
         """
-        collection = Collection(self._identifiers.next(self._clock.time_ns()))
+        collection = Collection(self._bus.new_id())
         self._check_images(change, collection)
         change.apply_to(collection)
-        async with self._lock:
-            await self._store.put_collection(collection)
+        async with self._registry.lock:
+            await self._registry.store.put_collection(collection)
             self._directory.add_collection(collection)
         return collection
 
@@ -93,14 +80,14 @@ class Collections:
             InvalidRequest: The change names an image of no or another collection.
             NotFound: The collection was removed.
         """
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.collection(collection.id)
             self._check_images(change, collection)
             draft = dataclasses.replace(
                 collection, tags=dict(collection.tags), firmware=dataclasses.replace(collection.firmware)
             )
             change.apply_to(draft)
-            await self._store.put_collection(draft)
+            await self._registry.store.put_collection(draft)
             change.apply_to(collection)
         for notify in self.on_updated:
             notify(collection, change, cause)
@@ -114,10 +101,10 @@ class Collections:
             Conflict: It still has devices, gateways of its own, firmware images or blobs.
             NotFound: The collection was removed already.
         """
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.collection(collection.id)
             self._check_empty(collection.id)
-            await self._store.delete_collection(collection.id)
+            await self._registry.store.delete_collection(collection.id)
             self._directory.remove_collection(collection)
 
     def _check_images(self, change: CollectionChange, collection: Collection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -22,11 +21,10 @@ from span_events.fleet.firmware.reports import Firmware
 from span_events.fleet.gateways.gateways import Gateways
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
-from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.pki.authority import Authority
-from span_events.registry.directory import Directory
 from span_events.registry.files import Files
+from span_events.registry.registry import Registry
 from span_events.registry.store import Contents, Store
 
 
@@ -47,107 +45,74 @@ class Fleet:
         store: Store,
         authority: Authority,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
-        lock = asyncio.Lock()  # one change of the registry by the API at a time
-        self.directory = directory = Directory()
-        self.identification = Identification(directory, authority.issuer_of)
+        self.registry = registry = Registry(store)
+        self.directory = registry.directory
+        self.identification = Identification(registry.directory, authority.issuer_of)
         self.image_files = Files(folder / "firmware")
         self.blob_files = Files(folder / "blobs")
-        self.collections = Collections(
-            store=store, directory=directory, lock=lock, clock=clock, identifiers=identifiers
-        )
-        self.outbox = Outbox(
-            config.downstream, bus=bus, store=store, directory=directory, clock=clock, identifiers=identifiers
-        )
+        self.collections = Collections(bus=bus, registry=registry)
+        self.outbox = Outbox(config.downstream, bus=bus, registry=registry, clock=clock)
         self.reception = Reception(
             messages=config.messages,
             sessions=config.sessions,
             rejections=config.rejections,
             bus=bus,
-            store=store,
-            directory=directory,
+            registry=registry,
             identification=self.identification,
-            lock=lock,
             clock=clock,
-            identifiers=identifiers,
         )
         self.devices = Devices(
             bus=bus,
-            store=store,
-            directory=directory,
+            registry=registry,
             reception=self.reception,
             outbox=self.outbox,
-            lock=lock,
             clock=clock,
-            identifiers=identifiers,
         )
-        self.certificates = Certificates(
-            config.pki, authority=authority, bus=bus, store=store, directory=directory, lock=lock, clock=clock
-        )
-        self.psks = Psks(bus=bus, store=store, directory=directory, lock=lock)
+        self.certificates = Certificates(config.pki, authority=authority, bus=bus, registry=registry, clock=clock)
+        self.psks = Psks(bus=bus, registry=registry)
         self.cellular = Cellular(
             config.cellular,
             rejections=config.rejections,
             interim_intervals=config.radius.interim_intervals(),
             bus=bus,
-            store=store,
-            directory=directory,
+            registry=registry,
             reception=self.reception,
             clock=clock,
-            identifiers=identifiers,
         )
         self.gateway_sessions = GatewaySessions(
             config.gateways,
             config.rejections,
             bus=bus,
-            directory=directory,
+            directory=registry.directory,
             reception=self.reception,
             outbox=self.outbox,
             used=self.certificates.used,
             clock=clock,
-            identifiers=identifiers,
         )
         self.gateways = Gateways(
             bus=bus,
-            store=store,
-            directory=directory,
+            registry=registry,
             sessions=self.gateway_sessions,
             outbox=self.outbox,
-            lock=lock,
             clock=clock,
-            identifiers=identifiers,
         )
-        self.images = Images(
-            config.firmware,
-            files=self.image_files,
-            store=store,
-            directory=directory,
-            lock=lock,
-            clock=clock,
-            identifiers=identifiers,
-        )
+        self.images = Images(config.firmware, files=self.image_files, bus=bus, registry=registry, clock=clock)
         self.firmware = Firmware(
             config.firmware,
             reception=self.reception,
             bus=bus,
             files=self.image_files,
-            store=store,
-            directory=directory,
-            lock=lock,
+            registry=registry,
             clock=clock,
-            identifiers=identifiers,
         )
         self.blobs = Blobs(
             config.blobs,
             reception=self.reception,
             bus=bus,
             files=self.blob_files,
-            store=store,
-            directory=directory,
-            lock=lock,
+            registry=registry,
             clock=clock,
-            identifiers=identifiers,
         )
         self._introduce()
 
@@ -185,14 +150,7 @@ class Fleet:
         Raises:
             StorageUnavailable: The data directory cannot be used.
         """
-        self.directory.fill(
-            collections=contents.collections,
-            devices=contents.devices,
-            certificates=contents.certificates,
-            gateways=contents.gateways,
-            images=contents.images,
-            blobs=contents.blobs,
-        )
+        self.registry.fill(contents)
         self.image_files.prepare(image.id for image in contents.images)
         self.blob_files.prepare(blob.id for blob in contents.blobs)
         self.outbox.fill(contents.downstream)

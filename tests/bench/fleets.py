@@ -53,7 +53,6 @@ class FleetBench(Fleet):
             store=store,
             authority=authority,
             clock=clock,
-            identifiers=self.identifiers,
         )
 
     async def collection(self) -> Collection:

@@ -24,14 +24,13 @@ from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs.media_types import media_type
 from span_events.fleet.blobs.uploads import Room, Upload, UploadRefused, translated
 from span_events.fleet.devices.inbound import Reception
-from span_events.ids import IdGenerator, render
+from span_events.ids import render
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
-from span_events.registry.directory import Directory
 from span_events.registry.files import Files, Incoming
 from span_events.registry.model import Blob, Device
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 log = get_logger("blobs")
 
@@ -43,8 +42,6 @@ class Blobs:
     Args:
         files: Files of the blobs.
         directory: Directory with the existing blobs.
-        lock: Held while the registry changes; shared with `Collections` and `Devices`, so that no blob joins a
-            collection that is being removed.
     """
 
     def __init__(
@@ -54,21 +51,16 @@ class Blobs:
         reception: Reception,
         bus: Bus,
         files: Files,
-        store: Store,
-        directory: Directory,
-        lock: asyncio.Lock,
+        registry: Registry,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._reception = reception
         self._bus = bus
         self._files = files
-        self._store = store
-        self._directory = directory
-        self._lock = lock
+        self._registry = registry
+        self._directory = registry.directory
         self._clock = clock
-        self._identifiers = identifiers
-        self._room = Room(config, directory)
+        self._room = Room(config, registry.directory)
         self._tasks: set[asyncio.Task[Any]] = set()
         self.finished = 0
         """Uploads that became blobs."""
@@ -89,7 +81,7 @@ class Blobs:
             UploadRefused: The upload is too large, no room is left, or too many are under way.
         """
         self._room.check_another(device)
-        blob_id = self._identifiers.next(self._clock.time_ns())
+        blob_id = self._bus.new_id()
         upload = Upload(blob_id, device, remote, transport, pause=pause, room=self._room, clock=self._clock)
         self._room.reserve(upload, size)
         with translated():
@@ -167,9 +159,9 @@ class Blobs:
         Raises:
             NotFound: The blob was removed already.
         """
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.blobs.find(blob.collection_id, blob.id)
-            await self._store.delete_blob(blob.id)
+            await self._registry.store.delete_blob(blob.id)
             self._directory.blobs.remove(blob)
             self._room.removed(blob)
         await self._delete_file(blob.id)
@@ -234,7 +226,7 @@ class Blobs:
     async def _register(self, upload: Upload, properties: Mapping[str, str], declared: str) -> Blob:
         device = upload.device
         try:
-            async with self._lock:
+            async with self._registry.lock:
                 self._check_may_send(device)
                 blob = Blob(
                     upload.blob_id,
@@ -247,7 +239,7 @@ class Blobs:
                     dict(properties),
                 )
                 with translated():
-                    await self._store.put_blob(blob)
+                    await self._registry.store.put_blob(blob)
                 self._directory.blobs.put(blob)
                 self._room.stored(upload, blob)
         except BaseException:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Final
 
+from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import CellularConfig
 from span_events.events.reasons import CiotDisconnectReason
@@ -20,7 +21,7 @@ from span_events.fleet.cellular.leases import Lease, Subscriber, own_lease
 from span_events.fleet.cellular.ordering import SessionKey, Stops, is_late
 from span_events.fleet.cellular.report import MobileReport
 from span_events.fleet.cellular.subscribers import Subscribers
-from span_events.ids import IdGenerator, render
+from span_events.ids import render
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.registry.model import Attachment
@@ -50,18 +51,18 @@ class Accounting:
         self,
         config: CellularConfig,
         *,
+        bus: Bus,
         interim_intervals: Mapping[str, float],
         attachments: Attachments,
         subscribers: Subscribers,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
+        self._bus = bus
         self._intervals = interim_intervals
         self._attachments = attachments
         self._index = attachments.index
         self._subscribers = subscribers
         self._clock = clock
-        self._identifiers = identifiers
         self._stops = Stops(config.stops)
         self._restarted: dict[Attachment, int] = {}  # attachments that end soon, with the request that ended them
         self._ignored: Counter[str] = Counter()
@@ -227,7 +228,7 @@ class Accounting:
     def _attachment_of(self, report: MobileReport, session: SessionKey) -> Attachment:
         time_ns = self._clock.time_ns()
         return Attachment(
-            self._identifiers.next(time_ns),
+            self._bus.new_id(time_ns),
             *session,
             None,
             time_ns // 1_000_000,
@@ -241,7 +242,7 @@ class Accounting:
 
     def _cause(self) -> int:
         """Return a new identifier for a request, the correlation id of its events."""
-        return self._identifiers.next(self._clock.time_ns())
+        return self._bus.new_id()
 
 
 def printable(text: str) -> str:

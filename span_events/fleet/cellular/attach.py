@@ -23,13 +23,11 @@ from span_events.fleet.cellular.report import Accepted, MobileReport, Refused
 from span_events.fleet.cellular.subscribers import Subscribers
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.inbound import Reception
-from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.addresses import prefix_of
-from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Device, Reservation
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 
 class Cellular:
@@ -47,28 +45,24 @@ class Cellular:
         rejections: RejectionsConfig,
         interim_intervals: Mapping[str, float],
         bus: Bus,
-        store: Store,
-        directory: Directory,
+        registry: Registry,
         reception: Reception,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._accepts_mismatches = config.on_mismatch == "accept"
+        self._bus = bus
         self._clock = clock
-        self._identifiers = identifiers
-        self._attachments = Attachments(
-            config, bus=bus, store=store, directory=directory, reception=reception, clock=clock
-        )
+        self._attachments = Attachments(config, bus=bus, registry=registry, reception=reception, clock=clock)
         self._subscribers = Subscribers(
-            config, rejections=rejections, bus=bus, directory=directory, reception=reception, clock=clock
+            config, rejections=rejections, bus=bus, directory=registry.directory, reception=reception, clock=clock
         )
         self.accounting = Accounting(
             config,
+            bus=bus,
             interim_intervals=interim_intervals,
             attachments=self._attachments,
             subscribers=self._subscribers,
             clock=clock,
-            identifiers=identifiers,
         )
 
     def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation]) -> None:
@@ -88,7 +82,7 @@ class Cellular:
         Args:
             accounting: True if the NAS sends accounting; otherwise the Access-Accept starts the attachment.
         """
-        cause = self._identifiers.next(self._clock.time_ns())
+        cause = self._bus.new_id()
         match = self._subscribers.match(report.imsi, report.imei)
         self._subscribers.publish_faults(match, report, cause)
         device = match.device
@@ -123,7 +117,7 @@ class Cellular:
 
     def refused(self, reason: CiotRejectedReason, *, nas: str, remote: Remote) -> None:
         """Publish that the listener rejected a request without proof of its sender."""
-        cause = self._identifiers.next(self._clock.time_ns())
+        cause = self._bus.new_id()
         self._subscribers.refuse_request(reason, nas=nas, remote=remote, cause=cause)
 
     @property

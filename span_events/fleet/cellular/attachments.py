@@ -24,9 +24,8 @@ from span_events.fleet.cellular.pending import PendingWrites
 from span_events.fleet.cellular.silence import SilenceWatch
 from span_events.fleet.devices.inbound import Reception
 from span_events.metrics import Metric
-from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Device, Reservation
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 _SLICE: Final = 1_000
 """Upper bound of attachments that time out in one sweep; the next sweep ends the rest."""
@@ -49,15 +48,14 @@ class Attachments:
         config: CellularConfig,
         *,
         bus: Bus,
-        store: Store,
-        directory: Directory,
+        registry: Registry,
         reception: Reception,
         clock: Clock,
     ) -> None:
         self._limit = config.sessions
         self._timeout = config.session_timeout
         self._bus = bus
-        self._directory = directory
+        self._directory = registry.directory
         self._reception = reception
         self._clock = clock
         self._lifetimes: IdleTimers[Attachment] = IdleTimers()
@@ -65,11 +63,11 @@ class Attachments:
         self._counts: Counter[str] = Counter()
         self.index = AttachmentIndex()
         """For look-ups; only this class changes it."""
-        self.addresses = DeviceAddresses(self.index, directory=directory, reception=reception, clock=clock)
-        self.pending = PendingWrites(store, limit=config.sessions)
+        self.addresses = DeviceAddresses(self.index, directory=registry.directory, reception=reception, clock=clock)
+        self.pending = PendingWrites(registry.store, limit=config.sessions)
         self.allocation = Allocation(
             config,
-            directory=directory,
+            directory=registry.directory,
             attachments=self.index,
             pending=self.pending,
             is_written=reception.is_written,

@@ -6,7 +6,6 @@ Each public method writes the registry first, then changes the directory and pub
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ from span_events.events.reasons import DisconnectReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.targets import check_image, move
-from span_events.ids import IdGenerator, render
-from span_events.registry.directory import Directory
+from span_events.ids import render
 from span_events.registry.model import CiotMetadata, Collection, Device
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,30 +98,23 @@ class Devices:
 
     So events about ends precede the move or removal; events about consequences follow the change.
 
-    Args:
-        lock: Held while the registry's collections and devices change; shared with `Collections`.
     """
 
     def __init__(
         self,
         *,
         bus: Bus,
-        store: Store,
-        directory: Directory,
+        registry: Registry,
         reception: Reception,
         outbox: Outbox,
-        lock: asyncio.Lock,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._bus = bus
-        self._store = store
-        self._directory = directory
+        self._registry = registry
+        self._directory = registry.directory
         self._reception = reception
         self._outbox = outbox
-        self._lock = lock
         self._clock = clock
-        self._identifiers = identifiers
         self.on_created: list[Callable[[Device, int], None]] = []
         self.on_updated: list[Callable[[Device, DeviceChange, int], None]] = []
         """Called after each `update`, also one that only moved the device (`DeviceChange.is_empty`)."""
@@ -139,14 +130,14 @@ class Devices:
             NotFound: The collection was removed.
         """
         time_ns = self._clock.time_ns()
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.collection(collection.id)
-            device = Device(self._identifiers.next(time_ns), collection)
+            device = Device(self._bus.new_id(time_ns), collection)
             change.apply_to(device, time_ns // 1_000_000)
             self._check_gateways(collection, change, {})
             self._check_target(collection, change)
             self._directory.check_identities(device)
-            await self._store.put_devices([device])
+            await self._registry.store.put_devices([device])
             self._directory.add(device)
         self._bus.publish(DeviceCreated(origin=device.origin, correlation_id=cause))
         for notify in self.on_created:
@@ -164,7 +155,7 @@ class Devices:
         """
         now_ms = self._clock.time_ns() // 1_000_000
         before, collection_id = device.origin, device.collection.id
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.device(collection_id, device.id)  # the caller may have access to this collection only
             target = self._target(device, change)
             self._check_gateways(target, change, device.config.gateways)
@@ -173,7 +164,7 @@ class Devices:
             move(draft, target, self._directory.images)
             change.apply_to(draft, now_ms)
             self._directory.check_identities(draft)
-            await self._store.put_devices([draft])
+            await self._registry.store.put_devices([draft])
             with self._directory.changing(device):
                 move(device, target, self._directory.images)
                 change.apply_to(device, now_ms)
@@ -198,9 +189,9 @@ class Devices:
             NotFound: The device was removed already, or moved meanwhile.
         """
         collection_id = device.collection.id
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.device(collection_id, device.id)
-            await self._store.delete_device(device.id)
+            await self._registry.store.delete_device(device.id)
             self._directory.remove(device)
         self._reception.device_removed(device, cause=cause)
         self._outbox.device_removed(device, cause=cause)

@@ -8,7 +8,6 @@ counters) are written to the registry in batches (`Reception.flush`).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Container, Mapping
 
 from span_events.bounded.rates import RateLimits
@@ -29,22 +28,14 @@ from span_events.fleet.devices.inbox import Inbox
 from span_events.fleet.devices.sessions import Session, Sessions
 from span_events.fleet.identity import Identification, Refusal, reason_against
 from span_events.fleet.rejections import Rejections
-from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
-from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device, Gateway
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 
 class Reception:
-    """
-    Accepts or rejects all input of devices.
-
-    Args:
-        lock: Held while the registry's devices change; shared with `Devices`, so that a batch
-            never writes a device during its removal.
-    """
+    """Accepts or rejects all input of devices."""
 
     def __init__(
         self,
@@ -53,22 +44,17 @@ class Reception:
         sessions: SessionsConfig,
         rejections: RejectionsConfig,
         bus: Bus,
-        store: Store,
-        directory: Directory,
+        registry: Registry,
         identification: Identification,
-        lock: asyncio.Lock,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._config = messages
         self._idle_timeout = sessions.idle_timeout
         self._bus = bus
-        self._store = store
-        self._directory = directory
+        self._registry = registry
+        self._directory = registry.directory
         self._identification = identification
-        self._lock = lock
         self._clock = clock
-        self._identifiers = identifiers
         self._sessions = Sessions()
         self._rates = RateLimits(messages.rate, messages.burst)
         self._block_rates = RateLimits(messages.block_rate, messages.block_rate)
@@ -161,7 +147,7 @@ class Reception:
                 listener reports its own reasons through `disconnected`.
         """
         time_ns = self._clock.time_ns()
-        session_id = self._identifiers.next(time_ns)
+        session_id = self._bus.new_id(time_ns)
         session = Session(
             session_id,
             session_id,
@@ -240,7 +226,7 @@ class Reception:
         if self._is_too_large(device, payload, remote, transport, None):
             return None
         time_ns = self._clock.time_ns()
-        message_id = self._identifiers.next(time_ns)
+        message_id = self._bus.new_id(time_ns)
         session = self._touch(device, remote, transport, session, message_id)
         message = Message(
             message_id,
@@ -280,7 +266,7 @@ class Reception:
         if self._is_too_large(device, payload, remote, Transport.GATEWAY, gateway):
             return None
         time_ns = self._clock.time_ns()
-        message_id = self._identifiers.next(time_ns)
+        message_id = self._bus.new_id(time_ns)
         origin = gateway.origin_with(device)
         self.reported(gateway, device, metadata)
         self._bus.publish(
@@ -385,8 +371,8 @@ class Reception:
             return
         self._being_written |= changed
         try:
-            async with self._lock:
-                await self._store.put_devices([each for each in changed if each.id in self._directory.devices])
+            async with self._registry.lock:
+                await self._registry.store.put_devices([each for each in changed if each.id in self._directory.devices])
         except BaseException:
             self._changed |= changed
             raise
@@ -458,7 +444,7 @@ class Reception:
             session.remote = remote
             self._sessions.touch(session, now)
             return session
-        session = Session(self._identifiers.next(self._clock.time_ns()), key, device, transport, remote, now)
+        session = Session(self._bus.new_id(), key, device, transport, remote, now)
         self._sessions.add(session)
         device.traffic.sessions += 1
         self._bus.publish(

@@ -21,11 +21,10 @@ from span_events.events.activity import SpanId
 from span_events.events.catalogue import DownstreamFailed, DownstreamMessage, DownstreamQueued
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason
-from span_events.ids import IdGenerator, render
+from span_events.ids import render
 from span_events.metrics import Metric
-from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Downstream, DownstreamState, Gateway
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 
 class Carrier(Protocol):
@@ -50,17 +49,14 @@ class Outbox:
         config: DownstreamConfig,
         *,
         bus: Bus,
-        store: Store,
-        directory: Directory,
+        registry: Registry,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._config = config
         self._bus = bus
-        self._store = store
-        self._directory = directory
+        self._registry = registry
+        self._directory = registry.directory
         self._clock = clock
-        self._identifiers = identifiers
         self._lock = asyncio.Lock()
         self._messages: dict[int, OrderedDict[int, Downstream]] = {}
         self._waiting: dict[int, deque[Downstream]] = {}
@@ -131,8 +127,8 @@ class Outbox:
                     hint="Delete some from the outbox, or let the device send something to fetch them.",
                 )
             time_ns = self._clock.time_ns()
-            message = Downstream(self._identifiers.next(time_ns), device.id, payload, time_ns // 1_000_000)
-            await self._store.put_downstream([message])
+            message = Downstream(self._bus.new_id(time_ns), device.id, payload, time_ns // 1_000_000)
+            await self._registry.store.put_downstream([message])
             self._directory.device(device.collection.id, device.id)  # the device may have been removed meanwhile
             self._messages.setdefault(device.id, OrderedDict())[message.id] = message
             self._wait(message)
@@ -284,10 +280,10 @@ class Outbox:
         deleted, self._deleted = self._deleted, []
         try:
             if changed:
-                await self._store.put_downstream(list(changed.values()))
+                await self._registry.store.put_downstream(list(changed.values()))
                 changed = {}
             if deleted:
-                await self._store.delete_downstream(deleted)
+                await self._registry.store.delete_downstream(deleted)
                 deleted = []
         finally:
             self._changed = changed | self._changed

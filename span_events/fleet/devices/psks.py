@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from span_events.bus.base import Bus
 from span_events.errors import NotFound
 from span_events.events.catalogue import DeviceUpdated
 from span_events.ids import render
-from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Psk
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 
 class Psks:
-    """
-    The devices' pre-shared keys (RFC 4279); at most one per device.
+    """The devices' pre-shared keys (RFC 4279); at most one per device."""
 
-    Args:
-        lock: Held while the registry's devices change; shared with `Devices`.
-    """
-
-    def __init__(self, *, bus: Bus, store: Store, directory: Directory, lock: asyncio.Lock) -> None:
+    def __init__(self, *, bus: Bus, registry: Registry) -> None:
         self._bus = bus
-        self._store = store
-        self._directory = directory
-        self._lock = lock
+        self._registry = registry
+        self._directory = registry.directory
         self.on_changed: list[Callable[[Device], None]] = []
         """Called after a device's key was replaced or removed, to end the sessions of the old key."""
 
@@ -38,10 +30,10 @@ class Psks:
             Conflict: Another device has this identity.
             NotFound: The device was removed.
         """
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.device(device.collection.id, device.id)
             self._directory.check_psk(device.id, psk.identity)
-            await self._store.put_psk(device.id, psk)
+            await self._registry.store.put_psk(device.id, psk)
             self._change(device, psk)
         self._publish(device, cause)
 
@@ -52,11 +44,11 @@ class Psks:
         Raises:
             NotFound: The device was removed, or has no key.
         """
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.device(device.collection.id, device.id)
             if device.psk is None:
                 raise NotFound(f"Device {render(device.id)} has no PSK")
-            await self._store.delete_psk(device.id)
+            await self._registry.store.delete_psk(device.id)
             self._change(device, None)
         self._publish(device, cause)
 

@@ -21,7 +21,6 @@ from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.sessions import Session
 from span_events.fleet.firmware.rules import SETTLED, UNDER_WAY, is_complete, percent, wanted
 from span_events.fleet.firmware.states import FirmwareStates
-from span_events.ids import IdGenerator
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
@@ -68,7 +67,6 @@ class Downloads:
         files: Files,
         directory: Directory,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._states = states
         self._reception = reception
@@ -76,7 +74,6 @@ class Downloads:
         self._files = files
         self._directory = directory
         self._clock = clock
-        self._identifiers = identifiers
         self.blocks = 0
         """Blocks that were served."""
         self.unreadable = 0
@@ -101,7 +98,7 @@ class Downloads:
         Raises:
             FetchRefused: The device has no target, its image has no such block, or another download is under way.
         """
-        cause = self._identifiers.next(self._clock.time_ns())
+        cause = self._bus.new_id()
         self._reception.contacted(device, remote, transport=transport, session=session, cause=cause)
         start = number * size
         try:

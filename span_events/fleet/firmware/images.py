@@ -15,17 +15,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import FirmwareConfig
 from span_events.errors import Conflict, InvalidRequest, LimitReached, StorageUnavailable, TooLarge
 from span_events.fleet.targets import Usage, current_id, usage
-from span_events.ids import IdGenerator, render
+from span_events.ids import render
 from span_events.log import get_logger
 from span_events.metrics import Metric
-from span_events.registry.directory import Directory
 from span_events.registry.files import Files, Incoming
 from span_events.registry.model import Collection, Device, Image
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 log = get_logger("firmware")
 
@@ -88,8 +88,6 @@ class Images:
 
     Args:
         files: Files of the images.
-        lock: Held while the registry changes; shared with `Collections` and `Devices`, so that nobody gets a target
-            that is being removed.
     """
 
     def __init__(
@@ -97,19 +95,16 @@ class Images:
         config: FirmwareConfig,
         *,
         files: Files,
-        store: Store,
-        directory: Directory,
-        lock: asyncio.Lock,
+        bus: Bus,
+        registry: Registry,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._config = config
         self._files = files
-        self._store = store
-        self._directory = directory
-        self._lock = lock
+        self._bus = bus
+        self._registry = registry
+        self._directory = registry.directory
         self._clock = clock
-        self._identifiers = identifiers
         self._uploads = 0
         self.on_changed: list[Callable[[Image, int], None]] = []
         """Called with the cause after an image was created, changed or removed, as targets may differ."""
@@ -130,7 +125,7 @@ class Images:
             )
         self._uploads += 1
         try:
-            image_id = self._identifiers.next(self._clock.time_ns())
+            image_id = self._bus.new_id()
             async with self._files.begin(image_id) as incoming:
                 yield Upload(image_id, incoming, self._config.max_image)
         finally:
@@ -170,11 +165,11 @@ class Images:
         self._check(image)  # before the disk is waited for
         await upload.incoming.keep()
         try:
-            async with self._lock:
+            async with self._registry.lock:
                 self._directory.collection(collection.id)
                 self._check_room(collection.id)
                 self._check(image)
-                await self._store.put_image(image)
+                await self._registry.store.put_image(image)
                 self._directory.images.put(image)
                 await self._match_versions(collection.id, [version])
         except Exception:
@@ -194,7 +189,7 @@ class Images:
             LimitReached: The other collection has too many images.
             NotFound: The image or the other collection was removed.
         """
-        async with self._lock:
+        async with self._registry.lock:
             image = self._directory.images.find(image.collection_id, image.id)
             changed = change.apply_to(image)
             if changed.collection_id != image.collection_id:
@@ -202,7 +197,7 @@ class Images:
                 self._check_room(changed.collection_id)
                 self._check_unused(image)
             self._check(changed)
-            await self._store.put_image(changed)
+            await self._registry.store.put_image(changed)
             self._directory.images.put(changed)
             for collection_id in {image.collection_id, changed.collection_id}:
                 await self._match_versions(collection_id, [image.version, changed.version])
@@ -217,10 +212,10 @@ class Images:
             Conflict: It is the target of its collection or of devices.
             NotFound: The image was removed already.
         """
-        async with self._lock:
+        async with self._registry.lock:
             image = self._directory.images.find(image.collection_id, image.id)
             self._check_unused(image)
-            await self._store.delete_image(image.id)
+            await self._registry.store.delete_image(image.id)
             self._directory.images.remove(image)
             await self._match_versions(image.collection_id, [image.version])
         try:
@@ -303,10 +298,10 @@ class Images:
         image = images.get(collection.firmware.current_firmware_id)
         is_gone = image is None or image.collection_id != collection_id
         try:
-            await self._store.put_devices(changed)
+            await self._registry.store.put_devices(changed)
             if collection.firmware.current_firmware_id and is_gone:
                 collection.firmware.current_firmware_id = 0
-                await self._store.put_collection(collection)
+                await self._registry.store.put_collection(collection)
         except StorageUnavailable as exc:  # the change is done; each report of a device updates its version
             log.error("current_images_not_written", collection=render(collection_id), detail=str(exc))
 

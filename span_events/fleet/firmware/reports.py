@@ -38,13 +38,11 @@ from span_events.fleet.firmware.rules import (
 )
 from span_events.fleet.firmware.states import FirmwareStates
 from span_events.fleet.targets import current_id
-from span_events.ids import IdGenerator
 from span_events.metrics import Metric
 from span_events.net import Remote
-from span_events.registry.directory import Directory
 from span_events.registry.files import Files
 from span_events.registry.model import Collection, Device, Image
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 from span_events.wire.fota import Report
 
 _SLICE: Final = 250
@@ -57,7 +55,6 @@ class Firmware:
 
     Args:
         files: Where the images' octets are.
-        lock: Held while the registry's devices change; shared with `Devices`.
     """
 
     def __init__(
@@ -67,28 +64,22 @@ class Firmware:
         reception: Reception,
         bus: Bus,
         files: Files,
-        store: Store,
-        directory: Directory,
-        lock: asyncio.Lock,
+        registry: Registry,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._reception = reception
         self._bus = bus
-        self._store = store
-        self._directory = directory
-        self._lock = lock
+        self._registry = registry
+        self._directory = registry.directory
         self._clock = clock
-        self._identifiers = identifiers
-        self._states = FirmwareStates(config, reception=reception, bus=bus, directory=directory, clock=clock)
+        self._states = FirmwareStates(config, reception=reception, bus=bus, directory=registry.directory, clock=clock)
         self.downloads = Downloads(
             self._states,
             reception=reception,
             bus=bus,
             files=files,
-            directory=directory,
+            directory=registry.directory,
             clock=clock,
-            identifiers=identifiers,
         )
         self._reviews: dict[
             int, tuple[Iterator[Device], int]
@@ -136,7 +127,7 @@ class Firmware:
         Returns:
             True if the response announces an update.
         """
-        cause = self._identifiers.next(self._clock.time_ns())
+        cause = self._bus.new_id()
         self._reception.contacted(device, remote, transport=transport, session=session, cause=cause)
         firmware = device.firmware
         before = firmware.firmware_version
@@ -216,7 +207,7 @@ class Firmware:
             NotFound: The device was removed or moved meanwhile.
         """
         collection_id = device.collection.id
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.device(collection_id, device.id)
             if not self._has_failed(device):
                 return
@@ -225,7 +216,7 @@ class Firmware:
             state = FirmwareState.INITIALIZING if differs else FirmwareState.CURRENT
             message = "the error was cleared"
             firmware = dataclasses.replace(device.firmware, state=state.value, state_message=message)
-            await self._store.put_devices([dataclasses.replace(device, firmware=firmware)])
+            await self._registry.store.put_devices([dataclasses.replace(device, firmware=firmware)])
             if self._has_failed(device):  # otherwise the state changed meanwhile
                 self._states.enter(device, state, image, message, cause=cause)
 

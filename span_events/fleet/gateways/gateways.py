@@ -7,7 +7,6 @@ Span has no events for gateways themselves; `deviceUpdated` reports the devices 
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ from span_events.events.catalogue import DeviceUpdated
 from span_events.events.reasons import GatewayReason
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.sessions import GatewaySessions
-from span_events.ids import IdGenerator, render
-from span_events.registry.directory import Directory
+from span_events.ids import render
 from span_events.registry.model import Collection, Device, Gateway, GatewayType
-from span_events.registry.store import Store
+from span_events.registry.registry import Registry
 
 _NAMED: Final = 5
 """Largest number of devices that an error message names."""
@@ -62,34 +60,23 @@ class GatewayChange:
 
 
 class Gateways:
-    """
-    The fleet's gateways, without the built-in ones.
-
-    Args:
-        lock: Held while the registry's devices and gateways change; shared with `Devices`, so that no
-            device gets a block for a gateway that is being removed.
-    """
+    """The fleet's gateways, without the built-in ones."""
 
     def __init__(
         self,
         *,
         bus: Bus,
-        store: Store,
-        directory: Directory,
+        registry: Registry,
         sessions: GatewaySessions,
         outbox: Outbox,
-        lock: asyncio.Lock,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._bus = bus
-        self._store = store
-        self._directory = directory
+        self._registry = registry
+        self._directory = registry.directory
         self._sessions = sessions
         self._outbox = outbox
-        self._lock = lock
         self._clock = clock
-        self._identifiers = identifiers
 
     async def create(self, collection: Collection, change: GatewayChange) -> Gateway:
         """
@@ -98,11 +85,11 @@ class Gateways:
         Raises:
             NotFound: The collection was removed.
         """
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.collection(collection.id)
-            gateway = Gateway(self._identifiers.next(self._clock.time_ns()), collection)
+            gateway = Gateway(self._bus.new_id(), collection)
             change.apply_to(gateway)
-            await self._store.put_gateways([gateway])
+            await self._registry.store.put_gateways([gateway])
             self._directory.add_gateway(gateway)
         return gateway
 
@@ -116,13 +103,13 @@ class Gateways:
         """
         _check_own(gateway)
         collection_id = gateway.collection.id
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.gateway(collection_id, gateway.id)  # the caller may see this collection only
             target = self._target(gateway, change)
             draft = dataclasses.replace(gateway, tags=dict(gateway.tags))
             change.apply_to(draft)
             draft.move_to(target)
-            await self._store.put_gateways([draft])
+            await self._registry.store.put_gateways([draft])
             if target is not gateway.collection:
                 self._sessions.end_session(gateway, GatewayReason.GATEWAY_MOVED, cause=cause)
                 self._directory.move_gateway(gateway, target)
@@ -145,10 +132,10 @@ class Gateways:
         """
         _check_own(gateway)
         collection_id = gateway.collection.id
-        async with self._lock:
+        async with self._registry.lock:
             self._directory.gateway(collection_id, gateway.id)
             devices = self._directory.devices_behind(gateway)
-            await self._store.delete_gateway(gateway.id, [_without(each, gateway) for each in devices])
+            await self._registry.store.delete_gateway(gateway.id, [_without(each, gateway) for each in devices])
             self._sessions.end_session(gateway, GatewayReason.GATEWAY_REMOVED, cause=cause)
             self._directory.remove_gateway(gateway)
             for device in devices:
@@ -164,8 +151,10 @@ class Gateways:
         if not changed:
             return
         try:
-            async with self._lock:
-                await self._store.put_gateways([each for each in changed if each.id in self._directory.gateways])
+            async with self._registry.lock:
+                await self._registry.store.put_gateways(
+                    [each for each in changed if each.id in self._directory.gateways]
+                )
         except BaseException:
             self._sessions.put_back(changed)
             raise

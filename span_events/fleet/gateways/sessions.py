@@ -28,7 +28,7 @@ from span_events.fleet.gateways.downlink import Downlink
 from span_events.fleet.gateways.session import GatewaySession, Link, SessionState
 from span_events.fleet.gateways.troubles import Troubles
 from span_events.fleet.gateways.uplink import Uplink
-from span_events.ids import IdGenerator, render
+from span_events.ids import render
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
@@ -64,7 +64,6 @@ class GatewaySessions:
         outbox: Outbox,
         used: Callable[[Certificate], None],
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._silent_after = config.silent_after
         self._bus = bus
@@ -72,7 +71,6 @@ class GatewaySessions:
         self._reception = reception
         self._used = used
         self._clock = clock
-        self._identifiers = identifiers
         self._sessions: dict[int, GatewaySession] = {}
         self._replacements: dict[int, deque[tuple[float, str]]] = {}
         self._troubles = Troubles(rejections, bus=bus, clock=clock)
@@ -85,7 +83,6 @@ class GatewaySessions:
             downlink=self.downlink,
             troubles=self._troubles,
             clock=clock,
-            identifiers=identifiers,
         )
         self.rejected = self._troubles.rejected
         """Count and publish the rejection of a gateway."""
@@ -130,7 +127,7 @@ class GatewaySessions:
         if older is not None:
             self._end(older, GatewayReason.REPLACED)
         session = GatewaySession(
-            self._identifiers.next(time_ns), gateway, remote, certificate_serial, link, began=now, last_message=now
+            self._bus.new_id(time_ns), gateway, remote, certificate_serial, link, began=now, last_message=now
         )
         self._sessions[gateway.id] = session
         gateway.is_online = True

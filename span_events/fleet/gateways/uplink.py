@@ -16,7 +16,6 @@ from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.gateways.downlink import Downlink
 from span_events.fleet.gateways.session import GatewaySession
 from span_events.fleet.gateways.troubles import Troubles
-from span_events.ids import IdGenerator
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.directory import Directory
 from span_events.registry.limits import control_in, excess_of
@@ -40,7 +39,6 @@ class Uplink:
         downlink: Downlink,
         troubles: Troubles,
         clock: Clock,
-        identifiers: IdGenerator,
     ) -> None:
         self._bus = bus
         self._directory = directory
@@ -48,7 +46,6 @@ class Uplink:
         self._downlink = downlink
         self._troubles = troubles
         self._clock = clock
-        self._identifiers = identifiers
         self.changed: set[Gateway] = set()
         """Gateways whose reported metadata is not in the store yet."""
 
@@ -172,4 +169,4 @@ class Uplink:
 
     def _cause(self) -> int:
         """Return an identifier for a message other than an upstream message."""
-        return self._identifiers.next(self._clock.time_ns())
+        return self._bus.new_id()

@@ -215,11 +215,8 @@ async def test_blobs_of_an_earlier_run_count(fleet: FleetBench) -> None:
         reception=fleet.reception,
         bus=fleet.bus,
         files=fleet.blob_files,
-        store=fleet.store,
-        directory=fleet.directory,
-        lock=asyncio.Lock(),
+        registry=fleet.registry,
         clock=fleet.clock,
-        identifiers=fleet.identifiers,
     )
     again.begin(device, size=900, remote=REMOTE, transport=Transport.HTTP)
     with pytest.raises(UploadRefused):

@@ -134,7 +134,7 @@ async def test_a_call_does_not_follow_a_device_that_moves_while_it_waits(bench: 
         "remove": lambda: bench.devices.remove(device, cause=CAUSE),
         "queue": lambda: bench.outbox.queue(device, b"hello", cause=CAUSE),
     }
-    lock = bench.outbox._lock if what == "queue" else bench.devices._lock
+    lock = bench.outbox._lock if what == "queue" else bench.registry.lock
     async with lock:
         call = asyncio.ensure_future(calls[what]())
         await asyncio.sleep(0)

@@ -205,7 +205,7 @@ async def test_a_call_fails_when_its_gateway_moves_while_the_call_waits(bench: F
         "update": lambda: bench.gateways.update(gateway, GatewayChange(tags={"y": "2"}), cause=CAUSE),
         "remove": lambda: bench.gateways.remove(gateway, cause=CAUSE),
     }
-    async with bench.gateways._lock:
+    async with bench.registry.lock:
         call = asyncio.ensure_future(calls[what]())
         await asyncio.sleep(0)
         bench.directory.move_gateway(gateway, target)
