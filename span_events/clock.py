@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from span_events import __released__
+
+_RELEASED_NS: Final = int(datetime.fromisoformat(__released__).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
 
 
 class Clock(Protocol):
     """The interface to time; tests pass a clock that they move by hand."""
+
+    @property
+    def earliest_ns(self) -> int:
+        """Unix time in nanoseconds before which this clock is obviously wrong."""
 
     def time_ns(self) -> int:
         """Return Unix time in nanoseconds."""
@@ -22,6 +31,8 @@ class Clock(Protocol):
 
 class SystemClock:
     """The machine's own clock."""
+
+    earliest_ns: int = _RELEASED_NS
 
     time_ns = staticmethod(time.time_ns)
     monotonic = staticmethod(time.monotonic)

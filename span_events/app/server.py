@@ -21,6 +21,7 @@ from span_events import __version__
 from span_events.app.demo import start_demo
 from span_events.app.shutdown import Started, shut_down
 from span_events.app.supervisor import Supervisor
+from span_events.app.wall_clock import LOOK, WallClockWatch
 from span_events.auth.tokens import Tokens
 from span_events.bus.local import LocalBus
 from span_events.clock import Clock, SystemClock
@@ -45,7 +46,8 @@ from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote
-from span_events.pki.authority import Authority
+from span_events.pki import dates
+from span_events.pki.authority import Authority, is_made
 from span_events.registry import location
 from span_events.registry.model import GatewayType
 from span_events.registry.store import Store
@@ -64,6 +66,8 @@ _DAY: Final = 86_400.0
 """Seconds between looks at certificates: which of ours to renew, which to forget."""
 _LOOKS: Final = 12
 """Least number of checks in the life of the server's certificate; its last third is for renewal."""
+_PKI: Final = "pki"
+"""Folder of the authority in the data directory."""
 _BACKLOG: Final = 4096
 """Connections that may wait to be accepted."""
 
@@ -119,6 +123,8 @@ class Server:
 
     async def _start(self) -> None:
         config, clock = self.config, self._clock
+        if not is_made(self._data_dir / _PKI):
+            dates.require_plausible(clock)  # before anything is written
         location.prepare(self._data_dir)
         self._started.folder_lock = location.lock(self._data_dir)
         identifiers = IdGenerator(config.node)
@@ -128,7 +134,7 @@ class Server:
         contents = await store.load()
 
         self.identifiers = identifiers
-        self.authority = await Authority.open(self._data_dir / "pki", config.pki, clock)
+        self.authority = await Authority.open(self._data_dir / _PKI, config.pki, clock)
         self.tokens = Tokens(store, identifiers, clock)
         await self.tokens.load()
         self.bus = LocalBus(clock, identifiers)
@@ -161,6 +167,8 @@ class Server:
         every(_SWEEP, "streams", lambda: self.streams.sweep(clock.monotonic()))
         every(config.registry.flush_interval, "registry", self.fleet.flush)
         every(config.registry.watch_interval, "tokens", self._watch_tokens)
+        self._wall_clock = WallClockWatch(clock)
+        every(LOOK, "clock", self._watch_clock)
         every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self._renew_certificates)
         log.info("started", version=__version__, **self.addresses)
 
@@ -375,7 +383,12 @@ class Server:
 
     def health(self) -> dict[str, str]:
         """Return the health of each part: ``ok``, or a sentence that names the failure."""
-        health = {"registry": "ok", **dict.fromkeys(self.addresses, "ok"), **self._supervisor.failing}
+        health = {
+            "registry": "ok",
+            "certificates": self.authority.fault() or "ok",
+            **dict.fromkeys(self.addresses, "ok"),
+            **self._supervisor.failing,
+        }
         return health | ({"radius-accounting": self.radius.health} if self.radius is not None else {})
 
     def metrics(self) -> list[Metric]:
@@ -386,14 +399,24 @@ class Server:
             *self.history.metrics(),
             *self.fleet.metrics(),
             *self._secure.metrics(),
+            *self.authority.metrics(),
+            *self._wall_clock.metrics(),
             *(metric for listener in self._listeners for metric in listener.metrics()),
         ]
 
     async def _renew_certificates(self) -> None:
-        if await self.authority.renew():  # first: it must not depend on the registry
+        await self._renew_own()  # first: it must not depend on the registry
+        await self.fleet.certificates.prune()
+
+    async def _renew_own(self) -> None:
+        if await self.authority.renew():
             for present in self._on_identities:
                 present(self._identities())
-        await self.fleet.certificates.prune()
+
+    async def _watch_clock(self) -> None:
+        """After a step, renew the server's certificates; prune nothing, as the step may be taken back."""
+        if self._wall_clock.stepped() or self.authority.fault():
+            await self._renew_own()
 
     async def _watch_tokens(self) -> None:
         self.streams.revoke(await self.tokens.refresh())

@@ -32,13 +32,16 @@ from span_events.clock import Clock
 from span_events.config import PkiConfig
 from span_events.errors import InvalidRequest, StorageUnavailable
 from span_events.log import get_logger
-from span_events.pki import files, issuing
+from span_events.metrics import Metric
+from span_events.pki import dates, files, issuing
 from span_events.pki.issuing import Issuer, KeyType, Period, PublicKey
 
 log = get_logger("pki")
 
 _ROOT_SECONDS: Final = 20 * 365 * 86_400
 _ALWAYS: Final = ("localhost", "127.0.0.1", "::1")
+_ROOT: Final = "root"
+_SERVERS: Final = "servers"
 _COLLECTION: Final = "collection-"
 _MAX_COMMON_NAME: Final = 64
 """Characters (ub-common-name, RFC 5280 appendix A.1)."""
@@ -54,8 +57,8 @@ class ServerIdentity:
     """PKCS#8."""
     certificates_pem: bytes
     """The leaf, then the intermediate; clients have the root."""
-    not_after_ms: int
-    """Unix milliseconds."""
+    period: Period
+    """Validity of the leaf."""
     rsa: ServerIdentity | None = None
     """The same with an RSA key."""
 
@@ -112,6 +115,19 @@ class Authority:
         assert self._identity is not None, "an authority is made by open()"
         return self._identity
 
+    def fault(self) -> str:
+        """Return the sentence that says why clients refuse the server's certificate now; empty if nothing is wrong."""
+        if dates.is_obviously_wrong(self._clock):
+            return "the clock of this machine shows a moment before this release"
+        for name, period in (
+            ("the root", self._root.period),
+            ("the server's certificate", self.server_identity().period),
+        ):
+            found = dates.fault_of(period, self._clock)
+            if found:
+                return f"{name} {found}"
+        return ""
+
     def trusted_pem(self) -> bytes:
         """Return the root, to which a client's certificate must chain."""
         return self.root_pem
@@ -149,6 +165,15 @@ class Authority:
         """Return whether a certificate is our root, or bears its signature."""
         return is_issued_by(certificate, self._root.certificate)
 
+    def metrics(self) -> Iterable[Metric]:
+        """List the metrics."""
+        yield Metric(
+            "server_certificate_not_after_seconds",
+            "End of the server certificate's validity, Unix seconds.",
+            "gauge",
+            lambda: self.server_identity().period.end,
+        )
+
     # ---- issuing -----------------------------------------------------------------------------
 
     async def chain_pem(self, collection_id: int) -> bytes:
@@ -169,9 +194,10 @@ class Authority:
             unit: ``device`` or ``gateway``.
 
         Raises:
-            StorageUnavailable: The intermediate is new and cannot be written.
+            StorageUnavailable: The intermediate is new and cannot be written, or is not valid now.
         """
         issuer = await self._intermediate(collection_id)
+        dates.require_valid(self._collection_path(collection_id), issuer.period, self._clock)
         certificate = issuing.make_leaf(
             issuer,
             public_key,
@@ -184,10 +210,10 @@ class Authority:
 
     async def renew(self) -> bool:
         """
-        Make the server's certificates anew if little of their time is left; true if so.
+        Make the server's certificates anew if little of their time is left, or none has come yet; true if so.
 
         Raises:
-            StorageUnavailable: They cannot be written; the old ones stay.
+            StorageUnavailable: They cannot be written, or the clock is out of the authority's time; the old ones stay.
         """
         async with self._making:
             return await asyncio.to_thread(self._load_identity)
@@ -198,8 +224,7 @@ class Authority:
             async with self._making:
                 found = self._intermediates.get(collection_id)
                 if found is None:
-                    name = f"{_COLLECTION}{ids.render(collection_id)}"
-                    found = await asyncio.to_thread(self._make_intermediate, name)
+                    found = await asyncio.to_thread(self._make_intermediate, self._collection_path(collection_id))
                     self._remember(collection_id, found)
                     for tell in self.on_intermediate:
                         tell(found.certificate_pem)
@@ -209,13 +234,16 @@ class Authority:
 
     @classmethod
     def _open(cls, folder: Path, config: PkiConfig, clock: Clock) -> Self:
-        files.prepare_folder(folder)
-        period = _period(clock, config.backdate, _ROOT_SECONDS)
-        first, second = folder / "root.pem", folder / "servers.pem"
+        first, second = folder / f"{_ROOT}.pem", folder / f"{_SERVERS}.pem"
         if second.exists() and not first.exists():  # in this order: another process may be creating them
             raise _not_ours(first, "is missing, but what it has signed is there")
+        if not is_made(folder):
+            dates.require_plausible(clock)
+        files.prepare_folder(folder)
+        period = _period(clock, config.backdate, _ROOT_SECONDS)
         root = _issuer(first, lambda: issuing.make_root(secrets.token_hex(4), period))
-        servers = _issuer(second, lambda: issuing.make_intermediate(root, "servers", period))
+        dates.require_valid(first, root.period, clock)
+        servers = _issuer(second, lambda: issuing.make_intermediate(root, _SERVERS, period))
         _check_signed(second, servers, root)
         authority = cls(folder, config, clock, root, servers)
         for path in sorted(folder.glob(f"{_COLLECTION}*.pem")):
@@ -228,23 +256,39 @@ class Authority:
             assert content is not None, "the folder was just listed"
             issuer = _parse(path, content)
             _check_signed(path, issuer, root)
+            fault = dates.fault_of(issuer.period, clock)
+            if fault:
+                log.warning("authority_file_not_valid", path=str(path), detail=fault)
             authority._remember(collection_id, issuer)
         authority._load_identity()
         return authority
 
-    def _make_intermediate(self, name: str) -> Issuer:
+    def _collection_path(self, collection_id: int) -> Path:
+        return self._folder / f"{_COLLECTION}{ids.render(collection_id)}.pem"
+
+    def _make_intermediate(self, path: Path) -> Issuer:
         period = self._period(_ROOT_SECONDS)
-        return _issuer(self._folder / f"{name}.pem", lambda: issuing.make_intermediate(self._root, name, period))
+        return _issuer(path, lambda: issuing.make_intermediate(self._root, path.stem, period))
 
     def _load_identity(self) -> bool:
         """Read the server's certificates, and renew missing or old ones; return True if any changed."""
+        if dates.fault_of(self._servers.period, self._clock):
+            self._renew_servers()
         rsa = self._server(KeyType.RSA)
         made = self._server(KeyType.EC)
-        identity = ServerIdentity(made.key_pem, made.certificates_pem, made.not_after_ms, rsa)
+        identity = ServerIdentity(made.key_pem, made.certificates_pem, made.period, rsa)
         if identity == self._identity:
             return False
         self._identity = identity
         return True
+
+    def _renew_servers(self) -> None:
+        """Replace an intermediate that is not valid now: clients trust the root, so the next one serves as well."""
+        path = self._folder / f"{_SERVERS}.pem"
+        made = issuing.make_intermediate(self._root, _SERVERS, self._period(_ROOT_SECONDS))
+        files.replace(path, made.pem)
+        self._servers = made
+        log.warning("authority_file_renewed", path=str(path), detail="it was not valid at this time")
 
     def _server(self, kind: KeyType) -> ServerIdentity:
         path = self._folder / f"server-{kind.value}.pem"
@@ -277,7 +321,10 @@ class Authority:
             log.warning("server_certificate_damaged", path=str(path), detail=str(exc))
             return None
         period = issuing.period_of(certificate)
-        left = period.end - self._clock.time_ns() // 1_000_000_000
+        now = dates.unix_seconds(self._clock)
+        if now < period.begin:
+            return None  # made while the clock was ahead
+        left = period.end - now
         if left < (period.end - period.begin) * _RENEW_AT or not is_issued_by(certificate, self._servers.certificate):
             return None
         if set(issuing.server_names_of(certificate)) != set(names):
@@ -288,14 +335,22 @@ class Authority:
         key, marker, _ = content.partition(b"-----BEGIN CERTIFICATE-----")
         assert marker, "a server's file holds its key, then its certificate"
         chain = issuing.certificate_pem(certificate, self._servers.certificate)
-        return ServerIdentity(key, chain, issuing.period_of(certificate).end * 1000)
+        return ServerIdentity(key, chain, issuing.period_of(certificate))
 
     def _remember(self, collection_id: int, issuer: Issuer) -> None:
         self._intermediates[collection_id] = issuer
         self._by_name[issuer.certificate.subject.public_bytes()] = collection_id
 
     def _period(self, seconds: float) -> Period:
+        """Return a validity that begins about now; every certificate that is made goes through here."""
+        dates.require_plausible(self._clock)
+        dates.require_valid(self._folder / f"{_ROOT}.pem", self._root.period, self._clock)
         return _period(self._clock, self._config.backdate, seconds)
+
+
+def is_made(folder: Path) -> bool:
+    """Return whether a folder holds an authority."""
+    return (folder / f"{_ROOT}.pem").exists()
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
@@ -317,7 +372,7 @@ def server_names(configured: Iterable[str]) -> list[str]:
 
 
 def _period(clock: Clock, backdate: float, seconds: float) -> Period:
-    now = clock.time_ns() // 1_000_000_000
+    now = dates.unix_seconds(clock)
     return Period(int(now - backdate), int(now + seconds))
 
 

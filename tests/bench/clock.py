@@ -14,6 +14,8 @@ class ManualClock:
     """Wall and monotonic time that move together, by hand."""
 
     def __init__(self, start_ns: int = START_NS) -> None:
+        self.earliest_ns = 0
+        """Moment before which this clock is obviously wrong, Unix nanoseconds."""
         self._start_ns = start_ns
         self._now = 0.0
         self._order = count()
@@ -36,6 +38,10 @@ class ManualClock:
     def shift(self, seconds: float) -> None:
         """Move time without waking anybody."""
         self._now += seconds
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock, as NTP does; monotonic time goes on."""
+        self._start_ns += round(seconds * 1e9)
 
     async def advance(self, seconds: float) -> None:
         """Move time, waking each sleeper at its moment and letting it run."""

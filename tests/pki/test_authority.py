@@ -92,7 +92,7 @@ async def test_the_servers_key_matches_its_certificate(authority: Authority) -> 
     assert isinstance(key, ec.EllipticCurvePrivateKey)
 
     assert key.public_key() == leaf.public_key()
-    assert identity.not_after_ms == int(leaf.not_valid_after_utc.timestamp()) * 1000
+    assert identity.period.end == int(leaf.not_valid_after_utc.timestamp())
     assert identity.key_pem.startswith(b"-----BEGIN PRIVATE KEY-----")
     assert "PRIVATE" not in repr(identity)
 
@@ -216,7 +216,7 @@ async def test_the_server_is_renewed_when_a_third_of_its_time_is_left(tmp_path: 
 
     assert (early, late) == (False, True)
     assert same is before
-    assert after.not_after_ms > before.not_after_ms
+    assert after.period.end > before.period.end
     assert after.rsa is not None
     assert before.rsa is not None
     assert after.rsa.key_pem != before.rsa.key_pem
@@ -325,3 +325,46 @@ async def test_files_of_two_authorities_are_not_mixed(tmp_path: Path, name: str)
     (tmp_path / "one" / name).write_bytes((tmp_path / "two" / name).read_bytes())
     with pytest.raises(StorageUnavailable, match=f"{name}: was not signed by root"):
         await Authority.open(tmp_path / "one", _config(), ManualClock())
+
+
+async def test_nothing_is_made_while_the_clock_is_obviously_wrong(tmp_path: Path) -> None:
+    """A root, an intermediate, a leaf, the server's own: each would have expired when the clock is right."""
+    clock = ManualClock()
+    clock.earliest_ns = START_NS + 1
+    with pytest.raises(StorageUnavailable, match="before this release was made") as caught:
+        await Authority.open(tmp_path / "pki", _config(), clock)
+    nothing = not (tmp_path / "pki").exists()
+    clock.step(1)
+    authority = await Authority.open(tmp_path / "pki", _config(), clock)
+    shown = authority.server_identity()
+    clock.step(-50 * 365 * DAY)
+    for making in (authority.renew(), authority.chain_pem(COLLECTION)):
+        with pytest.raises(StorageUnavailable, match="before this release was made"):
+            await making
+    fault = authority.fault()
+
+    assert nothing
+    assert "Set the clock" in caught.value.hint
+    assert authority.server_identity() is shown
+    assert fault == "the clock of this machine shows a moment before this release"
+
+
+async def test_what_was_made_while_the_clock_was_ahead_is_made_anew_or_reported(tmp_path: Path) -> None:
+    """Clients trust the root, so the server's chain can be replaced; a device's intermediate cannot."""
+    clock = ManualClock()
+    await Authority.open(tmp_path / "pki", _config(), clock)
+    clock.step(2 * 365 * DAY)
+    for each in ("servers.pem", "server-ec.pem", "server-rsa.pem"):
+        (tmp_path / "pki" / each).unlink()
+    ahead = await Authority.open(tmp_path / "pki", _config(), clock)
+    await ahead.chain_pem(COLLECTION)
+    clock.step(-2 * 365 * DAY)
+    back = await Authority.open(tmp_path / "pki", _config(), clock)
+    now = START_NS // 1_000_000_000
+    leaf, intermediate = certificates_in(back.server_identity().certificates_pem)
+    with pytest.raises(StorageUnavailable, match=r"collection-.*: is valid from"):
+        await back.issue(COLLECTION, issuing.make_key().public_key(), name="17", unit="device")
+
+    assert ahead.fault() != ""  # the same clock: it was set back
+    assert back.fault() == ""
+    assert all(issuing.period_of(each).begin <= now <= issuing.period_of(each).end for each in (leaf, intermediate))

@@ -1,0 +1,1 @@
+"""Faults found in the field: one test per entry of the reports."""
