@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from scripts.benchmarks.coap import PATH_X_AND_PAYLOAD
-from scripts.benchmarks.dtls_servers import PSK
 from scripts.benchmarks.harness import CLIENT_CORE, Options, Process, Table, server
+from scripts.benchmarks.servers.dtls import PSK
 from tests.bench.certificates import Holder
 from tests.wire.dtls.client import DtlsClient
 

@@ -21,9 +21,9 @@ from google.protobuf.message import DecodeError
 from h2.settings import SettingCodes
 from websockets.asyncio.client import connect
 
-from scripts.benchmarks.gateway_clients import KEEPALIVE_ANSWER, Clients
-from scripts.benchmarks.gateway_servers import BLOCKS, LIGHT
+from scripts.benchmarks.clients.gateways import KEEPALIVE_ANSWER, Clients
 from scripts.benchmarks.harness import CLIENT_CORE, Options, Process, Table, server
+from scripts.benchmarks.servers.gateways import BLOCKS, LIGHT
 from span_events.config import GatewaysConfig
 from span_events.proto.gateway_pb2 import (
     ConfigRequest,

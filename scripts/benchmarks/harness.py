@@ -73,7 +73,7 @@ class Process:
 
 @asynccontextmanager
 async def server(variant: str, *arguments: str, uvloop: bool = False) -> AsyncIterator[Process]:
-    """Start a server of `servers.py`."""
+    """Start a server of `servers/`."""
     command = [sys.executable, "-m", "scripts.benchmarks.servers", variant, *arguments]
     async with process([*command, *(["--uvloop"] if uvloop else [])], core=SERVER_CORE) as started:
         yield started

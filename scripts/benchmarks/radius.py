@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, closing
 from itertools import islice
 from typing import Any
 
+from scripts.benchmarks.clients.radius import IN_FLIGHT, Nas, attaching, garbage, reported
 from scripts.benchmarks.harness import CLIENT_CORE, Options, Process, Table, drain, server, subscribe
-from scripts.benchmarks.radius_client import IN_FLIGHT, Nas, attaching, garbage, reported
-from scripts.benchmarks.radius_servers import DEVICES
+from scripts.benchmarks.servers.radius import DEVICES
 
 SERVERS = (
     ("bare loop: decode, verify, answer", "bare-radius"),

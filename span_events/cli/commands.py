@@ -30,14 +30,14 @@ _COMMANDS: Final = {
     "simulate": "span_events.cli.simulate.devices:simulate",
     "events": "span_events.cli.catalogue:events",
     "guide": "span_events.cli.guide:guide",
-    "token": "span_events.cli.tokens:token",
-    "collection": "span_events.cli.resources:collection",
-    "device": "span_events.cli.resources:device",
-    "gateway": "span_events.cli.gateways:gateway",
-    "outbox": "span_events.cli.outbox:outbox",
-    "cert": "span_events.cli.certs:cert",
+    "token": "span_events.cli.resources.tokens:token",
+    "collection": "span_events.cli.resources.collections:collection",
+    "device": "span_events.cli.resources.devices:device",
+    "gateway": "span_events.cli.resources.gateways:gateway",
+    "outbox": "span_events.cli.resources.outbox:outbox",
+    "cert": "span_events.cli.resources.certs:cert",
     "firmware": "span_events.cli.firmware.commands:firmware",
-    "blob": "span_events.cli.blobs:blob",
+    "blob": "span_events.cli.resources.blobs:blob",
 }
 """The module of each command, in the order of the help; imported when the command is used."""
 

@@ -208,7 +208,7 @@ def test_ctrl_c_ends_with_130_and_without_a_traceback() -> None:
     ("module", "arguments"),
     [
         ("span_events.cli.commands", ["--version"]),
-        ("span_events.cli.resources", ["collection", "list"]),
+        ("span_events.cli.resources.collections", ["collection", "list"]),
         ("span_events.app", ["serve"]),
     ],
 )

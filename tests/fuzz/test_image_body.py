@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from span_events.errors import RequestError
-from span_events.web.rest.bodies import NewImageBody
-from span_events.web.rest.reading import parse_body
+from span_events.web.rest.bodies.models import NewImageBody
+from span_events.web.rest.bodies.reading import parse_body
 
 PIECES = (
     '{"image":"',

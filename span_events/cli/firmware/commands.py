@@ -22,7 +22,7 @@ from span_events.cli.options import (
     yes_option,
 )
 from span_events.cli.output import printable, show_fields, show_json, show_table, tags_text, time_text
-from span_events.cli.resources import collection_path, confirm, device_path
+from span_events.cli.resources.common import collection_path, confirm, device_path
 from span_events.errors import NotFound
 
 _UPLOAD_TIMEOUT: Final = 900.0

@@ -20,7 +20,7 @@ from span_events.cli.client import Client
 from span_events.cli.firmware.progress import EVENTS, Outcome, Progress, Update
 from span_events.cli.options import Command, Session, SpanId, api_options, collection_option, pass_session
 from span_events.cli.output import printable, write_octets
-from span_events.cli.resources import collection_path, device_path
+from span_events.cli.resources.common import collection_path, device_path
 from span_events.cli.stream import LIVE, Line, Stream
 from span_events.errors import NotFound, ServerUnreachable, Unavailable
 

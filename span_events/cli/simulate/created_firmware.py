@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from span_events.cli.client import Client
-from span_events.cli.resources import collection_path, device_path
+from span_events.cli.resources.common import collection_path, device_path
 from span_events.cli.simulate.created import Simulated, each_of, is_marked, tags_of
 from span_events.errors import Conflict, NotFound
 from span_events.simulator.firmware.device import make_image

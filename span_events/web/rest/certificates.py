@@ -11,8 +11,8 @@ from span_events.errors import InvalidRequest
 from span_events.fleet.certificates import Owner, Signed
 from span_events.web import documents
 from span_events.web.paths import collection_of, device_of, gateway_of, query_id_of, serial_of
-from span_events.web.rest.bodies import NewCertificateBody, OwnerBody, SigningRequestBody, VerificationBody
-from span_events.web.rest.reading import read_body
+from span_events.web.rest.bodies.models import NewCertificateBody, OwnerBody, SigningRequestBody, VerificationBody
+from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES
 

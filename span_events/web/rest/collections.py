@@ -9,8 +9,8 @@ from aiohttp import web
 from span_events.auth import access
 from span_events.web import documents
 from span_events.web.paths import collection_of, flag_of
-from span_events.web.rest.bodies import CollectionBody
-from span_events.web.rest.reading import check_tags, read_body
+from span_events.web.rest.bodies.models import CollectionBody
+from span_events.web.rest.bodies.reading import check_tags, read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES, TOKEN
 

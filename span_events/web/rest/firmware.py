@@ -10,9 +10,9 @@ from span_events.dialects.span import render_id
 from span_events.errors import NotServed
 from span_events.web import documents
 from span_events.web.paths import collection_of, image_of
-from span_events.web.rest.bodies import ImageBody
-from span_events.web.rest.changes import read_change
-from span_events.web.rest.image_body import receive
+from span_events.web.rest.bodies.changes import read_change
+from span_events.web.rest.bodies.image import receive
+from span_events.web.rest.bodies.models import ImageBody
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 

@@ -9,9 +9,9 @@ from aiohttp import web
 from span_events.errors import InvalidRequest
 from span_events.web import documents
 from span_events.web.paths import collection_of, gateway_of
-from span_events.web.rest.bodies import GatewayBody
-from span_events.web.rest.changes import read_change
-from span_events.web.rest.reading import read_body
+from span_events.web.rest.bodies.changes import read_change
+from span_events.web.rest.bodies.models import GatewayBody
+from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 

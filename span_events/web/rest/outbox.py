@@ -8,9 +8,9 @@ from aiohttp import web
 
 from span_events.web import documents
 from span_events.web.paths import device_of, message_id_of, page_of
-from span_events.web.rest.bodies import MessageBody
+from span_events.web.rest.bodies.models import MessageBody
+from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.data import INBOX_LIMIT
-from span_events.web.rest.reading import read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 

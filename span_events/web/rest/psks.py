@@ -9,8 +9,8 @@ from aiohttp import web
 
 from span_events.dialects.span import render_id
 from span_events.web.paths import device_of
-from span_events.web.rest.bodies import PskBody
-from span_events.web.rest.reading import read_body
+from span_events.web.rest.bodies.models import PskBody
+from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from tests.bench.live import PROGRAM, LiveDevice, LiveServer
 from tests.e2e.programs import Program
-from tests.e2e.test_wscat import WSCAT
+from tests.e2e.subscribers.test_wscat import WSCAT
 
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 

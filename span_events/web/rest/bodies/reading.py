@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from span_events.errors import InvalidRequest
 from span_events.registry.limits import MAX_ENTRIES
 from span_events.web.problems import Fault, InvalidBody
-from span_events.web.rest.bodies import Body
-from span_events.web.rest.fields import seen
+from span_events.web.rest.bodies.fields import seen
+from span_events.web.rest.bodies.models import Body
 
 B = TypeVar("B", bound=Body)
 

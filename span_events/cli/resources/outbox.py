@@ -10,7 +10,7 @@ import click
 
 from span_events.cli.options import Group, Session, SpanId, api_options, collection_option, device_option, pass_session
 from span_events.cli.output import payload_text, show_json, show_table, time_text
-from span_events.cli.resources import device_path
+from span_events.cli.resources.common import device_path
 
 
 @click.group(cls=Group)

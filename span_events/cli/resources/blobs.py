@@ -22,7 +22,7 @@ from span_events.cli.options import (
     yes_option,
 )
 from span_events.cli.output import show_json, show_table, time_text, write_octets
-from span_events.cli.resources import collection_path, confirm
+from span_events.cli.resources.common import collection_path, confirm
 from span_events.errors import Conflict, StorageUnavailable
 
 _DOWNLOAD_TIMEOUT: Final = 600.0

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scripts.benchmarks.serving import config_for, ready, say, told
+from scripts.benchmarks.servers.serving import config_for, ready, say, told
 from span_events.app import Server
 from span_events.registry.location import database_url
 from span_events.registry.model import Collection, Device, DeviceConfig

@@ -13,8 +13,8 @@ from aiohttp import web
 from span_events.config import FirmwareConfig
 from span_events.errors import InvalidRequest, TooLarge
 from span_events.fleet.firmware.images import Upload
-from span_events.web.rest.bodies import NewImageBody
-from span_events.web.rest.reading import read_json, validate
+from span_events.web.rest.bodies.models import NewImageBody
+from span_events.web.rest.bodies.reading import read_json, validate
 from span_events.web.services import SERVICES
 
 _IMAGE: Final = "image"

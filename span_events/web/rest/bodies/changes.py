@@ -12,8 +12,8 @@ from span_events.auth import access
 from span_events.errors import AccessDenied, NotFound
 from span_events.registry.model import Device, Gateway, Image
 from span_events.web.paths import collection_of
-from span_events.web.rest.bodies import DeviceBody, GatewayBody, ImageBody
-from span_events.web.rest.reading import check_tags, read_body
+from span_events.web.rest.bodies.models import DeviceBody, GatewayBody, ImageBody
+from span_events.web.rest.bodies.reading import check_tags, read_body
 from span_events.web.services import SERVICES, TOKEN
 
 T = TypeVar("T", bound=Device | Gateway | Image)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from span_events.errors import InvalidRequest
 from span_events.registry.model import Management
-from span_events.web.rest.bodies import (
+from span_events.web.rest.bodies.models import (
     Body,
     CollectionBody,
     DeviceBody,
@@ -24,7 +24,7 @@ from span_events.web.rest.bodies import (
     PskBody,
     SigningRequestBody,
 )
-from span_events.web.rest.reading import parse_body
+from span_events.web.rest.bodies.reading import parse_body
 
 KINDS = (
     CollectionBody,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.bench.live import LiveServer
 from tests.e2e.programs import Program
-from tests.e2e.test_wscat import WSCAT
+from tests.e2e.subscribers.test_wscat import WSCAT
 
 
 async def test_every_stream_ends_with_1001(tmp_path: Path) -> None:

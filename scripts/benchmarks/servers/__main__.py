@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.serving import HIGH, all_low, config_for, measured, ready, say, told, tune
+from scripts.benchmarks.servers.serving import HIGH, all_low, config_for, measured, ready, say, told, tune
 from span_events import log
 from span_events.app import Server
 from span_events.dialects.span import PLAIN
@@ -298,21 +298,21 @@ async def plain_aiocoap(_arguments: argparse.Namespace) -> None:
 
 
 def _dtls_servers() -> Any:
-    from scripts.benchmarks import dtls_servers  # noqa: PLC0415  # the other servers do not pay for it
+    from scripts.benchmarks.servers import dtls  # noqa: PLC0415  # the other servers do not pay for it
 
-    return dtls_servers
+    return dtls
 
 
 def _radius_servers() -> Any:
-    from scripts.benchmarks import radius_servers  # noqa: PLC0415  # likewise
+    from scripts.benchmarks.servers import radius  # noqa: PLC0415  # likewise
 
-    return radius_servers
+    return radius
 
 
 def _gateway_servers() -> Any:
-    from scripts.benchmarks import gateway_servers  # noqa: PLC0415  # likewise
+    from scripts.benchmarks.servers import gateways  # noqa: PLC0415  # likewise
 
-    return gateway_servers
+    return gateways
 
 
 VARIANTS = {

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from scripts.benchmarks.serving import config_for, ready, say, told
+from scripts.benchmarks.servers.serving import config_for, ready, say, told
 from span_events.app import Server
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange

@@ -19,7 +19,7 @@ from span_events.fleet.firmware.images import ImageChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.pki.issuing import KeyType
 from span_events.registry.model import Psk
-from span_events.web.rest.fields import (
+from span_events.web.rest.bodies.fields import (
     Address,
     Certificate,
     CollectionId,

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from span_events.errors import InvalidRequest
-from span_events.web.rest import image_body
+from span_events.web.rest.bodies import image
 from tests.web.conftest import WebBench
 
 PATH = "/span/collections/{}/firmware"
@@ -25,7 +25,7 @@ async def upload(api: WebBench, body: bytes) -> tuple[int, str]:
 
 def decoded(text: str) -> bytes:
     """Decode an image slice by slice."""
-    return b"".join(image_body._decode(text, start) for start in range(0, len(text), image_body._SLICE))
+    return b"".join(image._decode(text, start) for start in range(0, len(text), image._SLICE))
 
 
 @pytest.mark.parametrize("text", ["+/+/", "\\u002B\\/\\u002b\\u002F", "\\u002b/+\\/"])
@@ -67,7 +67,7 @@ async def test_a_wrong_body_is_explained(api: WebBench, body: str, detail: str) 
 @pytest.mark.parametrize("before", [0, 1, 5])
 def test_padding_before_the_end_is_found_across_slices(monkeypatch: pytest.MonkeyPatch, before: int) -> None:
     """Each slice alone is base64; the text is not."""
-    monkeypatch.setattr(image_body, "_SLICE", 4)
+    monkeypatch.setattr(image, "_SLICE", 4)
     with pytest.raises(InvalidRequest) as refused:
         decoded("AAAA" * before + "AA==" + "AAAA")
 

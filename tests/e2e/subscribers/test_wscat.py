@@ -11,7 +11,7 @@ import pytest
 from tests.bench.live import LiveDevice, LiveServer
 from tests.e2e.programs import Program, run
 
-WSCAT = str(Path(__file__).parents[2] / ".cache/npm/node_modules/.bin/wscat")
+WSCAT = str(Path(__file__).parents[3] / ".cache/npm/node_modules/.bin/wscat")
 """Installed by scripts/test."""
 
 

@@ -1,4 +1,4 @@
-"""``collection`` and ``device``: list, create, show, change and delete them through the API."""
+"""``device``: list, create, get, update, move and delete devices, and set a pre-shared key, through the API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from span_events.cli.options import (
     Session,
     SpanId,
     api_options,
-    collection_argument,
     collection_option,
     device_argument,
     device_option,
@@ -25,7 +24,8 @@ from span_events.cli.options import (
     tag_option,
     yes_option,
 )
-from span_events.cli.output import printable, show_fields, show_json, show_table, tags_text, time_text
+from span_events.cli.output import printable, show_json, show_table, tags_text, time_text
+from span_events.cli.resources.common import changes, confirm, device_path, show, show_id, some_changes, yes_no
 from span_events.errors import RequestError
 
 _PSK_OCTETS: Final = 16
@@ -45,113 +45,6 @@ ip_option = click.option(
 )
 imsi_option = click.option("--imsi", metavar="DIGITS", help="SIM that the device attaches with; '' clears it.")
 imei_option = click.option("--imei", metavar="DIGITS", help="Hardware that the SIM belongs in; '' clears it.")
-
-
-def collection_path(collection: str = "") -> str:
-    """Return the path of a collection, or of all."""
-    return "/span/collections" + (f"/{collection}" if collection else "")
-
-
-def device_path(collection: str, device: str = "") -> str:
-    """Return the path of a device, or of all of a collection."""
-    return collection_path(collection) + "/devices" + (f"/{device}" if device else "")
-
-
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is lost, unless ``--yes`` was given."""
-    if not yes:
-        click.confirm(question, abort=True, err=True)
-
-
-@click.group(cls=Group)
-def collection() -> None:
-    """Groups of devices: list, create, get, update, delete."""
-
-
-@collection.command("list")
-@api_options
-@pass_session
-def list_collections(session: Session) -> None:
-    """
-    List the collections that your token reaches.
-
-    Example:
-      span-events collection list
-    """
-    reply = session.call("GET", collection_path())
-    if session.as_json:
-        return show_json(reply)
-    return show_table(
-        ("COLLECTION", "ENABLED", "TAGS"),
-        (
-            (each["collectionId"], yes_no(each.get("enabled", True)), tags_text(each.get("tags")))
-            for each in reply.get("collections") or ()
-        ),
-        nothing="There is no collection yet; `span-events collection create --tag name=lab` makes one.",
-    )
-
-
-@collection.command("create")
-@tag_option
-@enabled_option
-@api_options
-@pass_session
-def create_collection(session: Session, tags: dict[str, str], enabled: bool | None) -> None:
-    """
-    Create a collection and print its id.
-
-    Example:
-      export SPAN_COLLECTION_ID=$(span-events collection create --tag name=lab)
-    """
-    show_id(session, session.call("POST", collection_path(), changes(tags, enabled)), "collectionId")
-
-
-@collection.command("get")
-@collection_argument
-@api_options
-@pass_session
-def get_collection(session: Session, collection: str) -> None:
-    """
-    Show a collection.
-
-    Example:
-      span-events collection get 17dh0cf43jfgl8
-    """
-    show(session, session.call("GET", collection_path(collection)))
-
-
-@collection.command("update")
-@collection_argument
-@tag_option
-@enabled_option
-@api_options
-@pass_session
-def update_collection(session: Session, collection: str, tags: dict[str, str], enabled: bool | None) -> None:
-    """
-    Change a collection. Fields without an option keep their value.
-
-    A disabled collection refuses the messages of all its devices (messageRejected, collectionDisabled).
-
-    Example:
-      span-events collection update 17dh0cf43jfgl8 --enable --tag name=field
-    """
-    show(session, session.call("PATCH", collection_path(collection), some_changes(changes(tags, enabled))))
-
-
-@collection.command("delete")
-@collection_argument
-@yes_option
-@api_options
-@pass_session
-def delete_collection(session: Session, collection: str, yes: bool) -> None:
-    """
-    Delete a collection. It must have no devices any more.
-
-    Example:
-      span-events collection delete 17dh0cf43jfgl8 --yes
-    """
-    confirm(f"Delete the collection {collection}?", yes=yes)
-    show_id(session, session.call("DELETE", collection_path(collection)), "collectionId")
 
 
 @click.group(cls=Group)
@@ -392,41 +285,6 @@ def _device_changes(
     if ip is not None:
         body["metadata"] = {"ciot": {"allocatedIp": ip}}
     return body
-
-
-def changes(tags: dict[str, str], enabled: bool | None) -> dict[str, Any]:
-    """Build the common part of a request's body."""
-    body: dict[str, Any] = {}
-    if tags:
-        body["tags"] = tags
-    if enabled is not None:
-        body["enabled"] = enabled
-    return body
-
-
-def some_changes(body: dict[str, Any]) -> dict[str, Any]:
-    """Make sure that an update changes something."""
-    if not body:
-        raise click.UsageError("Nothing to change: name at least one option, --tag or --disable for example.")
-    return body
-
-
-def show(session: Session, document: dict[str, Any]) -> None:
-    """Print one resource."""
-    (show_json if session.as_json else show_fields)(document)
-
-
-def show_id(session: Session, document: dict[str, Any], key: str) -> None:
-    """Print the id alone, so that a script can take it."""
-    if session.as_json:
-        show_json(document)
-    else:
-        click.echo(document.get(key, ""))
-
-
-def yes_no(value: object) -> str:
-    """Write a truth."""
-    return "yes" if value else "no"
 
 
 def _address(ciot: Mapping[str, Any]) -> str:

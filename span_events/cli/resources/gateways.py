@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from span_events.cli.certs import show_certificates
 from span_events.cli.options import (
     Group,
     Session,
@@ -22,7 +21,8 @@ from span_events.cli.options import (
     yes_option,
 )
 from span_events.cli.output import show_json, show_table, tags_text
-from span_events.cli.resources import (
+from span_events.cli.resources.certs import show_certificates
+from span_events.cli.resources.common import (
     changes,
     collection_path,
     confirm,

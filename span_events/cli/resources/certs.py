@@ -15,7 +15,7 @@ import click
 from span_events.cli.client import UnexpectedReply
 from span_events.cli.options import Group, Session, SpanId, api_options, collection_option, pass_session, yes_option
 from span_events.cli.output import printable, show_json, show_table, time_text
-from span_events.cli.resources import collection_path, confirm, device_path
+from span_events.cli.resources.common import collection_path, confirm, device_path
 from span_events.errors import Conflict, StorageUnavailable
 
 F = TypeVar("F", bound=Callable[..., Any])

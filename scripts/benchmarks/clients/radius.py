@@ -8,7 +8,7 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 
-from scripts.benchmarks.radius_servers import DEVICES, imeisv, imsi
+from scripts.benchmarks.servers.radius import DEVICES, imeisv, imsi
 from tests.wire.radius.building import access_request, accounting_request, attribute, attributes_of, of_3gpp
 
 IN_FLIGHT = 256

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
-from scripts.benchmarks.serving import config_for, say, told
+from scripts.benchmarks.servers.serving import config_for, say, told
 from span_events.app import Server
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange

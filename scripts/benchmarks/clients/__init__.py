@@ -1,0 +1,1 @@
+"""Clients that load the servers under test."""

@@ -1,0 +1,1 @@
+"""Request bodies: field types, models, and their reading and checking."""
