@@ -126,6 +126,9 @@ class UpstreamMessage(Event):
     transport: Transport = key("udp, coap, dtls, coaps or gateway")
     message_id: SpanId | None = key("id of the message in the inbox", extension=True)
     path: str | None = key("CoAP path", extension=True)
+    looks_like: str | None = key("protocol or reserved path that the device probably meant", extension=True)
+    expected_port: int | None = key("port where that protocol is served", extension=True)
+    detail: str | None = key("what is odd about the message, and what is right", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -394,6 +397,9 @@ class MessageRejected(Event):
     detail: str | None = key("what was seen and what was wanted", optional=True)
     at: int | None = key("octet where parsing stopped", optional=True)
     option: int | None = key("number of the CoAP option", optional=True)
+    code: str | None = key("CoAP code, such as 2.05", optional=True)
+    looks_like: str | None = key("protocol that the octets look like", optional=True)
+    expected_port: int | None = key("port where that protocol is served", optional=True)
     expected: int | None = key("number of the block that should have come", optional=True)
     received: int | None = key("number of the block that came", optional=True)
     limit: int | None = key("limit that was exceeded: octets, messages a second, or blobs", optional=True)

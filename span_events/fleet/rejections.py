@@ -7,6 +7,7 @@ from span_events.clock import Clock
 from span_events.config import RejectionsConfig
 from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
 from span_events.events.catalogue import ClientRejected, MessageDuplicate, MessageRejected
+from span_events.events.marks import Mark
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
 from span_events.fleet.throttle import Throttle
@@ -62,6 +63,8 @@ class Rejections:
         detail: str | None = None,
         at: int | None = None,
         option: int | None = None,
+        code: str | None = None,
+        mark: Mark | None = None,
         expected: int | None = None,
         received: int | None = None,
         limit: int | None = None,
@@ -88,9 +91,12 @@ class Rejections:
             remote_address=render_remote(remote),
             transport=transport,
             bytes=size,
-            detail=detail,
+            detail=detail if mark is None else mark.detail,
             at=at,
             option=option,
+            code=code,
+            looks_like=None if mark is None else mark.looks_like,
+            expected_port=None if mark is None else mark.expected_port,
             expected=expected,
             received=received,
             limit=limit,

@@ -35,6 +35,17 @@ class MessageRejectedReason(Reason):
         "unknownCriticalOption",
         "The request has a CoAP option with an odd number that this server does not implement: leave it out.",
     )
+    UNEXPECTED_RESPONSE = (
+        "unexpectedResponse",
+        (
+            "A CoAP response or notification, but the server asked nothing: a device sends requests; their code octet "
+            "is 2 for POST or 1 for GET."
+        ),
+    )
+    NOT_ACCEPTABLE = (
+        "notAcceptable",
+        "The request accepts only another content format than this path has: leave its Accept option out.",
+    )
     METHOD_NOT_ALLOWED = (
         "methodNotAllowed",
         "The method is not served at this place, 'detail' says which are: change the method of the request.",

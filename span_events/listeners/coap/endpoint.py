@@ -27,7 +27,17 @@ from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.site import CoapSite
 from span_events.net import Remote
 from span_events.registry.model import Device
-from span_events.wire.coap.messages import HEADER, CoapMessage, Code, Option, Options, Type, decode
+from span_events.wire.coap.messages import (
+    HEADER,
+    CoapMessage,
+    Code,
+    Option,
+    Options,
+    Type,
+    decode,
+    name_of_code,
+    option_of,
+)
 from span_events.wire.coap.requests import unsupported_option
 
 _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
@@ -152,7 +162,7 @@ class CoapEndpoint:
         elif message.code == Code.EMPTY and message.type is Type.CON:  # a ping (RFC 7252 §4.3)
             self._replies.reset(message.message_id, address)
         else:
-            self._take_other(message, address)
+            self._take_other(device, message, remote, address, len(datagram))
 
     def forget_peer(self, address: Hashable) -> None:
         """Drop the state of an address (a DTLS session) that will never send again."""
@@ -176,9 +186,9 @@ class CoapEndpoint:
         now = self._clock.monotonic()
         exchange = None
         if self._site.is_repeatable(request):
-            self._exchanges.forget_peer(address)
+            self._exchanges.passed(address, request.token, now)
         else:
-            exchange = self._exchanges.meet(address, datagram, now)
+            exchange = self._exchanges.meet(address, datagram, request.token, now)
             if exchange.count > 1:
                 self._take_duplicate(device, request, exchange, address, now - exchange.at)
                 return
@@ -209,14 +219,27 @@ class CoapEndpoint:
             seconds=seconds,
         )
 
-    def _take_other(self, message: CoapMessage, address: Hashable) -> None:
+    def _take_other(self, device: Device, message: CoapMessage, remote: Remote, address: Hashable, size: int) -> None:
         """Handle an acknowledgement, a reset or a response; most match no message of the server."""
-        if message.type is Type.CON or message.type is Type.NON:  # a response, but the server never sends requests
-            self.dropped += 1
-            if message.type is Type.CON:
-                self._replies.reset(message.message_id, address)
-        elif not self._replies.settle(message, address):
-            self.dropped += 1
+        unasked = (
+            message.type is Type.CON or message.type is Type.NON
+        )  # a response, but the server never sends requests
+        if not unasked and self._replies.settle(message, address):
+            return
+        self.dropped += 1
+        if message.code:
+            code = name_of_code(message.code)
+            self._reception.rejections.rejected(
+                MessageRejectedReason.UNEXPECTED_RESPONSE,
+                device=device,
+                remote=remote,
+                transport=self._transport,
+                size=size,
+                code=code,
+                detail=f"code octet {message.code} is a response ({code}), wanted 1 to 31: a request",
+            )
+        if message.type is Type.CON:
+            self._replies.reset(message.message_id, address)
 
     def _reject_malformed(
         self, device: Device, datagram: bytes, remote: Remote, address: Hashable, exc: MalformedMessage
@@ -237,7 +260,7 @@ class CoapEndpoint:
 
     def _reject_option(self, peer: Peer, option: int) -> None:
         request = peer.request
-        proxying = option in _PROXYING
+        proxying = option in _PROXYING and option_of(request, option) is not None
         reason = (
             MessageRejectedReason.PROXYING_NOT_SUPPORTED if proxying else MessageRejectedReason.UNKNOWN_CRITICAL_OPTION
         )

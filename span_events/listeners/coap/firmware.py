@@ -7,6 +7,8 @@ import socket
 from collections.abc import Hashable
 from typing import Final
 
+from aiocoap.numbers import ContentFormat
+
 from span_events.config import FirmwareConfig
 from span_events.errors import MalformedMessage
 from span_events.events.message import Transport
@@ -18,7 +20,7 @@ from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.peer import Peer
 from span_events.net import Remote
 from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, block_of, write_block
-from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, uint
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, option_of, uint
 from span_events.wire.coap.requests import name_of_method
 from span_events.wire.fota import MAX_HOST, Response, decode_report, encode_response
 
@@ -98,6 +100,11 @@ class CoapFirmware:
 
     def _fetch(self, peer: Peer) -> Answer:
         request = peer.request
+        accepted = option_of(request, Option.ACCEPT)
+        if accepted is not None and int.from_bytes(accepted, "big") != ContentFormat.OCTETSTREAM:
+            detail = f"images have content format {int(ContentFormat.OCTETSTREAM)} (application/octet-stream)"
+            self._reject(peer, MessageRejectedReason.NOT_ACCEPTABLE, detail)
+            return Answer(Code.NOT_ACCEPTABLE, detail.encode())
         wanted = block_of(request, Option.BLOCK2) or self._first
         if wanted.exponent > MAX_BLOCK_EXPONENT:
             return self._malformed(peer, "block size exponent is 7, wanted 0 to 6")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
+from zlib import crc32
 
 from aiocoap.numbers import ContentFormat
 
@@ -37,6 +38,7 @@ RESERVED: Final = frozenset({"/u", "/fw", "/blob"})
 DISCOVERY: Final = "/.well-known/core"
 LINKS: Final = b'</>;title="POST sends a message, GET fetches one that waits; any path"'
 """The links that discovery returns (RFC 6690)."""
+_LINK_FORMAT: Final[Options] = ((int(Option.CONTENT_FORMAT), uint(ContentFormat.LINKFORMAT)),)
 
 
 class CoapSite:
@@ -124,7 +126,7 @@ class CoapSite:
         path = path_of(request)
         service = self._services.get(path)
         if service is not None:
-            return service.answer(peer, path)
+            return self._serve(service, peer, path)
         if request.code not in (Code.GET, Code.POST):
             return self._method_not_allowed(peer)
         if path in RESERVED:
@@ -134,6 +136,8 @@ class CoapSite:
         for block in (block1, block2):
             if block is not None and block.exponent > MAX_BLOCK_EXPONENT:
                 return self._bad_block(peer, "block size exponent is 7, wanted 0 to 6")
+        if path == DISCOVERY and request.code == Code.GET:
+            return self._discover(peer, block2 or FIRST)
         if block2 is not None and block2.number and (block1 is None or request.code == Code.GET):
             return self._fetch(peer, path, block2)
         if request.code == Code.GET:
@@ -141,6 +145,35 @@ class CoapSite:
         if block1 is not None:
             return self._assemble(peer, path, block1, block2)
         return self._deliver(peer, path, request.payload, block2)
+
+    def _serve(self, service: CoapService, peer: Peer, path: str) -> Answer | Later:
+        """Let a service answer; a response to a POST that is longer than the block that the device wants is cut."""
+        request = peer.request
+        wanted = block_of(request, Option.BLOCK2) if request.code == Code.POST else None
+        if wanted is None or block_of(request, Option.BLOCK1) is not None:
+            return service.answer(peer, path)
+        if wanted.exponent > MAX_BLOCK_EXPONENT:
+            return self._bad_block(peer, "block size exponent is 7, wanted 0 to 6")
+        if wanted.number:
+            return self._fetch(peer, path, wanted)
+        answer = service.answer(peer, path)
+        if isinstance(answer, Later) or len(answer.payload) <= wanted.size or answer.code >> 5 != 2:
+            return answer
+        return self._first_block(peer, path, wanted, BlockDownload(answer.code, answer.payload, _etag(answer.payload)))
+
+    def _discover(self, peer: Peer, wanted: Block) -> Answer:
+        """List the links: whole, or one block if they are larger than one."""
+        accepted = option_of(peer.request, Option.ACCEPT)
+        if accepted is not None and int.from_bytes(accepted, "big") != ContentFormat.LINKFORMAT:
+            detail = f"the links have content format {int(ContentFormat.LINKFORMAT)} (RFC 6690)"
+            self._reject(peer, MessageRejectedReason.NOT_ACCEPTABLE, detail=detail)
+            return Answer(Code.NOT_ACCEPTABLE, detail.encode())
+        if not wanted.number and len(LINKS) <= wanted.size:
+            return Answer(Code.CONTENT, LINKS, _LINK_FORMAT)
+        answer = self._cut(peer, BlockDownload(Code.CONTENT, LINKS, _etag(LINKS)), wanted)
+        if answer.code != Code.CONTENT:
+            return answer
+        return replace(answer, options=tuple(sorted((*answer.options, *_LINK_FORMAT))))
 
     def _deliver(self, peer: Peer, path: str, payload: bytes, block2: Block | None) -> Answer:
         """Accept an upstream message; the answer carries the next queued message for the device."""
@@ -165,8 +198,6 @@ class CoapSite:
 
     def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
         """Answer with the oldest queued message, or with an empty payload."""
-        if path == DISCOVERY:
-            return Answer(Code.CONTENT, LINKS, ((Option.CONTENT_FORMAT, uint(ContentFormat.LINKFORMAT)),))
         self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
         if block2 is not None:  # block 0 again, unless the last block was fetched
             download = self.downloads.get(_key(peer, path), self._clock.monotonic())
@@ -185,8 +216,12 @@ class CoapSite:
         if len(waiting.payload) <= wanted.size:
             return Answer(code, waiting.payload, downstream=waiting, cause=cause)
         download = BlockDownload(code, waiting.payload, uint(waiting.id))
+        return replace(self._first_block(peer, path, wanted, download), downstream=waiting, cause=cause)
+
+    def _first_block(self, peer: Peer, path: str, wanted: Block, download: BlockDownload) -> Answer:
+        """Answer with the first block of a payload, and keep the payload for the rest."""
         self.downloads.put(_key(peer, path), download, self._clock.monotonic())
-        return replace(self._cut(peer, download, wanted), downstream=waiting, cause=cause)
+        return self._cut(peer, download, wanted)
 
     def _fetch(self, peer: Peer, path: str, wanted: Block) -> Answer:
         """Answer with a later block of a download under way; the queue stays as it is."""
@@ -284,6 +319,11 @@ class CoapSite:
 
 def _key(peer: Peer, path: str) -> Key:
     return peer.address, (peer.device.id, path)
+
+
+def _etag(payload: bytes) -> bytes:
+    """Return an entity tag for a payload without an id (RFC 7252 §5.10.6)."""
+    return crc32(payload).to_bytes(4, "big")
 
 
 _CREATED: Final = Answer(Code.CREATED)

@@ -1,9 +1,9 @@
 """
 CoAP messages (RFC 7252 §3), strictly read.
 
-`decode` rejects each deviation from the format and names its octet, with two deliberate exceptions that
-devices in the field need: content and length of Uri-Host and Uri-Port are ignored, and a Uri-Path
-that contains a NUL may hold any octets.
+`decode` rejects each deviation from the format and names its octet, with a deliberate exception that
+devices in the field need: a Uri-Path that contains a NUL may hold any octets. An option whose length does not fit
+its number is kept apart, as it counts as unrecognised (§5.4.3).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Code(IntEnum):
     FORBIDDEN = 0x83
     NOT_FOUND = 0x84
     METHOD_NOT_ALLOWED = 0x85
+    NOT_ACCEPTABLE = 0x86
     REQUEST_ENTITY_INCOMPLETE = 0x88
     REQUEST_ENTITY_TOO_LARGE = 0x8D
     TOO_MANY_REQUESTS = 0x9D
@@ -56,7 +57,7 @@ class Code(IntEnum):
 
 
 class Option(IntEnum):
-    """Option numbers of RFC 7252, RFC 7641 and RFC 7959 (IANA registry "CoAP Option Numbers")."""
+    """Option numbers of RFC 7252, RFC 7641, RFC 7959 and RFC 7967 (IANA registry "CoAP Option Numbers")."""
 
     IF_MATCH = 1
     URI_HOST = 3
@@ -77,6 +78,7 @@ class Option(IntEnum):
     PROXY_URI = 35
     PROXY_SCHEME = 39
     SIZE1 = 60
+    NO_RESPONSE = 258
 
 
 HEADER: Final = struct.Struct("!BBH")
@@ -91,11 +93,14 @@ EXTENDED: Final = 269
 _VERSION: Final = 1
 _TYPES: Final = tuple(Type)
 _RESERVED_CLASSES: Final = frozenset((1, 6, 7))
-# RFC 7252 table 4 and RFC 7959 table 1; Uri-Host and Uri-Port are missing because they are ignored.
+# RFC 7252 table 4, RFC 7641 §2, RFC 7959 table 1 and RFC 7967 §2.
 _LENGTHS: Final = {
     1: (0, 8),
+    3: (1, 255),
     4: (1, 8),
     5: (0, 0),
+    6: (0, 3),
+    7: (0, 2),
     8: (0, 255),
     11: (0, 255),
     12: (0, 2),
@@ -109,6 +114,7 @@ _LENGTHS: Final = {
     35: (1, 1034),
     39: (1, 255),
     60: (0, 4),
+    258: (0, 1),
 }
 _TEXT: Final = frozenset(
     {
@@ -131,6 +137,8 @@ class CoapMessage:
     token: bytes = b""
     options: Options = ()
     payload: bytes = b""
+    unfit: Options = ()
+    """Options of a wrong length, which count as unrecognised (RFC 7252 §5.4.3); they are not in ``options``."""
 
 
 def decode(datagram: bytes) -> CoapMessage:
@@ -161,13 +169,14 @@ def decode(datagram: bytes) -> CoapMessage:
         raise MalformedMessage(f"a reset with code {name_of_code(code)}, wanted 0.00", at=1)
     token = datagram[HEADER.size : at]
     options: list[tuple[int, bytes]] = []
+    unfit: list[tuple[int, bytes]] = []
     number = 0
     while at < size:
         octet = datagram[at]
         if octet == PAYLOAD_MARKER:
             if at + 1 == size:
                 raise MalformedMessage("payload marker without payload", at=at)
-            return CoapMessage(kind, code, message_id, token, tuple(options), datagram[at + 1 :])
+            return CoapMessage(kind, code, message_id, token, tuple(options), datagram[at + 1 :], tuple(unfit))
         delta, length = octet >> 4, octet & 15
         start = at + 1
         if delta > 12:
@@ -182,14 +191,16 @@ def decode(datagram: bytes) -> CoapMessage:
         if number in _LENGTHS:
             low, high = _LENGTHS[number]
             if not low <= length <= high:
-                raise MalformedMessage(f"option {number} has {length} octets, wanted {low} to {high}", at=at)
+                unfit.append((number, value))
+                at = end
+                continue
             if number in _TEXT:
                 _check_text(number, value, start)
         elif number > MAX_OPTION:
             raise MalformedMessage(f"option number {number}, wanted at most {MAX_OPTION}", at=at)
         options.append((number, value))
         at = end
-    return CoapMessage(kind, code, message_id, token, tuple(options))
+    return CoapMessage(kind, code, message_id, token, tuple(options), b"", tuple(unfit))
 
 
 def encode(message: CoapMessage) -> bytes:

@@ -15,6 +15,8 @@ _SERVED: Final = frozenset(
     }
 )
 """Critical options of a request that this server understands."""
+_IGNORED: Final = frozenset((Option.URI_HOST, Option.URI_PORT))
+"""Critical options whose value does not matter: the server has one host and one port."""
 _ONCE: Final = frozenset((Option.ACCEPT, Option.BLOCK2, Option.BLOCK1))
 """Options that may occur once; a second one counts as an unknown option (RFC 7252 §5.4.5)."""
 
@@ -24,8 +26,11 @@ def unsupported_option(request: CoapMessage) -> int | None:
     Return the number of the first unsupported critical option of a request; None without one.
 
     Proxy-Uri and Proxy-Scheme require a 5.05 (RFC 7252 §5.10.2), all others a 4.02 or no response (§5.4.1).
-    Elective options are ignored.
+    Elective options are ignored, Uri-Host and Uri-Port whatever their length: devices in the field need that.
     """
+    for number, _ in request.unfit:
+        if number & 1 and number not in _IGNORED:
+            return number
     previous = 0
     for number, _ in request.options:
         if number & 1 and (number not in _SERVED or (number == previous and number in _ONCE)):

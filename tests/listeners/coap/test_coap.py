@@ -249,12 +249,21 @@ async def test_a_ping_is_answered_with_a_reset(coap: CoapBench) -> None:
     assert coap.fleet.names == []
 
 
-@pytest.mark.parametrize("datagram", ["60001234", "70001234", "60451234", "51451234aa"])
+@pytest.mark.parametrize("datagram", ["60001234", "70001234"])
 async def test_messages_that_match_no_exchange_are_dropped_and_counted(coap: CoapBench, datagram: str) -> None:
-    """Acknowledgements, resets and responses that match no message of the server."""
+    """Acknowledgements and resets that match no message of the server."""
     assert await coap.client.gets_no_answer(bytes.fromhex(datagram))
     assert coap.listener.endpoint.dropped == 1
     assert coap.fleet.names == []
+
+
+@pytest.mark.parametrize("datagram", ["60451234", "51451234aa"])
+async def test_a_response_without_a_request_is_told(coap: CoapBench, datagram: str) -> None:
+    """A beginner writes 69 (2.05) into the code field, and a server pushes notifications that nobody asked for."""
+    assert await coap.client.gets_no_answer(bytes.fromhex(datagram))
+    assert coap.listener.endpoint.dropped == 1
+    ((name, data),) = coap.fleet.told
+    assert (name, data["reason"], data["code"]) == ("messageRejected", "unexpectedResponse", "2.05")
 
 
 async def test_a_confirmable_response_without_a_request_is_reset(coap: CoapBench) -> None:

@@ -70,6 +70,45 @@ async def test_the_first_message_after_a_reboot_is_accepted_though_it_equals_an_
     assert "messageDuplicate" not in coap.fleet.names
 
 
+async def test_two_requests_under_way_that_are_both_repeated_are_two_messages(coap: CoapBench) -> None:
+    """F59: each has a token of its own (RFC 7252 §5.3.1), so the second one does not end the first."""
+    first, second = post(b"A", message_id=1, token=b"\xa1"), post(b"B", message_id=2, token=b"\xb1")
+    replies = [await coap.client.exchange(each) for each in (first, second, first, second)]
+
+    assert replies[:2] == replies[2:]
+    assert coap.payloads == [b"A", b"B"]
+    assert coap.fleet.names.count("messageDuplicate") == 2
+
+
+async def test_a_request_with_the_token_of_an_earlier_one_ends_it(coap: CoapBench) -> None:
+    """Else a device with one token for all requests would lose messages after a reboot."""
+    for datagram in [post(b"boot", message_id=0), post(b"21.5", message_id=1)] * 2:
+        await coap.client.exchange(datagram)
+
+    assert coap.payloads == [b"boot", b"21.5"] * 2
+
+
+async def test_an_earlier_request_is_a_duplicate_only_while_its_client_repeats_it(coap: CoapBench) -> None:
+    """MAX_TRANSMIT_SPAN is 45 s; the last request counts for the lifetime of an exchange."""
+    first, second = post(b"A", message_id=1, token=b"\xa1"), post(b"B", message_id=2, token=b"\xb1")
+    for datagram in (first, second):
+        await coap.client.exchange(datagram)
+    coap.fleet.clock.shift(46.0)
+    await coap.client.exchange(second)
+    await coap.client.exchange(first)
+
+    assert coap.payloads == [b"A", b"B", b"A"]
+
+
+async def test_the_last_four_requests_of_a_peer_are_remembered(coap: CoapBench) -> None:
+    """A fifth one under way evicts the first."""
+    story = [post(b"%d" % number, message_id=number, token=b"%d" % number) for number in range(5)]
+    for datagram in (*story, story[1], story[0]):
+        await coap.client.exchange(datagram)
+
+    assert coap.payloads == [b"0", b"1", b"2", b"3", b"4", b"0"]
+
+
 async def test_a_request_from_another_port_leaves_a_copy_a_duplicate(coap: CoapBench) -> None:
     """Only requests from the same address and port count."""
     first = await coap.client.exchange(post(b"x"))
@@ -138,8 +177,8 @@ def test_a_copy_is_a_duplicate_before_the_first_has_a_reply() -> None:
     """Until then, the exchange has no reply."""
     exchanges = Exchanges(limit=10, lifetime=10.0)
 
-    first = exchanges.meet("a", b"octets", 0.0)
-    again = exchanges.meet("a", b"octets", 1.0)
+    first = exchanges.meet("a", b"octets", b"", 0.0)
+    again = exchanges.meet("a", b"octets", b"", 1.0)
 
     assert first is again
     assert (again.count, again.reply) == (2, None)

@@ -170,3 +170,23 @@ async def test_a_duplicate_report_counts_once(coap: CoapBench) -> None:
 
     assert first == again
     assert coap.fleet.names == ["clientConnected", "firmwareCheck", "firmwareUpdateRequired", "messageDuplicate"]
+
+
+async def test_the_response_to_a_report_honours_the_block_size_of_the_request(coap: CoapBench) -> None:
+    """RFC 7959 §2.4; the device asks for the rest with further POSTs without a payload."""
+    whole = (await coap.client.exchange(report(message_id=1))).payload
+    blocks = [
+        await coap.client.exchange(
+            report(REPORT if not number else b"", message_id=2 + number, options=_block2(number, exponent=0))
+        )
+        for number in range(-(-len(whole) // 16))
+    ]
+
+    assert b"".join(block.payload for block in blocks) == whole
+    assert {block.code for block in blocks} == {Code.CHANGED}
+    assert len(blocks[0].payload) == 16
+    assert coap.fleet.names.count("firmwareCheck") == 2
+
+
+def _block2(number: int, exponent: int) -> tuple[tuple[int, bytes], ...]:
+    return ((int(Option.BLOCK2), write_block(Block(number, more=False, exponent=exponent))),)

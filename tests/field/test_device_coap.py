@@ -1,0 +1,69 @@
+"""Findings of the field about CoAP messages; the octets are those of the reports."""
+
+from __future__ import annotations
+
+import pytest
+
+from span_events.events.reasons import MessageRejectedReason
+from span_events.wire.coap.messages import Code, Option, Type, option_of
+from tests.faults.firmware import FirmwareScene
+from tests.faults.scene import Scene
+from tests.listeners.coap.bench import get
+
+
+async def test_device_04_an_elective_option_of_a_wrong_length_is_ignored(scene: Scene) -> None:
+    """A Content-Format of 4 octets (RFC 7252 §5.4.3): the message counts."""
+    reply = await scene.coap().exchange(bytes.fromhex("4102010401b1781400000032ff6869"))
+    await scene.told("upstreamMessage", path="/x", bytes="2")
+
+    assert reply.code == Code.CREATED
+
+
+async def test_device_04_a_critical_option_of_a_wrong_length_is_a_bad_option(scene: Scene) -> None:
+    """An Accept of 3 octets."""
+    reply = await scene.coap().exchange(bytes.fromhex("4101010201b17863000032"))
+    data = await scene.rejected(MessageRejectedReason.UNKNOWN_CRITICAL_OPTION)
+
+    assert (reply.type, reply.code) == (Type.ACK, Code.BAD_OPTION)
+    assert data["option"] == "17"
+
+
+async def test_device_07_two_requests_under_way_that_are_both_repeated_are_two_messages(scene: Scene) -> None:
+    """F59: the copies get the first answers."""
+    device = scene.coap()
+    octets = [bytes.fromhex(each) for each in ("41020001a1b164ff41", "41020002b1b164ff42")]
+    replies = [await device.exchange(each) for each in octets * 2]
+    names = await scene.names_until_now()
+
+    assert replies[:2] == replies[2:]
+    assert (names.count("upstreamMessage"), names.count("messageDuplicate")) == (2, 2)
+
+
+@pytest.mark.parametrize("octets", ["4145011f01ff6869", "5145011f01ff6869"], ids=["CON", "NON"])
+async def test_device_08_a_response_that_answers_nothing_is_told(scene: Scene, octets: str) -> None:
+    """F54: a beginner writes 69, the code of 2.05, into the code field."""
+    scene.coap().send(bytes.fromhex(octets))
+    data = await scene.rejected(MessageRejectedReason.UNEXPECTED_RESPONSE)
+
+    assert data["code"] == "2.05"
+    assert data["detail"] == "code octet 69 is a response (2.05), wanted 1 to 31: a request"
+
+
+async def test_device_10_discovery_honours_the_block_size_of_the_request(scene: Scene) -> None:
+    """RFC 7959 §2.4: Block2 0/0/16, then each later block."""
+    device = scene.coap()
+    first = await device.exchange(bytes.fromhex("4101012201bb2e77656c6c2d6b6e6f776e04636f7265c100"))
+    second = await device.exchange(bytes.fromhex("4101012301bb2e77656c6c2d6b6e6f776e04636f7265c110"))
+
+    assert (len(first.payload), option_of(first, Option.BLOCK2)) == (16, b"\x08")
+    assert (len(second.payload), option_of(second, Option.BLOCK2)) == (16, b"\x18")
+    assert (first.payload + second.payload).startswith(b'</>;title="POST sends')
+
+
+@pytest.mark.parametrize("path", [".well-known/core", "fw"])
+async def test_device_16_an_accept_that_cannot_be_served_is_not_acceptable(firmware: FirmwareScene, path: str) -> None:
+    """4.06 (RFC 7252 §5.10.4); 60 is CBOR."""
+    reply = await firmware.scene.coap().exchange(get(path=path, options=((int(Option.ACCEPT), b"\x3c"),)))
+    await firmware.scene.rejected(MessageRejectedReason.NOT_ACCEPTABLE)
+
+    assert reply.code == Code.NOT_ACCEPTABLE
