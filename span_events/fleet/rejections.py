@@ -9,8 +9,8 @@ from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
 from span_events.events.catalogue import ClientRejected, MessageDuplicate, MessageRejected
 from span_events.events.marks import Mark
 from span_events.events.message import Transport
-from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
-from span_events.fleet.throttle import Throttle
+from span_events.events.reasons import MessageRejectedReason
+from span_events.fleet.summaries import OTHERS, Summaries
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
 from span_events.registry.model import Device, Gateway
@@ -21,17 +21,23 @@ class Rejections:
 
     def __init__(self, config: RejectionsConfig, *, bus: Bus, clock: Clock) -> None:
         self._bus = bus
-        self._clock = clock
-        self._throttle = Throttle(burst=config.burst, seconds=config.window, keys=config.senders)
+        self._summaries = Summaries(
+            bus=bus,
+            clock=clock,
+            burst=config.burst,
+            window=config.window,
+            senders=config.senders,
+            others={"detail": OTHERS},
+        )
         self.messages = 0
         """Number of rejected messages, published or not."""
         self.clients: dict[str, int] = {}
         """Number of rejected clients by reason, published or not."""
 
     @property
-    def untold(self) -> int:
+    def unpublished(self) -> int:
         """Number of rejections in no event, because rejections.senders was reached."""
-        return self._throttle.untold
+        return self._summaries.unpublished
 
     def metrics(self) -> list[Metric]:
         """Return the metrics."""
@@ -41,7 +47,7 @@ class Rejections:
                 "rejections_untold",
                 "Rejections in no event, because rejections.senders was reached.",
                 "counter",
-                lambda: self.untold,
+                lambda: self.unpublished,
             ),
             Metric(
                 "client_rejections",
@@ -75,14 +81,16 @@ class Rejections:
         Publish a rejected message.
 
         Published one by one up to a burst per sender and reason, then once per window with a count; a
-        flood (rateLimited) once per window.
+        flood (rateLimited) once per window. Unlike `client_rejected`, this builds the event only when it is
+        published, as floods come here.
         """
         self.messages += 1
         if device is not None:
             device.traffic.rejections += 1
         flood = reason is MessageRejectedReason.RATE_LIMITED
-        key = (remote[0] if device is None else device.id, reason.value)
-        if not self._throttle.admits(key, self._clock.monotonic(), burst=1 if flood else None):
+        sender = remote[0] if device is None else device.id
+        fault = (detail, option)
+        if not self._summaries.admits(sender, reason.value, fault, burst=1 if flood else None):
             return
         event = MessageRejected(
             origin=_origin_of(device, gateway),
@@ -102,63 +110,21 @@ class Rejections:
             limit=limit,
             count=1 if flood else None,
         )
-        self._throttle.remember(key, event)
-        self._bus.publish(event)
+        self._summaries.add(event, sender, reason.value, fault)
 
-    def client_rejected(
-        self,
-        reason: ClientRejectedReason,
-        *,
-        origin: Origin,
-        remote: Remote,
-        transport: Transport,
-        certificate_serial: str | None = None,
-        certificate_subject: str | None = None,
-        certificate_issuer: str | None = None,
-        not_after: str | None = None,
-        not_before: str | None = None,
-        identity: str | None = None,
-        offered: str | None = None,
-        detail: str | None = None,
-        stage: str | None = None,
-        retransmissions: int | None = None,
-        seconds: int | None = None,
-    ) -> None:
-        """
-        Publish a rejected client (throttled per host, device and reason).
-
-        Args:
-            origin: Owner of the event as far as known: a device, a collection, or `UNATTRIBUTED`.
-        """
-        self.clients[reason.value] = self.clients.get(reason.value, 0) + 1
-        key = (remote[0], origin.device_id, reason.value)
-        if not self._throttle.admits(key, self._clock.monotonic()):
-            return
-        event = ClientRejected(
-            origin=origin,
-            reason=reason,
-            transport=transport,
-            remote_address=render_remote(remote),
-            certificate_serial=certificate_serial,
-            certificate_subject=certificate_subject,
-            certificate_issuer=certificate_issuer,
-            not_after=not_after,
-            not_before=not_before,
-            identity=identity,
-            offered=offered,
-            detail=detail,
-            stage=stage,
-            retransmissions=retransmissions,
-            seconds=seconds,
-        )
-        self._throttle.remember(key, event)
-        self._bus.publish(event)
+    def client_rejected(self, event: ClientRejected) -> None:
+        """Publish a rejected client, or count it in the summary of its host, owner and cause."""
+        reason = event.reason.value
+        self.clients[reason] = self.clients.get(reason, 0) + 1
+        host = event.remote_address.rpartition(":")[0]
+        cause = (event.detail, event.identity, event.certificate_serial, event.offered)
+        self._summaries.publish(event, (host, event.origin), reason, cause)
 
     def duplicate(
         self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
     ) -> None:
         """Publish a duplicate, up to a burst per window; without a summary, as each event has a count."""
-        if not self._throttle.admits((device.id, "duplicate"), self._clock.monotonic()):
+        if not self._summaries.admits(device.id, MessageDuplicate.name):
             return
         self._bus.publish(
             MessageDuplicate(
@@ -171,10 +137,9 @@ class Rejections:
             )
         )
 
-    def sweep(self, now: float) -> None:
+    def sweep(self) -> None:
         """Publish the summaries of expired windows; called about once a second."""
-        for event in self._throttle.summaries(now):
-            self._bus.publish(event)
+        self._summaries.sweep()
 
 
 def _origin_of(device: Device | None, gateway: Gateway | None) -> Origin:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections import Counter
+from collections.abc import Hashable
 from operator import attrgetter
 from typing import Final
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import CellularConfig, RejectionsConfig
-from span_events.events.activity import Origin
+from span_events.events.activity import UNATTRIBUTED, Origin
+from span_events.events.catalogue import CiotRejected
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.cellular.match import Match, Mismatch, decide
-from span_events.fleet.cellular.refusals import Refusals
 from span_events.fleet.cellular.report import MobileReport, Refused
 from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.summaries import Summaries
 from span_events.metrics import Metric
-from span_events.net import Remote
+from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Device
 
@@ -39,7 +43,23 @@ class Subscribers:
         self._directory = directory
         self._reception = reception
         self._clock = clock
-        self._refusals = Refusals(config, rejections, bus=bus)
+        self._mismatches = Summaries(
+            bus=bus, clock=clock, burst=1, window=config.mismatch_window, senders=config.subscribers
+        )
+        # One for each reason, so that a flood of one does not hide another.
+        self._rejections = {
+            reason: Summaries(
+                bus=bus,
+                clock=clock,
+                burst=1,
+                window=rejections.window,
+                senders=config.subscribers,
+                per_second=config.rejections_per_second,
+            )
+            for reason in CiotRejectedReason
+        }
+        self._summaries = [self._mismatches, *self._rejections.values()]
+        self._counts: Counter[str] = Counter()
 
     def match(self, imsi: str, imei: str) -> Match:
         """Find the device with an IMSI and an IMEI, and the devices whose numbers contradict them."""
@@ -69,32 +89,67 @@ class Subscribers:
             self.refuse(match.rejected, report, match.origin, cause)
 
     def publish_mismatch(self, mismatch: Mismatch, cause: int) -> None:
-        """Publish a mismatch, once in a while for the same numbers."""
+        """
+        Publish a mismatch, once in a while for the same numbers.
+
+        A correct attachment in between, or an edit of the device's numbers, publishes the same mismatch again.
+        """
+        self._counts[mismatch.name] += 1
         device = self._directory.devices[mismatch.origin.device_id or 0]
-        now = self._clock.monotonic()
-        self._refusals.mismatch(mismatch, episode=device.traffic.attachments, now=now, cause=cause)
+        expected = [getattr(mismatch, name, "") for name in ("expected_imsi", "expected_imei")]
+        numbers = (device.traffic.attachments, mismatch.imsi, mismatch.imei, *expected)
+        event = dataclasses.replace(mismatch, correlation_id=cause)
+        self._mismatches.publish(event, device.id, mismatch.name, numbers)
 
     def refuse(self, reason: CiotRejectedReason, report: MobileReport, origin: Origin, cause: int) -> Refused:
         """Publish the rejection of a subscriber, once in a while for the same numbers."""
-        self._refusals.rejected(
-            reason,
-            nas=report.nas,
-            imsi=report.imsi,
-            imei=report.imei,
-            now=self._clock.monotonic(),
-            cause=cause,
+        event = CiotRejected(
             origin=origin,
+            correlation_id=cause,
+            reason=reason,
+            nas=report.nas,
+            imsi=report.imsi or None,
+            imei=report.imei or None,
         )
+        self._publish_rejection(event, (report.nas, report.imsi, report.imei))
         return Refused(reason)
 
     def refuse_request(self, reason: CiotRejectedReason, *, nas: str, remote: Remote, cause: int) -> None:
-        """Publish the rejection of a request that no NAS is proven to have sent."""
-        self._refusals.rejected(reason, nas=nas, remote=remote, now=self._clock.monotonic(), cause=cause)
+        """Publish the rejection of a request that no NAS is proven to have sent: its IMSI and IMEI prove nothing."""
+        event = CiotRejected(
+            origin=UNATTRIBUTED, correlation_id=cause, reason=reason, nas=nas, remote_address=render_remote(remote)
+        )
+        self._publish_rejection(event, nas)
 
     def sweep(self) -> None:
         """Publish summaries of repeated rejections; called about once a second."""
-        self._refusals.sweep(self._clock.monotonic())
+        for summaries in self._summaries:
+            summaries.sweep()
 
     def metrics(self) -> list[Metric]:
-        """List the metrics of rejections."""
-        return self._refusals.metrics()
+        """List the metrics of mismatches and rejections."""
+        return [
+            Metric(
+                "cellular_refusals",
+                "Mismatches and rejections of attach requests, published or not.",
+                "counter",
+                lambda: self._counts,
+                label="reason",
+            ),
+            Metric(
+                "cellular_refusals_watched",
+                "Subscribers with a recent refusal; at most cellular.subscribers for each reason.",
+                "gauge",
+                lambda: sum(len(each) for each in self._summaries),
+            ),
+            Metric(
+                "cellular_refusals_untold",
+                "Mismatches and rejections in no event, because a limit of [cellular] was reached.",
+                "counter",
+                lambda: sum(each.unpublished for each in self._summaries),
+            ),
+        ]
+
+    def _publish_rejection(self, event: CiotRejected, subscriber: Hashable) -> None:
+        self._counts[event.reason.value] += 1
+        self._rejections[event.reason].publish(event, subscriber, event.reason.value)

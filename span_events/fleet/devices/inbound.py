@@ -360,7 +360,7 @@ class Reception:
             self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
         for session in self._sessions.take(self._is_over):
             self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
-        self.rejections.sweep(now)
+        self.rejections.sweep()
         self._rates.sweep(now)
         self._block_rates.sweep(now)
 

@@ -7,7 +7,7 @@ or raises. `downlink` holds the order of messages to gateways, and the updates c
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +19,7 @@ from span_events.events.catalogue import (
     GatewayCommError,
     GatewayConnected,
     GatewayDisconnected,
+    GatewayRejected,
 )
 from span_events.events.reasons import GatewayReason
 from span_events.fleet.collections import CollectionChange
@@ -26,8 +27,8 @@ from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.downlink import Downlink
 from span_events.fleet.gateways.session import GatewaySession, Link, SessionState
-from span_events.fleet.gateways.troubles import Troubles
 from span_events.fleet.gateways.uplink import Uplink
+from span_events.fleet.summaries import OTHERS, Summaries
 from span_events.ids import render
 from span_events.log import get_logger
 from span_events.metrics import Metric
@@ -73,7 +74,24 @@ class GatewaySessions:
         self._clock = clock
         self._sessions: dict[int, GatewaySession] = {}
         self._replacements: dict[int, deque[tuple[float, str]]] = {}
-        self._troubles = Troubles(rejections, bus=bus, clock=clock)
+        # Two, so that a flood of unidentified clients does not hide warnings about connected gateways.
+        self._rejections = Summaries(
+            bus=bus,
+            clock=clock,
+            burst=rejections.burst,
+            window=rejections.window,
+            senders=rejections.senders,
+            others={"detail": OTHERS},
+        )
+        self._warnings = Summaries(
+            bus=bus,
+            clock=clock,
+            burst=1,
+            window=rejections.window,
+            senders=rejections.senders,
+            others={"error": OTHERS, "device": None},
+        )
+        self._rejected: Counter[str] = Counter()
         self.downlink = Downlink(bus=bus, directory=directory, outbox=outbox, sessions=self._sessions)
         """Sends configuration and downstream messages."""
         self._uplink = Uplink(
@@ -81,11 +99,9 @@ class GatewaySessions:
             directory=directory,
             reception=reception,
             downlink=self.downlink,
-            troubles=self._troubles,
+            warnings=self._warnings,
             clock=clock,
         )
-        self.rejected = self._troubles.rejected
-        """Count and publish the rejection of a gateway."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -98,14 +114,14 @@ class GatewaySessions:
                 "gateway_rejections",
                 "Gateways that were not let in.",
                 "counter",
-                lambda: self._troubles.rejections,
+                lambda: self._rejected,
                 label="reason",
             ),
             Metric(
                 "gateway_troubles_untold",
                 "Rejections and warnings in no event, because rejections.senders was reached.",
                 "counter",
-                lambda: self._troubles.untold,
+                lambda: self._rejections.unpublished + self._warnings.unpublished,
             ),
         ]
 
@@ -213,6 +229,13 @@ class GatewaySessions:
 
     # ---- deadlines ----------------------------------------------------------------------------
 
+    def rejected(self, event: GatewayRejected) -> None:
+        """Publish a rejected gateway, or count it in the summary of its host, owner and cause."""
+        reason = event.reason.value
+        self._rejected[reason] += 1
+        host = event.remote_address.rpartition(":")[0]
+        self._rejections.publish(event, (host, event.origin), reason, (event.detail, event.certificate_serial))
+
     def sweep(self) -> None:
         """Check expired certificates and silence, and publish summaries; called about once a second."""
         now, now_ms = self._clock.monotonic(), self._clock.time_ns() // 1_000_000
@@ -225,11 +248,12 @@ class GatewaySessions:
             if silence >= self._silent_after and not session.is_silent:
                 session.is_silent = True
                 text = f"nothing came from the gateway's program for {int(silence)} s"
-                self._troubles.warn(session, GatewayReason.APPLICATION_SILENT, text, seconds=int(silence))
+                self._uplink.warn(session, GatewayReason.APPLICATION_SILENT, text, seconds=int(silence))
             if session.asks_again:
                 self._uplink.configure(session)
             self.downlink.feed(session)  # a link that was full may have room
-        self._troubles.sweep(now)
+        self._rejections.sweep()
+        self._warnings.sweep()
         for gateway_id in [each for each, seen in self._replacements.items() if seen[-1][0] < now - _REPLACED_WITHIN]:
             del self._replacements[gateway_id]
 
@@ -297,4 +321,4 @@ class GatewaySessions:
         addresses = sorted({*recent, older.remote[0]})
         if len(recent) > _REPLACEMENTS and len(addresses) > 1:
             text = f"connections from {' and '.join(addresses)} replace each other"
-            self._troubles.warn(session, GatewayReason.IDENTITY_CONFLICT, text)
+            self._uplink.warn(session, GatewayReason.IDENTITY_CONFLICT, text)

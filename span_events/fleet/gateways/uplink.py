@@ -9,13 +9,13 @@ from span_events import ids
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.errors import InvalidRequest
-from span_events.events.catalogue import GatewayDeviceUpdate
+from span_events.events.catalogue import GatewayCommError, GatewayDeviceUpdate
 from span_events.events.message import Transport
 from span_events.events.reasons import GatewayReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.gateways.downlink import Downlink
 from span_events.fleet.gateways.session import GatewaySession
-from span_events.fleet.gateways.troubles import Troubles
+from span_events.fleet.summaries import Summaries
 from span_events.proto import gateway_pb2 as pb
 from span_events.registry.directory import Directory
 from span_events.registry.limits import control_in, excess_of
@@ -37,14 +37,14 @@ class Uplink:
         directory: Directory,
         reception: Reception,
         downlink: Downlink,
-        troubles: Troubles,
+        warnings: Summaries,
         clock: Clock,
     ) -> None:
         self._bus = bus
         self._directory = directory
         self._reception = reception
         self._downlink = downlink
-        self._troubles = troubles
+        self._warnings = warnings
         self._clock = clock
         self.changed: set[Gateway] = set()
         """Gateways whose reported metadata is not in the store yet."""
@@ -64,7 +64,33 @@ class Uplink:
                 self._update_device(session, message.device_update)
             case _:
                 error = "a ControlStreamRequest without a part that we know"
-                self._troubles.warn(session, GatewayReason.UNKNOWN_MESSAGE, error)
+                self.warn(session, GatewayReason.UNKNOWN_MESSAGE, error)
+
+    def warn(
+        self,
+        session: GatewaySession,
+        reason: GatewayReason,
+        error: str,
+        *,
+        device: str | None = None,
+        seconds: int | None = None,
+    ) -> None:
+        """
+        Publish a warning about a gateway whose stream continues, and count its repetitions.
+
+        Args:
+            device: Device as named by the gateway.
+            seconds: Silence that was noticed.
+        """
+        event = GatewayCommError(
+            origin=session.gateway.origin,
+            session_id=session.id,
+            error=error,
+            reason=reason,
+            seconds=seconds,
+            device=device,
+        )
+        self._warnings.publish(event, session.gateway.id, reason.value, (device, None if seconds else error))
 
     def configure(self, session: GatewaySession) -> None:
         """Send a gateway the complete configuration now, or later if the last one is less than a second old."""
@@ -140,13 +166,7 @@ class Uplink:
         near = device if device is not None and device.collection is gateway.collection else None
         if near is not None:
             error = f"device {text} has no block for this gateway"
-        self._troubles.warn(
-            session,
-            GatewayReason.UNKNOWN_DEVICE,
-            error,
-            device=text[:_ID_SHOWN],
-            device_id=None if near is None else near.id,
-        )
+        self.warn(session, GatewayReason.UNKNOWN_DEVICE, error, device=text[:_ID_SHOWN])
         return None
 
     def _within_limits(
@@ -157,14 +177,8 @@ class Uplink:
         flaw = excess or control_in(entries)
         if not flaw:
             return dict(entries)
-        device_id = None if device is None else device.id
-        self._troubles.warn(
-            session,
-            GatewayReason.LIMIT_EXCEEDED if excess else GatewayReason.MALFORMED,
-            flaw,
-            device=None if device_id is None else ids.render(device_id),
-            device_id=device_id,
-        )
+        reason = GatewayReason.LIMIT_EXCEEDED if excess else GatewayReason.MALFORMED
+        self.warn(session, reason, flaw, device=None if device is None else ids.render(device.id))
         return {}
 
     def _cause(self) -> int:

@@ -20,6 +20,7 @@ from cryptography import x509
 from span_events.clock import Clock
 from span_events.config import BlobsConfig
 from span_events.events.activity import UNATTRIBUTED, Reason
+from span_events.events.catalogue import ClientRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
@@ -27,7 +28,7 @@ from span_events.fleet.identity import Identification, Refusal
 from span_events.listeners.blobs.upload import BlobClient
 from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
 from span_events.listeners.tcp import TcpStream, TlsStream
-from span_events.net import Remote
+from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
 from span_events.wire.dtls.engine import Failure
@@ -144,14 +145,15 @@ class TlsAcceptor:
                 )
             elif stream.has_received:  # otherwise a port scan, which is not published
                 reason, detail, seconds = failure
-                self._reception.rejections.client_rejected(
-                    reason,
+                event = ClientRejected(
                     origin=UNATTRIBUTED,
-                    remote=remote,
+                    reason=reason,
+                    remote_address=render_remote(remote),
                     transport=Transport.HTTPS,
                     detail=detail,
                     seconds=seconds,
                 )
+                self._reception.rejections.client_rejected(event)
                 with suppress(OSError):
                     await stream.end()
                 await stream.linger(_LINGER)
@@ -213,13 +215,14 @@ class ClientByCertificate:
         """Return the device, or the reason to refuse the upload."""
         found = self._identification.device_of(self._certificate, now_ms=self._clock.time_ns() // 1_000_000)
         if isinstance(found, Refusal):
-            self._reception.rejections.client_rejected(
-                found.reason,
+            event = ClientRejected(
                 origin=found.origin,
-                remote=self._remote,
+                reason=found.reason,
+                remote_address=render_remote(self._remote),
                 transport=self.transport,
                 **found.details._asdict(),
             )
+            self._reception.rejections.client_rejected(event)
             return found.reason
         record = self._identification.record_of(self._certificate)
         assert record is not None, "only certificates in the registry are admitted"

@@ -18,6 +18,7 @@ from span_events.clock import Clock
 from span_events.config import DtlsConfig
 from span_events.errors import MalformedMessage
 from span_events.events.activity import UNATTRIBUTED
+from span_events.events.catalogue import ClientRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
@@ -459,10 +460,10 @@ class DtlsServer:
     ) -> None:
         certificate = None if failed is None else failed.certificate
         identity = None if failed is None else failed.psk_identity
-        self._reception.rejections.client_rejected(
-            reason,
+        event = ClientRejected(
             origin=UNATTRIBUTED if client is None else client.origin_of(certificate),
-            remote=remote,
+            reason=reason,
+            remote_address=render_remote(remote),
             transport=self._transport,
             **details_of(certificate)._asdict(),
             identity=None if identity is None else identity.decode(errors="backslashreplace")[:_IDENTITY_SHOWN],
@@ -472,3 +473,4 @@ class DtlsServer:
             retransmissions=retransmissions,
             seconds=seconds,
         )
+        self._reception.rejections.client_rejected(event)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from cryptography import x509
 
+from span_events.events.catalogue import GatewayRejected
 from span_events.events.reasons import GatewayRejectedReason
 from span_events.fleet import identity
 from span_events.fleet.identity import details_of
 from span_events.listeners.gateways.reasons import BAD_CERTIFICATES
 from span_events.listeners.gateways.shared import Shared, Stage
-from span_events.net import Remote
+from span_events.net import Remote, render_remote
 from span_events.registry.model import Gateway
 from span_events.wire.tls.connections import Established
 
@@ -96,13 +97,14 @@ class UnidentifiedClient:
         """Count and publish the rejection."""
         shared = self._shared
         shared.counters.rejected += 1
-        shared.sessions.rejected(
-            reason,
-            remote=self._remote,
+        event = GatewayRejected(
             origin=shared.identification.origin_of(self._certificate),
+            reason=reason,
+            remote_address=render_remote(self._remote),
             detail=detail or None,
             stage="tcp" if reason is GatewayRejectedReason.OVERLOAD else stage.name.lower(),
             tls_version=self.version or None,
             seconds=int(shared.clock.monotonic() - self._began),
             **details_of(self._certificate)._asdict(),
         )
+        shared.sessions.rejected(event)

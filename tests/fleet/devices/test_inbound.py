@@ -155,7 +155,7 @@ async def test_senders_beyond_the_bound_are_only_counted(bench: FleetBench) -> N
         bench.reception.identify((f"10.9.9.{last}", 7), transport=Transport.UDP, size=12)
 
     assert len(bench.take()) == 5
-    assert bench.reception.rejections.untold == 15
+    assert bench.reception.rejections.unpublished == 15
 
 
 @pytest.mark.parametrize(("what", "reason"), [("device", "deviceDisabled"), ("collection", "collectionDisabled")])

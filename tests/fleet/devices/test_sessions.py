@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from span_events.events.activity import UNATTRIBUTED
+from span_events.events.catalogue import ClientRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason
 from span_events.fleet.devices.devices import DeviceChange
@@ -94,13 +95,12 @@ async def test_a_session_does_not_outlive_its_certificate(bench: FleetBench) -> 
 
 async def test_rejections_of_clients_are_throttled_per_host_and_reason(bench: FleetBench) -> None:
     """A burst one by one, then one with a count when the window ends."""
-    for _ in range(5):
+    for reason in (*[ClientRejectedReason.NO_CREDENTIALS] * 5, ClientRejectedReason.UNKNOWN_CA):
         bench.reception.rejections.client_rejected(
-            ClientRejectedReason.NO_CREDENTIALS, origin=UNATTRIBUTED, remote=REMOTE, transport=Transport.DTLS
+            ClientRejected(
+                origin=UNATTRIBUTED, reason=reason, transport=Transport.DTLS, remote_address=render_remote(REMOTE)
+            )
         )
-    bench.reception.rejections.client_rejected(
-        ClientRejectedReason.UNKNOWN_CA, origin=UNATTRIBUTED, remote=REMOTE, transport=Transport.DTLS
-    )
     bench.clock.shift(60)
     bench.reception.sweep()
 

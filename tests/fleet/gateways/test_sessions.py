@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from span_events.events.activity import UNATTRIBUTED
+from span_events.events.catalogue import GatewayRejected
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.proto import gateway_pb2 as pb
@@ -21,11 +25,15 @@ DAY = 86_400
 async def test_repeated_rejections_are_published_as_one_summary(bench: FleetBench) -> None:
     """Per host, reason and owner; a summary follows at the end of the window."""
     gateway = await roof(bench)
-    tell = bench.gateway_sessions.rejected
+    publish = bench.gateway_sessions.rejected
+    not_tls = GatewayRejected(
+        origin=UNATTRIBUTED, reason=GatewayRejectedReason.NOT_TLS, remote_address="", detail="http", stage="tls"
+    )
     for port in range(1000):
-        tell(GatewayRejectedReason.NOT_TLS, remote=("10.0.0.1", port), detail="http", stage="tls")
-    tell(GatewayRejectedReason.NOT_TLS, remote=("10.0.0.2", 1))
-    tell(GatewayRejectedReason.CERTIFICATE_REVOKED, remote=("10.0.0.1", 1), origin=gateway.origin)
+        publish(replace(not_tls, remote_address=f"10.0.0.1:{port}"))
+    publish(replace(not_tls, remote_address="10.0.0.2:1"))
+    revoked = GatewayRejectedReason.CERTIFICATE_REVOKED
+    publish(GatewayRejected(origin=gateway.origin, reason=revoked, remote_address="10.0.0.1:1"))
     first = bench.take()
     bench.clock.shift(61)
     bench.gateway_sessions.sweep()

@@ -7,6 +7,7 @@ import pytest
 from span_events.events.activity import Origin
 from span_events.events.message import Transport
 from span_events.fleet.devices.devices import DeviceChange
+from span_events.fleet.summaries import KINDS, OTHERS
 from span_events.ids import render
 from span_events.proto import gateway_pb2 as pb
 from tests.bench.clock import START_NS
@@ -118,23 +119,34 @@ async def test_a_gateway_may_report_only_its_own_devices(bench: FleetBench) -> N
     assert (bench.messages, fake.link.ends) == ([], [])
 
 
-async def test_an_unknown_device_is_reported_once_a_minute(bench: FleetBench) -> None:
-    """Separately for devices of the collection, together for unknown ids."""
+async def test_each_unknown_device_is_reported_once_a_minute(bench: FleetBench) -> None:
+    """Devices of the collection and unknown ids alike; a summary names the device that it counts."""
     gateway = await roof(bench)
     devices = [await bench.device(collection=gateway.collection) for _ in range(2)]
     fake = online(bench, gateway)
-    for number in range(10):
-        for device in devices:
-            fake.upstream(device)
-        fake.upstream(str(number))
-    told = bench.take()
+    named = [*(render(each.id) for each in devices), "notanid", "7"]
+    for _ in range(10):
+        for each in named:
+            fake.upstream(each)
+    at_once = bench.take()
     bench.clock.shift(61)
     bench.gateway_sessions.sweep()
 
-    assert [data["device"] for _, data in told] == [*(render(each.id) for each in devices), "0"]
-    assert sorted((data["device"], data["count"]) for _, data in bench.told) == sorted(
-        (each, "9") for each in [*(render(each.id) for each in devices), "0"]
-    )
+    assert [data["device"] for _, data in at_once] == named
+    assert [(data["device"], data["count"]) for _, data in bench.told] == [(each, "9") for each in named]
+
+
+async def test_invented_devices_are_counted_together(bench: FleetBench) -> None:
+    """A faulty gateway may name a thousand; the summary of the others names none of them."""
+    fake = online(bench, await roof(bench))
+    for number in range(100):
+        fake.upstream(str(number))
+    at_once = bench.take()
+    bench.clock.shift(61)
+    bench.gateway_sessions.sweep()
+
+    assert len(at_once) == KINDS
+    assert [(data["error"], data.get("device"), data["count"]) for _, data in bench.told] == [(OTHERS, None, "80")]
 
 
 @pytest.mark.parametrize("part", ["device", "collection"])
