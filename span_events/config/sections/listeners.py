@@ -51,12 +51,15 @@ class CoapConfig(Section):
         "Seconds that a client's last request is kept to detect duplicates (EXCHANGE_LIFETIME, RFC 7252 4.8.2).",
     )
     remembered_exchanges: Count = setting(
-        50_000, "Upper bound of remembered clients; beyond it, the oldest is evicted."
+        50_000, "Upper bound of remembered clients, with up to four requests each; beyond it, the oldest is evicted."
     )
     unfinished_uploads: Count = setting(
         1_000, "Upper bound of block-wise uploads under way; beyond it, the oldest is dropped."
     )
     upload_timeout: Seconds = setting(93.0, "Seconds that a block-wise upload may pause (MAX_TRANSMIT_WAIT).")
+    strangers_per_minute: Count = setting(
+        120, "Answers a minute (4.01) to requests from addresses of no device, for one IPv4 /24 or IPv6 /56."
+    )
 
 
 class CoapsConfig(Section):

@@ -67,6 +67,7 @@ class Coap(UdpListener):
                     "malformed": self.endpoint.malformed,
                     "duplicate": self.endpoint.duplicates,
                     "dropped": self.endpoint.dropped,
+                    "unanswered": self.endpoint.unanswered,
                     "unsent": self.endpoint.unsent,
                 },
                 label="outcome",

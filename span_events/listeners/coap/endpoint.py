@@ -25,6 +25,7 @@ from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.replies import Replies, Send
 from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.site import CoapSite
+from span_events.listeners.coap.strangers import Strangers
 from span_events.net import Remote
 from span_events.registry.model import Device
 from span_events.wire.coap.messages import (
@@ -45,8 +46,6 @@ _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
 _RETRY_AFTER: Final = ((int(Option.MAX_AGE), b"\x01"),)
 """Max-Age: seconds until a device over its rate limit may try again (RFC 8516)."""
 _REFUSALS: Final[dict[MessageRejectedReason, tuple[Code, bytes, Options]]] = {
-    MessageRejectedReason.UNKNOWN_ADDRESS: (Code.UNAUTHORIZED, b"no device has this address", ()),
-    MessageRejectedReason.NOT_ATTACHED: (Code.UNAUTHORIZED, b"the device of this address is not attached", ()),
     MessageRejectedReason.DEVICE_DISABLED: (Code.FORBIDDEN, b"this device is disabled", ()),
     MessageRejectedReason.COLLECTION_DISABLED: (Code.FORBIDDEN, b"the device's collection is disabled", ()),
     MessageRejectedReason.RATE_LIMITED: (Code.TOO_MANY_REQUESTS, b"too many messages; slow down", _RETRY_AFTER),
@@ -93,6 +92,7 @@ class CoapEndpoint:
             clock=clock,
             services=services,
         )
+        self._strangers = Strangers(config.strangers_per_minute)
         self._replies = Replies(clock=clock, send=send, sent=self._site.sent)
         self.received = 0
         """Number of received datagrams."""
@@ -107,6 +107,11 @@ class CoapEndpoint:
     def replied(self) -> int:
         """Number of sent datagrams, resets and answers from memory included."""
         return self._replies.sent
+
+    @property
+    def unanswered(self) -> int:
+        """Number of requests of strangers without an answer."""
+        return self._strangers.unanswered
 
     @property
     def unsent(self) -> int:
@@ -133,7 +138,7 @@ class CoapEndpoint:
         found = self._reception.identify(remote, transport=self._transport, size=len(datagram))
         if isinstance(found, MessageRejectedReason):
             self.received += 1
-            self._refuse(datagram, remote, *_REFUSALS[found])
+            self._refuse_stranger(datagram, remote)
         else:
             self.receive_from(found, datagram, remote, address=remote)
 
@@ -277,9 +282,20 @@ class CoapEndpoint:
 
     def _refuse(self, datagram: bytes, address: Hashable, code: Code, diagnostic: bytes, options: Options = ()) -> None:
         """Answer a request of a rejected device; ignore its other messages."""
-        try:
-            request = decode(datagram)
-        except MalformedMessage:
-            return
-        if 0 < request.code < 32:
+        request = _request_in(datagram)
+        if request is not None:
             self._replies.refuse(request, address, code, diagnostic, options)
+
+    def _refuse_stranger(self, datagram: bytes, remote: Remote) -> None:
+        """Answer a request from an address of no device as briefly as possible, unless there are too many."""
+        request = _request_in(datagram)
+        if request is not None and self._strangers.admits(request, remote, self._clock.monotonic()):
+            self._replies.refuse(request, remote, Code.UNAUTHORIZED, b"")
+
+
+def _request_in(datagram: bytes) -> CoapMessage | None:
+    try:
+        message = decode(datagram)
+    except MalformedMessage:
+        return None
+    return message if 0 < message.code < 32 else None

@@ -48,6 +48,13 @@ class RawClient:
         async with asyncio.timeout(PATIENCE):
             return await asyncio.get_running_loop().sock_recv(self._socket, 65_536)
 
+    def take(self) -> bytes | None:
+        """Return a datagram that has come already; None without one."""
+        try:
+            return self._socket.recv(65_536)
+        except BlockingIOError:
+            return None
+
     async def exchange(self, datagram: bytes) -> CoapMessage:
         """Send octets and return the reply."""
         self.send(datagram)
