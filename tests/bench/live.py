@@ -12,7 +12,6 @@ import base64
 import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -33,11 +32,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.bench.ports import FREE_VARIABLES
+from tests.bench.programs import output_of
 from tests.bench.waiting import PATIENCE
 from tests.listeners.coap.bench import RawClient, post
 
 PROGRAM: Final = str(Path(sys.executable).with_name("span-events"))
-COAP_CLIENT: Final = shutil.which("coap-client-openssl") or "coap-client-openssl"
+COAP_CLIENT: Final = "coap-client-openssl"
 """libcoap's client (Debian package libcoap3-bin)."""
 
 _CERTIFICATE_FILES: Final = (("certificate", "chain"), ("privateKey",))
@@ -414,16 +414,11 @@ class LiveServer:
 
     async def coap_client(self, address: str, *arguments: str, path: str = "x", target: str | None = None) -> str:
         """Run libcoap's client at an address of this machine; return everything that it prints."""
-        process = await asyncio.create_subprocess_exec(
+        output = await output_of(
             *(COAP_CLIENT, "-a", address, "-B", "60", *arguments),
             f"coap://{target or self.addresses['coap']}/{path}",
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(PATIENCE):
-            output, _ = await process.communicate()
-        assert process.returncode == 0, output
-        return output.decode().strip()
+        return output.strip()
 
     async def still_serves(self) -> bool:
         """Let a new device send over UDP and over CoAP, and see both messages arrive."""

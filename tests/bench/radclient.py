@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from tests.bench.programs import run
 from tests.bench.waiting import PATIENCE
 
 SECRET: Final = "a secret of the tests"
@@ -92,16 +92,9 @@ async def radclient(
 ) -> Reply:
     """Send one request to a port of this machine, and wait the given seconds for the answer to each try."""
     lines = [f"{name} = {value}" for name, value in fields.items() if value is not None]
-    process = await asyncio.create_subprocess_exec(
-        "radclient",
-        *("-x", "-r", str(tries), "-t", str(seconds), f"127.0.0.1:{port}", mode, secret),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(PATIENCE):
-        output, _ = await process.communicate("\n".join([*lines, f"Packet-Src-IP-Address = {source}", ""]).encode())
-    text = output.decode()
+    typed = "\n".join([*lines, f"Packet-Src-IP-Address = {source}", ""])
+    command = ("radclient", "-x", "-r", str(tries), "-t", str(seconds), f"127.0.0.1:{port}", mode, secret)
+    text = (await run(*command, typed=typed)).printed
     found = re.search(r"^Received (\S+) Id", text, re.MULTILINE)
     believed = found is not None and "verification failed" not in text
     return Reply(found[1] if found and believed else "", text)

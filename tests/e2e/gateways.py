@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tests.bench import gateway_client
 from tests.bench.live import PROGRAM, Credentials, Document, LiveDevice, LiveServer
-from tests.e2e.programs import Program, run
+from tests.bench.programs import Program, run
 
 BAND: Final = {"band": "868"}
 """The configuration of a new gateway."""

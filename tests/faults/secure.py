@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from span_events.events.reasons import ClientRejectedReason
 from tests.bench.certificates import Holder, Key
 from tests.bench.live import Credentials, Document, LiveServer, Tail
-from tests.e2e.programs import Finished, Program, run
+from tests.bench.programs import Finished, Program, run
 from tests.faults.scene import EXTENDED, Scene, check_words
 
 LINE: Final = "hello span\n"
@@ -35,7 +35,7 @@ class Attempt(NamedTuple):
     @property
     def printed(self) -> str:
         """Everything that it said."""
-        return self.ended.output + self.ended.complaints
+        return self.ended.printed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,20 @@ class SecureScene:
         """Let one of libcoap's clients POST over CoAPS; it may fail."""
         remote = self.free_port()
         host, _, port = remote.rpartition(":")
-        command = (program, "-a", host, "-p", port, "-B", "2", "-m", "post", "-e", "hello", *map(str, arguments))
+        command = (
+            program,
+            "-a",
+            host,
+            "-p",
+            port,
+            "-B",
+            "60",
+            "-m",
+            "post",
+            "-e",
+            "hello",
+            *map(str, arguments),
+        )
         return Attempt(remote, await run(*command, f"coaps://{self.scene.server.addresses['coaps']}/x"))
 
     async def try_gnutls(self, *arguments: str | Path) -> Finished:

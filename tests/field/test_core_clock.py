@@ -17,8 +17,8 @@ from cryptography import x509
 from tests.bench.faketime import FakeClock
 from tests.bench.live import PROGRAM
 from tests.bench.ports import FREE_VARIABLES
+from tests.bench.programs import Program, run
 from tests.bench.waiting import PATIENCE
-from tests.e2e.programs import Program, run
 
 NOW = datetime.now(UTC)
 YEAR = timedelta(days=365)

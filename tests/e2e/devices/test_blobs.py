@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.e2e.programs import run
+from tests.bench.programs import run
 
 PHOTO = b"\xff\xd8\xff photo " + os.urandom(2_000_000)
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 
 from tests.bench.live import Document, LiveDevice, LiveServer, Tail
-from tests.e2e.programs import Program, run
+from tests.bench.programs import Program, run
 
 
 def netcat(server: LiveServer, device: LiveDevice) -> tuple[str, ...]:

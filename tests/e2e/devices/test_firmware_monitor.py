@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.e2e.programs import Program
+from tests.bench.programs import Program
 
 CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 LENGTH: Final = 100_000

@@ -12,8 +12,8 @@ import pytest
 
 from span_events.events.reasons import GatewayReason
 from tests.bench.live import PROGRAM, Credentials, Document, LiveDevice, LiveServer, Tail
+from tests.bench.programs import run
 from tests.e2e.gateways import BAND, EUI, GatewayProgram, LiveGateway, add_device_behind, add_gateway
-from tests.e2e.programs import run
 
 NOTICED = 10
 """Seconds within which a frozen gateway is noticed, with default settings."""

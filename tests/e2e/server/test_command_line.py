@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.e2e.programs import Finished, run
+from tests.bench.programs import Finished, run
 
 Command = Callable[..., Coroutine[Any, Any, Finished]]
 

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 from tests.bench.live import LiveServer
-from tests.e2e.programs import Program
+from tests.bench.programs import Program
 from tests.e2e.subscribers.test_wscat import WSCAT
 
 

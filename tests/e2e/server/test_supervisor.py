@@ -18,8 +18,8 @@ import pytest
 
 from tests.bench.live import PROGRAM, LiveServer
 from tests.bench.ports import FREE_VARIABLES
+from tests.bench.programs import Finished, Program, run
 from tests.bench.waiting import until
-from tests.e2e.programs import Finished, Program, run
 
 LISTENERS: Final = {
     **dict.fromkeys(("http", "gateways", "blobs", "blobs_tls"), socket.SOCK_STREAM),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.bench.live import LiveDevice, LiveServer
-from tests.e2e.programs import run
+from tests.bench.programs import run
 
 
 async def curl(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.e2e.programs import Program
+from tests.bench.programs import Program
 from tests.e2e.subscribers.test_wscat import WSCAT
 
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")

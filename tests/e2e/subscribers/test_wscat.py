@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.live import LiveDevice, LiveServer
-from tests.e2e.programs import Program, run
+from tests.bench.programs import Program, run
 
 WSCAT = str(Path(__file__).parents[3] / ".cache/npm/node_modules/.bin/wscat")
 """Installed by scripts/test."""

@@ -23,6 +23,7 @@ from span_events.registry.model import Blob, Collection, Device
 from span_events.wire.openssl import Identity
 from tests.bench.clock import ManualClock
 from tests.bench.fleets import FleetBench, fleet_bench
+from tests.bench.programs import run
 from tests.bench.waiting import PATIENCE
 
 ADDRESS: Final = "127.0.0.1"
@@ -160,16 +161,10 @@ def write_credentials(folder: Path, signed: Signed) -> Credentials:
 
 async def curl(*arguments: str) -> Answer:
     """Run curl; a status of 0 means that there was no reply, and the text is what it says of that."""
-    process = await asyncio.create_subprocess_exec(
-        *("curl", "--silent", "--show-error", "--include", *arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    async with asyncio.timeout(PATIENCE):
-        output, complaints = await process.communicate()
-    if not output:
-        return Answer(0, complaints.decode(), {})
-    return read_answer(output)
+    ended = await run("curl", "--silent", "--show-error", "--include", *arguments)
+    if not ended.output:
+        return Answer(0, ended.complaints, {})
+    return read_answer(ended.output.encode())
 
 
 async def tls_client(address: str, credentials: Credentials) -> ssl.SSLSocket:

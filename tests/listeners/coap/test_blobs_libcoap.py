@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from span_events.ids import render
 from span_events.wire.coap.messages import Code
-from tests.bench.waiting import PATIENCE
+from tests.bench.programs import output_of
 from tests.listeners.coap.bench import CoapBench
 from tests.listeners.coap.blob_bench import (
     BODY,
@@ -38,17 +37,6 @@ async def secure(tmp_path: Path) -> AsyncIterator[DtlsBench]:
         yield bench
 
 
-async def run(*command: str) -> str:
-    """Run libcoap's client and return its output."""
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    async with asyncio.timeout(PATIENCE):
-        output, _ = await process.communicate()
-    assert process.returncode == 0, output
-    return output.decode(errors="replace")
-
-
 @COAP_CLIENT
 @METHOD
 @pytest.mark.parametrize("size", ["64", "1024"])
@@ -58,7 +46,7 @@ async def test_libcoap_uploads_a_file(
     """In blocks of any size; the events are those of one blob, not of a hundred messages."""
     file = tmp_path / "photo.jpg"
     file.write_bytes(BODY)
-    output = await run(
+    output = await output_of(
         *(coap_client, "-B", "60", "-v", "7", "-b", size, "-m", method, "-f", str(file)),
         f"coap://127.0.0.1:{coap.server[1]}/blob",
     )
@@ -90,7 +78,7 @@ async def test_libcoap_uploads_a_file_over_dtls(
     file, certificate, key, root = (tmp_path / each for each in names)
     for path, content in zip((file, certificate, key, root), octets, strict=True):
         path.write_bytes(content)
-    await run(
+    await output_of(
         *(coap_client, "-B", "60", "-c", str(certificate), "-j", str(key), "-R", str(root)),
         *("-m", method, "-f", str(file), f"coaps://127.0.0.1:{address_of(secure.coaps)[1]}/blob"),
     )
@@ -103,7 +91,7 @@ async def test_libcoap_uploads_a_blob_despite_packet_loss(coap: CoapBench, tmp_p
     """The client retransmits lost datagrams, the first and the last block included."""
     file = tmp_path / "photo.jpg"
     file.write_bytes(BODY[:4_000])
-    await run(
+    await output_of(
         *("coap-client-openssl", "-B", "60", "-l", "1,4,7", "-m", "post", "-f", str(file)),
         f"coap://127.0.0.1:{coap.server[1]}/blob",
     )

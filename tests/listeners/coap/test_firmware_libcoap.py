@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from span_events.registry.model import Device
 from span_events.wire.fota import Report, Response, decode_response, encode_report
 from tests.bench.fleets import FleetBench
-from tests.bench.waiting import PATIENCE, until
+from tests.bench.programs import output_of
+from tests.bench.waiting import until
 from tests.listeners.coap.bench import CoapBench
 from tests.listeners.coap.firmware_bench import (
     IMAGE,
@@ -36,16 +36,7 @@ async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
 
 async def run(uri: str, *arguments: str | Path) -> str:
     """Run libcoap's client and return its output."""
-    process = await asyncio.create_subprocess_exec(
-        CLIENT,
-        *("-B", "60", *map(str, arguments), uri),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(PATIENCE):
-        output, _ = await process.communicate()
-    assert process.returncode == 0, output
-    return output.decode()
+    return await output_of(CLIENT, "-B", "60", *map(str, arguments), uri)
 
 
 async def update(fleet: FleetBench, device: Device, uri: str, folder: Path, *arguments: str | Path) -> Response:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.bench.waiting import PATIENCE
+from tests.bench.programs import output_of
 from tests.listeners.coap.bench import CoapBench
 
-CLIENT = shutil.which("coap-client-openssl") or "coap-client-openssl"
+CLIENT = "coap-client-openssl"
 BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))
 """3,000 octets."""
 
@@ -19,16 +17,7 @@ BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))
 async def run(coap: CoapBench, *arguments: str, path: str = "x") -> str:
     """Run the client against the listener and return its output."""
     uri = f"coap://127.0.0.1:{coap.server[1]}/{path}"
-    process = await asyncio.create_subprocess_exec(
-        CLIENT,
-        *("-B", "60", *arguments, uri),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    async with asyncio.timeout(PATIENCE):
-        output, _ = await process.communicate()
-    assert process.returncode == 0, output
-    return output.decode()
+    return await output_of(CLIENT, "-B", "60", *arguments, uri)
 
 
 @pytest.mark.parametrize("option", [[], ["-N"], ["-U"], ["-T", "token"]])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.bench.fleets import CAUSE
-from tests.bench.waiting import PATIENCE, until
+from tests.bench.programs import run
+from tests.bench.waiting import until
 from tests.listeners.dtls.bench import PSK, DtlsBench, address_of, dtls_bench
 
 BODY = b"".join(b"line %06d of the file\n" % number for number in range(125))
@@ -31,20 +30,9 @@ class Clients:
     root: Path
     folder: Path
 
-    async def run(self, program: str, *arguments: str | Path, line: bytes = b"") -> str:
+    async def run(self, program: str, *arguments: str | Path, line: str = "") -> str:
         """Run a client with one line of input; return its output."""
-        path = shutil.which(program)
-        assert path is not None, f"{program} is not installed (apt install openssl gnutls-bin libcoap3-bin)"
-        process = await asyncio.create_subprocess_exec(
-            path,
-            *map(str, arguments),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        async with asyncio.timeout(PATIENCE):
-            output, _ = await process.communicate(line)
-        return output.decode(errors="replace")
+        return (await run(program, *map(str, arguments), typed=line)).printed
 
     async def s_client(self, *arguments: str | Path) -> str:
         """Run OpenSSL's client, which must accept the server's certificate."""
@@ -53,7 +41,7 @@ class Clients:
             "openssl",
             *("s_client", "-dtls1_2", "-connect", f"{host}:{port}", "-CAfile", self.root, "-verify_return_error"),
             *arguments,
-            line=b"hello span\n",
+            line="hello span\n",
         )
         assert "Verify return code: 0 (ok)" in output, output
         return output
@@ -145,7 +133,7 @@ async def test_gnutls(clients: Clients, credentials: str) -> None:
         ],
     }
     arguments = ["--udp", "--port", str(port), "--x509cafile", clients.root, *shown[credentials], host]
-    output = await clients.run("gnutls-cli", *arguments, line=b"hello span\n")
+    output = await clients.run("gnutls-cli", *arguments, line="hello span\n")
 
     assert "Handshake was completed" in output
     assert await clients.bench.names(3) == SESSION

@@ -1,19 +1,39 @@
-"""Programs in processes of their own: what they print, line by line, and how they end."""
+"""Programs in processes of their own: their output line by line, their status, and the package that installs them."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shutil
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+import pytest
 
 from tests.bench.waiting import PATIENCE
 
-LONGEST_LINE = 1 << 20
+LONGEST_LINE: Final = 1 << 20
 """Octets."""
+_SETUP: Final = Path(__file__).parents[2] / "scripts" / "test"
+PACKAGES: Final[dict[str, str]] = dict(re.findall(r"^need (\S+) (.+)$", _SETUP.read_text(), re.MULTILINE))
+"""Debian packages by program, as scripts/test installs them."""
+
+
+def find_program(name: str) -> str:
+    """Return the path of a program; without it, fail the test at once and name the package."""
+    path = shutil.which(name)
+    if path is None:
+        known = PACKAGES.get(name)
+        pytest.fail(
+            f"{name} is missing: " + (f"install the Debian package {known}" if known else "run scripts/test"),
+            pytrace=False,
+        )
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +44,11 @@ class Finished:
     output: str
     complaints: str
     """Standard error."""
+
+    @property
+    def printed(self) -> str:
+        """Standard output, then standard error."""
+        return self.output + self.complaints
 
 
 class Program:
@@ -45,7 +70,8 @@ class Program:
     async def __aenter__(self) -> Self:
         output, theirs = await self._open_terminal() if self._on_terminal else (None, asyncio.subprocess.PIPE)
         self._process = process = await asyncio.create_subprocess_exec(
-            *self._command,
+            find_program(self._command[0]),
+            *self._command[1:],
             env=self._environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=theirs,
@@ -104,7 +130,7 @@ class Program:
             )
         if self._terminal is not None:
             self._terminal.close()
-        return Finished(status, output.decode(), complaints.decode())
+        return Finished(status, *(each.decode(errors="replace") for each in (output, complaints)))
 
     async def _line(self, stream: asyncio.StreamReader) -> str:
         try:
@@ -146,3 +172,10 @@ async def run(*command: str, environment: Mapping[str, str] | None = None, typed
             program.say(typed)
             program.say_no_more()
         return await program.finish()
+
+
+async def output_of(*command: str) -> str:
+    """Run a program that must succeed; return what it printed."""
+    ended = await run(*command)
+    assert ended.status == 0, ended.printed
+    return ended.printed

@@ -1,0 +1,140 @@
+"""README and guides: every command is run as it is written, against one server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.bench.ports import FREE_VARIABLES
+from tests.bench.waiting import until
+from tests.test_readme import GUIDES, PAGES, README, ROOT, blocks
+
+ENDLESS: Final = "# runs until Ctrl-C\n"
+TOOLS: Final = (ROOT / ".venv" / "bin", ROOT / ".cache" / "npm" / "node_modules" / ".bin")
+"""Folders of the commands that a reader has by `scripts/serve` and by npx."""
+PORTS: Final = (
+    ("8080", "http"),
+    ("1234", "datagrams"),
+    ("1812", "radius"),
+    ("1813", "radius-accounting"),
+    ("8081", "blobs"),
+    ("8443", "blobs_tls"),
+)
+"""Ports in the commands, and the name of each in the ready file."""
+SHOWN: Final = {
+    "readme": ("upstreamMessage", "Usage: scripts/test"),
+    "udp": ("udp-bench",),
+    "certificates": ("cert.crt: OK",),
+    "mobile-core": ("Framed-IP-Address = 127.0.64.11", "Received Accounting-Response", "Received Access-Reject"),
+    "messages": ("reboot",),
+    "blobs": ("image/jpeg",),
+    "rest": ('"status":"ok"', "span_events_subscribers"),
+}
+"""Parts of the output of a page's commands."""
+
+
+@asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[dict[str, str]]:
+    """Run the README's first block in a folder, on free ports; give the addresses."""
+    (command,) = (each.removeprefix(ENDLESS).strip() for each in blocks(README, "sh") if "scripts/serve" in each)
+    environment = os.environ | FREE_VARIABLES
+    ready = folder / "ready.json"
+    with (folder / "serve.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            ROOT / command, "--ready-file", ready, cwd=folder, env=environment, stdout=log, stderr=log
+        )
+        try:
+            await until(lambda: ready.exists() or process.returncode is not None)
+            assert ready.exists(), (folder / "serve.log").read_text()
+            yield json.loads(ready.read_text())
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 0
+
+
+async def test_every_command_works_as_it_is_written(tmp_path: Path) -> None:
+    """
+    Each page's commands run in their order in a shell of its own; the README's first block starts the server of all.
+
+    A guide needs nothing but the variables, which the README's first blocks set. Only ports are changed and tools put
+    on the path. An endless command runs for three seconds and must show something.
+    """
+    async with served(tmp_path) as addresses:
+        shown = await _run("readme", tmp_path, addresses, variables="")
+        variables = "".join(each for each in blocks(README, "sh") if each.startswith("export PATH="))
+        some = [name for name in GUIDES if blocks(GUIDES[name].read_text(), "sh")]
+        turns = asyncio.Semaphore(2)
+
+        async def take_turn(name: str) -> str:
+            async with turns:
+                return await _run(name, tmp_path, addresses, variables)
+
+        outputs = {"readme": shown, **dict(zip(some, await asyncio.gather(*map(take_turn, some)), strict=True))}
+
+    for name, parts in SHOWN.items():
+        for part in parts:
+            assert part in outputs[name], f"{name}: {part} is not in the output of the commands"
+    assert outputs["blobs"].count("image/jpeg") == 3, "a blob by address, by certificate and by CoAP"
+
+
+async def _run(name: str, folder: Path, addresses: dict[str, str], variables: str) -> str:
+    """Run the commands of a page in a folder that has the server's data directory; return their output."""
+    place = folder / name
+    place.mkdir()
+    (place / "var").symlink_to(folder / "var")
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-c", script(PAGES[name].read_text(), addresses, variables)),
+        cwd=place,
+        env=os.environ
+        | {
+            "PATH": os.pathsep.join([*map(str, TOOLS), os.environ["PATH"]]),
+            "SPAN_API_ENDPOINT": f"http://{addresses['http']}",
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = (each.decode() for each in await asyncio.wait_for(shell.communicate(), 180))
+    assert shell.returncode == 0, f"{name}: {out[-3000:]}\n{err[-3000:]}"
+    return out
+
+
+def script(page: str, addresses: dict[str, str], variables: str) -> str:
+    """Make one shell script of a page's blocks, for a server at these addresses."""
+    lines = [
+        "set -euo pipefail",
+        'coap-client() { coap-client-openssl -B 5 "$@"; }',
+        *(f'scripts/{each}() {{ "{ROOT}/scripts/{each}" "$@"; }}' for each in ("test", "bench")),
+        variables,
+    ]
+    for block in blocks(page, "sh"):
+        command = block.removeprefix(ENDLESS).strip()
+        if command == "scripts/serve":
+            continue
+        lines.append(_shown_for_a_while(command) if block.startswith(ENDLESS) else command)
+    text = "\n".join(lines)
+    for port, name in PORTS:
+        text = re.sub(rf"\b127\.0\.0\.1([: ]){port}\b", rf"127.0.0.1\g<1>{_port(addresses[name])}", text)
+    text = text.replace("coaps://127.0.0.1/", f"coaps://{addresses['coaps']}/")
+    text = text.replace("coap://127.0.0.1/", f"coap://{addresses['coap']}/")
+    targets = f"--datagrams {addresses['datagrams']} --coap {addresses['coap']}"
+    text = re.sub(r"span-events simulate (?!gateway)", f"span-events simulate {targets} ", text)
+    return text.replace(
+        "span-events simulate gateway", f"span-events simulate gateway --gateways {addresses['gateways']}"
+    )
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]
+
+
+def _shown_for_a_while(command: str) -> str:
+    """Let a command run for three seconds with an open input; fail if it shows nothing."""
+    return f"(sleep 4 | timeout -s INT 3 {command.removeprefix('npx ')} > shown) || true; cat shown; [[ -s shown ]]"
