@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.bench.ports import FREE_VARIABLES
-from tests.bench.waiting import until
+from tests.bench.waiting import PATIENCE, until
 from tests.test_readme import GUIDES, PAGES, README, ROOT, blocks
 
 ENDLESS: Final = "# runs until Ctrl-C\n"
@@ -63,18 +63,20 @@ async def test_every_command_works_as_it_is_written(tmp_path: Path) -> None:
     """
     Each page's commands run in their order in a shell of its own; the README's first block starts the server of all.
 
-    A guide needs nothing but the variables, which the README's first blocks set. Only ports are changed and tools put
-    on the path. An endless command runs for three seconds and must show something.
+    A guide needs nothing but the variables that the README's first blocks set. Only ports are changed and tools put
+    on the path. An endless command runs until it shows something.
     """
     async with served(tmp_path) as addresses:
-        shown = await _run("readme", tmp_path, addresses, variables="")
-        variables = "".join(each for each in blocks(README, "sh") if each.startswith("export PATH="))
+        (exports,) = (each for each in blocks(README, "sh") if each.startswith("export PATH="))
+        names = " ".join(re.findall(r"^export (\w+)=", exports, re.MULTILINE))
+        variables = tmp_path / "variables"
+        shown = await _run("readme", tmp_path, addresses, last=f"declare -px {names} > {variables}")
         some = [name for name in GUIDES if blocks(GUIDES[name].read_text(), "sh")]
         turns = asyncio.Semaphore(2)
 
         async def take_turn(name: str) -> str:
             async with turns:
-                return await _run(name, tmp_path, addresses, variables)
+                return await _run(name, tmp_path, addresses, first=f"source {variables}")
 
         outputs = {"readme": shown, **dict(zip(some, await asyncio.gather(*map(take_turn, some)), strict=True))}
 
@@ -84,13 +86,13 @@ async def test_every_command_works_as_it_is_written(tmp_path: Path) -> None:
     assert outputs["blobs"].count("image/jpeg") == 3, "a blob by address, by certificate and by CoAP"
 
 
-async def _run(name: str, folder: Path, addresses: dict[str, str], variables: str) -> str:
-    """Run the commands of a page in a folder that has the server's data directory; return their output."""
+async def _run(name: str, folder: Path, addresses: dict[str, str], *, first: str = "", last: str = "") -> str:
+    """Run a page's commands between two others, in a folder with the server's data directory; return their output."""
     place = folder / name
     place.mkdir()
     (place / "var").symlink_to(folder / "var")
     shell = await asyncio.create_subprocess_exec(
-        *("bash", "-c", script(PAGES[name].read_text(), addresses, variables)),
+        *("bash", "-c", "\n".join([first, script(PAGES[name].read_text(), addresses), last])),
         cwd=place,
         env=os.environ
         | {
@@ -101,24 +103,24 @@ async def _run(name: str, folder: Path, addresses: dict[str, str], variables: st
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = (each.decode() for each in await asyncio.wait_for(shell.communicate(), 180))
+    out, err = (each.decode() for each in await asyncio.wait_for(shell.communicate(), 3 * PATIENCE))
     assert shell.returncode == 0, f"{name}: {out[-3000:]}\n{err[-3000:]}"
     return out
 
 
-def script(page: str, addresses: dict[str, str], variables: str) -> str:
+def script(page: str, addresses: dict[str, str]) -> str:
     """Make one shell script of a page's blocks, for a server at these addresses."""
     lines = [
         "set -euo pipefail",
+        "mkfifo open; exec 9<>open",
         'coap-client() { coap-client-openssl -B 5 "$@"; }',
         *(f'scripts/{each}() {{ "{ROOT}/scripts/{each}" "$@"; }}' for each in ("test", "bench")),
-        variables,
     ]
     for block in blocks(page, "sh"):
         command = block.removeprefix(ENDLESS).strip()
         if command == "scripts/serve":
             continue
-        lines.append(_shown_for_a_while(command) if block.startswith(ENDLESS) else command)
+        lines.append(_until_shown(command) if block.startswith(ENDLESS) else command)
     text = "\n".join(lines)
     for port, name in PORTS:
         text = re.sub(rf"\b127\.0\.0\.1([: ]){port}\b", rf"127.0.0.1\g<1>{_port(addresses[name])}", text)
@@ -135,6 +137,10 @@ def _port(address: str) -> str:
     return address.rpartition(":")[2]
 
 
-def _shown_for_a_while(command: str) -> str:
-    """Let a command run for three seconds with an open input; fail if it shows nothing."""
-    return f"(sleep 4 | timeout -s INT 3 {command.removeprefix('npx ')} > shown) || true; cat shown; [[ -s shown ]]"
+def _until_shown(command: str) -> str:
+    """Run a command with an open input until it shows something, and end it by Ctrl-C."""
+    return f"""(set -m # or the shell lets its background processes ignore Ctrl-C
+        {command.removeprefix("npx ")} > shown <&9 &
+        until [[ -s shown ]] || ! kill -0 $!; do sleep 0.05; done
+        kill -INT $!; wait $! || true
+        cat shown; [[ -s shown ]])"""
