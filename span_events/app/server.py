@@ -18,6 +18,8 @@ from typing import Final, Self
 from aiohttp import web
 
 from span_events import __version__
+from span_events.accepting import RefusedAccepts, warn_of_few_descriptors
+from span_events.app.bounds import connections_of
 from span_events.app.demo import start_demo
 from span_events.app.shutdown import Started, shut_down
 from span_events.app.supervisor import Supervisor
@@ -86,6 +88,7 @@ class Server:
         self._supervisor = Supervisor(self._clock)
         self._started = Started(self._supervisor)
         self._listeners: list[Listener] = []
+        self._refused = RefusedAccepts(self._clock)
         self.addresses: dict[str, str] = {}
         """Bound addresses: listener name to ``host:port``."""
         self.datagrams: Datagrams | None = None
@@ -125,6 +128,7 @@ class Server:
         config, clock = self.config, self._clock
         if not is_made(self._data_dir / _PKI):
             dates.require_plausible(clock)  # before anything is written
+        warn_of_few_descriptors(connections_of(config))
         location.prepare(self._data_dir)
         self._started.folder_lock = location.lock(self._data_dir)
         identifiers = IdGenerator(config.node)
@@ -300,6 +304,7 @@ class Server:
                 engine=self._tls,
                 identification=self.fleet.identification,
                 clock=self._clock,
+                refused=self._refused,
             )
             self._listeners.append(self.gateway_listener)
         if config.blobs.enabled:
@@ -358,7 +363,14 @@ class Server:
         plain = PlainAcceptor(self.fleet.reception, self.fleet.directory)
         return [
             BlobListener(
-                name, config, setting=setting, port=port, acceptor=acceptor, blobs=self.fleet.blobs, clock=self._clock
+                name,
+                config,
+                setting=setting,
+                port=port,
+                acceptor=acceptor,
+                blobs=self.fleet.blobs,
+                clock=self._clock,
+                refused=self._refused,
             )
             for name, setting, port, acceptor in (
                 ("blobs", "blobs.port", config.port, plain),
@@ -387,6 +399,7 @@ class Server:
             "registry": "ok",
             "certificates": self.authority.fault() or "ok",
             **dict.fromkeys(self.addresses, "ok"),
+            **self._refused.health(),
             **self._supervisor.failing,
         }
         return health | ({"radius-accounting": self.radius.health} if self.radius is not None else {})
@@ -401,6 +414,7 @@ class Server:
             *self._secure.metrics(),
             *self.authority.metrics(),
             *self._wall_clock.metrics(),
+            *self._refused.metrics(),
             *(metric for listener in self._listeners for metric in listener.metrics()),
         ]
 

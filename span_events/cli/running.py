@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from span_events import __version__
+from span_events.accepting import raise_descriptor_limit
 from span_events.app import Server
 from span_events.config import Config
 from span_events.errors import StorageUnavailable
@@ -42,6 +43,7 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
     Raises:
         SpanEventsError: A part did not start, or ended unexpectedly.
     """
+    raise_descriptor_limit()
     if ready_file is not None:
         _remove(ready_file)
     if demo:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,25 +13,13 @@ import pytest
 from cryptography import x509
 
 from tests.bench.faketime import FakeClock
-from tests.bench.live import PROGRAM
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.programs import Program, run
 from tests.bench.waiting import PATIENCE
+from tests.field.serving import get, serve, until_ready
 
 NOW = datetime.now(UTC)
 YEAR = timedelta(days=365)
-
-
-def serve(folder: Path, *more: str) -> tuple[str, ...]:
-    return (PROGRAM, "serve", "--data-dir", str(folder / "data"), "--ready-file", str(folder / "ready"), *more)
-
-
-async def until_ready(program: Program, folder: Path) -> dict[str, str]:
-    """Wait for the end of the banner; return the bound addresses."""
-    while "Ctrl-C" not in await program.line():
-        pass
-    addresses: dict[str, str] = json.loads((folder / "ready").read_text())
-    return addresses
 
 
 async def shown(address: str) -> x509.Certificate:
@@ -46,17 +32,6 @@ async def shown(address: str) -> x509.Certificate:
 
 def files_in(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.iterdir()}
-
-
-async def get(address: str, path: str) -> str:
-    def fetch() -> str:
-        try:
-            with urllib.request.urlopen(f"http://{address}{path}") as reply:
-                return str(reply.read().decode())
-        except urllib.error.HTTPError as exc:
-            return exc.read().decode()
-
-    return await asyncio.to_thread(fetch)
 
 
 async def health(address: str) -> dict[str, Any]:

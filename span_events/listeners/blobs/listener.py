@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 from typing import Final, Protocol
 
+from span_events import accepting
 from span_events.clock import Clock
 from span_events.config import BlobsConfig
 from span_events.fleet.blobs.blobs import Blobs
 from span_events.listeners.blobs.upload import BlobClient, UploadConnection
 from span_events.listeners.tcp import TcpStream
 from span_events.listeners.udp import unmapped
-from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote
 
-log = get_logger("listeners.blobs")
-
 _BACKLOG: Final = 512
 """Connections that wait in the kernel to be accepted."""
-_PAUSE: Final = 0.5
-"""Seconds without accepting when this process has no file descriptor or memory left for a connection."""
-_LOST: Final = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EINVAL})
-"""Errors after which the listening socket is lost."""
 
 
 class Acceptor(Protocol):
@@ -42,6 +35,7 @@ class BlobListener:
         name: ``blobs`` or ``blobs_tls``.
         setting: Path of the port in the configuration.
         acceptor: Opens connections and identifies clients.
+        refused: Counts connections for which no descriptor is left.
     """
 
     def __init__(
@@ -54,6 +48,7 @@ class BlobListener:
         acceptor: Acceptor,
         blobs: Blobs,
         clock: Clock,
+        refused: accepting.RefusedAccepts,
     ) -> None:
         self.name = name
         self._config = config
@@ -62,7 +57,8 @@ class BlobListener:
         self._acceptor = acceptor
         self._blobs = blobs
         self._clock = clock
-        self._socket: socket.socket | None = None
+        self._accepting = accepting.Acceptor(name, refused, self._accepted)
+        self._address = ("", 0)
         self._connections: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Task[None], None] = {}
         """Connections without a request yet, the oldest first."""
@@ -76,39 +72,22 @@ class BlobListener:
     @property
     def address(self) -> str:
         """The bound address, ``host:port``."""
-        assert self._socket is not None, "the listener has not started"
-        return render_remote(self._socket.getsockname()[:2])
+        return render_remote(self._address)
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""
-        self._socket = bind(self.name, self._config.host, self._port, socket.SOCK_STREAM, setting=self._setting)
-        self._socket.listen(_BACKLOG)
+        bound = bind(self.name, self._config.host, self._port, socket.SOCK_STREAM, setting=self._setting)
+        self._address = bound.getsockname()[:2]
+        self._accepting.start(bound, _BACKLOG)
 
     async def run(self) -> None:
-        """Serve until cancelled."""
-        assert self._socket is not None, "the listener has not started"
-        loop = asyncio.get_running_loop()
-        failing = False
-        while True:
-            try:
-                accepted, address = await loop.sock_accept(self._socket)
-            except OSError as exc:
-                if exc.errno in _LOST:
-                    raise
-                if not failing:
-                    log.error("accept_failed", listener=self.name, error=str(exc))
-                failing = True
-                await asyncio.sleep(_PAUSE)
-            else:
-                failing = False
-                self.accepted += 1
-                self._serve(accepted, unmapped(*address))
-                await asyncio.sleep(0)  # a task that is cancelled before its first step would not close its socket
+        """Serve until cancelled; ends with an error when the socket is lost."""
+        await self._accepting.lost
 
     async def stop(self) -> None:
         """Close the socket and all connections; idempotent."""
-        if self._socket is not None:
-            self._socket.close()
+        self._accepting.stop()
+        await asyncio.sleep(0)  # a task that is cancelled before its first step would not close its socket
         for each in self._connections:
             each.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -133,6 +112,10 @@ class BlobListener:
             ),
             Metric(f"{self.name}_defects", "Defects: an upload's handling failed.", "counter", lambda: self.defects),
         ]
+
+    def _accepted(self, accepted: socket.socket, address: Remote) -> None:
+        self.accepted += 1
+        self._serve(accepted, unmapped(*address))
 
     def _serve(self, accepted: socket.socket, remote: Remote) -> None:
         if len(self._connections) >= self._config.connections:

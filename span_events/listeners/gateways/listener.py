@@ -12,6 +12,7 @@ import socket
 from collections import Counter
 from typing import ClassVar, Final
 
+from span_events.accepting import Acceptor, RefusedAccepts
 from span_events.bounded.failures import FailuresPerMinute
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig
@@ -20,7 +21,7 @@ from span_events.fleet.identity import Identification
 from span_events.listeners.gateways.connection import GatewayConnection
 from span_events.listeners.gateways.shared import Counters, Shared, Stage
 from span_events.metrics import Metric
-from span_events.net import bind, render_remote
+from span_events.net import Remote, bind, render_remote
 from span_events.wire.tls.openssl import TlsEngine
 
 _TICK: Final = 0.25
@@ -46,10 +47,12 @@ class GatewayListener:
         engine: TlsEngine,
         identification: Identification,
         clock: Clock,
+        refused: RefusedAccepts,
     ) -> None:
         self._config = config
         self._clock = clock
-        self._server: asyncio.Server | None = None
+        self._accepting = Acceptor(self.name, refused, self._accepted)
+        self._opening = set[asyncio.Task[object]]()
         self._address = ("", 0)
         self._connections: set[GatewayConnection] = set()
         self._is_idle = asyncio.Event()
@@ -138,25 +141,22 @@ class GatewayListener:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, config.send_buffer)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(config.tcp_timeout * 1000))
         self._address = bound.getsockname()[:2]
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: GatewayConnection(self._shared, self), sock=bound, backlog=_BACKLOG
-        )
+        self._accepting.start(bound, _BACKLOG)
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        while True:
+        while not self._accepting.lost.done():
             await self._clock.sleep(_TICK)
             now = self._clock.monotonic()
             for each in [each for each in self._connections if each.due <= now]:
                 each.tick(now)
+        self._accepting.lost.result()
 
     async def stop(self) -> None:
         """End all streams with a status, give the gateways a moment to read it, and release the socket; idempotent."""
-        if self._server is None:
-            return
-        self._server.close()
-        self._server = None
+        self._accepting.stop()
+        if self._opening:
+            await asyncio.wait(self._opening)
         for each in list(self._connections):
             each.shut_down()
         try:
@@ -166,6 +166,13 @@ class GatewayListener:
             for each in list(self._connections):
                 each.abort()
             await self._is_idle.wait()
+
+    def _accepted(self, accepted: socket.socket, _address: Remote) -> None:
+        loop = asyncio.get_running_loop()
+        opening = loop.connect_accepted_socket(lambda: GatewayConnection(self._shared, self), accepted)
+        task: asyncio.Task[object] = loop.create_task(opening)
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
 
     # ---- calls by connections (`Admission`) ---------------------------------------------------
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from cryptography import x509
 
+from span_events.accepting import RefusedAccepts
 from span_events.config import BlobsConfig
 from span_events.fleet.certificates import Signed
 from span_events.listeners.blobs.clients import PlainAcceptor, TlsAcceptor
@@ -219,7 +220,14 @@ async def blob_bench(
         acceptors: dict[str, Acceptor] = {"blobs": PlainAcceptor(fleet.reception, fleet.directory), "blobs_tls": secure}
         listeners = [
             BlobListener(
-                name, config, setting="blobs.port", port=0, acceptor=each, blobs=fleet.blobs, clock=fleet.clock
+                name,
+                config,
+                setting="blobs.port",
+                port=0,
+                acceptor=each,
+                blobs=fleet.blobs,
+                clock=fleet.clock,
+                refused=RefusedAccepts(fleet.clock),
             )
             for name, each in acceptors.items()
         ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from span_events.accepting import RefusedAccepts
 from span_events.config import BlobsConfig
 from span_events.errors import ListenerUnavailable
 from span_events.fleet.devices.devices import DeviceChange
@@ -489,33 +490,13 @@ async def test_a_port_that_is_taken_is_named_with_its_setting(blobs: BlobBench) 
         acceptor=PlainAcceptor(blobs.fleet.reception, blobs.fleet.directory),
         blobs=blobs.fleet.blobs,
         clock=blobs.fleet.clock,
+        refused=RefusedAccepts(blobs.fleet.clock),
     )
     with pytest.raises(ListenerUnavailable) as caught:
         await second.start()
 
     assert f"port {port}/tcp" in str(caught.value)
     assert "SPAN_EVENTS_BLOBS__TLS_PORT=0" in caught.value.hint
-
-
-async def test_too_many_open_files_do_not_end_the_listener(blobs: BlobBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The listener pauses, logs the error once, and continues."""
-    loop = asyncio.get_running_loop()
-    accept, failures = loop.sock_accept, 0
-
-    async def fail_first(listening: socket.socket) -> Any:
-        nonlocal failures
-        if failures < 2:
-            failures += 1
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return await accept(listening)
-
-    monkeypatch.setattr(loop, "sock_accept", fail_first)
-    monkeypatch.setattr("span_events.listeners.blobs.listener._PAUSE", 0.01)
-    before = await blobs.curl("--data-binary", "x")
-    after = await blobs.curl("--data-binary", "x")
-
-    assert failures == 2
-    assert (before.status, after.status) == (200, 200)
 
 
 async def test_disabled_blobs_are_not_served(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 from cryptography import x509
 
+from span_events.accepting import RefusedAccepts
 from span_events.config import GatewaysConfig
 from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
@@ -374,6 +375,7 @@ async def gateway_bench(**settings: Any) -> AsyncIterator[GatewayBench]:
         engine=engine,
         identification=sessions,  # type: ignore[arg-type]  # likewise
         clock=clock,
+        refused=RefusedAccepts(clock),
     )
     await listener.start()
     running = asyncio.get_running_loop().create_task(listener.run())

@@ -15,6 +15,7 @@ import grpc.aio
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from span_events.accepting import RefusedAccepts
 from span_events.config import GatewaysConfig
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.gateways.listener import GatewayListener
@@ -135,6 +136,7 @@ async def fleet_gateways(folder: Path, **settings: Any) -> AsyncIterator[FleetGa
             engine=engine,
             identification=fleet.identification,
             clock=clock,
+            refused=RefusedAccepts(clock),
         )
         await listener.start()
         running = asyncio.get_running_loop().create_task(listener.run())

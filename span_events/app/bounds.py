@@ -1,0 +1,12 @@
+"""Bounds of the configuration that concern the whole process."""
+
+from __future__ import annotations
+
+from span_events.config import Config
+
+
+def connections_of(config: Config) -> int:
+    """Return how many connections all listeners may hold at the same time."""
+    blobs = 2 * config.blobs.connections if config.blobs.enabled else 0
+    gateways = config.gateways.connections if config.gateways.enabled else 0
+    return config.fanout.subscribers + gateways + blobs

@@ -1,0 +1,58 @@
+"""A server that has fewer descriptors than connections are asked for."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from tests.bench.live import PROGRAM
+from tests.bench.ports import FREE_VARIABLES
+from tests.bench.programs import Program
+from tests.field.serving import get, until_ready
+
+
+def limited(folder: Path, limit: str) -> tuple[str, ...]:
+    """Return the command of a server whose shell has set a limit, such as ``-Sn 200``."""
+    serve = f"exec {PROGRAM} serve --data-dir {folder / 'data'} --ready-file {folder / 'ready'}"
+    return ("sh", "-c", f"ulimit {limit}; {serve}")
+
+
+async def test_core_03_the_soft_limit_of_descriptors_is_raised(tmp_path: Path) -> None:
+    """Systemd's is 1024, whatever the hard one."""
+    async with Program(*limited(tmp_path, "-Sn 200"), environment=FREE_VARIABLES) as program:
+        await until_ready(program, tmp_path)
+        line = await program.complaint()
+        while "descriptor_limit_raised" not in line:
+            line = await program.complaint()
+
+    assert "was=200" in line
+
+
+async def test_core_03_connections_without_a_descriptor_are_refused_audibly(tmp_path: Path) -> None:
+    """The client is told by a close; the log, the metrics and the health say so; the others are served."""
+    async with Program(*limited(tmp_path, "-n 200"), environment=FREE_VARIABLES) as program:
+        addresses = await until_ready(program, tmp_path)
+        host, _, port = addresses["blobs"].rpartition(":")
+        with ExitStack() as stack:
+            clients = [stack.enter_context(closing(socket.create_connection((host, int(port))))) for _ in range(260)]
+            ends = clients[-1].recv(1)
+            line = await program.complaint()
+            seen = [line]
+            while "accept_refused" not in line:
+                line = await program.complaint()
+                seen.append(line)
+            parts = json.loads(await get(addresses["http"], "/healthz"))["parts"]
+            metrics = await get(addresses["http"], "/metrics")
+            clients[0].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            answer = clients[0].recv(9)
+
+    (refused,) = [each for each in metrics.splitlines() if each.startswith("span_events_accepts_refused_total{")]
+    assert ends == b""
+    assert any("descriptors_too_few" in each and "limit=200" in each for each in seen)
+    assert "listener=blobs" in line
+    assert "descriptors are used" in line
+    assert "no descriptors left" in parts["blobs"]
+    assert 60 < float(refused.split()[-1]) < 260
+    assert answer.startswith(b"HTTP/1.")
