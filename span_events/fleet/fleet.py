@@ -132,16 +132,16 @@ class Fleet:
         ]
         self.collections.on_updated += [
             self.firmware.collection_updated,
-            self.reception.collection_updated,
+            self.reception.sessions.collection_updated,
             self.gateway_sessions.collection_updated,
         ]
         self.images.on_changed.append(self.firmware.image_changed)
         self.outbox.on_queued.append(downlink.deliver)
         self.certificates.on_revoked += [
             self.gateway_sessions.certificate_revoked,
-            self.reception.certificate_revoked,
+            self.reception.sessions.certificate_revoked,
         ]
-        self.psks.on_changed.append(self.reception.psk_changed)
+        self.psks.on_changed.append(self.reception.sessions.psk_changed)
 
     async def fill(self, contents: Contents) -> None:
         """

@@ -48,7 +48,7 @@ class DeviceAddresses:
                 continue
             self._directory.readdress(other, "", other.addresses)
             self._reception.changed(other)
-            self._reception.address_lost(other, DisconnectReason.ADDRESS_REASSIGNED, cause=cause)
+            self._reception.sessions.address_lost(other, DisconnectReason.ADDRESS_REASSIGNED, cause=cause)
 
     def restore_static(self, device: Device) -> None:
         """Give a device without a SIM its static address, unless an attachment has that address."""

@@ -160,7 +160,7 @@ class Attachments:
         if device is not None:
             self.addresses.update(device)
             shown = attachment.shown_address
-            self._reception.address_lost(device, DisconnectReason.ADDRESS_CHANGED, detail=shown, cause=cause)
+            self._reception.sessions.address_lost(device, DisconnectReason.ADDRESS_CHANGED, detail=shown, cause=cause)
 
     # ---- end ----------------------------------------------------------------------------------
 
@@ -266,7 +266,9 @@ class Attachments:
                 seconds=seconds,
             )
         )
-        self._reception.address_lost(device, _CLIENT_REASONS.get(reason, DisconnectReason.DETACHED), cause=cause)
+        self._reception.sessions.address_lost(
+            device, _CLIENT_REASONS.get(reason, DisconnectReason.DETACHED), cause=cause
+        )
 
     def _end_conflicting(
         self, conflicting: Iterable[Attachment], attachment: Attachment, device: Device | None, cause: int

@@ -170,7 +170,7 @@ class Devices:
                 change.apply_to(device, now_ms)
         moved = device.origin != before
         if change.enabled is False or (moved and not target.enabled):
-            self._reception.end_sessions(device, DisconnectReason.DEVICE_DISABLED, cause)
+            self._reception.sessions.end(device, DisconnectReason.DEVICE_DISABLED, cause)
         if moved:
             self._publish_move(device, before, cause)
         if not moved or not change.is_empty():

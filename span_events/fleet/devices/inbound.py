@@ -1,5 +1,5 @@
 """
-Reception: identifies and admits devices, accepts their messages, and keeps their client sessions.
+Reception: identifies and admits devices, and accepts their messages.
 
 Each public method handles one occurrence: it changes the state and publishes the events. Listeners
 call plain functions that never raise and never await. Fields that change with each message (last payload,
@@ -8,7 +8,7 @@ counters) are written to the registry in batches (`Reception.flush`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Mapping
 
 from span_events.bounded.rates import RateLimits
 from span_events.bus.base import Bus
@@ -16,21 +16,18 @@ from span_events.clock import Clock
 from span_events.config import MessagesConfig, RejectionsConfig, SessionsConfig
 from span_events.events.activity import SpanId
 from span_events.events.catalogue import (
-    ClientConnected,
-    ClientDisconnected,
     GatewayUpstreamMessage,
     UpstreamMessage,
 )
 from span_events.events.message import Message, Transport
 from span_events.events.reasons import DisconnectReason, MessageRejectedReason
-from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.inbox import Inbox
 from span_events.fleet.devices.sessions import Session, Sessions
 from span_events.fleet.identity import Identification, Refusal, reason_against
 from span_events.fleet.rejections import Rejections
 from span_events.metrics import Metric
-from span_events.net import Remote, render_remote
-from span_events.registry.model import Collection, Device, Gateway
+from span_events.net import Remote
+from span_events.registry.model import Device, Gateway
 from span_events.registry.registry import Registry
 
 
@@ -49,13 +46,13 @@ class Reception:
         clock: Clock,
     ) -> None:
         self._config = messages
-        self._idle_timeout = sessions.idle_timeout
         self._bus = bus
         self._registry = registry
         self._directory = registry.directory
         self._identification = identification
         self._clock = clock
-        self._sessions = Sessions()
+        self.sessions = Sessions(sessions, bus=bus, directory=registry.directory, clock=clock, changed=self.changed)
+        """Client sessions."""
         self._rates = RateLimits(messages.rate, messages.burst)
         self._block_rates = RateLimits(messages.block_rate, messages.block_rate)
         self._changed: set[Device] = set()
@@ -63,11 +60,6 @@ class Reception:
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
         self.rejections = Rejections(rejections, bus=bus, clock=clock)
         """Rejected messages and clients."""
-
-    @property
-    def sessions(self) -> int:
-        """Number of open sessions."""
-        return len(self._sessions)
 
     def metrics(self) -> list[Metric]:
         """List what is counted."""
@@ -78,7 +70,7 @@ class Reception:
                 "gauge",
                 lambda: self.inbox.octets,
             ),
-            Metric("sessions", "Devices that are connected.", "gauge", lambda: self.sessions),
+            Metric("sessions", "Devices that are connected.", "gauge", lambda: len(self.sessions)),
             *self.rejections.metrics(),
         ]
 
@@ -126,82 +118,6 @@ class Reception:
         if self._block_rates.admits(device.id, self._clock.monotonic()):
             self._rates.give_back(device.id)
 
-    def connected(
-        self,
-        device: Device,
-        remote: Remote,
-        *,
-        transport: Transport,
-        cipher: str,
-        handshake_ms: int,
-        retransmissions: int,
-        certificate_serial: int | None = None,
-        close: Callable[[DisconnectReason], None],
-    ) -> Session:
-        """
-        Open the session of a device that completed a DTLS handshake.
-
-        Args:
-            certificate_serial: Serial number of the client certificate; None if the device used its PSK.
-            close: Called once when the server ends the session: idle timeout, or a change by the API. The
-                listener reports its own reasons through `disconnected`.
-        """
-        time_ns = self._clock.time_ns()
-        session_id = self._bus.new_id(time_ns)
-        session = Session(
-            session_id,
-            session_id,
-            device,
-            transport,
-            remote,
-            self._clock.monotonic(),
-            certificate_serial,
-            psk=certificate_serial is None,
-            close=close,
-        )
-        self._sessions.add(session)
-        device.traffic.sessions += 1
-        device.inet.remote_address = render_remote(remote)
-        device.inet.certificate_serial = "" if certificate_serial is None else str(certificate_serial)
-        device.inet.last_update = time_ns // 1_000_000
-        self._changed.add(device)
-        self._bus.publish(
-            ClientConnected(
-                origin=device.origin,
-                session_id=session_id,
-                identified_by="psk" if certificate_serial is None else "certificate",
-                transport=transport,
-                remote_address=device.inet.remote_address,
-                certificate_serial=device.inet.certificate_serial or None,
-                cipher=cipher,
-                handshake_ms=handshake_ms,
-                retransmissions=retransmissions,
-            )
-        )
-        return session
-
-    def disconnected(self, session: Session, reason: DisconnectReason, *, detail: str | None = None) -> None:
-        """End a DTLS session; a session that has ended already is ignored."""
-        if self._sessions.remove(session):
-            self._publish_end(session, reason, detail=detail)
-
-    def contacted(
-        self,
-        device: Device,
-        remote: Remote,
-        *,
-        transport: Transport,
-        session: Session | None = None,
-        cause: int | None = None,
-    ) -> None:
-        """
-        Record input of a device; its first input, also after an idle timeout, opens a session.
-
-        Args:
-            session: The DTLS session; None selects the device's session over this transport.
-        """
-        self._touch(device, remote, transport, session, cause)
-
     def received(
         self,
         device: Device,
@@ -227,7 +143,7 @@ class Reception:
             return None
         time_ns = self._clock.time_ns()
         message_id = self._bus.new_id(time_ns)
-        session = self._touch(device, remote, transport, session, message_id)
+        session = self.sessions.contacted(device, remote, transport=transport, session=session, cause=message_id)
         message = Message(
             message_id,
             device.origin,
@@ -308,58 +224,21 @@ class Reception:
         """Write a device with the next batch, after another part has changed it."""
         self._changed.add(device)
 
-    def address_lost(self, device: Device, reason: DisconnectReason, *, detail: str = "", cause: int | None) -> None:
-        """End the sessions over UDP and CoAP from an address that the device has lost."""
-        for transport in (Transport.UDP, Transport.COAP):
-            session = self._sessions.find((device.id, transport.value))
-            if session is not None and self._directory.device_at(session.remote[0]) is not device:
-                self._sessions.remove(session)
-                self._publish_end(session, reason, detail=detail or None, cause=cause)
-
     # ---- called after changes by the API ------------------------------------------------------
-
-    def end_sessions(
-        self, device: Device, reason: DisconnectReason, cause: int, *, transports: Container[Transport] | None = None
-    ) -> None:
-        """End the sessions of a device; with ``transports``, only the sessions over these."""
-        for session in self._sessions.take(
-            lambda each: each.device is device and (transports is None or each.transport in transports)
-        ):
-            self._end(session, reason, cause=cause)
 
     def device_removed(self, device: Device, *, cause: int) -> None:
         """End the sessions of a removed device, and drop its allowances and pending writes."""
-        self.end_sessions(device, DisconnectReason.DEVICE_REMOVED, cause)
+        self.sessions.end(device, DisconnectReason.DEVICE_REMOVED, cause)
         self._changed.discard(device)
         self._rates.forget(device.id)
         self._block_rates.forget(device.id)
-
-    def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
-        """End the sessions of all devices of a collection that was disabled."""
-        if change.enabled is not False:
-            return
-        for session in self._sessions.take(lambda each: each.device.collection is collection):
-            self._end(session, DisconnectReason.DEVICE_DISABLED, cause=cause)
-
-    def certificate_revoked(self, serial: int) -> None:
-        """End the sessions that a revoked certificate opened."""
-        for session in self._sessions.take(lambda each: each.certificate_serial == serial):
-            self._end(session, DisconnectReason.CERTIFICATE_REVOKED)
-
-    def psk_changed(self, device: Device) -> None:
-        """End the sessions that the replaced or removed PSK of a device opened."""
-        for session in self._sessions.take(lambda each: each.psk and each.device is device):
-            self._end(session, DisconnectReason.PSK_CHANGED)
 
     # ---- called periodically ------------------------------------------------------------------
 
     def sweep(self) -> None:
         """End idle sessions and publish summaries of suppressed rejections; called about once a second."""
         now = self._clock.monotonic()
-        for session in self._sessions.take_silent(now - self._idle_timeout):
-            self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
-        for session in self._sessions.take(self._is_over):
-            self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
+        self.sessions.sweep()
         self.rejections.sweep()
         self._rates.sweep(now)
         self._block_rates.sweep(now)
@@ -423,67 +302,3 @@ class Reception:
             )
         )
         self._bus.forward(message)
-
-    def _is_over(self, session: Session) -> bool:
-        """Return whether the certificate of a session has expired."""
-        if session.certificate_serial is None:
-            return False
-        certificate = self._directory.certificate_with(session.certificate_serial)
-        return certificate is not None and certificate.not_after_ms <= self._clock.time_ns() // 1_000_000
-
-    def _touch(
-        self, device: Device, remote: Remote, transport: Transport, session: Session | None, cause: int | None
-    ) -> Session:
-        now = self._clock.monotonic()
-        if session is not None:
-            self._sessions.touch(session, now)
-            return session
-        key = (device.id, transport.value)
-        session = self._sessions.find(key)
-        if session is not None:
-            session.remote = remote
-            self._sessions.touch(session, now)
-            return session
-        session = Session(self._bus.new_id(), key, device, transport, remote, now)
-        self._sessions.add(session)
-        device.traffic.sessions += 1
-        self._bus.publish(
-            ClientConnected(
-                origin=device.origin,
-                correlation_id=cause,
-                session_id=session.id,
-                identified_by="ip",
-                transport=transport,
-                remote_address=render_remote(remote),
-            )
-        )
-        return session
-
-    def _end(
-        self, session: Session, reason: DisconnectReason, *, idle_seconds: int | None = None, cause: int | None = None
-    ) -> None:
-        """Close a session that was removed from the table, and publish its end."""
-        self._publish_end(session, reason, idle_seconds=idle_seconds, cause=cause)
-        if session.close is not None:
-            session.close(reason)
-
-    def _publish_end(
-        self,
-        session: Session,
-        reason: DisconnectReason,
-        *,
-        idle_seconds: int | None = None,
-        detail: str | None = None,
-        cause: int | None = None,
-    ) -> None:
-        self._bus.publish(
-            ClientDisconnected(
-                origin=session.device.origin,
-                correlation_id=cause,
-                session_id=session.id,
-                reason=reason,
-                transport=session.transport,
-                idle_seconds=idle_seconds,
-                detail=detail,
-            )
-        )

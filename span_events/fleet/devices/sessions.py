@@ -1,15 +1,25 @@
-"""Client sessions of devices, ordered by last input, oldest first."""
+"""
+Client sessions of devices: opened by a handshake or a first message, ended by silence, the device or the API.
+
+Each public method handles one occurrence: it changes the state and publishes the events; none raises or awaits.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterator
 from dataclasses import dataclass
 
+from span_events.bus.base import Bus
+from span_events.clock import Clock
+from span_events.config import SessionsConfig
+from span_events.events.catalogue import ClientConnected, ClientDisconnected
 from span_events.events.message import Transport
 from span_events.events.reasons import DisconnectReason
-from span_events.net import Remote
-from span_events.registry.model import Device
+from span_events.fleet.collections import CollectionChange
+from span_events.net import Remote, render_remote
+from span_events.registry.directory import Directory
+from span_events.registry.model import Collection, Device
 
 
 @dataclass(slots=True, eq=False)
@@ -37,8 +47,8 @@ class Session:
     """Called when the server ends the session; None without a connection to close."""
 
 
-class Sessions:
-    """The open sessions."""
+class _Table:
+    """The open sessions, those with the oldest input first."""
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[Hashable, Session] = OrderedDict()
@@ -79,3 +89,215 @@ class Sessions:
                 return
             del self._sessions[session.key]
             yield session
+
+
+class Sessions:
+    """
+    Opens and ends the client sessions of devices, and publishes both.
+
+    Args:
+        changed: Called with a device whose fields changed, so that the next batch writes it.
+    """
+
+    def __init__(
+        self,
+        config: SessionsConfig,
+        *,
+        bus: Bus,
+        directory: Directory,
+        clock: Clock,
+        changed: Callable[[Device], None],
+    ) -> None:
+        self._idle_timeout = config.idle_timeout
+        self._bus = bus
+        self._directory = directory
+        self._clock = clock
+        self._changed = changed
+        self._table = _Table()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    # ---- called by listeners ------------------------------------------------------------------
+
+    def connected(
+        self,
+        device: Device,
+        remote: Remote,
+        *,
+        transport: Transport,
+        cipher: str,
+        handshake_ms: int,
+        retransmissions: int,
+        certificate_serial: int | None = None,
+        close: Callable[[DisconnectReason], None],
+    ) -> Session:
+        """
+        Open the session of a device that completed a DTLS handshake.
+
+        Args:
+            certificate_serial: Serial number of the client certificate; None if the device used its PSK.
+            close: Called once when the server ends the session: idle timeout, or a change by the API. The
+                listener reports its own reasons through `disconnected`.
+        """
+        time_ns = self._clock.time_ns()
+        session_id = self._bus.new_id(time_ns)
+        session = Session(
+            session_id,
+            session_id,
+            device,
+            transport,
+            remote,
+            self._clock.monotonic(),
+            certificate_serial,
+            psk=certificate_serial is None,
+            close=close,
+        )
+        self._table.add(session)
+        device.traffic.sessions += 1
+        device.inet.remote_address = render_remote(remote)
+        device.inet.certificate_serial = "" if certificate_serial is None else str(certificate_serial)
+        device.inet.last_update = time_ns // 1_000_000
+        self._changed(device)
+        self._bus.publish(
+            ClientConnected(
+                origin=device.origin,
+                session_id=session_id,
+                identified_by="psk" if certificate_serial is None else "certificate",
+                transport=transport,
+                remote_address=device.inet.remote_address,
+                certificate_serial=device.inet.certificate_serial or None,
+                cipher=cipher,
+                handshake_ms=handshake_ms,
+                retransmissions=retransmissions,
+            )
+        )
+        return session
+
+    def disconnected(self, session: Session, reason: DisconnectReason, *, detail: str | None = None) -> None:
+        """End a DTLS session; a session that has ended already is ignored."""
+        if self._table.remove(session):
+            self._publish_end(session, reason, detail=detail)
+
+    def contacted(
+        self,
+        device: Device,
+        remote: Remote,
+        *,
+        transport: Transport,
+        session: Session | None = None,
+        cause: int | None = None,
+    ) -> Session:
+        """
+        Record input of a device, and return its session; its first input, also after an idle timeout, opens one.
+
+        Args:
+            session: The DTLS session; None selects the device's session over this transport.
+            cause: Id of the message or request, for `clientConnected`.
+        """
+        now = self._clock.monotonic()
+        if session is not None:
+            self._table.touch(session, now)
+            return session
+        key = (device.id, transport.value)
+        session = self._table.find(key)
+        if session is not None:
+            session.remote = remote
+            self._table.touch(session, now)
+            return session
+        session = Session(self._bus.new_id(), key, device, transport, remote, now)
+        self._table.add(session)
+        device.traffic.sessions += 1
+        self._bus.publish(
+            ClientConnected(
+                origin=device.origin,
+                correlation_id=cause,
+                session_id=session.id,
+                identified_by="ip",
+                transport=transport,
+                remote_address=render_remote(remote),
+            )
+        )
+        return session
+
+    # ---- called by other parts ----------------------------------------------------------------
+
+    def address_lost(self, device: Device, reason: DisconnectReason, *, detail: str = "", cause: int | None) -> None:
+        """End the sessions over UDP and CoAP from an address that the device has lost."""
+        for transport in (Transport.UDP, Transport.COAP):
+            session = self._table.find((device.id, transport.value))
+            if session is not None and self._directory.device_at(session.remote[0]) is not device:
+                self._table.remove(session)
+                self._publish_end(session, reason, detail=detail or None, cause=cause)
+
+    def end(
+        self, device: Device, reason: DisconnectReason, cause: int, *, transports: Container[Transport] | None = None
+    ) -> None:
+        """End the sessions of a device; with ``transports``, only the sessions over these."""
+        for session in self._table.take(
+            lambda each: each.device is device and (transports is None or each.transport in transports)
+        ):
+            self._end(session, reason, cause=cause)
+
+    def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
+        """End the sessions of all devices of a collection that was disabled."""
+        if change.enabled is not False:
+            return
+        for session in self._table.take(lambda each: each.device.collection is collection):
+            self._end(session, DisconnectReason.DEVICE_DISABLED, cause=cause)
+
+    def certificate_revoked(self, serial: int) -> None:
+        """End the sessions that a revoked certificate opened."""
+        for session in self._table.take(lambda each: each.certificate_serial == serial):
+            self._end(session, DisconnectReason.CERTIFICATE_REVOKED)
+
+    def psk_changed(self, device: Device) -> None:
+        """End the sessions that the replaced or removed PSK of a device opened."""
+        for session in self._table.take(lambda each: each.psk and each.device is device):
+            self._end(session, DisconnectReason.PSK_CHANGED)
+
+    def sweep(self) -> None:
+        """End idle sessions, and those whose certificate has expired; called about once a second."""
+        now = self._clock.monotonic()
+        for session in self._table.take_silent(now - self._idle_timeout):
+            self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
+        for session in self._table.take(self._is_over):
+            self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
+
+    # ---- private ------------------------------------------------------------------------------
+
+    def _is_over(self, session: Session) -> bool:
+        """Return whether the certificate of a session has expired."""
+        if session.certificate_serial is None:
+            return False
+        certificate = self._directory.certificate_with(session.certificate_serial)
+        return certificate is not None and certificate.not_after_ms <= self._clock.time_ns() // 1_000_000
+
+    def _end(
+        self, session: Session, reason: DisconnectReason, *, idle_seconds: int | None = None, cause: int | None = None
+    ) -> None:
+        """Close a session that was removed from the table, and publish its end."""
+        self._publish_end(session, reason, idle_seconds=idle_seconds, cause=cause)
+        if session.close is not None:
+            session.close(reason)
+
+    def _publish_end(
+        self,
+        session: Session,
+        reason: DisconnectReason,
+        *,
+        idle_seconds: int | None = None,
+        detail: str | None = None,
+        cause: int | None = None,
+    ) -> None:
+        self._bus.publish(
+            ClientDisconnected(
+                origin=session.device.origin,
+                correlation_id=cause,
+                session_id=session.id,
+                reason=reason,
+                transport=session.transport,
+                idle_seconds=idle_seconds,
+                detail=detail,
+            )
+        )

@@ -99,7 +99,7 @@ class Downloads:
             FetchRefused: The device has no target, its image has no such block, or another download is under way.
         """
         cause = self._bus.new_id()
-        self._reception.contacted(device, remote, transport=transport, session=session, cause=cause)
+        self._reception.sessions.contacted(device, remote, transport=transport, session=session, cause=cause)
         start = number * size
         try:
             image = self._image(device, number, size)

@@ -128,7 +128,7 @@ class Firmware:
             True if the response announces an update.
         """
         cause = self._bus.new_id()
-        self._reception.contacted(device, remote, transport=transport, session=session, cause=cause)
+        self._reception.sessions.contacted(device, remote, transport=transport, session=session, cause=cause)
         firmware = device.firmware
         before = firmware.firmware_version
         self._remember(device, report)

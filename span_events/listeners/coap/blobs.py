@@ -177,7 +177,7 @@ class CoapBlobs:
         upload = self._blobs.begin(
             peer.device, size=size, remote=peer.remote, transport=self._transport, pause=self._pause
         )
-        self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
+        self._reception.sessions.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
         return upload
 
     def _append(self, upload: Upload, payload: bytes) -> None:

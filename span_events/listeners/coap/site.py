@@ -198,7 +198,7 @@ class CoapSite:
 
     def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
         """Answer with the oldest queued message, or with an empty payload."""
-        self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
+        self._reception.sessions.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
         if block2 is not None:  # block 0 again, unless the last block was fetched
             download = self.downloads.get(_key(peer, path), self._clock.monotonic())
             if download is not None and download.code == Code.CONTENT and not download.done:
@@ -258,7 +258,9 @@ class CoapSite:
         match step:
             case Step.CONTINUE:
                 if block.number == 0:
-                    self._reception.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
+                    self._reception.sessions.contacted(
+                        peer.device, peer.remote, transport=self._transport, session=peer.session
+                    )
                 return Answer(Code.CONTINUE, options=echo)
             case Step.COMPLETE:
                 answer = self._deliver(peer, path, bytes(upload.octets), block2)

@@ -193,7 +193,7 @@ class DtlsServer:
             self._handshakes.remove(handshake)
         for session in list(self._sessions.values()):
             self._close(session, DisconnectReason.SERVER_STOPPED)
-            self._reception.disconnected(session.fleet, DisconnectReason.SERVER_STOPPED)
+            self._reception.sessions.disconnected(session.fleet, DisconnectReason.SERVER_STOPPED)
 
     # ---- hellos -----------------------------------------------------------------------------------
 
@@ -286,11 +286,11 @@ class DtlsServer:
         earlier = self._sessions.get(remote)
         if earlier is not None:  # the client has lost its keys, and could not read a close_notify
             self._drop(earlier, DisconnectReason.REPLACED)
-            self._reception.disconnected(earlier.fleet, DisconnectReason.REPLACED)
+            self._reception.sessions.disconnected(earlier.fleet, DisconnectReason.REPLACED)
         self.completed += 1
         self._sessions[remote] = session
         self._at_host.setdefault(remote[0], {})[remote] = session
-        session.fleet = self._reception.connected(
+        session.fleet = self._reception.sessions.connected(
             client.device,
             remote,
             transport=self._transport,
@@ -393,7 +393,7 @@ class DtlsServer:
             by_alert = event.end is End.ALERT
             reason = DisconnectReason.CLIENT_ALERT if by_alert else DisconnectReason.CLOSE_NOTIFY
             self._drop(session, reason)
-            self._reception.disconnected(session.fleet, reason, detail=event.detail if by_alert else None)
+            self._reception.sessions.disconnected(session.fleet, reason, detail=event.detail if by_alert else None)
 
     def _close(self, session: DtlsSession, reason: DisconnectReason) -> None:
         """End a session from our side."""

@@ -446,7 +446,7 @@ async def test_a_device_that_sends_is_not_silent(bench: FleetBench) -> None:
             seen(session=f"{number}", imsi=f"24201600000020{number}", imei="", address=f"10.0.0.{number}")
         )
     send(bench, "10.0.0.0")
-    bench.reception.contacted(devices[1], ("10.0.0.1", 5683), transport=Transport.COAP)
+    bench.reception.sessions.contacted(devices[1], ("10.0.0.1", 5683), transport=Transport.COAP)
     devices[2].enabled = False
     bench.reception.admit(devices[2], ("10.0.0.2", 4000), transport=Transport.UDP, size=5)
     wait(bench, 1_000)

@@ -44,7 +44,7 @@ async def test_later_messages_belong_to_the_same_session(bench: FleetBench) -> N
     bench.reception.received(device, b"2", remote=("10.0.0.9", 4001), transport=Transport.UDP, local_port=1)
 
     assert bench.names == ["clientConnected", "upstreamMessage", "upstreamMessage"]
-    assert bench.reception.sessions == 1
+    assert len(bench.reception.sessions) == 1
 
 
 async def test_each_transport_is_a_session_of_its_own(bench: FleetBench) -> None:
@@ -90,7 +90,7 @@ async def test_a_message_keeps_the_session_alive(bench: FleetBench) -> None:
 async def test_a_poll_connects_without_a_message(bench: FleetBench) -> None:
     """A CoAP GET shows that the device is there."""
     device = await bench.device("10.0.0.9")
-    bench.reception.contacted(device, REMOTE, transport=Transport.COAP)
+    bench.reception.sessions.contacted(device, REMOTE, transport=Transport.COAP)
 
     assert bench.names == ["clientConnected"]
 
@@ -214,7 +214,7 @@ async def test_disabling_a_collection_ends_the_sessions_of_its_devices(bench: Fl
     await bench.collections.update(device.collection, CollectionChange(enabled=False), cause=CAUSE)
 
     assert [(each.name, each.origin) for each in bench.events] == [("clientDisconnected", device.origin)]
-    assert bench.reception.sessions == 1
+    assert len(bench.reception.sessions) == 1
 
 
 async def test_a_duplicate_is_published_with_the_id_of_the_first_message(bench: FleetBench) -> None:
@@ -259,13 +259,13 @@ async def test_sessions_end_with_the_address_that_they_came_from(bench: FleetBen
     """Over UDP and CoAP; a session from an address that the device still has continues."""
     device = await bench.device("10.0.0.9")
     receive(bench, device)
-    bench.reception.contacted(device, ("10.0.0.8", 4000), transport=Transport.COAP)
+    bench.reception.sessions.contacted(device, ("10.0.0.8", 4000), transport=Transport.COAP)
     bench.activities.clear()
-    bench.reception.address_lost(device, DisconnectReason.DETACHED, cause=CAUSE)
+    bench.reception.sessions.address_lost(device, DisconnectReason.DETACHED, cause=CAUSE)
 
     assert bench.told == [("clientDisconnected", {"reason": "detached", "transport": "coap"})]
     assert bench.events[0].correlation_id == CAUSE
-    assert bench.reception.sessions == 1
+    assert len(bench.reception.sessions) == 1
 
 
 async def test_a_rejected_message_is_a_sign_of_life(bench: FleetBench) -> None:

@@ -17,7 +17,7 @@ REMOTE = ("198.51.100.7", 40_000)
 
 def connect(bench: FleetBench, device: Device, ended: list[DisconnectReason], *, serial: int | None = 4711) -> Session:
     """Open a session."""
-    return bench.reception.connected(
+    return bench.reception.sessions.connected(
         device,
         REMOTE,
         transport=Transport.DTLS,
@@ -48,12 +48,12 @@ async def test_each_session_ends_separately(bench: FleetBench) -> None:
     ended: list[DisconnectReason] = []
     first, second = connect(bench, device, ended), connect(bench, device, ended)
     bench.take()
-    bench.reception.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
-    bench.reception.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
+    bench.reception.sessions.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
+    bench.reception.sessions.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
 
     assert bench.take() == [("clientDisconnected", {"reason": "closeNotify", "transport": "dtls"})]
     assert ended == []
-    assert bench.reception.sessions == 1
+    assert len(bench.reception.sessions) == 1
     await bench.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
     assert ended == [DisconnectReason.DEVICE_DISABLED]
     assert second.id != first.id
@@ -65,11 +65,11 @@ async def test_a_revoked_certificate_ends_its_sessions_only(bench: FleetBench) -
     ended: list[DisconnectReason] = []
     for serial in (1, 2, None):
         connect(bench, device, ended, serial=serial)
-    bench.reception.certificate_revoked(2)
-    bench.reception.psk_changed(device)
+    bench.reception.sessions.certificate_revoked(2)
+    bench.reception.sessions.psk_changed(device)
 
     assert ended == [DisconnectReason.CERTIFICATE_REVOKED, DisconnectReason.PSK_CHANGED]
-    assert bench.reception.sessions == 1
+    assert len(bench.reception.sessions) == 1
 
 
 async def test_a_session_does_not_outlive_its_certificate(bench: FleetBench) -> None:
@@ -90,7 +90,7 @@ async def test_a_session_does_not_outlive_its_certificate(bench: FleetBench) -> 
     bench.reception.sweep()
 
     assert (before, ended) == ([], [DisconnectReason.CERTIFICATE_EXPIRED])
-    assert bench.reception.sessions == 2
+    assert len(bench.reception.sessions) == 2
 
 
 async def test_rejections_of_clients_are_throttled_per_host_and_reason(bench: FleetBench) -> None:
@@ -114,14 +114,14 @@ async def test_the_sessions_of_some_transports_can_end_alone(bench: FleetBench) 
     ended: list[DisconnectReason] = []
     for each in (device, other):
         connect(bench, each, ended)
-        bench.reception.contacted(each, REMOTE, transport=Transport.UDP)
+        bench.reception.sessions.contacted(each, REMOTE, transport=Transport.UDP)
     bench.take()
-    bench.reception.end_sessions(device, DisconnectReason.DEVICE_DISABLED, CAUSE, transports={Transport.UDP})
+    bench.reception.sessions.end(device, DisconnectReason.DEVICE_DISABLED, CAUSE, transports={Transport.UDP})
 
     assert bench.take() == [("clientDisconnected", {"reason": "deviceDisabled", "transport": "udp"})]
-    assert (ended, bench.reception.sessions) == ([], 3)
-    bench.reception.end_sessions(device, DisconnectReason.DEVICE_DISABLED, CAUSE)
-    assert (ended, bench.reception.sessions) == ([DisconnectReason.DEVICE_DISABLED], 2)
+    assert (ended, len(bench.reception.sessions)) == ([], 3)
+    bench.reception.sessions.end(device, DisconnectReason.DEVICE_DISABLED, CAUSE)
+    assert (ended, len(bench.reception.sessions)) == ([DisconnectReason.DEVICE_DISABLED], 2)
 
 
 def test_an_ipv6_remote_is_written_with_brackets() -> None:

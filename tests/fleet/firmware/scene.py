@@ -132,6 +132,6 @@ async def firmware_scene(folder: Path) -> AsyncIterator[Scene]:
         image = await bench.image(device.collection, NEW, IMAGE)
         change = CollectionChange(management=Management.COLLECTION, target_firmware_id=image.id)
         await bench.collections.update(device.collection, change, cause=CAUSE)
-        bench.reception.contacted(device, REMOTE, transport=Transport.COAP)
+        bench.reception.sessions.contacted(device, REMOTE, transport=Transport.COAP)
         bench.activities.clear()
         yield Scene(bench, device, image)

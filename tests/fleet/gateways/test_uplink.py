@@ -51,7 +51,7 @@ async def test_a_device_stores_its_last_gateway_and_transport(bench: FleetBench)
         assert (each.gateway.gateway_id, each.gateway.params) == (gateway.id, {"rssi": "-90"})
         assert each.gateway.last_update == NOW_MS
     assert (device.traffic.messages_upstream, gateway.traffic.bytes_upstream) == (1, 4)
-    assert bench.reception.sessions == 0, "the gateway is connected, not the device"
+    assert len(bench.reception.sessions) == 0, "the gateway is connected, not the device"
 
 
 async def test_a_message_over_another_transport_clears_the_last_gateway(bench: FleetBench) -> None:

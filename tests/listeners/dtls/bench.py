@@ -178,8 +178,8 @@ def make_secure(fleet: FleetBench, config: DtlsConfig) -> DtlsContext:
         unix_time=lambda: fleet.clock.time_ns() // 1_000_000_000,
     )
     fleet.authority.on_intermediate.append(engine.trust)
-    fleet.certificates.on_revoked.append(fleet.reception.certificate_revoked)
-    fleet.psks.on_changed.append(fleet.reception.psk_changed)
+    fleet.certificates.on_revoked.append(fleet.reception.sessions.certificate_revoked)
+    fleet.psks.on_changed.append(fleet.reception.sessions.psk_changed)
     return DtlsContext(
         config=config,
         engine=engine,
