@@ -37,6 +37,11 @@ class GatewaysConfig(Section):
     max_message: Octets = setting(
         262_144, "Largest message from a gateway, octets; a larger one ends its stream (messageTooLarge)."
     )
+    frames_per_second: Count = setting(
+        1_000,
+        "Frames and messages with little or no content that a gateway may send a second, on average over 10 s; "
+        "beyond it, its connection ends (tooManyFrames).",
+    )
     queue_messages: Count = setting(1_000, "Messages that may wait for one gateway.")
     queue_octets: Octets = setting(
         1_048_576, "Memory of the messages that wait for one gateway, octets; 640 for each message included."

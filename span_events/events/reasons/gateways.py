@@ -72,6 +72,10 @@ class GatewayRejectedReason(Reason):
         "The client called the method in 'detail'; only /gateway.v1.UserGatewayService/ControlStream is served.",
     )
     HTTP2_ERROR = "http2Error", "The client broke HTTP/2, see 'detail': use a gRPC library."
+    TOO_MANY_FRAMES = (
+        "tooManyFrames",
+        "The client sent more frames of HTTP/2 than the limit in 'detail': look for a program in a loop, or an attack.",
+    )
     OVERLOAD = (
         "overload",
         "The server is at the limit in 'detail': try later, or raise it in the table [gateways] of the configuration.",
@@ -115,6 +119,10 @@ class GatewayReason(Reason):
     )
     GOAWAY = "goaway", "The gateway's gRPC library gave the connection up with the code in 'error': look at its log."
     HTTP2_ERROR = "http2Error", "The gateway broke HTTP/2 as 'error' says: is something between it and this server?"
+    TOO_MANY_FRAMES = (
+        "tooManyFrames",
+        "The gateway kept sending frames without content, see 'error': look for a loop in its program, or an attack.",
+    )
     TLS_ERROR = (
         "tlsError",
         "The TLS connection broke as 'error' says: is something between gateway and server?",

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
 from google.protobuf.message import DecodeError
+from h2.errors import ErrorCodes
 
+from span_events.bounded.budgets import Budget
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.gateways.session import Departure
 from span_events.fleet.gateways.sessions import GatewaySession
 from span_events.listeners.gateways.client import UnidentifiedClient
 from span_events.listeners.gateways.keepalive import Due, Keepalive
 from span_events.listeners.gateways.outgoing import Outgoing
-from span_events.listeners.gateways.reasons import BAD_MESSAGES, FAILED_HANDSHAKES, end_of, loss_of, refusal_of
+from span_events.listeners.gateways.reasons import BAD_MESSAGES, BROKEN, FAILED_HANDSHAKES, end_of, loss_of, refusal_of
 from span_events.listeners.gateways.shared import MOVES, Shared, Stage
 from span_events.listeners.udp import unmapped
 from span_events.log import get_logger
@@ -56,6 +59,10 @@ _ALL_STREAMS: Final = 100
 """Calls in the life of a connection: h2 stores each of them."""
 _STRANGERS: Final = 131_072
 """Encrypted octets of HTTP/2 accepted before the control stream is open; OpenSSL bounds handshakes."""
+_PER_TURN: Final = 64
+"""Frames or messages processed before other connections have their turn: about 3 ms."""
+_BURST_SECONDS: Final = 10.0
+"""Seconds over which gateways.frames_per_second is an average."""
 _UNSENT: Final = 262_144
 """Octets in the transport's buffer beyond which reading stops, since requests cause further answers."""
 
@@ -81,10 +88,13 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_admission",
+        "_budget",
         "_calls",
         "_client",
+        "_events",
         "_grpc",
         "_is_scheduled",
+        "_is_waiting",
         "_keepalive",
         "_outgoing",
         "_paused_at",
@@ -93,6 +103,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         "_stream",
         "_taken",
         "_tls",
+        "_tls_events",
         "_transport",
         "due",
         "remote",
@@ -109,7 +120,11 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._client: UnidentifiedClient | None = None
         self._tls: TlsConnection
         self._taken = 0  # octets between the handshake and the control stream
+        self._tls_events: deque[Event] = deque()
         self._grpc: GrpcServer | None = None
+        self._events: deque[GrpcEvent] = deque()
+        self._budget = Budget(config.frames_per_second, config.frames_per_second * _BURST_SECONDS)
+        self._is_waiting = False  # for a turn, with input that was received but not processed
         self._outgoing = Outgoing(messages=config.queue_messages, octets=config.queue_octets)
         self._session: GatewaySession | None = None
         self._stream = 0
@@ -192,11 +207,16 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._keepalive.pinged_at = None
         self._is_scheduled = True  # messages sent meanwhile leave in the flush below
         try:
-            for event in self._tls.feed(self._shared.buffer[:nbytes]):
-                self._take_tls(event)
+            self._tls_events.extend(self._tls.feed(self._shared.buffer[:nbytes]))
+            goes_on = self._process()
             if self.stage is Stage.HTTP2:
                 self._bound(nbytes)
             self._flush()
+            # uvloop would read a full buffer again, up to 32 times, before it serves other sockets.
+            if (goes_on or nbytes == len(self._shared.buffer)) and not self._transport.is_closing():
+                self._is_waiting = True
+                self._transport.pause_reading()
+                self._shared.turns.add(self)
         except Exception:
             self._fail()
 
@@ -227,9 +247,67 @@ class GatewayConnection(asyncio.BufferedProtocol):
         """Continue after the kernel has taken all octets."""
         self._paused_at = None
         if self.stage in (Stage.HTTP2, Stage.OPEN):
-            self._transport.resume_reading()
+            self._read_again()
             self._keepalive.last_input = self._shared.clock.monotonic()  # no input was read until now
             self._flush_soon()
+
+    # ---- turns --------------------------------------------------------------------------------
+
+    def take_turn(self) -> bool:
+        """Process a bounded part of the received input; return True if more waits."""
+        try:
+            goes_on = self._process()
+            self._flush()
+        except Exception:
+            self._fail()
+            goes_on = False
+        if not goes_on:
+            self._is_waiting = False
+            self._read_again()
+        return goes_on
+
+    def _process(self) -> bool:
+        """Process a bounded number of frames and messages in their order; return True if more wait."""
+        messages, has_parsed = _PER_TURN, False
+        while self.stage not in (Stage.CLOSING, Stage.CLOSED):
+            server = self._grpc
+            if self._tls_events and (server is None or isinstance(self._tls_events[0], Data)):
+                self._take_tls(self._tls_events.popleft())
+            elif server is not None and self._events:
+                if not messages:
+                    return True
+                messages -= 1
+                self._take_grpc(server, self._events.popleft())
+            elif server is not None and server.has_unread:
+                if has_parsed:
+                    return True
+                has_parsed = True
+                self._parse(server)
+            elif self._tls_events:
+                self._take_tls(self._tls_events.popleft())
+            else:
+                return False
+        self._tls_events.clear()
+        self._events.clear()
+        return False
+
+    def _parse(self, server: GrpcServer) -> None:
+        """Parse the next frames at the expense of the budget; end a connection that has exceeded it."""
+        before = server.cost
+        self._events.extend(server.feed(b"", _PER_TURN))
+        if self._budget.allows(server.cost - before, self._shared.clock.monotonic()):
+            return
+        self._shared.counters.floods += 1
+        server.close(ErrorCodes.ENHANCE_YOUR_CALM)
+        limit = f"gateways.frames_per_second is {self._shared.config.frames_per_second}, over {_BURST_SECONDS:.0f} s"
+        self._part(GatewayReason.TOO_MANY_FRAMES, f"{server.cost:,} frames or messages without content; {limit}")
+
+    def _read_again(self) -> None:
+        """Continue reading, unless input waits for a turn, or output for the gateway."""
+        if self._is_waiting or self._transport.is_closing():
+            return
+        if self._paused_at is None or self._transport.get_write_buffer_size() <= _UNSENT:
+            self._transport.resume_reading()
 
     # ---- calls by the listener ----------------------------------------------------------------
 
@@ -261,8 +339,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
             assert self._grpc is not None, "data comes after the handshake"
             if self._client is not None:
                 self._client.has_spoken = True
-            for each in self._grpc.feed(event.payload):
-                self._take_grpc(self._grpc, each)
+            self._grpc.feed(event.payload, frames=0)
         elif isinstance(event, Established):
             self._secure(event)
         elif isinstance(event, Failed):
@@ -492,7 +569,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
         elif reason.is_orderly:
             self._reject(*self._client.idle(detail))
         else:
-            self._reject(*(self._client.refusal or (GatewayRejectedReason.HTTP2_ERROR, detail)))
+            cause = BROKEN.get(reason, GatewayRejectedReason.HTTP2_ERROR)
+            self._reject(*(self._client.refusal or (cause, detail)))
         self._linger()
 
     def _reject(self, reason: GatewayRejectedReason, detail: str) -> None:

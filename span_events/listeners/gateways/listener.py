@@ -20,6 +20,7 @@ from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
 from span_events.listeners.gateways.connection import GatewayConnection
 from span_events.listeners.gateways.shared import Counters, Shared, Stage
+from span_events.listeners.gateways.turns import Turns
 from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote
 from span_events.wire.tls.openssl import TlsEngine
@@ -69,6 +70,7 @@ class GatewayListener:
             clock=clock,
             buffer=memoryview(bytearray(_PER_WAKE_UP)),
             counters=self.counters,
+            turns=Turns(),
         )
 
     @property
@@ -121,6 +123,12 @@ class GatewayListener:
                 "Octets of memory queued until gateways read; at most gateways.queue_octets each.",
                 "gauge",
                 lambda: sum(each.queued for each in self._connections),
+            ),
+            Metric(
+                "gateways_floods",
+                "Connections ended because of gateways.frames_per_second.",
+                "counter",
+                lambda: counters.floods,
             ),
             Metric(
                 "gateways_pings",

@@ -37,6 +37,8 @@ BAD_MESSAGES: Final = MappingProxyType(
         Fault.MALFORMED: GatewayReason.MALFORMED,
     }
 )
+BROKEN: Final = MappingProxyType({GatewayReason.TOO_MANY_FRAMES: GatewayRejectedReason.TOO_MANY_FRAMES})
+"""Ends of an unidentified client that have a reason of their own."""
 
 _REFUSALS: Final = MappingProxyType(
     {

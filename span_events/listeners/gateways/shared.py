@@ -12,6 +12,7 @@ from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
+from span_events.listeners.gateways.turns import Turns
 from span_events.wire.tls.openssl import TlsEngine
 
 
@@ -54,6 +55,8 @@ class Counters:
     """Messages received from gateways."""
     down: int = 0
     """Messages sent to gateways."""
+    floods: int = 0
+    """Connections ended because they sent too many frames."""
     pings: int = 0
     """Pings sent to silent gateways."""
     defects: int = 0
@@ -72,3 +75,4 @@ class Shared:
     buffer: memoryview
     """Receive buffer, free again after each call of `buffer_updated`."""
     counters: Counters
+    turns: Turns

@@ -8,6 +8,7 @@ an error, which would hide the orderly end.
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 MAX_FRAME: Final = 16_384
@@ -18,9 +19,12 @@ MAX_HEADERS: Final = 32_768
 _PREFACE: Final = 24
 """Length of the client's connection preface, octets (RFC 9113 §3.4)."""
 _HEADER: Final = 9
+_DATA: Final = 0
 _HEADERS: Final = 1
 _GOAWAY: Final = 7
 _CONTINUATION: Final = 9
+_COSTS_MORE: Final = 1024
+"""Octets of a frame, other than DATA, that take h2 about as long as one more frame."""
 
 
 class FrameGuard:
@@ -35,9 +39,16 @@ class FrameGuard:
         """Octets of the request headers received so far."""
         self._is_last = False
         """True while the present frame is a GOAWAY."""
+        self.cost = 0
+        """Frames so far; a long one without data counts as several."""
 
-    def look(self, octets: bytes) -> tuple[int, str | None]:
-        """Return the number of octets to pass to h2, and the flaw of the frame after them, or None."""
+    def look(self, octets: bytes, frames: int = sys.maxsize) -> tuple[int, str | None]:
+        """
+        Return the number of octets to pass to h2, and the flaw of the frame after them, or None.
+
+        Args:
+            frames: Largest number of frames to begin, at least one; the octets after them are not looked at.
+        """
         if self._is_last:
             count = min(self._skip, len(octets))
             self._skip -= count
@@ -48,6 +59,10 @@ class FrameGuard:
             self._begun = b""
         at, end = self._skip, len(octets)
         while at + _HEADER <= end:
+            if not frames:
+                self._skip = 0
+                return at - before, None
+            frames -= 1
             length = octets[at] << 16 | octets[at + 1] << 8 | octets[at + 2]
             if length > MAX_FRAME:
                 return max(0, at - before), f"a frame of {length} octets; the limit is {MAX_FRAME}"
@@ -56,6 +71,7 @@ class FrameGuard:
                 self._headers = length + (self._headers if kind == _CONTINUATION else 0)
                 if self._headers > MAX_HEADERS:
                     return max(0, at - before), f"headers of {self._headers} octets; the limit is {MAX_HEADERS}"
+            self.cost += 1 if kind == _DATA else 1 + length // _COSTS_MORE
             at += _HEADER + length
             if kind == _GOAWAY:
                 self._is_last = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -46,6 +47,12 @@ _CONTENT: Final = (b"content-type", b"application/grpc")
 _ANSWER: Final = ((b":status", b"200"), _CONTENT, (b"grpc-accept-encoding", b"identity"))
 _PRINTABLE: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 """Characters without percent-encoding in grpc-message, besides letters and digits."""
+_USEFUL: Final = 11
+"""Octets of a message that says something; a keepalive has 2."""
+_WORTH: Final = 4
+"""Frames and messages without content that a useful message outweighs: libraries may split it into two frames."""
+_CONTENT_WORTH: Final = 1_024
+"""Octets of data that outweigh one frame."""
 _TEXT_SHOWN: Final = 1_000
 _AGENT_SHOWN: Final = 128
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -81,6 +88,8 @@ class GrpcServer:
         self._guard = FrameGuard()
         self._streams: dict[int, _Stream] = {}
         self._is_over = False
+        self._unread = b""
+        self._messages_cost = 0
         self._h2 = connection = h2.connection.H2Connection(_CONFIG)
         connection.local_settings = Settings(
             client=False,
@@ -94,15 +103,38 @@ class GrpcServer:
 
     # ---- input --------------------------------------------------------------------------------
 
-    def feed(self, octets: bytes) -> Sequence[GrpcEvent]:
-        """Parse received octets; return the events."""
+    @property
+    def has_unread(self) -> bool:
+        """True if frames wait for the next call of `feed`."""
+        return bool(self._unread)
+
+    @property
+    def cost(self) -> int:
+        """Frames and messages so far, less those that content outweighs: each takes about the same time."""
+        return self._guard.cost + self._messages_cost
+
+    def feed(self, octets: bytes, frames: int = sys.maxsize) -> Sequence[GrpcEvent]:
+        """
+        Parse received octets; return the events.
+
+        Args:
+            frames: Largest number of frames to parse; the others wait for the next call.
+        """
         if self._is_over:
+            return ()
+        if self._unread:
+            octets = self._unread + octets
+            self._unread = b""
+        if not frames:
+            self._unread = octets
             return ()
         events: list[GrpcEvent] = []
         taken: dict[int, int] = {}
-        count, flaw = self._guard.look(octets)
+        count, flaw = self._guard.look(octets, frames)
+        if count != len(octets):
+            octets, self._unread = octets[:count], octets[count:]
         try:
-            for each in self._h2.receive_data(octets if count == len(octets) else octets[:count]):
+            for each in self._h2.receive_data(octets):
                 handle = _HANDLERS.get(type(each))
                 if handle is not None:
                     handle(self, each, events, taken)
@@ -171,6 +203,7 @@ class GrpcServer:
 
     def _forget(self) -> None:
         self._is_over = True
+        self._unread = b""
         self._streams.clear()
 
     def _push(self, stream: int, outgoing: bytearray) -> None:
@@ -210,6 +243,7 @@ class GrpcServer:
         if found is None or found.is_deaf:
             return
         data, rest = event.data, found.rest
+        self._messages_cost -= len(data) // _CONTENT_WORTH
         if rest:
             rest += data
             if len(rest) < found.needed:
@@ -227,6 +261,7 @@ class GrpcServer:
                 found.needed = following - at
                 break
             events.append(Message(stream, data[at + _PREFIX.size : following]))
+            self._messages_cost += 1 if length < _USEFUL else 1 - _WORTH
             at = following
         rest[:] = data[at:]
 

@@ -227,19 +227,21 @@ async def test_a_full_kernel_buffer_pauses_sending(gateways: GatewayBench) -> No
     assert session.ended == []
 
 
-async def test_unread_answers_stop_reading(gateways: GatewayBench) -> None:
+async def test_unread_answers_stop_reading() -> None:
     """A flood of pings, each with a mandatory answer, costs a bounded buffer."""
-    client = await gateways.client(receive_buffer=4_096).serve()
-    client.freeze()
-    session = await gateways.session()
-    pings = (bytes.fromhex("000008060000000000") + bytes(8)) * 10_000
-    flood = asyncio.get_running_loop().create_task(client.write(client.tls.send(pings * 10)))
-    await until(lambda: not session.link._transport.is_reading())
+    async with gateway_bench(frames_per_second=1_000_000) as gateways:
+        client = await gateways.client(receive_buffer=4_096).serve()
+        client.freeze()
+        session = await gateways.session()
+        pings = (bytes.fromhex("000008060000000000") + bytes(8)) * 10_000
+        flood = asyncio.get_running_loop().create_task(client.write(client.tls.send(pings * 10)))
+        await until(lambda: session.link._transport.get_write_buffer_size() > 262_144)
+        await until(lambda: not session.link._transport.is_reading())
 
-    assert session.link._transport.get_write_buffer_size() < 1_000_000
-    await gateways.wait(31, lambda: bool(session.ended))
-    assert (await gateways.end(session))[0] is GatewayReason.SLOW_READER
-    flood.cancel()
+        assert session.link._transport.get_write_buffer_size() < 1_000_000
+        await gateways.wait(31, lambda: bool(session.ended))
+        assert (await gateways.end(session))[0] is GatewayReason.SLOW_READER
+        flood.cancel()
 
 
 async def test_the_kernel_buffer_of_a_gateway_is_bounded(gateways: GatewayBench) -> None:
@@ -494,6 +496,7 @@ async def test_metrics_show_every_bound(gateways: GatewayBench) -> None:
         "gateways_handshakes": {"accepted": 1, "secured": 1, "opened": 1, "rejected": 0},
         "gateways_messages": {"up": 1, "down": 1},
         "gateways_queued_octets": 0,
+        "gateways_floods": 0,
         "gateways_pings": 0,
         "gateways_defects": 0,
     }

@@ -1,0 +1,125 @@
+"""Turns: what one gateway sends at once is processed in parts, and other sockets are served between them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from span_events.events.reasons import GatewayReason
+from span_events.listeners.gateways.turns import Turns
+from span_events.proto.gateway_pb2 import ControlStreamRequest
+from tests.bench.waiting import until
+from tests.listeners.gateways.bench import KEEPALIVE, OTHER, GatewayBench, Opened, gateway_bench, upstream
+
+EMPTY_DATA = bytes.fromhex("000000000000000001")
+SMALL_LIMIT = {"frames_per_second": 10}
+
+
+@dataclass
+class Worker:
+    """Notes its turns."""
+
+    name: str
+    left: int
+    seen: list[str]
+
+    def take_turn(self) -> bool:
+        """Work once."""
+        self.seen.append(self.name)
+        self.left -= 1
+        return self.left > 0
+
+
+async def test_connections_take_turns_and_the_loop_runs_between_them() -> None:
+    """Each turn is a wake-up of its own."""
+    turns, seen = Turns(), list[str]()
+    turns.add(Worker("a", 3, seen))
+    turns.add(Worker("b", 1, seen))
+    rounds = []
+    for _ in range(6):
+        await asyncio.sleep(0)
+        rounds.append(len(seen))
+
+    assert seen == ["a", "b", "a", "a"]
+    assert rounds[:4] == [1, 2, 3, 4]
+
+
+async def test_many_messages_at_once_reach_the_fleet_in_order_and_another_gateway_between(
+    gateways: GatewayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the half-close after them comes last."""
+    busy = await gateways.client().serve()
+    first = await gateways.session(1)
+    other = await gateways.client(OTHER).serve()
+    second = await gateways.session(2)
+    order: list[Opened] = []
+    receive = gateways.sessions.received
+
+    def note(session: Opened, message: ControlStreamRequest) -> None:
+        if not order:  # the other gateway sends while the first message is processed
+            other.write_now(other.tls.send(other.grpc.send(KEEPALIVE)))
+        order.append(session)
+        receive(session, message)
+
+    monkeypatch.setattr(gateways.sessions, "received", note)
+    octets = b"".join(busy.grpc.send(upstream(b"%d" % number)) for number in range(500))
+    await busy.say(octets + busy.grpc.half_close())
+    await until(lambda: bool(first.ended and second.received))
+
+    assert order[-1] is first
+    assert [each.upstream_message.payload for each in first.received] == [b"%d" % each for each in range(500)]
+    assert first.ended == [(GatewayReason.CLOSED, "")]
+
+
+async def test_a_crash_after_many_messages_loses_none(gateways: GatewayBench) -> None:
+    """The end of TCP is read after the last message."""
+    client = await gateways.client().serve()
+    session = await gateways.session()
+    await client.say(b"".join(client.grpc.send(upstream(b"%d" % number)) for number in range(500)))
+    client.die()
+    await gateways.end(session)
+
+    assert len(session.received) == 500
+    assert session.ended == [(GatewayReason.PROCESS_DIED, "the TCP connection was closed")]
+
+
+async def test_frames_without_content_over_the_limit_end_the_stream() -> None:
+    """GOAWAY ENHANCE_YOUR_CALM; the error names the limit."""
+    async with gateway_bench(**SMALL_LIMIT) as gateways:
+        client = await gateways.client().serve()
+        session = await gateways.session()
+        await client.say(EMPTY_DATA * 200)
+        reason, detail = await gateways.end(session)
+        await until(lambda: client.grpc.goaway is not None)
+
+        assert client.grpc.goaway == 11
+        assert reason is GatewayReason.TOO_MANY_FRAMES
+        assert detail.endswith("frames or messages without content; gateways.frames_per_second is 10, over 10 s")
+        assert gateways.listener.counters.floods == 1
+
+
+async def test_useful_messages_are_not_limited() -> None:
+    """The budget is for frames that bring nothing; rates of messages belong to devices."""
+    async with gateway_bench(**SMALL_LIMIT) as gateways:
+        client = await gateways.client().serve()
+        session = await gateways.session()
+        await client.say(b"".join(client.grpc.send(upstream(b"%d" % number)) for number in range(1_000)))
+        await until(lambda: len(session.received) == 1_000)
+
+        assert session.ended == []
+
+
+async def test_the_limit_is_a_rate() -> None:
+    """Frames spread over time are allowed for ever."""
+    async with gateway_bench(**SMALL_LIMIT) as gateways:
+        client = await gateways.client().serve()
+        session = await gateways.session()
+        for number in range(4):
+            await client.say(EMPTY_DATA * 40)
+            await client.send(KEEPALIVE)
+            await until(lambda expected=number + 1: len(session.received) == expected)  # type: ignore[misc]
+            await gateways.clock.advance(4.5)
+
+        assert session.ended == []
