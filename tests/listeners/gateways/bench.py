@@ -10,7 +10,7 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 import pytest
@@ -19,6 +19,7 @@ from cryptography import x509
 from span_events.accepting import RefusedAccepts
 from span_events.config import GatewaysConfig
 from span_events.events.activity import UNATTRIBUTED, Origin
+from span_events.events.catalogue import GatewayRejected
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.gateways.session import Departure
 from span_events.fleet.identity import Refusal
@@ -143,9 +144,9 @@ class RecordingSessions:
             if live is session:
                 del self.live[gateway]
 
-    def rejected(self, reason: GatewayRejectedReason, **details: Any) -> None:
+    def rejected(self, event: GatewayRejected) -> None:
         """Record a rejection."""
-        self.rejections.append((reason, details))
+        self.rejections.append((event.reason, {each.name: getattr(event, each.name) for each in fields(event)}))
 
 
 def device_config(number: int, value: str = "1") -> ControlStreamResponse:

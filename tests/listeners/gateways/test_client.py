@@ -10,6 +10,7 @@ import pytest
 
 from span_events.events.activity import UNATTRIBUTED
 from span_events.events.reasons import GatewayRejectedReason
+from span_events.net import render_remote
 from span_events.wire.tls.openssl import TlsEngine
 from tests.bench.certificates import DAY, Holder
 from tests.bench.waiting import until
@@ -45,7 +46,7 @@ async def test_a_bad_certificate_is_rejected_with_a_status(
 
     assert (found, status) == (reason, 16)
     assert text.startswith(words)
-    assert (details["remote"], details["stage"]) == (client.remote, "http2")
+    assert (details["remote_address"], details["stage"]) == (render_remote(client.remote), "http2")
     if holder is not None:
         certificate = holder.certificate
         assert details["certificate_serial"] == str(certificate.serial_number)
