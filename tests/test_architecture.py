@@ -4,21 +4,18 @@ The folders are the architecture: imports go down the ladder, and what is pure s
 ``faults`` is the checker. It takes the sources as text, so that the tests below can show it failing.
 """
 
-import ast
-import graphlib
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import packages_distributions
 from itertools import chain
-from pathlib import Path
 from typing import Final
 
 import pytest
 
-ROOT: Final = Path(__file__).parent.parent
+from tests.bench.architecture import ROOT, calls_of, circles, graph_of, imports, sources, within
 
 PACKAGE: Final = "span_events"
 
@@ -52,28 +49,6 @@ ALLOWED_ENTRIES: Final = {
 """What the top of the checkout holds, beside dotfiles."""
 
 
-def sources() -> dict[str, str]:
-    """Return the text of every module of the package by its dotted name."""
-    texts = {}
-    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        texts[name] = path.read_text(encoding="utf-8")
-    return texts
-
-
-def imports(source: str, modules: Iterable[str] = ()) -> Iterator[str]:
-    """Yield what is imported at any depth; ``from a import b`` is a.b where that is one of ``modules``."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                yield full if full in modules else base
-
-
 def unit(module: str) -> str:
     """Return the name directly under the package: ``wire`` for ``span_events.wire.coap.messages``."""
     return module.partition(".")[2].partition(".")[0]
@@ -82,10 +57,6 @@ def unit(module: str) -> str:
 def rung(name: str) -> int | None:
     """Return how far down the ladder ``name`` stands, None when it is not on it."""
     return next((number for number, names in enumerate(LADDER) if name in names), None)
-
-
-def within(module: str, package: str) -> bool:
-    return module == package or module.startswith(f"{package}.")
 
 
 def fault(importer: str, imported: str) -> str | None:
@@ -107,21 +78,25 @@ def fault(importer: str, imported: str) -> str | None:
 
 
 def faults(modules: Mapping[str, str]) -> list[str]:
-    """List every import that breaks the architecture, and one import cycle if there are any."""
-    found = []
-    graph: dict[str, set[str]] = {}
-    for importer, source in modules.items():
-        graph[importer] = set(imports(source, modules))
-        found += [
-            f"{importer}: import of {imported} {wrong}"
-            for imported in sorted(graph[importer])
-            if (wrong := fault(importer, imported))
-        ]
-    try:
-        graphlib.TopologicalSorter(graph).prepare()
-    except graphlib.CycleError as error:
-        found.append(f"cycle: {' < '.join(error.args[1])}")
-    return found
+    """List every import that breaks the architecture, and one import circle if there are any."""
+    graph = graph_of(modules)
+    found = [
+        f"{importer}: import of {imported} {wrong}"
+        for importer, names in graph.items()
+        for imported in sorted(names)
+        if (wrong := fault(importer, imported))
+    ]
+    return found + circles(graph)
+
+
+def publishers(modules: Mapping[str, str]) -> list[str]:
+    """List the modules outside the fleet that publish on the bus."""
+    return [
+        f"{name}:{line}: only the fleet publishes events"
+        for name, source in modules.items()
+        if unit(name) != "fleet"
+        for line in calls_of(source, "publish")
+    ]
 
 
 def stray(paths: Iterable[str]) -> set[str]:
@@ -131,7 +106,11 @@ def stray(paths: Iterable[str]) -> set[str]:
 
 
 def test_the_package_keeps_to_its_architecture() -> None:
-    assert faults(sources()) == []
+    assert faults(sources(PACKAGE)) == []
+
+
+def test_only_the_fleet_publishes_events() -> None:
+    assert publishers(sources(PACKAGE)) == []
 
 
 def test_the_checkout_has_no_stray_top_level_entry() -> None:
@@ -149,7 +128,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     declared = [project["dependencies"], *project["optional-dependencies"].values()]
     names = {re.split(r"[^\w.-]", entry)[0].lower().replace("_", "-") for entry in chain(*declared)}
     distributions = packages_distributions()
-    imported = {name.partition(".")[0] for text in sources().values() for name in imports(text)}
+    imported = {name.partition(".")[0] for text in sources(PACKAGE).values() for name in imports(text)}
     undeclared = {
         name
         for name in imported - sys.stdlib_module_names - {PACKAGE}
@@ -223,3 +202,10 @@ def test_a_stray_entry_is_named() -> None:
     found = stray(["span_events/app.py", ".ci/run", "LICENSE", "docs/index.md", "notes.txt"])
 
     assert found == {"docs", "notes.txt"}
+
+
+@pytest.mark.parametrize(("name", "fails"), [("span_events.fleet.blobs.blobs", False), ("span_events.web.app", True)])
+def test_a_publisher_outside_the_fleet_is_named(name: str, fails: bool) -> None:
+    source = "class A:\n    def f(self) -> None:\n        self._bus.publish(1)\n    def publish(self) -> None: ...\n"
+
+    assert publishers({name: source}) == ([f"{name}:3: only the fleet publishes events"] if fails else [])
