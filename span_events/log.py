@@ -8,10 +8,12 @@ no IMSIs above DEBUG.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
-from typing import Literal, cast
+from contextlib import suppress
+from typing import Literal, TextIO, cast
 
 import structlog
 
@@ -40,13 +42,35 @@ def configure(level: Level, style: Format) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Unfailing(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     # Libraries log through the standard module; aiohttp repeats what our events say.
     logging.basicConfig(stream=sys.stderr, level=max(numeric, logging.WARNING), force=True)
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.server").addFilter(is_defect)
+
+
+class _Unfailing(io.TextIOBase):
+    """
+    A stream whose lines are lost if they cannot be written: the terminal was closed, or the disk is full.
+
+    A part that logs must not fail by that.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or forget."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or forget."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def _may_colour() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import sys
@@ -20,6 +21,16 @@ def test_a_request_that_is_no_http_is_no_defect(error: Exception, logged: bool) 
 
     assert is_defect(record) is logged
     assert is_defect(logging.makeLogRecord({})) is True
+
+
+def test_a_line_that_cannot_be_written_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk or a closed terminal must not stop the part that logs."""
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stderr", full)
+        log.configure("info", "json")
+        log.get_logger("test").info("something_happened")
+        with contextlib.suppress(OSError):
+            full.close()
 
 
 @pytest.mark.parametrize(

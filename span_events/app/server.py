@@ -419,18 +419,26 @@ class Server:
         ]
 
     async def _renew_certificates(self) -> None:
-        await self._renew_own()  # first: it must not depend on the registry
+        await self.reload()  # first: it must not depend on the registry
         await self.fleet.certificates.prune()
 
-    async def _renew_own(self) -> None:
-        if await self.authority.renew():
+    async def reload(self) -> bool:
+        """
+        Read the server's certificates again, and renew them if it is time; true if they changed.
+
+        Raises:
+            StorageUnavailable: They cannot be read or written; the old ones stay.
+        """
+        changed = await self.authority.renew()
+        if changed:
             for present in self._on_identities:
                 present(self._identities())
+        return changed
 
     async def _watch_clock(self) -> None:
         """After a step, renew the server's certificates; prune nothing, as the step may be taken back."""
         if self._wall_clock.stepped() or self.authority.fault():
-            await self._renew_own()
+            await self.reload()
 
     async def _watch_tokens(self) -> None:
         self.streams.revoke(await self.tokens.refresh())

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from span_events import __version__
 from span_events.accepting import raise_descriptor_limit
 from span_events.app import Server
 from span_events.config import Config
-from span_events.errors import StorageUnavailable
+from span_events.errors import SpanEventsError, StorageUnavailable
 from span_events.ids import render
 from span_events.log import get_logger
 from span_events.net import render_remote
@@ -31,11 +32,14 @@ COAP_CLIENTS: Final = ("coap-client", "coap-client-openssl", "coap-client-gnutls
 log = get_logger("serve")
 
 
-async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: bool) -> None:
+async def run(
+    config: Config, *, data_dir: Path, ready_file: Path | None, demo: bool, reload: Callable[[], None]
+) -> None:
     """
-    Serve until SIGINT or SIGTERM; a second signal exits at once.
+    Serve until SIGINT or SIGTERM; a second signal exits at once. SIGHUP reloads, unless a terminal was closed.
 
     Args:
+        reload: Applies the settings that may change while the server runs; raises `ConfigurationError`.
         ready_file: Path of a file for the bound addresses as JSON, written once all are bound and removed at the
             end. A stale file of a killed server is removed first.
         demo: Seed a collection, and let simulated devices attach, if no NAS is configured, and send.
@@ -49,7 +53,8 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
     if demo:
         config = with_mobile_core(config, data_dir)
     stop = asyncio.Event()
-    _on_signals(stop)
+    hung_up = asyncio.Event()
+    _on_signals(stop, hung_up)
     async with Server(config, data_dir=data_dir) as server:
         seeded = await server.start_demo() if demo else None
         gc.collect()
@@ -59,9 +64,11 @@ async def run(config: Config, *, data_dir: Path, ready_file: Path | None, demo: 
         sys.stdout.write(banner(server, seeded, data_dir=data_dir))
         sys.stdout.flush()
         server.failed.add_done_callback(lambda _: stop.set())
+        reloading = asyncio.create_task(_reload(server, hung_up, reload))
         try:
             await stop.wait()
         finally:
+            reloading.cancel()
             if ready_file is not None:
                 _remove(ready_file)
         if server.failed.done():
@@ -142,7 +149,22 @@ def _host_and_port(address: str) -> str:
     return f"{host.strip('[]')} {port}"
 
 
-def _on_signals(stop: asyncio.Event) -> None:
+async def _reload(server: Server, hung_up: asyncio.Event, reload: Callable[[], None]) -> None:
+    """Look at the settings and certificates again after each SIGHUP; what is wrong with them changes nothing."""
+    while True:
+        await hung_up.wait()
+        hung_up.clear()
+        try:
+            reload()
+            renewed = await server.reload()
+        except SpanEventsError as exc:
+            log.error("reload_failed", detail=str(exc), hint=exc.hint)
+        else:
+            log.info("reloaded", certificates="new" if renewed else "unchanged")
+
+
+def _on_signals(stop: asyncio.Event, hung_up: asyncio.Event) -> None:
+    """Install the handlers. SIGHUP of a closed terminal is an end; where nohup ignores it, it stays ignored."""
     loop = asyncio.get_running_loop()
 
     def handle() -> None:
@@ -152,6 +174,17 @@ def _on_signals(stop: asyncio.Event) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, handle)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, handle if _has_terminal() else hung_up.set)
+
+
+def _has_terminal() -> bool:
+    """Return whether a person started this process on a terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _write_ready_file(path: Path, addresses: dict[str, str]) -> None:

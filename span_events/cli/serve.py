@@ -40,7 +40,7 @@ DEVICE_SIDE: Final = ("datagrams", "coap", "coaps", "radius", "gateways", "blobs
 )
 def serve(data_dir: Path, config: Path | None, ready_file: Path | None, host: str | None, demo: bool) -> None:
     """
-    Run the server until Ctrl-C or SIGTERM.
+    Run the server until Ctrl-C or SIGTERM. SIGHUP reloads [log] and the server's certificates.
 
     The first start creates an admin token and shows it once. By default, all ports are on 127.0.0.1: --host
     opens those of the devices, http.host in the configuration the API. Every setting can also come from the
@@ -57,8 +57,13 @@ def serve(data_dir: Path, config: Path | None, ready_file: Path | None, host: st
     if host is not None:
         settings = with_device_host(settings, host)
     log.configure(settings.log.level, settings.log.style)
+
+    def reload() -> None:
+        again = configuration.load(config).log
+        log.configure(again.level, again.style)
+
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(running.run(settings, data_dir=data_dir, ready_file=ready_file, demo=demo))
+        runner.run(running.run(settings, data_dir=data_dir, ready_file=ready_file, demo=demo, reload=reload))
 
 
 def with_device_host(settings: Config, host: str) -> Config:

@@ -98,6 +98,11 @@ class Program:
         """Whether it has not ended yet."""
         return self._process.returncode is None
 
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
     async def line(self) -> str:
         """Wait for a line of its output, and return it without its end; empty lines pass by."""
         while not (line := await self._line(self._output)):
