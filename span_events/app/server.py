@@ -44,6 +44,7 @@ from span_events.listeners.coap.service import MakeService
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.dtls.server import DtlsContext
 from span_events.listeners.gateways.listener import GatewayListener
+from span_events.listeners.ports import Ports
 from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric
@@ -264,10 +265,11 @@ class Server:
         services: list[MakeService] = [self._coap_firmware]
         if config.blobs.enabled:
             services.append(self._coap_blobs)
+        ports = Ports()
         if config.datagrams.enabled:
             secure = self._secure if config.dtls.enabled else None
             self.datagrams = Datagrams(
-                config.datagrams, reception=self.fleet.reception, outbox=self.fleet.outbox, secure=secure
+                config.datagrams, reception=self.fleet.reception, outbox=self.fleet.outbox, secure=secure, ports=ports
             )
             self._listeners.append(self.datagrams)
         if config.coap.enabled:
@@ -278,6 +280,7 @@ class Server:
                 outbox=self.fleet.outbox,
                 clock=self._clock,
                 services=services,
+                ports=ports,
             )
             self._listeners.append(self.coap)
         if config.coaps.enabled:
@@ -290,6 +293,7 @@ class Server:
                 clock=self._clock,
                 secure=self._secure,
                 services=services,
+                ports=ports,
             )
             self._listeners.append(self.coaps)
         if config.radius.nas:
@@ -308,13 +312,14 @@ class Server:
             )
             self._listeners.append(self.gateway_listener)
         if config.blobs.enabled:
-            self._listeners += self._blob_listeners()
+            self._listeners += self._blob_listeners(ports)
         for listener in self._listeners:  # bind all before serving any
             await listener.start()
             self._started.listeners.append(listener)
             self.addresses[listener.name] = listener.address
         if self.radius is not None:
             self.addresses["radius-accounting"] = self.radius.accounting_address
+        ports.fill(self.addresses, dtls=config.dtls.enabled)
         self._show_endpoints()
         for listener in self._listeners:
             self._supervisor.run(listener.name, listener.run)
@@ -348,7 +353,7 @@ class Server:
             clock=self._clock,
         )
 
-    def _blob_listeners(self) -> list[BlobListener]:
+    def _blob_listeners(self, ports: Ports) -> list[BlobListener]:
         config = self.config.blobs
         secure = TlsAcceptor(
             config,
@@ -358,6 +363,7 @@ class Server:
             identification=self.fleet.identification,
             used=self.fleet.certificates.used,
             clock=self._clock,
+            ports=ports,
         )
         self._keep_current(secure)
         plain = PlainAcceptor(self.fleet.reception, self.fleet.directory)
@@ -371,6 +377,7 @@ class Server:
                 blobs=self.fleet.blobs,
                 clock=self._clock,
                 refused=self._refused,
+                ports=ports,
             )
             for name, setting, port, acceptor in (
                 ("blobs", "blobs.port", config.port, plain),

@@ -375,6 +375,8 @@ class ClientRejected(Event):
     identity: str | None = key("PSK identity that the client sent", optional=True)
     offered: str | None = key("what the client offered", optional=True)
     detail: str | None = key("what was seen, or which limit was hit", optional=True)
+    looks_like: str | None = key("protocol that the octets look like", optional=True)
+    expected_port: int | None = key("port where that protocol is served", optional=True)
     stage: str | None = key("handshake message at which it stopped", optional=True)
     retransmissions: int | None = key("flights that were sent again", optional=True)
     seconds: int | None = key("time since the first hello", optional=True)

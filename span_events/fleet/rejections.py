@@ -89,7 +89,7 @@ class Rejections:
             device.traffic.rejections += 1
         flood = reason is MessageRejectedReason.RATE_LIMITED
         sender = remote[0] if device is None else device.id
-        fault = (detail, option)
+        fault = (detail if mark is None else mark.looks_like, option, code)
         if not self._summaries.admits(sender, reason.value, fault, burst=1 if flood else None):
             return
         event = MessageRejected(

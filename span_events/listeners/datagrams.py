@@ -1,7 +1,8 @@
 """
 The listener for datagrams, plain or over DTLS on one port: a datagram is one upstream message.
 
-There is no framing and no acknowledgement. A waiting downstream message is sent back for each upstream message.
+There is no framing and no acknowledgement. A waiting downstream message is sent back for each upstream message, unless
+the octets look like another protocol: its client would not understand the message, and the message would be lost.
 Without DTLS, the source address identifies the device; a datagram that consists of whole DTLS records goes to DTLS.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from span_events.config import DatagramsConfig
+from span_events.events.marks import Mark
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
@@ -18,11 +20,13 @@ from span_events.fleet.devices.sessions import Session
 from span_events.listeners.base import UdpListener
 from span_events.listeners.dtls.server import DtlsContext, DtlsServer
 from span_events.listeners.dtls.session import DtlsSession
+from span_events.listeners.ports import Ports
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.model import Device
 from span_events.wire.dtls.records import is_dtls
+from span_events.wire.recognition import FIRST_OCTETS
 
 
 class Datagrams(UdpListener):
@@ -31,12 +35,19 @@ class Datagrams(UdpListener):
 
     Args:
         secure: The shared parts of DTLS; without them, all datagrams are plain.
+        ports: Ports of the other protocols, for messages that look like one.
     """
 
     name = "datagrams"
 
     def __init__(
-        self, config: DatagramsConfig, *, reception: Reception, outbox: Outbox, secure: DtlsContext | None = None
+        self,
+        config: DatagramsConfig,
+        *,
+        reception: Reception,
+        outbox: Outbox,
+        secure: DtlsContext | None = None,
+        ports: Ports | None = None,
     ) -> None:
         super().__init__(
             UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)
@@ -44,6 +55,7 @@ class Datagrams(UdpListener):
         self._reception = reception
         self._outbox = outbox
         self._secure = secure
+        self._ports = ports or Ports()
         self._local_port = 0
         self.dtls: DtlsServer | None = None
         """The DTLS server; only after `start`."""
@@ -74,12 +86,18 @@ class Datagrams(UdpListener):
         if self.dtls is not None and is_dtls(datagram):
             self.dtls.receive(datagram, remote)
             return
-        device = self._reception.identify(remote, transport=Transport.UDP, size=len(datagram))
+        mark = self._ports.mark(datagram) if datagram[:1] in FIRST_OCTETS else None
+        device = self._reception.identify(remote, transport=Transport.UDP, size=len(datagram), mark=mark)
         if not isinstance(device, MessageRejectedReason):
-            self._take(device, datagram, remote, Transport.UDP, lambda answer: self._socket.send(answer, remote))
+            self._take(
+                device, datagram, remote, Transport.UDP, lambda answer: self._socket.send(answer, remote), mark=mark
+            )
 
     def _take_secure(self, session: DtlsSession, payload: bytes) -> None:
-        self._take(session.fleet.device, payload, session.remote, Transport.DTLS, session.send, session.fleet)
+        mark = self._ports.mark(payload, secure=True) if payload[:1] in FIRST_OCTETS else None
+        self._take(
+            session.fleet.device, payload, session.remote, Transport.DTLS, session.send, session.fleet, mark=mark
+        )
 
     def _take(
         self,
@@ -89,13 +107,15 @@ class Datagrams(UdpListener):
         transport: Transport,
         answer: Callable[[bytes], None],
         session: Session | None = None,
+        *,
+        mark: Mark | None = None,
     ) -> None:
         if self._reception.admit(device, remote, transport=transport, size=len(payload)):
             return
         message_id = self._reception.received(
-            device, payload, remote=remote, transport=transport, local_port=self._local_port, session=session
+            device, payload, remote=remote, transport=transport, local_port=self._local_port, session=session, mark=mark
         )
-        if message_id is not None:
+        if message_id is not None and mark is None:
             self._answer(device, transport, answer, message_id)
 
     def _answer(self, device: Device, transport: Transport, answer: Callable[[bytes], None], cause: int) -> None:

@@ -80,8 +80,8 @@ class TlsStream(TcpStream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self.has_received = False
-        """True once the client has sent octets."""
+        self.begin = b""
+        """The first octets of the client, as they came in one read."""
 
     @property
     def peer_certificate(self) -> bytes | None:
@@ -135,7 +135,7 @@ class TlsStream(TcpStream):
         await self._flush()
         octets = await self._loop.sock_recv(self._socket, _BLOCK)
         if octets:
-            self.has_received = True
+            self.begin = self.begin or octets
             self._incoming.write(octets)
         else:
             self._incoming.write_eof()

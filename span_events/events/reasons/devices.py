@@ -198,6 +198,10 @@ class ClientRejectedReason(Reason):
         "malformedHello",
         "The ClientHello cannot be read, see 'detail': it must come whole, in one datagram.",
     )
+    WRONG_PROTOCOL = (
+        "wrongProtocol",
+        "The client speaks another protocol than this port, see 'detail': change the client's port or protocol.",
+    )
     HANDSHAKE_FAILED = (
         "handshakeFailed",
         "The handshake broke at 'stage' for the cause in 'detail': compare what the client's stack logs there.",

@@ -148,6 +148,7 @@ class Blobs:
             expected=refusal.expected,
             received=refusal.received,
             limit=refusal.limit,
+            mark=refusal.mark,
         )
 
     # ---- from the API, and timers ------------------------------------------------------------

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from span_events.clock import Clock
 from span_events.config import BlobsConfig
 from span_events.errors import StorageUnavailable
+from span_events.events.marks import Mark
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs.media_types import LOOKED_AT
@@ -31,6 +32,7 @@ class UploadRefused(Exception):
         at: Octet where parsing stopped.
         expected: Number of the expected block.
         received: Number of the block that came.
+        mark: Protocol that the octets look like.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class UploadRefused(Exception):
         at: int | None = None,
         expected: int | None = None,
         received: int | None = None,
+        mark: Mark | None = None,
     ) -> None:
         super().__init__(detail)
         self.reason = reason
@@ -50,6 +53,7 @@ class UploadRefused(Exception):
         self.at = at
         self.expected = expected
         self.received = received
+        self.mark = mark
 
 
 class Upload:

@@ -8,6 +8,7 @@ counters) are written to the registry in batches (`Reception.flush`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from span_events.bounded.rates import RateLimits
@@ -19,6 +20,7 @@ from span_events.events.catalogue import (
     GatewayUpstreamMessage,
     UpstreamMessage,
 )
+from span_events.events.marks import Mark
 from span_events.events.message import Message, Transport
 from span_events.events.reasons import DisconnectReason, MessageRejectedReason
 from span_events.fleet.devices.inbox import Inbox
@@ -76,16 +78,23 @@ class Reception:
 
     # ---- called by listeners ------------------------------------------------------------------
 
-    def identify(self, remote: Remote, *, transport: Transport, size: int) -> Device | MessageRejectedReason:
+    def identify(
+        self, remote: Remote, *, transport: Transport, size: int, mark: Mark | None = None
+    ) -> Device | MessageRejectedReason:
         """
         Return the device at an address, or the reason of the rejection.
 
         The rejection is published here (throttled per address or device).
+
+        Args:
+            mark: Peculiarity of the message, for the rejection.
         """
         found = self._identification.device_at(remote[0])
         if not isinstance(found, Refusal):
             return found
-        self.rejections.rejected(found.reason, device=found.device, remote=remote, transport=transport, size=size)
+        self.rejections.rejected(
+            found.reason, device=found.device, remote=remote, transport=transport, size=size, mark=mark
+        )
         return found.reason
 
     def admit(
@@ -129,12 +138,14 @@ class Reception:
         coap_code: str = "",
         coap_path: str = "",
         session: Session | None = None,
+        mark: Mark | None = None,
     ) -> int | None:
         """
         Accept a message.
 
         Args:
             session: The DTLS session; None selects the device's session over this transport.
+            mark: Peculiarity of the message, for its event.
 
         Returns:
             Id of the message, also the correlation id of the events that it causes; None if it is too large.
@@ -155,7 +166,7 @@ class Reception:
             coap_code,
             coap_path,
         )
-        self._accept(device, message, self._directory.way_of(device.collection, transport), session.id)
+        self._accept(device, message, self._directory.way_of(device.collection, transport), session.id, mark)
         return message_id
 
     def received_through(
@@ -277,7 +288,9 @@ class Reception:
         )
         return True
 
-    def _accept(self, device: Device, message: Message, way: Gateway, session_id: int) -> None:
+    def _accept(
+        self, device: Device, message: Message, way: Gateway, session_id: int, mark: Mark | None = None
+    ) -> None:
         """Store a message in the inbox, count it, and publish it."""
         origin, payload = message.origin, message.payload
         size = len(payload)
@@ -290,15 +303,14 @@ class Reception:
         device.collection.upstream_ms.append(message.received_ns // 1_000_000)
         self._changed.add(device)
         self.inbox.append(message)
-        self._bus.publish(
-            UpstreamMessage(
-                origin=origin,
-                correlation_id=message.id,
-                session_id=session_id,
-                bytes=size,
-                transport=message.transport,
-                message_id=SpanId(message.id),
-                path=message.coap_path or None,
-            )
+        event = UpstreamMessage(
+            origin=origin,
+            correlation_id=message.id,
+            session_id=session_id,
+            bytes=size,
+            transport=message.transport,
+            message_id=SpanId(message.id),
+            path=message.coap_path or None,
         )
+        self._bus.publish(event if mark is None else dataclasses.replace(event, **mark._asdict()))
         self._bus.forward(message)

@@ -27,6 +27,7 @@ from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.identity import Identification, Refusal
 from span_events.listeners.blobs.upload import BlobClient
 from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
+from span_events.listeners.ports import Ports
 from span_events.listeners.tcp import TcpStream, TlsStream
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
@@ -34,6 +35,7 @@ from span_events.registry.model import Certificate, Device
 from span_events.wire.dtls.engine import Failure
 from span_events.wire.dtls.openssl import certificate_failure_of, failure_of
 from span_events.wire.openssl import Identity, cause_of
+from span_events.wire.recognition import ProtocolName
 
 _LINGER: Final = 2.0
 """Seconds that a client has to read the fatal alert."""
@@ -86,6 +88,7 @@ class TlsAcceptor:
         identities: Keys and certificates of the server, one per kind of key; `present` replaces them.
         trusted_pem: The root, and intermediates that clients may leave out.
         used: Called with the certificate of each admitted client.
+        ports: Ports of the other protocols, for clients that speak one.
     """
 
     def __init__(
@@ -98,12 +101,14 @@ class TlsAcceptor:
         identification: Identification,
         used: Callable[[Certificate], None],
         clock: Clock,
+        ports: Ports | None = None,
     ) -> None:
         self._handshake_timeout = config.header_timeout
         self._reception = reception
         self._identification = identification
         self._used = used
         self._clock = clock
+        self._ports = ports or Ports()
         self._trusted = trusted_pem
         self.present(identities)
 
@@ -143,14 +148,19 @@ class TlsAcceptor:
                     used=self._used,
                     clock=self._clock,
                 )
-            elif stream.has_received:  # otherwise a port scan, which is not published
+            elif stream.begin:  # otherwise a port scan, which is not published
                 reason, detail, seconds = failure
+                mark = self._ports.mark(stream.begin, served=ProtocolName.TLS)
+                if mark is not None:
+                    reason, detail = ClientRejectedReason.WRONG_PROTOCOL, mark.detail
                 event = ClientRejected(
                     origin=UNATTRIBUTED,
                     reason=reason,
                     remote_address=render_remote(remote),
                     transport=Transport.HTTPS,
                     detail=detail,
+                    looks_like=None if mark is None else mark.looks_like,
+                    expected_port=None if mark is None else mark.expected_port,
                     seconds=seconds,
                 )
                 self._reception.rejections.client_rejected(event)

@@ -11,6 +11,7 @@ from span_events.clock import Clock
 from span_events.config import BlobsConfig
 from span_events.fleet.blobs.blobs import Blobs
 from span_events.listeners.blobs.upload import BlobClient, UploadConnection
+from span_events.listeners.ports import Ports
 from span_events.listeners.tcp import TcpStream
 from span_events.listeners.udp import unmapped
 from span_events.metrics import Metric
@@ -36,6 +37,7 @@ class BlobListener:
         setting: Path of the port in the configuration.
         acceptor: Opens connections and identifies clients.
         refused: Counts connections for which no descriptor is left.
+        ports: Ports of the other protocols, for clients that speak one.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class BlobListener:
         blobs: Blobs,
         clock: Clock,
         refused: accepting.RefusedAccepts,
+        ports: Ports | None = None,
     ) -> None:
         self.name = name
         self._config = config
@@ -59,6 +62,7 @@ class BlobListener:
         self._clock = clock
         self._accepting = accepting.Acceptor(name, refused, self._accepted)
         self._address = ("", 0)
+        self._ports = ports or Ports()
         self._connections: set[asyncio.Task[None]] = set()
         self._waiting: dict[asyncio.Task[None], None] = {}
         """Connections without a request yet, the oldest first."""
@@ -150,6 +154,7 @@ class BlobListener:
             blobs=self._blobs,
             clock=self._clock,
             on_request=lambda: self._waiting.pop(task, None),
+            ports=self._ports,
         )
         await upload.hold()
         self.defects += upload.failed

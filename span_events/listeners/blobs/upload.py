@@ -18,11 +18,13 @@ from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs.blobs import Blobs
 from span_events.fleet.blobs.uploads import Upload, UploadRefused
 from span_events.ids import render
+from span_events.listeners.ports import Ports
 from span_events.listeners.tcp import TcpStream
 from span_events.log import get_logger
 from span_events.net import Remote, render_remote
 from span_events.registry.model import Device
 from span_events.wire.http_head import CONTINUE, MAX_HEAD, Head, decode, encode_reply, end_of_head
+from span_events.wire.recognition import ProtocolName
 
 log = get_logger("listeners.blobs")
 
@@ -76,6 +78,7 @@ class UploadConnection:
 
     Args:
         on_request: Called once the head of the request was read.
+        ports: Ports of the other protocols, for clients that speak one.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class UploadConnection:
         blobs: Blobs,
         clock: Clock,
         on_request: Callable[[], None],
+        ports: Ports,
     ) -> None:
         self._config = config
         self._stream = stream
@@ -96,6 +100,7 @@ class UploadConnection:
         self._blobs = blobs
         self._clock = clock
         self._on_request = on_request
+        self._ports = ports
         self._device: Device | None = None
         self._head: Head | None = None
         self._rest = b""
@@ -179,7 +184,9 @@ class UploadConnection:
             self._rest = octets[end:]
             return decode(octets[:end])
         except MalformedMessage as exc:
-            raise UploadRefused(MessageRejectedReason.MALFORMED, exc.detail, at=exc.at) from exc
+            mark = self._ports.mark(octets, served=ProtocolName.HTTP)
+            detail = exc.detail if mark is None else mark.detail
+            raise UploadRefused(MessageRejectedReason.MALFORMED, detail, at=exc.at, mark=mark) from exc
         except TimeoutError:
             detail = f"{len(octets)} octets of a request in {self._config.header_timeout:g} s (blobs.header_timeout)"
             raise UploadRefused(MessageRejectedReason.TOO_SLOW, detail) from None

@@ -12,6 +12,7 @@ from span_events.fleet.devices.outbox import Outbox
 from span_events.listeners.base import UdpListener
 from span_events.listeners.coap.endpoint import CoapEndpoint
 from span_events.listeners.coap.service import MakeService
+from span_events.listeners.ports import Ports
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
@@ -31,6 +32,7 @@ class Coap(UdpListener):
         outbox: Outbox,
         clock: Clock,
         services: Sequence[MakeService] = (),
+        ports: Ports | None = None,
     ) -> None:
         super().__init__(
             UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)
@@ -41,6 +43,7 @@ class Coap(UdpListener):
         self._outbox = outbox
         self._clock = clock
         self._services = services
+        self._ports = ports or Ports()
         self._endpoint: CoapEndpoint | None = None
 
     @property
@@ -105,6 +108,7 @@ class Coap(UdpListener):
             clock=self._clock,
             send=self._socket.send,
             services=[make(Transport.COAP, self._socket.address) for make in self._services],
+            ports=self._ports,
         )
 
     async def stop(self) -> None:

@@ -15,10 +15,12 @@ from span_events.listeners.coap.endpoint import CoapEndpoint
 from span_events.listeners.coap.service import MakeService
 from span_events.listeners.dtls.server import DtlsContext, DtlsServer
 from span_events.listeners.dtls.session import DtlsSession
+from span_events.listeners.ports import Ports
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.wire.dtls.records import is_dtls
+from span_events.wire.recognition import ProtocolName
 
 
 class Coaps(UdpListener):
@@ -37,6 +39,7 @@ class Coaps(UdpListener):
         clock: Clock,
         secure: DtlsContext,
         services: Sequence[MakeService] = (),
+        ports: Ports | None = None,
     ) -> None:
         super().__init__(
             UdpSocket(self.name, config.host, config.port, receive_buffer=config.receive_buffer, receive=self._receive)
@@ -47,6 +50,7 @@ class Coaps(UdpListener):
         self._outbox = outbox
         self._clock = clock
         self._services = services
+        self._ports = ports or Ports()
         self._secure = secure
         self._endpoint: CoapEndpoint | None = None
         self._dtls: DtlsServer | None = None
@@ -93,6 +97,7 @@ class Coaps(UdpListener):
             clock=self._clock,
             send=_send,
             services=[make(Transport.COAPS, self._socket.address) for make in self._services],
+            ports=self._ports,
         )
         self._dtls = self._secure.serve(
             Transport.COAPS, send=self._socket.send, deliver=self._take, ended=self._endpoint.forget_peer
@@ -117,6 +122,7 @@ class Coaps(UdpListener):
             transport=Transport.COAPS,
             size=len(datagram),
             detail="this is no DTLS record; plain CoAP has another port",
+            mark=self._ports.mark(datagram, served=ProtocolName.DTLS),
             at=0,
         )
 

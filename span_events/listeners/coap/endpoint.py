@@ -14,6 +14,7 @@ from typing import Final
 from span_events.clock import Clock
 from span_events.config import CoapConfig
 from span_events.errors import MalformedMessage
+from span_events.events.marks import Mark
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
@@ -26,6 +27,7 @@ from span_events.listeners.coap.replies import Replies, Send
 from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.site import CoapSite
 from span_events.listeners.coap.strangers import Strangers
+from span_events.listeners.ports import Ports
 from span_events.net import Remote
 from span_events.registry.model import Device
 from span_events.wire.coap.messages import (
@@ -39,7 +41,8 @@ from span_events.wire.coap.messages import (
     name_of_code,
     option_of,
 )
-from span_events.wire.coap.requests import unsupported_option
+from span_events.wire.coap.requests import METHODS, unsupported_option
+from span_events.wire.recognition import ProtocolName
 
 _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
 """Version 1 and type CON: the upper four bits of a message."""
@@ -50,6 +53,8 @@ _REFUSALS: Final[dict[MessageRejectedReason, tuple[Code, bytes, Options]]] = {
     MessageRejectedReason.COLLECTION_DISABLED: (Code.FORBIDDEN, b"the device's collection is disabled", ()),
     MessageRejectedReason.RATE_LIMITED: (Code.TOO_MANY_REQUESTS, b"too many messages; slow down", _RETRY_AFTER),
 }
+_REQUESTS: Final = frozenset(bytes((first, code)) for first in range(0x40, 0x60) for code in METHODS)
+"""First two octets of requests: version 1, type CON or NON, and a method."""
 _PROXYING: Final = frozenset({Option.PROXY_URI, Option.PROXY_SCHEME})
 
 
@@ -62,6 +67,7 @@ class CoapEndpoint:
         local_port: Port of the listener, for messages.
         max_payload: Upper bound of an upstream message in octets (``messages.max_payload``).
         services: Services at reserved paths.
+        ports: Ports of the other protocols, for messages that look like one.
         send: Sends a datagram to the address of a received one; may raise OSError.
     """
 
@@ -77,6 +83,7 @@ class CoapEndpoint:
         clock: Clock,
         send: Send,
         services: Sequence[CoapService] = (),
+        ports: Ports | None = None,
     ) -> None:
         self._transport = transport
         self._reception = reception
@@ -92,6 +99,7 @@ class CoapEndpoint:
             clock=clock,
             services=services,
         )
+        self._ports = ports or Ports()
         self._strangers = Strangers(config.strangers_per_minute)
         self._replies = Replies(clock=clock, send=send, sent=self._site.sent)
         self.received = 0
@@ -135,7 +143,8 @@ class CoapEndpoint:
 
     def receive(self, datagram: bytes, remote: Remote) -> None:
         """Handle a datagram whose source address identifies the device."""
-        found = self._reception.identify(remote, transport=self._transport, size=len(datagram))
+        mark = None if datagram[:2] in _REQUESTS else self._mark(datagram)
+        found = self._reception.identify(remote, transport=self._transport, size=len(datagram), mark=mark)
         if isinstance(found, MessageRejectedReason):
             self.received += 1
             self._refuse_stranger(datagram, remote)
@@ -167,7 +176,7 @@ class CoapEndpoint:
         elif message.code == Code.EMPTY and message.type is Type.CON:  # a ping (RFC 7252 §4.3)
             self._replies.reset(message.message_id, address)
         else:
-            self._take_other(device, message, remote, address, len(datagram))
+            self._take_other(device, datagram, message, remote, address)
 
     def forget_peer(self, address: Hashable) -> None:
         """Drop the state of an address (a DTLS session) that will never send again."""
@@ -224,7 +233,9 @@ class CoapEndpoint:
             seconds=seconds,
         )
 
-    def _take_other(self, device: Device, message: CoapMessage, remote: Remote, address: Hashable, size: int) -> None:
+    def _take_other(
+        self, device: Device, datagram: bytes, message: CoapMessage, remote: Remote, address: Hashable
+    ) -> None:
         """Handle an acknowledgement, a reset or a response; most match no message of the server."""
         unasked = (
             message.type is Type.CON or message.type is Type.NON
@@ -233,15 +244,16 @@ class CoapEndpoint:
             return
         self.dropped += 1
         if message.code:
-            code = name_of_code(message.code)
+            code, mark = name_of_code(message.code), self._mark(datagram)
             self._reception.rejections.rejected(
-                MessageRejectedReason.UNEXPECTED_RESPONSE,
+                MessageRejectedReason.UNEXPECTED_RESPONSE if mark is None else MessageRejectedReason.MALFORMED,
                 device=device,
                 remote=remote,
                 transport=self._transport,
-                size=size,
-                code=code,
+                size=len(datagram),
+                code=code if mark is None else None,
                 detail=f"code octet {message.code} is a response ({code}), wanted 1 to 31: a request",
+                mark=mark,
             )
         if message.type is Type.CON:
             self._replies.reset(message.message_id, address)
@@ -259,9 +271,14 @@ class CoapEndpoint:
             size=len(datagram),
             detail=exc.detail,
             at=exc.at,
+            mark=self._mark(datagram),
         )
         if len(datagram) >= HEADER.size and datagram[0] >> 4 == _CONFIRMABLE_HEAD:
             self._replies.reset(int.from_bytes(datagram[2:4], "big"), address)
+
+    def _mark(self, datagram: bytes) -> Mark | None:
+        """Return the mark of a datagram that looks like another protocol, such as the HTTP ``GET /``."""
+        return self._ports.mark(datagram, served=ProtocolName.COAP)
 
     def _reject_option(self, peer: Peer, option: int) -> None:
         request = peer.request

@@ -6,7 +6,8 @@ from typing import Final
 
 from span_events.wire.coap.messages import CoapMessage, Code, Option, name_of_code
 
-_METHODS: Final = frozenset(code for code in Code if 0 < code < 32)
+METHODS: Final = frozenset(code for code in Code if 0 < code < 32)
+"""Codes of methods."""
 _URI_PATH: Final = int(Option.URI_PATH)
 _SERVED: Final = frozenset(
     {
@@ -56,4 +57,4 @@ def path_of(request: CoapMessage) -> str:
 
 def name_of_method(code: int) -> str:
     """Return the name of a method: ``POST``, or ``method 0.09`` for a code without a name."""
-    return Code(code).name if code in _METHODS else f"method {name_of_code(code)}"
+    return Code(code).name if code in METHODS else f"method {name_of_code(code)}"
