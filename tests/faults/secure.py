@@ -124,11 +124,20 @@ class SecureScene:
     # ---- what subscribers hear ----------------------------------------------------------------
 
     async def rejected(
-        self, reason: ClientRejectedReason, attempt: Attempt, *, of: Document, transport: str = "dtls"
+        self, reason: ClientRejectedReason, attempt: Attempt, *, of: Document | None = None, transport: str = "dtls"
     ) -> Document:
-        """Wait for the event of a client that was not let in; check whose it is, and return the rest of its data."""
+        """
+        Wait for the event of a client that was not let in; check whose it is, and return the rest of its data.
+
+        Args:
+            of: Owner of the event; None for the device, if only the address tells that.
+        """
         event = await self.everything.until("clientRejected", remoteAddress=attempt.remote)
         data: Document = event["data"]
+        data.pop("cipher", None)
+        if of is None:
+            assert data.pop("attributedBy") == "address"
+            of = self.device
         if of:
             await self.scene.tail.until("clientRejected", remoteAddress=attempt.remote)
         else:

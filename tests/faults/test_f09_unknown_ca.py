@@ -13,7 +13,7 @@ async def test_a_foreign_certificate_is_reported_with_its_issuer(secure: SecureS
     """Its content is no proof, so the event has no owner."""
     leaf = Holder.root("Other root").intermediate("Other CA").leaf("pump-7")
     attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))
-    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt, of={})
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt)
 
     assert all(is_time(data.pop(name)) for name in ("notBefore", "notAfter"))
     assert data == {
@@ -31,7 +31,7 @@ async def test_copied_names_and_serial_do_not_identify_a_device(secure: SecureSc
     name = ours.subject.rfc4514_string().partition("=")[2]
     leaf = Holder.root("Other root").intermediate(name).leaf(secure.scene.device.id, serial=serial)
     attempt = await secure.try_s_client(*shown(secure.files_of(leaf)))
-    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt, of={})
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt)
 
     assert data["certificateSerial"] == secure.credentials.serial
 
@@ -42,6 +42,6 @@ async def test_on_the_coaps_port(secure: SecureScene, program: str) -> None:
     files = secure.files_of(Holder.root("Other CA").leaf("pump-7"))
     arguments = ("-c", files.certificate, "-j", files.key, "-R", secure.credentials.certificate)
     attempt = await secure.try_coap_client(program, *arguments)
-    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt, of={}, transport="coaps")
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_CA, attempt, transport="coaps")
 
     assert (data["certificateIssuer"], data["certificateSubject"]) == ("CN=Other CA", "CN=pump-7")

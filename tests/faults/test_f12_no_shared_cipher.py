@@ -11,7 +11,7 @@ async def test_the_offered_suites_are_reported_by_name(secure: SecureScene) -> N
     suites = "AES128-SHA:ECDHE-ECDSA-AES256-SHA384"
     arguments = ("-cipher", suites, "-curves", "P-256:X25519")
     attempt = await secure.try_s_client(*shown(secure.credentials), *arguments)
-    data = await secure.rejected(ClientRejectedReason.NO_SHARED_CIPHER, attempt, of={})
+    data = await secure.rejected(ClientRejectedReason.NO_SHARED_CIPHER, attempt)
     good = "ECDHE-ECDSA-AES128-GCM-SHA256"
     (connected, *_) = await secure.session(*shown(secure.credentials), "-cipher", f"{suites}:{good}")
 

@@ -13,7 +13,7 @@ KEY = b"0123456789abcdef"
 async def test_the_unknown_identity_is_reported(secure: SecureScene) -> None:
     """The event has no owner; the same client is accepted after the device has got the identity."""
     attempt = await secure.try_s_client(*psk(b"Pump-14", KEY))
-    data = await secure.rejected(ClientRejectedReason.UNKNOWN_PSK_IDENTITY, attempt, of={})
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_PSK_IDENTITY, attempt)
     await secure.scene.server.set_psk(secure.scene.device, b"Pump-14", KEY)
     (connected, *_) = await secure.session(*psk(b"Pump-14", KEY))
 
@@ -26,6 +26,6 @@ async def test_the_unknown_identity_is_reported(secure: SecureScene) -> None:
 async def test_on_the_coaps_port(secure: SecureScene, program: str) -> None:
     """The event has the transport coaps."""
     attempt = await secure.try_coap_client(program, "-u", program, "-k", KEY.decode())
-    data = await secure.rejected(ClientRejectedReason.UNKNOWN_PSK_IDENTITY, attempt, of={}, transport="coaps")
+    data = await secure.rejected(ClientRejectedReason.UNKNOWN_PSK_IDENTITY, attempt, transport="coaps")
 
     assert data == {"identity": program}

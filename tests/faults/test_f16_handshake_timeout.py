@@ -42,7 +42,7 @@ async def test_a_client_that_receives_no_server_hello_times_out(secure: SecureSc
     with Relay(target, secure.scene.device.address, back=only_the_cookie) as relay:
         async with secure.client(to=relay.address):
             attempt = Attempt(relay.remote, NOTHING_MORE)
-            data = await secure.rejected(ClientRejectedReason.HANDSHAKE_TIMEOUT, attempt, of={})
+            data = await secure.rejected(ClientRejectedReason.HANDSHAKE_TIMEOUT, attempt)
         assert relay.lost >= 2
     await secure.session()
 

@@ -61,6 +61,11 @@ class Client:
             self._key = self.device.psk.key
         return self._key
 
+    @property
+    def is_known(self) -> bool:
+        """True if the client has shown a certificate of ours or a PSK identity."""
+        return self.device is not None or self.refusal is not None
+
     def is_admitted(self, certificate: x509.Certificate | None, identity: bytes | None) -> bool:
         """Decide again when the handshake is done: the registry may have changed meanwhile."""
         if certificate is not None:

@@ -18,6 +18,7 @@ from typing import Final
 from span_events.bounded.failures import FailuresPerMinute
 from span_events.config import DtlsConfig
 from span_events.listeners.dtls.client import Client
+from span_events.listeners.dtls.suites import Offer
 from span_events.net import Remote
 from span_events.wire.dtls.cookies import Cookies
 from span_events.wire.dtls.engine import EngineSession
@@ -80,15 +81,41 @@ class Hellos:
 class Handshake:
     """A client that has proven its address, but not yet its identity."""
 
-    __slots__ = ("began", "client", "engine", "hello", "number", "prefix", "remote")
+    __slots__ = (
+        "began",
+        "cipher",
+        "client",
+        "engine",
+        "hello",
+        "number",
+        "offer",
+        "prefers_certificates",
+        "prefix",
+        "remote",
+    )
 
-    def __init__(self, remote: Remote, hello: ClientHello, client: Client, engine: EngineSession, began: float) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        hello: ClientHello,
+        client: Client,
+        engine: EngineSession,
+        began: float,
+        offer: Offer | None = None,
+        *,
+        prefers_certificates: bool = False,
+    ) -> None:
         self.remote = remote
         self.prefix = prefix_of(remote[0])
         self.hello = hello
         self.client = client
         self.engine = engine
         self.began = began
+        self.offer = offer
+        """Offer of a client that offers suites with PSK and suites with certificates."""
+        self.prefers_certificates = prefers_certificates
+        self.cipher: str | None = None
+        """Name of the cipher suite that the server chose."""
         self.number = 0
         """Number of the handshake in its table, which tells its deadline from that of an earlier handshake."""
 

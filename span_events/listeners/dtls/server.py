@@ -17,23 +17,22 @@ from typing import Final
 from span_events.clock import Clock
 from span_events.config import DtlsConfig
 from span_events.errors import MalformedMessage
-from span_events.events.activity import UNATTRIBUTED
-from span_events.events.catalogue import ClientRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
-from span_events.fleet.identity import Identification, details_of
-from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS, Client
+from span_events.fleet.identity import Identification
+from span_events.listeners.dtls.client import Client
 from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos
+from span_events.listeners.dtls.refusals import Refusals
 from span_events.listeners.dtls.session import DtlsSession
+from span_events.listeners.dtls.suites import SuiteChoices
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
 from span_events.registry.model import Certificate
 from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
-from span_events.wire.dtls.hello import ClientHello, hello_verify_request, is_hello, read_hello
+from span_events.wire.dtls.hello import ClientHello, chosen_suite, hello_verify_request, is_hello, read_hello
 from span_events.wire.dtls.records import Alert, ContentType, alert
 
-_IDENTITY_SHOWN: Final = 128
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """Encrypted records of these types go to the session, also while its address has a handshake."""
 
@@ -138,6 +137,8 @@ class DtlsServer:
         self._loop = asyncio.get_running_loop()
         self._hellos = Hellos(config.failures_per_minute)
         self._handshakes = Handshakes(config)
+        self._suites = SuiteChoices()
+        self._refusals = Refusals(shared.reception.rejections, shared.identification, transport)
         self._timer: asyncio.TimerHandle | None = None
         self._sessions: dict[Remote, DtlsSession] = {}
         self._at_host: dict[str, dict[Remote, DtlsSession]] = {}
@@ -201,7 +202,7 @@ class DtlsServer:
         try:
             hello = read_hello(datagram)
         except MalformedMessage as exc:
-            self._reject(ClientRejectedReason.MALFORMED_HELLO, remote, detail=str(exc))
+            self._refusals.of_hello(ClientRejectedReason.MALFORMED_HELLO, remote, detail=str(exc))
             return
         now = self._clock.monotonic()
         check = self._hellos.check(hello, remote, now)
@@ -212,7 +213,7 @@ class DtlsServer:
             self.silenced += 1
         elif check is HelloCheck.UNSUPPORTED_VERSION:  # at once: a client of DTLS 1.3 would not return with a cookie
             self._transmit([alert(Alert.PROTOCOL_VERSION, sequence=hello.sequence)], remote)
-            self._reject(ClientRejectedReason.UNSUPPORTED_VERSION, remote, offered=hello.offered_versions)
+            self._refusals.of_hello(ClientRejectedReason.UNSUPPORTED_VERSION, remote, offered=hello.offered_versions)
         elif not self._is_copy(hello, remote):
             self._begin(hello, datagram, remote, now)
 
@@ -229,27 +230,34 @@ class DtlsServer:
             return
         earlier = self._handshakes.at(remote)
         if earlier is not None:  # the client began anew, as after a reboot
-            self._handshakes.remove(earlier)
+            self._remove(earlier)
         for evicted, limit in self._handshakes.make_room(remote):
             self._give_up(evicted, ClientRejectedReason.SERVER_BUSY, limit)
         self.begun += 1
         began = self._loop.time()
         client = Client(self._identification)
-        engine, events = self._engine.accept(datagram, client)
-        handshake = Handshake(remote, hello, client, engine, began)
+        offer = (remote[0], hash(hello.suite_octets)) if self._engine.offers_both(hello) else None
+        certificates = offer is not None and self._suites.begin(offer, now)
+        engine, events = self._engine.accept(datagram, hello, client, prefer_certificates=certificates)
+        handshake = Handshake(remote, hello, client, engine, began, offer, prefers_certificates=certificates)
         self._handshakes.add(handshake)
-        self._transmit(engine.take(), remote)
+        flight = engine.take()
+        handshake.cipher = chosen_suite(flight[0]) if flight else None
+        self._transmit(flight, remote)
         self._take_handshake_events(handshake, events)
         if handshake in self._handshakes:
             self._handshakes.schedule(handshake, self._loop.time())
             self._arm()
 
-    def _is_full(self, remote: Remote, client: Client | None = None) -> bool:
+    def _is_full(self, remote: Remote, handshake: Handshake | None = None) -> bool:
         """Return whether a session at this address would exceed the limit; if so, publish that."""
         if len(self._sessions) < self._config.sessions or remote in self._sessions:
             return False
         detail = f"dtls.sessions is {self._config.sessions}"
-        self._reject(ClientRejectedReason.SERVER_BUSY, remote, client=client, detail=detail)
+        if handshake is None:
+            self._refusals.of_hello(ClientRejectedReason.SERVER_BUSY, remote, detail=detail)
+        else:
+            self._refusals.of_handshake(ClientRejectedReason.SERVER_BUSY, handshake, detail=detail)
         return True
 
     # ---- handshakes -------------------------------------------------------------------------------
@@ -275,14 +283,18 @@ class DtlsServer:
         self._handshakes.remove(handshake)
         client, remote, engine = handshake.client, handshake.remote, handshake.engine
         admitted = client.is_admitted(event.certificate, event.psk_identity)
-        if not admitted or self._is_full(remote, client):  # many handshakes may end together
+        if not admitted or self._is_full(remote, handshake):  # many handshakes may end together
             engine.close()
             self._transmit(engine.take(), remote)
             if not admitted:
                 self._fail(handshake, Failed(Failure.CERTIFICATE_REFUSED, "", event.certificate, event.psk_identity))
             return None
         assert client.device is not None, "an admitted client is a device"
-        session = DtlsSession(remote, engine, handshake.hello.random, self._send, self._clock.monotonic())
+        now, offer = self._clock.monotonic(), handshake.offer
+        session = DtlsSession(remote, engine, handshake.hello.random, self._send, now, offer)
+        if offer is not None:
+            self._suites.proven(offer, now, certificates=handshake.prefers_certificates)
+            self._suites.opened(offer)
         earlier = self._sessions.get(remote)
         if earlier is not None:  # the client has lost its keys, and could not read a close_notify
             self._drop(earlier, DisconnectReason.REPLACED)
@@ -307,32 +319,18 @@ class DtlsServer:
         return session
 
     def _fail(self, handshake: Handshake, failed: Failed) -> None:
-        """Publish the most exact known reason of a failed handshake."""
-        self._handshakes.remove(handshake)
+        """End a handshake that failed."""
+        self._remove(handshake, failed)
         self._hellos.failed(handshake.remote[0], self._clock.monotonic())
-        client, hello = handshake.client, handshake.hello
-        reason = client.refusal or OWN_REASONS.get(failed.failure, ClientRejectedReason.HANDSHAKE_FAILED)
-        offered = None
-        if failed.failure is Failure.NO_SHARED_CIPHER:
-            offered = f"{hello.offered_suites}; groups: {hello.offered_groups}"
-        self._reject(
-            reason,
-            handshake.remote,
-            client=client,
-            failed=failed,
-            offered=offered,
-            detail=failed.detail or None if failed.failure in EXPLAINED else None,
-            stage=handshake.engine.stage if failed.failure is Failure.PROTOCOL else None,
-        )
+        self._refusals.of_failure(handshake, failed)
 
     def _give_up(self, handshake: Handshake, reason: ClientRejectedReason, detail: str | None = None) -> None:
         """End a handshake that lasts too long, or that was evicted."""
-        self._handshakes.remove(handshake)
+        self._remove(handshake)
         engine = handshake.engine
-        self._reject(
+        self._refusals.of_handshake(
             reason,
-            handshake.remote,
-            client=handshake.client,
+            handshake,
             detail=detail,
             stage=engine.stage,
             retransmissions=engine.retransmissions,
@@ -340,6 +338,17 @@ class DtlsServer:
         )
         engine.abort(Alert.USER_CANCELED)
         self._transmit(engine.take(), handshake.remote)
+
+    def _remove(self, handshake: Handshake, failed: Failed | None = None) -> None:
+        """Remove a handshake without a session, and remember whether its client had credentials of the chosen kind."""
+        self._handshakes.remove(handshake)
+        if handshake.offer is None:
+            return
+        now, client = self._clock.monotonic(), handshake.client
+        if client.is_known or (failed is not None and failed.certificate is not None):
+            self._suites.proven(handshake.offer, now, certificates=handshake.prefers_certificates)
+        else:
+            self._suites.failed(handshake.offer, now, certificates=handshake.prefers_certificates)
 
     def _arm(self) -> None:
         """Set the timer to the earliest deadline; a timer that is set to an earlier moment stays."""
@@ -410,6 +419,8 @@ class DtlsServer:
         del neighbours[remote]
         if not neighbours:
             del self._at_host[remote[0]]
+        if session.offer is not None:
+            self._suites.closed(session.offer)
         session.fleet.close = None  # it refers to this server: without it, OpenSSL's memory is freed at once
         session.log_closed(reason, self._clock.monotonic())
         self._ended(session)
@@ -444,33 +455,3 @@ class DtlsServer:
                 self._send(datagram, remote)
         except OSError:
             self.unsent += 1
-
-    def _reject(
-        self,
-        reason: ClientRejectedReason,
-        remote: Remote,
-        *,
-        client: Client | None = None,
-        failed: Failed | None = None,
-        offered: str | None = None,
-        detail: str | None = None,
-        stage: str | None = None,
-        retransmissions: int | None = None,
-        seconds: int | None = None,
-    ) -> None:
-        certificate = None if failed is None else failed.certificate
-        identity = None if failed is None else failed.psk_identity
-        event = ClientRejected(
-            origin=UNATTRIBUTED if client is None else client.origin_of(certificate),
-            reason=reason,
-            remote_address=render_remote(remote),
-            transport=self._transport,
-            **details_of(certificate)._asdict(),
-            identity=None if identity is None else identity.decode(errors="backslashreplace")[:_IDENTITY_SHOWN],
-            offered=offered,
-            detail=detail,
-            stage=stage,
-            retransmissions=retransmissions,
-            seconds=seconds,
-        )
-        self._reception.rejections.client_rejected(event)

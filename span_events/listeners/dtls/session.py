@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from span_events.fleet.devices.sessions import Session
 from span_events.ids import render
+from span_events.listeners.dtls.suites import Offer
 from span_events.log import get_logger
 from span_events.net import Remote, render_remote
 from span_events.wire.dtls.engine import EngineSession
@@ -19,11 +20,12 @@ class DtlsSession:
 
     Args:
         random: The random of the client's hello, which tells a copy of that hello from a new one.
+        offer: Offer of a client that offered suites with PSK and suites with certificates.
         send: Sends a datagram; may raise OSError.
         began: Monotonic seconds.
     """
 
-    __slots__ = ("_began", "_received", "_send", "_sent", "engine", "fleet", "random", "remote")
+    __slots__ = ("_began", "_received", "_send", "_sent", "engine", "fleet", "offer", "random", "remote")
 
     def __init__(
         self,
@@ -32,10 +34,12 @@ class DtlsSession:
         random: bytes,
         send: Callable[[bytes, Remote], None],
         began: float,
+        offer: Offer | None = None,
     ) -> None:
         self.remote = remote
         self.engine = engine
         self.random = random
+        self.offer = offer
         self.fleet: Session
         """The fleet's session."""
         self._send = send

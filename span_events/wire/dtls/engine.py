@@ -14,6 +14,7 @@ from typing import Protocol
 
 from cryptography.x509 import Certificate
 
+from span_events.wire.dtls.hello import ClientHello
 from span_events.wire.dtls.records import Alert
 
 
@@ -141,5 +142,16 @@ class EngineSession(Protocol):
 class Engine(Protocol):
     """Creates the sessions of clients."""
 
-    def accept(self, hello: bytes, check: ClientCheck) -> tuple[EngineSession, Sequence[Event]]:
-        """Create a session from the datagram of a hello whose cookie was verified."""
+    def offers_both(self, hello: ClientHello) -> bool:
+        """Return whether a hello offers suites with PSK and suites with certificates that the engine accepts."""
+
+    def accept(
+        self, datagram: bytes, hello: ClientHello, check: ClientCheck, *, prefer_certificates: bool = False
+    ) -> tuple[EngineSession, Sequence[Event]]:
+        """
+        Create a session from a hello whose cookie was verified.
+
+        Args:
+            datagram: The datagram of the hello.
+            prefer_certificates: True prefers suites with certificates to suites with PSK.
+        """

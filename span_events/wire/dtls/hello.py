@@ -20,6 +20,7 @@ _MESSAGE: Final = struct.Struct("!B3sH3s3s")
 """Message type, length, message number, offset and length of the fragment (RFC 6347 §4.2.2)."""
 _EXTENSION: Final = struct.Struct("!HH")
 _CLIENT_HELLO: Final = 1
+_SERVER_HELLO: Final = 2
 _HELLO_VERIFY_REQUEST: Final = 3
 _SUPPORTED_GROUPS: Final = 10
 _SUPPORTED_VERSIONS: Final = 43
@@ -127,6 +128,16 @@ def hello_verify_request(hello: ClientHello, cookie: bytes) -> bytes:
     message = _MESSAGE.pack(_HELLO_VERIFY_REQUEST, size, 0, b"\0\0\0", size) + body
     high, low = divmod(hello.sequence, 1 << 32)
     return HEADER.pack(ContentType.HANDSHAKE, DTLS_1_0, 0, high, low, len(message)) + message
+
+
+def chosen_suite(datagram: bytes) -> str | None:
+    """Return OpenSSL's name of the cipher suite in the ServerHello that a datagram of ours begins with."""
+    at = HEADER.size + _MESSAGE.size + 2 + 32  # version and random
+    if len(datagram) <= at or datagram[0] != ContentType.HANDSHAKE or datagram[HEADER.size] != _SERVER_HELLO:
+        return None
+    at += 1 + datagram[at]  # session id
+    number = _number(datagram[at : at + 2])
+    return SUITES.get(number, f"0x{number:04X}")
 
 
 def _extensions(octets: bytes, offset: int) -> Iterator[tuple[int, int, int]]:

@@ -18,6 +18,8 @@ from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
 from span_events.wire.dtls.engine import ClientCheck, Closed, Data, End, Established, Event, Failed, Failure, Verdict
+from span_events.wire.dtls.hello import SUITES as NAMES
+from span_events.wire.dtls.hello import ClientHello
 from span_events.wire.dtls.records import DTLS_1_2, MTU, Alert, ContentType, alert, pack, records
 from span_events.wire.openssl import (
     LARGEST_RECORD,
@@ -35,7 +37,7 @@ from span_events.wire.openssl import (
 )
 from span_events.wire.tls.alerts import alert_name
 
-SUITES: Final = (
+_PSK_SUITES: Final = (
     "ECDHE-PSK-CHACHA20-POLY1305",
     "ECDHE-PSK-AES128-CBC-SHA256",
     "PSK-AES128-GCM-SHA256",
@@ -43,6 +45,8 @@ SUITES: Final = (
     "PSK-CHACHA20-POLY1305",
     "PSK-AES128-CCM",
     "PSK-AES128-CCM8",
+)
+_CERTIFICATE_SUITES: Final = (
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384",
     "ECDHE-ECDSA-CHACHA20-POLY1305",
@@ -53,13 +57,17 @@ SUITES: Final = (
     "ECDHE-RSA-AES256-GCM-SHA384",
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
+SUITES: Final = _PSK_SUITES + _CERTIFICATE_SUITES
 """
 Cipher suites that the server accepts, best first. They are listed by name, because the security level that
 CCM-8 needs would also admit much weaker suites.
 
-Suites with PSK come first: clients offer them only if a PSK is configured, but many clients always offer the others.
+Suites with PSK come first unless the caller prefers certificates: many clients with a PSK list the others first.
 """
-_CIPHERS: Final = ":".join(SUITES) + ":@SECLEVEL=0"
+_PSK_NUMBERS: Final = frozenset(number for number, name in NAMES.items() if name in _PSK_SUITES)
+_CERTIFICATE_NUMBERS: Final = frozenset(number for number, name in NAMES.items() if name in _CERTIFICATE_SUITES)
+_GROUPS: Final = MappingProxyType({29: "X25519", 23: "P-256", 30: "X448", 24: "P-384", 25: "P-521"})
+"""Elliptic curves by number, in OpenSSL's order of preference."""
 _CERT_REVOKED: Final = 23
 """X509_V_ERR_CERT_REVOKED: the client gets the alert certificate_revoked."""
 _CERT_REJECTED: Final = 28
@@ -121,31 +129,50 @@ class OpensslEngine:
         self._psk = ffi.callback("unsigned int(SSL *, const char *, unsigned char *, unsigned int)", self._key, error=0)
         self._identities = tuple(identities)
         self._trusted = trusted_pem
-        self._context = self._make_context()
+        self._make_contexts()
 
     def present(self, identities: Sequence[Identity]) -> None:
         """Replace the certificates of the server for new handshakes; open sessions continue."""
         self._identities = tuple(identities)
-        self._context = self._make_context()
+        self._make_contexts()
 
     def trust(self, certificates_pem: bytes) -> None:
         """Add roots or intermediates for new handshakes."""
         self._trusted += certificates_pem
-        trust(self._context, certificates_pem)
+        for context in (self._psk_first, self._certificates_first):
+            trust(context, certificates_pem)
 
-    def accept(self, hello: bytes, check: ClientCheck) -> tuple[OpensslSession, Sequence[Event]]:
-        """Create a session from the datagram of a hello whose cookie was verified."""
-        session = OpensslSession(self._context, check, self._sessions, self._buffer, self._mtu)
-        return session, session.begin(hello, self._unix_time())
+    def offers_both(self, hello: ClientHello) -> bool:
+        """Return whether a hello offers suites with PSK and suites with certificates that the engine accepts."""
+        suites = hello.suites
+        return not (_PSK_NUMBERS.isdisjoint(suites) or _CERTIFICATE_NUMBERS.isdisjoint(suites))
 
-    def _make_context(self) -> SSL.Context:
+    def accept(
+        self, datagram: bytes, hello: ClientHello, check: ClientCheck, *, prefer_certificates: bool = False
+    ) -> tuple[OpensslSession, Sequence[Event]]:
+        """
+        Create a session from a hello whose cookie was verified.
+
+        Args:
+            datagram: The datagram of the hello.
+            prefer_certificates: True prefers suites with certificates to suites with PSK.
+        """
+        context = self._certificates_first if prefer_certificates else self._psk_first
+        session = OpensslSession(context, check, self._sessions, self._buffer, self._mtu)
+        return session, session.begin(datagram, hello, self._unix_time())
+
+    def _make_contexts(self) -> None:
+        self._psk_first = self._make_context(_PSK_SUITES + _CERTIFICATE_SUITES)
+        self._certificates_first = self._make_context(_CERTIFICATE_SUITES + _PSK_SUITES)
+
+    def _make_context(self, suites: Sequence[str]) -> SSL.Context:
         context = SSL.Context(SSL.DTLS_SERVER_METHOD)
         context.set_min_proto_version(DTLS_1_2)
         context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # a resumed session would have no identity
-        context.set_cipher_list(_CIPHERS.encode())
+        context.set_cipher_list(":".join((*suites, "@SECLEVEL=0")).encode())
         show(context, self._identities)
         trust(context, self._trusted)
         context.set_cookie_generate_callback(
@@ -247,11 +274,12 @@ class OpensslSession:
         state = self._connection.get_state_string().decode()
         return _STAGES.get(state, state)
 
-    def begin(self, hello: bytes, unix_time: int) -> Sequence[Event]:
+    def begin(self, datagram: bytes, hello: ClientHello, unix_time: int) -> Sequence[Event]:
         """Process the hello; its cookie was verified, so both sides continue with its sequence numbers."""
         lib.ERR_clear_error()
         judge_by(self._ssl, unix_time)
-        lib.BIO_write(self._into, hello, len(hello))
+        self._prefer_groups_of(hello)
+        lib.BIO_write(self._into, datagram, len(datagram))
         try:
             self._connection.DTLSv1_listen()
         except SSL.WantReadError:
@@ -325,6 +353,13 @@ class OpensslSession:
         self._aborted = alert(description)
 
     # ---- parts ------------------------------------------------------------------------------------
+
+    def _prefer_groups_of(self, hello: ClientHello) -> None:
+        """Prefer the client's order of elliptic curves: some stacks compute only their first one right."""
+        offered = [each for each in hello.groups if each in _GROUPS]
+        if offered and offered[0] != next(each for each in _GROUPS if each in offered):
+            order = dict.fromkeys((*offered, *_GROUPS))  # the rest stays allowed in certificates
+            lib.SSL_set1_curves_list(self._ssl, ":".join(_GROUPS[each] for each in order).encode())
 
     def _proceed(self) -> Sequence[Event]:
         result = lib.SSL_do_handshake(self._ssl)

@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -16,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.identity import details_of
 from span_events.registry.model import Psk
-from span_events.wire.dtls.engine import ClientCheck, EngineSession, Event
+from span_events.wire.dtls.engine import EngineSession, Event
 from span_events.wire.dtls.records import HEADER, records
 from tests.bench.certificates import Holder
 from tests.bench.fleets import CAUSE
@@ -59,8 +60,8 @@ def watch(bench: DtlsBench) -> list[weakref.ref[object]]:
     created: list[weakref.ref[object]] = []
     accept = bench.dtls._engine.accept
 
-    def accepting(hello: bytes, check: ClientCheck) -> tuple[EngineSession, Sequence[Event]]:
-        session, events = accept(hello, check)
+    def accepting(*arguments: Any, **keywords: Any) -> tuple[EngineSession, Sequence[Event]]:
+        session, events = accept(*arguments, **keywords)
         created.append(weakref.ref(session))
         return session, events
 

@@ -71,7 +71,7 @@ class Pair:
         (second,) = client.step(hello_verify_request(read_hello(first), b"c" * 32))
         self.hello = second
         self.session: OpensslSession
-        self.session, events = engine.accept(second, self.check)
+        self.session, events = engine.accept(second, read_hello(second), self.check)
         self.events += events
 
     def run(self) -> Pair:

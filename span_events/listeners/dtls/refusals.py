@@ -1,0 +1,96 @@
+"""Publishes rejected DTLS clients, with all that is known of their handshakes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from span_events.events.activity import UNATTRIBUTED
+from span_events.events.catalogue import ClientRejected
+from span_events.events.message import Transport
+from span_events.events.reasons import ClientRejectedReason
+from span_events.fleet.identity import Identification, Refusal, details_of
+from span_events.fleet.rejections import Rejections
+from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
+from span_events.listeners.dtls.handshakes import Handshake
+from span_events.net import Remote, render_remote
+from span_events.wire.dtls.engine import Failed, Failure
+
+_IDENTITY_SHOWN: Final = 128
+
+
+class Refusals:
+    """The rejections of one DTLS server."""
+
+    def __init__(self, rejections: Rejections, identification: Identification, transport: Transport) -> None:
+        self._rejections = rejections
+        self._identification = identification
+        self._transport = transport
+
+    def of_hello(
+        self, reason: ClientRejectedReason, remote: Remote, *, offered: str | None = None, detail: str | None = None
+    ) -> None:
+        """Publish the rejection of a hello whose sender has not proven its address."""
+        self._rejections.client_rejected(
+            ClientRejected(
+                origin=UNATTRIBUTED,
+                reason=reason,
+                remote_address=render_remote(remote),
+                transport=self._transport,
+                offered=offered,
+                detail=detail,
+            )
+        )
+
+    def of_failure(self, handshake: Handshake, failed: Failed) -> None:
+        """Publish the most exact known reason of a failed handshake."""
+        hello, failure = handshake.hello, failed.failure
+        offered = None
+        if failure is Failure.NO_SHARED_CIPHER:
+            offered = f"{hello.offered_suites}; groups: {hello.offered_groups}"
+        self.of_handshake(
+            handshake.client.refusal or OWN_REASONS.get(failure, ClientRejectedReason.HANDSHAKE_FAILED),
+            handshake,
+            failed=failed,
+            offered=offered,
+            detail=failed.detail or None if failure in EXPLAINED else None,
+            stage=handshake.engine.stage if failure is Failure.PROTOCOL else None,
+        )
+
+    def of_handshake(
+        self,
+        reason: ClientRejectedReason,
+        handshake: Handshake,
+        *,
+        failed: Failed | None = None,
+        offered: str | None = None,
+        detail: str | None = None,
+        stage: str | None = None,
+        retransmissions: int | None = None,
+        seconds: int | None = None,
+    ) -> None:
+        """Publish the end of a handshake; one without credentials belongs to the device that has the address."""
+        certificate = None if failed is None else failed.certificate
+        identity = None if failed is None else failed.psk_identity
+        origin, by_address = handshake.client.origin_of(certificate), None
+        if origin == UNATTRIBUTED:  # the cookie has proven the address
+            at_address = self._identification.device_at(handshake.remote[0])
+            device = at_address.device if isinstance(at_address, Refusal) else at_address
+            if device is not None:
+                origin, by_address = device.origin, "address"
+        self._rejections.client_rejected(
+            ClientRejected(
+                origin=origin,
+                reason=reason,
+                remote_address=render_remote(handshake.remote),
+                transport=self._transport,
+                **details_of(certificate)._asdict(),
+                identity=None if identity is None else identity.decode(errors="backslashreplace")[:_IDENTITY_SHOWN],
+                attributed_by=by_address,
+                offered=offered,
+                cipher=handshake.cipher,
+                detail=detail,
+                stage=stage,
+                retransmissions=retransmissions,
+                seconds=seconds,
+            )
+        )
