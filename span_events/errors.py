@@ -14,6 +14,8 @@ Errors: all exceptions that this package raises on purpose, in one tree::
         ├── NotFound             404
         ├── Conflict             409
         ├── TooLarge             413
+        ├── UnsupportedMedia     415
+        ├── UnknownExpectation   417
         ├── UpgradeRequired      426
         ├── LimitReached         429
         └── Unavailable          503
@@ -141,6 +143,18 @@ class TooLarge(RequestError):
     """A body or a payload is over its limit."""
 
     code, status, rpc_code = "too_large", 413, 3
+
+
+class UnsupportedMedia(RequestError):
+    """The body is compressed, and no body may be."""
+
+    code, status, rpc_code = "unsupported_media", 415, 3
+
+
+class UnknownExpectation(RequestError):
+    """The header Expect names something other than 100-continue."""
+
+    code, status, rpc_code = "unknown_expectation", 417, 3
 
 
 class UpgradeRequired(RequestError):

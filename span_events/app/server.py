@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
-
-from aiohttp import web
 
 from span_events import __version__
 from span_events.accepting import RefusedAccepts, warn_of_few_descriptors
@@ -48,14 +45,15 @@ from span_events.listeners.ports import Ports
 from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric
-from span_events.net import Remote, bind, render_remote
+from span_events.net import Remote
 from span_events.pki import dates
 from span_events.pki.authority import Authority, is_made
 from span_events.registry import location
 from span_events.registry.model import GatewayType
 from span_events.registry.store import Store
 from span_events.simulator.demo.seed import Demo
-from span_events.web.app import Services, make_app
+from span_events.web.server import WebServer
+from span_events.web.services import Services
 from span_events.web.streams.streams import Streams
 from span_events.wire.dtls.openssl import OpensslEngine
 from span_events.wire.openssl import Identity
@@ -71,8 +69,6 @@ _LOOKS: Final = 12
 """Least number of checks in the life of the server's certificate; its last third is for renewal."""
 _PKI: Final = "pki"
 """Folder of the authority in the data directory."""
-_BACKLOG: Final = 4096
-"""Connections that may wait to be accepted."""
 
 
 class Server:
@@ -170,6 +166,8 @@ class Server:
         every = self._supervisor.every
         every(_SWEEP, "sweep", self.fleet.sweep)
         every(_SWEEP, "streams", lambda: self.streams.sweep(clock.monotonic()))
+        every(_SWEEP, "connections", self.web.sweep)
+        self._supervisor.run("http", self.web.run)
         every(config.registry.flush_interval, "registry", self.fleet.flush)
         every(config.registry.watch_interval, "tokens", self._watch_tokens)
         self._wall_clock = WallClockWatch(clock)
@@ -193,7 +191,8 @@ class Server:
             directory=self.fleet.directory,
             tokens=self.tokens,
         )
-        app = make_app(
+        self.web = WebServer(
+            config.http,
             Services(
                 config=config,
                 clock=self._clock,
@@ -203,18 +202,14 @@ class Server:
                 streams=self.streams,
                 health=self.health,
                 metrics=self.metrics,
-            )
+            ),
+            refused=self._refused,
         )
-        runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, shutdown_timeout=config.http.shutdown_timeout
-        )
-        await runner.setup()
-        self._started.runner = runner
+        self._started.web = self.web
         self._started.shutdown_timeout = config.http.shutdown_timeout
-        bound = bind("http", config.http.host, config.http.port, socket.SOCK_STREAM)
-        await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+        await self.web.start()
         self._started.streams = self.streams
-        self.addresses["http"] = render_remote(bound.getsockname()[:2])
+        self.addresses["http"] = self.web.address
 
     def _make_dtls(self) -> None:
         """Create the parts that the DTLS listeners share."""
@@ -416,6 +411,7 @@ class Server:
         return [
             *self.bus.metrics(),
             *self.hub.metrics(),
+            *self.web.metrics(),
             *self.history.metrics(),
             *self.fleet.metrics(),
             *self._secure.metrics(),

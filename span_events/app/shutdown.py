@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import IO, Final
 
-from aiohttp import web
-
 from span_events.app.supervisor import Supervisor
 from span_events.fleet.fleet import Fleet
 from span_events.listeners.base import Listener
 from span_events.log import get_logger
 from span_events.registry.store import Store
+from span_events.web.server import WebServer
 from span_events.web.streams.streams import Streams
 
 log = get_logger("app")
@@ -40,9 +39,9 @@ class Started:
     folder_lock: IO[str] | None = None
     store: Store | None = None
     fleet: Fleet | None = None
-    runner: web.AppRunner | None = None
+    web: WebServer | None = None
     shutdown_timeout: float = 0.0
-    """Seconds that ``runner`` gives to requests under way."""
+    """Seconds that ``web`` gives to requests under way."""
     streams: Streams | None = None
     listeners: list[Listener] = field(default_factory=list)
 
@@ -79,8 +78,8 @@ async def shut_down(started: Started) -> None:
         await step(listener.name, _LISTENER, listener.stop)
     if started.streams is not None:
         await step("streams", _STREAMS, started.streams.close)
-    if started.runner is not None:
-        await step("http", started.shutdown_timeout + _REQUESTS, started.runner.cleanup)
+    if started.web is not None:
+        await step("http", started.shutdown_timeout + _REQUESTS, started.web.stop)
     if started.fleet is not None:
         await step("fleet", _FLEET, started.fleet.close)
     if started.store is not None:

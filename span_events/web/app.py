@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from span_events.web import middleware
+from span_events.web.front import name_reply
 from span_events.web.rest import (
     blobs,
     certificates,
@@ -47,8 +48,6 @@ def make_app(services: Services) -> web.Application:
     streams = services.streams
     app = web.Application(
         middlewares=[
-            middleware.number,
-            middleware.explain,
             middleware.authentication(
                 public=(*(each.handler for each in system.ROUTES), streams.activity, streams.messages),
                 unscoped=(collections.list,),
@@ -58,7 +57,7 @@ def make_app(services: Services) -> web.Application:
         client_max_size=services.config.http.max_body,
     )
     app[SERVICES] = services
-    app.on_response_prepare.append(middleware.name_reply)
+    app.on_response_prepare.append(name_reply)
     for module in _REST:
         app.router.add_routes(module.ROUTES)
     for prefix in ("/span", ""):

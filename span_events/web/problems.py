@@ -85,6 +85,16 @@ def problem(
     return web.Response(status=status, body=orjson.dumps(body), content_type=CONTENT_TYPE, headers=headers)
 
 
+def octets_of(response: web.Response) -> bytes:
+    """Write a problem as the last reply of a connection, for one that aiohttp cannot answer."""
+    assert isinstance(response.body, bytes)
+    head = (
+        f"HTTP/1.1 {response.status} {response.reason}\r\nContent-Type: {CONTENT_TYPE}\r\n"
+        f"Content-Length: {len(response.body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + response.body
+
+
 def of_error(error: RequestError, request_id: str) -> web.Response:
     """Make the reply for a refused request."""
     if isinstance(error, InvalidBody):
@@ -96,6 +106,8 @@ def of_error(error: RequestError, request_id: str) -> web.Response:
         headers["WWW-Authenticate"] = "Bearer"
     elif error.status == HTTPStatus.UPGRADE_REQUIRED:
         headers["Upgrade"] = "websocket"  # RFC 9110 15.5.22
+    elif error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        headers["Accept-Encoding"] = "identity"  # RFC 9110 15.5.16
     return problem(
         error.status,
         error.detail,

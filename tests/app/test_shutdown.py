@@ -49,7 +49,7 @@ def started(stopped: list[str], **failures: Exception) -> Started:
         folder_lock=part("lock"),
         store=part("registry"),
         fleet=part("fleet"),
-        runner=part("http"),
+        web=part("http"),
         streams=part("streams"),
         listeners=[part("datagrams"), part("coap")],
     )
@@ -91,7 +91,7 @@ async def test_only_started_parts_stop() -> None:
     """A start that failed early leaves most parts unmade."""
     stopped: list[str] = []
     parts = started(stopped)
-    parts.fleet = parts.runner = parts.streams = None
+    parts.fleet = parts.web = parts.streams = None
     parts.listeners.clear()
     await shut_down(parts)
 

@@ -188,9 +188,12 @@ class LiveServer:
     Args:
         folder: An empty folder, for the data directory and the ready file.
         settings: As in the configuration file: ``{"sessions.idle_timeout": 0.3}``.
+        descriptors: Upper bound of the process's file descriptors (RLIMIT_NOFILE).
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, object] | None = None, *, descriptors: int | None = None
+    ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
         self.ready_file = folder / "ready"
@@ -202,6 +205,7 @@ class LiveServer:
             f"SPAN_EVENTS_{name.upper().replace('.', '__')}": str(value) for name, value in (settings or {}).items()
         }
         self._environment = {**os.environ, **FREE_VARIABLES, **variables}
+        self._limit = () if descriptors is None else ("prlimit", f"--nofile={descriptors}:{descriptors}")
         self._process: subprocess.Popen[str] | None = None
         self._log: list[str] = []
         self._logged = threading.Condition()
@@ -222,7 +226,15 @@ class LiveServer:
 
     def start(self) -> None:
         """Start the server, wait until all is bound, and make the token."""
-        command = (PROGRAM, "serve", "--data-dir", str(self.data_dir), "--ready-file", str(self.ready_file))
+        command = (
+            *self._limit,
+            PROGRAM,
+            "serve",
+            "--data-dir",
+            str(self.data_dir),
+            "--ready-file",
+            str(self.ready_file),
+        )
         self._process = process = subprocess.Popen(
             command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

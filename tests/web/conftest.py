@@ -11,9 +11,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from span_events import ids
+from span_events.accepting import RefusedAccepts
 from span_events.auth.tokens import Tokens
 from span_events.config import Config
 from span_events.events.history import History
@@ -21,7 +21,8 @@ from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
 from span_events.metrics import Metric
 from span_events.registry.model import Device
-from span_events.web.app import Services, make_app
+from span_events.web.server import WebServer
+from span_events.web.services import Services
 from span_events.web.streams.streams import Streams
 from tests.bench.fleets import FleetBench, fleet_bench
 
@@ -144,17 +145,16 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             health=lambda: bench.health,
             metrics=lambda: bench.metrics,
         )
-        runner = web.AppRunner(make_app(services), access_log=None, lingering_time=0.1)
-        await runner.setup()
+        server = WebServer(
+            config.http.model_copy(update={"port": 0}), services, refused=RefusedAccepts(fleet.clock), linger=0.1
+        )
+        await server.start()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            host, port = runner.addresses[0][:2]
-            bench.url = f"http://{host}:{port}"
+            bench.url = f"http://{server.address}"
             bench.admin = await bench.token(write=True)
             yield bench
         finally:
-            await runner.cleanup()
+            await server.stop()
 
 
 @pytest.fixture

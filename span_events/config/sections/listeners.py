@@ -11,6 +11,7 @@ from span_events.config.fields import (
     Count,
     Octets,
     Port,
+    Rate,
     Seconds,
     setting,
 )
@@ -27,6 +28,18 @@ class HttpConfig(Section):
         "Origins of web pages that may open a stream, besides the server's own; * matches any characters.",
     )
     max_body: Octets = setting(1_048_576, "Largest request body, octets.")
+    connections: Count = setting(
+        1_000, "Upper bound of connections without a stream; one more ends the oldest without a complete request."
+    )
+    header_timeout: Seconds = setting(10.0, "Seconds that a client has for the head of its request.")
+    idle_timeout: Seconds = setting(300.0, "Seconds that a connection may wait for its next request.")
+    min_rate: Rate = setting(
+        1_000.0,
+        "Least octets per second of a request's body or a reply, averaged over rate_window; a slower client is cut.",
+    )
+    rate_window: Seconds = setting(
+        30.0, "Seconds over which min_rate is averaged: the longest pause of a body or a reply."
+    )
     shutdown_timeout: Seconds = setting(5.0, "Seconds that open requests have to finish at shutdown.")
 
 

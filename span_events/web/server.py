@@ -1,0 +1,177 @@
+"""The HTTP port: accepts connections within bounds, and looks after those that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from contextlib import suppress
+from typing import Any, Final
+
+from aiohttp import web
+
+from span_events.accepting import Acceptor, RefusedAccepts
+from span_events.bounded.quiet import OncePerMinute
+from span_events.config import HttpConfig
+from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.net import bind, render_remote
+from span_events.web.app import make_app
+from span_events.web.connection import Connection, Ended
+from span_events.web.front import Front
+from span_events.web.services import Services
+
+log = get_logger("web")
+
+_BACKLOG: Final = 4096
+"""Connections that wait in the kernel to be accepted."""
+_LINGER: Final = 5.0
+"""Seconds in which the rest of a body is read and dropped after its reply."""
+_SOURCES: Final = 1_000
+"""Clients that get a log line of their own in a minute."""
+
+
+class WebServer:
+    """
+    REST, streams and metrics on one TCP port.
+
+    Args:
+        refused: Counts the connections for which there is no descriptor.
+        linger: Seconds in which the rest of a body is read and dropped after its reply.
+    """
+
+    def __init__(
+        self, config: HttpConfig, services: Services, *, refused: RefusedAccepts, linger: float = _LINGER
+    ) -> None:
+        self._config = config
+        self._services = services
+        self._options: dict[str, Any] = {
+            "access_log": None,
+            "auto_decompress": False,
+            "keepalive_timeout": config.idle_timeout,
+            "lingering_time": linger,
+        }
+        self._runner = web.AppRunner(
+            make_app(services), handle_signals=False, shutdown_timeout=config.shutdown_timeout, **self._options
+        )
+        self._accepting = Acceptor("http", refused, self._open)
+        self.address = ""
+        """The bound address, ``host:port``."""
+        self._opening: set[asyncio.Task[object]] = set()
+        self._waiting: dict[Connection, None] = {}
+        """Connections without a request, the longest waiting first."""
+        self._busy: set[Connection] = set()
+        self._quiet = OncePerMinute(_SOURCES)
+        self.accepted = 0
+        """Number of accepted connections."""
+        self.endings: Counter[str] = Counter(dict.fromkeys(Ended, 0))
+        """Number of connections that the server ended, by reason."""
+
+    async def start(self) -> None:
+        """
+        Bind and serve.
+
+        Raises:
+            ListenerUnavailable: The address cannot be bound.
+        """
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None
+        server.request_handler = Front(self._services, server.request_handler)
+        bound = bind("http", self._config.host, self._config.port, socket.SOCK_STREAM)
+        self.address = render_remote(bound.getsockname()[:2])
+        self._accepting.start(bound, _BACKLOG)
+
+    async def run(self) -> None:
+        """Wait until the listening socket is lost, which is an error, or until cancelled."""
+        await asyncio.shield(self._accepting.lost)
+
+    async def stop(self) -> None:
+        """Refuse new connections, answer the requests under way, and close all; harmless when repeated."""
+        self._accepting.stop()
+        if self._opening:
+            await asyncio.wait(self._opening)
+        await self._runner.cleanup()
+
+    async def sweep(self) -> None:
+        """Once a second: end the connections whose clients are overdue."""
+        now = self._services.clock.monotonic()
+        for connection in (*self._waiting, *self._busy):
+            connection.check(now)
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics."""
+        return [
+            Metric(
+                "http_connections",
+                "HTTP connections without a stream; at most http.connections.",
+                "gauge",
+                lambda: len(self),
+            ),
+            Metric("http_accepted", "HTTP connections that were accepted.", "counter", lambda: self.accepted),
+            Metric(
+                "http_connections_ended",
+                "HTTP connections that the server ended.",
+                "counter",
+                lambda: dict(self.endings),
+                label="reason",
+            ),
+        ]
+
+    def __len__(self) -> int:
+        """Return the number of connections without a stream."""
+        return len(self._waiting) + len(self._busy) + len(self._opening)
+
+    # ---- accepting ----------------------------------------------------------------------------
+
+    def _open(self, accepted: socket.socket, _address: tuple[str, int]) -> None:
+        self.accepted += 1
+        if len(self) >= self._config.connections:
+            if not self._waiting:  # every connection has a request
+                accepted.close()
+                self.ended(Ended.DISPLACED, None)
+                return
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.displace()
+        loop = asyncio.get_running_loop()
+        task: asyncio.Task[object] = loop.create_task(self._connect(accepted))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _connect(self, accepted: socket.socket) -> None:
+        server = self._runner.server
+        assert server is not None
+        with suppress(OSError):  # the client left meanwhile
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(server, self, self._config, self._services.clock, self._options), accepted
+            )
+
+    # ---- called by connections ----------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """Count a connection."""
+        self._waiting[connection] = None
+
+    def busy(self, connection: Connection) -> None:
+        """Note that a request is complete."""
+        self._waiting.pop(connection, None)
+        self._busy.add(connection)
+
+    def waits(self, connection: Connection) -> None:
+        """Note that the connection waits for a request."""
+        if connection in self._busy:
+            self._busy.discard(connection)
+            self._waiting[connection] = None
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._waiting.pop(connection, None)
+        self._busy.discard(connection)
+
+    def ended(self, reason: Ended, remote: str | None, detail: str = "") -> None:
+        """Count and log the end of a connection by the server."""
+        self.endings[reason] += 1
+        if count := self._quiet.admits((reason, remote), self._services.clock.monotonic()):
+            more = {"detail": detail} if detail else {}
+            log.warning("connection_ended", reason=reason.value, remote=remote, count=count, **more)
