@@ -16,6 +16,8 @@ from span_events import __version__, errors
 from span_events.errors import InvalidRequest, RequestError, ServerUnreachable, Unauthenticated
 
 USER_AGENT: Final = f"span-events/{__version__}"
+_EXTENDED: Final = {"extended": "1"}
+"""Query of every request: replies also have the fields that Span's API does not have."""
 _TIMEOUT: Final = 30.0
 _CONNECT_TIMEOUT: Final = 10.0
 
@@ -113,7 +115,7 @@ class Client:
             RequestError: The server refused the request; the class stands for the status.
             ServerUnreachable: There was no answer.
         """
-        octets = await self._exchange(method, path, body, query=query, within=within)
+        octets = await self._exchange(method, path, body, query={**_EXTENDED, **(query or {})}, within=within)
         return _document(octets, f"{method} {path}")
 
     async def fetch(self, path: str, *, within: float = _TIMEOUT) -> bytes:

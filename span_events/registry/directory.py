@@ -27,7 +27,12 @@ BUILT_IN: Final[Mapping[GatewayType, int]] = MappingProxyType({GatewayType.CIOT:
 _NAMES: Final[Mapping[GatewayType, str]] = MappingProxyType(
     {GatewayType.CIOT: "Mobile network", GatewayType.INET: "Internet"}
 )
-_OVER_CIOT: Final = (Transport.UDP, Transport.COAP)
+_OVER_CIOT: Final = (Transport.UDP, Transport.COAP, Transport.HTTP)
+
+
+def built_in(transport: Transport) -> int:
+    """Return the id of the built-in gateway of a transport without a gateway of its own."""
+    return BUILT_IN[GatewayType.CIOT if transport in _OVER_CIOT else GatewayType.INET]
 
 
 class Directory:
@@ -155,8 +160,7 @@ class Directory:
 
     def way_of(self, collection: Collection, transport: Transport) -> Gateway:
         """Return the built-in gateway of a transport."""
-        kind = GatewayType.CIOT if transport in _OVER_CIOT else GatewayType.INET
-        return self._gateways_of[collection.id][BUILT_IN[kind]]
+        return self._gateways_of[collection.id][built_in(transport)]
 
     def devices_behind(self, gateway: Gateway) -> list[Device]:
         """List the devices that have a block for a gateway, oldest first."""

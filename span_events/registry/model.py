@@ -169,7 +169,6 @@ class FirmwareMetadata:
 class CiotMetadata:
     """Reports of the mobile core about a device. Times are Unix milliseconds, 0 is never."""
 
-    gateway_id: int = 0
     allocated_ip: str = ""
     """Present address, set by the mobile core or by hand: canonical text of an IPv4 or IPv6 address."""
     allocated_at: int = 0
@@ -195,7 +194,6 @@ class CiotMetadata:
 class InetMetadata:
     """A device's last DTLS session. Times are Unix milliseconds."""
 
-    gateway_id: int = 0
     last_update: int = 0
     remote_address: str = ""
     certificate_serial: str = ""
@@ -425,7 +423,7 @@ class Blob:
     """Collection of the device at the time of the upload."""
     device_id: int
     gateway_id: int
-    """0 is none."""
+    """The built-in gateway of the upload's transport."""
     content_type: str
     """Media type, such as ``image/jpeg``."""
     size: int

@@ -23,9 +23,9 @@ from span_events.web.rest import (
 )
 from span_events.web.services import SERVICES, Services, Streams
 
-__all__ = ["SERVICES", "Services", "Streams", "make_app"]
+__all__ = ["REST", "SERVICES", "Services", "Streams", "make_app"]
 
-_REST: Final = (system, collections, devices, data, outbox, gateways, certificates, psks, firmware, updates, blobs)
+REST: Final = (system, collections, devices, data, outbox, gateways, certificates, psks, firmware, updates, blobs)
 _ACTIVITY: Final = (
     "/activity",
     "/collections/{collection}/activity",
@@ -58,7 +58,7 @@ def make_app(services: Services) -> web.Application:
     )
     app[SERVICES] = services
     app.on_response_prepare.append(name_reply)
-    for module in _REST:
+    for module in REST:
         app.router.add_routes(module.ROUTES)
     for prefix in ("/span", ""):
         for path in _ACTIVITY:

@@ -4,6 +4,9 @@ Documents: Span's JSON of registered things, as plain dictionaries.
 Numbers that may exceed 2^53 are decimal strings, payloads are base64, enumerations are lower-case
 words, ids are base 24 (``0`` for none). Empty blocks are left out, except those that
 Span's own clients dereference: ``metadata``, and ``params`` of each gateway block.
+
+Only fields of Span's API document are written, since its Java client fails on any other; fields of our
+own are added when the caller asks for extended documents.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from span_events.dialects.span import render_id
 from span_events.events.activity import Origin
 from span_events.events.message import Message, Transport
 from span_events.ids import render
+from span_events.registry.directory import BUILT_IN, built_in
 from span_events.registry.model import (
     Blob,
     Certificate,
@@ -26,6 +30,7 @@ from span_events.registry.model import (
     FirmwareMetadata,
     Gateway,
     GatewayMetadata,
+    GatewayType,
     Image,
     InetMetadata,
     Traffic,
@@ -40,6 +45,8 @@ _NO_GATEWAY: Final = GatewayMetadata()
 _INT32: Final = (1 << 31) - 1
 _OVER_UDP: Final = (Transport.UDP, Transport.DTLS)
 _OVER_COAP: Final = (Transport.COAP, Transport.COAPS)
+_OF_GATEWAYS: Final = (Transport.UNSPECIFIED, Transport.GATEWAY)
+"""Transports without a built-in gateway."""
 
 
 def collection(
@@ -70,8 +77,8 @@ def collection(
     return document
 
 
-def device(value: Device) -> Document:
-    """Write a Device."""
+def device(value: Device, *, extended: bool = False) -> Document:
+    """Write a Device; extended, also the progress of a download, the IPv6 prefix and the static address."""
     firmware = value.firmware
     return {
         "deviceId": render_id(value.id),
@@ -88,18 +95,18 @@ def device(value: Device) -> Document:
             "manufacturer": firmware.manufacturer,
             "state": firmware.state,
             "stateMessage": firmware.state_message,
-            **_download(firmware),
+            **(_download(firmware) if extended else {}),
         },
-        "metadata": _metadata(value),
-        "lastGatewayId": render_id(value.last_gateway_id),
+        "metadata": _metadata(value, extended=extended),
+        "lastGatewayId": _gateway_id(value.last_gateway_id, value.last_transport),
         "lastTransport": value.last_transport.value,
         "lastReceived": str(value.last_received_ns),
         "lastPayload": b64encode(value.last_payload).decode(),
     }
 
 
-def gateway(value: Gateway) -> Document:
-    """Write a Gateway; in addition to Span's fields, the metadata that the gateway reported."""
+def gateway(value: Gateway, *, extended: bool = False) -> Document:
+    """Write a Gateway; extended, also the metadata that the gateway reported."""
     document: Document = {
         "gatewayId": render_id(value.id),
         "collectionId": render_id(value.collection.id),
@@ -111,7 +118,7 @@ def gateway(value: Gateway) -> Document:
         "status": value.status.value,
         "enabled": value.enabled,
     }
-    if value.reported_ms:
+    if extended and value.reported_ms:
         document["metadata"] = {"lastUpdate": str(value.reported_ms), "params": value.reported}
     return document
 
@@ -167,8 +174,8 @@ def image_version_entry(value: Device) -> Document:
     }
 
 
-def image_state(value: Device) -> Document:
-    """Write an ImageState: how a device's update to its target stands."""
+def image_state(value: Device, *, extended: bool = False) -> Document:
+    """Write an ImageState, the state of a device's update to its target; extended, also the progress."""
     return {
         "collectionId": render_id(value.collection.id),
         "deviceId": render_id(value.id),
@@ -176,12 +183,12 @@ def image_state(value: Device) -> Document:
         "updated": str(value.firmware.state_ms),
         "state": value.firmware.state,
         "message": value.firmware.state_message,
-        **_download(value.firmware),
+        **(_download(value.firmware) if extended else {}),
     }
 
 
 def _download(firmware: FirmwareMetadata) -> Document:
-    """Write the progress of the target's download, a field of our own; empty before the download begins."""
+    """Write the progress of the target's download; empty before the download begins."""
     length = firmware.download_length
     if not length or firmware.download_image_id != firmware.state_image_id:
         return {}
@@ -192,10 +199,10 @@ def _download(firmware: FirmwareMetadata) -> Document:
     }
 
 
-def certificate_info(value: Certificate) -> Document:
-    """Write a CertificateInfo; in addition to Span's fields, the time of revocation."""
+def certificate_info(value: Certificate, *, extended: bool = False) -> Document:
+    """Write a CertificateInfo; extended, also the time of revocation."""
     document = {"certificateSerial": str(value.serial), "expires": str(value.not_after_ms)}
-    if value.revoked_ms:
+    if extended and value.revoked_ms:
         document["revoked"] = str(value.revoked_ms)
     return document
 
@@ -206,7 +213,7 @@ def message_downstream(value: Downstream, owner: Device) -> Document:
         "messageId": render(value.id),
         "collectionId": render_id(owner.collection.id),
         "deviceId": render_id(value.device_id),
-        "gatewayId": render_id(value.gateway_id),
+        "gatewayId": _gateway_id(value.gateway_id, value.transport),
         "createdTime": str(value.created_ms),
         "sentTime": str(value.sent_ms),
         "transport": value.transport.value,
@@ -220,7 +227,7 @@ def message_upstream(value: Message) -> Document:
     return {
         "messageId": render(value.id),
         **_whose(value.origin),
-        "gatewayId": render_id(value.origin.gateway_id or 0),
+        "gatewayId": _gateway_id(value.origin.gateway_id or 0, value.transport),
         "transport": value.transport.value,
         "received": str(value.received_ns // 1_000_000),
         "payload": b64encode(value.payload).decode(),
@@ -243,7 +250,7 @@ def output_data_message(value: Message, sender: Device | None) -> Document:
         "received": str(value.received_ns // 1_000_000),
         "transport": value.transport.value,
         "messageId": render(value.id),
-        "gatewayId": render_id(value.origin.gateway_id or 0),
+        "gatewayId": _gateway_id(value.origin.gateway_id or 0, value.transport),
     }
     if value.transport in _OVER_UDP:
         document["udpMetaData"] = {"localPort": value.local_port, "remotePort": value.remote_port}
@@ -280,6 +287,13 @@ def collection_stats(
     }
 
 
+def _gateway_id(gateway_id: int, transport: Transport) -> str:
+    """Write the id of a message's gateway: one that has a control stream, else the built-in one of the transport."""
+    if not gateway_id and transport not in _OF_GATEWAYS:
+        gateway_id = built_in(transport)
+    return render_id(gateway_id)
+
+
 def _whose(origin: Origin) -> Document:
     return {"collectionId": render_id(origin.collection_id or 0), "deviceId": render_id(origin.device_id or 0)}
 
@@ -309,12 +323,12 @@ def _config(value: Device) -> Document:
     return document
 
 
-def _metadata(value: Device) -> Document:
+def _metadata(value: Device, *, extended: bool) -> Document:
     ciot, inet = value.ciot, value.inet
     document: Document = {}
     if ciot != _NO_CIOT:
         document["ciot"] = {
-            "gatewayId": render_id(ciot.gateway_id),
+            "gatewayId": render_id(BUILT_IN[GatewayType.CIOT]),
             "allocatedIp": ciot.allocated_ip,
             "allocatedAt": str(ciot.allocated_at),
             "cellId": ciot.cell_id,
@@ -327,11 +341,11 @@ def _metadata(value: Device) -> Document:
             "lastImsi": ciot.last_imsi,
             "lastImei": ciot.last_imei,
         }
-        ours = {"allocatedPrefix": ciot.allocated_prefix, "staticIp": ciot.static_ip}  # Span knows neither
+        ours = {"allocatedPrefix": ciot.allocated_prefix, "staticIp": ciot.static_ip} if extended else {}
         document["ciot"] |= {name: text for name, text in ours.items() if text}
     if inet != _NO_INET:
         document["inet"] = {
-            "gatewayId": render_id(inet.gateway_id),
+            "gatewayId": render_id(BUILT_IN[GatewayType.INET]),
             "lastUpdate": str(inet.last_update),
             "remoteAddress": inet.remote_address,
             "certificateSerial": inet.certificate_serial,

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from span_events.auth import access
-from span_events.web.paths import resource_of
+from span_events.web.paths import check_query, resource_of
 from span_events.web.services import SERVICES, TOKEN
 
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -19,7 +19,7 @@ def authentication(
     *, public: Collection[Handler], unscoped: Collection[Handler], reading: Collection[Handler]
 ) -> Middleware:
     """
-    Build the middleware that refuses requests without a token for their resource.
+    Build the middleware that refuses requests without a token for their resource, or with an unknown query.
 
     Args:
         public: Handlers that need no token, or check the token themselves.
@@ -37,6 +37,7 @@ def authentication(
                 write = request.method not in _READING and called not in reading
                 access.check(token, resource=resource_of(request), write=write)
             request[TOKEN] = token
+            check_query(request)
         return await handler(request)
 
     return authenticate

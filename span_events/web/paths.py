@@ -13,6 +13,13 @@ from span_events.errors import InvalidRequest
 from span_events.registry.model import Blob, Collection, Device, Gateway, Image
 from span_events.web.services import SERVICES
 
+QUERY: Final = frozenset(
+    {
+        *("extended", "api_token", "limit", "start", "end", "offset", "upstream", "downstream"),
+        *("deviceId", "gatewayId", "version", "label", "imageRef"),
+    }
+)
+"""Query parameters of the API; `version`, `label` and `imageRef` belong to Span's labeled firmware."""
 MAX_LIMIT: Final = 1_000
 """Most messages that one reply lists."""
 _MAX_MS: Final = 1 << 53
@@ -162,6 +169,33 @@ def page_of(request: web.Request, *, default_limit: int) -> Page:
     if page.start_ms is not None and page.end_ms is not None and page.start_ms > page.end_ms:
         raise InvalidRequest(f"start: {page.start_ms} is after end, {page.end_ms}", field="start")
     return page
+
+
+def limit_of(request: web.Request) -> int | None:
+    """
+    Read ``limit`` of a list without pages from the query; None, also for 0, is no limit.
+
+    Raises:
+        InvalidRequest: It is not a whole number.
+    """
+    return _number(request, "limit", most=_MAX_MS) or None
+
+
+def check_query(request: web.Request) -> None:
+    """
+    Refuse unknown query parameters, which are mostly misspelt ones.
+
+    Raises:
+        InvalidRequest: The API has no such parameter, or ``extended`` is neither true nor false.
+    """
+    flag_of(request, "extended")
+    for name in request.query:
+        if name not in QUERY:
+            raise InvalidRequest(
+                f"There is no query parameter {name[:40]!r}",
+                hint="The API takes extended, limit, start, end, offset, upstream, downstream, deviceId and gatewayId.",
+                field=name[:40],
+            )
 
 
 def flag_of(request: web.Request, name: str) -> bool:

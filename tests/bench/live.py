@@ -360,7 +360,7 @@ class LiveServer:
 
     async def add_certificate(self, device: LiveDevice) -> Credentials:
         """Make a certificate for a device, and write its files."""
-        path = f"/span/collections/{device.collection}/certificates/create"
+        path = f"/span/collections/{device.collection}/certificates/create?extended=1"
         made = await self.call("POST", path, {"deviceId": device.id})
         chain, key = (b"".join(base64.b64decode(made[name]) for name in names) for names in _CERTIFICATE_FILES)
         serial, expires = str(made["certificateSerial"]), int(made["expires"]) / 1000

@@ -57,7 +57,7 @@ def test_blocks_of_which_nothing_is_known_are_left_out() -> None:
 def test_data_of_the_mobile_core_is_written_with_spans_types() -> None:
     """Times as text, codes of country and network as numbers."""
     value = device()
-    value.ciot = CiotMetadata(3, "10.0.0.1", 1714076616000, "cell", 242, 1, "Norway", "Telenor", "NO", 5, "24", "35")
+    value.ciot = CiotMetadata("10.0.0.1", 1714076616000, "cell", 242, 1, "Norway", "Telenor", "NO", 5, "24", "35")
 
     assert documents.device(value)["metadata"]["ciot"] == {
         "gatewayId": "3",
@@ -79,7 +79,7 @@ def test_additional_fields_are_written_only_with_values() -> None:
     """The present prefix of a device, and its reserved address; not its last one."""
     value = device()
     value.ciot = CiotMetadata(allocated_prefix="2001:db8::/64", static_ip="10.0.0.2", last_ip="10.0.0.3")
-    document = documents.device(value)["metadata"]["ciot"]
+    document = documents.device(value, extended=True)["metadata"]["ciot"]
 
     assert (document["allocatedIp"], document["allocatedPrefix"], document["staticIp"]) == (
         "",
@@ -92,7 +92,7 @@ def test_additional_fields_are_written_only_with_values() -> None:
 def test_a_device_with_a_certificate_has_inet_blocks() -> None:
     """Its configuration is empty: the certificate is the identity."""
     value = device()
-    value.inet = InetMetadata(4, 6, "10.0.0.2:1", "99")
+    value.inet = InetMetadata(6, "10.0.0.2:1", "99")
     document = documents.device(value)
 
     assert document["config"]["inet"] == {}
@@ -126,7 +126,7 @@ def test_a_gateway_is_written_with_spans_words() -> None:
     value = Gateway(GATEWAY, Collection(COLLECTION), GatewayType.LORA, "roof", {"a": "1"}, {"b": "2"}, enabled=False)
     plain = documents.gateway(value)
     value.is_online, value.reported, value.reported_ms = True, {"version": "1.0"}, 1714076616000
-    told = documents.gateway(value)
+    told = documents.gateway(value, extended=True)
 
     assert plain == {
         "gatewayId": "17kl14hm46h4c9",
@@ -188,11 +188,11 @@ def test_a_download_is_shown_with_its_place() -> None:
     )
     shown = {"block": 5, "blockSize": 100, "percent": 60}
 
-    assert shown.items() <= documents.device(value)["firmware"].items()
-    assert shown.items() <= documents.image_state(value).items()
+    assert shown.items() <= documents.device(value, extended=True)["firmware"].items()
+    assert shown.items() <= documents.image_state(value, extended=True).items()
     value.firmware.state_image_id = 8
-    assert "percent" not in documents.device(value)["firmware"]
-    assert "percent" not in documents.image_state(value)
+    assert "percent" not in documents.device(value, extended=True)["firmware"]
+    assert "percent" not in documents.image_state(value, extended=True)
 
 
 @pytest.mark.parametrize(
@@ -227,4 +227,4 @@ def test_a_message_of_a_device_that_is_gone_still_names_it() -> None:
     document = documents.output_data_message(message(Transport.UDP), None)
 
     assert document["device"] == {"collectionId": "17dj5j4ce8bkci", "deviceId": "17kl14hm46h4c2", "metadata": {}}
-    assert document["gatewayId"] == "0"
+    assert document["gatewayId"] == "3"

@@ -162,7 +162,7 @@ async def test_inbox_ls_of_a_device(api: WebBench) -> None:
             "messageId": message,
             "collectionId": collection,
             "deviceId": device,
-            "gatewayId": "0",
+            "gatewayId": "3",
             "transport": "udp",
             "received": "1714076616000",
             "payload": "aGk=",

@@ -28,6 +28,7 @@ from span_events.ids import render
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
+from span_events.registry.directory import built_in
 from span_events.registry.files import Files, Incoming
 from span_events.registry.model import Blob, Device
 from span_events.registry.registry import Registry
@@ -233,7 +234,7 @@ class Blobs:
                     upload.blob_id,
                     device.collection.id,
                     device.id,
-                    0,
+                    built_in(upload.transport),
                     media_type(upload.first, declared),
                     upload.size,
                     self._clock.time_ns(),

@@ -13,7 +13,7 @@ from span_events.web import documents
 from span_events.web.paths import collection_of, device_of, gateway_of, query_id_of, serial_of
 from span_events.web.rest.bodies.models import NewCertificateBody, OwnerBody, SigningRequestBody, VerificationBody
 from span_events.web.rest.bodies.reading import read_body
-from span_events.web.rest.replies import render
+from span_events.web.rest.replies import is_extended, render
 from span_events.web.services import SERVICES
 
 
@@ -31,13 +31,14 @@ async def create(request: web.Request) -> web.Response:
     """Create a key and a certificate; the key cannot be read again."""
     body = await read_body(request, NewCertificateBody)
     signed = await request.app[SERVICES].fleet.certificates.create(_owner_of(request, body), body.key_type)
-    return render({**_document(signed), "privateKey": _base64(signed.private_key_pem)})
+    return render({**_document(request, signed), "privateKey": _base64(signed.private_key_pem)})
 
 
 async def sign(request: web.Request) -> web.Response:
     """Make a certificate for a key that its owner has."""
     body = await read_body(request, SigningRequestBody)
-    return render(_document(await request.app[SERVICES].fleet.certificates.sign(_owner_of(request, body), body.csr)))
+    signed = await request.app[SERVICES].fleet.certificates.sign(_owner_of(request, body), body.csr)
+    return render(_document(request, signed))
 
 
 async def verify(request: web.Request) -> web.Response:
@@ -51,19 +52,17 @@ async def revoke(request: web.Request) -> web.Response:
     """Make a certificate useless; its sessions end."""
     serial = serial_of(request)
     revoked = await request.app[SERVICES].fleet.certificates.revoke(collection_of(request), serial)
-    return render(documents.certificate_info(revoked))
+    return render(documents.certificate_info(revoked, extended=True))
 
 
 async def of_device(request: web.Request) -> web.Response:
     """List the certificates of a device."""
-    found = request.app[SERVICES].fleet.certificates.list(device_of(request))
-    return render({"certificates": [documents.certificate_info(each) for each in found]})
+    return _list(request, device_of(request))
 
 
 async def of_gateway(request: web.Request) -> web.Response:
     """List the certificates of a gateway."""
-    found = request.app[SERVICES].fleet.certificates.list(gateway_of(request))
-    return render({"certificates": [documents.certificate_info(each) for each in found]})
+    return _list(request, gateway_of(request))
 
 
 def _owner_of(request: web.Request, body: OwnerBody) -> Owner:
@@ -79,12 +78,14 @@ def _owner(request: web.Request, device_id: int | None, gateway_id: int | None) 
     raise InvalidRequest("deviceId, gatewayId: exactly one of them is wanted", field="deviceId")
 
 
-def _document(signed: Signed) -> documents.Document:
-    return {
-        "certificate": _base64(signed.pem),
-        "chain": _base64(signed.chain_pem),
-        **documents.certificate_info(signed.record),
-    }
+def _document(request: web.Request, signed: Signed) -> documents.Document:
+    document = {"certificate": _base64(signed.pem), "chain": _base64(signed.chain_pem)}
+    return document | (documents.certificate_info(signed.record) if is_extended(request) else {})
+
+
+def _list(request: web.Request, owner: Owner) -> web.Response:
+    found, extended = request.app[SERVICES].fleet.certificates.list(owner), is_extended(request)
+    return render({"certificates": [documents.certificate_info(each, extended=extended) for each in found]})
 
 
 def _base64(octets: bytes) -> str:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from span_events.auth import access
 from span_events.web import documents
-from span_events.web.paths import collection_of, flag_of
+from span_events.web.paths import collection_of, flag_of, limit_of
 from span_events.web.rest.bodies.models import CollectionBody
 from span_events.web.rest.bodies.reading import check_tags, read_body
 from span_events.web.rest.replies import render
@@ -26,7 +26,7 @@ async def list(request: web.Request) -> web.Response:
         for each in request.app[SERVICES].fleet.directory.collections.values()
         if access.reaches(token, access.resource_of(each.id))
     ]
-    return render({"collections": readable})
+    return render({"collections": readable[: limit_of(request)]})
 
 
 async def create(request: web.Request) -> web.Response:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from aiohttp import web
 
 from span_events.errors import InvalidRequest
+from span_events.registry.model import Device
 from span_events.web import documents
-from span_events.web.paths import collection_of, device_of
+from span_events.web.paths import collection_of, device_of, limit_of
 from span_events.web.rest.bodies.changes import read_change
 from span_events.web.rest.bodies.models import DeviceBody
 from span_events.web.rest.bodies.reading import read_body
-from span_events.web.rest.replies import render
+from span_events.web.rest.replies import is_extended, render
 from span_events.web.services import CAUSE, SERVICES
 
 
 async def list(request: web.Request) -> web.Response:
     """List the devices of a collection."""
     devices = request.app[SERVICES].fleet.directory.devices_of(collection_of(request).id)
-    return render({"devices": [documents.device(each) for each in devices]})
+    return render(
+        {
+            "devices": [
+                documents.device(each, extended=is_extended(request)) for each in islice(devices, limit_of(request))
+            ]
+        }
+    )
 
 
 async def create(request: web.Request) -> web.Response:
@@ -29,31 +37,35 @@ async def create(request: web.Request) -> web.Response:
     if change.collection_id not in (None, collection.id):
         raise InvalidRequest("collectionId: is not the collection in the path", field="collectionId")
     device = await request.app[SERVICES].fleet.devices.create(collection, change, cause=request[CAUSE])
-    return render(documents.device(device))
+    return _show(request, device)
 
 
 async def get(request: web.Request) -> web.Response:
     """Show a device."""
-    return render(documents.device(device_of(request)))
+    return _show(request, device_of(request))
 
 
 async def update(request: web.Request) -> web.Response:
     """Change a device, or move it to another collection."""
     device, body = await read_change(request, device_of, DeviceBody, what="device")
     await request.app[SERVICES].fleet.devices.update(device, body.change(), cause=request[CAUSE])
-    return render(documents.device(device))
+    return _show(request, device)
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove a device; reply with its last state."""
     device = device_of(request)
     await request.app[SERVICES].fleet.devices.remove(device, cause=request[CAUSE])
-    return render(documents.device(device))
+    return _show(request, device)
 
 
 async def stats(request: web.Request) -> web.Response:
     """Count a device's messages and sessions since the server started."""
     return render(documents.device_stats(device_of(request).traffic))
+
+
+def _show(request: web.Request, device: Device) -> web.Response:
+    return render(documents.device(device, extended=is_extended(request)))
 
 
 _ALL: Final = "/span/collections/{collection}/devices"

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from aiohttp import web
 
 from span_events.errors import InvalidRequest
+from span_events.registry.model import Gateway
 from span_events.web import documents
-from span_events.web.paths import collection_of, gateway_of
+from span_events.web.paths import collection_of, gateway_of, limit_of
 from span_events.web.rest.bodies.changes import read_change
 from span_events.web.rest.bodies.models import GatewayBody
 from span_events.web.rest.bodies.reading import read_body
-from span_events.web.rest.replies import render
+from span_events.web.rest.replies import is_extended, render
 from span_events.web.services import CAUSE, SERVICES
 
 
 async def list(request: web.Request) -> web.Response:
     """List the gateways of a collection, first those that are built in."""
     gateways = request.app[SERVICES].fleet.directory.gateways_of(collection_of(request).id)
-    return render({"gateways": [documents.gateway(each) for each in gateways]})
+    return render(
+        {
+            "gateways": [
+                documents.gateway(each, extended=is_extended(request)) for each in islice(gateways, limit_of(request))
+            ]
+        }
+    )
 
 
 async def create(request: web.Request) -> web.Response:
@@ -29,31 +37,35 @@ async def create(request: web.Request) -> web.Response:
     if change.collection_id not in (None, collection.id):
         raise InvalidRequest("collectionId: is not the collection in the path", field="collectionId")
     gateway = await request.app[SERVICES].fleet.gateways.create(collection, change)
-    return render(documents.gateway(gateway))
+    return _show(request, gateway)
 
 
 async def get(request: web.Request) -> web.Response:
     """Show a gateway."""
-    return render(documents.gateway(gateway_of(request)))
+    return _show(request, gateway_of(request))
 
 
 async def update(request: web.Request) -> web.Response:
     """Change a gateway, or move it to another collection."""
     gateway, body = await read_change(request, gateway_of, GatewayBody, what="gateway")
     await request.app[SERVICES].fleet.gateways.update(gateway, body.change(), cause=request[CAUSE])
-    return render(documents.gateway(gateway))
+    return _show(request, gateway)
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove a gateway, and its block of every device; reply with its last state."""
     gateway = gateway_of(request)
     await request.app[SERVICES].fleet.gateways.remove(gateway, cause=request[CAUSE])
-    return render(documents.gateway(gateway))
+    return _show(request, gateway)
 
 
 async def stats(request: web.Request) -> web.Response:
     """Count the messages through a gateway since the server started."""
     return render(documents.gateway_stats(gateway_of(request)))
+
+
+def _show(request: web.Request, gateway: Gateway) -> web.Response:
+    return render(documents.gateway(gateway, extended=is_extended(request)))
 
 
 _ALL: Final = "/span/collections/{collection}/gateways"

@@ -11,7 +11,7 @@ from span_events.web.paths import device_of, message_id_of, page_of
 from span_events.web.rest.bodies.models import MessageBody
 from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.data import INBOX_LIMIT
-from span_events.web.rest.replies import render
+from span_events.web.rest.replies import is_extended, render
 from span_events.web.services import CAUSE, SERVICES
 
 
@@ -35,11 +35,12 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def delete(request: web.Request) -> web.Response:
-    """Delete a message; reply with its last state."""
+    """Delete a message; reply with its id, extended with its last state."""
     device = device_of(request)
     message_id = message_id_of(request)
     message = await request.app[SERVICES].fleet.outbox.cancel(device, message_id, cause=request[CAUSE])
-    return render(documents.message_downstream(message, device))
+    last_state = documents.message_downstream(message, device)
+    return render(last_state if is_extended(request) else {"messageId": last_state["messageId"]})
 
 
 _ALL: Final = "/span/collections/{collection}/devices/{device}/outbox"

@@ -7,6 +7,18 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from span_events.web.paths import flag_of
+
+
+def is_extended(request: web.Request) -> bool:
+    """
+    Return whether the client asks for fields of our own beside Span's (``?extended=1``).
+
+    Raises:
+        InvalidRequest: The value is neither true nor false.
+    """
+    return flag_of(request, "extended")
+
 
 def render(document: dict[str, Any], *, status: int = 200) -> web.Response:
     """

@@ -13,7 +13,7 @@ import span_events
 from span_events.events.catalogue import CATALOGUE
 from span_events.events.reference import describe
 from span_events.metrics import CONTENT_TYPE, exposition
-from span_events.web.rest.replies import render
+from span_events.web.rest.replies import is_extended, render
 from span_events.web.services import SERVICES
 
 API_LEVEL: Final = "4.9.5"
@@ -21,16 +21,10 @@ API_LEVEL: Final = "4.9.5"
 RELEASE_NAME: Final = "span-events"
 
 
-async def get(_request: web.Request) -> web.Response:
-    """Show the version of the API, and the release of this server."""
-    return render(
-        {
-            "version": API_LEVEL,
-            "buildDate": _BUILD_DATE,
-            "releaseName": RELEASE_NAME,
-            "spanEvents": span_events.__version__,
-        }
-    )
+async def get(request: web.Request) -> web.Response:
+    """Show the version of the API; extended, also the version of this server."""
+    document = {"version": API_LEVEL, "buildDate": _BUILD_DATE, "releaseName": RELEASE_NAME}
+    return render(document | ({"spanEvents": span_events.__version__} if is_extended(request) else {}))
 
 
 async def home(_request: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ from aiohttp import web
 from span_events.dialects.span import render_id
 from span_events.web import documents
 from span_events.web.paths import device_of
-from span_events.web.rest.replies import render
+from span_events.web.rest.replies import is_extended, render
 from span_events.web.services import CAUSE, SERVICES
 
 
@@ -29,7 +29,7 @@ async def history(request: web.Request) -> web.Response:
 
 async def state(request: web.Request) -> web.Response:
     """Show how far a device's update is."""
-    return render({"state": {"state": [documents.image_state(device_of(request))]}})
+    return render({"state": {"state": [documents.image_state(device_of(request), extended=is_extended(request))]}})
 
 
 _DEVICE: Final = "/span/collections/{collection}/devices/{device}"

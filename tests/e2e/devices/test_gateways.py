@@ -107,7 +107,7 @@ async def test_a_session_from_the_first_word_to_the_last(
         ended = await program.hears()
         left = await tail.until("gatewayDisconnected")
         status.append(await gateway.status())
-    document = await server.call("GET", gateway.path)
+    document = await server.call("GET", f"{gateway.path}?extended=1")
 
     assert status == ["offline", "online", "online", "offline"]
     assert config == {"got": "gateway_update", "gateway_id": gateway.id, "config": BAND, "tags": {"floor": "3"}}

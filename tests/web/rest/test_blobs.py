@@ -44,7 +44,7 @@ async def test_a_blob_is_listed_as_span_lists_it(api: WebBench) -> None:
                 "created": str(api.fleet.clock.time_ns()),
                 "collectionId": collection,
                 "deviceId": device,
-                "gatewayId": "0",
+                "gatewayId": "3",
                 "properties": {"address": "10.0.0.9:4000", "method": "POST", "path": "/camera"},
             }
         ]

@@ -69,13 +69,13 @@ def test_any_octets_are_understood_or_refused(kind: type[Body], octets: bytes) -
         parse_body(octets, kind)
 
 
-def test_unknown_fields_are_ignored() -> None:
-    """Span's clients send more than we use, at every level."""
+def test_fields_of_spans_documents_that_cannot_be_set_are_ignored() -> None:
+    """Clients send back what they read, at every level."""
     body = {
         "deviceId": "17",
         "lastPayload": "",
         "tags": {"a": "b"},
-        "config": {"inet": {}, "ciot": {"imsi": "242017", "msisdn": 5}, "gateway": {"3": {"gatewayId": "3"}}},
+        "config": {"inet": {}, "ciot": {"imsi": "242017"}, "gateway": {"3": {"gatewayId": "3"}}},
         "metadata": {"inet": {"lastUpdate": "5"}, "ciot": {"mcc": 242, "allocatedAt": "5"}},
         "firmware": {"state": "Current", "currentFirmwareId": 5},
     }
@@ -83,6 +83,15 @@ def test_unknown_fields_are_ignored() -> None:
 
     assert (found.tags, found.imsi, found.gateways) == ({"a": "b"}, "242017", {3: {}})
     assert found.allocated_ip is None
+
+
+def test_unknown_fields_are_refused_by_name() -> None:
+    """A misspelt field would change nothing, silently."""
+    body = {"tag": {"a": "b"}, "config": {"ciot": {"imsl": "242017"}}}
+    with pytest.raises(InvalidRequest) as caught:
+        change(DeviceBody, **body)
+
+    assert caught.value.detail == "config.ciot.imsl: there is no such field; tag: there is no such field"
 
 
 @pytest.mark.parametrize(("field", "shortest", "longest"), [("imsi", 6, 15), ("imei", 14, 16)])

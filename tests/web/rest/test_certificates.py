@@ -41,7 +41,7 @@ class Lab:
     async def post(self, what: str, **body: Any) -> Reply:
         """Ask something about the device's certificates."""
         body = {"deviceId": self.device} | body
-        return await self.api.call("POST", f"{self.certificates}/{what}", json=body)
+        return await self.api.call("POST", f"{self.certificates}/{what}?extended=1", json=body)
 
     async def put_psk(self, **body: Any) -> Reply:
         """Give the device a key."""
@@ -123,7 +123,7 @@ async def test_a_device_lists_its_certificates(lab: Lab) -> None:
     lab.api.fleet.clock.shift(60)
     second = (await lab.post("create")).body
     revoked = await lab.api.call("DELETE", f"{lab.certificates}/{first['certificateSerial']}")
-    reply = await lab.api.call("GET", f"{lab.path}/certs")
+    reply = await lab.api.call("GET", f"{lab.path}/certs?extended=1")
 
     assert reply.body == {
         "certificates": [
@@ -138,7 +138,7 @@ async def test_a_gateway_gets_certificates_like_a_device(lab: Lab) -> None:
     """Created, signed, verified, listed, revoked; the certificate names the gateway."""
     gateway = await lab.api.gateway(lab.collection)
     owner = {"deviceId": None, "gatewayId": gateway}
-    path = f"/span/collections/{lab.collection}/gateways/{gateway}/certs"
+    path = f"/span/collections/{lab.collection}/gateways/{gateway}/certs?extended=1"
     made = await lab.post("create", **owner)
     leaf = certificates_in(pem(made, "certificate"))[0]
     key = ec.generate_private_key(ec.SECP256R1())

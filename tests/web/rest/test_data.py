@@ -24,7 +24,7 @@ async def test_data_has_the_documents_of_the_from_streams(api: WebBench) -> None
     coap = api.receive(device, b"hi", transport=Transport.COAP)
     shown = (await api.call("GET", f"/span/collections/{collection}/devices/{device}")).body
     data = (await api.call("GET", f"/span/collections/{collection}/data")).body["data"]
-    common = {"type": "data", "device": shown, "received": "1714076616000", "gatewayId": "0"}
+    common = {"type": "data", "device": shown, "received": "1714076616000", "gatewayId": "3"}
 
     assert data == [
         {

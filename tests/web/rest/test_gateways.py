@@ -197,7 +197,8 @@ async def test_the_status_follows_the_connection(api: WebBench) -> None:
     fake = FakeGateway(api.fleet, known)
     found.append((await api.call("GET", path_of(collection, gateway))).body["status"])
     known.reported, known.reported_ms = {"version": "1.0"}, 1714076616000
-    disabled = await patch(api, collection, gateway, {"enabled": False})
+    path = path_of(collection, gateway) + "?extended=1"
+    disabled = await api.call("PATCH", path, json={"enabled": False})
 
     assert found == ["offline", "online"]
     assert disabled.body["status"] == "offline"

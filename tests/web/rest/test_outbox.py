@@ -32,7 +32,10 @@ async def test_a_message_waits_is_sent_and_stays_in_the_list(api: WebBench) -> N
     listed = (await api.call("GET", path)).body["messages"]
 
     assert waiting.payload == b"\x00\xff"
-    assert listed == [second, {**first, "state": "sent", "transport": "coap", "sentTime": "1714076617500"}]
+    assert listed == [
+        second,
+        {**first, "state": "sent", "transport": "coap", "gatewayId": "3", "sentTime": "1714076617500"},
+    ]
 
 
 async def test_a_call_is_the_cause_of_its_event(api: WebBench) -> None:

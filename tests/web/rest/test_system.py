@@ -10,9 +10,12 @@ from tests.web.conftest import WebBench
 
 async def test_the_api_level_is_spans_and_our_version_stands_beside_it(api: WebBench) -> None:
     """Span's tools compare `version` with theirs."""
-    body = (await api.call("GET", "/span/system", token=None)).body
+    plain, extended = [
+        (await api.call("GET", f"/span/system{query}", token=None)).body for query in ("", "?extended=1")
+    ]
 
-    assert (body["version"], body["spanEvents"]) == ("4.9.5", span_events.__version__)
+    assert (plain["version"], plain.keys()) == ("4.9.5", {"version", "buildDate", "releaseName"})
+    assert extended == plain | {"spanEvents": span_events.__version__}
 
 
 async def test_the_catalogue_holds_every_event(api: WebBench) -> None:

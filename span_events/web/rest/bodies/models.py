@@ -1,15 +1,15 @@
 """
 Request bodies: their fields and checks.
 
-Unknown fields are ignored, since Span's clients send more than we use. ``null`` and absent fields
-keep the present value.
+A field of Span's documents that a client cannot set is ignored, since clients send back what they read; any
+other field is refused by its name. ``null`` and absent fields keep the present value.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, model_validator
 
 from span_events import ids
 from span_events.errors import InvalidRequest
@@ -47,7 +47,17 @@ from span_events.web.rest.bodies.fields import (
 class Body(BaseModel):
     """A JSON object from a client."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    READ_ONLY: ClassVar[frozenset[str]] = frozenset()
+    """Fields of Span's document, and ids of the path, that a client cannot set."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ignore_read_only(cls, value: object) -> object:
+        if not isinstance(value, dict) or cls.READ_ONLY.isdisjoint(value):
+            return value
+        return {name: each for name, each in value.items() if name not in cls.READ_ONLY}
 
 
 class CiotConfigBody(Body):
@@ -65,14 +75,23 @@ class GatewayBlockBody(Body):
 
 
 class DeviceConfigBody(Body):
-    """``config`` of a device."""
+    """``config`` of a device; its ``inet`` is always empty."""
+
+    READ_ONLY = frozenset({"inet"})
 
     ciot: CiotConfigBody | None = None
     gateway: dict[GatewayId, GatewayBlockBody | None] | None = None
 
 
 class CiotMetadataBody(Body):
-    """``metadata.ciot``; only the fields that clients may set."""
+    """``metadata.ciot``."""
+
+    READ_ONLY = frozenset(
+        {
+            *("gatewayId", "allocatedAt", "cellId", "mcc", "mnc", "country", "network", "countryCode"),
+            *("lastUpdate", "lastImsi", "lastImei", "allocatedPrefix"),
+        }
+    )
 
     allocated_ip: Address = Field(default=None, alias="allocatedIp")
     static_ip: Address = Field(default=None, alias="staticIp")
@@ -81,17 +100,28 @@ class CiotMetadataBody(Body):
 class MetadataBody(Body):
     """``metadata`` of a device."""
 
+    READ_ONLY = frozenset({"inet", "gateway"})
+
     ciot: CiotMetadataBody | None = None
 
 
 class TargetBody(Body):
     """``firmware`` of a device."""
 
+    READ_ONLY = frozenset(
+        {
+            *("currentFirmwareId", "firmwareVersion", "serialNumber", "modelNumber", "manufacturer"),
+            *("state", "stateMessage", "block", "blockSize", "percent"),
+        }
+    )
+
     target_firmware_id: TargetId = Field(default=None, alias="targetFirmwareId")
 
 
 class DeviceBody(Body):
     """A device to be made or changed."""
+
+    READ_ONLY = frozenset({"deviceId", "lastGatewayId", "lastTransport", "lastReceived", "lastPayload"})
 
     collection_id: CollectionId = Field(default=None, alias="collectionId")
     tags: Labels | None = None
@@ -133,6 +163,8 @@ class CollectionFirmwareBody(Body):
 class CollectionBody(Body):
     """A collection to be made or changed."""
 
+    READ_ONLY = frozenset({"collectionId", "upstreamTimestamps", "downstreamTimestamps"})
+
     team_id: TeamId = Field(default=None, alias="teamId")
     tags: Labels | None = None
     enabled: StrictBool | None = None
@@ -160,6 +192,8 @@ class UserConfigBody(Body):
 class GatewayConfigBody(Body):
     """``config`` of a gateway."""
 
+    READ_ONLY = frozenset({"ciot", "inet"})
+
     user: UserConfigBody | None = None
     cust: UserConfigBody | None = None
     """The same, as older documents of Span call it."""
@@ -167,6 +201,8 @@ class GatewayConfigBody(Body):
 
 class GatewayBody(Body):
     """A gateway to be made or changed."""
+
+    READ_ONLY = frozenset({"gatewayId", "builtIn", "status", "metadata"})
 
     collection_id: CollectionId = Field(default=None, alias="collectionId")
     name: Name | None = None
@@ -192,6 +228,8 @@ class GatewayBody(Body):
 class NewImageBody(Body):
     """A new firmware image: the fields beside its octets, which are read separately."""
 
+    READ_ONLY = frozenset({"imageId", "collectionId", "sha256", "length", "created", "enabled"})
+
     image: StrictStr
     version: Version
     filename: Filename | None = None
@@ -200,6 +238,8 @@ class NewImageBody(Body):
 
 class ImageBody(Body):
     """A firmware image to be changed."""
+
+    READ_ONLY = frozenset({"imageId", "filename", "sha256", "length", "created"})
 
     collection_id: CollectionId = Field(default=None, alias="collectionId")
     version: Annotated[Version | None, BeforeValidator(lambda value: value or None)] = None
@@ -214,11 +254,20 @@ class ImageBody(Body):
 class MessageBody(Body):
     """A downstream message to be queued."""
 
+    READ_ONLY = frozenset(
+        {
+            *("messageId", "collectionId", "deviceId", "gatewayId"),
+            *("createdTime", "sentTime", "transport", "state"),
+        }
+    )
+
     payload: Payload
 
 
 class OwnerBody(Body):
     """Owner of a certificate: a device or a gateway."""
+
+    READ_ONLY = frozenset({"collectionId"})
 
     device_id: OwnerDeviceId = Field(default=None, alias="deviceId")
     gateway_id: OwnerGatewayId = Field(default=None, alias="gatewayId")
@@ -244,6 +293,8 @@ class VerificationBody(OwnerBody):
 
 class PskBody(Body):
     """A pre-shared key for a device."""
+
+    READ_ONLY = frozenset({"deviceId"})
 
     identity: PskIdentity
     key: PskKey = Field(repr=False)

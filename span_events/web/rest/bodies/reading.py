@@ -86,6 +86,7 @@ def check_tags(present: Mapping[str, str], added: Mapping[str, str] | None) -> N
 
 _WORDS: Final[Mapping[str, str]] = {
     "missing": "is missing",
+    "extra_forbidden": "there is no such field",
     "model_type": "{seen} is not an object",
     "dict_type": "{seen} is not an object",
     "string_type": "{seen} is not text",
