@@ -21,6 +21,7 @@ from span_events.events.reasons import (
     DisconnectReason,
     DownstreamFailedReason,
     DroppedReason,
+    DuplicateReason,
     FirmwareState,
     GatewayReason,
     GatewayRejectedReason,
@@ -438,7 +439,7 @@ class ClientSilent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageDuplicate(Event):
-    """The device sent the same confirmable message again; it was answered from memory."""
+    """The device sent the same CoAP message again; it counts once, and a CON was answered from memory."""
 
     name = "messageDuplicate"
     severity = Severity.WARNING
@@ -448,6 +449,7 @@ class MessageDuplicate(Event):
     message_id: SpanId | None = key("id of the message that was accepted the first time", optional=True)
     count: int = key("copies so far")
     seconds: float = key("time since the first copy")
+    reason: DuplicateReason | None = key("why it was sent again, if it is no retransmission of a CON", optional=True)
     transport: Transport | None = key("coap or coaps", optional=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import RejectionsConfig
@@ -9,11 +11,14 @@ from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
 from span_events.events.catalogue import ClientRejected, MessageDuplicate, MessageRejected
 from span_events.events.marks import Mark
 from span_events.events.message import Transport
-from span_events.events.reasons import MessageRejectedReason
+from span_events.events.reasons import DuplicateReason, MessageRejectedReason
 from span_events.fleet.summaries import OTHERS, Summaries
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
 from span_events.registry.model import Device, Gateway
+
+_TRANSMIT_SPAN: Final = 45.0
+"""Seconds from the first transmission of a CON to the last one at most (MAX_TRANSMIT_SPAN, RFC 7252 §4.8.2)."""
 
 
 class Rejections:
@@ -121,11 +126,21 @@ class Rejections:
         self._summaries.publish(event, (host, event.origin), reason, cause)
 
     def duplicate(
-        self, device: Device, *, transport: Transport, message_id: int | None, count: int, seconds: float
+        self,
+        device: Device,
+        *,
+        transport: Transport,
+        message_id: int | None,
+        count: int,
+        seconds: float,
+        confirmable: bool = True,
     ) -> None:
         """Publish a duplicate, up to a burst per window; without a summary, as each event has a count."""
         if not self._summaries.admits(device.id, MessageDuplicate.name):
             return
+        reason = None if confirmable else DuplicateReason.NON_CONFIRMABLE
+        if seconds > _TRANSMIT_SPAN:
+            reason = DuplicateReason.SAME_MESSAGE_ID
         self._bus.publish(
             MessageDuplicate(
                 origin=device.origin,
@@ -133,6 +148,7 @@ class Rejections:
                 message_id=None if message_id is None else SpanId(message_id),
                 count=count,
                 seconds=seconds,
+                reason=reason,
                 transport=transport,
             )
         )

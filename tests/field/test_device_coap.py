@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from span_events.events.reasons import MessageRejectedReason
-from span_events.wire.coap.messages import Code, Option, Type, option_of
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Type, encode, option_of
 from tests.faults.firmware import FirmwareScene
 from tests.faults.scene import Scene
-from tests.listeners.coap.bench import get
+from tests.listeners.coap.bench import get, post
 
 
 async def test_device_04_an_elective_option_of_a_wrong_length_is_ignored(scene: Scene) -> None:
@@ -67,3 +67,50 @@ async def test_device_16_an_accept_that_cannot_be_served_is_not_acceptable(firmw
     await firmware.scene.rejected(MessageRejectedReason.NOT_ACCEPTABLE)
 
     assert reply.code == Code.NOT_ACCEPTABLE
+
+
+async def test_device_12_a_near_miss_of_a_reserved_path_is_told(scene: Scene) -> None:
+    """F55: libcoap sends ``u/`` for ``coap://host/u/``; the octets are a report."""
+    reply = await scene.coap().exchange(bytes.fromhex("4102011901b17500ff0105312e302e30"))
+    data = (await scene.told("upstreamMessage"))["data"]
+
+    assert reply.code == Code.CREATED
+    assert data["looksLike"] == "u"
+    assert data["detail"].startswith("looks like the reserved path u")
+
+
+async def test_device_15_a_repeated_non_has_a_hint_of_its_own(scene: Scene) -> None:
+    """No acknowledgement was lost, as a NON has none."""
+    device = scene.coap()
+    for _ in range(2):
+        device.send(post(b"hello", kind=Type.NON))
+    event = await scene.told("messageDuplicate")
+
+    assert event["data"]["reason"] == "nonConfirmable"
+    assert "acknowledgement" not in event["hint"]
+
+
+async def test_device_18_no_response_saves_the_reply(scene: Scene) -> None:
+    """RFC 7967: 2 suppresses 2.xx, so a NON gets nothing and a CON an empty ACK; the waiting message stays."""
+    await scene.server.call("POST", f"{scene.device.path}/outbox", {"payload": "bGFtcA=="})
+    device = scene.coap()
+    option = ((int(Option.NO_RESPONSE), b"\x02"),)
+    silent = await device.gets_no_answer(post(b"a", kind=Type.NON, message_id=1, options=option))
+    bare = await device.exchange(post(b"b", message_id=2, options=option))
+    refused = await device.exchange(post(b"c", message_id=3, options=((9, b""), *option)))
+    reply = await device.exchange(post(b"d", message_id=4))
+
+    assert silent
+    assert bare == CoapMessage(Type.ACK, Code.EMPTY, 2)
+    assert refused.code == Code.BAD_OPTION
+    assert reply.payload == b"lamp"
+
+
+async def test_diagnosis_11_the_oddities_of_a_sample_are_noted(scene: Scene) -> None:
+    """Uri-Port of 5 octets, and a path that is cut at a NUL: accepted, but told."""
+    options = ((int(Option.URI_PORT), b"\x16\x33\0\0\0"), (int(Option.URI_PATH), b"mydata\0\x80\x81"))
+    reply = await scene.coap().exchange(encode(CoapMessage(Type.CON, Code.POST, 5, b"", options, b"hello")))
+    data = (await scene.told("upstreamMessage"))["data"]
+
+    assert reply.code == Code.CREATED
+    assert data["detail"] == "Uri-Port has 5 octets: ignored; Uri-Path holds a NUL: cut after 6 of 9 octets"

@@ -74,7 +74,7 @@ class FirmwareConfig(Section):
     coaps_port: Port = setting(0, "UDP port of that host; 0 is the port of [coaps].")
     path: DownloadPath = setting("/fw", "Path of the download, at most 9 characters: devices have no room for more.")
     block_size: Literal[16, 32, 64, 128, 256, 512, 1024] = setting(
-        512, "Block size for a device that requests none, octets."
+        256, "Block size for a device that requests none, octets; a device without room for one asks for it for ever."
     )
     stall_timeout: Seconds = setting(
         120.0, "Seconds after a block until a download without further blocks counts as stopped (TimedOut)."

@@ -5,6 +5,7 @@ from span_events.events.reasons.devices import (
     ClientRejectedReason,
     DisconnectReason,
     DownstreamFailedReason,
+    DuplicateReason,
     MessageRejectedReason,
 )
 from span_events.events.reasons.firmware import FirmwareState
@@ -18,6 +19,7 @@ __all__ = [
     "DisconnectReason",
     "DownstreamFailedReason",
     "DroppedReason",
+    "DuplicateReason",
     "FirmwareState",
     "GatewayReason",
     "GatewayRejectedReason",

@@ -60,7 +60,7 @@ class MessageRejectedReason(Reason):
     )
     BLOCK_MISSING = (
         "blockMissing",
-        "A block of the upload was lost or sent out of order: start again with block 0, one block at a time.",
+        "A block of the transfer was lost or came out of order: start again with block 0, one block at a time.",
     )
     TOO_LARGE = (
         "tooLarge",
@@ -107,6 +107,19 @@ class MessageRejectedReason(Reason):
         "As many uploads are under way as the limit in 'detail' allows: try again in a while, or raise it.",
     )
     DEVICE_REMOVED = "deviceRemoved", "The device was removed while its upload was under way."
+
+
+class DuplicateReason(Reason):
+    """Kinds of duplicates other than the retransmission of a CON."""
+
+    NON_CONFIRMABLE = (
+        "nonConfirmable",
+        "A NON came again: the client or the network repeats it, or the client never changes its message id.",
+    )
+    SAME_MESSAGE_ID = (
+        "sameMessageId",
+        "Copies this far apart are no retransmissions: the client must count its message id up, also over deep sleep.",
+    )
 
 
 class DisconnectReason(Reason):

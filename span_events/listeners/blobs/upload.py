@@ -199,6 +199,7 @@ class UploadConnection:
     async def _take_content(self, upload: Upload, length: int, *, waits: bool) -> None:
         chunk, left = bytearray(self._rest[:length]), length - len(self._rest)
         pace = _Pace(self._config, length)
+        pace.count(len(chunk))
         if waits:
             await self._let_begin(pace)
         while left > 0:

@@ -231,6 +231,7 @@ class CoapEndpoint:
             message_id=exchange.message_id,
             count=exchange.count,
             seconds=seconds,
+            confirmable=request.type is Type.CON,
         )
 
     def _take_other(

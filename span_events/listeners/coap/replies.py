@@ -11,6 +11,7 @@ from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.peer import Peer
 from span_events.wire.coap.engine import Delayed, MessageLayer, empty
 from span_events.wire.coap.messages import CoapMessage, Options, Type
+from span_events.wire.coap.requests import is_unwanted
 
 Send = Callable[[bytes, Any], None]
 """Sends a datagram to an address; raises OSError if the network refuses it."""
@@ -41,8 +42,7 @@ class Replies:
 
     def answer(self, peer: Peer, answer: Answer) -> None:
         """Send an answer that is ready; a CON's exchange remembers it."""
-        octets = self._messages.reply(peer.request, answer.code, answer.payload, answer.options)
-        self._finish(peer, answer, octets)
+        self._finish(peer, answer, self._reply(peer.request, answer.code, answer.payload, answer.options))
 
     def answer_later(self, peer: Peer, answer: Awaitable[Answer]) -> None:
         """Wait for an answer and send it; its client gets an empty ACK if that takes long."""
@@ -58,7 +58,9 @@ class Replies:
 
     def refuse(self, request: CoapMessage, address: Hashable, code: int, payload: bytes, options: Options = ()) -> None:
         """Answer a request that nothing remembers."""
-        self.transmit(self._messages.reply(request, code, payload, options), address)
+        octets = self._reply(request, code, payload, options)
+        if octets:
+            self.transmit(octets, address)
 
     def settle(self, message: CoapMessage, address: Hashable) -> bool:
         """Take an ACK or a RST; return whether it belongs to an answer that was sent."""
@@ -95,12 +97,26 @@ class Replies:
 
     async def _wait(self, delayed: Delayed[Peer], later: Awaitable[Answer]) -> None:
         answer = await later
-        octets = self._messages.respond(delayed, answer.code, answer.payload, answer.options, self._clock.monotonic())
+        peer = delayed.peer
+        if is_unwanted(peer.request, answer.code):
+            octets = self._messages.withhold(delayed)
+        else:
+            octets = self._messages.respond(
+                delayed, answer.code, answer.payload, answer.options, self._clock.monotonic()
+            )
         if octets is not None:
-            self._finish(delayed.peer, answer, octets)
+            self._finish(peer, answer, octets)
         self._transmit_due()
 
+    def _reply(self, request: CoapMessage, code: int, payload: bytes, options: Options) -> bytes:
+        """Write a response; in place of one that the client does not want, an empty ACK or nothing (RFC 7967 §2.1)."""
+        if not is_unwanted(request, code):
+            return self._messages.reply(request, code, payload, options)
+        return empty(Type.ACK, request.message_id) if request.type is Type.CON else b""
+
     def _finish(self, peer: Peer, answer: Answer, octets: bytes) -> None:
+        if not octets:
+            return
         if peer.exchange is not None and peer.request.type is Type.CON:  # copies of a NON get no answer
             peer.exchange.reply = octets
         failure = self.transmit(octets, peer.address)

@@ -17,6 +17,7 @@ from aiocoap.numbers import ContentFormat
 from span_events.bounded.expiring import ExpiringMapOfPeers
 from span_events.clock import Clock
 from span_events.config import CoapConfig
+from span_events.events.marks import Mark
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
@@ -29,7 +30,7 @@ from span_events.log import get_logger
 from span_events.registry.model import Downstream
 from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, block_of, write_block
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, option_of, uint
-from span_events.wire.coap.requests import name_of_method, path_of
+from span_events.wire.coap.requests import is_unwanted, name_of_method, oddities_of, path_of
 
 log = get_logger("listeners.coap")
 
@@ -69,6 +70,7 @@ class CoapSite:
         self._outbox = outbox
         self._clock = clock
         self._services = {path: service for service in services for path in service.paths}
+        self._reserved_names = frozenset(path.strip("/").lower() for path in RESERVED | self._services.keys())
         self.uploads = BlockUploads(
             limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload
         )
@@ -186,15 +188,25 @@ class CoapSite:
             coap_code="POST",
             coap_path=path,
             session=peer.session,
+            mark=self._mark(peer.request, path),
         )
         if message_id is None:
             return self._too_large()
         if peer.exchange is not None:
             peer.exchange.message_id = message_id
-        waiting = self._outbox.next_for(peer.device)
+        waiting = self._next_for(peer, Code.CREATED)
         if waiting is None:
             return _CREATED
         return self._carry(peer, path, Code.CREATED, waiting, message_id, block2)
+
+    def _mark(self, request: CoapMessage, path: str) -> Mark | None:
+        """Return the mark of a message whose path is nearly a reserved one, or whose options are odd."""
+        name = path.strip("/").lower()
+        if name in self._reserved_names:
+            detail = f"looks like the reserved path {name}, but is {path[1:]!r}: write it exactly, without more slashes"
+            return Mark(detail, looks_like=name)
+        oddities = oddities_of(request)
+        return Mark("; ".join(oddities)) if oddities else None
 
     def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
         """Answer with the oldest queued message, or with an empty payload."""
@@ -203,10 +215,14 @@ class CoapSite:
             download = self.downloads.get(_key(peer, path), self._clock.monotonic())
             if download is not None and download.code == Code.CONTENT and not download.done:
                 return self._cut(peer, download, block2)
-        waiting = self._outbox.next_for(peer.device)
+        waiting = self._next_for(peer, Code.CONTENT)
         if waiting is None:
             return Answer(Code.CONTENT)
         return self._carry(peer, path, Code.CONTENT, waiting, None, block2)
+
+    def _next_for(self, peer: Peer, code: Code) -> Downstream | None:
+        """Return the oldest waiting message, unless the device wants no response that could carry it."""
+        return None if is_unwanted(peer.request, code) else self._outbox.next_for(peer.device)
 
     def _carry(
         self, peer: Peer, path: str, code: Code, waiting: Downstream, cause: int | None, block2: Block | None

@@ -178,6 +178,13 @@ class MessageLayer(Generic[P]):
             case _:
                 return None
 
+    def withhold(self, delayed: Delayed[P]) -> bytes | None:
+        """Close a delayed request whose client wants no response; return the empty ACK that is still due."""
+        stage, request = delayed.stage, delayed.request
+        if stage is Stage.UNACKNOWLEDGED or stage is Stage.ACKNOWLEDGED:
+            self._close(delayed)
+        return empty(Type.ACK, request.message_id) if stage is Stage.UNACKNOWLEDGED else None
+
     def settle(self, address: Hashable, message_id: int, now: float) -> bool:
         """Take an ACK or a RST; return whether it belongs to a response that was sent."""
         queue = self._responses.get(address)

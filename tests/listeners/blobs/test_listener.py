@@ -314,7 +314,7 @@ async def test_an_incomplete_request_times_out(impatient: BlobBench) -> None:
 async def test_an_upload_that_stalls_is_ended(impatient: BlobBench) -> None:
     """The received octets are reported and removed."""
     answer = await exchange(impatient, upload(b"abc", length=1000))
-    detail = "0 octets in 0.1 s after 0 of 1000 octets, wanted 10 (blobs.min_rate, blobs.rate_window)"
+    detail = "3 octets in 0.1 s after 0 of 1000 octets, wanted 10 (blobs.min_rate, blobs.rate_window)"
     await until(lambda: impatient.files == [])
 
     assert (answer.status, answer.text) == (408, f"tooSlow: {detail}\n")
@@ -511,3 +511,15 @@ async def test_disabled_blobs_are_not_served(tmp_path: Path) -> None:
 
         assert not {"blobs", "blobs_tls"} & it.server.addresses.keys()
         assert [each.code for each in replies] == [Code.NOT_IMPLEMENTED, Code.CREATED]
+
+
+async def test_a_cut_upload_counts_the_octets_that_came_with_the_head(blobs: BlobBench) -> None:
+    """The developer compares the number with what the device sent."""
+    with blobs.client() as client:
+        await client.send(upload(b"12345", length=50))
+        await until(lambda: blobs.files != [])
+        await client.send(b"67890")
+        client.end()
+        answer = await client.answer()
+
+    assert answer.text == "incomplete: the connection ended after 10 of 50 octets\n"

@@ -182,3 +182,13 @@ def test_a_copy_is_a_duplicate_before_the_first_has_a_reply() -> None:
 
     assert first is again
     assert (again.count, again.reply) == (2, None)
+
+
+async def test_copies_that_are_too_far_apart_for_a_retransmission_name_the_message_id(coap: CoapBench) -> None:
+    """A device that wakes up every minute with message id 1, and sends the same value."""
+    await coap.client.exchange(post(b"21.5"))
+    coap.fleet.clock.shift(60.0)
+    await coap.client.exchange(post(b"21.5"))
+    (_, data) = coap.fleet.told[-1]
+
+    assert (data["reason"], data["seconds"]) == ("sameMessageId", "60")

@@ -32,12 +32,12 @@ async def coap(tmp_path: Path) -> AsyncIterator[CoapBench]:
 
 @pytest.mark.parametrize("exponent", [None, 0, 1, 2, 3, 4, 5, 6])
 async def test_an_image_is_downloaded_in_blocks_of_any_size(coap: CoapBench, exponent: int | None) -> None:
-    """ETag and Size2 are in every block; without Block2, blocks have 512 octets."""
+    """ETag and Size2 are in every block; without Block2, blocks have 256 octets."""
     octets, replies = await download(coap, exponent)
 
     assert octets == IMAGE
     assert {each.code for each in replies} == {Code.CONTENT}
-    assert len(replies) == -(-len(IMAGE) // (16 << (5 if exponent is None else exponent)))
+    assert len(replies) == -(-len(IMAGE) // (16 << (4 if exponent is None else exponent)))
     assert len({option_of(each, Option.ETAG) for each in replies}) == 1
     assert {option_of(each, Option.SIZE2) for each in replies} == {uint(len(IMAGE))}
     assert coap.device.firmware.state == "Updating"

@@ -62,7 +62,7 @@ async def test_the_configuration_sets_the_place_of_the_download(tmp_path: Path) 
         other = await coap.client.exchange(get(path="fw", message_id=3))
 
     assert decode_response(reply.payload) == Response("fw.example.com", 5700, "/image", available=True)
-    assert image.payload == IMAGE[:512]
+    assert image.payload == IMAGE[:256]
     assert other.code == Code.NOT_IMPLEMENTED
 
 

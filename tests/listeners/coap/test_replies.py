@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,19 @@ async def test_a_stopped_listener_leaves_nothing_behind(tmp_path: Path) -> None:
             await listener.start()
             await listener.stop()
     gc.collect()
+
+
+async def test_a_late_answer_that_the_client_does_not_want_is_an_empty_ack() -> None:
+    """No-Response (RFC 7967): the CON is acknowledged, a NON gets nothing."""
+    wire = Wire()
+    for kind in (Type.CON, Type.NON):
+        waiting = peer(kind)
+        request = replace(waiting.request, options=((258, b"\x02"),))
+        ready = asyncio.get_running_loop().create_future()
+        wire.replies.answer_later(Peer("a", waiting.remote, DEVICE, request, waiting.exchange), ready)
+        ready.set_result(Answer(Code.CHANGED, b"stored"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await wire.replies.close()
+
+    assert wire.messages == [CoapMessage(Type.ACK, Code.EMPTY, 7)]
