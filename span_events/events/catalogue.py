@@ -113,7 +113,7 @@ class ClientDisconnected(Event):
     reason: DisconnectReason | None = key("why the session ended", extension=True)
     transport: Transport | None = key("udp, coap, dtls or coaps", extension=True)
     idle_seconds: int | None = key("silence that ended the session", extension=True)
-    detail: str | None = key("alert that ended the session", extension=True)
+    detail: str | None = key("alert or fault that ended the session", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,6 +124,11 @@ class Identification:
             return Refusal(MessageRejectedReason.UNKNOWN_ADDRESS)
         return Refusal(MessageRejectedReason.NOT_ATTACHED, absent.origin, absent)
 
+    def device_meant_for(self, host: str) -> Device | None:
+        """Return the device to which an address belongs, attached or not: it owns a fault that names no device."""
+        found = self.device_at(host)
+        return found.device if isinstance(found, Refusal) else found
+
     def device_of(
         self, certificate: x509.Certificate, *, now_ms: int | None = None
     ) -> Device | Refusal[ClientRejectedReason]:

@@ -3,7 +3,8 @@ The listener for datagrams, plain or over DTLS on one port: a datagram is one up
 
 There is no framing and no acknowledgement. A waiting downstream message is sent back for each upstream message, unless
 the octets look like another protocol: its client would not understand the message, and the message would be lost.
-Without DTLS, the source address identifies the device; a datagram that consists of whole DTLS records goes to DTLS.
+Without DTLS, the source address identifies the device. A datagram that consists of whole DTLS records goes to DTLS; one
+that begins with an encrypted record, but was cut, is rejected.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.model import Device
-from span_events.wire.dtls.records import is_dtls
+from span_events.wire.dtls.records import FIRST_OCTETS as RECORDS
+from span_events.wire.dtls.records import cut_of, is_dtls
 from span_events.wire.recognition import FIRST_OCTETS
 
 
@@ -85,6 +87,9 @@ class Datagrams(UdpListener):
     def _receive(self, datagram: bytes, remote: Remote) -> None:
         if self.dtls is not None and is_dtls(datagram):
             self.dtls.receive(datagram, remote)
+            return
+        if self.dtls is not None and datagram[:1] in RECORDS and (cut := cut_of(datagram)):
+            self.dtls.receive_cut(datagram, cut, remote)
             return
         mark = self._ports.mark(datagram) if datagram[:1] in FIRST_OCTETS else None
         device = self._reception.identify(remote, transport=Transport.UDP, size=len(datagram), mark=mark)

@@ -146,6 +146,10 @@ class DisconnectReason(Reason):
         "clientAlert",
         "The device ended the session with the alert in 'detail': look at its log at this time.",
     )
+    SERVER_ALERT = (
+        "serverAlert",
+        "The client broke DTLS, see 'detail', so the server sent a fatal alert: handshake again, and check its stack.",
+    )
     CERTIFICATE_REVOKED = "certificateRevoked", "The certificate of the session was revoked: install a new one."
     CERTIFICATE_EXPIRED = (
         "certificateExpired",
@@ -183,7 +187,7 @@ class ClientRejectedReason(Reason):
     PSK_MISMATCH = "pskMismatch", "The identity is right but the key is not: compare the key octet by octet."
     HANDSHAKE_TIMEOUT = (
         "handshakeTimeout",
-        "The client stopped at 'stage': look for lost datagrams, a too small receive buffer, or MTU limits.",
+        "The client stopped at 'stage': lost datagrams, too large ones (lower dtls.mtu), no credentials for 'cipher'.",
     )
     UNKNOWN_DEVICE = (
         "unknownDevice",

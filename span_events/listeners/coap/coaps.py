@@ -19,7 +19,7 @@ from span_events.listeners.ports import Ports
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
-from span_events.wire.dtls.records import is_dtls
+from span_events.wire.dtls.records import cut_of, is_dtls
 from span_events.wire.recognition import ProtocolName
 
 
@@ -115,9 +115,12 @@ class Coaps(UdpListener):
         if is_dtls(datagram):
             self.dtls.receive(datagram, remote)
             return
+        if cut := cut_of(datagram):
+            self.dtls.receive_cut(datagram, cut, remote)
+            return
         self._reception.rejections.rejected(
             MessageRejectedReason.MALFORMED,
-            device=None,
+            device=self._secure.identification.device_meant_for(remote[0]),
             remote=remote,
             transport=Transport.COAPS,
             size=len(datagram),

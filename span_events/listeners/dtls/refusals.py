@@ -8,7 +8,7 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.catalogue import ClientRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason
-from span_events.fleet.identity import Identification, Refusal, details_of
+from span_events.fleet.identity import Identification, details_of
 from span_events.fleet.rejections import Rejections
 from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
 from span_events.listeners.dtls.handshakes import Handshake
@@ -73,8 +73,7 @@ class Refusals:
         identity = None if failed is None else failed.psk_identity
         origin, by_address = handshake.client.origin_of(certificate), None
         if origin == UNATTRIBUTED:  # the cookie has proven the address
-            at_address = self._identification.device_at(handshake.remote[0])
-            device = at_address.device if isinstance(at_address, Refusal) else at_address
+            device = self._identification.device_meant_for(handshake.remote[0])
             if device is not None:
                 origin, by_address = device.origin, "address"
         self._rejections.client_rejected(

@@ -31,10 +31,15 @@ from span_events.net import Remote, render_remote
 from span_events.registry.model import Certificate
 from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
 from span_events.wire.dtls.hello import ClientHello, chosen_suite, hello_verify_request, is_hello, read_hello
-from span_events.wire.dtls.records import Alert, ContentType, alert
+from span_events.wire.dtls.records import Alert, ContentType, Cut, alert
 
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """Encrypted records of these types go to the session, also while its address has a handshake."""
+_REASONS: Final = {
+    End.CLOSE_NOTIFY: DisconnectReason.CLOSE_NOTIFY,
+    End.ALERT: DisconnectReason.CLIENT_ALERT,
+    End.BROKEN: DisconnectReason.SERVER_ALERT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +189,21 @@ class DtlsServer:
             self.stray += 1  # in the clear: anybody could have sent it
         else:
             self._feed(session, datagram)
+
+    def receive_cut(self, datagram: bytes, cut: Cut, remote: Remote) -> None:
+        """Publish a datagram that consists of encrypted records, but not of whole ones; no session sees it."""
+        self.received += 1
+        self.stray += 1
+        session = self._sessions.get(remote)
+        self._reception.rejections.rejected(
+            MessageRejectedReason.MALFORMED,
+            device=self._identification.device_meant_for(remote[0]) if session is None else session.fleet.device,
+            remote=remote,
+            transport=self._transport,
+            size=len(datagram),
+            detail=cut.detail,
+            at=cut.at,
+        )
 
     def stop(self) -> None:
         """End all sessions with a close_notify, and drop all handshakes."""
@@ -399,10 +419,9 @@ class DtlsServer:
             self._deliver(session, event.payload)
         elif isinstance(event, Closed):
             self._transmit(session.engine.take(), session.remote)
-            by_alert = event.end is End.ALERT
-            reason = DisconnectReason.CLIENT_ALERT if by_alert else DisconnectReason.CLOSE_NOTIFY
+            reason = _REASONS[event.end]
             self._drop(session, reason)
-            self._reception.sessions.disconnected(session.fleet, reason, detail=event.detail if by_alert else None)
+            self._reception.sessions.disconnected(session.fleet, reason, detail=event.detail or None)
 
     def _close(self, session: DtlsSession, reason: DisconnectReason) -> None:
         """End a session from our side."""

@@ -53,16 +53,18 @@ class Data:
 
 
 class End(StrEnum):
-    """Ends of a session by the client."""
+    """Ends of a session."""
 
     CLOSE_NOTIFY = "closeNotify"
     ALERT = "alert"
     """The client sent an authenticated fatal alert."""
+    BROKEN = "broken"
+    """The client broke the protocol; the detail has the engine's message, and a fatal alert waits in `take`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The client ended the session."""
+    """The session ended by the client's doing."""
 
     end: End
     detail: str = ""

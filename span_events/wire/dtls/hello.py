@@ -22,6 +22,9 @@ _EXTENSION: Final = struct.Struct("!HH")
 _CLIENT_HELLO: Final = 1
 _SERVER_HELLO: Final = 2
 _HELLO_VERIFY_REQUEST: Final = 3
+_MAX_FRAGMENT_LENGTH: Final = 1
+_FRAGMENT_LENGTHS: Final = MappingProxyType({b"\1": 512, b"\2": 1024, b"\3": 2048, b"\4": 4096})
+"""RFC 6066 §4."""
 _SUPPORTED_GROUPS: Final = 10
 _SUPPORTED_VERSIONS: Final = 43
 _SIGNALLING: Final = frozenset({0x00FF, 0x5600})
@@ -44,6 +47,8 @@ class ClientHello:
     """Versions in the extension supported_versions; empty without the extension."""
     group_octets: bytes
     """Content of the extension supported_groups."""
+    largest_fragment: int | None = None
+    """Octets in a record at most, by the extension max_fragment_length."""
 
     @property
     def speaks_dtls_1_2(self) -> bool:
@@ -110,7 +115,7 @@ def read_hello(datagram: bytes) -> ClientHello:
     suite_octets = reader.vector(2, "cipher suites")
     reader.vector(1, "compression methods")
     versions: tuple[int, ...] = ()
-    group_octets = b""
+    group_octets, largest = b"", None
     if not reader.at_end:
         extensions = reader.vector(2, "extensions")
         for kind, at, end in _extensions(extensions, reader.at - len(extensions)):
@@ -118,7 +123,9 @@ def read_hello(datagram: bytes) -> ClientHello:
                 versions = tuple(each for each in _numbers(extensions[at + 1 : end]) if not _is_grease(each))
             elif kind == _SUPPORTED_GROUPS:
                 group_octets = extensions[at:end]
-    return ClientHello(high << 32 | low, version, random, cookie, suite_octets, versions, group_octets)
+            elif kind == _MAX_FRAGMENT_LENGTH:
+                largest = _FRAGMENT_LENGTHS.get(extensions[at:end])
+    return ClientHello(high << 32 | low, version, random, cookie, suite_octets, versions, group_octets, largest)
 
 
 def hello_verify_request(hello: ClientHello, cookie: bytes) -> bytes:

@@ -20,10 +20,9 @@ from OpenSSL._util import ffi, lib
 from span_events.wire.dtls.engine import ClientCheck, Closed, Data, End, Established, Event, Failed, Failure, Verdict
 from span_events.wire.dtls.hello import SUITES as NAMES
 from span_events.wire.dtls.hello import ClientHello
-from span_events.wire.dtls.records import DTLS_1_2, MTU, Alert, ContentType, alert, pack, records
+from span_events.wire.dtls.records import DTLS_1_2, MTU, SMALL_MTU, Alert, ContentType, alert, pack, records
 from span_events.wire.openssl import (
     LARGEST_RECORD,
-    SSL_ERROR,
     WANT_READ,
     ZERO_RETURN,
     Cause,
@@ -158,7 +157,7 @@ class OpensslEngine:
             prefer_certificates: True prefers suites with certificates to suites with PSK.
         """
         context = self._certificates_first if prefer_certificates else self._psk_first
-        session = OpensslSession(context, check, self._sessions, self._buffer, self._mtu)
+        session = OpensslSession(context, check, self._sessions, self._buffer, self._mtu, hello)
         return session, session.begin(datagram, hello, self._unix_time())
 
     def _make_contexts(self) -> None:
@@ -222,7 +221,10 @@ class OpensslSession:
         sessions: WeakValueDictionary[int, OpensslSession],
         buffer: Any,
         mtu: int,
+        hello: ClientHello,
     ) -> None:
+        largest = hello.largest_fragment or LARGEST_RECORD
+        mtu = min(mtu, largest)  # a small receiver reads whole datagrams into its buffer
         self._connection = SSL.Connection(context, None)
         self._connection.set_ciphertext_mtu(mtu)
         self._connection.set_accept_state()
@@ -232,6 +234,7 @@ class OpensslSession:
         self._from = connection._from_ssl
         self._buffer = buffer
         self._mtu = mtu
+        self._largest = largest
         self._check: ClientCheck | None = check
         self._sessions = sessions
         self._certificate: x509.Certificate | None = None
@@ -305,9 +308,11 @@ class OpensslSession:
         Encrypt application data.
 
         Raises:
-            OSError: OpenSSL refuses the payload, for example because it exceeds 16,384 octets.
+            OSError: The payload exceeds a record, or OpenSSL refuses it.
         """
         assert self.established, "nothing is sent before the handshake is done"
+        if len(payload) > self._largest:  # OpenSSL would end the session
+            raise OSError(0, f"{len(payload)} octets exceed a record of this client: at most {self._largest} octets")
         lib.ERR_clear_error()
         if payload and lib.SSL_write(self._ssl, payload, len(payload)) <= 0:
             raise OSError(0, f"OpenSSL does not send {len(payload)} octets: {queued_cause().words}")
@@ -333,8 +338,11 @@ class OpensslSession:
         return self._connection.DTLSv1_get_timeout()
 
     def expire(self) -> Sequence[Event]:
-        """Send the last flight again if that is due."""
+        """Send the last flight again if that is due, in smaller datagrams (RFC 6347 §4.1.1.1)."""
         lib.ERR_clear_error()
+        if self._mtu > SMALL_MTU and (self.timeout() or 0.0) <= 0.0:
+            self._mtu = SMALL_MTU
+            self._connection.set_ciphertext_mtu(SMALL_MTU)
         result = lib.DTLSv1_handle_timeout(self._ssl)
         if result < 0:
             return self._failed(Failure.PROTOCOL, queued_cause().words)
@@ -400,10 +408,12 @@ class OpensslSession:
             if error == ZERO_RETURN:
                 lib.SSL_shutdown(ssl)  # answers with the close_notify of the server
                 events.append(Closed(End.CLOSE_NOTIFY))
-            elif error == SSL_ERROR:
-                received = queued_cause().alert
-                if received is not None:
-                    events.append(Closed(End.ALERT, alert_name(received)))
+            elif error != WANT_READ:  # OpenSSL drops records that it cannot authenticate, so the client's was genuine
+                cause = queued_cause()
+                if cause.alert is not None:
+                    events.append(Closed(End.ALERT, alert_name(cause.alert)))
+                else:
+                    events.append(Closed(End.BROKEN, cause.words))
             return events
 
     def _explain(self, cause: Cause) -> Sequence[Event]:

@@ -12,6 +12,9 @@ HEADER: Final = struct.Struct("!BHHHIH")
 MTU: Final = 1232
 """Octets of a datagram at most: the minimum MTU of IPv6 (1280), without the headers."""
 
+SMALL_MTU: Final = 512
+"""Octets of a datagram at most after a retransmission: every IPv4 path and most small receivers take them."""
+
 DTLS_1_0: Final = 0xFEFF
 DTLS_1_2: Final = 0xFEFD
 DTLS_1_3: Final = 0xFEFC
@@ -28,6 +31,11 @@ class ContentType(IntEnum):
     APPLICATION_DATA = 23
     HEARTBEAT = 24
     CONNECTION_ID = 25
+
+
+_CONTENT_TYPES: Final = frozenset(ContentType)
+FIRST_OCTETS: Final = frozenset(bytes((each,)) for each in ContentType)
+"""First octets of datagrams that may be DTLS."""
 
 
 class Alert(IntEnum):
@@ -71,6 +79,39 @@ def is_dtls(datagram: bytes) -> bool:
         at = content + length
         if at == end:
             return True
+
+
+class Cut(NamedTuple):
+    """A fault of a datagram that consists of encrypted DTLS records, but not of whole ones."""
+
+    detail: str
+    at: int
+    """Offset of the record."""
+
+
+def cut_of(datagram: bytes) -> Cut | None:
+    """
+    Return the fault of a datagram that is plainly encrypted DTLS, but not `is_dtls`; None for other octets.
+
+    Plain are a content type, a version and an epoch above 0 at their places: a text or a sensor's value has none.
+    """
+    if len(datagram) < HEADER.size or not _is_encrypted(datagram):
+        return None
+    at, end = 0, len(datagram)
+    while at + HEADER.size <= end:
+        kind, version, _, _, _, length = HEADER.unpack_from(datagram, at)
+        if kind not in _CONTENT_TYPES or version not in (DTLS_1_2, DTLS_1_0):
+            return Cut("octets that are no DTLS record follow a DTLS record", at)
+        came = end - at - HEADER.size
+        if length > came:
+            return Cut(f"a DTLS record says {length} octets, {came} came: the datagram was cut", at)
+        at += HEADER.size + length
+    return Cut(f"the header of a DTLS record has {HEADER.size} octets, {end - at} came: the datagram was cut", at)
+
+
+def _is_encrypted(datagram: bytes) -> bool:
+    kind, version, epoch, *_ = HEADER.unpack_from(datagram)
+    return kind in _CONTENT_TYPES and version in (DTLS_1_2, DTLS_1_0) and epoch > 0
 
 
 def records(datagram: bytes) -> Iterator[Record]:

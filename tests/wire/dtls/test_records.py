@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from span_events.wire.dtls.records import Alert, alert, is_dtls, pack, records
+from span_events.wire.dtls.records import Alert, Cut, alert, cut_of, is_dtls, pack, records
 
 DATA = bytes.fromhex("17fefd0001000000000001") + b"\x00\x03abc"
 HELLO_OF_1_0 = bytes.fromhex("16feff0000000000000000") + b"\x00\x02\x01\x00"
@@ -45,6 +45,26 @@ def test_whole_records_are_dtls(datagram: bytes) -> None:
 def test_other_datagrams_are_not_dtls(datagram: bytes) -> None:
     """Port 1234 accepts such a datagram as a plain message."""
     assert not is_dtls(datagram)
+
+
+@pytest.mark.parametrize(
+    ("datagram", "detail", "at"),
+    [
+        (DATA[:-1], "a DTLS record says 3 octets, 2 came: the datagram was cut", 0),
+        (DATA + DATA[:-3], "a DTLS record says 3 octets, 0 came: the datagram was cut", len(DATA)),
+        (DATA + DATA[:12], "the header of a DTLS record has 13 octets, 12 came: the datagram was cut", len(DATA)),
+        (DATA + b"x" * 13, "octets that are no DTLS record follow a DTLS record", len(DATA)),
+    ],
+)
+def test_the_place_of_a_cut_is_found(datagram: bytes, detail: str, at: int) -> None:
+    """The detail has the length that the record says, and what came of it."""
+    assert cut_of(datagram) == Cut(detail, at)
+
+
+@pytest.mark.parametrize("datagram", [b"", b"hello", b"\x17" * 40, DATA[:12], HELLO_OF_1_0[:-1]])
+def test_octets_that_may_be_a_message_have_no_cut(datagram: bytes) -> None:
+    """A record needs a content type, a version, and an epoch of encrypted records."""
+    assert cut_of(datagram) is None
 
 
 def test_records_are_decoded() -> None:
