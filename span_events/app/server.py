@@ -47,7 +47,7 @@ from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.pki import dates
-from span_events.pki.authority import Authority, is_made
+from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.model import GatewayType
 from span_events.registry.store import Store
@@ -67,8 +67,6 @@ _DAY: Final = 86_400.0
 """Seconds between looks at certificates: which of ours to renew, which to forget."""
 _LOOKS: Final = 12
 """Least number of checks in the life of the server's certificate; its last third is for renewal."""
-_PKI: Final = "pki"
-"""Folder of the authority in the data directory."""
 
 
 class Server:
@@ -123,10 +121,11 @@ class Server:
 
     async def _start(self) -> None:
         config, clock = self.config, self._clock
-        if not is_made(self._data_dir / _PKI):
+        if not location.authority_exists(self._data_dir):
             dates.require_plausible(clock)  # before anything is written
         warn_of_few_descriptors(connections_of(config))
         location.prepare(self._data_dir)
+        location.warn_if_open(self._data_dir)
         self._started.folder_lock = location.lock(self._data_dir)
         identifiers = IdGenerator(config.node)
         store = Store(location.database_url(config.registry, self._data_dir))
@@ -135,7 +134,7 @@ class Server:
         contents = await store.load()
 
         self.identifiers = identifiers
-        self.authority = await Authority.open(self._data_dir / _PKI, config.pki, clock)
+        self.authority = await Authority.open(location.authority_folder(self._data_dir), config.pki, clock)
         self.tokens = Tokens(store, identifiers, clock)
         await self.tokens.load()
         self.bus = LocalBus(clock, identifiers)

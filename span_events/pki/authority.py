@@ -237,7 +237,7 @@ class Authority:
         first, second = folder / f"{_ROOT}.pem", folder / f"{_SERVERS}.pem"
         if second.exists() and not first.exists():  # in this order: another process may be creating them
             raise _not_ours(first, "is missing, but what it has signed is there")
-        if not is_made(folder):
+        if not first.exists():
             dates.require_plausible(clock)
         files.prepare_folder(folder)
         period = _period(clock, config.backdate, _ROOT_SECONDS)
@@ -346,11 +346,6 @@ class Authority:
         dates.require_plausible(self._clock)
         dates.require_valid(self._folder / f"{_ROOT}.pem", self._root.period, self._clock)
         return _period(self._clock, self._config.backdate, seconds)
-
-
-def is_made(folder: Path) -> bool:
-    """Return whether a folder holds an authority."""
-    return (folder / f"{_ROOT}.pem").exists()
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

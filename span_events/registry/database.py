@@ -42,6 +42,10 @@ _PAUSE: Final = 0.02
 """Seconds between two such tries."""
 
 
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+"""SQLite's codes for a file that is torn or no database."""
+
+
 class Database:
     """
     A connection to the database, and the order of its writes.
@@ -138,7 +142,10 @@ class Database:
             ) from exc
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
             cause = getattr(exc, "orig", None) or exc
-            raise StorageUnavailable(f"{self._name()} cannot be used: {cause}") from exc
+            error = StorageUnavailable(f"{self._name()} cannot be used: {cause}")
+            if getattr(cause, "sqlite_errorcode", None) in _DAMAGED:
+                error.hint = "The file is damaged: restore it from a backup, with its -wal file if that has one."
+            raise error from exc
 
     async def _log_ahead(self) -> None:
         """Let readers and the command line go on while another process writes; the file remembers this."""
@@ -168,7 +175,9 @@ class Database:
             except ArgumentError as exc:  # its text may hold the password
                 raise StorageUnavailable("registry.url is not an SQLAlchemy URL of a database that is known") from exc
             except ImportError as exc:
-                raise StorageUnavailable(f"registry.url: {self._name()} needs a driver: {exc}") from exc
+                error = StorageUnavailable(f"registry.url: {self._name()} needs a driver: {exc}")
+                error.hint = "Install the driver: pip install 'span-events[postgresql]'."
+                raise error from exc
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _prepare_connection)
         return engine

@@ -1,7 +1,8 @@
 """
 Files of firmware images and blobs, which are too large for the database; each is named by its id.
 
-A file exists whole or not at all, before its row and until after it. Work on more than a block runs in
+A file exists whole or not at all, before its row and until after it; meanwhile it is *pending* by its name, so that the
+start after a crash knows whose row decides over it. Work on more than a block runs in
 a thread, as a slow disk must not block the event loop; one block is read and written in place, from the page
 cache.
 """
@@ -29,6 +30,8 @@ _OPEN: Final = 64
 """Files that stay open for reading, so that the next block of a download costs one system call."""
 _MODE: Final = 0o600
 _UNFINISHED: Final = ".part"
+_PENDING: Final = ".pending"
+"""Ending of a whole file whose row is not written yet, or is being deleted."""
 
 
 class Files:
@@ -44,23 +47,40 @@ class Files:
 
     def prepare(self, known: Iterable[int] = ()) -> None:
         """
-        Create the folder, and delete unfinished files of the last process.
+        Create the folder, and delete the unfinished files of the last process, and its pending ones without a row.
 
         Args:
             known: Ids in the registry. Other files stay, and are named in the log: perhaps they
                 belong to another registry.
         """
         location.prepare(self._folder)
+        named = set(map(render, known))
         unknown = set()
         with self._translated("searched"):
-            for path in self._folder.iterdir():
+            for path in list(self._folder.iterdir()):
                 if path.name.endswith(_UNFINISHED):
                     path.unlink()
-                else:
+                elif path.name.endswith(_PENDING):
+                    self._settle(path, named)
+                elif path.name not in named:
                     unknown.add(path.name)
-        unknown.difference_update(map(render, known))
         if unknown:
-            log.warning("files_unknown", folder=str(self._folder), count=len(unknown), one=min(unknown))
+            log.warning(
+                "files_unknown",
+                folder=str(self._folder),
+                count=len(unknown),
+                one=min(unknown),
+                hint="No row of this registry names them. Unless they belong to another registry, delete them.",
+            )
+
+    def _settle(self, path: Path, named: set[str]) -> None:
+        """Give a pending file its name, or delete it: nobody was told that it is stored, or somebody deleted it."""
+        whole = path.with_name(path.name.removesuffix(_PENDING))
+        if whole.name in named:
+            path.rename(whole)
+            return
+        log.warning("file_without_row_removed", path=str(whole), octets=path.stat().st_size)
+        path.unlink()
 
     def close(self) -> None:
         """Close all files open for reading."""
@@ -111,16 +131,30 @@ class Files:
         return block
 
     async def delete(self, identifier: int) -> None:
-        """Delete the file of an id, if it exists."""
+        """Delete the file of an id, pending or not, if it exists."""
         reader = self._readers.pop(identifier, None)
 
         def work() -> None:
             if reader is not None:
                 os.close(reader)
             self.path(identifier).unlink(missing_ok=True)
+            _pending(self.path(identifier)).unlink(missing_ok=True)
 
         with self._translated("deleted", identifier):
             await asyncio.to_thread(work)
+
+    @contextmanager
+    def deleting(self, identifier: int) -> Iterator[None]:
+        """Hold the file of an id pending while its row is deleted; after a failure it has its name again."""
+        path = self.path(identifier)
+        with suppress(OSError):  # a file that is not there is no reason to keep the row
+            path.rename(_pending(path))
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                _pending(path).rename(path)
+            raise
 
     @contextmanager
     def _translated(self, what: str, identifier: int | None = None) -> Iterator[None]:
@@ -131,11 +165,16 @@ class Files:
             raise StorageUnavailable(f"{path}: cannot be {what}: {exc.strerror}") from exc
 
 
+def _pending(path: Path) -> Path:
+    return path.with_name(path.name + _PENDING)
+
+
 class Incoming:
     """
     A file that is being written.
 
-    As a context manager it is discarded at the end, unless `keep` has returned. Cancelling any method leaves it
+    As a context manager it is discarded at the end, unless `keep` has returned; after that, `name` or `Files.delete`
+    follows. Cancelling any method leaves it
     usable for `discard` alone.
     """
 
@@ -166,15 +205,15 @@ class Incoming:
             await asyncio.to_thread(work)
 
     async def keep(self) -> None:
-        """Bring the file to the disk and give it its name."""
+        """Bring the file to the disk; it is pending from now on."""
 
         def work() -> None:
             with self._lock:
                 assert self._file is not None, "the file is closed"
                 os.fsync(self._file)
                 self._close()
-                os.replace(self._at, self._path)
-                self._at = self._path
+                os.replace(self._at, _pending(self._path))
+                self._at = _pending(self._path)
                 folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
                     os.fsync(folder)  # or a power cut could take the name away
@@ -184,6 +223,13 @@ class Incoming:
         with self._translated():
             await asyncio.to_thread(work)
         self._kept = True
+
+    def name(self) -> None:
+        """Give a kept file its name, in place: its row is written."""
+        try:
+            os.replace(self._at, self._path)
+        except OSError as exc:
+            log.error("file_without_name", path=str(self._path), error=exc.strerror, hint="The next start names it.")
 
     async def discard(self) -> None:
         """Delete the file, unless it was kept; discarding again does nothing."""

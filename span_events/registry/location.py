@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import IO
 
 from span_events.config import RegistryConfig
 from span_events.errors import StorageUnavailable
+from span_events.log import get_logger
+
+log = get_logger("registry")
 
 
 def prepare(data_dir: Path) -> None:
@@ -24,6 +28,13 @@ def prepare(data_dir: Path) -> None:
         raise StorageUnavailable(f"{data_dir}: cannot be made: {exc.strerror}") from exc
     if not os.access(data_dir, os.W_OK | os.X_OK):
         raise StorageUnavailable(f"{data_dir}: is not writable by this user")
+
+
+def warn_if_open(data_dir: Path) -> None:
+    """Warn of a data directory that others may look into: it holds payloads, digests of tokens, and keys."""
+    mode = stat.S_IMODE(data_dir.stat().st_mode)
+    if mode & 0o077:
+        log.warning("data_directory_open", path=str(data_dir), mode=f"{mode:04o}", hint=f"chmod 700 {data_dir}")
 
 
 def lock(data_dir: Path) -> IO[str]:
@@ -55,5 +66,33 @@ def lock(data_dir: Path) -> IO[str]:
 
 
 def database_url(config: RegistryConfig, data_dir: Path) -> str:
-    """Return the SQLAlchemy URL of the registry."""
-    return config.url or f"sqlite+aiosqlite:///{data_dir / 'registry.sqlite'}"
+    """
+    Return the SQLAlchemy URL of the registry.
+
+    Raises:
+        StorageUnavailable: The registry in the data directory is lost: its authority is there.
+    """
+    return config.url or f"sqlite+aiosqlite:///{_database(data_dir)}"
+
+
+def authority_folder(data_dir: Path) -> Path:
+    """Return the folder of the authority."""
+    return data_dir / "pki"
+
+
+def authority_exists(data_dir: Path) -> bool:
+    """Return whether the data directory holds an authority, which is made after the registry."""
+    return (authority_folder(data_dir) / "root.pem").exists()
+
+
+def _database(data_dir: Path) -> Path:
+    path = data_dir / "registry.sqlite"
+    if authority_exists(data_dir) and (not path.exists() or not path.stat().st_size):
+        state = "is empty" if path.exists() else "is missing"
+        error = StorageUnavailable(f"{path}: {state}, but the authority of this server is there ({data_dir / 'pki'})")
+        error.hint = (
+            "Restore registry.sqlite from a backup, or set registry.url if it is in another database. To begin anew,"
+            f" without collections, devices and tokens, move {data_dir} away."
+        )
+        raise error
+    return path

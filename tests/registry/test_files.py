@@ -34,6 +34,7 @@ async def write(files: Files, identifier: int, *pieces: bytes) -> None:
         for piece in pieces:
             await incoming.write(piece)
         await incoming.keep()
+        incoming.name()
 
 
 def names(files: Files) -> list[str]:
@@ -64,19 +65,22 @@ async def test_blocks_are_appended_in_place(files: Files) -> None:
         incoming.append(bytes([number]) * 1024)
         sizes.append(incoming.size)
     await incoming.keep()
+    incoming.name()
 
     assert sizes == [1024, 2048, 3072]
     assert files.path(ID).read_bytes() == b"\0" * 1024 + b"\1" * 1024 + b"\2" * 1024
 
 
 async def test_a_file_exists_only_when_it_is_complete(files: Files) -> None:
-    """Until then, no file has this id."""
+    """And when its row is written: until then, no file has this id."""
     async with files.begin(ID) as incoming:
         await incoming.write(b"half")
-        meanwhile = files.path(ID).exists()
+        meanwhile = [files.path(ID).exists()]
         await incoming.keep()
+        meanwhile.append(files.path(ID).exists())
+        incoming.name()
 
-    assert not meanwhile
+    assert meanwhile == [False, False]
     assert names(files) == [render(ID)]
 
 
@@ -101,6 +105,7 @@ async def test_a_kept_file_is_not_discarded(files: Files) -> None:
     async with files.begin(ID + 1) as incoming:
         await incoming.keep()
         await incoming.discard()
+        incoming.name()
 
     assert names(files) == [render(ID), render(ID + 1)]
 
@@ -150,6 +155,42 @@ async def test_a_start_deletes_unfinished_files_only(tmp_path: Path) -> None:
 
     assert names(files) == ["5", "6"]
     assert [(each["event"], each["count"], each["one"]) for each in logs] == [("files_unknown", 1, "6")]
+
+
+async def test_the_row_of_a_pending_file_decides_over_it(tmp_path: Path) -> None:
+    """After a crash between row and file: of an upload, before and after its row, and of a deletion, likewise."""
+    files = Files(tmp_path / "blobs")
+    files.prepare()
+    for each in (1, 2):
+        async with files.begin(each) as incoming:
+            await incoming.write(b"uploaded")
+            await incoming.keep()
+    for each in (3, 4):
+        await write(files, each, b"stored")
+        with files.deleting(each):
+            pass  # the process ends before the file is deleted
+    with capture_logs() as logs:
+        Files(tmp_path / "blobs").prepare([1, 3])
+
+    assert names(files) == ["1", "3"]
+    assert [each["event"] for each in logs] == ["file_without_row_removed"] * 2
+    assert {(each["path"], each["octets"]) for each in logs} == {
+        (str(tmp_path / "blobs" / "2"), 8),
+        (str(tmp_path / "blobs" / "4"), 6),
+    }
+
+
+async def test_a_failed_deletion_of_the_row_keeps_the_file(files: Files) -> None:
+    await write(files, ID, b"stored")
+    with pytest.raises(ConnectionError), files.deleting(ID):
+        raise ConnectionError
+    kept = files.read(ID, 0, 9)
+    with files.deleting(ID):
+        pass
+    await files.delete(ID)
+
+    assert kept == b"stored"
+    assert names(files) == []
 
 
 async def test_any_block_is_read_at_any_time(files: Files) -> None:

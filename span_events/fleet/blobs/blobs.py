@@ -163,7 +163,8 @@ class Blobs:
         """
         async with self._registry.lock:
             self._directory.blobs.find(blob.collection_id, blob.id)
-            await self._registry.store.delete_blob(blob.id)
+            with self._files.deleting(blob.id):
+                await self._registry.store.delete_blob(blob.id)
             self._directory.blobs.remove(blob)
             self._room.removed(blob)
         await self._delete_file(blob.id)
@@ -209,7 +210,7 @@ class Blobs:
             async with incoming:
                 with translated():
                     await incoming.keep()
-            blob = await self._register(upload, properties, declared)
+            blob = await self._register(upload, incoming, properties, declared)
         finally:
             self._room.uploads.discard(upload)
         self.finished += 1
@@ -225,7 +226,7 @@ class Blobs:
         )
         return blob
 
-    async def _register(self, upload: Upload, properties: Mapping[str, str], declared: str) -> Blob:
+    async def _register(self, upload: Upload, incoming: Incoming, properties: Mapping[str, str], declared: str) -> Blob:
         device = upload.device
         try:
             async with self._registry.lock:
@@ -242,6 +243,7 @@ class Blobs:
                 )
                 with translated():
                     await self._registry.store.put_blob(blob)
+                    incoming.name()
                 self._directory.blobs.put(blob)
                 self._room.stored(upload, blob)
         except BaseException:

@@ -170,6 +170,7 @@ class Images:
                 self._check_room(collection.id)
                 self._check(image)
                 await self._registry.store.put_image(image)
+                upload.incoming.name()
                 self._directory.images.put(image)
                 await self._match_versions(collection.id, [version])
         except Exception:
@@ -215,7 +216,8 @@ class Images:
         async with self._registry.lock:
             image = self._directory.images.find(image.collection_id, image.id)
             self._check_unused(image)
-            await self._registry.store.delete_image(image.id)
+            with self._files.deleting(image.id):
+                await self._registry.store.delete_image(image.id)
             self._directory.images.remove(image)
             await self._match_versions(image.collection_id, [image.version])
         try:

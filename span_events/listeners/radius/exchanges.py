@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from span_events.bounded.expiring import ExpiringMap
 from span_events.clock import Clock
@@ -21,6 +22,9 @@ from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.wire.radius.packets import RadiusRequest
+
+_RETRY: Final = 1.0
+"""Seconds until the registry is tried again after a failure, also without a new request."""
 
 log = get_logger("listeners.radius")
 
@@ -136,8 +140,7 @@ class Exchanges:
     async def run(self) -> NoReturn:
         """Write the registry and send the waiting answers, forever. Cancelling loses them; the NAS retransmits."""
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._woken()
             batch, self._waiting = self._waiting, []
             self._in_writing = len(batch)
             try:
@@ -147,6 +150,13 @@ class Exchanges:
             else:
                 self._release(batch)
             self._in_writing = 0
+
+    async def _woken(self) -> None:
+        """Wait until an answer waits; while writing fails, at most until it is time to try again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_RETRY if self._failure else None):
+                await self._wake.wait()
+        self._wake.clear()
 
     def _release(self, batch: list[_Exchange]) -> None:
         if self._failure:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from span_events.config import RadiusConfig
@@ -16,6 +17,7 @@ from span_events.listeners.radius.exchanges import Exchanges
 from span_events.listeners.udp import Remote, UdpSocket
 from span_events.wire.radius.packets import RadiusRequest, decode
 from tests.bench.clock import ManualClock, settle
+from tests.bench.waiting import until
 from tests.wire.radius.building import SECRET, access_request
 
 
@@ -183,6 +185,25 @@ async def test_a_request_whose_write_failed_is_not_answered() -> None:
         assert bench.exchanges.health == "ok"
         assert gauge(bench, "radius_unwritten") == 2
         assert [each["event"] for each in logs] == ["radius_registry_failed", "radius_registry_works_again"]
+
+
+async def test_health_recovers_without_a_new_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk has room again: the registry is tried until it can be written."""
+    monkeypatch.setattr("span_events.listeners.radius.exchanges._RETRY", 0.01)
+    async with exchanging() as bench:
+        bench.answer(request(1), b"lost")
+        await settle()
+        bench.registry.writes[-1].set_exception(StorageUnavailable("disk full"))
+        await until(lambda: len(bench.registry.writes) == 2)
+        sick = bench.exchanges.health
+        bench.registry.writes[-1].set_exception(StorageUnavailable("disk full"))
+        await until(lambda: len(bench.registry.writes) == 3)
+        bench.registry.writes[-1].set_result(None)
+        await until(lambda: bench.exchanges.health == "ok")
+
+        assert sick == "writing failed: disk full"
+        assert gauge(bench, "radius_unwritten") == 1
+        assert bench.heard == []
 
 
 async def test_a_failed_write_does_not_remove_a_later_request() -> None:
