@@ -128,8 +128,7 @@ def _say(status: int, errors: Sequence[str], hint: str = "") -> int:
     cls=Commands,
     epilog="\b\nA device does not connect? Start here:\n"
     "  span-events tail -n 50                   everything that arrives, and why it was refused\n"
-    "                                           (without -c, and with SPAN_COLLECTION_ID unset: what\n"
-    "                                           comes from an unknown address is in no collection)\n"
+    "                                           (with a token for /, also what comes from an unknown address)\n"
     "  span-events device list -c COLLECTION    which address each device is expected at\n"
     "  span-events events messageRejected       what an event means, and every reason it can give\n"
     "  span-events guide                        the guides, one subject each",

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
-from click.core import ParameterSource
 
 from span_events import ids
 from span_events.cli.client import Client
@@ -42,7 +41,7 @@ _LOOKUP_TIMEOUT: Final = 1.0
     "--collection",
     type=SpanId("collection"),
     envvar="SPAN_COLLECTION_ID",
-    help="Only this collection, so nothing from unknown addresses; without it all that your token may read. "
+    help="Only this collection and, dimmed, events of no collection; without it all that your token may read. "
     "[env: SPAN_COLLECTION_ID]",
 )
 @click.option("-d", "--device", type=SpanId("device"), help="Only this device.")
@@ -91,9 +90,9 @@ def tail(
     Show events as they happen, with a hint below each warning and error.
 
     A device does not connect? Start `span-events tail -n 50`, let the device send, and look at messageRejected: its
-    reason says why. Do so without -c and with SPAN_COLLECTION_ID unset: a message from an
-    address that no device has (unknownAddress) belongs to no collection. Nothing at all means that nothing reached the
-    server: check address, port and routing of the device.
+    reason says why. A message from an address that no device has (unknownAddress) belongs to no collection: a token
+    for / shows it beside each collection, dimmed; other tokens do not show it. Nothing at all means that nothing
+    reached the server: check address, port and routing of the device.
 
     With --json each line is printed exactly as the server sent it; plain Span objects, or with --extended those with
     id, severity and hint. A lost connection is reopened, and the events missed meanwhile follow (as far as the
@@ -110,10 +109,8 @@ def tail(
     if not session.as_json or extended:
         query.append(("extended", "1"))
     path, filters = _where(collection, device, gateway)
-    from_environment = ctx.get_parameter_source("collection") is ParameterSource.ENVIRONMENT
-    narrowed = _narrowed(collection, device, gateway, from_environment=from_environment)
-    if narrowed and (from_environment or not session.as_json):
-        _tell(narrowed)
+    if collection and not device and not gateway and not session.as_json:
+        filters.append(("unattributed", "1"))
 
     async def follow() -> None:
         async with session.client() as client:
@@ -129,29 +126,6 @@ def tail(
         if exc.field == "tail":
             raise _too_many(exc, ctx) from exc
         raise
-
-
-def _narrowed(collection: str | None, device: str | None, gateway: str | None, *, from_environment: bool) -> str:
-    """Return a note on the events that this stream excludes; empty if it excludes none."""
-    variable = "SPAN_COLLECTION_ID" if from_environment else ""
-    watched, given = [], []
-    for name, value, option in (("gateway", gateway, "-g"), ("device", device, "-d")):
-        if value:
-            watched.append(f"{name} {value}")
-            given.append(option)
-    if collection:
-        watched.append(f"collection {collection}{f' ({variable})' if variable else ''}")
-        if not variable:
-            given.append("-c")
-    if not watched:
-        return ""
-    remedies = [f"leave out {' and '.join(given)}"] if given else []
-    if variable:
-        remedies.append(f"unset {variable}")
-    return (
-        f"watching {' in '.join(watched)}; messages from unknown addresses are not in it: "
-        f"{' and '.join(remedies)} to see them"
-    )
 
 
 def _too_many(refusal: InvalidRequest, ctx: click.Context) -> click.UsageError:
@@ -230,6 +204,8 @@ class Table:
                 f"{clock:12}  EVENTS ARE MISSING HERE: {_data_text(document)}", fg="red", bold=True, reverse=True
             )
         hint = str(document.get("hint") or "")
+        if not self._with_collection and not document.get("collectionId"):
+            row = click.style(click.unstyle(row), dim=True)
         if hint and severity in _WANT_HINT:
             row += "\n" + click.style(f"{indent}→ {printable(hint)}", dim=True)
         if moment.date() != self._date:

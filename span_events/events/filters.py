@@ -36,9 +36,13 @@ class Scope:
     collection_id: int | None = None
     device_id: int | None = None
     gateway_id: int | None = None
+    unattributed: bool = False
+    """Beside one collection, also events of no collection, such as those of unknown addresses."""
 
     def covers(self, origin: Origin) -> bool:
         """Return whether the scope contains this origin."""
+        if self.unattributed and origin.collection_id is None:
+            return True
         return (
             (self.collection_id is None or self.collection_id == origin.collection_id)
             and (self.device_id is None or self.device_id == origin.device_id)

@@ -11,7 +11,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
@@ -79,13 +79,17 @@ class History:
         return Replay(matching, lost_through=forgotten if identifier < forgotten else None)
 
     def _in(self, scope: Scope) -> Iterable[deque[Activity]]:
-        return self._rings.all() if scope.collection_id is None else self._rings.of(scope.collection_id)
+        if scope.collection_id is None:
+            return self._rings.all()
+        own = self._rings.of(scope.collection_id)
+        return chain(own, self._rings.of(None)) if scope.unattributed else own
 
     def _forgotten_through(self, scope: Scope) -> int:
         """Return the identifier up to which the memory of a scope may have holes."""
         if scope.collection_id is None:
             return max([self._forgotten_by_all, *self._forgotten.values()])
-        return max(self._forgotten_by_all, self._forgotten.get(scope.collection_id, 0))
+        unattributed = self._forgotten.get(None, 0) if scope.unattributed else 0
+        return max(self._forgotten_by_all, self._forgotten.get(scope.collection_id, 0), unattributed)
 
     def _note_loss(self, owner: int | None, activity: Activity) -> None:
         self._forgotten[owner] = activity.id

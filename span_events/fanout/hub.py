@@ -69,6 +69,8 @@ class _Index:
             self.by_gateway.setdefault((scope.collection_id, scope.gateway_id), []).append(group)
         elif scope.collection_id is not None:
             self.by_collection.setdefault(scope.collection_id, []).append(group)
+            if scope.unattributed:
+                self.by_collection.setdefault(None, []).append(group)
         else:
             self.everything.append(group)
 
@@ -80,6 +82,8 @@ class _Index:
             _discard(self.by_gateway, (scope.collection_id, scope.gateway_id), group)
         elif scope.collection_id is not None:
             _discard(self.by_collection, scope.collection_id, group)
+            if scope.unattributed:
+                _discard(self.by_collection, None, group)
         else:
             self.everything.remove(group)
 

@@ -35,7 +35,12 @@ def local(text: str) -> str:
     [
         ([], "/span/activity", [("extended", "1")]),
         (["-d", DEVICE], "/span/activity", [("extended", "1"), ("device", DEVICE)]),
-        (["-c", COLLECTION], f"/span/collections/{COLLECTION}/activity", [("extended", "1")]),
+        (
+            ["-c", COLLECTION],
+            f"/span/collections/{COLLECTION}/activity",
+            [("extended", "1"), ("unattributed", "1")],
+        ),
+        (["-c", COLLECTION, "--json"], f"/span/collections/{COLLECTION}/activity", []),
         (
             ["-c", COLLECTION, "-d", DEVICE],
             f"/span/collections/{COLLECTION}/devices/{DEVICE}/activity",
@@ -63,38 +68,8 @@ async def test_options_become_a_url(arguments: list[str], path: str, query: list
     assert server.requests == [(path, query, TOKEN)]
 
 
-IN_ENVIRONMENT = {"SPAN_COLLECTION_ID": COLLECTION}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "env", "watched", "remedy"),
-    [
-        (["-c", COLLECTION], {}, f"collection {COLLECTION}", "leave out -c"),
-        (["-g", "3"], {}, "gateway 3", "leave out -g"),
-        ([], IN_ENVIRONMENT, f"collection {COLLECTION} (SPAN_COLLECTION_ID)", "unset SPAN_COLLECTION_ID"),
-        (["--json"], IN_ENVIRONMENT, f"collection {COLLECTION} (SPAN_COLLECTION_ID)", "unset SPAN_COLLECTION_ID"),
-        (
-            ["-d", DEVICE],
-            IN_ENVIRONMENT,
-            f"device {DEVICE} in collection {COLLECTION} (SPAN_COLLECTION_ID)",
-            "leave out -d and unset SPAN_COLLECTION_ID",
-        ),
-    ],
-)
-async def test_excluded_events_are_noted_at_the_start(
-    arguments: list[str], env: dict[str, str], watched: str, remedy: str
-) -> None:
-    """A forgotten filter in the environment hides events."""
-    async with Scripted([Play(code=END)]) as server:
-        result = await tail(server, *arguments, env=env)
-
-    said = f"-- watching {watched}; messages from unknown addresses are not in it: {remedy} to see them\n"
-    assert result.stderr.startswith(said + "error: ")
-
-
-@pytest.mark.parametrize("arguments", [[], ["-s", "warning"], ["-c", COLLECTION, "--json"]])
-async def test_no_note_is_printed_without_exclusions(arguments: list[str]) -> None:
-    """Without a filter, and to programs that give their own."""
+@pytest.mark.parametrize("arguments", [[], ["-s", "warning"], ["-c", COLLECTION], ["-c", COLLECTION, "--json"]])
+async def test_no_note_is_printed_with_each_tail(arguments: list[str]) -> None:
     async with Scripted([Play(code=END)]) as server:
         result = await tail(server, *arguments)
 

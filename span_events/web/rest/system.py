@@ -64,7 +64,7 @@ _HOME: Final = f"""\
 <p>This address serves an API and WebSocket streams. To watch a collection from here, open the console of the
 developer tools and type:
 <pre>
-new WebSocket("ws://" + location.host + "/span/collections/COLLECTION/activity?api_token=TOKEN")
+new WebSocket(location.origin.replace("http", "ws") + "/span/collections/COLLECTION/activity?api_token=TOKEN")
     .onmessage = message =&gt; console.log(message.data)
 </pre>
 <p>TOKEN must be a read-only one: <code>span-events token create --resource /collections/COLLECTION</code>.

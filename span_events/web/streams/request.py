@@ -21,7 +21,19 @@ from span_events.wire.websocket import text_frame
 _ULID: Final = 26
 """Characters of a ULID."""
 _PARAMETERS: Final = frozenset(
-    ("api_token", "event", "device", "gateway", "severity", "profile", "extended", "format", "tail", "after")
+    (
+        "api_token",
+        "event",
+        "device",
+        "gateway",
+        "severity",
+        "profile",
+        "extended",
+        "format",
+        "tail",
+        "after",
+        "unattributed",
+    )
 )
 
 

@@ -12,7 +12,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import orjson
@@ -36,6 +36,7 @@ from span_events.log import get_logger
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
 from span_events.web import documents
+from span_events.web.paths import flag_of
 from span_events.web.streams.request import StreamRequest, check_parameters, stream_request_of
 from span_events.wire.websocket import PING, close_frame, text_frame
 
@@ -174,6 +175,9 @@ class Streams:
         resource = access.resource_of(scope.collection_id, device_id=scope.device_id, gateway_id=scope.gateway_id)
         token = await access.authorize(self._tokens, credentials, resource=resource, write=False)
         self._check_existence(scope)
+        whole = scope.device_id is None and scope.gateway_id is None
+        if whole and token.resource == "/" and flag_of(request, "unattributed"):
+            scope = replace(scope, unattributed=True)
         return scope, token
 
     def _check_origin(self, request: web.Request) -> None:
