@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import re2
 
@@ -52,6 +52,13 @@ class Scope:
 
 EVERYTHING: Final = Scope()
 """All collections, and events without a collection."""
+
+
+class Wish(Protocol):
+    """The events that a subscriber requested; equal wishes compare and hash equal."""
+
+    def matches(self, event: Event) -> bool:
+        """Return whether an event was requested."""
 
 
 @dataclass(frozen=True, slots=True)

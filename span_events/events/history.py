@@ -17,7 +17,7 @@ from typing import Final
 
 from span_events.bounded.rings import Rings
 from span_events.events.activity import Activity
-from span_events.events.filters import Filter, Scope
+from span_events.events.filters import Scope, Wish
 from span_events.metrics import Metric
 
 _MAX_OWNERS: Final = 10_000
@@ -61,13 +61,13 @@ class History:
         """Remember an activity."""
         self._rings.append(activity.event.origin.collection_id, activity)
 
-    def tail(self, scope: Scope, wish: Filter, count: int) -> Replay:
+    def tail(self, scope: Scope, wish: Wish, count: int) -> Replay:
         """Return the last ``count`` activities that are in scope and pass the filter."""
         newest_first = heapq.merge(*map(reversed, self._in(scope)), key=attrgetter("id"), reverse=True)
         matching = (each for each in newest_first if scope.covers(each.event.origin) and wish.matches(each.event))
         return Replay(tuple(islice(matching, count))[::-1])
 
-    def after(self, scope: Scope, wish: Filter, identifier: int) -> Replay:
+    def after(self, scope: Scope, wish: Wish, identifier: int) -> Replay:
         """Return the activities in scope that pass the filter and are younger than an identifier."""
         oldest_first = heapq.merge(*self._in(scope), key=attrgetter("id"))
         matching = tuple(

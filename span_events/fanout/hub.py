@@ -1,9 +1,9 @@
 """
 The hub: carries one published event to all matching subscribers with one write each.
 
-An event is encoded and framed once per encoding, and appended to the matching groups, which an
-index by collection, device and gateway finds. One flush per loop tick joins the frames of that tick
-and does one ``transport.write`` per subscriber. Under load, flushes wait a few milliseconds for
+An event is written once per dialect and framed once per encoding, and appended to the matching groups,
+which an index by collection, device and gateway finds. One flush per loop tick joins the frames of that
+tick and does one ``write`` per subscriber. Under load, flushes wait a few milliseconds for
 more frames. Long rounds are cut into slices, so that listeners run in between.
 
 A slow reader hurts only itself: above its limit the hub drops whole batches for it, and sends
@@ -14,19 +14,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from span_events.clock import Clock
 from span_events.config import FanoutConfig
 from span_events.errors import Unavailable
-from span_events.events.activity import Activity, Event, Origin, SpanId
+from span_events.events.activity import UNATTRIBUTED, Activity, Event, Origin, SpanId
 from span_events.events.catalogue import EventsDropped
-from span_events.events.filters import Filter, Scope
+from span_events.events.filters import Wish
 from span_events.events.message import Message
 from span_events.events.reasons import DroppedReason
-from span_events.fanout.subscriber import Batch, Encoding, Gap, Group, GroupKey, Stream, Subscriber
+from span_events.fanout.subscriber import (
+    Batch,
+    Close,
+    Dialect,
+    Encoding,
+    Ending,
+    Gap,
+    Group,
+    GroupKey,
+    Scopes,
+    Sink,
+    Stream,
+    Subscriber,
+)
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
 from span_events.metrics import Metric
@@ -34,8 +47,6 @@ from span_events.metrics import Metric
 log = get_logger("fanout")
 K = TypeVar("K")
 
-TRY_AGAIN_LATER = 1013
-"""Close code for a subscriber that stays behind (IANA WebSocket Close Code registry)."""
 _BUSY = 0.2  # share of the time spent flushing from which on flushes wait for company
 _FIRST_LINGER = 0.001
 _BACKLOG_WRITES = 16  # writes' worth of octets that may gather behind a round before it is finished at once
@@ -51,7 +62,7 @@ class _Index:
     by_gateway: dict[tuple[int | None, int | None], list[Group]] = field(default_factory=dict)
 
     def groups_for(self, origin: Origin) -> list[Group]:
-        """Return the groups whose scope contains an origin."""
+        """Return the groups of which a scope contains an origin; twice if two of its scopes do."""
         found = self.everything
         if self.by_collection and (groups := self.by_collection.get(origin.collection_id)):
             found = found + groups
@@ -62,30 +73,30 @@ class _Index:
         return found
 
     def add(self, group: Group) -> None:
-        scope = group.scope
-        if scope.device_id is not None:
-            self.by_device.setdefault((scope.collection_id, scope.device_id), []).append(group)
-        elif scope.gateway_id is not None:
-            self.by_gateway.setdefault((scope.collection_id, scope.gateway_id), []).append(group)
-        elif scope.collection_id is not None:
-            self.by_collection.setdefault(scope.collection_id, []).append(group)
-            if scope.unattributed:
-                self.by_collection.setdefault(None, []).append(group)
-        else:
-            self.everything.append(group)
+        for scope in group.scopes:
+            if scope.device_id is not None:
+                self.by_device.setdefault((scope.collection_id, scope.device_id), []).append(group)
+            elif scope.gateway_id is not None:
+                self.by_gateway.setdefault((scope.collection_id, scope.gateway_id), []).append(group)
+            elif scope.collection_id is not None:
+                self.by_collection.setdefault(scope.collection_id, []).append(group)
+                if scope.unattributed:
+                    self.by_collection.setdefault(None, []).append(group)
+            else:
+                self.everything.append(group)
 
     def remove(self, group: Group) -> None:
-        scope = group.scope
-        if scope.device_id is not None:
-            _discard(self.by_device, (scope.collection_id, scope.device_id), group)
-        elif scope.gateway_id is not None:
-            _discard(self.by_gateway, (scope.collection_id, scope.gateway_id), group)
-        elif scope.collection_id is not None:
-            _discard(self.by_collection, scope.collection_id, group)
-            if scope.unattributed:
-                _discard(self.by_collection, None, group)
-        else:
-            self.everything.remove(group)
+        for scope in group.scopes:
+            if scope.device_id is not None:
+                _discard(self.by_device, (scope.collection_id, scope.device_id), group)
+            elif scope.gateway_id is not None:
+                _discard(self.by_gateway, (scope.collection_id, scope.gateway_id), group)
+            elif scope.collection_id is not None:
+                _discard(self.by_collection, scope.collection_id, group)
+                if scope.unattributed:
+                    _discard(self.by_collection, None, group)
+            else:
+                self.everything.remove(group)
 
 
 def _discard(index: dict[K, list[Group]], key: K, group: Group) -> None:
@@ -172,13 +183,13 @@ class Hub:
     def subscribe(
         self,
         stream: Stream,
-        scope: Scope,
-        wish: Filter,
+        scopes: Scopes,
+        wish: Wish,
         encoding: Encoding,
         *,
-        transport: asyncio.WriteTransport,
+        sink: Sink,
         token_id: int,
-        close: Callable[[int, str], None],
+        close: Close,
         replay: Callable[[], Iterable[bytes]] | None = None,
     ) -> Subscriber:
         """
@@ -193,16 +204,14 @@ class Hub:
         """
         self.check_room()
         past = b"".join(replay()) if replay else b""
-        key = (stream, scope, wish, encoding)
+        key = (stream, scopes, wish, encoding)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(key, self._clock.monotonic())
             self._indexes[stream].add(group)
         elif group.pending:
             self._flush_now()  # pending frames belong to the earlier members
-        subscriber = Subscriber(
-            transport, group, token_id=token_id, close=close, allowance=self._config.subscriber_buffer
-        )
+        subscriber = Subscriber(sink, group, token_id=token_id, close=close, allowance=self._config.subscriber_buffer)
         if past:
             subscriber.allowance += len(past)
             subscriber.send(past)
@@ -269,22 +278,35 @@ class Hub:
                     if not subscriber.buffer_size():
                         subscriber.send(keepalive)
 
-    def flush(self) -> None:
-        """Write everything that waits, now (at shutdown)."""
+    def revoke(self, token_ids: Container[int]) -> None:
+        """End the streams of deleted tokens."""
+        for subscriber in self:
+            if subscriber.token_id in token_ids:
+                self._end(subscriber, Ending.REVOKED, "the token was revoked")
+
+    def close(self) -> None:
+        """Write everything that waits, and end all streams."""
         self._flush_now()
+        for subscriber in self:
+            self._end(subscriber, Ending.SHUTDOWN, "the server shuts down")
 
     # ---- the hot path -------------------------------------------------------------------------
 
     def _append(self, groups: list[Group], item: Activity | Message, event: Event | None) -> None:
         max_write = self._config.max_write
+        lines: dict[Dialect, bytes] = {}
         frames: dict[Encoding, bytes] = {}
         backlog = False
         for group in groups:
-            if event is not None and not group.wish.matches(event):
-                continue
+            if group.last_id == item.id or (event is not None and not group.wish.matches(event)):
+                continue  # a group that has the item stands in the list for another of its scopes
             frame = frames.get(group.encoding)
             if frame is None:
-                frame = frames[group.encoding] = group.encoding.encode(item)
+                encoding = group.encoding
+                line = lines.get(encoding.dialect)
+                if line is None:
+                    line = lines[encoding.dialect] = encoding.dialect.encode(item)
+                frame = frames[encoding] = encoding.frame(line)
             group.append(frame, item.id, max_write)
             if not group.pending:
                 group.pending = True
@@ -413,9 +435,8 @@ class Hub:
         self._behind.discard(subscriber)
         if gap is None or not subscriber.group.encoding.tells_gaps:
             return
-        scope = subscriber.group.scope
         event = EventsDropped(
-            origin=Origin(scope.collection_id, scope.device_id, scope.gateway_id),
+            origin=origin_of(subscriber.group.scopes),
             reason=DroppedReason.SLOW_SUBSCRIBER,
             count=gap.count,
             first_id=SpanId(gap.first_id),
@@ -426,10 +447,23 @@ class Hub:
 
     def _give_up(self, subscriber: Subscriber, now: float) -> None:
         log.warning("subscriber_stalled", token=render(subscriber.token_id), dropped=subscriber.dropped)
+        text = f"behind for {self._config.stalled_after:g} s, {subscriber.dropped} dropped"
+        self._end(subscriber, Ending.BEHIND, text)
+
+    def _end(self, subscriber: Subscriber, ending: Ending, text: str) -> None:
         self.unsubscribe(subscriber)
-        subscriber.close(TRY_AGAIN_LATER, f"behind for {self._config.stalled_after:g} s, {subscriber.dropped} dropped")
+        subscriber.close(ending, text)
 
     def stamp(self, event: Event) -> Activity:
         """Make an activity of an event that is meant for one subscriber only."""
         time_ns = self._clock.time_ns()
         return Activity(self._identifiers.next(time_ns), time_ns, event)
+
+
+def origin_of(scopes: Scopes) -> Origin:
+    """Return the origin of events about a stream itself: the scope, or what several scopes have in common."""
+    if len(scopes) == 1:
+        (scope,) = scopes
+        return Origin(scope.collection_id, scope.device_id, scope.gateway_id)
+    collections = {each.collection_id for each in scopes}
+    return Origin(collections.pop()) if len(collections) == 1 else UNATTRIBUTED

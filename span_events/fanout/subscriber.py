@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from typing import Any, Protocol
 
-from span_events.events.filters import Filter, Scope
+from span_events.events.filters import Scope, Wish
 
 Framing = Callable[[bytes], bytes]
 
 
 class Dialect(Protocol):
-    """Writes an activity or a message as one line."""
+    """Writes an activity or a message, without the framing of a transport."""
 
     def encode(self, item: Any, /) -> bytes:
-        """Return one JSON object and a newline."""
+        """Return the octets of one item."""
+
+
+class Sink(Protocol):
+    """Where the octets of a subscriber go: a transport, or a stream inside of one."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send or buffer whole frames; never blocks."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return the octets that wait for the reader."""
+
+
+class Ending(Enum):
+    """Why the server ends a stream; each kind of stream has its own code for that."""
+
+    BEHIND = auto()
+    """The reader stayed behind, see ``fanout.stalled_after``."""
+    REVOKED = auto()
+    """The token was deleted."""
+    SHUTDOWN = auto()
+
+
+Close = Callable[[Ending, str], None]
+"""Ends a stream of which the subscriber is already gone, with a text for people; must not block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +62,7 @@ class Encoding:
     silence: float
 
     def encode(self, item: object) -> bytes:
-        """Write an item as the octets that go to the socket."""
+        """Write an item as the octets that go to the sink."""
         return self.frame(self.dialect.encode(item))
 
 
@@ -59,7 +82,9 @@ class Stream(Enum):
     MESSAGES = auto()
 
 
-GroupKey = tuple[Stream, Scope, Filter, Encoding]
+Scopes = tuple[Scope, ...]
+"""The scopes of a stream: an event in any of them is in the stream, once."""
+GroupKey = tuple[Stream, Scopes, Wish, Encoding]
 """Subscribers that agree in all of these get the same octets."""
 
 
@@ -85,7 +110,7 @@ class Group:
         "last_write",
         "octets",
         "pending",
-        "scope",
+        "scopes",
         "sealed",
         "subscribers",
         "wish",
@@ -93,7 +118,7 @@ class Group:
 
     def __init__(self, key: GroupKey, now: float) -> None:
         self.key = key
-        _, self.scope, self.wish, self.encoding = key
+        _, self.scopes, self.wish, self.encoding = key
         self.subscribers: list[Subscriber] = []
         self.frames: list[bytes] = []
         self.octets = 0
@@ -144,8 +169,7 @@ class Subscriber:
     One reader.
 
     Args:
-        transport: Where its octets go; the hub writes whole frames only.
-        close: Ends the stream with a WebSocket close code and a reason; must not block.
+        sink: Where its octets go; the hub writes whole frames only.
     """
 
     __slots__ = (
@@ -157,22 +181,20 @@ class Subscriber:
         "gap",
         "group",
         "token_id",
-        "transport",
         "write",
     )
 
     def __init__(
         self,
-        transport: asyncio.WriteTransport,
+        sink: Sink,
         group: Group,
         *,
         token_id: int,
-        close: Callable[[int, str], None],
+        close: Close,
         allowance: int,
     ) -> None:
-        self.transport = transport
-        self.write: Callable[[bytes], None] = transport.write
-        self.buffer_size: Callable[[], int] = transport.get_write_buffer_size
+        self.write: Callable[[bytes], None] = sink.write
+        self.buffer_size: Callable[[], int] = sink.get_write_buffer_size
         self.group = group
         self.token_id = token_id
         self.close = close

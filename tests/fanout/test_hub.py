@@ -18,7 +18,7 @@ from span_events.events.catalogue import DeviceCreated, DeviceRemoved, DeviceUpd
 from span_events.events.filters import EVERYTHING, PASS_ALL, Filter, Scope
 from span_events.events.message import Message, Transport
 from span_events.fanout.hub import Hub
-from span_events.fanout.subscriber import Encoding, Stream, Subscriber, encoding
+from span_events.fanout.subscriber import Encoding, Ending, Scopes, Stream, Subscriber, encoding
 from span_events.ids import IdGenerator
 from tests.bench.clock import ManualClock, settle
 from tests.bench.waiting import until
@@ -68,28 +68,29 @@ class Bench:
         self.clock = ManualClock()
         self.identifiers = IdGenerator()
         self.hub = Hub(FanoutConfig(**settings), self.clock, self.identifiers)
-        self.closed: list[tuple[int, str]] = []
+        self.closed: list[tuple[Ending, str]] = []
 
     def join(
         self,
-        scope: Scope = EVERYTHING,
+        scope: Scope | Scopes = EVERYTHING,
         wish: Filter = PASS_ALL,
         how: Encoding = LINES,
         *,
         stream: Stream = Stream.ACTIVITIES,
         replay: Callable[[], Iterable[bytes]] | None = None,
         pipe: Pipe | None = None,
+        token_id: int = 1,
     ) -> tuple[Pipe, Subscriber]:
         """Add a subscriber."""
         pipe = pipe or Pipe()
         subscriber = self.hub.subscribe(
             stream,
-            scope,
+            scope if isinstance(scope, tuple) else (scope,),
             wish,
             how,
-            transport=pipe,
-            token_id=1,
-            close=lambda code, reason: self.closed.append((code, reason)),
+            sink=pipe,
+            token_id=token_id,
+            close=lambda ending, text: self.closed.append((ending, text)),
             replay=replay,
         )
         return pipe, subscriber
@@ -256,7 +257,7 @@ async def test_the_sweep_reports_a_gap_to_a_reader_that_caught_up_in_a_silence(b
 
 
 async def test_a_reader_that_stays_behind_is_closed(bench: Bench) -> None:
-    """1013 after stalled_after seconds; its memory is given back."""
+    """After stalled_after seconds; its memory is given back."""
     slow, _ = bench.join()
     slow.stalled = True
     for _ in range(30):
@@ -265,7 +266,7 @@ async def test_a_reader_that_stays_behind_is_closed(bench: Bench) -> None:
     bench.clock.shift(31)
     bench.hub.sweep()
 
-    assert [code for code, _ in bench.closed] == [1013]
+    assert [ending for ending, _ in bench.closed] == [Ending.BEHIND]
     assert (bench.hub.subscribers, bench.hub.buffered) == (0, 0)
 
 
@@ -300,7 +301,7 @@ async def test_a_long_replay_does_not_make_a_reader_slow(bench: Bench) -> None:
     late = Pipe()
     late.stalled = True
     bench.hub.subscribe(
-        Stream.ACTIVITIES, EVERYTHING, PASS_ALL, LINES, transport=late, token_id=1, close=print, replay=lambda: [big]
+        Stream.ACTIVITIES, (EVERYTHING,), PASS_ALL, LINES, sink=late, token_id=1, close=print, replay=lambda: [big]
     )
     bench.show(CREATED(origin=Origin(1, 2)))
     await settle()
@@ -448,7 +449,7 @@ async def test_closing_a_stalled_reader_in_a_burst_skips_no_other_reader() -> No
     bench.show(*(CREATED(origin=Origin(1, 2)) for _ in range(40)))
     await settle()
 
-    assert [code for code, _ in bench.closed] == [1013]
+    assert [ending for ending, _ in bench.closed] == [Ending.BEHIND]
     assert len(other.events) == 43
 
 
@@ -477,3 +478,80 @@ async def test_a_deferred_write_of_this_tick_is_no_backlog(bench: Bench) -> None
     await settle()
 
     assert (behind > 0, bench.hub.buffered) == (True, 0)
+
+
+async def test_an_event_in_several_scopes_of_a_stream_is_sent_once(bench: Bench) -> None:
+    pipe, subscriber = bench.join((Scope(1), Scope(1, device_id=2), Scope(1, gateway_id=3), Scope(4)))
+    bench.show(CREATED(origin=Origin(1, 2, 3)), UPDATED(origin=Origin(4, 5)), REMOVED(origin=Origin(6, 2)))
+    await settle()
+    bench.hub.unsubscribe(subscriber)
+
+    assert pipe.names == ["deviceCreated", "deviceUpdated"]
+    assert not bench.hub._groups
+
+
+async def test_a_stream_without_scopes_is_silent(bench: Bench) -> None:
+    pipe, _ = bench.join(())
+    bench.show(CREATED(origin=Origin(1, 2)))
+    await settle()
+
+    assert pipe.writes == []
+    assert bench.hub.subscribers == 1
+
+
+async def test_a_gap_of_a_stream_with_several_scopes_belongs_to_their_common_part(bench: Bench) -> None:
+    """The collection if all scopes are in one, nothing otherwise."""
+    near, _ = bench.join((Scope(1, device_id=2), Scope(1, device_id=3)))
+    far, _ = bench.join((Scope(1, device_id=2), Scope(4)))
+    for pipe in (near, far):
+        pipe.stalled = True
+    for _ in range(40):
+        bench.show(CREATED(origin=Origin(1, 2)))
+        await settle()
+    for pipe in (near, far):
+        pipe.read_on()
+    bench.hub.sweep()
+
+    assert near.names[-1] == far.names[-1] == "eventsDropped"
+    assert near.events[-1].get("collectionId") == "1"
+    assert "collectionId" not in far.events[-1]
+
+
+async def test_an_event_is_written_once_for_two_framings_of_a_dialect(bench: Bench) -> None:
+    written: list[Activity] = []
+
+    class Counting:
+        def encode(self, item: Activity) -> bytes:
+            written.append(item)
+            return PLAIN.encode(item)
+
+    dialect = Counting()
+    one, _ = bench.join(how=encoding(dialect, bytes, tells_gaps=True))
+    two, _ = bench.join(how=encoding(dialect, lambda line: b"data: " + line, tells_gaps=True))
+    bench.show(CREATED(origin=Origin(1, 2)))
+    await settle()
+
+    assert len(written) == 1
+    assert two.writes == [b"data: " + one.writes[0]]
+
+
+async def test_streams_of_a_deleted_token_end(bench: Bench) -> None:
+    kept, _ = bench.join(token_id=1)
+    bench.join(token_id=2)
+    bench.hub.revoke({2})
+    bench.show(CREATED(origin=Origin(1, 2)))
+    await settle()
+
+    assert bench.closed == [(Ending.REVOKED, "the token was revoked")]
+    assert kept.names == ["deviceCreated"]
+
+
+async def test_closing_the_hub_flushes_and_ends_every_stream(bench: Bench) -> None:
+    pipe, _ = bench.join()
+    bench.join(Scope(1))
+    bench.show(CREATED(origin=Origin(1, 2)))
+    bench.hub.close()
+
+    assert pipe.names == ["deviceCreated"]
+    assert bench.closed == [(Ending.SHUTDOWN, "the server shuts down")] * 2
+    assert bench.hub.subscribers == 0

@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 import orjson
@@ -24,14 +25,14 @@ from span_events.auth.tokens import Tokens
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
 from span_events.dialects import span
 from span_events.errors import AccessDenied, Unavailable, UpgradeRequired
-from span_events.events.activity import Origin, SpanId
+from span_events.events.activity import SpanId
 from span_events.events.catalogue import EventsDropped
 from span_events.events.filters import PASS_ALL, Scope
 from span_events.events.history import History
 from span_events.events.message import Message
 from span_events.events.reasons import DroppedReason
-from span_events.fanout.hub import Hub
-from span_events.fanout.subscriber import Stream, Subscriber, encoding
+from span_events.fanout.hub import Hub, origin_of
+from span_events.fanout.subscriber import Ending, Stream, Subscriber, encoding
 from span_events.log import get_logger
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
@@ -46,6 +47,13 @@ _CLOSE_TIMEOUT: Final = 2.0
 """Seconds that a client gets to answer our close frame."""
 _LARGEST_MESSAGE: Final = 4096
 """Octets that a client may send in one message; nothing is expected but pongs."""
+_CLOSE_CODES: Final = MappingProxyType(
+    {
+        Ending.BEHIND: WSCloseCode.TRY_AGAIN_LATER,
+        Ending.REVOKED: WSCloseCode.POLICY_VIOLATION,
+        Ending.SHUTDOWN: WSCloseCode.GOING_AWAY,
+    }
+)
 _PINGS_AT_ONCE: Final = 256
 _MESSAGE_PARAMETERS: Final = frozenset(["api_token"])
 
@@ -142,18 +150,13 @@ class Streams:
                 await asyncio.sleep(0)
 
     def revoke(self, tokens: Iterable[Token]) -> None:
-        """End the streams of deleted tokens (1008)."""
-        gone = {token.id for token in tokens}
-        for connection in list(self._connections):
-            if connection.subscriber and connection.subscriber.token_id in gone:
-                self._close_soon(connection, WSCloseCode.POLICY_VIOLATION, "the token was revoked")
+        """End the streams of deleted tokens."""
+        self._hub.revoke({token.id for token in tokens})
 
     async def close(self) -> None:
         """Refuse new streams and end all open ones (1001); return when all are closed."""
         self._closing = True
-        self._hub.flush()
-        for connection in list(self._connections):
-            self._close_soon(connection, WSCloseCode.GOING_AWAY, "the server shuts down")
+        self._hub.close()
         while self._closers:
             await asyncio.wait(self._closers)
 
@@ -253,15 +256,15 @@ class Streams:
     def _subscribe(
         self, connection: _Connection, stream: Stream, scope: Scope, wish: StreamRequest, token: Token
     ) -> Subscriber:
-        def close(code: int, reason: str) -> None:
-            self._close_soon(connection, code, reason)
+        def close(ending: Ending, text: str) -> None:
+            self._close_soon(connection, _CLOSE_CODES[ending], text)
 
         return self._hub.subscribe(
             stream,
-            scope,
+            (scope,),
             wish.filter,
             wish.encoding,
-            transport=connection.transport,
+            sink=connection.transport,
             token_id=token.id,
             close=close,
             replay=lambda: self._replay(scope, wish),
@@ -308,8 +311,6 @@ class Streams:
             connection.transport.abort()
 
     def _close_soon(self, connection: _Connection, code: int, reason: str) -> None:
-        if connection.subscriber is not None:
-            self._hub.unsubscribe(connection.subscriber)
         connection.ended_by_us = int(code)
         connection.gone = asyncio.get_running_loop().create_future()
         task = asyncio.get_running_loop().create_task(_close(connection, code, reason))
@@ -329,7 +330,7 @@ async def _close(connection: _Connection, code: int, reason: str) -> None:
 
 def _history_gap(scope: Scope, lost_through: int) -> EventsDropped:
     return EventsDropped(
-        origin=Origin(scope.collection_id, scope.device_id, scope.gateway_id),
+        origin=origin_of((scope,)),
         reason=DroppedReason.HISTORY_EXCEEDED,
         last_id=SpanId(lost_through),
     )
