@@ -1,8 +1,9 @@
 """
 Accepting of connections: the descriptors that this process may have, and what happens when they are used up.
 
-A few descriptors are kept back for files and the registry. A connection beyond the others is accepted and closed at
-once, so that its client learns of it; the operator sees it in the log, in the metrics and in the health.
+A few descriptors are kept back for files and the registry, half of them also for short requests, so that health and
+metrics can be read. A connection beyond the others is accepted and closed at once, so that its client learns of it; the
+operator sees it in the log, in the metrics and in the health.
 """
 
 from __future__ import annotations
@@ -75,8 +76,14 @@ def warn_of_few_descriptors(needed: int) -> None:
 
 
 def kept_back(limit: int) -> int:
-    """Return how many descriptors no connection gets."""
+    """Return how many descriptors no lasting connection gets."""
     return min(_KEPT, limit // _KEPT_PART)
+
+
+def is_last(descriptor: int) -> bool:
+    """Return whether a descriptor is one of those kept back; the kernel gives the lowest number that is free."""
+    limit = descriptor_limit()
+    return descriptor >= limit - kept_back(limit)
 
 
 class RefusedAccepts:
@@ -98,6 +105,10 @@ class RefusedAccepts:
             self._said[listener] = now, self._refused[listener]
             count = self._refused[listener] - before
             log.error("accept_refused", listener=listener, count=count, cause=cause, hint=_HINT)
+
+    def few_left(self, listener: str) -> None:
+        """Count a connection that was refused because only the descriptors kept back are left."""
+        self.count(listener, f"all but the last of {descriptor_limit()} descriptors are used")
 
     def health(self) -> Mapping[str, str]:
         """Return the listeners that refused a connection within a minute, with a sentence that says so."""
@@ -128,12 +139,15 @@ class Acceptor:
     Args:
         name: Listener that it is for.
         serve: Takes over each accepted socket.
+        short: Connections are short, but for those that `serve` refuses by `is_last`: half of the descriptors that
+            are kept back are for them.
     """
 
-    def __init__(self, name: str, refused: RefusedAccepts, serve: Serve) -> None:
+    def __init__(self, name: str, refused: RefusedAccepts, serve: Serve, *, short: bool = False) -> None:
         self._name = name
         self._refused = refused
         self._serve = serve
+        self._short = short
         self._socket: socket.socket | None = None
         self._resume: asyncio.TimerHandle | None = None
         self._highest = 0
@@ -149,7 +163,7 @@ class Acceptor:
             backlog: Connections that may wait in the kernel.
         """
         limit = descriptor_limit()
-        self._highest = limit - kept_back(limit)
+        self._highest = limit - kept_back(limit) // (2 if self._short else 1)
         self._socket = bound
         bound.listen(backlog)
         asyncio.get_running_loop().add_reader(bound, self._accept)
@@ -180,9 +194,9 @@ class Acceptor:
                 self._refused.count(self._name, str(exc))
                 self._pause(self._socket)
                 return
-            if accepted.fileno() >= self._highest:  # the kernel gives the lowest number that is free
+            if accepted.fileno() >= self._highest:
                 accepted.close()
-                self._refused.count(self._name, f"all but the last of {descriptor_limit()} descriptors are used")
+                self._refused.few_left(self._name)
                 continue
             accepted.setblocking(False)
             self._serve(accepted, address[:2])

@@ -189,6 +189,7 @@ class Server:
             history=self.history,
             directory=self.fleet.directory,
             tokens=self.tokens,
+            refused=self._refused,
         )
         self.web = WebServer(
             config.http,

@@ -54,7 +54,7 @@ class WebServer:
         self._runner = web.AppRunner(
             make_app(services), handle_signals=False, shutdown_timeout=config.shutdown_timeout, **self._options
         )
-        self._accepting = Acceptor("http", refused, self._open)
+        self._accepting = Acceptor("http", refused, self._open, short=True)
         self.address = ""
         """The bound address, ``host:port``."""
         self._opening: set[asyncio.Task[object]] = set()

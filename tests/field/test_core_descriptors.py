@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
-from contextlib import ExitStack, closing
+from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.bench.live import PROGRAM
 from tests.bench.ports import FREE_VARIABLES
-from tests.bench.programs import Program
+from tests.bench.programs import Program, run
+from tests.bench.waiting import PATIENCE
 from tests.field.serving import get, until_ready
 
 
@@ -28,6 +33,40 @@ async def test_core_03_the_soft_limit_of_descriptors_is_raised(tmp_path: Path) -
             line = await program.complaint()
 
     assert "was=200" in line
+
+
+async def test_core_03_streams_without_a_descriptor_are_refused_with_503(tmp_path: Path) -> None:
+    """260 are asked for; those that are open go on, health and metrics can be read, and room is found again."""
+    async with Program(*limited(tmp_path, "-n 200"), environment=FREE_VARIABLES) as program, AsyncExitStack() as stack:
+        addresses = await until_ready(program, tmp_path)
+        made = await run(PROGRAM, "token", "create", "--data-dir", str(tmp_path / "data"), "--resource", "/", "--write")
+        headers = {"X-API-Token": made.output.strip()}
+        url = f"ws://{addresses['http']}/span/activity?event=messageRejected"
+        streams, refused = [], []
+        for _ in range(260):
+            try:
+                streams.append(await stack.enter_async_context(connect(url, additional_headers=headers)))
+            except InvalidStatus as exc:
+                refused.append(exc.response)
+        parts = json.loads(await get(addresses["http"], "/healthz"))["parts"]
+        metrics = await get(addresses["http"], "/metrics")
+        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as stranger:
+            host, _, port = addresses["datagrams"].rpartition(":")
+            stranger.sendto(b"hello", (host, int(port)))
+            async with asyncio.timeout(PATIENCE):
+                events = [await each.recv() for each in (streams[0], streams[-1])]
+        await streams.pop().close()
+        async with connect(url, additional_headers=headers):
+            pass
+
+    assert len(streams) > 100
+    assert len(refused) > 60
+    assert {each.status_code for each in refused} == {503}
+    assert b"no descriptors left for another stream" in (refused[-1].body or b"")
+    assert "no descriptors left" in parts["http"]
+    assert f'span_events_accepts_refused_total{{listener="http"}} {len(refused)}.0\n' in metrics
+    assert events[0] == events[1]
+    assert "unknownAddress" in str(events[0])
 
 
 async def test_core_03_connections_without_a_descriptor_are_refused_audibly(tmp_path: Path) -> None:

@@ -133,6 +133,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             history=history,
             directory=fleet.directory,
             tokens=tokens,
+            refused=RefusedAccepts(fleet.clock),
         )
         bench = WebBench(fleet, tokens, "", session)
         services = Services(

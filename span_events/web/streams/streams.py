@@ -20,6 +20,7 @@ import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from span_events import ids
+from span_events.accepting import RefusedAccepts, is_last
 from span_events.auth import access
 from span_events.auth.tokens import Tokens
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
@@ -99,6 +100,7 @@ class Streams:
         history: History,
         directory: Directory,
         tokens: Tokens,
+        refused: RefusedAccepts,
     ) -> None:
         self._allowed_origins = [_pattern(each) for each in http.allowed_origins]
         self._config = streams
@@ -108,6 +110,7 @@ class Streams:
         self._history = history
         self._directory = directory
         self._tokens = tokens
+        self._refused = refused
         self._message_encoding = encoding(
             _MessageDialect(directory),
             text_frame,
@@ -202,6 +205,16 @@ class Streams:
         if scope.gateway_id is not None:
             self._directory.gateway(scope.collection_id, scope.gateway_id)
 
+    def _check_descriptor(self, request: web.Request) -> None:
+        """Leave the last descriptors to short requests."""
+        connection = None if request.transport is None else request.transport.get_extra_info("socket")
+        if connection is not None and is_last(connection.fileno()):
+            self._refused.few_left("http")
+            raise Unavailable(
+                "The server has no descriptors left for another stream",
+                hint="Close streams that nobody reads, or raise the server's limit of open files.",
+            )
+
     # ---- the stream ---------------------------------------------------------------------------
 
     async def _serve(
@@ -210,6 +223,7 @@ class Streams:
         if self._closing:
             raise Unavailable("The server is shutting down", hint="Connect again in a moment.")
         self._hub.check_room()
+        self._check_descriptor(request)
         ws = web.WebSocketResponse(
             autoping=False, autoclose=False, compress=False, timeout=_CLOSE_TIMEOUT, max_msg_size=_LARGEST_MESSAGE
         )
