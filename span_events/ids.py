@@ -9,6 +9,7 @@ the milliseconds and an identifier is unique per node whatever the rate.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from span_events.errors import InvalidRequest
@@ -30,6 +31,9 @@ _STEP: Final = NODES
 _SPAN_ID: Final = re.compile(r"[0-9a-n]{1,14}")
 _THREE: Final = tuple(a + b + c for a in ALPHABET for b in ALPHABET for c in ALPHABET)
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_CROCKFORD_PAIRS: Final = tuple(a + b for a in _CROCKFORD for b in _CROCKFORD)
+_ULID_PADDING: Final = "0" * 10
+"""The bits of a ULID between its time and the 30 that hold our lower bits."""
 _CROCKFORD_VALUE: Final = {digit: value for value, digit in enumerate(_CROCKFORD)}
 
 
@@ -111,8 +115,16 @@ def first_at(time_ms: int) -> int:
 
 def to_ulid(identifier: int) -> str:
     """Write an identifier as a ULID (26 characters): its time, then its lower bits."""
-    number = unix_ms(identifier) << 80 | (identifier & ((1 << _TIME_SHIFT) - 1))
-    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+    low = identifier & ((1 << _TIME_SHIFT) - 1)
+    pairs = _CROCKFORD_PAIRS
+    digits = f"{pairs[low >> 20]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    return f"{_ulid_time(unix_ms(identifier))}{_ULID_PADDING}{digits}"
+
+
+@lru_cache(maxsize=256)
+def _ulid_time(time_ms: int) -> str:
+    """Write the 48 bits of a ULID's time."""
+    return "".join(_CROCKFORD_PAIRS[time_ms >> shift & 1023] for shift in range(40, -1, -10))
 
 
 def from_ulid(text: str) -> int:
