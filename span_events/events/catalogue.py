@@ -223,6 +223,7 @@ class BlobUpload(Event):
     size: int = key("size, octets")
     content_type: str = key("media type, as sent or as guessed")
     path: str | None = key("path of the upload", extension=True)
+    detail: str | None = key("what was done with a form (multipart/form-data)", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

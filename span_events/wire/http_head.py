@@ -44,6 +44,11 @@ class Head:
     """Octets of the content; None without Content-Length."""
 
     @property
+    def is_chunked(self) -> bool:
+        """True if the content comes in chunks (RFC 9112 §7.1)."""
+        return self.fields.get("transfer-encoding", "").lower() == "chunked"
+
+    @property
     def expects_continue(self) -> bool:
         """True if the client waits for ``100 Continue`` (RFC 9110 §10.1.1)."""
         return self.fields.get("expect", "").lower() == "100-continue"
@@ -73,7 +78,7 @@ def decode(octets: bytes) -> Head:
     """
     at = _begin(octets)
     line, *lines = octets[at:].decode("latin-1").split("\n")
-    method, path = _request_line(line.removesuffix("\r"), at)
+    method, path, version = _request_line(line.removesuffix("\r"), at)
     at += len(line) + 1
     fields: dict[str, str] = {}
     for each in lines[:-2]:
@@ -83,6 +88,9 @@ def decode(octets: bytes) -> Head:
             _check_length(fields[name], at)
         at += len(each) + 1
     length = fields.get("content-length")
+    if "transfer-encoding" in fields and (length is not None or version == "HTTP/1.0"):
+        other = "Content-Length" if length is not None else "HTTP/1.0"
+        raise MalformedMessage(f"Transfer-Encoding and {other} exclude each other (RFC 9112 6.1)", at=at)
     return Head(method, path, fields, None if length is None else int(length))
 
 
@@ -124,7 +132,7 @@ def _begin(octets: bytes) -> int:
     return at
 
 
-def _request_line(line: str, at: int) -> tuple[str, str]:
+def _request_line(line: str, at: int) -> tuple[str, str, str]:
     method, first, rest = line.partition(" ")
     target, second, version = rest.partition(" ")
     if not _TOKEN.fullmatch(method) or not first or not second:
@@ -136,7 +144,7 @@ def _request_line(line: str, at: int) -> tuple[str, str]:
     if not target or _FORBIDDEN.search(target) or "\t" in target:
         raise MalformedMessage(f"the target is {target[:_SHOWN]!r}, wanted a path", at=at + len(method) + 1)
     path = _AUTHORITY.sub("", target, count=1) if "://" in target else target
-    return method, _text_of(re.split("[?#]", path, maxsplit=1)[0]) or "/"
+    return method, _text_of(re.split("[?#]", path, maxsplit=1)[0]) or "/", version
 
 
 def _text_of(path: str) -> str:

@@ -84,7 +84,7 @@ class MessageRejectedReason(Reason):
     )
     LENGTH_REQUIRED = (
         "lengthRequired",
-        "The HTTP upload does not say how long it is: send Content-Length, and no Transfer-Encoding.",
+        "The HTTP upload does not say how long it is: send Content-Length, or Transfer-Encoding: chunked.",
     )
     INCOMPLETE = (
         "incomplete",

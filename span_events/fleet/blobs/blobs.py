@@ -100,20 +100,23 @@ class Blobs:
         finally:
             self.drop(upload)
 
-    async def finish(self, upload: Upload, *, properties: Mapping[str, str], declared: str) -> Blob:
+    async def finish(
+        self, upload: Upload, *, properties: Mapping[str, str], declared: str, note: str | None = None
+    ) -> Blob:
         """
         Store an upload as a blob. Cancelling does not stop it.
 
         Args:
             properties: Properties of the upload: address, method, path.
             declared: Media type declared by the sender.
+            note: Words for people about the form of the upload, for the event.
 
         Raises:
             UploadRefused: The blob cannot be stored, or the device is not admitted any more.
         """
         incoming, upload.incoming = upload.incoming, None
         assert incoming is not None, "the upload is over"
-        return await asyncio.shield(self._spawn(self._finish(upload, incoming, properties, declared)))
+        return await asyncio.shield(self._spawn(self._finish(upload, incoming, properties, declared, note)))
 
     def drop(self, upload: Upload) -> None:
         """Discard an upload unless it is being finished; idempotent."""
@@ -205,7 +208,9 @@ class Blobs:
 
     # ---- parts --------------------------------------------------------------------------------
 
-    async def _finish(self, upload: Upload, incoming: Incoming, properties: Mapping[str, str], declared: str) -> Blob:
+    async def _finish(
+        self, upload: Upload, incoming: Incoming, properties: Mapping[str, str], declared: str, note: str | None
+    ) -> Blob:
         try:
             async with incoming:
                 with translated():
@@ -222,6 +227,7 @@ class Blobs:
                 size=blob.size,
                 content_type=blob.content_type,
                 path=properties.get("path"),
+                detail=note,
             )
         )
         return blob

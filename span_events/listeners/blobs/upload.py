@@ -16,20 +16,19 @@ from span_events.events.activity import Reason
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.blobs.blobs import Blobs
-from span_events.fleet.blobs.uploads import Upload, UploadRefused
+from span_events.fleet.blobs.uploads import UploadRefused
 from span_events.ids import render
+from span_events.listeners.blobs.content import Content
 from span_events.listeners.ports import Ports
 from span_events.listeners.tcp import TcpStream
 from span_events.log import get_logger
 from span_events.net import Remote, render_remote
 from span_events.registry.model import Device
-from span_events.wire.http_head import CONTINUE, MAX_HEAD, Head, decode, encode_reply, end_of_head
+from span_events.wire.http_head import MAX_HEAD, Head, decode, encode_reply, end_of_head
 from span_events.wire.recognition import ProtocolName
 
 log = get_logger("listeners.blobs")
 
-_CHUNK: Final = 65_536
-"""Octets of an upload that are collected before a write to the disk."""
 _LINGER: Final = 2.0
 """Seconds that a client has to read the reply, and again while it sends content that is discarded."""
 _PATH_KEPT: Final = 255
@@ -151,14 +150,14 @@ class UploadConnection:
         self._device = found
         if head.method != "POST":
             raise UploadRefused(MessageRejectedReason.METHOD_NOT_ALLOWED, f"{head.method[:20]}, wanted POST")
-        length = head.length
-        if length is None or "transfer-encoding" in head.fields:
+        if head.length is None and not head.is_chunked:
             seen = "Transfer-Encoding" if "transfer-encoding" in head.fields else "no length"
             detail = f"the request has {seen}, wanted Content-Length"
             raise UploadRefused(MessageRejectedReason.LENGTH_REQUIRED, detail)
         transport = self._client.transport
-        with self._blobs.upload(found, size=length, remote=self._remote, transport=transport) as upload:
-            await self._take_content(upload, length, waits=head.expects_continue and not self._rest)
+        with self._blobs.upload(found, size=head.length or 0, remote=self._remote, transport=transport) as upload:
+            content = Content(self._config, self._stream, head, self._rest)
+            await content.copy_to(upload)
             self._all_read = True
             blob = await self._blobs.finish(
                 upload,
@@ -167,7 +166,8 @@ class UploadConnection:
                     "method": head.method,
                     "path": head.path[:_PATH_KEPT],
                 },
-                declared=head.fields.get("content-type", ""),
+                declared=content.media_type,
+                note=content.note,
             )
         return self._reply(HTTPStatus.OK, f"stored as blob {render(blob.id)}")
 
@@ -196,41 +196,6 @@ class UploadConnection:
             detail = f"the connection ended after {len(octets)} octets, within the head of the request"
             raise UploadRefused(MessageRejectedReason.INCOMPLETE, detail) from exc
 
-    async def _take_content(self, upload: Upload, length: int, *, waits: bool) -> None:
-        chunk, left = bytearray(self._rest[:length]), length - len(self._rest)
-        pace = _Pace(self._config, length)
-        pace.count(len(chunk))
-        if waits:
-            await self._let_begin(pace)
-        while left > 0:
-            more = await self._read(min(left, _CHUNK - len(chunk)), pace)
-            chunk += more
-            left -= len(more)
-            if len(chunk) == _CHUNK:
-                await upload.write(bytes(chunk))
-                chunk.clear()
-        if chunk:
-            await upload.write(bytes(chunk))
-
-    async def _let_begin(self, pace: _Pace) -> None:
-        try:
-            await self._stream.write(CONTINUE)
-        except OSError as exc:
-            raise UploadRefused(MessageRejectedReason.INCOMPLETE, pace.position(exc.strerror)) from exc
-
-    async def _read(self, size: int, pace: _Pace) -> bytes:
-        try:
-            async with asyncio.timeout_at(pace.deadline):
-                more = await self._stream.read(size)
-        except TimeoutError:
-            raise UploadRefused(MessageRejectedReason.TOO_SLOW, pace.verdict()) from None
-        except OSError as exc:
-            raise UploadRefused(MessageRejectedReason.INCOMPLETE, pace.position(exc.strerror)) from exc
-        if not more:
-            raise UploadRefused(MessageRejectedReason.INCOMPLETE, pace.position())
-        pace.count(len(more))
-        return more
-
     def _refusal(self, reason: Reason, text: str) -> bytes:
         status = HTTPStatus.FORBIDDEN
         if isinstance(reason, MessageRejectedReason):
@@ -245,46 +210,3 @@ class UploadConnection:
             fields=_FIELDS.get(status, ()),
             with_content=self._head is None or self._head.method != "HEAD",
         )
-
-
-class _Pace:
-    """Minimum rate of an upload: octets per window, and a limit for the whole."""
-
-    def __init__(self, config: BlobsConfig, length: int) -> None:
-        self._config = config
-        self._length = length
-        self._now = asyncio.get_running_loop().time
-        self._ends = self._now() + config.upload_timeout
-        self._wanted = config.min_rate * config.rate_window
-        self._total = 0
-        self._begin_window()
-
-    @property
-    def deadline(self) -> float:
-        """Time of the loop's clock by which more octets must arrive."""
-        return min(self._ends, self._window_ends)
-
-    def count(self, octets: int) -> None:
-        """Count received octets."""
-        self._total += octets
-        self._in_window += octets
-        if self._in_window >= self._wanted:
-            self._begin_window()
-
-    def position(self, cause: str | None = None) -> str:
-        """Return the detail for an upload that the end of the connection interrupted."""
-        why = f": {cause}" if cause else ""
-        return f"the connection ended after {self._total} of {self._length} octets{why}"
-
-    def verdict(self) -> str:
-        """Return the detail for an upload that exceeded a limit."""
-        if self._ends <= self._window_ends:
-            limit = f"{self._config.upload_timeout:g} s (blobs.upload_timeout)"
-            return f"{self._total} of {self._length} octets in {limit}"
-        seen = f"{self._in_window} octets in {self._config.rate_window:g} s"
-        wanted = f"wanted {self._wanted:g} (blobs.min_rate, blobs.rate_window)"
-        return f"{seen} after {self._total - self._in_window} of {self._length} octets, {wanted}"
-
-    def _begin_window(self) -> None:
-        self._in_window = 0
-        self._window_ends = self._now() + self._config.rate_window

@@ -221,7 +221,7 @@ async def test_a_rate_limited_device_gets_retry_after(tmp_path: Path) -> None:
         (("--head",), 405, "methodNotAllowed", "HEAD, wanted POST"),
         (("-X", "POST"), 411, "lengthRequired", "the request has no length, wanted Content-Length"),
         (
-            ("-d", "x", "-H", "Transfer-Encoding: chunked"),
+            ("-d", "x", "-H", "Transfer-Encoding: gzip", "-H", "Content-Length:"),
             411,
             "lengthRequired",
             "the request has Transfer-Encoding, wanted Content-Length",
@@ -523,3 +523,88 @@ async def test_a_cut_upload_counts_the_octets_that_came_with_the_head(blobs: Blo
         answer = await client.answer()
 
     assert answer.text == "incomplete: the connection ended after 10 of 50 octets\n"
+
+
+# ---- chunks and forms ------------------------------------------------------------------------
+
+
+async def test_an_upload_in_chunks_is_stored(blobs: BlobBench, tmp_path: Path) -> None:
+    """Some modems can do nothing else (RFC 9112 §7.1)."""
+    file = tmp_path / "log"
+    file.write_bytes(b"x" * 200_000)
+    answer = await blobs.curl("--data-binary", f"@{file}", "-H", "Transfer-Encoding: chunked")
+
+    assert answer.status == 200
+    assert blobs.contents == [b"x" * 200_000]
+
+
+async def test_chunks_have_the_same_limits(blobs: BlobBench, tmp_path: Path) -> None:
+    """The limit is reached while the chunks arrive; nothing stays."""
+    file = tmp_path / "log"
+    file.write_bytes(b"x" * 600_000)
+    answer = await blobs.curl("--data-binary", f"@{file}", "-H", "Transfer-Encoding: chunked")
+    await until(lambda: blobs.files == [])
+
+    assert answer.status == 413
+    assert told(blobs)[0][1] == "tooLarge"
+
+
+@pytest.mark.parametrize(
+    ("octets", "status", "reason", "detail"),
+    [
+        (b"5\r\nhello\r\n", 400, "incomplete", "the connection ended after 5 octets"),
+        (b"x\r\n", 400, "malformed", "the size of a chunk is b'x', wanted hexadecimal digits"),
+    ],
+)
+async def test_broken_chunks_are_refused(
+    blobs: BlobBench, octets: bytes, status: int, reason: str, detail: str
+) -> None:
+    """The reason is that of the same fault with a length."""
+    with blobs.client() as client:
+        await client.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + octets)
+        client.end()
+        answer = await client.answer()
+
+    assert (answer.status, answer.text) == (status, f"{reason}: {detail}\n")
+
+
+@pytest.mark.parametrize(
+    ("octets", "other"),
+    [
+        (HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", "Content-Length"),
+        (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.0"),
+    ],
+)
+async def test_chunks_with_a_length_or_in_http_1_0_are_malformed(blobs: BlobBench, octets: bytes, other: str) -> None:
+    """RFC 9112 §6.1: proxies would disagree about the end."""
+    answer = await exchange(blobs, octets)
+
+    assert answer.text == f"malformed: Transfer-Encoding and {other} exclude each other (RFC 9112 6.1)\n"
+
+
+async def test_a_file_in_a_form_is_unpacked(blobs: BlobBench, tmp_path: Path) -> None:
+    """Curl's -F, with a field beside the file."""
+    file = tmp_path / "notes.csv"
+    file.write_bytes(b"a;b\r\n1;2\r\n")
+    await blobs.curl("-F", "unit=celsius", "-F", f"file=@{file};type=text/csv")
+    ((name, data),) = blobs.fleet.take()
+
+    assert blobs.contents == [b"a;b\r\n1;2\r\n"]
+    assert (name, data["contentType"], data["size"]) == ("blobUpload", "text/csv", "10")
+    assert data["detail"] == "unpacked from multipart/form-data"
+
+
+async def test_a_form_without_a_file_says_that_the_blob_holds_boundaries(blobs: BlobBench) -> None:
+    await blobs.curl("-F", "unit=celsius")
+    ((_, data),) = blobs.fleet.take()
+
+    assert b'name="unit"' in blobs.contents[0]
+    assert data["detail"].endswith("the blob holds the boundaries")
+
+
+async def test_a_form_with_two_files_is_refused(blobs: BlobBench, tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"x")
+    answer = await blobs.curl("-F", f"one=@{file}", "-F", f"two=@{file}")
+
+    assert answer.text == "malformed: the form has more than one file, wanted one for each request\n"
