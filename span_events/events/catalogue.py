@@ -114,6 +114,7 @@ class ClientDisconnected(Event):
     transport: Transport | None = key("udp, coap, dtls or coaps", extension=True)
     idle_seconds: int | None = key("silence that ended the session", extension=True)
     detail: str | None = key("alert or fault that ended the session", extension=True)
+    remote_address: str | None = key("host:port of the device: which of its sessions it was", extension=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,6 +410,8 @@ class MessageRejected(Event):
     expected: int | None = key("number of the block that should have come", optional=True)
     received: int | None = key("number of the block that came", optional=True)
     limit: int | None = key("limit that was exceeded: octets, messages a second, or blobs", optional=True)
+    ended_at: Moment | None = key("end of the attachment that had this address, UTC", optional=True)
+    terminate_cause: str | None = key("why that attachment ended, as the NAS says", name="cause", optional=True)
     count: int | None = key("how many more there were since the last such event", optional=True)
 
 
@@ -422,6 +425,36 @@ class ClientAddressChanged(Event):
 
     from_address: str = key("host:port before", name="from")
     to_address: str = key("host:port now", name="to")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityConflict(Event):
+    """Two clients use the certificate or PSK of one device in turn, from two addresses."""
+
+    name = "identityConflict"
+    severity = Severity.WARNING
+    hint = "One certificate or PSK was copied, or a test program uses it beside the device: give each client its own."
+    extension = True
+
+    transport: Transport = key("dtls or coaps")
+    remote_address: str = key("host:port of the client that sends now")
+    other_address: str = key("address of the client that sent before")
+    certificate_serial: str | None = key("serial number of the certificate that both use", optional=True)
+    identity: str | None = key("PSK identity that both use", optional=True)
+    count: int | None = key("how many more there were since the last such event", optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CiotAddressChanged(Event):
+    """The mobile network gave an attached device another address."""
+
+    name = "ciotAddressChanged"
+    hint = "The device is now known by the new address; messages from the old one are not its own any more."
+    extension = True
+
+    imsi: str | None = key("IMSI of the SIM", optional=True)
+    from_address: str | None = key("address before; of IPv6 the prefix", name="from", optional=True)
+    to_address: str | None = key("address now; of IPv6 the prefix", name="to", optional=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -595,6 +628,8 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     ClientRejected,
     MessageRejected,
     ClientAddressChanged,
+    IdentityConflict,
+    CiotAddressChanged,
     ClientSilent,
     MessageDuplicate,
     DownstreamQueued,

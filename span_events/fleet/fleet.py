@@ -114,6 +114,7 @@ class Fleet:
             registry=registry,
             clock=clock,
         )
+        self.identification.former_holder = self.cellular.former_holder
         self._introduce()
 
     def _introduce(self) -> None:

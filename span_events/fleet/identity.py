@@ -16,7 +16,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from cryptography import x509
 
-from span_events.events.activity import UNATTRIBUTED, Origin, Reason
+from span_events.events.activity import UNATTRIBUTED, Moment, Origin, Reason
 from span_events.events.reasons import ClientRejectedReason, GatewayRejectedReason, MessageRejectedReason
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device, Gateway
@@ -90,6 +90,15 @@ class CertificateDetails(NamedTuple):
     not_after: str | None = None
 
 
+class FormerHolder(NamedTuple):
+    """Device that had an address of the mobile network until its attachment ended."""
+
+    device: Device
+    ended: Moment
+    cause: str
+    """Words of the mobile core, else ours."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal(Generic[R_co]):
     """The first reason against a client."""
@@ -100,6 +109,8 @@ class Refusal(Generic[R_co]):
     device: Device | None = None
     """Device that the client would be, if there is one."""
     certificate: x509.Certificate | None = None
+    former: FormerHolder | None = None
+    """Attachment that had the client's address until a while ago."""
 
     @property
     def details(self) -> CertificateDetails:
@@ -113,16 +124,19 @@ class Identification:
     def __init__(self, directory: Directory, issuer_of: IssuerOf) -> None:
         self._directory = directory
         self._issuer_of = issuer_of
+        self.former_holder: Callable[[str], FormerHolder | None] = lambda host: None
+        """Returns the last holder of an address that rests; the mobile network's part sets it."""
 
     def device_at(self, host: str) -> Device | Refusal[MessageRejectedReason]:
         """Return the device that has an address; `reason_against` tells whether messages of the device are accepted."""
         device = self._directory.device_at(host)
         if device is not None:
             return device
-        absent = self._directory.device_meant_for(host)
+        former = self.former_holder(host)
+        absent = former.device if former is not None else self._directory.device_meant_for(host)
         if absent is None:
             return Refusal(MessageRejectedReason.UNKNOWN_ADDRESS)
-        return Refusal(MessageRejectedReason.NOT_ATTACHED, absent.origin, absent)
+        return Refusal(MessageRejectedReason.NOT_ATTACHED, absent.origin, absent, former=former)
 
     def device_meant_for(self, host: str) -> Device | None:
         """Return the device to which an address belongs, attached or not: it owns a fault that names no device."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Final
 
 from span_events.bus.base import Bus
@@ -12,9 +13,11 @@ from span_events.events.catalogue import ClientRejected, MessageDuplicate, Messa
 from span_events.events.marks import Mark
 from span_events.events.message import Transport
 from span_events.events.reasons import DuplicateReason, MessageRejectedReason
+from span_events.fleet.identity import FormerHolder
 from span_events.fleet.summaries import OTHERS, Summaries
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
+from span_events.registry.addresses import prefix_of
 from span_events.registry.model import Device, Gateway
 
 _TRANSMIT_SPAN: Final = 45.0
@@ -32,7 +35,7 @@ class Rejections:
             burst=config.burst,
             window=config.window,
             senders=config.senders,
-            others={"detail": OTHERS},
+            others={"detail": OTHERS, "remote_address": None},
         )
         self.messages = 0
         """Number of rejected messages, published or not."""
@@ -80,6 +83,7 @@ class Rejections:
         received: int | None = None,
         limit: int | None = None,
         gateway: Gateway | None = None,
+        former: FormerHolder | None = None,
         cause: int | None = None,
     ) -> None:
         """
@@ -93,8 +97,9 @@ class Rejections:
         if device is not None:
             device.traffic.rejections += 1
         flood = reason is MessageRejectedReason.RATE_LIMITED
-        sender = remote[0] if device is None else device.id
-        fault = (detail if mark is None else mark.looks_like, option, code)
+        sender: Hashable = device.id if device is not None else _prefix_of(remote[0])
+        host = None if device is not None else remote[0]
+        fault = (detail if mark is None else mark.looks_like, option, code, host)
         if not self._summaries.admits(sender, reason.value, fault, burst=1 if flood else None):
             return
         event = MessageRejected(
@@ -113,6 +118,8 @@ class Rejections:
             expected=expected,
             received=received,
             limit=limit,
+            ended_at=None if former is None else former.ended,
+            terminate_cause=None if former is None else former.cause or None,
             count=1 if flood else None,
         )
         self._summaries.add(event, sender, reason.value, fault)
@@ -156,6 +163,11 @@ class Rejections:
     def sweep(self) -> None:
         """Publish the summaries of expired windows; called about once a second."""
         self._summaries.sweep()
+
+
+def _prefix_of(host: str) -> str:
+    """Return the /24 or /64 of an address: a scan of strangers is one sender, whatever number of addresses it has."""
+    return host.rpartition(".")[0] if "." in host else prefix_of(host)
 
 
 def _origin_of(device: Device | None, gateway: Gateway | None) -> Origin:

@@ -51,6 +51,8 @@ START: Final = DEVICE | {
     "Event-Timestamp": '"Nov 20 2026 10:00:00 UTC"',
     "Acct-Delay-Time": "0",
 }
+INTERIM: Final = START | {"Acct-Status-Type": "Interim-Update"}
+"""An Interim-Update."""
 STOP: Final = START | {
     "Acct-Status-Type": "Stop",
     "Acct-Terminate-Cause": "User-Request",

@@ -75,9 +75,11 @@ class MobileScene:
         fields: Mapping[str, str | None] = ATTACH | (sim or self.sim).fields | ({without: None} if without else {})
         return await radclient(self._port("radius"), "auth", fields, secret=secret, seconds=0.5 if without else 5.0)
 
-    async def account(self, usual: Mapping[str, str], sim: Sim | None = None, *, session: str = "") -> Reply:
-        """Let the mobile core tell of a session."""
-        own = {"Acct-Session-Id": f'"{session or self.session}"', "Framed-IP-Address": self.address}
+    async def account(
+        self, usual: Mapping[str, str], sim: Sim | None = None, *, session: str = "", address: str = ""
+    ) -> Reply:
+        """Let the mobile core report a session; without an address, that of the device."""
+        own = {"Acct-Session-Id": f'"{session or self.session}"', "Framed-IP-Address": address or self.address}
         fields: Mapping[str, str | None] = {**usual, **(sim or self.sim).fields, **own}
         return await radclient(self._port("radius-accounting"), "acct", fields)
 

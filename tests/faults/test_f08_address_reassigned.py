@@ -34,7 +34,7 @@ async def test_a_reassigned_address_ends_the_session_of_its_previous_device(mobi
         ("upstreamMessage", True),
     ]
     ended = events[4]
-    assert ended["data"] == {"reason": "addressReassigned", "transport": "udp"}
+    assert (ended["data"]["reason"], ended["data"]["transport"]) == ("addressReassigned", "udp")
     check_words(ended, "info", DisconnectReason.ADDRESS_REASSIGNED.hint)
     assert detached["data"]["reason"] == "addressReassigned"
     check_words(detached, "info", CiotDisconnectReason.ADDRESS_REASSIGNED.hint)

@@ -31,7 +31,7 @@ async def test_the_new_session_replaces_the_old_one(secure: SecureScene) -> None
         *("clientConnected", "upstreamMessage"),
         *("clientDisconnected", "clientConnected", "upstreamMessage", "clientDisconnected"),
     ]
-    assert replaced["data"] == {"reason": "replaced", "transport": "dtls"}
+    assert replaced["data"] == {"reason": "replaced", "transport": "dtls", "remoteAddress": bound}
     check_words(replaced, "info", DisconnectReason.REPLACED.hint)
     assert owner_of(replaced) == owner_of(second) == secure.device
     assert session_of(first) == session_of(replaced) != session_of(second) == session_of(last)

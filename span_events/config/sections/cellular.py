@@ -160,7 +160,7 @@ class CellularConfig(Section):
         "reject", "Answer to a SIM in the wrong hardware: reject, or accept without attaching any configured device."
     )
     mismatch_window: Seconds = setting(
-        3_600.0, "Seconds in which the same mismatch is published once; its repetitions become one event with a count."
+        60.0, "Seconds in which the same mismatch is published once; its repetitions become one event with a count."
     )
     silent_after: Seconds = setting(300.0, "Seconds without a message after an attach until clientSilent is published.")
     session_timeout: Seconds = setting(

@@ -18,8 +18,8 @@ class MessageRejectedReason(Reason):
     NOT_ATTACHED = (
         "notAttached",
         (
-            "The address belongs to this device, but the mobile core has not told that it is attached: look for "
-            "ciotConnect or ciotDisconnect before this."
+            "The address is reserved for this device, or was its own until 'endedAt', and the mobile core has not said "
+            "that the device is attached: let it attach again; if it is attached, let the NAS send accounting here."
         ),
     )
     DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it send."

@@ -23,6 +23,7 @@ from span_events.fleet.cellular.report import Accepted, MobileReport, Refused
 from span_events.fleet.cellular.subscribers import Subscribers
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.identity import FormerHolder
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.addresses import prefix_of
@@ -64,6 +65,10 @@ class Cellular:
             subscribers=self._subscribers,
             clock=clock,
         )
+
+    def former_holder(self, host: str) -> FormerHolder | None:
+        """Return the device whose attachment had an address, while the address rests."""
+        return self._attachments.former_holder(host)
 
     def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation]) -> None:
         """Load attachments and reservations from the registry; a device may have been edited after its attachment."""

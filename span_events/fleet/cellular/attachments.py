@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from span_events.bounded.expiring import ExpiringMap
 from span_events.bounded.idle import IdleTimers
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import CellularConfig
-from span_events.events.catalogue import CiotConnect, CiotDisconnect
+from span_events.events.activity import Moment
+from span_events.events.catalogue import CiotAddressChanged, CiotConnect, CiotDisconnect
 from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
 from span_events.fleet.cellular.addresses import DeviceAddresses
 from span_events.fleet.cellular.attachment_index import AttachmentIndex
@@ -23,7 +25,9 @@ from span_events.fleet.cellular.leases import Allocation, Lease, Subscriber
 from span_events.fleet.cellular.pending import PendingWrites
 from span_events.fleet.cellular.silence import SilenceWatch
 from span_events.fleet.devices.inbound import Reception
+from span_events.fleet.identity import FormerHolder
 from span_events.metrics import Metric
+from span_events.registry.addresses import prefix_of
 from span_events.registry.model import Attachment, Device, Reservation
 from span_events.registry.registry import Registry
 
@@ -61,6 +65,9 @@ class Attachments:
         self._lifetimes: IdleTimers[Attachment] = IdleTimers()
         self._silence = SilenceWatch(config.silent_after, bus=bus, clock=clock)
         self._counts: Counter[str] = Counter()
+        self._former: ExpiringMap[str, FormerHolder] = ExpiringMap(
+            limit=config.sessions, lifetime=max(config.quarantine, 1.0)
+        )
         self.index = AttachmentIndex()
         """For look-ups; only this class changes it."""
         self.addresses = DeviceAddresses(self.index, directory=registry.directory, reception=reception, clock=clock)
@@ -116,6 +123,8 @@ class Attachments:
         self.addresses.take_from_others(attachment, device, cause)
         attachment.device = device
         self.index.add(attachment)
+        for address in (attachment.address, attachment.prefix):
+            self._former.forget(address)
         self.pending.changed(attachment)
         self._lifetimes.touch(attachment, self._clock.monotonic(), self._timeout)
         log_start(attachment)
@@ -154,12 +163,24 @@ class Attachments:
         holders = {self.index.holder(each) for each in after} - {attachment}
         self._end_conflicting([each for each in holders if each is not None], attachment, device, cause)
         self.index.set_addresses(attachment, address, prefix)
+        for each in after:
+            self._former.forget(each)
         self.pending.changed(attachment)
         self._free(attachment, Lease(*("" if old == new else old for old, new in zip(before, after, strict=True))))
         self.addresses.take_from_others(attachment, device, cause)
         if device is not None:
             self.addresses.update(device)
             shown = attachment.shown_address
+            self._bus.publish(
+                CiotAddressChanged(
+                    origin=device.origin,
+                    correlation_id=cause,
+                    session_id=attachment.id,
+                    imsi=attachment.imsi or None,
+                    from_address=before.address or before.prefix or None,
+                    to_address=shown or None,
+                )
+            )
             self._reception.sessions.address_lost(device, DisconnectReason.ADDRESS_CHANGED, detail=shown, cause=cause)
 
     # ---- end ----------------------------------------------------------------------------------
@@ -190,6 +211,14 @@ class Attachments:
         log_end(attachment, reason, seconds)
         if device is not None:
             self._disconnect(attachment, device, reason, cause, terminate_cause=terminate_cause, seconds=seconds)
+
+    def former_holder(self, host: str) -> FormerHolder | None:
+        """Return the device whose attachment had an address, while the address rests (cellular.quarantine)."""
+        now = self._clock.monotonic()
+        found = self._former.get(host, now)
+        if found is None and ":" in host:
+            found = self._former.get(prefix_of(host), now)
+        return found if found is not None and found.device.id in self._directory.devices else None
 
     def sweep(self) -> None:
         """End attachments without reports, publish silent devices; called about once a second."""
@@ -253,6 +282,9 @@ class Attachments:
     ) -> None:
         self._silence.stop(attachment)
         self.addresses.update(device)
+        now, ended = self._clock.monotonic(), Moment(self._clock.time_ns() // 1_000_000)
+        for address in filter(None, (attachment.address, attachment.prefix)):
+            self._former.put(address, FormerHolder(device, ended, terminate_cause or reason.value), now)
         self._counts[reason] += 1
         self._bus.publish(
             CiotDisconnect(

@@ -93,7 +93,13 @@ class Reception:
         if not isinstance(found, Refusal):
             return found
         self.rejections.rejected(
-            found.reason, device=found.device, remote=remote, transport=transport, size=size, mark=mark
+            found.reason,
+            device=found.device,
+            remote=remote,
+            transport=transport,
+            size=size,
+            mark=mark,
+            former=found.former,
         )
         return found.reason
 

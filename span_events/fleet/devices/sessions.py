@@ -9,17 +9,25 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Container, Hashable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
+from span_events.bounded.alternations import Alternations
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import SessionsConfig
-from span_events.events.catalogue import ClientConnected, ClientDisconnected
+from span_events.events.catalogue import ClientConnected, ClientDisconnected, IdentityConflict
 from span_events.events.message import Transport
 from span_events.events.reasons import DisconnectReason
 from span_events.fleet.collections import CollectionChange
+from span_events.fleet.summaries import Summaries
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device
+
+_TOGETHER: Final = 600.0
+"""Seconds within which uses of one certificate or PSK from two addresses in turn are a conflict."""
+_IDENTITIES: Final = 10_000
+"""Upper bound of certificates and PSKs whose last two addresses are in memory."""
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +122,8 @@ class Sessions:
         self._clock = clock
         self._changed = changed
         self._table = _Table()
+        self._hosts: Alternations[tuple[int, int | None], str] = Alternations(limit=_IDENTITIES, within=_TOGETHER)
+        self._conflicts = Summaries(bus=bus, clock=clock, burst=1, window=_TOGETHER, senders=_IDENTITIES)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -172,6 +182,7 @@ class Sessions:
                 retransmissions=retransmissions,
             )
         )
+        self._notice_conflict(session, self._clock.monotonic())
         return session
 
     def disconnected(self, session: Session, reason: DisconnectReason, *, detail: str | None = None) -> None:
@@ -198,6 +209,7 @@ class Sessions:
         now = self._clock.monotonic()
         if session is not None:
             self._table.touch(session, now)
+            self._notice_conflict(session, now)
             return session
         key = (device.id, transport.value)
         session = self._table.find(key)
@@ -263,8 +275,27 @@ class Sessions:
             self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
         for session in self._table.take(self._is_over):
             self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
+        self._conflicts.sweep()
 
     # ---- private ------------------------------------------------------------------------------
+
+    def _notice_conflict(self, session: Session, now: float) -> None:
+        """Publish two clients with one certificate or PSK: copies of a device's secret, used in turn."""
+        identity = (session.device.id, session.certificate_serial)
+        other = self._hosts.note(identity, session.remote[0], now)
+        if other is None:
+            return
+        serial, psk = session.certificate_serial, session.device.psk
+        event = IdentityConflict(
+            origin=session.device.origin,
+            session_id=session.id,
+            transport=session.transport,
+            remote_address=render_remote(session.remote),
+            other_address=other,
+            certificate_serial=None if serial is None else str(serial),
+            identity=psk.identity.decode(errors="backslashreplace") if serial is None and psk is not None else None,
+        )
+        self._conflicts.publish(event, identity, IdentityConflict.name)
 
     def _is_over(self, session: Session) -> bool:
         """Return whether the certificate of a session has expired."""
@@ -299,5 +330,6 @@ class Sessions:
                 transport=session.transport,
                 idle_seconds=idle_seconds,
                 detail=detail,
+                remote_address=render_remote(session.remote),
             )
         )

@@ -49,7 +49,7 @@ async def test_a_stop_ends_the_attachment(bench: FleetBench) -> None:
                 "seconds": "120",
             },
         ),
-        ("clientDisconnected", {"reason": "detached", "transport": "udp"}),
+        ("clientDisconnected", {"reason": "detached", "transport": "udp", "remoteAddress": "10.64.0.11:4000"}),
     ]
     assert connect.session_id == disconnect.session_id is not None
     assert send(bench) is None

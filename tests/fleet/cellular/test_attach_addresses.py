@@ -10,6 +10,7 @@ from span_events.fleet.cellular.report import Accepted, Refused
 from tests.bench.fleets import FleetBench
 from tests.fleet.cellular.reports import (
     ADDRESS,
+    IMSI,
     NAS,
     OTHER_IMSI,
     PREFIX,
@@ -169,9 +170,11 @@ async def test_an_interim_update_with_another_address_moves_the_device(bench: Fl
 
     assert [(each.name, each.origin) for each in bench.events] == [
         ("ciotDisconnect", other.origin),
+        ("ciotAddressChanged", device.origin),
         ("clientDisconnected", device.origin),
     ]
-    assert bench.told[1][1] == {"reason": "addressChanged", "detail": "10.64.0.12", "transport": "udp"}
+    assert bench.told[1][1] == {"imsi": IMSI, "from": ADDRESS, "to": "10.64.0.12"}
+    assert (bench.told[2][1]["reason"], bench.told[2][1]["detail"]) == ("addressChanged", "10.64.0.12")
     assert [send(bench), send(bench, "10.64.0.12"), send(bench, "2001:db8:1:2::1")] == [None, device, device]
 
 
@@ -201,7 +204,9 @@ async def test_an_attachment_may_get_its_address_later(bench: FleetBench) -> Non
     bench.cellular.accounting.start(seen(address=""))
     bench.cellular.accounting.interim(seen())
 
-    assert [(name, "allocatedIp" in data) for name, data in bench.take()] == [("ciotConnect", False)]
+    (connected, changed) = bench.take()
+    assert (connected[0], "allocatedIp" in connected[1]) == ("ciotConnect", False)
+    assert changed == ("ciotAddressChanged", {"imsi": IMSI, "to": ADDRESS})
     assert send(bench) is device
 
 

@@ -69,7 +69,10 @@ async def test_a_silent_device_is_disconnected_after_the_idle_limit(bench: Fleet
 
     assert before == 0
     assert bench.told[2:4] == [
-        ("clientDisconnected", {"idleSeconds": "901", "reason": "idleTimeout", "transport": "udp"}),
+        (
+            "clientDisconnected",
+            {"idleSeconds": "901", "reason": "idleTimeout", "transport": "udp", "remoteAddress": "10.0.0.9:4000"},
+        ),
         ("clientConnected", {"id": "ip", "remoteAddress": "10.0.0.9:4000", "transport": "udp"}),
     ]
 
@@ -152,7 +155,7 @@ async def test_a_fault_that_repeats_is_summed_up(bench: FleetBench) -> None:
 async def test_senders_beyond_the_bound_are_only_counted(bench: FleetBench) -> None:
     """A flood from forged addresses costs neither memory nor events."""
     for last in range(20):
-        bench.reception.identify((f"10.9.9.{last}", 7), transport=Transport.UDP, size=12)
+        bench.reception.identify((f"10.9.{last}.9", 7), transport=Transport.UDP, size=12)
 
     assert len(bench.take()) == 5
     assert bench.reception.rejections.unpublished == 15
@@ -263,7 +266,9 @@ async def test_sessions_end_with_the_address_that_they_came_from(bench: FleetBen
     bench.activities.clear()
     bench.reception.sessions.address_lost(device, DisconnectReason.DETACHED, cause=CAUSE)
 
-    assert bench.told == [("clientDisconnected", {"reason": "detached", "transport": "coap"})]
+    assert bench.told == [
+        ("clientDisconnected", {"reason": "detached", "transport": "coap", "remoteAddress": "10.0.0.8:4000"})
+    ]
     assert bench.events[0].correlation_id == CAUSE
     assert len(bench.reception.sessions) == 1
 

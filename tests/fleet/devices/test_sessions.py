@@ -13,6 +13,7 @@ from span_events.registry.model import Certificate, Device
 from tests.bench.fleets import CAUSE, FleetBench
 
 REMOTE = ("198.51.100.7", 40_000)
+SHOWN = "198.51.100.7:40000"
 
 
 def connect(bench: FleetBench, device: Device, ended: list[DisconnectReason], *, serial: int | None = 4711) -> Session:
@@ -51,7 +52,9 @@ async def test_each_session_ends_separately(bench: FleetBench) -> None:
     bench.reception.sessions.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
     bench.reception.sessions.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
 
-    assert bench.take() == [("clientDisconnected", {"reason": "closeNotify", "transport": "dtls"})]
+    assert bench.take() == [
+        ("clientDisconnected", {"reason": "closeNotify", "transport": "dtls", "remoteAddress": SHOWN})
+    ]
     assert ended == []
     assert len(bench.reception.sessions) == 1
     await bench.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
@@ -118,7 +121,9 @@ async def test_the_sessions_of_some_transports_can_end_alone(bench: FleetBench) 
     bench.take()
     bench.reception.sessions.end(device, DisconnectReason.DEVICE_DISABLED, CAUSE, transports={Transport.UDP})
 
-    assert bench.take() == [("clientDisconnected", {"reason": "deviceDisabled", "transport": "udp"})]
+    assert bench.take() == [
+        ("clientDisconnected", {"reason": "deviceDisabled", "transport": "udp", "remoteAddress": SHOWN})
+    ]
     assert (ended, len(bench.reception.sessions)) == ([], 3)
     bench.reception.sessions.end(device, DisconnectReason.DEVICE_DISABLED, CAUSE)
     assert (ended, len(bench.reception.sessions)) == ([DisconnectReason.DEVICE_DISABLED], 2)
