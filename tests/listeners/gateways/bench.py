@@ -216,10 +216,6 @@ class RawGateway:
         """Send octets of TCP."""
         await asyncio.get_running_loop().sock_sendall(self._socket, octets)
 
-    def write_now(self, octets: bytes) -> None:
-        """Send a few octets of TCP without waiting."""
-        assert self._socket.send(octets) == len(octets)
-
     async def refused(self) -> tuple[int, str]:
         """Wait for the end of the stream, and return its status and text."""
         await until(lambda: self.grpc.status is not None)
