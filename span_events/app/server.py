@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from span_events import __version__
 from span_events.accepting import RefusedAccepts, warn_of_few_descriptors
@@ -31,7 +31,7 @@ from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
-from span_events.listeners.blobs.clients import PlainAcceptor, TlsAcceptor
+from span_events.listeners.blobs.clients import TOLERATED, PlainAcceptor, TlsAcceptor
 from span_events.listeners.blobs.listener import BlobListener
 from span_events.listeners.coap.blobs import CoapBlobs
 from span_events.listeners.coap.coap import Coap
@@ -57,7 +57,7 @@ from span_events.web.services import Services
 from span_events.web.streams.streams import Streams
 from span_events.wire.dtls.openssl import OpensslEngine
 from span_events.wire.openssl import Identity
-from span_events.wire.tls.openssl import TlsEngine
+from span_events.wire.tls.openssl import COMPATIBLE, TlsEngine
 
 log = get_logger("app")
 
@@ -158,7 +158,7 @@ class Server:
         self._started.fleet = self.fleet
         await self.fleet.fill(contents)
         self._make_dtls()
-        self._make_tls()
+        self._tls = self._make_tls()
         await self._start_web()
         await self._start_listeners()
         await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
@@ -230,17 +230,19 @@ class Server:
         )
         self._keep_current(engine)
 
-    def _make_tls(self) -> None:
-        """Create the TLS engine of the gateway listener."""
+    def _make_tls(self, **options: Any) -> TlsEngine:
+        """Create a TLS engine; keywords are those of `TlsEngine`."""
         clock = self._clock
-        self._tls = TlsEngine(
+        engine = TlsEngine(
             self._identities(),
             self._trusted(),
             unix_time=lambda: clock.time_ns() // 1_000_000_000,
+            **options,
         )
-        self._keep_current(self._tls)
+        self._keep_current(engine)
+        return engine
 
-    def _keep_current(self, engine: OpensslEngine | TlsEngine | TlsAcceptor) -> None:
+    def _keep_current(self, engine: OpensslEngine | TlsEngine) -> None:
         """Pass new intermediates and renewed server certificates on to an engine."""
         self.authority.on_intermediate.append(engine.trust)
         self._on_identities.append(engine.present)
@@ -352,15 +354,13 @@ class Server:
         config = self.config.blobs
         secure = TlsAcceptor(
             config,
-            self._identities(),
-            self._trusted(),
+            self._make_tls(protocol=b"", tolerated=TOLERATED, suites=COMPATIBLE),
             reception=self.fleet.reception,
             identification=self.fleet.identification,
             used=self.fleet.certificates.used,
             clock=self._clock,
             ports=ports,
         )
-        self._keep_current(secure)
         plain = PlainAcceptor(self.fleet.reception, self.fleet.directory)
         return [
             BlobListener(

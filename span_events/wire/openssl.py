@@ -7,7 +7,6 @@ tests of the engines fail when a name changes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -16,8 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
-
-from span_events.wire.tls.alerts import ALERTS
 
 LARGEST_RECORD: Final = 16_384
 """Octets of application data in a record at most (RFC 5246 §6.2.1)."""
@@ -29,9 +26,6 @@ _OF_SSL: Final = 20
 """ERR_LIB_SSL: number of the SSL library in an error code."""
 _ALERT_REASONS: Final = 1000
 """SSL_AD_REASON_OFFSET: the reason of a received alert is this number plus that of the alert."""
-_ALERT_WORDS: Final = re.compile(r"(?:sslv3|tlsv1|tlsv13|ssl/tls|tls) (?:alert )?(.+)")
-"""Reason strings of received alerts, in all releases; valid only if the name of an alert follows."""
-_NUMBERS: Final = {name: number for number, name in ALERTS.items()} | {"user cancelled": 90}
 
 
 class Cause(NamedTuple):
@@ -91,12 +85,6 @@ def queued_cause() -> Cause:
         if cause == Cause(""):
             cause = _cause(code)
     return cause
-
-
-def cause_of(words: str) -> Cause:
-    """Return the cause for a reason string in lower case, where the error code is not available."""
-    found = _ALERT_WORDS.fullmatch(words)
-    return Cause(words, None if found is None else _NUMBERS.get(found[1]))
 
 
 def verify_words(error: int) -> str:

@@ -1,18 +1,17 @@
 """
 Clients of the blob ports: devices identified by address on the HTTP port, by certificate on the HTTPS port.
 
-The ssl module reports why a handshake failed, but not which certificate the client presented. So the validity period is
-checked after the handshake: an expired certificate is refused with an HTTP status, and the event names the device.
+The validity period of a certificate is checked after the handshake: an expired certificate is refused with an HTTP
+status, and the event names the device.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Final
 
 from cryptography import x509
@@ -26,23 +25,44 @@ from span_events.events.reasons import ClientRejectedReason, MessageRejectedReas
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.identity import Identification, Refusal
 from span_events.listeners.blobs.upload import BlobClient
-from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
 from span_events.listeners.ports import Ports
-from span_events.listeners.tcp import TcpStream, TlsStream
+from span_events.listeners.tcp import TcpStream
+from span_events.listeners.tls import BLOCK, TlsStream
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
-from span_events.wire.dtls.engine import Failure
-from span_events.wire.dtls.openssl import certificate_failure_of, failure_of
-from span_events.wire.openssl import Identity, cause_of
 from span_events.wire.recognition import ProtocolName
+from span_events.wire.tls.connections import CertificateFault, Failed, Failure
+from span_events.wire.tls.openssl import TlsEngine
 
 _LINGER: Final = 2.0
 """Seconds that a client has to read the fatal alert."""
-_WITHOUT_TLS: Final = "http request"
-"""OpenSSL's words for an HTTP request in place of a ClientHello."""
-_NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
-"""X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name."""
+_HTTP: Final = tuple(f"it begins with b'{method} " for method in ("GET", "HEAD", "POST", "PUT"))
+"""Details of an HTTP request in place of a ClientHello."""
+TOLERATED: Final = (CertificateFault.NOT_YET_VALID, CertificateFault.EXPIRED)
+"""Faults of certificates that are refused after the handshake, with an HTTP status; so the event names the device."""
+_FAULTS: Final = MappingProxyType(
+    {
+        CertificateFault.UNKNOWN_CA: ClientRejectedReason.UNKNOWN_CA,
+        CertificateFault.WRONG_PURPOSE: ClientRejectedReason.CERTIFICATE_INVALID,
+        CertificateFault.NOT_YET_VALID: ClientRejectedReason.CERTIFICATE_NOT_YET_VALID,
+        CertificateFault.EXPIRED: ClientRejectedReason.CERTIFICATE_EXPIRED,
+        CertificateFault.INVALID: ClientRejectedReason.CERTIFICATE_INVALID,
+    }
+)
+_FAILURES: Final = MappingProxyType(
+    {
+        Failure.NOT_TLS: ClientRejectedReason.HANDSHAKE_FAILED,
+        Failure.SERVER_REFUSED: ClientRejectedReason.CLIENT_ALERT,
+        Failure.CLIENT_ALERT: ClientRejectedReason.CLIENT_ALERT,
+        Failure.UNSUPPORTED_VERSION: ClientRejectedReason.UNSUPPORTED_VERSION,
+        Failure.NO_SHARED_CIPHER: ClientRejectedReason.NO_SHARED_CIPHER,
+        Failure.NO_CERTIFICATE: ClientRejectedReason.NO_CREDENTIALS,
+        Failure.PROTOCOL: ClientRejectedReason.HANDSHAKE_FAILED,
+    }
+)
+_EXPLAINED: Final = frozenset({Failure.NOT_TLS, Failure.SERVER_REFUSED, Failure.CLIENT_ALERT, Failure.PROTOCOL})
+"""Failures with a detail that adds to the reason."""
 
 
 class ClientByAddress:
@@ -85,8 +105,7 @@ class TlsAcceptor:
     Opens the connections of the HTTPS port: a handshake, with a client certificate that chains to our root.
 
     Args:
-        identities: Keys and certificates of the server, one per kind of key; `present` replaces them.
-        trusted_pem: The root, and intermediates that clients may leave out.
+        engine: It tolerates the faults of `TOLERATED`.
         used: Called with the certificate of each admitted client.
         ports: Ports of the other protocols, for clients that speak one.
     """
@@ -94,8 +113,7 @@ class TlsAcceptor:
     def __init__(
         self,
         config: BlobsConfig,
-        identities: Sequence[Identity],
-        trusted_pem: bytes,
+        engine: TlsEngine,
         *,
         reception: Reception,
         identification: Identification,
@@ -104,44 +122,23 @@ class TlsAcceptor:
         ports: Ports | None = None,
     ) -> None:
         self._handshake_timeout = config.header_timeout
+        self._engine = engine
+        self._buffer = memoryview(bytearray(BLOCK))
         self._reception = reception
         self._identification = identification
         self._used = used
         self._clock = clock
         self._ports = ports or Ports()
-        self._trusted = trusted_pem
-        self.present(identities)
-
-    def present(self, identities: Sequence[Identity]) -> None:
-        """Replace the server's certificates; open connections keep the previous ones."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= _NO_CHECK_TIME
-        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-        context.num_tickets = 0  # each client presents its certificate
-        for identity in identities:
-            with tempfile.NamedTemporaryFile() as file:  # the ssl module reads files only; mode 0600
-                file.write(identity.key_pem + identity.certificates_pem)
-                file.flush()
-                context.load_cert_chain(file.name)
-        context.load_verify_locations(cadata=self._trusted.decode())
-        self._context = context
-
-    def trust(self, certificates_pem: bytes) -> None:
-        """Add intermediates that clients may leave out."""
-        self._trusted += certificates_pem
-        self._context.load_verify_locations(cadata=certificates_pem.decode())
 
     async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, BlobClient] | None:
         """Do the handshake; None after a failed handshake, which is published."""
-        stream = TlsStream(accepted, self._context)
+        stream = TlsStream(accepted, self._engine, self._buffer)
         client = None
         try:
-            failure = await self._shake_hands(stream)
-            if failure is None:
+            found = await self._shake_hands(stream)
+            if isinstance(found, x509.Certificate):
                 client = ClientByCertificate(
-                    x509.load_der_x509_certificate(stream.peer_certificate or b""),
+                    found,
                     remote,
                     reception=self._reception,
                     identification=self._identification,
@@ -149,7 +146,7 @@ class TlsAcceptor:
                     clock=self._clock,
                 )
             elif stream.begin:  # otherwise a port scan, which is not published
-                reason, detail, seconds = failure
+                reason, detail, seconds = found
                 mark = self._ports.mark(stream.begin, served=ProtocolName.TLS)
                 if mark is not None:
                     reason, detail = ClientRejectedReason.WRONG_PROTOCOL, mark.detail
@@ -172,25 +169,24 @@ class TlsAcceptor:
                 stream.close()
         return None if client is None else (stream, client)
 
-    async def _shake_hands(self, stream: TlsStream) -> tuple[ClientRejectedReason, str | None, int | None] | None:
-        """Return the reason, the detail and, after a timeout, the seconds of a failed handshake, else None."""
+    async def _shake_hands(
+        self, stream: TlsStream
+    ) -> x509.Certificate | tuple[ClientRejectedReason, str | None, int | None]:
+        """Return the client's certificate, or reason, detail and, after a timeout, seconds of a failed handshake."""
         try:
             async with asyncio.timeout(self._handshake_timeout):
-                await stream.shake_hands()
+                result = await stream.shake_hands()
         except TimeoutError:
             return ClientRejectedReason.HANDSHAKE_TIMEOUT, None, int(self._handshake_timeout)
-        except ssl.SSLCertVerificationError as exc:
-            return *_reason(certificate_failure_of(exc.verify_code), exc.verify_message), None
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return ClientRejectedReason.HANDSHAKE_FAILED, "the client closed the connection", None
-        except ssl.SSLError as exc:
-            words = (exc.reason or "").lower().replace("_", " ")
-            if words == _WITHOUT_TLS:
-                words = "this is HTTP without TLS; that has a port of its own"
-            return *_reason(*failure_of(cause_of(words))), None
         except OSError as exc:
             return ClientRejectedReason.HANDSHAKE_FAILED, exc.strerror, None
-        return None
+        if result is None:
+            return ClientRejectedReason.HANDSHAKE_FAILED, "the client closed the connection", None
+        if isinstance(result, Failed):
+            return *_refusal(result), None
+        if result.certificate is None:  # OpenSSL reads it, but it is not DER
+            return ClientRejectedReason.CERTIFICATE_INVALID, result.detail, None
+        return result.certificate
 
 
 class ClientByCertificate:
@@ -240,5 +236,11 @@ class ClientByCertificate:
         return self._reception.admit(found, self._remote, transport=self.transport, size=size) or found
 
 
-def _reason(failure: Failure, detail: str) -> tuple[ClientRejectedReason, str | None]:
-    return OWN_REASONS[failure], detail if failure in EXPLAINED else None
+def _refusal(failed: Failed) -> tuple[ClientRejectedReason, str | None]:
+    """Return the reason of a failed handshake, and its detail if that adds to the reason."""
+    if failed.fault is not None:
+        reason = _FAULTS[failed.fault]
+        return reason, failed.detail if reason is ClientRejectedReason.CERTIFICATE_INVALID else None
+    if failed.failure is Failure.NOT_TLS and failed.detail.startswith(_HTTP):
+        return ClientRejectedReason.HANDSHAKE_FAILED, "this is HTTP without TLS; that has a port of its own"
+    return _FAILURES[failed.failure], failed.detail if failed.failure in _EXPLAINED else None

@@ -1,9 +1,9 @@
 """
 Events of a TLS server's connection; no I/O.
 
-The handshake requests a certificate and accepts any: the faults of the certificate are in `Established`. So a listener
-can refuse the client in the protocol above TLS, with a text that its developer sees, where a TLS alert would be lost.
-Only a complete handshake proves that the client holds the certificate's private key.
+The handshake requests a certificate, and accepts the faults that its engine tolerates: they are in `Established`. So a
+listener can refuse the client in the protocol above TLS, with a text that its developer sees, where a TLS alert would
+be lost. Only a complete handshake proves that the client holds the certificate's private key.
 """
 
 from __future__ import annotations
@@ -81,6 +81,9 @@ class Failure(StrEnum):
     """The client ended the handshake for another cause; the detail is its alert."""
     UNSUPPORTED_VERSION = "unsupportedVersion"
     NO_SHARED_CIPHER = "noSharedCipher"
+    NO_CERTIFICATE = "noCertificate"
+    BAD_CERTIFICATE = "badCertificate"
+    """The engine does not tolerate the fault of the client's certificate; the detail has OpenSSL's words."""
     PROTOCOL = "protocol"
     """Another cause; the detail has OpenSSL's words."""
 
@@ -91,6 +94,8 @@ class Failed:
 
     failure: Failure
     detail: str = ""
+    fault: CertificateFault | None = None
+    """The fault of a bad certificate."""
 
 
 Event = Established | Data | Closed | Failed

@@ -6,7 +6,8 @@ Octets go in, events and octets come out. Sessions are not resumed: each client 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -29,8 +30,10 @@ from span_events.wire.openssl import (
 from span_events.wire.tls.alerts import REFUSES_CERTIFICATE, alert_name
 from span_events.wire.tls.connections import CertificateFault, Closed, Data, End, Established, Event, Failed, Failure
 
-_SUITES: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Cipher suites of TLS 1.2; those of TLS 1.3 are OpenSSL's defaults."""
+MODERN: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Cipher suites of TLS 1.2 that every gRPC library has; those of TLS 1.3 are OpenSSL's defaults."""
+COMPATIBLE: Final = b"@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+"""The same for small devices: with AES-CBC, and without elliptic curves."""
 _HANDSHAKE: Final = 22
 """Content type of a client's first record (RFC 8446 §5.1)."""
 _SHOWN: Final = 24
@@ -44,6 +47,8 @@ _FAULTS: Final = MappingProxyType(
     }
 )
 """X509_V_ERR_* by number; a wrong signature (7) means another authority with the same name."""
+_VERIFY_FAILED: Final = "certificate verify failed"
+"""OpenSSL's words for a certificate that the callback refused."""
 _GRAVEST_FIRST: Final = tuple(CertificateFault)
 _FAILURES: Final = MappingProxyType(
     {
@@ -51,6 +56,7 @@ _FAILURES: Final = MappingProxyType(
         "no suitable key share": Failure.NO_SHARED_CIPHER,
         "unsupported protocol": Failure.UNSUPPORTED_VERSION,
         "version too low": Failure.UNSUPPORTED_VERSION,
+        "peer did not return a certificate": Failure.NO_CERTIFICATE,
     }
 )
 """Causes of failed handshakes by OpenSSL's words."""
@@ -64,7 +70,9 @@ class TlsEngine:
         identities: Keys and certificates of the server, one per kind of key; `present` replaces them.
         trusted_pem: Roots of client certificates, and intermediates that clients may leave out.
         unix_time: Returns the time at which certificates must be valid, Unix seconds.
-        protocol: ALPN name of the protocol that is served.
+        protocol: ALPN name of the protocol that is served (RFC 7301); empty to choose none.
+        tolerated: Faults of certificates that do not end the handshake; None for all, and for a missing certificate.
+        suites: Cipher suites of TLS 1.2.
     """
 
     def __init__(
@@ -74,8 +82,12 @@ class TlsEngine:
         *,
         unix_time: Callable[[], int],
         protocol: bytes = b"h2",
+        tolerated: Collection[CertificateFault] | None = None,
+        suites: bytes = MODERN,
     ) -> None:
         self._unix_time = unix_time
+        self._tolerated = None if tolerated is None else frozenset(tolerated)
+        self._suites = suites
         self._protocol = protocol
         self._buffer = ffi.new("char[]", LARGEST_RECORD)
         self._trusted = trusted_pem
@@ -92,7 +104,7 @@ class TlsEngine:
 
     def accept(self) -> TlsConnection:
         """Return a new connection."""
-        return TlsConnection(self._context, self._buffer, self._unix_time(), self._names)
+        return TlsConnection(self._context, self._buffer, self._unix_time(), self._names, self._tolerated)
 
     def _make_context(self, identities: Sequence[Identity]) -> SSL.Context:
         self._names = frozenset(name for each in identities for name in _names(each))
@@ -103,11 +115,13 @@ class TlsEngine:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-        context.set_cipher_list(_SUITES)
+        context.set_cipher_list(self._suites)
         show(context, identities)
         trust(context, self._trusted)
-        context.set_verify(SSL.VERIFY_PEER, _note_error)
-        context.set_alpn_select_callback(self._choose)
+        missing = 0 if self._tolerated is None else SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+        context.set_verify(SSL.VERIFY_PEER | missing, _note_error)
+        if self._protocol:
+            context.set_alpn_select_callback(self._choose)
         return context
 
     def _choose(self, _connection: SSL.Connection, offered: list[bytes]) -> Any:
@@ -117,11 +131,18 @@ class TlsEngine:
 class TlsConnection:
     """The connection of one client; after `Closed` or `Failed`, only `take` may be called."""
 
-    def __init__(self, context: SSL.Context, buffer: Any, unix_time: int, names: frozenset[str]) -> None:
+    def __init__(
+        self,
+        context: SSL.Context,
+        buffer: Any,
+        unix_time: int,
+        names: frozenset[str],
+        tolerated: frozenset[CertificateFault] | None,
+    ) -> None:
         self._names = names
-        self._errors: list[int] = []
+        self._verification = _Verification(tolerated)
         self._connection = SSL.Connection(context, None)
-        self._connection.set_app_data(self._errors)
+        self._connection.set_app_data(self._verification)
         self._connection.set_accept_state()
         connection: Any = self._connection
         self._ssl = connection._ssl
@@ -181,7 +202,7 @@ class TlsConnection:
         result = lib.SSL_do_handshake(self._ssl)
         if result != 1:
             error = lib.SSL_get_error(self._ssl, result)
-            return [] if error == WANT_READ else [_explain(queued_cause())]
+            return [] if error == WANT_READ else [self._explain(queued_cause())]
         self.established = True
         return [self._finish(), *self._read()]
 
@@ -193,9 +214,8 @@ class TlsConnection:
             certificate = connection.get_peer_certificate(as_cryptography=True)
         except (ValueError, x509.InvalidVersion) as exc:  # OpenSSL parses some certificates that are not DER
             fault, detail = CertificateFault.INVALID, str(exc)
-        if self._errors and fault is None:
-            error = min(self._errors, key=lambda each: _GRAVEST_FIRST.index(_fault(each)))
-            fault, detail = _fault(error), verify_words(error)
+        if fault is None:
+            fault, detail = self._verification.gravest()
         return Established(
             certificate,
             fault,
@@ -205,6 +225,16 @@ class TlsConnection:
             connection.get_alpn_proto_negotiated(),
             "" if asked.lower() in self._names else asked,
         )
+
+    def _explain(self, cause: Cause) -> Failed:
+        """Return the event for a handshake that OpenSSL aborted."""
+        if cause.alert is not None:
+            failure = Failure.SERVER_REFUSED if cause.alert in REFUSES_CERTIFICATE else Failure.CLIENT_ALERT
+            return Failed(failure, alert_name(cause.alert))
+        fault, detail = self._verification.gravest()
+        if cause.words == _VERIFY_FAILED and fault is not None:
+            return Failed(Failure.BAD_CERTIFICATE, detail, fault)
+        return Failed(_FAILURES.get(cause.words, Failure.PROTOCOL), cause.words)
 
     def _read(self) -> list[Event]:
         ssl, buffer = self._ssl, self._buffer
@@ -225,12 +255,27 @@ class TlsConnection:
             self.has_answered = True
 
 
+@dataclass(slots=True)
+class _Verification:
+    """Errors of one client's certificate."""
+
+    tolerated: frozenset[CertificateFault] | None
+    errors: list[int] = field(default_factory=list)
+
+    def gravest(self) -> tuple[CertificateFault | None, str]:
+        """Return the gravest fault, and OpenSSL's words for it."""
+        if not self.errors:
+            return None, ""
+        error = min(self.errors, key=lambda each: _GRAVEST_FIRST.index(_fault(each)))
+        return _fault(error), verify_words(error)
+
+
 def _note_error(connection: SSL.Connection, _certificate: object, error: int, _depth: int, ok: int) -> bool:
-    """Collect the faults as OpenSSL's verify callback, and continue after each of them."""
+    """Collect the faults as OpenSSL's verify callback, and continue after each that is tolerated."""
+    verification: _Verification = connection.get_app_data()
     if not ok:
-        errors: list[int] = connection.get_app_data()
-        errors.append(error)
-    return True
+        verification.errors.append(error)
+    return bool(ok) or verification.tolerated is None or _fault(error) in verification.tolerated
 
 
 def _names(identity: Identity) -> list[str]:
@@ -245,14 +290,6 @@ def _names(identity: Identity) -> list[str]:
 
 def _fault(error: int) -> CertificateFault:
     return _FAULTS.get(error, CertificateFault.INVALID)
-
-
-def _explain(cause: Cause) -> Failed:
-    """Return the event for a handshake that OpenSSL aborted."""
-    if cause.alert is None:
-        return Failed(_FAILURES.get(cause.words, Failure.PROTOCOL), cause.words)
-    failure = Failure.SERVER_REFUSED if cause.alert in REFUSES_CERTIFICATE else Failure.CLIENT_ALERT
-    return Failed(failure, alert_name(cause.alert))
 
 
 def _end(cause: Cause) -> Closed:

@@ -17,11 +17,12 @@ from cryptography import x509
 from span_events.accepting import RefusedAccepts
 from span_events.config import BlobsConfig
 from span_events.fleet.certificates import Signed
-from span_events.listeners.blobs.clients import PlainAcceptor, TlsAcceptor
+from span_events.listeners.blobs.clients import TOLERATED, PlainAcceptor, TlsAcceptor
 from span_events.listeners.blobs.listener import Acceptor, BlobListener
 from span_events.pki.authority import Authority
 from span_events.registry.model import Blob, Collection, Device
 from span_events.wire.openssl import Identity
+from span_events.wire.tls.openssl import COMPATIBLE, TlsEngine
 from tests.bench.clock import ManualClock
 from tests.bench.fleets import FleetBench, fleet_bench
 from tests.bench.programs import run
@@ -87,11 +88,11 @@ class BlobBench:
         fleet: FleetBench,
         device: Device,
         folder: Path,
-        acceptor: TlsAcceptor,
+        engine: TlsEngine,
         plain: BlobListener,
         secure: BlobListener,
     ) -> None:
-        self.acceptor = acceptor
+        self.engine = engine
         self.fleet = fleet
         self.device = device
         self.folder = folder
@@ -207,16 +208,24 @@ async def blob_bench(
     async with fleet_bench(folder, clock=clock, **settings) as fleet:
         device = await fleet.device(address)
         authority = fleet.authority
-        secure = TlsAcceptor(
-            config,
+        server_clock = fleet.clock
+        engine = TlsEngine(
             identities(authority),
             authority.trusted_pem(),
+            unix_time=lambda: server_clock.time_ns() // 1_000_000_000,
+            protocol=b"",
+            tolerated=TOLERATED,
+            suites=COMPATIBLE,
+        )
+        secure = TlsAcceptor(
+            config,
+            engine,
             reception=fleet.reception,
             identification=fleet.identification,
             used=fleet.certificates.used,
             clock=fleet.clock,
         )
-        authority.on_intermediate.append(secure.trust)
+        authority.on_intermediate.append(engine.trust)
         acceptors: dict[str, Acceptor] = {"blobs": PlainAcceptor(fleet.reception, fleet.directory), "blobs_tls": secure}
         listeners = [
             BlobListener(
@@ -231,7 +240,7 @@ async def blob_bench(
             )
             for name, each in acceptors.items()
         ]
-        bench = BlobBench(fleet, device, folder, secure, *listeners)
+        bench = BlobBench(fleet, device, folder, engine, *listeners)
         running = []
         for each in listeners:
             await each.start()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
-from span_events.wire.tls import connections as tls
+from span_events.wire.tls.connections import Closed, End
 from tests.listeners.gateways.bench import GATEWAY, ROOT, GatewayBench, gateway_bench
 from tests.wire.grpc.client import GrpcClient
 from tests.wire.tls.alert_client import AlertClient
@@ -66,7 +66,7 @@ async def test_an_alert_on_the_stream_ends_it(bench: GatewayBench) -> None:
     """The session ends with the alert as its reason."""
     client = await bench.client(version=ssl.TLSVersion.TLSv1_2).serve()
     session = await bench.session()
-    session.link._take_tls(tls.Closed(tls.End.ALERT, "bad certificate", refuses_us=True))
+    session.link._take_tls(Closed(End.ALERT, "bad certificate", refuses_us=True))
     reason, detail = await bench.end(session)
 
     assert await client.gone() == "eof"

@@ -8,10 +8,13 @@ import pytest
 
 from span_events.wire.dtls.engine import Closed, End, Failed, Failure, Verdict
 from span_events.wire.dtls.hello import hello_verify_request, read_hello
-from span_events.wire.dtls.openssl import OpensslEngine, failure_of
-from span_events.wire.openssl import Identity, cause_of
-from span_events.wire.tls import connections as tls
+from span_events.wire.dtls.openssl import OpensslEngine
+from span_events.wire.openssl import Identity
 from span_events.wire.tls.alerts import ALERTS, REFUSES_CERTIFICATE, alert_name
+from span_events.wire.tls.connections import Closed as TlsClosed
+from span_events.wire.tls.connections import End as TlsEnd
+from span_events.wire.tls.connections import Failed as TlsFailed
+from span_events.wire.tls.connections import Failure as TlsFailure
 from span_events.wire.tls.openssl import TlsEngine
 from tests.bench.certificates import Holder
 from tests.wire.tls.alert_client import AlertClient
@@ -26,14 +29,6 @@ ALL = range(1, 256)
 """All alerts except close_notify."""
 NOT_FATAL = frozenset({90})
 """In TLS 1.3 user_canceled announces a close_notify, whatever its level says (RFC 8446 §6.1)."""
-RECEIVED = {
-    48: ["TLSV1_ALERT_UNKNOWN_CA", "TLS_ALERT_UNKNOWN_CA"],
-    42: ["SSLV3_ALERT_BAD_CERTIFICATE", "SSL/TLS_ALERT_BAD_CERTIFICATE", "TLS_ALERT_BAD_CERTIFICATE"],
-    90: ["TLSV1_ALERT_USER_CANCELLED"],
-    112: ["TLSV1_UNRECOGNIZED_NAME"],
-    116: ["TLSV13_ALERT_CERTIFICATE_REQUIRED"],
-    120: ["TLSV1_ALERT_NO_APPLICATION_PROTOCOL"],
-}
 
 
 class FixedCheck:
@@ -65,8 +60,8 @@ def test_an_alert_in_a_tls_handshake_is_named(version: str, number: int) -> None
         assert events == []
         return
     refused = number in (42, 43, 44, 45, 46, 48, 49)
-    failure = tls.Failure.SERVER_REFUSED if refused else tls.Failure.CLIENT_ALERT
-    assert events == [tls.Failed(failure, alert_name(number))]
+    failure = TlsFailure.SERVER_REFUSED if refused else TlsFailure.CLIENT_ALERT
+    assert events == [TlsFailed(failure, alert_name(number))]
 
 
 @TLS_VERSIONS
@@ -84,7 +79,7 @@ def test_an_alert_on_an_established_tls_connection_ends_it(version: str, number:
     if version == "TLSv1.3" and number in NOT_FATAL:
         assert events == []
         return
-    assert events == [tls.Closed(tls.End.ALERT, alert_name(number), refuses_us=number in REFUSES_CERTIFICATE)]
+    assert events == [TlsClosed(TlsEnd.ALERT, alert_name(number), refuses_us=number in REFUSES_CERTIFICATE)]
 
 
 @pytest.mark.parametrize("number", ALL)
@@ -113,20 +108,6 @@ def test_an_alert_on_an_established_dtls_session_ends_it(number: int) -> None:
     assert session.established
 
     assert session.feed(client.alert(number)) == [Closed(End.ALERT, alert_name(number))]
-
-
-@pytest.mark.parametrize(("number", "text"), [(number, each) for number, texts in RECEIVED.items() for each in texts])
-def test_an_alert_is_recognized_by_openssls_text(number: int, text: str) -> None:
-    """Python's ssl module reports only the text, which depends on the release of OpenSSL."""
-    cause = cause_of(text.lower().replace("_", " "))
-
-    assert cause.alert == number
-    assert failure_of(cause) == (Failure.CLIENT_ALERT, alert_name(number))
-
-
-@pytest.mark.parametrize("text", ["no shared cipher", "tlsv1 bad things", "tls illegal exporter label", "", "alert"])
-def test_other_errors_are_not_taken_for_an_alert(text: str) -> None:
-    assert cause_of(text).alert is None
 
 
 def test_an_alert_without_a_name_is_reported_by_text_or_number() -> None:
