@@ -66,12 +66,12 @@ class Client:
         token: API token; empty sends none.
 
     Raises:
-        InvalidRequest: The endpoint is no such URL.
+        InvalidRequest: The endpoint is no such URL, or the token cannot be one.
     """
 
     def __init__(self, endpoint: str, token: str) -> None:
         self.base = _base(endpoint)
-        self._token = token
+        self._token = _checked(token)
         self._http: aiohttp.ClientSession | None = None
 
     @property
@@ -204,10 +204,10 @@ def unreachable(base: str, cause: BaseException) -> ServerUnreachable:
 
 
 def _reason(cause: BaseException) -> str:
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):  # first: it is an SSLCertVerificationError, too
+        return _reason(cause.certificate_error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return cause.verify_message
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-        return _reason(cause.certificate_error)
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return str(cause) or type(cause).__name__
@@ -224,6 +224,16 @@ def _base(endpoint: str) -> str:
             hint="The API is spoken over http:// or https://; `span-events tail` makes ws:// of that itself.",
         )
     return base
+
+
+def _checked(token: str) -> str:
+    """Take a token without the white space around it, which a file or a copy brings along."""
+    text = token.strip()
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidRequest(
+            "The token holds a character that no token has", hint="Copy it again: it is one word of letters and digits."
+        )
+    return text
 
 
 def _is_host_and_port(rest: str) -> bool:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib
 import os
+import re
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from span_events import __version__
 from span_events.cli.loading import INTERRUPTED, Loading
-from span_events.cli.options import SpanId, endpoint_option, json_option, token_option
+from span_events.cli.options import Session, SpanId, debug_option, endpoint_option, json_option, token_option
 from span_events.cli.output import printable
 from span_events.errors import ConfigurationError, SpanEventsError
 
 PIPE_CLOSED: Final = 141
 """Exit status after the reader of our output went away: 128 + SIGPIPE."""
+_TOKEN: Final = re.compile(r"\b[0-9a-f]{64}\b")
+DEFECT: Final = 70
+"""Exit status after a defect of this program (EX_SOFTWARE, sysexits.h)."""
 OUTPUT_FAILED: Final = 1
 """Exit status when our output cannot be written."""
 _OF_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -59,6 +66,17 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; suggest one for a mistyped name."""
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(name, _COMMANDS, n=1)
+            meant = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"No such command {name!r}.{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a closed pipe ends it quietly."""
         try:
@@ -89,10 +107,27 @@ class Commands(click.Group):
             status = INTERRUPTED
         except OSError as exc:
             if exc.filename is not None or exc.errno not in _OF_OUTPUT:
-                raise
-            _forget_output()
-            status = _say(OUTPUT_FAILED, [f"cannot write the output: {exc.strerror}"])
+                status = _defect(exc)
+            else:
+                _forget_output()
+                status = _say(OUTPUT_FAILED, [f"cannot write the output: {exc.strerror}"])
+        except Exception as exc:
+            status = _defect(exc)
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _defect(error: Exception) -> int:
+    """Say that this program failed; its traceback, which may hold what was typed, only on request."""
+    if Session.debug:
+        shown = _TOKEN.sub("(token)", "".join(traceback.format_exception(error)))
+        click.echo(shown, err=True, nl=False)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+    return _say(
+        DEFECT,
+        [f"This is a defect of span-events {__version__}, not yours: {where}"],
+        "`span-events --debug …` shows more; report that, without tokens." if not Session.debug else "",
+    )
 
 
 def _advice(error: click.UsageError) -> str:
@@ -137,6 +172,7 @@ def _say(status: int, errors: Sequence[str], hint: str = "") -> int:
 @endpoint_option
 @token_option
 @json_option
+@debug_option
 @click.version_option(__version__, prog_name="span-events", message="%(prog)s %(version)s")
 def cli() -> None:
     """

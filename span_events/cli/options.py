@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import click
 
@@ -32,6 +32,8 @@ class Session:
     endpoint: str = DEFAULT_ENDPOINT
     token: str = ""
     as_json: bool = False
+    debug: ClassVar[bool] = False
+    """Whether a defect of this program shows its traceback."""
 
     def client(self) -> Client:
         """Make a client of the API; a context manager."""
@@ -97,6 +99,14 @@ token_option: Final = _session_option(
     metavar="TOKEN",
     envvar="SPAN_API_TOKEN",
     help="API token; `span-events token create` makes one. [env: SPAN_API_TOKEN]",
+)
+debug_option: Final = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=lambda _ctx, _parameter, value: setattr(Session, "debug", value),
+    help="Show the traceback of a defect of this program.",
 )
 json_option: Final = _session_option(
     "--json", "as_json", is_flag=True, help="JSON for scripts instead of text for people."

@@ -30,6 +30,10 @@ _TIMES: Final = {
 """Fields that are times, with their units per second (Span mixes units)."""
 _UNSET: Final[tuple[object, ...]] = ("", "0", None, {}, [])
 """Values that stand for an empty field."""
+_WRAPPED: Final = 20
+"""Characters in which a column that may wrap is still readable."""
+_GAP: Final = 2
+"""Characters between two columns."""
 _PREVIEW: Final = 48
 """Octets of a payload that a table shows."""
 
@@ -53,27 +57,54 @@ def use_colours() -> bool:
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
-def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, nothing: str, fixed: int = 1) -> None:
+def show_table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    nothing: str,
+    fixed: int = 1,
+    optional: Sequence[str] = (),
+) -> None:
     """
-    Print a table; in a pipe plain, and never cut.
+    Print a table; in a pipe plain, and never cut. A narrow terminal gets fewer columns, and a hint that says so.
 
     Args:
         headings: One per column.
         rows: Cells as text; control characters from devices and users are escaped.
         nothing: Text on standard error if there are no rows.
         fixed: Number of first columns that are never wrapped, as people copy them (ids).
+        optional: Headings of columns that may be left out, the least important first; others wrap.
     """
     cells = [[printable(each) for each in row] for row in rows]
     if not cells:
         click.echo(nothing, err=True)
         return
+    widths = [max(len(heading), *(len(row[index]) for row in cells)) for index, heading in enumerate(headings)]
+    shown = _columns_that_fit(headings, widths, optional)
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold")
-    for index, heading in enumerate(headings):
-        width = max(len(heading), *(len(row[index]) for row in cells)) if index < fixed else None
-        table.add_column(heading, no_wrap=index < fixed, min_width=width, overflow="fold")
+    for index in shown:
+        whole = index < fixed or headings[index] in optional
+        table.add_column(headings[index], no_wrap=whole, min_width=widths[index] if whole else None, overflow="fold")
     for row in cells:
-        table.add_row(*(Text(each) for each in row))
+        table.add_row(*(Text(row[index]) for index in shown))
     _print(table)
+    if len(shown) < len(headings):
+        left_out = ", ".join(each for index, each in enumerate(headings) if index not in shown)
+        click.echo(f"hint: The terminal is too narrow for {left_out}; `| less -S` or --json shows all.", err=True)
+
+
+def _columns_that_fit(headings: Sequence[str], widths: Sequence[int], optional: Sequence[str]) -> list[int]:
+    """Leave out optional columns until the others have room on the terminal; a free text may wrap at its end."""
+    shown = list(range(len(headings)))
+    if not sys.stdout.isatty():
+        return shown
+    room = Console().width
+    for heading in optional:
+        needed = [widths[each] if headings[each] in optional else min(widths[each], _WRAPPED) for each in shown]
+        if sum(needed) + _GAP * (len(shown) - 1) <= room:
+            break
+        shown.remove(headings.index(heading))
+    return shown
 
 
 def show_fields(document: Mapping[str, Any]) -> None:

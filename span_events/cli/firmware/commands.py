@@ -65,6 +65,7 @@ def list_images(session: Session, collection: str) -> None:
         (_row(each) for each in reply.get("images") or ()),
         nothing="The collection has no images yet; `span-events firmware upload FILE --version 1.0.0` makes one.",
         fixed=2,
+        optional=("FILE", "SHA-256", "CREATED", "ENABLED", "BYTES"),
     )
 
 

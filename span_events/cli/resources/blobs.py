@@ -60,6 +60,7 @@ def list_blobs(session: Session, collection: str, limit: int | None) -> None:
         (_row(each) for each in reply.get("blobs") or ()),
         nothing="The collection has no blobs yet; `span-events tail` shows whether a device tries to send one.",
         fixed=2,
+        optional=("FROM", "TYPE", "CREATED", "BYTES"),
     )
 
 

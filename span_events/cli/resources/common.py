@@ -21,9 +21,14 @@ def device_path(collection: str, device: str = "") -> str:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something is lost, unless ``--yes`` was given."""
-    if not yes:
-        click.confirm(question, abort=True, err=True)
+    """
+    Ask before something is lost, unless ``--yes`` was given.
+
+    Raises:
+        ClickException: The answer is no.
+    """
+    if not yes and not click.confirm(question, err=True):
+        raise click.ClickException("Nothing was changed.")
 
 
 def changes(tags: dict[str, str], enabled: bool | None) -> dict[str, Any]:

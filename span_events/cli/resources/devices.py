@@ -75,6 +75,7 @@ def list_devices(session: Session, collection: str) -> None:
         ("DEVICE", "ADDRESS", "IMSI", "IMEI", "ENABLED", "LAST MESSAGE", "OVER", "TAGS"),
         (_device_row(each) for each in reply.get("devices") or ()),
         nothing="The collection has no devices yet; `span-events device create --ip ADDRESS` makes one.",
+        optional=("OVER", "IMEI", "ENABLED", "IMSI", "LAST MESSAGE", "ADDRESS"),
     )
 
 

@@ -42,6 +42,7 @@ def list_messages(session: Session, collection: str, device: str) -> None:
         ("MESSAGE", "STATE", "CREATED", "SENT", "OVER", "BYTES", "PAYLOAD"),
         (_row(each) for each in reply.get("messages") or ()),
         nothing="The outbox is empty; `span-events outbox add` queues a message.",
+        optional=("OVER", "BYTES", "CREATED", "SENT", "STATE"),
     )
 
 

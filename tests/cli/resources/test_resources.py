@@ -93,7 +93,7 @@ async def test_deleting_asks_first(arguments: list[str], stdin: str | None, dele
 
     assert [call.method for call in api.calls] == ["DELETE"] * deleted
     assert result.stdout == (f"{COLLECTION}\n" if deleted else "")
-    assert result.exit_code == (0 if deleted else 130)
+    assert result.exit_code == (0 if deleted else 1)
 
 
 async def test_devices_are_listed_with_how_they_are_recognised() -> None:
