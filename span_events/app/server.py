@@ -190,6 +190,7 @@ class Server:
             directory=self.fleet.directory,
             tokens=self.tokens,
             refused=self._refused,
+            clock=self._clock,
         )
         self.web = WebServer(
             config.http,
@@ -412,6 +413,7 @@ class Server:
             *self.bus.metrics(),
             *self.hub.metrics(),
             *self.web.metrics(),
+            *self.streams.metrics(),
             *self.history.metrics(),
             *self.fleet.metrics(),
             *self._secure.metrics(),

@@ -38,3 +38,25 @@ class RateLimits:
         """Drop the devices whose allowance is full."""
         for device_id in [each for each, full_at in self._full_at.items() if full_at < now]:
             del self._full_at[device_id]
+
+
+class Allowance:
+    """
+    The allowance of one client, in frames, octets or whatever its input is counted in.
+
+    Args:
+        rate: Number a second that it may use for long.
+        burst: Number that it may use at once above that.
+    """
+
+    __slots__ = ("_full_at", "_interval", "_tolerance")
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._interval = 1.0 / rate
+        self._tolerance = burst / rate
+        self._full_at = 0.0  # when the allowance would be full again
+
+    def admits(self, amount: int, now: float) -> bool:
+        """Count an amount at ``now`` (monotonic seconds); return False once the allowance is overdrawn."""
+        self._full_at = max(self._full_at, now) + amount * self._interval
+        return self._full_at - now <= self._tolerance

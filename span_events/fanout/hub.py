@@ -360,7 +360,9 @@ class Hub:
         dirty, self._dirty = self._dirty, []
         for group in dirty:
             group.last_write = now
-            self._rounds.append(_Round(group.take(), group.subscribers.copy()))
+            batches = group.take()
+            group.written += sum(batch.count for batch in batches)
+            self._rounds.append(_Round(batches, group.subscribers.copy()))
 
     def _run_rounds(self, *, everything: bool = False) -> None:
         """Write to the next slice of subscribers, or to all of them."""

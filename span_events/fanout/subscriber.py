@@ -114,6 +114,7 @@ class Group:
         "sealed",
         "subscribers",
         "wish",
+        "written",
     )
 
     def __init__(self, key: GroupKey, now: float) -> None:
@@ -128,6 +129,8 @@ class Group:
         self.pending = False
         """True while the hub lists this group for the next flush."""
         self.last_write = now
+        self.written = 0
+        """Number of events written to the group so far."""
 
     def append(self, frame: bytes, identifier: int, max_write: int) -> None:
         """Append a frame to the next batch."""
@@ -180,6 +183,7 @@ class Subscriber:
         "dropped",
         "gap",
         "group",
+        "joined",
         "token_id",
         "write",
     )
@@ -206,6 +210,13 @@ class Subscriber:
         """Set while events are dropped for this subscriber."""
         self.dropped = 0
         """Events dropped in all."""
+        self.joined = group.written
+        """Events that were written to the group before."""
+
+    @property
+    def delivered(self) -> int:
+        """Number of events handed to the socket, without those of the past."""
+        return self.group.written - self.joined - self.dropped
 
     def send(self, data: bytes) -> None:
         """Write octets, wherever the client is."""

@@ -96,6 +96,11 @@ class Connection(web.RequestHandler):
         """Address of the client, without port."""
         return self.peername[0] if isinstance(self.peername, tuple) else None
 
+    @property
+    def upgraded(self) -> bool:
+        """True if the parser has found a request to upgrade, and leaves all further octets alone."""
+        return self._upgraded
+
     # ---- called by the event loop and by aiohttp ----------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -162,10 +167,17 @@ class Connection(web.RequestHandler):
         """Make room for another connection."""
         self._end(Ended.DISPLACED)
 
-    def become_stream(self) -> None:
-        """Leave the bound of connections and their time limits: a stream has its own."""
+    def become_stream(self, reader: Any) -> None:
+        """
+        Leave the bound of connections and their time limits: a stream has its own.
+
+        Args:
+            reader: Takes all further octets, with the methods ``feed_data`` and ``feed_eof``.
+        """
         self.streaming = True
         self._owner.lost(self)
+        self.keep_alive(False)
+        self.set_parser(reader)
 
     def check(self, now: float) -> None:
         """End the connection if its client is overdue."""

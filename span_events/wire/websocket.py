@@ -1,7 +1,7 @@
 """
 WebSocket frames from server to client (RFC 6455 §5.2), built once per event.
 
-The server never masks and never fragments. The HTTP library reads the frames of clients.
+The server never masks and never fragments. The frames of clients are in `client_frames`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ PING: Final = b"\x89\x00"
 
 _TEXT: Final = 0x81  # FIN, opcode 1
 _CLOSE: Final = 0x88  # FIN, opcode 8
+_PONG: Final = 0x8A  # FIN, opcode 10
 _LONGEST_REASON: Final = 123
 _SHORT: Final = tuple(bytes((_TEXT, length)) for length in range(126))
 _MEDIUM: Final = struct.Struct("!BBH")
@@ -30,12 +31,20 @@ def text_frame(payload: bytes) -> bytes:
     return _LONG.pack(_TEXT, 127, length) + payload
 
 
-def close_frame(code: int, reason: str) -> bytes:
+def pong_frame(payload: bytes) -> bytes:
+    """Encode the answer to a ping (RFC 6455 §5.5.3); its payload is that of the ping, at most 125 octets."""
+    return bytes((_PONG, len(payload))) + payload
+
+
+def close_frame(code: int | None, reason: str) -> bytes:
     """
     Encode a close frame (RFC 6455 §5.5.1).
 
     Args:
+        code: None for a frame without code and reason, the answer to such a frame.
         reason: Text for people; truncated to the 123 octets that fit into a control frame.
     """
+    if code is None:
+        return bytes((_CLOSE, 0))
     payload = code.to_bytes(2, "big") + reason.encode()[:_LONGEST_REASON].decode(errors="ignore").encode()
     return bytes((_CLOSE, len(payload))) + payload

@@ -25,7 +25,7 @@ STREAM: Final = {
 }
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/nothing", "/span/collections"])
+@pytest.mark.parametrize("path", ["/", "/healthz", "/nothing", "/span/collections", "/span/activity"])
 async def test_security_R4_odd_octets_in_a_header_are_no_failure(server: LiveServer, path: str) -> None:
     replies = {}
     async with bystander(server) as seen:

@@ -134,6 +134,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             directory=fleet.directory,
             tokens=tokens,
             refused=RefusedAccepts(fleet.clock),
+            clock=fleet.clock,
         )
         bench = WebBench(fleet, tokens, "", session)
         services = Services(

@@ -379,9 +379,9 @@ async def test_a_client_that_has_gone_does_not_keep_others_from_being_pinged(
         monkeypatch.setattr(gone, "transport", Gone())
         site.server.streams._connections = [gone, alive]  # type: ignore[assignment]  # in this order
         site.server.streams._next_ping = 0.0
-        alive.alive = True
+        alive.reader.alive = True
         await site.server.streams.sweep(1.0)
-        pinged = not alive.alive
+        pinged = not alive.reader.alive
         site.server.streams._connections = {gone, alive}
         monkeypatch.undo()
 
@@ -455,7 +455,7 @@ async def test_a_client_that_answers_pings_stays(site: Running) -> None:
         for _ in range(5):
             await site.clock.advance(31)
             connection = next(iter(site.server.streams._connections))
-            await until(lambda connection=connection: connection.alive)  # type: ignore[misc]
+            await until(lambda connection=connection: connection.reader.alive)  # type: ignore[misc]
         await site.device(collection)
 
         assert await names(stream, 1) == ["deviceCreated"]

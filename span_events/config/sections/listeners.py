@@ -24,7 +24,11 @@ class HttpConfig(Section):
     host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")
     port: Port = setting(8080, "TCP port; 0 picks a free one.")
     allowed_origins: tuple[str, ...] = setting(
-        ("null", "http://localhost:*", "http://127.0.0.1:*"),
+        (
+            "null",
+            *("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"),
+            *("https://localhost:*", "https://127.0.0.1:*", "https://[::1]:*"),
+        ),
         "Origins of web pages that may open a stream, besides the server's own; * matches any characters.",
     )
     max_body: Octets = setting(1_048_576, "Largest request body, octets.")

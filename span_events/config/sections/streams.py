@@ -10,6 +10,7 @@ from span_events.config.fields import (
     Buffer,
     Count,
     Octets,
+    Rate,
     Seconds,
     setting,
 )
@@ -52,3 +53,7 @@ class StreamsConfig(Section):
         15.0, "Seconds of silence until a keepalive object on extended activity streams."
     )
     max_tail: Count = setting(1_000, "Largest value of tail= of a stream.")
+    client_frames: Rate = setting(
+        50.0, "Frames per second that a client of a stream may send, twice as many at once; beyond it, close 1008."
+    )
+    client_octets: Rate = setting(32_768.0, "Octets per second that it may send, twice as many at once.")

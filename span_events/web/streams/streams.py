@@ -2,52 +2,54 @@
 WebSocket streams of activity events and upstream messages: one JSON object and a newline per frame.
 
 Invalid requests are refused before the upgrade, with an HTTP status and a problem
-body. After the upgrade, the hub writes to the transport itself; this module reads pongs and close frames
-of the client, and ends streams.
+body. After the upgrade, the hub writes to the transport itself; `reading` takes the frames of the client, and
+this module opens and ends streams.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-import orjson
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSCloseCode, web
 
 from span_events import ids
 from span_events.accepting import RefusedAccepts, is_last
 from span_events.auth import access
 from span_events.auth.tokens import Tokens
+from span_events.clock import Clock
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
 from span_events.dialects import span
-from span_events.errors import AccessDenied, Unavailable, UpgradeRequired
+from span_events.errors import RequestError, Unavailable
 from span_events.events.activity import SpanId
 from span_events.events.catalogue import EventsDropped
 from span_events.events.filters import PASS_ALL, Scope
 from span_events.events.history import History
-from span_events.events.message import Message
 from span_events.events.reasons import DroppedReason
 from span_events.fanout.hub import Hub, origin_of
 from span_events.fanout.subscriber import Ending, Stream, Subscriber, encoding
 from span_events.log import get_logger
+from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
-from span_events.web import documents
+from span_events.web.connection import Connection
 from span_events.web.paths import flag_of
+from span_events.web.streams.handshake import accept
+from span_events.web.streams.messages import MessageDialect
+from span_events.web.streams.origins import Origins
+from span_events.web.streams.reading import By, End, Reader
+from span_events.web.streams.refusals import Refusals
 from span_events.web.streams.request import StreamRequest, check_parameters, stream_request_of
-from span_events.wire.websocket import PING, close_frame, text_frame
+from span_events.wire.websocket import PING, text_frame
 
 log = get_logger("streams")
 
-_CLOSE_TIMEOUT: Final = 2.0
-"""Seconds that a client gets to answer our close frame."""
-_LARGEST_MESSAGE: Final = 4096
-"""Octets that a client may send in one message; nothing is expected but pongs."""
 _CLOSE_CODES: Final = MappingProxyType(
     {
         Ending.BEHIND: WSCloseCode.TRY_AGAIN_LATER,
@@ -63,27 +65,11 @@ _MESSAGE_PARAMETERS: Final = frozenset(["api_token"])
 class _Connection:
     """A WebSocket and its subscriber in the hub."""
 
-    ws: web.WebSocketResponse
     transport: asyncio.Transport
+    reader: Reader
     subscriber: Subscriber | None = None
-    alive: bool = True
-    """True if the client sent a frame since the last ping."""
-    ended_by_us: int | None = None
-    """The close code, if it was the server that ended the stream."""
-    gone: asyncio.Future[None] | None = None
-    """Set when the handler has ended; created only while a caller waits for the end."""
-
-
-class _MessageDialect:
-    """Writes an upstream message as Span's OutputDataMessage, with its device as it is now."""
-
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
-
-    def encode(self, message: Message) -> bytes:
-        """Return one JSON object and a newline."""
-        device = self._directory.devices.get(message.origin.device_id or 0)
-        return orjson.dumps(documents.output_data_message(message, device), option=orjson.OPT_APPEND_NEWLINE)
+    replayed: int = 0
+    """Number of events of the past that were sent."""
 
 
 class Streams:
@@ -101,8 +87,10 @@ class Streams:
         directory: Directory,
         tokens: Tokens,
         refused: RefusedAccepts,
+        clock: Clock,
     ) -> None:
-        self._allowed_origins = [_pattern(each) for each in http.allowed_origins]
+        self._origins = Origins(http.allowed_origins)
+        self._clock = clock
         self._config = streams
         self._events = events
         self._send_buffer = fanout.send_buffer
@@ -110,34 +98,41 @@ class Streams:
         self._history = history
         self._directory = directory
         self._tokens = tokens
-        self._refused = refused
+        self._out_of_descriptors = refused
         self._message_encoding = encoding(
-            _MessageDialect(directory),
+            MessageDialect(directory),
             text_frame,
             tells_gaps=False,
             keepalive=span.KEEPALIVE,
             silence=streams.keepalive_from,
         )
         self._connections: set[_Connection] = set()
-        self._closers: set[asyncio.Task[None]] = set()
         self._closing = False
         self._next_ping = 0.0
+        self._refusals = Refusals(clock)
+        self.flooded = 0
+        """Number of streams that were closed because the client sent too much."""
+        self.ended = Counter[str]()
+        """Number of ended streams by the one who ended them."""
 
     # ---- handlers -----------------------------------------------------------------------------
 
     async def activity(self, request: web.Request) -> web.StreamResponse:
         """Serve activity events of everything, a collection, a device or a gateway."""
-        scope, token = await self._authorize(request)
-        wish = stream_request_of(request, events=self._events, streams=self._config)
-        return await self._serve(request, Stream.ACTIVITIES, scope, wish, token)
+        with self._refused(request):
+            scope, token = await self._authorize(request)
+            wish = stream_request_of(request, events=self._events, streams=self._config)
+            response = self._accept(request)
+        return await self._serve(request, response, Stream.ACTIVITIES, scope, wish, token)
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
         """Serve the upstream messages of a collection or a device."""
-        scope, token = await self._authorize(request)
-        check_parameters(request, _MESSAGE_PARAMETERS)
-        return await self._serve(
-            request, Stream.MESSAGES, scope, StreamRequest(PASS_ALL, self._message_encoding), token
-        )
+        with self._refused(request):
+            scope, token = await self._authorize(request)
+            check_parameters(request, _MESSAGE_PARAMETERS)
+            wish = StreamRequest(PASS_ALL, self._message_encoding)
+            response = self._accept(request)
+        return await self._serve(request, response, Stream.MESSAGES, scope, wish, token)
 
     # ---- operations of the server--------------------------------------------------------------
 
@@ -159,15 +154,57 @@ class Streams:
     async def close(self) -> None:
         """Refuse new streams and end all open ones (1001); return when all are closed."""
         self._closing = True
+        waiting = [connection.reader.gone for connection in self._connections]
         self._hub.close()
-        while self._closers:
-            await asyncio.wait(self._closers)
+        for connection in list(self._connections):
+            connection.reader.close(WSCloseCode.GOING_AWAY, "the server shuts down")
+        if waiting:
+            await asyncio.wait(waiting)
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics."""
+        return [
+            *self._refusals.metrics(),
+            Metric("streams_ended", "Streams that ended.", "counter", lambda: dict(self.ended), label="by"),
+            Metric(
+                "streams_flooded",
+                "Streams closed (1008) because the client sent over streams.client_frames or client_octets.",
+                "counter",
+                lambda: self.flooded,
+            ),
+        ]
 
     # ---- before the upgrade -------------------------------------------------------------------
 
+    @contextmanager
+    def _refused(self, request: web.Request) -> Iterator[None]:
+        """Count what is refused inside."""
+        try:
+            yield
+        except RequestError as exc:
+            self._refusals.count(request, exc, request.remote)
+            raise
+
+    def _accept(self, request: web.Request) -> web.StreamResponse:
+        if self._closing:
+            raise Unavailable("The server is shutting down", hint="Connect again in a moment.")
+        self._hub.check_room()
+        self._check_descriptor(request)
+        return accept(request)
+
+    def _check_descriptor(self, request: web.Request) -> None:
+        """Leave the last descriptors to short requests."""
+        connection = None if request.transport is None else request.transport.get_extra_info("socket")
+        if connection is not None and is_last(connection.fileno()):
+            self._out_of_descriptors.few_left("http")
+            raise Unavailable(
+                "The server has no descriptors left for another stream",
+                hint="Close streams that nobody reads, or raise the server's limit of open files.",
+            )
+
     async def _authorize(self, request: web.Request) -> tuple[Scope, Token]:
         """Check the token and find the scope that the URL names."""
-        self._check_origin(request)
+        self._origins.check(request.headers.get("Origin"), request.host)
         credentials = access.credentials(request.headers, request.query)
         path = request.match_info
         if "collection" not in path:
@@ -186,17 +223,6 @@ class Streams:
             scope = replace(scope, unattributed=True)
         return scope, token
 
-    def _check_origin(self, request: web.Request) -> None:
-        """Pages of foreign origins may not open streams (browsers send Origin, other clients do not)."""
-        origin = request.headers.get("Origin")
-        if origin is None or origin.partition("://")[2] == request.host:
-            return
-        if not any(pattern.fullmatch(origin) for pattern in self._allowed_origins):
-            raise AccessDenied(
-                f"A page of {origin[:100]} may not open streams of this server",
-                hint="Add the origin to http.allowed_origins.",
-            )
-
     def _check_existence(self, scope: Scope) -> None:
         assert scope.collection_id is not None
         self._directory.collection(scope.collection_id)
@@ -205,60 +231,87 @@ class Streams:
         if scope.gateway_id is not None:
             self._directory.gateway(scope.collection_id, scope.gateway_id)
 
-    def _check_descriptor(self, request: web.Request) -> None:
-        """Leave the last descriptors to short requests."""
-        connection = None if request.transport is None else request.transport.get_extra_info("socket")
-        if connection is not None and is_last(connection.fileno()):
-            self._refused.few_left("http")
-            raise Unavailable(
-                "The server has no descriptors left for another stream",
-                hint="Close streams that nobody reads, or raise the server's limit of open files.",
-            )
-
     # ---- the stream ---------------------------------------------------------------------------
 
     async def _serve(
-        self, request: web.Request, stream: Stream, scope: Scope, wish: StreamRequest, token: Token
-    ) -> web.WebSocketResponse:
-        if self._closing:
-            raise Unavailable("The server is shutting down", hint="Connect again in a moment.")
-        self._hub.check_room()
-        self._check_descriptor(request)
-        ws = web.WebSocketResponse(
-            autoping=False, autoclose=False, compress=False, timeout=_CLOSE_TIMEOUT, max_msg_size=_LARGEST_MESSAGE
-        )
-        if not ws.can_prepare(request).ok:
-            raise UpgradeRequired("This URL is a WebSocket")
-        await ws.prepare(request)
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            return ws  # the client left during the handshake
-        if self._closing:
-            await ws.close(code=WSCloseCode.GOING_AWAY, message=b"the server shuts down")
-            return ws
-        self._tune(transport)
-        connection = _Connection(ws, transport)
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        stream: Stream,
+        scope: Scope,
+        wish: StreamRequest,
+        token: Token,
+    ) -> web.StreamResponse:
+        connection = await self._open(request, response)
+        reader = connection.reader
         try:
-            connection.subscriber = self._subscribe(connection, stream, scope, wish, token)
-        except Unavailable as exc:  # others were faster during the handshake
-            await ws.close(code=WSCloseCode.TRY_AGAIN_LATER, message=exc.detail.encode()[:120])
-            return ws
-        self._connections.add(connection)
-        log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=request.remote)
-        try:
-            await self._read_until_close(connection)
+            if self._closing:
+                reader.close(WSCloseCode.GOING_AWAY, "the server shuts down")
+            elif reader.end is None:
+                await self._subscribed(request, connection, stream, scope, wish, token)
         finally:
             self._connections.discard(connection)
-            self._hub.unsubscribe(connection.subscriber)
-            if connection.gone is not None:
-                connection.gone.set_result(None)
-            log.info(
-                "subscriber_left",
-                token=ids.render(token.id),
-                code=connection.ended_by_us or int(ws.close_code or WSCloseCode.ABNORMAL_CLOSURE),
-                dropped=connection.subscriber.dropped,
-            )
-        return ws
+            if connection.subscriber is not None:
+                self._hub.unsubscribe(connection.subscriber)
+        await asyncio.shield(reader.gone)
+        connection.transport.close()  # nothing may follow the close frames
+        return response
+
+    async def _open(self, request: web.Request, response: web.StreamResponse) -> _Connection:
+        """
+        Send the 101, and read frames from then on.
+
+        Raises:
+            ConnectionError: The client left during the handshake.
+        """
+        protocol = request.protocol
+        assert isinstance(protocol, Connection)
+        response.force_close()
+        await response.prepare(request)
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client left during the handshake")
+        self._tune(transport)
+        reader = Reader(transport, self._config, self._clock, spare=self._send_buffer, on_flood=self._count_flood)
+        connection = _Connection(transport, reader)
+        self._connections.add(connection)
+        protocol.become_stream(reader)
+        return connection
+
+    async def _subscribed(
+        self,
+        request: web.Request,
+        connection: _Connection,
+        stream: Stream,
+        scope: Scope,
+        wish: StreamRequest,
+        token: Token,
+    ) -> None:
+        """Hold a stream until it has ended."""
+        reader = connection.reader
+        try:
+            subscriber = connection.subscriber = self._subscribe(connection, stream, scope, wish, token)
+        except Unavailable as exc:  # others were faster during the handshake
+            reader.close(WSCloseCode.TRY_AGAIN_LATER, exc.detail)
+            return
+        reader.on_end = lambda: self._hub.unsubscribe(subscriber)
+        log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=request.remote)
+        await asyncio.shield(reader.gone)
+        self._hub.unsubscribe(subscriber)
+        end = reader.end or End(By.NETWORK, WSCloseCode.ABNORMAL_CLOSURE)
+        self.ended[end.by] += 1
+        log.info(
+            "subscriber_left",
+            token=ids.render(token.id),
+            code=int(end.code),
+            by=end.by.value,
+            reason=end.reason,
+            delivered=connection.replayed + subscriber.delivered,
+            dropped=subscriber.dropped,
+        )
+
+    def _count_flood(self) -> None:
+        self.flooded += 1
 
     def _tune(self, transport: asyncio.Transport) -> None:
         """Bound the memory that a stalled reader can pin: in the kernel here, in the process by the hub."""
@@ -271,7 +324,7 @@ class Streams:
         self, connection: _Connection, stream: Stream, scope: Scope, wish: StreamRequest, token: Token
     ) -> Subscriber:
         def close(ending: Ending, text: str) -> None:
-            self._close_soon(connection, _CLOSE_CODES[ending], text)
+            connection.reader.close(_CLOSE_CODES[ending], text)
 
         return self._hub.subscribe(
             stream,
@@ -281,10 +334,10 @@ class Streams:
             sink=connection.transport,
             token_id=token.id,
             close=close,
-            replay=lambda: self._replay(scope, wish),
+            replay=lambda: self._replay(connection, scope, wish),
         )
 
-    def _replay(self, scope: Scope, wish: StreamRequest) -> Iterator[bytes]:
+    def _replay(self, connection: _Connection, scope: Scope, wish: StreamRequest) -> Iterator[bytes]:
         """Give the frames of the past, then the mark where the present begins."""
         if wish.tail is not None or wish.after is not None:
             if wish.after is None:
@@ -293,53 +346,23 @@ class Streams:
                 past = self._history.after(scope, wish.filter, wish.after)
             if past.lost_through is not None and wish.encoding.tells_gaps:
                 yield wish.encoding.encode(self._hub.stamp(_history_gap(scope, past.lost_through)))
+            connection.replayed = len(past.activities)
             for activity in past.activities:
                 yield wish.encoding.encode(activity)
         if wish.marks_live:
             yield wish.encoding.frame(span.LIVE)
-
-    async def _read_until_close(self, connection: _Connection) -> None:
-        ws, transport = connection.ws, connection.transport
-        while True:
-            message = await ws.receive()
-            connection.alive = True
-            if message.type is WSMsgType.PING:
-                # a client that pings but does not read must not make our buffer grow
-                if not ws.closed and transport.get_write_buffer_size() < self._send_buffer:
-                    await ws.pong(message.data)
-            elif message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
-                if connection.ended_by_us:
-                    transport.close()  # this answers our close frame: nothing may follow it
-                return
 
     def _ping(self, connection: _Connection) -> None:
         if connection.transport.is_closing():
             return  # the connection is lost; uvloop would refuse to write
         if connection.transport.get_write_buffer_size():
             return  # it is being written to; the hub watches whether it reads
-        if connection.alive:
-            connection.alive = False
+        if connection.reader.alive:
+            connection.reader.alive = False
             connection.transport.write(PING)
         else:
             log.info("subscriber_vanished", silent=self._config.ping_interval)
             connection.transport.abort()
-
-    def _close_soon(self, connection: _Connection, code: int, reason: str) -> None:
-        connection.ended_by_us = int(code)
-        connection.gone = asyncio.get_running_loop().create_future()
-        task = asyncio.get_running_loop().create_task(_close(connection, code, reason))
-        self._closers.add(task)
-        task.add_done_callback(self._closers.discard)
-
-
-async def _close(connection: _Connection, code: int, reason: str) -> None:
-    """Send a close frame behind all that waits, give the client a little time to answer it, and let go."""
-    assert connection.gone is not None
-    if not connection.transport.is_closing():
-        connection.transport.write(close_frame(code, reason))
-    done, _ = await asyncio.wait([connection.gone], timeout=_CLOSE_TIMEOUT)
-    if not done:
-        connection.transport.abort()
 
 
 def _history_gap(scope: Scope, lost_through: int) -> EventsDropped:
@@ -348,8 +371,3 @@ def _history_gap(scope: Scope, lost_through: int) -> EventsDropped:
         reason=DroppedReason.HISTORY_EXCEEDED,
         last_id=SpanId(lost_through),
     )
-
-
-def _pattern(origin: str) -> re.Pattern[str]:
-    """Compile an allowed origin: ``*`` matches any characters, all others (``[::1]``) match themselves."""
-    return re.compile(".*".join(map(re.escape, origin.split("*"))))

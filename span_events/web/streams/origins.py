@@ -1,0 +1,53 @@
+"""Origins of web pages that may open a stream (RFC 6454)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from span_events.errors import AccessDenied
+
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+_PORT: Final = re.compile(r":\d+$")
+
+
+class Origins:
+    """
+    Checks the header Origin, which browsers send and other clients do not.
+
+    Args:
+        allowed: Patterns of ``http.allowed_origins``: ``*`` matches any characters, all others match themselves.
+    """
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self._allowed = [re.compile(".*".join(map(re.escape, _with_port(each).split("*")))) for each in allowed]
+
+    def check(self, origin: str | None, host: str) -> None:
+        """
+        Refuse a page of a foreign origin.
+
+        Args:
+            host: The header Host: a page of this server may open its streams.
+
+        Raises:
+            AccessDenied: The origin is neither this server nor allowed.
+        """
+        if origin is None:
+            return
+        found = _with_port(origin)
+        own = _with_port(f"{origin.partition('://')[0]}://{host}")
+        if found != own and not any(pattern.fullmatch(found) for pattern in self._allowed):
+            raise AccessDenied(
+                f"A page of {origin[:100]} may not open streams of this server",
+                hint="Add the origin to http.allowed_origins.",
+            )
+
+
+def _with_port(origin: str) -> str:
+    """Append the default port of the scheme where the origin has none; ``null`` stays as it is."""
+    scheme, separator, host = origin.partition("://")
+    port = _DEFAULT_PORTS.get(scheme)
+    if not separator or port is None or _PORT.search(host) or host.endswith(":*"):
+        return origin
+    return f"{origin}:{port}"
