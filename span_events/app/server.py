@@ -62,6 +62,7 @@ from span_events.wire.tls.openssl import COMPATIBLE, TlsEngine
 log = get_logger("app")
 
 _SWEEP: Final = 1.0
+_MINUTE: Final = 60.0
 """Seconds between sweeps: idle sessions, expired messages, silent streams."""
 _DAY: Final = 86_400.0
 """Seconds between looks at certificates: which of ours to renew, which to forget."""
@@ -141,6 +142,8 @@ class Server:
         self.history = History(
             per_collection=config.events.history_per_collection,
             total=config.events.history_total,
+            octets=config.events.history_octets,
+            age=config.events.history_age,
             born=identifiers.next(clock.time_ns()),
         )
         self.hub = Hub(config.fanout, clock, identifiers)
@@ -164,6 +167,7 @@ class Server:
         await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
         every = self._supervisor.every
         every(_SWEEP, "sweep", self.fleet.sweep)
+        every(_MINUTE, "history", lambda: self.history.sweep(clock.time_ns()))
         every(_SWEEP, "streams", lambda: self.streams.sweep(clock.monotonic()))
         every(_SWEEP, "connections", self.web.sweep)
         self._supervisor.run("http", self.web.run)

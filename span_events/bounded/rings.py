@@ -17,6 +17,7 @@ class Rings(Generic[T]):
         per_owner: Upper bound of items per owner.
         total: Upper bound of the cost of all items; beyond it, the owner quiet for longest loses its oldest.
         cost: Cost of an item; None is 1 each.
+        most: Upper bound of items of all owners together; None is no bound.
         lost: Called with each evicted item.
     """
 
@@ -26,15 +27,19 @@ class Rings(Generic[T]):
         per_owner: int,
         total: int,
         cost: Callable[[T], int] | None = None,
+        most: int | None = None,
         lost: Callable[[int | None, T], None] | None = None,
     ) -> None:
         self._per_owner = per_owner
         self._total = total
         self._cost = cost
+        self._most = most
         self._lost = lost
         self._rings: OrderedDict[int | None, deque[T]] = OrderedDict()
         self.cost = 0
         """Cost of all items."""
+        self.items = 0
+        """Number of all items."""
 
     def append(self, owner: int | None, item: T) -> None:
         """Append an item, and evict those over the bounds."""
@@ -44,11 +49,18 @@ class Rings(Generic[T]):
         else:
             self._rings.move_to_end(owner)
         ring.append(item)
+        self.items += 1
         self.cost += 1 if self._cost is None else self._cost(item)
         if len(ring) > self._per_owner:
             self._forget(owner, ring)
-        while self.cost > self._total:
+        while self.cost > self._total or (self._most is not None and self.items > self._most):
             self._forget(*next(iter(self._rings.items())))
+
+    def forget_while(self, condition: Callable[[T], bool]) -> None:
+        """Evict the oldest items of each owner as long as they fulfil a condition, such as their age."""
+        for owner, ring in list(self._rings.items()):
+            while ring and condition(ring[0]):
+                self._forget(owner, ring)
 
     def of(self, owner: int | None) -> Iterable[deque[T]]:
         """Return the ring of an owner; None if it has no items."""
@@ -61,6 +73,7 @@ class Rings(Generic[T]):
 
     def _forget(self, owner: int | None, ring: deque[T]) -> None:
         item = ring.popleft()
+        self.items -= 1
         self.cost -= 1 if self._cost is None else self._cost(item)
         if not ring:
             del self._rings[owner]

@@ -1,27 +1,32 @@
 """
 History: the recent activities in memory, which ``tail=`` and ``after=`` replay.
 
-A request that reaches further back than memory gets the activities that remain, and the reply
-reports the gap.
+Warnings and errors have rings of their own, so that routine cannot push them out. A request that reaches further back
+than memory gets the activities that remain, and the reply reports the gap.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Final
 
 from span_events.bounded.rings import Rings
-from span_events.events.activity import Activity
+from span_events.events.activity import Activity, Severity, severity_of
+from span_events.events.catalogue import KEYS
 from span_events.events.filters import Scope, Wish
 from span_events.metrics import Metric
 
 _MAX_OWNERS: Final = 10_000
 """Upper bound of collections whose newest lost activity is remembered separately."""
+_FAULTS: Final = 4
+"""Warnings and errors may take a quarter of the bounds, beside the routine."""
+_BASE: Final = 400
+"""Octets of an activity in memory without its texts, roughly: the objects, their ids and the place in a ring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +43,65 @@ class History:
     Recent activities per collection.
 
     Args:
-        per_collection: How many activities a collection keeps.
-        total: How many are kept in all.
-        born: Identifier of the moment when this memory began (nothing older can be known).
+        per_collection: Activities that a collection keeps; and a quarter as many warnings and errors.
+        total: Activities that are kept in all; and a quarter as many warnings and errors.
+        octets: Memory of all of them, roughly; and a quarter as much for warnings and errors.
+        age: Seconds after which an activity is forgotten.
+        born: Identifier of the moment when this memory began: nothing older can be known.
     """
 
-    def __init__(self, *, per_collection: int, total: int, born: int) -> None:
-        self._rings: Rings[Activity] = Rings(per_owner=per_collection, total=total, lost=self._note_loss)
+    def __init__(
+        self, *, per_collection: int, total: int, born: int, octets: int = 1 << 62, age: float = float("inf")
+    ) -> None:
+        self._routine: Rings[Activity] = Rings(
+            per_owner=per_collection, total=octets, cost=_octets_of, most=total, lost=self._note_loss
+        )
+        self._faults: Rings[Activity] = Rings(
+            per_owner=max(1, per_collection // _FAULTS),
+            total=max(1, octets // _FAULTS),
+            cost=_octets_of,
+            most=max(1, total // _FAULTS),
+            lost=self._note_loss,
+        )
+        self._age = age
         self._forgotten: dict[int | None, int] = {}
         self._forgotten_by_all = born
 
     @property
     def size(self) -> int:
         """Number of activities in memory."""
-        return self._rings.cost
+        return self._routine.items + self._faults.items
 
     def metrics(self) -> list[Metric]:
         """List the metrics."""
-        return [Metric("history_events", "Events in memory; at most events.history_total.", "gauge", lambda: self.size)]
+        return [
+            Metric(
+                "history_events",
+                "Events in memory; at most events.history_total, and a quarter of that for warnings and errors.",
+                "gauge",
+                lambda: {"routine": self._routine.items, "faults": self._faults.items},
+                label="kind",
+            ),
+            Metric(
+                "history_octets",
+                "Octets of the events in memory, roughly; at most 1.25 times events.history_octets.",
+                "gauge",
+                lambda: self._routine.cost + self._faults.cost,
+            ),
+        ]
 
     def append(self, activity: Activity) -> None:
         """Remember an activity."""
-        self._rings.append(activity.event.origin.collection_id, activity)
+        rings = self._faults if severity_of(activity.event) >= Severity.WARNING else self._routine
+        rings.append(activity.event.origin.collection_id, activity)
+
+    def sweep(self, time_ns: int) -> None:
+        """Forget what is too old; called now and then with the time, nanoseconds since 1970."""
+        if self._age == float("inf"):
+            return
+        horizon = time_ns - int(self._age * 1e9)
+        for rings in (self._routine, self._faults):
+            rings.forget_while(lambda each: each.time_ns < horizon)
 
     def tail(self, scope: Scope, wish: Wish, count: int) -> Replay:
         """Return the last ``count`` activities that are in scope and pass the filter."""
@@ -78,11 +120,9 @@ class History:
         forgotten = self._forgotten_through(scope)
         return Replay(matching, lost_through=forgotten if identifier < forgotten else None)
 
-    def _in(self, scope: Scope) -> Iterable[deque[Activity]]:
-        if scope.collection_id is None:
-            return self._rings.all()
-        own = self._rings.of(scope.collection_id)
-        return chain(own, self._rings.of(None)) if scope.unattributed else own
+    def _in(self, scope: Scope) -> Iterator[deque[Activity]]:
+        for rings in (self._routine, self._faults):
+            yield from _rings_in(rings, scope)
 
     def _forgotten_through(self, scope: Scope) -> int:
         """Return the identifier up to which the memory of a scope may have holes."""
@@ -92,7 +132,27 @@ class History:
         return max(self._forgotten_by_all, self._forgotten.get(scope.collection_id, 0), unattributed)
 
     def _note_loss(self, owner: int | None, activity: Activity) -> None:
-        self._forgotten[owner] = activity.id
+        self._forgotten[owner] = max(activity.id, self._forgotten.get(owner, 0))
         if len(self._forgotten) > _MAX_OWNERS:  # collections come and go; one number covers the old ones
             self._forgotten_by_all = max(self._forgotten.values())
             self._forgotten.clear()
+
+
+def _rings_in(rings: Rings[Activity], scope: Scope) -> Iterable[deque[Activity]]:
+    if scope.collection_id is None:
+        return rings.all()
+    own = rings.of(scope.collection_id)
+    return chain(own, rings.of(None)) if scope.unattributed else own
+
+
+def _octets_of(activity: Activity) -> int:
+    """Return the octets of an activity in memory, roughly."""
+    event = activity.event
+    octets = _BASE
+    for attribute in _ATTRIBUTES[type(event)]:
+        value = getattr(event, attribute)
+        octets += len(value) + 49 if value.__class__ is str else 32  # CPython's sizes of short texts and integers
+    return octets
+
+
+_ATTRIBUTES: Final = {event: tuple(key.attribute for key in keys) for event, keys in KEYS.items()}

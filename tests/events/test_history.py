@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from span_events.events.activity import Activity, Origin
-from span_events.events.catalogue import DeviceCreated, DeviceUpdated
+from span_events.events.catalogue import DeviceCreated, DeviceUpdated, MessageRejected
 from span_events.events.filters import EVERYTHING, PASS_ALL, Filter, Scope
 from span_events.events.history import History, Replay
+from span_events.events.reasons import MessageRejectedReason
 
 
-def created(identifier: int, collection: int | None = 1, device: int = 1) -> Activity:
+def created(identifier: int, collection: int | None = 1, device: int = 1, *, time_ns: int = 0) -> Activity:
     """An activity with a chosen id."""
-    return Activity(identifier, 0, DeviceCreated(origin=Origin(collection, device)))
+    return Activity(identifier, time_ns, DeviceCreated(origin=Origin(collection, device)))
+
+
+def failed(identifier: int, *, detail: str | None = None) -> Activity:
+    """A warning with a chosen id."""
+    reason = MessageRejectedReason.MALFORMED
+    return Activity(identifier, 0, MessageRejected(origin=Origin(1, 1), reason=reason, detail=detail))
 
 
 def filled(*activities: Activity, per_collection: int = 3, total: int = 100) -> History:
@@ -81,3 +88,42 @@ def test_nothing_is_known_of_the_time_before_birth() -> None:
 
     assert history.after(Scope(1), PASS_ALL, 49).lost_through == 50
     assert history.after(Scope(1), PASS_ALL, 50).lost_through is None
+
+
+def test_routine_does_not_push_out_warnings_and_errors() -> None:
+    """Of the last 1,000 events of a busy collection, most are messages."""
+    history = filled(failed(1), failed(2), *map(created, range(3, 1003)), failed(1003), per_collection=8)
+
+    assert identifiers(history.tail(Scope(1), PASS_ALL, 100)) == [2, *range(995, 1003), 1003]
+
+
+def test_faults_and_routine_are_merged_by_identifier() -> None:
+    history = filled(created(1), failed(2), created(3), failed(4), per_collection=8)
+
+    assert identifiers(history.after(Scope(1), PASS_ALL, 1)) == [2, 3, 4]
+    assert identifiers(history.tail(EVERYTHING, PASS_ALL, 3)) == [2, 3, 4]
+
+
+def test_old_events_are_forgotten_and_the_gap_is_told() -> None:
+    """The age is compared with the time of the event."""
+    history = History(per_collection=8, total=100, born=0, age=60.0)
+    for identifier in (1, 2, 3):
+        history.append(created(identifier, time_ns=identifier * 10_000_000_000))
+    history.sweep(81_000_000_000)
+
+    assert identifiers(history.tail(Scope(1), PASS_ALL, 10)) == [3]
+    assert history.after(Scope(1), PASS_ALL, 1).lost_through == 2
+
+
+def test_the_memory_is_bounded_in_octets() -> None:
+    """An event with long texts takes the place of several short ones."""
+    history = History(per_collection=1000, total=1000, octets=20_000, born=0)
+    for identifier in range(100):
+        history.append(created(identifier))
+    short = history.size
+    long = "x" * 5_000
+    for identifier in range(100, 200):
+        history.append(failed(identifier, detail=long))
+
+    assert 10 < short < 60
+    assert history.size - short < 3

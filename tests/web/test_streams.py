@@ -259,7 +259,7 @@ async def test_a_client_resumes_after_an_id_or_a_time(site: Running) -> None:
 
 
 async def test_a_reconnect_beyond_the_history_gets_events_dropped(site: Running) -> None:
-    """One eventsDropped (historyExceeded) precedes the events that are still in memory."""
+    """One eventsDropped (historyGap) precedes the events that are still in memory."""
     collection = await site.collection()
     for _ in range(8):
         await site.device(collection)
@@ -268,7 +268,7 @@ async def test_a_reconnect_beyond_the_history_gets_events_dropped(site: Running)
         received = await events(stream, 6)
 
     assert received[0]["event"] == "eventsDropped"
-    assert received[0]["data"]["reason"] == "historyExceeded"
+    assert received[0]["data"]["reason"] == "historyGap"
     assert "1" < received[0]["data"]["lastId"] < sent[-5]
     assert {each["event"] for each in received[1:]} == {"deviceCreated"}
 

@@ -23,8 +23,14 @@ class EventsConfig(Section):
     profile: Literal["extended", "span"] = setting(
         "extended", "Profile of streams that request none: extended, or span for the 24 events of Span only."
     )
-    history_per_collection: Count = setting(1_000, "Events that a collection keeps, in memory only.")
-    history_total: Count = setting(50_000, "Events that all collections keep together.")
+    history_per_collection: Count = setting(
+        1_000, "Events that a collection keeps, in memory only; besides, a quarter as many warnings and errors."
+    )
+    history_total: Count = setting(
+        50_000, "Events that all collections keep together; besides, a quarter as many warnings and errors."
+    )
+    history_octets: Octets = setting(67_108_864, "Octets of memory that they may take, roughly; besides, a quarter.")
+    history_age: Seconds = setting(86_400.0, "Seconds that an event is kept.")
 
 
 class FanoutConfig(Section):

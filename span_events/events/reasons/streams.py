@@ -12,7 +12,7 @@ class DroppedReason(Reason):
         "slowSubscriber",
         "This client reads slower than events come: read faster, or filter by event or device.",
     )
-    HISTORY_EXCEEDED = (
-        "historyExceeded",
+    HISTORY_GAP = (
+        "historyGap",
         "Events after your last one are no longer in memory: the server was restarted, or you were away too long.",
     )

@@ -368,6 +368,6 @@ class Streams:
 def _history_gap(scope: Scope, lost_through: int) -> EventsDropped:
     return EventsDropped(
         origin=origin_of((scope,)),
-        reason=DroppedReason.HISTORY_EXCEEDED,
+        reason=DroppedReason.HISTORY_GAP,
         last_id=SpanId(lost_through),
     )

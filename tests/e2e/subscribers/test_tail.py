@@ -131,10 +131,10 @@ async def test_a_restart_of_the_server_is_survived(tmp_path: Path) -> None:
     assert all("the server is shutting down (1001" in each for each in lost)
     assert all("connected again" in each for each in back)
     assert "EVENTS ARE MISSING HERE" in after[0]
-    assert "historyExceeded" in after[0]
+    assert "historyGap" in after[0]
     assert after[1].strip().startswith("→ ")
     assert "bytes=2 " in after[2]
     assert "bytes=3 " in live
-    assert (gap["event"], gap["data"]["reason"]) == ("eventsDropped", "historyExceeded")
+    assert (gap["event"], gap["data"]["reason"]) == ("eventsDropped", "historyGap")
     assert json.loads(before[1])["id"] < gap["data"]["lastId"], "the server knows nothing of the time before it began"
     assert [each["data"]["bytes"] for each in (second, third)] == ["2", "3"]
