@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, TypeVar
 import click
 
 from span_events import ids
+from span_events.cli import references
 from span_events.cli.client import Client, where_ids_are
 from span_events.errors import InvalidRequest
 
@@ -65,6 +66,16 @@ class Command(click.Command):
         text = inspect.cleandoc(settings.pop("help", None) or "")
         settings["help"] = re.sub(r"^Examples?:$", "\b\n\\g<0>", text, flags=re.MULTILINE)
         super().__init__(*args, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, after the references to collections, devices and gateways became ids."""
+        given = [each for each in self.params if isinstance(each.type, Reference) and ctx.params.get(each.name or "")]
+        for parameter in sorted(given, key=lambda each: each.name != "collection"):  # the others are in it
+            assert parameter.name is not None
+            assert isinstance(parameter.type, Reference)
+            session, collection = ctx.ensure_object(Session), ctx.params.get("collection")
+            ctx.params[parameter.name] = parameter.type.resolve(session, ctx.params[parameter.name], collection)
+        return super().invoke(ctx)
 
 
 class Group(Command, click.Group):
@@ -142,6 +153,27 @@ class SpanId(click.ParamType[str]):
         return f"Give {given}{variable}; {where}"
 
 
+class Reference(SpanId):
+    """A collection, device or gateway by id or name; the command resolves it before it runs."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the reference as it was given."""
+        text = str(value).strip()
+        if not text:
+            self.fail(f"the {self._what} is empty", param, ctx)
+        return text
+
+    def resolve(self, session: Session, given: str | tuple[str, ...], collection: str | None) -> Any:
+        """Return the id of a reference, or the ids of several."""
+
+        def fetch(path: str) -> dict[str, Any]:
+            return session.call("GET", path)
+
+        if isinstance(given, tuple):
+            return tuple(references.resolve(fetch, self._what, each, collection=collection) for each in given)
+        return references.resolve(fetch, self._what, given, collection=collection)
+
+
 class WholeNumber(click.ParamType[int]):
     """A number from 0 on."""
 
@@ -162,21 +194,21 @@ class WholeNumber(click.ParamType[int]):
 collection_option: Final = click.option(
     "-c",
     "--collection",
-    type=SpanId("collection"),
+    type=Reference("collection"),
     envvar="SPAN_COLLECTION_ID",
     required=True,
-    help="Collection that the device is in. [env: SPAN_COLLECTION_ID]",
+    help="Collection that the device is in: its id, or tag `name`. [env: SPAN_COLLECTION_ID]",
 )
 device_option: Final = click.option(
     "-d",
     "--device",
-    type=SpanId("device"),
+    type=Reference("device"),
     envvar="SPAN_DEVICE_ID",
     required=True,
-    help="The device. [env: SPAN_DEVICE_ID]",
+    help="The device: its id, tag `name`, IMSI, IMEI or address. [env: SPAN_DEVICE_ID]",
 )
-collection_argument: Final = click.argument("collection", type=SpanId("collection"), envvar="SPAN_COLLECTION_ID")
-device_argument: Final = click.argument("device", type=SpanId("device"), envvar="SPAN_DEVICE_ID")
+collection_argument: Final = click.argument("collection", type=Reference("collection"), envvar="SPAN_COLLECTION_ID")
+device_argument: Final = click.argument("device", type=Reference("device"), envvar="SPAN_DEVICE_ID")
 enabled_option: Final = click.option(
     "--enable/--disable",
     "enabled",

@@ -13,7 +13,7 @@ import click
 
 from span_events import ids
 from span_events.cli.client import Client
-from span_events.cli.options import Command, Session, SpanId, WholeNumber, api_options, pass_session
+from span_events.cli.options import Command, Reference, Session, WholeNumber, api_options, pass_session
 from span_events.cli.output import printable, use_colours, write_octets
 from span_events.cli.resources.common import collection_path, device_path
 from span_events.cli.stream import DROPPED, Line, Stream
@@ -39,13 +39,13 @@ _LOOKUP_TIMEOUT: Final = 1.0
 @click.option(
     "-c",
     "--collection",
-    type=SpanId("collection"),
+    type=Reference("collection"),
     envvar="SPAN_COLLECTION_ID",
     help="Only this collection and, dimmed, events of no collection; without it all that your token may read. "
     "[env: SPAN_COLLECTION_ID]",
 )
-@click.option("-d", "--device", type=SpanId("device"), help="Only this device.")
-@click.option("-g", "--gateway", type=SpanId("gateway"), help="Only this gateway.")
+@click.option("-d", "--device", type=Reference("device"), help="Only this device.")
+@click.option("-g", "--gateway", type=Reference("gateway"), help="Only this gateway.")
 @click.option(
     "-e",
     "--event",

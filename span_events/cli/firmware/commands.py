@@ -12,6 +12,7 @@ import click
 from span_events.cli.firmware.monitor import monitor
 from span_events.cli.options import (
     Group,
+    Reference,
     Session,
     SpanId,
     api_options,
@@ -176,7 +177,7 @@ def delete_image(session: Session, collection: str, image: str, yes: bool) -> No
     "-d",
     "--device",
     "devices",
-    type=SpanId("device"),
+    type=Reference("device"),
     multiple=True,
     help="Only this device; may be repeated. Without it, the collection's target is set.",
 )

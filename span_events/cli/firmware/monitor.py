@@ -18,7 +18,7 @@ from rich.text import Text
 
 from span_events.cli.client import Client
 from span_events.cli.firmware.progress import EVENTS, Outcome, Progress, Update
-from span_events.cli.options import Command, Session, SpanId, api_options, collection_option, pass_session
+from span_events.cli.options import Command, Reference, Session, api_options, collection_option, pass_session
 from span_events.cli.output import printable, write_octets
 from span_events.cli.resources.common import collection_path, device_path
 from span_events.cli.stream import LIVE, Line, Stream
@@ -43,7 +43,7 @@ _URGENCY: Final = {Outcome.FAILED: 0, Outcome.UNDER_WAY: 1, Outcome.CURRENT: 2}
     "-d",
     "--device",
     "devices",
-    type=SpanId("device"),
+    type=Reference("device"),
     multiple=True,
     help="Only this device; may be repeated.",
 )

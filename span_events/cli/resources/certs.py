@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 import click
 
 from span_events.cli.client import UnexpectedReply
-from span_events.cli.options import Group, Session, SpanId, api_options, collection_option, pass_session, yes_option
+from span_events.cli.options import Group, Reference, Session, api_options, collection_option, pass_session, yes_option
 from span_events.cli.output import printable, show_json, show_table, time_text
 from span_events.cli.resources.common import collection_path, confirm, device_path
 from span_events.errors import Conflict, StorageUnavailable
@@ -31,11 +31,11 @@ def owner_options(command: F) -> F:
     device = click.option(
         "-d",
         "--device",
-        type=SpanId("device"),
+        type=Reference("device"),
         envvar="SPAN_DEVICE_ID",
-        help="The device. [env: SPAN_DEVICE_ID]",
+        help="The device: its id, tag `name`, IMSI, IMEI or address. [env: SPAN_DEVICE_ID]",
     )
-    gateway = click.option("--gateway", type=SpanId("gateway"), help="A gateway, instead of a device.")
+    gateway = click.option("--gateway", type=Reference("gateway"), help="A gateway, instead of a device.")
     return collection_option(device(gateway(command)))
 
 

@@ -13,8 +13,8 @@ import click
 
 from span_events.cli.options import (
     Group,
+    Reference,
     Session,
-    SpanId,
     api_options,
     collection_option,
     device_argument,
@@ -154,7 +154,7 @@ def update_device(session: Session, /, collection: str, device: str, **fields: A
 @device.command("move")
 @collection_option
 @device_argument
-@click.argument("to", type=SpanId("collection"))
+@click.argument("to", type=Reference("collection"))
 @api_options
 @pass_session
 def move_device(session: Session, collection: str, device: str, to: str) -> None:

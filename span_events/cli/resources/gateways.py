@@ -9,8 +9,8 @@ import click
 
 from span_events.cli.options import (
     Group,
+    Reference,
     Session,
-    SpanId,
     api_options,
     collection_option,
     device_option,
@@ -39,7 +39,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _TYPES: Final = [each.value for each in GatewayType if each not in (GatewayType.UNKNOWN, *BUILT_IN)]
 
-gateway_argument: Final = click.argument("gateway", type=SpanId("gateway"), envvar="SPAN_GATEWAY_ID")
+gateway_argument: Final = click.argument("gateway", type=Reference("gateway"), envvar="SPAN_GATEWAY_ID")
 
 
 def gateway_options(command: F) -> F:
@@ -156,7 +156,7 @@ def update_gateway(session: Session, /, collection: str, gateway: str, **fields:
 @gateway.command("move")
 @collection_option
 @gateway_argument
-@click.argument("to", type=SpanId("collection"))
+@click.argument("to", type=Reference("collection"))
 @api_options
 @pass_session
 def move_gateway(session: Session, collection: str, gateway: str, to: str) -> None:

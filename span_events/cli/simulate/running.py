@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from span_events.cli.options import SpanId
+from span_events.cli.options import Reference
 from span_events.cli.simulate import progress
 from span_events.simulator.devices import Statistics
 from span_events.simulator.gateways.gateway import GatewayStatistics
@@ -21,7 +21,7 @@ _TERMINATED: Final = 143
 collection_option: Final = click.option(
     "-c",
     "--collection",
-    type=SpanId("collection"),
+    type=Reference("collection"),
     envvar="SPAN_COLLECTION_ID",
     help="Where the devices are; without it one tagged simulated=true, made if need be. [env: SPAN_COLLECTION_ID]",
 )
