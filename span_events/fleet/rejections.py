@@ -23,6 +23,9 @@ from span_events.registry.model import Device, Gateway
 _TRANSMIT_SPAN: Final = 45.0
 """Seconds from the first transmission of a CON to the last one at most (MAX_TRANSMIT_SPAN, RFC 7252 §4.8.2)."""
 
+_FLOODS: Final = frozenset({MessageRejectedReason.RATE_LIMITED, MessageRejectedReason.UNREADABLE_RECORD})
+"""Reasons that come in floods: the first event of a window has a count already."""
+
 
 class Rejections:
     """Counts each occurrence, and publishes it unless its sender has exceeded the burst."""
@@ -90,13 +93,13 @@ class Rejections:
         Publish a rejected message.
 
         Published one by one up to a burst per sender and reason, then once per window with a count; a
-        flood (rateLimited) once per window. Unlike `client_rejected`, this builds the event only when it is
+        flood (`_FLOODS`) once per window. Unlike `client_rejected`, this builds the event only when it is
         published, as floods come here.
         """
         self.messages += 1
         if device is not None:
             device.traffic.rejections += 1
-        flood = reason is MessageRejectedReason.RATE_LIMITED
+        flood = reason in _FLOODS
         sender: Hashable = device.id if device is not None else _prefix_of(remote[0])
         host = None if device is not None else remote[0]
         fault = (detail if mark is None else mark.looks_like, option, code, host)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from span_events.config import RejectionsConfig
+from span_events.registry.model import Psk
 from tests.bench.fleets import CAUSE
 from tests.bench.handmade_dtls import HandmadeClient, extension
 from tests.bench.relay import Relay
 from tests.bench.waiting import until
-from tests.listeners.dtls.bench import DtlsBench, SecureClient, address_of, dtls_bench
+from tests.listeners.dtls.bench import PSK, DtlsBench, SecureClient, address_of, dtls_bench
 from tests.wire.dtls.client import DtlsClient
 
 SMALL = 512
@@ -113,3 +115,143 @@ async def test_device_06_a_path_that_drops_large_datagrams_does_not_stop_a_hands
 
     assert client.dtls.established
     assert relay.lost >= 1
+
+
+# ---- PSK identities --------------------------------------------------------------------------
+
+
+async def refused(bench: DtlsBench, client: HandmadeClient) -> dict[str, str]:
+    """Run a handshake that fails; return the data of its event."""
+    with client:
+        assert not await asyncio.to_thread(client.connect)
+        ((name, data),) = await bench.published(1)
+    assert name == "clientRejected"
+    return data
+
+
+async def test_device_09_a_psk_identity_is_compared_and_shown_whole(bench: DtlsBench) -> None:
+    """F58: OpenSSL ends it at a NUL; the key is the right one."""
+    identity = PSK.identity + b"\0other\xff"
+    data = await refused(bench, HandmadeClient(address_of(bench.datagrams), psk=(identity, PSK.key)))
+
+    assert (data["reason"], data["identity"]) == ("unknownPskIdentity", "device-1\\x00other\\xff")
+
+
+async def test_device_09_a_psk_identity_may_contain_a_nul(bench: DtlsBench) -> None:
+    """RFC 4279 §5.1: the server must not look for an end in it."""
+    await bench.fleet.psks.put(bench.device, Psk(b"fie\0ld", PSK.key), cause=CAUSE)
+    bench.fleet.take()
+    with HandmadeClient(address_of(bench.datagrams), psk=(b"fie\0ld", PSK.key)) as client:
+        assert await asyncio.to_thread(client.connect)
+        assert await bench.names(1) == ["clientConnected"]
+
+
+async def test_device_14_the_length_of_a_psk_identity_is_told(bench: DtlsBench) -> None:
+    """OpenSSL's words were "data length too long", and the stage "error"."""
+    data = await refused(bench, HandmadeClient(address_of(bench.datagrams), psk=(b"i" * 300, PSK.key)))
+
+    assert data["reason"] == "handshakeFailed"
+    assert data["detail"] == "the PSK identity has 300 octets, at most 256 are served"
+    assert data["stage"] == "ServerHelloDone"
+
+
+# ---- unreadable records ----------------------------------------------------------------------
+
+
+async def test_device_11_unreadable_records_are_told_once_with_their_cause_and_counted(tmp_path: Path) -> None:
+    """F53: a device that restored an older session state sends numbers that were used before."""
+    async with dtls_bench(tmp_path) as bench:
+        with await connect(bench) as client:
+            for _ in range(3):
+                client.say(b"x")
+            assert await bench.names(3) == ["upstreamMessage"] * 3
+            client.sequence = 1
+            for _ in range(4):
+                client.say(b"stale")
+                client.sequence = 1
+            ((name, data),) = await bench.published(1)
+            client.sequence = 9
+            client.say(b"fresh")
+            assert await bench.names(1) == ["upstreamMessage"]
+            bench.fleet.clock.shift(RejectionsConfig().window + 1)
+            bench.fleet.reception.rejections.sweep()
+            ((_, summary),) = await bench.published(1)
+
+    assert (name, data["reason"], data["count"]) == ("messageRejected", "unreadableRecord", "1")
+    assert data["detail"].startswith("its sequence number was used before")
+    assert (summary["reason"], summary["count"]) == ("unreadableRecord", "3")
+
+
+async def test_device_11_records_with_other_keys_are_told_as_such(bench: DtlsBench) -> None:
+    """The last octet of the authentication tag is wrong."""
+    with await connect(bench) as client:
+        sealed = client.seal(23, b"x")
+        client.socket.send(sealed[:-1] + bytes((sealed[-1] ^ 1,)))
+        ((_, data),) = await bench.published(1)
+
+    assert data["detail"].startswith("it cannot be decrypted")
+
+
+# ---- curves, raw keys, suites ----------------------------------------------------------------
+
+
+async def test_device_13_a_hello_without_curves_is_told_so(bench: DtlsBench) -> None:
+    """The hint told to enable the suite that was offered."""
+    client = HandmadeClient(
+        address_of(bench.datagrams),
+        suites=(0xC0AE,),
+        extensions=extension(13, bytes.fromhex("00020403")) + extension(11, b"\x01\0"),
+    )
+    data = await refused(bench, client)
+
+    assert data["reason"] == "noSharedGroup"
+    assert data["offered"] == "ECDHE-ECDSA-AES128-CCM8; groups: none"
+    assert "supported_groups" in data["detail"]
+
+
+async def test_device_13_the_curves_of_the_client_are_named(bench: DtlsBench) -> None:
+    """Its certificate is on P-256, but only P-384 is in its hello."""
+    client = bench.client(DtlsClient(bench.holder, ciphers="ECDHE-RSA-AES128-GCM-SHA256", groups="P-384"))
+    await client.connect()
+    ((_, data),) = await bench.published(1)
+
+    assert data["reason"] == "noSharedGroup"
+    assert data["detail"].endswith("its groups lack: secp384r1")
+
+
+async def test_device_14_a_client_with_a_raw_public_key_is_told_so(bench: DtlsBench) -> None:
+    """It sends an alert when it sees a certificate (RFC 7250)."""
+    raw = extension(19, b"\x01\x02") + extension(20, b"\x01\x02")
+    with HandmadeClient(address_of(bench.datagrams), suites=(0xC02B,), extensions=CURVES + raw) as client:
+        await asyncio.to_thread(client.greet)
+        await asyncio.to_thread(client.await_server_hello)
+        client.send_clear(21, b"\x02\x2b")
+        ((_, data),) = await bench.published(1)
+
+    assert (data["reason"], data["detail"]) == ("rawPublicKey", "unsupported certificate")
+
+
+async def test_device_14_suites_with_numbers_of_later_rfcs_have_names(bench: DtlsBench) -> None:
+    """RFC 8442: ECDHE-PSK with AES-GCM and AES-CCM."""
+    data = await refused(bench, HandmadeClient(address_of(bench.datagrams), suites=(0xD003, 0xD001)))
+
+    assert data["offered"].startswith("ECDHE-PSK-AES128-CCM8-SHA256, ECDHE-PSK-AES128-GCM-SHA256;")
+
+
+@pytest.mark.parametrize("suite", ["PSK-AES128-CBC-SHA256", "PSK-AES128-CBC-SHA", "PSK-AES256-CCM8"])
+async def test_device_17_older_modems_have_a_psk_suite(bench: DtlsBench, suite: str) -> None:
+    """Quectel's BC66 has only the first, which servers of LwM2M must have."""
+    client = DtlsClient(psk=(PSK.identity, PSK.key), ciphers=f"{suite}:@SECLEVEL=0")
+    await bench.client(client).connect()
+    ((_, data),) = await bench.published(1)
+
+    assert data["cipher"] == suite
+
+
+async def test_device_17_a_client_that_has_better_suites_gets_them(bench: DtlsBench) -> None:
+    """Although it lists the older ones first."""
+    client = DtlsClient(psk=(PSK.identity, PSK.key), ciphers="PSK-AES128-CBC-SHA256:PSK-AES128-CCM8:@SECLEVEL=0")
+    await bench.client(client).connect()
+    ((_, data),) = await bench.published(1)
+
+    assert data["cipher"] == "PSK-AES128-CCM8"

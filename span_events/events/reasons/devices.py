@@ -74,6 +74,10 @@ class MessageRejectedReason(Reason):
         "noSession",
         "A DTLS record without a session; perhaps the NAT changed the port: handshake again, or use Connection ID.",
     )
+    UNREADABLE_RECORD = (
+        "unreadableRecord",
+        "DTLS records of this session are dropped, see 'detail': a device that lost its session must handshake again.",
+    )
     NO_FIRMWARE = (
         "noFirmware",
         "The device asks for an image, but none is assigned or it is disabled: set a target image.",
@@ -169,12 +173,20 @@ class ClientRejectedReason(Reason):
     CERTIFICATE_EXPIRED = "certificateExpired", "The certificate's time is over: create a new one and install it."
     CERTIFICATE_NOT_YET_VALID = (
         "certificateNotYetValid",
-        "The certificate is not valid yet: one of the two clocks is wrong, most often the device's at issue.",
+        "By the server's clock the certificate begins at notBefore: set that clock right; the device's plays no part.",
     )
     NO_CREDENTIALS = "noCredentials", "The client offered neither a certificate nor a PSK: configure one in its stack."
     NO_SHARED_CIPHER = (
         "noSharedCipher",
         "No cipher suite in common: enable ECDHE-ECDSA-AES128-GCM-SHA256 or a PSK AES-128-CCM-8 suite in the client.",
+    )
+    NO_SHARED_GROUP = (
+        "noSharedGroup",
+        "The client's elliptic curves do not fit, see 'detail': list secp256r1 in its extension supported_groups.",
+    )
+    RAW_PUBLIC_KEY = (
+        "rawPublicKey",
+        "The client wants raw public keys (RFC 7250), which are not served: configure a certificate or a PSK.",
     )
     UNSUPPORTED_VERSION = (
         "unsupportedVersion",
@@ -209,7 +221,7 @@ class ClientRejectedReason(Reason):
     )
     CLIENT_ALERT = (
         "clientAlert",
-        "It gave up, see 'detail': it lacks this server's root (unknown ca) or wants another name (bad certificate).",
+        "It gave up, see 'detail': it lacks the server's root, wants another name, or its clock is outside the dates.",
     )
     MALFORMED_HELLO = (
         "malformedHello",

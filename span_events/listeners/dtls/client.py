@@ -23,13 +23,16 @@ OWN_REASONS: Final = {
     Failure.CERTIFICATE_INVALID: ClientRejectedReason.CERTIFICATE_INVALID,
     Failure.NO_CREDENTIALS: ClientRejectedReason.NO_CREDENTIALS,
     Failure.NO_SHARED_CIPHER: ClientRejectedReason.NO_SHARED_CIPHER,
+    Failure.NO_SHARED_GROUP: ClientRejectedReason.NO_SHARED_GROUP,
     Failure.UNSUPPORTED_VERSION: ClientRejectedReason.UNSUPPORTED_VERSION,
     Failure.PSK_MISMATCH: ClientRejectedReason.PSK_MISMATCH,
     Failure.CLIENT_ALERT: ClientRejectedReason.CLIENT_ALERT,
     Failure.PROTOCOL: ClientRejectedReason.HANDSHAKE_FAILED,
 }
 """Reasons of failures that the engine found itself."""
-EXPLAINED: Final = frozenset({Failure.CLIENT_ALERT, Failure.PROTOCOL, Failure.CERTIFICATE_INVALID})
+EXPLAINED: Final = frozenset(
+    {Failure.CLIENT_ALERT, Failure.PROTOCOL, Failure.CERTIFICATE_INVALID, Failure.NO_SHARED_GROUP}
+)
 """Failures with a detail that adds to the reason."""
 
 

@@ -13,16 +13,24 @@ from span_events.fleet.rejections import Rejections
 from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
 from span_events.listeners.dtls.handshakes import Handshake
 from span_events.net import Remote, render_remote
-from span_events.wire.dtls.engine import Failed, Failure
+from span_events.wire.dtls.engine import Engine, Failed, Failure
 
-_IDENTITY_SHOWN: Final = 128
+_IDENTITY_SHOWN: Final = 256
+"""Octets of a PSK identity in an event at most; OpenSSL accepts no longer one."""
+_OF_RAW_KEYS: Final = frozenset({Failure.CLIENT_ALERT, Failure.NO_CREDENTIALS, Failure.PROTOCOL})
+"""Failures of clients that want raw public keys."""
+_OF_CLOCKS: Final = frozenset({"bad certificate", "certificate expired", "certificate unknown"})
+"""Alerts of clients whose clock may be outside the validity of the server's certificate."""
 
 
 class Refusals:
     """The rejections of one DTLS server."""
 
-    def __init__(self, rejections: Rejections, identification: Identification, transport: Transport) -> None:
+    def __init__(
+        self, rejections: Rejections, identification: Identification, engine: Engine, transport: Transport
+    ) -> None:
         self._rejections = rejections
+        self._engine = engine
         self._identification = identification
         self._transport = transport
 
@@ -44,15 +52,21 @@ class Refusals:
     def of_failure(self, handshake: Handshake, failed: Failed) -> None:
         """Publish the most exact known reason of a failed handshake."""
         hello, failure = handshake.hello, failed.failure
+        reason = handshake.client.refusal or OWN_REASONS.get(failure, ClientRejectedReason.HANDSHAKE_FAILED)
+        detail = failed.detail or None if failure in EXPLAINED else None
+        if hello.wants_raw_key and failure in _OF_RAW_KEYS:
+            reason = ClientRejectedReason.RAW_PUBLIC_KEY
+        elif failure is Failure.CLIENT_ALERT and failed.detail in _OF_CLOCKS:
+            detail = f"{failed.detail}; the server's certificate is valid {self._engine.validity}"
         offered = None
-        if failure is Failure.NO_SHARED_CIPHER:
+        if failure in (Failure.NO_SHARED_CIPHER, Failure.NO_SHARED_GROUP):
             offered = f"{hello.offered_suites}; groups: {hello.offered_groups}"
         self.of_handshake(
-            handshake.client.refusal or OWN_REASONS.get(failure, ClientRejectedReason.HANDSHAKE_FAILED),
+            reason,
             handshake,
             failed=failed,
             offered=offered,
-            detail=failed.detail or None if failure in EXPLAINED else None,
+            detail=detail,
             stage=handshake.engine.stage if failure is Failure.PROTOCOL else None,
         )
 
@@ -83,7 +97,7 @@ class Refusals:
                 remote_address=render_remote(handshake.remote),
                 transport=self._transport,
                 **details_of(certificate)._asdict(),
-                identity=None if identity is None else identity.decode(errors="backslashreplace")[:_IDENTITY_SHOWN],
+                identity=None if identity is None else _shown(identity),
                 attributed_by=by_address,
                 offered=offered,
                 cipher=handshake.cipher,
@@ -93,3 +107,9 @@ class Refusals:
                 seconds=seconds,
             )
         )
+
+
+def _shown(identity: bytes) -> str:
+    """Return a PSK identity as text: octets that are no character, or cannot be seen, in hexadecimal."""
+    text = identity[:_IDENTITY_SHOWN].decode(errors="backslashreplace")
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

@@ -35,6 +35,9 @@ from span_events.wire.dtls.records import Alert, ContentType, Cut, alert
 
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """Encrypted records of these types go to the session, also while its address has a handshake."""
+_NUMBER: Final = slice(3, 11)
+"""Epoch and sequence number of a datagram's first record."""
+_FIRST_EPOCH: Final = b"\0\1"
 _REASONS: Final = {
     End.CLOSE_NOTIFY: DisconnectReason.CLOSE_NOTIFY,
     End.ALERT: DisconnectReason.CLIENT_ALERT,
@@ -143,7 +146,7 @@ class DtlsServer:
         self._hellos = Hellos(config.failures_per_minute)
         self._handshakes = Handshakes(config)
         self._suites = SuiteChoices()
-        self._refusals = Refusals(shared.reception.rejections, shared.identification, transport)
+        self._refusals = Refusals(shared.reception.rejections, shared.identification, shared.engine, transport)
         self._timer: asyncio.TimerHandle | None = None
         self._sessions: dict[Remote, DtlsSession] = {}
         self._at_host: dict[str, dict[Remote, DtlsSession]] = {}
@@ -406,10 +409,34 @@ class DtlsServer:
     # ---- sessions ---------------------------------------------------------------------------------
 
     def _feed(self, session: DtlsSession, datagram: bytes) -> None:
-        for event in session.engine.feed(datagram):
+        events = session.engine.feed(datagram)
+        if datagram[0] == ContentType.APPLICATION_DATA:
+            if not events:
+                self._note_unreadable(session, datagram)
+            elif datagram[_NUMBER] > session.newest:
+                session.newest = datagram[_NUMBER]
+        for event in events:
             self._take_event(session, event)
         if self._sessions.get(session.remote) is session:
             self._transmit(session.engine.take(), session.remote)
+
+    def _note_unreadable(self, session: DtlsSession, datagram: bytes) -> None:
+        """Publish application data that the engine dropped; the cause is told without numbers, so each is told once."""
+        number = datagram[_NUMBER]
+        if number[:2] != _FIRST_EPOCH:
+            cause = "its epoch is not the session's: the client has the keys of another handshake"
+        elif number <= session.newest:
+            cause = "its sequence number was used before: a repeated datagram, or a device that restored an older state"
+        else:
+            cause = "it cannot be decrypted: the client has other keys, or the datagram was damaged"
+        self._reception.rejections.rejected(
+            MessageRejectedReason.UNREADABLE_RECORD,
+            device=session.fleet.device,
+            remote=session.remote,
+            transport=self._transport,
+            size=len(datagram),
+            detail=cause,
+        )
 
     def _take_event(self, session: DtlsSession, event: Event) -> None:
         if self._sessions.get(session.remote) is not session:

@@ -25,7 +25,7 @@ class DtlsSession:
         began: Monotonic seconds.
     """
 
-    __slots__ = ("_began", "_received", "_send", "_sent", "engine", "fleet", "offer", "random", "remote")
+    __slots__ = ("_began", "_received", "_send", "_sent", "engine", "fleet", "newest", "offer", "random", "remote")
 
     def __init__(
         self,
@@ -42,6 +42,8 @@ class DtlsSession:
         self.offer = offer
         self.fleet: Session
         """The fleet's session."""
+        self.newest = b""
+        """Highest epoch and sequence number of the application data that could be read."""
         self._send = send
         self._began = began
         self._received = 0

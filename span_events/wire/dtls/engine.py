@@ -82,6 +82,8 @@ class Failure(StrEnum):
     """The check rejected the certificate."""
     NO_CREDENTIALS = "noCredentials"
     NO_SHARED_CIPHER = "noSharedCipher"
+    NO_SHARED_GROUP = "noSharedGroup"
+    """The elliptic curves of the client do not fit the certificates; the detail names them."""
     UNSUPPORTED_VERSION = "unsupportedVersion"
     IDENTITY_REFUSED = "identityRefused"
     """The check has no key for the PSK identity."""
@@ -143,6 +145,10 @@ class EngineSession(Protocol):
 
 class Engine(Protocol):
     """Creates the sessions of clients."""
+
+    @property
+    def validity(self) -> str:
+        """Validity of the server's certificate, for people: from … to …."""
 
     def offers_both(self, hello: ClientHello) -> bool:
         """Return whether a hello offers suites with PSK and suites with certificates that the engine accepts."""

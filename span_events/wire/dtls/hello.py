@@ -14,10 +14,10 @@ from types import MappingProxyType
 from typing import Final
 
 from span_events.errors import MalformedMessage
-from span_events.wire.dtls.records import DTLS_1_0, DTLS_1_2, DTLS_1_3, HEADER, ContentType
+from span_events.wire.dtls.fragments import MESSAGE
+from span_events.wire.dtls.names import GROUPS, SUITES, VERSIONS
+from span_events.wire.dtls.records import DTLS_1_0, DTLS_1_2, HEADER, ContentType
 
-_MESSAGE: Final = struct.Struct("!B3sH3s3s")
-"""Message type, length, message number, offset and length of the fragment (RFC 6347 §4.2.2)."""
 _EXTENSION: Final = struct.Struct("!HH")
 _CLIENT_HELLO: Final = 1
 _SERVER_HELLO: Final = 2
@@ -26,6 +26,9 @@ _MAX_FRAGMENT_LENGTH: Final = 1
 _FRAGMENT_LENGTHS: Final = MappingProxyType({b"\1": 512, b"\2": 1024, b"\3": 2048, b"\4": 4096})
 """RFC 6066 §4."""
 _SUPPORTED_GROUPS: Final = 10
+_CERTIFICATE_TYPES: Final = frozenset({19, 20})
+_X509, _RAW_KEY = 0, 2
+"""RFC 7250 §3; the extensions are client_certificate_type and server_certificate_type."""
 _SUPPORTED_VERSIONS: Final = 43
 _SIGNALLING: Final = frozenset({0x00FF, 0x5600})
 """Values that signal an option and are no cipher suites: renegotiation info (RFC 5746), fallback (RFC 7507)."""
@@ -47,6 +50,8 @@ class ClientHello:
     """Versions in the extension supported_versions; empty without the extension."""
     group_octets: bytes
     """Content of the extension supported_groups."""
+    wants_raw_key: bool = False
+    """True if the client accepts or offers only raw public keys (RFC 7250)."""
     largest_fragment: int | None = None
     """Octets in a record at most, by the extension max_fragment_length."""
 
@@ -70,7 +75,7 @@ class ClientHello:
     @property
     def offered_versions(self) -> str:
         """Names of the versions."""
-        return ", ".join(_VERSIONS.get(each, f"0x{each:04X}") for each in self.versions or (self.version,))
+        return ", ".join(VERSIONS.get(each, f"0x{each:04X}") for each in self.versions or (self.version,))
 
     @property
     def offered_suites(self) -> str:
@@ -81,7 +86,7 @@ class ClientHello:
     @property
     def offered_groups(self) -> str:
         """Names of the elliptic curves."""
-        return _listed([_GROUPS.get(each, f"0x{each:04X}") for each in self.groups if not _is_grease(each)]) or "none"
+        return _listed([GROUPS.get(each, f"0x{each:04X}") for each in self.groups if not _is_grease(each)]) or "none"
 
 
 def is_hello(datagram: bytes) -> bool:
@@ -103,7 +108,7 @@ def read_hello(datagram: bytes) -> ClientHello:
     """
     _, _, _, high, low, length = HEADER.unpack_from(datagram)
     reader = _Reader(datagram, HEADER.size, HEADER.size + length)
-    _, size, _, offset, fragment = _MESSAGE.unpack(reader.take(_MESSAGE.size, "message header"))
+    _, size, _, offset, fragment = MESSAGE.unpack(reader.take(MESSAGE.size, "message header"))
     if offset != b"\0\0\0" or size != fragment:
         part = f"octets {_number(offset)} to {_number(offset) + _number(fragment)} of {_number(size)}"
         raise MalformedMessage(f"the hello is fragmented: this datagram has {part}, wanted all in one", at=HEADER.size)
@@ -115,7 +120,7 @@ def read_hello(datagram: bytes) -> ClientHello:
     suite_octets = reader.vector(2, "cipher suites")
     reader.vector(1, "compression methods")
     versions: tuple[int, ...] = ()
-    group_octets, largest = b"", None
+    group_octets, largest, raw_key = b"", None, False
     if not reader.at_end:
         extensions = reader.vector(2, "extensions")
         for kind, at, end in _extensions(extensions, reader.at - len(extensions)):
@@ -125,21 +130,25 @@ def read_hello(datagram: bytes) -> ClientHello:
                 group_octets = extensions[at:end]
             elif kind == _MAX_FRAGMENT_LENGTH:
                 largest = _FRAGMENT_LENGTHS.get(extensions[at:end])
-    return ClientHello(high << 32 | low, version, random, cookie, suite_octets, versions, group_octets, largest)
+            elif kind in _CERTIFICATE_TYPES:
+                raw_key = raw_key or (_RAW_KEY in extensions[at + 1 : end] and _X509 not in extensions[at + 1 : end])
+    return ClientHello(
+        high << 32 | low, version, random, cookie, suite_octets, versions, group_octets, raw_key, largest
+    )
 
 
 def hello_verify_request(hello: ClientHello, cookie: bytes) -> bytes:
     """Encode a HelloVerifyRequest; its version is DTLS 1.0, because none is agreed yet (RFC 6347 §4.2.1)."""
     body = DTLS_1_0.to_bytes(2, "big") + bytes((len(cookie),)) + cookie
     size = len(body).to_bytes(3, "big")
-    message = _MESSAGE.pack(_HELLO_VERIFY_REQUEST, size, 0, b"\0\0\0", size) + body
+    message = MESSAGE.pack(_HELLO_VERIFY_REQUEST, size, 0, b"\0\0\0", size) + body
     high, low = divmod(hello.sequence, 1 << 32)
     return HEADER.pack(ContentType.HANDSHAKE, DTLS_1_0, 0, high, low, len(message)) + message
 
 
 def chosen_suite(datagram: bytes) -> str | None:
     """Return OpenSSL's name of the cipher suite in the ServerHello that a datagram of ours begins with."""
-    at = HEADER.size + _MESSAGE.size + 2 + 32  # version and random
+    at = HEADER.size + MESSAGE.size + 2 + 32  # version and random
     if len(datagram) <= at or datagram[0] != ContentType.HANDSHAKE or datagram[HEADER.size] != _SERVER_HELLO:
         return None
     at += 1 + datagram[at]  # session id
@@ -212,75 +221,3 @@ def _is_grease(number: int) -> bool:
 def _listed(names: list[str]) -> str:
     rest = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-
-
-_VERSIONS: Final = MappingProxyType(
-    {DTLS_1_0: "DTLS 1.0", DTLS_1_2: "DTLS 1.2", DTLS_1_3: "DTLS 1.3", 0x0100: "DTLS before 1.0"}
-    | {0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
-)
-_GROUPS: Final = MappingProxyType(
-    {19: "secp192r1", 21: "secp224r1", 22: "secp256k1", 23: "secp256r1", 24: "secp384r1", 25: "secp521r1"}
-    | {26: "brainpoolP256r1", 27: "brainpoolP384r1", 28: "brainpoolP512r1", 29: "x25519", 30: "x448"}
-    | {256: "ffdhe2048", 257: "ffdhe3072", 258: "ffdhe4096", 0x11EC: "X25519MLKEM768"}
-)
-SUITES: Final = MappingProxyType(
-    {
-        0x000A: "DES-CBC3-SHA",
-        0x002F: "AES128-SHA",
-        0x0033: "DHE-RSA-AES128-SHA",
-        0x0035: "AES256-SHA",
-        0x0039: "DHE-RSA-AES256-SHA",
-        0x003C: "AES128-SHA256",
-        0x003D: "AES256-SHA256",
-        0x0067: "DHE-RSA-AES128-SHA256",
-        0x006B: "DHE-RSA-AES256-SHA256",
-        0x008C: "PSK-AES128-CBC-SHA",
-        0x008D: "PSK-AES256-CBC-SHA",
-        0x009C: "AES128-GCM-SHA256",
-        0x009D: "AES256-GCM-SHA384",
-        0x009E: "DHE-RSA-AES128-GCM-SHA256",
-        0x009F: "DHE-RSA-AES256-GCM-SHA384",
-        0x00A8: "PSK-AES128-GCM-SHA256",
-        0x00A9: "PSK-AES256-GCM-SHA384",
-        0x00AA: "DHE-PSK-AES128-GCM-SHA256",
-        0x00AB: "DHE-PSK-AES256-GCM-SHA384",
-        0x00AE: "PSK-AES128-CBC-SHA256",
-        0x00AF: "PSK-AES256-CBC-SHA384",
-        0x1301: "TLS_AES_128_GCM_SHA256",
-        0x1302: "TLS_AES_256_GCM_SHA384",
-        0x1303: "TLS_CHACHA20_POLY1305_SHA256",
-        0xC009: "ECDHE-ECDSA-AES128-SHA",
-        0xC00A: "ECDHE-ECDSA-AES256-SHA",
-        0xC013: "ECDHE-RSA-AES128-SHA",
-        0xC014: "ECDHE-RSA-AES256-SHA",
-        0xC023: "ECDHE-ECDSA-AES128-SHA256",
-        0xC024: "ECDHE-ECDSA-AES256-SHA384",
-        0xC027: "ECDHE-RSA-AES128-SHA256",
-        0xC028: "ECDHE-RSA-AES256-SHA384",
-        0xC02B: "ECDHE-ECDSA-AES128-GCM-SHA256",
-        0xC02C: "ECDHE-ECDSA-AES256-GCM-SHA384",
-        0xC02F: "ECDHE-RSA-AES128-GCM-SHA256",
-        0xC030: "ECDHE-RSA-AES256-GCM-SHA384",
-        0xC035: "ECDHE-PSK-AES128-CBC-SHA",
-        0xC036: "ECDHE-PSK-AES256-CBC-SHA",
-        0xC037: "ECDHE-PSK-AES128-CBC-SHA256",
-        0xC038: "ECDHE-PSK-AES256-CBC-SHA384",
-        0xC09C: "AES128-CCM",
-        0xC09D: "AES256-CCM",
-        0xC0A0: "AES128-CCM8",
-        0xC0A1: "AES256-CCM8",
-        0xC0A4: "PSK-AES128-CCM",
-        0xC0A5: "PSK-AES256-CCM",
-        0xC0A8: "PSK-AES128-CCM8",
-        0xC0A9: "PSK-AES256-CCM8",
-        0xC0AC: "ECDHE-ECDSA-AES128-CCM",
-        0xC0AD: "ECDHE-ECDSA-AES256-CCM",
-        0xC0AE: "ECDHE-ECDSA-AES128-CCM8",
-        0xC0AF: "ECDHE-ECDSA-AES256-CCM8",
-        0xCCA8: "ECDHE-RSA-CHACHA20-POLY1305",
-        0xCCA9: "ECDHE-ECDSA-CHACHA20-POLY1305",
-        0xCCAB: "PSK-CHACHA20-POLY1305",
-        0xCCAC: "ECDHE-PSK-CHACHA20-POLY1305",
-    }
-)
-"""IANA "TLS Cipher Suites" by OpenSSL's names: what embedded stacks offer."""

@@ -18,9 +18,18 @@ from OpenSSL import SSL, crypto
 from OpenSSL._util import ffi, lib
 
 from span_events.wire.dtls.engine import ClientCheck, Closed, Data, End, Established, Event, Failed, Failure, Verdict
-from span_events.wire.dtls.hello import SUITES as NAMES
+from span_events.wire.dtls.failures import certificate_failure_of, failure_of
+from span_events.wire.dtls.fragments import assembled
 from span_events.wire.dtls.hello import ClientHello
 from span_events.wire.dtls.records import DTLS_1_2, MTU, SMALL_MTU, Alert, ContentType, alert, pack, records
+from span_events.wire.dtls.suites import (
+    CERTIFICATE_NUMBERS,
+    CERTIFICATE_SUITES,
+    GROUPS,
+    PSK_NUMBERS,
+    PSK_SUITES,
+    group_fault,
+)
 from span_events.wire.openssl import (
     LARGEST_RECORD,
     WANT_READ,
@@ -36,56 +45,10 @@ from span_events.wire.openssl import (
 )
 from span_events.wire.tls.alerts import alert_name
 
-_PSK_SUITES: Final = (
-    "ECDHE-PSK-CHACHA20-POLY1305",
-    "ECDHE-PSK-AES128-CBC-SHA256",
-    "PSK-AES128-GCM-SHA256",
-    "PSK-AES256-GCM-SHA384",
-    "PSK-CHACHA20-POLY1305",
-    "PSK-AES128-CCM",
-    "PSK-AES128-CCM8",
-)
-_CERTIFICATE_SUITES: Final = (
-    "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "ECDHE-ECDSA-AES128-CCM",
-    "ECDHE-ECDSA-AES128-CCM8",
-    "ECDHE-ECDSA-AES128-SHA256",
-    "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-RSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-CHACHA20-POLY1305",
-)
-SUITES: Final = _PSK_SUITES + _CERTIFICATE_SUITES
-"""
-Cipher suites that the server accepts, best first. They are listed by name, because the security level that
-CCM-8 needs would also admit much weaker suites.
-
-Suites with PSK come first unless the caller prefers certificates: many clients with a PSK list the others first.
-"""
-_PSK_NUMBERS: Final = frozenset(number for number, name in NAMES.items() if name in _PSK_SUITES)
-_CERTIFICATE_NUMBERS: Final = frozenset(number for number, name in NAMES.items() if name in _CERTIFICATE_SUITES)
-_GROUPS: Final = MappingProxyType({29: "X25519", 23: "P-256", 30: "X448", 24: "P-384", 25: "P-521"})
-"""Elliptic curves by number, in OpenSSL's order of preference."""
 _CERT_REVOKED: Final = 23
 """X509_V_ERR_CERT_REVOKED: the client gets the alert certificate_revoked."""
 _CERT_REJECTED: Final = 28
 """X509_V_ERR_CERT_REJECTED: the client gets the alert bad_certificate."""
-_CERTIFICATE_FAILURES: Final = MappingProxyType(
-    {9: Failure.CERTIFICATE_NOT_YET_VALID, 10: Failure.CERTIFICATE_EXPIRED}
-    | dict.fromkeys((2, 7, 18, 19, 20, 21), Failure.UNKNOWN_CA)
-)
-"""Failures by X509_V_ERR_*; a wrong signature (7) comes from another authority with the same name."""
-_FAILURES: Final = MappingProxyType(
-    {
-        "no shared cipher": Failure.NO_SHARED_CIPHER,
-        "unsupported protocol": Failure.UNSUPPORTED_VERSION,
-        "version too low": Failure.UNSUPPORTED_VERSION,
-        "peer did not return a certificate": Failure.NO_CREDENTIALS,
-        "psk identity not found": Failure.IDENTITY_REFUSED,
-    }
-)
-"""Failures by OpenSSL's reason strings."""
 _STAGES: Final = MappingProxyType(
     {
         "SSLv3/TLS write server done": "ServerHelloDone",
@@ -97,6 +60,9 @@ _STAGES: Final = MappingProxyType(
     }
 )
 """Last message that was sent or understood, by OpenSSL's names of handshake states."""
+_CLIENT_KEY_EXCHANGE: Final = 16
+_KEPT: Final = 4_096
+"""Octets of a client's handshake that are kept at most, for its PSK identity."""
 _AFTER_CHANGE_CIPHER_SPEC: Final = "ChangeCipherSpec"
 
 
@@ -135,6 +101,12 @@ class OpensslEngine:
         self._identities = tuple(identities)
         self._make_contexts()
 
+    @property
+    def validity(self) -> str:
+        """Validity of the server's certificate, for people: from … to …."""
+        leaf = x509.load_pem_x509_certificate(self._identities[0].certificates_pem)
+        return f"from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M:%S} to {leaf.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC"
+
     def trust(self, certificates_pem: bytes) -> None:
         """Add roots or intermediates for new handshakes."""
         self._trusted += certificates_pem
@@ -144,7 +116,7 @@ class OpensslEngine:
     def offers_both(self, hello: ClientHello) -> bool:
         """Return whether a hello offers suites with PSK and suites with certificates that the engine accepts."""
         suites = hello.suites
-        return not (_PSK_NUMBERS.isdisjoint(suites) or _CERTIFICATE_NUMBERS.isdisjoint(suites))
+        return not (PSK_NUMBERS.isdisjoint(suites) or CERTIFICATE_NUMBERS.isdisjoint(suites))
 
     def accept(
         self, datagram: bytes, hello: ClientHello, check: ClientCheck, *, prefer_certificates: bool = False
@@ -161,8 +133,8 @@ class OpensslEngine:
         return session, session.begin(datagram, hello, self._unix_time())
 
     def _make_contexts(self) -> None:
-        self._psk_first = self._make_context(_PSK_SUITES + _CERTIFICATE_SUITES)
-        self._certificates_first = self._make_context(_CERTIFICATE_SUITES + _PSK_SUITES)
+        self._psk_first = self._make_context(PSK_SUITES + CERTIFICATE_SUITES)
+        self._certificates_first = self._make_context(CERTIFICATE_SUITES + PSK_SUITES)
 
     def _make_context(self, suites: Sequence[str]) -> SSL.Context:
         context = SSL.Context(SSL.DTLS_SERVER_METHOD)
@@ -204,7 +176,7 @@ class OpensslEngine:
     def _key(self, ssl: Any, identity: Any, out: Any, size: int) -> int:
         """Handle OpenSSL's PSK callback."""
         session = self._sessions.get(address_of(ssl))
-        key = session.key_of(ffi.string(identity)) if session is not None else None
+        key = session.key_of(bytes(ffi.string(identity))) if session is not None else None
         if key is None or len(key) > size:
             return 0
         ffi.memmove(out, key, len(key))
@@ -234,6 +206,7 @@ class OpensslSession:
         self._from = connection._from_ssl
         self._buffer = buffer
         self._mtu = mtu
+        self._hello = hello
         self._largest = largest
         self._check: ClientCheck | None = check
         self._sessions = sessions
@@ -241,7 +214,10 @@ class OpensslSession:
         self._certificate_error = 0
         self._psk_identity: bytes | None = None
         self._psk_given = False
+        self._clear: list[bytes] = []  # datagrams of the handshake
+        self._state = b"ClientHello"  # OpenSSL's name of the state before the last step
         self._finished_seen = False
+        self._failed_at_last = False
         self._aborted = b""
         self.established = False
         self.retransmissions = 0
@@ -263,8 +239,17 @@ class OpensslSession:
         return self._certificate_error
 
     def key_of(self, identity: bytes) -> bytes | None:
-        """Ask the check for the key of a PSK identity."""
-        self._psk_identity = identity
+        """
+        Ask the check for the key of a PSK identity.
+
+        Args:
+            identity: What OpenSSL passes: the identity up to its first NUL.
+        """
+        whole = self._identity_in_the_clear()
+        self._psk_identity = identity if whole is None else whole
+        if whole is None:
+            return None
+        identity = whole
         key = None if self._check is None else self._check.key_of(identity)
         self._psk_given = key is not None
         return key
@@ -274,8 +259,7 @@ class OpensslSession:
     @property
     def stage(self) -> str:
         """Name of the last handshake message that was sent or understood."""
-        state = self._connection.get_state_string().decode()
-        return _STAGES.get(state, state)
+        return _stage(self._state if self._failed_at_last else self._connection.get_state_string())
 
     def begin(self, datagram: bytes, hello: ClientHello, unix_time: int) -> Sequence[Event]:
         """Process the hello; its cookie was verified, so both sides continue with its sequence numbers."""
@@ -298,6 +282,9 @@ class OpensslSession:
         lib.BIO_write(self._into, datagram, len(datagram))
         if self.established:
             return self._read()
+        if sum(map(len, self._clear)) + len(datagram) <= _KEPT:
+            self._clear.append(datagram)
+        self._state = self._connection.get_state_string()
         self._finished_seen = self._finished_seen or any(
             record.epoch and record.kind == ContentType.HANDSHAKE for record in records(datagram)
         )
@@ -364,10 +351,18 @@ class OpensslSession:
 
     def _prefer_groups_of(self, hello: ClientHello) -> None:
         """Prefer the client's order of elliptic curves: some stacks compute only their first one right."""
-        offered = [each for each in hello.groups if each in _GROUPS]
-        if offered and offered[0] != next(each for each in _GROUPS if each in offered):
-            order = dict.fromkeys((*offered, *_GROUPS))  # the rest stays allowed in certificates
-            lib.SSL_set1_curves_list(self._ssl, ":".join(_GROUPS[each] for each in order).encode())
+        offered = [each for each in hello.groups if each in GROUPS]
+        if offered and offered[0] != next(each for each in GROUPS if each in offered):
+            order = dict.fromkeys((*offered, *GROUPS))  # the rest stays allowed in certificates
+            lib.SSL_set1_curves_list(self._ssl, ":".join(GROUPS[each] for each in order).encode())
+
+    def _identity_in_the_clear(self) -> bytes | None:
+        """Return the PSK identity in the ClientKeyExchange, whole: OpenSSL cuts it at a NUL (RFC 4279 §5.1)."""
+        exchange = assembled(_CLIENT_KEY_EXCHANGE, self._clear, _KEPT)
+        if exchange is None or len(exchange) < 2:
+            return None
+        end = 2 + int.from_bytes(exchange[:2], "big")
+        return exchange[2:end] if end <= len(exchange) else None
 
     def _proceed(self) -> Sequence[Event]:
         result = lib.SSL_do_handshake(self._ssl)
@@ -418,7 +413,16 @@ class OpensslSession:
 
     def _explain(self, cause: Cause) -> Sequence[Event]:
         """Return the failure of a handshake that OpenSSL has ended."""
+        self._failed_at_last = True
         failure, detail = failure_of(cause)
+        if cause.words == "data length too long" and (identity := self._identity_in_the_clear()) is not None:
+            detail = f"the PSK identity has {len(identity)} octets, at most 256 are served"
+            self._psk_identity = identity
+        if failure is Failure.NO_SHARED_CIPHER and (fault := group_fault(self._hello)):
+            failure, detail = Failure.NO_SHARED_GROUP, fault
+        elif cause.words == "wrong curve":
+            failure = Failure.NO_SHARED_GROUP
+            detail = f"the client's certificate is on a curve that its groups lack: {self._hello.offered_groups}"
         if failure is Failure.CLIENT_ALERT or not self._certificate_error:
             return self._failed(failure, detail)
         if self._certificate_error in (_CERT_REVOKED, _CERT_REJECTED):
@@ -433,19 +437,13 @@ class OpensslSession:
     def _done(self) -> None:
         """Release everything that only the handshake needs."""
         self._check = self._certificate = None
+        self._clear.clear()
         self._sessions.pop(address_of(self._ssl), None)
 
 
-def failure_of(cause: Cause) -> tuple[Failure, str]:
-    """Return the failure for a cause, and its detail."""
-    if cause.alert is not None:
-        return Failure.CLIENT_ALERT, alert_name(cause.alert)
-    return _FAILURES.get(cause.words, Failure.PROTOCOL), cause.words
-
-
-def certificate_failure_of(error: int) -> Failure:
-    """Return the failure for an error of a client's certificate (X509_V_ERR_*)."""
-    return _CERTIFICATE_FAILURES.get(error, Failure.CERTIFICATE_INVALID)
+def _stage(state: bytes) -> str:
+    name = state.decode()
+    return _STAGES.get(name, name)
 
 
 def _leaf(store: Any) -> x509.Certificate | None:

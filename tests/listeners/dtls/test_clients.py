@@ -118,7 +118,8 @@ async def test_openssl_that_wants_another_name(clients: Clients) -> None:
     await clients.run("openssl", "s_client", "-dtls1_2", "-connect", f"{host}:{port}", *checks)
     ((_, data),) = await clients.bench.published(1)
 
-    assert (data["reason"], data["detail"]) == ("clientAlert", "bad certificate")
+    assert data["reason"] == "clientAlert"
+    assert data["detail"].startswith("bad certificate; ")
 
 
 @CREDENTIALS

@@ -21,6 +21,7 @@ class DtlsClient:
     Args:
         holder: The client's certificate; None without one.
         psk: The client's identity and key; None without them.
+        groups: Elliptic curves, by OpenSSL's names; empty for its defaults.
         trusted: The root that the client trusts; without one, the client accepts any server.
     """
 
@@ -33,6 +34,7 @@ class DtlsClient:
         trusted: Holder | None = None,
         whole_chain: bool = True,
         mtu: int = 1232,
+        groups: str = "",
     ) -> None:
         context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
         context.set_options(SSL.OP_NO_QUERY_MTU)
@@ -47,9 +49,11 @@ class DtlsClient:
             assert store is not None
             store.add_cert(crypto.X509.from_cryptography(trusted.certificate))
             context.set_verify(SSL.VERIFY_PEER, lambda *arguments: bool(arguments[-1]))
+        lowest: Any = context
+        if groups:
+            lib.SSL_CTX_set1_curves_list(lowest._context, groups.encode())
         if psk is not None:
             self._callback = _psk_callback(*psk)
-            lowest: Any = context
             lib.SSL_CTX_set_psk_client_callback(lowest._context, self._callback)
         self._mtu = mtu
         self._connection = SSL.Connection(context, None)

@@ -17,8 +17,9 @@ from cryptography import x509
 
 from span_events.wire.dtls.engine import Closed, Data, End, Established, Event, Failed, Failure, Verdict
 from span_events.wire.dtls.hello import hello_verify_request, read_hello
-from span_events.wire.dtls.openssl import SUITES, OpensslEngine, OpensslSession
+from span_events.wire.dtls.openssl import OpensslEngine, OpensslSession
 from span_events.wire.dtls.records import MTU, SMALL_MTU, Alert, is_dtls, records
+from span_events.wire.dtls.suites import SUITES
 from span_events.wire.openssl import Identity
 from tests.bench.certificates import DAY, Holder, rsa_key
 from tests.wire.dtls.client import DtlsClient
