@@ -113,7 +113,7 @@ def script(page: str, addresses: dict[str, str]) -> str:
     lines = [
         "set -euo pipefail",
         "mkfifo open; exec 9<>open",
-        'coap-client() { coap-client-openssl -B 5 "$@"; }',
+        'coap-client() { coap-client-openssl -B 60 "$@"; }',
         *(f'scripts/{each}() {{ "{ROOT}/scripts/{each}" "$@"; }}' for each in ("test", "bench")),
     ]
     for block in blocks(page, "sh"):

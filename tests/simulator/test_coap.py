@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from span_events.simulator.coap import CoapClient, Timing
 from span_events.wire.coap.messages import CoapMessage, Code, Type, decode, encode
 from span_events.wire.coap.requests import path_of
+from tests.bench.waiting import PATIENCE
 from tests.simulator.responder import Responder, piggybacked
 
 QUICK = Timing(ack_timeout=0.02)
@@ -112,11 +113,11 @@ async def test_a_reply_to_another_request_is_ignored() -> None:
 async def test_closing_ends_an_exchange_without_a_reply() -> None:
     """A device that is switched off does not wait."""
     with Responder() as server:
-        client = CoapClient("127.77.0.1", server.address)
+        client = CoapClient("127.77.0.1", server.address, timing=Timing(ack_timeout=PATIENCE))
         exchange = asyncio.create_task(client.post("x", b"up"))
         await server.next()
         client.close()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             reply = await exchange
 
     assert reply is None

@@ -22,6 +22,7 @@ from span_events.wire.dtls.records import MTU, SMALL_MTU, Alert, is_dtls, record
 from span_events.wire.dtls.suites import SUITES
 from span_events.wire.openssl import Identity
 from tests.bench.certificates import DAY, Holder, rsa_key
+from tests.bench.waiting import PATIENCE
 from tests.wire.dtls.client import DtlsClient
 
 ROOT = Holder.root()
@@ -291,7 +292,7 @@ def test_twenty_clients_connect_over_a_lossy_network() -> None:
     """5 % are lost, 5 % arrive twice, each flight in any order: timers repeat lost flights."""
     order = random.Random(1)
     pairs = [Pair(DtlsClient(DEVICE) if number % 2 else DtlsClient(psk=PSK)) for number in range(20)]
-    ends = time.monotonic() + 25
+    ends = time.monotonic() + PATIENCE
     while waiting := [each for each in pairs if not (each.client.established and each.session.established)]:
         assert time.monotonic() < ends, [each.session.stage for each in waiting]
         for pair in waiting:
