@@ -31,6 +31,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "resources": {"cli"},
     "simulate": {"cli"},
     "demo": {"simulator"},
+    "things_stack": {"dialects"},
     "reasons": {"events"},
     "sections": {"config"},
 }
@@ -43,10 +44,9 @@ ARROWS: Final[dict[str, set[str]]] = {
     "fleet.firmware": {"devices"},
     "fleet.gateways": {"devices"},
     "listeners.datagrams": {"dtls"},
-    "listeners.blobs": {"dtls"},
     "listeners.coap": {"dtls"},
     "wire.dtls": {"tls"},
-    "wire.openssl": {"tls"},
+    "wire.recognition": {"coap"},
     "simulator.demo": {"cellular", "firmware", "gateways"},
     "simulator.faults": {"cellular", "firmware"},
     "simulator.scene": {"cellular", "firmware"},
@@ -157,8 +157,8 @@ def quick_modules() -> list[str]:
 def test_a_subject_has_one_name_on_every_floor() -> None:
     modules = sources()
 
-    assert names(folders_of(modules)) == []
-    assert prefixes(sources("span_events")) == []
+    assert "\n".join(names(folders_of(modules))) == ""
+    assert "\n".join(prefixes(sources("span_events"))) == ""
 
 
 def test_every_subject_stands_where_the_table_says() -> None:
@@ -174,7 +174,7 @@ def test_every_subject_stands_where_the_table_says() -> None:
 
 
 def test_subjects_of_one_floor_import_each_other_only_along_arrows() -> None:
-    assert arrows(sources("span_events")) == []
+    assert "\n".join(arrows(sources("span_events"))) == ""
 
 
 def test_every_arrow_is_in_use() -> None:
@@ -191,12 +191,12 @@ def test_every_arrow_is_in_use() -> None:
 
 
 def test_no_import_circle_exists_in_package_tests_and_scripts() -> None:
-    assert circles(graph_of(sources())) == []
+    assert "\n".join(circles(graph_of(sources()))) == ""
 
 
 def test_quick_tests_start_no_server_and_no_program() -> None:
     """They run on a machine without any Debian package."""
-    assert starters(sources(), quick_modules()) == []
+    assert "\n".join(starters(sources(), quick_modules())) == ""
 
 
 # ---- the checkers fail ------------------------------------------------------------------------
