@@ -7,6 +7,8 @@ stream. Until the stream opens, the reason is stored here. The most severe reaso
 
 from __future__ import annotations
 
+from typing import Final
+
 from cryptography import x509
 
 from span_events.events.catalogue import GatewayRejected
@@ -19,7 +21,9 @@ from span_events.net import Remote, render_remote
 from span_events.registry.model import Gateway
 from span_events.wire.tls.connections import Established
 
-_PATH_SHOWN = 128
+ALLOWANCE: Final = 131_072
+"""Encrypted octets of HTTP/2 accepted before the control stream is open; OpenSSL bounds handshakes."""
+_PATH_SHOWN: Final = 128
 Refusal = tuple[GatewayRejectedReason, str]
 """Reason for a rejection, and its detail."""
 
@@ -34,6 +38,7 @@ class UnidentifiedClient:
         "_name",
         "_remote",
         "_shared",
+        "_taken",
         "has_spoken",
         "refusal",
         "version",
@@ -46,6 +51,7 @@ class UnidentifiedClient:
         self._certificate: x509.Certificate | None = None
         self._bad_path = ""
         self._name = ""
+        self._taken = 0
         self.has_spoken = False
         """True after the first octets of HTTP/2."""
         self.version = ""
@@ -68,6 +74,11 @@ class UnidentifiedClient:
             self.refusal = BAD_CERTIFICATES[event.fault], event.detail
         elif event.certificate is None:
             self.refusal = GatewayRejectedReason.NO_CREDENTIALS, ""
+
+    def may_send(self, count: int) -> bool:
+        """Count encrypted octets of HTTP/2; False beyond `ALLOWANCE`, since they cost processor time."""
+        self._taken += count
+        return self._taken <= ALLOWANCE
 
     def call(self, path: str) -> None:
         """Note a call of a method that is not served."""

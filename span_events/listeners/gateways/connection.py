@@ -8,23 +8,31 @@ after a rejection, are consequences of that end.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
-from collections.abc import Sequence
-from typing import Final, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from google.protobuf.message import DecodeError
-from h2.errors import ErrorCodes
 
-from span_events.bounded.budgets import Budget
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.gateways.session import Departure
 from span_events.fleet.gateways.sessions import GatewaySession
-from span_events.listeners.gateways.client import UnidentifiedClient
+from span_events.listeners.gateways.admission import Admission
+from span_events.listeners.gateways.client import ALLOWANCE, UnidentifiedClient
+from span_events.listeners.gateways.intake import Intake
 from span_events.listeners.gateways.keepalive import Due, Keepalive
 from span_events.listeners.gateways.outgoing import Outgoing
-from span_events.listeners.gateways.reasons import BAD_MESSAGES, BROKEN, FAILED_HANDSHAKES, end_of, loss_of, refusal_of
-from span_events.listeners.gateways.shared import MOVES, Shared, Stage
+from span_events.listeners.gateways.output import Output
+from span_events.listeners.gateways.reasons import (
+    BAD_MESSAGES,
+    BROKEN,
+    FAILED_HANDSHAKES,
+    end_of,
+    loss_of,
+    parting_of,
+    refusal_of,
+)
+from span_events.listeners.gateways.shared import ACTIVE, MOVES, Shared, Stage
+from span_events.listeners.tls import TlsTransport
 from span_events.listeners.udp import unmapped
 from span_events.log import get_logger
 from span_events.net import Remote
@@ -41,96 +49,57 @@ from span_events.wire.grpc.connections import (
     Status,
     StreamOpened,
     StreamReset,
-    code_name,
 )
 from span_events.wire.grpc.server import GrpcServer
-from span_events.wire.tls.connections import Data, End, Established, Event, Failed
-from span_events.wire.tls.openssl import TlsConnection
+from span_events.wire.tls.connections import Closed, Data, Established, Event
 
 log = get_logger("listeners")
 
 PATH: Final = "/gateway.v1.UserGatewayService/ControlStream"
 """The only served method."""
-_CANCEL: Final = 8
-"""RST_STREAM of a client that cancels its call (RFC 9113 §7)."""
 _STREAMS: Final = 2
 """Calls at the same time: one more than is served, so that the second call gets an answer."""
 _ALL_STREAMS: Final = 100
 """Calls in the life of a connection: h2 stores each of them."""
-_STRANGERS: Final = 131_072
-"""Encrypted octets of HTTP/2 accepted before the control stream is open; OpenSSL bounds handshakes."""
-_PER_TURN: Final = 64
-"""Frames or messages processed before other connections have their turn: about 3 ms."""
-_BURST_SECONDS: Final = 10.0
-"""Seconds over which gateways.frames_per_second is an average."""
-_UNSENT: Final = 262_144
-"""Octets in the transport's buffer beyond which reading stops, since requests cause further answers."""
 
 
-class Admission(Protocol):
-    """Counts and limits connections; the listener implements it."""
-
-    def admit(self, connection: GatewayConnection) -> str | None:
-        """Count a new connection; return the limit that forbids it, or None."""
-
-    def opened(self, connection: GatewayConnection) -> None:
-        """Count a connection as one with a control stream."""
-
-    def rejected(self, connection: GatewayConnection) -> None:
-        """Count a connection that was rejected."""
-
-    def lost(self, connection: GatewayConnection) -> None:
-        """Forget a connection after its socket was closed."""
-
-
-class GatewayConnection(asyncio.BufferedProtocol):
+class GatewayConnection:
     """One connection; the fleet uses it as the `Link` to a gateway."""
 
     __slots__ = (
-        "_admission",
-        "_budget",
-        "_calls",
-        "_client",
-        "_events",
-        "_grpc",
-        "_is_scheduled",
-        "_is_waiting",
-        "_keepalive",
-        "_outgoing",
-        "_paused_at",
-        "_session",
-        "_shared",
-        "_stream",
-        "_taken",
-        "_tls",
-        "_tls_events",
-        "_transport",
-        "due",
-        "remote",
-        "stage",
+        *("_admission", "_calls", "_client", "_closed", "_grpc", "_intake", "_is_scheduled", "_is_waiting"),
+        *(
+            "_keepalive",
+            "_outgoing",
+            "_output",
+            "_session",
+            "_shared",
+            "_stream",
+            "_transport",
+            "due",
+            "remote",
+            "stage",
+        ),
     )
 
-    def __init__(self, shared: Shared, admission: Admission) -> None:
+    def __init__(self, shared: Shared, admission: Admission[GatewayConnection]) -> None:
         config = shared.config
         self._shared = shared
         self._admission = admission
         self.stage = Stage.TLS
         self.remote: Remote = ("", 0)
-        self._transport: asyncio.Transport
+        self._transport: TlsTransport
+        self._output: Output
         self._client: UnidentifiedClient | None = None
-        self._tls: TlsConnection
-        self._taken = 0  # octets between the handshake and the control stream
-        self._tls_events: deque[Event] = deque()
+        self._closed: Closed | None = None  # the end of TLS, after data that waits for a turn
         self._grpc: GrpcServer | None = None
-        self._events: deque[GrpcEvent] = deque()
-        self._budget = Budget(config.frames_per_second, config.frames_per_second * _BURST_SECONDS)
+        self._intake: Intake | None = None
         self._is_waiting = False  # for a turn, with input that was received but not processed
         self._outgoing = Outgoing(messages=config.queue_messages, octets=config.queue_octets)
         self._session: GatewaySession | None = None
         self._stream = 0
         self._calls = 0
         self._keepalive = Keepalive(config, shared.clock.monotonic())
-        self._paused_at: float | None = None  # time at which the kernel's buffer became full
         self._is_scheduled = False
         self.due = self._keepalive.last_input + config.handshake_timeout
         """Time of the next `tick` with work to do, monotonic seconds."""
@@ -161,7 +130,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self.due = min(self.due, now + self._shared.config.stalled_after)
         if not self._is_scheduled:
             self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush_soon)
+            asyncio.get_running_loop().call_soon(self._contain, self._flush)
         return True
 
     def take_departed(self) -> Sequence[Departure]:
@@ -179,77 +148,82 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._end_session(reason, detail)
             self._linger()
 
-    # ---- calls by asyncio ---------------------------------------------------------------------
+    # ---- calls by the transport (`TlsUser`) ---------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connected(self, transport: TlsTransport) -> None:
         """Accept the connection, or reject it for a limit."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=0)  # a pause then means that the kernel's buffer is full
-        self.remote = unmapped(*(transport.get_extra_info("peername") or self.remote))
+        self._transport = transport
+        self._output = Output(transport, self._outgoing)
+        self.remote = unmapped(*(transport.peer or self.remote))
         self._shared.counters.accepted += 1
         self._client = UnidentifiedClient(self._shared, self.remote)
         obstacle = self._admission.admit(self)
         if obstacle is not None:
             self._reject(GatewayRejectedReason.OVERLOAD, obstacle)
             self._drop()
-        else:
-            self._tls = self._shared.engine.accept()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the buffer that all connections share."""
-        return self._shared.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Process received octets."""
-        if self.stage in (Stage.CLOSING, Stage.CLOSED):
-            return
+    def received(self, events: Sequence[Event], count: int) -> None:
+        """Process received octets, or the first part of many."""
         self._keepalive.last_input = self._shared.clock.monotonic()
         self._keepalive.pinged_at = None
         self._is_scheduled = True  # messages sent meanwhile leave in the flush below
-        try:
-            self._tls_events.extend(self._tls.feed(self._shared.buffer[:nbytes]))
-            goes_on = self._process()
-            if self.stage is Stage.HTTP2:
-                self._bound(nbytes)
-            self._flush()
-            # uvloop would read a full buffer again, up to 32 times, before it serves other sockets.
-            if (goes_on or nbytes == len(self._shared.buffer)) and not self._transport.is_closing():
-                self._is_waiting = True
-                self._transport.pause_reading()
-                self._shared.turns.add(self)
-        except Exception:
-            self._fail()
+        for event in events:
+            if isinstance(event, Data):
+                assert self._intake is not None, "data comes after the handshake"
+                self._intake.put(event.payload)
+                if self._client is not None:
+                    self._client.has_spoken = True
+            elif isinstance(event, Closed):
+                self._closed = event  # after the data before it
+            elif isinstance(event, Established):
+                self._secure(event)
+            else:
+                self._reject(FAILED_HANDSHAKES[event.failure], event.detail)
+                self._linger()
+        goes_on = self._process()
+        if self.stage is Stage.HTTP2 and self._client is not None and not self._client.may_send(count):
+            self._part(GatewayReason.HTTP2_ERROR, f"more than {ALLOWANCE} octets before the control stream")
+        self._flush()
+        # uvloop would read a full buffer again, up to 32 times, before it serves other sockets.
+        if (goes_on or count == self._transport.fills) and not self._transport.is_closing:
+            self._is_waiting = True
+            self._transport.pause_reading()
+            self._shared.turns.add(self)
 
-    def eof_received(self) -> None:
+    def ended(self) -> bool:
         """End the connection: the gateway closed TCP without a TLS close_notify."""
-        try:
-            self._lose(None)
-        except Exception:
-            self._fail()
+        self._lose(None)
+        return False
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def lost(self, error: Exception | None) -> None:
         """End the connection after the loss of its socket."""
-        try:
-            self._lose(exc)
-            if self.stage is not Stage.CLOSED:
-                self._move(Stage.CLOSED)
-        except Exception:
-            self._fail()
-        finally:
-            self._admission.lost(self)
+        self._contain(self._lose, error)
+        if self.stage is not Stage.CLOSED:
+            self._move(Stage.CLOSED)
+        self._admission.lost(self)
 
-    def pause_writing(self) -> None:
+    def blocked(self) -> None:
         """Note that the kernel's buffer is full."""
-        self._paused_at = now = self._shared.clock.monotonic()
+        self._output.paused_at = now = self._shared.clock.monotonic()
         self.due = min(self.due, now + self._shared.config.stalled_after)
 
-    def resume_writing(self) -> None:
+    def writable(self) -> None:
         """Continue after the kernel has taken all octets."""
-        self._paused_at = None
+        self._output.paused_at = None
         if self.stage in (Stage.HTTP2, Stage.OPEN):
             self._read_again()
             self._keepalive.last_input = self._shared.clock.monotonic()  # no input was read until now
-            self._flush_soon()
+            self._contain(self._flush)
+
+    def failed(self) -> None:
+        """Contain a defect of ours: only this connection ends."""
+        counters = self._shared.counters
+        if counters.defects % 1000 == 0:
+            log.exception("gateway_defect", remote=self.remote[0], so_far=counters.defects)
+        counters.defects += 1
+        if self.stage is not Stage.CLOSED:
+            self._drop()
+        self._end_session(GatewayReason.SERVER_ERROR, "")
 
     # ---- turns --------------------------------------------------------------------------------
 
@@ -259,7 +233,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
             goes_on = self._process()
             self._flush()
         except Exception:
-            self._fail()
+            self.failed()
             goes_on = False
         if not goes_on:
             self._is_waiting = False
@@ -267,57 +241,31 @@ class GatewayConnection(asyncio.BufferedProtocol):
         return goes_on
 
     def _process(self) -> bool:
-        """Process a bounded number of frames and messages in their order; return True if more wait."""
-        messages, has_parsed = _PER_TURN, False
-        while self.stage not in (Stage.CLOSING, Stage.CLOSED):
-            server = self._grpc
-            if self._tls_events and (server is None or isinstance(self._tls_events[0], Data)):
-                self._take_tls(self._tls_events.popleft())
-            elif server is not None and self._events:
-                if not messages:
-                    return True
-                messages -= 1
-                self._take_grpc(server, self._events.popleft())
-            elif server is not None and server.has_unread:
-                if has_parsed:
-                    return True
-                has_parsed = True
-                self._parse(server)
-            elif self._tls_events:
-                self._take_tls(self._tls_events.popleft())
-            else:
-                return False
-        self._tls_events.clear()
-        self._events.clear()
-        return False
-
-    def _parse(self, server: GrpcServer) -> None:
-        """Parse the next frames at the expense of the budget; end a connection that has exceeded it."""
-        before = server.cost
-        self._events.extend(server.feed(b"", _PER_TURN))
-        if self._budget.allows(server.cost - before, self._shared.clock.monotonic()):
-            return
-        self._shared.counters.floods += 1
-        server.close(ErrorCodes.ENHANCE_YOUR_CALM)
-        limit = f"gateways.frames_per_second is {self._shared.config.frames_per_second}, over {_BURST_SECONDS:.0f} s"
-        self._part(GatewayReason.TOO_MANY_FRAMES, f"{server.cost:,} frames or messages without content; {limit}")
+        """Process the frames of one turn; return True if more wait."""
+        server, intake = self._grpc, self._intake
+        if server is None or intake is None:
+            return False
+        if intake.has_more and self.stage in ACTIVE:
+            for event in intake.parse(self._keepalive.last_input):
+                self._take_grpc(server, event)
+            if intake.is_exceeded and self.stage in ACTIVE:
+                self._shared.counters.floods += 1
+                self._part(GatewayReason.TOO_MANY_FRAMES, intake.words)
+        if self.stage in ACTIVE and self._closed is not None and not intake.has_more:
+            self._take_close(self._closed)
+        return self.stage in ACTIVE and intake.has_more
 
     def _read_again(self) -> None:
         """Continue reading, unless input waits for a turn, or output for the gateway."""
-        if self._is_waiting or self._transport.is_closing():
-            return
-        if self._paused_at is None or self._transport.get_write_buffer_size() <= _UNSENT:
+        if not self._is_waiting and not self._transport.is_closing and not self._output.is_congested:
             self._transport.resume_reading()
 
     # ---- calls by the listener ----------------------------------------------------------------
 
     def tick(self, now: float) -> None:
         """Act on deadlines that have passed."""
-        try:
-            if now >= self.due:
-                self._tick(now)
-        except Exception:
-            self._fail()
+        if now >= self.due:
+            self._contain(self._tick, now)
 
     def shut_down(self) -> None:
         """End the connection because the server shuts down."""
@@ -332,28 +280,13 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     # ---- TLS ----------------------------------------------------------------------------------
 
-    def _take_tls(self, event: Event) -> None:
-        if self.stage in (Stage.CLOSING, Stage.CLOSED):
-            return
-        if isinstance(event, Data):
-            assert self._grpc is not None, "data comes after the handshake"
-            if self._client is not None:
-                self._client.has_spoken = True
-            self._grpc.feed(event.payload, frames=0)
-        elif isinstance(event, Established):
-            self._secure(event)
-        elif isinstance(event, Failed):
-            self._reject(FAILED_HANDSHAKES[event.failure], event.detail)
-            self._linger()
-        elif event.end is End.CLOSE_NOTIFY:
-            self._part(GatewayReason.CLIENT_CLOSED, "TLS was closed in order")
-        elif event.refuses_us and self._client is not None:
+    def _take_close(self, event: Closed) -> None:
+        """Take the end of TLS."""
+        if event.refuses_us and self._client is not None:
             self._reject(GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED, event.detail)
             self._linger()
-        elif event.end is End.ALERT:
-            self._part(GatewayReason.TLS_ERROR, f"the gateway sent the TLS alert {event.detail}")
         else:
-            self._part(GatewayReason.TLS_ERROR, event.detail)
+            self._part(*parting_of(event))
 
     def _secure(self, event: Established) -> None:
         """Enter HTTP/2; a wrong certificate is reported to the client later, on its control stream."""
@@ -362,6 +295,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._shared.counters.secured += 1
         client.secure(event)
         self._grpc = GrpcServer(max_message=config.max_message, max_streams=_STREAMS)
+        self._output.server = self._grpc
+        self._intake = Intake(self._grpc, config.frames_per_second)
         self._move(Stage.HTTP2)
         self.due = self._keepalive.last_input + config.stream_timeout
         if not event.protocol:
@@ -369,12 +304,6 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._linger()
 
     # ---- HTTP/2 -------------------------------------------------------------------------------
-
-    def _bound(self, count: int) -> None:
-        """End a connection that keeps sending without opening a stream, since it costs processor time."""
-        self._taken += count
-        if self._taken > _STRANGERS:
-            self._part(GatewayReason.HTTP2_ERROR, f"more than {_STRANGERS} octets before the control stream")
 
     def _take_grpc(self, server: GrpcServer, event: GrpcEvent) -> None:
         if self.stage in (Stage.CLOSING, Stage.CLOSED):
@@ -386,11 +315,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._take_call(server, event)
         elif isinstance(event, NotGrpc):
             self._count_call(f"{event.path[:64]}: {event.detail}")
-        elif isinstance(event, GoneAway):
-            words = f"GOAWAY {code_name(event.code)} {event.debug}".strip()
-            self._part(GatewayReason.GOAWAY if event.code else GatewayReason.CLIENT_CLOSED, words)
-        elif isinstance(event, Broken):
-            self._part(GatewayReason.HTTP2_ERROR, event.detail)
+        elif isinstance(event, GoneAway | Broken):
+            self._part(*parting_of(event))
         elif event.stream == self._stream:
             self._take_end(event)
 
@@ -411,12 +337,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self.end(GatewayReason.CLOSED)
         elif isinstance(event, MessageFault):
             self.end(BAD_MESSAGES[event.fault], event.detail)
-        elif not event.by_client:
-            self._part(GatewayReason.HTTP2_ERROR, f"the stream broke: {code_name(event.code)}")
-        elif event.code == _CANCEL:
-            self._part(GatewayReason.CANCELLED, "")
         else:
-            self._part(GatewayReason.STREAM_RESET, f"RST_STREAM {code_name(event.code)}")
+            self._part(*parting_of(event))
 
     def _take_call(self, server: GrpcServer, call: StreamOpened) -> None:
         if call.path == PATH and self.stage is Stage.HTTP2:
@@ -452,7 +374,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         self._client = None  # identified
         self._stream = call.stream
         self._keepalive.limit(call.timeout)
-        self.due = self._keepalive.deadline(self._keepalive.last_input, oldest=self._oldest)
+        self.due = self._keepalive.deadline(self._keepalive.last_input, oldest=self._output.oldest)
         self._shared.counters.opened += 1
         self._admission.opened(self)
         server.answer(call.stream)
@@ -467,40 +389,19 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     # ---- output -------------------------------------------------------------------------------
 
-    def _flush_soon(self) -> None:
-        """Flush, called by the event loop."""
-        try:
-            self._flush()
-        except Exception:
-            self._fail()
-
     def _flush(self) -> None:
-        """Send as many messages as the gateway's window and its socket take, joined into few writes."""
+        """Send what the gateway and the kernel take, joined into few writes."""
         self._is_scheduled = False
-        server = self._grpc
-        while self.stage is Stage.OPEN and server is not None:
-            if self._paused_at is None:
-                self._outgoing.give(server, self._stream)
-            self._write()
-            if self._paused_at is not None or server.waiting(self._stream):
-                break  # continues when the kernel or the gateway has room
-            confirmed = self._outgoing.confirm()
-            self._shared.counters.down += confirmed
-            if not confirmed or self._session is None:
-                return
+        while self.stage is Stage.OPEN:
+            departed = self._output.push(self._stream)
+            self._shared.counters.down += departed
+            if not departed or self._session is None:
+                break
             self._shared.sessions.flushed(self._session)
         if self.stage in (Stage.TLS, Stage.HTTP2):
-            self._write()
-        if self._paused_at is not None and self._transport.get_write_buffer_size() > _UNSENT:
+            self._output.write()
+        if self._output.is_congested:
             self._transport.pause_reading()
-
-    def _write(self) -> None:
-        octets = b"" if self._grpc is None else self._grpc.take()
-        if octets:
-            self._tls.send(octets)
-        encrypted = self._tls.take()
-        if encrypted and not self._transport.is_closing():
-            self._transport.write(encrypted)
 
     # ---- time ---------------------------------------------------------------------------------
 
@@ -508,7 +409,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         if self.stage is Stage.OPEN:
             self._look(now)
             if self.stage is Stage.OPEN:
-                self.due = self._keepalive.deadline(now, oldest=self._oldest)
+                self.due = self._keepalive.deadline(now, oldest=self._output.oldest)
         elif self._client is not None and self.stage is Stage.TLS:
             self._reject(GatewayRejectedReason.TLS_TIMEOUT, "")
             self._linger()
@@ -520,8 +421,8 @@ class GatewayConnection(asyncio.BufferedProtocol):
 
     def _look(self, now: float) -> None:
         """Apply the keepalive and the deadlines of an open stream."""
-        oldest, keepalive = self._oldest, self._keepalive
-        due = keepalive.check(now, oldest=oldest, is_reading=self._transport.is_reading())
+        oldest, keepalive = self._output.oldest, self._keepalive
+        due = keepalive.check(now, oldest=oldest, is_reading=self._transport.is_reading)
         if due is Due.DEADLINE:
             self.end(GatewayReason.DEADLINE)
         elif due is Due.STALLED and oldest is not None:
@@ -535,13 +436,14 @@ class GatewayConnection(asyncio.BufferedProtocol):
             self._end_session(GatewayReason.KEEPALIVE_TIMEOUT, f"nothing came for {silence} s", seconds=silence)
             self._drop()  # a silent gateway reads no goodbye
 
-    @property
-    def _oldest(self) -> float | None:
-        """Time since which output has waited for the gateway to read, monotonic seconds."""
-        times = [each for each in (self._outgoing.oldest, self._paused_at) if each is not None]
-        return min(times, default=None)
-
     # ---- ends ---------------------------------------------------------------------------------
+
+    def _contain(self, act: Callable[..., None], *arguments: object) -> None:
+        """Act, and contain a defect of ours."""
+        try:
+            act(*arguments)
+        except Exception:
+            self.failed()
 
     def _move(self, stage: Stage) -> None:
         assert stage in MOVES[self.stage], f"no way from {self.stage} to {stage}"
@@ -553,7 +455,7 @@ class GatewayConnection(asyncio.BufferedProtocol):
         if self.stage is Stage.OPEN:
             self._end_session(reason, detail)
         elif self.stage is Stage.TLS:
-            if self._tls.has_answered:  # grpcio sends no alert when it does not trust our certificate
+            if self._transport.has_answered:  # grpcio sends no alert when it does not trust our certificate
                 detail += " after this server had shown its certificate: perhaps it is not trusted"
             self._reject(GatewayRejectedReason.TLS_ABORTED, detail)
         elif self.stage is Stage.HTTP2 and self._client is not None:
@@ -588,27 +490,9 @@ class GatewayConnection(asyncio.BufferedProtocol):
     def _linger(self) -> None:
         """Close every layer in order, and give the gateway time to read that: unread input would cause a reset."""
         self._move(Stage.CLOSING)
-        if self._grpc is not None:
-            self._grpc.close()
-            self._tls.send(self._grpc.take())
-        self._tls.close()
-        self._write()
-        if not self._transport.is_closing():
-            with contextlib.suppress(OSError):  # the socket is closed, and `connection_lost` follows
-                self._transport.write_eof()
-            self._transport.resume_reading()
+        self._output.close()
         self.due = self._shared.clock.monotonic() + self._shared.config.linger
 
     def _drop(self) -> None:
         self._move(Stage.CLOSED)
         self._transport.abort()
-
-    def _fail(self) -> None:
-        """Contain a defect of ours: only this connection ends."""
-        counters = self._shared.counters
-        if counters.defects % 1000 == 0:
-            log.exception("gateway_defect", remote=self.remote[0], so_far=counters.defects)
-        counters.defects += 1
-        if self.stage is not Stage.CLOSED:
-            self._drop()
-        self._end_session(GatewayReason.SERVER_ERROR, "")

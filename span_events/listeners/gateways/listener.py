@@ -13,14 +13,15 @@ from collections import Counter
 from typing import ClassVar, Final
 
 from span_events.accepting import Acceptor, RefusedAccepts
-from span_events.bounded.failures import FailuresPerMinute
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
+from span_events.listeners.gateways.admission import Admission
 from span_events.listeners.gateways.connection import GatewayConnection
 from span_events.listeners.gateways.shared import Counters, Shared, Stage
 from span_events.listeners.gateways.turns import Turns
+from span_events.listeners.tls import BLOCK, TlsTransport
 from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote
 from span_events.wire.tls.openssl import TlsEngine
@@ -29,10 +30,6 @@ _TICK: Final = 0.25
 """Seconds between two checks of deadlines; timeouts and pings are late by that at most."""
 _BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
-_PER_WAKE_UP: Final = 65_536
-"""Octets read from one connection before the others get their turn."""
-_WATCHED_HOSTS: Final = 10_000
-"""Hosts whose failures are counted at the same time."""
 
 
 class GatewayListener:
@@ -52,23 +49,19 @@ class GatewayListener:
     ) -> None:
         self._config = config
         self._clock = clock
+        self._engine = engine
+        self._buffer = memoryview(bytearray(BLOCK))
         self._accepting = Acceptor(self.name, refused, self._accepted)
         self._opening = set[asyncio.Task[object]]()
         self._address = ("", 0)
-        self._connections: set[GatewayConnection] = set()
-        self._is_idle = asyncio.Event()
-        self._is_idle.set()
-        self._half_open: set[GatewayConnection] = set()
-        self._at_host = Counter[str]()  # half-open connections
-        self._failures = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self._admission = Admission[GatewayConnection](config, clock)
+        self._connections = self._admission.connections
         self.counters = Counters()
         self._shared = Shared(
             config=config,
             sessions=sessions,
-            engine=engine,
             identification=identification,
             clock=clock,
-            buffer=memoryview(bytearray(_PER_WAKE_UP)),
             counters=self.counters,
             turns=Turns(),
         )
@@ -169,58 +162,17 @@ class GatewayListener:
             each.shut_down()
         try:
             async with asyncio.timeout(self._config.linger):
-                await self._is_idle.wait()
+                await self._admission.is_idle.wait()
         except TimeoutError:
             for each in list(self._connections):
                 each.abort()
-            await self._is_idle.wait()
+            await self._admission.is_idle.wait()
 
     def _accepted(self, accepted: socket.socket, _address: Remote) -> None:
         loop = asyncio.get_running_loop()
-        opening = loop.connect_accepted_socket(lambda: GatewayConnection(self._shared, self), accepted)
+        opening = loop.connect_accepted_socket(
+            lambda: TlsTransport(self._engine, self._buffer, GatewayConnection(self._shared, self._admission)), accepted
+        )
         task: asyncio.Task[object] = loop.create_task(opening)
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
-
-    # ---- calls by connections (`Admission`) ---------------------------------------------------
-
-    def admit(self, connection: GatewayConnection) -> str | None:
-        """Count a new connection; return the limit that forbids it, or None."""
-        config, host = self._config, connection.remote[0]
-        obstacle = None
-        if len(self._connections) >= config.connections:
-            obstacle = f"gateways.connections is {config.connections}"
-        elif len(self._half_open) >= config.half_open:
-            obstacle = f"gateways.half_open is {config.half_open}"
-        elif self._at_host[host] >= config.half_open_per_address:
-            obstacle = f"gateways.half_open_per_address is {config.half_open_per_address}"
-        elif self._failures.exceeded(host, self._clock.monotonic()):
-            obstacle = f"gateways.failures_per_minute is {config.failures_per_minute}"
-        self._connections.add(connection)
-        self._is_idle.clear()
-        if obstacle is None:
-            self._half_open.add(connection)
-            self._at_host[host] += 1
-        return obstacle
-
-    def opened(self, connection: GatewayConnection) -> None:
-        """Count a connection as half open no longer: its control stream is open, or its socket closed."""
-        if connection not in self._half_open:
-            return
-        self._half_open.remove(connection)
-        host = connection.remote[0]
-        self._at_host[host] -= 1
-        if not self._at_host[host]:
-            del self._at_host[host]
-
-    def rejected(self, connection: GatewayConnection) -> None:
-        """Count a rejected connection as a failure of its host."""
-        if connection in self._half_open:  # a rejection by a limit must not prolong that limit
-            self._failures.count(connection.remote[0], self._clock.monotonic())
-
-    def lost(self, connection: GatewayConnection) -> None:
-        """Forget a connection after its socket was closed."""
-        self.opened(connection)
-        self._connections.discard(connection)
-        if not self._connections:
-            self._is_idle.set()

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
-from span_events.wire.grpc.connections import Fault, Status
-from span_events.wire.tls.connections import CertificateFault, Failure
+from span_events.wire.grpc.connections import Broken, Fault, GoneAway, Status, StreamReset, code_name
+from span_events.wire.tls.connections import CertificateFault, Closed, End, Failure
 
 FAILED_HANDSHAKES: Final = MappingProxyType(
     {
@@ -39,7 +39,8 @@ BAD_MESSAGES: Final = MappingProxyType(
 )
 BROKEN: Final = MappingProxyType({GatewayReason.TOO_MANY_FRAMES: GatewayRejectedReason.TOO_MANY_FRAMES})
 """Ends of an unidentified client that have a reason of their own."""
-
+_CANCEL: Final = 8
+"""RST_STREAM of a client that cancels its call (RFC 9113 §7)."""
 _REFUSALS: Final = MappingProxyType(
     {
         GatewayRejectedReason.UNKNOWN_GATEWAY: Status.NOT_FOUND,
@@ -77,6 +78,25 @@ def end_of(reason: GatewayReason, detail: str) -> tuple[Status, str]:
     """Return the status and text with which the server ends a stream."""
     status, text = _ENDS.get(reason, (Status.INTERNAL, reason.value))
     return status, f"{text}: {detail}" if detail else text
+
+
+def parting_of(event: Closed | GoneAway | Broken | StreamReset) -> tuple[GatewayReason, str]:
+    """Return reason and detail for a connection that the client has ended or broken."""
+    if isinstance(event, Closed):
+        if event.end is End.CLOSE_NOTIFY:
+            return GatewayReason.CLIENT_CLOSED, "TLS was closed in order"
+        alert = f"the gateway sent the TLS alert {event.detail}"
+        return GatewayReason.TLS_ERROR, alert if event.end is End.ALERT else event.detail
+    if isinstance(event, GoneAway):
+        words = f"GOAWAY {code_name(event.code)} {event.debug}".strip()
+        return GatewayReason.GOAWAY if event.code else GatewayReason.CLIENT_CLOSED, words
+    if isinstance(event, Broken):
+        return GatewayReason.HTTP2_ERROR, event.detail
+    if not event.by_client:
+        return GatewayReason.HTTP2_ERROR, f"the stream broke: {code_name(event.code)}"
+    if event.code == _CANCEL:
+        return GatewayReason.CANCELLED, ""
+    return GatewayReason.STREAM_RESET, f"RST_STREAM {code_name(event.code)}"
 
 
 def loss_of(error: Exception | None) -> tuple[GatewayReason, str]:

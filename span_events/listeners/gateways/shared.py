@@ -13,7 +13,6 @@ from span_events.config import GatewaysConfig
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
 from span_events.listeners.gateways.turns import Turns
-from span_events.wire.tls.openssl import TlsEngine
 
 
 class Stage(Enum):
@@ -37,6 +36,8 @@ MOVES: Final[Mapping[Stage, frozenset[Stage]]] = MappingProxyType(
         Stage.CLOSED: frozenset(),
     }
 )
+ACTIVE: Final = frozenset({Stage.HTTP2, Stage.OPEN})
+"""Stages in which frames are processed."""
 
 
 @dataclass(slots=True)
@@ -69,10 +70,7 @@ class Shared:
 
     config: GatewaysConfig
     sessions: GatewaySessions
-    engine: TlsEngine
     identification: Identification
     clock: Clock
-    buffer: memoryview
-    """Receive buffer, free again after each call of `buffer_updated`."""
     counters: Counters
     turns: Turns

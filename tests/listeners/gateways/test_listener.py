@@ -235,10 +235,10 @@ async def test_unread_answers_stop_reading() -> None:
         session = await gateways.session()
         pings = (bytes.fromhex("000008060000000000") + bytes(8)) * 10_000
         flood = asyncio.get_running_loop().create_task(client.write(client.tls.send(pings * 10)))
-        await until(lambda: session.link._transport.get_write_buffer_size() > 262_144)
-        await until(lambda: not session.link._transport.is_reading())
+        await until(lambda: session.link._transport.unsent > 262_144)
+        await until(lambda: not session.link._transport.is_reading)
 
-        assert session.link._transport.get_write_buffer_size() < 1_000_000
+        assert session.link._transport.unsent < 1_000_000
         await gateways.wait(31, lambda: bool(session.ended))
         assert (await gateways.end(session))[0] is GatewayReason.SLOW_READER
         flood.cancel()
@@ -247,7 +247,7 @@ async def test_unread_answers_stop_reading() -> None:
 async def test_the_kernel_buffer_of_a_gateway_is_bounded(gateways: GatewayBench) -> None:
     """Linux doubles SO_SNDBUF; TCP closes the connection after TCP_USER_TIMEOUT."""
     await gateways.client().serve()
-    accepted = (await gateways.session()).link._transport.get_extra_info("socket")
+    accepted = (await gateways.session()).link._transport._transport.get_extra_info("socket")
 
     assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * 65_536
     assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000

@@ -66,7 +66,7 @@ async def test_an_alert_on_the_stream_ends_it(bench: GatewayBench) -> None:
     """The session ends with the alert as its reason."""
     client = await bench.client(version=ssl.TLSVersion.TLSv1_2).serve()
     session = await bench.session()
-    session.link._take_tls(Closed(End.ALERT, "bad certificate", refuses_us=True))
+    session.link._take_close(Closed(End.ALERT, "bad certificate", refuses_us=True))
     reason, detail = await bench.end(session)
 
     assert await client.gone() == "eof"
