@@ -135,6 +135,16 @@ def reaches(token: Token, resource: str) -> bool:
     return token.resource in ("/", resource) or resource.startswith(f"{token.resource}/")
 
 
+def reaches_everything(token: Token) -> bool:
+    """Return whether a token's resource is ``/``."""
+    return token.resource == "/"
+
+
+def is_for_one_device(token: Token) -> bool:
+    """Return whether a token's resource is a device."""
+    return "/devices/" in token.resource
+
+
 def scope_of(token: Token) -> Scope:
     """Return the scope of streams that a token may read."""
     if token.resource == "/":

@@ -125,7 +125,7 @@ class Datagrams(UdpListener):
 
     def _answer(self, device: Device, transport: Transport, answer: Callable[[bytes], None], cause: int) -> None:
         """Send the oldest waiting downstream message, if there is one."""
-        waiting = self._outbox.next_for(device)
+        waiting = self._outbox.next_over(device, transport)
         if waiting is None:
             return
         try:

@@ -149,6 +149,9 @@ class RadiusConfig(Section):
 class CellularConfig(Section):
     """Attachments of devices to the mobile network and their addresses, as RADIUS reports them."""
 
+    tenants_set_addresses: bool = setting(
+        False, "Whether tokens for a collection may set addresses of its devices; false: only tokens for / may."
+    )
     pool: tuple[PoolPrefix, ...] = setting(
         (), "IPv4 and IPv6 prefixes of addresses for devices; without it, devices have their own or the mobile core's."
     )

@@ -152,6 +152,12 @@ class DownstreamConfig(Section):
     """Messages to devices."""
 
     max_payload: Octets = setting(4_096, "Largest downstream message, octets.")
+    plain_udp: bool = setting(
+        True, "Whether messages are sent over plain UDP; false: they wait for CoAP, DTLS, CoAPS or a gateway."
+    )
+    require_coap_con: bool = setting(
+        False, "Whether messages over plain CoAP are sent only in responses to confirmable requests, which repeat."
+    )
     per_device: Count = setting(100, "Messages that may wait per device; as many sent ones are kept.")
     expiry: Seconds = setting(604_800.0, "Seconds that a message may wait; then it fails (expired).")
 

@@ -169,6 +169,19 @@ class Outbox:
         await self.flush()
         return message
 
+    def next_over(self, device: Device, transport: Transport, *, confirmable: bool = False) -> Downstream | None:
+        """
+        Return the oldest waiting message of a device that a reply over a transport may carry.
+
+        Args:
+            confirmable: True for a reply to a confirmable CoAP request.
+        """
+        if transport is Transport.UDP and not self._config.plain_udp:
+            return None
+        if transport is Transport.COAP and self._config.require_coap_con and not confirmable:
+            return None
+        return self.next_for(device)
+
     def next_for(self, device: Device) -> Downstream | None:
         """Return the oldest waiting message of a device; None while a gateway's session holds that message."""
         waiting = self._waiting.get(device.id)

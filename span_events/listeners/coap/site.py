@@ -221,8 +221,10 @@ class CoapSite:
         return self._carry(peer, path, Code.CONTENT, waiting, None, block2)
 
     def _next_for(self, peer: Peer, code: Code) -> Downstream | None:
-        """Return the oldest waiting message, unless the device wants no response that could carry it."""
-        return None if is_unwanted(peer.request, code) else self._outbox.next_for(peer.device)
+        """Return the oldest waiting message, unless no response to this request may carry it."""
+        if is_unwanted(peer.request, code):
+            return None
+        return self._outbox.next_over(peer.device, self._transport, confirmable=peer.request.type is Type.CON)
 
     def _carry(
         self, peer: Peer, path: str, code: Code, waiting: Downstream, cause: int | None, block2: Block | None

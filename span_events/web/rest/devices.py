@@ -15,6 +15,7 @@ from span_events.web.rest.bodies.changes import read_change
 from span_events.web.rest.bodies.models import DeviceBody
 from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.replies import is_extended, render
+from span_events.web.rest.rights import check_change, check_ownership
 from span_events.web.services import CAUSE, SERVICES
 
 
@@ -36,6 +37,7 @@ async def create(request: web.Request) -> web.Response:
     change = (await read_body(request, DeviceBody)).change()
     if change.collection_id not in (None, collection.id):
         raise InvalidRequest("collectionId: is not the collection in the path", field="collectionId")
+    check_change(request, change)
     device = await request.app[SERVICES].fleet.devices.create(collection, change, cause=request[CAUSE])
     return _show(request, device)
 
@@ -48,13 +50,16 @@ async def get(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     """Change a device, or move it to another collection."""
     device, body = await read_change(request, device_of, DeviceBody, what="device")
-    await request.app[SERVICES].fleet.devices.update(device, body.change(), cause=request[CAUSE])
+    change = body.change()
+    check_change(request, change, device)
+    await request.app[SERVICES].fleet.devices.update(device, change, cause=request[CAUSE])
     return _show(request, device)
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove a device; reply with its last state."""
     device = device_of(request)
+    check_ownership(request, "the device itself")
     await request.app[SERVICES].fleet.devices.remove(device, cause=request[CAUSE])
     return _show(request, device)
 
