@@ -412,6 +412,8 @@ class MessageRejected(Event):
     limit: int | None = key("limit that was exceeded: octets, messages a second, or blobs", optional=True)
     ended_at: Moment | None = key("end of the attachment that had this address, UTC", optional=True)
     terminate_cause: str | None = key("why that attachment ended, as the NAS says", name="cause", optional=True)
+    ended_seconds_ago: int | None = key("time since the session at that address ended", optional=True)
+    end_reason: DisconnectReason | None = key("why that session ended", optional=True)
     count: int | None = key("how many more there were since the last such event", optional=True)
 
 

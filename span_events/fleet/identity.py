@@ -143,6 +143,10 @@ class Identification:
         found = self.device_at(host)
         return found.device if isinstance(found, Refusal) else found
 
+    def is_registered(self, device: Device) -> bool:
+        """Return whether a device has not been removed meanwhile."""
+        return self._directory.devices.get(device.id) is device
+
     def device_of(
         self, certificate: x509.Certificate, *, now_ms: int | None = None
     ) -> Device | Refusal[ClientRejectedReason]:

@@ -12,7 +12,7 @@ from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
 from span_events.events.catalogue import ClientRejected, MessageDuplicate, MessageRejected
 from span_events.events.marks import Mark
 from span_events.events.message import Transport
-from span_events.events.reasons import DuplicateReason, MessageRejectedReason
+from span_events.events.reasons import DisconnectReason, DuplicateReason, MessageRejectedReason
 from span_events.fleet.identity import FormerHolder
 from span_events.fleet.summaries import OTHERS, Summaries
 from span_events.metrics import Metric
@@ -87,6 +87,9 @@ class Rejections:
         limit: int | None = None,
         gateway: Gateway | None = None,
         former: FormerHolder | None = None,
+        ended_seconds_ago: int | None = None,
+        end_reason: DisconnectReason | None = None,
+        kind: str | None = None,
         cause: int | None = None,
     ) -> None:
         """
@@ -95,6 +98,9 @@ class Rejections:
         Published one by one up to a burst per sender and reason, then once per window with a count; a
         flood (`_FLOODS`) once per window. Unlike `client_rejected`, this builds the event only when it is
         published, as floods come here.
+
+        Args:
+            kind: What tells this cause from others of the same reason, for a detail with changing numbers.
         """
         self.messages += 1
         if device is not None:
@@ -102,7 +108,9 @@ class Rejections:
         flood = reason in _FLOODS
         sender: Hashable = device.id if device is not None else _prefix_of(remote[0])
         host = None if device is not None else remote[0]
-        fault = (detail if mark is None else mark.looks_like, option, code, host)
+        if kind is None:
+            kind = detail if mark is None else mark.looks_like
+        fault = (kind, option, code, host)
         if not self._summaries.admits(sender, reason.value, fault, burst=1 if flood else None):
             return
         event = MessageRejected(
@@ -123,6 +131,8 @@ class Rejections:
             limit=limit,
             ended_at=None if former is None else former.ended,
             terminate_cause=None if former is None else former.cause or None,
+            ended_seconds_ago=ended_seconds_ago,
+            end_reason=end_reason,
             count=1 if flood else None,
         )
         self._summaries.add(event, sender, reason.value, fault)

@@ -72,7 +72,7 @@ class MessageRejectedReason(Reason):
     )
     NO_SESSION = (
         "noSession",
-        "A DTLS record without a session; perhaps the NAT changed the port: handshake again, or use Connection ID.",
+        "The server has no session for this DTLS record, see 'detail' and endReason: the device must handshake again.",
     )
     UNREADABLE_RECORD = (
         "unreadableRecord",

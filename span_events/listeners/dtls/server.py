@@ -18,16 +18,18 @@ from span_events.clock import Clock
 from span_events.config import DtlsConfig
 from span_events.errors import MalformedMessage
 from span_events.events.message import Transport
-from span_events.events.reasons import ClientRejectedReason, DisconnectReason, MessageRejectedReason
+from span_events.events.reasons import ClientRejectedReason, DisconnectReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.identity import Identification
 from span_events.listeners.dtls.client import Client
 from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos
 from span_events.listeners.dtls.refusals import Refusals
-from span_events.listeners.dtls.session import DtlsSession
+from span_events.listeners.dtls.session import NUMBER, DtlsSession
+from span_events.listeners.dtls.sessions import Sessions
+from span_events.listeners.dtls.strays import Strays
 from span_events.listeners.dtls.suites import SuiteChoices
 from span_events.metrics import Metric
-from span_events.net import Remote, render_remote
+from span_events.net import Remote
 from span_events.registry.model import Certificate
 from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
 from span_events.wire.dtls.hello import ClientHello, chosen_suite, hello_verify_request, is_hello, read_hello
@@ -35,9 +37,6 @@ from span_events.wire.dtls.records import Alert, ContentType, Cut, alert
 
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """Encrypted records of these types go to the session, also while its address has a handshake."""
-_NUMBER: Final = slice(3, 11)
-"""Epoch and sequence number of a datagram's first record."""
-_FIRST_EPOCH: Final = b"\0\1"
 _REASONS: Final = {
     End.CLOSE_NOTIFY: DisconnectReason.CLOSE_NOTIFY,
     End.ALERT: DisconnectReason.CLIENT_ALERT,
@@ -148,8 +147,14 @@ class DtlsServer:
         self._suites = SuiteChoices()
         self._refusals = Refusals(shared.reception.rejections, shared.identification, shared.engine, transport)
         self._timer: asyncio.TimerHandle | None = None
-        self._sessions: dict[Remote, DtlsSession] = {}
-        self._at_host: dict[str, dict[Remote, DtlsSession]] = {}
+        self._sessions = Sessions()
+        self._strays = Strays(
+            self._sessions,
+            transport,
+            reception=shared.reception,
+            identification=shared.identification,
+            clock=shared.clock,
+        )
         self.received = 0
         """Datagrams that are DTLS."""
         self.hellos = 0
@@ -179,7 +184,7 @@ class DtlsServer:
         """Pass a datagram that `is_dtls` to its session, its handshake, or the check of hellos."""
         self.received += 1
         kind, in_the_clear = datagram[0], datagram[3] == datagram[4] == 0
-        session = self._sessions.get(remote)
+        session = self._sessions.at(remote)
         if session is not None and kind in _OF_SESSIONS and not in_the_clear:
             self._feed(session, datagram)
         elif is_hello(datagram):
@@ -197,16 +202,7 @@ class DtlsServer:
         """Publish a datagram that consists of encrypted records, but not of whole ones; no session sees it."""
         self.received += 1
         self.stray += 1
-        session = self._sessions.get(remote)
-        self._reception.rejections.rejected(
-            MessageRejectedReason.MALFORMED,
-            device=self._identification.device_meant_for(remote[0]) if session is None else session.fleet.device,
-            remote=remote,
-            transport=self._transport,
-            size=len(datagram),
-            detail=cut.detail,
-            at=cut.at,
-        )
+        self._strays.cut(datagram, cut, remote)
 
     def stop(self) -> None:
         """End all sessions with a close_notify, and drop all handshakes."""
@@ -215,7 +211,7 @@ class DtlsServer:
             self._timer = None
         for handshake in self._handshakes:
             self._handshakes.remove(handshake)
-        for session in list(self._sessions.values()):
+        for session in self._sessions:
             self._close(session, DisconnectReason.SERVER_STOPPED)
             self._reception.sessions.disconnected(session.fleet, DisconnectReason.SERVER_STOPPED)
 
@@ -242,7 +238,7 @@ class DtlsServer:
 
     def _is_copy(self, hello: ClientHello, remote: Remote) -> bool:
         """Return whether a hello repeats an accepted one, which the engine's retransmissions answer."""
-        handshake, session = self._handshakes.at(remote), self._sessions.get(remote)
+        handshake, session = self._handshakes.at(remote), self._sessions.at(remote)
         return hello.random in (handshake and handshake.hello.random, session and session.random)
 
     def _begin(self, hello: ClientHello, datagram: bytes, remote: Remote, now: float) -> None:
@@ -274,7 +270,7 @@ class DtlsServer:
 
     def _is_full(self, remote: Remote, handshake: Handshake | None = None) -> bool:
         """Return whether a session at this address would exceed the limit; if so, publish that."""
-        if len(self._sessions) < self._config.sessions or remote in self._sessions:
+        if len(self._sessions) < self._config.sessions or self._sessions.at(remote) is not None:
             return False
         detail = f"dtls.sessions is {self._config.sessions}"
         if handshake is None:
@@ -318,13 +314,12 @@ class DtlsServer:
         if offer is not None:
             self._suites.proven(offer, now, certificates=handshake.prefers_certificates)
             self._suites.opened(offer)
-        earlier = self._sessions.get(remote)
+        earlier = self._sessions.at(remote)
         if earlier is not None:  # the client has lost its keys, and could not read a close_notify
             self._drop(earlier, DisconnectReason.REPLACED)
             self._reception.sessions.disconnected(earlier.fleet, DisconnectReason.REPLACED)
         self.completed += 1
-        self._sessions[remote] = session
-        self._at_host.setdefault(remote[0], {})[remote] = session
+        self._sessions.add(session)
         session.fleet = self._reception.sessions.connected(
             client.device,
             remote,
@@ -412,34 +407,16 @@ class DtlsServer:
         events = session.engine.feed(datagram)
         if datagram[0] == ContentType.APPLICATION_DATA:
             if not events:
-                self._note_unreadable(session, datagram)
-            elif datagram[_NUMBER] > session.newest:
-                session.newest = datagram[_NUMBER]
+                self._strays.unreadable(datagram, session)
+            elif datagram[NUMBER] > session.newest:
+                session.newest = datagram[NUMBER]
         for event in events:
             self._take_event(session, event)
-        if self._sessions.get(session.remote) is session:
+        if session in self._sessions:
             self._transmit(session.engine.take(), session.remote)
 
-    def _note_unreadable(self, session: DtlsSession, datagram: bytes) -> None:
-        """Publish application data that the engine dropped; the cause is told without numbers, so each is told once."""
-        number = datagram[_NUMBER]
-        if number[:2] != _FIRST_EPOCH:
-            cause = "its epoch is not the session's: the client has the keys of another handshake"
-        elif number <= session.newest:
-            cause = "its sequence number was used before: a repeated datagram, or a device that restored an older state"
-        else:
-            cause = "it cannot be decrypted: the client has other keys, or the datagram was damaged"
-        self._reception.rejections.rejected(
-            MessageRejectedReason.UNREADABLE_RECORD,
-            device=session.fleet.device,
-            remote=session.remote,
-            transport=self._transport,
-            size=len(datagram),
-            detail=cause,
-        )
-
     def _take_event(self, session: DtlsSession, event: Event) -> None:
-        if self._sessions.get(session.remote) is not session:
+        if session not in self._sessions:
             return  # the event before this one has ended it
         if isinstance(event, Data):
             session.note_received()
@@ -457,40 +434,21 @@ class DtlsServer:
         self._drop(session, reason)
 
     def _drop(self, session: DtlsSession, reason: DisconnectReason) -> None:
-        remote = session.remote
-        if self._sessions.get(remote) is not session:
+        if session not in self._sessions:
             return
-        del self._sessions[remote]
-        neighbours = self._at_host[remote[0]]
-        del neighbours[remote]
-        if not neighbours:
-            del self._at_host[remote[0]]
+        now = self._clock.monotonic()
+        self._sessions.remove(session, reason, now)
         if session.offer is not None:
             self._suites.closed(session.offer)
         session.fleet.close = None  # it refers to this server: without it, OpenSSL's memory is freed at once
-        session.log_closed(reason, self._clock.monotonic())
+        session.log_closed(reason, now)
         self._ended(session)
 
     def _take_stray(self, datagram: bytes, remote: Remote) -> None:
         """Publish application data that has no session; late alerts and handshake records are only counted."""
         self.stray += 1
-        if datagram[0] not in (ContentType.APPLICATION_DATA, ContentType.CONNECTION_ID):
-            return
-        device, detail = None, None
-        at_host = self._at_host.get(remote[0], {})
-        if len(at_host) == 1:
-            (likely,) = at_host.values()
-            device = likely.fleet.device
-            quiet = int(self._clock.monotonic() - likely.fleet.last_seen)
-            detail = f"the only session at this address has {render_remote(likely.remote)}, quiet for {quiet} s"
-        self._reception.rejections.rejected(
-            MessageRejectedReason.NO_SESSION,
-            device=device,
-            remote=remote,
-            transport=self._transport,
-            size=len(datagram),
-            detail=detail,
-        )
+        if datagram[0] in (ContentType.APPLICATION_DATA, ContentType.CONNECTION_ID):
+            self._strays.without_session(datagram, remote)
 
     # ---- parts ------------------------------------------------------------------------------------
 

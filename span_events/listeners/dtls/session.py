@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from span_events.fleet.devices.sessions import Session
 from span_events.ids import render
@@ -12,6 +13,9 @@ from span_events.net import Remote, render_remote
 from span_events.wire.dtls.engine import EngineSession
 
 log = get_logger("listeners.dtls")
+
+NUMBER: Final = slice(3, 11)
+"""Epoch and sequence number of a datagram's first record."""
 
 
 class DtlsSession:
