@@ -43,10 +43,11 @@ class ConfigurationError(SpanEventsError):
 
     code = "configuration"
     exit_status = 2
-    hint = "Correct the settings that are named; config/span-events.toml explains every one."
+    hint = "Correct the settings that are named; `span-events config show` explains every one."
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[str], *, hint: str = "") -> None:
         super().__init__("\n".join(faults))
+        self.hint = hint or type(self).hint
         self.faults = tuple(faults)
         """One sentence a fault, each beginning with the path of the setting (``coap.port: …``)."""
 

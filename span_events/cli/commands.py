@@ -37,6 +37,7 @@ _COMMANDS: Final = {
     "simulate": "span_events.cli.simulate.devices:simulate",
     "events": "span_events.cli.catalogue:events",
     "guide": "span_events.cli.guide:guide",
+    "config": "span_events.cli.settings:config",
     "token": "span_events.cli.resources.tokens:token",
     "collection": "span_events.cli.resources.collections:collection",
     "device": "span_events.cli.resources.devices:device",

@@ -228,7 +228,7 @@ config_option: Final = click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Settings; config/span-events.toml explains every one. Without it: defaults and SPAN_EVENTS_… variables.",
+    help="Settings; `span-events config show` explains every one. Without it: defaults and SPAN_EVENTS_… variables.",
 )
 
 

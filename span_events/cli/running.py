@@ -22,12 +22,17 @@ from span_events.errors import SpanEventsError, StorageUnavailable
 from span_events.ids import render
 from span_events.log import get_logger
 from span_events.net import render_remote
+from span_events.pki.files import replace
 from span_events.simulator.demo.demo import secret_file_of, with_mobile_core
 from span_events.simulator.demo.seed import OWN_ADDRESS, Demo
 from span_events.simulator.sockets import reachable
 
 COAP_CLIENTS: Final = ("coap-client", "coap-client-openssl", "coap-client-gnutls", "coap-client-notls")
 """Names of libcoap's client: its own, and those that Debian 12 gives it."""
+
+PROGRAM: Final = "span-events"
+TOKEN_FILE: Final = "admin-token"  # noqa: S105  # a name
+"""File in the data directory that a first start without a terminal writes the admin token to."""
 
 log = get_logger("serve")
 
@@ -61,7 +66,11 @@ async def run(
         gc.freeze()  # objects of the start stay alive: each full collection over them would take 0.1 s or more
         if ready_file is not None:
             _write_ready_file(ready_file, server.addresses)
-        sys.stdout.write(banner(server, seeded, data_dir=data_dir))
+        token_file = None
+        if server.first_token and not sys.stdout.isatty():
+            token_file = data_dir / TOKEN_FILE  # standard output may be a journal, which more people read
+            replace(token_file, f"{server.first_token}\n".encode())
+        sys.stdout.write(banner(server, seeded, data_dir=data_dir, token_file=token_file))
         sys.stdout.flush()
         server.failed.add_done_callback(lambda _: stop.set())
         reloading = asyncio.create_task(_reload(server, hung_up, reload))
@@ -76,15 +85,22 @@ async def run(
     log.info("stopped")
 
 
-def banner(server: Server, demo: Demo | None, *, data_dir: Path) -> str:
-    """Return the first lines for a person: addresses, token, and commands to try."""
+def banner(server: Server, demo: Demo | None, *, data_dir: Path, token_file: Path | None = None) -> str:
+    """
+    Return the first lines for a person: addresses, token, and commands to try.
+
+    Args:
+        token_file: File that holds the first token, if the banner must not.
+    """
     http = server.addresses["http"]
     lines = [f"span-events {__version__} is ready.", ""]
     folder = data_dir.resolve()
     where = server.addresses | {"http": f"http://{http}", "data": str(folder)}
     width = max(map(len, where))
     lines += [f"  {name:<{width}} {place}" for name, place in where.items()]
-    if server.first_token:
+    if token_file is not None:
+        lines += ["", f"Admin token (may do everything): in {token_file.resolve()}; move it to a safe place."]
+    elif server.first_token:
         lines += ["", "Admin token (may do everything; shown this once, keep it):", f"  {server.first_token}"]
     else:
         make = f"span-events token create --data-dir {shlex.quote(str(folder))} --resource / --write"
@@ -96,7 +112,7 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path) -> str:
             f"Demo: collection {render(demo.collection.id)}, watched with this read-only token:",
             f"  {demo.token}",
             "Watch it, in another terminal:",
-            f"  .venv/bin/span-events --endpoint http://{http} --token {demo.token} tail",
+            f"  {program()} --endpoint http://{http} --token {demo.token} tail",
             f'  npx wscat -H "X-API-Token: {demo.token}" -c {url}',
             f"or in a browser: open http://{http}/ first, then in its console:",
             f'  new WebSocket("{url}?api_token={demo.token}").onmessage = m => console.log(m.data)',
@@ -120,7 +136,7 @@ def _about_mobile_core(server: Server) -> list[str]:
     ports = ",".join(server.addresses[each] for each in ("radius", "radius-accounting"))
     return [
         f"Its devices attach over RADIUS, with the secret in {path}. Let more of them do so:",
-        f"  .venv/bin/span-events --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
+        f"  {program()} --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
         f"    simulate --core {ports} --core-secret-file {shlex.quote(str(path))}",
     ]
 
@@ -133,9 +149,19 @@ def _about_gateway(server: Server, demo: Demo) -> list[str]:
     where = render_remote(reachable((host.strip("[]"), int(port))))
     return [
         f"A gateway with {len(demo.sensors)} sensors connects over TLS. Let another one do so:",
-        f"  .venv/bin/span-events --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
+        f"  {program()} --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
         f"    simulate gateway --gateways {where}",
     ]
+
+
+def program() -> str:
+    """Return how this user calls the program: by name where the shell finds it, else by path."""
+    installed = Path(sys.executable).with_name(PROGRAM)
+    found = shutil.which(PROGRAM)
+    if found is not None and Path(found).resolve() == installed.resolve():
+        return PROGRAM
+    here = Path.cwd()
+    return shlex.quote(str(installed.relative_to(here) if installed.is_relative_to(here) else installed))
 
 
 def coap_client() -> str:

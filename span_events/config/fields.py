@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -15,6 +15,15 @@ Count = Annotated[int, Field(ge=1)]
 Octets = Annotated[int, Field(ge=1)]
 Buffer = Annotated[int, Field(ge=1, le=(1 << 31) - 1)]
 """Octets of a socket buffer, up to the largest value that the kernel takes."""
+
+
+def _whole_number(value: object) -> object:
+    """Take the text of an environment variable as the number that it is."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+BlockSize = Annotated[Literal[16, 32, 64, 128, 256, 512, 1024], BeforeValidator(_whole_number)]
+"""Octets of a block of CoAP (RFC 7959)."""
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """Number per second."""
@@ -105,6 +114,21 @@ DownloadHost = Annotated[str, AfterValidator(_download_host)]
 DownloadPath = Annotated[str, AfterValidator(_download_path)]
 
 
+def _origin(text: str) -> str:
+    """Take an origin as browsers send it (RFC 6454 6.2): scheme, host and, unless it is the scheme's, port."""
+    if text in {"null", "*"}:
+        return text
+    scheme, separator, rest = text.partition("://")
+    if not separator or not scheme:
+        raise ValueError(f"{text!r} is no origin, as it has no scheme: https://{text.strip('/')}")
+    if not rest or "/" in rest:
+        raise ValueError(f"{text!r} is no origin, as it does not end after host and port")
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_origin)]
+
+
 def setting(default: T, meaning: str) -> T:
     """Declare a setting; ``meaning`` ends up as the comment in the configuration file."""
     field: T = Field(default=default, description=meaning)
@@ -114,7 +138,7 @@ def setting(default: T, meaning: str) -> T:
 def secret_in(path: str) -> str:
     """Read a file that holds a secret."""
     try:
-        return Path(path).read_text("utf-8").removesuffix("\n").removesuffix("\r")
+        return Path(path).read_text("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise ValueError(f"{path} cannot be read: {why}") from exc

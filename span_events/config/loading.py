@@ -60,9 +60,10 @@ def _with_both_underscores(words: str) -> str | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))  # editors of Windows write a BOM
     except OSError as exc:
-        raise ConfigurationError([f"{path}: cannot be read: {exc.strerror}"]) from exc
+        hint = "Check the path after --config; `span-events config show` writes a file with every setting."
+        raise ConfigurationError([f"{path}: cannot be read: {exc.strerror}"], hint=hint) from exc
     except UnicodeDecodeError as exc:
         raise ConfigurationError([f"{path}: is not UTF-8 (octet {exc.start})"]) from exc
     except tomllib.TOMLDecodeError as exc:
@@ -83,7 +84,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "bool_parsing": "{input} is not true or false",
     "string_type": "{input} is not text",
     "model_type": "{input} is not a table",
-    "tuple_type": "{input} is not a list",
+    "tuple_type": '{input} is not a list; a list of tables in the environment is JSON: [{{"name": …}}, …]',
     "value_error": "{error}",
     "missing": "is missing",
     "string_too_short": "is empty",

@@ -2,35 +2,57 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from typing import get_args
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from span_events.config.sections import Config, Section, sections
+from span_events.config.sections.base import entry_of
 
 
-def render_file() -> str:
-    """Write the configuration file: every setting with its meaning and default, and lists of tables as examples."""
+def render_file(config: Config | None = None) -> str:
+    """
+    Write the configuration file: every setting with its meaning, and lists of tables as examples.
+
+    Args:
+        config: Values to write in place of the defaults; secrets are left out.
+    """
+    node = Config.model_fields["node"]
     lines = [
-        "# span-events: every setting, with its default.",
+        f"# span-events: every setting, with its {'default' if config is None else 'value'}.",
         "# An environment variable wins over this file: SPAN_EVENTS_COAP__PORT is port in [coap].",
         "",
-        f"# {Config.model_fields['node'].description}",
-        f"node = {_toml(Config.model_fields['node'].default)}",
+        f"# {node.description}",
+        f"node = {_toml(node.default if config is None else config.node)}",
     ]
     for name, section in sections():
         lines += ["", f"# {(section.__doc__ or '').strip()}", f"[{name}]"]
+        values = section.model_construct() if config is None else getattr(config, name)
         for key, field in section.model_fields.items():
-            entry = _entry_of(field)
+            entry = entry_of(field)
             if entry is None:
-                lines += [f"# {field.description}", f"{key} = {_toml(field.default)}"]
-                continue
-            lines += ["", f"# {(entry.__doc__ or '').strip()} {field.description}", f"#[[{name}.{key}]]"]
-            for inner, each in entry.model_fields.items():
-                lines += [f"# {each.description}", f"#{inner} = {_toml(_example(each))}"]
+                lines += [f"# {field.description}", f"{key} = {_toml(getattr(values, key))}"]
+            else:
+                lines += ["", f"# {(entry.__doc__ or '').strip()} {field.description}"]
+                lines += _tables(f"[[{name}.{key}]]", entry, getattr(values, key))
     return "\n".join(lines) + "\n"
+
+
+def _tables(heading: str, entry: type[Section], tables: Iterable[Section]) -> Iterable[str]:
+    """Write the tables of a list, or an example if there are none."""
+    found = list(tables)
+    if not found:
+        yield f"#{heading}"
+        for key, field in entry.model_fields.items():
+            yield f"# {field.description}"
+            yield f"#{key} = {_toml(_example(field))}"
+    for table in found:
+        yield heading
+        for key in entry.model_fields:
+            hidden = isinstance(getattr(table, key), SecretStr)
+            yield f"# {key} is not shown" if hidden else f"{key} = {_toml(getattr(table, key))}"
 
 
 def render_guide() -> str:
@@ -63,15 +85,9 @@ def every_setting() -> Iterable[tuple[str, FieldInfo]]:
     for name, section in sections():
         for key, field in section.model_fields.items():
             yield f"{name}.{key}", field
-            entry = _entry_of(field)
+            entry = entry_of(field)
             if entry is not None:
                 yield from ((f"{name}.{key}[].{inner}", each) for inner, each in entry.model_fields.items())
-
-
-def _entry_of(field: FieldInfo) -> type[Section] | None:
-    """Return the settings of the tables in a list of tables."""
-    inner = next(iter(get_args(field.annotation)), None)
-    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 
 
 def _example(field: FieldInfo) -> object:
@@ -81,8 +97,8 @@ def _example(field: FieldInfo) -> object:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, str | SecretStr):
-        return f'"{value}"'
+    if isinstance(value, int | float):
+        return str(value)
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(each) for each in value) + "]"
-    return str(value)
+    return json.dumps(str(value), ensure_ascii=False)  # a basic string of TOML; a secret is written as asterisks

@@ -215,7 +215,7 @@ def message_downstream(value: Downstream, owner: Device) -> Document:
         "deviceId": render_id(value.device_id),
         "gatewayId": _gateway_id(value.gateway_id, value.transport),
         "createdTime": str(value.created_ms),
-        "sentTime": str(value.sent_ms),
+        **({"sentTime": str(value.sent_ms)} if value.sent_ms else {}),
         "transport": value.transport.value,
         "state": value.state.value,
         "payload": b64encode(value.payload).decode(),

@@ -6,6 +6,7 @@ Numbers each request, refuses what no handler should see, and turns every error 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -56,6 +57,8 @@ class Front:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
         assert isinstance(request, web.Request)
+        if "//" in request.rel_url.raw_path:
+            request = _with_single_slashes(request)
         assert isinstance(request.protocol, Connection)
         request.protocol.begin(request)
         request[CAUSE] = self._services.identifiers.next(self._services.clock.time_ns())
@@ -116,6 +119,13 @@ class Front:
             request_id=request_id,
             headers=headers,
         )
+
+
+def _with_single_slashes(request: web.Request) -> web.Request:
+    """Fold the slashes of a path: a client whose endpoint ends with a slash asks for ``//span/…``."""
+    url = request.rel_url
+    path = re.sub("/{2,}", "/", url.raw_path)
+    return request.clone(rel_url=url.build(path=path, query_string=url.raw_query_string, encoded=True))
 
 
 def _check_head(request: web.Request) -> None:

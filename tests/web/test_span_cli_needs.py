@@ -181,7 +181,7 @@ async def test_outbox_add_ls_and_delete(api: WebBench) -> None:
 
     assert listed == [added]
     assert added["state"] == "pending"
-    assert (added["createdTime"], added["sentTime"]) == ("1714076616000", "0")
+    assert (added["createdTime"], "sentTime" in added) == ("1714076616000", False)
     assert deleted["messageId"] == added["messageId"]
 
 

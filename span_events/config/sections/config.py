@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, get_origin
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from span_events.config.fields import setting
-from span_events.config.sections.base import Section
+from span_events.config.sections.base import Section, is_list_of_tables
 from span_events.config.sections.cellular import CellularConfig, RadiusConfig
 from span_events.config.sections.devices import (
     BlobsConfig,
@@ -26,6 +27,19 @@ from span_events.config.sections.streams import EventsConfig, FanoutConfig, Stre
 
 PREFIX: Final = "SPAN_EVENTS_"
 """Prefix of the environment variables that are settings."""
+
+
+class _Environment(EnvSettingsSource):
+    """The environment variables; a list is JSON or, unless it is one of tables, texts with commas between them."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """Read a list or table; what is neither is left to the checks of the setting, which name it."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            if get_origin(field.annotation) is not tuple or is_list_of_tables(field):
+                return value
+            return [each.strip() for each in str(value).split(",") if each.strip()]
 
 
 class Config(BaseSettings):
@@ -69,7 +83,7 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment stands above the file, whose values come in as arguments."""
-        return env_settings, init_settings
+        return _Environment(settings_cls), init_settings
 
 
 def sections() -> Iterable[tuple[str, type[Section]]]:

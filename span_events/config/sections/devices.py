@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from span_events.config.fields import (
+    BlockSize,
     Buffer,
     Count,
     DownloadHost,
@@ -73,7 +74,7 @@ class FirmwareConfig(Section):
     )
     coaps_port: Port = setting(0, "UDP port of that host; 0 is the port of [coaps].")
     path: DownloadPath = setting("/fw", "Path of the download, at most 9 characters: devices have no room for more.")
-    block_size: Literal[16, 32, 64, 128, 256, 512, 1024] = setting(
+    block_size: BlockSize = setting(
         256, "Block size for a device that requests none, octets; a device without room for one asks for it for ever."
     )
     stall_timeout: Seconds = setting(

@@ -10,6 +10,7 @@ from span_events.config.fields import (
     Buffer,
     Count,
     Octets,
+    Origin,
     Port,
     Rate,
     Seconds,
@@ -23,7 +24,7 @@ class HttpConfig(Section):
 
     host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")
     port: Port = setting(8080, "TCP port; 0 picks a free one.")
-    allowed_origins: tuple[str, ...] = setting(
+    allowed_origins: tuple[Origin, ...] = setting(
         (
             "null",
             *("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"),
