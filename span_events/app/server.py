@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -54,7 +55,11 @@ from span_events.registry.store import Store
 from span_events.simulator.demo.seed import Demo
 from span_events.web.server import WebServer
 from span_events.web.services import Services
+from span_events.web.streams.admission import Admission
 from span_events.web.streams.streams import Streams
+from span_events.web.things_stack.http import HttpEvents
+from span_events.web.things_stack.routes import routes_of
+from span_events.web.things_stack.service import EventsService
 from span_events.wire.dtls.openssl import OpensslEngine
 from span_events.wire.openssl import Identity
 from span_events.wire.tls.openssl import COMPATIBLE, TlsEngine
@@ -184,6 +189,7 @@ class Server:
 
     async def _start_web(self) -> None:
         config = self.config
+        admission = Admission(self.hub, self._refused)
         self.streams = Streams(
             http=config.http,
             streams=config.streams,
@@ -193,8 +199,18 @@ class Server:
             history=self.history,
             directory=self.fleet.directory,
             tokens=self.tokens,
-            refused=self._refused,
+            admission=admission,
             clock=self._clock,
+        )
+        self._things_stack = EventsService(
+            streams=config.streams,
+            hub=self.hub,
+            history=self.history,
+            directory=self.fleet.directory,
+            tokens=self.tokens,
+            clock=self._clock,
+            identifiers=self.identifiers,
+            host=socket.gethostname(),
         )
         self.web = WebServer(
             config.http,
@@ -205,6 +221,9 @@ class Server:
                 tokens=self.tokens,
                 fleet=self.fleet,
                 streams=self.streams,
+                things_stack=routes_of(
+                    HttpEvents(config.things_stack, config.fanout, self._things_stack, admission),
+                ),
                 health=self.health,
                 metrics=self.metrics,
             ),

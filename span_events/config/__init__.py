@@ -28,6 +28,7 @@ from span_events.config.sections import (
     RejectionsConfig,
     SessionsConfig,
     StreamsConfig,
+    ThingsStackConfig,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "RejectionsConfig",
     "SessionsConfig",
     "StreamsConfig",
+    "ThingsStackConfig",
     "every_setting",
     "load",
     "render_file",

@@ -120,6 +120,18 @@ class History:
         forgotten = self._forgotten_through(scope)
         return Replay(matching, lost_through=forgotten if identifier < forgotten else None)
 
+    def related(self, identifier: int) -> list[Activity]:
+        """Return the activities of all collections that name an identifier as their cause, session or message."""
+        found = []
+        for ring in chain(self._routine.all(), self._faults.all()):
+            for each in reversed(ring):
+                if each.id < identifier:  # a cause precedes its events
+                    break
+                event = each.event
+                if identifier in (event.correlation_id, event.session_id, getattr(event, "message_id", None)):
+                    found.append(each)
+        return sorted(found, key=attrgetter("id"))
+
     def _in(self, scope: Scope) -> Iterator[deque[Activity]]:
         for rings in (self._routine, self._faults):
             yield from _rings_in(rings, scope)

@@ -142,6 +142,7 @@ class Hub:
         self._last_flush = 0.0
         self._interval = 0.0  # between the last two flushes
         self._spent = 0.0  # in the last flush, all slices together
+        self._closing = False
         self.subscribers = 0
         self.buffered = 0
         """Octets that wait for all subscribers together, as last seen."""
@@ -200,7 +201,7 @@ class Hub:
                 between the last frame of the past and the first of the present.
 
         Raises:
-            Unavailable: The number of subscribers is at its configured limit.
+            Unavailable: There is no room, see `check_room`.
         """
         self.check_room()
         past = b"".join(replay()) if replay else b""
@@ -241,8 +242,11 @@ class Hub:
         Check that one more subscriber is within the limits.
 
         Raises:
-            Unavailable: The number of subscribers, or the octets that wait for all of them, is at its limit.
+            Unavailable: The number of subscribers, or the octets that wait for all of them, is at its limit; or the hub
+                is closed.
         """
+        if self._closing:
+            raise Unavailable("The server is shutting down", hint="Connect again in a moment.")
         if self.subscribers >= self._config.subscribers:
             raise Unavailable(
                 f"There are {self.subscribers} subscribers, as many as fanout.subscribers allows",
@@ -285,7 +289,8 @@ class Hub:
                 self._end(subscriber, Ending.REVOKED, "the token was revoked")
 
     def close(self) -> None:
-        """Write everything that waits, and end all streams."""
+        """Write everything that waits, end all streams, and refuse new ones."""
+        self._closing = True
         self._flush_now()
         for subscriber in self:
             self._end(subscriber, Ending.SHUTDOWN, "the server shuts down")

@@ -49,7 +49,12 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(
         middlewares=[
             middleware.authentication(
-                public=(*(each.handler for each in system.ROUTES), streams.activity, streams.messages),
+                public=(
+                    *(each.handler for each in system.ROUTES),
+                    *(each.handler for each in services.things_stack),
+                    streams.activity,
+                    streams.messages,
+                ),
                 unscoped=(collections.list,),
                 reading=(updates.history, updates.state),
             ),
@@ -60,6 +65,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(name_reply)
     for module in REST:
         app.router.add_routes(module.ROUTES)
+    app.router.add_routes(services.things_stack)
     for prefix in ("/span", ""):
         for path in _ACTIVITY:
             app.router.add_get(prefix + path, streams.activity, allow_head=False)

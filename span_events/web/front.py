@@ -38,7 +38,7 @@ Application = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 async def name_reply(request: web.Request, response: web.StreamResponse) -> None:
     """Write the number of the request into the reply, of whatever kind it is."""
-    response.headers[REQUEST_ID] = ids.render(request[CAUSE])
+    response.headers.setdefault(REQUEST_ID, ids.render(request[CAUSE]))
     request[_STARTED] = True
 
 
@@ -65,7 +65,9 @@ class Front:
         request_id = ids.render(request[CAUSE])
         response = await self._explain(request, request_id)
         if not response.prepared:
-            response.headers[REQUEST_ID] = request_id  # `name_reply` is not called for requests without a route
+            response.headers.setdefault(
+                REQUEST_ID, request_id
+            )  # `name_reply` is not called for requests without a route
         return response
 
     async def _explain(self, request: web.Request, request_id: str) -> web.StreamResponse:

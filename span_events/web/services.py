@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -37,6 +37,8 @@ class Services:
     fleet: Fleet
     tokens: Tokens
     streams: Streams
+    things_stack: Sequence[web.RouteDef]
+    """Routes of The Things Stack's API; each handler checks the token itself."""
     health: Callable[[], Mapping[str, str]]
     """Health of each part (``registry``, ``coap``): ``ok``, or a sentence that names the failure."""
     metrics: Callable[[], Iterable[Metric]]

@@ -23,7 +23,11 @@ from span_events.metrics import Metric
 from span_events.registry.model import Device
 from span_events.web.server import WebServer
 from span_events.web.services import Services
+from span_events.web.streams.admission import Admission
 from span_events.web.streams.streams import Streams
+from span_events.web.things_stack.http import HttpEvents
+from span_events.web.things_stack.routes import routes_of
+from span_events.web.things_stack.service import EventsService
 from tests.bench.fleets import FleetBench, fleet_bench
 
 
@@ -55,6 +59,8 @@ class WebBench:
     tokens: Tokens
     url: str
     session: aiohttp.ClientSession
+    hub: Hub
+    streams: Streams
     admin: str = ""
     """Text of a token that may do everything."""
     health: dict[str, str] = field(default_factory=lambda: {"registry": "ok"})
@@ -124,6 +130,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
         history = History(per_collection=100, total=1000, born=0)
         fleet.bus.listen(activities=history.append)
         fleet.bus.listen(activities=hub.show, messages=hub.show_message)
+        admission = Admission(hub, RefusedAccepts(fleet.clock))
         streams = Streams(
             http=config.http,
             streams=config.streams,
@@ -133,10 +140,20 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             history=history,
             directory=fleet.directory,
             tokens=tokens,
-            refused=RefusedAccepts(fleet.clock),
+            admission=admission,
             clock=fleet.clock,
         )
-        bench = WebBench(fleet, tokens, "", session)
+        things_stack = EventsService(
+            streams=config.streams,
+            hub=hub,
+            history=history,
+            directory=fleet.directory,
+            tokens=tokens,
+            clock=fleet.clock,
+            identifiers=fleet.identifiers,
+            host="host-1",
+        )
+        bench = WebBench(fleet, tokens, "", session, hub, streams)
         services = Services(
             config=config,
             clock=fleet.clock,
@@ -144,6 +161,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             tokens=tokens,
             fleet=fleet,
             streams=streams,
+            things_stack=routes_of(HttpEvents(config.things_stack, config.fanout, things_stack, admission)),
             health=lambda: bench.health,
             metrics=lambda: bench.metrics,
         )

@@ -14,7 +14,7 @@ from span_events.config.sections.devices import (
 )
 from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
 from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
-from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig
+from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig, ThingsStackConfig
 
 __all__ = [
     "PREFIX",
@@ -41,5 +41,6 @@ __all__ = [
     "Section",
     "SessionsConfig",
     "StreamsConfig",
+    "ThingsStackConfig",
     "sections",
 ]

@@ -23,7 +23,7 @@ from span_events.config.sections.devices import (
 )
 from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
 from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
-from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig
+from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig, ThingsStackConfig
 
 PREFIX: Final = "SPAN_EVENTS_"
 """Prefix of the environment variables that are settings."""
@@ -69,6 +69,7 @@ class Config(BaseSettings):
     events: EventsConfig = EventsConfig()
     fanout: FanoutConfig = FanoutConfig()
     streams: StreamsConfig = StreamsConfig()
+    things_stack: ThingsStackConfig = ThingsStackConfig()
     registry: RegistryConfig = RegistryConfig()
     pki: PkiConfig = PkiConfig()
     log: LogConfig = LogConfig()

@@ -63,3 +63,9 @@ class StreamsConfig(Section):
         50.0, "Frames per second that a client of a stream may send, twice as many at once; beyond it, close 1008."
     )
     client_octets: Rate = setting(32_768.0, "Octets per second that it may send, twice as many at once.")
+
+
+class ThingsStackConfig(Section):
+    """The Things Stack's API of events, for its own clients; over HTTP it is on the port of [http]."""
+
+    max_request: Octets = setting(262_144, "Largest request body or message of a client, octets.")

@@ -130,3 +130,5 @@ UNKNOWN_TOKEN: Final = ErrorDetails("pkg/identityserver", "api_key_not_found", "
 UNSUPPORTED_AUTHORIZATION: Final = ErrorDetails(
     "pkg/identityserver", "unsupported_authorization", "unsupported authorization method", UNAUTHENTICATED
 )
+CLOSING: Final = ErrorDetails("unknown", "unknown", "grpc: the client connection is closing", CANCELLED)
+"""The end of a stream when the server shuts down, in the original's words."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from span_events.dialects.things_stack.event import entities_of
 from span_events.dialects.things_stack.rules import rule_of
-from span_events.events.activity import Event
+from span_events.events.activity import Event, Origin
 from span_events.events.filters import Scope
 
 
@@ -39,6 +40,21 @@ class EntityFilter:
             if origin.device_id is None:
                 return False
         return origin.collection_id in self.applications or (origin.collection_id, origin.device_id) in self.devices
+
+    def hits(self, event: Event) -> list[Origin]:
+        """List the requested entities to which an event belongs."""
+        found = []
+        for entity in entities_of(event, rule_of(event)):
+            collection = entity.collection_id
+            if entity.gateway_id is not None:
+                if (collection, entity.gateway_id) in self.gateways:
+                    found.append(entity)
+                continue
+            if (collection, entity.device_id) in self.devices:
+                found.append(entity)
+            if collection in self.applications:
+                found.append(Origin(collection))
+        return found
 
     @property
     def scopes(self) -> tuple[Scope, ...]:

@@ -9,7 +9,6 @@ this module opens and ends streams.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from typing import Final
 from aiohttp import WSCloseCode, web
 
 from span_events import ids
-from span_events.accepting import RefusedAccepts, is_last
 from span_events.auth import access
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
@@ -40,11 +38,13 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
 from span_events.web.paths import flag_of
+from span_events.web.streams.admission import Admission
 from span_events.web.streams.handshake import accept
 from span_events.web.streams.messages import MessageDialect
 from span_events.web.streams.origins import Origins
 from span_events.web.streams.reading import By, End, Reader
 from span_events.web.streams.refusals import Refusals
+from span_events.web.streams.replies import tune
 from span_events.web.streams.request import StreamRequest, check_parameters, stream_request_of
 from span_events.wire.websocket import PING, text_frame
 
@@ -86,7 +86,7 @@ class Streams:
         history: History,
         directory: Directory,
         tokens: Tokens,
-        refused: RefusedAccepts,
+        admission: Admission,
         clock: Clock,
     ) -> None:
         self._origins = Origins(http.allowed_origins)
@@ -98,7 +98,7 @@ class Streams:
         self._history = history
         self._directory = directory
         self._tokens = tokens
-        self._out_of_descriptors = refused
+        self._admission = admission
         self._message_encoding = encoding(
             MessageDialect(directory),
             text_frame,
@@ -186,21 +186,8 @@ class Streams:
             raise
 
     def _accept(self, request: web.Request) -> web.StreamResponse:
-        if self._closing:
-            raise Unavailable("The server is shutting down", hint="Connect again in a moment.")
-        self._hub.check_room()
-        self._check_descriptor(request)
+        self._admission.check(request)
         return accept(request)
-
-    def _check_descriptor(self, request: web.Request) -> None:
-        """Leave the last descriptors to short requests."""
-        connection = None if request.transport is None else request.transport.get_extra_info("socket")
-        if connection is not None and is_last(connection.fileno()):
-            self._out_of_descriptors.few_left("http")
-            raise Unavailable(
-                "The server has no descriptors left for another stream",
-                hint="Close streams that nobody reads, or raise the server's limit of open files.",
-            )
 
     async def _authorize(self, request: web.Request) -> tuple[Scope, Token]:
         """Check the token and find the scope that the URL names."""
@@ -271,7 +258,7 @@ class Streams:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client left during the handshake")
-        self._tune(transport)
+        tune(transport, send_buffer=self._send_buffer)
         reader = Reader(transport, self._config, self._clock, spare=self._send_buffer, on_flood=self._count_flood)
         connection = _Connection(transport, reader)
         self._connections.add(connection)
@@ -312,13 +299,6 @@ class Streams:
 
     def _count_flood(self) -> None:
         self.flooded += 1
-
-    def _tune(self, transport: asyncio.Transport) -> None:
-        """Bound the memory that a stalled reader can pin: in the kernel here, in the process by the hub."""
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._send_buffer)
-        transport.set_write_buffer_limits(high=1 << 30)  # the hub keeps the limit; aiohttp must not pause
 
     def _subscribe(
         self, connection: _Connection, stream: Stream, scope: Scope, wish: StreamRequest, token: Token

@@ -1,0 +1,148 @@
+"""
+Streams as the body of an HTTP reply: from its head to its last octet.
+
+The hub writes to the connection's transport, chunked transfer coding included, so that all readers of a group get the
+same octets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import HttpVersion11, web
+
+from span_events import ids
+from span_events.errors import Unavailable
+from span_events.fanout.hub import Hub
+from span_events.fanout.subscriber import Close, Ending, Sink, Subscriber
+from span_events.log import get_logger
+from span_events.registry.model import Token
+from span_events.web.connection import Connection
+
+log = get_logger("streams")
+
+CLOSE_TIMEOUT: Final = 2.0
+"""Seconds that a client gets to read the end of a stream."""
+_IDLE: Final = 30
+"""Seconds of silence after which the kernel asks whether the client is there, and between the next two questions."""
+_PROBES: Final = 3
+
+
+def chunk(octets: bytes) -> bytes:
+    """Return a chunk of the chunked transfer coding (RFC 9112 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(octets), octets)
+
+
+def is_chunked(request: web.BaseRequest) -> bool:
+    """Return whether the reply to a request is chunked; without (HTTP/1.0), it ends with the connection."""
+    return request.version >= HttpVersion11
+
+
+def tune(transport: asyncio.Transport, *, send_buffer: int) -> None:
+    """
+    Bound the memory that a stalled reader can pin: in the kernel here, in the process by the hub.
+
+    Args:
+        send_buffer: Octets, see ``fanout.send_buffer``.
+    """
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+    transport.set_write_buffer_limits(high=1 << 30)  # the hub keeps the limit; aiohttp must not pause
+
+
+async def serve(
+    request: web.Request,
+    response: web.StreamResponse,
+    hub: Hub,
+    token: Token,
+    *,
+    send_buffer: int,
+    subscribe: Callable[[Sink, Close], Subscriber],
+    farewell: Callable[[Ending, str], bytes],
+) -> web.StreamResponse:
+    """
+    Send the head of a reply, subscribe, and return when the stream has ended.
+
+    Args:
+        subscribe: Adds the reader to the hub.
+        farewell: Returns the last frame of a stream that the server ends, without the transfer coding.
+    """
+    chunked = is_chunked(request)
+    if chunked:
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    response.force_close()  # more requests of the connection are not understood from here on
+    transport, connection = request.transport, request.protocol
+    if transport is None or transport.is_closing():
+        return response  # the client left meanwhile
+    tune(transport, send_buffer=send_buffer)
+    _probe(transport)
+    ended: asyncio.Future[tuple[Ending, str] | None] = asyncio.get_running_loop().create_future()
+
+    def end(ending: Ending | None, text: str = "") -> None:
+        if not ended.done():
+            ended.set_result(None if ending is None else (ending, text))
+
+    assert isinstance(connection, Connection)
+    connection.become_stream(_Leaving(end))
+    subscriber: Subscriber | None = None
+    try:
+        try:
+            subscriber = subscribe(transport, end)
+        except Unavailable as exc:  # others were faster
+            end(Ending.BEHIND, exc.detail)
+        log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=request.remote)
+        how = await ended
+    finally:
+        if subscriber is not None:
+            hub.unsubscribe(subscriber)
+    log.info(
+        "subscriber_left",
+        token=ids.render(token.id),
+        ending=how[0].name.lower() if how else "client",
+        dropped=subscriber.dropped if subscriber else 0,
+    )
+    if how is not None and not transport.is_closing():
+        frame = farewell(*how)
+        transport.write(chunk(frame) if chunked else frame)
+        await _finish(response, transport)
+    return response
+
+
+class _Leaving:
+    """Takes the octets of a client that has sent its request: drops them, and notes that the client has left."""
+
+    def __init__(self, left: Callable[[None], None]) -> None:
+        self._left = left
+
+    def feed_data(self, _data: bytes) -> tuple[bool, bytes]:
+        """Drop octets."""
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Note the end of the connection."""
+        self._left(None)
+
+
+async def _finish(response: web.StreamResponse, transport: asyncio.Transport) -> None:
+    """End the reply behind all that waits, and give the client a little time to read it."""
+    try:
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            transport.set_write_buffer_limits(high=0)  # so that the end of the reply waits for the octets before it
+            await response.write_eof()
+    except TimeoutError:
+        transport.abort()
+
+
+def _probe(transport: asyncio.Transport) -> None:
+    """Let the kernel notice a client that vanished: a stream may be silent for hours, and nothing is owed to it."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _IDLE)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _IDLE)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)

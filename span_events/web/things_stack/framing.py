@@ -1,0 +1,70 @@
+"""
+Framing of The Things Stack's HTTP API: which form a client gets, and its octets.
+
+The form ``text/event-stream`` is not what its name says: a frame is one JSON object and two newlines, without
+``data:``. The original's clients split at the newlines, so that a comment or a blank line would break them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from span_events.dialects.things_stack.errors import ErrorDetails
+from span_events.dialects.things_stack.json import JsonDialect
+from span_events.fanout.subscriber import Encoding, encoding
+from span_events.web.streams.replies import chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """
+    One of the two forms.
+
+    Args:
+        delimiter: Octets after each object of a stream.
+    """
+
+    content_type: str
+    delimiter: bytes
+
+    def result(self, line: bytes) -> bytes:
+        """Frame an event."""
+        return b'{"result":%b}%b' % (line, self.delimiter)
+
+    def chunked_result(self, line: bytes) -> bytes:
+        """Frame an event as a chunk of the transfer coding."""
+        return chunk(self.result(line))
+
+    def error(self, details: ErrorDetails) -> bytes:
+        """Frame the error that ends a stream, or that is sent instead of one."""
+        return b'{"error":%b}%b' % (orjson.dumps(details.as_status()), self.delimiter)
+
+    def encoding(self, dialect: JsonDialect, *, chunked: bool) -> Encoding:
+        """Return the encoding of a stream's events."""
+        frame: Callable[[bytes], bytes] = _FRAMES[self.content_type, chunked]
+        return encoding(dialect, frame, tells_gaps=True)
+
+
+EVENT_STREAM: Final = Form("text/event-stream", b"\n\n")
+JSON: Final = Form("application/json", b"\n")
+_FRAMES: Final = {
+    (form.content_type, chunked): form.chunked_result if chunked else form.result
+    for form in (EVENT_STREAM, JSON)
+    for chunked in (True, False)
+}
+"""Bound once each, as groups of the hub compare encodings by identity."""
+
+
+def form_of(accept: str | None) -> Form:
+    """Return the form for a header Accept, which the original compares as a whole."""
+    return EVENT_STREAM if accept == EVENT_STREAM.content_type else JSON
+
+
+def bare(status: Mapping[str, Any]) -> bytes:
+    """Write a status that is not wrapped, with the blanks of the original."""
+    parts = (b"%b:%b" % (orjson.dumps(key), orjson.dumps(value)) for key, value in status.items())
+    return b"{%b}" % b", ".join(parts)

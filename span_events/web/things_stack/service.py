@@ -1,0 +1,275 @@
+"""
+The two methods of The Things Stack's API, whatever carries them: who may see which events, and which are past.
+
+The resource of our token decides about rights: a token that reaches an entity has every right on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from span_events import ids
+from span_events.auth import access
+from span_events.auth.tokens import Tokens
+from span_events.clock import Clock
+from span_events.config import StreamsConfig
+from span_events.dialects.things_stack import names
+from span_events.dialects.things_stack.errors import (
+    CLOSING,
+    INVALID_TOKEN,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED_CALL,
+    UNKNOWN_TOKEN,
+    UNSUPPORTED_AUTHORIZATION,
+    ErrorDetails,
+    StatusError,
+    no_rights,
+    not_found,
+)
+from span_events.dialects.things_stack.event import correlation_ids, entities_of
+from span_events.dialects.things_stack.requests import Entity, StreamRequest
+from span_events.dialects.things_stack.rules import rule_of
+from span_events.dialects.things_stack.wish import EntityFilter
+from span_events.errors import InvalidRequest, RequestError
+from span_events.events.activity import Activity, Origin, SpanId
+from span_events.events.catalogue import EventsDropped
+from span_events.events.filters import Scope
+from span_events.events.history import History
+from span_events.events.reasons import DroppedReason
+from span_events.fanout.hub import Hub, origin_of
+from span_events.fanout.subscriber import Encoding, Ending
+from span_events.ids import IdGenerator
+from span_events.registry.directory import Directory
+from span_events.registry.model import Token
+
+MOST_RELATED: Final = 100
+"""Upper bound of the events in one reply about a correlation id; the newest stay."""
+_OURS: Final = re.compile(r"[0-9a-f]{64}")
+_THEIRS: Final = re.compile(r"(?:NNSXS|MFRWG|ONZW4|OJSWM|MF2XI)\.[A-Z2-7]+\.[A-Z2-7.]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A stream request that its token permits."""
+
+    request: StreamRequest
+    wish: EntityFilter
+    names: list[str] | None
+    """The resolved filter, if the request has one."""
+    token: Token
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """An event with a correlation id; redacted if the caller may not see it."""
+
+    activity: Activity
+    redacted: bool
+
+
+class EventsService:
+    """
+    The methods Stream and FindRelated.
+
+    Args:
+        host: Name of this host, the origin of all events.
+    """
+
+    def __init__(
+        self,
+        *,
+        streams: StreamsConfig,
+        hub: Hub,
+        history: History,
+        directory: Directory,
+        tokens: Tokens,
+        clock: Clock,
+        identifiers: IdGenerator,
+        host: str,
+    ) -> None:
+        self.hub = hub
+        self.clock = clock
+        self.host = host
+        self._max_tail = streams.max_tail
+        self._history = history
+        self._directory = directory
+        self._tokens = tokens
+        self._identifiers = identifiers
+
+    def number(self) -> int:
+        """Return a new identifier: of a request, or of an event about a stream."""
+        return self._identifiers.next(self.clock.time_ns())
+
+    # ---- rights -------------------------------------------------------------------------------
+
+    async def authenticate(self, authorization: str | None) -> Token:
+        """
+        Find the token of a call.
+
+        Args:
+            authorization: The header ``Authorization``: ``Bearer TOKEN``, in any case.
+
+        Raises:
+            StatusError: There is no token, or it is malformed or unknown.
+        """
+        scheme, _, text = (authorization or "").strip().partition(" ")
+        text = text.strip()
+        if not scheme:
+            raise StatusError(UNAUTHENTICATED_CALL)
+        if scheme.lower() != "bearer":
+            raise StatusError(UNSUPPORTED_AUTHORIZATION)
+        token = await self._tokens.find(text)
+        if token is not None:
+            return token
+        raise StatusError(UNKNOWN_TOKEN if _OURS.fullmatch(text) or _THEIRS.fullmatch(text) else INVALID_TOKEN)
+
+    def permit(self, request: StreamRequest, token: Token) -> Subscription:
+        """
+        Resolve a request: first its names, then the rights on every entity.
+
+        Raises:
+            StatusError: A name or expression has no hit, an entity does not exist, or the token does not reach it.
+        """
+        resolved = names.resolve(request.names) if request.names else None
+        found: dict[str, set[tuple[int, int]]] = {"application": set(), "device": set(), "gateway": set()}
+        for entity in request.entities:
+            if (key := self._reach(entity, token)) is not None:
+                found[entity.kind].add(key)
+        wish = EntityFilter(
+            frozenset(collection for collection, _ in found["application"]),
+            frozenset(found["device"]),
+            frozenset(found["gateway"]),
+            None if resolved is None else frozenset(resolved),
+        )
+        warning = f"The tail is limited to {self._max_tail} events" if request.tail > self._max_tail else ""
+        return Subscription(request, wish, resolved, token, warning)
+
+    def _reach(self, entity: Entity, token: Token) -> tuple[int, int] | None:
+        """Return the collection and the entity; None for a device that does not exist (yet)."""
+        if entity.kind == "gateway":
+            gateway = self._directory.gateways.get(_number(entity.id))
+            if gateway is None:
+                raise _absent(token, "gateway", entity.id)
+            if not access.reaches(token, access.resource_of(gateway.collection.id, gateway_id=gateway.id)):
+                raise no_rights("gateway", entity.id)
+            return gateway.collection.id, gateway.id
+        if entity.kind not in ("application", "device"):
+            raise _absent(token, entity.kind, entity.id)
+        application = entity.application or entity.id
+        collection = self._directory.collections.get(_number(application))
+        if collection is None:
+            raise _absent(token, "application", application)
+        device = _number(entity.id) if entity.kind == "device" else None
+        if not access.reaches(token, access.resource_of(collection.id, device_id=device)):
+            raise no_rights("application", application)
+        if device is None:
+            return collection.id, 0
+        return (collection.id, device) if device else None
+
+    # ---- the past -----------------------------------------------------------------------------
+
+    def past(self, subscription: Subscription, encoding: Encoding) -> Iterator[bytes]:
+        """
+        Yield the frames of past events: at most ``tail`` of each entity, later than ``after``, in their order.
+
+        If memory does not reach back to ``after``, the first frame reports the gap.
+        """
+        request, wish = subscription.request, subscription.wish
+        if not request.tail and request.after_ns is None:
+            return
+        since = 0 if request.after_ns is None else ids.first_at(request.after_ns // 1_000_000 + 1) - 1
+        found: list[Activity] = []
+        lost = 0
+        for collection in sorted({each.collection_id or 0 for each in wish.scopes}):
+            replay = self._history.after(Scope(collection), wish, since)
+            found += replay.activities
+            lost = max(lost, replay.lost_through or 0)
+        found.sort(key=lambda each: each.id)
+        if request.tail:
+            found = _newest(found, wish, min(request.tail, self._max_tail))
+        if lost and request.after_ns is not None and not len(found) >= request.tail > 0:
+            yield encoding.encode(self.hub.stamp(_gap(wish, lost)))
+        for each in found:
+            yield encoding.encode(each)
+
+    def related(self, correlation_id: str, token: Token) -> list[Related]:
+        """
+        Return the events in memory that have a correlation id, oldest first.
+
+        A caller who may see one of them sees that the others happened, without their content; one who may see none
+        gets nothing, since identifiers can be guessed.
+        """
+        try:
+            identifier = ids.from_ulid(correlation_id.rpartition(":")[2])
+        except InvalidRequest:
+            return []
+        found = [
+            Related(each, redacted=not self._sees(token, each))
+            for each in self._history.related(identifier)
+            if correlation_id in correlation_ids(each)
+        ][-MOST_RELATED:]
+        return [] if all(each.redacted for each in found) else found
+
+    def _sees(self, token: Token, activity: Activity) -> bool:
+        event = activity.event
+        entities = entities_of(event, rule_of(event))
+        if not entities:
+            return token.resource == "/"
+        return any(access.reaches(token, _resource_of(each)) for each in entities)
+
+
+def of_refusal(error: RequestError) -> StatusError:
+    """Return one of our own refusals as an error of this API."""
+    values = {"detail": error.detail, "hint": error.hint}
+    return StatusError(ErrorDetails("span", error.code, "{detail}. {hint}", error.rpc_code, values))
+
+
+def ending_of(ending: Ending, text: str) -> ErrorDetails:
+    """Return the error with which the server ends a stream."""
+    match ending:
+        case Ending.REVOKED:
+            return UNKNOWN_TOKEN
+        case Ending.SHUTDOWN:
+            return CLOSING
+        case Ending.BEHIND:
+            return ErrorDetails("span", "stream_ended", "{detail}", RESOURCE_EXHAUSTED, {"detail": text})
+        case _:
+            assert_never(ending)
+
+
+def _newest(activities: Sequence[Activity], wish: EntityFilter, count: int) -> list[Activity]:
+    """Keep the activities that are among the newest of one of the entities."""
+    seen: Counter[Origin] = Counter()
+    kept = []
+    for each in reversed(activities):
+        hits = wish.hits(each.event)
+        if any(seen[hit] < count for hit in hits):
+            kept.append(each)
+        seen.update(hits)
+    return kept[::-1]
+
+
+def _gap(wish: EntityFilter, lost_through: int) -> EventsDropped:
+    return EventsDropped(origin=origin_of(wish.scopes), reason=DroppedReason.HISTORY_GAP, last_id=SpanId(lost_through))
+
+
+def _absent(token: Token, kind: str, identifier: str) -> StatusError:
+    """Return the refusal of an entity that does not exist; only a token for everything may learn that."""
+    return not_found(kind, identifier) if token.resource == "/" else no_rights(kind, identifier)
+
+
+def _number(text: str) -> int:
+    """Return the number of an id; 0, which nothing has, if it is none of ours."""
+    try:
+        return ids.parse(text)
+    except InvalidRequest:
+        return 0
+
+
+def _resource_of(entity: Origin) -> str:
+    return access.resource_of(entity.collection_id, device_id=entity.device_id, gateway_id=entity.gateway_id)
