@@ -66,6 +66,19 @@ def test_every_direct_dependency_is_locked() -> None:
     assert {name_of(entry) for entry in everything} - locked(DEV).keys() == set()
 
 
+def test_every_pattern_of_shipped_files_finds_one() -> None:
+    """A pattern without files is left over from something that moved."""
+    for package, patterns in PROJECT["tool"]["setuptools"]["package-data"].items():
+        assert [each for each in patterns if not any((ROOT / package).glob(each))] == []
+
+
+def test_stubs_are_of_the_major_version_that_they_describe() -> None:
+    """Those of another one name what is not there."""
+    found = locked(DEV)
+
+    assert found["types-protobuf"].split(".")[0] == found["protobuf"].split(".")[0]
+
+
 def test_what_is_tested_is_what_runs() -> None:
     """The development lock holds the runtime one, version for version."""
     assert locked(RUNTIME).items() <= locked(DEV).items()

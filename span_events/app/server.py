@@ -137,6 +137,7 @@ class Server:
         store = Store(location.database_url(config.registry, self._data_dir))
         await store.open()
         self._started.store = store
+        await store.lock()
         contents = await store.load()
 
         self.identifiers = identifiers

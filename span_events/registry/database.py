@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -42,6 +42,8 @@ _PAUSE: Final = 0.02
 """Seconds between two such tries."""
 
 
+_LOCK: Final = 0x7370_616E
+"""Key of the advisory lock of a server."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """SQLite's codes for a file that is torn or no database."""
 
@@ -61,6 +63,8 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._order = asyncio.Lock()
         self._writes: set[asyncio.Task[Any]] = set()
+        self._lock: AsyncConnection | None = None
+        """Connection that holds the lock."""
 
     async def open(self) -> None:
         """Connect, and create missing tables; refuse a database of a newer release."""
@@ -80,10 +84,32 @@ class Database:
             await self.close()
             raise
 
+    async def lock(self) -> None:
+        """
+        Lock a PostgreSQL database against other servers until `close`; SQLite's is locked with its data directory.
+
+        The server keeps the registry in memory and writes whole rows: two of them would undo each other's changes.
+        """
+        assert self._engine is not None, "open comes first"
+        if self._engine.dialect.name != "postgresql":
+            return
+        with self._translated():
+            held = await self._engine.connect()
+            self._lock = await held.execution_options(isolation_level="AUTOCOMMIT")
+            free = (await self._lock.execute(select(func.pg_try_advisory_lock(_LOCK)))).scalar_one()
+        if not free:
+            error = StorageUnavailable(f"{self._name()} is in use by another server")
+            error.hint = "Stop the other server, or give each a database of its own: several on one are not supported."
+            raise error
+
     async def close(self) -> None:
         """Finish the writes under way and disconnect; closing again does nothing."""
         if self._writes:
             await asyncio.wait(self._writes)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with suppress(SQLAlchemyError, OSError):  # the connection was lost, and the lock with it
+                await lock.invalidate()  # closed, not pooled: the lock ends with its connection
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.dispose()

@@ -71,6 +71,15 @@ class Store:
         """
         await self._database.open()
 
+    async def lock(self) -> None:
+        """
+        Lock the database against other servers, until `close`.
+
+        Raises:
+            StorageUnavailable: Another server has it.
+        """
+        await self._database.lock()
+
     async def close(self) -> None:
         """Finish the writes under way and disconnect; closing again does nothing."""
         await self._database.close()

@@ -76,8 +76,9 @@ def define() -> dict[str, type[Message]]:
             else:
                 added.type = FIELD.TYPE_STRING if kind == "string" else FIELD.TYPE_BYTES
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {name: GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in MESSAGES}
+    pool.Add(file)  # type: ignore[no-untyped-call]
+    found = {name: pool.FindMessageTypeByName(f"{PACKAGE}.{name}") for name in MESSAGES}  # type: ignore[no-untyped-call]
+    return {name: GetMessageClass(each) for name, each in found.items()}
 
 
 def add_map(message: descriptor_pb2.DescriptorProto, field: descriptor_pb2.FieldDescriptorProto) -> None:

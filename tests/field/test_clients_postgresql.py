@@ -1,0 +1,38 @@
+"""The registry in PostgreSQL: one server has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from span_events.app import Server
+from span_events.config import Config
+from span_events.errors import StorageUnavailable
+from span_events.fleet.collections import CollectionChange
+from tests.bench.ports import FREE
+from tests.bench.postgresql import PROGRAMS, postgresql
+
+pytestmark = pytest.mark.skipif(not PROGRAMS, reason="needs PostgreSQL (Debian package postgresql)")
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """Run a database."""
+    with postgresql(tmp_path / "postgresql") as found:
+        yield found
+
+
+async def test_clients_12_a_second_server_on_one_registry_is_refused(tmp_path: Path, url: str) -> None:
+    """Each keeps the registry in memory and would undo changes of the other. After the first, the second may start."""
+    config = Config(**FREE | {"registry": {"url": url}})
+    async with Server(config, data_dir=tmp_path / "one") as first:
+        made = await first.fleet.collections.create(CollectionChange())
+        with pytest.raises(StorageUnavailable, match="is in use by another server") as caught:
+            await Server(config, data_dir=tmp_path / "two").__aenter__()
+    async with Server(config, data_dir=tmp_path / "two") as second:
+        found = second.fleet.directory.collection(made.id)
+
+    assert "several on one are not supported" in caught.value.hint
+    assert found.id == made.id
