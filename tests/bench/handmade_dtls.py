@@ -101,9 +101,13 @@ class HandmadeClient:
         if record.kind == _ALERT:
             self.alert = record.content
             return
-        second = handshake(_CLIENT_HELLO, 1, self.hello(record.content[15 : 15 + record.content[14]]))
-        self._transcript = second
-        self.send_clear(_HANDSHAKE, second)
+        cookie = record.content[15 : 15 + record.content[14]]
+        self.note_hello(1, cookie)
+        self.send_clear(_HANDSHAKE, self._transcript)
+
+    def note_hello(self, number: int, cookie: bytes) -> None:
+        """Begin the transcript with the hello that has the cookie."""
+        self._transcript = handshake(_CLIENT_HELLO, number, self.hello(cookie))
 
     def await_server_hello(self) -> bool:
         """Receive the flight of the server; return whether it is complete, and no alert came."""
@@ -125,6 +129,10 @@ class HandmadeClient:
     def connect(self) -> bool:
         """Run the handshake; return whether there is a session."""
         self.greet()
+        return self.finish()
+
+    def finish(self) -> bool:
+        """Run the handshake after the second hello; return whether there is a session."""
         if not self.await_server_hello():
             return False
         identity, key = self.psk
@@ -156,8 +164,12 @@ class HandmadeClient:
 
     def send_clear(self, kind: int, content: bytes) -> None:
         """Send a record in the clear."""
-        self.socket.send(_record(kind, 0, self.clear_sequence, content))
+        self.socket.send(self.clear(kind, content))
+
+    def clear(self, kind: int, content: bytes) -> bytes:
+        """Return a record in the clear."""
         self.clear_sequence += 1
+        return _record(kind, 0, self.clear_sequence - 1, content)
 
     def seal(self, kind: int, plain: bytes) -> bytes:
         """Return an encrypted record."""

@@ -12,7 +12,7 @@ import pytest
 from span_events.config import RejectionsConfig
 from span_events.registry.model import Psk
 from tests.bench.fleets import CAUSE
-from tests.bench.handmade_dtls import HandmadeClient, extension
+from tests.bench.handmade_dtls import HandmadeClient, extension, handshake
 from tests.bench.relay import Relay
 from tests.bench.waiting import until
 from tests.listeners.dtls.bench import PSK, DtlsBench, SecureClient, address_of, dtls_bench
@@ -255,3 +255,64 @@ async def test_device_17_a_client_that_has_better_suites_gets_them(bench: DtlsBe
     ((_, data),) = await bench.published(1)
 
     assert data["cipher"] == "PSK-AES128-CCM8"
+
+
+# ---- hellos in fragments ---------------------------------------------------------------------
+
+
+def in_fragments(client: HandmadeClient, number: int, cookie: bytes, after_cookie: Sequence[int]) -> list[bytes]:
+    """Return the records of a hello in fragments, which end that many octets after the cookie."""
+    body = client.hello(cookie)
+    ends = [36 + len(cookie) + each for each in after_cookie]
+    return [
+        client.clear(22, handshake(1, number, body, begin=begin, end=end))
+        for begin, end in zip([0, *ends], [*ends, len(body)], strict=True)
+    ]
+
+
+async def connect_in_fragments(
+    bench: DtlsBench, sizes: Sequence[int], *, together: bool = False, overtakes: bool = False
+) -> None:
+    """Send both hellos in fragments, and finish the handshake."""
+    with HandmadeClient(address_of(bench.datagrams)) as client:
+        cookie = b""
+        for number in (0, 1):
+            parts = in_fragments(client, number, cookie, sizes)
+            if overtakes:
+                client.socket.send(parts[-1])
+            for datagram in [b"".join(parts)] if together else parts:
+                client.socket.send(datagram)
+            if not number:
+                (request,) = await asyncio.to_thread(client.receive)
+                cookie = request.content[15:]
+        client.note_hello(1, cookie)
+        assert await asyncio.to_thread(client.finish), client.alert
+        assert await bench.names(1) == ["clientConnected"]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one datagram", "in several datagrams"])
+@pytest.mark.parametrize("sizes", [[2], [0, 2, 4]], ids=["two", "four"])
+async def test_device_18_a_hello_may_come_in_fragments(bench: DtlsBench, sizes: list[int], together: bool) -> None:
+    """The first hello leaves no state; of the second, the first fragment has the cookie."""
+    await connect_in_fragments(bench, sizes, together=together)
+
+    assert bench.dtls.begun == 1
+    assert bench.dtls.assembled == (2 if together else 1)
+
+
+async def test_device_18_a_fragment_that_overtakes_the_first_is_sent_again(bench: DtlsBench) -> None:
+    """It is dropped, as nothing is known of its client."""
+    await connect_in_fragments(bench, [2], overtakes=True)
+
+
+async def test_device_18_fragments_without_a_cookie_leave_no_state(bench: DtlsBench) -> None:
+    """From any number of addresses."""
+    for _ in range(20):
+        with HandmadeClient(address_of(bench.datagrams)) as client:
+            first, second = in_fragments(client, 0, b"", [2])
+            client.socket.send(first)
+            client.socket.send(second)
+            await asyncio.to_thread(client.receive)
+
+    assert bench.dtls.hellos == 20
+    assert len(bench.dtls._fragmented._incomplete) == 0

@@ -225,7 +225,7 @@ class ClientRejectedReason(Reason):
     )
     MALFORMED_HELLO = (
         "malformedHello",
-        "The ClientHello cannot be read, see 'detail': it must come whole, in one datagram.",
+        "The ClientHello cannot be read, see 'detail'; of fragments, the first must hold the cookie, whole.",
     )
     WRONG_PROTOCOL = (
         "wrongProtocol",

@@ -61,9 +61,11 @@ class Hellos:
                 return HelloCheck.SILENCED
             self._refused_versions.count(remote[0], now)
             return HelloCheck.UNSUPPORTED_VERSION
-        if not self._cookies.verify(hello.cookie, remote, now):
-            return HelloCheck.NO_COOKIE
-        return HelloCheck.PROVEN
+        return HelloCheck.PROVEN if self.is_proven(hello, remote, now) else HelloCheck.NO_COOKIE
+
+    def is_proven(self, hello: ClientHello, remote: Remote, now: float) -> bool:
+        """Return whether a hello has a valid cookie."""
+        return self._cookies.verify(hello.cookie, remote, now)
 
     def cookie(self, remote: Remote, now: float) -> bytes:
         """Return the cookie with which a client proves its address."""

@@ -22,6 +22,7 @@ from span_events.events.reasons import ClientRejectedReason, DisconnectReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.identity import Identification
 from span_events.listeners.dtls.client import Client
+from span_events.listeners.dtls.fragmented import FragmentedHellos
 from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos
 from span_events.listeners.dtls.refusals import Refusals
 from span_events.listeners.dtls.session import NUMBER, DtlsSession
@@ -32,7 +33,14 @@ from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.model import Certificate
 from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
-from span_events.wire.dtls.hello import ClientHello, chosen_suite, hello_verify_request, is_hello, read_hello
+from span_events.wire.dtls.hello import (
+    ClientHello,
+    chosen_suite,
+    hello_verify_request,
+    is_fragment,
+    is_hello,
+    read_hello,
+)
 from span_events.wire.dtls.records import Alert, ContentType, Cut, alert
 
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
@@ -84,9 +92,9 @@ class DtlsContext:
             ),
             Metric(
                 "dtls_handshakes",
-                "Handshakes by how far they came: a hello without a cookie, one with it, a session; or no answer.",
+                "Hellos without a cookie, assembled of fragments, with a cookie; sessions; hellos without an answer.",
                 "counter",
-                lambda: total("hellos", "begun", "completed", "silenced"),
+                lambda: total("hellos", "assembled", "begun", "completed", "silenced"),
                 label="step",
             ),
             Metric(
@@ -143,6 +151,7 @@ class DtlsServer:
         self._ended = ended
         self._loop = asyncio.get_running_loop()
         self._hellos = Hellos(config.failures_per_minute)
+        self._fragmented = FragmentedHellos(self._hellos)
         self._handshakes = Handshakes(config)
         self._suites = SuiteChoices()
         self._refusals = Refusals(shared.reception.rejections, shared.identification, shared.engine, transport)
@@ -179,6 +188,11 @@ class DtlsServer:
     def half_open(self) -> int:
         """Number of handshakes under way."""
         return len(self._handshakes)
+
+    @property
+    def assembled(self) -> int:
+        """Number of hellos that were put together of fragments."""
+        return self._fragmented.completed
 
     def receive(self, datagram: bytes, remote: Remote) -> None:
         """Pass a datagram that `is_dtls` to its session, its handshake, or the check of hellos."""
@@ -218,16 +232,22 @@ class DtlsServer:
     # ---- hellos -----------------------------------------------------------------------------------
 
     def _take_hello(self, datagram: bytes, remote: Remote) -> None:
+        now = self._clock.monotonic()
         try:
+            if is_fragment(datagram):
+                whole = self._fragmented.take(datagram, remote, now)
+                if isinstance(whole, ClientHello):
+                    self._ask_for_cookie(whole, remote, now)
+                if not isinstance(whole, bytes):
+                    return
+                datagram = whole
             hello = read_hello(datagram)
         except MalformedMessage as exc:
             self._refusals.of_hello(ClientRejectedReason.MALFORMED_HELLO, remote, detail=str(exc))
             return
-        now = self._clock.monotonic()
         check = self._hellos.check(hello, remote, now)
         if check is HelloCheck.NO_COOKIE:
-            self.hellos += 1
-            self._transmit([hello_verify_request(hello, self._hellos.cookie(remote, now))], remote)
+            self._ask_for_cookie(hello, remote, now)
         elif check is HelloCheck.SILENCED:
             self.silenced += 1
         elif check is HelloCheck.UNSUPPORTED_VERSION:  # at once: a client of DTLS 1.3 would not return with a cookie
@@ -235,6 +255,10 @@ class DtlsServer:
             self._refusals.of_hello(ClientRejectedReason.UNSUPPORTED_VERSION, remote, offered=hello.offered_versions)
         elif not self._is_copy(hello, remote):
             self._begin(hello, datagram, remote, now)
+
+    def _ask_for_cookie(self, hello: ClientHello, remote: Remote, now: float) -> None:
+        self.hellos += 1
+        self._transmit([hello_verify_request(hello, self._hellos.cookie(remote, now))], remote)
 
     def _is_copy(self, hello: ClientHello, remote: Remote) -> bool:
         """Return whether a hello repeats an accepted one, which the engine's retransmissions answer."""

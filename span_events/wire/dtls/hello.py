@@ -19,7 +19,7 @@ from span_events.wire.dtls.names import GROUPS, SUITES, VERSIONS
 from span_events.wire.dtls.records import DTLS_1_0, DTLS_1_2, HEADER, ContentType
 
 _EXTENSION: Final = struct.Struct("!HH")
-_CLIENT_HELLO: Final = 1
+CLIENT_HELLO: Final = 1
 _SERVER_HELLO: Final = 2
 _HELLO_VERIFY_REQUEST: Final = 3
 _MAX_FRAGMENT_LENGTH: Final = 1
@@ -95,23 +95,42 @@ def is_hello(datagram: bytes) -> bool:
         len(datagram) > HEADER.size
         and datagram[0] == ContentType.HANDSHAKE
         and datagram[3] == datagram[4] == 0
-        and datagram[HEADER.size] == _CLIENT_HELLO
+        and datagram[HEADER.size] == CLIENT_HELLO
     )
+
+
+def is_fragment(datagram: bytes) -> bool:
+    """Return whether the hello that a datagram begins with has other fragments."""
+    at = HEADER.size
+    return len(datagram) >= at + MESSAGE.size and datagram[at + 1 : at + 4] != datagram[at + 9 : at + 12]
+
+
+def read_beginning(datagram: bytes) -> ClientHello:
+    """
+    Read the first fragment of a ClientHello as far as its cookie.
+
+    Raises:
+        MalformedMessage: The fragment ends before.
+    """
+    _, _, _, high, low, length = HEADER.unpack_from(datagram)
+    reader = _Reader(datagram, HEADER.size, HEADER.size + length)
+    reader.take(MESSAGE.size, "message header")
+    version = reader.number(2, "version")
+    random = reader.take(32, "random")
+    reader.vector(1, "session id")
+    return ClientHello(high << 32 | low, version, random, reader.vector(1, "cookie"), b"", (), b"")
 
 
 def read_hello(datagram: bytes) -> ClientHello:
     """
-    Read the ClientHello that a datagram begins with.
+    Read the whole ClientHello that a datagram begins with.
 
     Raises:
-        MalformedMessage: The hello is truncated, fragmented, or its lengths contradict each other.
+        MalformedMessage: The hello is truncated, or its lengths contradict each other.
     """
     _, _, _, high, low, length = HEADER.unpack_from(datagram)
     reader = _Reader(datagram, HEADER.size, HEADER.size + length)
-    _, size, _, offset, fragment = MESSAGE.unpack(reader.take(MESSAGE.size, "message header"))
-    if offset != b"\0\0\0" or size != fragment:
-        part = f"octets {_number(offset)} to {_number(offset) + _number(fragment)} of {_number(size)}"
-        raise MalformedMessage(f"the hello is fragmented: this datagram has {part}, wanted all in one", at=HEADER.size)
+    _, size, _, _, _ = MESSAGE.unpack(reader.take(MESSAGE.size, "message header"))
     reader.limit(_number(size), "hello")
     version = reader.number(2, "version")
     random = reader.take(32, "random")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from span_events.errors import MalformedMessage
 from span_events.wire.dtls.cookies import LENGTH, Cookies
-from span_events.wire.dtls.hello import hello_verify_request, is_hello, read_hello
-from span_events.wire.dtls.records import is_dtls
+from span_events.wire.dtls.hello import hello_verify_request, is_fragment, is_hello, read_beginning, read_hello
+from span_events.wire.dtls.records import HEADER, is_dtls
 from tests.wire.dtls.client import DtlsClient
 
 REMOTE = ("192.0.2.1", 4000)
@@ -74,13 +74,15 @@ def test_a_long_list_of_suites_is_truncated() -> None:
     assert read_hello(hello(suites=tuple(range(0x4000, 0x4064)))).offered_suites.endswith("0x4017 and 76 more")
 
 
-def test_a_fragmented_hello_is_refused_with_its_octets() -> None:
-    """A stateless server needs the whole hello in one datagram."""
-    whole = hello()
-    part = whole[:19] + (20).to_bytes(3, "big") + (len(whole) - 45).to_bytes(3, "big") + whole[45:]
-    length = len(part) - 13
-    with pytest.raises(MalformedMessage, match=r"fragmented: this datagram has octets 20 to \d+ of \d+"):
-        read_hello(part[:11] + length.to_bytes(2, "big") + part[13:])
+def test_a_fragment_is_recognised() -> None:
+    """Its length is not that of the message."""
+    whole = hello(cookie=b"abc")
+    cut = whole[: HEADER.size + 12 + 60]
+    first = cut[:11] + (60 + 12).to_bytes(2, "big") + cut[13:22] + (60).to_bytes(3, "big") + cut[25:]
+
+    assert not is_fragment(whole)
+    assert is_fragment(first)
+    assert read_beginning(first).cookie == b"abc"
 
 
 def test_every_truncation_is_refused() -> None:
