@@ -156,6 +156,8 @@ class DtlsServer:
         self._suites = SuiteChoices()
         self._refusals = Refusals(shared.reception.rejections, shared.identification, shared.engine, transport)
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        """The moment of the timer; uvloop's handle does not tell it for a moment that has passed."""
         self._sessions = Sessions()
         self._strays = Strays(
             self._sessions,
@@ -395,11 +397,11 @@ class DtlsServer:
     def _arm(self) -> None:
         """Set the timer to the earliest deadline; a timer that is set to an earlier moment stays."""
         deadline = self._handshakes.deadline()
-        if deadline is None or (self._timer is not None and self._timer.when() <= deadline):
+        if deadline is None or (self._timer is not None and self._timer_at <= deadline):
             return
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self._tick)
+        self._timer, self._timer_at = self._loop.call_at(deadline, self._tick), deadline
 
     def _tick(self) -> None:
         self._timer = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 import weakref
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from span_events.errors import NotFound
@@ -619,3 +621,20 @@ async def test_a_removed_device_cannot_be_found(bench: DtlsBench) -> None:
     await _remove(bench)
     with pytest.raises(NotFound):
         bench.fleet.directory.device(bench.device.collection.id, bench.device.id)
+
+
+def test_a_deadline_that_has_passed_is_armed_twice_on_uvloop_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its handle of a call without delay tells no moment; a burst of handshakes raised for each datagram."""
+
+    async def arm() -> None:
+        async with dtls_bench(tmp_path) as bench:
+            past = asyncio.get_running_loop().time() - 1
+            with monkeypatch.context() as patched:
+                patched.setattr(type(bench.dtls._handshakes), "deadline", lambda _: past)
+                bench.dtls._arm()
+                bench.dtls._arm()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(arm())
