@@ -51,6 +51,11 @@ class NasConfig(Section):
     accounting: bool = setting(
         True, "True if the NAS sends accounting; with false, a device counts as attached when it is accepted."
     )
+    imsi_from_user_name: bool = setting(
+        False,
+        "True takes the IMSI from User-Name, digits or an NAI, if 3GPP-IMSI is missing. Only for a mobile core that"
+        " writes User-Name itself: elsewhere the device chooses it.",
+    )
     interim_interval: Annotated[int, Field(ge=0, le=86_400)] = setting(
         600, "Seconds between Interim-Updates that the server requests (Acct-Interim-Interval); 0 requests none."
     )

@@ -42,6 +42,7 @@ from span_events.wire.radius.packets import (
     status_answer,
     verify,
 )
+from span_events.wire.radius.user_name import imsi_of
 
 log = get_logger("listeners.radius")
 
@@ -299,6 +300,8 @@ class Radius(UdpListener):
         if mobile.notes:
             self._notes.update(mobile.notes)
             log.debug("radius_unreadable", nas=nas.name, attributes=mobile.notes)
+        if nas.names_imsi and mobile.imsi is None:
+            mobile = mobile._replace(imsi=imsi_of(request.text(Attribute.USER_NAME)))
         return mobile
 
     def _now_ms(self) -> int:

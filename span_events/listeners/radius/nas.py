@@ -28,6 +28,8 @@ class Nas:
     requires_signature: bool
     """True if Access-Requests without Message-Authenticator are dropped."""
     sends_accounting: bool
+    names_imsi: bool
+    """True if User-Name holds the IMSI where 3GPP-IMSI is missing."""
     settings: Attributes
     """Attributes of every Access-Accept."""
     secret_file: str
@@ -78,6 +80,7 @@ def _entry(config: NasConfig, dns: Sequence[IPv4Address | IPv6Address]) -> Nas:
         secret=config.secret.get_secret_value().encode(),
         requires_signature=config.require_message_authenticator,
         sends_accounting=config.accounting,
+        names_imsi=config.imsi_from_user_name,
         settings=settings_of(dns=dns, interim_interval=config.interim_interval if config.accounting else 0),
         secret_file=config.secret_file,
     )

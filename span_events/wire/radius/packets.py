@@ -35,6 +35,7 @@ class Code(IntEnum):
 class Attribute(IntEnum):
     """Attributes that this server reads or writes (IANA registry "RADIUS Attribute Types")."""
 
+    USER_NAME = 1
     NAS_IP_ADDRESS = 4
     FRAMED_IP_ADDRESS = 8
     FRAMED_IP_NETMASK = 9
