@@ -1,5 +1,5 @@
 """
-A real server in a process of its own, and those who talk to it: API calls, devices, subscribers.
+A real server in a process of its own, and its clients: API calls, devices, subscribers.
 
 Everything goes through the contract for scripts and supervisors: the command line, environment
 variables, the ready file, signals and exit statuses.
@@ -49,7 +49,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the API answered, or why it refused an upgrade."""
+    """An answer of the API, or its refusal of an upgrade."""
 
     status: int
     content_type: str
@@ -80,7 +80,7 @@ class LiveDevice:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The files with which a client proves who it is, as ``span-events cert create`` writes them."""
+    """The files of a client's certificate and key, as ``span-events cert create`` writes them."""
 
     certificate: Path
     """The client's certificate, those above it, and the root that it trusts."""
@@ -92,7 +92,7 @@ class Credentials:
 
 class Tail:
     """
-    A subscriber: a WebSocket client that reads when it is asked to.
+    A subscriber: a WebSocket client that reads only on request.
 
     Args:
         receive_buffer: Octets of the kernel's receive buffer (SO_RCVBUF): small for a client that stops reading.
@@ -259,7 +259,7 @@ class LiveServer:
             watchdog.cancel()
 
     def stop(self) -> None:
-        """Stop the server as a supervisor does (SIGTERM), and make sure that it was well to the end."""
+        """Stop the server as a supervisor does (SIGTERM), and check its exit status and log."""
         process = self._process
         assert process is not None
         process.terminate()
@@ -281,7 +281,7 @@ class LiveServer:
 
     @property
     def log(self) -> str:
-        """What the server wrote to standard error so far."""
+        """Standard error of the server so far."""
         return "".join(self._log)
 
     async def logged(self, word: str) -> None:
@@ -294,7 +294,7 @@ class LiveServer:
         assert await asyncio.to_thread(wait), f"no {word} in the log:\n{self.log}"
 
     async def cli(self, *arguments: str) -> str:
-        """Run a command of the command line in a process of its own; return what it prints."""
+        """Run a command of the command line in a process of its own; return its output."""
         return await asyncio.to_thread(self._cli, *arguments)
 
     def _cli(self, *arguments: str) -> str:
@@ -331,7 +331,7 @@ class LiveServer:
     async def request(
         self, method: str, path: str, body: Document | None = None, *, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        """Call the API, with the token unless other headers are given; whatever it answers is fine."""
+        """Call the API, with the token unless other headers are given; any status is returned."""
         sent = {"X-API-Token": self.token} if headers is None else headers
         url = f"http://{self.addresses['http']}{path}"
         async with (
@@ -342,7 +342,7 @@ class LiveServer:
             return Reply(response.status, response.content_type, await response.json(content_type=None))
 
     async def call(self, method: str, path: str, body: Document | None = None) -> Document:
-        """Call the API, and return what it says; a refusal fails the test."""
+        """Call the API, and return the document; a refusal fails the test."""
         reply = await self.request(method, path, body)
         assert reply.status == 200, reply
         return reply.document
@@ -425,7 +425,7 @@ class LiveServer:
         return RawClient(address, (host, int(port)))
 
     async def coap_client(self, address: str, *arguments: str, path: str = "x", target: str | None = None) -> str:
-        """Run libcoap's client at an address of this machine; return everything that it prints."""
+        """Run libcoap's client at an address of this machine; return its output."""
         output = await output_of(
             *(COAP_CLIENT, "-a", address, "-B", "60", *arguments),
             f"coap://{target or self.addresses['coap']}/{path}",

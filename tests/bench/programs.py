@@ -38,7 +38,7 @@ def find_program(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a program ended, and what it printed."""
+    """The exit status and the output of a program."""
 
     status: int
     output: str
@@ -95,7 +95,7 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the program still runs."""
         return self._process.returncode is None
 
     @property
@@ -128,7 +128,7 @@ class Program:
         self._process.send_signal(number)
 
     async def finish(self) -> Finished:
-        """Wait until it ends by itself; return what nobody has read yet."""
+        """Wait for the program's own end; return the unread output."""
         async with asyncio.timeout(PATIENCE):
             output, complaints, status = await asyncio.gather(
                 self._output.read(), self._complaints.read(), self._process.wait()
@@ -158,10 +158,10 @@ class Program:
 
 
 class _TerminalProtocol(asyncio.StreamReaderProtocol):
-    """Takes it as an end, not as an error (EIO), when the program at the other side of a terminal has ended."""
+    """Treats EIO, which a terminal gives after the end of its program, as the end of the output."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the reader that nothing more comes."""
+        """End the reader."""
         super().connection_lost(None)
 
 
@@ -180,7 +180,7 @@ async def run(*command: str, environment: Mapping[str, str] | None = None, typed
 
 
 async def output_of(*command: str) -> str:
-    """Run a program that must succeed; return what it printed."""
+    """Run a program that must succeed; return its output."""
     ended = await run(*command)
     assert ended.status == 0, ended.printed
     return ended.printed

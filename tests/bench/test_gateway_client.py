@@ -1,4 +1,4 @@
-"""The gateway of the tests, as somebody starts it by hand."""
+"""The gateway of the tests, started by hand."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.bench import gateway_client
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["localhost:6674", "cert.crt"]])
-def test_whoever_starts_it_wrongly_is_told_how(arguments: list[str]) -> None:
-    """The README names it as an example, so people try it."""
+def test_wrong_arguments_show_the_usage(arguments: list[str]) -> None:
+    """The README names the program as an example."""
     done = subprocess.run(
         [sys.executable, gateway_client.__file__, *arguments], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""One server for all tests that do not stop it; each has a collection and a device of its own."""
+"""One server for all tests that do not stop it; each test has its own collection and device."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ async def test_a_device_gets_a_key_and_a_certificate(bench: FleetBench) -> None:
     assert "PRIVATE" not in repr(signed)
 
 
-async def test_no_private_key_is_kept(bench: FleetBench, tmp_path: Path) -> None:
-    """Not in any file of the data directory, in whatever form."""
+async def test_no_private_key_is_stored(bench: FleetBench, tmp_path: Path) -> None:
+    """No file of the data directory contains the key in any encoding."""
     signed = await bench.certificates.create(await bench.device())
     key = load_pem_private_key(signed.private_key_pem, password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
@@ -66,8 +66,8 @@ async def test_no_private_key_is_kept(bench: FleetBench, tmp_path: Path) -> None
         assert form not in kept
 
 
-async def test_rsa_is_made_on_request(bench: FleetBench) -> None:
-    """2048 bits; several are made one after the other."""
+async def test_an_rsa_key_is_generated_on_request(bench: FleetBench) -> None:
+    """The keys have 2048 bits and are generated one at a time."""
     device = await bench.device()
     made = await asyncio.gather(*(bench.certificates.create(device, KeyType.RSA) for _ in range(2)))
     keys = [certificates_in(each.pem)[0].public_key() for each in made]
@@ -161,7 +161,7 @@ async def test_a_moved_device_keeps_its_certificates(bench: FleetBench) -> None:
     assert (await bench.certificates.revoke(after, signed.record.serial)).revoked_ms == NOW_MS
 
 
-async def test_revoking_is_told_once_and_lasts(bench: FleetBench) -> None:
+async def test_a_revocation_is_published_once_and_survives_a_restart(bench: FleetBench) -> None:
     """A second time changes nothing, also not the moment."""
     device = await bench.device()
     signed = await bench.certificates.create(device)
@@ -180,7 +180,7 @@ async def test_revoking_is_told_once_and_lasts(bench: FleetBench) -> None:
 
 
 async def test_every_reason_against_a_certificate_is_given(bench: FleetBench, tmp_path: Path) -> None:
-    """In sentences, with dates; all that apply."""
+    """Each reason is a sentence with its dates, and all that apply are returned."""
     device = await bench.device()
     neighbour = await bench.device(collection=device.collection)
     stranger = await bench.device()
@@ -230,7 +230,7 @@ async def test_time_and_revocation_are_reasons(bench: FleetBench) -> None:
     ]
 
 
-async def test_a_changed_certificate_is_noticed(bench: FleetBench) -> None:
+async def test_a_modified_certificate_is_refused(bench: FleetBench) -> None:
     """The name of the issuer is ours, the signature is not."""
     device = await bench.device()
     signed = await bench.certificates.create(device)
@@ -243,7 +243,7 @@ async def test_a_changed_certificate_is_noticed(bench: FleetBench) -> None:
     ]
 
 
-async def test_one_that_the_registry_does_not_know_is_noticed(bench: FleetBench) -> None:
+async def test_a_certificate_unknown_to_the_registry_is_refused(bench: FleetBench) -> None:
     """A registry that was restored from a backup, say."""
     device = await bench.device()
     issued = await bench.authority.issue(
@@ -271,7 +271,7 @@ async def test_a_certificate_that_expires_soon_is_published_once_a_day(bench: Fl
     assert bench.certificates.expiring == 3
 
 
-async def test_expiry_is_told_to_whom_the_device_belongs(bench: FleetBench) -> None:
+async def test_an_expiry_is_published_in_the_collection_of_the_device(bench: FleetBench) -> None:
     device = await bench.device()
     record = (await bench.certificates.create(device)).record
     bench.clock.shift(13 * DAY)
@@ -280,7 +280,7 @@ async def test_expiry_is_told_to_whom_the_device_belongs(bench: FleetBench) -> N
     assert [each.origin for each in bench.events] == [device.origin]
 
 
-async def test_what_expired_long_ago_is_forgotten(bench: FleetBench) -> None:
+async def test_certificates_that_expired_long_ago_are_removed(bench: FleetBench) -> None:
     """After 30 days; the rest stays, also in the registry."""
     device = await bench.device()
     old = await bench.certificates.create(device)

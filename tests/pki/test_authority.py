@@ -1,4 +1,4 @@
-"""What the authority makes, where it keeps it, and when it makes it anew."""
+"""The authority's keys and certificates: creation, files, renewal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_another_implementation_accepts_the_server(authority: Authority) -
     assert verifier.verify(leaf, [intermediate]) == [leaf, intermediate, root]
 
 
-async def test_the_servers_key_matches_its_certificate(authority: Authority) -> None:
+async def test_the_key_of_the_server_matches_its_certificate(authority: Authority) -> None:
     identity = authority.server_identity()
     leaf = certificates_in(identity.certificates_pem)[0]
     key = key_of(identity)
@@ -71,7 +71,7 @@ async def test_the_root_lasts_twenty_years_and_allows_one_intermediate(authority
 
 
 async def test_a_leaf_names_its_owner_and_lasts_two_weeks(authority: Authority) -> None:
-    """It is valid an hour before it is made, for devices whose clock is behind."""
+    """Its validity begins an hour before its creation, for devices with a slow clock."""
     issued = await authority.issue(COLLECTION, issuing.make_key().public_key(), name="17kl14hm46h4c2", unit="device")
     found = issued.certificate
     (name,) = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
@@ -85,7 +85,7 @@ async def test_a_leaf_names_its_owner_and_lasts_two_weeks(authority: Authority) 
 
 
 async def test_serial_numbers_are_random_and_have_63_bits(authority: Authority) -> None:
-    """They fit the registry and Span's int64."""
+    """The numbers fit the registry's column and Span's int64."""
     key = issuing.make_key().public_key()
     serials = [
         (await authority.issue(COLLECTION, key, name="1", unit="device")).certificate.serial_number for _ in range(64)
@@ -97,7 +97,7 @@ async def test_serial_numbers_are_random_and_have_63_bits(authority: Authority) 
 
 
 async def test_each_collection_has_an_intermediate_of_its_own(authority: Authority) -> None:
-    """Made once, when it is first needed, also when several ask at once; who wants to know is told."""
+    """Concurrent first requests create one intermediate, and listeners are notified once."""
     told: list[bytes] = []
     authority.on_intermediate.append(told.append)
     chains = await asyncio.gather(*(authority.chain_pem(each) for each in (1, 2, 1, 1)))
@@ -109,7 +109,7 @@ async def test_each_collection_has_an_intermediate_of_its_own(authority: Authori
 
 
 async def test_the_issuer_identifies_the_collection(authority: Authority) -> None:
-    """By its name, which anybody can write; or by its signature, which nobody else can make."""
+    """The issuer's name can be forged; its signature cannot."""
     issued = await authority.issue(COLLECTION, issuing.make_key().public_key(), name="17", unit="device")
     real = certificates_in(issued.chain_pem)[0]
     forger = ec.generate_private_key(ec.SECP256R1())
@@ -151,14 +151,14 @@ async def test_only_the_owner_may_read_the_files(authority: Authority, tmp_path:
 
 
 async def test_two_processes_that_start_at_once_agree(tmp_path: Path) -> None:
-    """Whoever is first makes the root, the other takes it."""
+    """The first process creates the root; the others load it."""
     made = await asyncio.gather(*(Authority.open(tmp_path / "pki", _config(), ManualClock()) for _ in range(4)))
 
     assert len({each.root_pem for each in made}) == 1
 
 
 async def test_installations_do_not_share_names(tmp_path: Path) -> None:
-    """Or the certificates of one would look like those of the other."""
+    """Otherwise the certificates of two installations could be confused."""
     made = [await Authority.open(tmp_path / name, _config(), ManualClock()) for name in ("one", "two")]
     names = {x509.load_pem_x509_certificate(each.root_pem).subject.rfc4514_string() for each in made}
 
@@ -166,7 +166,7 @@ async def test_installations_do_not_share_names(tmp_path: Path) -> None:
 
 
 async def test_the_server_is_renewed_when_a_third_of_its_time_is_left(tmp_path: Path) -> None:
-    """Without a restart; who has the old identity sees that there is another object."""
+    """The renewal needs no restart and gives a new identity object."""
     clock = ManualClock()
     authority = await open_authority(tmp_path / "pki", clock)
     before = authority.server_identity()
@@ -200,7 +200,7 @@ async def test_new_names_make_a_new_certificate(tmp_path: Path) -> None:
     assert leaf.subject.rfc4514_string().startswith("CN=data.example.org,")
 
 
-def test_a_computers_name_that_no_certificate_can_carry_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_name_that_is_no_dns_name_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "my_computer")
 
     assert server_names(["::1"]) == ["::1", "localhost", "127.0.0.1"]
@@ -224,7 +224,7 @@ async def test_a_damaged_file_is_reported_and_kept(tmp_path: Path, name: str, co
 
 @pytest.mark.parametrize("name", ["server-ec.pem", "server-rsa.pem"])
 async def test_a_damaged_file_of_the_server_is_replaced(tmp_path: Path, name: str) -> None:
-    """Nobody but the server needs it, and clients trust the next one as well."""
+    """Only the server uses this file, and clients trust its replacement."""
     first = await open_authority(tmp_path / "pki")
     (tmp_path / "pki" / name).write_bytes(b"nonsense")
     again = await open_authority(tmp_path / "pki")
@@ -245,8 +245,8 @@ async def test_a_certificate_with_another_key_is_refused(tmp_path: Path) -> None
         await open_authority(tmp_path / "pki")
 
 
-async def test_a_foreign_file_in_the_folder_is_not_ours(tmp_path: Path) -> None:
-    """An editor's copy, perhaps."""
+async def test_foreign_files_in_the_folder_are_ignored(tmp_path: Path) -> None:
+    """An editor may leave such a copy."""
     first = await open_authority(tmp_path / "pki")
     (tmp_path / "pki" / "collection-XYZ.pem").write_bytes(b"")
     (tmp_path / "pki" / "notes.txt").write_text("mine")
@@ -269,7 +269,7 @@ def _config() -> PkiConfig:
 
 
 async def test_a_lost_root_is_not_replaced_silently(tmp_path: Path) -> None:
-    """With another one no handshake would succeed any more, and nobody would know why."""
+    """With a new root, all handshakes would fail without a visible cause."""
     await open_authority(tmp_path / "pki")
     (tmp_path / "pki" / "root.pem").unlink()
     with pytest.raises(StorageUnavailable, match=r"root\.pem: is missing") as caught:
@@ -281,7 +281,7 @@ async def test_a_lost_root_is_not_replaced_silently(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["servers.pem", f"collection-{render(COLLECTION)}.pem"])
 async def test_files_of_two_authorities_are_not_mixed(tmp_path: Path, name: str) -> None:
-    """As after half a restore."""
+    """Mixed files come from an incomplete restore of a backup."""
     for folder in ("one", "two"):
         made = await Authority.open(tmp_path / folder, _config(), ManualClock())
         await made.chain_pem(COLLECTION)
@@ -290,7 +290,7 @@ async def test_files_of_two_authorities_are_not_mixed(tmp_path: Path, name: str)
         await Authority.open(tmp_path / "one", _config(), ManualClock())
 
 
-async def test_nothing_is_made_while_the_clock_is_obviously_wrong(tmp_path: Path) -> None:
+async def test_no_certificate_is_created_with_an_obviously_wrong_clock(tmp_path: Path) -> None:
     """A root, an intermediate, a leaf, the server's own: each would have expired when the clock is right."""
     clock = ManualClock()
     clock.earliest_ns = START_NS + 1
@@ -312,7 +312,7 @@ async def test_nothing_is_made_while_the_clock_is_obviously_wrong(tmp_path: Path
     assert fault == "the clock of this machine shows a moment before this release"
 
 
-async def test_what_was_made_while_the_clock_was_ahead_is_made_anew_or_reported(tmp_path: Path) -> None:
+async def test_certificates_made_with_a_fast_clock_are_replaced_or_reported(tmp_path: Path) -> None:
     """Clients trust the root, so the server's chain can be replaced; a device's intermediate cannot."""
     clock = ManualClock()
     await Authority.open(tmp_path / "pki", _config(), clock)

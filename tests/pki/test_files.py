@@ -19,7 +19,7 @@ def mode(path: Path) -> int:
 
 @pytest.fixture
 def open_umask() -> Iterator[None]:
-    """A umask that hides nothing, so that modes are what we asked for."""
+    """A umask of 0, so that only the code sets modes."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -27,7 +27,7 @@ def open_umask() -> Iterator[None]:
 
 @pytest.mark.usefixtures("open_umask")
 def test_only_the_owner_may_read_a_file_from_the_first_octet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has its mode before it has its content, under the passing name too."""
+    """The mode is set before the content, also under the temporary name."""
     seen: list[int] = []
     sync = os.fsync
 
@@ -53,7 +53,7 @@ def test_the_first_of_two_writers_wins(tmp_path: Path) -> None:
 
 
 def test_replacing_is_atomic_and_leaves_no_temporary_file(tmp_path: Path) -> None:
-    """Whoever has the old file open reads it to its end."""
+    """A process with the old file open reads the old content to its end."""
     files.create(tmp_path / "key", b"one")
     with (tmp_path / "key").open("rb") as old:
         files.replace(tmp_path / "key", b"two")

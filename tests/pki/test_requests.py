@@ -1,4 +1,4 @@
-"""Signing requests: which are taken, and what is said about the others."""
+"""Signing requests: accepted keys, and the messages for refused ones."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def request(key: Any, algorithm: hashes.SHA256 | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda each: each.name)
-def test_keys_on_usual_curves_are_taken(curve: ec.EllipticCurve) -> None:
+def test_keys_on_usual_curves_are_accepted(curve: ec.EllipticCurve) -> None:
     key = ec.generate_private_key(curve)
 
     assert requests.public_key_of(request(key, hashes.SHA256())) == key.public_key()
 
 
-def test_rsa_keys_of_2048_bits_are_taken() -> None:
+def test_rsa_keys_of_2048_bits_are_accepted() -> None:
     key = rsa.generate_private_key(65537, 2048)
 
     assert requests.public_key_of(request(key, hashes.SHA256())) == key.public_key()
@@ -55,7 +55,7 @@ def test_other_keys_are_refused_by_name(key: Any, algorithm: hashes.SHA256 | Non
 
 
 def test_a_modified_request_is_refused() -> None:
-    """Its sender must have the private key."""
+    """The signature proves that the sender has the private key."""
     pem = request(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     octets = bytearray(x509.load_pem_x509_csr(pem).public_bytes(Encoding.DER))
     at = octets.index(b"somebody")

@@ -27,13 +27,13 @@ NOW = START_NS // 1_000_000_000
 
 @dataclass(frozen=True)
 class Bench:
-    """An authority, and a certificate of it that nothing is wrong with."""
+    """An authority and a valid certificate of it."""
 
     authority: Authority
     genuine: x509.Certificate
 
     def told(self, *certificates: bytes | x509.Certificate) -> list[str]:
-        """Return everything that is said about certificates (DER if they are octets)."""
+        """Return all obstacles against certificates (DER if they are octets)."""
         try:
             found = verification.read(b"".join(map(pem, certificates)))
         except verification.Unreadable as exc:
@@ -95,7 +95,7 @@ def test_a_forged_issuer_is_detected_for_every_kind_of_key(bench: Bench, key: An
 
 
 def test_a_signature_of_an_unknown_kind_is_detected(bench: Bench) -> None:
-    """No verifier can check it; the octets of its algorithm's name are changed here."""
+    """The octets of the algorithm's name are changed, so no verifier can check the signature."""
     der = bench.genuine.public_bytes(Encoding.DER)
     ecdsa_with_sha256 = bytes.fromhex("06082a8648ce3d040302")
     odd = der.replace(ecdsa_with_sha256, ecdsa_with_sha256[:-1] + b"\x63")
@@ -126,5 +126,5 @@ def test_garbage_is_refused(bench: Bench, octets: bytes) -> None:
 
 
 def test_the_genuine_certificate_is_accepted(bench: Bench) -> None:
-    """Or the tests above would show nothing."""
+    """This shows that the tests above fail for the intended cause."""
     assert bench.told(bench.genuine) == []

@@ -1,4 +1,4 @@
-"""Blobs from a device to a file on somebody's desk: curl on one side, the command line on the other."""
+"""Blobs from upload to download: curl uploads, the command line downloads."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ async def check_stored(server: LiveServer, device: LiveDevice, blob: str, folder
     assert json.loads(await span_events(server, "blob", "list", "-c", device.collection, "--json")) == {"blobs": []}
 
 
-async def test_a_device_is_known_by_its_address(
+async def test_the_address_identifies_the_device(
     server: LiveServer, device: LiveDevice, photo: Path, tmp_path: Path
 ) -> None:
-    """Each step is told: that a blob is there, and why one was not taken."""
+    """Events name each stored blob and the reason for each refused one."""
     url = f"http://{server.addresses['blobs']}/x"
     async with server.tail(f"/span/collections/{device.collection}/activity") as tail:
         await run("curl", "--interface", device.address, "--data-binary", f"@{photo}", url)
@@ -59,7 +59,7 @@ async def test_a_device_is_known_by_its_address(
     await check_stored(server, device, stored["data"]["blobId"], tmp_path)
 
 
-async def test_a_device_is_known_by_its_certificate(
+async def test_the_certificate_identifies_the_device(
     server: LiveServer, device: LiveDevice, photo: Path, tmp_path: Path
 ) -> None:
     """The files are those that `span-events cert create` writes, and are all that the client needs."""
@@ -77,7 +77,7 @@ async def test_a_device_is_known_by_its_certificate(
 
 
 async def test_a_blob_survives_a_restart_and_a_broken_upload_does_not(photo: Path, tmp_path: Path) -> None:
-    """Whatever was on its way when the last server ended without a word is swept away."""
+    """A start removes the partial files of a killed server."""
     with LiveServer(tmp_path) as server:
         device = await server.add_device(await server.add_collection())
         url = f"http://{server.addresses['blobs']}/x"

@@ -10,13 +10,13 @@ from tests.bench.programs import Program, run
 
 
 def netcat(server: LiveServer, device: LiveDevice) -> tuple[str, ...]:
-    """Return the command that sends what is typed, from the device's address, and ends with the first reply."""
+    """Return the command that sends its input from the device's address and ends at the first reply."""
     host, _, port = server.addresses["datagrams"].rpartition(":")
     return ("nc", "-u", "-W", "1", "-s", device.address, host, port)
 
 
 def tail(server: LiveServer, device: LiveDevice) -> Tail:
-    """Make a subscriber of the device's collection, who also hears messages' ids."""
+    """Make a subscriber of the device's collection with extended events."""
     return server.tail(f"/span/collections/{device.collection}/activity", {"extended": "1"})
 
 
@@ -37,7 +37,7 @@ async def queue(server: LiveServer, device: LiveDevice, payload: bytes) -> str:
 
 
 async def test_a_coap_post_arrives(server: LiveServer, device: LiveDevice) -> None:
-    """By coap-client -m post -e hello coap://…/x."""
+    """The command is coap-client -m post -e hello coap://…/x."""
     async with tail(server, device) as stream:
         output = await server.coap_client(device.address, "-m", "post", "-e", "hello")
         connected, message = await first_contact(stream, device)
@@ -48,7 +48,7 @@ async def test_a_coap_post_arrives(server: LiveServer, device: LiveDevice) -> No
 
 
 async def test_a_plain_datagram_arrives(server: LiveServer, device: LiveDevice) -> None:
-    """What is typed into nc -u."""
+    """The text is typed into nc -u."""
     async with tail(server, device) as stream, Program(*netcat(server, device)) as nc:
         nc.say("hello")
         connected, message = await first_contact(stream, device)
@@ -58,7 +58,7 @@ async def test_a_plain_datagram_arrives(server: LiveServer, device: LiveDevice) 
 
 
 async def test_a_waiting_message_comes_back_to_coap(server: LiveServer, device: LiveDevice) -> None:
-    """In the reply to a POST, and the next one in the reply to a GET."""
+    """The first message comes in the reply to a POST, the next in the reply to a GET."""
     waiting = [await queue(server, device, b"lamp on"), await queue(server, device, b"lamp off")]
     async with tail(server, device) as stream:
         output = [
@@ -90,8 +90,8 @@ async def test_a_waiting_message_comes_back_as_a_datagram(server: LiveServer, de
     assert [(each["messageId"], each["state"]) for each in outbox["messages"]] == [(waiting, "sent")]
 
 
-async def test_devices_at_different_addresses_are_told_apart(server: LiveServer) -> None:
-    """By source address alone, also when they send at the same time and over both transports."""
+async def test_devices_are_identified_by_their_addresses(server: LiveServer) -> None:
+    """Only the source address counts, also for concurrent messages over both transports."""
     devices = [await server.add_device(await server.add_collection()) for _ in range(4)]
     async with server.tail(query={"event": "upstreamMessage"}) as stream:
         await asyncio.gather(

@@ -1,4 +1,4 @@
-"""DTLS with OpenSSL's client, and certificates and keys from the command line: what the README shows, to the letter."""
+"""DTLS with OpenSSL's client, with certificates and keys from the command line, as the README shows."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_key_from_the_command_line_opens_a_session(server: LiveServer, d
     assert (left["reason"], left["transport"]) == ("closeNotify", "dtls")
 
 
-async def test_the_published_session_in_spans_own_words(server: LiveServer, device: LiveDevice) -> None:
+async def test_a_session_is_published_as_span_does(server: LiveServer, device: LiveDevice) -> None:
     """profile=span: the three lines as Span publishes them, ids and times aside."""
     files = await server.add_certificate(device)
     async with server.tail(f"/span/collections/{device.collection}/activity", {"profile": "span"}) as tail:
@@ -109,8 +109,8 @@ async def test_the_published_session_in_spans_own_words(server: LiveServer, devi
     assert all(len(json.loads(line)["time"]) == len("2024-04-25 20:23:36") for line in tail.lines)
 
 
-async def test_clients_come_through_a_network_that_loses_and_repeats(server: LiveServer, device: LiveDevice) -> None:
-    """20 % of the datagrams lost each way and 5 % repeated: all connect, after as many tries as it takes."""
+async def test_clients_connect_despite_loss_and_repetition(server: LiveServer, device: LiveDevice) -> None:
+    """With 20 % of the datagrams lost each way and 5 % repeated, all clients connect at some attempt."""
     files = await server.add_certificate(device)
     async with (
         server.tail(f"/span/collections/{device.collection}/activity", {"extended": "1"}) as tail,

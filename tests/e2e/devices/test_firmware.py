@@ -69,7 +69,7 @@ async def test_libcoap_updates_a_device(server: LiveServer, device: LiveDevice, 
     assert {event["deviceId"] for event in story} == {device.id}
 
 
-async def test_a_download_over_a_rough_network_is_whole_and_told_once(
+async def test_a_download_despite_loss_is_complete_and_published_once(
     server: LiveServer, device: LiveDevice, tmp_path: Path
 ) -> None:
     """A fifth is lost each way, some comes twice: blocks that come again are neither progress nor another download."""

@@ -63,8 +63,8 @@ async def until(program: Program, words: str) -> str:
     return line
 
 
-async def test_a_terminal_shows_a_bar_that_grows(server: LiveServer, device: LiveDevice, tmp_path: Path) -> None:
-    """And the command ends when the device runs what it should."""
+async def test_a_terminal_shows_a_progress_bar(server: LiveServer, device: LiveDevice, tmp_path: Path) -> None:
+    """The command ends when the device runs its target."""
     octets = await assigned(server, device.collection, tmp_path)
     async with firmware(server, "monitor", "-c", device.collection, "--until-done", terminal=True) as program:
         waiting = await until(program, "Pending")
@@ -82,7 +82,7 @@ async def test_a_terminal_shows_a_bar_that_grows(server: LiveServer, device: Liv
     assert finished.status == 0
 
 
-async def test_a_script_learns_that_an_update_failed(server: LiveServer, device: LiveDevice, tmp_path: Path) -> None:
+async def test_the_exit_status_shows_a_failed_update(server: LiveServer, device: LiveDevice, tmp_path: Path) -> None:
     """The device fetches all of the image, and reports the old version again."""
     await assigned(server, device.collection, tmp_path)
     await report(server, device, tmp_path, "1.0")

@@ -1,4 +1,4 @@
-"""A gateway that was written from Span's tables: all that it does and all that is done to it, told as events."""
+"""An independent gateway, written from Span's tables: every step is an event."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def links_of(event: Document, kind: str) -> str:
     return str(found)
 
 
-async def test_a_session_from_the_first_word_to_the_last(
+async def test_every_step_of_a_session_is_published(
     server: LiveServer, gateway: LiveGateway, behind: LiveDevice, files: Credentials, tail: Tail
 ) -> None:
     """Everything in Span's tables, with `cert.crt` as the only trust; the status is right at every moment."""
@@ -154,7 +154,7 @@ async def test_a_session_from_the_first_word_to_the_last(
     assert document["metadata"]["params"] == {"software": "7.1"}
 
 
-async def test_spans_own_stream_has_spans_own_words(
+async def test_the_profile_of_span_has_only_its_events(
     server: LiveServer, gateway: LiveGateway, behind: LiveDevice, files: Credentials
 ) -> None:
     """profile=span: names, ids and keys that Span has, and no others."""
@@ -186,10 +186,10 @@ async def test_spans_own_stream_has_spans_own_words(
 
 
 @pytest.mark.usefixtures("behind")
-async def test_what_the_api_changes_is_pushed(
+async def test_changes_through_the_api_are_pushed(
     server: LiveServer, gateway: LiveGateway, files: Credentials, tail: Tail
 ) -> None:
-    """A device that comes, changes, leaves the gateway and is removed, and the gateway itself; each with its event."""
+    """Each change of the gateway and its devices is pushed, with its event."""
     async with configured(gateway, files, tail) as program:
         new = await add_device_behind(gateway, devEui="02")
         heard = [await program.hears()]
@@ -230,7 +230,7 @@ async def test_what_the_api_changes_is_pushed(
 async def test_a_message_waits_for_a_gateway_that_is_away(
     server: LiveServer, gateway: LiveGateway, behind: LiveDevice, files: Credentials, tail: Tail
 ) -> None:
-    """It is pending until the gateway has connected and knows its devices; then it is sent, like those after it."""
+    """The message is pending until the gateway is connected and configured; then it is sent, and later ones too."""
     first = await queue(behind, server, b"one")
     second = await queue(behind, server, b"two")
     (before,) = {each["state"] for each in (await server.call("GET", f"{behind.path}/outbox"))["messages"]}
@@ -264,8 +264,8 @@ async def test_a_message_waits_for_a_gateway_that_is_away(
 
 
 @pytest.mark.usefixtures("behind")
-async def test_a_gateway_that_is_killed_is_told_at_once(gateway: LiveGateway, files: Credentials, tail: Tail) -> None:
-    """Its kernel closes the connection without a word of TLS; by a reset if the program had left something unread."""
+async def test_a_killed_gateway_is_published_at_once(gateway: LiveGateway, files: Credentials, tail: Tail) -> None:
+    """The kernel closes the connection without a TLS alert, by a reset if octets were unread."""
     async with configured(gateway, files, tail) as program:
         program.send_signal(signal.SIGKILL)
         await program.finish()
@@ -283,10 +283,10 @@ async def test_a_gateway_that_is_killed_is_told_at_once(gateway: LiveGateway, fi
 
 
 @pytest.mark.usefixtures("behind")
-async def test_a_gateway_that_is_frozen_is_noticed_within_ten_seconds(
+async def test_a_frozen_gateway_is_disconnected_by_its_keepalive(
     gateway: LiveGateway, files: Credentials, tail: Tail
 ) -> None:
-    """Its kernel still takes everything, so only an unanswered question tells; when it goes on, it finds out."""
+    """The kernel still acknowledges octets, so only an unanswered ping shows it; the gateway may connect again."""
     async with configured(gateway, files, tail) as program:
         program.send_signal(signal.SIGSTOP)
         status = [await gateway.status()]
@@ -310,7 +310,7 @@ async def test_a_gateway_that_is_frozen_is_noticed_within_ten_seconds(
 async def test_a_revoked_certificate_ends_the_session_and_opens_no_other(
     server: LiveServer, gateway: LiveGateway, files: Credentials, tail: Tail
 ) -> None:
-    """The gateway is told why, both times."""
+    """Both refusals give the gateway the reason."""
     async with configured(gateway, files, tail) as program:
         await server.call("DELETE", f"/span/collections/{gateway.collection}/certificates/{files.serial}")
         ended = await program.hears()
@@ -329,10 +329,10 @@ async def test_a_revoked_certificate_ends_the_session_and_opens_no_other(
     assert status == "offline"
 
 
-async def test_a_removed_gateway_is_told_and_its_messages_fail(
+async def test_messages_of_a_removed_gateway_fail(
     server: LiveServer, gateway: LiveGateway, behind: LiveDevice, files: Credentials, tail: Tail
 ) -> None:
-    """Its device has no other way in; the device loses its block."""
+    """The device has no other transport and loses its gateway block."""
     async with GatewayProgram(server, files) as program:
         program.do("connect")  # and asks for nothing, so nothing is sent
         await tail.until("gatewayConnected")
@@ -354,8 +354,8 @@ async def test_a_removed_gateway_is_told_and_its_messages_fail(
     assert "gateway" not in device["config"]
 
 
-async def test_the_server_says_goodbye_to_gateways(tmp_path: Path) -> None:
-    """SIGTERM: each is told to connect again, and after the restart it can, with the same certificate."""
+async def test_a_shutdown_tells_gateways_to_connect_again(tmp_path: Path) -> None:
+    """At SIGTERM, gateways get GOAWAY; after the restart, they connect with the same certificate."""
     with LiveServer(tmp_path) as server:
         gateway = await add_gateway(server, await server.add_collection())
         device = await add_device_behind(gateway)
@@ -380,10 +380,10 @@ async def test_the_server_says_goodbye_to_gateways(tmp_path: Path) -> None:
     assert tail.names == ["gatewayConnected", "gatewayUpstreamMessage", "upstreamMessage"]
 
 
-async def test_the_command_line_shows_who_is_connected(
+async def test_the_command_line_lists_connected_gateways(
     server: LiveServer, gateway: LiveGateway, files: Credentials, tail: Tail
 ) -> None:
-    """`gateway list` is what a tired engineer looks at first."""
+    """`gateway list` shows the connected gateways."""
     environment = {
         "SPAN_API_ENDPOINT": f"http://{server.addresses['http']}",
         "SPAN_API_TOKEN": server.token,

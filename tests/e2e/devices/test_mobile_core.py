@@ -1,4 +1,4 @@
-"""The way of a cellular device: it attaches, sends, leaves; and the server is restarted in between."""
+"""Cellular devices: attach, message, detach, with a restart of the server in between."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def mobile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServ
 
 
 async def test_a_device_attaches_sends_and_leaves(mobile_server: LiveServer) -> None:
-    """Each step is one event, with what the network told; afterwards the address is nobody's."""
+    """Each step is one event with the data of the network; a detach frees the address."""
     async with open_mobile_scene(mobile_server) as mobile:
         scene = mobile.scene
         connected = await mobile.attach()
@@ -55,8 +55,8 @@ async def test_a_device_attaches_sends_and_leaves(mobile_server: LiveServer) -> 
     assert ended["data"]["reason"] == "detached"
 
 
-async def test_a_device_that_is_not_attached_hears_so(mobile_server: LiveServer) -> None:
-    """Its own address is kept for it meanwhile, so that the stream of its collection tells what is wrong."""
+async def test_a_message_of_a_detached_device_is_rejected(mobile_server: LiveServer) -> None:
+    """The address stays reserved, so the event belongs to the device's collection."""
     async with open_mobile_scene(mobile_server) as mobile:
         change = {"metadata": {"ciot": {"allocatedIp": mobile.address}}}
         await mobile_server.call("PATCH", mobile.scene.device.path, change)
@@ -72,7 +72,7 @@ async def test_a_device_that_is_not_attached_hears_so(mobile_server: LiveServer)
 
 
 async def test_a_restart_between_attach_and_datagram_changes_nothing(mobile_server: LiveServer) -> None:
-    """The mobile core does not tell again who is attached."""
+    """The mobile core does not repeat its accounting for attached devices."""
     async with open_mobile_scene(mobile_server) as mobile:
         await mobile.attach()
         activity = f"/span/collections/{mobile.scene.device.collection}/activity"

@@ -36,7 +36,7 @@ async def made(running: Coroutine[Any, Any, Finished]) -> str:
     return identifier
 
 
-async def test_a_device_is_made_found_and_deleted(server: LiveServer, command: Command) -> None:
+async def test_a_device_is_created_found_and_deleted(server: LiveServer, command: Command) -> None:
     """From nothing to a device that sends, with ids handed on as a script does."""
     address = server.free_address()
     collection = await made(command("collection", "create", "--tag", "name=lab"))
@@ -58,7 +58,7 @@ async def test_a_device_is_made_found_and_deleted(server: LiveServer, command: C
     assert gone == [device, collection]
 
 
-async def test_a_message_is_queued_and_taken_back(device: LiveDevice, command: Command) -> None:
+async def test_a_queued_message_is_withdrawn(device: LiveDevice, command: Command) -> None:
     """From an argument, or from standard input octet by octet."""
     where = ("-c", device.collection, "-d", device.id)
     kept = await made(command("outbox", "add", *where, "--file", "-", typed="on\n5"))
@@ -83,7 +83,7 @@ async def test_the_catalogue_is_explained_without_a_server() -> None:
     assert "unknownAddress" in ended.output
 
 
-async def test_simulated_devices_send_and_leave_nothing(server: LiveServer, command: Command) -> None:
+async def test_simulated_devices_send_and_are_removed(server: LiveServer, command: Command) -> None:
     """Over both transports, with a fault; --cleanup deletes what was made."""
     collection = await server.add_collection()
     async with server.tail(f"/span/collections/{collection}/activity") as tail:
@@ -105,7 +105,7 @@ async def test_simulated_devices_send_and_leave_nothing(server: LiveServer, comm
     assert "malformed" in {event["data"].get("reason") for event in tail.seen if event["event"] == "messageRejected"}
 
 
-async def test_simulated_devices_update_themselves_and_leave_nothing(server: LiveServer, command: Command) -> None:
+async def test_simulated_devices_update_themselves_and_are_removed(server: LiveServer, command: Command) -> None:
     """In a collection of their own, which goes with its image; one stops on its way, and goes on."""
     async with server.tail("/span/activity") as tail:
         ended = await command(
@@ -125,7 +125,7 @@ async def test_simulated_devices_update_themselves_and_leave_nothing(server: Liv
     assert not [each for each in left["collections"] if each["tags"].get("simulated")]
 
 
-async def test_errors_are_said_with_a_hint_and_a_status(device: LiveDevice, command: Command) -> None:
+async def test_errors_have_a_hint_and_an_exit_status(device: LiveDevice, command: Command) -> None:
     """On standard error, and never as a traceback."""
     refused = await command("collection", "list", SPAN_API_TOKEN="0123456789abcdef")
     missing = await command("device", "get", "-c", device.collection, "17kl14hm46h4c2")

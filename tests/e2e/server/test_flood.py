@@ -90,7 +90,7 @@ async def flood(session: aiohttp.ClientSession, sender: RawClient, listener: str
                     pass
 
 
-async def test_garbage_leaves_the_server_well_and_quiet(tmp_path: Path) -> None:
+async def test_garbage_stops_no_service_and_fills_no_log(tmp_path: Path) -> None:
     """From devices and from strangers, to each port; defects are counted, and there are none."""
     with LiveServer(tmp_path) as server:
         device = await server.add_device(await server.add_collection())

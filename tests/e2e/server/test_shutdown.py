@@ -12,7 +12,7 @@ from tests.e2e.subscribers.test_wscat import WSCAT
 
 
 async def test_every_stream_ends_with_1001(tmp_path: Path) -> None:
-    """Of each kind and many of them, after what was published; the exit status is 0."""
+    """All streams of each kind get the published events first; the exit status is 0."""
     with LiveServer(tmp_path) as server:
         device = await server.add_device(await server.add_collection())
         collection = f"/span/collections/{device.collection}"
@@ -33,7 +33,7 @@ async def test_every_stream_ends_with_1001(tmp_path: Path) -> None:
     assert len(received) == 1, "all saw the same: clientConnected besides the messages, on activity streams"
 
 
-async def test_wscat_says_why_it_ends(tmp_path: Path) -> None:
+async def test_wscat_shows_the_close_code(tmp_path: Path) -> None:
     """What a person sees."""
     with LiveServer(tmp_path) as server:
         command = (WSCAT, "-H", f"X-API-Token: {server.token}", "-c", f"ws://{server.addresses['http']}/span/activity")
@@ -48,7 +48,7 @@ async def test_wscat_says_why_it_ends(tmp_path: Path) -> None:
     assert "the server shuts down" in line
 
 
-async def test_a_message_that_was_accepted_is_not_lost(tmp_path: Path) -> None:
+async def test_an_accepted_message_is_not_lost(tmp_path: Path) -> None:
     """What the device said last, and what waits for it, is there after the next start."""
     with LiveServer(tmp_path) as server:
         device = await server.add_device(await server.add_collection())

@@ -105,7 +105,7 @@ async def test_the_ready_file_appears_complete_when_everything_is_bound(tmp_path
     assert all(address in ended.output for address in json.loads(text).values())
 
 
-async def test_a_ready_file_that_a_killed_server_left_goes_at_the_start(tmp_path: Path) -> None:
+async def test_a_start_removes_the_ready_file_of_a_killed_server(tmp_path: Path) -> None:
     """It would tell a supervisor that what is only starting is ready, and where another one was."""
     (tmp_path / "ready").write_text('{"http": "127.0.0.1:1"}')
 
@@ -154,7 +154,7 @@ async def test_a_port_in_use_ends_with_status_3(tmp_path: Path, listener: str) -
     assert hint.startswith("hint: ")
 
 
-async def test_a_bad_configuration_ends_with_status_2_and_every_fault(tmp_path: Path) -> None:
+async def test_an_invalid_configuration_ends_with_status_2_and_names_every_fault(tmp_path: Path) -> None:
     """From the file and from the environment, each with its path; nothing was started."""
     file = tmp_path / "config.toml"
     file.write_text('[coap]\nport = 70000\nprot = 1\n[http]\nport = "many"\n[nothing]\n')
@@ -229,7 +229,7 @@ async def test_the_admin_token_is_shown_at_the_first_start_only(tmp_path: Path) 
     assert TOKEN.search(listed.output) is None
 
 
-async def test_tokens_are_made_before_while_and_after_a_server_runs(tmp_path: Path) -> None:
+async def test_tokens_are_created_before_during_and_after_a_run(tmp_path: Path) -> None:
     """The registry is shared; a server that finds a token makes no admin token of its own."""
     before = await create_token(tmp_path, "--write")
     async with serve(tmp_path) as server:
@@ -266,7 +266,7 @@ async def test_a_second_server_in_the_same_data_directory_ends_with_status_4(tmp
     assert checked == [("ok",)]
 
 
-async def test_a_killed_server_leaves_nothing_that_hinders_the_next(tmp_path: Path) -> None:
+async def test_a_server_starts_after_a_killed_one(tmp_path: Path) -> None:
     """Neither its lock nor its ready file."""
     async with serve(tmp_path) as killed:
         await banner(killed)

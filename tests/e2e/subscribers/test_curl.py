@@ -28,7 +28,7 @@ async def curl(
     return int(status), media_type.partition(";")[0], json.loads(document)
 
 
-async def test_a_device_is_made_and_spoken_to(server: LiveServer) -> None:
+async def test_a_device_is_created_and_gets_a_message(server: LiveServer) -> None:
     """Collection, device with an address, outbox; every reply is a document of its own."""
     status, media_type, collection = await curl(server, "POST", "/span/collections", {"tags": {"name": "lab"}})
     devices = f"/span/collections/{collection['collectionId']}/devices"
@@ -52,7 +52,7 @@ async def test_a_device_is_made_and_spoken_to(server: LiveServer) -> None:
     assert seen["lastPayload"] == b64encode(b"hello").decode()
 
 
-async def test_what_is_deleted_is_gone(server: LiveServer, device: LiveDevice) -> None:
+async def test_deleted_resources_are_not_found(server: LiveServer, device: LiveDevice) -> None:
     """A collection goes when its devices have gone."""
     collection = f"/span/collections/{device.collection}"
     _, _, message = await curl(server, "POST", f"{device.path}/outbox", {"payload": ""})
@@ -83,7 +83,7 @@ async def test_what_is_deleted_is_gone(server: LiveServer, device: LiveDevice) -
         ("GET", "/span/activity", None, 426, ""),
     ],
 )
-async def test_a_refusal_says_why(
+async def test_a_refusal_names_its_cause(
     server: LiveServer, method: str, path: str, body: object, status: int, field: str
 ) -> None:
     """As problem+json, with what Span's clients read and what people need."""
@@ -106,7 +106,7 @@ async def test_a_wrong_token_is_refused(server: LiveServer, token: str) -> None:
     assert "span-events token create" in problem["hint"]
 
 
-async def test_a_token_reaches_no_further_than_it_should(server: LiveServer, device: LiveDevice) -> None:
+async def test_a_token_is_limited_to_its_resource(server: LiveServer, device: LiveDevice) -> None:
     """Neither writing with one that may only read, nor another collection."""
     token = await server.create_token(f"/collections/{device.collection}")
     other = await server.add_collection()

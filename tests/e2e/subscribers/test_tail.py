@@ -81,7 +81,7 @@ async def test_a_pipe_gets_the_same_lines_plain(server: LiveServer, device: Live
     ]
 
 
-async def test_the_past_comes_first(server: LiveServer, device: LiveDevice) -> None:
+async def test_past_events_come_first(server: LiveServer, device: LiveDevice) -> None:
     """--last shows what happened before one looked."""
     await send(server, device)
     async with tail(server, "-c", device.collection, "-e", "/Message$/", "-n", "5") as program:
@@ -104,7 +104,7 @@ async def test_json_lines_are_the_servers_bytes(server: LiveServer, device: Live
     assert all(theirs == ours for theirs, ours in lines)
 
 
-async def test_a_restart_of_the_server_is_survived(tmp_path: Path) -> None:
+async def test_tail_reconnects_after_a_restart(tmp_path: Path) -> None:
     """The stream goes on behind its last event; that the server forgot what was before is said."""
     with LiveServer(tmp_path, {"http.port": free_port()}) as server:
         device = await server.add_device(await server.add_collection())

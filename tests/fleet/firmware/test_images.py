@@ -173,7 +173,7 @@ async def test_a_change_keeps_the_fields_that_it_does_not_name(bench: FleetBench
 
 
 async def test_a_version_cannot_become_that_of_another_image(bench: FleetBench) -> None:
-    """Its own it may keep."""
+    """Keeping its own version is no conflict."""
     collection = await bench.collection()
     first, second = await bench.image(collection, "1"), await bench.image(collection, "2")
     kept = await bench.images.update(second, ImageChange(version="2"), cause=CAUSE)
@@ -198,7 +198,7 @@ async def test_an_image_moves_with_its_octets(bench: FleetBench) -> None:
 
 
 async def test_a_removed_image_is_gone_with_its_octets(bench: FleetBench) -> None:
-    """Its version may be used again."""
+    """Another image may then have this version."""
     collection = await bench.collection()
     image = await bench.image(collection)
     await bench.images.remove(image, cause=CAUSE)
@@ -227,7 +227,7 @@ async def test_a_file_that_cannot_be_deleted_is_logged(bench: FleetBench) -> Non
 async def test_a_change_persists_if_the_devices_that_run_the_image_cannot_be_written(
     bench: FleetBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who decides hears of it, and the octets go: nothing is left half done."""
+    """The caller gets the error, and the image with its octets is removed nevertheless."""
     collection = await bench.collection()
     device = await reported(bench, collection, "1.0")
     image = await bench.image(collection, "1.0")
@@ -260,7 +260,7 @@ async def test_a_change_persists_if_the_devices_that_run_the_image_cannot_be_wri
 async def test_an_image_that_is_a_target_stays(
     bench: FleetBench, by_collection: bool, devices: int, users: str
 ) -> None:
-    """Whatever the collection's management says now; who uses it is named. It may be disabled."""
+    """The management mode plays no part; the refusal names the users, and disabling is allowed."""
     collection, other = await bench.collection(), await bench.collection()
     image = await bench.image(collection)
     owners = [await bench.device(collection=collection) for _ in range(devices)]
@@ -286,7 +286,7 @@ async def test_an_image_that_is_a_target_stays(
 
 @pytest.mark.parametrize("target_first", [True, False])
 async def test_no_device_gets_a_target_that_is_being_removed(bench: FleetBench, target_first: bool) -> None:
-    """Whoever asks first wins, and the other is told."""
+    """The first caller wins; the other gets a conflict."""
     device = await bench.device()
     image = await bench.image(device.collection)
     aiming, removing = aim(bench, device, image.id), bench.images.remove(image, cause=CAUSE)
@@ -298,7 +298,7 @@ async def test_no_device_gets_a_target_that_is_being_removed(bench: FleetBench, 
 
 
 async def test_devices_know_the_image_of_the_version_that_they_run(bench: FleetBench) -> None:
-    """However it comes to be there, or not any more; the registry too."""
+    """This follows creation, change and removal of images, also in the registry."""
     collection, other = await bench.collection(), await bench.collection()
     device, silent = await reported(bench, collection, "1.0"), await bench.device(collection=collection)
     seen = []
@@ -326,7 +326,7 @@ async def test_devices_know_the_image_of_the_version_that_they_run(bench: FleetB
 
 
 async def test_a_collection_forgets_a_current_image_that_is_gone(bench: FleetBench) -> None:
-    """That one is what somebody wrote there, so it keeps nothing from being removed."""
+    """The collection's current image is only a note, so it does not protect the image."""
     collection = await bench.collection()
     image = await bench.image(collection)
     await bench.collections.update(collection, CollectionChange(current_firmware_id=image.id), cause=CAUSE)
@@ -357,7 +357,7 @@ async def test_a_moved_device_has_no_target_and_the_image_of_its_version(bench: 
 
 
 async def test_every_change_is_notified(bench: FleetBench) -> None:
-    """Of images, and of what collections want; each with its cause."""
+    """Changes of images and of targets are notified with the id of their cause."""
     heard: list[tuple[str, object, int]] = []
     bench.images.on_changed.append(lambda image, cause: heard.append(("image", image, cause)))
     bench.collections.on_updated.append(lambda collection, change, cause: heard.append(("collection", change, cause)))

@@ -1,4 +1,4 @@
-"""What a report of firmware does in each state, and which image a device should run."""
+"""Firmware reports: the effect in each state, and the choice of the image."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.fleet.firmware.scene import (
 async def test_a_report_of_the_old_version(
     scene: Scene, state: FirmwareState, whole: bool, following: FirmwareState, names: list[str]
 ) -> None:
-    """The device is told of the update exactly where firmwareUpdateRequired says so."""
+    """The response offers the update exactly when firmwareUpdateRequired is published."""
     await scene.reach(state, whole=whole)
     offered = scene.report(OLD)
 
@@ -54,7 +54,7 @@ async def test_a_report_of_the_old_version(
 
 @pytest.mark.parametrize("state", FirmwareState)
 async def test_a_report_of_the_target(scene: Scene, state: FirmwareState) -> None:
-    """Whatever was before, the device runs what it should."""
+    """The state becomes Current from every earlier state."""
     await scene.reach(state)
     offered = scene.report(NEW)
 
@@ -65,7 +65,7 @@ async def test_a_report_of_the_target(scene: Scene, state: FirmwareState) -> Non
 
 @pytest.mark.parametrize("state", FirmwareState)
 async def test_a_report_without_a_target(scene: Scene, state: FirmwareState) -> None:
-    """The event says why nothing is to be done; the state is told if the API has not done so."""
+    """The event gives the reason for no update; a changed state is published unless the API did so already."""
     await scene.reach(state)
     scene.collection.firmware.target_firmware_id = 0  # as if the API's change had not come to this device yet
     offered = scene.report(OLD)
@@ -84,7 +84,7 @@ def test_the_table_of_reports_has_every_row() -> None:
 
 
 async def test_a_report_is_stored_and_published(scene: Scene) -> None:
-    """Everything that the device says, under one correlation id."""
+    """All events of a report share one correlation id."""
     report = Report(OLD, "model 01", "0001", "Lab5e Demo Corp")
     scene.bench.firmware.report(scene.device, report, remote=("10.0.0.10", 1), transport=Transport.COAPS)
     events = scene.bench.events
@@ -112,7 +112,7 @@ async def test_a_report_is_stored_and_published(scene: Scene) -> None:
 
 
 async def test_the_current_image_is_found_by_its_version(scene: Scene) -> None:
-    """0 where no image has it."""
+    """Without such an image, the id is 0."""
     scene.report("0.9")
     unknown = scene.device.firmware.current_firmware_id
     scene.report(NEW)
@@ -123,7 +123,7 @@ async def test_the_current_image_is_found_by_its_version(scene: Scene) -> None:
 
 
 async def test_an_update_that_works_from_target_to_report(scene: Scene) -> None:
-    """The whole story, as it is told."""
+    """All events from the assignment to the last report."""
     scene.report()
     scene.download()
     scene.report(NEW)
@@ -149,7 +149,7 @@ async def test_an_update_that_works_from_target_to_report(scene: Scene) -> None:
 
 
 async def test_a_version_without_an_image_is_published(scene: Scene) -> None:
-    """F31 with the usual mistake: the image's version text is not what the device reports."""
+    """F31 by the usual mistake: the version text of the image differs from the reported one."""
     await scene.reach(FirmwareState.UPDATING)
     scene.report("v1.1")
     (failed,) = scene.changes()
@@ -167,7 +167,7 @@ async def test_a_version_without_an_image_is_published(scene: Scene) -> None:
 
 
 async def test_a_withheld_update_is_published_with_a_remedy(scene: Scene) -> None:
-    """Else a device would download an image that it cannot run, for ever."""
+    """Otherwise the device would download an unsuitable image again and again."""
     await scene.reach(FirmwareState.UPDATE_FAILED)
     scene.report()
     (change,) = scene.changes()
@@ -178,7 +178,7 @@ async def test_a_withheld_update_is_published_with_a_remedy(scene: Scene) -> Non
 
 
 async def test_no_update_is_offered_without_a_download_address(scene: Scene) -> None:
-    """And the stream says why."""
+    """The event names the missing setting."""
     offered = scene.report(unreachable="the host is too long")
     (name, data) = scene.bench.told[-1]
 
@@ -201,7 +201,7 @@ async def test_no_update_is_offered_without_a_download_address(scene: Scene) -> 
 async def test_the_image_is_chosen_by_management_and_fallback(
     scene: Scene, management: Management, of_collection: bool, of_device: bool, wanted: str | None
 ) -> None:
-    """Span's rule; what a download gives is what a report was told."""
+    """Span's rule; report and download choose the same image."""
     bench, device = scene.bench, scene.device
     images = {name: await bench.image(scene.collection, name) for name in "cd"}
     change = CollectionChange(management=management, target_firmware_id=images["c"].id if of_collection else 0)
@@ -217,7 +217,7 @@ async def test_the_image_is_chosen_by_management_and_fallback(
 
 
 async def test_a_removed_target_is_published(scene: Scene) -> None:
-    """Nobody removes a target through the API; but registries are restored from elsewhere."""
+    """The API refuses this, but a restored registry may lack the image."""
     scene.collection.firmware.target_firmware_id = 24
 
     assert str(scene.refused(0)) == "the target image 10 is gone"

@@ -1,4 +1,4 @@
-"""What time and restarts do to an update."""
+"""Firmware states: timeouts and restarts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_each_block_restarts_the_timeout(scene: Scene) -> None:
 
 
 async def test_a_device_that_repeats_one_block_has_stalled(scene: Scene) -> None:
-    """Its flash may refuse the block, or the network may lose each reply: it is busy, and gets nowhere."""
+    """The flash refuses the block or the network loses each reply: there are requests but no progress."""
     await scene.reach(FirmwareState.DOWNLOADING)
     for _ in range(int(STALL) // 10):
         scene.fetch(HALF - 1)
@@ -87,7 +87,7 @@ async def test_late_blocks_do_not_shorten_the_published_duration(scene: Scene) -
 
 
 async def test_a_missing_report_after_a_download_is_published(scene: Scene) -> None:
-    """It may hang in its boot loader."""
+    """The device may hang in its boot loader."""
     await scene.reach(FirmwareState.UPDATING)
     scene.wait(UPDATE)
     (change,) = scene.changes()
@@ -106,7 +106,7 @@ async def test_only_running_updates_time_out(scene: Scene, state: FirmwareState)
 
 
 async def test_a_removed_device_does_not_time_out(scene: Scene) -> None:
-    """Its events would be of nobody."""
+    """Its events would have no owner."""
     await scene.reach(FirmwareState.DOWNLOADING)
     await scene.bench.devices.remove(scene.device, cause=CAUSE)
     scene.bench.activities.clear()
@@ -116,7 +116,7 @@ async def test_a_removed_device_does_not_time_out(scene: Scene) -> None:
 
 
 async def reborn(scene: Scene) -> Scene:
-    """Begin anew with what the registry holds."""
+    """Start a new fleet over the same registry."""
     bench = scene.bench
     await bench.reception.flush()
     contents = await bench.store.load()
@@ -127,7 +127,7 @@ async def reborn(scene: Scene) -> Scene:
 
 
 async def test_a_restart_keeps_progress_and_the_time_that_is_left(scene: Scene) -> None:
-    """A clean one: nothing is lost."""
+    """A regular shutdown loses no progress."""
     scene.download(end=HALF + 1)
     scene.bench.clock.shift(100)
     scene.bench.firmware.close()
@@ -145,7 +145,7 @@ async def test_a_restart_keeps_progress_and_the_time_that_is_left(scene: Scene) 
 
 
 async def test_a_crash_loses_less_than_a_tenth(scene: Scene) -> None:
-    """What was written last; the device goes on with its own block all the same."""
+    """The registry has the last written progress; the device continues with its own block."""
     scene.download(end=HALF)
     await scene.bench.reception.flush()
     scene.fetch(HALF)
@@ -157,7 +157,7 @@ async def test_a_crash_loses_less_than_a_tenth(scene: Scene) -> None:
 
 
 async def test_downtime_of_the_server_does_not_count_as_a_timeout(scene: Scene) -> None:
-    """It has all its time again."""
+    """After a start, the timeout begins again."""
     await scene.reach(FirmwareState.DOWNLOADING)
     scene.bench.clock.shift(86_400)
     following = await reborn(scene)
@@ -172,7 +172,7 @@ async def test_downtime_of_the_server_does_not_count_as_a_timeout(scene: Scene) 
 
 @pytest.mark.parametrize("state", FirmwareState)
 async def test_every_state_survives_a_restart(scene: Scene, state: FirmwareState) -> None:
-    """Message and all, and nothing is told by it."""
+    """The message is kept, and the restart publishes nothing."""
     await scene.reach(state)
     following = await reborn(scene)
 

@@ -1,4 +1,4 @@
-"""What the API changes of an update: targets, images, errors."""
+"""Changes through the API during updates: targets, images, errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.fleet.firmware.scene import (
 
 @pytest.mark.parametrize("state", FirmwareState)
 async def test_another_target_starts_a_new_update(scene: Scene, state: FirmwareState) -> None:
-    """Also after an error; told with the API call as its cause."""
+    """This also ends an error state; the event names the API call as its cause."""
     other = await scene.bench.image(scene.collection, "1.2")
     await scene.reach(state)
     await scene.target(other)
@@ -56,7 +56,7 @@ async def test_a_change_without_effect_on_the_target_publishes_nothing(scene: Sc
 
 @pytest.mark.parametrize("state", FirmwareState)
 async def test_a_removed_target_ends_the_update(scene: Scene, state: FirmwareState) -> None:
-    """By disabling the image; the message says so."""
+    """Disabling the image removes it as a target; the message says so."""
     await scene.reach(state)
     await scene.bench.images.update(scene.image, ImageChange(enabled=False), cause=CAUSE)
     changes = scene.changes()
@@ -112,7 +112,7 @@ async def test_a_moved_device_ends_its_update(scene: Scene) -> None:
 async def test_a_failed_check_of_a_device_does_not_stop_later_checks(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A defect with one device must not keep a collection from ever hearing of another target."""
+    """A defect with one device must not block later changes of the collection."""
     other = await scene.bench.image(scene.collection, "1.2")
     with monkeypatch.context() as patched:
         patched.setattr(scene.bench.reception, "changed", lambda _: 1 / 0)
@@ -124,7 +124,7 @@ async def test_a_failed_check_of_a_device_does_not_stop_later_checks(
 
 
 async def test_a_large_collection_is_checked_in_slices(scene: Scene) -> None:
-    """Other work gets its turn, and every device is told in the end; a newer target wins."""
+    """Other tasks run between the slices, all devices are checked, and a newer target wins."""
     bench, collection = scene.bench, scene.collection
     for _ in range(600):
         await bench.devices.create(collection, DeviceChange(), cause=CAUSE)
@@ -145,7 +145,7 @@ async def test_a_large_collection_is_checked_in_slices(scene: Scene) -> None:
 
 @pytest.mark.parametrize("state", sorted(ERRORS))
 async def test_an_error_that_is_cleared_lets_the_device_try_again(scene: Scene, state: FirmwareState) -> None:
-    """Initializing; the next report brings the update. It is stored before it is told."""
+    """The state becomes Initializing, is stored and then published; the next report offers the update."""
     await scene.reach(state)
     await scene.clear()
     (event,) = scene.bench.events
