@@ -46,7 +46,9 @@ async def test_a_client_that_receives_no_server_hello_times_out(secure: SecureSc
         assert relay.lost >= 2
     await secure.session()
 
-    assert data == {"stage": "ServerHelloDone", "retransmissions": "1", "seconds": "1"}
+    assert int(data.pop("seconds")) >= 1
+    assert int(data.pop("retransmissions")) >= 1
+    assert data == {"stage": "ServerHelloDone"}
 
 
 async def test_a_client_whose_finished_is_lost_times_out(secure: SecureScene) -> None:
@@ -59,5 +61,6 @@ async def test_a_client_whose_finished_is_lost_times_out(secure: SecureScene) ->
         assert relay.lost >= 1
     await secure.session()
 
-    assert (data["stage"], data["seconds"]) == ("ChangeCipherSpec", "1")
-    assert data["retransmissions"] in {"0", "1"}  # retransmissions of the client restart the server's timer
+    assert data["stage"] == "ChangeCipherSpec"
+    assert int(data["seconds"]) >= 1
+    assert int(data["retransmissions"]) >= 0  # retransmissions of the client restart the server's timer

@@ -32,7 +32,7 @@ async def test_a_silent_device_is_disconnected_and_connects_again_with_its_next_
     device.send(b"back")
     again = await scene.told("clientConnected")
 
-    assert disconnected["data"].pop("idleSeconds") in {"1", "2"}  # the server checks once a second
+    assert int(disconnected["data"].pop("idleSeconds")) >= IDLE_TIMEOUT
     assert (disconnected["data"]["reason"], disconnected["data"]["transport"]) == ("idleTimeout", "udp")
     check_words(disconnected, "info", DisconnectReason.IDLE_TIMEOUT.hint)
     assert session_of(connected) == session_of(message) == session_of(disconnected)
@@ -50,7 +50,7 @@ async def test_a_silent_dtls_session_is_closed(secure: SecureScene) -> None:
         ended = await client.finish()
     await secure.session()
 
-    assert disconnected["data"].pop("idleSeconds") in {"1", "2"}
+    assert int(disconnected["data"].pop("idleSeconds")) >= IDLE_TIMEOUT
     assert (disconnected["data"]["reason"], disconnected["data"]["transport"]) == ("idleTimeout", "dtls")
     check_words(disconnected, "info", DisconnectReason.IDLE_TIMEOUT.hint)
     assert session_of(connected) == session_of(disconnected)

@@ -36,7 +36,7 @@ async def test_a_download_that_stops_is_told_with_its_place_and_goes_on_from_the
     done = await firmware.change("Current")
 
     data = event["data"]
-    assert data.pop("seconds") in {"1", "2"}  # the server looks once a second
+    assert int(data.pop("seconds")) >= STALL_TIMEOUT
     assert data.pop("message").endswith(" s after block 5 (60 %)")
     assert data == {
         "from": "Downloading",
