@@ -27,8 +27,6 @@ CROWDED: Final = {
 """Folders of more files, and why."""
 
 TO_BE_REMOVED: Final = {
-    "span_events/listeners/dtls/server.py",
-    "span_events/listeners/gateways/connection.py",
     "tests/bench",
     "tests/fanout/test_hub.py",
     "tests/field",

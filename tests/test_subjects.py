@@ -31,7 +31,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "resources": {"cli"},
     "simulate": {"cli"},
     "demo": {"simulator"},
-    "things_stack": {"dialects"},
+    "things_stack": {"dialects", "web"},
     "reasons": {"events"},
     "sections": {"config"},
 }
@@ -53,6 +53,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "simulator.simulation": {"cellular", "firmware"},
     "simulator.terminals": {"cellular"},
     "web.app": {"rest"},
+    "web.things_stack": {"streams"},
     "cli.firmware": {"resources"},
     "cli.simulate": {"resources"},
     "cli.tail": {"resources"},
