@@ -44,6 +44,7 @@ _PREFIX: Final = struct.Struct("!BL")
 _MAX_HEADER_LIST: Final = 16_384
 """Largest headers of a request, octets as HTTP/2 counts them (RFC 9113 §10.5.1)."""
 _CONTENT: Final = (b"content-type", b"application/grpc")
+_TEXT: Final = (b"content-type", b"text/plain")
 _ANSWER: Final = ((b":status", b"200"), _CONTENT, (b"grpc-accept-encoding", b"identity"))
 _PRINTABLE: Final = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 """Characters without percent-encoding in grpc-message, besides letters and digits."""
@@ -60,7 +61,7 @@ _UNITS: Final = MappingProxyType({b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-
 
 
 class _Stream:
-    __slots__ = ("answered", "half_closed", "is_deaf", "needed", "outgoing", "rest")
+    __slots__ = ("answered", "half_closed", "is_deaf", "is_refused", "needed", "outgoing", "rest")
 
     def __init__(self) -> None:
         self.rest = bytearray()
@@ -72,6 +73,8 @@ class _Stream:
         self.answered = False
         self.half_closed = False
         self.is_deaf = False
+        self.is_refused = False
+        """True for a request without gRPC: its answer is short text."""
 
 
 class GrpcServer:
@@ -194,9 +197,14 @@ class GrpcServer:
 
     def take(self) -> bytes:
         """Return the octets to send; call this once after all other calls of a wake-up."""
+        refused = None
         for stream, each in self._streams.items():
             if each.outgoing:
                 self._push(stream, each.outgoing)
+                if each.is_refused and not each.outgoing:
+                    refused = (*(refused or ()), stream)
+        for stream in refused or ():
+            self._end_refused(stream)
         return self._h2.data_to_send()
 
     # ---- parts --------------------------------------------------------------------------------
@@ -221,6 +229,21 @@ class GrpcServer:
             if not half_closed:
                 self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
 
+    def _refuse_request(self, stream: int, status: bytes, text: str, *, half_closed: bool) -> None:
+        """Answer a request without gRPC in HTTP."""
+        found = _Stream()
+        found.is_refused, found.half_closed = True, half_closed
+        found.outgoing += text.encode()
+        with contextlib.suppress(ProtocolError):  # the client has just reset the stream
+            self._h2.send_headers(stream, ((b":status", status), _TEXT))
+            self._streams[stream] = found
+
+    def _end_refused(self, stream: int) -> None:
+        """End a refused request whose text has left; a body that still comes is cut off when it comes."""
+        self._h2.end_stream(stream)
+        if self._streams[stream].half_closed:
+            del self._streams[stream]
+
     def _on_request(self, event: h2.events.RequestReceived, events: list[GrpcEvent], _taken: dict[int, int]) -> None:
         headers: Mapping[bytes, bytes] = dict(event.headers)
         path = headers.get(b":path", b"").decode("latin-1")
@@ -228,7 +251,7 @@ class GrpcServer:
         flaw = _flaw_of(headers)
         if flaw is not None:
             status, detail = flaw
-            self._finish(event.stream_id, [(b":status", status)], half_closed=half_closed)
+            self._refuse_request(event.stream_id, status, detail, half_closed=half_closed)
             events.append(NotGrpc(path, detail))
             return
         self._streams[event.stream_id] = _Stream()
@@ -241,6 +264,10 @@ class GrpcServer:
         taken[stream] = taken.get(stream, 0) + event.flow_controlled_length
         found = self._streams.get(stream)
         if found is None or found.is_deaf:
+            return
+        if found.is_refused:
+            del self._streams[stream]
+            self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
             return
         data, rest = event.data, found.rest
         self._messages_cost -= len(data) // _CONTENT_WORTH
@@ -281,14 +308,18 @@ class GrpcServer:
         if found is None:
             return
         found.half_closed = True
-        if found.rest:
+        if found.is_refused:
+            if not found.outgoing:
+                del self._streams[event.stream_id]
+        elif found.rest:
             detail = f"the stream ended after {len(found.rest)} octets of a message"
             events.append(MessageFault(event.stream_id, Fault.TRUNCATED, detail))
         elif not found.is_deaf:
             events.append(HalfClosed(event.stream_id))
 
     def _on_reset(self, event: h2.events.StreamReset, events: list[GrpcEvent], _taken: dict[int, int]) -> None:
-        if self._streams.pop(event.stream_id, None) is not None:
+        found = self._streams.pop(event.stream_id, None)
+        if found is not None and not found.is_refused:
             events.append(StreamReset(event.stream_id, int(event.error_code), event.remote_reset))
 
     def _on_goaway(

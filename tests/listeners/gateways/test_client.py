@@ -168,7 +168,7 @@ async def test_a_browser_is_reported(gateways: GatewayBench) -> None:
     await until(lambda: bool(client.grpc.headers))
     await client.leave()
 
-    assert client.grpc.headers == {":status": "405"}
+    assert client.grpc.headers == {":status": "405", "content-type": "text/plain"}
     assert (await gateways.rejection())[0] is GatewayRejectedReason.NO_CREDENTIALS
 
 

@@ -33,6 +33,10 @@ class GrpcClient:
         self.reset: int | None = None
         self.goaway: int | None = None
         self.pings = 0
+        self.text = b""
+        """Octets of the answer's data."""
+        self.ended = False
+        """True once the server has ended the stream."""
         self._rest = b""
 
     @property
@@ -102,6 +106,8 @@ class GrpcClient:
                 self.trailers = dict(event.headers)  # type: ignore[arg-type]  # likewise
             elif isinstance(event, h2.events.DataReceived):
                 self._take_data(event)
+            elif isinstance(event, h2.events.StreamEnded):
+                self.ended = True
             elif isinstance(event, h2.events.StreamReset):
                 self.reset = int(event.error_code)
             elif isinstance(event, h2.events.ConnectionTerminated):
@@ -117,6 +123,9 @@ class GrpcClient:
     def _take_data(self, event: h2.events.DataReceived) -> None:
         if self._reads:
             self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        if self.headers.get("content-type") == "text/plain":
+            self.text += event.data
+            return
         data = self._rest + event.data
         while len(data) >= _PREFIX.size:
             _, length = _PREFIX.unpack_from(data)

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 
 import pytest
+from h2.settings import SettingCodes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,12 +100,61 @@ def test_every_spelling_of_the_content_type_is_taken(content: str) -> None:
     ],
 )
 def test_requests_without_grpc_are_answered_as_http(method: str, content: str, status: str, detail: str) -> None:
-    """A browser, or a probe."""
+    """A browser, or a probe; a body that still comes is cut off, and costs nothing more."""
     pair = Pair()
     events = pair.carry(pair.client.open("/x", method=method, content=content))
+    answered = (pair.client.headers, pair.client.text.decode(), pair.client.ended, pair.client.reset)
+    pair.carry(pair.client.raw(b"the body"))
 
     assert events == [NotGrpc("/x", detail)]
-    assert (pair.client.headers, pair.client.reset) == ({":status": status}, 0)
+    assert answered == ({":status": status, "content-type": "text/plain"}, detail, True, None)
+    assert pair.client.reset == 0
+
+
+def test_the_text_of_a_refusal_waits_for_the_window() -> None:
+    """RFC 9113 §6.9.1."""
+    pair = Pair(reads=False)
+    pair.client.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1})
+    pair.carry(pair.client.take())
+    pair.carry(pair.client.open("/x", method="GET", end=True))
+    first = pair.client.text
+    pair.client.h2.increment_flow_control_window(100, pair.client.stream)
+    pair.carry(pair.client.take())
+
+    assert (first, pair.client.text, pair.client.ended) == (b"t", b"the method is not POST", True)
+
+
+def test_frames_about_a_request_that_has_ended_are_accepted() -> None:
+    """WINDOW_UPDATE and PRIORITY on a half-closed (remote) stream (RFC 9113 §5.1)."""
+    pair = Pair(reads=False)
+    octets = pair.client.open("/x", method="GET", end=True)
+    update, priority = "000004 08 00 00000001 00000064", "000005 02 00 00000001 0000000010"
+    pair.carry(octets + bytes.fromhex(update) + bytes.fromhex(priority))
+
+    assert (pair.client.text, pair.client.ended, pair.client.goaway) == (b"the method is not POST", True, None)
+
+
+def test_a_window_above_its_limit_resets_the_stream() -> None:
+    """FLOW_CONTROL_ERROR (RFC 9113 §6.9.1), also after the server has answered."""
+    pair = Pair(reads=False)
+    pair.carry(pair.client.open("/x", method="GET"))
+    pair.carry(bytes.fromhex("000004 08 00 00000001 7fffffff"))
+
+    assert pair.client.reset == 3
+
+
+def test_more_streams_than_the_limit_are_refused() -> None:
+    """RFC 9113 §5.1.2; an answered request without an end counts."""
+    pair = Pair(reads=False)
+    for _ in range(2):
+        pair.carry(pair.client.open("/x", method="GET"))
+    settings = pair.client.h2.remote_settings
+    settings[SettingCodes.MAX_CONCURRENT_STREAMS] = 100
+    settings.acknowledge()  # the client forgets the limit
+    events = pair.carry(pair.client.open("/x", method="GET", end=True))
+
+    assert isinstance(events[-1], Broken)
+    assert pair.client.goaway is not None
 
 
 @pytest.mark.parametrize("goodbye", ["reset", "goaway"])

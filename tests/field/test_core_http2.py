@@ -1,0 +1,31 @@
+"""HTTP/2 of the gateways' port, judged by h2spec."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.bench.live import LiveServer
+from tests.bench.waiting import PATIENCE
+
+H2SPEC: Final = shutil.which(str(Path(__file__).parents[2] / ".cache/go/h2spec"))
+"""`scripts/test` installs it where Go is there."""
+
+
+@pytest.mark.skipif(H2SPEC is None, reason="h2spec is not installed; tests/wire/grpc has the octets of its hard cases")
+async def test_core_16_h2spec_finds_no_fault(tmp_path: Path) -> None:
+    """All of its cases, over TLS."""
+    assert H2SPEC is not None
+    with LiveServer(tmp_path) as server:
+        host, _, port = server.addresses["gateways"].rpartition(":")
+        process = await asyncio.create_subprocess_exec(
+            *(H2SPEC, "-h", host, "-p", port, "-t", "-k", "-o", "10"), stdout=asyncio.subprocess.PIPE
+        )
+        async with asyncio.timeout(PATIENCE):
+            output, _ = await process.communicate()
+
+    assert b" 0 skipped, 0 failed" in output, output.decode()
