@@ -57,6 +57,7 @@ from span_events.web.server import WebServer
 from span_events.web.services import Services
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.streams import Streams
+from span_events.web.things_stack.console import ConsoleEvents
 from span_events.web.things_stack.http import HttpEvents
 from span_events.web.things_stack.routes import routes_of
 from span_events.web.things_stack.service import EventsService
@@ -175,6 +176,7 @@ class Server:
         every(_SWEEP, "sweep", self.fleet.sweep)
         every(_MINUTE, "history", lambda: self.history.sweep(clock.time_ns()))
         every(_SWEEP, "streams", lambda: self.streams.sweep(clock.monotonic()))
+        every(_SWEEP, "console", lambda: self._console.sweep(clock.monotonic()))
         every(_SWEEP, "connections", self.web.sweep)
         self._supervisor.run("http", self.web.run)
         every(config.registry.flush_interval, "registry", self.fleet.flush)
@@ -213,6 +215,7 @@ class Server:
             identifiers=self.identifiers,
             host=socket.gethostname(),
         )
+        self._console = ConsoleEvents(config.streams, config.fanout, self._things_stack, admission, self._clock)
         self.web = WebServer(
             config.http,
             Services(
@@ -223,7 +226,7 @@ class Server:
                 fleet=self.fleet,
                 streams=self.streams,
                 things_stack=routes_of(
-                    HttpEvents(config.things_stack, config.fanout, self._things_stack, admission),
+                    HttpEvents(config.things_stack, config.fanout, self._things_stack, admission), self._console
                 ),
                 health=self.health,
                 metrics=self.metrics,
@@ -233,7 +236,7 @@ class Server:
         self._started.web = self.web
         self._started.shutdown_timeout = config.http.shutdown_timeout
         await self.web.start()
-        self._started.streams = self.streams
+        self._started.streams = (self.streams, self._console)
         self.addresses["http"] = self.web.address
 
     def _make_dtls(self) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 from span_events.app.supervisor import Supervisor
 from span_events.fleet.fleet import Fleet
@@ -13,7 +13,6 @@ from span_events.listeners.base import Listener
 from span_events.log import get_logger
 from span_events.registry.store import Store
 from span_events.web.server import WebServer
-from span_events.web.streams.streams import Streams
 
 log = get_logger("app")
 
@@ -31,6 +30,13 @@ _STORE: Final = 10.0
 """Seconds to close the database."""
 
 
+class Streams(Protocol):
+    """Streams of one kind."""
+
+    async def close(self) -> None:
+        """End all of them, and return when they are closed."""
+
+
 @dataclass(slots=True)
 class Started:
     """The parts that have started so far; on a failed start, only these have to stop."""
@@ -42,7 +48,7 @@ class Started:
     web: WebServer | None = None
     shutdown_timeout: float = 0.0
     """Seconds that ``web`` gives to requests under way."""
-    streams: Streams | None = None
+    streams: Sequence[Streams] = ()
     listeners: list[Listener] = field(default_factory=list)
 
 
@@ -76,8 +82,8 @@ async def shut_down(started: Started) -> None:
     await step("tasks", _TASKS, started.supervisor.close)
     for listener in reversed(started.listeners):
         await step(listener.name, _LISTENER, listener.stop)
-    if started.streams is not None:
-        await step("streams", _STREAMS, started.streams.close)
+    for streams in started.streams:
+        await step("streams", _STREAMS, streams.close)
     if started.web is not None:
         await step("http", started.shutdown_timeout + _REQUESTS, started.web.stop)
     if started.fleet is not None:

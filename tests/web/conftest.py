@@ -25,6 +25,7 @@ from span_events.web.server import WebServer
 from span_events.web.services import Services
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.streams import Streams
+from span_events.web.things_stack.console import ConsoleEvents
 from span_events.web.things_stack.http import HttpEvents
 from span_events.web.things_stack.routes import routes_of
 from span_events.web.things_stack.service import EventsService
@@ -61,6 +62,7 @@ class WebBench:
     session: aiohttp.ClientSession
     hub: Hub
     streams: Streams
+    console: ConsoleEvents
     admin: str = ""
     """Text of a token that may do everything."""
     health: dict[str, str] = field(default_factory=lambda: {"registry": "ok"})
@@ -153,7 +155,8 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             identifiers=fleet.identifiers,
             host="host-1",
         )
-        bench = WebBench(fleet, tokens, "", session, hub, streams)
+        console = ConsoleEvents(config.streams, config.fanout, things_stack, admission, fleet.clock)
+        bench = WebBench(fleet, tokens, "", session, hub, streams, console)
         services = Services(
             config=config,
             clock=fleet.clock,
@@ -161,7 +164,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             tokens=tokens,
             fleet=fleet,
             streams=streams,
-            things_stack=routes_of(HttpEvents(config.things_stack, config.fanout, things_stack, admission)),
+            things_stack=routes_of(HttpEvents(config.things_stack, config.fanout, things_stack, admission), console),
             health=lambda: bench.health,
             metrics=lambda: bench.metrics,
         )

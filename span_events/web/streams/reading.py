@@ -18,8 +18,11 @@ from aiohttp import WSCloseCode
 from span_events.bounded.rates import Allowance
 from span_events.clock import Clock
 from span_events.config import StreamsConfig
+from span_events.log import get_logger
 from span_events.wire.client_frames import NO_CODE, ClientFrames, ClientMessage, FrameRefused, Opcode
-from span_events.wire.websocket import close_frame, pong_frame
+from span_events.wire.websocket import PING, close_frame, pong_frame
+
+log = get_logger("streams")
 
 LONGEST_MESSAGE: Final = 4096
 """Octets that a client may send in one message."""
@@ -56,6 +59,7 @@ class Reader:
     Args:
         transport: The connection.
         spare: Octets that may wait to be sent while a ping is still answered.
+        longest: Octets that a client may send in one message.
         on_flood: Called once if the client is closed for its flood.
     """
 
@@ -67,12 +71,13 @@ class Reader:
         *,
         spare: int,
         on_flood: Callable[[], None],
+        longest: int = LONGEST_MESSAGE,
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._spare = spare
         self._on_flood = on_flood
-        self._frames = ClientFrames(LONGEST_MESSAGE)
+        self._frames = ClientFrames(longest)
         self._frame_allowance = Allowance(config.client_frames, config.client_frames * _BURST)
         self._octet_allowance = Allowance(config.client_octets, config.client_octets * _BURST)
         self._timer: asyncio.TimerHandle | None = None
@@ -82,6 +87,8 @@ class Reader:
         """Set when the connection has ended, or may be closed."""
         self.first_text: asyncio.Future[bytes] | None = None
         """Set to the first text message; made by whoever waits for it."""
+        self.on_text: Callable[[bytes], None] = self._take_first
+        """Called with each text message."""
         self.on_end: Callable[[], None] = lambda: None
         """Called before a close frame is written: nothing may follow it."""
         self.alive = True
@@ -132,6 +139,24 @@ class Reader:
         self._transport.write(close_frame(code, reason))
         self._timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._transport.abort)
 
+    def ping(self, silence: float) -> None:
+        """
+        Ask a silent client whether it is there, or drop it if nothing has come since it was asked.
+
+        Args:
+            silence: Seconds between pings, for the log.
+        """
+        if self._transport.is_closing():
+            return  # the connection is lost; uvloop would refuse to write
+        if self._transport.get_write_buffer_size():
+            return  # it is being written to; the hub watches whether it reads
+        if self.alive:
+            self.alive = False
+            self._transport.write(PING)
+        else:
+            log.info("subscriber_vanished", silent=silence)
+            self._transport.abort()
+
     # ---- frames -------------------------------------------------------------------------------
 
     def _take(self, message: ClientMessage) -> None:
@@ -150,8 +175,12 @@ class Reader:
             # a client that pings but does not read must not make our buffer grow
             if not self._transport.is_closing() and self._transport.get_write_buffer_size() < self._spare:
                 self._transport.write(pong_frame(message.payload))
-        elif message.kind is Opcode.TEXT and self.first_text is not None and not self.first_text.done():
-            self.first_text.set_result(message.payload)
+        elif message.kind is Opcode.TEXT:
+            self.on_text(message.payload)
+
+    def _take_first(self, text: bytes) -> None:
+        if self.first_text is not None and not self.first_text.done():
+            self.first_text.set_result(text)
 
     def _flooded(self) -> None:
         if self.end is None:

@@ -46,7 +46,7 @@ from span_events.web.streams.reading import By, End, Reader
 from span_events.web.streams.refusals import Refusals
 from span_events.web.streams.replies import tune
 from span_events.web.streams.request import StreamRequest, check_parameters, stream_request_of
-from span_events.wire.websocket import PING, text_frame
+from span_events.wire.websocket import text_frame
 
 log = get_logger("streams")
 
@@ -143,7 +143,7 @@ class Streams:
             return
         self._next_ping = now + self._config.ping_interval
         for count, connection in enumerate(list(self._connections), start=1):
-            self._ping(connection)
+            connection.reader.ping(self._config.ping_interval)
             if count % _PINGS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
@@ -331,18 +331,6 @@ class Streams:
                 yield wish.encoding.encode(activity)
         if wish.marks_live:
             yield wish.encoding.frame(span.LIVE)
-
-    def _ping(self, connection: _Connection) -> None:
-        if connection.transport.is_closing():
-            return  # the connection is lost; uvloop would refuse to write
-        if connection.transport.get_write_buffer_size():
-            return  # it is being written to; the hub watches whether it reads
-        if connection.reader.alive:
-            connection.reader.alive = False
-            connection.transport.write(PING)
-        else:
-            log.info("subscriber_vanished", silent=self._config.ping_interval)
-            connection.transport.abort()
 
 
 def _history_gap(scope: Scope, lost_through: int) -> EventsDropped:

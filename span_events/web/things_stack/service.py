@@ -126,7 +126,7 @@ class EventsService:
         token = await self._tokens.find(text)
         if token is not None:
             return token
-        raise StatusError(UNKNOWN_TOKEN if _OURS.fullmatch(text) or _THEIRS.fullmatch(text) else INVALID_TOKEN)
+        raise StatusError(UNKNOWN_TOKEN if looks_like_token(text) else INVALID_TOKEN)
 
     def permit(self, request: StreamRequest, token: Token) -> Subscription:
         """
@@ -221,6 +221,11 @@ class EventsService:
         if not entities:
             return token.resource == "/"
         return any(access.reaches(token, _resource_of(each)) for each in entities)
+
+
+def looks_like_token(text: str) -> bool:
+    """Return whether a text has the form of one of our tokens, or of the original's."""
+    return bool(_OURS.fullmatch(text) or _THEIRS.fullmatch(text))
 
 
 def of_refusal(error: RequestError) -> StatusError:
