@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ipaddress
 import json
 import os
 import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -98,6 +99,7 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path, token_file: Pat
     where = server.addresses | {"http": f"http://{http}", "data": str(folder)}
     width = max(map(len, where))
     lines += [f"  {name:<{width}} {place}" for name, place in where.items()]
+    lines += ["", *_about_reach(server.addresses)]
     if token_file is not None:
         lines += ["", f"Admin token (may do everything): in {token_file.resolve()}; move it to a safe place."]
     elif server.first_token:
@@ -125,6 +127,24 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path, token_file: Pat
         lines += _about_mobile_core(server)
         lines += _about_gateway(server, demo)
     return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
+
+
+def _about_reach(addresses: Mapping[str, str]) -> list[str]:
+    """Return the lines on who can reach which port."""
+    local = [name for name, address in addresses.items() if _is_local(address)]
+    far = [name for name in addresses if name not in local]
+    if not far:
+        opens = f"`{program()} serve --host 0.0.0.0` opens the ports of devices, http.host that of the API."
+        return [f"Only this machine can reach the server. {opens}"]
+    lines = [f"The network can reach {', '.join(far)}" + (f"; only this machine {', '.join(local)}." if local else ".")]
+    if not {"coap", "datagrams"}.isdisjoint(far):
+        lines.append(f"Over plain UDP and CoAP, a device is its address: see `{program()} guide security`.")
+    return lines
+
+
+def _is_local(address: str) -> bool:
+    """Return whether only this machine reaches a bound address."""
+    return ipaddress.ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
 
 
 def _about_mobile_core(server: Server) -> list[str]:
