@@ -23,6 +23,7 @@ from span_events.metrics import Metric
 
 _MAX_OWNERS: Final = 10_000
 """Upper bound of collections whose newest lost activity is remembered separately."""
+_NEWEST: Final = 1 << 63
 _FAULTS: Final = 4
 """Warnings and errors may take a quarter of the bounds, beside the routine."""
 _BASE: Final = 400
@@ -103,19 +104,30 @@ class History:
         for rings in (self._routine, self._faults):
             rings.forget_while(lambda each: each.time_ns < horizon)
 
-    def tail(self, scope: Scope, wish: Wish, count: int) -> Replay:
-        """Return the last ``count`` activities that are in scope and pass the filter."""
+    def tail(self, scope: Scope, wish: Wish, count: int, *, until: int | None = None) -> Replay:
+        """Return the last ``count`` activities, up to ``until``, that are in scope and pass the filter."""
+        last = _NEWEST if until is None else until
         newest_first = heapq.merge(*map(reversed, self._in(scope)), key=attrgetter("id"), reverse=True)
-        matching = (each for each in newest_first if scope.covers(each.event.origin) and wish.matches(each.event))
+        matching = (
+            each
+            for each in newest_first
+            if each.id <= last and scope.covers(each.event.origin) and wish.matches(each.event)
+        )
         return Replay(tuple(islice(matching, count))[::-1])
 
-    def after(self, scope: Scope, wish: Wish, identifier: int) -> Replay:
-        """Return the activities in scope that pass the filter and are younger than an identifier."""
+    def after(self, scope: Scope, wish: Wish, identifier: int, *, until: int | None = None) -> Replay:
+        """
+        Return the activities in scope that pass the filter and are younger than an identifier.
+
+        Args:
+            until: Identifier of the last one that may be among them.
+        """
+        last = _NEWEST if until is None else until
         oldest_first = heapq.merge(*self._in(scope), key=attrgetter("id"))
         matching = tuple(
             each
             for each in oldest_first
-            if each.id > identifier and scope.covers(each.event.origin) and wish.matches(each.event)
+            if identifier < each.id <= last and scope.covers(each.event.origin) and wish.matches(each.event)
         )
         forgotten = self._forgotten_through(scope)
         return Replay(matching, lost_through=forgotten if identifier < forgotten else None)

@@ -198,14 +198,19 @@ def check_query(request: web.Request) -> None:
             )
 
 
-def flag_of(request: web.Request, name: str) -> bool:
+def flag_of(request: web.Request, name: str, *, default: bool = False) -> bool:
     """
-    Read a yes or no from the query; absent is no.
+    Read a yes or no from the query.
+
+    Args:
+        default: Result without the parameter.
 
     Raises:
         InvalidRequest: It is neither true nor false.
     """
-    text = request.query.get(name, "")
+    text = request.query.get(name)
+    if text is None:
+        return default
     try:
         return _YES_NO[text.lower()]
     except KeyError:

@@ -347,7 +347,8 @@ async def test_an_origin_that_is_no_origin_is_refused(api: WebBench, collection:
 
 async def test_a_stream_that_is_no_websocket_names_the_protocol(api: WebBench, collection: str) -> None:
     """A 426 must have an Upgrade header (RFC 9110 15.5.22)."""
-    reply = await api.call("GET", f"/span/collections/{collection}/activity")
+    path = f"/span/collections/{collection}/activity"
+    reply = await api.call("GET", path, headers={"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="})
 
     assert reply.problem[0] == 426
     assert reply.headers["upgrade"] == "websocket"

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -319,19 +318,6 @@ async def test_streams_of_missing_resources_are_refused(site: Running, path: str
     found, problem = await refusal(site, path.format(collection=render(collection.id)))
 
     assert (found, message in problem["detail"]) == (status, True), problem
-
-
-async def test_a_plain_get_gets_426(site: Running) -> None:
-    """426 with a hint; a client with a bad handshake gets no stack trace either."""
-    collection = await site.collection()
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(f"http://{site.http}{activity(collection)}", headers={"X-API-Token": site.token}) as response,
-    ):
-        problem = await response.json(content_type="application/problem+json")
-
-    assert response.status == 426
-    assert "span-events tail" in problem["hint"]
 
 
 @pytest.mark.parametrize(

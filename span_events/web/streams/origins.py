@@ -35,13 +35,22 @@ class Origins:
         """
         if origin is None:
             return
-        found = _with_port(origin)
         own = _with_port(f"{origin.partition('://')[0]}://{host}")
-        if found != own and not any(pattern.fullmatch(found) for pattern in self._allowed):
+        if _with_port(origin) != own and not self.allows(origin):
             raise AccessDenied(
                 f"A page of {origin[:100]} may not open streams of this server",
                 hint="Add the origin to http.allowed_origins.",
             )
+
+    def allows(self, origin: str) -> bool:
+        """Return whether pages of a foreign origin may read replies (``http.allowed_origins``)."""
+        return any(pattern.fullmatch(_with_port(origin)) for pattern in self._allowed)
+
+    def headers(self, origin: str | None) -> dict[str, str]:
+        """Return the headers that let a page of an allowed origin read a reply (Fetch Standard, section 3.3)."""
+        if origin is None or not self.allows(origin):
+            return {"Vary": "Origin"}
+        return {"Vary": "Origin", "Access-Control-Allow-Origin": origin}
 
 
 def _with_port(origin: str) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 from aiohttp import HttpVersion11, web
@@ -29,11 +30,22 @@ CLOSE_TIMEOUT: Final = 2.0
 _IDLE: Final = 30
 """Seconds of silence after which the kernel asks whether the client is there, and between the next two questions."""
 _PROBES: Final = 3
+_EXTRA: Final = 4096
+"""Octets that a client may send after its request; a stream expects none."""
+_PART: Final = 64
+"""Frames of the past that are written at once."""
+_LOOK: Final = 0.02
+"""Seconds until the next look at a client that reads the past more slowly than it is written."""
 
 
 def chunk(octets: bytes) -> bytes:
     """Return a chunk of the chunked transfer coding (RFC 9112 7.1)."""
     return b"%x\r\n%b\r\n" % (len(octets), octets)
+
+
+def unchunked(octets: bytes) -> bytes:
+    """Leave octets as they are, for HTTP/1.0."""
+    return octets
 
 
 def is_chunked(request: web.BaseRequest) -> bool:
@@ -108,19 +120,49 @@ async def serve(
     )
     if how is not None and not transport.is_closing():
         frame = farewell(*how)
-        transport.write(chunk(frame) if chunked else frame)
+        if frame:
+            transport.write(chunk(frame) if chunked else frame)
         await _finish(response, transport)
     return response
 
 
+async def export(
+    request: web.Request, response: web.StreamResponse, frames: Iterator[bytes], *, send_buffer: int
+) -> web.StreamResponse:
+    """Send frames in parts, each when the client has read most of the one before, and end the reply."""
+    if is_chunked(request):
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    response.force_close()
+    transport, connection = request.transport, request.protocol
+    if transport is None or transport.is_closing():
+        return response
+    tune(transport, send_buffer=send_buffer)
+    _probe(transport)
+    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    assert isinstance(connection, Connection)
+    connection.become_stream(_Leaving(lambda _: None if left.done() else left.set_result(None)))
+    while part := b"".join(islice(frames, _PART)):
+        while transport.get_write_buffer_size() > send_buffer and not left.done():
+            await asyncio.wait([left], timeout=_LOOK)
+        if left.done() or transport.is_closing():
+            return response
+        transport.write(part)
+    return response
+
+
 class _Leaving:
-    """Takes the octets of a client that has sent its request: drops them, and notes that the client has left."""
+    """Takes the octets of a client that has sent its request: drops a few, and notes that the client has left."""
 
     def __init__(self, left: Callable[[None], None]) -> None:
         self._left = left
+        self._dropped = 0
 
-    def feed_data(self, _data: bytes) -> tuple[bool, bytes]:
-        """Drop octets."""
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Drop octets; a client that goes on sending is cut, as reading costs what the client likes."""
+        self._dropped += len(data)
+        if self._dropped > _EXTRA:
+            self._left(None)
         return False, b""
 
     def feed_eof(self) -> None:

@@ -1,23 +1,30 @@
-"""Stream requests: the query parameters of a stream, checked before the upgrade."""
+"""Stream requests: the form and the query parameters of a stream, checked before its first octet."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Final
 
 from aiohttp import web
 
 from span_events import ids
 from span_events.config import EventsConfig, StreamsConfig
-from span_events.dialects import span
+from span_events.dialects import span, sse
 from span_events.dialects.span import SpanDialect
+from span_events.dialects.sse import SseDialect, SseMessages
 from span_events.errors import InvalidRequest
 from span_events.events.filters import Filter, parse_filter
-from span_events.fanout.subscriber import Encoding, encoding
+from span_events.fanout.subscriber import Encoding, Framing, encoding
 from span_events.web.paths import flag_of
+from span_events.web.streams.messages import MessageDialect
+from span_events.web.streams.replies import chunk, is_chunked, unchunked
 from span_events.wire.websocket import text_frame
 
+_EXPORT: Final = ("until", "limit")
+"""Parameters that end a stream where the present begins, like ``follow=0``."""
+_MOST: Final = 999_999_999
 _ULID: Final = 26
 """Characters of a ULID."""
 _PARAMETERS: Final = frozenset(
@@ -32,23 +39,49 @@ _PARAMETERS: Final = frozenset(
         "format",
         "tail",
         "after",
+        "until",
+        "limit",
+        "follow",
         "unattributed",
     )
 )
 
 
+class Form(Enum):
+    """How a stream reaches its client."""
+
+    WEBSOCKET = "websocket"
+    SSE = "text/event-stream"
+    NDJSON = "application/x-ndjson"
+
+
+def form_of(request: web.Request) -> Form:
+    """Return the form that a request asks for: a WebSocket by its handshake, SSE by Accept, else lines of JSON."""
+    headers = request.headers
+    if headers.get("Upgrade", "").strip().lower() == "websocket" or "Sec-WebSocket-Key" in headers:
+        return Form.WEBSOCKET
+    return Form.SSE if "text/event-stream" in headers.get("Accept", "").lower() else Form.NDJSON
+
+
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """The events that a client requests, their encoding, and the start."""
+    """The events that a client requests, their form and encoding, the begin and the end."""
 
     filter: Filter
     encoding: Encoding
+    form: Form = Form.WEBSOCKET
     tail: int | None = None
     """Begin with so many of the past."""
     after: int | None = None
     """Identifier after which the stream begins."""
-    marks_live: bool = False
-    """Mark where the past ends."""
+    until: int | None = None
+    """Identifier after which the stream ends."""
+    limit: int | None = None
+    """End after so many of the past."""
+    follow: bool = True
+    """False to end where the present begins."""
+    live: bytes | None = None
+    """Item that marks where the past ends, before framing; None for no mark."""
 
 
 def stream_request_of(request: web.Request, *, events: EventsConfig, streams: StreamsConfig) -> StreamRequest:
@@ -63,8 +96,15 @@ def stream_request_of(request: web.Request, *, events: EventsConfig, streams: St
     _one_of(query.get("format", "span"), ("span",), name="format")
     profile = _one_of(query.get("profile", events.profile), ("span", "extended"), name="profile")
     extended = flag_of(request, "extended")
-    if "tail" in query and "after" in query:
+    form = form_of(request)
+    after = _after(query["after"]) if "after" in query else None
+    if form is Form.SSE and "Last-Event-ID" in request.headers:  # a browser resumes with the URL of its first request
+        after = _point(request.headers["Last-Event-ID"], "Last-Event-ID")
+    elif "tail" in query and after is not None:
         raise InvalidRequest("tail and after cannot be combined", field="after")
+    follow = flag_of(request, "follow", default=not any(name in query for name in _EXPORT))
+    if follow and any(name in query for name in _EXPORT):
+        raise InvalidRequest("until and limit end the stream: they cannot be combined with follow=1", field="follow")
     return StreamRequest(
         parse_filter(
             events=query.getall("event", []),
@@ -73,17 +113,54 @@ def stream_request_of(request: web.Request, *, events: EventsConfig, streams: St
             gateways=query.getall("gateway", []),
             span_only=profile == "span",
         ),
-        encoding(
+        encoding_of(
+            request,
+            form,
             SpanDialect(extended=extended, span_only=profile == "span"),
-            text_frame,
             tells_gaps=profile != "span",
             keepalive=span.KEEPALIVE if extended else None,
             silence=streams.keepalive_activity,
         ),
-        tail=_tail(query["tail"], most=streams.max_tail) if "tail" in query else None,
-        after=_after(query["after"]) if "after" in query else None,
-        marks_live=extended,
+        form,
+        tail=_number("tail", query["tail"], most=streams.max_tail) if "tail" in query and after is None else None,
+        after=after,
+        until=_point(query["until"], "until") if "until" in query else None,
+        limit=_number("limit", query["limit"], most=_MOST) if "limit" in query else None,
+        follow=follow,
+        live=_live_mark(form, extended=extended, replays=after is not None or "tail" in query) if follow else None,
     )
+
+
+def _live_mark(form: Form, *, extended: bool, replays: bool) -> bytes | None:
+    """Return the item between past and present; Span's plain streams have none."""
+    if form is Form.SSE:
+        return sse.LIVE if replays else None
+    return span.LIVE if extended else None
+
+
+def message_encoding(request: web.Request, form: Form, dialect: MessageDialect, *, silence: float) -> Encoding:
+    """
+    Return the encoding of upstream messages for a form.
+
+    Args:
+        silence: Seconds until a keepalive.
+    """
+    frame = text_frame if form is Form.WEBSOCKET else _framing_of(request)
+    if form is Form.SSE:
+        return encoding(SseMessages(dialect), frame, tells_gaps=False, keepalive=sse.KEEPALIVE, silence=silence)
+    return encoding(dialect, frame, tells_gaps=False, keepalive=span.KEEPALIVE, silence=silence)
+
+
+def encoding_of(
+    request: web.Request, form: Form, dialect: SpanDialect, *, tells_gaps: bool, keepalive: bytes | None, silence: float
+) -> Encoding:
+    """Return the encoding of activities for a form."""
+    if form is Form.WEBSOCKET:
+        return encoding(dialect, text_frame, tells_gaps=tells_gaps, keepalive=keepalive, silence=silence)
+    frame = _framing_of(request)
+    if form is Form.SSE:
+        return encoding(SseDialect(dialect), frame, tells_gaps=tells_gaps, keepalive=sse.KEEPALIVE, silence=silence)
+    return encoding(dialect, frame, tells_gaps=tells_gaps, keepalive=keepalive, silence=silence)
 
 
 def check_parameters(request: web.Request, known: frozenset[str]) -> None:
@@ -108,13 +185,21 @@ def _one_of(value: str, words: tuple[str, ...], *, name: str) -> str:
     return value
 
 
-def _tail(text: str, *, most: int) -> int:
+def _framing_of(request: web.Request) -> Framing:
+    return chunk if is_chunked(request) else unchunked
+
+
+def _number(name: str, text: str, *, most: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > most:
-        raise InvalidRequest(f"tail: {text[:20]!r} is not a whole number from 0 to {most}", field="tail")
+        raise InvalidRequest(f"{name}: {text[:20]!r} is not a whole number from 0 to {most}", field=name)
     return int(text)
 
 
 def _after(text: str) -> int:
+    return _point(text, "after")
+
+
+def _point(text: str, name: str) -> int:
     """Read a point in time: a Span id, a ULID, or RFC 3339."""
     try:
         if "-" not in text and ":" not in text:
@@ -122,7 +207,7 @@ def _after(text: str) -> int:
         moment = datetime.fromisoformat(text.strip().replace(" ", "+", 1) if "T" in text else text.strip())
     except (ValueError, InvalidRequest):
         raise InvalidRequest(
-            f"after: {text[:40]!r} is neither an event's id nor an RFC 3339 time", field="after"
+            f"{name}: {text[:40]!r} is neither an event's id nor an RFC 3339 time", field=name
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

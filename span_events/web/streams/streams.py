@@ -1,9 +1,8 @@
 """
-WebSocket streams of activity events and upstream messages: one JSON object and a newline per frame.
+Streams of activity events and upstream messages: WebSockets, Server-Sent Events, and lines of JSON.
 
-Invalid requests are refused before the upgrade, with an HTTP status and a problem
-body. After the upgrade, the hub writes to the transport itself; `reading` takes the frames of the client, and
-this module opens and ends streams.
+Invalid requests are refused before the first octet of a stream, with an HTTP status and a problem body. After that, the
+hub writes to the transport itself; `reading` takes the frames of a WebSocket's client, `replies` holds the others.
 """
 
 from __future__ import annotations
@@ -23,15 +22,11 @@ from span_events.auth import access
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
-from span_events.dialects import span
 from span_events.errors import RequestError, Unavailable
-from span_events.events.activity import SpanId
-from span_events.events.catalogue import EventsDropped
 from span_events.events.filters import PASS_ALL, Scope
 from span_events.events.history import History
-from span_events.events.reasons import DroppedReason
-from span_events.fanout.hub import Hub, origin_of
-from span_events.fanout.subscriber import Ending, Stream, Subscriber, encoding
+from span_events.fanout.hub import Hub
+from span_events.fanout.subscriber import Ending, Stream, Subscriber
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
@@ -40,13 +35,21 @@ from span_events.web.connection import Connection
 from span_events.web.paths import flag_of
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.handshake import accept
+from span_events.web.streams.lines import Lines
 from span_events.web.streams.messages import MessageDialect
 from span_events.web.streams.origins import Origins
+from span_events.web.streams.past import Past
 from span_events.web.streams.reading import By, End, Reader
 from span_events.web.streams.refusals import Refusals
 from span_events.web.streams.replies import tune
-from span_events.web.streams.request import StreamRequest, check_parameters, stream_request_of
-from span_events.wire.websocket import text_frame
+from span_events.web.streams.request import (
+    Form,
+    StreamRequest,
+    check_parameters,
+    form_of,
+    message_encoding,
+    stream_request_of,
+)
 
 log = get_logger("streams")
 
@@ -70,6 +73,10 @@ class _Connection:
     subscriber: Subscriber | None = None
     replayed: int = 0
     """Number of events of the past that were sent."""
+
+    def count(self, replayed: int) -> None:
+        """Note how many events of the past were sent."""
+        self.replayed = replayed
 
 
 class Streams:
@@ -95,17 +102,12 @@ class Streams:
         self._events = events
         self._send_buffer = fanout.send_buffer
         self._hub = hub
-        self._history = history
+        self._past = Past(hub, history)
+        self._lines = Lines(hub, self._past, self._origins, send_buffer=fanout.send_buffer)
         self._directory = directory
         self._tokens = tokens
         self._admission = admission
-        self._message_encoding = encoding(
-            MessageDialect(directory),
-            text_frame,
-            tells_gaps=False,
-            keepalive=span.KEEPALIVE,
-            silence=streams.keepalive_from,
-        )
+        self._message_dialect = MessageDialect(directory)
         self._connections: set[_Connection] = set()
         self._closing = False
         self._next_ping = 0.0
@@ -122,6 +124,9 @@ class Streams:
         with self._refused(request):
             scope, token = await self._authorize(request)
             wish = stream_request_of(request, events=self._events, streams=self._config)
+            if wish.form is not Form.WEBSOCKET:
+                self._admission.check(request)
+                return await self._lines.serve(request, Stream.ACTIVITIES, scope, wish, token)
             response = self._accept(request)
         return await self._serve(request, response, Stream.ACTIVITIES, scope, wish, token)
 
@@ -130,7 +135,12 @@ class Streams:
         with self._refused(request):
             scope, token = await self._authorize(request)
             check_parameters(request, _MESSAGE_PARAMETERS)
-            wish = StreamRequest(PASS_ALL, self._message_encoding)
+            form = form_of(request)
+            encoding = message_encoding(request, form, self._message_dialect, silence=self._config.keepalive_from)
+            wish = StreamRequest(PASS_ALL, encoding, form)
+            if form is not Form.WEBSOCKET:
+                self._admission.check(request)
+                return await self._lines.serve(request, Stream.MESSAGES, scope, wish, token)
             response = self._accept(request)
         return await self._serve(request, response, Stream.MESSAGES, scope, wish, token)
 
@@ -282,6 +292,8 @@ class Streams:
             reader.close(WSCloseCode.TRY_AGAIN_LATER, exc.detail)
             return
         reader.on_end = lambda: self._hub.unsubscribe(subscriber)
+        if not wish.follow:
+            reader.close(WSCloseCode.OK, "the past is complete")
         log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=request.remote)
         await asyncio.shield(reader.gone)
         self._hub.unsubscribe(subscriber)
@@ -314,28 +326,5 @@ class Streams:
             sink=connection.transport,
             token_id=token.id,
             close=close,
-            replay=lambda: self._replay(connection, scope, wish),
+            replay=lambda: self._past.frames(scope, wish, connection.count),
         )
-
-    def _replay(self, connection: _Connection, scope: Scope, wish: StreamRequest) -> Iterator[bytes]:
-        """Give the frames of the past, then the mark where the present begins."""
-        if wish.tail is not None or wish.after is not None:
-            if wish.after is None:
-                past = self._history.tail(scope, wish.filter, wish.tail or 0)
-            else:
-                past = self._history.after(scope, wish.filter, wish.after)
-            if past.lost_through is not None and wish.encoding.tells_gaps:
-                yield wish.encoding.encode(self._hub.stamp(_history_gap(scope, past.lost_through)))
-            connection.replayed = len(past.activities)
-            for activity in past.activities:
-                yield wish.encoding.encode(activity)
-        if wish.marks_live:
-            yield wish.encoding.frame(span.LIVE)
-
-
-def _history_gap(scope: Scope, lost_through: int) -> EventsDropped:
-    return EventsDropped(
-        origin=origin_of((scope,)),
-        reason=DroppedReason.HISTORY_GAP,
-        last_id=SpanId(lost_through),
-    )

@@ -80,7 +80,7 @@ async def test_deleted_resources_are_not_found(server: LiveServer, device: LiveD
         ("PUT", "/span/collections", {}, 405, ""),
         ("POST", "/span/collections", "{", 400, ""),
         ("POST", "/span/collections", {"tags": 7}, 400, "tags"),
-        ("GET", "/span/activity", None, 426, ""),
+        ("GET", "/span/activity?tail=x", None, 400, "tail"),
     ],
 )
 async def test_a_refusal_names_its_cause(
