@@ -11,12 +11,12 @@ from typing import Final, NamedTuple, Self
 
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
+from tests.bench.waiting import PATIENCE
+
 PSK_AES128_CCM8: Final = 0xC0A8
 _HEADER: Final = struct.Struct("!BHHHIH")
 _CLIENT_HELLO, _SERVER_HELLO, _SERVER_HELLO_DONE, _CLIENT_KEY_EXCHANGE, _FINISHED = 1, 2, 14, 16, 20
 _CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _DATA = 20, 21, 22, 23
-_PATIENCE: Final = 10.0
-"""Seconds for an answer of the server."""
 _LARGEST: Final = 65_535
 
 
@@ -53,7 +53,7 @@ class HandmadeClient:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.bind((host, 0))
         self.socket.connect(server)
-        self.socket.settimeout(_PATIENCE)
+        self.socket.settimeout(PATIENCE)
         self.psk = psk
         self.suites = suites
         self.extensions = extensions
