@@ -18,6 +18,7 @@ from OpenSSL._util import ffi, lib
 
 from scripts.benchmarks.servers.serving import config_for, say, told
 from span_events.app import Server
+from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Device, Downstream, Psk
@@ -34,7 +35,7 @@ class Echo:
     def __init__(self) -> None:
         self._waiting = Downstream(1, 1, bytes(64), 0)
 
-    def next_for(self, _device: Device) -> Downstream:
+    def next_over(self, _device: Device, _transport: Transport) -> Downstream:
         """Return the message."""
         return self._waiting
 

@@ -65,12 +65,12 @@ class ClientHello:
     @property
     def suites(self) -> tuple[int, ...]:
         """The cipher suites, best first."""
-        return tuple(each for each in _numbers(self.suite_octets) if each not in _SIGNALLING)
+        return tuple(each for each in numbers(self.suite_octets) if each not in _SIGNALLING)
 
     @property
     def groups(self) -> tuple[int, ...]:
         """The elliptic curves, best first."""
-        return _numbers(self.group_octets[2:])
+        return numbers(self.group_octets[2:])
 
     @property
     def offered_versions(self) -> str:
@@ -144,7 +144,7 @@ def read_hello(datagram: bytes) -> ClientHello:
         extensions = reader.vector(2, "extensions")
         for kind, at, end in _extensions(extensions, reader.at - len(extensions)):
             if kind == _SUPPORTED_VERSIONS:
-                versions = tuple(each for each in _numbers(extensions[at + 1 : end]) if not _is_grease(each))
+                versions = tuple(each for each in numbers(extensions[at + 1 : end]) if not _is_grease(each))
             elif kind == _SUPPORTED_GROUPS:
                 group_octets = extensions[at:end]
             elif kind == _MAX_FRAGMENT_LENGTH:
@@ -228,7 +228,8 @@ def _number(octets: bytes) -> int:
     return int.from_bytes(octets, "big")
 
 
-def _numbers(octets: bytes) -> tuple[int, ...]:
+def numbers(octets: bytes) -> tuple[int, ...]:
+    """Return the numbers of two octets each in a list of suites, groups or versions."""
     return struct.unpack(f"!{len(octets) // 2}H", octets[: len(octets) & ~1])
 
 

@@ -23,12 +23,11 @@ from span_events.wire.dtls.fragments import assembled
 from span_events.wire.dtls.hello import ClientHello
 from span_events.wire.dtls.records import DTLS_1_2, MTU, SMALL_MTU, Alert, ContentType, alert, pack, records
 from span_events.wire.dtls.suites import (
-    CERTIFICATE_NUMBERS,
     CERTIFICATE_SUITES,
     GROUPS,
-    PSK_NUMBERS,
     PSK_SUITES,
     group_fault,
+    offers_both,
 )
 from span_events.wire.openssl import (
     LARGEST_RECORD,
@@ -61,6 +60,8 @@ _STAGES: Final = MappingProxyType(
 )
 """Last message that was sent or understood, by OpenSSL's names of handshake states."""
 _CLIENT_KEY_EXCHANGE: Final = 16
+_NO_CHANGE: Final = frozenset({b"", b"\0\x1d"})
+"""First elliptic curve of hellos for which OpenSSL's order is right: none, and X25519."""
 _KEPT: Final = 4_096
 """Octets of a client's handshake that are kept at most, for its PSK identity."""
 _AFTER_CHANGE_CIPHER_SPEC: Final = "ChangeCipherSpec"
@@ -115,8 +116,7 @@ class OpensslEngine:
 
     def offers_both(self, hello: ClientHello) -> bool:
         """Return whether a hello offers suites with PSK and suites with certificates that the engine accepts."""
-        suites = hello.suites
-        return not (PSK_NUMBERS.isdisjoint(suites) or CERTIFICATE_NUMBERS.isdisjoint(suites))
+        return offers_both(hello.suite_octets)
 
     def accept(
         self, datagram: bytes, hello: ClientHello, check: ClientCheck, *, prefer_certificates: bool = False
@@ -215,7 +215,7 @@ class OpensslSession:
         self._psk_identity: bytes | None = None
         self._psk_given = False
         self._clear: list[bytes] = []  # datagrams of the handshake
-        self._state = b"ClientHello"  # OpenSSL's name of the state before the last step
+        self._state = ffi.NULL  # OpenSSL's name of the state before the last step
         self._finished_seen = False
         self._failed_at_last = False
         self._aborted = b""
@@ -259,7 +259,9 @@ class OpensslSession:
     @property
     def stage(self) -> str:
         """Name of the last handshake message that was sent or understood."""
-        return _stage(self._state if self._failed_at_last else self._connection.get_state_string())
+        state = self._state if self._failed_at_last else lib.SSL_state_string_long(self._ssl)
+        name = "ClientHello" if state == ffi.NULL else ffi.string(state).decode()
+        return _STAGES.get(name, name)
 
     def begin(self, datagram: bytes, hello: ClientHello, unix_time: int) -> Sequence[Event]:
         """Process the hello; its cookie was verified, so both sides continue with its sequence numbers."""
@@ -284,7 +286,7 @@ class OpensslSession:
             return self._read()
         if sum(map(len, self._clear)) + len(datagram) <= _KEPT:
             self._clear.append(datagram)
-        self._state = self._connection.get_state_string()
+        self._state = lib.SSL_state_string_long(self._ssl)
         self._finished_seen = self._finished_seen or any(
             record.epoch and record.kind == ContentType.HANDSHAKE for record in records(datagram)
         )
@@ -351,6 +353,8 @@ class OpensslSession:
 
     def _prefer_groups_of(self, hello: ClientHello) -> None:
         """Prefer the client's order of elliptic curves: some stacks compute only their first one right."""
+        if hello.group_octets[2:4] in _NO_CHANGE:
+            return
         offered = [each for each in hello.groups if each in GROUPS]
         if offered and offered[0] != next(each for each in GROUPS if each in offered):
             order = dict.fromkeys((*offered, *GROUPS))  # the rest stays allowed in certificates
@@ -439,11 +443,6 @@ class OpensslSession:
         self._check = self._certificate = None
         self._clear.clear()
         self._sessions.pop(address_of(self._ssl), None)
-
-
-def _stage(state: bytes) -> str:
-    name = state.decode()
-    return _STAGES.get(name, name)
 
 
 def _leaf(store: Any) -> x509.Certificate | None:

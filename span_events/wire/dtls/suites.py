@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from span_events.wire.dtls.hello import ClientHello
+from span_events.wire.dtls.hello import ClientHello, numbers
 from span_events.wire.dtls.names import SUITES as NAMES
 
 PSK_SUITES: Final = (
@@ -44,6 +45,15 @@ CERTIFICATE_NUMBERS: Final = frozenset(number for number, name in NAMES.items() 
 GROUPS: Final = MappingProxyType({29: "X25519", 23: "P-256", 30: "X448", 24: "P-384", 25: "P-521"})
 """Elliptic curves by number, in OpenSSL's order of preference."""
 _SECP256R1: Final = 23
+_OFFERS: Final = 256
+"""Remembered offers: clients with the same stack send the same."""
+
+
+@lru_cache(maxsize=_OFFERS)
+def offers_both(suite_octets: bytes) -> bool:
+    """Return whether the suites of a hello contain some with PSK and some with certificates that are served."""
+    suites = numbers(suite_octets)
+    return not (PSK_NUMBERS.isdisjoint(suites) or CERTIFICATE_NUMBERS.isdisjoint(suites))
 
 
 def group_fault(hello: ClientHello) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,6 @@ from tests.bench.waiting import until
 from tests.listeners.dtls.bench import PSK, DtlsBench, SecureClient, dtls_bench
 from tests.wire.dtls.client import DtlsClient
 from tests.wire.dtls.test_hello import hello
-
-
-@pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[DtlsBench]:
-    """Listeners with default settings."""
-    async with dtls_bench(tmp_path) as opened:
-        yield opened
 
 
 async def last_flight(client: SecureClient) -> list[bytes]:
