@@ -52,9 +52,7 @@ class UnexpectedReply(RequestError):
     """The server answered, but not as this API does."""
 
     code: ClassVar[str] = "unexpected_reply"
-    hint = (
-        "Is --endpoint a span-events server, and not something else or a proxy that fails? The server's log may tell."
-    )
+    hint = "Is --endpoint a span-events server, and no other program or failing proxy? The server's log may say why."
 
 
 class Client:

@@ -96,14 +96,14 @@ class Commands(click.Group):
         try:
             status = super().main(args, prog_name or "span-events", **extra)
         except SpanEventsError as exc:
-            status = _tell(exc)
+            status = _report(exc)
         except click.exceptions.NoArgsIsHelpError as exc:
             exc.show()
             status = exc.exit_code
         except click.UsageError as exc:
-            status = _say(exc.exit_code, [exc.format_message()], _advice(exc))
+            status = _print_errors(exc.exit_code, [exc.format_message()], _advice(exc))
         except click.ClickException as exc:
-            status = _say(exc.exit_code, [exc.format_message()])
+            status = _print_errors(exc.exit_code, [exc.format_message()])
         except (click.Abort, KeyboardInterrupt):
             status = INTERRUPTED
         except OSError as exc:
@@ -111,7 +111,7 @@ class Commands(click.Group):
                 status = _defect(exc)
             else:
                 _forget_output()
-                status = _say(OUTPUT_FAILED, [f"cannot write the output: {exc.strerror}"])
+                status = _print_errors(OUTPUT_FAILED, [f"cannot write the output: {exc.strerror}"])
         except Exception as exc:
             status = _defect(exc)
         sys.exit(status if isinstance(status, int) else 0)
@@ -124,7 +124,7 @@ def _defect(error: Exception) -> int:
         click.echo(shown, err=True, nl=False)
     place = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
-    return _say(
+    return _print_errors(
         DEFECT,
         [f"This is a defect of span-events {__version__}, not yours: {where}"],
         "`span-events --debug …` shows more; report that, without tokens." if not Session.debug else "",
@@ -146,12 +146,12 @@ def _forget_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _tell(error: SpanEventsError) -> int:
+def _report(error: SpanEventsError) -> int:
     lines = error.faults if isinstance(error, ConfigurationError) else str(error).splitlines()
-    return _say(error.exit_status, lines, error.hint)
+    return _print_errors(error.exit_status, lines, error.hint)
 
 
-def _say(status: int, errors: Sequence[str], hint: str = "") -> int:
+def _print_errors(status: int, errors: Sequence[str], hint: str = "") -> int:
     for each in errors:
         click.echo(f"error: {printable(each)}", err=True)  # a server's message may quote a device's text
     if hint:

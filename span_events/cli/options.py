@@ -248,7 +248,7 @@ param_option: Final = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_read_pairs,
-    help="A parameter that the gateway is told; may be repeated. All that are given replace all that are there.",
+    help="A parameter that the gateway gets; may be repeated. Those given replace all present ones.",
 )
 tag_option: Final = click.option(
     "--tag",

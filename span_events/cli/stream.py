@@ -63,7 +63,7 @@ class Stream:
         query: Parameters, without ``tail`` and ``after``.
         last: Number of past events at the beginning.
         reconnect: True to reopen a lost connection.
-        tell: Called with a sentence for people when a connection is lost, and when it is restored.
+        notify: Called with a sentence for people when a connection is lost, and when it is restored.
         pauses: Seconds between attempts to connect; starts over after each received event.
         marks_live: True to yield the objects that mark the end of replayed history, too: one per connection of
             an extended stream.
@@ -77,7 +77,7 @@ class Stream:
         *,
         last: int = 0,
         reconnect: bool = True,
-        tell: Callable[[str], None],
+        notify: Callable[[str], None],
         pauses: Callable[[], Iterator[float]] | None = None,
         marks_live: bool = False,
     ) -> None:
@@ -88,7 +88,7 @@ class Stream:
         self._query = list(query)
         self._last = last
         self._reconnect = reconnect
-        self._tell = tell
+        self._notify = notify
         self._position = _Position()
 
     async def lines(self) -> AsyncGenerator[Line, None]:
@@ -104,7 +104,7 @@ class Stream:
             try:
                 async with self._connect(again=lost_at is not None) as connection:
                     if lost_at is not None:
-                        self._tell(f"connected again after {monotonic() - lost_at:.1f} s")
+                        self._notify(f"connected again after {monotonic() - lost_at:.1f} s")
                         lost_at = None
                     self._position.connected(connection)
                     while True:
@@ -112,7 +112,7 @@ class Stream:
                         pauses = self._pauses()
                         line = _parse(octets)
                         if line is None:
-                            self._tell(f"skipped a frame that is no JSON object: {octets[:60]!r}")
+                            self._notify(f"skipped a frame that is no JSON object: {octets[:60]!r}")
                         elif self._wants(line):
                             yield line
             except ConnectionClosed as exc:
@@ -120,7 +120,7 @@ class Stream:
                 if not self._reconnect:
                     raise _ended(why) from exc
                 lost_at = monotonic()
-                self._tell(f"connection lost: {why}; trying again until it is back (Ctrl-C stops)")
+                self._notify(f"connection lost: {why}; trying again until it is back (Ctrl-C stops)")
             except InvalidStatus as exc:
                 refused = refusal(exc.response.status_code, bytes(exc.response.body), has_token=self._client.has_token)
                 if lost_at is None or _final(exc.response.status_code):

@@ -114,7 +114,7 @@ def tail(
 
     async def follow() -> None:
         async with session.client() as client:
-            stream = Stream(client, path, query + filters, last=last, reconnect=not no_reconnect, tell=_tell)
+            stream = Stream(client, path, query + filters, last=last, reconnect=not no_reconnect, notify=_note)
             show = _show_json if session.as_json else Table(client, with_collection=collection is None).show
             async with aclosing(stream.lines()) as lines:
                 async for line in lines:
@@ -148,14 +148,14 @@ def _where(collection: str | None, device: str | None, gateway: str | None) -> t
     return f"{collection_path(collection)}/activity", []
 
 
-def _tell(sentence: str) -> None:
+def _note(sentence: str) -> None:
     click.secho(f"-- {sentence}", err=True, dim=True)
 
 
 async def _show_json(line: Line) -> None:
     write_octets(line.octets)
     if line.document.get("event") == DROPPED:
-        _tell(f"EVENTS ARE MISSING HERE: {_data_text(line.document)}")
+        _note(f"EVENTS ARE MISSING HERE: {_data_text(line.document)}")
 
 
 class Table:

@@ -132,7 +132,7 @@ async def test_a_missing_or_wrong_id_is_refused_with_the_command_that_lists_ids(
 
 @pytest.mark.parametrize("path", [[], ["token"], ["device"], ["collection"], ["outbox"]], ids=" ".join)
 async def test_a_group_alone_shows_its_help_with_status_2(path: list[str]) -> None:
-    """As it is, not as an error in one line."""
+    """The help as printed by --help, not an error in one line."""
     alone = await run(*path)
     asked = await run(*path, "--help")
 

@@ -138,7 +138,7 @@ async def test_serve_with_a_demo_serves_radius_and_ends_in_order(tmp_path: Path)
         ([], "coap-client"),
     ],
 )
-def test_the_coap_client_is_named_as_it_is_on_this_machine(
+def test_the_banner_names_the_coap_client_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: list[str], name: str
 ) -> None:
     """Debian 12 has no plain coap-client; a line to copy that is not found ends a first try."""
@@ -195,7 +195,7 @@ def test_host_opens_the_device_side_only() -> None:
     assert opened.http == Config().http
 
 
-def test_uvloop_is_used_when_it_is_there() -> None:
+def test_uvloop_is_used_if_installed() -> None:
     factory = loop_factory()
     assert factory is not None
     loop = factory()
@@ -205,7 +205,7 @@ def test_uvloop_is_used_when_it_is_there() -> None:
 
 
 async def test_a_first_start_that_fails_does_not_use_up_the_admin_token(tmp_path: Path) -> None:
-    """It is shown once; created before a failed start, it would exist unseen."""
+    """The token is shown once; created before a failed start, it would exist unseen."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         tables = FREE | {"coap": {"port": taken.getsockname()[1]}}

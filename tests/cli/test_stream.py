@@ -22,21 +22,21 @@ async def read(
 ) -> tuple[list[str], list[str], SpanEventsError | None]:
     """Read a stream until it ends: its lines, its notes, and the error at its end."""
     lines: list[str] = []
-    told: list[str] = []
+    notes: list[str] = []
     async with Client(server.url, TOKEN) as client:
         stream = Stream(
             *(client, "/span/activity", query),
             last=last,
             reconnect=reconnect,
-            tell=told.append,
+            notify=notes.append,
             pauses=lambda: itertools.repeat(0.0),
         )
         try:
             async for line in stream.lines():
                 lines.append(line.octets.decode())  # noqa: PERF401  # what came before an error counts
         except SpanEventsError as exc:
-            return lines, told, exc
-    return lines, told, None
+            return lines, notes, exc
+    return lines, notes, None
 
 
 def queries(server: Scripted) -> list[list[tuple[str, str]]]:
@@ -45,7 +45,7 @@ def queries(server: Scripted) -> list[list[tuple[str, str]]]:
 
 
 async def test_lines_are_the_octets_of_the_server() -> None:
-    """Text or binary frames alike; a newline is added only where it is missing."""
+    """Text and binary frames alike; a missing newline is added."""
     odd = '{"event" : "upstreamMessage","collectionId":"1", "time":"2026-11-20 11:00:00"}'
     async with Scripted([Play([event(), odd.encode()]), REVOKED]) as server:
         lines, _, _ = await read(server)
@@ -67,7 +67,7 @@ async def test_a_lost_connection_is_opened_again_behind_the_last_id(code: int) -
     """With ids the server knows exactly where to go on; tail is for the beginning only."""
     script = [Play([event(number=1), event(number=2)], code=code), Play([event(number=3)], code=1006), REVOKED]
     async with Scripted([*script]) as server:
-        lines, told, _ = await read(server, last=5, query=[("extended", "1")])
+        lines, notes, _ = await read(server, last=5, query=[("extended", "1")])
 
     assert lines == [event(number=1), event(number=2), event(number=3)]
     assert queries(server) == [
@@ -75,7 +75,7 @@ async def test_a_lost_connection_is_opened_again_behind_the_last_id(code: int) -
         [("extended", "1"), ("after", identifier(2))],
         [("extended", "1"), ("after", identifier(3))],
     ]
-    assert [each.partition(":")[0].partition(" after")[0] for each in told] == [
+    assert [each.partition(":")[0].partition(" after")[0] for each in notes] == [
         "connection lost",
         "connected again",
         "connection lost",
@@ -85,9 +85,9 @@ async def test_a_lost_connection_is_opened_again_behind_the_last_id(code: int) -
 
 async def test_the_reason_of_a_close_is_reported() -> None:
     async with Scripted([Play(code=1013, reason="you read too slowly"), REVOKED]) as server:
-        _, told, _ = await read(server)
+        _, notes, _ = await read(server)
 
-    assert told[0].startswith(
+    assert notes[0].startswith(
         "connection lost: the server asks to try again later (1013: you read too slowly); trying again"
     )
 
@@ -121,10 +121,10 @@ async def test_a_stream_without_events_resumes_at_the_servers_own_clock() -> Non
 async def test_objects_that_are_no_events_are_skipped() -> None:
     frames = ['{"type":"keepalive"}\n', '{"type":"live"}\n', event(number=1), "nonsense", "[]"]
     async with Scripted([Play(frames), REVOKED]) as server:
-        lines, told, _ = await read(server)
+        lines, notes, _ = await read(server)
 
     assert lines == [event(number=1)]
-    assert sum("no JSON object" in each for each in told) == 2
+    assert sum("no JSON object" in each for each in notes) == 2
 
 
 async def test_dropped_events_do_not_move_the_position() -> None:
@@ -160,21 +160,21 @@ async def test_a_revoked_token_ends_the_stream() -> None:
 async def test_a_server_that_is_not_ready_yet_is_asked_again(status: int) -> None:
     """Only after a first connection: at the start, the error goes to the user."""
     async with Scripted([Play(), Refuse(status), Refuse(status), Play([event()]), REVOKED]) as server:
-        lines, told, _ = await read(server)
+        lines, notes, _ = await read(server)
     async with Scripted([Refuse(status, "Later.")]) as busy:
         _, _, error = await read(busy)
 
     assert lines == [event()]
-    assert len([each for each in told if each.startswith("connection lost")]) == 2
+    assert len([each for each in notes if each.startswith("connection lost")]) == 2
     assert str(error) == "Later."
 
 
 async def test_without_reconnect_a_lost_connection_is_an_error() -> None:
     async with Scripted([Play([event()], reason="maintenance")]) as server:
-        lines, told, error = await read(server, reconnect=False)
+        lines, notes, error = await read(server, reconnect=False)
 
     assert lines == [event()]
-    assert told == []
+    assert notes == []
     assert isinstance(error, ServerUnreachable)
     assert str(error) == "The stream ended: the server is shutting down (1001: maintenance)"
 
@@ -183,7 +183,7 @@ async def test_a_closed_port_at_the_start_is_an_error() -> None:
     async with Scripted() as server:
         url = server.url
     async with Client(url, TOKEN) as client:
-        stream = Stream(client, "/span/activity", [], tell=print)
+        stream = Stream(client, "/span/activity", [], notify=print)
         with pytest.raises(ServerUnreachable, match="connection refused"):
             await anext(stream.lines())
 

@@ -94,7 +94,7 @@ async def test_every_wrong_field_is_reported_at_once(api: WebBench, collection: 
     ],
 )
 async def test_a_body_that_is_no_json_object_is_explained(api: WebBench, octets: bytes, pattern: str) -> None:
-    """With the place where it stops being JSON."""
+    """With line and column of the first octet that is no JSON."""
     reply = await api.call("POST", "/span/collections", data=octets, headers=JSON)
     status, detail = reply.problem
 
@@ -313,7 +313,7 @@ async def test_streams_are_refused_in_the_same_shape(api: WebBench, collection: 
 
 @pytest.mark.parametrize("octets", [b"[" * 1000 + b"]" * 1000, b'{"tags":' + b"[" * 1000 + b"]" * 1000 + b"}"])
 async def test_a_body_that_is_nested_deeply_is_refused(api: WebBench, octets: bytes) -> None:
-    """Quoting it must not fail."""
+    """Quoting the value must not fail."""
     status, detail = (await api.call("POST", "/span/collections", data=octets)).problem
 
     assert status == 400

@@ -19,7 +19,7 @@ AGENT = {"User-Agent": "OpenAPI-Generator/1.0.0/go", "Accept": "application/json
 
 
 async def cli(api: WebBench, method: str, path: str, body: object = None) -> Reply:
-    """Send a request as the generated Go client does; it parses a reply by its content type."""
+    """Send a request as the generated Go client does, which parses a reply by its content type."""
     options: dict[str, Any] = {} if body is None else {"json": body}
     reply = await api.call(method, path, headers=AGENT, **options)
 
@@ -29,7 +29,7 @@ async def cli(api: WebBench, method: str, path: str, body: object = None) -> Rep
 
 
 async def test_every_command_asks_for_the_version_first(api: WebBench) -> None:
-    """4.x keeps it silent; it asks before it has a token, and shows releaseName."""
+    """Version 4.x keeps the command line silent; it asks without a token, and shows releaseName."""
     reply = await api.call("GET", "/span/system", token=None, headers=AGENT)
 
     assert reply.status == 200
@@ -95,7 +95,7 @@ async def test_dev_get_needs_certs_and_params(api: WebBench) -> None:
 
 
 async def test_dev_update_needs_the_device_in_the_reply(api: WebBench) -> None:
-    """It prints deviceId; and the `tags: {}` that it sends wipes nothing."""
+    """The command prints deviceId; the `tags: {}` in its request wipes nothing."""
     collection = await api.collection()
     device = await api.device(collection, tags={"name": "x"}, config={"ciot": {"imsi": "242016000000001"}})
     body = {"tags": {}, "config": {"ciot": {"imei": "350000000000006"}}}
@@ -197,7 +197,7 @@ async def test_outbox_add_ls_and_delete(api: WebBench) -> None:
 async def test_errors_have_a_type_that_the_go_client_does_not_parse(
     api: WebBench, method: str, path: str, status: int
 ) -> None:
-    """It crashes on 400, 401, 404, 409 and 500 of type application/json; then it prints status and title."""
+    """On 400, 401, 404, 409 and 500 of type application/json the client crashes; other types show status and title."""
     full = await api.collection()
     await api.device(full)
     reply = await api.call(method, path.format(full=full), headers=AGENT)
@@ -209,7 +209,7 @@ async def test_errors_have_a_type_that_the_go_client_does_not_parse(
 
 
 async def test_a_wrong_token_is_a_problem_too(api: WebBench) -> None:
-    """401 is among the statuses on which it would crash."""
+    """The Go client would crash on a 401 of type application/json."""
     reply = await api.call("GET", "/span/collections", token="0" * 64, headers=AGENT)
 
     assert reply.problem[0] == 401
@@ -217,7 +217,7 @@ async def test_a_wrong_token_is_a_problem_too(api: WebBench) -> None:
 
 
 async def test_blob_get_sends_an_empty_token(api: WebBench) -> None:
-    """With another login, it sends an empty X-API-Token and nothing else."""
+    """After a login by JWT, `blob get` sends an empty X-API-Token and nothing else."""
     reply = await api.call("GET", "/span/collections", token=None, headers={"X-API-Token": ""})
 
     assert reply.problem == (401, "There is no token in the request: the header X-API-Token is empty")
@@ -276,7 +276,7 @@ async def test_gw_add_ls_update_cert_and_delete(api: WebBench) -> None:
 
 
 async def test_fw_upload_shows_the_created_image(api: WebBench) -> None:
-    """It sends no tags, and prints id, digest, version and length of the reply; the id is all that --eval prints."""
+    """The command sends no tags, and prints id, digest, version and length of the reply; with --eval only the id."""
     collection = await api.collection()
     body = {"image": base64.b64encode(b"octets").decode(), "version": "1.0.0", "filename": "fw.bin"}
     made = (await cli(api, "POST", f"/span/collections/{collection}/firmware", body)).body
@@ -316,7 +316,7 @@ async def test_fw_update_and_delete_need_the_image_back(api: WebBench) -> None:
 
 
 async def test_fw_mon_reads_firmware_of_every_device(api: WebBench) -> None:
-    """It polls the list of devices, and with --image-id compares two ids of each."""
+    """The command polls the list of devices, and with --image-id compares two ids of each device."""
     collection = await api.collection()
     image = await api.image(collection)
     await api.device(collection)
@@ -328,7 +328,7 @@ async def test_fw_mon_reads_firmware_of_every_device(api: WebBench) -> None:
 
 
 async def test_dev_update_sets_a_target(api: WebBench) -> None:
-    """It finds the image of a version in the list, and sends no other field of firmware."""
+    """The command finds the image of a version in the list, and sends no other field of firmware."""
     collection = await api.collection()
     device, image = await api.device(collection), await api.image(collection)
     body = {"tags": {}, "firmware": {"targetFirmwareId": image}}

@@ -62,7 +62,7 @@ async def test_a_collection_is_streamed_one_object_a_frame(site: Running, prefix
 
 
 async def test_a_device_stream_shows_one_device(site: Running) -> None:
-    """Others of the collection are not seen."""
+    """Events of the collection's other devices are not shown."""
     collection = await site.collection()
     mine, other = await site.device(collection), await site.device(collection)
     async with site.stream(activity(collection, f"/devices/{render(mine.id)}/activity")) as stream:
@@ -332,7 +332,7 @@ async def test_streams_of_missing_resources_are_refused(site: Running, path: str
     ],
 )
 async def test_pages_of_foreign_origins_are_refused(site: Running, origin: str, allowed: bool) -> None:
-    """Our own, this machine's, and files are allowed by default; others by http.allowed_origins."""
+    """Pages of this server, of this machine, and files are allowed; http.allowed_origins allows further ones."""
     collection = await site.collection()
     headers = {"Origin": origin.format(http=site.http)}
     if allowed:
@@ -343,7 +343,7 @@ async def test_pages_of_foreign_origins_are_refused(site: Running, origin: str, 
         assert (status, "http.allowed_origins" in problem["hint"]) == (403, True)
 
 
-async def test_a_client_that_has_gone_does_not_keep_others_from_being_pinged(
+async def test_a_disconnected_client_does_not_stop_the_pings_of_other_clients(
     site: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For a moment the connection is closed and its stream does not know; uvloop refuses writes then."""
@@ -447,8 +447,8 @@ async def test_a_client_that_answers_pings_stays(site: Running) -> None:
         assert await names(stream, 1) == ["deviceCreated"]
 
 
-async def test_a_client_that_answers_no_ping_is_let_go(site: Running) -> None:
-    """It vanished without a close frame: its place becomes free after two intervals."""
+async def test_a_client_that_answers_no_ping_is_disconnected(site: Running) -> None:
+    """A client that vanished without a close frame frees its place after two intervals."""
     collection = await site.collection()
     reader, writer = await _open_by_hand(site, activity(collection))
     await site.joined(1)
@@ -493,7 +493,7 @@ async def _closed(stream: ClientConnection) -> None:
         await stream.recv()
 
 
-async def test_a_client_that_leaves_is_forgotten(site: Running) -> None:
+async def test_a_client_that_disconnects_frees_its_place(site: Running) -> None:
     """In an orderly way and without a word."""
     collection = await site.collection()
     async with site.stream(activity(collection)):

@@ -128,7 +128,7 @@ def show_image(session: Session, collection: str, image: str) -> None:
 @image_argument
 @click.option("--version", metavar="TEXT", help="What devices report that run it, character for character.")
 @tag_option
-@click.option("--enable/--disable", "enabled", default=None, help="Whether devices are told to run it.")
+@click.option("--enable/--disable", "enabled", default=None, help="Whether devices get it as their target.")
 @api_options
 @pass_session
 def update_image(

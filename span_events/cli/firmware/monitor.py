@@ -87,7 +87,7 @@ def monitor(ctx: click.Context, session: Session, collection: str, devices: tupl
     except BaseExceptionGroup as exc:
         raise exc.exceptions[0] from exc
     counts = progress.counts()
-    _tell(_summary(progress))
+    _note(_summary(progress))
     ctx.exit(_FAILED if counts[Outcome.FAILED] else 0)
 
 
@@ -106,7 +106,7 @@ class View(Protocol):
     def draw(self, progress: Progress) -> None:
         """Show the state of all devices; called at every tick."""
 
-    def tell(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
         """Report on the connection."""
 
 
@@ -155,7 +155,7 @@ class Monitor:
         query = [("event", each) for each in EVENTS] + [("device", each) for each in sorted(self._progress.only)]
         query += [("extended", "1"), ("profile", "extended")]
         path = f"{collection_path(self._collection)}/activity"
-        stream = Stream(self._client, path, query, tell=self._view.tell, marks_live=True)
+        stream = Stream(self._client, path, query, notify=self._view.note, marks_live=True)
         async with aclosing(stream.lines()) as lines:
             async for line in lines:
                 if line.document.get("type") == LIVE:
@@ -191,7 +191,7 @@ class Monitor:
             raise missing
         if not self._told_nothing:
             self._told_nothing = True
-            self._view.tell(f"{missing.detail} yet; {missing.hint}")
+            self._view.note(f"{missing.detail} yet; {missing.hint}")
 
     def _done(self) -> bool:
         return self._progress.taken and not self._progress.stale and not self._progress.counts()[Outcome.UNDER_WAY]
@@ -215,9 +215,9 @@ class Events:
     def draw(self, progress: Progress) -> None:
         """Do nothing: the events are on standard output."""
 
-    def tell(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
         """Print the note on standard error."""
-        _tell(sentence)
+        _note(sentence)
 
 
 class Lines(Events):
@@ -261,7 +261,7 @@ class Bars(Events):
         """Show the present picture."""
         self._live.update(picture(progress, rows=self._console.height - 2, columns=self._console.width), refresh=True)
 
-    def tell(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
         """Print the note above the bars."""
         self._console.print(Text(f"-- {sentence}", style="dim"))
 
@@ -326,5 +326,5 @@ def _versions(update: Update) -> str:
     return f"{printable(update.version) or '?'} → {printable(update.wanted)}"
 
 
-def _tell(sentence: str) -> None:
+def _note(sentence: str) -> None:
     click.secho(f"-- {sentence}", err=True, dim=True)

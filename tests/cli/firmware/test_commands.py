@@ -61,7 +61,7 @@ async def test_an_empty_list_prints_a_hint() -> None:
 
 
 async def test_uploading_sends_a_file_and_prints_the_id_alone(tmp_path: Path) -> None:
-    """A script can use it; details go to standard error."""
+    """A script can use the id; details go to standard error."""
     path = tmp_path / "app.bin"
     path.write_bytes(b"octets")
     async with Api({f"POST {IMAGES}": image()}) as api:

@@ -89,7 +89,7 @@ async def test_without_a_terminal_each_change_is_a_line() -> None:
 
 
 async def test_a_failed_update_ends_with_status_1() -> None:
-    """When all others are done."""
+    """When all other devices are done."""
     documents = api(
         device(currentFirmwareId=NEW, firmwareVersion="1.1", state="Current"),
         device(OTHER, state="UpdateFailed", stateMessage="downloaded 1.1 to the end, and reports 1.0\x1b[2J"),
@@ -109,7 +109,7 @@ async def test_a_failed_update_ends_with_status_1() -> None:
     "documents", [api(device(), management="disabled"), api()], ids=["management is off", "there are no devices"]
 )
 async def test_nothing_to_wait_for_is_an_error(documents: dict[str, Any]) -> None:
-    """A script must not take it for success."""
+    """A script must not take an end without devices for success."""
     async with Scripted([Play([LIVE], hold=True)], documents=documents) as server:
         result = await monitor(server, "--until-done")
 
@@ -130,7 +130,7 @@ async def test_a_fleet_without_targets_prints_one_note() -> None:
 
 
 async def test_json_prints_the_servers_own_bytes() -> None:
-    """And the end of all updates ends it, too."""
+    """The end of all updates also ends the command."""
     events = [state("Downloading", 1, percent="10"), current(2)]
     documents = api()
     documents[f"{PATH}/devices"] = _in_turn({"devices": [device(currentFirmwareId=NEW, state="Current")]})

@@ -65,7 +65,7 @@ def test_devices_with_a_target_are_listed(management: str, own: str, of_collecti
 
 @pytest.mark.parametrize("word", ["Downloading", "TimedOut", "UpdateFailed", "Reverted", "Initializing"])
 def test_a_monitor_that_begins_late_knows_how_much_was_fetched(word: str) -> None:
-    """The snapshot holds it; without it (an older server), the progress is unknown, not zero."""
+    """The snapshot holds the progress; without the field (an older server), the progress is unknown, not zero."""
     late = begun(device("1") | {"firmware": {**device()["firmware"], "state": word, "percent": 60}})
     unsaid = begun(device(state=word))
 
@@ -162,7 +162,7 @@ def test_changes_without_details_in_events_request_a_new_snapshot(document: dict
 
 @pytest.mark.parametrize("name", ["firmwareCheck", "firmwareCurrent", "firmwareRequested"])
 def test_reports_of_devices_without_a_target_need_none(name: str) -> None:
-    """A fleet may send many of them."""
+    """A fleet may send many such events."""
     progress = begun()
     progress.hear(event(name, "9", version="1.0", imageId=OLD))
 
@@ -170,7 +170,7 @@ def test_reports_of_devices_without_a_target_need_none(name: str) -> None:
 
 
 def test_events_during_a_snapshot_are_applied_after_it() -> None:
-    """The snapshot may be from before it."""
+    """The snapshot may be older than the event."""
     progress = begun()
     progress.begin()
     progress.hear(state("Downloading", percent="40"))
@@ -198,7 +198,7 @@ def test_a_snapshot_keeps_details_that_only_events_carry() -> None:
 
 
 def test_an_event_that_is_odd_harms_nothing() -> None:
-    """Another server may send it."""
+    """Another server may send such an event."""
     progress = begun()
     for each in ({}, {"event": "firmwareStateChange"}, state("Downloading", percent="x"), state("X", percent="999")):
         progress.hear(each)

@@ -68,7 +68,7 @@ async def test_a_blob_is_written_to_a_file_octet_for_octet(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("arguments", [(), ("-o", "-")])
 async def test_a_blob_is_written_to_a_pipe(arguments: tuple[str, ...]) -> None:
-    """Without a word beside it."""
+    """Without any other output."""
     async with Api({f"GET {BLOBS}/{BLOB}": (200, PHOTO)}) as api:
         result = await api.run("blob", "get", "-c", COLLECTION, BLOB, *arguments)
 

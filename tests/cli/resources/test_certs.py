@@ -258,7 +258,7 @@ async def test_a_wrong_key_is_refused_without_showing_it(arguments: list[str], e
 
 
 async def test_openssl_accepts_the_written_files(tmp_path: Path) -> None:
-    """The file alone is enough: leaf, intermediate and root are in it."""
+    """The file alone is enough: it has leaf, intermediate and root."""
     # Captured, or the server's lines would come between what the commands print.
     with capture_logs() as lines:
         async with running(tmp_path / "data") as server:

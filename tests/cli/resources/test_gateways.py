@@ -61,7 +61,7 @@ async def test_create_prints_the_id_and_the_next_step() -> None:
     assert api.last == Call("POST", GATEWAYS, body, TOKEN)
 
 
-async def test_creating_without_options_sends_nothing_that_was_not_said() -> None:
+async def test_creating_without_options_sends_only_given_fields() -> None:
     async with Api({f"POST {GATEWAYS}": ROOF}) as api:
         await api.run("gateway", "create", *WHERE)
 
@@ -142,7 +142,7 @@ async def test_certificates_of_a_gateway_are_listed() -> None:
 
 
 async def test_devices_are_attached_and_detached() -> None:
-    """The block of the device for this gateway; others stay."""
+    """Only the device's block for this gateway is removed."""
     async with Api({f"PATCH {DEVICE_PATH}": device()}) as api:
         attached = await api.run("gateway", "attach", *WHERE, GATEWAY, "-d", DEVICE, "--param", "devEui=00")
         detached = await api.run("gateway", "detach", *WHERE, GATEWAY, "-d", DEVICE)

@@ -40,7 +40,7 @@ async def test_an_empty_list_prints_a_hint_on_standard_error_only() -> None:
 
 
 async def test_creating_prints_the_id_alone() -> None:
-    """A script can use it."""
+    """A script can use the id."""
     async with Api({"POST /span/collections": LAB}) as api:
         result = await api.run("collection", "create", "--tag", "name=lab", "--tag", "a=b=c")
 
@@ -116,8 +116,8 @@ async def test_devices_are_listed_with_how_they_are_recognised() -> None:
         ({"allocatedIp": "", "staticIp": "10.0.0.17"}, "(10.0.0.17)"),
     ],
 )
-async def test_a_device_is_listed_with_the_address_that_it_has(ciot: dict[str, str], shown: str) -> None:
-    """Over IPv6 alone a prefix; its own one in parentheses while the mobile network has not given it."""
+async def test_a_device_is_listed_with_its_present_address(ciot: dict[str, str], shown: str) -> None:
+    """With IPv6 alone the prefix; a reserved address in parentheses while the mobile network has not assigned it."""
     async with Api({f"GET {DEVICES}": {"devices": [device(metadata={"ciot": ciot})]}}) as api:
         result = await api.run("device", "list", "-c", COLLECTION)
 

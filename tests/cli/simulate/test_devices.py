@@ -325,7 +325,7 @@ async def test_options_of_the_mobile_core_are_checked(tmp_path: Path) -> None:
     assert there.calls == []
 
 
-def test_accounting_is_at_the_next_port_unless_it_is_said() -> None:
+def test_accounting_is_at_the_next_port_by_default() -> None:
     """1812 and 1813 are the ports of RADIUS (RFC 2865 §3, 2866 §3)."""
     assert RadiusPorts().convert("127.0.0.1:1812", None, None) == (("127.0.0.1", 1812), ("127.0.0.1", 1813))
     assert RadiusPorts().convert("[::1]:1,127.0.0.1:2", None, None) == (("::1", 1), ("127.0.0.1", 2))
@@ -421,7 +421,7 @@ async def test_a_creation_that_is_refused_leaves_no_devices_of_the_others() -> N
 
 
 async def test_an_interrupted_cleanup_lists_the_remaining_resources() -> None:
-    """And how to find it."""
+    """The message names each kind, and the commands that list them."""
     asked, go = asyncio.Event(), asyncio.Event()
     devices = [known(f"127.78.0.{number}") for number in range(1, 201)]
 
@@ -448,7 +448,7 @@ async def test_an_interrupted_cleanup_lists_the_remaining_resources() -> None:
     assert "Traceback" not in complaints
 
 
-async def test_a_server_that_goes_away_leaves_devices_and_that_is_said() -> None:
+async def test_devices_that_a_lost_server_keeps_are_reported() -> None:
     with Responder() as server:
         async with api([known("127.78.0.1")]) as there:
             there.replies[f"DELETE {DEVICES}/{DEVICE}"] = (503, problem(503, "The registry cannot be written"))

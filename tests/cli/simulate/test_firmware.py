@@ -79,7 +79,7 @@ async def test_an_image_that_another_run_uses_stays() -> None:
 
 
 async def test_cleaning_up_deletes_devices_then_the_image_then_the_collection() -> None:
-    """The other way round the server would refuse it."""
+    """In the other order the server would refuse the deletion."""
     with Responder() as server:
         async with api_with_images() as there:
             result = await simulate(there, server, *ONE, "--cleanup")
@@ -99,7 +99,7 @@ async def test_a_device_that_a_person_made_gets_no_target() -> None:
 
 @pytest.mark.parametrize("management", ["disabled", "collection"])
 async def test_the_firmware_management_of_a_users_collection_is_not_changed(management: str) -> None:
-    """It would affect all of its devices; it is refused before any creation."""
+    """The collection's target would affect all of its devices, so the command refuses before any creation."""
     with Responder() as server:
         async with api_with_images() as there:
             there.replies[f"GET {HERE}"] = {"collectionId": COLLECTION, "firmware": {"management": management}}

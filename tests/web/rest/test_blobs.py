@@ -69,7 +69,7 @@ async def test_a_blob_with_a_broken_file_is_not_sent(api: WebBench, left: bytes 
 
 
 async def test_a_blob_is_got_octet_for_octet(api: WebBench) -> None:
-    """With 200 and nothing else, which is what Span's `blob get` takes; at its blobPath."""
+    """With status 200, the only one that Span's `blob get` takes; at the blob's blobPath."""
     _, device, path = await collection_with_device(api)
     await store(api, device)
     (listed,) = (await api.call("GET", path)).body["blobs"]
@@ -82,7 +82,7 @@ async def test_a_blob_is_got_octet_for_octet(api: WebBench) -> None:
 
 
 async def test_a_blob_can_do_no_harm_in_a_browser(api: WebBench) -> None:
-    """A device declares a web page; it must not run on this origin."""
+    """A device may declare a web page; a browser must not run the page on this origin."""
     _, device, path = await collection_with_device(api)
     blob = await store(api, device, b"<script>alert(1)</script>", "text/html")
     reply = await api.call("GET", f"{path}/{blob}")
@@ -163,7 +163,7 @@ async def test_blobs_are_counted_in_the_statistics_of_their_collection(api: WebB
 
 
 async def test_a_blob_that_is_deleted_is_still_sent_to_the_end(api: WebBench) -> None:
-    """It is sent from its file, which exists until the last reader closes it."""
+    """The blob is sent from its file, which exists until the last reader closes the file."""
     _, device, path = await collection_with_device(api)
     blob = await store(api, device, bytes(8_000_000))
     async with api.session.get(f"{api.url}{path}/{blob}", headers={"X-API-Token": api.admin}) as reply:

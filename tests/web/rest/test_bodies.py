@@ -1,4 +1,4 @@
-"""Whatever a client sends, it is either understood or refused with reasons."""
+"""Request bodies: any octets are either understood, or refused with reasons."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_identities_have_a_number_of_digits(field: str, shortest: int, longest: 
     "good", ["356938035643809", "35693803564380", "3569380356438001", 356938035643809, "", "0", None]
 )
 def test_an_imei_is_taken_in_every_form(good: object) -> None:
-    """As it was written: with its check digit, without, or with the version of the software."""
+    """The IMEI is kept as written: with its check digit, without, or with the software version."""
     assert change(DeviceBody, config={"ciot": {"imei": good}}).imei == ("" if good in ("0", None) else str(good))
 
 

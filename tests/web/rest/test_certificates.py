@@ -102,7 +102,7 @@ async def test_verify_gives_reasons(lab: Lab) -> None:
 
 
 async def test_the_chain_is_shown(lab: Lab) -> None:
-    """With and without naming a device, which must be there."""
+    """With and without the id of a device, which must exist."""
     created = await lab.post("create")
     for query in ("", f"?deviceId={lab.device}", "?deviceId="):
         reply = await lab.api.call("GET", lab.certificates + query)
@@ -163,7 +163,7 @@ async def test_a_gateway_gets_certificates_like_a_device(lab: Lab) -> None:
 
 
 async def test_a_built_in_gateway_has_no_certificates(lab: Lab) -> None:
-    """It is the server itself."""
+    """A built-in gateway is the server itself."""
     made = await lab.post("create", deviceId=None, gatewayId="3")
     listed = await lab.api.call("GET", f"/span/collections/{lab.collection}/gateways/3/certs")
 
@@ -258,7 +258,7 @@ async def test_an_identity_of_another_device_is_a_conflict(lab: Lab) -> None:
 
 
 async def test_no_reply_ever_shows_a_key(lab: Lab) -> None:
-    """Whatever is asked; nor is there anything to GET."""
+    """No reply contains a key, and GET is not served."""
     key = b"0123456789abcdef"
     await lab.put_psk(key=b64encode(key).decode())
     replies = [

@@ -127,7 +127,7 @@ async def test_a_collection_counts_its_devices_and_their_messages(api: WebBench)
 
 
 async def test_created_resources_survive_a_restart(api: WebBench) -> None:
-    """A reply means that it is in the registry."""
+    """A reply means that the collection is in the registry."""
     collection = await api.collection(tags={"name": "x"})
     device = await api.device(collection, config={"ciot": {"imsi": "242016000000001"}})
     message = await api.call(

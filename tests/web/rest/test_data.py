@@ -58,7 +58,7 @@ async def test_lists_of_a_device_hold_its_messages_only(api: WebBench) -> None:
 
 
 async def test_pages_follow_each_other_by_offset(api: WebBench) -> None:
-    """The offset is the id of the last message that one has; it is not shown again."""
+    """The offset is the id of the last known message; the next page begins after that message."""
     collection = await api.collection()
     device = await api.device(collection)
     sent = [api.receive(device) for _ in range(5)][::-1]
@@ -88,7 +88,7 @@ async def test_a_stretch_of_time_is_asked_for_in_milliseconds(api: WebBench) -> 
 
 
 async def test_empty_and_zero_parameters_count_as_absent(api: WebBench) -> None:
-    """Generated clients send them."""
+    """Generated clients send empty parameters."""
     collection = await api.collection()
     sent = api.receive(await api.device(collection))
 

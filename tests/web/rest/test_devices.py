@@ -72,7 +72,7 @@ async def test_a_patch_changes_only_its_fields(api: WebBench) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["", "0", 0, None])
-async def test_identities_are_cleared_by_whatever_means_unset(api: WebBench, nothing: object) -> None:
+async def test_identities_are_cleared_by_every_form_of_unset(api: WebBench, nothing: object) -> None:
     """Empty text, null, and the zero that generated clients write for an int64 without a value."""
     collection = await api.collection()
     device = await api.device(collection, config={"ciot": {"imsi": "242016000000001", "imei": "350000000000006"}})
@@ -82,7 +82,7 @@ async def test_identities_are_cleared_by_whatever_means_unset(api: WebBench, not
 
 
 async def test_an_int64_may_be_a_number(api: WebBench) -> None:
-    """Not every client writes them as text."""
+    """Some clients write digits as numbers."""
     collection = await api.collection()
     device = await api.device(collection, config={"ciot": {"imsi": 242016000000001}})
 
@@ -121,7 +121,7 @@ async def test_the_address_by_hand_is_kept_for_the_device(api: WebBench) -> None
 
 
 async def test_hardware_is_the_same_in_every_form(api: WebBench) -> None:
-    """Each device shows it as it was written; another one cannot have it, however it is written."""
+    """A device shows its IMEI as written; no other device can have the same hardware in any form."""
     collection = await api.collection()
     owner = await api.device(collection, config={"ciot": {"imei": "3569380356438001"}})
     shown = (await api.call("GET", f"/span/collections/{collection}/devices/{owner}")).body
@@ -201,7 +201,7 @@ async def test_a_block_names_a_gateway_of_the_same_collection(api: WebBench, gat
 
 
 async def test_a_target_image_is_set_kept_and_cleared(api: WebBench) -> None:
-    """Null leaves it, "0" and empty text are no image."""
+    """Null keeps the target; "0" and empty text clear the target."""
     collection = await api.collection()
     image = await api.image(collection)
     device = await api.device(collection, firmware={"targetFirmwareId": image})
@@ -265,7 +265,7 @@ async def test_a_device_with_a_gateway_block_cannot_move(api: WebBench) -> None:
 
 
 async def test_a_device_cannot_move_to_nowhere(api: WebBench) -> None:
-    """404 for a collection that is not there."""
+    """An unknown collection gets 404."""
     collection = await api.collection()
     device = await api.device(collection)
     reply = await patch(api, collection, device, {"collectionId": "17dh0cf43jfgl8"})
@@ -273,7 +273,7 @@ async def test_a_device_cannot_move_to_nowhere(api: WebBench) -> None:
     assert reply.problem == (404, "There is no collection 17dh0cf43jfgl8")
 
 
-async def test_a_device_is_created_where_the_path_says(api: WebBench) -> None:
+async def test_a_device_is_created_in_the_collection_of_the_path(api: WebBench) -> None:
     """Another collection in the body is a mistake, the same one is not."""
     collection, other = await api.collection(), await api.collection()
     path = f"/span/collections/{collection}/devices"

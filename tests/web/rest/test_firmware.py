@@ -60,7 +60,7 @@ async def post(api: WebBench, collection: str, **options: Any) -> Reply:
 
 
 async def test_an_image_that_was_uploaded_is_shown_and_listed(api: WebBench) -> None:
-    """All three replies are the same document; the octets are never among it."""
+    """All three replies are the same document, without the image's octets."""
     collection = await api.collection()
     created = (await post(api, collection, json=body(b"octets", tags={"name": "x"}))).body
     shown = (await api.call("GET", f"/span/collections/{collection}/firmware/{created['imageId']}")).body
@@ -139,7 +139,7 @@ async def test_an_upload_that_pauses_ends(large: WebBench) -> None:
 
 
 async def test_an_upload_that_takes_too_long_ends(tmp_path: Path) -> None:
-    """However steadily it comes."""
+    """Also if its octets arrive steadily."""
     async with web_bench(tmp_path, firmware={"upload_timeout": 0.01}) as api:
         collection = await api.collection()
 
@@ -306,7 +306,7 @@ async def test_a_target_that_the_collection_does_not_have_is_refused(api: WebBen
 
 
 async def test_usage_and_size_are_shown(api: WebBench) -> None:
-    """Devices by their ids; also those that should run it because their collection does."""
+    """The ids of devices, those with the collection's target included."""
     collection = await api.collection()
     image = await api.image(collection, octets=b"12345")
     own = await api.device(collection, firmware={"targetFirmwareId": image})

@@ -124,7 +124,7 @@ async def test_a_patch_changes_its_fields(api: WebBench) -> None:
     ],
 )
 async def test_a_wrong_field_is_named(api: WebBench, body: dict[str, Any], text: str) -> None:
-    """In the same words when it is created and when it is changed."""
+    """Creation and change refuse a type in the same words."""
     collection = await api.collection()
     gateway = await api.gateway(collection)
     created = await api.call("POST", path_of(collection), json=body)
@@ -142,7 +142,7 @@ async def test_tags_stay_within_their_bound(api: WebBench) -> None:
 
 
 async def test_a_gateway_moves_without_devices_only(api: WebBench) -> None:
-    """The refusal names them."""
+    """The refusal names the devices."""
     old, new = await api.collection(), await api.collection()
     gateway = await api.gateway(old)
     device = await api.device(old, config={"gateway": {gateway: {"params": {"a": "1"}}}})
@@ -253,7 +253,7 @@ async def test_a_message_through_a_gateway_is_shown_everywhere(api: WebBench) ->
 
 
 async def test_built_in_gateways_count_direct_messages(api: WebBench) -> None:
-    """UDP and CoAP belong to ciot; nothing of it is counted as a gateway of the collection."""
+    """UDP and CoAP belong to ciot; built-in gateways do not count as gateways of the collection."""
     collection = await api.collection()
     api.receive(await api.device(collection), b"hello")
     counts = [

@@ -18,7 +18,7 @@ PATH = "/span/collections/{}/firmware"
 
 
 async def upload(api: WebBench, body: bytes) -> tuple[int, str]:
-    """Send a body as it stands; return status and detail of the problem."""
+    """Send a body unchanged; return status and detail of the problem."""
     collection = await api.collection()
     return (await api.call("POST", PATH.format(collection), data=body)).problem
 
@@ -60,7 +60,7 @@ async def test_an_image_may_be_escaped(api: WebBench, text: str) -> None:
     ],
 )
 async def test_a_wrong_body_is_explained(api: WebBench, body: str, detail: str) -> None:
-    """The detail gives the place, as far as there is one."""
+    """The detail gives the place of the fault where the fault has one."""
     assert await upload(api, body.encode()) == (400, detail)
 
 
