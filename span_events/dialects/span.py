@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import orjson
 
@@ -26,18 +26,30 @@ LIVE: Final = b'{"type":"live"}\n'
 """Sent where replayed history ends (extended streams only)."""
 
 
+class Names(Protocol):
+    """Finds names that people have given, the tag ``name``; empty for none."""
+
+    def collection(self, identifier: int) -> str:
+        """Return the name of a collection."""
+
+    def device(self, identifier: int) -> str:
+        """Return the name of a device."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpanDialect:
     """
     Span's JSON, plain or with our additions.
 
     Args:
-        extended: Add identifiers, severity and hint.
+        extended: Add identifiers, names, severity, hint and the time in milliseconds.
         span_only: Leave out the data keys that Span does not have.
+        names: Finds the names of collections and devices; None leaves them out.
     """
 
     extended: bool = False
     span_only: bool = False
+    names: Names | None = None
 
     def encode(self, activity: Activity) -> bytes:
         """Write an activity as one line."""
@@ -46,6 +58,8 @@ class SpanDialect:
         line: dict[str, object] = {}  # filled in alphabetical order, which orjson keeps
         if origin.collection_id is not None:
             line["collectionId"] = render_id(origin.collection_id)
+            if self.extended and self.names is not None and (name := self.names.collection(origin.collection_id)):
+                line["collectionName"] = name
         if self.extended:
             line["correlationIds"] = correlation_ids(activity)
         data = data_of(event, span_only=self.span_only)
@@ -53,14 +67,20 @@ class SpanDialect:
             line["data"] = data
         if origin.device_id is not None:
             line["deviceId"] = render_id(origin.device_id)
+            if self.extended and self.names is not None and (name := self.names.device(origin.device_id)):
+                line["deviceName"] = name
         line["event"] = event.name
         if origin.gateway_id is not None:
             line["gatewayId"] = render_id(origin.gateway_id)
         if self.extended:
             line["hint"] = hint_of(event)
             line["id"] = ids.render(activity.id)
+            if event.session_id is not None:
+                line["sessionId"] = ids.render(event.session_id)
             line["severity"] = severity_of(event).word
         line["time"] = render_time(activity.time_ns // 1_000_000_000)
+        if self.extended:
+            line["timestamp"] = render_timestamp(activity.time_ns)
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -75,6 +95,12 @@ render_id = lru_cache(maxsize=65536)(ids.render)
 def render_time(second: int) -> str:
     """Write a Unix second as Span does: ``YYYY-MM-DD HH:MM:SS``, UTC."""
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def render_timestamp(time_ns: int) -> str:
+    """Write a time as RFC 3339 with milliseconds, UTC."""
+    second, nanosecond = divmod(time_ns, 1_000_000_000)
+    return f"{render_time(second).replace(' ', 'T')}.{nanosecond // 1_000_000:03}Z"
 
 
 def data_of(event: Event, *, span_only: bool = False) -> Mapping[str, str]:

@@ -152,13 +152,13 @@ def keys_of(event: type[Event]) -> tuple[Key, ...]:
 
 def hint_of(event: Event) -> str:
     """Return the hint of an event: that of its reason or state if there is one, else that of its class."""
-    reason = _reason_of(event)
+    reason = reason_of(event)
     return reason.hint if reason is not None and reason.hint else event.hint
 
 
 def severity_of(event: Event) -> Severity:
     """Return the severity of an event: that of its reason or state if there is one, else that of its class."""
-    reason = _reason_of(event)
+    reason = reason_of(event)
     return event.severity if reason is None or reason.severity is None else reason.severity
 
 
@@ -169,7 +169,8 @@ def severities_of(event: type[Event], keys: tuple[Key, ...]) -> list[Severity]:
     return [event.severity, *sorted(own - {event.severity})]
 
 
-def _reason_of(event: Event) -> Reason | None:
+def reason_of(event: Event) -> Reason | None:
+    """Return the reason of an event, or the state of firmware."""
     reason = getattr(event, "reason", None) or getattr(event, "state", None)
     return reason if isinstance(reason, Reason) else None
 

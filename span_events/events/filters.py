@@ -17,11 +17,15 @@ import re2
 
 from span_events import ids
 from span_events.errors import InvalidRequest
-from span_events.events.activity import Event, Origin, Severity, severity_of
-from span_events.events.catalogue import CATALOGUE, SEVERITIES, SPAN_NAMES
+from span_events.events.activity import Event, Origin, Severity, reason_of, severity_of
+from span_events.events.catalogue import CATALOGUE, KEYS, SEVERITIES, SPAN_NAMES
 
 _MAX_VALUES: Final = 64
 """Upper bound of values of one query parameter."""
+_LONGEST_TEXT: Final = 100
+_REASONS: Final = sorted(
+    {reason.value for keys in KEYS.values() for key in keys if key.reasons is not None for reason in key.reasons}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,10 @@ class Filter:
     gateways: frozenset[int] | None = None
     severity: Severity | None = None
     """The least one, if some of the names have events below it as well."""
+    reasons: frozenset[str] | None = None
+    """Reasons, or states of firmware."""
+    text: str | None = None
+    """Lower case; any text of the event's data contains it."""
 
     def matches(self, event: Event) -> bool:
         """Return whether the event passes the filter."""
@@ -78,6 +86,8 @@ class Filter:
             and (self.devices is None or event.origin.device_id in self.devices)
             and (self.gateways is None or event.origin.gateway_id in self.gateways)
             and (self.severity is None or severity_of(event) >= self.severity)
+            and (self.reasons is None or reason_of(event) in self.reasons)
+            and (self.text is None or _contains(event, self.text))
         )
 
 
@@ -91,6 +101,8 @@ def parse_filter(
     severity: str | None = None,
     devices: Iterable[str] = (),
     gateways: Iterable[str] = (),
+    reasons: Iterable[str] = (),
+    text: str | None = None,
     span_only: bool = False,
 ) -> Filter:
     """
@@ -98,18 +110,27 @@ def parse_filter(
 
     Args:
         events: Names, or regular expressions between slashes (``/^firmware/``); several are joined
-            by *or*. A linear-time engine (RE2) runs them, over the catalogue only.
+            by *or*. A linear-time engine (RE2) runs them, over the catalogue only. One with ``!`` before it
+            excludes what it names.
         severity: Least severity that passes (``error warning info debug``).
         devices: Span ids of devices.
         gateways: Span ids of gateways.
+        reasons: Words of ``data.reason``.
+        text: Part of any text in the event's data, whatever its case.
         span_only: Exclude the events that Span does not define.
 
     Raises:
         InvalidRequest: A value is not valid; the message names the parameter and the value.
     """
     names: set[str] | None = None
+    excluded: set[str] = set()
     for wish in _at_most("event", events):
-        names = (names or set()) | _names_for(wish)
+        if wish.startswith("!"):
+            excluded |= _names_for(wish[1:])
+        else:
+            names = (names or set()) | _names_for(wish)
+    if excluded:
+        names = (set(CATALOGUE) if names is None else names) - excluded
     least = None if severity is None else _severity(severity)
     if least is not None:
         wanted = {name for name, event in CATALOGUE.items() if max(SEVERITIES[event]) >= least}
@@ -122,6 +143,8 @@ def parse_filter(
         devices=_identifiers("device", devices),
         gateways=_identifiers("gateway", gateways),
         severity=least if varies else None,
+        reasons=_reasons(reasons),
+        text=_text(text),
     )
 
 
@@ -164,6 +187,30 @@ def _severity(word: str) -> Severity:
     except KeyError:
         words = " ".join(each.word for each in Severity)
         raise InvalidRequest(f"severity: {word[:20]!r} is not one of {words}", field="severity") from None
+
+
+def _reasons(values: Iterable[str]) -> frozenset[str] | None:
+    listed = _at_most("reason", values)
+    for word in listed:
+        if word not in _REASONS:
+            near = difflib.get_close_matches(word, _REASONS, n=1)
+            advice = f"did you mean {near[0]}?" if near else "GET /span/events/catalogue lists all reasons."
+            raise InvalidRequest(f"reason: there is no reason {word[:60]!r}", hint=advice, field="reason")
+    return frozenset(listed) if listed else None
+
+
+def _text(text: str | None) -> str | None:
+    if text is not None and not 1 <= len(text) <= _LONGEST_TEXT:
+        raise InvalidRequest(f"text has {len(text)} characters; 1 to {_LONGEST_TEXT} can be searched", field="text")
+    return None if text is None else text.lower()
+
+
+def _contains(event: Event, text: str) -> bool:
+    """Return whether any text of an event's data contains another, whatever its case."""
+    return any(
+        isinstance(value, str) and text in value.lower()
+        for value in (getattr(event, each.attribute) for each in KEYS[type(event)])
+    )
 
 
 def _identifiers(parameter: str, values: Iterable[str]) -> frozenset[int] | None:

@@ -205,13 +205,7 @@ class Hub:
         """
         self.check_room()
         past = b"".join(replay()) if replay else b""
-        key = (stream, scopes, wish, encoding)
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = Group(key, self._clock.monotonic())
-            self._indexes[stream].add(group)
-        elif group.pending:
-            self._flush_now()  # pending frames belong to the earlier members
+        group = self._group_of((stream, scopes, wish, encoding))
         subscriber = Subscriber(sink, group, token_id=token_id, close=close, allowance=self._config.subscriber_buffer)
         if past:
             subscriber.allowance += len(past)
@@ -221,21 +215,45 @@ class Hub:
         self.subscribers += 1
         return subscriber
 
+    def change(self, subscriber: Subscriber, wish: Wish) -> None:
+        """Give a subscriber another filter, from the next event on."""
+        if subscriber not in subscriber.group.subscribers:
+            return
+        if subscriber.group.pending:
+            self._flush_now()  # what was published before passed the old filter
+        stream, scopes, _, encoding = subscriber.group.key
+        group = self._group_of((stream, scopes, wish, encoding))
+        self._leave_group(subscriber)
+        subscriber.group = group
+        group.subscribers.append(subscriber)
+
+    def _group_of(self, key: GroupKey) -> Group:
+        """Return the group of a key, with nothing pending: that belongs to the earlier members."""
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(key, self._clock.monotonic())
+            self._indexes[key[0]].add(group)
+        elif group.pending:
+            self._flush_now()
+        return group
+
+    def _leave_group(self, subscriber: Subscriber) -> None:
+        group = subscriber.group
+        group.subscribers.remove(subscriber)
+        if not group.subscribers:
+            del self._groups[group.key]
+            self._indexes[group.key[0]].remove(group)
+
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Take a reader away; twice does no harm."""
-        group = subscriber.group
-        try:
-            group.subscribers.remove(subscriber)
-        except ValueError:
+        if subscriber not in subscriber.group.subscribers:
             return
+        self._leave_group(subscriber)
         self.subscribers -= 1
         self.buffered -= subscriber.buffered
         subscriber.buffered = 0
         self._behind.discard(subscriber)
         subscriber.leave()  # a round may still hold it
-        if not group.subscribers:
-            del self._groups[group.key]
-            self._indexes[group.key[0]].remove(group)
 
     def check_room(self) -> None:
         """

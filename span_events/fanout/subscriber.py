@@ -14,7 +14,10 @@ Framing = Callable[[bytes], bytes]
 
 
 class Dialect(Protocol):
-    """Writes an activity or a message, without the framing of a transport."""
+    """Writes an activity or a message, without the framing of a transport; equal dialects hash equal."""
+
+    def __hash__(self) -> int:
+        """Return the hash, by which encodings are shared."""
 
     def encode(self, item: Any, /) -> bytes:
         """Return the octets of one item."""

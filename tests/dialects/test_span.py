@@ -76,7 +76,8 @@ def test_extended_adds_id_correlation_severity_and_hint_in_order() -> None:
         b'"data":{"idleSeconds":"900","reason":"idleTimeout"},"deviceId":"17kl14hm46h4c2",'
         b'"event":"clientDisconnected","gatewayId":"10","hint":"'
         + DisconnectReason.IDLE_TIMEOUT.hint.encode()
-        + b'","id":"17dh0cf43jfgl8","severity":"info","time":"2024-04-25 20:23:36"}\n'
+        + b'","id":"17dh0cf43jfgl8","sessionId":"2","severity":"info","time":"2024-04-25 20:23:36",'
+        b'"timestamp":"2024-04-25T20:23:36.000Z"}\n'
     )
 
 
@@ -97,3 +98,26 @@ def test_an_unattributed_event_has_no_ids() -> None:
     assert PLAIN.encode(activity(event)) == (
         b'{"data":{"bytes":"1","transport":"udp"},"event":"upstreamMessage","time":"2024-04-25 20:23:36"}\n'
     )
+
+
+class Named:
+    """Names as a directory has them."""
+
+    def collection(self, identifier: int) -> str:
+        return "field" if identifier == COLLECTION else ""
+
+    def device(self, identifier: int) -> str:
+        return "pump" if identifier == DEVICE else ""
+
+
+def test_extended_names_collection_and_device() -> None:
+    """The tag ``name``; without it the key is absent."""
+    dialect = SpanDialect(extended=True, names=Named())
+    named, other = (
+        orjson.loads(dialect.encode(activity(UpstreamMessage(origin=each, bytes=1, transport=Transport.UDP))))
+        for each in (ORIGIN, Origin(1, 2))
+    )
+
+    assert (named["collectionName"], named["deviceName"]) == ("field", "pump")
+    assert list(named) == sorted(named)
+    assert not {"collectionName", "deviceName"} & other.keys()

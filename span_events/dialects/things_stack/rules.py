@@ -79,6 +79,8 @@ RULES: Final[MappingProxyType[type[Event], tuple[Rule, ...]]] = MappingProxyType
         catalogue.ClientRejected: (Rule("as.end_device.connect.fail", code=16),),
         catalogue.MessageRejected: (Rule("as.up.data.drop", code=3),),
         catalogue.ClientAddressChanged: (Rule("as.end_device.address.update"),),
+        catalogue.IdentityConflict: (Rule("as.end_device.identity.warning"),),
+        catalogue.CiotAddressChanged: (Rule("ns.end_device.address.update"),),
         catalogue.ClientSilent: (Rule("as.end_device.silent.warning"),),
         catalogue.MessageDuplicate: (Rule("as.up.data.repeat"),),
         catalogue.DownstreamQueued: (Rule("as.down.data.receive"),),

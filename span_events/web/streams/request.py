@@ -12,11 +12,12 @@ from aiohttp import web
 from span_events import ids
 from span_events.config import EventsConfig, StreamsConfig
 from span_events.dialects import span, sse
-from span_events.dialects.span import SpanDialect
+from span_events.dialects.cloudevents import CloudEventsDialect
+from span_events.dialects.span import Names, SpanDialect
 from span_events.dialects.sse import SseDialect, SseMessages
 from span_events.errors import InvalidRequest
 from span_events.events.filters import Filter, parse_filter
-from span_events.fanout.subscriber import Encoding, Framing, encoding
+from span_events.fanout.subscriber import Dialect, Encoding, Framing, encoding
 from span_events.web.paths import flag_of
 from span_events.web.streams.messages import MessageDialect
 from span_events.web.streams.replies import chunk, is_chunked, unchunked
@@ -34,6 +35,8 @@ _PARAMETERS: Final = frozenset(
         "device",
         "gateway",
         "severity",
+        "reason",
+        "text",
         "profile",
         "extended",
         "format",
@@ -78,13 +81,17 @@ class StreamRequest:
     """Identifier after which the stream ends."""
     limit: int | None = None
     """End after so many of the past."""
+    span_only: bool = False
+    """Exclude the events that Span does not define."""
     follow: bool = True
     """False to end where the present begins."""
     live: bytes | None = None
     """Item that marks where the past ends, before framing; None for no mark."""
 
 
-def stream_request_of(request: web.Request, *, events: EventsConfig, streams: StreamsConfig) -> StreamRequest:
+def stream_request_of(
+    request: web.Request, *, events: EventsConfig, streams: StreamsConfig, names: Names
+) -> StreamRequest:
     """
     Read the request for an activity stream.
 
@@ -93,7 +100,7 @@ def stream_request_of(request: web.Request, *, events: EventsConfig, streams: St
     """
     check_parameters(request, _PARAMETERS)
     query = request.query
-    _one_of(query.get("format", "span"), ("span",), name="format")
+    format_ = _one_of(query.get("format", "span"), ("span", "cloudevents"), name="format")
     profile = _one_of(query.get("profile", events.profile), ("span", "extended"), name="profile")
     extended = flag_of(request, "extended")
     form = form_of(request)
@@ -111,12 +118,16 @@ def stream_request_of(request: web.Request, *, events: EventsConfig, streams: St
             severity=query.get("severity"),
             devices=query.getall("device", []),
             gateways=query.getall("gateway", []),
+            reasons=query.getall("reason", []),
+            text=query.get("text"),
             span_only=profile == "span",
         ),
         encoding_of(
             request,
             form,
-            SpanDialect(extended=extended, span_only=profile == "span"),
+            CloudEventsDialect()
+            if format_ == "cloudevents"
+            else SpanDialect(extended=extended, span_only=profile == "span", names=names if extended else None),
             tells_gaps=profile != "span",
             keepalive=span.KEEPALIVE if extended else None,
             silence=streams.keepalive_activity,
@@ -126,6 +137,7 @@ def stream_request_of(request: web.Request, *, events: EventsConfig, streams: St
         after=after,
         until=_point(query["until"], "until") if "until" in query else None,
         limit=_number("limit", query["limit"], most=_MOST) if "limit" in query else None,
+        span_only=profile == "span",
         follow=follow,
         live=_live_mark(form, extended=extended, replays=after is not None or "tail" in query) if follow else None,
     )
@@ -152,7 +164,7 @@ def message_encoding(request: web.Request, form: Form, dialect: MessageDialect, 
 
 
 def encoding_of(
-    request: web.Request, form: Form, dialect: SpanDialect, *, tells_gaps: bool, keepalive: bytes | None, silence: float
+    request: web.Request, form: Form, dialect: Dialect, *, tells_gaps: bool, keepalive: bytes | None, silence: float
 ) -> Encoding:
     """Return the encoding of activities for a form."""
     if form is Form.WEBSOCKET:

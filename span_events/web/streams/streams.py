@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -22,7 +23,7 @@ from span_events.auth import access
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
-from span_events.errors import RequestError, Unavailable
+from span_events.errors import InvalidRequest, RequestError, Unavailable
 from span_events.events.filters import PASS_ALL, Scope
 from span_events.events.history import History
 from span_events.fanout.hub import Hub
@@ -33,10 +34,12 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
 from span_events.web.paths import flag_of
+from span_events.web.streams import changing
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.handshake import accept
 from span_events.web.streams.lines import Lines
 from span_events.web.streams.messages import MessageDialect
+from span_events.web.streams.names import DirectoryNames
 from span_events.web.streams.origins import Origins
 from span_events.web.streams.past import Past
 from span_events.web.streams.reading import By, End, Reader
@@ -50,6 +53,7 @@ from span_events.web.streams.request import (
     message_encoding,
     stream_request_of,
 )
+from span_events.wire.websocket import text_frame
 
 log = get_logger("streams")
 
@@ -102,6 +106,7 @@ class Streams:
         self._events = events
         self._send_buffer = fanout.send_buffer
         self._hub = hub
+        self._names = DirectoryNames(directory)
         self._past = Past(hub, history)
         self._lines = Lines(hub, self._past, self._origins, send_buffer=fanout.send_buffer)
         self._directory = directory
@@ -123,7 +128,7 @@ class Streams:
         """Serve activity events of everything, a collection, a device or a gateway."""
         with self._refused(request):
             scope, token = await self._authorize(request)
-            wish = stream_request_of(request, events=self._events, streams=self._config)
+            wish = stream_request_of(request, events=self._events, streams=self._config, names=self._names)
             if wish.form is not Form.WEBSOCKET:
                 self._admission.check(request)
                 return await self._lines.serve(request, Stream.ACTIVITIES, scope, wish, token)
@@ -292,6 +297,8 @@ class Streams:
             reader.close(WSCloseCode.TRY_AGAIN_LATER, exc.detail)
             return
         reader.on_end = lambda: self._hub.unsubscribe(subscriber)
+        if stream is Stream.ACTIVITIES:
+            reader.on_text = partial(self._change_filter, connection, subscriber, span_only=wish.span_only)
         if not wish.follow:
             reader.close(WSCloseCode.OK, "the past is complete")
         log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=request.remote)
@@ -308,6 +315,20 @@ class Streams:
             delivered=connection.replayed + subscriber.delivered,
             dropped=subscriber.dropped,
         )
+
+    def _change_filter(
+        self, connection: _Connection, subscriber: Subscriber, message: bytes, *, span_only: bool
+    ) -> None:
+        """Answer a client that sends another filter."""
+        try:
+            found, criteria = changing.filter_of(message, span_only=span_only)
+        except InvalidRequest as exc:
+            reply = changing.refusal(exc)
+        else:
+            self._hub.change(subscriber, found)
+            reply = changing.answer(criteria)
+        if connection.transport.get_write_buffer_size() < self._send_buffer:  # a client that reads
+            subscriber.send(text_frame(reply))
 
     def _count_flood(self) -> None:
         self.flooded += 1
