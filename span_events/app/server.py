@@ -224,6 +224,7 @@ class Server:
                 identifiers=self.identifiers,
                 tokens=self.tokens,
                 fleet=self.fleet,
+                history=self.history,
                 streams=self.streams,
                 things_stack=routes_of(
                     HttpEvents(config.things_stack, config.fanout, self._things_stack, admission), self._console

@@ -18,6 +18,7 @@ from span_events.web.rest import (
     gateways,
     outbox,
     psks,
+    related,
     system,
     updates,
 )
@@ -25,7 +26,20 @@ from span_events.web.services import SERVICES, Services, Streams
 
 __all__ = ["REST", "SERVICES", "Services", "Streams", "make_app"]
 
-REST: Final = (system, collections, devices, data, outbox, gateways, certificates, psks, firmware, updates, blobs)
+REST: Final = (
+    system,
+    collections,
+    devices,
+    data,
+    outbox,
+    gateways,
+    certificates,
+    psks,
+    firmware,
+    updates,
+    blobs,
+    related,
+)
 _ACTIVITY: Final = (
     "/activity",
     "/collections/{collection}/activity",

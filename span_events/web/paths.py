@@ -16,7 +16,7 @@ from span_events.web.services import SERVICES
 QUERY: Final = frozenset(
     {
         *("extended", "api_token", "limit", "start", "end", "offset", "upstream", "downstream"),
-        *("deviceId", "gatewayId", "version", "label", "imageRef"),
+        *("deviceId", "gatewayId", "id", "version", "label", "imageRef"),
     }
 )
 """Query parameters of the API; `version`, `label` and `imageRef` belong to Span's labeled firmware."""
@@ -193,7 +193,7 @@ def check_query(request: web.Request) -> None:
         if name not in QUERY:
             raise InvalidRequest(
                 f"There is no query parameter {name[:40]!r}",
-                hint="The API takes extended, limit, start, end, offset, upstream, downstream, deviceId and gatewayId.",
+                hint="The API takes extended limit start end offset upstream downstream deviceId gatewayId id.",
                 field=name[:40],
             )
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
+from span_events.events.history import History
 from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.metrics import Metric
@@ -36,6 +37,7 @@ class Services:
     identifiers: IdGenerator
     fleet: Fleet
     tokens: Tokens
+    history: History
     streams: Streams
     things_stack: Sequence[web.RouteDef]
     """Routes of The Things Stack's API; each handler checks the token itself."""

@@ -163,6 +163,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             identifiers=fleet.identifiers,
             tokens=tokens,
             fleet=fleet,
+            history=history,
             streams=streams,
             things_stack=routes_of(HttpEvents(config.things_stack, config.fanout, things_stack, admission), console),
             health=lambda: bench.health,
