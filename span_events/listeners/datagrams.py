@@ -9,15 +9,12 @@ that begins with an encrypted record, but was cut, is rejected.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from span_events.config import DatagramsConfig
 from span_events.events.marks import Mark
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
-from span_events.fleet.devices.sessions import Session
 from span_events.listeners.base import UdpListener
 from span_events.listeners.dtls.server import DtlsContext, DtlsServer
 from span_events.listeners.dtls.session import DtlsSession
@@ -85,24 +82,22 @@ class Datagrams(UdpListener):
         await super().stop()
 
     def _receive(self, datagram: bytes, remote: Remote) -> None:
-        if self.dtls is not None and is_dtls(datagram):
-            self.dtls.receive(datagram, remote)
-            return
-        if self.dtls is not None and datagram[:1] in RECORDS and (cut := cut_of(datagram)):
-            self.dtls.receive_cut(datagram, cut, remote)
-            return
-        mark = self._ports.mark(datagram) if datagram[:1] in FIRST_OCTETS else None
+        first = datagram[:1]
+        if first in RECORDS and self.dtls is not None:
+            if is_dtls(datagram):
+                self.dtls.receive(datagram, remote)
+                return
+            if cut := cut_of(datagram):
+                self.dtls.receive_cut(datagram, cut, remote)
+                return
+        mark = self._ports.mark(datagram) if first in FIRST_OCTETS else None
         device = self._reception.identify(remote, transport=Transport.UDP, size=len(datagram), mark=mark)
         if not isinstance(device, MessageRejectedReason):
-            self._take(
-                device, datagram, remote, Transport.UDP, lambda answer: self._socket.send(answer, remote), mark=mark
-            )
+            self._take(device, datagram, remote, Transport.UDP, None, mark)
 
     def _take_secure(self, session: DtlsSession, payload: bytes) -> None:
         mark = self._ports.mark(payload, secure=True) if payload[:1] in FIRST_OCTETS else None
-        self._take(
-            session.fleet.device, payload, session.remote, Transport.DTLS, session.send, session.fleet, mark=mark
-        )
+        self._take(session.fleet.device, payload, session.remote, Transport.DTLS, session, mark)
 
     def _take(
         self,
@@ -110,26 +105,35 @@ class Datagrams(UdpListener):
         payload: bytes,
         remote: Remote,
         transport: Transport,
-        answer: Callable[[bytes], None],
-        session: Session | None = None,
-        *,
-        mark: Mark | None = None,
+        session: DtlsSession | None,
+        mark: Mark | None,
     ) -> None:
         if self._reception.admit(device, remote, transport=transport, size=len(payload)):
             return
         message_id = self._reception.received(
-            device, payload, remote=remote, transport=transport, local_port=self._local_port, session=session, mark=mark
+            device,
+            payload,
+            remote=remote,
+            transport=transport,
+            local_port=self._local_port,
+            session=None if session is None else session.fleet,
+            mark=mark,
         )
         if message_id is not None and mark is None:
-            self._answer(device, transport, answer, message_id)
+            self._answer(device, remote, transport, session, message_id)
 
-    def _answer(self, device: Device, transport: Transport, answer: Callable[[bytes], None], cause: int) -> None:
+    def _answer(
+        self, device: Device, remote: Remote, transport: Transport, session: DtlsSession | None, cause: int
+    ) -> None:
         """Send the oldest waiting downstream message, if there is one."""
         waiting = self._outbox.next_over(device, transport)
         if waiting is None:
             return
         try:
-            answer(waiting.payload)
+            if session is None:
+                self._socket.send(waiting.payload, remote)
+            else:
+                session.send(waiting.payload)
         except BlockingIOError:
             return  # the message stays in the outbox
         except OSError as exc:

@@ -50,7 +50,8 @@ def _coap(octets: bytes) -> Recognised | None:
     if request.unfit or not _names_resource(request):
         return None
     return Recognised(
-        ProtocolName.COAP, f"{Type(request.type).name} {name_of_method(request.code)} {path_of(request)[:_SHOWN]}"
+        ProtocolName.COAP,
+        f"{Type(request.type).name} {name_of_method(request.code)} {path_of(request)[:_SHOWN]}",
     )
 
 

@@ -69,7 +69,7 @@ class CoapConfig(Section):
         "Seconds that a client's last request is kept to detect duplicates (EXCHANGE_LIFETIME, RFC 7252 4.8.2).",
     )
     remembered_exchanges: Count = setting(
-        50_000, "Upper bound of remembered clients, with up to four requests each; beyond it, the oldest is evicted."
+        50_000, "Upper bound of remembered clients, with up to three requests each; beyond it, the oldest is evicted."
     )
     unfinished_uploads: Count = setting(
         1_000, "Upper bound of block-wise uploads under way; beyond it, the oldest is dropped."

@@ -121,7 +121,7 @@ class CoapBlobs:
         if request.code not in _DONE:
             detail = f"{name_of_method(request.code)}, wanted POST or PUT"
             raise UploadRefused(MessageRejectedReason.METHOD_NOT_ALLOWED, detail)
-        block = _block(request)
+        block = peer.options.block1
         if block is None:
             upload = self._begin(peer, len(request.payload))
             self._append(upload, request.payload)
@@ -215,7 +215,7 @@ class CoapBlobs:
         )
         code = _CODES.get(refusal.reason, Code.FORBIDDEN)
         options: Options = ()
-        block = _block(peer.request)
+        block = peer.options.block1
         if code is Code.REQUEST_ENTITY_INCOMPLETE and block is not None:
             options = _echo(block)
         elif code is Code.REQUEST_ENTITY_TOO_LARGE:

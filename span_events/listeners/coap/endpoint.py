@@ -41,7 +41,7 @@ from span_events.wire.coap.messages import (
     name_of_code,
     option_of,
 )
-from span_events.wire.coap.requests import METHODS, unsupported_option
+from span_events.wire.coap.requests import METHODS, read_options
 from span_events.wire.recognition import ProtocolName
 
 _CONFIRMABLE_HEAD: Final = 1 << 2 | Type.CON
@@ -199,17 +199,17 @@ class CoapEndpoint:
     ) -> None:
         now = self._clock.monotonic()
         exchange = None
-        if self._site.is_repeatable(request):
+        options = read_options(request)
+        if self._site.is_repeatable(request, options.path):
             self._exchanges.passed(address, request.token, now)
         else:
             exchange = self._exchanges.meet(address, datagram, request.token, now)
             if exchange.count > 1:
                 self._take_duplicate(device, request, exchange, address, now - exchange.at)
                 return
-        peer = Peer(address, remote, device, request, exchange, session)
-        option = unsupported_option(request)
-        if option is not None:
-            self._reject_option(peer, option)
+        peer = Peer(address, remote, device, request, exchange, session, options)
+        if options.unsupported is not None:
+            self._reject_option(peer, options.unsupported)
             return
         self._replies.renew(peer)
         answer = self._site.answer(peer)

@@ -6,7 +6,7 @@ reboot, often without a token. They must neither lose messages nor get replies t
 duplicate is a request with exactly the octets of an earlier one from the same source that may be under way still:
 
 * the last request of the source, for the lifetime of an exchange;
-* one of the few before it, for as long as a client repeats it (MAX_TRANSMIT_SPAN, §4.8.2). A client that has several
+* one of the two before it, for as long as a client repeats it (MAX_TRANSMIT_SPAN, §4.8.2). A client that has several
   requests under way gives each a token of its own (§5.3.1), so a request ends the earlier ones with the same token, and
   a request without a token ends all of them.
 """
@@ -18,8 +18,6 @@ from typing import Final
 
 from span_events.bounded.expiring import ExpiringMap
 
-UNDER_WAY: Final = 4
-"""Requests of one peer that are remembered at most."""
 _TRANSMIT_SPAN: Final = 45.0
 """Seconds from the first transmission of a CON to the last one at most (MAX_TRANSMIT_SPAN, RFC 7252 §4.8.2)."""
 
@@ -27,15 +25,17 @@ _TRANSMIT_SPAN: Final = 45.0
 class Exchange:
     """A request and its reply."""
 
-    __slots__ = ("at", "count", "fingerprint", "message_id", "reply", "token", "until")
+    __slots__ = ("at", "count", "earlier", "fingerprint", "is_last", "message_id", "reply", "token")
 
-    def __init__(self, fingerprint: int, token: bytes, at: float, until: float) -> None:
+    def __init__(self, fingerprint: int, token: bytes, at: float, earlier: Exchange | None = None) -> None:
         self.fingerprint = fingerprint
         self.token = token
-        self.until = until
-        """Time until which a copy is a duplicate."""
         self.at = at
         """Arrival of the first copy in monotonic seconds."""
+        self.earlier = earlier
+        """The request before this one, which may be under way, too."""
+        self.is_last = True
+        """False if another request followed that is not remembered."""
         self.count = 1
         """Number of copies so far."""
         self.reply: bytes | None = None
@@ -54,45 +54,46 @@ class Exchanges:
     """
 
     def __init__(self, *, limit: int, lifetime: float) -> None:
-        self._lifetime = lifetime
-        self._of_peer: ExpiringMap[Hashable, tuple[Exchange, ...]] = ExpiringMap(limit=limit, lifetime=lifetime)
+        self._latest: ExpiringMap[Hashable, Exchange] = ExpiringMap(limit=limit, lifetime=lifetime)
 
     def __len__(self) -> int:
-        return len(self._of_peer)
+        return len(self._latest)
 
     def meet(self, address: Hashable, datagram: bytes, token: bytes, now: float) -> Exchange:
         """Return the exchange of a request; its ``count`` is 1 for a new request."""
         fingerprint = hash(datagram)  # 64 bits under a secret key: as good as the octets, and far smaller
-        known = self._of_peer.get(address, now) or ()
-        for each in known:
-            if each.fingerprint == fingerprint and now < each.until:
-                each.count += 1
-                return each
-        exchange = Exchange(fingerprint, token, now, now + self._lifetime)
-        self._of_peer.put(address, (exchange, *_under_way(known, token)), now)
+        latest = self._latest.get(address, now)
+        earlier = known = None
+        if latest is not None:
+            if latest.fingerprint == fingerprint and (latest.is_last or now - latest.at < _TRANSMIT_SPAN):
+                latest.count += 1
+                return latest
+            second = latest.earlier
+            if second is not None:
+                third = second.earlier
+                if second.fingerprint == fingerprint:
+                    known = second if second.token != latest.token else None
+                elif third is not None:
+                    third.earlier = None  # no more of them are kept
+                    if third.fingerprint == fingerprint and third.token not in (second.token, latest.token):
+                        known = third
+                if known is not None and now - known.at < _TRANSMIT_SPAN:
+                    known.count += 1
+                    return known
+            if token and latest.token:
+                earlier = latest
+        exchange = Exchange(fingerprint, token, now, earlier)
+        self._latest.put(address, exchange, now)
         return exchange
 
     def passed(self, address: Hashable, token: bytes, now: float) -> None:
         """Note a request that is not remembered itself: it ends earlier ones of the peer."""
-        known = self._of_peer.get(address, now)
-        if known is None:
-            return
-        left = _under_way(known, token)
-        if left:
-            self._of_peer.put(address, left, now)
-        else:
-            self._of_peer.forget(address)
+        latest = self._latest.get(address, now)
+        if latest is not None:
+            latest.is_last = False
+            if not token or token == latest.token:
+                self._latest.forget(address)
 
     def forget_peer(self, address: Hashable) -> None:
         """Drop the exchanges of an address that will never send again."""
-        self._of_peer.forget(address)
-
-
-def _under_way(known: tuple[Exchange, ...], token: bytes) -> tuple[Exchange, ...]:
-    """Return the earlier requests of a peer, newest first, that may be under way beside a new one with this token."""
-    if not known or not token:
-        return ()
-    left = tuple([each for each in known[: UNDER_WAY - 1] if each.token and each.token != token])
-    for each in left:
-        each.until = min(each.until, each.at + _TRANSMIT_SPAN)
-    return left
+        self._latest.forget(address)

@@ -19,8 +19,8 @@ from span_events.fleet.firmware.reports import Firmware
 from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.peer import Peer
 from span_events.net import Remote
-from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, block_of, write_block
-from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, option_of, uint
+from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, write_block
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, uint
 from span_events.wire.coap.requests import name_of_method
 from span_events.wire.fota import MAX_HOST, Response, decode_report, encode_response
 
@@ -80,7 +80,7 @@ class CoapFirmware:
         """Do nothing: no state is kept of an address."""
 
     def _report(self, peer: Peer) -> Answer:
-        block = block_of(peer.request, Option.BLOCK1)
+        block = peer.options.block1
         if block is not None and (block.number or block.more):
             return self._malformed(peer, "a report must come whole, in one message")
         try:
@@ -99,13 +99,11 @@ class CoapFirmware:
         return Answer(Code.CHANGED, encode_response(Response(host, self._port, self._config.path, available)))
 
     def _fetch(self, peer: Peer) -> Answer:
-        request = peer.request
-        accepted = option_of(request, Option.ACCEPT)
-        if accepted is not None and int.from_bytes(accepted, "big") != ContentFormat.OCTETSTREAM:
+        if peer.options.accept not in (None, ContentFormat.OCTETSTREAM):
             detail = f"images have content format {int(ContentFormat.OCTETSTREAM)} (application/octet-stream)"
             self._reject(peer, MessageRejectedReason.NOT_ACCEPTABLE, detail)
             return Answer(Code.NOT_ACCEPTABLE, detail.encode())
-        wanted = block_of(request, Option.BLOCK2) or self._first
+        wanted = peer.options.block2 or self._first
         if wanted.exponent > MAX_BLOCK_EXPONENT:
             return self._malformed(peer, "block size exponent is 7, wanted 0 to 6")
         try:

@@ -9,6 +9,7 @@ from span_events.listeners.coap.exchanges import Exchange
 from span_events.net import Remote
 from span_events.registry.model import Device
 from span_events.wire.coap.messages import CoapMessage
+from span_events.wire.coap.requests import Reading, read_options
 
 
 class Peer:
@@ -19,7 +20,7 @@ class Peer:
     another session from the same socket address (RFC 7252 §9.1.2).
     """
 
-    __slots__ = ("address", "device", "exchange", "remote", "request", "session")
+    __slots__ = ("address", "device", "exchange", "options", "remote", "request", "session")
 
     def __init__(
         self,
@@ -29,6 +30,7 @@ class Peer:
         request: CoapMessage,
         exchange: Exchange | None,
         session: Session | None = None,
+        options: Reading | None = None,
     ) -> None:
         self.address = address
         self.remote = remote
@@ -36,5 +38,7 @@ class Peer:
         self.request = request
         self.exchange = exchange
         """Memory of the reply; None for a request that may be served twice."""
+        self.options = options or read_options(request)
+        """What the options of the request say."""
         self.session = session
         """The DTLS session; None without DTLS."""

@@ -11,7 +11,7 @@ from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.peer import Peer
 from span_events.wire.coap.engine import Delayed, MessageLayer, empty
 from span_events.wire.coap.messages import CoapMessage, Options, Type
-from span_events.wire.coap.requests import is_unwanted
+from span_events.wire.coap.requests import is_unwanted, read_options
 
 Send = Callable[[bytes, Any], None]
 """Sends a datagram to an address; raises OSError if the network refuses it."""
@@ -42,7 +42,11 @@ class Replies:
 
     def answer(self, peer: Peer, answer: Answer) -> None:
         """Send an answer that is ready; a CON's exchange remembers it."""
-        self._finish(peer, answer, self._reply(peer.request, answer.code, answer.payload, answer.options))
+        if peer.options.unwanted and is_unwanted(peer.options, answer.code):
+            octets = _instead_of_response(peer.request)
+        else:
+            octets = self._messages.reply(peer.request, answer.code, answer.payload, answer.options)
+        self._finish(peer, answer, octets)
 
     def answer_later(self, peer: Peer, answer: Awaitable[Answer]) -> None:
         """Wait for an answer and send it; its client gets an empty ACK if that takes long."""
@@ -58,7 +62,10 @@ class Replies:
 
     def refuse(self, request: CoapMessage, address: Hashable, code: int, payload: bytes, options: Options = ()) -> None:
         """Answer a request that nothing remembers."""
-        octets = self._reply(request, code, payload, options)
+        if is_unwanted(read_options(request), code):
+            octets = _instead_of_response(request)
+        else:
+            octets = self._messages.reply(request, code, payload, options)
         if octets:
             self.transmit(octets, address)
 
@@ -98,7 +105,7 @@ class Replies:
     async def _wait(self, delayed: Delayed[Peer], later: Awaitable[Answer]) -> None:
         answer = await later
         peer = delayed.peer
-        if is_unwanted(peer.request, answer.code):
+        if is_unwanted(peer.options, answer.code):
             octets = self._messages.withhold(delayed)
         else:
             octets = self._messages.respond(
@@ -107,12 +114,6 @@ class Replies:
         if octets is not None:
             self._finish(peer, answer, octets)
         self._transmit_due()
-
-    def _reply(self, request: CoapMessage, code: int, payload: bytes, options: Options) -> bytes:
-        """Write a response; in place of one that the client does not want, an empty ACK or nothing (RFC 7967 §2.1)."""
-        if not is_unwanted(request, code):
-            return self._messages.reply(request, code, payload, options)
-        return empty(Type.ACK, request.message_id) if request.type is Type.CON else b""
 
     def _finish(self, peer: Peer, answer: Answer, octets: bytes) -> None:
         if not octets:
@@ -139,3 +140,8 @@ class Replies:
         if deadline is not None:
             seconds = max(0.0, deadline - self._clock.monotonic())
             self._timer = asyncio.get_running_loop().call_later(seconds, self._transmit_due)
+
+
+def _instead_of_response(request: CoapMessage) -> bytes:
+    """Return what a client gets in place of a response that it does not want: an empty ACK, or nothing."""
+    return empty(Type.ACK, request.message_id) if request.type is Type.CON else b""

@@ -28,9 +28,9 @@ from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.transfers import FIRST, BlockDownload, BlockUploads, Key, Purpose, Step, fault_of
 from span_events.log import get_logger
 from span_events.registry.model import Downstream
-from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, block_of, write_block
+from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, write_block
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, option_of, uint
-from span_events.wire.coap.requests import is_unwanted, name_of_method, oddities_of, path_of
+from span_events.wire.coap.requests import Reading, is_unwanted, name_of_method
 
 log = get_logger("listeners.coap")
 
@@ -87,9 +87,8 @@ class CoapSite:
         for service in set(self._services.values()):
             service.forget_peer(address)
 
-    def is_repeatable(self, request: CoapMessage) -> bool:
+    def is_repeatable(self, request: CoapMessage, path: str) -> bool:
         """Return whether a copy of a request may be served like a new request."""
-        path = path_of(request)
         service = self._services.get(path)
         return service is not None and service.is_repeatable(request, path)
 
@@ -124,8 +123,7 @@ class CoapSite:
         return Answer(Code.INTERNAL_SERVER_ERROR, b"this is the server's fault")
 
     def _answer(self, peer: Peer) -> Answer | Later:
-        request = peer.request
-        path = path_of(request)
+        request, path = peer.request, peer.options.path
         service = self._services.get(path)
         if service is not None:
             return self._serve(service, peer, path)
@@ -134,7 +132,7 @@ class CoapSite:
         if path in RESERVED:
             self._reject(peer, MessageRejectedReason.NOT_IMPLEMENTED, detail=f"{Code(request.code).name} {path}")
             return Answer(Code.NOT_IMPLEMENTED, f"{path} is not switched on here".encode())
-        block1, block2 = block_of(request, Option.BLOCK1), block_of(request, Option.BLOCK2)
+        block1, block2 = peer.options.block1, peer.options.block2
         for block in (block1, block2):
             if block is not None and block.exponent > MAX_BLOCK_EXPONENT:
                 return self._bad_block(peer, "block size exponent is 7, wanted 0 to 6")
@@ -150,9 +148,8 @@ class CoapSite:
 
     def _serve(self, service: CoapService, peer: Peer, path: str) -> Answer | Later:
         """Let a service answer; a response to a POST that is longer than the block that the device wants is cut."""
-        request = peer.request
-        wanted = block_of(request, Option.BLOCK2) if request.code == Code.POST else None
-        if wanted is None or block_of(request, Option.BLOCK1) is not None:
+        wanted = peer.options.block2 if peer.request.code == Code.POST else None
+        if wanted is None or peer.options.block1 is not None:
             return service.answer(peer, path)
         if wanted.exponent > MAX_BLOCK_EXPONENT:
             return self._bad_block(peer, "block size exponent is 7, wanted 0 to 6")
@@ -165,8 +162,7 @@ class CoapSite:
 
     def _discover(self, peer: Peer, wanted: Block) -> Answer:
         """List the links: whole, or one block if they are larger than one."""
-        accepted = option_of(peer.request, Option.ACCEPT)
-        if accepted is not None and int.from_bytes(accepted, "big") != ContentFormat.LINKFORMAT:
+        if peer.options.accept not in (None, ContentFormat.LINKFORMAT):
             detail = f"the links have content format {int(ContentFormat.LINKFORMAT)} (RFC 6690)"
             self._reject(peer, MessageRejectedReason.NOT_ACCEPTABLE, detail=detail)
             return Answer(Code.NOT_ACCEPTABLE, detail.encode())
@@ -188,7 +184,7 @@ class CoapSite:
             coap_code="POST",
             coap_path=path,
             session=peer.session,
-            mark=self._mark(peer.request, path),
+            mark=self._mark(peer.options),
         )
         if message_id is None:
             return self._too_large()
@@ -199,14 +195,14 @@ class CoapSite:
             return _CREATED
         return self._carry(peer, path, Code.CREATED, waiting, message_id, block2)
 
-    def _mark(self, request: CoapMessage, path: str) -> Mark | None:
+    def _mark(self, options: Reading) -> Mark | None:
         """Return the mark of a message whose path is nearly a reserved one, or whose options are odd."""
-        name = path.strip("/").lower()
+        name = options.folded
         if name in self._reserved_names:
-            detail = f"looks like the reserved path {name}, but is {path[1:]!r}: write it exactly, without more slashes"
+            seen = options.path[1:]
+            detail = f"looks like the reserved path {name}, but is {seen!r}: write it exactly, without more slashes"
             return Mark(detail, looks_like=name)
-        oddities = oddities_of(request)
-        return Mark("; ".join(oddities)) if oddities else None
+        return Mark("; ".join(options.oddities)) if options.oddities else None
 
     def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
         """Answer with the oldest queued message, or with an empty payload."""
@@ -222,7 +218,7 @@ class CoapSite:
 
     def _next_for(self, peer: Peer, code: Code) -> Downstream | None:
         """Return the oldest waiting message, unless no response to this request may carry it."""
-        if is_unwanted(peer.request, code):
+        if is_unwanted(peer.options, code):
             return None
         return self._outbox.next_over(peer.device, self._transport, confirmable=peer.request.type is Type.CON)
 

@@ -9,7 +9,7 @@ its number is kept apart, as it counts as unrecognised (§5.4.3).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -137,8 +137,8 @@ class CoapMessage:
     token: bytes = b""
     options: Options = ()
     payload: bytes = b""
-    unfit: Options = ()
-    """Options of a wrong length, which count as unrecognised (RFC 7252 §5.4.3); they are not in ``options``."""
+    unfit: Options = field(default=(), compare=False)
+    """Options of a wrong length, which count as unrecognised (RFC 7252 §5.4.3): `encode` leaves them out."""
 
 
 def decode(datagram: bytes) -> CoapMessage:
@@ -169,14 +169,16 @@ def decode(datagram: bytes) -> CoapMessage:
         raise MalformedMessage(f"a reset with code {name_of_code(code)}, wanted 0.00", at=1)
     token = datagram[HEADER.size : at]
     options: list[tuple[int, bytes]] = []
-    unfit: list[tuple[int, bytes]] = []
+    unfit: list[tuple[int, bytes]] | None = None
     number = 0
     while at < size:
         octet = datagram[at]
         if octet == PAYLOAD_MARKER:
             if at + 1 == size:
                 raise MalformedMessage("payload marker without payload", at=at)
-            return CoapMessage(kind, code, message_id, token, tuple(options), datagram[at + 1 :], tuple(unfit))
+            return CoapMessage(
+                kind, code, message_id, token, tuple(options), datagram[at + 1 :], tuple(unfit) if unfit else ()
+            )
         delta, length = octet >> 4, octet & 15
         start = at + 1
         if delta > 12:
@@ -191,6 +193,7 @@ def decode(datagram: bytes) -> CoapMessage:
         if number in _LENGTHS:
             low, high = _LENGTHS[number]
             if not low <= length <= high:
+                unfit = unfit or []
                 unfit.append((number, value))
                 at = end
                 continue
@@ -200,7 +203,7 @@ def decode(datagram: bytes) -> CoapMessage:
             raise MalformedMessage(f"option number {number}, wanted at most {MAX_OPTION}", at=at)
         options.append((number, value))
         at = end
-    return CoapMessage(kind, code, message_id, token, tuple(options), b"", tuple(unfit))
+    return CoapMessage(kind, code, message_id, token, tuple(options), b"", tuple(unfit) if unfit else ())
 
 
 def encode(message: CoapMessage) -> bytes:

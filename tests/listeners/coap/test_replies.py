@@ -43,7 +43,7 @@ class Wire:
 def peer(kind: Type = Type.CON, address: object = "a") -> Peer:
     """Create a request with an exchange."""
     request = CoapMessage(kind, Code.POST, 7, b"tk", (), b"photo")
-    return Peer(address, ("192.0.2.1", 5683), DEVICE, request, Exchange(0, b"", 0.0, 0.0 + 247.0))
+    return Peer(address, ("192.0.2.1", 5683), DEVICE, request, Exchange(0, b"", 0.0))
 
 
 async def test_an_answer_that_is_ready_is_sent_at_once() -> None:
