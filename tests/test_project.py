@@ -11,6 +11,8 @@ from typing import Final
 
 import pytest
 
+import span_events
+
 ROOT: Final = Path(__file__).parent.parent
 
 SCRIPTS: Final = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
@@ -77,6 +79,13 @@ def test_stubs_are_of_the_major_version_that_they_describe() -> None:
     found = locked(DEV)
 
     assert found["types-protobuf"].split(".")[0] == found["protobuf"].split(".")[0]
+
+
+def test_the_day_of_the_release_is_that_of_the_changelog() -> None:
+    """A clock that shows an earlier day is told to be wrong."""
+    heading = f"## [{span_events.__version__}] - {span_events.__released__}"
+
+    assert heading in (ROOT / "CHANGELOG.md").read_text().splitlines()
 
 
 def test_what_is_tested_is_what_runs() -> None:
