@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from span_events.events.activity import Reason
+from span_events.events.activity import Reason, Severity
 
 
 class GatewayRejectedReason(Reason):
@@ -13,6 +13,11 @@ class GatewayRejectedReason(Reason):
     NOT_TLS = (
         "notTls",
         "Something other than TLS came, see 'detail': switch TLS on in the client, or look for a scanner.",
+    )
+    PORT_CHECK = (
+        "portCheck",
+        "A load balancer or a scanner checked the port, see 'detail': nothing to do; for a day, more are only counted.",
+        Severity.DEBUG,
     )
     TLS_TIMEOUT = (
         "tlsTimeout",

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
+from span_events.bounded.expiring import ExpiringMap
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig, RejectionsConfig
@@ -21,7 +22,7 @@ from span_events.events.catalogue import (
     GatewayDisconnected,
     GatewayRejected,
 )
-from span_events.events.reasons import GatewayReason
+from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
@@ -41,6 +42,7 @@ __all__ = ["GatewaySession", "GatewaySessions", "Link"]
 
 log = get_logger("gateways")
 
+_DAY: Final = 86_400.0
 _REPLACEMENTS: Final = 3
 _REPLACED_WITHIN: Final = 60.0
 """More replacements than `_REPLACEMENTS` in so many seconds, from several addresses, mean a copied certificate."""
@@ -91,7 +93,9 @@ class GatewaySessions:
             senders=rejections.senders,
             others={"error": OTHERS, "device": None},
         )
-        self._rejected: Counter[str] = Counter()
+        self._checks: ExpiringMap[str, GatewayRejectedReason] = ExpiringMap(limit=rejections.senders, lifetime=_DAY)
+        self.rejections_by_reason: Counter[str] = Counter()
+        """Number of rejected gateways, published or not."""
         self.downlink = Downlink(bus=bus, directory=directory, outbox=outbox, sessions=self._sessions)
         """Sends configuration and downstream messages."""
         self._uplink = Uplink(
@@ -114,7 +118,7 @@ class GatewaySessions:
                 "gateway_rejections",
                 "Gateways that were not let in.",
                 "counter",
-                lambda: self._rejected,
+                lambda: self.rejections_by_reason,
                 label="reason",
             ),
             Metric(
@@ -232,8 +236,14 @@ class GatewaySessions:
     def rejected(self, event: GatewayRejected) -> None:
         """Publish a rejected gateway, or count it in the summary of its host, owner and cause."""
         reason = event.reason.value
-        self._rejected[reason] += 1
+        self.rejections_by_reason[reason] += 1
         host = event.remote_address.rpartition(":")[0]
+        if event.reason is GatewayRejectedReason.PORT_CHECK:
+            now = self._clock.monotonic()
+            if self._checks.get(host, now) is None:
+                self._checks.put(host, event.reason, now)
+                self._bus.publish(event)
+            return
         self._rejections.publish(event, (host, event.origin), reason, (event.detail, event.certificate_serial))
 
     def sweep(self) -> None:

@@ -24,6 +24,8 @@ from span_events.wire.tls.connections import Established
 ALLOWANCE: Final = 131_072
 """Encrypted octets of HTTP/2 accepted before the control stream is open; OpenSSL bounds handshakes."""
 _PATH_SHOWN: Final = 128
+_HEALTH: Final = "/grpc.health.v1.Health/"
+"""Service that load balancers call (https://github.com/grpc/grpc/blob/master/doc/health-checking.md)."""
 Refusal = tuple[GatewayRejectedReason, str]
 """Reason for a rejection, and its detail."""
 
@@ -93,8 +95,26 @@ class UnidentifiedClient:
         found = self._shared.identification.gateway_of(self._certificate, now_ms=now_ms)
         return (found.reason, "") if isinstance(found, identity.Refusal) else found
 
+    def aborted(self, detail: str, *, begin: bytes, has_answered: bool) -> Refusal:
+        """
+        Return the reason to reject a client that has left before TLS was complete.
+
+        Args:
+            begin: The first octets that came.
+            has_answered: Whether the client may have received the server's certificate.
+        """
+        if not begin:
+            return GatewayRejectedReason.PORT_CHECK, "TCP was opened and closed without an octet"
+        if has_answered:  # grpcio sends no alert when it does not trust our certificate
+            detail += " after this server had shown its certificate: perhaps it is not trusted"
+        return GatewayRejectedReason.TLS_ABORTED, detail
+
     def idle(self, detail: str) -> Refusal:
         """Return the reason to reject a client without a control stream; a detail means that the client has left."""
+        if detail and self._certificate is None and not self.has_spoken:
+            return GatewayRejectedReason.PORT_CHECK, "TLS was opened and closed without a certificate or HTTP/2"
+        if detail and self._bad_path.startswith(_HEALTH):
+            return GatewayRejectedReason.PORT_CHECK, f"a call of {self._bad_path}"
         if self.refusal is not None:
             return self.refusal
         if self._bad_path:

@@ -25,11 +25,11 @@ from span_events.listeners.gateways.output import Output
 from span_events.listeners.gateways.reasons import (
     BAD_MESSAGES,
     BROKEN,
-    FAILED_HANDSHAKES,
     end_of,
     loss_of,
     parting_of,
     refusal_of,
+    refused_handshake,
 )
 from span_events.listeners.gateways.shared import ACTIVE, MOVES, Shared, Stage
 from span_events.listeners.tls import TlsTransport
@@ -178,7 +178,7 @@ class GatewayConnection:
             elif isinstance(event, Established):
                 self._secure(event)
             else:
-                self._reject(FAILED_HANDSHAKES[event.failure], event.detail)
+                self._reject(*refused_handshake(event, self._transport.begin))
                 self._linger()
         goes_on = self._process()
         if self.stage is Stage.HTTP2 and self._client is not None and not self._client.may_send(count):
@@ -299,7 +299,7 @@ class GatewayConnection:
         self._intake = Intake(self._grpc, config.frames_per_second)
         self._move(Stage.HTTP2)
         self.due = self._keepalive.last_input + config.stream_timeout
-        if not event.protocol:
+        if not event.protocol and event.certificate is not None:  # without one, it may be a check of the port
             self._reject(*(client.refusal or (GatewayRejectedReason.NO_PROTOCOL, "")))
             self._linger()
 
@@ -454,10 +454,9 @@ class GatewayConnection:
         reason, detail = loss_of(error)
         if self.stage is Stage.OPEN:
             self._end_session(reason, detail)
-        elif self.stage is Stage.TLS:
-            if self._transport.has_answered:  # grpcio sends no alert when it does not trust our certificate
-                detail += " after this server had shown its certificate: perhaps it is not trusted"
-            self._reject(GatewayRejectedReason.TLS_ABORTED, detail)
+        elif self.stage is Stage.TLS and self._client is not None:
+            begin, has_answered = self._transport.begin, self._transport.has_answered
+            self._reject(*self._client.aborted(detail, begin=begin, has_answered=has_answered))
         elif self.stage is Stage.HTTP2 and self._client is not None:
             self._reject(*self._client.idle(detail))
         else:
@@ -477,7 +476,8 @@ class GatewayConnection:
 
     def _reject(self, reason: GatewayRejectedReason, detail: str) -> None:
         assert self._client is not None, "only an unidentified client is rejected"
-        self._admission.rejected(self)
+        if self._transport.begin:  # a connection without an octet cost nothing
+            self._admission.rejected(self)
         self._client.reject(reason, detail, self.stage)
 
     def _end_session(self, reason: GatewayReason, detail: str, *, seconds: int | None = None) -> None:

@@ -8,9 +8,9 @@ from typing import Final
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
 from span_events.wire.grpc.connections import Broken, Fault, GoneAway, Status, StreamReset, code_name
-from span_events.wire.tls.connections import CertificateFault, Closed, End, Failure
+from span_events.wire.tls.connections import CertificateFault, Closed, End, Failed, Failure
 
-FAILED_HANDSHAKES: Final = MappingProxyType(
+_FAILED_HANDSHAKES: Final = MappingProxyType(
     {
         Failure.NOT_TLS: GatewayRejectedReason.NOT_TLS,
         Failure.SERVER_REFUSED: GatewayRejectedReason.SERVER_CERTIFICATE_REFUSED,
@@ -39,6 +39,8 @@ BAD_MESSAGES: Final = MappingProxyType(
 )
 BROKEN: Final = MappingProxyType({GatewayReason.TOO_MANY_FRAMES: GatewayRejectedReason.TOO_MANY_FRAMES})
 """Ends of an unidentified client that have a reason of their own."""
+_HAPROXY: Final = b"HAPROXYSSLCHK\n"
+"""In the random number of HAProxy's ClientHello of SSL 3.0, which no server accepts."""
 _CANCEL: Final = 8
 """RST_STREAM of a client that cancels its call (RFC 9113 §7)."""
 _REFUSALS: Final = MappingProxyType(
@@ -78,6 +80,18 @@ def end_of(reason: GatewayReason, detail: str) -> tuple[Status, str]:
     """Return the status and text with which the server ends a stream."""
     status, text = _ENDS.get(reason, (Status.INTERNAL, reason.value))
     return status, f"{text}: {detail}" if detail else text
+
+
+def refused_handshake(event: Failed, begin: bytes) -> tuple[GatewayRejectedReason, str]:
+    """
+    Return reason and detail for a failed TLS handshake.
+
+    Args:
+        begin: The first octets that came.
+    """
+    if _HAPROXY in begin:
+        return GatewayRejectedReason.PORT_CHECK, "HAProxy's ssl-hello-chk"
+    return _FAILED_HANDSHAKES[event.failure], event.detail
 
 
 def parting_of(event: Closed | GoneAway | Broken | StreamReset) -> tuple[GatewayReason, str]:

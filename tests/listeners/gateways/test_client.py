@@ -201,6 +201,7 @@ async def test_beyond_a_limit_connections_are_refused(name: str, value: int) -> 
         first = await gateways.client().dial()
         await until(lambda: gateways.connections == 1)
         if name == "failures_per_minute":
+            await first.write(b"\x16")
             first.die()
             await until(lambda: len(gateways.sessions.rejections) == 1)
             gateways.sessions.rejections.clear()
@@ -225,7 +226,9 @@ async def test_an_open_stream_is_not_half_open() -> None:
 async def test_rejections_by_the_limit_do_not_prolong_it() -> None:
     """A gateway that keeps trying is accepted after the minute."""
     async with gateway_bench(failures_per_minute=1) as gateways:
-        (await gateways.client().dial()).die()
+        first = await gateways.client().dial()
+        await first.write(b"\x16")
+        first.die()
         await until(lambda: len(gateways.sessions.rejections) == 1)
         for count in range(2, 5):
             await gateways.client().dial()
