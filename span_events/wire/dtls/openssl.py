@@ -59,6 +59,11 @@ _STAGES: Final = MappingProxyType(
     }
 )
 """Last message that was sent or understood, by OpenSSL's names of handshake states."""
+_NO_ENCRYPT_THEN_MAC: Final = 1 << 19
+"""
+SSL_OP_NO_ENCRYPT_THEN_MAC: with that extension (RFC 7366), OpenSSL answers a forged CBC record with a fatal alert
+instead of dropping it, so anybody could end a session.
+"""
 _CLIENT_KEY_EXCHANGE: Final = 16
 _NO_CHANGE: Final = frozenset({b"", b"\0\x1d"})
 """First elliptic curve of hellos for which OpenSSL's order is right: none, and X25519."""
@@ -140,7 +145,7 @@ class OpensslEngine:
         context = SSL.Context(SSL.DTLS_SERVER_METHOD)
         context.set_min_proto_version(DTLS_1_2)
         context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE | _NO_ENCRYPT_THEN_MAC)
         context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # a resumed session would have no identity
         context.set_cipher_list(":".join((*suites, "@SECLEVEL=0")).encode())

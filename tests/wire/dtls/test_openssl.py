@@ -32,6 +32,7 @@ SERVER_EC = SERVERS.leaf("server", server=True)
 SERVER_RSA = SERVERS.leaf("server", server=True, key=rsa_key())
 DEVICE = COLLECTION.leaf("device", serial=4711)
 PSK = (b"device-1", b"0123456789abcdef")
+CBC = "PSK-AES128-CBC-SHA256:@SECLEVEL=0"
 
 
 class FixedCheck:
@@ -206,6 +207,7 @@ def test_a_new_server_certificate_ends_no_session() -> None:
         (lambda: DtlsClient(DEVICE, ciphers="ECDHE-ECDSA-AES256-SHA"), Failure.NO_SHARED_CIPHER, "handshake failure"),
         (lambda: DtlsClient(psk=(b"nobody", PSK[1])), Failure.IDENTITY_REFUSED, "unknown psk identity"),
         (lambda: DtlsClient(psk=(PSK[0], b"wrong" * 4)), Failure.PSK_MISMATCH, "bad record mac"),
+        (lambda: DtlsClient(psk=(PSK[0], b"wrong" * 4), ciphers=CBC), Failure.PSK_MISMATCH, "bad record mac"),
     ],
 )
 def test_a_failure_has_a_cause_and_an_alert_for_the_client(
@@ -440,3 +442,26 @@ def _damaged(flight: list[bytes], order: random.Random) -> list[bytes]:
 def _split(datagram: bytes) -> list[bytes]:
     """Split a datagram into its records."""
     return [datagram[each.at - 13 : each.at + each.length] for each in records(datagram)]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_no_forged_record_ends_a_session(suite: str) -> None:
+    """With CBC and encrypt-then-MAC, OpenSSL would end it."""
+    key = {"psk": PSK} if "PSK" in suite else {"holder": DEVICE}
+    pair = established(DtlsClient(ciphers=f"{suite}:@SECLEVEL=0", **key))
+    (genuine,) = pair.client.send(b"genuine")
+    for at in range(13, len(genuine)):
+        assert not pair.feed(genuine[:at] + bytes((genuine[at] ^ 1,)) + genuine[at + 1 :])
+        assert pair.session.take() == []
+
+    assert pair.feed(genuine) == [Data(b"genuine")]
+
+
+@pytest.mark.parametrize("suite", [each for each in SUITES if "PSK" in each])
+def test_no_forged_record_ends_a_handshake_before_its_key_is_known(suite: str) -> None:
+    """A record of the next epoch may overtake the ClientKeyExchange."""
+    pair = Pair(DtlsClient(psk=PSK, ciphers=f"{suite}:@SECLEVEL=0"))
+    assert not pair.feed(bytes.fromhex("17fefd00010000000000000030") + bytes(48))
+    pair.run()
+
+    assert isinstance(pair.events[0], Established)
