@@ -31,6 +31,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from span_events.cli.running import TOKEN_FILE
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.programs import output_of
 from tests.bench.waiting import PATIENCE
@@ -225,7 +226,7 @@ class LiveServer:
     # ---- the process --------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the server, wait until all is bound, and make the token."""
+        """Start the server, wait until all is bound, and take the token of the first start."""
         command = (
             *self._limit,
             PROGRAM,
@@ -250,7 +251,7 @@ class LiveServer:
             else:
                 raise AssertionError(f"the server did not start:\n{self.log}")
             self.addresses = json.loads(self.ready_file.read_text())
-            self.token = self._cli("token", "create", "--data-dir", str(self.data_dir), "--resource", "/", "--write")
+            self.token = self.token or self._first_token()
         except BaseException:
             process.kill()
             self._reap()
@@ -296,6 +297,13 @@ class LiveServer:
     async def cli(self, *arguments: str) -> str:
         """Run a command of the command line in a process of its own; return its output."""
         return await asyncio.to_thread(self._cli, *arguments)
+
+    def _first_token(self) -> str:
+        """Read the token of the registry's first start, or make one if another server shares the registry."""
+        path = self.data_dir / TOKEN_FILE
+        if path.exists():
+            return path.read_text().strip()
+        return self._cli("token", "create", "--data-dir", str(self.data_dir), "--resource", "/", "--write")
 
     def _cli(self, *arguments: str) -> str:
         done = subprocess.run(
