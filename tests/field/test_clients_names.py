@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
 
+from span_events.cli.references import resolve
+from span_events.errors import InvalidRequest
 from tests.cli.bench import run
 from tests.web.conftest import WebBench, web_bench
 
@@ -124,3 +127,20 @@ async def test_clients_08_a_token_of_one_device_takes_ids(lab: Lab) -> None:
 
     assert by_id.exit_code == 0
     assert "error: The token does not reach" in by_name.stderr
+
+
+async def test_clients_08_a_device_without_a_collection_is_searched_in_all(lab: Lab) -> None:
+    """As `tail -d` takes it; the same name in two collections is ambiguous."""
+    documents: dict[str, Mapping[str, Any]] = {
+        "/span/collections": (await lab.api.call("GET", "/span/collections")).body,
+        f"/span/collections/{lab.collection}/devices": (
+            await lab.api.call("GET", f"/span/collections/{lab.collection}/devices")
+        ).body,
+    }
+
+    def fetch(path: str) -> Mapping[str, Any]:
+        return documents.get(path, {"devices": [{"deviceId": "17kl14hm46h4c2", "tags": {"name": "pump 3"}}]})
+
+    assert resolve(fetch, "device", "bench") == lab.device
+    with pytest.raises(InvalidRequest, match="'pump 3' fits 2 devices: "):
+        resolve(fetch, "device", "pump 3")
