@@ -9,4 +9,5 @@ def connections_of(config: Config) -> int:
     """Return how many connections all listeners may hold at the same time."""
     blobs = 2 * config.blobs.connections if config.blobs.enabled else 0
     gateways = config.gateways.connections if config.gateways.enabled else 0
-    return config.fanout.subscribers + config.http.connections + gateways + blobs
+    grpc = config.things_stack.grpc_connections if config.things_stack.grpc else 0
+    return config.fanout.subscribers + config.http.connections + gateways + blobs + grpc

@@ -58,6 +58,7 @@ from span_events.web.services import Services
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.streams import Streams
 from span_events.web.things_stack.console import ConsoleEvents
+from span_events.web.things_stack.grpc import GrpcListener
 from span_events.web.things_stack.http import HttpEvents
 from span_events.web.things_stack.routes import routes_of
 from span_events.web.things_stack.service import EventsService
@@ -98,6 +99,7 @@ class Server:
         self.coaps: Coaps | None = None
         self.radius: Radius | None = None
         self.gateway_listener: GatewayListener | None = None
+        self.grpc: GrpcListener | None = None
         self._on_identities: list[Callable[[Sequence[Identity]], None]] = []
         """Called with the server's new identities (key and certificates) after a renewal."""
         self.first_token: str | None = None
@@ -237,7 +239,7 @@ class Server:
         self._started.web = self.web
         self._started.shutdown_timeout = config.http.shutdown_timeout
         await self.web.start()
-        self._started.streams = (self.streams, self._console)
+        self._started.streams = [self.streams, self._console]
         self.addresses["http"] = self.web.address
 
     def _make_dtls(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import IO, Final, Protocol
 
@@ -48,7 +48,7 @@ class Started:
     web: WebServer | None = None
     shutdown_timeout: float = 0.0
     """Seconds that ``web`` gives to requests under way."""
-    streams: Sequence[Streams] = ()
+    streams: list[Streams] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
 
 

@@ -50,7 +50,7 @@ def started(stopped: list[str], **failures: Exception) -> Started:
         store=part("registry"),
         fleet=part("fleet"),
         web=part("http"),
-        streams=(part("streams"),),
+        streams=[part("streams")],
         listeners=[part("datagrams"), part("coap")],
     )
 
@@ -92,7 +92,7 @@ async def test_only_started_parts_stop() -> None:
     stopped: list[str] = []
     parts = started(stopped)
     parts.fleet = parts.web = None
-    parts.streams = ()
+    parts.streams = []
     parts.listeners.clear()
     await shut_down(parts)
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 FREE: Final[dict[str, Any]] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")} | {
     "radius": {"port": 0, "accounting_port": 0},
     "blobs": {"port": 0, "tls_port": 0},
+    "things_stack": {"grpc_port": 0},
 }
 """Tables of the configuration."""
 FREE_VARIABLES: Final = {f"SPAN_EVENTS_{name}__{key}".upper(): "0" for name, table in FREE.items() for key in table}

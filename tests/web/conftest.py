@@ -63,6 +63,7 @@ class WebBench:
     hub: Hub
     streams: Streams
     console: ConsoleEvents
+    events: EventsService
     admin: str = ""
     """Text of a token that may do everything."""
     health: dict[str, str] = field(default_factory=lambda: {"registry": "ok"})
@@ -156,7 +157,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             host="host-1",
         )
         console = ConsoleEvents(config.streams, config.fanout, things_stack, admission, fleet.clock)
-        bench = WebBench(fleet, tokens, "", session, hub, streams, console)
+        bench = WebBench(fleet, tokens, "", session, hub, streams, console, things_stack)
         services = Services(
             config=config,
             clock=fleet.clock,

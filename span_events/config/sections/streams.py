@@ -10,6 +10,7 @@ from span_events.config.fields import (
     Buffer,
     Count,
     Octets,
+    Port,
     Rate,
     Seconds,
     setting,
@@ -69,3 +70,8 @@ class ThingsStackConfig(Section):
     """The Things Stack's API of events, for its own clients; over HTTP it is on the port of [http]."""
 
     max_request: Octets = setting(262_144, "Largest request body or message of a client, octets.")
+    grpc: bool = setting(True, "True serves gRPC, which ttn-lw-cli uses.")
+    grpc_host: str = setting("127.0.0.1", "Address to bind for gRPC.")
+    grpc_port: Port = setting(1884, "TCP port for gRPC; 0 picks a free one.")
+    grpc_tls: bool = setting(False, "True serves gRPC with TLS and the server's certificate, False without TLS.")
+    grpc_connections: Count = setting(1_000, "Upper bound of gRPC connections; one more displaces a silent one.")

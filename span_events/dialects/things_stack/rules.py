@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from span_events.events import catalogue
-from span_events.events.activity import Event
+from span_events.events.activity import Event, Severity
 from span_events.events.catalogue import CertificateExpiring, FirmwareStateChange, GatewayDisconnected
 
 _DEVICES: Final = ("RIGHT_APPLICATION_DEVICES_READ",)
@@ -44,56 +44,65 @@ class Rule:
         object.__setattr__(self, "of_gateway", self.name.startswith("gs."))
 
 
+_EXPLICIT: Final[dict[type[Event], tuple[Rule, ...]]] = {
+    catalogue.ImeiMismatch: (Rule("js.join.reject", code=7),),
+    catalogue.ImsiMismatch: (Rule("js.join.reject", code=7),),
+    catalogue.CiotConnect: (Rule("ns.up.join.process"),),
+    catalogue.ClientConnected: (Rule("as.end_device.connect"),),
+    catalogue.ClientDisconnected: (Rule("as.end_device.disconnect"),),
+    catalogue.UpstreamMessage: (Rule("as.up.data.forward"),),
+    catalogue.DownstreamMessage: (Rule("as.down.data.forward"),),
+    catalogue.FirmwareRequested: (Rule("as.packages.fota.v1.image.cmd_received"),),
+    catalogue.FirmwareCheck: (Rule("as.packages.fota.v1.version.cmd_received"),),
+    catalogue.FirmwareUpdateRequired: (Rule("as.packages.fota.v1.update.attempt"),),
+    catalogue.FirmwareCurrent: (Rule("as.packages.fota.v1.update.success"),),
+    FirmwareStateChange: (
+        Rule("as.packages.fota.v1.state.update"),
+        Rule("as.packages.fota.v1.update.fail", code=10),
+    ),
+    catalogue.BlobUpload: (Rule("as.packages.storage.up.store"),),
+    catalogue.DeviceCreated: (Rule("end_device.create", _DEVICES),),
+    catalogue.DeviceUpdated: (Rule("end_device.update", _DEVICES),),
+    catalogue.DeviceRemoved: (Rule("end_device.delete", _DEVICES),),
+    catalogue.DeviceMoved: (Rule("end_device.update", _DEVICES),),
+    catalogue.GatewayConnected: (Rule("gs.gateway.connect", _LINK),),
+    GatewayDisconnected: (
+        Rule("gs.gateway.disconnect", _LINK),
+        Rule("gs.gateway.disconnect", _LINK, code=14),
+    ),
+    catalogue.GatewayDeviceUpdate: (Rule("gs.gateway.device.update", _INFO),),
+    catalogue.GatewayUpstreamMessage: (Rule("gs.up.receive", _GATEWAY_TRAFFIC),),
+    catalogue.GatewayDownstreamMessage: (Rule("gs.down.send", _GATEWAY_TRAFFIC),),
+    catalogue.GatewayConfigUpdate: (Rule("gs.gateway.config.update", _INFO),),
+    catalogue.GatewayCommError: (Rule("gs.gateway.connection.fail", _STATUS, code=14),),
+    catalogue.ClientRejected: (Rule("as.end_device.connect.fail", code=16),),
+    catalogue.MessageRejected: (Rule("as.up.data.drop", code=3),),
+    catalogue.ClientAddressChanged: (Rule("as.end_device.address.update"),),
+    catalogue.ClientSilent: (Rule("as.end_device.silent.warning"),),
+    catalogue.MessageDuplicate: (Rule("as.up.data.repeat"),),
+    catalogue.DownstreamQueued: (Rule("as.down.data.receive"),),
+    catalogue.DownstreamFailed: (Rule("as.down.data.drop", code=10),),
+    CertificateExpiring: (
+        Rule("as.end_device.certificate.warning"),
+        Rule("gs.gateway.certificate.warning", _STATUS),
+    ),
+    catalogue.CiotDisconnect: (Rule("ns.end_device.disconnect"),),
+    catalogue.CiotRejected: (Rule("js.join.reject", code=7),),
+    catalogue.IdentityConflict: (Rule("as.end_device.identity.warning"),),
+    catalogue.CiotAddressChanged: (Rule("ns.end_device.address.update"),),
+    catalogue.GatewayRejected: (Rule("gs.gateway.connect.fail", _LINK, code=16),),
+    catalogue.EventsDropped: (Rule("events.stream.drop", (), code=8),),
+}
+
+
+def default_rule(event: type[Event]) -> Rule:
+    """Return the rule of an event without an explicit one: its name is made of the event's own."""
+    snake = "".join(f"_{each.lower()}" if each.isupper() else each for each in event.name)
+    return Rule(f"as.end_device.{snake}.{'warning' if event.severity >= Severity.WARNING else 'update'}")
+
+
 RULES: Final[MappingProxyType[type[Event], tuple[Rule, ...]]] = MappingProxyType(
-    {
-        catalogue.ImeiMismatch: (Rule("js.join.reject", code=7),),
-        catalogue.ImsiMismatch: (Rule("js.join.reject", code=7),),
-        catalogue.CiotConnect: (Rule("ns.up.join.process"),),
-        catalogue.ClientConnected: (Rule("as.end_device.connect"),),
-        catalogue.ClientDisconnected: (Rule("as.end_device.disconnect"),),
-        catalogue.UpstreamMessage: (Rule("as.up.data.forward"),),
-        catalogue.DownstreamMessage: (Rule("as.down.data.forward"),),
-        catalogue.FirmwareRequested: (Rule("as.packages.fota.v1.image.cmd_received"),),
-        catalogue.FirmwareCheck: (Rule("as.packages.fota.v1.version.cmd_received"),),
-        catalogue.FirmwareUpdateRequired: (Rule("as.packages.fota.v1.update.attempt"),),
-        catalogue.FirmwareCurrent: (Rule("as.packages.fota.v1.update.success"),),
-        FirmwareStateChange: (
-            Rule("as.packages.fota.v1.state.update"),
-            Rule("as.packages.fota.v1.update.fail", code=10),
-        ),
-        catalogue.BlobUpload: (Rule("as.packages.storage.up.store"),),
-        catalogue.DeviceCreated: (Rule("end_device.create", _DEVICES),),
-        catalogue.DeviceUpdated: (Rule("end_device.update", _DEVICES),),
-        catalogue.DeviceRemoved: (Rule("end_device.delete", _DEVICES),),
-        catalogue.DeviceMoved: (Rule("end_device.update", _DEVICES),),
-        catalogue.GatewayConnected: (Rule("gs.gateway.connect", _LINK),),
-        GatewayDisconnected: (
-            Rule("gs.gateway.disconnect", _LINK),
-            Rule("gs.gateway.disconnect", _LINK, code=14),
-        ),
-        catalogue.GatewayDeviceUpdate: (Rule("gs.gateway.device.update", _INFO),),
-        catalogue.GatewayUpstreamMessage: (Rule("gs.up.receive", _GATEWAY_TRAFFIC),),
-        catalogue.GatewayDownstreamMessage: (Rule("gs.down.send", _GATEWAY_TRAFFIC),),
-        catalogue.GatewayConfigUpdate: (Rule("gs.gateway.config.update", _INFO),),
-        catalogue.GatewayCommError: (Rule("gs.gateway.connection.fail", _STATUS, code=14),),
-        catalogue.ClientRejected: (Rule("as.end_device.connect.fail", code=16),),
-        catalogue.MessageRejected: (Rule("as.up.data.drop", code=3),),
-        catalogue.ClientAddressChanged: (Rule("as.end_device.address.update"),),
-        catalogue.IdentityConflict: (Rule("as.end_device.identity.warning"),),
-        catalogue.CiotAddressChanged: (Rule("ns.end_device.address.update"),),
-        catalogue.ClientSilent: (Rule("as.end_device.silent.warning"),),
-        catalogue.MessageDuplicate: (Rule("as.up.data.repeat"),),
-        catalogue.DownstreamQueued: (Rule("as.down.data.receive"),),
-        catalogue.DownstreamFailed: (Rule("as.down.data.drop", code=10),),
-        CertificateExpiring: (
-            Rule("as.end_device.certificate.warning"),
-            Rule("gs.gateway.certificate.warning", _STATUS),
-        ),
-        catalogue.CiotDisconnect: (Rule("ns.end_device.disconnect"),),
-        catalogue.CiotRejected: (Rule("js.join.reject", code=7),),
-        catalogue.GatewayRejected: (Rule("gs.gateway.connect.fail", _LINK, code=16),),
-        catalogue.EventsDropped: (Rule("events.stream.drop", (), code=8),),
-    }
+    {each: _EXPLICIT.get(each) or (default_rule(each),) for each in catalogue.CATALOGUE.values()}
 )
 """The rules of each event class; of two, `_SECOND` chooses."""
 

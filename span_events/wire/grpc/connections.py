@@ -6,7 +6,7 @@ Messages are octets here; the service above decodes them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 from h2.errors import ErrorCodes
@@ -41,6 +41,8 @@ class StreamOpened:
     user_agent: str
     timeout: float | None
     """Seconds until the deadline that the client set for the call, if any."""
+    authorization: str = field(default="", repr=False)
+    """The header ``authorization``; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True)

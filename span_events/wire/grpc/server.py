@@ -8,6 +8,7 @@ without a limit.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import struct
@@ -58,6 +59,11 @@ _TEXT_SHOWN: Final = 1_000
 _AGENT_SHOWN: Final = 128
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS: Final = MappingProxyType({b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9})
+
+
+def message_frame(payload: bytes) -> bytes:
+    """Return a message with the prefix of gRPC."""
+    return _PREFIX.pack(0, len(payload)) + payload
 
 
 class _Stream:
@@ -154,27 +160,40 @@ class GrpcServer:
 
     # ---- output -------------------------------------------------------------------------------
 
-    def answer(self, stream: int) -> None:
-        """Accept a call: some clients wait for the response headers before they send a message."""
+    def answer(self, stream: int, metadata: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """
+        Accept a call: some clients wait for the response headers before they send a message.
+
+        Args:
+            metadata: Additional headers.
+        """
         found = self._streams.get(stream)
         if found is not None and not self._is_over:
             found.answered = True
-            self._h2.send_headers(stream, _ANSWER)
+            self._h2.send_headers(stream, (*_ANSWER, *metadata))
 
     def send(self, stream: int, payload: bytes) -> None:
         """Send a message on an accepted call; octets beyond the client's window wait."""
+        self.send_framed(stream, message_frame(payload))
+
+    def send_framed(self, stream: int, frames: bytes) -> None:
+        """Send messages that `message_frame` has framed, as `send` does."""
         found = self._streams.get(stream)
         if found is not None:
-            found.outgoing += _PREFIX.pack(0, len(payload))
-            found.outgoing += payload
+            found.outgoing += frames
 
     def waiting(self, stream: int) -> int:
         """Return the number of octets that wait for the client's window; send more only when few wait."""
         found = self._streams.get(stream)
         return 0 if found is None else len(found.outgoing)
 
-    def end(self, stream: int, status: Status, text: str = "") -> None:
-        """End a call, accepted or not; octets that wait for the client's window are dropped."""
+    def end(self, stream: int, status: Status, text: str = "", details: bytes = b"") -> None:
+        """
+        End a call, accepted or not; octets that wait for the client's window are dropped.
+
+        Args:
+            details: A google.rpc.Status with more than the two, for clients that know its content.
+        """
         found = self._streams.pop(stream, None)
         if found is None or self._is_over:
             return
@@ -182,6 +201,8 @@ class GrpcServer:
         headers.append((b"grpc-status", str(int(status)).encode()))
         if text:
             headers.append((b"grpc-message", quote(text[:_TEXT_SHOWN], safe=_PRINTABLE).encode()))
+        if details:
+            headers.append((b"grpc-status-details-bin", base64.b64encode(details).rstrip(b"=")))
         self._finish(stream, headers, half_closed=found.half_closed)
 
     def ping(self) -> None:
@@ -257,7 +278,8 @@ class GrpcServer:
         self._streams[event.stream_id] = _Stream()
         agent = headers.get(b"user-agent", b"").decode("latin-1")
         shown = "".join(each for each in agent if each.isprintable())[:_AGENT_SHOWN]
-        events.append(StreamOpened(event.stream_id, path, shown, _timeout_of(headers)))
+        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        events.append(StreamOpened(event.stream_id, path, shown, _timeout_of(headers), authorization))
 
     def _on_data(self, event: h2.events.DataReceived, events: list[GrpcEvent], taken: dict[int, int]) -> None:
         stream = event.stream_id

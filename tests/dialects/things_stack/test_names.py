@@ -8,7 +8,8 @@ import pytest
 
 from span_events.dialects.things_stack.errors import StatusError
 from span_events.dialects.things_stack.names import CATALOGUE, UPSTREAM, resolve
-from span_events.dialects.things_stack.rules import NAMES, RULES, rule_of
+from span_events.dialects.things_stack.rules import NAMES, RULES, default_rule, rule_of
+from span_events.events.activity import Event, Severity
 from span_events.events.catalogue import CATALOGUE as EVENTS
 from tests.dialects.things_stack.samples import events
 
@@ -39,6 +40,18 @@ def test_our_additional_names_follow_the_grammar() -> None:
 def test_every_event_has_a_name() -> None:
     assert set(RULES) == set(EVENTS.values())
     assert {rule_of(each).name for each in events()} == NAMES | {"events.stream.drop"}
+
+
+def test_an_event_without_a_rule_gets_a_name_made_of_its_own() -> None:
+    """A new event must not fail in the hot path because nobody has thought of its name."""
+
+    class SomethingNew(Event):
+        name = "somethingNew"
+        severity = Severity.WARNING
+
+    rule = default_rule(SomethingNew)
+
+    assert (rule.name, rule.code) == ("as.end_device.something_new.warning", None)
 
 
 def test_every_terminal_failure_has_a_code() -> None:

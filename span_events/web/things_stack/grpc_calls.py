@@ -1,0 +1,143 @@
+"""
+Calls of ``ttn.lorawan.v3.Events`` over gRPC: the two methods, and how each call ends.
+
+The connection below carries the octets; a call knows its own stream only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from google.protobuf.message import DecodeError
+
+from span_events import ids
+from span_events.dialects.things_stack.errors import (
+    INVALID_ARGUMENT,
+    ErrorDetails,
+    StatusError,
+    UndecodableRequest,
+)
+from span_events.dialects.things_stack.protobuf import ProtobufDialect, status_of
+from span_events.dialects.things_stack.requests import check_correlation_id, of_protobuf
+from span_events.errors import RequestError, StorageUnavailable, Unavailable
+from span_events.fanout.subscriber import Ending, Stream, Subscriber, encoding
+from span_events.log import get_logger
+from span_events.proto import things_stack_pb2 as pb
+from span_events.web.things_stack.service import EventsService, Subscription, ending_of, of_refusal
+from span_events.wire.grpc.connections import Status
+from span_events.wire.grpc.server import message_frame
+
+log = get_logger("things_stack")
+
+_SERVICE: Final = "/ttn.lorawan.v3.Events/"
+STREAM: Final = f"{_SERVICE}Stream"
+FIND_RELATED: Final = f"{_SERVICE}FindRelated"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a call, as its trailers say it."""
+
+    status: Status
+    text: str = ""
+    details: bytes = b""
+    at_once: bool = True
+    """False if the octets before must leave first."""
+
+
+class CallLink(Protocol):
+    """The stream of a call within its connection."""
+
+    def answer(self, metadata: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the headers of the reply."""
+
+    def write(self, data: bytes) -> None:
+        """Send framed messages, or buffer them."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return the octets that wait for the client."""
+
+    def end(self, end: End) -> None:
+        """Send the trailers."""
+
+
+class Calls:
+    """Serves calls."""
+
+    def __init__(self, service: EventsService) -> None:
+        self._service = service
+        self._dialect = ProtobufDialect(service.host)
+        self._encoding = encoding(self._dialect, message_frame, tells_gaps=True)
+
+    async def serve(self, path: str, authorization: str, payload: bytes, link: CallLink) -> Subscriber | None:
+        """
+        Serve a call with its request message; return the subscriber of a stream.
+
+        Args:
+            path: `STREAM` or `FIND_RELATED`.
+            authorization: The metadata of this name.
+        """
+        number = self._service.number()
+        try:
+            self._service.hub.check_room()
+            token = await self._service.authenticate(authorization)
+            if path == STREAM:
+                request = pb.StreamEventsRequest.FromString(payload)
+                subscription = self._service.permit(of_protobuf(request), token)
+                return self._stream(subscription, request, number, link)
+            related = pb.FindRelatedEventsRequest.FromString(payload)
+            found = self._service.related(check_correlation_id(related.correlation_id), token)
+            reply = pb.FindRelatedEventsResponse(
+                events=[self._dialect.message(each.activity, redacted=each.redacted) for each in found]
+            )
+            link.answer(())
+            link.write(message_frame(reply.SerializeToString()))
+            link.end(End(Status.OK, at_once=False))
+        except (DecodeError, UndecodableRequest) as exc:
+            link.end(_end_of(_undecodable(str(exc)), number))
+        except StatusError as exc:
+            link.end(_end_of(exc.details, number))
+        except RequestError as exc:
+            link.end(_end_of(of_refusal(exc).details, number))
+        except StorageUnavailable as exc:
+            log.error("storage_unavailable", detail=str(exc))
+            unavailable = Unavailable("The server's storage cannot be used now; its log says why")
+            link.end(_end_of(of_refusal(unavailable).details, number))
+        return None
+
+    def _stream(
+        self, subscription: Subscription, request: pb.StreamEventsRequest, number: int, link: CallLink
+    ) -> Subscriber:
+        service, wish = self._service, subscription.wish
+        link.answer(((b"warning", subscription.warning.encode()),) if subscription.warning else ())
+        start = self._dialect.start(
+            service.number(),
+            service.clock.time_ns(),
+            identifiers=request.identifiers,
+            names=subscription.names,
+            request_id=ids.to_ulid(number),
+        )
+        close: Callable[[Ending, str], None] = lambda ending, text: link.end(  # noqa: E731
+            _end_of(ending_of(ending, text), number)
+        )
+        return service.hub.subscribe(
+            Stream.ACTIVITIES,
+            wish.scopes,
+            wish,
+            self._encoding,
+            sink=link,
+            token_id=subscription.token.id,
+            close=close,
+            replay=lambda: (message_frame(start), *service.past(subscription, self._encoding)),
+        )
+
+
+def _end_of(error: ErrorDetails, number: int) -> End:
+    numbered = error.numbered(f"{number:032x}")
+    return End(Status(numbered.code), numbered.message, status_of(numbered))
+
+
+def _undecodable(text: str) -> ErrorDetails:
+    return ErrorDetails("pkg/errors", "undecodable", "{detail}", INVALID_ARGUMENT, {"detail": text[:200]})
