@@ -166,6 +166,7 @@ class GatewayReason(Reason):
     IDENTITY_CONFLICT = (
         "identityConflict",
         "Two programs connect with the certificate of one gateway: was it copied? Create one for each.",
+        Severity.WARNING,
     )
 
     @property

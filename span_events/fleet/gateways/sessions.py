@@ -45,7 +45,10 @@ log = get_logger("gateways")
 _DAY: Final = 86_400.0
 _REPLACEMENTS: Final = 3
 _REPLACED_WITHIN: Final = 60.0
-"""More replacements than `_REPLACEMENTS` in so many seconds, from several addresses, mean a copied certificate."""
+"""
+More replacements than `_REPLACEMENTS` in so many seconds mean a copied certificate: the kernel of a program that was
+restarted closes its connection, so that nothing is replaced.
+"""
 
 
 class GatewaySessions:
@@ -75,7 +78,7 @@ class GatewaySessions:
         self._used = used
         self._clock = clock
         self._sessions: dict[int, GatewaySession] = {}
-        self._replacements: dict[int, deque[tuple[float, str]]] = {}
+        self._replacements: dict[int, deque[float]] = {}
         # Two, so that a flood of unidentified clients does not hide warnings about connected gateways.
         self._rejections = Summaries(
             bus=bus,
@@ -264,7 +267,7 @@ class GatewaySessions:
             self.downlink.feed(session)  # a link that was full may have room
         self._rejections.sweep()
         self._warnings.sweep()
-        for gateway_id in [each for each, seen in self._replacements.items() if seen[-1][0] < now - _REPLACED_WITHIN]:
+        for gateway_id in [each for each, seen in self._replacements.items() if seen[-1] < now - _REPLACED_WITHIN]:
             del self._replacements[gateway_id]
 
     # ---- parts --------------------------------------------------------------------------------
@@ -326,9 +329,8 @@ class GatewaySessions:
         """Warn when two programs with one certificate replace each other."""
         now = self._clock.monotonic()
         seen = self._replacements.setdefault(session.gateway.id, deque(maxlen=_REPLACEMENTS + 1))
-        seen.append((now, session.remote[0]))
-        recent = [address for when, address in seen if when >= now - _REPLACED_WITHIN]
-        addresses = sorted({*recent, older.remote[0]})
-        if len(recent) > _REPLACEMENTS and len(addresses) > 1:
-            text = f"connections from {' and '.join(addresses)} replace each other"
-            self._uplink.warn(session, GatewayReason.IDENTITY_CONFLICT, text)
+        seen.append(now)
+        if len([when for when in seen if when >= now - _REPLACED_WITHIN]) > _REPLACEMENTS:
+            remotes = f"{render_remote(older.remote)} and {render_remote(session.remote)}"
+            text = f"connections from {remotes} replace each other"
+            self._uplink.warn(session, GatewayReason.IDENTITY_CONFLICT, text, cause="")

@@ -74,6 +74,7 @@ class Uplink:
         *,
         device: str | None = None,
         seconds: int | None = None,
+        cause: str | None = None,
     ) -> None:
         """
         Publish a warning about a gateway whose stream continues, and count its repetitions.
@@ -81,6 +82,7 @@ class Uplink:
         Args:
             device: Device as named by the gateway.
             seconds: Silence that was noticed.
+            cause: Tells this fault from others with the same reason; None for ``error``.
         """
         event = GatewayCommError(
             origin=session.gateway.origin,
@@ -90,7 +92,8 @@ class Uplink:
             seconds=seconds,
             device=device,
         )
-        self._warnings.publish(event, session.gateway.id, reason.value, (device, None if seconds else error))
+        kind = error if cause is None and not seconds else cause
+        self._warnings.publish(event, session.gateway.id, reason.value, (device, kind))
 
     def configure(self, session: GatewaySession) -> None:
         """Send a gateway the complete configuration now, or later if the last one is less than a second old."""
