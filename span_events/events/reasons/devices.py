@@ -82,6 +82,10 @@ class MessageRejectedReason(Reason):
         "noFirmware",
         "The device asks for an image, but none is assigned or it is disabled: set a target image.",
     )
+    WRONG_MODEL = (
+        "wrongModel",
+        "The target image is for another model, so it is not offered: set another target, or mend the image's tags.",
+    )
     IMAGE_CHANGED = (
         "imageChanged",
         "The device has another target since its download began: it must begin again with block 0, see 'detail'.",

@@ -26,7 +26,10 @@ class FirmwareState(Reason):
     )
     TIMED_OUT = (
         "TimedOut",
-        "Nothing new came for 'seconds' after 'block': look for coverage, power, or a block that it cannot store.",
+        (
+            "Nothing new came for 'seconds' after 'block': look for coverage, power; with 'repeatedBlock', answers of "
+            "'blockSize' octets do not arrive: let it ask for smaller blocks, or lower firmware.block_size."
+        ),
         Severity.WARNING,
     )
     REVERTED = (

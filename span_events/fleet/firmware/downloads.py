@@ -19,8 +19,17 @@ from span_events.events.message import Transport
 from span_events.events.reasons import FirmwareState, MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.sessions import Session
-from span_events.fleet.firmware.rules import SETTLED, UNDER_WAY, is_complete, percent, wanted
-from span_events.fleet.firmware.states import FirmwareStates
+from span_events.fleet.firmware.rules import (
+    HELD_BACK,
+    HELD_BACK_TEXT,
+    SETTLED,
+    UNDER_WAY,
+    is_complete,
+    percent,
+    state_of,
+    wanted,
+)
+from span_events.fleet.firmware.states import FirmwareStates, not_arriving
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
@@ -32,6 +41,10 @@ log = get_logger("firmware")
 
 _TOLD_EVERY: Final = 10
 """Per cent of a download."""
+_MANY_REPEATS: Final = 10
+"""Requests for the same block after the first; one CON is sent five times at most (MAX_RETRANSMIT, RFC 7252 §4.8)."""
+_SOON_MS: Final = 60_000
+"""Milliseconds: so many requests within this time are a loop; slower ones are told when the download has stalled."""
 
 
 class FetchRefused(Exception):
@@ -132,6 +145,7 @@ class Downloads:
         image = target.image
         if image is None:
             raise FetchRefused(MessageRejectedReason.NO_FIRMWARE, target.why_not)
+        self._check_not_held_back(device, image, number)
         if number and device.firmware.download_image_id not in (0, image.id):
             detail = f"block {number} is asked for, but the image is {image.version} now: begin with block 0"
             raise FetchRefused(MessageRejectedReason.IMAGE_CHANGED, detail)
@@ -140,6 +154,13 @@ class Downloads:
             detail = f"block {number} is asked for, the last one is {last}"
             raise FetchRefused(MessageRejectedReason.MALFORMED, detail)
         return image
+
+    def _check_not_held_back(self, device: Device, image: Image, number: int) -> None:
+        """Refuse a download that the last report held back, except a retransmission of its last block."""
+        firmware = device.firmware
+        held_back = state_of(firmware) in HELD_BACK and firmware.state_image_id == image.id
+        if held_back and not (number and number == firmware.download_block):
+            raise FetchRefused(MessageRejectedReason.NO_FIRMWARE, HELD_BACK_TEXT.format(target=image.version))
 
     def _read(self, image: Image, start: int, size: int) -> bytes:
         try:
@@ -159,6 +180,22 @@ class Downloads:
         if message and (not number or firmware.download_image_id != image.id):
             self._tell_requested(device, image, cause)
         is_other = firmware.state == FirmwareState.DOWNLOADING and number != firmware.download_block
+        if is_other or number != firmware.download_block or size != firmware.download_block_size:
+            self._states.block_arrived(device)
+        elif firmware.state == FirmwareState.DOWNLOADING and firmware.download_image_id == image.id:
+            repeats = self._states.block_repeated(device)
+            if repeats == _MANY_REPEATS and self._states.now_ms - firmware.download_ms < _SOON_MS:
+                told = f"is at block {number}: {not_arriving(firmware, repeats)}"
+                self._states.enter(
+                    device,
+                    FirmwareState.DOWNLOADING,
+                    image,
+                    told,
+                    cause=cause,
+                    repeat=True,
+                    progress=True,
+                    repeated=True,
+                )
         if message or is_other:  # a device that asks for the same block for ever has stopped, too
             firmware.download_ms = self._states.now_ms
         firmware.download_image_id = image.id

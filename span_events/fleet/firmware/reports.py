@@ -18,7 +18,7 @@ from span_events.config import FirmwareConfig
 from span_events.events.activity import SpanId
 from span_events.events.catalogue import FirmwareCheck, FirmwareCurrent, FirmwareUpdateRequired
 from span_events.events.message import Transport
-from span_events.events.reasons import FirmwareState
+from span_events.events.reasons import FirmwareState, MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.inbound import Reception
@@ -26,6 +26,7 @@ from span_events.fleet.devices.sessions import Session
 from span_events.fleet.firmware.downloads import Downloads
 from span_events.fleet.firmware.rules import (
     ERRORS,
+    MODEL_TAG,
     REPORTED,
     Finding,
     Wanted,
@@ -144,6 +145,17 @@ class Firmware:
         )
         target = wanted(device, self._directory.images)
         image = target.image
+        if target.other_model is not None:
+            self._reception.rejections.rejected(
+                MessageRejectedReason.WRONG_MODEL,
+                device=device,
+                remote=remote,
+                transport=transport,
+                detail=target.why_not,
+                model_number=report.model_number or None,
+                image_model_number=target.other_model.tags.get(MODEL_TAG),
+                cause=cause,
+            )
         move = REPORTED[compare(image, report.version)][standing(firmware, image)]
         if move.state is FirmwareState.CURRENT:
             self._tell_current(device, target, cause)

@@ -23,6 +23,10 @@ ERRORS: Final = frozenset({FirmwareState.UPDATE_FAILED, FirmwareState.TIMED_OUT,
 """States that ``DELETE …/fwerror`` clears."""
 UNDER_WAY: Final = frozenset({FirmwareState.DOWNLOADING, FirmwareState.UPDATING})
 """States that end by themselves, in time."""
+HELD_BACK: Final = frozenset({FirmwareState.UPDATE_FAILED, FirmwareState.REVERTED})
+"""States in which the update is held back."""
+MODEL_TAG: Final = "modelNumber"
+"""Tag of an image that names its model, as a report spells it."""
 SETTLED: Final = frozenset({FirmwareState.CURRENT, FirmwareState.UPDATE_FAILED, FirmwareState.REVERTED})
 """States in which nothing is left to download: until something is cleared or another target is set."""
 
@@ -38,6 +42,8 @@ class Wanted:
 
     image: Image | None
     why_not: str = ""
+    other_model: Image | None = None
+    """The target image, if it is for another model than the device reports."""
 
 
 def wanted(device: Device, images: ImageIndex) -> Wanted:
@@ -51,7 +57,16 @@ def wanted(device: Device, images: ImageIndex) -> Wanted:
         return Wanted(None, f"the target image {render(image_id)} is gone")
     if not image.enabled:
         return Wanted(None, f"the target image {render(image_id)} (version {image.version}) is disabled")
+    for tag, reported in _model_of(device.firmware):
+        if reported and image.tags.get(tag, reported) != reported:
+            wrong = f"another model: {tag} {image.tags[tag]}, the device reports {reported}"
+            return Wanted(None, f"the target image {render(image_id)} ({image.version}) is for {wrong}", image)
     return Wanted(image)
+
+
+def _model_of(firmware: FirmwareMetadata) -> tuple[tuple[str, str], ...]:
+    """Return what a device reports about itself, by the tag of an image that must equal it."""
+    return ("manufacturer", firmware.manufacturer), (MODEL_TAG, firmware.model_number)
 
 
 class Finding(Enum):
@@ -83,7 +98,7 @@ class Move:
     """True to publish even in the same state, as the event names a cause."""
 
 
-_HELD_BACK: Final = "{target} is held back until the error is cleared (DELETE …/fwerror) or another target is set"
+HELD_BACK_TEXT: Final = "{target} is held back until the error is cleared (DELETE …/fwerror) or another target is set"
 REPORTED: Final = {
     Finding.NOTHING: dict.fromkeys(FirmwareState, Move(FirmwareState.CURRENT, "runs {version}; {why}")),
     Finding.SAME: dict.fromkeys(FirmwareState, Move(FirmwareState.CURRENT, "runs {version}, as it should")),
@@ -99,13 +114,13 @@ REPORTED: Final = {
             FirmwareState.UPDATE_FAILED, "downloaded {target} to the end, and reports {version} (before: {before})"
         ),
         FirmwareState.CURRENT: Move(FirmwareState.REVERTED, "ran {target}, and now reports {version}"),
-        FirmwareState.UPDATE_FAILED: Move(FirmwareState.UPDATE_FAILED, _HELD_BACK, repeat=True),
+        FirmwareState.UPDATE_FAILED: Move(FirmwareState.UPDATE_FAILED, HELD_BACK_TEXT, repeat=True),
         FirmwareState.TIMED_OUT: Move(
             FirmwareState.PENDING,
             "is back after its download of {target} stopped at block {block} ({percent} %)",
             offer=True,
         ),
-        FirmwareState.REVERTED: Move(FirmwareState.REVERTED, _HELD_BACK, repeat=True),
+        FirmwareState.REVERTED: Move(FirmwareState.REVERTED, HELD_BACK_TEXT, repeat=True),
     },
 }
 """Consequences of a report, by its finding and by `standing`."""

@@ -7,6 +7,9 @@ of a download, and when the server stops. So a download costs the registry nothi
 
 from __future__ import annotations
 
+from typing import Final
+
+from span_events.bounded.expiring import ExpiringMap
 from span_events.bounded.idle import IdleTimers
 from span_events.bus.base import Bus
 from span_events.clock import Clock
@@ -17,7 +20,10 @@ from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.firmware.rules import percent, state_of
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
-from span_events.registry.model import Device, Image
+from span_events.registry.model import Device, FirmwareMetadata, Image
+
+_REPEATING: Final = 10_000
+"""Devices that ask for one block again and again, at most; beyond it, the oldest count is dropped."""
 
 
 class FirmwareStates:
@@ -35,6 +41,7 @@ class FirmwareStates:
             FirmwareState.UPDATING: config.update_timeout,
         }
         self._under_way: dict[FirmwareState, IdleTimers[Device]] = {state: IdleTimers() for state in self._timeouts}
+        self._repeats: ExpiringMap[int, int] = ExpiringMap(limit=_REPEATING, lifetime=2 * config.stall_timeout)
         self.entered: dict[str, int] = {state.value: 0 for state in FirmwareState}
         """Number of entries into each state."""
 
@@ -54,6 +61,7 @@ class FirmwareStates:
         repeat: bool = False,
         progress: bool = False,
         seconds: int | None = None,
+        repeated: bool = False,
     ) -> None:
         """
         Put a device into a state, and publish it.
@@ -64,6 +72,7 @@ class FirmwareStates:
             repeat: True to publish even if the device is in this state already.
             progress: True to publish the progress of the download.
             seconds: Seconds of silence, if they are the cause.
+            repeated: True to name the last block as one that the device asked for again and again.
         """
         firmware = device.firmware
         firmware.state_image_id = image.id if image else 0
@@ -89,6 +98,7 @@ class FirmwareStates:
                 block=firmware.download_block if progress else None,
                 block_size=(firmware.download_block_size or None) if progress else None,
                 percent=percent(firmware, image) if progress and image else None,
+                repeated_block=firmware.download_block if repeated else None,
                 seconds=seconds,
                 version=firmware.firmware_version or None,
                 target_version=image.version if image else None,
@@ -98,6 +108,17 @@ class FirmwareStates:
     def block_served(self, device: Device) -> None:
         """A device that downloads was given another block: its time begins anew."""
         self._begin(device, FirmwareState.DOWNLOADING)
+
+    def block_repeated(self, device: Device) -> int:
+        """Count a request for the same block as before; return the number of such requests in a row."""
+        now = self._clock.monotonic()
+        repeats = (self._repeats.get(device.id, now) or 0) + 1
+        self._repeats.put(device.id, repeats, now)
+        return repeats
+
+    def block_arrived(self, device: Device) -> None:
+        """Note that a device asked for another block."""
+        self._repeats.forget(device.id)
 
     def forget(self, device: Device) -> None:
         """Drop the timers of a removed device."""
@@ -138,7 +159,19 @@ class FirmwareStates:
                 else:
                     at = f"block {firmware.download_block}" + (f" ({percent(firmware, image)} %)" if image else "")
                     message = f"no other block was asked for in the {seconds} s after {at}"
-                self.enter(device, FirmwareState.TIMED_OUT, image, message, cause=None, progress=True, seconds=seconds)
+                repeats = self._repeats.get(device.id, now) if state is FirmwareState.DOWNLOADING else None
+                if repeats:
+                    message += f"; {not_arriving(firmware, repeats)}"
+                self.enter(
+                    device,
+                    FirmwareState.TIMED_OUT,
+                    image,
+                    message,
+                    cause=None,
+                    progress=True,
+                    seconds=seconds,
+                    repeated=bool(repeats),
+                )
 
     def metrics(self) -> list[Metric]:
         """List the metrics."""
@@ -162,3 +195,9 @@ class FirmwareStates:
     def _begin(self, device: Device, state: FirmwareState, *, spent: float = 0.0) -> None:
         """Give a device the time that a state has, less the seconds of it that are over."""
         self._under_way[state].touch(device, self._clock.monotonic() - spent, self._timeouts[state])
+
+
+def not_arriving(firmware: FirmwareMetadata, repeats: int) -> str:
+    """Return the sentence about a block that a device asks for again and again."""
+    size = firmware.download_block_size
+    return f"asked {repeats + 1} times for it: answers of {size} octets do not arrive: smaller blocks"
