@@ -174,7 +174,31 @@ class GatewayReason(Reason):
         """True if a stream that ends for this reason is no fault."""
         return self in _ORDERLY
 
+    @property
+    def ended_by(self) -> str:
+        """The side that ended the stream: gateway, network (or a process that died), or server."""
+        if self in _BY_GATEWAY:
+            return "gateway"
+        return "network" if self in _BY_NETWORK else "server"
 
+
+_BY_GATEWAY: Final = frozenset(
+    {
+        GatewayReason.CLOSED,
+        GatewayReason.CLIENT_CLOSED,
+        GatewayReason.CANCELLED,
+        GatewayReason.STREAM_RESET,
+        GatewayReason.GOAWAY,
+    }
+)
+_BY_NETWORK: Final = frozenset(
+    {
+        GatewayReason.PROCESS_DIED,
+        GatewayReason.CONNECTION_RESET,
+        GatewayReason.TCP_TIMEOUT,
+        GatewayReason.KEEPALIVE_TIMEOUT,
+    }
+)
 _ORDERLY: Final = frozenset(
     {
         GatewayReason.CLOSED,

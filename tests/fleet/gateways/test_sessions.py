@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from span_events.events.activity import UNATTRIBUTED, Severity, severity_of
 from span_events.events.catalogue import GatewayCommError, GatewayRejected
@@ -213,3 +214,21 @@ async def test_a_hanging_program_is_reported_once(bench: FleetBench) -> None:
     ]
     assert [data["seconds"] for _, data in bench.told] == ["131"]
     assert fake.link.ends == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "side"),
+    [
+        (GatewayReason.CLOSED, "gateway"),
+        (GatewayReason.CONNECTION_RESET, "network"),
+        (GatewayReason.TOO_MANY_FRAMES, "server"),
+    ],
+)
+async def test_the_log_says_which_side_ended_a_session(bench: FleetBench, reason: GatewayReason, side: str) -> None:
+    """With the address and the detail."""
+    gateway = online(bench, await roof(bench))
+    with capture_logs() as lines:
+        bench.gateway_sessions.ended(gateway.session, reason, detail="so it was")
+
+    (line,) = [each for each in lines if each["event"] == "gateway_session_ended"]
+    assert (line["ended_by"], line["detail"], line["reason"]) == (side, "so it was", reason.value)
