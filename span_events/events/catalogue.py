@@ -18,6 +18,7 @@ from span_events.events.reasons import (
     CiotDisconnectReason,
     CiotRejectedReason,
     ClientRejectedReason,
+    ConflictReason,
     DisconnectReason,
     DownstreamFailedReason,
     DroppedReason,
@@ -434,14 +435,15 @@ class ClientAddressChanged(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityConflict(Event):
-    """Two clients use the certificate or PSK of one device in turn, from two addresses."""
+    """Two clients use the certificate, PSK or plain address of one device in turn."""
 
     name = "identityConflict"
     severity = Severity.WARNING
     hint = "One certificate or PSK was copied, or a test program uses it beside the device: give each client its own."
     extension = True
 
-    transport: Transport = key("dtls or coaps")
+    reason: ConflictReason | None = key("why, if neither a certificate nor a PSK is shared", optional=True)
+    transport: Transport = key("dtls or coaps; udp or coap for an address")
     remote_address: str = key("host:port of the client that sends now")
     other_address: str = key("address of the client that sent before")
     certificate_serial: str | None = key("serial number of the certificate that both use", optional=True)

@@ -3,6 +3,7 @@
 from span_events.events.reasons.cellular import CiotDisconnectReason, CiotRejectedReason
 from span_events.events.reasons.devices import (
     ClientRejectedReason,
+    ConflictReason,
     DisconnectReason,
     DownstreamFailedReason,
     DuplicateReason,
@@ -16,6 +17,7 @@ __all__ = [
     "CiotDisconnectReason",
     "CiotRejectedReason",
     "ClientRejectedReason",
+    "ConflictReason",
     "DisconnectReason",
     "DownstreamFailedReason",
     "DroppedReason",

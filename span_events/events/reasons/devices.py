@@ -117,6 +117,15 @@ class MessageRejectedReason(Reason):
     DEVICE_REMOVED = "deviceRemoved", "The device was removed while its upload was under way."
 
 
+class ConflictReason(Reason):
+    """What two clients share, other than a certificate or a PSK."""
+
+    SHARED_ADDRESS = (
+        "sharedAddress",
+        "Two ports of one address send in turn: devices behind one NAT count as one; give each a certificate or PSK.",
+    )
+
+
 class DuplicateReason(Reason):
     """Kinds of duplicates other than the retransmission of a CON."""
 

@@ -17,7 +17,7 @@ from span_events.clock import Clock
 from span_events.config import SessionsConfig
 from span_events.events.catalogue import ClientConnected, ClientDisconnected, IdentityConflict
 from span_events.events.message import Transport
-from span_events.events.reasons import DisconnectReason
+from span_events.events.reasons import ConflictReason, DisconnectReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.summaries import Summaries
 from span_events.net import Remote, render_remote
@@ -26,6 +26,8 @@ from span_events.registry.model import Collection, Device
 
 _TOGETHER: Final = 600.0
 """Seconds within which uses of one certificate or PSK from two addresses in turn are a conflict."""
+_RETURNS: Final = 3
+"""Returns to the port before, in a row, after which two ports of one address count as two senders."""
 _IDENTITIES: Final = 10_000
 """Upper bound of certificates and PSKs whose last two addresses are in memory."""
 
@@ -53,6 +55,10 @@ class Session:
     """True if the device's PSK opened the session."""
     close: Callable[[DisconnectReason], None] | None = None
     """Called when the server ends the session; None without a connection to close."""
+    other: Remote | None = None
+    """Address and port before the present ones; without DTLS, one device may have several ports."""
+    returns: int = 0
+    """How often the session came back to the port before the present one."""
 
 
 class _Table:
@@ -214,7 +220,8 @@ class Sessions:
         key = (device.id, transport.value)
         session = self._table.find(key)
         if session is not None:
-            session.remote = remote
+            if session.remote != remote:
+                self._notice_other_port(session, remote)
             self._table.touch(session, now)
             return session
         session = Session(self._bus.new_id(), key, device, transport, remote, now)
@@ -296,6 +303,24 @@ class Sessions:
             identity=psk.identity.decode(errors="backslashreplace") if serial is None and psk is not None else None,
         )
         self._conflicts.publish(event, identity, IdentityConflict.name)
+
+    def _notice_other_port(self, session: Session, remote: Remote) -> None:
+        """Publish two ports of one address that send in turn: probably two devices behind one NAT."""
+        if remote == session.other:
+            session.returns += 1
+            if session.returns >= _RETURNS:
+                event = IdentityConflict(
+                    origin=session.device.origin,
+                    session_id=session.id,
+                    reason=ConflictReason.SHARED_ADDRESS,
+                    transport=session.transport,
+                    remote_address=render_remote(remote),
+                    other_address=render_remote(session.remote),
+                )
+                self._conflicts.publish(event, session.key, IdentityConflict.name)
+        else:
+            session.returns = 0
+        session.other, session.remote = session.remote, remote
 
     def _is_over(self, session: Session) -> bool:
         """Return whether the certificate of a session has expired."""
