@@ -30,9 +30,7 @@ TO_BE_REMOVED: Final = {
     "tests/bench",
     "tests/fanout/test_hub.py",
     "tests/field",
-    "tests/fleet/gateways/test_downlink.py",
     "tests/listeners/blobs/test_listener.py",
-    "tests/listeners/gateways/test_listener.py",
     "tests/web/test_streams.py",
     "tests/wire/grpc/test_server.py",
 }
