@@ -23,7 +23,7 @@ LADDER: Final = (
     {"__main__"},
     {"cli"},
     {"app"},
-    {"web", "listeners", "outputs", "simulator"},
+    {"web", "listeners", "outputs", "simulator", "client"},
     {"fleet"},
     {"fanout", "auth", "pki"},
     {"bus", "registry"},

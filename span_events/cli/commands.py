@@ -34,6 +34,7 @@ _OF_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _COMMANDS: Final = {
     "serve": "span_events.cli.serve:serve",
     "tail": "span_events.cli.tail:tail",
+    "expect": "span_events.cli.expect:expect",
     "related": "span_events.cli.related:related",
     "simulate": "span_events.cli.simulate.devices:simulate",
     "events": "span_events.cli.catalogue:events",

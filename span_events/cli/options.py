@@ -14,7 +14,7 @@ import click
 
 from span_events import ids
 from span_events.cli import references
-from span_events.cli.client import Client, where_ids_are
+from span_events.client.api import Client, where_ids_are
 from span_events.errors import InvalidRequest
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8080"

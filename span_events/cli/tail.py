@@ -12,11 +12,11 @@ from typing import Any, Final
 import click
 
 from span_events import ids
-from span_events.cli.client import Client
 from span_events.cli.options import Command, Reference, Session, WholeNumber, api_options, pass_session
 from span_events.cli.output import printable, use_colours, write_octets
 from span_events.cli.resources.common import collection_path, device_path
-from span_events.cli.stream import DROPPED, Line, Stream
+from span_events.client.api import Client
+from span_events.client.stream import DROPPED, Line, Stream
 from span_events.errors import InvalidRequest, SpanEventsError
 from span_events.events.activity import Severity
 

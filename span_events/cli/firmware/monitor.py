@@ -16,12 +16,12 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from span_events.cli.client import Client
 from span_events.cli.firmware.progress import EVENTS, Outcome, Progress, Update
 from span_events.cli.options import Command, Reference, Session, api_options, collection_option, pass_session
 from span_events.cli.output import printable, write_octets
 from span_events.cli.resources.common import collection_path, device_path
-from span_events.cli.stream import LIVE, Line, Stream
+from span_events.client.api import Client
+from span_events.client.stream import LIVE, Line, Stream
 from span_events.errors import NotFound, ServerUnreachable, Unavailable
 
 _TICK: Final = 0.25

@@ -10,7 +10,6 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from span_events.cli.client import Client
 from span_events.cli.options import (
     Group,
     Session,
@@ -23,6 +22,7 @@ from span_events.cli.options import (
 )
 from span_events.cli.output import show_json, show_table, time_text, write_octets
 from span_events.cli.resources.common import collection_path, confirm
+from span_events.client.api import Client
 from span_events.errors import Conflict, StorageUnavailable
 
 _DOWNLOAD_TIMEOUT: Final = 600.0

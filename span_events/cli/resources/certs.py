@@ -12,10 +12,10 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 import click
 
-from span_events.cli.client import UnexpectedReply
 from span_events.cli.options import Group, Reference, Session, api_options, collection_option, pass_session, yes_option
 from span_events.cli.output import printable, show_json, show_table, time_text
 from span_events.cli.resources.common import collection_path, confirm, device_path
+from span_events.client.api import UnexpectedReply
 from span_events.errors import Conflict, StorageUnavailable
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-from span_events.cli.client import Client
 from span_events.cli.resources.common import collection_path, device_path
 from span_events.cli.simulate import progress
+from span_events.client.api import Client
 from span_events.errors import Conflict, NotFound, RequestError
 from span_events.simulator.terminals import Member
 

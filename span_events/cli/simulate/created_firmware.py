@@ -6,9 +6,9 @@ import base64
 from collections.abc import Sequence
 from contextlib import suppress
 
-from span_events.cli.client import Client
 from span_events.cli.resources.common import collection_path, device_path
 from span_events.cli.simulate.created import Simulated, each_of, is_marked, tags_of
+from span_events.client.api import Client
 from span_events.errors import Conflict, NotFound
 from span_events.simulator.firmware.device import make_image
 from span_events.simulator.firmware.updates import IMAGE_OCTETS, next_version

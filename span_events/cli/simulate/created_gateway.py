@@ -6,12 +6,12 @@ import secrets
 from contextlib import suppress
 from typing import Any
 
-from span_events.cli.client import Client
 from span_events.cli.resources.certs import octets
 from span_events.cli.resources.common import collection_path
 from span_events.cli.resources.gateways import gateway_path
 from span_events.cli.simulate import progress
 from span_events.cli.simulate.created import CreatedResources, each_of, is_marked, tags_of
+from span_events.client.api import Client
 from span_events.errors import LimitReached, NotFound
 from span_events.simulator.gateways.control_stream import Credentials
 

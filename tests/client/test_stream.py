@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from span_events.cli.client import Client
-from span_events.cli.stream import LAST_DELAY, Stream, backoff
+from span_events.client.api import Client
+from span_events.client.stream import LAST_DELAY, Stream, backoff
 from span_events.errors import AccessDenied, NotFound, ServerUnreachable, SpanEventsError, Unauthenticated
 from tests.cli.bench import TOKEN
 from tests.cli.scripted import Play, Refuse, Scripted, event, identifier

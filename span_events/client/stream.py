@@ -23,7 +23,7 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from span_events.cli.client import USER_AGENT, Client, refusal, unreachable
+from span_events.client.api import USER_AGENT, Client, refusal, unreachable
 from span_events.errors import LimitReached, RequestError, ServerUnreachable, Unauthenticated
 
 FIRST_DELAY: Final = 0.5

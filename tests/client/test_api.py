@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from span_events.cli.client import Client
+from span_events.client.api import Client
 from span_events.errors import ServerUnreachable
 from tests.cli.bench import COLLECTION, Api, problem, run
 
