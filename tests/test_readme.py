@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 from typing import Final
@@ -17,8 +19,8 @@ GUIDES: Final = {path.stem: path for path in sorted((ROOT / "span_events" / "gui
 PAGES: Final = {"readme": ROOT / "README.md", **GUIDES}
 OTHERS: Final = {"contributing": ROOT / ".github" / "CONTRIBUTING.md", "map": ROOT / "span_events" / "README.md"}
 README: Final = PAGES["readme"].read_text()
-LANGUAGES: Final = {"", "sh", "js", "toml", "ini", "c", "text"}
-"""Kinds of code blocks; of these, sh is run and toml is loaded as a configuration."""
+LANGUAGES: Final = {"", "sh", "js", "toml", "ini", "c", "text", "python"}
+"""Kinds of code blocks; of these, sh is run, toml is loaded as a configuration, and Python is compiled."""
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -78,3 +80,13 @@ def test_every_example_of_settings_is_a_valid_configuration(settings: str, tmp_p
 def _anchor(heading: str) -> str:
     """Return the anchor that web pages of repositories give to a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_python_in_the_guides_compiles_and_imports_what_exists(name: str) -> None:
+    for block in blocks(PAGES[name].read_text(), "python"):
+        tree = ast.parse(block)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("span_events"):
+                module = importlib.import_module(node.module or "")
+                assert [each.name for each in node.names if not hasattr(module, each.name)] == []
