@@ -84,8 +84,8 @@ class Handshake:
     """A client that has proven its address, but not yet its identity."""
 
     __slots__ = (
+        "answer",
         "began",
-        "cipher",
         "client",
         "engine",
         "hello",
@@ -116,8 +116,8 @@ class Handshake:
         self.offer = offer
         """Offer of a client that offers suites with PSK and suites with certificates."""
         self.prefers_certificates = prefers_certificates
-        self.cipher: str | None = None
-        """Name of the cipher suite that the server chose."""
+        self.answer = b""
+        """Begin of the server's first flight."""
         self.number = 0
         """Number of the handshake in its table, which tells its deadline from that of an earlier handshake."""
 

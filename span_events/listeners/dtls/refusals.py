@@ -14,6 +14,7 @@ from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
 from span_events.listeners.dtls.handshakes import Handshake
 from span_events.net import Remote, render_remote
 from span_events.wire.dtls.engine import Engine, Failed, Failure
+from span_events.wire.dtls.hello import chosen_suite
 
 _IDENTITY_SHOWN: Final = 256
 """Octets of a PSK identity in an event at most; OpenSSL accepts no longer one."""
@@ -100,7 +101,7 @@ class Refusals:
                 identity=None if identity is None else _shown(identity),
                 attributed_by=by_address,
                 offered=offered,
-                cipher=handshake.cipher,
+                cipher=chosen_suite(handshake.answer),
                 detail=detail,
                 stage=stage,
                 retransmissions=retransmissions,

@@ -35,7 +35,6 @@ from span_events.registry.model import Certificate
 from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
 from span_events.wire.dtls.hello import (
     ClientHello,
-    chosen_suite,
     hello_verify_request,
     is_fragment,
     is_hello,
@@ -45,6 +44,8 @@ from span_events.wire.dtls.records import Alert, ContentType, Cut, alert
 
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """Encrypted records of these types go to the session, also while its address has a handshake."""
+_SERVER_HELLO: Final = 128
+"""Octets of a flight that hold the cipher suite of its ServerHello."""
 _REASONS: Final = {
     End.CLOSE_NOTIFY: DisconnectReason.CLOSE_NOTIFY,
     End.ALERT: DisconnectReason.CLIENT_ALERT,
@@ -287,7 +288,7 @@ class DtlsServer:
         handshake = Handshake(remote, hello, client, engine, began, offer, prefers_certificates=certificates)
         self._handshakes.add(handshake)
         flight = engine.take()
-        handshake.cipher = chosen_suite(flight[0]) if flight else None
+        handshake.answer = flight[0][:_SERVER_HELLO] if flight else b""
         self._transmit(flight, remote)
         self._take_handshake_events(handshake, events)
         if handshake in self._handshakes:

@@ -30,6 +30,8 @@ _CERTIFICATE_TYPES: Final = frozenset({19, 20})
 _X509, _RAW_KEY = 0, 2
 """RFC 7250 §3; the extensions are client_certificate_type and server_certificate_type."""
 _SUPPORTED_VERSIONS: Final = 43
+_READ: Final = _CERTIFICATE_TYPES | {_SUPPORTED_VERSIONS, _SUPPORTED_GROUPS, _MAX_FRAGMENT_LENGTH}
+"""Extensions whose content is read."""
 _SIGNALLING: Final = frozenset({0x00FF, 0x5600})
 """Values that signal an option and are no cipher suites: renegotiation info (RFC 5746), fallback (RFC 7507)."""
 _SHOWN: Final = 24
@@ -143,13 +145,15 @@ def read_hello(datagram: bytes) -> ClientHello:
     if not reader.at_end:
         extensions = reader.vector(2, "extensions")
         for kind, at, end in _extensions(extensions, reader.at - len(extensions)):
+            if kind not in _READ:
+                continue
             if kind == _SUPPORTED_VERSIONS:
                 versions = tuple(each for each in numbers(extensions[at + 1 : end]) if not _is_grease(each))
             elif kind == _SUPPORTED_GROUPS:
                 group_octets = extensions[at:end]
             elif kind == _MAX_FRAGMENT_LENGTH:
                 largest = _FRAGMENT_LENGTHS.get(extensions[at:end])
-            elif kind in _CERTIFICATE_TYPES:
+            else:
                 raw_key = raw_key or (_RAW_KEY in extensions[at + 1 : end] and _X509 not in extensions[at + 1 : end])
     return ClientHello(
         high << 32 | low, version, random, cookie, suite_octets, versions, group_octets, raw_key, largest
@@ -216,7 +220,12 @@ class _Reader:
         return _number(self.take(size, what))
 
     def vector(self, size: int, what: str) -> bytes:
-        return self.take(self.number(size, what), what)
+        begin = self._at + size
+        following = begin + int.from_bytes(self._octets[self._at : begin], "big")
+        if following > self._end or begin > self._end:  # the usual case in one step; the other names what is missing
+            return self.take(self.number(size, what), what)
+        self._at = following
+        return self._octets[begin:following]
 
     def limit(self, count: int, what: str) -> None:
         if self._at + count > self._end:

@@ -67,6 +67,8 @@ instead of dropping it, so anybody could end a session.
 _CLIENT_KEY_EXCHANGE: Final = 16
 _NO_CHANGE: Final = frozenset({b"", b"\0\x1d"})
 """First elliptic curve of hellos for which OpenSSL's order is right: none, and X25519."""
+_IDENTITY: Final = 25
+"""Offset of the PSK identity in a datagram that begins with a whole ClientKeyExchange, as it usually does."""
 _KEPT: Final = 4_096
 """Octets of a client's handshake that are kept at most, for its PSK identity."""
 _AFTER_CHANGE_CIPHER_SPEC: Final = "ChangeCipherSpec"
@@ -250,7 +252,9 @@ class OpensslSession:
         Args:
             identity: What OpenSSL passes: the identity up to its first NUL.
         """
-        whole = self._identity_in_the_clear()
+        sent = len(identity).to_bytes(2, "big") + identity
+        usual = bool(self._clear) and self._clear[-1][_IDENTITY : _IDENTITY + len(sent)] == sent
+        whole = identity if usual else self._identity_in_the_clear()
         self._psk_identity = identity if whole is None else whole
         if whole is None:
             return None
