@@ -46,9 +46,20 @@ def configure(level: Level, style: Format) -> None:
         cache_logger_on_first_use=False,
     )
     # Libraries log through the standard module; aiohttp repeats what our events say.
-    logging.basicConfig(stream=sys.stderr, level=max(numeric, logging.WARNING), force=True)
+    logging.basicConfig(handlers=[_Forwarding()], level=max(numeric, logging.WARNING), force=True)
+    logging.captureWarnings(True)
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.server").addFilter(is_defect)
+
+
+class _Forwarding(logging.Handler):
+    """Gives the lines and tracebacks of libraries the form of our own."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        get_logger(record.name).log(
+            record.levelno, "library_message", text=record.getMessage(), exc_info=record.exc_info
+        )
 
 
 class _Unfailing(io.TextIOBase):

@@ -71,6 +71,8 @@ log = get_logger("app")
 _SWEEP: Final = 1.0
 _MINUTE: Final = 60.0
 """Seconds between sweeps: idle sessions, expired messages, silent streams."""
+_PROBE: Final = 10.0
+"""Seconds between writes that only show whether the registry can be written."""
 _DAY: Final = 86_400.0
 """Seconds between looks at certificates: which of ours to renew, which to forget."""
 _LOOKS: Final = 12
@@ -182,6 +184,7 @@ class Server:
         every(_SWEEP, "connections", self.web.sweep)
         self._supervisor.run("http", self.web.run)
         every(config.registry.flush_interval, "registry", self.fleet.flush)
+        every(_PROBE, "registry_write", lambda: store.probe())  # noqa: PLW0108
         every(config.registry.watch_interval, "tokens", self._watch_tokens)
         self._wall_clock = WallClockWatch(clock)
         every(LOOK, "clock", self._watch_clock)

@@ -24,7 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from span_events.client.api import USER_AGENT, Client, refusal, unreachable
-from span_events.errors import LimitReached, RequestError, ServerUnreachable, Unauthenticated
+from span_events.errors import LimitReached, RequestError, ServerUnreachable, Unauthenticated, UpgradeRequired
 
 FIRST_DELAY: Final = 0.5
 LAST_DELAY: Final = 15.0
@@ -123,6 +123,8 @@ class Stream:
                 self._notify(f"connection lost: {why}; trying again until it is back (Ctrl-C stops)")
             except InvalidStatus as exc:
                 refused = refusal(exc.response.status_code, bytes(exc.response.body), has_token=self._client.has_token)
+                if exc.response.status_code == UpgradeRequired.status:
+                    refused.hint = _PROXY
                 if lost_at is None or _final(exc.response.status_code):
                     raise refused from exc
             except (OSError, TimeoutError, InvalidHandshake) as exc:
@@ -192,6 +194,12 @@ class _Position:
             return False
         self._had[line.octets] += 1
         return True
+
+
+_PROXY: Final = (
+    "A proxy between here and the server did not pass on the headers Upgrade and Connection;"
+    " `span-events guide proxies` says how to configure it."
+)
 
 
 def backoff() -> Iterator[float]:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import database, rows, tables
@@ -83,6 +83,16 @@ class Store:
     async def close(self) -> None:
         """Finish the writes under way and disconnect; closing again does nothing."""
         await self._database.close()
+
+    async def probe(self) -> None:
+        """
+        Write without changing anything.
+
+        Raises:
+            StorageUnavailable: The database cannot be written now.
+        """
+        same = update(tables.about).values(schema=tables.about.c.schema)
+        await self._database.write(lambda connection: connection.execute(same))
 
     async def load(self) -> Contents:
         """Read everything; delete messages to removed devices."""

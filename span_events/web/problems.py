@@ -19,6 +19,8 @@ from aiohttp import web
 from span_events.errors import InvalidRequest, RequestError
 
 CONTENT_TYPE: Final = "application/problem+json"
+_RETRY_AFTER: Final = "5"
+"""Seconds after which a client may try again."""
 _GOOGLE: Final = "type.googleapis.com/google.rpc."
 
 
@@ -106,6 +108,8 @@ def of_error(error: RequestError, request_id: str) -> web.Response:
         headers["WWW-Authenticate"] = "Bearer"
     elif error.status == HTTPStatus.UPGRADE_REQUIRED:
         headers["Upgrade"] = "websocket"  # RFC 9110 15.5.22
+    elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = _RETRY_AFTER
     elif error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
         headers["Accept-Encoding"] = "identity"  # RFC 9110 15.5.16
     return problem(

@@ -49,8 +49,9 @@ class Running:
         )
 
     def stream(self, path: str, *, token: str | None = None, **options: Any) -> connect:
-        """Open a WebSocket, as the admin unless a token is given."""
-        headers = {"X-API-Token": self.token if token is None else token} | options.pop("headers", {})
+        """Open a WebSocket, as the admin unless a token is given; an empty one is not sent."""
+        secret = self.token if token is None else token
+        headers = ({"X-API-Token": secret} if secret else {}) | options.pop("headers", {})
         return connect(f"ws://{self.http}{path}", additional_headers=headers, **options)
 
     async def joined(self, subscribers: int) -> Self:

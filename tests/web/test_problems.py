@@ -304,7 +304,7 @@ async def test_streams_are_refused_in_the_same_shape(api: WebBench, collection: 
     """With and without the prefix, before any upgrade."""
     for path in ("/span/activity", f"/span/collections/{collection}/activity", f"/collections/{collection}/from"):
         with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
-            await api.session.ws_connect(api.url + path)
+            await api.session.ws_connect(api.url + path, headers={"Authorization": "Bearer x"})
         reply = await api.call("GET", path, token=None)
 
         assert caught.value.status == 401

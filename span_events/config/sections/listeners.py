@@ -12,6 +12,7 @@ from span_events.config.fields import (
     Octets,
     Origin,
     Port,
+    Prefix,
     Rate,
     Seconds,
     setting,
@@ -31,6 +32,9 @@ class HttpConfig(Section):
             *("https://localhost:*", "https://127.0.0.1:*", "https://[::1]:*"),
         ),
         "Origins of web pages that may open a stream, besides the server's own; * matches any characters.",
+    )
+    proxies: tuple[Prefix, ...] = setting(
+        (), "Addresses and prefixes of the proxies in front, whose X-Forwarded-For is believed; of others, it is not."
     )
     max_body: Octets = setting(1_048_576, "Largest request body, octets.")
     connections: Count = setting(

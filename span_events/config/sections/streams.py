@@ -64,6 +64,10 @@ class StreamsConfig(Section):
         50.0, "Frames per second that a client of a stream may send, twice as many at once; beyond it, close 1008."
     )
     client_octets: Rate = setting(32_768.0, "Octets per second that it may send, twice as many at once.")
+    token_timeout: Seconds = setting(
+        10.0, "Seconds that a client without a token has for its first message, which must bring one; then close 1008."
+    )
+    without_token: Count = setting(100, "Upper bound of clients that have yet to send it; one more gets 503.")
 
 
 class ThingsStackConfig(Section):

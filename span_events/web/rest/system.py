@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -37,12 +37,21 @@ async def catalogue(_request: web.Request) -> web.Response:
     return render(_CATALOGUE)
 
 
-async def health(request: web.Request) -> web.Response:
-    """Show the health of the server: 200 while every part works, else 503."""
+async def live(request: web.Request) -> web.Response:
+    """Show the health of each part, always with 200: a server that answers need not be killed."""
+    return render(_health(request))
+
+
+async def ready(request: web.Request) -> web.Response:
+    """Show the same with 503 while a part fails: new clients should go elsewhere."""
+    health = _health(request)
+    return render(health, status=HTTPStatus.OK if health["status"] == "ok" else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+def _health(request: web.Request) -> dict[str, Any]:
     parts = request.app[SERVICES].health()
     well = all(text == "ok" for text in parts.values())
-    status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
-    return render({"status": "ok" if well else "degraded", "parts": dict(parts)}, status=status)
+    return {"status": "ok" if well else "degraded", "parts": dict(parts)}
 
 
 async def metrics(request: web.Request) -> web.Response:
@@ -75,6 +84,7 @@ ROUTES: Final = (
     web.get("/", home),
     web.get("/span/system", get),
     web.get("/span/events/catalogue", catalogue),
-    web.get("/healthz", health),
+    web.get("/healthz", live),
+    web.get("/readyz", ready),
     web.get("/metrics", metrics),
 )

@@ -77,16 +77,18 @@ class Reader:
         self._clock = clock
         self._spare = spare
         self._on_flood = on_flood
+        self._longest = longest
         self._frames = ClientFrames(longest)
         self._frame_allowance = Allowance(config.client_frames, config.client_frames * _BURST)
         self._octet_allowance = Allowance(config.client_octets, config.client_octets * _BURST)
+        self._deaf = False
+        """True once octets of the client are not read any more."""
         self._timer: asyncio.TimerHandle | None = None
         self.end: End | None = None
         """Set as soon as it is known how the stream ends."""
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Set when the connection has ended, or may be closed."""
-        self.first_text: asyncio.Future[bytes] | None = None
-        """Set to the first text message; made by whoever waits for it."""
+        self._first_text: asyncio.Future[bytes | None] | None = None
         self.on_text: Callable[[bytes], None] = self._take_first
         """Called with each text message."""
         self.on_end: Callable[[], None] = lambda: None
@@ -94,12 +96,17 @@ class Reader:
         self.alive = True
         """True if the client sent octets since the last ping."""
 
+    @property
+    def has_ended(self) -> bool:
+        """True as soon as nothing may be written any more."""
+        return self.end is not None
+
     # ---- called by aiohttp --------------------------------------------------------------------
 
     def feed_data(self, data: bytes) -> tuple[bool, bytes]:
         """Take octets."""
         self.alive = True
-        if self.gone.done():
+        if self.gone.done() or self._deaf:
             return False, b""
         now = self._clock.monotonic()
         try:
@@ -114,8 +121,11 @@ class Reader:
             if not self._octet_allowance.admits(len(data), now):
                 self._flooded()
         except FrameRefused as exc:
-            self.close(exc.close_code, exc.detail)
-            self._stop_reading()
+            if self.end is None:
+                self.close(exc.close_code, exc.detail)
+                self._frames = ClientFrames(self._longest)  # for the client's answer
+            else:
+                self._stop_reading()
         return False, b""
 
     def feed_eof(self) -> None:
@@ -126,6 +136,24 @@ class Reader:
         self._finish()
 
     # ---- called by the stream -----------------------------------------------------------------
+
+    def expect_text(self) -> None:
+        """Keep the first text message, for `first_text`."""
+        self._first_text = asyncio.get_running_loop().create_future()
+
+    async def first_text(self, seconds: float) -> bytes | None:
+        """Wait for the first text message; None if the stream ends before, or after so many seconds."""
+        assert self._first_text is not None
+        timer = asyncio.get_running_loop().call_later(seconds, self._expire, self._first_text)
+        try:
+            return await self._first_text
+        finally:
+            timer.cancel()
+
+    @staticmethod
+    def _expire(waiting: asyncio.Future[bytes | None]) -> None:
+        if not waiting.done():
+            waiting.set_result(None)
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame behind all that waits, and give the client a little time to answer it."""
@@ -179,8 +207,8 @@ class Reader:
             self.on_text(message.payload)
 
     def _take_first(self, text: bytes) -> None:
-        if self.first_text is not None and not self.first_text.done():
-            self.first_text.set_result(text)
+        if self._first_text is not None and not self._first_text.done():
+            self._first_text.set_result(text)
 
     def _flooded(self) -> None:
         if self.end is None:
@@ -190,12 +218,14 @@ class Reader:
 
     def _stop_reading(self) -> None:
         """Leave the rest of the octets in the kernel: reading them would cost what the client likes."""
-        self._frames = ClientFrames(LONGEST_MESSAGE)
+        self._deaf = True
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def _finish(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if self._first_text is not None and not self._first_text.done():
+            self._first_text.set_result(None)
         if not self.gone.done():
             self.gone.set_result(None)

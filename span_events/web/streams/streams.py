@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -19,12 +19,11 @@ from typing import Final
 from aiohttp import WSCloseCode, web
 
 from span_events import ids
-from span_events.auth import access
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
-from span_events.errors import InvalidRequest, RequestError, Unavailable
-from span_events.events.filters import PASS_ALL, Scope
+from span_events.errors import InvalidRequest, RequestError, Unauthenticated, Unavailable
+from span_events.events.filters import PASS_ALL
 from span_events.events.history import History
 from span_events.fanout.hub import Hub
 from span_events.fanout.subscriber import Ending, Stream, Subscriber
@@ -33,9 +32,10 @@ from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
-from span_events.web.paths import flag_of
+from span_events.web.proxies import Proxies
 from span_events.web.streams import changing
 from span_events.web.streams.admission import Admission
+from span_events.web.streams.credentials import Admitted, Gate
 from span_events.web.streams.handshake import accept
 from span_events.web.streams.lines import Lines
 from span_events.web.streams.messages import MessageDialect
@@ -101,6 +101,7 @@ class Streams:
         clock: Clock,
     ) -> None:
         self._origins = Origins(http.allowed_origins)
+        self._proxies = Proxies(http.proxies)
         self._clock = clock
         self._config = streams
         self._events = events
@@ -109,9 +110,8 @@ class Streams:
         self._names = DirectoryNames(directory)
         self._past = Past(hub, history)
         self._lines = Lines(hub, self._past, self._origins, send_buffer=fanout.send_buffer)
-        self._directory = directory
-        self._tokens = tokens
         self._admission = admission
+        self._gate = Gate(streams, directory, tokens)
         self._message_dialect = MessageDialect(directory)
         self._connections: set[_Connection] = set()
         self._closing = False
@@ -126,28 +126,26 @@ class Streams:
 
     async def activity(self, request: web.Request) -> web.StreamResponse:
         """Serve activity events of everything, a collection, a device or a gateway."""
-        with self._refused(request):
-            scope, token = await self._authorize(request)
+        with self._counting_refusals(request):
+            admitted = await self._admit(request)
             wish = stream_request_of(request, events=self._events, streams=self._config, names=self._names)
             if wish.form is not Form.WEBSOCKET:
-                self._admission.check(request)
-                return await self._lines.serve(request, Stream.ACTIVITIES, scope, wish, token)
+                return await self._serve_lines(request, Stream.ACTIVITIES, wish, admitted)
             response = self._accept(request)
-        return await self._serve(request, response, Stream.ACTIVITIES, scope, wish, token)
+        return await self._serve(request, response, Stream.ACTIVITIES, wish, admitted)
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
         """Serve the upstream messages of a collection or a device."""
-        with self._refused(request):
-            scope, token = await self._authorize(request)
+        with self._counting_refusals(request):
+            admitted = await self._admit(request)
             check_parameters(request, _MESSAGE_PARAMETERS)
             form = form_of(request)
             encoding = message_encoding(request, form, self._message_dialect, silence=self._config.keepalive_from)
             wish = StreamRequest(PASS_ALL, encoding, form)
             if form is not Form.WEBSOCKET:
-                self._admission.check(request)
-                return await self._lines.serve(request, Stream.MESSAGES, scope, wish, token)
+                return await self._serve_lines(request, Stream.MESSAGES, wish, admitted)
             response = self._accept(request)
-        return await self._serve(request, response, Stream.MESSAGES, scope, wish, token)
+        return await self._serve(request, response, Stream.MESSAGES, wish, admitted)
 
     # ---- operations of the server--------------------------------------------------------------
 
@@ -179,6 +177,7 @@ class Streams:
     def metrics(self) -> list[Metric]:
         """List the metrics."""
         return [
+            *self._gate.metrics(),
             *self._refusals.metrics(),
             Metric("streams_ended", "Streams that ended.", "counter", lambda: dict(self.ended), label="by"),
             Metric(
@@ -192,46 +191,29 @@ class Streams:
     # ---- before the upgrade -------------------------------------------------------------------
 
     @contextmanager
-    def _refused(self, request: web.Request) -> Iterator[None]:
+    def _counting_refusals(self, request: web.Request) -> Iterator[None]:
         """Count what is refused inside."""
         try:
             yield
         except RequestError as exc:
-            self._refusals.count(request, exc, request.remote)
+            self._refusals.count(request, exc, self._proxies.client_of(request))
             raise
+
+    async def _admit(self, request: web.Request) -> Admitted | None:
+        self._origins.check(request.headers.get("Origin"), request.host)
+        return await self._gate.admit(request)
 
     def _accept(self, request: web.Request) -> web.StreamResponse:
         self._admission.check(request)
         return accept(request)
 
-    async def _authorize(self, request: web.Request) -> tuple[Scope, Token]:
-        """Check the token and find the scope that the URL names."""
-        self._origins.check(request.headers.get("Origin"), request.host)
-        credentials = access.credentials(request.headers, request.query)
-        path = request.match_info
-        if "collection" not in path:
-            token = await access.authenticate(self._tokens, credentials)
-            return access.scope_of(token), token
-        scope = Scope(
-            collection_id=ids.parse(path["collection"], what="collection"),
-            device_id=ids.parse(path["device"], what="device") if "device" in path else None,
-            gateway_id=ids.parse(path["gateway"], what="gateway") if "gateway" in path else None,
-        )
-        resource = access.resource_of(scope.collection_id, device_id=scope.device_id, gateway_id=scope.gateway_id)
-        token = await access.authorize(self._tokens, credentials, resource=resource, write=False)
-        self._check_existence(scope)
-        whole = scope.device_id is None and scope.gateway_id is None
-        if whole and token.resource == "/" and flag_of(request, "unattributed"):
-            scope = replace(scope, unattributed=True)
-        return scope, token
-
-    def _check_existence(self, scope: Scope) -> None:
-        assert scope.collection_id is not None
-        self._directory.collection(scope.collection_id)
-        if scope.device_id is not None:
-            self._directory.device(scope.collection_id, scope.device_id)
-        if scope.gateway_id is not None:
-            self._directory.gateway(scope.collection_id, scope.gateway_id)
+    async def _serve_lines(
+        self, request: web.Request, stream: Stream, wish: StreamRequest, admitted: Admitted | None
+    ) -> web.StreamResponse:
+        if admitted is None:
+            raise Unauthenticated("There is no token in the request")
+        self._admission.check(request)
+        return await self._lines.serve(request, stream, admitted.scope, wish, admitted.token)
 
     # ---- the stream ---------------------------------------------------------------------------
 
@@ -240,17 +222,16 @@ class Streams:
         request: web.Request,
         response: web.StreamResponse,
         stream: Stream,
-        scope: Scope,
         wish: StreamRequest,
-        token: Token,
+        admitted: Admitted | None,
     ) -> web.StreamResponse:
-        connection = await self._open(request, response)
+        connection = await self._open(request, response, expects_token=admitted is None)
         reader = connection.reader
         try:
             if self._closing:
                 reader.close(WSCloseCode.GOING_AWAY, "the server shuts down")
-            elif reader.end is None:
-                await self._subscribed(request, connection, stream, scope, wish, token)
+            elif admitted := admitted or await self._admit_later(request, reader):
+                await self._subscribed(request, connection, stream, wish, admitted)
         finally:
             self._connections.discard(connection)
             if connection.subscriber is not None:
@@ -259,7 +240,17 @@ class Streams:
         connection.transport.close()  # nothing may follow the close frames
         return response
 
-    async def _open(self, request: web.Request, response: web.StreamResponse) -> _Connection:
+    async def _admit_later(self, request: web.Request, reader: Reader) -> Admitted | None:
+        """Wait for the token; close the stream without one (1008)."""
+        try:
+            with self._counting_refusals(request):
+                return await self._gate.admit_later(request, reader)
+        except RequestError as exc:
+            busy = isinstance(exc, Unavailable)
+            reader.close(WSCloseCode.TRY_AGAIN_LATER if busy else WSCloseCode.POLICY_VIOLATION, exc.detail)
+            return None
+
+    async def _open(self, request: web.Request, response: web.StreamResponse, *, expects_token: bool) -> _Connection:
         """
         Send the 101, and read frames from then on.
 
@@ -275,6 +266,8 @@ class Streams:
             raise ConnectionResetError("the client left during the handshake")
         tune(transport, send_buffer=self._send_buffer)
         reader = Reader(transport, self._config, self._clock, spare=self._send_buffer, on_flood=self._count_flood)
+        if expects_token:
+            reader.expect_text()
         connection = _Connection(transport, reader)
         self._connections.add(connection)
         protocol.become_stream(reader)
@@ -285,14 +278,15 @@ class Streams:
         request: web.Request,
         connection: _Connection,
         stream: Stream,
-        scope: Scope,
         wish: StreamRequest,
-        token: Token,
+        admitted: Admitted,
     ) -> None:
         """Hold a stream until it has ended."""
-        reader = connection.reader
+        reader, token = connection.reader, admitted.token
+        if reader.has_ended:
+            return
         try:
-            subscriber = connection.subscriber = self._subscribe(connection, stream, scope, wish, token)
+            subscriber = connection.subscriber = self._subscribe(connection, stream, wish, admitted)
         except Unavailable as exc:  # others were faster during the handshake
             reader.close(WSCloseCode.TRY_AGAIN_LATER, exc.detail)
             return
@@ -301,7 +295,8 @@ class Streams:
             reader.on_text = partial(self._change_filter, connection, subscriber, span_only=wish.span_only)
         if not wish.follow:
             reader.close(WSCloseCode.OK, "the past is complete")
-        log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=request.remote)
+        remote = self._proxies.client_of(request)
+        log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=remote)
         await asyncio.shield(reader.gone)
         self._hub.unsubscribe(subscriber)
         end = reader.end or End(By.NETWORK, WSCloseCode.ABNORMAL_CLOSURE)
@@ -334,18 +329,18 @@ class Streams:
         self.flooded += 1
 
     def _subscribe(
-        self, connection: _Connection, stream: Stream, scope: Scope, wish: StreamRequest, token: Token
+        self, connection: _Connection, stream: Stream, wish: StreamRequest, admitted: Admitted
     ) -> Subscriber:
         def close(ending: Ending, text: str) -> None:
             connection.reader.close(_CLOSE_CODES[ending], text)
 
         return self._hub.subscribe(
             stream,
-            (scope,),
+            (admitted.scope,),
             wish.filter,
             wish.encoding,
             sink=connection.transport,
-            token_id=token.id,
+            token_id=admitted.token.id,
             close=close,
-            replay=lambda: self._past.frames(scope, wish, connection.count),
+            replay=lambda: self._past.frames(admitted.scope, wish, connection.count),
         )

@@ -1,0 +1,111 @@
+"""The proxies of the guide, in front of a server: REST, streams, and the address of the client."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.bench.live import PROGRAM, LiveServer
+from tests.bench.programs import find_program
+from tests.bench.waiting import PATIENCE
+
+GUIDE: Final = (Path(__file__).parents[2] / "span_events/guides/proxies.md").read_text()
+
+
+def example(language: str) -> str:
+    """Return an example of the guide, without TLS."""
+    (text,) = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+    lines = [line for line in str(text).splitlines() if "ssl_certificate" not in line]
+    return re.sub(r" ssl( crt \S+)?", "", "\n".join(lines)) + "\n"
+
+
+def free_port() -> int:
+    """Return a TCP port that is free now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@asynccontextmanager
+async def proxy(folder: Path, name: str, target: str, *, without: str = "") -> AsyncIterator[str]:
+    """
+    Run a proxy with the example of the guide.
+
+    Args:
+        without: Begin of the lines to leave out.
+    """
+    port = free_port()
+    text = example(name).replace("127.0.0.1:8080", target).replace("443", f"127.0.0.1:{port}", 1)
+    text = text.replace(":127.0.0.1", "127.0.0.1")
+    if without:
+        text = "\n".join(line for line in text.splitlines() if not line.strip().startswith(without)) + "\n"
+    config = folder / f"{name}.conf"
+    if name == "nginx":
+        paths = "".join(
+            f"{each}_temp_path {folder}/{each};" for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        text = f"daemon off; pid {folder}/pid; error_log stderr; events {{}} http {{ access_log off; {paths} {text} }}"
+        command = [find_program("nginx"), "-c", str(config), "-p", str(folder)]
+    else:
+        command = [find_program("haproxy"), "-db", "-f", str(config)]
+    config.write_text(text)
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                assert process.returncode is None, f"{name} does not start with {text}"
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    await asyncio.sleep(0.01)
+                else:
+                    writer.close()
+                    break
+        yield f"127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+async def test_core_11_streams_pass_through_the_proxies_of_the_guide(tmp_path: Path, name: str) -> None:
+    settings = {"http.proxies": '["127.0.0.1"]'}
+    (tmp_path / "server").mkdir()
+    with LiveServer(tmp_path / "server", settings) as server:
+        async with proxy(tmp_path, name, server.addresses["http"]) as address:
+            headers = {"X-API-Token": server.token, "X-Forwarded-For": "192.0.2.7"}
+            async with connect(f"ws://{address}/span/activity", additional_headers=headers) as stream:
+                collection = await server.add_collection()
+                await server.add_device(collection)
+                event = await stream.recv()
+        assert "deviceCreated" in str(event)
+        assert "remote=192.0.2.7" in server.log
+
+
+async def test_core_11_a_proxy_that_drops_upgrade_is_named_by_the_server_and_by_tail(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    with LiveServer(tmp_path / "server") as server:
+        async with proxy(tmp_path, "nginx", server.addresses["http"], without="proxy_set_header Upgrade") as address:
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(f"ws://{address}/span/activity", additional_headers={"X-API-Token": server.token})
+            tail = await asyncio.create_subprocess_exec(
+                *(PROGRAM, "--endpoint", f"http://{address}", "--token", server.token, "tail"),
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            _, complaint = await tail.communicate()
+
+    assert refused.value.response.status_code == 426
+    assert b"proxy_set_header Upgrade" in refused.value.response.body
+    assert b"span-events guide proxies" in complaint
+    assert b"Use a WebSocket client" not in complaint
