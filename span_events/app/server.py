@@ -101,7 +101,6 @@ class Server:
         self.coaps: Coaps | None = None
         self.radius: Radius | None = None
         self.gateway_listener: GatewayListener | None = None
-        self.grpc: GrpcListener | None = None
         self._on_identities: list[Callable[[Sequence[Identity]], None]] = []
         """Called with the server's new identities (key and certificates) after a renewal."""
         self.first_token: str | None = None
@@ -344,6 +343,8 @@ class Server:
             self._listeners.append(self.gateway_listener)
         if config.blobs.enabled:
             self._listeners += self._blob_listeners(ports)
+        if config.things_stack.grpc:
+            self._listeners.append(self._grpc_listener())
         for listener in self._listeners:  # bind all before serving any
             await listener.start()
             self._started.listeners.append(listener)
@@ -383,6 +384,19 @@ class Server:
             reception=self.fleet.reception,
             clock=self._clock,
         )
+
+    def _grpc_listener(self) -> GrpcListener:
+        listener = GrpcListener(
+            self.config.things_stack,
+            self.config.fanout,
+            self._things_stack,
+            identities=self._identities(),
+            clock=self._clock,
+            refused=self._refused,
+        )
+        self._on_identities.append(listener.present)
+        self._started.streams.append(listener)
+        return listener
 
     def _blob_listeners(self, ports: Ports) -> list[BlobListener]:
         config = self.config.blobs
