@@ -14,6 +14,7 @@ import click
 
 from span_events import ids
 from span_events.cli import references
+from span_events.cli.output import printable
 from span_events.client.api import Client, where_ids_are
 from span_events.errors import InvalidRequest
 
@@ -38,7 +39,7 @@ class Session:
 
     def client(self) -> Client:
         """Make a client of the API; a context manager."""
-        return Client(self.endpoint, self.token)
+        return Client(self.endpoint, self.token, on_warning=_show_warning)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
         """Make one request (`Client.request` knows the options) and return the reply's document."""
@@ -56,6 +57,11 @@ class Session:
                 return await work(client)
 
         return asyncio.run(within())
+
+
+def _show_warning(warning: str) -> None:
+    """Print what the server ignored of a request."""
+    click.echo(f"warning: {printable(warning)}", err=True)
 
 
 class Command(click.Command):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
@@ -18,6 +18,7 @@ from span_events.errors import InvalidRequest, RequestError, ServerUnreachable, 
 USER_AGENT: Final = f"span-events/{__version__}"
 _EXTENDED: Final = {"extended": "1"}
 """Query of every request: replies also have the fields that Span's API does not have."""
+_WARNING: Final = "X-Warning"
 _TIMEOUT: Final = 30.0
 _CONNECT_TIMEOUT: Final = 10.0
 
@@ -62,14 +63,16 @@ class Client:
     Args:
         endpoint: ``http://host:port`` or ``https://host:port``, also with ``/span`` behind it.
         token: API token; empty sends none.
+        on_warning: Takes each warning of the server: names in a request that it does not know, and ignores.
 
     Raises:
         InvalidRequest: The endpoint is no such URL, or the token cannot be one.
     """
 
-    def __init__(self, endpoint: str, token: str) -> None:
+    def __init__(self, endpoint: str, token: str, *, on_warning: Callable[[str], None] = lambda _: None) -> None:
         self.base = _base(endpoint)
         self._token = _checked(token)
+        self._on_warning = on_warning
         self._http: aiohttp.ClientSession | None = None
 
     @property
@@ -151,6 +154,8 @@ class Client:
             raise ServerUnreachable(f"{self.base} did not answer within {within:.0f} s") from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise unreachable(self.base, exc) from exc
+        if warning := reply.headers.get(_WARNING):
+            self._on_warning(warning)
         if reply.status >= 300:
             raise refusal(reply.status, octets, has_token=self.has_token)
         return octets

@@ -25,6 +25,7 @@ from span_events.errors import (
     UnsupportedMedia,
 )
 from span_events.log import get_logger
+from span_events.web import warnings
 from span_events.web.connection import Connection
 from span_events.web.problems import of_error, problem
 from span_events.web.services import CAUSE, Services
@@ -37,8 +38,9 @@ Application = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 async def name_reply(request: web.Request, response: web.StreamResponse) -> None:
-    """Write the number of the request into the reply, of whatever kind it is."""
+    """Write the number of the request into the reply, of whatever kind it is, and what was ignored of the request."""
     response.headers.setdefault(REQUEST_ID, ids.render(request[CAUSE]))
+    warnings.write(request, response)
     request[_STARTED] = True
 
 

@@ -19,7 +19,7 @@ def authentication(
     *, public: Collection[Handler], unscoped: Collection[Handler], reading: Collection[Handler]
 ) -> Middleware:
     """
-    Build the middleware that refuses requests without a token for their resource, or with an unknown query.
+    Build the middleware that refuses requests without a token for their resource, and warns of an unknown query.
 
     Args:
         public: Handlers that need no token, or check the token themselves.

@@ -12,6 +12,7 @@ from span_events.auth import access
 from span_events.errors import InvalidRequest
 from span_events.registry.model import Blob, Collection, Device, Gateway, Image
 from span_events.web.services import SERVICES
+from span_events.web.warnings import warn
 
 QUERY: Final = frozenset(
     {
@@ -183,19 +184,15 @@ def limit_of(request: web.Request) -> int | None:
 
 def check_query(request: web.Request) -> None:
     """
-    Refuse unknown query parameters, which are mostly misspelt ones.
+    Warn of unknown query parameters, which are mostly misspelt ones.
 
     Raises:
-        InvalidRequest: The API has no such parameter, or ``extended`` is neither true nor false.
+        InvalidRequest: ``extended`` is neither true nor false.
     """
-    flag_of(request, "extended")
     for name in request.query:
         if name not in QUERY:
-            raise InvalidRequest(
-                f"There is no query parameter {name[:40]!r}",
-                hint="The API takes extended limit start end offset upstream downstream deviceId gatewayId id.",
-                field=name[:40],
-            )
+            warn(request, name, "query parameter", QUERY)
+    flag_of(request, "extended")
 
 
 def flag_of(request: web.Request, name: str, *, default: bool = False) -> bool:

@@ -131,6 +131,7 @@ OWN: Final = {
     ("GET", "/metrics"),
     ("GET", "/span/events/catalogue"),
     ("GET", f"{_C}/blobs/{{blob}}"),
+    ("GET", f"{_C}/related"),
     ("DELETE", f"{_C}/certificates/{{serial}}"),
     ("PUT", f"{_D}/psk"),
     ("DELETE", f"{_D}/psk"),

@@ -193,19 +193,6 @@ async def test_clients_01_extended_is_true_or_false(api: WebBench, value: str) -
     assert reply.problem == (400, f"extended: '{value}' is not true or false")
 
 
-async def test_clients_11_unknown_query_parameters_are_named(api: WebBench) -> None:
-    reply = await api.call("GET", "/span/collections?limitt=3")
-
-    assert reply.problem == (400, "There is no query parameter 'limitt'")
-
-
-async def test_clients_11_unknown_fields_of_a_body_are_named(api: WebBench) -> None:
-    collection = await api.collection()
-    reply = await api.call("POST", f"/span/collections/{collection}/devices", json={"tag": {"name": "pump"}})
-
-    assert reply.problem == (400, "tag: there is no such field")
-
-
 @pytest.mark.parametrize(("kind", "key"), [("devices", "deviceId"), ("gateways", "gatewayId"), ("firmware", "imageId")])
 async def test_clients_11_limit_bounds_every_list(api: WebBench, kind: str, key: str) -> None:
     """Of devices, gateways and images, oldest first."""

@@ -85,15 +85,6 @@ def test_fields_of_spans_documents_that_cannot_be_set_are_ignored() -> None:
     assert found.allocated_ip is None
 
 
-def test_unknown_fields_are_refused_by_name() -> None:
-    """A misspelt field would change nothing, silently."""
-    body = {"tag": {"a": "b"}, "config": {"ciot": {"imsl": "242017"}}}
-    with pytest.raises(InvalidRequest) as caught:
-        change(DeviceBody, **body)
-
-    assert caught.value.detail == "config.ciot.imsl: there is no such field; tag: there is no such field"
-
-
 @pytest.mark.parametrize(("field", "shortest", "longest"), [("imsi", 6, 15), ("imei", 14, 16)])
 def test_identities_have_a_number_of_digits(field: str, shortest: int, longest: int) -> None:
     """As text or as a number; leading zeros count (test networks begin with 001)."""

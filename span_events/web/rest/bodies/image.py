@@ -14,7 +14,7 @@ from span_events.config import FirmwareConfig
 from span_events.errors import InvalidRequest, TooLarge
 from span_events.fleet.firmware.images import Upload
 from span_events.web.rest.bodies.models import NewImageBody
-from span_events.web.rest.bodies.reading import read_json, validate
+from span_events.web.rest.bodies.reading import read_json, told, validate
 from span_events.web.services import SERVICES
 
 _IMAGE: Final = "image"
@@ -40,13 +40,13 @@ async def receive(request: web.Request, upload: Upload) -> NewImageBody:
     value = await asyncio.to_thread(read_json, body)
     del body
     if not isinstance(value, dict) or not isinstance(value.get(_IMAGE), str):
-        return validate(value, NewImageBody)
+        return told(request, validate(value, NewImageBody))
     text = value[_IMAGE]
     value[_IMAGE] = ""
     _check_rest(value, config.http.max_body)
     for start in range(0, len(text), _SLICE):
         await upload.write(await asyncio.to_thread(_decode, text, start))
-    return validate(value, NewImageBody)
+    return told(request, validate(value, NewImageBody))
 
 
 async def _read(request: web.Request, config: FirmwareConfig, limit: int) -> bytearray:

@@ -2,14 +2,15 @@
 Request bodies: their fields and checks.
 
 A field of Span's documents that a client cannot set is ignored, since clients send back what they read; any
-other field is refused by its name. ``null`` and absent fields keep the present value.
+other field is ignored with a warning. ``null`` and absent fields keep the present value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
 
 from span_events import ids
 from span_events.errors import InvalidRequest
@@ -47,17 +48,29 @@ from span_events.web.rest.bodies.fields import (
 class Body(BaseModel):
     """A JSON object from a client."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     READ_ONLY: ClassVar[frozenset[str]] = frozenset()
     """Fields of Span's document, and ids of the path, that a client cannot set."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _ignore_read_only(cls, value: object) -> object:
-        if not isinstance(value, dict) or cls.READ_ONLY.isdisjoint(value):
-            return value
-        return {name: each for name, each in value.items() if name not in cls.READ_ONLY}
+    def fields(cls) -> list[str]:
+        """List the names of the fields that a client can set, as JSON has them."""
+        return [each.alias or name for name, each in cls.model_fields.items()]
+
+    def unknown(self, path: str = "") -> Iterator[tuple[str, list[str]]]:
+        """Yield the path of each field that there is not, and the names of those that there are in its place."""
+        for name in self.model_extra or ():
+            if name not in self.READ_ONLY:
+                yield path + name, self.fields()
+        for name, field in type(self).model_fields.items():
+            value, inner = getattr(self, name), f"{path}{field.alias or name}."
+            if isinstance(value, Body):
+                yield from value.unknown(inner)
+            elif isinstance(value, dict):
+                for key, each in value.items():
+                    if isinstance(each, Body):
+                        yield from each.unknown(f"{inner}{ids.render(key)}.")
 
 
 class CiotConfigBody(Body):

@@ -14,6 +14,7 @@ from span_events.registry.limits import MAX_ENTRIES
 from span_events.web.problems import Fault, InvalidBody
 from span_events.web.rest.bodies.fields import seen
 from span_events.web.rest.bodies.models import Body
+from span_events.web.warnings import warn
 
 B = TypeVar("B", bound=Body)
 
@@ -22,12 +23,19 @@ _MAX_FAULTS: Final = 20
 
 async def read_body(request: web.Request, kind: type[B]) -> B:
     """
-    Read the body of a request; raises the errors of `parse_body`.
+    Read the body of a request; raises the errors of `parse_body`, and warns of unknown fields.
 
     Raises:
         aiohttp.web.HTTPRequestEntityTooLarge: The body is over ``http.max_body``.
     """
-    return parse_body(await request.read(), kind)
+    return told(request, parse_body(await request.read(), kind))
+
+
+def told(request: web.Request, body: B) -> B:
+    """Return a body, having warned its sender of the fields that are unknown."""
+    for name, known in body.unknown():
+        warn(request, name, "field", known)
+    return body
 
 
 def parse_body(octets: bytes, kind: type[B]) -> B:
@@ -86,7 +94,6 @@ def check_tags(present: Mapping[str, str], added: Mapping[str, str] | None) -> N
 
 _WORDS: Final[Mapping[str, str]] = {
     "missing": "is missing",
-    "extra_forbidden": "there is no such field",
     "model_type": "{seen} is not an object",
     "dict_type": "{seen} is not an object",
     "string_type": "{seen} is not text",
