@@ -128,6 +128,7 @@ REPLIES: Final[dict[tuple[str, str], Shape]] = {
 OWN: Final = {
     ("GET", "/"),
     ("GET", "/healthz"),
+    ("GET", "/readyz"),
     ("GET", "/metrics"),
     ("GET", "/span/events/catalogue"),
     ("GET", f"{_C}/blobs/{{blob}}"),
