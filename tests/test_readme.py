@@ -19,7 +19,7 @@ GUIDES: Final = {path.stem: path for path in sorted((ROOT / "span_events" / "gui
 PAGES: Final = {"readme": ROOT / "README.md", **GUIDES}
 OTHERS: Final = {"contributing": ROOT / ".github" / "CONTRIBUTING.md", "map": ROOT / "span_events" / "README.md"}
 README: Final = PAGES["readme"].read_text()
-LANGUAGES: Final = {"", "sh", "js", "toml", "ini", "c", "text", "python", "nginx", "haproxy"}
+LANGUAGES: Final = {"", "sh", "js", "toml", "ini", "c", "text", "python", "nginx", "haproxy", "json"}
 """Kinds of code blocks; of these, sh is run, toml is loaded as a configuration, and Python is compiled."""
 
 

@@ -35,6 +35,7 @@ SHOWN: Final = {
     "mobile-core": ("Framed-IP-Address = 127.0.64.11", "Received Accounting-Response", "Received Access-Reject"),
     "messages": ("reboot",),
     "blobs": ("image/jpeg",),
+    "the-things-stack": ("events.stream.start", "{}"),
     "rest": ('"status":"ok"', "span_events_subscribers"),
 }
 """Parts of the output of a page's commands."""
