@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from span_events import __version__
 from span_events.accepting import RefusedAccepts, warn_of_few_descriptors
 from span_events.app.bounds import connections_of
 from span_events.app.demo import start_demo
+from span_events.app.engines import Engines
 from span_events.app.shutdown import Started, shut_down
 from span_events.app.supervisor import Supervisor
 from span_events.app.wall_clock import LOOK, WallClockWatch
@@ -62,9 +62,8 @@ from span_events.web.things_stack.grpc import GrpcListener
 from span_events.web.things_stack.http import HttpEvents
 from span_events.web.things_stack.routes import routes_of
 from span_events.web.things_stack.service import EventsService
-from span_events.wire.dtls.openssl import OpensslEngine
-from span_events.wire.openssl import Identity
-from span_events.wire.tls.openssl import COMPATIBLE, TlsEngine
+from span_events.web.tls import HttpTls
+from span_events.wire.tls.openssl import COMPATIBLE
 
 log = get_logger("app")
 
@@ -101,7 +100,6 @@ class Server:
         self.coaps: Coaps | None = None
         self.radius: Radius | None = None
         self.gateway_listener: GatewayListener | None = None
-        self._on_identities: list[Callable[[Sequence[Identity]], None]] = []
         """Called with the server's new identities (key and certificates) after a renewal."""
         self.first_token: str | None = None
         """Text of the token that a first start made; it cannot be read again."""
@@ -170,13 +168,16 @@ class Server:
         )
         self._started.fleet = self.fleet
         await self.fleet.fill(contents)
+        self._engines = Engines(self.authority, clock)
         self._make_dtls()
-        self._tls = self._make_tls()
+        self._tls = self._engines.tls()
         await self._start_web()
         await self._start_listeners()
         await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
         every = self._supervisor.every
         every(_SWEEP, "sweep", self.fleet.sweep)
+        if self._http_tls is not None:
+            every(_MINUTE, "http_tls", self._http_tls.refresh)
         every(_MINUTE, "history", lambda: self.history.sweep(clock.time_ns()))
         every(_SWEEP, "streams", lambda: self.streams.sweep(clock.monotonic()))
         every(_SWEEP, "console", lambda: self._console.sweep(clock.monotonic()))
@@ -196,6 +197,7 @@ class Server:
 
     async def _start_web(self) -> None:
         config = self.config
+        self._http_tls = None if config.http.tls == "off" else HttpTls(config.http, self._engines.own_pem)
         admission = Admission(self.hub, self._refused)
         self.streams = Streams(
             http=config.http,
@@ -237,6 +239,7 @@ class Server:
                 metrics=self.metrics,
             ),
             refused=self._refused,
+            tls=self._http_tls,
         )
         self._started.web = self.web
         self._started.shutdown_timeout = config.http.shutdown_timeout
@@ -246,49 +249,14 @@ class Server:
 
     def _make_dtls(self) -> None:
         """Create the parts that the DTLS listeners share."""
-        clock = self._clock
-        engine = OpensslEngine(
-            self._identities(),
-            self._trusted(),
-            unix_time=lambda: clock.time_ns() // 1_000_000_000,
-            mtu=self.config.dtls.mtu,
-        )
         self._secure = DtlsContext(
             config=self.config.dtls,
-            engine=engine,
+            engine=self._engines.dtls(mtu=self.config.dtls.mtu),
             reception=self.fleet.reception,
             identification=self.fleet.identification,
             used=self.fleet.certificates.used,
-            clock=clock,
+            clock=self._clock,
         )
-        self._keep_current(engine)
-
-    def _make_tls(self, **options: Any) -> TlsEngine:
-        """Create a TLS engine; keywords are those of `TlsEngine`."""
-        clock = self._clock
-        engine = TlsEngine(
-            self._identities(),
-            self._trusted(),
-            unix_time=lambda: clock.time_ns() // 1_000_000_000,
-            **options,
-        )
-        self._keep_current(engine)
-        return engine
-
-    def _keep_current(self, engine: OpensslEngine | TlsEngine) -> None:
-        """Pass new intermediates and renewed server certificates on to an engine."""
-        self.authority.on_intermediate.append(engine.trust)
-        self._on_identities.append(engine.present)
-
-    def _trusted(self) -> bytes:
-        """Return the certificates that clients' certificates must chain to, PEM."""
-        return self.authority.trusted_pem() + b"".join(self.authority.intermediates_pem())
-
-    def _identities(self) -> list[Identity]:
-        """Return the server's identities for handshakes, one for each kind of key."""
-        shown = self.authority.server_identity()
-        found = [Identity(shown.key_pem, shown.certificates_pem)]
-        return found + ([Identity(shown.rsa.key_pem, shown.rsa.certificates_pem)] if shown.rsa else [])
 
     async def _start_listeners(self) -> None:
         config = self.config
@@ -390,11 +358,11 @@ class Server:
             self.config.things_stack,
             self.config.fanout,
             self._things_stack,
-            identities=self._identities(),
+            identities=self._engines.identities(),
             clock=self._clock,
             refused=self._refused,
         )
-        self._on_identities.append(listener.present)
+        self._engines.on_renewed.append(listener.present)
         self._started.streams.append(listener)
         return listener
 
@@ -402,7 +370,7 @@ class Server:
         config = self.config.blobs
         secure = TlsAcceptor(
             config,
-            self._make_tls(protocol=b"", tolerated=TOLERATED, suites=COMPATIBLE),
+            self._engines.tls(protocol=b"", tolerated=TOLERATED, suites=COMPATIBLE),
             reception=self.fleet.reception,
             identification=self.fleet.identification,
             used=self.fleet.certificates.used,
@@ -483,8 +451,9 @@ class Server:
         """
         changed = await self.authority.renew()
         if changed:
-            for present in self._on_identities:
-                present(self._identities())
+            self._engines.renewed()
+            if self._http_tls is not None:
+                self._http_tls.refresh()
         return changed
 
     async def _watch_clock(self) -> None:

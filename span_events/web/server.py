@@ -20,6 +20,7 @@ from span_events.web.app import make_app
 from span_events.web.connection import Connection, Ended
 from span_events.web.front import Front
 from span_events.web.services import Services
+from span_events.web.tls import HttpTls
 
 log = get_logger("web")
 
@@ -37,14 +38,22 @@ class WebServer:
 
     Args:
         refused: Counts the connections for which there is no descriptor.
+        tls: TLS of the port; None serves plain HTTP.
         linger: Seconds in which the rest of a body is read and dropped after its reply.
     """
 
     def __init__(
-        self, config: HttpConfig, services: Services, *, refused: RefusedAccepts, linger: float = _LINGER
+        self,
+        config: HttpConfig,
+        services: Services,
+        *,
+        refused: RefusedAccepts,
+        tls: HttpTls | None = None,
+        linger: float = _LINGER,
     ) -> None:
         self._config = config
         self._services = services
+        self.tls = tls
         self._options: dict[str, Any] = {
             "access_log": None,
             "auto_decompress": False,
@@ -142,9 +151,12 @@ class WebServer:
     async def _connect(self, accepted: socket.socket) -> None:
         server = self._runner.server
         assert server is not None
-        with suppress(OSError):  # the client left meanwhile
+        secure: dict[str, Any] = {}
+        if self.tls is not None:
+            secure = {"ssl": self.tls.context, "ssl_handshake_timeout": self._config.header_timeout}
+        with suppress(OSError):  # the client left meanwhile, or its handshake failed
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(server, self, self._config, self._services.clock, self._options), accepted
+                lambda: Connection(server, self, self._config, self._services.clock, self._options), accepted, **secure
             )
 
     # ---- called by connections ----------------------------------------------------------------

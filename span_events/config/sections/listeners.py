@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from span_events.config.fields import (
     Buffer,
@@ -25,6 +25,13 @@ class HttpConfig(Section):
 
     host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")
     port: Port = setting(8080, "TCP port; 0 picks a free one.")
+    tls: Literal["off", "files", "own"] = setting(
+        "off", "TLS: off, with a certificate from files, or with the server's own certificate (clients need its root)."
+    )
+    certificate: str = setting(
+        "", "PEM file of the certificate and its intermediates, with tls = files; read again when it changes."
+    )
+    key: str = setting("", "PEM file of its private key; empty if the certificate's file holds it.")
     allowed_origins: tuple[Origin, ...] = setting(
         (
             "null",
@@ -50,6 +57,12 @@ class HttpConfig(Section):
         30.0, "Seconds over which min_rate is averaged: the longest pause of a body or a reply."
     )
     shutdown_timeout: Seconds = setting(5.0, "Seconds that open requests have to finish at shutdown.")
+
+    @model_validator(mode="after")
+    def _names_its_files(self) -> Self:
+        if (self.tls == "files") is not bool(self.certificate):
+            raise ValueError('certificate: tls = "files" needs it, and no other value of tls uses it')
+        return self
 
 
 class DatagramsConfig(Section):
