@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import re2
-
 from span_events import ids
 from span_events.errors import InvalidRequest
 from span_events.events.activity import Event, Origin, Severity, reason_of, severity_of
 from span_events.events.catalogue import CATALOGUE, KEYS, SEVERITIES, SPAN_NAMES
+from span_events.events.expressions import MOST, names_matching
 
+_NAMES: Final = tuple(CATALOGUE)
 _MAX_VALUES: Final = 64
 """Upper bound of values of one query parameter."""
 _LONGEST_TEXT: Final = 100
@@ -124,7 +124,10 @@ def parse_filter(
     """
     names: set[str] | None = None
     excluded: set[str] = set()
-    for wish in _at_most("event", events):
+    wishes = _at_most("event", events)
+    if sum(len(each) for each in wishes if each.endswith("/")) > MOST:
+        raise InvalidRequest(f"event: all expressions together have over {MOST} characters", field="event")
+    for wish in wishes:
         if wish.startswith("!"):
             excluded |= _names_for(wish[1:])
         else:
@@ -155,27 +158,18 @@ def _at_most(parameter: str, values: Iterable[str]) -> list[str]:
     return listed
 
 
-def _names_for(wish: str) -> set[str]:
+def _names_for(wish: str) -> frozenset[str]:
     if len(wish) >= 2 and wish.startswith("/") and wish.endswith("/"):
         return _names_matching(wish[1:-1])
     if wish not in CATALOGUE:
         near = difflib.get_close_matches(wish, CATALOGUE, n=1)
         advice = f"did you mean {near[0]}?" if near else "GET /span/events/catalogue lists all names."
         raise InvalidRequest(f"event: there is no event {wish[:60]!r}", hint=advice, field="event")
-    return {wish}
+    return frozenset({wish})
 
 
-def _names_matching(pattern: str) -> set[str]:
-    options = re2.Options()
-    options.max_mem = 1 << 20
-    options.log_errors = False
-    try:
-        compiled = re2.compile(pattern, options)
-    except re2.error as exc:
-        reason = exc.args[0]
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise InvalidRequest(f"event: /{pattern[:60]}/ is no regular expression: {text}", field="event") from exc
-    names = {name for name in CATALOGUE if compiled.search(name)}
+def _names_matching(pattern: str) -> frozenset[str]:
+    names = names_matching(pattern, _NAMES)
     if not names:
         raise InvalidRequest(f"event: no event's name matches /{pattern[:60]}/", field="event")
     return names

@@ -7,16 +7,12 @@ original sends filters such as ``/^gcs\..+/``, and a filter without a hit would 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
-
-import re2
 
 from span_events.dialects.things_stack.errors import EVENTS, INVALID_ARGUMENT, ErrorDetails, StatusError
 from span_events.dialects.things_stack.rules import NAMES
-
-_LONGEST: Final = 1024
-"""Characters of a regular expression."""
+from span_events.errors import InvalidRequest
+from span_events.events.expressions import LONGEST, names_matching
 
 _UPSTREAM: Final = """
     account.user.login_failed application.api-key.create application.api-key.delete application.api-key.update
@@ -89,42 +85,34 @@ CATALOGUE: Final = tuple(sorted(UPSTREAM | NAMES))
 """The names that a filter may use, in alphabetical order."""
 
 
-def resolve(patterns: Iterable[str]) -> list[str]:
+def is_expression(pattern: str) -> bool:
+    """Return whether a pattern of a filter is a regular expression."""
+    return pattern.startswith("/") and pattern.endswith("/")
+
+
+def resolve(pattern: str) -> frozenset[str]:
     """
-    Resolve a filter into names, in alphabetical order.
+    Resolve a pattern of a filter into names.
 
     A pattern between slashes is a regular expression (RE2, unanchored); another one is a name.
 
     Raises:
         StatusError: There is no such name, the expression is not valid, or no name matches it.
     """
-    found: set[str] = set()
-    for pattern in patterns:
-        if pattern.startswith("/") and pattern.endswith("/"):
-            found.update(_matching(pattern.strip("/")))
-        elif pattern in CATALOGUE:
-            found.add(pattern)
-        else:
+    if not is_expression(pattern):
+        if pattern not in CATALOGUE:
             raise _refusal("unknown_event_name", "unknown event `{name}`", name=pattern)
-    return sorted(found)
-
-
-def _matching(expression: str) -> list[str]:
-    options = re2.Options()
-    options.max_mem = 1 << 20
-    options.log_errors = False
+        return frozenset({pattern})
+    expression = pattern.strip("/")
     try:
-        if len(expression) > _LONGEST:
-            raise re2.error(f"over {_LONGEST} characters")
-        search = re2.compile(expression, options).search
-    except re2.error as exc:
+        found = names_matching(expression, CATALOGUE)
+    except InvalidRequest as exc:
         raise _refusal("invalid_regexp", "invalid regexp", regexp=expression) from exc
-    found = [name for name in CATALOGUE if search(name)]
     if not found:
         raise _refusal("no_matching_events", "no matching events for regexp `{regexp}`", regexp=expression)
     return found
 
 
 def _refusal(error: str, message_format: str, **attributes: str) -> StatusError:
-    shown = {key: value[:_LONGEST] for key, value in attributes.items()}
+    shown = {key: value[:LONGEST] for key, value in attributes.items()}
     return StatusError(ErrorDetails(EVENTS, error, message_format, INVALID_ARGUMENT, shown))

@@ -22,6 +22,8 @@ from span_events.dialects.things_stack.errors import (
     UndecodableRequest,
     validation,
 )
+from span_events.dialects.things_stack.names import is_expression
+from span_events.events.expressions import MOST
 from span_events.proto import things_stack_pb2 as pb
 
 MAX_IDENTIFIERS: Final = 1_000
@@ -117,6 +119,9 @@ def of_document(document: object) -> StreamRequest:
         raise StatusError(validation("identifiers", reason, "StreamEventsRequest"))
     if len(names) > MAX_NAMES:
         reason = f"value must contain no more than {MAX_NAMES} item(s)"
+        raise StatusError(validation("names", reason, "StreamEventsRequest"))
+    if sum(len(each) for each in names if is_expression(each)) > MOST:
+        reason = f"regular expressions must have no more than {MOST} characters together"
         raise StatusError(validation("names", reason, "StreamEventsRequest"))
     entities = tuple(_entity_of(each, number) for number, each in enumerate(identifiers))
     return StreamRequest(entities, identifiers, tail, after, tuple(names))

@@ -204,7 +204,7 @@ class _Session:
                 return
             try:
                 token = await self._service.authenticate(self._authorization)
-                self._take(message, token)
+                await self._take(message, token)
             except StatusError:
                 self.reader.close(*_CLOSE[Ending.REVOKED])
             except UndecodableRequest:
@@ -216,7 +216,7 @@ class _Session:
         except asyncio.QueueFull:
             self.reader.close(WSCloseCode.POLICY_VIOLATION, f"over {_MOST_WAITING} messages wait to be served")
 
-    def _take(self, message: bytes, token: Token) -> None:
+    async def _take(self, message: bytes, token: Token) -> None:
         """
         Serve a message.
 
@@ -233,7 +233,7 @@ class _Session:
         kind = document.get("type")
         try:
             if kind == "subscribe":
-                self._subscribe(number, document, token)
+                await self._subscribe(number, document, token)
             elif kind == "unsubscribe":
                 self._unsubscribe(number)
             else:
@@ -242,7 +242,7 @@ class _Session:
             status = exc.details.numbered(f"{self._service.number():032x}").as_status()
             self._send({"type": "error", "id": number, "error": status})
 
-    def _subscribe(self, number: int, document: dict[str, Any], token: Token) -> None:
+    async def _subscribe(self, number: int, document: dict[str, Any], token: Token) -> None:
         if number in self._subscribers:
             raise _error("already_subscribed", "already subscribed with ID `{id}`", ALREADY_EXISTS, number)
         if len(self._subscribers) >= MOST_SUBSCRIPTIONS:
@@ -260,7 +260,7 @@ class _Session:
                     ErrorDetails(_NAMESPACE, exc.details.name, exc.details.message_format, INVALID_ARGUMENT)
                 ) from None
             raise
-        subscription = self._service.permit(request, token)
+        subscription = await self._service.permit(request, token)
         encoding = _encoding_of(number, self._dialect)
         confirmation = text_frame(b'{"type":"subscribe","id":%d}\n' % number)
 

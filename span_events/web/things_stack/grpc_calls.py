@@ -85,7 +85,7 @@ class Calls:
             token = await self._service.authenticate(authorization)
             if path == STREAM:
                 request = pb.StreamEventsRequest.FromString(payload)
-                subscription = self._service.permit(of_protobuf(request), token)
+                subscription = await self._service.permit(of_protobuf(request), token)
                 return self._stream(subscription, request, number, link)
             related = pb.FindRelatedEventsRequest.FromString(payload)
             found = self._service.related(check_correlation_id(related.correlation_id), token)

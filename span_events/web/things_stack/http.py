@@ -70,7 +70,7 @@ class HttpEvents:
         try:
             self._admission.check(request)
             token = await self._service.authenticate(request.headers.get("Authorization"))
-            subscription = self._service.permit(of_json(await self._body(request)), token)
+            subscription = await self._service.permit(of_json(await self._body(request)), token)
         except UndecodableRequest as exc:
             return _reply(request, form, 400, bare({"code": 3, "message": str(exc)}))
         except (StatusError, RequestError, StorageUnavailable) as exc:

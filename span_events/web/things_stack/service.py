@@ -6,6 +6,7 @@ The resource of our token decides about rights: a token that reaches an entity h
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -128,14 +129,21 @@ class EventsService:
             return token
         raise StatusError(UNKNOWN_TOKEN if looks_like_token(text) else INVALID_TOKEN)
 
-    def permit(self, request: StreamRequest, token: Token) -> Subscription:
+    async def permit(self, request: StreamRequest, token: Token) -> Subscription:
         """
         Resolve a request: first its names, then the rights on every entity.
+
+        Other tasks run between two expressions, since one may take milliseconds.
 
         Raises:
             StatusError: A name or expression has no hit, an entity does not exist, or the token does not reach it.
         """
-        resolved = names.resolve(request.names) if request.names else None
+        resolved: set[str] | None = set() if request.names else None
+        for pattern in request.names:
+            assert resolved is not None
+            resolved |= names.resolve(pattern)
+            if names.is_expression(pattern):
+                await asyncio.sleep(0)
         found: dict[str, set[tuple[int, int]]] = {"application": set(), "device": set(), "gateway": set()}
         for entity in request.entities:
             if (key := self._reach(entity, token)) is not None:
@@ -147,7 +155,7 @@ class EventsService:
             None if resolved is None else frozenset(resolved),
         )
         warning = f"The tail is limited to {self._max_tail} events" if request.tail > self._max_tail else ""
-        return Subscription(request, wish, resolved, token, warning)
+        return Subscription(request, wish, None if resolved is None else sorted(resolved), token, warning)
 
     def _reach(self, entity: Entity, token: Token) -> tuple[int, int] | None:
         """Return the collection and the entity; None for a device that does not exist (yet)."""

@@ -65,25 +65,24 @@ def test_every_terminal_failure_has_a_code() -> None:
 
 @pytest.mark.parametrize("pattern", CONSOLE)
 def test_every_filter_of_the_console_has_a_hit(pattern: str) -> None:
-    assert resolve([pattern])
+    assert resolve(pattern)
 
 
 @pytest.mark.parametrize(
-    ("patterns", "names"),
+    ("pattern", "names"),
     [
-        (["gs.up.receive"], ["gs.up.receive"]),
-        (["gs.up.receive", "/^gs\\.up\\.(drop|receive)$/"], ["gs.up.drop", "gs.up.receive"]),
-        (["///gs.up.rec//"], ["gs.up.receive"]),
-        (["/DROP$/", "x"][:0], []),
+        ("gs.up.receive", {"gs.up.receive"}),
+        ("/^gs\\.up\\.(drop|receive)$/", {"gs.up.drop", "gs.up.receive"}),
+        ("///gs.up.rec//", {"gs.up.receive"}),
     ],
 )
-def test_patterns_are_joined_and_sorted(patterns: list[str], names: list[str]) -> None:
-    assert resolve(patterns) == names
+def test_a_pattern_is_a_name_or_an_expression(pattern: str, names: set[str]) -> None:
+    assert resolve(pattern) == names
 
 
 @pytest.mark.parametrize("pattern", ["/", "//", "/./"])
 def test_an_empty_expression_matches_every_name(pattern: str) -> None:
-    assert resolve([pattern]) == list(CATALOGUE)
+    assert resolve(pattern) == set(CATALOGUE)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +98,12 @@ def test_an_empty_expression_matches_every_name(pattern: str) -> None:
         ("/GS/", "no_matching_events", "(no matching events for regexp `GS`)", {"regexp": "GS"}),
         ("/(/", "invalid_regexp", "(invalid regexp)", {"regexp": "("}),
         ("/(?=x)/", "invalid_regexp", "(invalid regexp)", {"regexp": "(?=x)"}),
-        (f"/{'x' * 2000}/", "invalid_regexp", "(invalid regexp)", {"regexp": "x" * 1024}),
+        (f"/{'x' * 2000}/", "invalid_regexp", "(invalid regexp)", {"regexp": "x" * 256}),
     ],
 )
 def test_a_filter_without_a_hit_is_refused(pattern: str, name: str, message: str, attributes: dict[str, str]) -> None:
     with pytest.raises(StatusError) as refused:
-        resolve(["gs.up.receive", pattern])
+        resolve(pattern)
     details = refused.value.details
 
     assert str(refused.value) == f"error:pkg/events:{name} {message}"
