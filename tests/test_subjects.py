@@ -32,6 +32,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "simulate": {"cli"},
     "demo": {"simulator"},
     "things_stack": {"dialects", "web"},
+    "chirpstack": {"dialects"},
     "reasons": {"events"},
     "sections": {"config"},
 }

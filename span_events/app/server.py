@@ -207,6 +207,7 @@ class Server:
             hub=self.hub,
             history=self.history,
             directory=self.fleet.directory,
+            facts=self.fleet.facts,
             tokens=self.tokens,
             admission=admission,
             clock=self._clock,

@@ -20,6 +20,7 @@ from span_events.events.reasons import (
     ClientRejectedReason,
     ConflictReason,
     DisconnectReason,
+    DownlinkState,
     DownstreamFailedReason,
     DroppedReason,
     DuplicateReason,
@@ -27,6 +28,7 @@ from span_events.events.reasons import (
     GatewayReason,
     GatewayRejectedReason,
     MessageRejectedReason,
+    NetworkLogReason,
 )
 
 # ---- the 24 events of Span -------------------------------------------------------------------
@@ -132,6 +134,10 @@ class UpstreamMessage(Event):
     looks_like: str | None = key("protocol or reserved path that the device probably meant", extension=True)
     expected_port: int | None = key("port where that protocol is served", extension=True)
     detail: str | None = key("what is odd about the message, and what is right", extension=True)
+    radio: str | None = key("port, frame counter, gateways and best signal, of a LoRaWAN network", extension=True)
+    network_time: Moment | None = key("time that another network server gives the message, UTC", extension=True)
+    number: int = 0
+    """Number of messages of the device before this one, since the server started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +151,8 @@ class DownstreamMessage(Event):
     transport: Transport = key("udp, coap, dtls, coaps or gateway")
     message_id: SpanId = key("id of the message in the outbox")
     waited_seconds: int | None = key("time in the outbox", extension=True)
+    number: int = 0
+    """Number of messages to the device before this one, since the server started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -592,6 +600,80 @@ class GatewayRejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceJoined(Event):
+    """The device joined a LoRaWAN network, as its network server reports."""
+
+    name = "deviceJoined"
+    hint = "The radio side works; the next event should be upstreamMessage as soon as the device sends."
+    extension = True
+
+    dev_addr: str | None = key("address that the device got on the network", optional=True)
+    network_time: Moment | None = key("time that the network server gives the event, UTC", optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceStatus(Event):
+    """The device reported its battery and its link margin to the network server."""
+
+    name = "deviceStatus"
+    hint = "Little battery or a margin below 0 dB foretell lost messages: change the battery, or look at the antenna."
+    extension = True
+
+    margin: int | None = key(
+        "signal-to-noise ratio of the last downlink above the limit of its data rate, dB", optional=True
+    )
+    battery: float | None = key("battery level, percent; absent if not known", optional=True)
+    power: str | None = key("external if the device needs no battery, else battery or unknown", optional=True)
+    network_time: Moment | None = key("time that the network server gives the event, UTC", optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceLocation(Event):
+    """A network server calculated where the device is."""
+
+    name = "deviceLocation"
+    hint = "The position is as good as its source: see 'accuracy'."
+    extension = True
+
+    latitude: str = key("degrees north, decimal")
+    longitude: str = key("degrees east, decimal")
+    altitude: str | None = key("metres, decimal", optional=True)
+    accuracy: str | None = key("metres, decimal", optional=True)
+    source: str | None = key("how the position was found, in the network server's word", optional=True)
+    network_time: Moment | None = key("time that the network server gives the event, UTC", optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownstreamAck(Event):
+    """Another network server told what became of a message to the device."""
+
+    name = "downstreamAck"
+    hint = "The network server reports the state given."
+    extension = True
+
+    state: DownlinkState = key("what became of the message")
+    queue_item_id: str | None = key("id of the message in the network server's queue", optional=True)
+    f_cnt_down: int | None = key("frame counter of the downlink", optional=True)
+    gateway: str | None = key("EUI of the gateway that took it for transmission", optional=True)
+    network_time: Moment | None = key("time that the network server gives the event, UTC", optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkLog(Event):
+    """A LoRaWAN network server logged something about the device."""
+
+    name = "networkLog"
+    hint = "The network server logged it for the reason given."
+    extension = True
+
+    reason: NetworkLogReason = key("why the network server logged it")
+    description: str | None = key("words of the network server", optional=True)
+    code: str | None = key("code of the network server", optional=True)
+    context: str | None = key("further data of the network server, as NAME=VALUE", optional=True)
+    network_time: Moment | None = key("time that the network server gives the event, UTC", optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventsDropped(Event):
     """This subscriber missed some events; other subscribers received them."""
 
@@ -645,6 +727,11 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     CiotDisconnect,
     CiotRejected,
     GatewayRejected,
+    DeviceJoined,
+    DeviceStatus,
+    DeviceLocation,
+    DownstreamAck,
+    NetworkLog,
     EventsDropped,
 )
 

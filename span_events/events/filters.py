@@ -78,6 +78,8 @@ class Filter:
     """Reasons, or states of firmware."""
     text: str | None = None
     """Lower case; any text of the event's data contains it."""
+    of_devices: bool = False
+    """Exclude events without a device."""
 
     def matches(self, event: Event) -> bool:
         """Return whether the event passes the filter."""
@@ -88,6 +90,7 @@ class Filter:
             and (self.severity is None or severity_of(event) >= self.severity)
             and (self.reasons is None or reason_of(event) in self.reasons)
             and (self.text is None or _contains(event, self.text))
+            and (not self.of_devices or event.origin.device_id is not None)
         )
 
 
@@ -104,6 +107,8 @@ def parse_filter(
     reasons: Iterable[str] = (),
     text: str | None = None,
     span_only: bool = False,
+    of_devices: bool = False,
+    without: frozenset[str] = frozenset(),
 ) -> Filter:
     """
     Build a filter from query parameters.
@@ -118,12 +123,14 @@ def parse_filter(
         reasons: Words of ``data.reason``.
         text: Part of any text in the event's data, whatever its case.
         span_only: Exclude the events that Span does not define.
+        of_devices: Exclude events without a device.
+        without: Names of events to exclude besides.
 
     Raises:
         InvalidRequest: A value is not valid; the message names the parameter and the value.
     """
     names: set[str] | None = None
-    excluded: set[str] = set()
+    excluded = set(without)
     wishes = _at_most("event", events)
     if sum(len(each) for each in wishes if each.endswith("/")) > MOST:
         raise InvalidRequest(f"event: all expressions together have over {MOST} characters", field="event")
@@ -148,6 +155,7 @@ def parse_filter(
         severity=least if varies else None,
         reasons=_reasons(reasons),
         text=_text(text),
+        of_devices=of_devices,
     )
 
 

@@ -13,6 +13,7 @@ from span_events.fleet.cellular.attach import Cellular
 from span_events.fleet.certificates import Certificates
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices.devices import Devices
+from span_events.fleet.devices.facts import DeviceFacts
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.devices.psks import Psks
@@ -62,6 +63,7 @@ class Fleet:
             identification=self.identification,
             clock=clock,
         )
+        self.facts = DeviceFacts(registry.directory, self.reception.inbox)
         self.devices = Devices(
             bus=bus,
             registry=registry,

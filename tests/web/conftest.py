@@ -142,6 +142,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             hub=hub,
             history=history,
             directory=fleet.directory,
+            facts=fleet.facts,
             tokens=tokens,
             admission=admission,
             clock=fleet.clock,

@@ -91,6 +91,14 @@ _EXPLICIT: Final[dict[type[Event], tuple[Rule, ...]]] = {
     catalogue.IdentityConflict: (Rule("as.end_device.identity.warning"),),
     catalogue.CiotAddressChanged: (Rule("ns.end_device.address.update"),),
     catalogue.GatewayRejected: (Rule("gs.gateway.connect.fail", _LINK, code=16),),
+    catalogue.DeviceJoined: (Rule("ns.up.join.process"),),
+    catalogue.DeviceStatus: (Rule("ns.mac.dev_status.answer"),),
+    catalogue.DeviceLocation: (Rule("as.up.location.forward"),),
+    catalogue.DownstreamAck: (
+        Rule("as.down.data.ack.forward"),
+        Rule("as.down.data.nack.forward"),
+    ),
+    catalogue.NetworkLog: (Rule("as.up.service.forward"),),
     catalogue.EventsDropped: (Rule("events.stream.drop", (), code=8),),
 }
 
@@ -109,6 +117,7 @@ RULES: Final[MappingProxyType[type[Event], tuple[Rule, ...]]] = MappingProxyType
 _SECOND: Final[dict[type[Event], Callable[[Any], bool]]] = {
     FirmwareStateChange: lambda event: event.state.severity is not None,  # an update that failed or stands still
     GatewayDisconnected: lambda event: event.reason is not None and not event.reason.is_orderly,
+    catalogue.DownstreamAck: lambda event: event.state.severity is not None,
     CertificateExpiring: lambda event: event.origin.device_id is None and event.origin.gateway_id is not None,
 }
 _ONLY: Final = {event: rules[0] for event, rules in RULES.items() if len(rules) == 1}

@@ -11,6 +11,7 @@ from span_events.events.reasons.devices import (
 )
 from span_events.events.reasons.firmware import FirmwareState
 from span_events.events.reasons.gateways import GatewayReason, GatewayRejectedReason
+from span_events.events.reasons.networks import DownlinkState, NetworkLogReason
 from span_events.events.reasons.streams import DroppedReason
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "ClientRejectedReason",
     "ConflictReason",
     "DisconnectReason",
+    "DownlinkState",
     "DownstreamFailedReason",
     "DroppedReason",
     "DuplicateReason",
@@ -26,4 +28,5 @@ __all__ = [
     "GatewayReason",
     "GatewayRejectedReason",
     "MessageRejectedReason",
+    "NetworkLogReason",
 ]

@@ -317,6 +317,7 @@ class Reception:
             transport=message.transport,
             message_id=SpanId(message.id),
             path=message.coap_path or None,
+            number=device.traffic.messages_upstream - 1,
         )
         self._bus.publish(event if mark is None else dataclasses.replace(event, **mark._asdict()))
         self._bus.forward(message)

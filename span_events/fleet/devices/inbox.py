@@ -35,6 +35,14 @@ class Inbox:
         """Store a message."""
         self._rings.append(message.origin.collection_id, message)
 
+    def find(self, collection_id: int, message_id: int) -> Message | None:
+        """Return a message; the newest is found at once."""
+        for ring in self._rings.of(collection_id):
+            for message in reversed(ring):
+                if message.id <= message_id:
+                    return message if message.id == message_id else None
+        return None
+
     def list(
         self,
         collection_id: int,

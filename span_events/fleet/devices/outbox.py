@@ -231,6 +231,7 @@ class Outbox:
                 transport=transport,
                 message_id=SpanId(message.id),
                 waited_seconds=(now_ms - message.created_ms) // 1000,
+                number=device.traffic.messages_downstream - 1,
             )
         )
 

@@ -14,12 +14,16 @@ _LISTS: Final = ("event", "device", "gateway", "reason")
 _TEXTS: Final = ("severity", "text")
 
 
-def filter_of(message: bytes, *, span_only: bool) -> tuple[Filter, dict[str, object]]:
+def filter_of(
+    message: bytes, *, span_only: bool, of_devices: bool = False, without: frozenset[str] = frozenset()
+) -> tuple[Filter, dict[str, object]]:
     """
     Read a message of a client; return its filter, and the criteria as applied.
 
     Args:
         span_only: Exclude the events that Span does not define, as the stream does.
+        of_devices: Exclude events without a device, as the stream does.
+        without: Names of events that the stream excludes.
 
     Raises:
         InvalidRequest: It is no object with the key ``filter``, or a criterion is not valid.
@@ -55,6 +59,8 @@ def filter_of(message: bytes, *, span_only: bool) -> tuple[Filter, dict[str, obj
         severity=texts["severity"],
         text=texts["text"],
         span_only=span_only,
+        of_devices=of_devices,
+        without=without,
     )
     return parsed, {name: value for name, value in (lists | texts).items() if value}
 

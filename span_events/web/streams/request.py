@@ -12,8 +12,11 @@ from aiohttp import web
 from span_events import ids
 from span_events.config import EventsConfig, StreamsConfig
 from span_events.dialects import span, sse
+from span_events.dialects.chirpstack.encoding import ChirpstackDialect
+from span_events.dialects.chirpstack.event import Facts
+from span_events.dialects.chirpstack.rules import UNMAPPED
 from span_events.dialects.cloudevents import CloudEventsDialect
-from span_events.dialects.span import Names, SpanDialect
+from span_events.dialects.span import SpanDialect
 from span_events.dialects.sse import SseDialect, SseMessages
 from span_events.errors import InvalidRequest
 from span_events.events.filters import Filter, parse_filter
@@ -83,6 +86,8 @@ class StreamRequest:
     """End after so many of the past."""
     span_only: bool = False
     """Exclude the events that Span does not define."""
+    without: frozenset[str] = frozenset()
+    """Names of events that the dialect does not have."""
     follow: bool = True
     """False to end where the present begins."""
     live: bytes | None = None
@@ -90,7 +95,7 @@ class StreamRequest:
 
 
 def stream_request_of(
-    request: web.Request, *, events: EventsConfig, streams: StreamsConfig, names: Names
+    request: web.Request, *, events: EventsConfig, streams: StreamsConfig, facts: Facts
 ) -> StreamRequest:
     """
     Read the request for an activity stream.
@@ -100,7 +105,9 @@ def stream_request_of(
     """
     check_parameters(request, _PARAMETERS)
     query = request.query
-    format_ = _one_of(query.get("format", "span"), ("span", "cloudevents"), name="format")
+    format_ = _one_of(query.get("format", "span"), ("span", "cloudevents", "chirpstack"), name="format")
+    chirpstack = format_ == "chirpstack"
+    without = UNMAPPED if chirpstack else frozenset()
     profile = _one_of(query.get("profile", events.profile), ("span", "extended"), name="profile")
     extended = flag_of(request, "extended")
     form = form_of(request)
@@ -121,14 +128,14 @@ def stream_request_of(
             reasons=query.getall("reason", []),
             text=query.get("text"),
             span_only=profile == "span",
+            of_devices=chirpstack,
+            without=without,
         ),
         encoding_of(
             request,
             form,
-            CloudEventsDialect()
-            if format_ == "cloudevents"
-            else SpanDialect(extended=extended, span_only=profile == "span", names=names if extended else None),
-            tells_gaps=profile != "span",
+            _dialect_of(format_, facts, extended=extended, span_only=profile == "span"),
+            tells_gaps=profile != "span" and not chirpstack,
             keepalive=span.KEEPALIVE if extended else None,
             silence=streams.keepalive_activity,
         ),
@@ -138,9 +145,20 @@ def stream_request_of(
         until=_point(query["until"], "until") if "until" in query else None,
         limit=_number("limit", query["limit"], most=_MOST) if "limit" in query else None,
         span_only=profile == "span",
+        without=without,
         follow=follow,
         live=_live_mark(form, extended=extended, replays=after is not None or "tail" in query) if follow else None,
     )
+
+
+def _dialect_of(name: str, facts: Facts, *, extended: bool, span_only: bool) -> Dialect:
+    match name:
+        case "cloudevents":
+            return CloudEventsDialect()
+        case "chirpstack":
+            return ChirpstackDialect(facts)
+        case _:
+            return SpanDialect(extended=extended, span_only=span_only, names=facts if extended else None)
 
 
 def _live_mark(form: Form, *, extended: bool, replays: bool) -> bytes | None:

@@ -22,6 +22,7 @@ from span_events import ids
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
+from span_events.dialects.chirpstack.event import Facts
 from span_events.errors import InvalidRequest, RequestError, Unauthenticated, Unavailable
 from span_events.events.filters import PASS_ALL
 from span_events.events.history import History
@@ -39,7 +40,6 @@ from span_events.web.streams.credentials import Admitted, Gate
 from span_events.web.streams.handshake import accept
 from span_events.web.streams.lines import Lines
 from span_events.web.streams.messages import MessageDialect
-from span_events.web.streams.names import DirectoryNames
 from span_events.web.streams.origins import Origins
 from span_events.web.streams.past import Past
 from span_events.web.streams.reading import By, End, Reader
@@ -96,6 +96,7 @@ class Streams:
         hub: Hub,
         history: History,
         directory: Directory,
+        facts: Facts,
         tokens: Tokens,
         admission: Admission,
         clock: Clock,
@@ -107,7 +108,7 @@ class Streams:
         self._events = events
         self._send_buffer = fanout.send_buffer
         self._hub = hub
-        self._names = DirectoryNames(directory)
+        self._facts = facts
         self._past = Past(hub, history)
         self._lines = Lines(hub, self._past, self._origins, send_buffer=fanout.send_buffer)
         self._admission = admission
@@ -128,7 +129,7 @@ class Streams:
         """Serve activity events of everything, a collection, a device or a gateway."""
         with self._counting_refusals(request):
             admitted = await self._admit(request)
-            wish = stream_request_of(request, events=self._events, streams=self._config, names=self._names)
+            wish = stream_request_of(request, events=self._events, streams=self._config, facts=self._facts)
             if wish.form is not Form.WEBSOCKET:
                 return await self._serve_lines(request, Stream.ACTIVITIES, wish, admitted)
             response = self._accept(request)
@@ -292,7 +293,7 @@ class Streams:
             return
         reader.on_end = lambda: self._hub.unsubscribe(subscriber)
         if stream is Stream.ACTIVITIES:
-            reader.on_text = partial(self._change_filter, connection, subscriber, span_only=wish.span_only)
+            reader.on_text = partial(self._change_filter, connection, subscriber, wish)
         if not wish.follow:
             reader.close(WSCloseCode.OK, "the past is complete")
         remote = self._proxies.client_of(request)
@@ -312,11 +313,13 @@ class Streams:
         )
 
     def _change_filter(
-        self, connection: _Connection, subscriber: Subscriber, message: bytes, *, span_only: bool
+        self, connection: _Connection, subscriber: Subscriber, wish: StreamRequest, message: bytes
     ) -> None:
         """Answer a client that sends another filter."""
         try:
-            found, criteria = changing.filter_of(message, span_only=span_only)
+            found, criteria = changing.filter_of(
+                message, span_only=wish.span_only, of_devices=wish.filter.of_devices, without=wish.without
+            )
         except InvalidRequest as exc:
             reply = changing.refusal(exc)
         else:

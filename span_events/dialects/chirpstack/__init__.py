@@ -1,0 +1,1 @@
+"""ChirpStack's events: ours in its form, and its own in ours."""

@@ -1,0 +1,1 @@
+"""ChirpStack's events."""
