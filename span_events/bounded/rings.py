@@ -16,8 +16,8 @@ class Rings(Generic[T]):
     Args:
         per_owner: Upper bound of items per owner.
         total: Upper bound of the cost of all items; beyond it, the owner quiet for longest loses its oldest.
-        cost: Cost of an item; None is 1 each.
-        most: Upper bound of items of all owners together; None is no bound.
+        cost: Returns the cost of an item.
+        most: Upper bound of items of all owners together.
         lost: Called with each evicted item.
     """
 
@@ -26,8 +26,8 @@ class Rings(Generic[T]):
         *,
         per_owner: int,
         total: int,
-        cost: Callable[[T], int] | None = None,
-        most: int | None = None,
+        cost: Callable[[T], int],
+        most: float = float("inf"),
         lost: Callable[[int | None, T], None] | None = None,
     ) -> None:
         self._per_owner = per_owner
@@ -50,10 +50,10 @@ class Rings(Generic[T]):
             self._rings.move_to_end(owner)
         ring.append(item)
         self.items += 1
-        self.cost += 1 if self._cost is None else self._cost(item)
+        self.cost += self._cost(item)
         if len(ring) > self._per_owner:
             self._forget(owner, ring)
-        while self.cost > self._total or (self._most is not None and self.items > self._most):
+        while self.cost > self._total or self.items > self._most:
             self._forget(*next(iter(self._rings.items())))
 
     def forget_while(self, condition: Callable[[T], bool]) -> None:
@@ -74,7 +74,7 @@ class Rings(Generic[T]):
     def _forget(self, owner: int | None, ring: deque[T]) -> None:
         item = ring.popleft()
         self.items -= 1
-        self.cost -= 1 if self._cost is None else self._cost(item)
+        self.cost -= self._cost(item)
         if not ring:
             del self._rings[owner]
         if self._lost is not None:

@@ -13,6 +13,8 @@ from enum import IntEnum, StrEnum
 from types import MappingProxyType, NoneType
 from typing import Any, ClassVar, Final, NewType, Union, get_args, get_origin, get_type_hints
 
+from span_events.values import quick
+
 SpanId = NewType("SpanId", int)
 """An identifier; a dialect writes it as text."""
 Moment = NewType("Moment", int)
@@ -85,6 +87,7 @@ def key(meaning: str, *, name: str = "", extension: bool = False, optional: bool
     return field(metadata=metadata)
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """
@@ -105,6 +108,7 @@ class Event:
     session_id: int | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Activity:
     """An event as it was published: with an identifier and a time (Unix nanoseconds)."""

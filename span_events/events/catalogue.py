@@ -30,6 +30,7 @@ from span_events.events.reasons import (
     MessageRejectedReason,
     NetworkLogReason,
 )
+from span_events.values import quick
 
 # ---- the 24 events of Span -------------------------------------------------------------------
 
@@ -735,7 +736,7 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     EventsDropped,
 )
 
-CATALOGUE: Final = MappingProxyType({each.name: each for each in _EVENTS})
+CATALOGUE: Final = MappingProxyType({each.name: quick(each) for each in _EVENTS})
 """Event classes by name, in the order of the documentation: Span's 24 first."""
 KEYS: Final[MappingProxyType[type[Event], tuple[Key, ...]]] = MappingProxyType(
     {each: keys_of(each) for each in _EVENTS}

@@ -16,8 +16,8 @@ from operator import attrgetter
 from typing import Final
 
 from span_events.bounded.rings import Rings
-from span_events.events.activity import Activity, Severity, severity_of
-from span_events.events.catalogue import KEYS
+from span_events.events.activity import Activity, Key, Severity, severity_of
+from span_events.events.catalogue import KEYS, SEVERITIES
 from span_events.events.filters import Scope, Wish
 from span_events.metrics import Metric
 
@@ -28,6 +28,10 @@ _FAULTS: Final = 4
 """Warnings and errors may take a quarter of the bounds, beside the routine."""
 _BASE: Final = 400
 """Octets of an activity in memory without its texts, roughly: the objects, their ids and the place in a ring."""
+_TEXT: Final = 49
+"""Octets of a text in memory besides its characters."""
+_NUMBER: Final = 32
+"""Octets of a number in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +97,9 @@ class History:
 
     def append(self, activity: Activity) -> None:
         """Remember an activity."""
-        rings = self._faults if severity_of(activity.event) >= Severity.WARNING else self._routine
-        rings.append(activity.event.origin.collection_id, activity)
+        event = activity.event
+        is_fault = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
+        (self._faults if is_fault else self._routine).append(event.origin.collection_id, activity)
 
     def sweep(self, time_ns: int) -> None:
         """Forget what is too old; called now and then with the time, nanoseconds since 1970."""
@@ -156,7 +161,8 @@ class History:
         return max(self._forgotten_by_all, self._forgotten.get(scope.collection_id, 0), unattributed)
 
     def _note_loss(self, owner: int | None, activity: Activity) -> None:
-        self._forgotten[owner] = max(activity.id, self._forgotten.get(owner, 0))
+        if activity.id > self._forgotten.get(owner, 0):
+            self._forgotten[owner] = activity.id
         if len(self._forgotten) > _MAX_OWNERS:  # collections come and go; one number covers the old ones
             self._forgotten_by_all = max(self._forgotten.values())
             self._forgotten.clear()
@@ -172,11 +178,20 @@ def _rings_in(rings: Rings[Activity], scope: Scope) -> Iterable[deque[Activity]]
 def _octets_of(activity: Activity) -> int:
     """Return the octets of an activity in memory, roughly."""
     event = activity.event
-    octets = _BASE
-    for attribute in _ATTRIBUTES[type(event)]:
-        value = getattr(event, attribute)
-        octets += len(value) + 49 if value.__class__ is str else 32  # CPython's sizes of short texts and integers
+    octets, texts = _SIZES[event.__class__]
+    for attribute in texts:
+        text = getattr(event, attribute)
+        if text:
+            octets += len(text)
     return octets
 
 
-_ATTRIBUTES: Final = {event: tuple(key.attribute for key in keys) for event, keys in KEYS.items()}
+def _size_of(keys: tuple[Key, ...]) -> tuple[int, tuple[str, ...]]:
+    """Return the octets of an activity with empty texts, and the attributes that are texts."""
+    texts = tuple(each.attribute for each in keys if each.kind is str)
+    return _BASE + _TEXT * len(texts) + _NUMBER * (len(keys) - len(texts)), texts
+
+
+_SIZES: Final = {event: _size_of(keys) for event, keys in KEYS.items()}
+_ROUTINE: Final = frozenset(event for event, severities in SEVERITIES.items() if max(severities) < Severity.WARNING)
+"""Events that are never a warning or an error."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from span_events.events.activity import Origin
+from span_events.values import quick
 
 
 class Transport(StrEnum):
@@ -22,6 +23,7 @@ class Transport(StrEnum):
     HTTPS = "https"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message that a device sent and the server accepted."""

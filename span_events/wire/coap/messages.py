@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Final
 
 from span_events.errors import MalformedMessage
+from span_events.values import quick
 
 
 class Type(IntEnum):
@@ -126,6 +127,7 @@ _URI_PATH: Final = int(Option.URI_PATH)
 Options = tuple[tuple[int, bytes], ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class CoapMessage:
     """One message. ``options`` are (number, value) in the order of their numbers."""
