@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from typing import Final
 
@@ -18,6 +19,13 @@ def render_remote(remote: Remote) -> str:
     """Write an address and port as text (``127.0.0.1:5683``, ``[::1]:5683``)."""
     host, port = remote
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def neighbourhood_of(host: str) -> str:
+    """Return the network that one client may use all addresses of: the /24 of an IPv4, the /56 of an IPv6 address."""
+    if ":" not in host:
+        return host.rpartition(".")[0]
+    return ipaddress.IPv6Address(host).packed[:7].hex()
 
 
 def bind(

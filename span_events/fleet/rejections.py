@@ -16,8 +16,7 @@ from span_events.events.reasons import DisconnectReason, DuplicateReason, Messag
 from span_events.fleet.identity import FormerHolder
 from span_events.fleet.summaries import OTHERS, Summaries
 from span_events.metrics import Metric
-from span_events.net import Remote, render_remote
-from span_events.registry.addresses import prefix_of
+from span_events.net import Remote, neighbourhood_of, render_remote
 from span_events.registry.model import Device, Gateway
 
 _TRANSMIT_SPAN: Final = 45.0
@@ -108,7 +107,7 @@ class Rejections:
         if device is not None:
             device.traffic.rejections += 1
         flood = reason in _FLOODS
-        sender: Hashable = device.id if device is not None else _prefix_of(remote[0])
+        sender: Hashable = device.id if device is not None else neighbourhood_of(remote[0])
         host = None if device is not None else remote[0]
         if kind is None:
             kind = detail if mark is None else mark.looks_like
@@ -180,11 +179,6 @@ class Rejections:
     def sweep(self) -> None:
         """Publish the summaries of expired windows; called about once a second."""
         self._summaries.sweep()
-
-
-def _prefix_of(host: str) -> str:
-    """Return the /24 or /64 of an address: a scan of strangers is one sender, whatever number of addresses it has."""
-    return host.rpartition(".")[0] if "." in host else prefix_of(host)
 
 
 def _origin_of(device: Device | None, gateway: Gateway | None) -> Origin:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from span_events.bounded.failures import FailuresPerMinute
-from span_events.listeners.dtls.handshakes import prefix_of
-from span_events.net import Remote
+from span_events.bounded.per_minute import LimitPerMinute
+from span_events.net import Remote, neighbourhood_of
 from span_events.wire.coap.messages import CoapMessage, Type
 
 _PREFIXES: Final = 10_000
-"""Prefixes whose answers are counted; beyond it, the one counted longest ago is evicted."""
+"""Prefixes whose answers are counted; beyond it, the one whose minute began first is evicted."""
 
 
 class Strangers:
@@ -27,13 +26,13 @@ class Strangers:
     """
 
     def __init__(self, per_minute: int) -> None:
-        self._answers = FailuresPerMinute(per_minute, _PREFIXES)
+        self._answers = LimitPerMinute(per_minute, _PREFIXES)
         self.unanswered = 0
         """Number of requests without an answer."""
 
     def admits(self, request: CoapMessage, remote: Remote, now: float) -> bool:
         """Return whether a request is answered, and count that; a NON is not, since its client expects no answer."""
-        prefix = prefix_of(remote[0])
+        prefix = neighbourhood_of(remote[0])
         if request.type is Type.CON and not self._answers.exceeded(prefix, now):
             self._answers.count(prefix, now)
             return True

@@ -8,18 +8,17 @@ event loop's seconds to `Handshakes`, because OpenSSL measures its retransmissio
 from __future__ import annotations
 
 import heapq
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Iterator
 from enum import Enum, auto
 from itertools import count
 from typing import Final
 
-from span_events.bounded.failures import FailuresPerMinute
+from span_events.bounded.per_minute import LimitPerMinute
 from span_events.config import DtlsConfig
 from span_events.listeners.dtls.client import Client
 from span_events.listeners.dtls.suites import Offer
-from span_events.net import Remote
+from span_events.net import Remote, neighbourhood_of
 from span_events.wire.dtls.cookies import Cookies
 from span_events.wire.dtls.engine import EngineSession
 from span_events.wire.dtls.hello import ClientHello
@@ -49,10 +48,10 @@ class Hellos:
 
     def __init__(self, failures_per_minute: int) -> None:
         self._cookies = Cookies()
-        self._failures = FailuresPerMinute(failures_per_minute, _WATCHED_HOSTS)
+        self._failures = LimitPerMinute(failures_per_minute, _WATCHED_HOSTS)
         # Separate from the failures: a hello needs no cookie to be refused for its version. Anybody could
         # send such hellos from the address of another client, and thereby silence that client.
-        self._refused_versions = FailuresPerMinute(failures_per_minute, _WATCHED_HOSTS)
+        self._refused_versions = LimitPerMinute(failures_per_minute, _WATCHED_HOSTS)
 
     def check(self, hello: ClientHello, remote: Remote, now: float) -> HelloCheck:
         """Check a hello, and count a version that is refused."""
@@ -108,7 +107,7 @@ class Handshake:
         prefers_certificates: bool = False,
     ) -> None:
         self.remote = remote
-        self.prefix = prefix_of(remote[0])
+        self.prefix = neighbourhood_of(remote[0])
         self.hello = hello
         self.client = client
         self.engine = engine
@@ -151,7 +150,7 @@ class Handshakes:
 
     def make_room(self, remote: Remote) -> Iterator[tuple[Handshake, str]]:
         """Remove and yield the handshakes that must end for one more from this address, each with the limit."""
-        neighbours = self._by_prefix.get(prefix_of(remote[0]))
+        neighbours = self._by_prefix.get(neighbourhood_of(remote[0]))
         if neighbours is not None and len(neighbours) >= self._config.half_open_per_prefix:
             limit = f"dtls.half_open_per_prefix is {self._config.half_open_per_prefix}"
             yield self._evict(neighbours), limit
@@ -224,10 +223,3 @@ class Handshakes:
         """Return the handshake of a deadline; None if the handshake has ended."""
         handshake = self._by_remote.get(entry[2])
         return handshake if handshake is not None and handshake.number == entry[1] else None
-
-
-def prefix_of(host: str) -> str:
-    """Return the neighbourhood of an address: the /24 of an IPv4 address, the /56 of an IPv6 address."""
-    if ":" not in host:
-        return host.rpartition(".")[0]
-    return ipaddress.IPv6Address(host).packed[:7].hex()

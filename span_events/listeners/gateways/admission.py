@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Final, Generic, Protocol, TypeVar
 
-from span_events.bounded.failures import FailuresPerMinute
+from span_events.bounded.per_minute import LimitPerMinute
 from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.net import Remote
@@ -34,7 +34,7 @@ class Admission(Generic[C]):
         self._clock = clock
         self._half_open: set[C] = set()
         self._at_host = Counter[str]()  # half-open connections
-        self._failures = FailuresPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
+        self._failures = LimitPerMinute(config.failures_per_minute, _WATCHED_HOSTS)
         self.connections: set[C] = set()
         """All connections, until their sockets are closed."""
         self.is_idle = asyncio.Event()

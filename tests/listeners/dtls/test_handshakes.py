@@ -8,7 +8,7 @@ import pytest
 
 from span_events.config import DtlsConfig
 from span_events.listeners.dtls.client import Client
-from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos, prefix_of
+from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos
 from span_events.net import Remote
 from span_events.wire.dtls.engine import EngineSession
 from span_events.wire.dtls.hello import ClientHello, read_hello
@@ -94,15 +94,6 @@ def test_a_handshake_is_removed_once_and_by_itself_only() -> None:
     handshakes.remove(first)
 
     assert (first in handshakes, second in handshakes, handshakes.at(A)) == (False, True, second)
-
-
-@pytest.mark.parametrize(
-    ("host", "neighbour", "stranger"),
-    [("10.0.0.1", "10.0.0.254", "10.0.1.1"), ("2001:db8:0:1ff::1", "2001:db8:0:100::2", "2001:db8:0:200::1")],
-)
-def test_a_prefix_is_a_24_or_a_56(host: str, neighbour: str, stranger: str) -> None:
-    """IPv4 and IPv6."""
-    assert prefix_of(host) == prefix_of(neighbour) != prefix_of(stranger)
 
 
 # ---- deadlines -------------------------------------------------------------------------------
