@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from span_events.web import middleware
+from span_events.web import described, middleware
 from span_events.web.front import name_reply
 from span_events.web.rest import (
     blobs,
@@ -28,6 +28,7 @@ __all__ = ["REST", "SERVICES", "Services", "Streams", "make_app"]
 
 REST: Final = (
     system,
+    described,
     collections,
     devices,
     data,
@@ -64,7 +65,7 @@ def make_app(services: Services) -> web.Application:
         middlewares=[
             middleware.authentication(
                 public=(
-                    *(each.handler for each in system.ROUTES),
+                    *(each.handler for each in (*system.ROUTES, *described.ROUTES)),
                     *(each.handler for each in services.things_stack),
                     streams.activity,
                     streams.messages,

@@ -130,6 +130,7 @@ OWN: Final = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
     ("GET", "/span/events/catalogue"),
     ("GET", f"{_C}/blobs/{{blob}}"),
     ("GET", f"{_C}/related"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from span_events import ids
 from span_events.accepting import RefusedAccepts
@@ -21,6 +22,7 @@ from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
 from span_events.metrics import Metric
 from span_events.registry.model import Device
+from span_events.web.app import make_app
 from span_events.web.server import WebServer
 from span_events.web.services import Services
 from span_events.web.streams.admission import Admission
@@ -64,6 +66,8 @@ class WebBench:
     streams: Streams
     console: ConsoleEvents
     events: EventsService
+    app: web.Application = field(default_factory=web.Application)
+    """The application; the server has another one with the same routes."""
     admin: str = ""
     """Text of a token that may do everything."""
     health: dict[str, str] = field(default_factory=lambda: {"registry": "ok"})
@@ -176,6 +180,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
         )
         await server.start()
         try:
+            bench.app = make_app(services)
             bench.url = f"http://{server.address}"
             bench.admin = await bench.token(write=True)
             yield bench

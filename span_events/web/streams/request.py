@@ -31,7 +31,8 @@ _EXPORT: Final = ("until", "limit")
 _MOST: Final = 999_999_999
 _ULID: Final = 26
 """Characters of a ULID."""
-_PARAMETERS: Final = frozenset(
+FORMATS: Final = ("span", "cloudevents", "chirpstack")
+PARAMETERS: Final = frozenset(
     (
         "api_token",
         "event",
@@ -103,9 +104,9 @@ def stream_request_of(
     Raises:
         InvalidRequest: A parameter is not valid; the message names it.
     """
-    check_parameters(request, _PARAMETERS)
+    check_parameters(request, PARAMETERS)
     query = request.query
-    format_ = _one_of(query.get("format", "span"), ("span", "cloudevents", "chirpstack"), name="format")
+    format_ = _one_of(query.get("format", "span"), FORMATS, name="format")
     chirpstack = format_ == "chirpstack"
     without = UNMAPPED if chirpstack else frozenset()
     profile = _one_of(query.get("profile", events.profile), ("span", "extended"), name="profile")

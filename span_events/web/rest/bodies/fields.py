@@ -1,13 +1,17 @@
-"""Field types of request bodies: read leniently (int64 as text or as number), checked completely."""
+"""
+Field types of request bodies: read leniently (int64 as text or as number), checked completely.
+
+Each has the JSON schema of its usual spelling, for ``GET /openapi.json``.
+"""
 
 from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, StrictStr
+from pydantic import AfterValidator, BeforeValidator, StrictStr, WithJsonSchema
 
 from span_events import ids
 from span_events.errors import InvalidRequest
@@ -212,24 +216,60 @@ def _key_type(value: object) -> KeyType:
         raise _wrong(f"{seen(value)} is not one of {', '.join(KeyType)}") from None
 
 
-Imsi = Annotated[str | None, _digits(_IMSI_DIGITS)]
-Imei = Annotated[str | None, _digits(hardware.DIGITS), AfterValidator(_check_imei)]
-CollectionId = Annotated[int | None, _identifier("collection")]
-TeamId = Annotated[int | None, _identifier("team")]
-TargetId = Annotated[int | None, BeforeValidator(_target)]
-Version = Annotated[StrictStr, AfterValidator(_version)]
-Filename = Annotated[StrictStr, AfterValidator(_filename)]
-OwnerDeviceId = Annotated[int | None, _identifier("device")]
-OwnerGatewayId = Annotated[int | None, _identifier("gateway")]
-GatewayId = Annotated[int, BeforeValidator(_gateway_id)]
-Address = Annotated[str | None, BeforeValidator(_address)]
-Labels = Annotated[dict[StrictStr, StrictStr], AfterValidator(_labels)]
-Name = Annotated[StrictStr, AfterValidator(_name)]
-Payload = Annotated[bytes, _in_base64("a payload")]
-SigningRequest = Annotated[bytes, _in_base64("a signing request")]
-Certificate = Annotated[bytes, _in_base64("a certificate")]
-PskIdentity = Annotated[bytes, BeforeValidator(_psk_identity)]
-PskKey = Annotated[bytes, BeforeValidator(_psk_key)]
-KeyKind = Annotated[KeyType, BeforeValidator(_key_type)]
-ManagedBy = Annotated[Management | None, BeforeValidator(_management)]
-OwnGatewayType = Annotated[GatewayType | None, BeforeValidator(_gateway_type)]
+def _spelt(description: str, **schema: object) -> WithJsonSchema:
+    """Return the JSON schema of a text."""
+    return WithJsonSchema({"type": "string", "description": description, **schema})
+
+
+def _id_of(what: str) -> WithJsonSchema:
+    return _spelt(f"Identifier of a {what}, base 24.", pattern=f"^[{ids.ALPHABET}]{{0,14}}$")
+
+
+def _base64_of(what: str) -> WithJsonSchema:
+    return _spelt(f"{what}, base64 (RFC 4648 section 4).", contentEncoding="base64")
+
+
+def _one_of(description: str, words: Iterable[str]) -> WithJsonSchema:
+    return _spelt(description, enum=[str(each) for each in words])
+
+
+_LABELS: Final = WithJsonSchema(
+    {
+        "type": "object",
+        "description": "Names with values; PATCH merges tags into the present ones.",
+        "additionalProperties": {"type": "string", "maxLength": MAX_VALUE},
+        "propertyNames": {"minLength": 1, "maxLength": MAX_KEY},
+        "maxProperties": MAX_ENTRIES,
+    }
+)
+_IMSI: Final = _spelt("IMSI; empty for none.", pattern="^([0-9]{6,15})?$")
+_IMEI: Final = _spelt("IMEI; empty for any.", pattern="^([0-9]{14,16})?$")
+
+Imsi = Annotated[str | None, _digits(_IMSI_DIGITS), _IMSI]
+Imei = Annotated[str | None, _digits(hardware.DIGITS), AfterValidator(_check_imei), _IMEI]
+CollectionId = Annotated[int | None, _identifier("collection"), _id_of("collection")]
+TeamId = Annotated[int | None, _identifier("team"), _id_of("team")]
+TargetId = Annotated[int | None, BeforeValidator(_target), _id_of("firmware image")]
+Version = Annotated[StrictStr, AfterValidator(_version), _spelt("Version.", minLength=1, maxLength=VERSION_OCTETS[-1])]
+Filename = Annotated[StrictStr, AfterValidator(_filename), _spelt("Name of the file.", maxLength=MAX_FILENAME)]
+OwnerDeviceId = Annotated[int | None, _identifier("device"), _id_of("device")]
+OwnerGatewayId = Annotated[int | None, _identifier("gateway"), _id_of("gateway")]
+GatewayId = Annotated[int, BeforeValidator(_gateway_id), _id_of("gateway")]
+Address = Annotated[str | None, BeforeValidator(_address), _spelt("IP address; empty for none.")]
+Labels = Annotated[dict[StrictStr, StrictStr], AfterValidator(_labels), _LABELS]
+Name = Annotated[StrictStr, AfterValidator(_name), _spelt("Name.", maxLength=MAX_VALUE)]
+Base64Text = Annotated[StrictStr, _base64_of("Octets of the image")]
+Payload = Annotated[bytes, _in_base64("a payload"), _base64_of("Payload")]
+SigningRequest = Annotated[bytes, _in_base64("a signing request"), _base64_of("PKCS #10 signing request in PEM")]
+Certificate = Annotated[bytes, _in_base64("a certificate"), _base64_of("Certificate in PEM")]
+PskIdentity = Annotated[bytes, BeforeValidator(_psk_identity), _base64_of("Identity")]
+PskKey = Annotated[bytes, BeforeValidator(_psk_key), _base64_of("Key of 16 to 64 octets")]
+KeyKind = Annotated[KeyType, BeforeValidator(_key_type), _one_of("Kind of the key.", KeyType)]
+ManagedBy = Annotated[
+    Management | None, BeforeValidator(_management), _one_of("Where the target of a device is set.", Management)
+]
+OwnGatewayType = Annotated[
+    GatewayType | None,
+    BeforeValidator(_gateway_type),
+    _one_of("Type of the gateway.", (each for each in GatewayType if each not in _NOT_OWN)),
+]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from span_events import ids
 from span_events.errors import InvalidRequest
@@ -22,6 +22,7 @@ from span_events.pki.issuing import KeyType
 from span_events.registry.model import Psk
 from span_events.web.rest.bodies.fields import (
     Address,
+    Base64Text,
     Certificate,
     CollectionId,
     Filename,
@@ -243,7 +244,7 @@ class NewImageBody(Body):
 
     READ_ONLY = frozenset({"imageId", "collectionId", "sha256", "length", "created", "enabled"})
 
-    image: StrictStr
+    image: Base64Text
     version: Version
     filename: Filename | None = None
     tags: Labels | None = None
