@@ -24,6 +24,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "firmware": {"fleet", "simulator", "cli"},
     "gateways": {"fleet", "listeners", "simulator"},
     "grpc": {"wire"},
+    "outputs": {"fleet"},
     "radius": {"listeners", "wire"},
     "tls": {"wire"},
     "openapi": {"web"},
@@ -40,7 +41,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
 """Subjects, and the floors where each may stand."""
 
 ARROWS: Final[dict[str, set[str]]] = {
-    "fleet.fleet": {"blobs", "cellular", "devices", "firmware", "gateways"},
+    "fleet.fleet": {"blobs", "cellular", "devices", "firmware", "gateways", "outputs"},
     "fleet.blobs": {"devices"},
     "fleet.cellular": {"devices"},
     "fleet.firmware": {"devices"},

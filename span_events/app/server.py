@@ -19,6 +19,7 @@ from span_events.accepting import RefusedAccepts, warn_of_few_descriptors
 from span_events.app.bounds import connections_of
 from span_events.app.demo import start_demo
 from span_events.app.engines import Engines
+from span_events.app.outputs import start_outputs
 from span_events.app.shutdown import Started, shut_down
 from span_events.app.supervisor import Supervisor
 from span_events.app.wall_clock import LOOK, WallClockWatch
@@ -169,6 +170,7 @@ class Server:
         self._started.fleet = self.fleet
         await self.fleet.fill(contents)
         self._engines = Engines(self.authority, clock)
+        self._started.outputs = start_outputs(config.outputs, self.fleet, self.bus, clock)
         self._make_dtls()
         self._tls = self._engines.tls()
         await self._start_web()

@@ -11,6 +11,7 @@ from span_events.app.supervisor import Supervisor
 from span_events.fleet.fleet import Fleet
 from span_events.listeners.base import Listener
 from span_events.log import get_logger
+from span_events.outputs.outputs import Outputs
 from span_events.registry.store import Store
 from span_events.web.server import WebServer
 
@@ -24,6 +25,8 @@ _STREAMS: Final = 15.0
 """Seconds for all subscribers to receive their close frame."""
 _REQUESTS: Final = 5.0
 """Seconds beyond ``http.shutdown_timeout`` for the requests under way."""
+_OUTPUTS: Final = 5.0
+"""Seconds for what waits for outputs, and for their workers to end."""
 _FLEET: Final = 30.0
 """Seconds to store unfinished uploads and to write all pending changes."""
 _STORE: Final = 10.0
@@ -49,6 +52,7 @@ class Started:
     shutdown_timeout: float = 0.0
     """Seconds that ``web`` gives to requests under way."""
     streams: list[Streams] = field(default_factory=list)
+    outputs: Outputs | None = None
     listeners: list[Listener] = field(default_factory=list)
 
 
@@ -62,9 +66,10 @@ async def shut_down(started: Started) -> None:
     2. Listeners, the last one first: no new datagrams and connections; sessions end with a close_notify.
     3. Streams: new ones get 503, open ones close with 1001.
     4. HTTP: requests under way are answered, new ones are refused.
-    5. Fleet: unfinished uploads end, pending changes go to the registry.
-    6. Registry: the database closes.
-    7. Data directory: the lock is released.
+    5. Outputs: messages that wait for a target that answers are sent, the others are lost.
+    6. Fleet: unfinished uploads end, pending changes go to the registry.
+    7. Registry: the database closes.
+    8. Data directory: the lock is released.
 
     Raises:
         BaseException: The first failure or cancellation of a step.
@@ -86,6 +91,8 @@ async def shut_down(started: Started) -> None:
         await step("streams", _STREAMS, streams.close)
     if started.web is not None:
         await step("http", started.shutdown_timeout + _REQUESTS, started.web.stop)
+    if started.outputs is not None:
+        await step("outputs", _OUTPUTS, started.outputs.close)
     if started.fleet is not None:
         await step("fleet", _FLEET, started.fleet.close)
     if started.store is not None:

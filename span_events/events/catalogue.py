@@ -29,6 +29,7 @@ from span_events.events.reasons import (
     GatewayRejectedReason,
     MessageRejectedReason,
     NetworkLogReason,
+    OutputReason,
 )
 from span_events.values import quick
 
@@ -689,6 +690,42 @@ class EventsDropped(Event):
     last_id: SpanId | None = key("id of the last that is missing", optional=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFailed(Event):
+    """An output cannot deliver; it tries again, and other outputs go on."""
+
+    name = "outputFailed"
+    severity = Severity.ERROR
+    hint = "The output does not deliver for the reason given."
+    extension = True
+
+    reason: OutputReason = key("why it does not deliver")
+    output_id: SpanId = key("id of the output")
+    type: str = key("type of the output: webhook, udpout, mqttclient or ifttt")
+    target: str = key("URL, or host:port; without credentials and query")
+    status: int | None = key("HTTP status, or reason code of MQTT, of the answer", optional=True)
+    answer: str | None = key("begin of the answer, at most 1 KiB", optional=True)
+    detail: str | None = key("what exactly was seen", optional=True)
+    dropped: int | None = key("messages or events dropped since the output was started", optional=True)
+    count: int | None = key("how many more there were since the last such event", optional=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRecovered(Event):
+    """An output delivers again."""
+
+    name = "outputRecovered"
+    hint = "The target takes messages again; those dropped meanwhile are lost to it."
+    extension = True
+
+    output_id: SpanId = key("id of the output")
+    type: str = key("type of the output: webhook, udpout, mqttclient or ifttt")
+    target: str = key("URL, or host:port; without credentials and query")
+    seconds: int = key("how long it did not deliver")
+    dropped: int | None = key("messages or events dropped meanwhile", optional=True)
+    count: int | None = key("how many more there were since the last such event", optional=True)
+
+
 # By hand: `slots=True` builds each class twice, so `__subclasses__()` sees ghosts.
 _EVENTS: Final[tuple[type[Event], ...]] = (
     ImeiMismatch,
@@ -734,6 +771,8 @@ _EVENTS: Final[tuple[type[Event], ...]] = (
     DownstreamAck,
     NetworkLog,
     EventsDropped,
+    OutputFailed,
+    OutputRecovered,
 )
 
 CATALOGUE: Final = MappingProxyType({each.name: quick(each) for each in _EVENTS})

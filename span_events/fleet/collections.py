@@ -98,7 +98,7 @@ class Collections:
         Remove a collection.
 
         Raises:
-            Conflict: It still has devices, gateways of its own, firmware images or blobs.
+            Conflict: It still has devices, gateways of its own, firmware images, blobs or outputs.
             NotFound: The collection was removed already.
         """
         async with self._registry.lock:
@@ -121,6 +121,7 @@ class Collections:
             ("gateway", directory.gateway_count(collection_id), True),
             ("firmware image", directory.images.count(collection_id), False),
             ("blob", directory.blobs.count(collection_id), False),
+            ("output", directory.outputs.count(collection_id), False),
         ):
             if count:
                 raise Conflict(

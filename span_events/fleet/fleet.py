@@ -22,6 +22,8 @@ from span_events.fleet.firmware.reports import Firmware
 from span_events.fleet.gateways.gateways import Gateways
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
+from span_events.fleet.outputs.health import OutputsHealth
+from span_events.fleet.outputs.outputs import Outputs
 from span_events.metrics import Metric
 from span_events.pki.authority import Authority
 from span_events.registry.files import Files
@@ -116,6 +118,8 @@ class Fleet:
             registry=registry,
             clock=clock,
         )
+        self.outputs = Outputs(config.outputs, bus=bus, registry=registry)
+        self.outputs_health = OutputsHealth(config.outputs, bus=bus, clock=clock)
         self.identification.former_holder = self.cellular.former_holder
         self._introduce()
 
@@ -169,7 +173,10 @@ class Fleet:
             Exception: The first failure.
         """
         failure: Exception | None = None
-        for part in (self.reception, self.cellular, self.gateway_sessions, self.outbox, self.firmware, self.blobs):
+        for part in (
+            *(self.reception, self.cellular, self.gateway_sessions, self.outbox),
+            *(self.firmware, self.blobs, self.outputs_health),
+        ):
             try:
                 part.sweep()
             except Exception as exc:
@@ -206,6 +213,6 @@ class Fleet:
         """Return the metrics."""
         parts = (
             *(self.reception, self.outbox, self.certificates, self.cellular),
-            *(self.gateway_sessions, self.images, self.firmware, self.blobs),
+            *(self.gateway_sessions, self.images, self.firmware, self.blobs, self.outputs_health),
         )
         return [metric for part in parts for metric in part.metrics()]

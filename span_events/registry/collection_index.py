@@ -1,4 +1,4 @@
-"""Index of images and blobs: look-up by id, lists by collection, oldest first."""
+"""Index of images, blobs and outputs: look-up by id, lists by collection, oldest first."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """
-The directory: every collection, device, gateway, certificate, firmware image and blob in memory.
+The directory: every collection, device, gateway, certificate, firmware image, blob and output in memory.
 
 Devices are found by id, address, IMSI, IMEI or PSK identity, certificates by serial number. Listeners ask
 for each datagram and handshake, so every look-up of theirs is one dictionary access. It is filled from the
@@ -20,6 +20,7 @@ from span_events.ids import render
 from span_events.registry.addresses import AddressBook, prefix_of
 from span_events.registry.collection_index import CollectionIndex, ImageIndex
 from span_events.registry.model import Blob, Certificate, Collection, Device, Gateway, GatewayType, Image
+from span_events.registry.outputs import Output
 from span_events.wire import imei as hardware
 
 BUILT_IN: Final[Mapping[GatewayType, int]] = MappingProxyType({GatewayType.CIOT: 3, GatewayType.INET: 4})
@@ -63,6 +64,8 @@ class Directory:
         """Firmware images of the collections."""
         self.blobs: CollectionIndex[Blob] = CollectionIndex("blob")
         """Blobs of the collections."""
+        self.outputs: CollectionIndex[Output] = CollectionIndex("output")
+        """Outputs of the collections."""
         self.device_at: Callable[[str], Device | None] = self._by_address.__getitem__
         """Return the device with an IP address (canonical text), or with its prefix; None if no device has it."""
         self.devices_in: Callable[[str], list[Device]] = self._by_address.hosts_in
@@ -85,6 +88,7 @@ class Directory:
         gateways: Iterable[Gateway] = (),
         images: Iterable[Image] = (),
         blobs: Iterable[Blob] = (),
+        outputs: Iterable[Output] = (),
     ) -> None:
         """Load the contents of the store."""
         for collection in collections:
@@ -99,6 +103,8 @@ class Directory:
             self.images.put(image)
         for blob in blobs:
             self.blobs.put(blob)
+        for output in outputs:
+            self.outputs.put(output)
 
     def collection(self, collection_id: int) -> Collection:
         """

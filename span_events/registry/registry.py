@@ -12,8 +12,8 @@ class Registry:
     """
     Store, directory, and the lock of their changes.
 
-    A change of collections, devices, gateways, images, blobs or certificates holds `lock` from its checks to its
-    end. It checks the directory, writes the store, then changes the directory: so a failed write changes nothing,
+    A change of collections, devices, gateways, images, blobs, outputs or certificates holds `lock` from its checks to
+    its end. It checks the directory, writes the store, then changes the directory: so a failed write changes nothing,
     and no device joins a collection during its removal. Readers use the directory without the lock.
     """
 
@@ -31,4 +31,5 @@ class Registry:
             gateways=contents.gateways,
             images=contents.images,
             blobs=contents.blobs,
+            outputs=contents.outputs,
         )

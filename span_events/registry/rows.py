@@ -36,6 +36,7 @@ from span_events.registry.model import (
     Reservation,
     Token,
 )
+from span_events.registry.outputs import Output, OutputConfig, OutputType
 from span_events.registry.tables import Row
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ TOKEN: Final = Block(Token)
 _CIOT: Final = Block(CiotMetadata)
 _FIRMWARE: Final = Block(FirmwareMetadata)
 _INET: Final = Block(InetMetadata)
+_OUTPUT_CONFIG: Final = Block(OutputConfig)
 
 
 def collection_row(collection: Collection) -> Row:
@@ -221,6 +223,30 @@ def gateway_metadata_row(device: Device) -> Row:
         "last_update": found.last_update,
         "params": dict(found.params),
     }
+
+
+def output_row(output: Output) -> Row:
+    """Return the row of an output."""
+    return {
+        "id": output.id,
+        "collection_id": output.collection_id,
+        "type": output.type.value,
+        "config": _OUTPUT_CONFIG.write(output.config),
+        "tags": dict(output.tags),
+        "enabled": output.enabled,
+    }
+
+
+def output_of(row: RowMapping) -> Output:
+    """Make an output of its row."""
+    return Output(
+        id=row["id"],
+        collection_id=row["collection_id"],
+        type=OutputType(row["type"]),
+        config=_OUTPUT_CONFIG.read(row["config"]),
+        tags=row["tags"],
+        enabled=row["enabled"],
+    )
 
 
 def reservation_row(reservation: Reservation) -> Row:

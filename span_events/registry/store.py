@@ -28,6 +28,7 @@ from span_events.registry.model import (
     Reservation,
     Token,
 )
+from span_events.registry.outputs import Output
 from span_events.registry.tables import Row
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Contents:
     gateways: list[Gateway]
     images: list[Image]
     blobs: list[Blob]
+    outputs: list[Output]
     reservations: list[Reservation]
 
 
@@ -118,6 +120,7 @@ class Store:
             downstream = [rows.downstream_of(row) for row in await database.read(connection, tables.downstream)]
             images = [rows.IMAGE.read(row) for row in await database.read(connection, tables.firmware_images)]
             blobs = [rows.BLOB.read(row) for row in await database.read(connection, tables.blobs)]
+            outputs = [rows.output_of(row) for row in await database.read(connection, tables.outputs)]
             known = {each.id: each for each in devices}
             attachments = [
                 rows.attachment_of(row, known.get(row["device_id"]))
@@ -136,6 +139,7 @@ class Store:
             gateways=gateways,
             images=images,
             blobs=blobs,
+            outputs=outputs,
         )
 
     async def put_collection(self, collection: Collection) -> None:
@@ -147,7 +151,7 @@ class Store:
         Delete a collection.
 
         Raises:
-            Conflict: It still has devices, gateways, firmware images or blobs.
+            Conflict: It still has devices, gateways, firmware images, blobs or outputs.
         """
         await self._database.delete(tables.collections, [collection_id])
 
@@ -256,6 +260,19 @@ class Store:
     async def delete_blob(self, blob_id: int) -> None:
         """Delete a blob."""
         await self._database.delete(tables.blobs, [blob_id])
+
+    async def put_output(self, output: Output) -> None:
+        """
+        Write an output, new or changed.
+
+        Raises:
+            Conflict: Its collection was removed.
+        """
+        await self._database.put(tables.outputs, [rows.output_row(output)])
+
+    async def delete_output(self, output_id: int) -> None:
+        """Delete an output."""
+        await self._database.delete(tables.outputs, [output_id])
 
     async def put_downstream(self, messages: Sequence[Downstream]) -> None:
         """Write downstream messages, new or changed."""

@@ -25,10 +25,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 """
 Version of these tables: 2 added certificates and PSKs, 3 cellular sessions and reservations, 4 gateways,
-5 firmware images and blobs.
+5 firmware images and blobs, 6 outputs.
 
 A registry with a higher one is of a newer release.
 """
@@ -174,6 +174,17 @@ blobs: Final = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_ns", BigInteger, nullable=False),
     Column("properties", JSON, nullable=False),
+)
+
+outputs: Final = Table(
+    "outputs",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("collection_id", BigInteger, ForeignKey("collections.id"), nullable=False, index=True),
+    Column("type", String(16), nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("enabled", Boolean, nullable=False),
 )
 
 # No foreign key: a batch of messages must not fail because one of the devices was removed meanwhile.

@@ -17,6 +17,7 @@ from span_events.web.rest import (
     firmware,
     gateways,
     outbox,
+    outputs,
     psks,
     related,
     system,
@@ -39,6 +40,7 @@ REST: Final = (
     firmware,
     updates,
     blobs,
+    outputs,
     related,
 )
 _ACTIVITY: Final = (

@@ -12,12 +12,13 @@ own are added when the caller asks for extended documents.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from span_events.dialects.span import render_id
 from span_events.events.activity import Origin
 from span_events.events.message import Message, Transport
+from span_events.fleet.outputs.health import OutputHealth
 from span_events.ids import render
 from span_events.registry.directory import BUILT_IN, built_in
 from span_events.registry.model import (
@@ -267,7 +268,11 @@ def device_stats(traffic: Traffic) -> Document:
 
 
 def collection_stats(
-    devices: Iterable[Device], gateways: Iterable[Gateway], images: Iterable[Image], blobs: Iterable[Blob]
+    devices: Iterable[Device],
+    gateways: Iterable[Gateway],
+    images: Iterable[Image],
+    blobs: Iterable[Blob],
+    outputs: Sequence[OutputHealth],
 ) -> Document:
     """Write a CollectionStats; built-in gateways are not counted."""
     custom = [each.traffic for each in gateways if not each.built_in]
@@ -275,15 +280,24 @@ def collection_stats(
     images, sizes = list(images), [each.size for each in blobs]
     return {
         "deviceCount": len(traffics),
-        "outputCount": 0,
+        "outputCount": len(outputs),
         "firmwareCount": len(images),
         "blobCount": len(sizes),
         "gatewayCount": len(custom),
         "devices": {**_totals(traffics), "sessionCount": sum(each.sessions for each in traffics)},
-        "outputs": {"forwardErrors": 0, "messagesForwarded": "0", "bytesForwarded": "0"},
+        "outputs": output_stats(outputs),
         "firmware": firmware_stats(images),
         "blobs": {"blobBytes": str(sum(sizes))},
         "gateways": _totals(custom),
+    }
+
+
+def output_stats(values: Sequence[OutputHealth]) -> Document:
+    """Write an OutputStats over one output or more."""
+    return {
+        "forwardErrors": min(sum(each.errors for each in values), _INT32),
+        "messagesForwarded": str(sum(each.forwarded for each in values)),
+        "bytesForwarded": str(sum(each.bytes_forwarded for each in values)),
     }
 
 

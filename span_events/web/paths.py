@@ -1,4 +1,4 @@
-"""Path and query parameters of a request: collections, devices, gateways, images, blobs, pages."""
+"""Path and query parameters of a request: collections, devices, gateways, images, blobs, outputs, pages."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from span_events import ids
 from span_events.auth import access
 from span_events.errors import InvalidRequest
 from span_events.registry.model import Blob, Collection, Device, Gateway, Image
+from span_events.registry.outputs import Output
 from span_events.web.services import SERVICES
 from span_events.web.warnings import warn
 
@@ -86,6 +87,18 @@ def gateway_of(request: web.Request) -> Gateway:
     """
     directory = request.app[SERVICES].fleet.directory
     return directory.gateway(_path_id(request, "collection"), _path_id(request, "gateway"))
+
+
+def output_of(request: web.Request) -> Output:
+    """
+    Return the output that the path names.
+
+    Raises:
+        InvalidRequest: A part of the path is not an id.
+        NotFound: No such collection, or no such output in it.
+    """
+    collection = collection_of(request)
+    return request.app[SERVICES].fleet.directory.outputs.find(collection.id, _path_id(request, "output"))
 
 
 def message_id_of(request: web.Request) -> int:

@@ -51,6 +51,7 @@ def started(stopped: list[str], **failures: Exception) -> Started:
         fleet=part("fleet"),
         web=part("http"),
         streams=[part("streams")],
+        outputs=part("outputs"),
         listeners=[part("datagrams"), part("coap")],
     )
 
@@ -60,7 +61,7 @@ async def test_parts_stop_in_the_written_order() -> None:
     stopped: list[str] = []
     await shut_down(started(stopped))
 
-    assert stopped == ["coap", "datagrams", "streams", "http", "fleet", "registry", "lock"]
+    assert stopped == ["coap", "datagrams", "streams", "http", "outputs", "fleet", "registry", "lock"]
 
 
 async def test_a_step_that_fails_does_not_keep_the_next_ones_from_running() -> None:
@@ -69,7 +70,7 @@ async def test_a_step_that_fails_does_not_keep_the_next_ones_from_running() -> N
     with pytest.raises(ValueError, match="first"):
         await shut_down(started(stopped, coap=ValueError("first"), http=OSError("second")))
 
-    assert stopped == ["coap", "datagrams", "streams", "http", "fleet", "registry", "lock"]
+    assert stopped == ["coap", "datagrams", "streams", "http", "outputs", "fleet", "registry", "lock"]
 
 
 async def test_a_part_that_does_not_stop_is_given_up_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +85,14 @@ async def test_a_part_that_does_not_stop_is_given_up_at_its_deadline(monkeypatch
     with pytest.raises(TimeoutError):
         await shut_down(parts)
 
-    assert stopped == ["datagrams", "streams", "http", "fleet", "registry", "lock"]
+    assert stopped == ["datagrams", "streams", "http", "outputs", "fleet", "registry", "lock"]
 
 
 async def test_only_started_parts_stop() -> None:
     """A start that failed early leaves most parts unmade."""
     stopped: list[str] = []
     parts = started(stopped)
-    parts.fleet = parts.web = None
+    parts.fleet = parts.web = parts.outputs = None
     parts.streams = []
     parts.listeners.clear()
     await shut_down(parts)
@@ -111,4 +112,4 @@ async def test_a_cancelled_step_does_not_keep_the_next_ones_from_running() -> No
     with pytest.raises(asyncio.CancelledError):
         await shut_down(parts)
 
-    assert stopped == ["datagrams", "streams", "http", "fleet", "registry", "lock"]
+    assert stopped == ["datagrams", "streams", "http", "outputs", "fleet", "registry", "lock"]

@@ -68,10 +68,19 @@ _TOTALS: Final = "bytesUpstream bytesDownstream messagesUpstream messagesDownstr
 GATEWAY_STATS: Final = _fields(_TOTALS)
 DEVICE_STATS: Final = _fields(f"{_TOTALS} sessionCount")
 IMAGE_STATS: Final = _fields("firmwareImageSize")
+OUTPUT_STATS: Final = _fields("forwardErrors messagesForwarded bytesForwarded")
+OUTPUT: Final = _fields(
+    "outputId collectionId type enabled",
+    tags=_TEXTS,
+    config=_fields(
+        "url basicAuthUser basicAuthPass customHeaderName customHeaderValue host port key eventName asIsPayload "
+        "endpoint disableCertCheck username password clientId topicName topicTemplate payloadFormat payloadTemplate"
+    ),
+)
 COLLECTION_STATS: Final = _fields(
     "deviceCount outputCount firmwareCount blobCount gatewayCount",
     devices=DEVICE_STATS,
-    outputs=_fields("forwardErrors messagesForwarded bytesForwarded"),
+    outputs=OUTPUT_STATS,
     firmware=IMAGE_STATS,
     blobs=_fields("blobBytes"),
     gateways=GATEWAY_STATS,
@@ -79,6 +88,7 @@ COLLECTION_STATS: Final = _fields(
 
 _C: Final = "/span/collections/{collection}"
 _D: Final = f"{_C}/devices/{{device}}"
+_O: Final = f"{_C}/outputs/{{output}}"
 REPLIES: Final[dict[tuple[str, str], Shape]] = {
     ("GET", "/span/system"): _fields("version buildDate releaseName"),
     ("GET", "/span/collections"): {"collections": [COLLECTION]},
@@ -123,6 +133,14 @@ REPLIES: Final[dict[tuple[str, str], Shape]] = {
     ("DELETE", f"{_C}/gateways/{{gateway}}"): GATEWAY,
     ("GET", f"{_C}/gateways/{{gateway}}/stats"): GATEWAY_STATS,
     ("GET", f"{_C}/gateways/{{gateway}}/certs"): CERTIFICATES,
+    ("GET", f"{_C}/outputs"): _fields("collectionId", outputs=[OUTPUT]),
+    ("POST", f"{_C}/outputs"): OUTPUT,
+    ("GET", _O): OUTPUT,
+    ("PATCH", _O): OUTPUT,
+    ("DELETE", _O): OUTPUT,
+    ("GET", f"{_O}/logs"): {"logs": [_fields("time message repeated")]},
+    ("GET", f"{_O}/stats"): OUTPUT_STATS,
+    ("GET", f"{_O}/status"): _fields("collectionId outputId enabled errorCount forwarded received retransmits"),
 }
 """The reply of each route of Span's API that is a document."""
 OWN: Final = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,6 +14,8 @@ from cryptography.x509 import CertificateSigningRequestBuilder, Name
 
 from span_events import ids
 from span_events.events.message import Transport
+from span_events.events.reasons import OutputReason
+from span_events.fleet.outputs.health import Failure
 from span_events.registry.model import CiotMetadata, FirmwareMetadata, InetMetadata
 from span_events.web.app import REST
 from tests.bench.links import FakeGateway
@@ -26,6 +28,22 @@ async def api(tmp_path: Path) -> AsyncIterator[WebBench]:
     """The API."""
     async with web_bench(tmp_path) as bench:
         yield bench
+
+
+WEBHOOK: Final = {
+    "type": "webhook",
+    "config": {
+        "url": "http://example.com/x",
+        "basicAuthUser": "a",
+        "basicAuthPass": "b",
+        "customHeaderName": "X-Key",
+        "customHeaderValue": "c",
+        "content": "activity",
+        "format": "cloudevents",
+    },
+    "tags": {"name": "hook"},
+}
+"""A webhook with our own settings, too."""
 
 
 class Scene:
@@ -83,6 +101,10 @@ class Scene:
             await upload.write(b"hi")
             blob = await api.fleet.blobs.finish(upload, properties={"path": "/x"}, declared="")
             names["blob"] = ids.render(blob.id)
+        made = await api.call("POST", f"{base}/outputs", json=WEBHOOK)
+        names["output"] = made.body["outputId"]
+        output = api.fleet.directory.outputs.find(ids.parse(collection), ids.parse(names["output"]))
+        api.fleet.outputs_health.failed(output, "http://h", Failure(OutputReason.TIMEOUT))
         for owner in ({"deviceId": device}, {"gatewayId": names["gateway"]}):
             await api.call("POST", f"{base}/certificates/create", json=owner)
             made = await api.call("POST", f"{base}/certificates/create?extended=1", json=owner)
@@ -102,6 +124,7 @@ class Scene:
             "verify": owner | {"certificate": b64encode(b"x").decode()},
             "outbox": {"payload": "AA=="},
             "firmware": {"image": "AAAA", "version": "2.0"},
+            "outputs": WEBHOOK,
         }
         return bodies.get(what, {}) if method in ("POST", "PATCH") else None
 
@@ -116,9 +139,14 @@ class Scene:
     async def clear(self) -> None:
         """Remove what keeps the collection from being deleted."""
         base = f"/span/collections/{self.names['collection']}"
-        for kind, key in (("devices", "deviceId"), ("gateways", "gatewayId"), ("firmware", "imageId")):
+        for kind, key in (
+            ("devices", "deviceId"),
+            ("gateways", "gatewayId"),
+            ("firmware", "imageId"),
+            ("outputs", "outputId"),
+        ):
             listed = (await self.api.call("GET", f"{base}/{kind}")).body
-            for each in next(iter(listed.values())):
+            for each in listed[kind if kind != "firmware" else "images"]:
                 if not each.get("builtIn"):
                     await self.api.call("DELETE", f"{base}/{kind}/{each[key]}")
 
@@ -182,6 +210,8 @@ async def test_clients_01_extended_replies_have_our_own_fields(api: WebBench) ->
     assert found["create"] == found["sign"] == {"certificateSerial", "expires"}
     assert found["certs"] == {"revoked"}
     assert found["fotastate"] == {"block", "blockSize", "percent"}
+    assert found["outputs"] == found["{output}"] == {"content", "format"}
+    assert found["status"] == {"waiting", "dropped", "failing"}
     assert found["gateways"] == found["{gateway}"] == {"metadata"}
     assert "createdTime" in found["{message}"]
 

@@ -13,6 +13,7 @@ from span_events.config.sections.devices import (
     SessionsConfig,
 )
 from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
+from span_events.config.sections.outputs import OutputsConfig
 from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig, ThingsStackConfig
 
@@ -34,6 +35,7 @@ __all__ = [
     "LogConfig",
     "MessagesConfig",
     "NasConfig",
+    "OutputsConfig",
     "PkiConfig",
     "RadiusConfig",
     "RegistryConfig",

@@ -22,6 +22,7 @@ from span_events.config.sections.devices import (
     SessionsConfig,
 )
 from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
+from span_events.config.sections.outputs import OutputsConfig
 from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig, ThingsStackConfig
 
@@ -70,6 +71,7 @@ class Config(BaseSettings):
     fanout: FanoutConfig = FanoutConfig()
     streams: StreamsConfig = StreamsConfig()
     things_stack: ThingsStackConfig = ThingsStackConfig()
+    outputs: OutputsConfig = OutputsConfig()
     registry: RegistryConfig = RegistryConfig()
     pki: PkiConfig = PkiConfig()
     log: LogConfig = LogConfig()

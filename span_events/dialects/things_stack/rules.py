@@ -100,6 +100,8 @@ _EXPLICIT: Final[dict[type[Event], tuple[Rule, ...]]] = {
     ),
     catalogue.NetworkLog: (Rule("as.up.service.forward"),),
     catalogue.EventsDropped: (Rule("events.stream.drop", (), code=8),),
+    catalogue.OutputFailed: (Rule("as.webhook.fail", code=14),),
+    catalogue.OutputRecovered: (Rule("as.webhook.recover"),),
 }
 
 

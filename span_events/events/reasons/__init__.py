@@ -12,6 +12,7 @@ from span_events.events.reasons.devices import (
 from span_events.events.reasons.firmware import FirmwareState
 from span_events.events.reasons.gateways import GatewayReason, GatewayRejectedReason
 from span_events.events.reasons.networks import DownlinkState, NetworkLogReason
+from span_events.events.reasons.outputs import OutputReason
 from span_events.events.reasons.streams import DroppedReason
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "GatewayRejectedReason",
     "MessageRejectedReason",
     "NetworkLogReason",
+    "OutputReason",
 ]

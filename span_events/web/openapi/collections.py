@@ -40,10 +40,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {
             **dict.fromkeys(("deviceCount", "outputCount", "firmwareCount", "blobCount", "gatewayCount"), NUMBER),
             "devices": ref("DeviceStats"),
-            "outputs": fields(
-                "Outputs, which this server does not have.",
-                {"forwardErrors": NUMBER, "messagesForwarded": digits("0"), "bytesForwarded": digits("0")},
-            ),
+            "outputs": ref("OutputStats"),
             "firmware": ref("FirmwareStats"),
             "blobs": fields("Blobs.", {"blobBytes": digits("Octets")}),
             "gateways": ref("GatewayStats"),
@@ -106,7 +103,7 @@ OPERATIONS: Final = (
         method="get",
         path=f"{_ONE}/stats",
         id="getCollectionStats",
-        summary="Count the devices, gateways, images and blobs of a collection, and their traffic",
+        summary="Count the devices, gateways, images, blobs and outputs of a collection, and their traffic",
         content=json_of("CollectionStats"),
     ),
     Operation(

@@ -18,6 +18,7 @@ from span_events.web.openapi import (
     firmware,
     gateways,
     messages,
+    outputs,
     streams,
     system,
     things_stack,
@@ -33,6 +34,7 @@ _SUBJECTS: Final[dict[str, ModuleType]] = {
     "gateways": gateways,
     "certificates": certificates,
     "firmware": firmware,
+    "outputs": outputs,
     "streams": streams,
     "things-stack": things_stack,
 }

@@ -144,7 +144,9 @@ def problem_responses() -> dict[str, Schema]:
 def path_parameters() -> dict[str, Schema]:
     """Write the parameters of paths, by name."""
     serial = digits("Serial number of the certificate, decimal")
-    schemas = dict.fromkeys(("collection", "device", "gateway", "image", "blob", "message"), ID) | {"serial": serial}
+    schemas = dict.fromkeys(("collection", "device", "gateway", "image", "blob", "output", "message"), ID) | {
+        "serial": serial
+    }
     return {
         name: {
             "name": name,

@@ -65,14 +65,16 @@ async def delete(request: web.Request) -> web.Response:
 
 
 async def stats(request: web.Request) -> web.Response:
-    """Count the devices and gateways of a collection, and their messages since the server started."""
-    collection, directory = collection_of(request), request.app[SERVICES].fleet.directory
+    """Count the devices, gateways and outputs of a collection, and their messages since the server started."""
+    collection, fleet = collection_of(request), request.app[SERVICES].fleet
+    directory = fleet.directory
     return render(
         documents.collection_stats(
             directory.devices_of(collection.id),
             directory.gateways_of(collection.id),
             directory.images.of(collection.id),
             directory.blobs.of(collection.id),
+            [fleet.outputs_health.of(each) for each in directory.outputs.of(collection.id)],
         )
     )
 

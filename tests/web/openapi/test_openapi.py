@@ -106,7 +106,7 @@ def test_query_parameters_are_those_that_are_read(described: dict[str, Any]) -> 
 async def test_operations_without_security_need_no_token_and_the_others_do(
     api: WebBench, described: dict[str, Any]
 ) -> None:
-    path_of = dict.fromkeys(("collection", "device", "gateway", "image", "blob", "message"), "17dh0cf43jfgl8")
+    path_of = dict.fromkeys(("collection", "device", "gateway", "image", "blob", "output", "message"), "17dh0cf43jfgl8")
     for method, path, operation in operations(described):
         if operation["tags"][0] not in ("streams", "things-stack"):
             reply = await api.call(method, path.format(**path_of, serial="1"), token=None)

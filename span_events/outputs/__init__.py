@@ -1,0 +1,1 @@
+"""Outputs: messages and events on their way to targets outside."""

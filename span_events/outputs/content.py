@@ -1,0 +1,54 @@
+"""Content: the JSON of messages and events, in the dialect that an output asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from span_events.dialects.cloudevents import CloudEventsDialect
+from span_events.dialects.span import SpanDialect
+from span_events.dialects.things_stack.json import JsonDialect
+from span_events.events.activity import Activity
+from span_events.events.message import Message
+from span_events.outputs.base import Item
+from span_events.registry.outputs import OutputConfig
+
+MessageEncoder = Callable[[Message], bytes]
+"""Writes a message as Span's OutputDataMessage."""
+
+
+class Content:
+    """
+    The encoding of an output.
+
+    Args:
+        encode_message: Writes a message; the web, which owns Span's documents, provides it.
+        host: Name of this host, for The Things Stack's events.
+    """
+
+    def __init__(self, config: OutputConfig, encode_message: MessageEncoder, host: str) -> None:
+        self.is_activity = config.content == "activity"
+        self._encode_message = encode_message
+        self._dialect: SpanDialect | CloudEventsDialect | JsonDialect = SpanDialect(extended=True)
+        self.media_type = "application/json"
+        self.is_batched = True
+        """True if one request holds a list of items."""
+        if config.format == "cloudevents":
+            self._dialect, self.media_type, self.is_batched = (
+                CloudEventsDialect(),
+                "application/cloudevents+json",
+                False,
+            )
+        elif config.format == "things-stack":
+            self._dialect, self.is_batched = JsonDialect(host), False
+
+    def encode(self, item: Item) -> bytes:
+        """Write one item."""
+        encoded = self._dialect.encode(item) if isinstance(item, Activity) else self._encode_message(item)
+        return encoded.rstrip(b"\n")
+
+    def body(self, items: Sequence[Item]) -> bytes:
+        """Write the body of a request; Span's is an object with a list."""
+        encoded = [self.encode(each) for each in items]
+        if not self.is_batched:
+            return encoded[0]
+        return b'{"%s":[%s]}' % (b"events" if self.is_activity else b"messages", b",".join(encoded))
