@@ -56,6 +56,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "simulator.simulation": {"cellular", "firmware"},
     "simulator.terminals": {"cellular"},
     "web.app": {"rest"},
+    "web.asyncapi": {"openapi"},
     "web.described": {"openapi"},
     "web.openapi": {"rest", "streams"},
     "web.things_stack": {"streams"},

@@ -149,6 +149,7 @@ OWN: Final = {
     ("GET", "/readyz"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
+    ("GET", "/asyncapi.json"),
     ("GET", "/span/events/catalogue"),
     ("GET", f"{_C}/blobs/{{blob}}"),
     ("GET", f"{_C}/related"),

@@ -121,4 +121,12 @@ OPERATIONS: Final = (
         content={JSON: _ANY},
         needs_token=False,
     ),
+    Operation(
+        method="get",
+        path="/asyncapi.json",
+        id="getAsyncapi",
+        summary="The AsyncAPI document of the streams: one message per event",
+        content={JSON: _ANY},
+        needs_token=False,
+    ),
 )
