@@ -137,6 +137,28 @@ def subscribe(address: str, path: str, headers: Mapping[str, str], *, receive_bu
     return opened
 
 
+def follow(address: str, path: str, token: str) -> socket.socket:
+    """Open a stream of The Things Stack's API on the collection of an activity path, and return its socket."""
+    host, _, port = address.rpartition(":")
+    opened = socket.create_connection((host, int(port)))
+    collection = path.split("/")[3]
+    body = json.dumps({"identifiers": [{"application_ids": {"application_id": collection}}]})
+    lines = [
+        "POST /api/v3/events HTTP/1.1",
+        f"Host: {address}",
+        f"Authorization: Bearer {token}",
+        "Accept: text/event-stream",
+        f"Content-Length: {len(body)}",
+    ]
+    opened.sendall("\r\n".join([*lines, "", body]).encode())
+    reply = b""
+    while not reply.endswith(b"\n\n\r\n"):
+        reply += opened.recv(1)
+    if not reply.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"refused: {reply.decode()}")
+    return opened
+
+
 def drain(sockets: Sequence[socket.socket], seconds: float, *, pause: float = 0.0005) -> int:
     """
     Read and throw away; return how many octets came.

@@ -187,6 +187,7 @@ class Subscriber:
         "gap",
         "group",
         "joined",
+        "sink",
         "token_id",
         "write",
     )
@@ -200,6 +201,7 @@ class Subscriber:
         close: Close,
         allowance: int,
     ) -> None:
+        self.sink = sink
         self.write: Callable[[bytes], None] = sink.write
         self.buffer_size: Callable[[], int] = sink.get_write_buffer_size
         self.group = group

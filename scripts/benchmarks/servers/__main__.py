@@ -42,7 +42,7 @@ async def span(arguments: argparse.Namespace) -> None:
             ready(server, collection.id)
             await told()
             publish, origin, identifiers = server.bus.publish, device.origin, server.identifiers
-            transports = [each.transport for each in server.hub]
+            transports = [each.sink for each in server.hub]
 
             async def work() -> int:
                 for _ in range(arguments.batch):

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from span_events.app import Server
 from span_events.config import Config
@@ -52,7 +52,14 @@ def tune(transport: asyncio.BaseTransport) -> None:
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, Config().fanout.send_buffer)
 
 
-async def all_low(transports: Sequence[asyncio.WriteTransport]) -> None:
+class Buffered(Protocol):
+    """A transport, or a stream inside of one."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return the octets that wait."""
+
+
+async def all_low(transports: Sequence[Buffered]) -> None:
     """Wait until the buffers of all subscribers are below a quarter of the limit."""
     while any(each.get_write_buffer_size() > HIGH // 4 for each in transports):
         await asyncio.sleep(0.0005)
