@@ -34,16 +34,17 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "simulate": {"cli"},
     "demo": {"simulator"},
     "things_stack": {"dialects", "web"},
-    "chirpstack": {"dialects"},
+    "chirpstack": {"dialects", "fleet", "web"},
     "reasons": {"events"},
     "sections": {"config"},
 }
 """Subjects, and the floors where each may stand."""
 
 ARROWS: Final[dict[str, set[str]]] = {
-    "fleet.fleet": {"blobs", "cellular", "devices", "firmware", "gateways", "outputs"},
+    "fleet.fleet": {"blobs", "cellular", "chirpstack", "devices", "firmware", "gateways", "outputs"},
     "fleet.blobs": {"devices"},
     "fleet.cellular": {"devices"},
+    "fleet.chirpstack": {"devices"},
     "fleet.firmware": {"devices"},
     "fleet.gateways": {"devices"},
     "listeners.datagrams": {"dtls"},
@@ -55,7 +56,8 @@ ARROWS: Final[dict[str, set[str]]] = {
     "simulator.scene": {"cellular", "firmware"},
     "simulator.simulation": {"cellular", "firmware"},
     "simulator.terminals": {"cellular"},
-    "web.app": {"rest"},
+    "web.app": {"chirpstack", "rest"},
+    "web.chirpstack": {"rest"},
     "web.asyncapi": {"openapi"},
     "web.described": {"openapi"},
     "web.openapi": {"rest", "streams"},

@@ -9,6 +9,7 @@ from span_events.config.reference import every_setting, render_file, render_guid
 from span_events.config.sections import (
     BlobsConfig,
     CellularConfig,
+    ChirpstackConfig,
     CoapConfig,
     CoapsConfig,
     Config,
@@ -35,6 +36,7 @@ from span_events.config.sections import (
 __all__ = [
     "BlobsConfig",
     "CellularConfig",
+    "ChirpstackConfig",
     "CoapConfig",
     "CoapsConfig",
     "Config",

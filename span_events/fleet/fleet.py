@@ -11,6 +11,7 @@ from span_events.config import Config
 from span_events.fleet.blobs.blobs import Blobs
 from span_events.fleet.cellular.attach import Cellular
 from span_events.fleet.certificates import Certificates
+from span_events.fleet.chirpstack.intake import Intake
 from span_events.fleet.collections import Collections
 from span_events.fleet.devices.devices import Devices
 from span_events.fleet.devices.facts import DeviceFacts
@@ -73,6 +74,15 @@ class Fleet:
             outbox=self.outbox,
             clock=clock,
         )
+        self.chirpstack = Intake(
+            config.chirpstack,
+            config.rejections,
+            bus=bus,
+            registry=registry,
+            devices=self.devices,
+            reception=self.reception,
+            clock=clock,
+        )
         self.certificates = Certificates(config.pki, authority=authority, bus=bus, registry=registry, clock=clock)
         self.psks = Psks(bus=bus, registry=registry)
         self.cellular = Cellular(
@@ -126,16 +136,23 @@ class Fleet:
     def _introduce(self) -> None:
         """Register each part for the changes of others, in the intended order of their events."""
         downlink = self.gateway_sessions.downlink
-        self.devices.on_created += [downlink.device_created, self.cellular.device_created]
+        eui_index = self.chirpstack.index
+        self.devices.on_created += [
+            downlink.device_created,
+            self.cellular.device_created,
+            eui_index.device_created,
+        ]
         self.devices.on_updated += [
             self.firmware.device_updated,
             downlink.device_updated,
             self.cellular.device_updated,
+            eui_index.device_updated,
         ]
         self.devices.on_removed += [
             self.firmware.device_removed,
             downlink.device_removed,
             self.cellular.device_removed,
+            eui_index.device_removed,
         ]
         self.collections.on_updated += [
             self.firmware.collection_updated,
@@ -158,6 +175,7 @@ class Fleet:
             StorageUnavailable: The data directory cannot be used.
         """
         self.registry.fill(contents)
+        self.chirpstack.index.fill(self.directory.devices.values())
         self.image_files.prepare(image.id for image in contents.images)
         self.blob_files.prepare(blob.id for blob in contents.blobs)
         self.outbox.fill(contents.downstream)
@@ -175,7 +193,7 @@ class Fleet:
         failure: Exception | None = None
         for part in (
             *(self.reception, self.cellular, self.gateway_sessions, self.outbox),
-            *(self.firmware, self.blobs, self.outputs_health),
+            *(self.firmware, self.blobs, self.outputs_health, self.chirpstack),
         ):
             try:
                 part.sweep()
@@ -213,6 +231,6 @@ class Fleet:
         """Return the metrics."""
         parts = (
             *(self.reception, self.outbox, self.certificates, self.cellular),
-            *(self.gateway_sessions, self.images, self.firmware, self.blobs, self.outputs_health),
+            *(self.gateway_sessions, self.images, self.firmware, self.blobs, self.outputs_health, self.chirpstack),
         )
         return [metric for part in parts for metric in part.metrics()]

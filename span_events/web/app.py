@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from span_events.web import described, middleware
+from span_events.web.chirpstack import http as chirpstack
 from span_events.web.front import name_reply
 from span_events.web.rest import (
     blobs,
@@ -42,6 +43,7 @@ REST: Final = (
     blobs,
     outputs,
     related,
+    chirpstack,
 )
 _ACTIVITY: Final = (
     "/activity",

@@ -36,6 +36,7 @@ SHOWN: Final = {
     "messages": ("reboot",),
     "blobs": ("image/jpeg",),
     "the-things-stack": ("events.stream.start", "{}"),
+    "chirpstack": ('"result":"accepted"', '"topic":"application/', '"hint":"The device joins with another key'),
     "rest": ('"status":"ok"', "span_events_subscribers"),
 }
 """Parts of the output of a page's commands."""

@@ -15,12 +15,19 @@ from span_events.config.sections.devices import (
 from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
 from span_events.config.sections.outputs import OutputsConfig
 from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
-from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig, ThingsStackConfig
+from span_events.config.sections.streams import (
+    ChirpstackConfig,
+    EventsConfig,
+    FanoutConfig,
+    StreamsConfig,
+    ThingsStackConfig,
+)
 
 __all__ = [
     "PREFIX",
     "BlobsConfig",
     "CellularConfig",
+    "ChirpstackConfig",
     "CoapConfig",
     "CoapsConfig",
     "Config",

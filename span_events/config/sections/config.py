@@ -24,7 +24,13 @@ from span_events.config.sections.devices import (
 from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
 from span_events.config.sections.outputs import OutputsConfig
 from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
-from span_events.config.sections.streams import EventsConfig, FanoutConfig, StreamsConfig, ThingsStackConfig
+from span_events.config.sections.streams import (
+    ChirpstackConfig,
+    EventsConfig,
+    FanoutConfig,
+    StreamsConfig,
+    ThingsStackConfig,
+)
 
 PREFIX: Final = "SPAN_EVENTS_"
 """Prefix of the environment variables that are settings."""
@@ -71,6 +77,7 @@ class Config(BaseSettings):
     fanout: FanoutConfig = FanoutConfig()
     streams: StreamsConfig = StreamsConfig()
     things_stack: ThingsStackConfig = ThingsStackConfig()
+    chirpstack: ChirpstackConfig = ChirpstackConfig()
     outputs: OutputsConfig = OutputsConfig()
     registry: RegistryConfig = RegistryConfig()
     pki: PkiConfig = PkiConfig()

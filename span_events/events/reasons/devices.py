@@ -22,6 +22,13 @@ class MessageRejectedReason(Reason):
             "that the device is attached: let it attach again; if it is attached, let the NAS send accounting here."
         ),
     )
+    UNKNOWN_EUI = (
+        "unknownEui",
+        (
+            "No device of the collection has this EUI: `span-events device update DEVICE --tag devEui=EUI`, or set "
+            "chirpstack.create_devices."
+        ),
+    )
     DEVICE_DISABLED = "deviceDisabled", "The device is disabled: set enabled to true to let it send."
     COLLECTION_DISABLED = (
         "collectionDisabled",

@@ -15,7 +15,7 @@ from span_events.bounded.rates import RateLimits
 from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import MessagesConfig, RejectionsConfig, SessionsConfig
-from span_events.events.activity import SpanId
+from span_events.events.activity import Moment, SpanId
 from span_events.events.catalogue import (
     GatewayUpstreamMessage,
     UpstreamMessage,
@@ -222,6 +222,44 @@ class Reception:
         self._accept(device, message, gateway, session_id)
         return message_id
 
+    def received_from_network(
+        self,
+        device: Device,
+        payload: bytes,
+        *,
+        remote: Remote,
+        metadata: Mapping[str, str],
+        radio: str,
+        network_time: Moment | None,
+    ) -> int | None:
+        """
+        Accept a message that another network server reports for a device.
+
+        Args:
+            remote: Address of the network server.
+            metadata: The network's data about the message.
+            radio: The same for people.
+            network_time: Time that the network gives the message.
+
+        Returns:
+            The same as `received`.
+        """
+        if self._is_too_large(device, payload, remote, Transport.GATEWAY, None):
+            return None
+        time_ns = self._clock.time_ns()
+        message_id = self._bus.new_id(time_ns)
+        message = Message(
+            message_id,
+            device.origin,
+            time_ns,
+            Transport.GATEWAY,
+            payload,
+            gateway_metadata=tuple(sorted(metadata.items())),
+        )
+        way = self._directory.way_of(device.collection, Transport.GATEWAY)
+        self._accept(device, message, way, None, radio=radio, network_time=network_time)
+        return message_id
+
     def reported(self, gateway: Gateway, device: Device, metadata: Mapping[str, str]) -> None:
         """Store a gateway's report about a device. An empty report keeps the previous one of this gateway."""
         found = device.gateway
@@ -295,7 +333,15 @@ class Reception:
         return True
 
     def _accept(
-        self, device: Device, message: Message, way: Gateway, session_id: int, mark: Mark | None = None
+        self,
+        device: Device,
+        message: Message,
+        way: Gateway,
+        session_id: int | None,
+        mark: Mark | None = None,
+        *,
+        radio: str | None = None,
+        network_time: Moment | None = None,
     ) -> None:
         """Store a message in the inbox, count it, and publish it."""
         origin, payload = message.origin, message.payload
@@ -318,6 +364,8 @@ class Reception:
             message_id=SpanId(message.id),
             path=message.coap_path or None,
             number=device.traffic.messages_upstream - 1,
+            radio=radio,
+            network_time=network_time,
         )
         self._bus.publish(event if mark is None else dataclasses.replace(event, **mark._asdict()))
         self._bus.forward(message)

@@ -1,0 +1,118 @@
+"""Our events, written as ChirpStack would, and read by another server of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from span_events.dialects.chirpstack.encoding import json_of, protobuf_of
+from span_events.dialects.chirpstack.event import Translated, translate
+from span_events.dialects.span import data_of
+from span_events.events.activity import Activity
+from span_events.events.catalogue import (
+    CiotConnect,
+    ClientDisconnected,
+    DownstreamAck,
+    DownstreamMessage,
+    FirmwareStateChange,
+    UpstreamMessage,
+)
+from span_events.events.message import Transport
+from span_events.events.reasons import DisconnectReason, DownlinkState, FirmwareState
+from span_events.fleet.devices.devices import DeviceChange
+from span_events.registry.model import Collection, Device
+from tests.bench.fleets import CAUSE, FleetBench
+
+ENCODINGS = pytest.mark.parametrize("write", [json_of, protobuf_of])
+TRUSTING = pytest.mark.parametrize("bench", [{"chirpstack": {"trust_span_tags": True}}], indirect=True)
+
+
+async def home(bench: FleetBench) -> tuple[Collection, Device]:
+    """Make a collection and a device."""
+    collection = await bench.collection()
+    device = await bench.devices.create(collection, DeviceChange(tags={"name": "pump"}), cause=CAUSE)
+    bench.activities.clear()
+    return collection, device
+
+
+async def return_of(bench: FleetBench, activity: Activity, write: Callable[[Translated], bytes]) -> Activity:
+    """Write an activity in ChirpStack's form and take it in; return what was published."""
+    translated = translate(activity, bench.facts)
+    assert translated is not None
+    assert activity.event.origin.collection_id is not None
+    collection = bench.directory.collection(activity.event.origin.collection_id)
+    bench.activities.clear()
+    bench.messages.clear()
+    await bench.chirpstack.take(
+        collection, translated.kind, write(translated), content_type="", remote=("10.0.0.9", 1), cause=CAUSE
+    )
+    (again,) = bench.activities
+    return again
+
+
+@ENCODINGS
+@TRUSTING
+async def test_a_message_keeps_collection_device_event_time_and_payload(
+    bench: FleetBench, write: Callable[[Translated], bytes]
+) -> None:
+    _, device = await home(bench)
+    bench.reception.received(
+        device, b"tvl=1.82m", remote=("10.0.0.1", 1), transport=Transport.COAP, local_port=1, coap_path="a"
+    )
+    sent = bench.activities[-1]
+    again = await return_of(bench, sent, write)
+
+    assert isinstance(again.event, UpstreamMessage)
+    assert again.event.origin == device.origin
+    assert again.event.network_time == sent.time_ns // 1_000_000
+    assert bench.messages[0].payload == b"tvl=1.82m"
+
+
+@ENCODINGS
+@TRUSTING
+async def test_other_events_keep_their_name_and_data(bench: FleetBench, write: Callable[[Translated], bytes]) -> None:
+    """What ChirpStack has no place for is lost: the data of joins."""
+    _, device = await home(bench)
+    for event in (
+        ClientDisconnected(origin=device.origin, reason=DisconnectReason.IDLE_TIMEOUT, idle_seconds=900),
+        FirmwareStateChange(origin=device.origin, state=FirmwareState.TIMED_OUT, block=4, message="odd \u00e4"),
+        CiotConnect(origin=device.origin),
+    ):
+        bench.bus.publish(event)
+        again = await return_of(bench, bench.activities[-1], write)
+
+        assert (again.event.name, again.event.origin) == (event.name, device.origin)
+        assert data_of(again.event) == data_of(event)
+
+
+@ENCODINGS
+@TRUSTING
+async def test_a_sent_message_comes_back_as_taken_for_transmission(
+    bench: FleetBench, write: Callable[[Translated], bytes]
+) -> None:
+    """A txack has no size: downstreamMessage is not whole."""
+    _, device = await home(bench)
+    message = await bench.outbox.queue(device, b"on", cause=CAUSE)
+    bench.outbox.sent(device, message, transport=Transport.COAP, cause=None)
+    sent = bench.activities[-1]
+    assert isinstance(sent.event, DownstreamMessage)
+    again = await return_of(bench, sent, write)
+
+    assert isinstance(again.event, DownstreamAck)
+    assert (again.event.state, again.event.origin) == (DownlinkState.TRANSMITTED, device.origin)
+
+
+async def test_tags_of_strangers_are_not_believed(bench: FleetBench) -> None:
+    """Without chirpstack.trust_span_tags, the EUI-64 decides, and the event is the network server's."""
+    collection, device = await home(bench)
+    bench.bus.publish(ClientDisconnected(origin=device.origin))
+    translated = translate(bench.activities[-1], bench.facts)
+    assert translated is not None
+    bench.activities.clear()
+    await bench.chirpstack.take(
+        collection, "log", json_of(translated), content_type="", remote=("10.0.0.9", 1), cause=CAUSE
+    )
+
+    assert bench.names == ["deviceCreated", "networkLog"]
+    assert bench.events[1].origin != device.origin
