@@ -334,6 +334,14 @@ class LiveServer:
             pipe.close()
         return status
 
+    def memory_kib(self) -> int:
+        """Return the memory of the process that no other shares, KiB (proportional set size)."""
+        assert self._process is not None
+        for line in Path(f"/proc/{self._process.pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+        raise AssertionError("the kernel tells no proportional set size")
+
     # ---- the API ------------------------------------------------------------------------------
 
     async def request(

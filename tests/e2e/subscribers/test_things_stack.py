@@ -9,10 +9,12 @@ from typing import Any
 
 import grpc
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
 
 from tests.bench.live import LiveServer
 from tests.bench.waiting import PATIENCE
-from tests.web.things_stack.wire import Client, Refused, unpacked
+from tests.web.things_stack.wire import Client, Refused, message_of, unpacked
 
 
 async def documented(server: LiveServer, *identifiers: dict[str, Any]) -> asyncio.subprocess.Process:
@@ -76,3 +78,40 @@ async def test_a_grpc_client_follows_a_device_and_is_cancelled_at_the_end(tmp_pa
     assert dict(unpacked(message.data).struct_value)["bytes"] == "5"
     assert [each.name for each in related] == ["as.end_device.connect", "as.up.data.forward"]
     assert ended.value.code is grpc.StatusCode.CANCELLED
+
+
+async def test_a_grpc_stream_costs_little_memory(tmp_path: Path) -> None:
+    """At most 64 KiB each, of 300, every one on a connection of its own."""
+    with LiveServer(tmp_path) as server:
+        collection = await server.add_collection()
+        writers = [await _follow(server, collection) for _ in range(20)]
+        before = server.memory_kib()
+        writers += [await _follow(server, collection) for _ in range(300)]
+        each = (server.memory_kib() - before) / 300
+        for writer in writers:
+            writer.close()
+
+    print(f"{each:.1f} KiB a stream")  # noqa: T201
+    assert each < 64
+
+
+async def _follow(server: LiveServer, collection: str) -> asyncio.StreamWriter:
+    """Open a stream by hand, and wait for its first event."""
+    host, port = server.addresses["things_stack"].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    request = message_of("StreamEventsRequest")(identifiers=[{"application_ids": {"application_id": collection}}])
+    octets = request.SerializeToString()
+    connection = H2Connection(H2Configuration(client_side=True))
+    connection.initiate_connection()
+    headers = [
+        *((":method", "POST"), (":scheme", "http"), (":path", "/ttn.lorawan.v3.Events/Stream"), (":authority", "x")),
+        *(("content-type", "application/grpc"), ("te", "trailers"), ("authorization", f"bearer {server.token}")),
+    ]
+    connection.send_headers(1, headers)
+    connection.send_data(1, bytes(1) + len(octets).to_bytes(4, "big") + octets, end_stream=True)
+    writer.write(connection.data_to_send())
+    received = b""
+    async with asyncio.timeout(PATIENCE):
+        while b"events.stream.start" not in received:
+            received += await reader.read(65_536)
+    return writer
