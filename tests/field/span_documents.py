@@ -153,6 +153,7 @@ OWN: Final = {
     ("GET", "/span/events/catalogue"),
     ("GET", f"{_C}/blobs/{{blob}}"),
     ("GET", f"{_C}/related"),
+    ("POST", f"{_C}/chirpstack"),
     ("DELETE", f"{_C}/certificates/{{serial}}"),
     ("PUT", f"{_D}/psk"),
     ("DELETE", f"{_D}/psk"),
