@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from span_events.bounded.quiet import OncePerMinute
 from span_events.clock import Clock
 from span_events.log import get_logger
 from span_events.metrics import Metric
@@ -27,6 +28,8 @@ _AT_ONCE: Final = 64
 _PAUSE: Final = 0.5
 """Seconds without accepting when the kernel has no descriptor or memory left for a connection."""
 _MINUTE: Final = 60.0
+_LISTENERS: Final = 64
+"""Listeners with a log line of their own in a minute."""
 _LOST: Final = frozenset({errno.EBADF, errno.ENOTSOCK, errno.EINVAL})
 """Errors after which the listening socket is lost."""
 _KEPT: Final = 64
@@ -93,17 +96,14 @@ class RefusedAccepts:
         self._clock = clock
         self._refused = Counter[str]()
         self._last: dict[str, float] = {}
-        self._said: dict[str, tuple[float, int]] = {}
+        self._quiet = OncePerMinute(_LISTENERS)
 
     def count(self, listener: str, cause: str) -> None:
         """Count a refused connection; one a minute is logged for each listener."""
         now = self._clock.monotonic()
         self._refused[listener] += 1
         self._last[listener] = now
-        when, before = self._said.get(listener, (now - _MINUTE, 0))
-        if now - when >= _MINUTE:
-            self._said[listener] = now, self._refused[listener]
-            count = self._refused[listener] - before
+        if count := self._quiet.admits(listener, now):
             log.error("accept_refused", listener=listener, count=count, cause=cause, hint=_HINT)
 
     def few_left(self, listener: str) -> None:
@@ -139,8 +139,8 @@ class Acceptor:
     Args:
         name: Listener that it is for.
         serve: Takes over each accepted socket.
-        short: Connections are short, but for those that `serve` refuses by `is_last`: half of the descriptors that
-            are kept back are for them.
+        short: True if connections are short: they may use half of the descriptors that are kept back. `serve` refuses
+            a lasting connection for which `is_last` holds.
     """
 
     def __init__(self, name: str, refused: RefusedAccepts, serve: Serve, *, short: bool = False) -> None:

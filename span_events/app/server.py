@@ -101,7 +101,6 @@ class Server:
         self.coaps: Coaps | None = None
         self.radius: Radius | None = None
         self.gateway_listener: GatewayListener | None = None
-        """Called with the server's new identities (key and certificates) after a renewal."""
         self.first_token: str | None = None
         """Text of the token that a first start made; it cannot be read again."""
 

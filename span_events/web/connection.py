@@ -21,9 +21,12 @@ from span_events.clock import Clock
 from span_events.config import HttpConfig
 from span_events.log import get_logger
 from span_events.web.problems import octets_of, problem
+from span_events.wire.recognition import recognise
 
 log = get_logger("web")
 
+_BEGIN: Final = 128
+"""Octets kept of a client's first read, to recognise another protocol."""
 _BYTES_MOVED: Final = slice(120, 136)
 """tcpi_bytes_acked and tcpi_bytes_received of Linux' struct tcp_info."""
 
@@ -78,6 +81,7 @@ class Connection(web.RequestHandler):
         self._owner = owner
         self._config = config
         self._clock = clock
+        self._begin = b""
         self._request: web.BaseRequest | None = None
         """The latest request."""
         self._answering = False
@@ -115,6 +119,8 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Take octets of the client."""
+        if not self._begin:
+            self._begin = data[:_BEGIN]
         if not self._heard:
             self._heard = True
             self._since = self._clock.monotonic()
@@ -150,8 +156,10 @@ class Connection(web.RequestHandler):
         if not isinstance(exc, HttpProcessingError):
             log.error("connection_failed", exc_info=exc)
             raise ConnectionResetError("the handling of the connection failed") from exc
-        response = _of_malformed(exc)
-        self._owner.ended(Ended.MALFORMED, self.remote, response.reason or "")
+        seen = recognise(self._begin) if isinstance(exc, BadHttpMethod) and self._request is None else None
+        looks = "" if seen is None else f"{seen.protocol} ({seen.words})"
+        response = _of_malformed(exc, looks)
+        self._owner.ended(Ended.MALFORMED, self.remote, f"looks like {looks}" if looks else response.reason or "")
         response.force_close()
         return response
 
@@ -209,7 +217,7 @@ class Connection(web.RequestHandler):
         self._owner.ended(reason, self.remote)
         if transport is None:
             return
-        if reason is Ended.REPLY:
+        if reason in (Ended.REPLY, Ended.DISPLACED):  # over TLS, an orderly end would wait for the client
             transport.abort()
             return
         if reason is Ended.HEAD or (reason is Ended.BODY and request and not request.writer.output_size):
@@ -233,8 +241,13 @@ def _too_late(reason: Ended, config: HttpConfig) -> web.Response:
     return problem(HTTPStatus.REQUEST_TIMEOUT, detail, code="request_timeout", rpc_code=4)
 
 
-def _of_malformed(exc: HttpProcessingError) -> web.Response:
-    """Name the fault of a head, without the parser's own words for it, which quote Python."""
+def _of_malformed(exc: HttpProcessingError, looks: str) -> web.Response:
+    """
+    Name the fault of a head, without the parser's own words for it, which quote Python.
+
+    Args:
+        looks: Protocol that the client's first octets look like; empty for none.
+    """
     if isinstance(exc, LineTooLong):
         return problem(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -243,9 +256,10 @@ def _of_malformed(exc: HttpProcessingError) -> web.Response:
             rpc_code=3,
             hint="Ask for less at once: fewer device= or event= parameters, or a regular expression.",
         )
-    hint = "This port speaks HTTP/1.1 without TLS."
+    hint = "This port speaks HTTP/1.1."
     detail = "The request is not valid HTTP/1.1"
     if isinstance(exc, BadHttpMethod):
-        detail = "The octets are no HTTP request: they do not begin with a method"
-        hint += " For https:// put a proxy with TLS in front."
+        fault = f"they look like {looks}" if looks else "they do not begin with a method"
+        detail = f"The octets are no HTTP request: {fault}"
+        hint += " For https://, set http.tls, or put a proxy with TLS in front."
     return problem(HTTPStatus.BAD_REQUEST, detail, code="malformed_http", rpc_code=3, hint=hint)

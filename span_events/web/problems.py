@@ -108,6 +108,7 @@ def of_error(error: RequestError, request_id: str) -> web.Response:
         headers["WWW-Authenticate"] = "Bearer"
     elif error.status == HTTPStatus.UPGRADE_REQUIRED:
         headers["Upgrade"] = "websocket"  # RFC 9110 15.5.22
+        headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 4.4
     elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = _RETRY_AFTER
     elif error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:

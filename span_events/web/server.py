@@ -28,6 +28,8 @@ _BACKLOG: Final = 4096
 """Connections that wait in the kernel to be accepted."""
 _LINGER: Final = 5.0
 """Seconds in which the rest of a body is read and dropped after its reply."""
+_PARTING: Final = 2.0
+"""Seconds that a client of TLS has to answer our close_notify."""
 _SOURCES: Final = 1_000
 """Clients that get a log line of their own in a minute."""
 
@@ -66,7 +68,8 @@ class WebServer:
         self._accepting = Acceptor("http", refused, self._open, short=True)
         self.address = ""
         """The bound address, ``host:port``."""
-        self._opening: set[asyncio.Task[object]] = set()
+        self._opening: dict[asyncio.Task[object], None] = {}
+        """Connections without a handshake yet, the oldest first; without TLS, only for a moment."""
         self._waiting: dict[Connection, None] = {}
         """Connections without a request, the longest waiting first."""
         self._busy: set[Connection] = set()
@@ -98,6 +101,10 @@ class WebServer:
     async def stop(self) -> None:
         """Refuse new connections, answer the requests under way, and close all; harmless when repeated."""
         self._accepting.stop()
+        await asyncio.sleep(0)  # a task that is cancelled before its first step would not close its socket
+        if self.tls is not None:
+            for each in self._opening:
+                each.cancel()
         if self._opening:
             await asyncio.wait(self._opening)
         await self._runner.cleanup()
@@ -135,25 +142,43 @@ class WebServer:
 
     def _open(self, accepted: socket.socket, _address: tuple[str, int]) -> None:
         self.accepted += 1
-        if len(self) >= self._config.connections:
-            if not self._waiting:  # every connection has a request
-                accepted.close()
-                self.ended(Ended.DISPLACED, None)
-                return
-            oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
-            oldest.displace()
+        if len(self) >= self._config.connections and not self._make_room():
+            accepted.close()
+            self.ended(Ended.DISPLACED, None)
+            return
         loop = asyncio.get_running_loop()
         task: asyncio.Task[object] = loop.create_task(self._connect(accepted))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+        self._opening[task] = None
+        task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[object]) -> None:
+        self._opening.pop(task, None)
+
+    def _make_room(self) -> bool:
+        """End the connection that has waited longest for a handshake or a request; False if all have a request."""
+        if self.tls is not None and len(self._opening) > len(self._waiting):
+            handshake = next(iter(self._opening))
+            del self._opening[handshake]
+            handshake.cancel()
+            self.ended(Ended.DISPLACED, None)
+            return True
+        if not self._waiting:
+            return False
+        oldest = next(iter(self._waiting))
+        del self._waiting[oldest]
+        oldest.displace()
+        return True
 
     async def _connect(self, accepted: socket.socket) -> None:
         server = self._runner.server
         assert server is not None
         secure: dict[str, Any] = {}
         if self.tls is not None:
-            secure = {"ssl": self.tls.context, "ssl_handshake_timeout": self._config.header_timeout}
+            secure = {
+                "ssl": self.tls.context,
+                "ssl_handshake_timeout": self._config.header_timeout,
+                "ssl_shutdown_timeout": _PARTING,
+            }
         with suppress(OSError):  # the client left meanwhile, or its handshake failed
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(server, self, self._config, self._services.clock, self._options), accepted, **secure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -93,3 +94,20 @@ async def names(stream: ClientConnection, count: int) -> list[str]:
 def activity(collection: Collection, rest: str = "") -> str:
     """Path of a collection's activity stream."""
     return f"/span/collections/{render(collection.id)}{rest or '/activity'}"
+
+
+def stalled_client(site: Running, path: str, fields: str = "") -> socket.socket:
+    """Send a GET over a socket with a small buffer, as the admin; the caller reads nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    host, _, port = site.http.rpartition(":")
+    client.connect((host, int(port)))
+    client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nX-API-Token: {site.token}\r\n{fields}\r\n".encode())
+    return client
+
+
+def connections(site: Running) -> int:
+    """Return the open connections of the HTTP port, streams among them."""
+    server = site.server.web._runner.server
+    assert server is not None
+    return len(server.connections)

@@ -79,3 +79,14 @@ async def test_reason_text_and_exclusion_are_query_parameters_too(site: Running)
         received = json.loads(await stream.recv())
 
     assert received["data"]["remoteAddress"] == "10.9.9.9:1"
+
+
+async def test_half_a_surrogate_pair_is_answered_like_any_other_mistake(site: Running) -> None:
+    """It is JSON by the letter, and no answer can repeat it."""
+    collection = await site.collection()
+    async with site.stream(activity(collection)) as stream:
+        await stream.send('{"filter": {"text": "\\ud800"}}')
+        answer = json.loads(await stream.recv())
+        await site.device(collection)
+
+        assert (answer["type"], await names(stream, 1)) == ("error", ["deviceCreated"])

@@ -346,9 +346,31 @@ async def test_an_origin_that_is_no_origin_is_refused(api: WebBench, collection:
 
 
 async def test_a_stream_that_is_no_websocket_names_the_protocol(api: WebBench, collection: str) -> None:
-    """A 426 must have an Upgrade header (RFC 9110 15.5.22)."""
+    """And the version that is spoken (RFC 9110 15.5.22, RFC 6455 4.4)."""
     path = f"/span/collections/{collection}/activity"
     reply = await api.call("GET", path, headers={"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="})
 
     assert reply.problem[0] == 426
     assert reply.headers["upgrade"] == "websocket"
+    assert reply.headers["sec-websocket-version"] == "13"
+
+
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (bytes.fromhex("160301002001"), "TLS (ClientHello)"),
+        (b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04test", "MQTT (CONNECT)"),
+        (b"\0\0\0\0\r\n\r\n", "do not begin with a method"),
+    ],
+)
+async def test_octets_of_another_protocol_are_named(api: WebBench, octets: bytes, words: str) -> None:
+    """In the reply, and so in the client's log."""
+    host, _, port = api.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(octets)
+    reply = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+
+    assert reply.startswith(b"HTTP/1.0 400 ")
+    assert words.encode() in reply

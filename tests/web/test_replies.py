@@ -14,7 +14,7 @@ import pytest
 
 from span_events.events.filters import EVERYTHING, PASS_ALL
 from span_events.ids import from_ulid, render, to_ulid
-from tests.bench.servers import Running, activity, running
+from tests.bench.servers import Running, activity, connections, running, stalled_client
 from tests.bench.waiting import PATIENCE, until
 
 SSE = {"Accept": "text/event-stream"}
@@ -253,6 +253,19 @@ async def test_a_client_of_http_1_0_gets_the_body_without_chunks(site: Running) 
 
     body = answer.partition(b"\r\n\r\n")[2]
     assert json.loads(body)["event"] == "deviceCreated"
+
+
+async def test_a_client_that_does_not_read_the_past_is_cut(tmp_path: Path) -> None:
+    """It is no subscriber whose backlog the hub would watch."""
+    fanout: dict[str, Any] = {"send_buffer": 4096, "stalled_after": 0.2}
+    async with running(tmp_path, events={"history_per_collection": 3000}, fanout=fanout) as site:
+        collection = await site.collection()
+        device = await site.device(collection)
+        for _ in range(2500):
+            site.receive(device)
+        client = stalled_client(site, f"{activity(collection)}?follow=0")
+        await until(lambda: site.server.web.accepted == 1 and not connections(site))
+        client.close()
 
 
 async def test_octets_after_the_request_end_a_reply(site: Running) -> None:

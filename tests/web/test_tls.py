@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from span_events.config import Config, HttpConfig
 from span_events.errors import ConfigurationError
 from span_events.web.tls import HttpTls
 from tests.bench.certificates import Holder
-from tests.bench.servers import activity, running
-from tests.bench.waiting import PATIENCE
+from tests.bench.servers import activity, connections, running
+from tests.bench.waiting import PATIENCE, until
 
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
 """X509_V_FLAG_NO_CHECK_TIME, which the ssl module does not name."""
@@ -103,6 +104,44 @@ async def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path)
 
     assert before == first.certificate.serial_number
     assert after == last == second.certificate.serial_number
+
+
+async def test_clients_without_a_handshake_make_room_for_others(tmp_path: Path) -> None:
+    async with running(tmp_path, http={"tls": "own", "connections": 4}) as site:
+        host, _, port = site.http.rpartition(":")
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(6)]
+        async with asyncio.timeout(PATIENCE):
+            await serial_of(site.http, trusting(site.server.authority.root_pem))
+
+        assert len(site.server.web) <= 4
+        for _, writer in silent:
+            writer.close()
+
+
+async def test_a_displaced_client_cannot_hold_its_connection_by_silence(tmp_path: Path) -> None:
+    """An orderly end of TLS would wait for its close_notify."""
+    async with running(tmp_path, http={"tls": "own", "connections": 2}) as site:
+        context = trusting(site.server.authority.root_pem)
+        host, _, port = site.http.rpartition(":")
+        mute = []
+        for _ in range(3):
+            client = context.wrap_socket(socket.socket())
+            await asyncio.to_thread(client.connect, (host, int(port)))
+            mute.append(client)
+        await until(lambda: connections(site) == 2)
+        for client in mute:
+            client.close()
+
+
+async def test_a_client_without_a_handshake_does_not_delay_the_shutdown(tmp_path: Path) -> None:
+    async with running(tmp_path, http={"tls": "own", "header_timeout": 600.0}) as site:
+        host, _, port = site.http.rpartition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        await until(lambda: len(site.server.web) == 1)
+        began = asyncio.get_running_loop().time()
+    writer.close()
+
+    assert asyncio.get_running_loop().time() - began < 5
 
 
 @pytest.mark.parametrize("fault", ["missing", "no certificate", "another key"])

@@ -88,14 +88,14 @@ class Gate:
 
     async def admit_later(self, request: web.Request, reader: Reader) -> Admitted:
         """
-            Wait for the token of an open stream.
+        Wait for the token of an open stream.
 
         Raises:
-                Unauthenticated: No token came in time, or it is unknown.
-                InvalidRequest: The first message is not the expected object, or names something other than the URL.
-                AccessDenied: The token does not reach the scope.
-                NotFound: The scope names nothing that exists.
-        Unavailable: Others were faster during the handshake.
+            Unauthenticated: No token came in time, or the token is unknown.
+            InvalidRequest: The first message is not the expected object, or names something other than the URL.
+            AccessDenied: The token does not reach the scope.
+            NotFound: The scope names nothing that exists.
+            Unavailable: Others were faster during the handshake.
         """
         scope = scope_of(request)
         assert scope is not None

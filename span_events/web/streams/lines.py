@@ -24,13 +24,15 @@ class Lines:
 
     Args:
         send_buffer: Octets of the kernel's buffer for one client.
+        patience: Seconds for which the past waits for a client that does not read.
     """
 
-    def __init__(self, hub: Hub, past: Past, origins: Origins, *, send_buffer: int) -> None:
+    def __init__(self, hub: Hub, past: Past, origins: Origins, *, send_buffer: int, patience: float) -> None:
         self._hub = hub
         self._past = past
         self._origins = origins
         self._send_buffer = send_buffer
+        self._patience = patience
 
     async def serve(
         self, request: web.Request, stream: Stream, scope: Scope, wish: StreamRequest, token: Token
@@ -56,7 +58,9 @@ class Lines:
             return sse.end(text) if wish.form is Form.SSE else b""
 
         if not wish.follow:
-            return await replies.export(request, response, frames(), send_buffer=self._send_buffer)
+            return await replies.export(
+                request, response, frames(), send_buffer=self._send_buffer, patience=self._patience
+            )
         return await replies.serve(
             request,
             response,

@@ -27,7 +27,7 @@ log = get_logger("streams")
 LONGEST_MESSAGE: Final = 4096
 """Octets that a client may send in one message."""
 _CLOSE_TIMEOUT: Final = 2.0
-"""Seconds that a client gets to answer our close frame."""
+"""Seconds that a client gets to answer our close frame, and to read what waits for it when the stream ends."""
 _BURST: Final = 2.0
 """Seconds whose allowance may be used at once."""
 _LOST: Final = 1006
@@ -223,8 +223,11 @@ class Reader:
             self._transport.pause_reading()
 
     def _finish(self) -> None:
+        """Leave the connection to be closed; a client that does not read what waits for it is cut."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._transport.get_write_buffer_size():
+            self._timer = asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT, self._transport.abort)
         if self._first_text is not None and not self._first_text.done():
             self._first_text.set_result(None)
         if not self.gone.done():

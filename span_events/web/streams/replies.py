@@ -127,9 +127,14 @@ async def serve(
 
 
 async def export(
-    request: web.Request, response: web.StreamResponse, frames: Iterator[bytes], *, send_buffer: int
+    request: web.Request, response: web.StreamResponse, frames: Iterator[bytes], *, send_buffer: int, patience: float
 ) -> web.StreamResponse:
-    """Send frames in parts, each when the client has read most of the one before, and end the reply."""
+    """
+    Send frames in parts, each when the client has read most of the one before, and end the reply.
+
+    Args:
+        patience: Seconds for which a part may wait until the client reads; then the connection is cut.
+    """
     if is_chunked(request):
         response.enable_chunked_encoding()
     await response.prepare(request)
@@ -142,12 +147,22 @@ async def export(
     left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     assert isinstance(connection, Connection)
     connection.become_stream(_Leaving(lambda _: None if left.done() else left.set_result(None)))
+
+    async def has_room(limit: int) -> bool:
+        try:
+            async with asyncio.timeout(patience):
+                while transport.get_write_buffer_size() > limit and not left.done():
+                    await asyncio.wait([left], timeout=_LOOK)
+        except TimeoutError:
+            log.info("export_stalled", path=request.path, remote=request.remote, seconds=patience)
+            transport.abort()
+        return not left.done() and not transport.is_closing()
+
     while part := b"".join(islice(frames, _PART)):
-        while transport.get_write_buffer_size() > send_buffer and not left.done():
-            await asyncio.wait([left], timeout=_LOOK)
-        if left.done() or transport.is_closing():
+        if not await has_room(send_buffer):
             return response
         transport.write(part)
+    await has_room(0)  # nothing limits the time of a connection that is a stream but this
     return response
 
 

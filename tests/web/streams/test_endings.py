@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.bench.servers import Running, activity, names, running
+from tests.bench.servers import Running, activity, connections, names, running, stalled_client
 from tests.bench.waiting import until
 
 
@@ -102,6 +103,12 @@ async def test_a_client_that_answers_no_ping_is_disconnected(site: Running) -> N
     assert ping == b"\x89\x00"
 
 
+_UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
 async def _open_by_hand(site: Running, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     host, _, port = site.http.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
@@ -114,19 +121,35 @@ async def _open_by_hand(site: Running, path: str) -> tuple[asyncio.StreamReader,
     return reader, writer
 
 
+async def test_a_client_that_closes_without_reading_the_past_is_cut(tmp_path: Path) -> None:
+    """The octets that wait for it would hold its connection for as long as it likes."""
+    settings = {"events": {"history_per_collection": 3000}, "streams": {"max_tail": 3000}}
+    async with running(tmp_path, fanout={"send_buffer": 4096}, **settings) as site:
+        collection = await site.collection()
+        device = await site.device(collection)
+        for _ in range(2500):
+            site.receive(device)
+        client = stalled_client(site, f"{activity(collection)}?tail=3000", _UPGRADE)
+        await site.joined(1)
+        client.sendall(b"\x88\x80\0\0\0\0")
+        await until(lambda: not connections(site))
+        client.close()
+
+
 async def test_client_frames_are_ignored_within_bounds(site: Running) -> None:
-    """Text does no harm, pings are answered, a huge message ends the stream (1009)."""
+    """Text that is no filter does no harm, pings are answered, a huge message ends the stream (1009)."""
     collection = await site.collection()
     async with site.stream(activity(collection)) as stream:
         await site.joined(1)
         await stream.send("hello")
+        answer = json.loads(await stream.recv())
         await (await stream.ping())
         await site.device(collection)
         seen = await names(stream, 1)
         await stream.send("x" * 100_000)
         await _closed(stream)
 
-        assert (seen, stream.close_code) == (["deviceCreated"], 1009)
+        assert (answer["type"], seen, stream.close_code) == ("error", ["deviceCreated"], 1009)
 
 
 async def _closed(stream: ClientConnection) -> None:
