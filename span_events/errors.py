@@ -18,6 +18,7 @@ Errors: all exceptions that this package raises on purpose, in one tree::
         ├── UnknownExpectation   417
         ├── UpgradeRequired      426
         ├── LimitReached         429
+        │   └── TooManyAttempts
         └── Unavailable          503
 
 ``code`` is stable (REST bodies, log fields), ``hint`` names the next thing to try, ``exit_status`` is
@@ -169,6 +170,13 @@ class LimitReached(RequestError):
     """A bound of the configuration is reached."""
 
     code, status, rpc_code = "limit_reached", 429, 8
+
+
+class TooManyAttempts(LimitReached):
+    """Too many logins failed in this minute."""
+
+    code = "too_many_attempts"
+    hint = "Wait a minute. If you did not try, ask who runs the server: somebody guesses passwords."
 
 
 class NotServed(RequestError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import secrets
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from span_events.app.outputs import start_outputs
 from span_events.app.shutdown import Started, shut_down
 from span_events.app.supervisor import Supervisor
 from span_events.app.wall_clock import LOOK, WallClockWatch
+from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
 from span_events.bus.local import LocalBus
 from span_events.clock import Clock, SystemClock
@@ -48,7 +50,7 @@ from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
-from span_events.pki import dates
+from span_events.pki import dates, files
 from span_events.pki.authority import Authority
 from span_events.registry import location
 from span_events.registry.model import GatewayType
@@ -144,7 +146,9 @@ class Server:
 
         self.identifiers = identifiers
         self.authority = await Authority.open(location.authority_folder(self._data_dir), config.pki, clock)
-        self.tokens = Tokens(store, identifiers, clock)
+        key = files.create(self._data_dir / "login.key", secrets.token_bytes(32))
+        self.logins = Logins(store.accounts, config.logins, key=key, identifiers=identifiers, clock=clock)
+        self.tokens = Tokens(store, identifiers, clock, logins=self.logins)
         await self.tokens.load()
         self.bus = LocalBus(clock, identifiers)
         self.history = History(
@@ -231,6 +235,7 @@ class Server:
                 clock=self._clock,
                 identifiers=self.identifiers,
                 tokens=self.tokens,
+                logins=self.logins,
                 fleet=self.fleet,
                 history=self.history,
                 streams=self.streams,
@@ -429,6 +434,7 @@ class Server:
         return [
             *self.bus.metrics(),
             *self.hub.metrics(),
+            *self.logins.metrics(),
             *self.web.metrics(),
             *self.streams.metrics(),
             *self.history.metrics(),
@@ -464,4 +470,5 @@ class Server:
             await self.reload()
 
     async def _watch_tokens(self) -> None:
+        self.streams.revoke(self.tokens.expired(), "the token has expired")  # first: it needs no registry
         self.streams.revoke(await self.tokens.refresh())

@@ -68,6 +68,10 @@ async def authenticate(tokens: Tokens, given: Credentials) -> Token:
         AccessDenied: A writing token came in the query.
     """
     token = await tokens.find(given.text)
+    if token is None and "." in given.text:
+        raise Unauthenticated(
+            "The login is not known: it expired, was ended, or belongs to another server", hint="Log in again."
+        )
     if token is None:
         raise Unauthenticated(
             "The token is not known: it was deleted, was copied incompletely, or belongs to another server",

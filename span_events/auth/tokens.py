@@ -15,6 +15,7 @@ from collections import OrderedDict
 from typing import Final
 
 from span_events import ids
+from span_events.auth.logins import Logins
 from span_events.clock import Clock
 from span_events.errors import InvalidRequest
 from span_events.ids import IdGenerator
@@ -30,10 +31,16 @@ _REMEMBERED_STRANGERS: Final = 1_000
 
 
 class Tokens:
-    """The tokens of this installation."""
+    """
+    The tokens of this installation, and the logins, each of which is worth a token.
 
-    def __init__(self, store: Store, identifiers: IdGenerator, clock: Clock) -> None:
+    Args:
+        logins: None where nobody logs in, as in the command line.
+    """
+
+    def __init__(self, store: Store, identifiers: IdGenerator, clock: Clock, *, logins: Logins | None = None) -> None:
         self._store = store
+        self._logins = logins
         self._identifiers = identifiers
         self._clock = clock
         self._by_digest: dict[str, Token] = {}
@@ -47,9 +54,11 @@ class Tokens:
         return len(self._by_digest)
 
     async def load(self) -> None:
-        """Read all tokens from the store."""
+        """Read all tokens and logins from the store."""
         async with self._changing:
             await self._reload()
+        if self._logins is not None:
+            await self._logins.load()
 
     async def create(self, *, resource: str, write: bool, name: str = "") -> tuple[Token, str]:
         """
@@ -87,22 +96,31 @@ class Tokens:
         return deleted
 
     async def refresh(self) -> list[Token]:
-        """Reload tokens that other processes changed; return the tokens deleted since the last call."""
+        """
+        Reload tokens that other processes changed.
+
+        Returns:
+            The tokens deleted since the last call, and those of logins that ended.
+        """
         async with self._changing:
             if await self._store.token_fingerprint() != self._fingerprint:
                 await self._reload()
             gone, self._gone = self._gone, []
-        return gone
+        return gone + (await self._logins.refresh() if self._logins is not None else [])
+
+    def expired(self) -> list[Token]:
+        """Return the tokens that expired since the last call; needs no store."""
+        return self._logins.expired() if self._logins is not None else []
 
     async def find(self, text: str) -> Token | None:
         """
-        Find a token by its text.
+        Find a token by its text, or the login of a JWT.
 
         An unknown one costs at most one look into the store, so that a token which another process
         made a moment ago works at once.
         """
         if not _TEXT.fullmatch(text):
-            return None
+            return self._logins.find(text) if self._logins is not None else None
         digest = _digest(text)
         token = self._by_digest.get(digest)
         if token is not None or digest in self._strangers:

@@ -36,3 +36,9 @@ class LimitPerMinute:
         """Return whether a key has reached the limit in the current minute."""
         ends, count = self._counts.get(key, (0.0, 0))
         return now < ends and count >= self._limit
+
+    def forgive(self, key: str) -> None:
+        """Take back an occurrence that was counted."""
+        ends, count = self._counts.get(key, (0.0, 0))
+        if count:
+            self._counts[key] = (ends, count - 1)

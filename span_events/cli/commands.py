@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "guide": "span_events.cli.guide:guide",
     "config": "span_events.cli.settings:config",
     "token": "span_events.cli.resources.tokens:token",
+    "user": "span_events.cli.resources.users:user",
     "collection": "span_events.cli.resources.collections:collection",
     "device": "span_events.cli.resources.devices:device",
     "gateway": "span_events.cli.resources.gateways:gateway",

@@ -300,11 +300,11 @@ class Hub:
                     if not subscriber.buffer_size():
                         subscriber.send(keepalive)
 
-    def revoke(self, token_ids: Container[int]) -> None:
-        """End the streams of deleted tokens."""
+    def revoke(self, token_ids: Container[int], reason: str = "the token was revoked") -> None:
+        """End the streams of tokens that are valid no longer."""
         for subscriber in self:
             if subscriber.token_id in token_ids:
-                self._end(subscriber, Ending.REVOKED, "the token was revoked")
+                self._end(subscriber, Ending.REVOKED, reason)
 
     def close(self) -> None:
         """Write everything that waits, end all streams, and refuse new ones."""

@@ -15,6 +15,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import database, rows, tables
+from span_events.registry.accounts import Accounts
 from span_events.registry.model import (
     Attachment,
     Blob,
@@ -63,6 +64,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._database = database.Database(url)
+        self.accounts = Accounts(self._database)
 
     async def open(self) -> None:
         """

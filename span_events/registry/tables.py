@@ -25,10 +25,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = 6
+SCHEMA: Final = 7
 """
 Version of these tables: 2 added certificates and PSKs, 3 cellular sessions and reservations, 4 gateways,
-5 firmware images and blobs, 6 outputs.
+5 firmware images and blobs, 6 outputs, 7 users and logins.
 
 A registry with a higher one is of a newer release.
 """
@@ -209,4 +209,24 @@ tokens: Final = Table(
     Column("write", Boolean, nullable=False),
     Column("name", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+)
+
+users: Final = Table(
+    "users",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("email", Text, nullable=False, unique=True),
+    Column("password", Text, nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("write", Boolean, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+logins: Final = Table(
+    "logins",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False, index=True),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
 )

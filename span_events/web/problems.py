@@ -16,11 +16,13 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from span_events.errors import InvalidRequest, RequestError
+from span_events.errors import InvalidRequest, RequestError, TooManyAttempts
 
 CONTENT_TYPE: Final = "application/problem+json"
 _RETRY_AFTER: Final = "5"
 """Seconds after which a client may try again."""
+_MINUTE: Final = "60"
+"""The same after too many failed logins."""
 _GOOGLE: Final = "type.googleapis.com/google.rpc."
 
 
@@ -109,6 +111,8 @@ def of_error(error: RequestError, request_id: str) -> web.Response:
     elif error.status == HTTPStatus.UPGRADE_REQUIRED:
         headers["Upgrade"] = "websocket"  # RFC 9110 15.5.22
         headers["Sec-WebSocket-Version"] = "13"  # RFC 6455 4.4
+    elif isinstance(error, TooManyAttempts):
+        headers["Retry-After"] = _MINUTE
     elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = _RETRY_AFTER
     elif error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
@@ -37,6 +38,7 @@ class Services:
     identifiers: IdGenerator
     fleet: Fleet
     tokens: Tokens
+    logins: Logins
     history: History
     streams: Streams
     things_stack: Sequence[web.RouteDef]

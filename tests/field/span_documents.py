@@ -91,6 +91,7 @@ _D: Final = f"{_C}/devices/{{device}}"
 _O: Final = f"{_C}/outputs/{{output}}"
 REPLIES: Final[dict[tuple[str, str], Shape]] = {
     ("GET", "/span/system"): _fields("version buildDate releaseName"),
+    ("POST", "/dejavu/v1/login"): _fields("result credentials"),
     ("GET", "/span/collections"): {"collections": [COLLECTION]},
     ("POST", "/span/collections"): COLLECTION,
     ("GET", _C): COLLECTION,
@@ -144,6 +145,7 @@ REPLIES: Final[dict[tuple[str, str], Shape]] = {
 }
 """The reply of each route of Span's API that is a document."""
 OWN: Final = {
+    ("POST", "/dejavu/v1/logout"),
     ("GET", "/"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),

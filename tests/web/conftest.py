@@ -15,6 +15,7 @@ from aiohttp import web
 
 from span_events import ids
 from span_events.accepting import RefusedAccepts
+from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
 from span_events.config import Config
 from span_events.events.history import History
@@ -132,7 +133,10 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
     """Serve the API over a new registry in a folder, on a free port."""
     async with fleet_bench(folder, **settings) as fleet, aiohttp.ClientSession() as session:
         config = Config(**settings)
-        tokens = Tokens(fleet.store, fleet.identifiers, fleet.clock)
+        logins = Logins(
+            fleet.store.accounts, config.logins, key=b"k" * 32, identifiers=fleet.identifiers, clock=fleet.clock
+        )
+        tokens = Tokens(fleet.store, fleet.identifiers, fleet.clock, logins=logins)
         hub = Hub(config.fanout, fleet.clock, fleet.identifiers)
         history = History(per_collection=100, total=1000, born=0)
         fleet.bus.listen(activities=history.append)
@@ -168,6 +172,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             clock=fleet.clock,
             identifiers=fleet.identifiers,
             tokens=tokens,
+            logins=logins,
             fleet=fleet,
             history=history,
             streams=streams,

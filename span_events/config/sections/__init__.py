@@ -14,7 +14,7 @@ from span_events.config.sections.devices import (
 )
 from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
 from span_events.config.sections.outputs import OutputsConfig
-from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
+from span_events.config.sections.service import LogConfig, LoginsConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import (
     ChirpstackConfig,
     EventsConfig,
@@ -40,6 +40,7 @@ __all__ = [
     "GatewaysConfig",
     "HttpConfig",
     "LogConfig",
+    "LoginsConfig",
     "MessagesConfig",
     "NasConfig",
     "OutputsConfig",

@@ -23,7 +23,7 @@ from span_events.config.sections.devices import (
 )
 from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
 from span_events.config.sections.outputs import OutputsConfig
-from span_events.config.sections.service import LogConfig, PkiConfig, RegistryConfig
+from span_events.config.sections.service import LogConfig, LoginsConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import (
     ChirpstackConfig,
     EventsConfig,
@@ -80,6 +80,7 @@ class Config(BaseSettings):
     chirpstack: ChirpstackConfig = ChirpstackConfig()
     outputs: OutputsConfig = OutputsConfig()
     registry: RegistryConfig = RegistryConfig()
+    logins: LoginsConfig = LoginsConfig()
     pki: PkiConfig = PkiConfig()
     log: LogConfig = LogConfig()
 

@@ -23,6 +23,21 @@ class RegistryConfig(Section):
     watch_interval: Seconds = setting(0.4, "Seconds between checks for tokens that other processes made or deleted.")
 
 
+class LoginsConfig(Section):
+    """Users who log in with a password (`span-events user add`)."""
+
+    lifetime: Seconds = setting(86_400.0, "Seconds until a login ends by itself, and with it its streams.")
+    per_user: Count = setting(20, "Upper bound of open logins of a user; one more ends the oldest.")
+    failures_per_account: Count = setting(
+        10, "Upper bound of failed logins to an account per minute; then 429. Addresses that it used have their own."
+    )
+    failures_per_address: Count = setting(
+        10, "Upper bound of failed logins from an IPv4 address or IPv6 /64 per minute; then 429."
+    )
+    at_once: Count = setting(1, "Passwords that are checked at the same time; each takes 19 MiB and about 40 ms.")
+    waiting: Count = setting(20, "Upper bound of logins that wait for the check of their password; one more gets 503.")
+
+
 class PkiConfig(Section):
     """Certificates that this server issues, and its own."""
 

@@ -17,6 +17,7 @@ from span_events.web.openapi import (
     devices,
     firmware,
     gateways,
+    logins,
     messages,
     outputs,
     streams,
@@ -28,6 +29,7 @@ from span_events.web.openapi.schemas import Schema, of_bodies, text
 
 _SUBJECTS: Final[dict[str, ModuleType]] = {
     "system": system,
+    "logins": logins,
     "collections": collections,
     "devices": devices,
     "messages": messages,

@@ -1,4 +1,4 @@
-"""Pages without a token: version, catalogue of events, health, metrics."""
+"""Pages that need no token: version, catalogue of events, health, metrics; login and logout."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from typing import Any, Final
 from aiohttp import web
 
 import span_events
+from span_events.auth import access
+from span_events.errors import InvalidRequest
 from span_events.events.catalogue import CATALOGUE
 from span_events.events.reference import describe
 from span_events.metrics import CONTENT_TYPE, exposition
+from span_events.web.proxies import Proxies
+from span_events.web.rest.bodies.models import LoginBody
+from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.replies import is_extended, render
 from span_events.web.services import SERVICES
 
@@ -60,6 +65,29 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
 
+async def log_in(request: web.Request) -> web.Response:
+    """Check a password; the reply has a result and credentials (a JWT) even if the password is wrong, as Span's."""
+    body = await read_body(request, LoginBody)
+    services = request.app[SERVICES]
+    host = Proxies(services.config.http.proxies).client_of(request) or ""
+    text = await services.logins.log_in(body.email, body.password, host=host)
+    result = "RESULT_INVALID" if text is None else "RESULT_SUCCESS"
+    return render({"result": result, "credentials": text or ""})
+
+
+async def log_out(request: web.Request) -> web.Response:
+    """End the login whose JWT the request carries, and its streams."""
+    services = request.app[SERVICES]
+    given = access.credentials(request.headers, request.query)
+    if not await services.logins.log_out(given.text):
+        await access.authenticate(services.tokens, given)  # an unknown one is refused here
+        raise InvalidRequest(
+            "The token is no login, so nothing can be logged out",
+            hint="`span-events token delete` deletes a token.",
+        )
+    return render({})
+
+
 _CATALOGUE: Final = {"events": [describe(each) for each in CATALOGUE.values()]}
 _BUILD_DATE: Final = datetime.fromtimestamp(Path(span_events.__file__).stat().st_mtime, UTC).date().isoformat()
 """The day this copy was installed."""
@@ -87,4 +115,6 @@ ROUTES: Final = (
     web.get("/healthz", live),
     web.get("/readyz", ready),
     web.get("/metrics", metrics),
+    web.post("/dejavu/v1/login", log_in),
+    web.post("/dejavu/v1/logout", log_out),
 )

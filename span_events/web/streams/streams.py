@@ -163,9 +163,9 @@ class Streams:
             if count % _PINGS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def revoke(self, tokens: Iterable[Token]) -> None:
-        """End the streams of deleted tokens."""
-        self._hub.revoke({token.id for token in tokens})
+    def revoke(self, tokens: Iterable[Token], reason: str = "the token was revoked") -> None:
+        """End the streams of tokens that are valid no longer."""
+        self._hub.revoke({token.id for token in tokens}, reason)
 
     async def close(self) -> None:
         """Refuse new streams and end all open ones (1001); return when all are closed."""

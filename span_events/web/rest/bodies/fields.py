@@ -207,6 +207,17 @@ def _psk_key(value: object) -> bytes:
     return key
 
 
+def _secret(value: object) -> str:
+    """Read what may be a secret; the message of a refusal shows no part of it."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise _wrong("is not text")
+    if len(value) > MAX_VALUE:
+        raise _wrong(f"has {len(value)} characters, at most {MAX_VALUE}")
+    return value
+
+
 def _key_type(value: object) -> KeyType:
     if value is None or value == "":
         return KeyType.EC
@@ -273,3 +284,5 @@ OwnGatewayType = Annotated[
     BeforeValidator(_gateway_type),
     _one_of("Type of the gateway.", (each for each in GatewayType if each not in _NOT_OWN)),
 ]
+Secret = Annotated[str, BeforeValidator(_secret), _spelt("Text.", maxLength=MAX_VALUE)]
+"""Account names, too: people type passwords there."""

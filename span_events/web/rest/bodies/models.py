@@ -39,6 +39,7 @@ from span_events.web.rest.bodies.fields import (
     Payload,
     PskIdentity,
     PskKey,
+    Secret,
     SigningRequest,
     TargetId,
     TeamId,
@@ -316,3 +317,12 @@ class PskBody(Body):
     def psk(self) -> Psk:
         """Return it as the registry has it."""
         return Psk(self.identity, self.key)
+
+
+class LoginBody(Body):
+    """A login, as Span's clients send it."""
+
+    email: Secret = ""
+    password: Secret = Field("", repr=False)
+    passcode: Secret = Field("", repr=False)
+    """Of a second factor, which this server does not ask for."""
