@@ -16,8 +16,8 @@ from span_events.events.message import Message
 from span_events.fleet.fleet import Fleet
 from span_events.outputs.base import Item, Sender
 from span_events.outputs.content import Content, MessageEncoder
+from span_events.outputs.senders import sender_of
 from span_events.outputs.targets import Targets
-from span_events.outputs.webhook import Webhook
 from span_events.outputs.worker import Worker
 from span_events.registry.outputs import Output
 
@@ -126,4 +126,4 @@ class Outputs:
 
     def _sender(self, output: Output) -> Sender:
         content = Content(output.config, self._encode_message, self._host)
-        return Webhook(output.config, content, self._targets, self._clock, batch=self._config.batch)
+        return sender_of(output, self._config, content, self._targets, self._clock)

@@ -197,7 +197,17 @@ def _check_udp(config: OutputConfig) -> None:
         raise _wrong("config.port", f"{config.port} is not a port, 1 to 65535")
 
 
-_CHECKS: Final[Mapping[OutputType, Callable[[OutputConfig], None]]] = {OutputType.WEBHOOK: _check_webhook}
+def _check_ifttt(config: OutputConfig) -> None:
+    for name, text in (("key", config.key), ("eventName", config.event_name)):
+        if not text:
+            raise _wrong(f"config.{name}", "is missing", "Both are on the page of IFTTT's Webhooks service.")
+
+
+_CHECKS: Final[Mapping[OutputType, Callable[[OutputConfig], None]]] = {
+    OutputType.WEBHOOK: _check_webhook,
+    OutputType.UDP: _check_udp,
+    OutputType.IFTTT: _check_ifttt,
+}
 _TYPE_HINTS: Final[Mapping[OutputType, str]] = {
     OutputType.BROKER: "Subscribe to this server's own MQTT port instead: it shows the messages of every collection.",
 }
