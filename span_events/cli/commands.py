@@ -45,6 +45,7 @@ _COMMANDS: Final = {
     "collection": "span_events.cli.resources.collections:collection",
     "device": "span_events.cli.resources.devices:device",
     "gateway": "span_events.cli.resources.gateways:gateway",
+    "output": "span_events.cli.resources.outputs:output",
     "outbox": "span_events.cli.resources.outbox:outbox",
     "cert": "span_events.cli.resources.certs:cert",
     "firmware": "span_events.cli.firmware.commands:firmware",

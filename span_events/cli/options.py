@@ -238,7 +238,8 @@ config_option: Final = click.option(
 )
 
 
-def _read_pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+def pairs_of(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """Read the values of an option that is ``NAME=VALUE``."""
     pairs = {}
     for each in values:
         name, equals, value = each.partition("=")
@@ -253,7 +254,7 @@ param_option: Final = click.option(
     "params",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=_read_pairs,
+    callback=pairs_of,
     help="A parameter that the gateway gets; may be repeated. Those given replace all present ones.",
 )
 tag_option: Final = click.option(
@@ -261,6 +262,6 @@ tag_option: Final = click.option(
     "tags",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=_read_pairs,
+    callback=pairs_of,
     help="Add or change a tag; may be repeated. The tag `name` is shown beside the id.",
 )

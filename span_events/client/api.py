@@ -44,6 +44,7 @@ _LISTED_BY: Final = {
     "gateway": "gateway list",
     "image": "firmware list",
     "message": "outbox list",
+    "output": "output list",
     "token": "token list",
 }
 """Commands that list ids, by the kind of resource."""

@@ -34,6 +34,7 @@ SHOWN: Final = {
     "certificates": ("cert.crt: OK",),
     "mobile-core": ("Framed-IP-Address = 127.0.64.11", "Received Accounting-Response", "Received Access-Reject"),
     "messages": ("reboot",),
+    "outputs": ("outputFailed", "privateTarget", "http://127.0.0.1:9000/hook"),
     "blobs": ("image/jpeg",),
     "the-things-stack": ("events.stream.start", "{}"),
     "chirpstack": ('"result":"accepted"', '"topic":"application/', '"hint":"The device joins with another key'),
