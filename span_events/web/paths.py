@@ -18,7 +18,7 @@ from span_events.web.warnings import warn
 QUERY: Final = frozenset(
     {
         *("extended", "api_token", "limit", "start", "end", "offset", "upstream", "downstream"),
-        *("deviceId", "gatewayId", "id", "version", "label", "imageRef"),
+        *("deviceId", "gatewayId", "event", "id", "version", "label", "imageRef"),
     }
 )
 """Query parameters of the API; `version`, `label` and `imageRef` belong to Span's labeled firmware."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from span_events.fleet.chirpstack.intake import Outcome
 from span_events.registry.model import Management
 from span_events.web.openapi.operations import JSON, LIMIT, Operation, json_of, parameter
 from span_events.web.openapi.schemas import ID, NUMBER, TEXTS, TRUE_FALSE, Schema, digits, fields, list_of, one_of, ref
@@ -113,5 +114,17 @@ OPERATIONS: Final = (
         summary="List all events with one correlation id, oldest first",
         query=(parameter("id", "Id of an event, or one of its correlationIds.", {"type": "string"}, required=True),),
         content={JSON: fields("Events.", {"events": list_of(ref("RelatedEvent"))})},
+    ),
+    Operation(
+        method="post",
+        path=f"{_ONE}/chirpstack",
+        id="takeChirpstackEvent",
+        summary="Take an event of a ChirpStack server, as its HTTP integration sends it",
+        query=(
+            parameter("event", "Kind of event; of several, the last one counts.", {"type": "string"}, required=True),
+        ),
+        body={"type": "object", "description": "ChirpStack's JSON; its protobuf as application/octet-stream."},
+        example={"deviceInfo": {"deviceName": "gauge 3", "devEui": "70b3d57ed0001a2b"}, "fPort": 7, "data": "AP9o"},
+        content={JSON: fields("What became of it.", {"result": one_of(Outcome)})},
     ),
 )
