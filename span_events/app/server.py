@@ -437,6 +437,7 @@ class Server:
             *self.logins.metrics(),
             *self.web.metrics(),
             *self.streams.metrics(),
+            *self._things_stack.metrics(),
             *self.history.metrics(),
             *self.fleet.metrics(),
             *self._secure.metrics(),

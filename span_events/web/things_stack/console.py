@@ -121,6 +121,7 @@ class ConsoleEvents:
         try:
             await self._service.authenticate(authorization)
         except StatusError as exc:
+            self._service.refused(exc.details, request.remote, request.path)
             return _refusal(request, exc)
         response = accept(request)
         response.headers.popall("Sec-WebSocket-Protocol", None)

@@ -50,6 +50,10 @@ class End:
 class CallLink(Protocol):
     """The stream of a call within its connection."""
 
+    @property
+    def remote(self) -> str:
+        """Address of the client."""
+
     def answer(self, metadata: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the headers of the reply."""
 
@@ -95,16 +99,10 @@ class Calls:
             link.answer(())
             link.write(message_frame(reply.SerializeToString()))
             link.end(End(Status.OK, at_once=False))
-        except (DecodeError, UndecodableRequest) as exc:
-            link.end(_end_of(_undecodable(str(exc)), number))
-        except StatusError as exc:
-            link.end(_end_of(exc.details, number))
-        except RequestError as exc:
-            link.end(_end_of(of_refusal(exc).details, number))
-        except StorageUnavailable as exc:
-            log.error("storage_unavailable", detail=str(exc))
-            unavailable = Unavailable("The server's storage cannot be used now; its log says why")
-            link.end(_end_of(of_refusal(unavailable).details, number))
+        except (DecodeError, UndecodableRequest, StatusError, RequestError, StorageUnavailable) as exc:
+            details = _details_of(exc)
+            self._service.refused(details, link.remote, path)
+            link.end(_end_of(details, number))
         return None
 
     def _stream(
@@ -137,6 +135,17 @@ class Calls:
 def _end_of(error: ErrorDetails, number: int) -> End:
     numbered = error.numbered(f"{number:032x}")
     return End(Status(numbered.code), numbered.message, status_of(numbered))
+
+
+def _details_of(error: Exception) -> ErrorDetails:
+    if isinstance(error, StatusError):
+        return error.details
+    if isinstance(error, RequestError):
+        return of_refusal(error).details
+    if isinstance(error, StorageUnavailable):
+        log.error("storage_unavailable", detail=str(error))
+        return of_refusal(Unavailable("The server's storage cannot be used now; its log says why")).details
+    return _undecodable(str(error))
 
 
 def _undecodable(text: str) -> ErrorDetails:

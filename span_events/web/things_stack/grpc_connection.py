@@ -354,6 +354,11 @@ class _Link:
         self._connection = connection
         self._stream = stream
 
+    @property
+    def remote(self) -> str:
+        """Address of the client."""
+        return self._connection.remote
+
     def answer(self, metadata: Sequence[tuple[bytes, bytes]]) -> None:
         """Send the headers of the reply."""
         self._connection.answer(self._stream, metadata)

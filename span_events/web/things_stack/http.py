@@ -6,15 +6,16 @@ Status codes, headers, the first event and the framing are those of the original
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from aiohttp import web
 
 from span_events import ids
 from span_events.config import FanoutConfig, ThingsStackConfig
-from span_events.dialects.things_stack.errors import HTTP_STATUS, StatusError, UndecodableRequest
+from span_events.dialects.things_stack.errors import HTTP_STATUS, ErrorDetails, StatusError, UndecodableRequest
 from span_events.dialects.things_stack.json import JsonDialect
 from span_events.dialects.things_stack.requests import check_correlation_id, of_json
 from span_events.errors import RequestError, StorageUnavailable, Unavailable
@@ -43,6 +44,8 @@ _EXPOSED: Final = (
     "Date, Content-Length, X-Rate-Limit-Limit, X-Rate-Limit-Available, X-Rate-Limit-Reset, X-Rate-Limit-Retry, "
     "X-Request-Id, X-Total-Count, X-Warning"
 )
+_NUMBER: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
+"""A request's number as clients give it; with its prefix it must fit into a correlation id of 100 characters."""
 _ALLOWED: Final = ("authorization", "content-type", "x-csrf-token")
 _METHOD_NOT_ALLOWED: Final = MappingProxyType({"code": 12, "message": "Method Not Allowed"})
 _NOT_FOUND: Final = MappingProxyType({"code": 5, "message": "Not Found"})
@@ -74,7 +77,7 @@ class HttpEvents:
         except UndecodableRequest as exc:
             return _reply(request, form, 400, bare({"code": 3, "message": str(exc)}))
         except (StatusError, RequestError, StorageUnavailable) as exc:
-            details = _details_of(exc).numbered(f"{request[CAUSE]:032x}")
+            details = self._refuse(request, exc)
             return _reply(request, form, HTTP_STATUS[details.code], form.error(details))
         return await self._serve(request, form, subscription)
 
@@ -90,7 +93,7 @@ class HttpEvents:
             correlation_id = check_correlation_id(request.query.get("correlation_id", ""))
             found = self._service.related(correlation_id, token)
         except (StatusError, RequestError, StorageUnavailable) as exc:
-            details = _details_of(exc).numbered(f"{request[CAUSE]:032x}")
+            details = self._refuse(request, exc)
             return _reply(request, form, HTTP_STATUS[details.code], bare(details.as_status()))
         events = [self._dialect.document(each.activity, redacted=each.redacted) for each in found]
         return _reply(request, form, 200, orjson.dumps({"events": events} if events else {}))
@@ -98,6 +101,11 @@ class HttpEvents:
     async def missing(self, request: web.Request) -> web.StreamResponse:
         """Answer for paths that are not served."""
         return _reply(request, form_of(request.headers.get("Accept")), 404, bare(_NOT_FOUND))
+
+    def _refuse(self, request: web.Request, error: StatusError | RequestError | StorageUnavailable) -> ErrorDetails:
+        details = _details_of(error)
+        self._service.refused(details, request.remote, request.path)
+        return details.numbered(f"{request[CAUSE]:032x}")
 
     # ---- parts --------------------------------------------------------------------------------
 
@@ -115,7 +123,7 @@ class HttpEvents:
 
     async def _serve(self, request: web.Request, form: Form, subscription: Subscription) -> web.StreamResponse:
         service, wish = self._service, subscription.wish
-        request_id = ids.to_ulid(request[CAUSE])
+        request_id = _number_of(request)
         encoding = form.encoding(self._dialect, chunked=replies.is_chunked(request))
         response = web.StreamResponse(headers=_headers_of(request))
         response.content_type = form.content_type
@@ -155,7 +163,7 @@ class HttpEvents:
         )
 
 
-def _details_of(error: StatusError | RequestError | StorageUnavailable) -> Any:
+def _details_of(error: StatusError | RequestError | StorageUnavailable) -> ErrorDetails:
     if isinstance(error, StatusError):
         return error.details
     if isinstance(error, RequestError):
@@ -164,8 +172,14 @@ def _details_of(error: StatusError | RequestError | StorageUnavailable) -> Any:
     return of_refusal(Unavailable("The server's storage cannot be used now; its log says why")).details
 
 
+def _number_of(request: web.Request) -> str:
+    """Return the number of a request: that of its client, or a new one."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _NUMBER.fullmatch(given) else ids.to_ulid(request[CAUSE])
+
+
 def _headers_of(request: web.Request) -> dict[str, str]:
-    headers = {**_HEADERS, "X-Request-Id": ids.to_ulid(request[CAUSE])}
+    headers = {**_HEADERS, "X-Request-Id": _number_of(request)}
     if "Origin" in request.headers:
         headers |= {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": _EXPOSED}
     return headers

@@ -16,6 +16,7 @@ from typing import Final, assert_never
 from span_events import ids
 from span_events.auth import access
 from span_events.auth.tokens import Tokens
+from span_events.bounded.quiet import OncePerMinute
 from span_events.clock import Clock
 from span_events.config import StreamsConfig
 from span_events.dialects.things_stack import names
@@ -44,9 +45,15 @@ from span_events.events.reasons import DroppedReason
 from span_events.fanout.hub import Hub, origin_of
 from span_events.fanout.subscriber import Encoding, Ending
 from span_events.ids import IdGenerator
+from span_events.log import get_logger
+from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
 
+log = get_logger("things_stack")
+
+_SOURCES: Final = 1_000
+"""Clients that get a log line of their own in a minute."""
 MOST_RELATED: Final = 100
 """Upper bound of the events in one reply about a correlation id; the newest stay."""
 _OURS: Final = re.compile(r"[0-9a-f]{64}")
@@ -101,6 +108,27 @@ class EventsService:
         self._directory = directory
         self._tokens = tokens
         self._identifiers = identifiers
+        self._refused = Counter[str]()
+        self._quiet = OncePerMinute(_SOURCES)
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics."""
+        return [
+            Metric(
+                "things_stack_refused",
+                "Requests of The Things Stack's clients that were refused.",
+                "counter",
+                lambda: dict(self._refused),
+                label="reason",
+            )
+        ]
+
+    def refused(self, error: ErrorDetails, remote: str | None, path: str) -> None:
+        """Count a refusal, and log it once a minute for each client: some of its clients hide the reply."""
+        self._refused[error.name] += 1
+        if count := self._quiet.admits((error.name, remote), self.clock.monotonic()):
+            why = error.message[:200]
+            log.warning("things_stack_refused", reason=error.name, path=path, remote=remote, why=why, count=count)
 
     def number(self) -> int:
         """Return a new identifier: of a request, or of an event about a stream."""

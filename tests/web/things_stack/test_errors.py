@@ -267,6 +267,15 @@ async def test_a_token_for_everything_learns_that_an_entity_does_not_exist(
     assert (status, error["code"], error["message"]) == (404, 5, message)
 
 
+async def test_refusals_are_counted_by_reason(api: WebBench) -> None:
+    for _ in range(2):
+        await refused(api, b"")
+    await refused(api, body_of(application("app9")))
+    (metric,) = api.events.metrics()
+
+    assert metric.value() == {"no_identifiers": 2, "application_not_found": 1}
+
+
 # ---- paths and methods -----------------------------------------------------------------------
 
 

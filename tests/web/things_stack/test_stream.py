@@ -80,6 +80,16 @@ async def test_the_head_and_the_first_event_come_before_any_event(api: WebBench,
     assert start["correlation_ids"] == [f"rpc:/ttn.lorawan.v3.Events/Stream:{head['x-request-id']}"]
 
 
+async def test_the_number_that_a_client_gives_its_request_is_kept(api: WebBench, scene: tuple[str, str, str]) -> None:
+    """Unless it could not stand in a correlation id."""
+    for given, kept in (("my-request.7", True), ("x" * 65, False), ("a b", False)):
+        async with Raw(api, body_of(application(scene[0])), {"X-Request-Id": given}) as stream:
+            start = await stream.event()
+
+        assert (stream.head["x-request-id"] == given) is kept
+        assert start["correlation_ids"] == [f"rpc:/ttn.lorawan.v3.Events/Stream:{stream.head['x-request-id']}"]
+
+
 # ---- the first event -------------------------------------------------------------------------
 
 
