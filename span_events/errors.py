@@ -141,6 +141,12 @@ class Conflict(RequestError):
     code, status, rpc_code = "conflict", 409, 9
 
 
+class PreconditionFailed(RequestError):
+    """The resource has another version than the client expects."""
+
+    code, status, rpc_code = "precondition_failed", 412, 9
+
+
 class TooLarge(RequestError):
     """A body or a payload is over its limit."""
 

@@ -58,7 +58,6 @@ ARROWS: Final[dict[str, set[str]]] = {
     "simulator.terminals": {"cellular"},
     "web.app": {"chirpstack", "rest"},
     "web.chirpstack": {"rest"},
-    "web.asyncapi": {"openapi"},
     "web.described": {"openapi"},
     "web.openapi": {"rest", "streams"},
     "web.things_stack": {"streams"},

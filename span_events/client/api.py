@@ -30,6 +30,7 @@ _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
         errors.AccessDenied,
         errors.NotFound,
         errors.Conflict,
+        errors.PreconditionFailed,
         errors.TooLarge,
         errors.LimitReached,
         errors.Unavailable,

@@ -11,7 +11,7 @@ from span_events.errors import Conflict
 from span_events.fleet.targets import check_image
 from span_events.ids import render
 from span_events.registry.model import Collection, Management
-from span_events.registry.registry import Registry
+from span_events.registry.registry import Guard, Registry, unguarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +72,14 @@ class Collections:
             self._directory.add_collection(collection)
         return collection
 
-    async def update(self, collection: Collection, change: CollectionChange, *, cause: int) -> Collection:
+    async def update(
+        self, collection: Collection, change: CollectionChange, *, cause: int, guard: Guard = unguarded
+    ) -> Collection:
         """
         Change a collection.
+
+        Args:
+            guard: Raises what forbids the change; called while no other change can begin.
 
         Raises:
             InvalidRequest: The change names an image of no or another collection.
@@ -82,6 +87,7 @@ class Collections:
         """
         async with self._registry.lock:
             self._directory.collection(collection.id)
+            guard()
             self._check_images(change, collection)
             draft = dataclasses.replace(
                 collection, tags=dict(collection.tags), firmware=dataclasses.replace(collection.firmware)

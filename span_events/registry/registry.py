@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from span_events.registry.directory import Directory
 from span_events.registry.store import Contents, Store
+
+Guard = Callable[[], None]
+"""A check of the caller's own, which a change runs while it holds the lock; it raises what forbids the change."""
+
+
+def unguarded() -> None:
+    """Forbid nothing."""
 
 
 class Registry:

@@ -7,8 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from span_events.web import asyncapi
-from span_events.web.openapi import document
+from span_events.web.openapi import asyncapi, document
 
 
 async def openapi(_request: web.Request) -> web.Response:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from itertools import islice
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -27,6 +30,8 @@ MAX_LIMIT: Final = 1_000
 _MAX_MS: Final = 1 << 53
 _MAX_SERIAL: Final = (1 << 63) - 1
 _RESOURCES: Final = ("collection", "device", "gateway")
+_ID: Final[Callable[[Any], int]] = attrgetter("id")
+T = TypeVar("T")
 _YES_NO: Final = {"true": True, "1": True, "false": False, "0": False, "": False}
 
 
@@ -185,14 +190,31 @@ def page_of(request: web.Request, *, default_limit: int) -> Page:
     return page
 
 
-def limit_of(request: web.Request) -> int | None:
+def paged(request: web.Request, items: Iterable[T], key: Callable[[T], int] = _ID) -> list[T]:
     """
-    Read ``limit`` of a list without pages from the query; None, also for 0, is no limit.
+    Return the page of a list, oldest first, that ``limit`` and ``offset`` of the query ask for; without both, all.
+
+    Args:
+        key: Returns the id of an item, by which the pages are ordered.
 
     Raises:
-        InvalidRequest: It is not a whole number.
+        InvalidRequest: A value is not valid.
     """
-    return _number(request, "limit", most=_MAX_MS) or None
+    limit, after = _number(request, "limit", most=_MAX_MS) or None, query_id_of(request, "offset", what="offset")
+    return _page(items, limit, after, key)
+
+
+def paged_by_number(request: web.Request, items: Iterable[T], key: Callable[[T], int]) -> list[T]:
+    """Return the page of a list whose ids are decimal; see `paged`."""
+    limit, after = _number(request, "limit", most=_MAX_MS) or None, _number(request, "offset", most=_MAX_SERIAL)
+    return _page(items, limit, after, key)
+
+
+def _page(items: Iterable[T], limit: int | None, after: int | None, key: Callable[[T], int]) -> list[T]:
+    if limit is None and after is None:
+        return list(items)
+    ordered = sorted(items, key=key)  # what has moved stands last in the registry
+    return list(islice((each for each in ordered if after is None or key(each) > after), limit))
 
 
 def check_query(request: web.Request) -> None:

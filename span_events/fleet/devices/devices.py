@@ -21,7 +21,7 @@ from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.targets import check_image, move
 from span_events.ids import render
 from span_events.registry.model import CiotMetadata, Collection, Device
-from span_events.registry.registry import Registry
+from span_events.registry.registry import Guard, Registry, unguarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +144,12 @@ class Devices:
             notify(device, cause)
         return device
 
-    async def update(self, device: Device, change: DeviceChange, *, cause: int) -> Device:
+    async def update(self, device: Device, change: DeviceChange, *, cause: int, guard: Guard = unguarded) -> Device:
         """
         Change a device, or move it, or both.
+
+        Args:
+            guard: Raises what forbids the change; called while no other change can begin.
 
         Raises:
             Conflict: Another device has the new identity, or a gateway's block forbids the move.
@@ -157,6 +160,7 @@ class Devices:
         before, collection_id = device.origin, device.collection.id
         async with self._registry.lock:
             self._directory.device(collection_id, device.id)  # the caller may have access to this collection only
+            guard()
             target = self._target(device, change)
             self._check_gateways(target, change, device.config.gateways)
             self._check_target(target, change)

@@ -21,7 +21,7 @@ from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.ids import render
 from span_events.registry.model import Collection, Device, Gateway, GatewayType
-from span_events.registry.registry import Registry
+from span_events.registry.registry import Guard, Registry, unguarded
 
 _NAMED: Final = 5
 """Largest number of devices that an error message names."""
@@ -93,9 +93,12 @@ class Gateways:
             self._directory.add_gateway(gateway)
         return gateway
 
-    async def update(self, gateway: Gateway, change: GatewayChange, *, cause: int) -> Gateway:
+    async def update(self, gateway: Gateway, change: GatewayChange, *, cause: int, guard: Guard = unguarded) -> Gateway:
         """
         Change a gateway, move it, or both. A moved or disabled gateway is disconnected.
+
+        Args:
+            guard: Raises what forbids the change; called while no other change can begin.
 
         Raises:
             Conflict: The gateway is built in, or cannot move because devices have a block for it.
@@ -105,6 +108,7 @@ class Gateways:
         collection_id = gateway.collection.id
         async with self._registry.lock:
             self._directory.gateway(collection_id, gateway.id)  # the caller may see this collection only
+            guard()
             target = self._target(gateway, change)
             draft = dataclasses.replace(gateway, tags=dict(gateway.tags))
             change.apply_to(draft)

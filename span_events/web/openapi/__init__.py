@@ -1,1 +1,5 @@
-"""The OpenAPI document: a module per subject with its schemas and operations, put together in `document`."""
+"""
+The OpenAPI and AsyncAPI documents: a module per subject with its schemas and operations.
+
+`document` and `asyncapi` put them together.
+"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from span_events.web.openapi.operations import EXTENDED, JSON, Operation, json_of, parameter
+from span_events.web.openapi.operations import EXTENDED, JSON, LIMIT, Operation, json_of, parameter
 from span_events.web.openapi.schemas import BASE64, ID, TRUE_FALSE, Schema, digits, fields, list_of, ref, text
 from span_events.web.rest.bodies.models import NewCertificateBody, SigningRequestBody, VerificationBody
 
@@ -14,6 +14,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "CertificateInfo": fields("A certificate.", _EXPIRES, {"revoked": digits("Unix milliseconds (extended)")}),
     "Certificates": fields("Certificates.", {"certificates": list_of(ref("CertificateInfo"))}),
 }
+_PAGE: Final = (LIMIT, parameter("offset", "Only those behind this serial number.", digits("Decimal")), EXTENDED)
 _COLLECTION: Final = "/span/collections/{collection}"
 _ALL: Final = f"{_COLLECTION}/certificates"
 _OWNER: Final = {"deviceId": "17kl14hm46h4c2"}
@@ -70,7 +71,7 @@ OPERATIONS: Final = (
         path=f"{_COLLECTION}/devices/{{device}}/certs",
         id="listDeviceCertificates",
         summary="List the certificates of a device",
-        query=(EXTENDED,),
+        query=_PAGE,
         content=json_of("Certificates"),
     ),
     Operation(
@@ -78,7 +79,7 @@ OPERATIONS: Final = (
         path=f"{_COLLECTION}/gateways/{{gateway}}/certs",
         id="listGatewayCertificates",
         summary="List the certificates of a gateway",
-        query=(EXTENDED,),
+        query=_PAGE,
         content=json_of("Certificates"),
     ),
 )

@@ -6,7 +6,7 @@ from typing import Final
 
 from span_events.fleet.chirpstack.intake import Outcome
 from span_events.registry.model import Management
-from span_events.web.openapi.operations import JSON, LIMIT, Operation, json_of, parameter
+from span_events.web.openapi.operations import JSON, PAGE, Operation, json_of, parameter
 from span_events.web.openapi.schemas import ID, NUMBER, TEXTS, TRUE_FALSE, Schema, digits, fields, list_of, one_of, ref
 from span_events.web.rest.bodies.models import CollectionBody
 
@@ -57,7 +57,7 @@ OPERATIONS: Final = (
         path=_ALL,
         id="listCollections",
         summary="List the collections that the token reaches",
-        query=(LIMIT,),
+        query=PAGE,
         content=json_of("Collections"),
     ),
     Operation(
@@ -112,7 +112,10 @@ OPERATIONS: Final = (
         path=f"{_ONE}/related",
         id="listRelated",
         summary="List all events with one correlation id, oldest first",
-        query=(parameter("id", "Id of an event, or one of its correlationIds.", {"type": "string"}, required=True),),
+        query=(
+            *PAGE,
+            parameter("id", "Id of an event, or one of its correlationIds.", {"type": "string"}, required=True),
+        ),
         content={JSON: fields("Events.", {"events": list_of(ref("RelatedEvent"))})},
     ),
     Operation(

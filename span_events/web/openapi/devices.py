@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from span_events.events.message import Transport
-from span_events.web.openapi.operations import EXTENDED, JSON, LIMIT, Operation, json_of
+from span_events.web.openapi.operations import EXTENDED, JSON, PAGE, Operation, json_of
 from span_events.web.openapi.schemas import (
     BASE64,
     ID,
@@ -109,7 +109,7 @@ OPERATIONS: Final = (
         path=_ALL,
         id="listDevices",
         summary="List the devices of a collection",
-        query=(LIMIT, EXTENDED),
+        query=(*PAGE, EXTENDED),
         content=json_of("Devices"),
     ),
     Operation(

@@ -87,6 +87,7 @@ def document() -> dict[str, Any]:
                     "description": "Number of the request, in the log and in the correlation id of its events.",
                     "schema": text(),
                 },
+                "ETag": {"description": "Version of what clients can set; for If-Match.", "schema": text()},
                 "X-Warning": {"description": "Names in the request that were ignored.", "schema": text()},
             },
             "securitySchemes": {

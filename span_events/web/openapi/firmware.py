@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from span_events.web.openapi.devices import PROGRESS
-from span_events.web.openapi.operations import EXTENDED, JSON, LIMIT, Operation, json_of
+from span_events.web.openapi.operations import EXTENDED, JSON, PAGE, Operation, json_of
 from span_events.web.openapi.schemas import ID, NUMBER, TEXTS, TRUE_FALSE, Schema, digits, fields, list_of, ref, text
 from span_events.web.rest.bodies.models import ImageBody, NewImageBody
 
@@ -45,7 +45,7 @@ OPERATIONS: Final = (
         path=_ALL,
         id="listImages",
         summary="List the images of a collection",
-        query=(LIMIT,),
+        query=PAGE,
         content={JSON: fields("Images.", {"images": list_of(ref("Firmware"))})},
     ),
     Operation(

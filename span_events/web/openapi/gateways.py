@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from span_events.registry.model import GatewayStatus, GatewayType
-from span_events.web.openapi.operations import EXTENDED, JSON, LIMIT, Operation, json_of
+from span_events.web.openapi.operations import EXTENDED, JSON, PAGE, Operation, json_of
 from span_events.web.openapi.schemas import ID, TEXTS, TRUE_FALSE, Schema, digits, fields, list_of, one_of, ref, text
 from span_events.web.rest.bodies.models import GatewayBody
 
@@ -44,7 +44,7 @@ OPERATIONS: Final = (
         path=_ALL,
         id="listGateways",
         summary="List the gateways of a collection, first those that are built in",
-        query=(LIMIT, EXTENDED),
+        query=(*PAGE, EXTENDED),
         content={JSON: fields("Gateways.", {"gateways": list_of(ref("Gateway"))})},
     ),
     Operation(

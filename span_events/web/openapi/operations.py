@@ -45,6 +45,8 @@ def parameter(name: str, description: str, schema: Schema, *, required: bool = F
 
 EXTENDED: Final = parameter("extended", "Also the fields that Span's API does not have.", TRUE_FALSE)
 LIMIT: Final = parameter("limit", "At most so many; 0 is as many as without.", NUMBER | {"minimum": 0, "maximum": 1000})
+PAGE: Final = (LIMIT, parameter("offset", "Only those behind the one with this id.", ID))
+"""Parameters of lists of what is oldest first."""
 MESSAGES: Final = (
     LIMIT,
     parameter("offset", "Only those older than this one; not with start or end.", ID),
@@ -52,6 +54,15 @@ MESSAGES: Final = (
     parameter("end", "Only those until then, Unix milliseconds.", digits("Unix milliseconds")),
 )
 """Parameters of lists of what is newest first."""
+
+
+IF_MATCH: Final[Schema] = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "ETag that the resource must have; 412 if it has another.",
+    "schema": {"type": "string"},
+}
+_VERSIONED: Final = ("Collection", "Device", "Gateway")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +87,11 @@ class Operation:
     problems: tuple[int, ...] = ()
     """Statuses of problems beside those that every operation has."""
     needs_token: bool = True
-    described_headers: tuple[str, ...] = ()
-    """Headers of the reply beside those of every reply."""
 
     def render(self, tag: str) -> Schema:
         """Write the operation object, under a tag."""
         names = _PARAMETER.findall(self.path)
+        conditions = (IF_MATCH,) if self._is_versioned() and self.method == "patch" else ()
         found: Schema = {
             "operationId": self.id,
             "tags": [tag],
@@ -90,6 +100,7 @@ class Operation:
                 *({"$ref": f"#/components/parameters/{name}"} for name in names),
                 *self.query,
                 *self.headers,
+                *conditions,
             ],
             "responses": self._responses(bool(names)),
         }
@@ -101,6 +112,10 @@ class Operation:
             found["security"] = []
         return found
 
+    def _is_versioned(self) -> bool:
+        """Return whether the reply is a resource with an ETag."""
+        return any(self.content.get(JSON) == ref(each) for each in _VERSIONED)
+
     def _responses(self, names: bool) -> Schema:
         problems = {*_EVERYWHERE, *self.problems}
         if self.needs_token:
@@ -109,7 +124,9 @@ class Operation:
             problems.add(404)
         if self.body is not None:
             problems.add(413)
-        headers = ("X-Request-Id", "X-Warning", *self.described_headers)
+        if self._is_versioned() and self.method == "patch":
+            problems.add(412)
+        headers = ("X-Request-Id", "X-Warning", *(("ETag",) if self._is_versioned() else ()))
         replies: Schema = {
             "200": {
                 "description": self.reply,

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Final
 
 from span_events.registry.outputs import OutputConfig, OutputType
-from span_events.web.openapi.operations import EXTENDED, JSON, LIMIT, Operation, json_of
+from span_events.web.openapi.operations import EXTENDED, JSON, PAGE, Operation, json_of
 from span_events.web.openapi.schemas import (
     ID,
     NUMBER,
@@ -76,7 +76,7 @@ OPERATIONS: Final = (
         path=_ALL,
         id="listOutputs",
         summary="List the outputs of a collection",
-        query=(LIMIT, EXTENDED),
+        query=(*PAGE, EXTENDED),
         content={JSON: fields("Outputs.", {"collectionId": ID, "outputs": list_of(ref("Output"))})},
     ),
     Operation(

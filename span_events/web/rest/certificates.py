@@ -10,7 +10,7 @@ from aiohttp import web
 from span_events.errors import InvalidRequest
 from span_events.fleet.certificates import Owner, Signed
 from span_events.web import documents
-from span_events.web.paths import collection_of, device_of, gateway_of, query_id_of, serial_of
+from span_events.web.paths import collection_of, device_of, gateway_of, paged_by_number, query_id_of, serial_of
 from span_events.web.rest.bodies.models import NewCertificateBody, OwnerBody, SigningRequestBody, VerificationBody
 from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.replies import is_extended, render
@@ -85,7 +85,8 @@ def _document(request: web.Request, signed: Signed) -> documents.Document:
 
 def _list(request: web.Request, owner: Owner) -> web.Response:
     found, extended = request.app[SERVICES].fleet.certificates.list(owner), is_extended(request)
-    return render({"certificates": [documents.certificate_info(each, extended=extended) for each in found]})
+    page = paged_by_number(request, found, key=lambda each: each.serial)
+    return render({"certificates": [documents.certificate_info(each, extended=extended) for each in page]})
 
 
 def _base64(octets: bytes) -> str:

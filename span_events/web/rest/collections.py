@@ -8,11 +8,12 @@ from aiohttp import web
 
 from span_events.auth import access
 from span_events.web import documents
-from span_events.web.paths import collection_of, flag_of, limit_of
+from span_events.web.paths import collection_of, flag_of, paged
 from span_events.web.rest.bodies.models import CollectionBody
 from span_events.web.rest.bodies.reading import check_tags, read_body
 from span_events.web.rest.replies import render
 from span_events.web.services import CAUSE, SERVICES, TOKEN
+from span_events.web.versions import etag_of, guard_of
 
 _LISTED_MS: Final = 3_600_000
 """Period of the listed message times (Span: the last hour)."""
@@ -22,29 +23,31 @@ async def list(request: web.Request) -> web.Response:
     """List the collections that the token reaches."""
     token = request[TOKEN]
     readable = [
-        documents.collection(each)
+        each
         for each in request.app[SERVICES].fleet.directory.collections.values()
         if access.reaches(token, access.resource_of(each.id))
     ]
-    return render({"collections": readable[: limit_of(request)]})
+    return render({"collections": [documents.collection(each) for each in paged(request, readable)]})
 
 
 async def create(request: web.Request) -> web.Response:
     """Make a collection."""
     body = await read_body(request, CollectionBody)
     collection = await request.app[SERVICES].fleet.collections.create(body.change())
-    return render(documents.collection(collection))
+    return render(documents.collection(collection), etag=etag_of(collection))
 
 
 async def get(request: web.Request) -> web.Response:
     """Show a collection; with ``upstream`` and ``downstream`` also the times of messages."""
     since_ms = request.app[SERVICES].clock.time_ns() // 1_000_000 - _LISTED_MS
+    collection = collection_of(request)
     return render(
         documents.collection(
-            collection_of(request),
+            collection,
             upstream_since_ms=since_ms if flag_of(request, "upstream") else None,
             downstream_since_ms=since_ms if flag_of(request, "downstream") else None,
-        )
+        ),
+        etag=etag_of(collection),
     )
 
 
@@ -53,8 +56,9 @@ async def update(request: web.Request) -> web.Response:
     collection = collection_of(request)
     change = (await read_body(request, CollectionBody)).change()
     check_tags(collection.tags, change.tags)
-    await request.app[SERVICES].fleet.collections.update(collection, change, cause=request[CAUSE])
-    return render(documents.collection(collection))
+    guard = guard_of(request, collection)
+    await request.app[SERVICES].fleet.collections.update(collection, change, cause=request[CAUSE], guard=guard)
+    return render(documents.collection(collection), etag=etag_of(collection))
 
 
 async def delete(request: web.Request) -> web.Response:

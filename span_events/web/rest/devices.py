@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -10,24 +9,21 @@ from aiohttp import web
 from span_events.errors import InvalidRequest
 from span_events.registry.model import Device
 from span_events.web import documents
-from span_events.web.paths import collection_of, device_of, limit_of
+from span_events.web.paths import collection_of, device_of, paged
 from span_events.web.rest.bodies.changes import read_change
 from span_events.web.rest.bodies.models import DeviceBody
 from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.replies import is_extended, render
 from span_events.web.rest.rights import check_change, check_ownership
 from span_events.web.services import CAUSE, SERVICES
+from span_events.web.versions import etag_of, guard_of
 
 
 async def list(request: web.Request) -> web.Response:
     """List the devices of a collection."""
     devices = request.app[SERVICES].fleet.directory.devices_of(collection_of(request).id)
     return render(
-        {
-            "devices": [
-                documents.device(each, extended=is_extended(request)) for each in islice(devices, limit_of(request))
-            ]
-        }
+        {"devices": [documents.device(each, extended=is_extended(request)) for each in paged(request, devices)]}
     )
 
 
@@ -52,7 +48,9 @@ async def update(request: web.Request) -> web.Response:
     device, body = await read_change(request, device_of, DeviceBody, what="device")
     change = body.change()
     check_change(request, change, device)
-    await request.app[SERVICES].fleet.devices.update(device, change, cause=request[CAUSE])
+    await request.app[SERVICES].fleet.devices.update(
+        device, change, cause=request[CAUSE], guard=guard_of(request, device)
+    )
     return _show(request, device)
 
 
@@ -70,7 +68,7 @@ async def stats(request: web.Request) -> web.Response:
 
 
 def _show(request: web.Request, device: Device) -> web.Response:
-    return render(documents.device(device, extended=is_extended(request)))
+    return render(documents.device(device, extended=is_extended(request)), etag=etag_of(device))
 
 
 _ALL: Final = "/span/collections/{collection}/devices"

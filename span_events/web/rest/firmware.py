@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -10,7 +9,7 @@ from aiohttp import web
 from span_events.dialects.span import render_id
 from span_events.errors import NotServed
 from span_events.web import documents
-from span_events.web.paths import collection_of, image_of, limit_of
+from span_events.web.paths import collection_of, image_of, paged
 from span_events.web.rest.bodies.changes import read_change
 from span_events.web.rest.bodies.image import receive
 from span_events.web.rest.bodies.models import ImageBody
@@ -21,7 +20,7 @@ from span_events.web.services import CAUSE, SERVICES
 async def list(request: web.Request) -> web.Response:
     """List the images of a collection."""
     images = request.app[SERVICES].fleet.directory.images.of(collection_of(request).id)
-    return render({"images": [documents.firmware(each) for each in islice(images, limit_of(request))]})
+    return render({"images": [documents.firmware(each) for each in paged(request, images)]})
 
 
 async def create(request: web.Request) -> web.Response:

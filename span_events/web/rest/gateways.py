@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -10,23 +9,20 @@ from aiohttp import web
 from span_events.errors import InvalidRequest
 from span_events.registry.model import Gateway
 from span_events.web import documents
-from span_events.web.paths import collection_of, gateway_of, limit_of
+from span_events.web.paths import collection_of, gateway_of, paged
 from span_events.web.rest.bodies.changes import read_change
 from span_events.web.rest.bodies.models import GatewayBody
 from span_events.web.rest.bodies.reading import read_body
 from span_events.web.rest.replies import is_extended, render
 from span_events.web.services import CAUSE, SERVICES
+from span_events.web.versions import etag_of, guard_of
 
 
 async def list(request: web.Request) -> web.Response:
     """List the gateways of a collection, first those that are built in."""
     gateways = request.app[SERVICES].fleet.directory.gateways_of(collection_of(request).id)
     return render(
-        {
-            "gateways": [
-                documents.gateway(each, extended=is_extended(request)) for each in islice(gateways, limit_of(request))
-            ]
-        }
+        {"gateways": [documents.gateway(each, extended=is_extended(request)) for each in paged(request, gateways)]}
     )
 
 
@@ -48,7 +44,9 @@ async def get(request: web.Request) -> web.Response:
 async def update(request: web.Request) -> web.Response:
     """Change a gateway, or move it to another collection."""
     gateway, body = await read_change(request, gateway_of, GatewayBody, what="gateway")
-    await request.app[SERVICES].fleet.gateways.update(gateway, body.change(), cause=request[CAUSE])
+    await request.app[SERVICES].fleet.gateways.update(
+        gateway, body.change(), cause=request[CAUSE], guard=guard_of(request, gateway)
+    )
     return _show(request, gateway)
 
 
@@ -65,7 +63,7 @@ async def stats(request: web.Request) -> web.Response:
 
 
 def _show(request: web.Request, gateway: Gateway) -> web.Response:
-    return render(documents.gateway(gateway, extended=is_extended(request)))
+    return render(documents.gateway(gateway, extended=is_extended(request)), etag=etag_of(gateway))
 
 
 _ALL: Final = "/span/collections/{collection}/gateways"

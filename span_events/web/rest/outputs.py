@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Final
 
 from aiohttp import web
@@ -12,7 +11,7 @@ from span_events.fleet.outputs.health import OutputHealth
 from span_events.registry.outputs import Output
 from span_events.web import documents
 from span_events.web import outputs as output_documents
-from span_events.web.paths import collection_of, limit_of, output_of
+from span_events.web.paths import collection_of, output_of, paged
 from span_events.web.rest.bodies.outputs import OutputBody
 from span_events.web.rest.bodies.reading import check_tags, read_body
 from span_events.web.rest.replies import is_extended, render
@@ -23,7 +22,7 @@ async def list(request: web.Request) -> web.Response:
     """List the outputs of a collection."""
     collection = collection_of(request)
     found = request.app[SERVICES].fleet.directory.outputs.of(collection.id)
-    shown = [_document(request, each) for each in islice(found, limit_of(request))]
+    shown = [_document(request, each) for each in paged(request, found)]
     return render({"collectionId": render_id(collection.id), "outputs": shown})
 
 

@@ -13,7 +13,7 @@ from span_events.dialects.span import SpanDialect
 from span_events.errors import InvalidRequest
 from span_events.events.activity import Activity
 from span_events.events.filters import PASS_ALL, Scope
-from span_events.web.paths import collection_of
+from span_events.web.paths import collection_of, paged
 from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES
 
@@ -38,16 +38,17 @@ async def related(request: web.Request) -> web.Response:
     if present:  # the id of an event: its cause, or else its session
         identifier = present[0].event.correlation_id or present[0].event.session_id or identifier
     found = [each for each in history.related(identifier) if scope.covers(each.event.origin)] or present
-    return render({"events": list(_with_pauses(found))})
+    pauses = {activity.id: document for activity, document in _with_pauses(found)}
+    return render({"events": [pauses[each.id] for each in paged(request, found)]})
 
 
-def _with_pauses(activities: Iterable[Activity]) -> Iterable[dict[str, Any]]:
+def _with_pauses(activities: Iterable[Activity]) -> Iterable[tuple[Activity, dict[str, Any]]]:
     before = None
     for activity in activities:
         document = orjson.loads(_DIALECT.encode(activity))
         document["afterMs"] = 0 if before is None else max(0, activity.time_ns - before) // 1_000_000
         before = activity.time_ns
-        yield document
+        yield activity, document
 
 
 ROUTES: Final = [web.get("/span/collections/{collection}/related", related)]

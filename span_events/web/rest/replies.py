@@ -20,15 +20,18 @@ def is_extended(request: web.Request) -> bool:
     return flag_of(request, "extended")
 
 
-def render(document: dict[str, Any], *, status: int = 200) -> web.Response:
+def render(document: dict[str, Any], *, status: int = 200, etag: str = "") -> web.Response:
     """
     Reply with a JSON object that no cache stores.
 
     Creation is answered with 200, as by Span: generated clients read other statuses as untyped.
+
+    Args:
+        etag: Version of the resource, quotes included; empty for none.
     """
     return web.Response(
         status=status,
         body=orjson.dumps(document),
         content_type="application/json",
-        headers={"Cache-Control": "no-store"},
+        headers={"Cache-Control": "no-store", **({"ETag": etag} if etag else {})},
     )

@@ -13,7 +13,7 @@ from openapi_schema_validator import OAS31Validator
 
 from span_events.dialects.span import SpanDialect
 from span_events.events.catalogue import CATALOGUE
-from span_events.web.asyncapi import document
+from span_events.web.openapi.asyncapi import document
 from span_events.web.openapi.streams import PATHS
 from tests.bench.programs import run
 from tests.dialects.things_stack.samples import activity, events
