@@ -1,5 +1,1 @@
-"""
-The OpenAPI and AsyncAPI documents: a module per subject with its schemas and operations.
-
-`document` and `asyncapi` put them together.
-"""
+"""The OpenAPI and AsyncAPI documents, put together from the modules of `subjects`."""

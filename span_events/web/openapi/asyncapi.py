@@ -10,10 +10,10 @@ import orjson
 
 import span_events
 from span_events.events.catalogue import CATALOGUE, meaning_of
-from span_events.web.openapi import devices, messages
 from span_events.web.openapi.activities import schema_of
 from span_events.web.openapi.schemas import Schema, fields, list_of, ref, text
-from span_events.web.openapi.streams import ACTIVITY_PARAMETERS, PATHS
+from span_events.web.openapi.subjects import devices, messages
+from span_events.web.openapi.subjects.streams import ACTIVITY_PARAMETERS, PATHS
 
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _CRITERIA: Final = fields(

@@ -10,8 +10,10 @@ from typing import Any, Final
 import orjson
 
 import span_events
-from span_events.web.openapi import (
-    activities,
+from span_events.web.openapi import activities
+from span_events.web.openapi.operations import Operation, path_parameters, problem_responses
+from span_events.web.openapi.schemas import Schema, of_bodies, text
+from span_events.web.openapi.subjects import (
     certificates,
     collections,
     devices,
@@ -24,8 +26,6 @@ from span_events.web.openapi import (
     system,
     things_stack,
 )
-from span_events.web.openapi.operations import Operation, path_parameters, problem_responses
-from span_events.web.openapi.schemas import Schema, of_bodies, text
 
 _SUBJECTS: Final[dict[str, ModuleType]] = {
     "system": system,

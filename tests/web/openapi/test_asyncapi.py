@@ -14,7 +14,7 @@ from openapi_schema_validator import OAS31Validator
 from span_events.dialects.span import SpanDialect
 from span_events.events.catalogue import CATALOGUE
 from span_events.web.openapi.asyncapi import document
-from span_events.web.openapi.streams import PATHS
+from span_events.web.openapi.subjects.streams import PATHS
 from tests.bench.programs import run
 from tests.dialects.things_stack.samples import activity, events
 from tests.web.conftest import WebBench, web_bench

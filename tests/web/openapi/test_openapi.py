@@ -11,7 +11,7 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
 from span_events.web.openapi.document import document
-from span_events.web.openapi.streams import ACTIVITY_PARAMETERS
+from span_events.web.openapi.subjects.streams import ACTIVITY_PARAMETERS
 from span_events.web.paths import QUERY
 from span_events.web.streams import request as streams
 from tests.field.span_documents import REPLIES

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from span_events.web.openapi.devices import PROGRESS
 from span_events.web.openapi.operations import EXTENDED, JSON, PAGE, Operation, json_of
 from span_events.web.openapi.schemas import ID, NUMBER, TEXTS, TRUE_FALSE, Schema, digits, fields, list_of, ref, text
+from span_events.web.openapi.subjects.devices import PROGRESS
 from span_events.web.rest.bodies.models import ImageBody, NewImageBody
 
 _MS: Final = digits("Unix milliseconds")

@@ -1,0 +1,1 @@
+"""The operations and schemas of the OpenAPI document, a module per subject."""
