@@ -10,4 +10,5 @@ def connections_of(config: Config) -> int:
     blobs = 2 * config.blobs.connections if config.blobs.enabled else 0
     gateways = config.gateways.connections if config.gateways.enabled else 0
     grpc = config.things_stack.grpc_connections if config.things_stack.grpc else 0
-    return config.fanout.subscribers + config.http.connections + gateways + blobs + grpc
+    console = config.things_stack.console_connections
+    return config.fanout.subscribers + config.http.connections + gateways + blobs + grpc + console

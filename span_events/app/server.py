@@ -227,7 +227,9 @@ class Server:
             identifiers=self.identifiers,
             host=socket.gethostname(),
         )
-        self._console = ConsoleEvents(config.streams, config.fanout, self._things_stack, admission, self._clock)
+        self._console = ConsoleEvents(
+            config.things_stack, config.streams, config.fanout, self._things_stack, admission, self._clock
+        )
         self.web = WebServer(
             config.http,
             Services(
@@ -438,6 +440,7 @@ class Server:
             *self.web.metrics(),
             *self.streams.metrics(),
             *self._things_stack.metrics(),
+            *self._console.metrics(),
             *self.history.metrics(),
             *self.fleet.metrics(),
             *self._secure.metrics(),

@@ -165,7 +165,9 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             identifiers=fleet.identifiers,
             host="host-1",
         )
-        console = ConsoleEvents(config.streams, config.fanout, things_stack, admission, fleet.clock)
+        console = ConsoleEvents(
+            config.things_stack, config.streams, config.fanout, things_stack, admission, fleet.clock
+        )
         bench = WebBench(fleet, tokens, "", session, hub, streams, console, things_stack)
         services = Services(
             config=config,

@@ -86,6 +86,10 @@ class ThingsStackConfig(Section):
     """The Things Stack's API of events, for its own clients; over HTTP it is on the port of [http]."""
 
     max_request: Octets = setting(262_144, "Largest request body or message of a client, octets.")
+    console_connections: Count = setting(
+        1_000,
+        "Upper bound of the Console's WebSockets, with up to 100 subscriptions each; one more is refused with 503.",
+    )
     grpc: bool = setting(True, "True serves gRPC, which ttn-lw-cli uses.")
     grpc_host: str = setting("127.0.0.1", "Address to bind for gRPC.")
     grpc_port: Port = setting(1884, "TCP port for gRPC; 0 picks a free one.")

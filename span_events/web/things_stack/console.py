@@ -19,7 +19,7 @@ from aiohttp import WSCloseCode, web
 
 from span_events import ids
 from span_events.clock import Clock
-from span_events.config import FanoutConfig, StreamsConfig
+from span_events.config import FanoutConfig, StreamsConfig, ThingsStackConfig
 from span_events.dialects.things_stack.errors import (
     ALREADY_EXISTS,
     INVALID_ARGUMENT,
@@ -35,6 +35,7 @@ from span_events.dialects.things_stack.requests import of_document
 from span_events.errors import Unavailable
 from span_events.fanout.subscriber import Encoding, Ending, Stream, Subscriber
 from span_events.log import get_logger
+from span_events.metrics import Metric
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
 from span_events.web.services import CAUSE
@@ -73,6 +74,7 @@ class ConsoleEvents:
 
     def __init__(
         self,
+        config: ThingsStackConfig,
         streams: StreamsConfig,
         fanout: FanoutConfig,
         service: EventsService,
@@ -80,6 +82,7 @@ class ConsoleEvents:
         clock: Clock,
     ) -> None:
         self._config = streams
+        self._most = config.console_connections
         self._send_buffer = fanout.send_buffer
         self._backlog = fanout.subscriber_buffer
         self._service = service
@@ -88,6 +91,17 @@ class ConsoleEvents:
         self._dialect = JsonDialect(service.host)
         self._readers: set[Reader] = set()
         self._next_ping = 0.0
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics."""
+        return [
+            Metric(
+                "things_stack_console_connections",
+                "WebSockets of The Things Stack's Console; at most things_stack.console_connections.",
+                "gauge",
+                lambda: len(self._readers),
+            )
+        ]
 
     # ---- operations of the server -------------------------------------------------------------
 
@@ -116,6 +130,11 @@ class ConsoleEvents:
             RequestError: There is no room for another stream, or the request is no WebSocket handshake.
         """
         self._admission.check(request)
+        if len(self._readers) >= self._most:
+            raise Unavailable(
+                f"There are {self._most} such connections, as many as things_stack.console_connections allows",
+                hint="Close pages that nobody reads, or raise things_stack.console_connections.",
+            )
         offered = offered_protocols(request)
         authorization = _authorization_of(request, offered)
         try:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from websockets.typing import Subprotocol
 from span_events.web.things_stack.console import CARRIER, MOST_SUBSCRIPTIONS, PROTOCOL
 from tests.bench.waiting import PATIENCE, until
 from tests.dialects.things_stack.schemas import ERROR_DETAILS, EVENT, STATUS, check
-from tests.web.conftest import WebBench
+from tests.web.conftest import WebBench, web_bench
 from tests.web.things_stack.client import Raw, application, device, gateway
 
 PATH = "/api/v3/console/internal/events/"
@@ -134,6 +135,18 @@ async def test_a_client_without_a_good_token_is_refused_before_the_upgrade(
 async def test_the_slash_at_the_end_is_necessary(api: WebBench) -> None:
     async with await handshake(api, path=PATH[:-1], Authorization=f"Bearer {api.admin}") as reply:
         assert (reply.status, await reply.rest()) == (404, b'{"code":5, "message":"Not Found"}')
+
+
+async def test_the_number_of_connections_is_bounded(tmp_path: Path) -> None:
+    """Those without a subscription too, which are no subscribers of the hub."""
+    async with web_bench(tmp_path, things_stack={"console_connections": 1}) as small:
+        async with console(small), await handshake(small, Authorization=f"Bearer {small.admin}") as refused:
+            pass
+        await until(lambda: not small.console._readers)
+        async with await handshake(small, Authorization=f"Bearer {small.admin}") as accepted:
+            pass
+
+    assert (refused.status, accepted.status) == (503, 101)
 
 
 # ---- messages --------------------------------------------------------------------------------
