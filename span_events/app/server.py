@@ -459,7 +459,7 @@ class Server:
         Read the server's certificates again, and renew them if it is time; true if they changed.
 
         Raises:
-            StorageUnavailable: They cannot be read or written; the old ones stay.
+            StorageUnavailable: The certificates cannot be read or written; the old ones stay.
         """
         changed = await self.authority.renew()
         if changed:

@@ -47,7 +47,7 @@ def resolve(fetch: Fetch, what: str, text: str, *, collection: str | None = None
 
     Raises:
         InvalidRequest: The reference fits several resources.
-        NotFound: It fits none.
+        NotFound: Nothing has this id or name.
         RequestError: The list cannot be read.
     """
     if is_id(text):

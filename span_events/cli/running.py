@@ -196,7 +196,7 @@ def _host_and_port(address: str) -> str:
 
 
 async def _reload(server: Server, hung_up: asyncio.Event, reload: Callable[[], None]) -> None:
-    """Look at the settings and certificates again after each SIGHUP; what is wrong with them changes nothing."""
+    """Apply changed settings and certificates after each SIGHUP; a faulty one is logged and changes nothing."""
     while True:
         await hung_up.wait()
         hung_up.clear()

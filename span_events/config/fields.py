@@ -115,7 +115,7 @@ DownloadPath = Annotated[str, AfterValidator(_download_path)]
 
 
 def _origin(text: str) -> str:
-    """Take an origin as browsers send it (RFC 6454 6.2): scheme, host and, unless it is the scheme's, port."""
+    """Take an origin as browsers send it (RFC 6454 6.2): scheme, host, and a port other than the default."""
     if text in {"null", "*"}:
         return text
     scheme, separator, rest = text.partition("://")

@@ -104,7 +104,7 @@ class Collections:
         Remove a collection.
 
         Raises:
-            Conflict: It still has devices, gateways of its own, firmware images, blobs or outputs.
+            Conflict: The collection still has devices, gateways of its own, firmware images, blobs or outputs.
             NotFound: The collection was removed already.
         """
         async with self._registry.lock:

@@ -107,7 +107,7 @@ class Rejections:
         if device is not None:
             device.traffic.rejections += 1
         flood = reason in _FLOODS
-        sender: Hashable = device.id if device is not None else neighbourhood_of(remote[0])
+        sender: Hashable = neighbourhood_of(remote[0]) if device is None else (device.id, device.collection.id)
         host = None if device is not None else remote[0]
         if kind is None:
             kind = detail if mark is None else mark.looks_like
@@ -146,7 +146,7 @@ class Rejections:
         self.clients[reason] = self.clients.get(reason, 0) + 1
         host = event.remote_address.rpartition(":")[0]
         cause = (event.detail, event.identity, event.certificate_serial, event.offered)
-        self._summaries.publish(event, (host, event.origin), reason, cause)
+        self._summaries.publish(event, host, reason, cause)
 
     def duplicate(
         self,

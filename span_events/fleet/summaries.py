@@ -43,8 +43,9 @@ class Summaries:
     """
     Publishes an event unless its sender has exceeded the burst; the rest becomes one event with a ``count``.
 
-    A window belongs to a sender and a reason. Within it, the first event of each cause is published at once, so
-    that a summary never blames one cause for another; up to `KINDS` causes are told apart.
+    A window belongs to a sender, a reason, and the event's origin: the collection that a device has left does not get
+    the counts of the next one. Within it, the first event of each cause is published at once, so that a summary never
+    blames one cause for another; up to `KINDS` causes are told apart.
 
     Args:
         burst: Events of a sender and reason published one by one in a window, besides the first of each cause.
@@ -89,6 +90,7 @@ class Summaries:
         much as this look-up.
 
         Args:
+            sender: Has to differ where the origin of the event does.
             cause: All that tells this fault from others with the same reason: detail, device, identity.
             burst: Another burst than the usual one.
         """
@@ -125,9 +127,10 @@ class Summaries:
         self._bus.publish(event)
 
     def publish(self, event: Event, sender: Hashable, reason: str, cause: Hashable = None) -> None:
-        """Publish an event, or count it; the arguments are those of `admits`."""
-        if self.admits(sender, reason, cause):
-            self.add(event, sender, reason, cause)
+        """Publish an event, or count it; the other arguments are those of `admits`."""
+        owner = (sender, event.origin)
+        if self.admits(owner, reason, cause):
+            self.add(event, owner, reason, cause)
 
     def sweep(self) -> None:
         """Close expired windows and publish their summaries; called about once a second."""

@@ -213,7 +213,7 @@ class Authority:
         Make the server's certificates anew if little of their time is left, or none has come yet; true if so.
 
         Raises:
-            StorageUnavailable: They cannot be written, or the clock is out of the authority's time; the old ones stay.
+            StorageUnavailable: A file cannot be written, or the authority is not valid now; the old certificates stay.
         """
         async with self._making:
             return await asyncio.to_thread(self._load_identity)

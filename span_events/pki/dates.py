@@ -51,7 +51,7 @@ def require_valid(path: Path, period: Period, clock: Clock) -> None:
     Make sure that a certificate of the authority is valid now.
 
     Raises:
-        StorageUnavailable: It has expired, or is not valid yet; the hint names the way out.
+        StorageUnavailable: The certificate has expired, or is not valid yet; the hint names the way out.
     """
     fault = fault_of(period, clock)
     if not fault:

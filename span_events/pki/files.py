@@ -20,7 +20,7 @@ def prepare_folder(folder: Path) -> None:
     Make the folder, for its owner alone, if it is not there; close it to others if they may look into it.
 
     Raises:
-        StorageUnavailable: It cannot be made or closed.
+        StorageUnavailable: The folder cannot be made, or its mode cannot be set.
     """
     try:
         folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ class Issuer:
 
     @property
     def certificate_pem(self) -> bytes:
-        """The certificate alone."""
+        """The certificate without its issuers, PEM."""
         return certificate_pem(self.certificate)
 
     @property

@@ -74,7 +74,7 @@ class Files:
             )
 
     def _settle(self, path: Path, named: set[str]) -> None:
-        """Give a pending file its name, or delete it: nobody was told that it is stored, or somebody deleted it."""
+        """Give a pending file its name if the registry has its row; delete it otherwise."""
         whole = path.with_name(path.name.removesuffix(_PENDING))
         if whole.name in named:
             path.rename(whole)

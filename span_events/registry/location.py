@@ -20,7 +20,7 @@ def prepare(data_dir: Path) -> None:
     Make the data directory, for its owner alone, if it is not there.
 
     Raises:
-        StorageUnavailable: It cannot be made or written to.
+        StorageUnavailable: The directory cannot be made or written to.
     """
     try:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -153,7 +153,7 @@ class Store:
         Delete a collection.
 
         Raises:
-            Conflict: It still has devices, gateways, firmware images, blobs or outputs.
+            Conflict: The collection still has devices, gateways, firmware images, blobs or outputs.
         """
         await self._database.delete(tables.collections, [collection_id])
 

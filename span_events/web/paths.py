@@ -111,7 +111,7 @@ def message_id_of(request: web.Request) -> int:
     Return the id of the message that the path names.
 
     Raises:
-        InvalidRequest: It is not written as an id.
+        InvalidRequest: The part of the path is not written as an id.
     """
     return _path_id(request, "message")
 
@@ -121,7 +121,7 @@ def serial_of(request: web.Request) -> int:
     Return the serial number of the certificate that the path names.
 
     Raises:
-        InvalidRequest: It is no number that a certificate of ours can have.
+        InvalidRequest: The part of the path is no number that a certificate of ours can have.
     """
     text = request.match_info["serial"]
     if not (text.isascii() and text.isdigit()) or len(text) > 19 or not 0 < int(text) <= _MAX_SERIAL:
@@ -136,7 +136,7 @@ def query_id_of(request: web.Request, name: str, *, what: str) -> int | None:
     Read an id from the query; absent and empty are None.
 
     Raises:
-        InvalidRequest: It is not written as an id.
+        InvalidRequest: The part of the path is not written as an id.
     """
     text = request.query.get(name, "")
     try:
@@ -238,7 +238,7 @@ def flag_of(request: web.Request, name: str, *, default: bool = False) -> bool:
         default: Result without the parameter.
 
     Raises:
-        InvalidRequest: It is neither true nor false.
+        InvalidRequest: The parameter is neither true nor false.
     """
     text = request.query.get(name)
     if text is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import ssl
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,10 +73,18 @@ class HttpTls:
         if self._config.tls == "files":
             self.context.load_cert_chain(self._config.certificate, self._config.key or None, password=_no_password)
             return
-        with tempfile.NamedTemporaryFile() as file:  # the ssl module reads files only; this one is for its owner alone
-            file.write(b"".join(self._own()))
-            file.flush()
-            self.context.load_cert_chain(file.name)
+        load_identity(self.context, *self._own())
+
+
+def load_identity(context: ssl.SSLContext, key: bytes, certificates: bytes) -> None:
+    """Give a context a key and its certificates, PEM; the ssl module reads files only, and this one is on no disk."""
+    descriptor = os.memfd_create("identity")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(key + certificates)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 def _no_password() -> str:

@@ -50,7 +50,7 @@ class ChunkedDecoder:
         Return the content in the next octets.
 
         Raises:
-            MalformedMessage: They are no chunks; ``at`` counts from the begin of the content.
+            MalformedMessage: The octets are no chunks; ``at`` counts from the begin of the content.
         """
         found = bytearray()
         at = 0

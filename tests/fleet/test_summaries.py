@@ -8,7 +8,7 @@ import pytest
 
 from span_events.bus.local import LocalBus
 from span_events.dialects.span import data_of
-from span_events.events.activity import UNATTRIBUTED, Activity
+from span_events.events.activity import UNATTRIBUTED, Activity, Origin
 from span_events.events.catalogue import MessageRejected
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.summaries import KINDS, OTHERS, Summaries
@@ -28,9 +28,11 @@ class Bench:
         bus.listen(activities=self._activities.append)
         self.summaries = Summaries(bus=bus, clock=self.clock, **({"burst": 3, "window": 60.0, "senders": 100} | limits))
 
-    def reject(self, detail: str | None = None, *, sender: str = SENDER, times: int = 1) -> None:
+    def reject(
+        self, detail: str | None = None, *, sender: str = SENDER, times: int = 1, origin: Origin = UNATTRIBUTED
+    ) -> None:
         reason = MessageRejectedReason.MALFORMED
-        event = MessageRejected(origin=UNATTRIBUTED, correlation_id=7, reason=reason, detail=detail)
+        event = MessageRejected(origin=origin, correlation_id=7, reason=reason, detail=detail)
         for _ in range(times):
             self.summaries.publish(event, sender, reason.value, detail)
 
@@ -142,3 +144,13 @@ def test_a_flood_may_have_a_smaller_burst(burst: int) -> None:
     admitted = [bench.summaries.admits(SENDER, "rateLimited", burst=burst) for _ in range(5)]
 
     assert admitted == [True] * burst + [False] * (5 - burst)
+
+
+def test_the_counts_of_a_device_that_moves_stay_in_their_collections() -> None:
+    bench = Bench(burst=1)
+    bench.reject(origin=Origin(1, 5), times=3)
+    bench.reject(origin=Origin(2, 5), times=8)
+    bench.published()
+    bench.pass_time(61)
+
+    assert [each["count"] for each in bench.published()] == ["2", "7"]

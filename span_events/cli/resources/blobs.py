@@ -126,11 +126,11 @@ def delete_blobs(session: Session, collection: str, blobs: tuple[str, ...], yes:
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
     """
-    Open a file that must not be there yet, before anything is asked of the server; remove it if that refuses.
+    Create a file before the request to the server, and remove the file if the request fails.
 
     Raises:
-        Conflict: It is there.
-        StorageUnavailable: It cannot be written.
+        Conflict: The file exists already.
+        StorageUnavailable: The file cannot be written.
     """
     try:
         opened = path.open("xb")

@@ -34,7 +34,7 @@ class SimulatedWithFirmware(Simulated):
         await each_of(self._delete_earlier, [str(each["imageId"]) for each in images if is_marked(each)])
 
     async def delete_others(self) -> None:
-        """Delete the image."""
+        """Delete the image that this simulation made."""
         if self._image:
             await each_of(self._delete_image, [self._image])
 

@@ -177,7 +177,7 @@ class Blobs:
         Return the file of a blob.
 
         Raises:
-            StorageUnavailable: It is not there, or not whole.
+            StorageUnavailable: The file is missing, or not whole.
         """
         return self._files.whole(blob.id, blob.size)
 

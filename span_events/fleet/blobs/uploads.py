@@ -106,7 +106,7 @@ class Upload:
         Append octets, in a thread.
 
         Raises:
-            UploadRefused: They are too many, or cannot be stored.
+            UploadRefused: The upload is too large, or the octets cannot be stored.
         """
         incoming = self._next(octets)
         with translated():
@@ -120,7 +120,7 @@ class Upload:
             block: A few KiB; the event loop waits for it.
 
         Raises:
-            UploadRefused: It is too much, or cannot be stored.
+            UploadRefused: The upload is too large, or the block cannot be stored.
         """
         incoming = self._next(block)
         with translated():
@@ -151,7 +151,7 @@ class Room:
             {each: sum(blob.size for blob in directory.blobs.of(each)) for each in directory.collections}
         )
         self.uploads: set[Upload] = set()
-        """Those under way."""
+        """Uploads under way."""
 
     @property
     def octets(self) -> int:
@@ -185,7 +185,7 @@ class Room:
             octets: Of the whole.
 
         Raises:
-            UploadRefused: It is too large, or there is no such room.
+            UploadRefused: The upload is too large, or there is no room for it.
         """
         config = self._config
         if octets > config.max_size:

@@ -126,7 +126,7 @@ class Devices:
 
         Raises:
             Conflict: Another device has its address, IMSI or IMEI.
-            InvalidRequest: It names a gateway that cannot carry it, or a target that is no image of its collection.
+            InvalidRequest: The change names a gateway that cannot carry the device, or a target of another collection.
             NotFound: The collection was removed.
         """
         time_ns = self._clock.time_ns()
@@ -153,7 +153,7 @@ class Devices:
 
         Raises:
             Conflict: Another device has the new identity, or a gateway's block forbids the move.
-            InvalidRequest: It names a gateway that cannot carry it, or a target that is no image of its collection.
+            InvalidRequest: The change names a gateway that cannot carry the device, or a target of another collection.
             NotFound: The device was removed or moved meanwhile, or the target collection was removed.
         """
         now_ms = self._clock.time_ns() // 1_000_000

@@ -33,7 +33,7 @@ class Carrier(Protocol):
     gateway: Gateway
 
     def withdraw(self, message_id: int) -> bool:
-        """Return a message that was not sent; False if it has been sent."""
+        """Take back a message that has not been sent; return False if it has."""
 
 
 class Outbox:

@@ -210,7 +210,7 @@ class Images:
         Remove an image and its file.
 
         Raises:
-            Conflict: It is the target of its collection or of devices.
+            Conflict: The image is the target of its collection or of devices.
             NotFound: The image was removed already.
         """
         async with self._registry.lock:

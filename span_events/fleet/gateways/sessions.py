@@ -247,7 +247,7 @@ class GatewaySessions:
                 self._checks.put(host, event.reason, now)
                 self._bus.publish(event)
             return
-        self._rejections.publish(event, (host, event.origin), reason, (event.detail, event.certificate_serial))
+        self._rejections.publish(event, host, reason, (event.detail, event.certificate_serial))
 
     def sweep(self) -> None:
         """Check expired certificates and silence, and publish summaries; called about once a second."""

@@ -105,7 +105,7 @@ class TlsAcceptor:
     Opens the connections of the HTTPS port: a handshake, with a client certificate that chains to our root.
 
     Args:
-        engine: It tolerates the faults of `TOLERATED`.
+        engine: Engine that tolerates the faults of `TOLERATED`.
         used: Called with the certificate of each admitted client.
         ports: Ports of the other protocols, for clients that speak one.
     """

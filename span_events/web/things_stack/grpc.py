@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from span_events.net import Remote, bind, render_remote
 from span_events.web.things_stack.grpc_calls import Calls
 from span_events.web.things_stack.grpc_connection import Bounds, GrpcConnection
 from span_events.web.things_stack.service import EventsService
+from span_events.web.tls import load_identity
 from span_events.wire.openssl import Identity
 
 _TICK: Final = 1.0
@@ -74,7 +74,7 @@ class GrpcListener:
         """Show new certificates in the handshakes from now on."""
         if self._tls is not None:
             for each in identities:
-                _load(self._tls, each)
+                load_identity(self._tls, each.key_pem, each.certificates_pem)
 
     def metrics(self) -> list[Metric]:
         """List the metrics."""
@@ -182,14 +182,3 @@ def _context() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     return context
-
-
-def _load(context: ssl.SSLContext, identity: Identity) -> None:
-    """Give a context key and certificates without a file of its own on a disk."""
-    descriptor = os.memfd_create("identity")
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(identity.key_pem + identity.certificates_pem)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)
