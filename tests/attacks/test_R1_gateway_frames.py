@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from pathlib import Path
 from typing import Final
 
 from tests.attacks.bystander import bystander
+from tests.attacks.floods import flood
 from tests.bench.live import LiveServer
-from tests.bench.waiting import PATIENCE
 from tests.e2e.gateways import add_gateway
 
 FRAMES: Final = {
@@ -24,7 +22,6 @@ FRAMES: Final = {
     "PRIORITY": "000005 02 00 00000001 0000000010",
     "an unknown frame": "000000 4d 00 00000001",
 }
-_PROGRAM: Final = Path(__file__).with_name("flooding_gateway.py")
 _ENHANCE_YOUR_CALM: Final = "11"
 
 
@@ -39,7 +36,7 @@ async def test_R1_each_flood_of_frames_ends_the_gateway_and_nobody_else_waits(
     activity = server.tail(f"/span/collections/{gateway.collection}/activity", {"extended": "1"})
     async with activity as tail, bystander(server) as seen:
         for kind, octets in FRAMES.items():
-            codes[kind] = await _flood(server, (str(files.certificate), str(files.key), "open", octets))
+            codes[kind] = await flood(server, (str(files.certificate), str(files.key), "open", octets))
             errors.append(await tail.until("gatewayCommError", reason="tooManyFrames"))
 
     assert codes == dict.fromkeys(FRAMES, _ENHANCE_YOUR_CALM)
@@ -54,25 +51,9 @@ async def test_R1_a_flood_before_the_control_stream_ends_as_well(server: LiveSer
     async with server.tail(query={"extended": "1"}) as tail:
         async with bystander(server) as seen:
             frame = FRAMES["SETTINGS"]
-            code = await _flood(server, (str(files.certificate), str(files.key), "http2", frame))
+            code = await flood(server, (str(files.certificate), str(files.key), "http2", frame))
         rejected = await tail.until("gatewayRejected", reason="tooManyFrames")
 
     assert code == _ENHANCE_YOUR_CALM
     assert "gateways.frames_per_second" in rejected["data"]["detail"]
     seen.check()
-
-
-async def _flood(server: LiveServer, arguments: tuple[str, ...]) -> str:
-    """Let a gateway flood, again and again, until the second GOAWAY; return the code of the first."""
-    host, _, port = server.addresses["gateways"].rpartition(":")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(_PROGRAM), host, port, *arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(PATIENCE):
-        codes = [(await process.stdout.readline()).decode().strip() for _ in range(2)]
-        await process.communicate(b"")  # ends its standard input
-    assert process.returncode == 0
-    return codes[0]
