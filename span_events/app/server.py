@@ -316,6 +316,7 @@ class Server:
                 identification=self.fleet.identification,
                 clock=self._clock,
                 refused=self._refused,
+                ports=ports,
             )
             self._listeners.append(self.gateway_listener)
         if config.blobs.enabled:

@@ -83,6 +83,15 @@ async def test_the_https_port_of_blobs_names_the_port_of_another_protocol(
     assert data.get("expectedPort") == (listener and port_of(scene, listener))
 
 
+@pytest.mark.parametrize(("octets", "words"), [(HTTP, "HTTP has TCP port"), (MQTT, "MQTT is not served here")])
+async def test_the_port_of_gateways_names_the_port_of_another_protocol(scene: Scene, octets: bytes, words: str) -> None:
+    async with scene.server.tail(query=EXTENDED) as everything:
+        await _say(scene, scene.device.address, "gateways", octets)
+        data = (await everything.until("gatewayRejected", reason="notTls"))["data"]
+
+    assert words in data["detail"]
+
+
 async def test_the_ports_of_the_sentence_are_those_of_the_configuration(scene: Scene) -> None:
     """MQTT is told what to use in its place."""
     device: RawClient = scene.coap()

@@ -178,7 +178,7 @@ class GatewayConnection:
             elif isinstance(event, Established):
                 self._secure(event)
             else:
-                self._reject(*refused_handshake(event, self._transport.begin))
+                self._reject(*refused_handshake(event, self._transport.begin, self._shared.ports))
                 self._linger()
         goes_on = self._process()
         if self.stage is Stage.HTTP2 and self._client is not None and not self._client.may_send(count):

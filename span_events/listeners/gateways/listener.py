@@ -21,6 +21,7 @@ from span_events.listeners.gateways.admission import Admission
 from span_events.listeners.gateways.connection import GatewayConnection
 from span_events.listeners.gateways.shared import Counters, Shared, Stage
 from span_events.listeners.gateways.turns import Turns
+from span_events.listeners.ports import Ports
 from span_events.listeners.tls import BLOCK, TlsTransport
 from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote
@@ -33,7 +34,13 @@ _BACKLOG: Final = 1024
 
 
 class GatewayListener:
-    """The listener for gateways."""
+    """
+    The listener for gateways.
+
+    Args:
+        refused: Counts connections for which no descriptor is left.
+        ports: Ports of the other protocols, for clients that speak one.
+    """
 
     name: ClassVar[str] = "gateways"
 
@@ -46,6 +53,7 @@ class GatewayListener:
         identification: Identification,
         clock: Clock,
         refused: RefusedAccepts,
+        ports: Ports | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -64,6 +72,7 @@ class GatewayListener:
             clock=clock,
             counters=self.counters,
             turns=Turns(),
+            ports=ports or Ports(),
         )
 
     @property

@@ -7,7 +7,9 @@ from types import MappingProxyType
 from typing import Final
 
 from span_events.events.reasons import GatewayReason, GatewayRejectedReason
+from span_events.listeners.ports import Ports
 from span_events.wire.grpc.connections import Broken, Fault, GoneAway, Status, StreamReset, code_name
+from span_events.wire.recognition import ProtocolName
 from span_events.wire.tls.connections import CertificateFault, Closed, End, Failed, Failure
 
 _FAILED_HANDSHAKES: Final = MappingProxyType(
@@ -41,6 +43,8 @@ BROKEN: Final = MappingProxyType({GatewayReason.TOO_MANY_FRAMES: GatewayRejected
 """Ends of an unidentified client that have a reason of their own."""
 _HAPROXY: Final = b"HAPROXYSSLCHK\n"
 """In the random number of HAProxy's ClientHello of SSL 3.0, which no server accepts."""
+_HTTP2: Final = b"PRI "
+"""Begin of a client's first octets in HTTP/2 (RFC 9113 §3.4)."""
 _CANCEL: Final = 8
 """RST_STREAM of a client that cancels its call (RFC 9113 §7)."""
 _REFUSALS: Final = MappingProxyType(
@@ -82,16 +86,19 @@ def end_of(reason: GatewayReason, detail: str) -> tuple[Status, str]:
     return status, f"{text}: {detail}" if detail else text
 
 
-def refused_handshake(event: Failed, begin: bytes) -> tuple[GatewayRejectedReason, str]:
+def refused_handshake(event: Failed, begin: bytes, ports: Ports) -> tuple[GatewayRejectedReason, str]:
     """
     Return reason and detail for a failed TLS handshake.
 
     Args:
         begin: The first octets that came.
+        ports: Ports of the other protocols, for octets that look like one.
     """
     if _HAPROXY in begin:
         return GatewayRejectedReason.PORT_CHECK, "HAProxy's ssl-hello-chk"
-    return _FAILED_HANDSHAKES[event.failure], event.detail
+    is_other = event.failure is Failure.NOT_TLS and not begin.startswith(_HTTP2)  # which may be gRPC without TLS
+    mark = ports.mark(begin, served=ProtocolName.TLS) if is_other else None
+    return _FAILED_HANDSHAKES[event.failure], event.detail if mark is None else mark.detail
 
 
 def parting_of(event: Closed | GoneAway | Broken | StreamReset) -> tuple[GatewayReason, str]:

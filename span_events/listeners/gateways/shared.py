@@ -13,6 +13,7 @@ from span_events.config import GatewaysConfig
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
 from span_events.listeners.gateways.turns import Turns
+from span_events.listeners.ports import Ports
 
 
 class Stage(Enum):
@@ -74,3 +75,4 @@ class Shared:
     clock: Clock
     counters: Counters
     turns: Turns
+    ports: Ports
