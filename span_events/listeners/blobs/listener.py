@@ -14,8 +14,11 @@ from span_events.listeners.blobs.upload import BlobClient, UploadConnection
 from span_events.listeners.ports import Ports
 from span_events.listeners.tcp import TcpStream
 from span_events.listeners.udp import unmapped
+from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote
+
+log = get_logger("listeners.blobs")
 
 _BACKLOG: Final = 512
 """Connections that wait in the kernel to be accepted."""
@@ -71,7 +74,7 @@ class BlobListener:
         self.displaced = 0
         """Number of connections closed for a newer one, because there were too many."""
         self.defects = 0
-        """Number of uploads that failed by a defect of the server."""
+        """Number of connections that failed by a defect of the server."""
 
     @property
     def address(self) -> str:
@@ -138,11 +141,18 @@ class BlobListener:
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._connections.discard(task)
         self._waiting.pop(task, None)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            log.error("upload_defect", listener=self.name, exc_info=failure)
+            self.defects += 1
 
     async def _handle(self, accepted: socket.socket, remote: Remote) -> None:
         task = asyncio.current_task()
         assert task is not None, "it was made by _serve"
-        opened = await self._acceptor.open(accepted, remote)
+        try:
+            opened = await self._acceptor.open(accepted, remote)
+        except Exception:  # a defect
+            accepted.close()
+            raise
         if opened is None:
             return
         stream, client = opened

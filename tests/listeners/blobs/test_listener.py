@@ -480,6 +480,22 @@ async def test_a_defect_is_counted_and_answered(blobs: BlobBench, monkeypatch: p
     assert {each.name: each.value() for each in blobs.plain.metrics()}["blobs_defects"] == 1
 
 
+async def test_a_defect_before_the_request_is_counted_too(blobs: BlobBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection ends, and the next upload is served."""
+
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlainAcceptor, "open", fail)
+        with blobs.client() as client:
+            await until(lambda: blobs.plain.defects == 1)
+            said = await client.receive()
+    again = await blobs.curl("--data-binary", "x")
+
+    assert (said, again.status) == (b"", 200)
+
+
 async def test_a_port_that_is_taken_is_named_with_its_setting(blobs: BlobBench) -> None:
     port = int(blobs.plain.address.rpartition(":")[2])
     second = BlobListener(
