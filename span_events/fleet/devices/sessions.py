@@ -28,6 +28,8 @@ _TOGETHER: Final = 600.0
 """Seconds within which uses of one certificate or PSK from two addresses in turn are a conflict."""
 _RETURNS: Final = 3
 """Returns to the port before, in a row, after which two ports of one address count as two senders."""
+_LOOK: Final = 30.0
+"""Seconds between two looks at the certificates of all sessions; a look at 20,000 takes 20 ms."""
 _IDENTITIES: Final = 10_000
 """Upper bound of certificates and PSKs whose last two addresses are in memory."""
 
@@ -128,6 +130,7 @@ class Sessions:
         self._clock = clock
         self._changed = changed
         self._table = _Table()
+        self._next_look = 0.0
         self._hosts: Alternations[tuple[int, int | None], str] = Alternations(limit=_IDENTITIES, within=_TOGETHER)
         self._conflicts = Summaries(bus=bus, clock=clock, burst=1, window=_TOGETHER, senders=_IDENTITIES)
 
@@ -276,12 +279,14 @@ class Sessions:
             self._end(session, DisconnectReason.PSK_CHANGED)
 
     def sweep(self) -> None:
-        """End idle sessions, and those whose certificate has expired; called about once a second."""
+        """End idle sessions and, twice a minute, those whose certificate has expired; called about once a second."""
         now = self._clock.monotonic()
         for session in self._table.take_silent(now - self._idle_timeout):
             self._end(session, DisconnectReason.IDLE_TIMEOUT, idle_seconds=int(now - session.last_seen))
-        for session in self._table.take(self._is_over):
-            self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
+        if now >= self._next_look:
+            self._next_look = now + _LOOK
+            for session in self._table.take(self._is_over):
+                self._end(session, DisconnectReason.CERTIFICATE_EXPIRED)
         self._conflicts.sweep()
 
     # ---- private ------------------------------------------------------------------------------
