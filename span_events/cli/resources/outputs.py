@@ -21,7 +21,7 @@ from span_events.cli.options import (
 from span_events.cli.output import show_json, show_table, tags_text, time_text
 from span_events.cli.resources.common import changes, collection_path, confirm, show, show_id, some_changes
 
-_TYPES = ("webhook", "udpout", "ifttt")
+_TYPES = ("webhook", "udpout", "mqttclient", "ifttt")
 _TRUTHS = ("asIsPayload", "disableCertCheck")
 _output_argument = click.argument("output", type=SpanId("output"))
 _url_option = click.option("--url", help="URL of a webhook.")

@@ -54,6 +54,19 @@ class OutputChange:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Address of an MQTT broker."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        scheme = "mqtts" if self.tls else "mqtt"
+        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
 class Outputs:
     """The outputs of all collections."""
 
@@ -203,10 +216,53 @@ def _check_ifttt(config: OutputConfig) -> None:
             raise _wrong(f"config.{name}", "is missing", "Both are on the page of IFTTT's Webhooks service.")
 
 
+def broker_of(endpoint: str) -> Broker:
+    """
+    Read the endpoint of a broker: ``mqtt://host:1883``, ``mqtts://host:8883``, or ``host:port``.
+
+    Raises:
+        InvalidRequest: It is none of these.
+    """
+    try:
+        parts = urlsplit(endpoint if "://" in endpoint else f"mqtt://{endpoint}")
+        tls = parts.scheme in _OVER_TLS
+        port = parts.port or (8883 if tls else 1883)
+        if (
+            parts.hostname
+            and parts.scheme in (*_OVER_TCP, *_OVER_TLS)
+            and endpoint.isprintable()
+            and "@" not in endpoint
+        ):
+            return Broker(parts.hostname, port, tls)
+    except ValueError:
+        pass
+    hint = "Write mqtt://HOST:1883, or mqtts://HOST:8883 for TLS; user name and password have settings of their own."
+    raise _wrong("config.endpoint", f"{endpoint[:80]!r} is no address of a broker" if endpoint else "is missing", hint)
+
+
+_OVER_TCP: Final = ("mqtt", "tcp")
+_OVER_TLS: Final = ("mqtts", "ssl", "tls")
+
+
+def _check_mqtt(config: OutputConfig) -> None:
+    broker_of(config.endpoint)
+    if config.password and not config.username:
+        raise _wrong("config.username", "is missing: MQTT 3.1.1 has no password without a user name")
+    for name, text in (("topicTemplate", config.topic_template), ("payloadTemplate", config.payload_template)):
+        try:
+            base64.b64decode(text, validate=True).decode()
+        except ValueError:
+            raise _wrong(f"config.{name}", "is not base64 of UTF-8") from None
+    topic = base64.b64decode(config.topic_template).decode() or config.topic_name
+    if set(topic) & set("+#\0"):
+        raise _wrong("config.topicName", f"{topic[:80]!r} has a wildcard, which no publication may have")
+
+
 _CHECKS: Final[Mapping[OutputType, Callable[[OutputConfig], None]]] = {
     OutputType.WEBHOOK: _check_webhook,
     OutputType.UDP: _check_udp,
     OutputType.IFTTT: _check_ifttt,
+    OutputType.MQTT: _check_mqtt,
 }
 _TYPE_HINTS: Final[Mapping[OutputType, str]] = {
     OutputType.BROKER: "Subscribe to this server's own MQTT port instead: it shows the messages of every collection.",

@@ -1,0 +1,73 @@
+"""Publishing: the packets of an MQTT 3.1.1 client that publishes and does not subscribe (OASIS MQTT 3.1.1)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from span_events.errors import MalformedMessage
+
+CONNACK: Final = 2
+PUBACK: Final = 4
+DISCONNECT: Final = b"\xe0\x00"
+REFUSALS: Final = {
+    1: "unacceptable protocol version",
+    2: "client identifier rejected",
+    3: "server unavailable",
+    4: "bad user name or password",
+    5: "not authorized",
+}
+"""Return codes of CONNACK (3.2.2.3)."""
+MAX_TEXT: Final = 65_535
+"""Octets of a text (1.5.3)."""
+_MAX_LENGTH: Final = 268_435_455
+
+
+def connect(client_id: str, username: str = "", password: str = "") -> bytes:
+    """Write CONNECT: a clean session without keepalive; without a client id, the server picks one (3.1)."""
+    flags = 0x02 | (0x80 if username else 0) | (0x40 if username and password else 0)
+    body = _text("MQTT") + struct.pack("!BBH", 4, flags, 0) + _text(client_id)
+    if username:
+        body += _text(username) + (_text(password) if password else b"")
+    return _packet(0x10, body)
+
+
+def publication(topic: str, payload: bytes, packet_id: int) -> bytes:
+    """Write PUBLISH with QoS 1 (3.3)."""
+    return _packet(0x32, _text(topic) + struct.pack("!H", packet_id) + payload)
+
+
+def reply(octets: bytes) -> tuple[int, int]:
+    """
+    Read a reply of four octets; return its type, and the return code of CONNACK or the packet id of PUBACK.
+
+    Raises:
+        MalformedMessage: It is neither.
+    """
+    kind, length, value = struct.unpack("!BBH", octets)
+    if length != 2 or kind & 0x0F or kind >> 4 not in (CONNACK, PUBACK):
+        raise MalformedMessage(f"{octets.hex()} is neither CONNACK nor PUBACK of MQTT 3.1.1", at=0)
+    return kind >> 4, value & 0xFF if kind >> 4 == CONNACK else value
+
+
+def _text(text: str) -> bytes:
+    octets = text.encode()
+    return struct.pack("!H", len(octets)) + octets
+
+
+def _packet(first: int, body: bytes) -> bytes:
+    """
+    Write the fixed header before a body (2.2).
+
+    Raises:
+        ValueError: The body is too long.
+    """
+    length = len(body)
+    if length > _MAX_LENGTH:
+        raise ValueError(f"{length} octets, at most {_MAX_LENGTH}")
+    header = bytearray([first])
+    while True:
+        length, digit = divmod(length, 128)
+        header.append(digit | (0x80 if length else 0))
+        if not length:
+            return bytes(header) + body

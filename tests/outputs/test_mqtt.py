@@ -1,0 +1,223 @@
+"""Outputs to Debian's mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from asyncio.subprocess import PIPE, Process
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from span_events.errors import InvalidRequest
+from span_events.ids import render
+from span_events.registry.outputs import OutputType
+from tests.bench.waiting import until
+from tests.outputs.conftest import OutputsBench, outputs_bench
+
+
+class Mosquitto:
+    """A broker on a port that stays the same over restarts."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.settings = ["allow_anonymous true"]
+        self._folder = folder
+        self._log = folder / "mosquitto.log"
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        """Run it, and wait until it listens."""
+        config = self._folder / "mosquitto.conf"
+        config.write_text("\n".join(["user root", f"listener {self.port} 127.0.0.1", *self.settings, ""]))
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                "mosquitto", "-v", "-c", config, stdout=log, stderr=log
+            )
+        await until(lambda: "running" in self.log)
+
+    @property
+    def log(self) -> str:
+        """Its log since the last start."""
+        return self._log.read_text(errors="replace")
+
+    async def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.terminate()
+            await self._process.wait()
+            self._process = None
+
+    @property
+    def endpoint(self) -> str:
+        """The address as outputs take it."""
+        return f"mqtt://127.0.0.1:{self.port}"
+
+
+def password_file(folder: Path) -> Path:
+    """Write the password of a user."""
+    path = folder / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", path, "me", "right"], check=True)
+    return path
+
+
+def self_signed(folder: Path) -> list[str]:
+    """Make a certificate that nobody trusts, and return the settings for it."""
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    files = ["-subj", "/CN=x", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    return [f"keyfile {key}", f"certfile {certificate}"]
+
+
+@asynccontextmanager
+async def subscribed(broker: Mosquitto, count: int) -> AsyncIterator[Process]:
+    """Run mosquitto_sub for some messages."""
+    process = await asyncio.create_subprocess_exec(
+        *("mosquitto_sub", "-p", str(broker.port), "-t", "#", "-C", str(count), "-F", "%t %p"), stdout=PIPE
+    )
+    await until(lambda: "Sending SUBACK" in broker.log)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
+    """A broker that runs."""
+    found = Mosquitto(tmp_path)
+    await found.start()
+    try:
+        yield found
+    finally:
+        await found.stop()
+
+
+async def test_messages_go_to_a_broker_under_collection_and_device(bench: OutputsBench, broker: Mosquitto) -> None:
+    await bench.add(OutputType.MQTT, endpoint=broker.endpoint)
+    async with subscribed(broker, 25) as process:
+        for number in range(25):
+            bench.send(b"%d" % number)
+        printed, _ = await process.communicate()
+    lines = [line.split(b" ", 1) for line in printed.splitlines()]
+
+    assert {topic.decode() for topic, _ in lines} == {f"{render(bench.collection.id)}/{render(bench.device.id)}"}
+    assert [orjson.loads(payload)["payload"] for _, payload in lines] == [
+        b64encode(b"%d" % number).decode() for number in range(25)
+    ]
+
+
+async def test_templates_make_topic_and_payload(bench: OutputsBench, broker: Mosquitto) -> None:
+    await bench.add(
+        OutputType.MQTT,
+        endpoint=f"127.0.0.1:{broker.port}",
+        topic_template=b64encode(b"a/{{device.deviceId}}/{{ message.transport }}{{ none }}").decode(),
+        payload_template=b64encode(b'{"p": {{ message.payload | json }}}').decode(),
+    )
+    async with subscribed(broker, 1) as process:
+        bench.send(b"hi")
+        printed, _ = await process.communicate()
+
+    assert printed.decode() == f'a/{render(bench.device.id)}/udp {{"p": "aGk="}}\n'
+
+
+async def test_events_go_to_a_broker(bench: OutputsBench, broker: Mosquitto) -> None:
+    await bench.add(OutputType.MQTT, endpoint=broker.endpoint, content="activity", topic_name="{{ event.event }}")
+    async with subscribed(broker, 2) as process:
+        bench.send()
+        printed, _ = await process.communicate()
+
+    assert [line.split()[0] for line in printed.splitlines()] == [b"clientConnected", b"upstreamMessage"]
+
+
+async def test_a_broker_that_restarts_gets_what_came_meanwhile(bench: OutputsBench, broker: Mosquitto) -> None:
+    output = await bench.add(OutputType.MQTT, endpoint=broker.endpoint)
+    health = bench.fleet.outputs_health.of(output)
+    bench.send()
+    await until(lambda: health.forwarded == 1)
+    await broker.stop()
+    for _ in range(3):
+        bench.send()
+    failed = await bench.event("outputFailed")
+    await broker.start()
+    await bench.event("outputRecovered")
+    await until(lambda: health.forwarded == 4)
+
+    assert (failed["reason"], failed["target"]) == ("unreachable", broker.endpoint)
+    assert broker.log.count("Received PUBLISH") == 3
+    assert health.dropped == 0
+
+
+async def test_a_broker_that_refuses_the_password_is_told(bench: OutputsBench, tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path)
+    broker.settings = ["allow_anonymous false", f"password_file {password_file(tmp_path)}"]
+    await broker.start()
+    try:
+        await bench.add(OutputType.MQTT, endpoint=broker.endpoint, username="me", password="wrong")
+        bench.send()
+        failed = await bench.event("outputFailed")
+        output = await bench.add(OutputType.MQTT, endpoint=broker.endpoint, username="me", password="right")
+        bench.send()
+        await until(lambda: bench.fleet.outputs_health.of(output).forwarded == 1)
+    finally:
+        await broker.stop()
+
+    assert (failed["reason"], failed["status"], failed["detail"]) == ("refused", "5", "not authorized")
+
+
+async def test_a_certificate_is_verified_unless_that_is_switched_off(bench: OutputsBench, tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path)
+    broker.settings = ["allow_anonymous true", *self_signed(tmp_path)]
+    await broker.start()
+    endpoint = f"mqtts://localhost:{broker.port}"
+    try:
+        await bench.add(OutputType.MQTT, endpoint=endpoint)
+        bench.send()
+        failed = await bench.event("outputFailed")
+        output = await bench.add(OutputType.MQTT, endpoint=endpoint, disable_cert_check=True)
+        bench.send()
+        await until(lambda: bench.fleet.outputs_health.of(output).forwarded == 1)
+    finally:
+        await broker.stop()
+
+    assert failed["reason"] == "tlsFailed"
+    assert "certificate verify failed" in failed["detail"]
+
+
+async def test_a_private_broker_is_refused(tmp_path: Path, broker: Mosquitto) -> None:
+    async with outputs_bench(tmp_path, allow_private=False) as bench:
+        await bench.add(OutputType.MQTT, endpoint=f"localhost:{broker.port}")
+        bench.send()
+        failed = await bench.event("outputFailed")
+
+    assert failed["reason"] == "privateTarget"
+    assert "New connection" not in broker.log
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        ({}, "config.endpoint"),
+        ({"endpoint": "http://a"}, "config.endpoint"),
+        ({"endpoint": "mqtt://a:b@c"}, "config.endpoint"),
+        ({"endpoint": "mqtt://a:99999"}, "config.endpoint"),
+        ({"endpoint": "a", "password": "b"}, "config.username"),
+        ({"endpoint": "a", "topic_name": "b/#"}, "config.topicName"),
+        ({"endpoint": "a", "topic_template": b64encode(b"\xff").decode()}, "config.topicTemplate"),
+    ],
+)
+async def test_a_wrong_setting_is_named(bench: OutputsBench, config: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await bench.add(OutputType.MQTT, **config)
+
+    assert caught.value.field == field
