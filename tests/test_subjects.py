@@ -59,6 +59,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "web.app": {"chirpstack", "rest"},
     "web.chirpstack": {"rest"},
     "web.described": {"openapi"},
+    "web.front": {"streams"},
     "web.openapi": {"rest", "streams"},
     "web.things_stack": {"streams"},
     "cli.firmware": {"resources"},

@@ -58,12 +58,7 @@ _MESSAGES: Final = (
 
 
 def make_app(services: Services) -> web.Application:
-    """
-    Build the application.
-
-    REST sends no CORS headers: pages of other origins may subscribe to streams (as far as
-    ``http.allowed_origins`` goes), but not use the API.
-    """
+    """Build the application."""
     streams = services.streams
     app = web.Application(
         middlewares=[

@@ -29,11 +29,14 @@ from span_events.web import warnings
 from span_events.web.connection import Connection
 from span_events.web.problems import of_error, problem
 from span_events.web.services import CAUSE, Services
+from span_events.web.streams.origins import Origins
 
 log = get_logger("web")
 
 REQUEST_ID: Final = "X-Request-Id"
 _STARTED: Final = web.RequestKey("started", bool)
+_SHARING: Final = web.RequestKey("sharing", dict[str, str])
+"""Headers for pages of other origins."""
 Application = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -41,6 +44,8 @@ async def name_reply(request: web.Request, response: web.StreamResponse) -> None
     """Write the number of the request into the reply, of whatever kind it is, and what was ignored of the request."""
     response.headers.setdefault(REQUEST_ID, ids.render(request[CAUSE]))
     warnings.write(request, response)
+    if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
+        response.headers.update(request[_SHARING])
     request[_STARTED] = True
 
 
@@ -55,6 +60,7 @@ class Front:
     def __init__(self, services: Services, application: Application) -> None:
         self._services = services
         self._application = application
+        self._origins = Origins(services.config.http.allowed_origins)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
@@ -65,12 +71,23 @@ class Front:
         request.protocol.begin(request)
         request[CAUSE] = self._services.identifiers.next(self._services.clock.time_ns())
         request_id = ids.render(request[CAUSE])
-        response = await self._explain(request, request_id)
+        origin = request.headers.get("Origin")
+        request[_SHARING] = self._origins.headers(origin, request.path)
+        response: web.StreamResponse | None = self._preflight(request, origin)
+        if response is None:
+            response = await self._explain(request, request_id)
         if not response.prepared:
             response.headers.setdefault(
                 REQUEST_ID, request_id
             )  # `name_reply` is not called for requests without a route
         return response
+
+    def _preflight(self, request: web.Request, origin: str | None) -> web.Response | None:
+        """Answer a browser that asks before a request of a page of another origin; None for other requests."""
+        if request.method != "OPTIONS" or origin is None or "Access-Control-Request-Method" not in request.headers:
+            return None
+        headers = self._origins.preflight(origin, request.path)
+        return None if headers is None else web.Response(status=HTTPStatus.NO_CONTENT, headers=headers)
 
     async def _explain(self, request: web.Request, request_id: str) -> web.StreamResponse:
         """Turn every error into a problem document; log an unexpected one, and give the client the request's number."""

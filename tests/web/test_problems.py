@@ -287,19 +287,6 @@ async def test_a_registry_that_fails_is_unavailable(api: WebBench, monkeypatch: 
     assert listed.body == {"collections": []}
 
 
-async def test_pages_of_other_origins_cannot_use_the_api(api: WebBench) -> None:
-    """No CORS headers; a preflight is refused like any other method that is not served."""
-    origin = {"Origin": "https://example.org"}
-    simple = await api.call("GET", "/span/system", token=None, headers=origin)
-    preflight = await api.call(
-        "OPTIONS", "/span/collections", token=None, headers={**origin, "Access-Control-Request-Method": "POST"}
-    )
-
-    assert preflight.problem[0] == 405
-    for reply in (simple, preflight):
-        assert not [name for name in reply.headers if name.startswith("access-control")]
-
-
 async def test_streams_are_refused_in_the_same_shape(api: WebBench, collection: str) -> None:
     """With and without the prefix, before any upgrade."""
     for path in ("/span/activity", f"/span/collections/{collection}/activity", f"/collections/{collection}/from"):

@@ -38,7 +38,7 @@ class HttpConfig(Section):
             *("http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"),
             *("https://localhost:*", "https://127.0.0.1:*", "https://[::1]:*"),
         ),
-        "Origins of web pages that may open a stream, besides the server's own; * matches any characters.",
+        "Origins of web pages that may use streams and the API, besides the server's own; * matches any characters.",
     )
     proxies: tuple[Prefix, ...] = setting(
         (), "Addresses and prefixes of the proxies in front, whose X-Forwarded-For is believed; of others, it is not."

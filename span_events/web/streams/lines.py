@@ -13,7 +13,6 @@ from span_events.fanout.hub import Hub
 from span_events.fanout.subscriber import Close, Ending, Sink, Stream, Subscriber
 from span_events.registry.model import Token
 from span_events.web.streams import replies
-from span_events.web.streams.origins import Origins
 from span_events.web.streams.past import Past
 from span_events.web.streams.request import Form, StreamRequest
 
@@ -27,10 +26,9 @@ class Lines:
         patience: Seconds for which the past waits for a client that does not read.
     """
 
-    def __init__(self, hub: Hub, past: Past, origins: Origins, *, send_buffer: int, patience: float) -> None:
+    def __init__(self, hub: Hub, past: Past, *, send_buffer: int, patience: float) -> None:
         self._hub = hub
         self._past = past
-        self._origins = origins
         self._send_buffer = send_buffer
         self._patience = patience
 
@@ -43,7 +41,7 @@ class Lines:
             "Cache-Control": "no-cache, no-transform",
             "X-Accel-Buffering": "no",  # nginx, and others that follow it, pass each event on at once
         }
-        response = web.StreamResponse(headers=headers | self._origins.headers(request.headers.get("Origin")))
+        response = web.StreamResponse(headers=headers)
 
         def frames() -> Iterator[bytes]:
             start = [wish.encoding.frame(sse.RETRY)] if wish.form is Form.SSE else []

@@ -1,4 +1,4 @@
-"""Origins of web pages that may open a stream (RFC 6454)."""
+"""Origins of web pages that may open a stream and use the API (RFC 6454, Fetch Standard 3.3)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ from span_events.errors import AccessDenied
 
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _PORT: Final = re.compile(r":\d+$")
+_SHARED: Final = ("/span/", "/collections/", "/activity", "/openapi.json", "/asyncapi.json")
+"""Begins of the paths that pages of allowed origins may read; health and metrics are not for them."""
+_EXPOSED: Final = "ETag, X-Warning, X-Request-Id, Retry-After"
+_PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
+    "Access-Control-Allow-Headers": "Authorization, X-API-Token, Content-Type, If-Match, Last-Event-ID",
+    "Access-Control-Max-Age": "600",
+}
 
 
 class Origins:
@@ -46,11 +54,27 @@ class Origins:
         """Return whether pages of a foreign origin may read replies (``http.allowed_origins``)."""
         return any(pattern.fullmatch(_with_port(origin)) for pattern in self._allowed)
 
-    def headers(self, origin: str | None) -> dict[str, str]:
-        """Return the headers that let a page of an allowed origin read a reply (Fetch Standard, section 3.3)."""
+    def headers(self, origin: str | None, path: str) -> dict[str, str]:
+        """
+        Return the headers that let a page of an allowed origin read a reply.
+
+        There is no Access-Control-Allow-Credentials: a browser adds no token of its own accord, a page must have it.
+        """
+        if not path.startswith(_SHARED):
+            return {}
         if origin is None or not self.allows(origin):
             return {"Vary": "Origin"}
-        return {"Vary": "Origin", "Access-Control-Allow-Origin": origin}
+        return {
+            "Vary": "Origin",
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": _EXPOSED,
+        }
+
+    def preflight(self, origin: str, path: str) -> dict[str, str] | None:
+        """Return the headers of the answer to a browser that asks before a request; None for a foreign page."""
+        if not path.startswith(_SHARED) or not self.allows(origin):
+            return None
+        return self.headers(origin, path) | _PREFLIGHT
 
 
 def _with_port(origin: str) -> str:

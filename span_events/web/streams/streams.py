@@ -110,9 +110,7 @@ class Streams:
         self._hub = hub
         self._facts = facts
         self._past = Past(hub, history)
-        self._lines = Lines(
-            hub, self._past, self._origins, send_buffer=fanout.send_buffer, patience=fanout.stalled_after
-        )
+        self._lines = Lines(hub, self._past, send_buffer=fanout.send_buffer, patience=fanout.stalled_after)
         self._admission = admission
         self._gate = Gate(streams, directory, tokens)
         self._message_dialect = MessageDialect(directory)
