@@ -178,7 +178,7 @@ class UplinkEvent(_message.Message):
     relay_rx_info: UplinkRelayRxInfo
     join_server_context: JoinServerContext
     region_config_id: str
-    def __init__(self, deduplication_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., device_info: _Optional[_Union[DeviceInfo, _Mapping]] = ..., dev_addr: _Optional[str] = ..., adr: bool = ..., dr: _Optional[int] = ..., f_cnt: _Optional[int] = ..., f_port: _Optional[int] = ..., confirmed: bool = ..., data: _Optional[bytes] = ..., object: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., rx_info: _Optional[_Iterable[_Union[UplinkRxInfo, _Mapping]]] = ..., tx_info: _Optional[_Union[UplinkTxInfo, _Mapping]] = ..., relay_rx_info: _Optional[_Union[UplinkRelayRxInfo, _Mapping]] = ..., join_server_context: _Optional[_Union[JoinServerContext, _Mapping]] = ..., region_config_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, deduplication_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., device_info: _Optional[_Union[DeviceInfo, _Mapping]] = ..., dev_addr: _Optional[str] = ..., adr: _Optional[bool] = ..., dr: _Optional[int] = ..., f_cnt: _Optional[int] = ..., f_port: _Optional[int] = ..., confirmed: _Optional[bool] = ..., data: _Optional[bytes] = ..., object: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., rx_info: _Optional[_Iterable[_Union[UplinkRxInfo, _Mapping]]] = ..., tx_info: _Optional[_Union[UplinkTxInfo, _Mapping]] = ..., relay_rx_info: _Optional[_Union[UplinkRelayRxInfo, _Mapping]] = ..., join_server_context: _Optional[_Union[JoinServerContext, _Mapping]] = ..., region_config_id: _Optional[str] = ...) -> None: ...
 
 class UplinkRelayRxInfo(_message.Message):
     __slots__ = ("dev_eui", "frequency", "dr", "snr", "rssi", "wor_channel")
@@ -228,7 +228,7 @@ class AckEvent(_message.Message):
     queue_item_id: str
     acknowledged: bool
     f_cnt_down: int
-    def __init__(self, deduplication_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., device_info: _Optional[_Union[DeviceInfo, _Mapping]] = ..., queue_item_id: _Optional[str] = ..., acknowledged: bool = ..., f_cnt_down: _Optional[int] = ...) -> None: ...
+    def __init__(self, deduplication_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., device_info: _Optional[_Union[DeviceInfo, _Mapping]] = ..., queue_item_id: _Optional[str] = ..., acknowledged: _Optional[bool] = ..., f_cnt_down: _Optional[int] = ...) -> None: ...
 
 class TxAckEvent(_message.Message):
     __slots__ = ("downlink_id", "time", "device_info", "queue_item_id", "f_cnt_down", "gateway_id", "tx_info")
@@ -264,7 +264,7 @@ class StatusEvent(_message.Message):
     external_power_source: bool
     battery_level_unavailable: bool
     battery_level: float
-    def __init__(self, deduplication_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., device_info: _Optional[_Union[DeviceInfo, _Mapping]] = ..., margin: _Optional[int] = ..., external_power_source: bool = ..., battery_level_unavailable: bool = ..., battery_level: _Optional[float] = ...) -> None: ...
+    def __init__(self, deduplication_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., device_info: _Optional[_Union[DeviceInfo, _Mapping]] = ..., margin: _Optional[int] = ..., external_power_source: _Optional[bool] = ..., battery_level_unavailable: _Optional[bool] = ..., battery_level: _Optional[float] = ...) -> None: ...
 
 class LocationEvent(_message.Message):
     __slots__ = ("deduplication_id", "time", "device_info", "location")
@@ -450,7 +450,7 @@ class LoraModulation(_message.Message):
     polarization_inversion: bool
     preamble: int
     no_crc: bool
-    def __init__(self, bandwidth: _Optional[int] = ..., spreading_factor: _Optional[int] = ..., code_rate_legacy: _Optional[str] = ..., code_rate: _Optional[_Union[CodeRate, str]] = ..., polarization_inversion: bool = ..., preamble: _Optional[int] = ..., no_crc: bool = ...) -> None: ...
+    def __init__(self, bandwidth: _Optional[int] = ..., spreading_factor: _Optional[int] = ..., code_rate_legacy: _Optional[str] = ..., code_rate: _Optional[_Union[CodeRate, str]] = ..., polarization_inversion: _Optional[bool] = ..., preamble: _Optional[int] = ..., no_crc: _Optional[bool] = ...) -> None: ...
 
 class FskModulation(_message.Message):
     __slots__ = ("frequency_deviation", "datarate")

@@ -76,8 +76,8 @@ def define() -> dict[str, type[Message]]:
             else:
                 added.type = FIELD.TYPE_STRING if kind == "string" else FIELD.TYPE_BYTES
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
-    found = {name: pool.FindMessageTypeByName(f"{PACKAGE}.{name}") for name in MESSAGES}  # type: ignore[no-untyped-call]
+    pool.Add(file)
+    found = {name: pool.FindMessageTypeByName(f"{PACKAGE}.{name}") for name in MESSAGES}
     return {name: GetMessageClass(each) for name, each in found.items()}
 
 
