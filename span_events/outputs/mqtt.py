@@ -41,7 +41,7 @@ class Mqtt:
         self._config = config
         self._content = content
         self._targets = targets
-        self._topic = b64decode(config.topic_template).decode() or config.topic_name or _TOPIC
+        self._topic = b64decode(config.topic_template).decode() or config.topic_name
         self._payload = b64decode(config.payload_template).decode()
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
@@ -82,8 +82,10 @@ class Mqtt:
 
     def _packet(self, item: Item, packet_id: int) -> bytes:
         encoded = self._content.encode(item)
+        if (event := self._content.translated(item)) is not None:
+            return publishing.publication(event.topic, encoded, packet_id)
         values = values_of(encoded, is_activity=self._content.is_activity)
-        topic = fill(self._topic, values).translate(_NOT_IN_TOPICS)
+        topic = fill(self._topic or _TOPIC, values).translate(_NOT_IN_TOPICS)
         payload = fill(self._payload, values).encode() if self._payload else encoded
         return publishing.publication(topic[: publishing.MAX_TEXT // 4], payload, packet_id)
 

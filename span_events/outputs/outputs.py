@@ -14,7 +14,7 @@ from span_events.config import OutputsConfig
 from span_events.events.activity import Activity
 from span_events.events.message import Message
 from span_events.fleet.fleet import Fleet
-from span_events.outputs.base import Item, Sender
+from span_events.outputs.base import Item
 from span_events.outputs.content import Content, MessageEncoder
 from span_events.outputs.senders import sender_of
 from span_events.outputs.targets import Targets
@@ -41,6 +41,7 @@ class Outputs:
     def __init__(self, config: OutputsConfig, fleet: Fleet, encode_message: MessageEncoder, clock: Clock) -> None:
         self._config = config
         self._health = fleet.outputs_health
+        self._facts = fleet.facts
         self._encode_message = encode_message
         self._clock = clock
         self._targets = Targets(allow_private=config.allow_private)
@@ -79,10 +80,17 @@ class Outputs:
         if not output.enabled:
             return
         waiting: deque[Item] | None = None
-        if before is not None and before.output.config.content == output.config.content:
+        if before is not None and _kind_of(before.output) == _kind_of(output):
             waiting = before.queue
+        content = Content(output.config, self._encode_message, self._host, self._facts)
         worker = Worker(
-            output, self._sender(output), self._config, health=self._health, clock=self._clock, queue=waiting
+            output,
+            sender_of(output, self._config, content, self._targets, self._clock),
+            self._config,
+            health=self._health,
+            clock=self._clock,
+            accepts=content.accepts,
+            queue=waiting,
         )
         task = asyncio.get_running_loop().create_task(worker.run(), name=f"output-{output.id}")
         self._running[output.id] = _Running(worker, task)
@@ -124,6 +132,7 @@ class Outputs:
     def _table_of(self, output: Output) -> dict[int, list[Worker]]:
         return self._activities if output.config.content == "activity" else self._messages
 
-    def _sender(self, output: Output) -> Sender:
-        content = Content(output.config, self._encode_message, self._host)
-        return sender_of(output, self._config, content, self._targets, self._clock)
+
+def _kind_of(output: Output) -> tuple[str, str]:
+    """Return what decides which items an output accepts."""
+    return output.config.content, output.config.format

@@ -104,7 +104,11 @@ class Webhook:
     async def send(self, items: Sequence[Item]) -> int:
         """Post items."""
         body = self._content.body(items)
-        await self._http.post(self._config.url, body, self._headers(ids.render(items[0].id), body))
+        url, event = self._config.url, self._content.translated(items[0])
+        if event is not None:  # ChirpStack's body does not name its kind
+            parts = urlsplit(url)
+            url = parts._replace(query="&".join(filter(None, (parts.query, f"event={event.kind}")))).geturl()
+        await self._http.post(url, body, self._headers(ids.render(items[0].id), body))
         return len(body)
 
     async def close(self) -> None:

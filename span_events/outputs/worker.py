@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from span_events.clock import Clock
@@ -38,6 +39,7 @@ class Worker:
         *,
         health: OutputsHealth,
         clock: Clock,
+        accepts: Callable[[Item], bool] = lambda _item: True,
         queue: deque[Item] | None = None,
     ) -> None:
         self.output = output
@@ -48,6 +50,7 @@ class Worker:
         self._under_way = 0
         self._config = config
         self._health = health
+        self._accepts = accepts
         self._counters = health.of(output)
         self._clock = clock
         self._wake = asyncio.Event()
@@ -55,7 +58,9 @@ class Worker:
         (self._wake if self.queue else self._idle).set()
 
     def offer(self, item: Item) -> None:
-        """Queue an item; beyond the bound, drop the oldest that is not under way."""
+        """Queue an item that the output accepts; beyond the bound, drop the oldest that is not under way."""
+        if not self._accepts(item):
+            return
         self._counters.received += 1
         self.queue.append(item)
         self._octets += _size(item)

@@ -140,6 +140,17 @@ async def test_events_go_to_a_broker(bench: OutputsBench, broker: Mosquitto) -> 
     assert [line.split()[0] for line in printed.splitlines()] == [b"clientConnected", b"upstreamMessage"]
 
 
+async def test_events_go_to_a_broker_as_chirpstack_publishes_them(bench: OutputsBench, broker: Mosquitto) -> None:
+    await bench.add(OutputType.MQTT, endpoint=broker.endpoint, content="activity", format="chirpstack")
+    async with subscribed(broker, 2) as process:
+        bench.send()
+        printed, _ = await process.communicate()
+    topic = printed.splitlines()[1].split()[0].decode()
+
+    assert topic.startswith("application/")
+    assert topic.endswith("/event/up")
+
+
 async def test_a_broker_that_restarts_gets_what_came_meanwhile(bench: OutputsBench, broker: Mosquitto) -> None:
     output = await bench.add(OutputType.MQTT, endpoint=broker.endpoint)
     health = bench.fleet.outputs_health.of(output)

@@ -10,11 +10,13 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 
 from span_events.errors import InvalidRequest
 from span_events.fleet.outputs.outputs import OutputChange
+from span_events.proto import chirpstack_pb2 as pb
 from span_events.registry.outputs import OutputType
 from tests.bench.waiting import until
 from tests.outputs.conftest import OutputsBench, Target, outputs_bench
@@ -84,6 +86,27 @@ async def test_a_webhook_posts_events_in_a_dialect(
 
     assert target.requests[0][0].headers["Content-Type"] == media_type
     assert key in target.bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("format_", "media_type"),
+    [("chirpstack", "application/json"), ("chirpstack-protobuf", "application/octet-stream")],
+)
+async def test_a_webhook_posts_events_as_chirpstack_does(
+    bench: OutputsBench, target: Target, format_: str, media_type: str
+) -> None:
+    """The query names the kind of event; those that ChirpStack does not know are left out."""
+    await bench.add(url=f"{target.url}?a=b", content="activity", format=format_)
+    bench.send(b"hi")
+    await until(lambda: len(target.requests) == 2)
+    (log, _), (up, body) = target.requests
+
+    assert (log.query_string, up.query_string) == ("a=b&event=log", "a=b&event=up")
+    assert up.headers["Content-Type"] == media_type
+    if format_ == "chirpstack":
+        assert (orjson.loads(body)["data"], orjson.loads(body)["fPort"]) == (b64encode(b"hi").decode(), 1)
+    else:
+        assert pb.UplinkEvent.FromString(body).data == b"hi"
 
 
 async def test_a_failure_is_an_event_with_the_answer_and_so_is_the_recovery(

@@ -29,7 +29,10 @@ _content_option = click.option(
     "--content", type=click.Choice(["messages", "activity"]), help="Send upstream messages, or activity events."
 )
 _format_option = click.option(
-    "--format", "format_", type=click.Choice(["span", "things-stack", "cloudevents"]), help="Dialect of the events."
+    "--format",
+    "format_",
+    type=click.Choice(["span", "things-stack", "cloudevents", "chirpstack", "chirpstack-protobuf"]),
+    help="Dialect of the events.",
 )
 _set_option = click.option(
     "--set",

@@ -19,7 +19,7 @@ from span_events.registry.outputs import Output, OutputConfig, OutputType
 from span_events.registry.registry import Registry
 
 CONTENTS: Final = ("messages", "activity")
-FORMATS: Final = ("span", "things-stack", "cloudevents")
+FORMATS: Final = ("span", "things-stack", "cloudevents", "chirpstack", "chirpstack-protobuf")
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  # not a secret itself
 _SECRET_OCTETS: Final = range(24, 65)
 """Length of a signing secret (Standard Webhooks, "Signature scheme")."""
@@ -157,6 +157,8 @@ def check(output: Output) -> None:
         raise _wrong("config.format", f"{config.format[:40]!r} is not one of {', '.join(FORMATS)}")
     if config.format not in ("", "span") and config.content != "activity":
         raise _wrong("config.format", f"{config.format} is a format of events", "Set content to activity, too.")
+    if config.format == "chirpstack-protobuf" and output.type is OutputType.IFTTT:
+        raise _wrong("config.format", "IFTTT takes text only")
 
 
 def _check_webhook(config: OutputConfig) -> None:
