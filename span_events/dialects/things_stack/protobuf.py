@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from span_events import ids
 from span_events.dialects import span
@@ -39,8 +40,32 @@ class ProtobufDialect:
     host: str
 
     def encode(self, activity: Activity) -> bytes:
-        """Write an activity as an ``Event``."""
-        return self.message(activity).SerializeToString()
+        """Write an activity as the octets of `message`, from parts that repeat: protobuf fields may be joined."""
+        event = activity.event
+        rule = rule_of(event)
+        seconds, nanos = divmod(activity.time_ns, 1_000_000_000)
+        if isinstance(event, DeviceMoved):
+            entities = pb.Event(identifiers=map(_identifiers_of, entities_of(event, rule))).SerializeToString()
+        else:
+            entities = _entities(event.origin, rule.of_gateway)
+        if rule.code is not None:
+            failure = details_of(failure_of(event, rule.code)).SerializeToString(deterministic=True)
+            data = _field(_DATA, _ERROR_TYPE + _field(_ANY_VALUE, failure))
+        elif values := span.data_of(event):
+            data = _field(_DATA, _VALUE_TYPE + _field(_ANY_VALUE, _field(_STRUCT_VALUE, _struct_octets(values))))
+        else:
+            data = b""
+        return b"".join(
+            (
+                _name(rule.name),
+                _field(_TIME, Timestamp(seconds=seconds, nanos=nanos).SerializeToString()),
+                entities,
+                data,
+                *[_field(_CORRELATION_ID, each.encode()) for each in correlation_ids(activity)],
+                _end(self.host, rights_of(event, rule)),
+                _field(_UNIQUE_ID, ids.to_ulid(activity.id).encode()),
+            )
+        )
 
     def message(self, activity: Activity, *, redacted: bool = False) -> pb.Event:
         """
@@ -91,6 +116,73 @@ class ProtobufDialect:
             _pack(found, VALUE, value)
         found.correlation_ids.append(f"rpc:/ttn.lorawan.v3.Events/Stream:{request_id}")
         return found.SerializeToString()
+
+
+# ---- octets ----------------------------------------------------------------------------------
+
+_TIME: Final = b"\x12"
+_DATA: Final = b"\x22"
+_CORRELATION_ID: Final = b"\x2a"
+_UNIQUE_ID: Final = b"\x62"
+"""Tags of an Event's fields: number and wire type (https://protobuf.dev/programming-guides/encoding/)."""
+_ANY_VALUE: Final = b"\x12"
+_STRUCT_VALUE: Final = b"\x2a"
+_ENTRY: Final = b"\x0a"
+_ENTRY_VALUE: Final = b"\x12"
+_STRING_VALUE: Final = b"\x1a"
+"""Tags of Any, Value, Struct, its entries, and Value again."""
+_LENGTHS: Final = tuple(bytes((length,)) for length in range(128))
+
+
+def _field(tag: bytes, content: bytes) -> bytes:
+    """Write a field of a variable length."""
+    length = len(content)
+    if length < 128:
+        return tag + _LENGTHS[length] + content
+    octets = bytearray(tag)
+    while length > 127:
+        octets.append(length & 127 | 128)
+        length >>= 7
+    octets.append(length)
+    return bytes(octets + content)
+
+
+def _struct_octets(values: Mapping[str, str]) -> bytes:
+    """Write a Struct of texts."""
+    return b"".join(
+        _field(_ENTRY, _key(key) + _field(_ENTRY_VALUE, _field(_STRING_VALUE, value.encode())))
+        for key, value in values.items()
+    )
+
+
+@lru_cache(maxsize=1024)
+def _key(key: str) -> bytes:
+    return _field(_ENTRY, key.encode())
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> bytes:
+    return pb.Event(name=name).SerializeToString()
+
+
+@lru_cache(maxsize=65536)
+def _entities(origin: Origin, of_gateway: bool) -> bytes:
+    return pb.Event(identifiers=_identifiers(origin, of_gateway)).SerializeToString()
+
+
+@lru_cache(maxsize=64)
+def _end(host: str, rights: tuple[str, ...]) -> bytes:
+    event = pb.Event(origin=host)
+    if rights:
+        event.visibility.rights.extend(_rights(rights))
+    return event.SerializeToString()
+
+
+_ERROR_TYPE: Final = _field(_ENTRY, ERROR_DETAILS.encode())
+_VALUE_TYPE: Final = _field(_ENTRY, VALUE.encode())
+
+
+# ---- messages --------------------------------------------------------------------------------
 
 
 def details_of(error: ErrorDetails) -> pb.ErrorDetails:
