@@ -11,4 +11,5 @@ def connections_of(config: Config) -> int:
     gateways = config.gateways.connections if config.gateways.enabled else 0
     grpc = config.things_stack.grpc_connections if config.things_stack.grpc else 0
     console = config.things_stack.console_connections
-    return config.fanout.subscribers + config.http.connections + gateways + blobs + grpc + console
+    mqtt = config.mqtt.connections if config.mqtt.enabled else 0
+    return config.fanout.subscribers + config.http.connections + gateways + blobs + grpc + console + mqtt

@@ -53,9 +53,11 @@ from span_events.net import Remote
 from span_events.pki import dates, files
 from span_events.pki.authority import Authority
 from span_events.registry import location
-from span_events.registry.model import GatewayType
+from span_events.registry.model import GatewayType, Token
 from span_events.registry.store import Store
 from span_events.simulator.demo.seed import Demo
+from span_events.web.mqtt.listener import MqttListener
+from span_events.web.mqtt.service import MqttService
 from span_events.web.server import WebServer
 from span_events.web.services import Services
 from span_events.web.streams.admission import Admission
@@ -230,6 +232,9 @@ class Server:
         self._console = ConsoleEvents(
             config.things_stack, config.streams, config.fanout, self._things_stack, admission, self._clock
         )
+        self._mqtt = MqttService(
+            config.mqtt, config.fanout, self.hub, self.tokens, self.fleet.directory, self.fleet.facts, self._clock
+        )
         self.web = WebServer(
             config.http,
             Services(
@@ -323,6 +328,8 @@ class Server:
             self._listeners += self._blob_listeners(ports)
         if config.things_stack.grpc:
             self._listeners.append(self._grpc_listener())
+        if config.mqtt.enabled:
+            self._listeners.append(self._mqtt_listener())
         for listener in self._listeners:  # bind all before serving any
             await listener.start()
             self._started.listeners.append(listener)
@@ -372,6 +379,12 @@ class Server:
             clock=self._clock,
             refused=self._refused,
         )
+        self._engines.on_renewed.append(listener.present)
+        self._started.streams.append(listener)
+        return listener
+
+    def _mqtt_listener(self) -> MqttListener:
+        listener = MqttListener(self._mqtt, identities=self._engines.identities(), refused=self._refused)
         self._engines.on_renewed.append(listener.present)
         self._started.streams.append(listener)
         return listener
@@ -475,5 +488,9 @@ class Server:
             await self.reload()
 
     async def _watch_tokens(self) -> None:
-        self.streams.revoke(self.tokens.expired(), "the token has expired")  # first: it needs no registry
-        self.streams.revoke(await self.tokens.refresh())
+        self._revoke(self.tokens.expired(), "the token has expired")  # first: it needs no registry
+        self._revoke(await self.tokens.refresh(), "the token was revoked")
+
+    def _revoke(self, tokens: list[Token], why: str) -> None:
+        self.streams.revoke(tokens, why)
+        self._mqtt.revoke(tokens, why)

@@ -215,15 +215,16 @@ class Hub:
         self.subscribers += 1
         return subscriber
 
-    def change(self, subscriber: Subscriber, wish: Wish) -> None:
-        """Give a subscriber another filter, from the next event on."""
+    def change(self, subscriber: Subscriber, wish: Wish, scopes: Scopes | None = None) -> None:
+        """Give a subscriber another filter and, unless None, other scopes, from the next event on."""
         if subscriber not in subscriber.group.subscribers:
             return
         if subscriber.group.pending:
             self._flush_now()  # what was published before passed the old filter
-        stream, scopes, _, encoding = subscriber.group.key
-        group = self._group_of((stream, scopes, wish, encoding))
+        stream, before, _, encoding = subscriber.group.key
+        group = self._group_of((stream, before if scopes is None else scopes, wish, encoding))
         self._leave_group(subscriber)
+        subscriber.joined += group.written - subscriber.group.written
         subscriber.group = group
         group.subscribers.append(subscriber)
 

@@ -16,6 +16,7 @@ _TEXT: Final = 0x81  # FIN, opcode 1
 _CLOSE: Final = 0x88  # FIN, opcode 8
 _PONG: Final = 0x8A  # FIN, opcode 10
 _LONGEST_REASON: Final = 123
+_BINARY: Final = 0x82  # FIN, opcode 2
 _SHORT: Final = tuple(bytes((_TEXT, length)) for length in range(126))
 _MEDIUM: Final = struct.Struct("!BBH")
 _LONG: Final = struct.Struct("!BBQ")
@@ -29,6 +30,16 @@ def text_frame(payload: bytes) -> bytes:
     if length < 1 << 16:
         return _MEDIUM.pack(_TEXT, 126, length) + payload
     return _LONG.pack(_TEXT, 127, length) + payload
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """Wrap octets into one unmasked binary frame."""
+    length = len(payload)
+    if length < 126:
+        return bytes((_BINARY, length)) + payload
+    if length < 1 << 16:
+        return _MEDIUM.pack(_BINARY, 126, length) + payload
+    return _LONG.pack(_BINARY, 127, length) + payload
 
 
 def pong_frame(payload: bytes) -> bytes:

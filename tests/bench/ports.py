@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-FREE: Final[dict[str, Any]] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")} | {
+FREE: Final[dict[str, Any]] = {
+    name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways", "mqtt")
+} | {
     "radius": {"port": 0, "accounting_port": 0},
     "blobs": {"port": 0, "tls_port": 0},
     "things_stack": {"grpc_port": 0},

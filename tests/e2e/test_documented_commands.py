@@ -26,6 +26,7 @@ PORTS: Final = (
     ("1813", "radius-accounting"),
     ("8081", "blobs"),
     ("8443", "blobs_tls"),
+    ("1883", "mqtt"),
 )
 """Ports in the commands, and the name of each in the ready file."""
 SHOWN: Final = {
@@ -38,6 +39,7 @@ SHOWN: Final = {
     "blobs": ("image/jpeg",),
     "the-things-stack": ("events.stream.start", "{}"),
     "chirpstack": ('"result":"accepted"', '"topic":"application/', '"hint":"The device joins with another key'),
+    "mqtt": ('"type":"data"', "activity/"),
     "rest": ('"status":"ok"', "span_events_subscribers"),
 }
 """Parts of the output of a page's commands."""
@@ -126,7 +128,7 @@ def script(page: str, addresses: dict[str, str]) -> str:
         lines.append(_until_shown(command) if block.startswith(ENDLESS) else command)
     text = "\n".join(lines)
     for port, name in PORTS:
-        text = re.sub(rf"\b127\.0\.0\.1([: ]){port}\b", rf"127.0.0.1\g<1>{_port(addresses[name])}", text)
+        text = re.sub(rf"\b127\.0\.0\.1(:| (?:-p )?){port}\b", rf"127.0.0.1\g<1>{_port(addresses[name])}", text)
     text = text.replace("coaps://127.0.0.1/", f"coaps://{addresses['coaps']}/")
     text = text.replace("coap://127.0.0.1/", f"coap://{addresses['coap']}/")
     targets = f"--datagrams {addresses['datagrams']} --coap {addresses['coap']}"

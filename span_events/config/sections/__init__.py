@@ -19,6 +19,7 @@ from span_events.config.sections.streams import (
     ChirpstackConfig,
     EventsConfig,
     FanoutConfig,
+    MqttConfig,
     StreamsConfig,
     ThingsStackConfig,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "LogConfig",
     "LoginsConfig",
     "MessagesConfig",
+    "MqttConfig",
     "NasConfig",
     "OutputsConfig",
     "PkiConfig",

@@ -28,6 +28,7 @@ from span_events.config.sections.streams import (
     ChirpstackConfig,
     EventsConfig,
     FanoutConfig,
+    MqttConfig,
     StreamsConfig,
     ThingsStackConfig,
 )
@@ -79,6 +80,7 @@ class Config(BaseSettings):
     things_stack: ThingsStackConfig = ThingsStackConfig()
     chirpstack: ChirpstackConfig = ChirpstackConfig()
     outputs: OutputsConfig = OutputsConfig()
+    mqtt: MqttConfig = MqttConfig()
     registry: RegistryConfig = RegistryConfig()
     logins: LoginsConfig = LoginsConfig()
     pki: PkiConfig = PkiConfig()

@@ -95,3 +95,21 @@ class ThingsStackConfig(Section):
     grpc_port: Port = setting(1884, "TCP port for gRPC; 0 picks a free one.")
     grpc_tls: bool = setting(False, "True serves gRPC with TLS and the server's certificate, False without TLS.")
     grpc_connections: Count = setting(1_000, "Upper bound of gRPC connections; one more displaces a silent one.")
+
+
+class MqttConfig(Section):
+    """MQTT 3.1.1 and 5 for subscribers; over WebSocket, it is at /mqtt on the port of [http]."""
+
+    enabled: bool = setting(True, "True starts the listener.")
+    host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")
+    port: Port = setting(1883, "TCP port; 0 picks a free one.")
+    tls: bool = setting(False, "True serves MQTT with TLS and the server's certificate, False without TLS.")
+    connections: Count = setting(
+        1_000, "Upper bound of connections without a subscription; one more displaces the oldest."
+    )
+    connect_timeout: Seconds = setting(10.0, "Seconds that a client has until its CONNECT packet.")
+    subscriptions: Count = setting(100, "Upper bound of a client's topic filters.")
+    client_packets: Rate = setting(
+        50.0, "Packets per second that a client may send, twice as many at once; beyond it, it is disconnected (0x96)."
+    )
+    client_octets: Rate = setting(32_768.0, "Octets per second that it may send, twice as many at once.")

@@ -92,7 +92,7 @@ async def serve(
     if transport is None or transport.is_closing():
         return response  # the client left meanwhile
     tune(transport, send_buffer=send_buffer)
-    _probe(transport)
+    probe(transport)
     ended: asyncio.Future[tuple[Ending, str] | None] = asyncio.get_running_loop().create_future()
 
     def end(ending: Ending | None, text: str = "") -> None:
@@ -143,7 +143,7 @@ async def export(
     if transport is None or transport.is_closing():
         return response
     tune(transport, send_buffer=send_buffer)
-    _probe(transport)
+    probe(transport)
     left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     assert isinstance(connection, Connection)
     connection.become_stream(_Leaving(lambda _: None if left.done() else left.set_result(None)))
@@ -195,7 +195,7 @@ async def _finish(response: web.StreamResponse, transport: asyncio.Transport) ->
         transport.abort()
 
 
-def _probe(transport: asyncio.Transport) -> None:
+def probe(transport: asyncio.Transport) -> None:
     """Let the kernel notice a client that vanished: a stream may be silent for hours, and nothing is owed to it."""
     raw = transport.get_extra_info("socket")
     if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
