@@ -38,6 +38,16 @@ url => {
 }
 """
 """Opens a stream, and tells whether it opened."""
+CHANGE: Final = """
+async ([url, token]) => {
+    const seen = await fetch(url, { headers: { "X-API-Token": token } })
+    const headers = { "X-API-Token": token, "Content-Type": "application/json", "If-Match": seen.headers.get("ETag") }
+    const change = () => fetch(url, { method: "PATCH", headers, body: '{"tags": {"by": "page"}, "tag": {}}' })
+    const [first, second] = [await change(), await change()]
+    return [first.status, first.headers.get("X-Warning"), second.status, (await second.json()).code]
+}
+"""
+"""Changes a resource twice with the version that was seen first."""
 
 
 class Pages(SimpleHTTPRequestHandler):
@@ -160,3 +170,27 @@ async def test_a_page_of_a_foreign_origin_is_refused(
 
     assert await page.evaluate("location.origin") == f"http://{FOREIGN}:{pages[1]}"
     assert "403" in await refusal(page, stream(server, device, token.text))
+
+
+async def test_a_page_of_an_allowed_origin_uses_the_api(
+    server: LiveServer, device: LiveDevice, page: Page, pages: tuple[Path, int]
+) -> None:
+    """The browser asks before PATCH, and shows ETag and X-Warning to the page."""
+    await page.goto(f"http://127.0.0.1:{pages[1]}/page.html")
+    url = f"http://{server.addresses['http']}/span/collections/{device.collection}/devices/{device.id}"
+    changed, warning, refused, code = await page.evaluate(CHANGE, [url, server.token])
+
+    assert (changed, refused, code) == (200, 412, 9)
+    assert warning.startswith("tag: there is no such field")
+
+
+async def test_a_page_of_a_foreign_origin_cannot_use_the_api(
+    server: LiveServer, device: LiveDevice, page: Page, pages: tuple[Path, int]
+) -> None:
+    """Not even with a good token, and without one neither health nor metrics."""
+    await page.goto(f"http://{FOREIGN}:{pages[1]}/page.html")
+    for path in ("/span/collections", "/metrics"):
+        url = f"http://{server.addresses['http']}{path}"
+        asked = f"fetch('{url}', {{ headers: {{ 'X-API-Token': '{server.token}' }} }}).catch(error => error.name)"
+
+        assert await page.evaluate(asked) == "TypeError"
