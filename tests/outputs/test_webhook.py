@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import socket
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,18 @@ async def test_a_disabled_output_gets_nothing_and_a_changed_one_the_rest(bench: 
     await bench.fleet.outputs.remove(output)
 
     assert target.payloads == [b64encode(b"waits").decode()]
+
+
+async def test_one_private_address_of_a_name_is_enough_for_a_refusal(
+    tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server may mix addresses, or change its answer: the socket connects to checked addresses only."""
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, target.port)) for each in ("8.8.8.8", "127.0.0.1")]
+    monkeypatch.setattr("span_events.outputs.targets.socket.getaddrinfo", lambda *_args, **_options: answer)
+    async with outputs_bench(tmp_path, allow_private=False) as bench:
+        await bench.add(url=f"http://rebinding.example:{target.port}/")
+        bench.send()
+        failed = await bench.event("outputFailed")
+
+    assert (failed["reason"], failed["detail"]) == ("privateTarget", "rebinding.example: 127.0.0.1")
+    assert target.requests == []
