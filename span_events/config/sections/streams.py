@@ -98,7 +98,7 @@ class ThingsStackConfig(Section):
 
 
 class MqttConfig(Section):
-    """MQTT 3.1.1 and 5 for subscribers; over WebSocket, it is at /mqtt on the port of [http]."""
+    """MQTT 3.1.1 and 5 for subscribers."""
 
     enabled: bool = setting(True, "True starts the listener.")
     host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")

@@ -1,1 +1,1 @@
-"""MQTT: a transport of the hub for subscribers, over TCP, TLS and WebSocket."""
+"""MQTT: a transport of the hub for subscribers, over TCP and TLS."""
