@@ -34,7 +34,7 @@ async def explore(api: WebBench, folder: Path, names: dict[str, str], *which: st
     process = await asyncio.create_subprocess_exec(
         *(SCHEMATHESIS, "--config-file", str(config), "run", f"{api.url}/openapi.json"),
         *("--header", f"X-API-Token: {api.admin}", "--checks", CHECKS, "--phases", "examples,fuzzing"),
-        *("--max-examples", "5", "--seed", "1", "--no-shrink", "--no-color", "--suppress-health-check", "all"),
+        *("--max-examples", "3", "--seed", "1", "--no-shrink", "--no-color", "--suppress-health-check", "all"),
         *("--exclude-tag", "streams", "--exclude-tag", "things-stack", "--continue-on-failure", *which),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
