@@ -37,12 +37,10 @@ async def _measure(options: Options, started: Process) -> float:
     host, _, port = where["addresses"]["datagrams"].rpartition(":")
     before = await _counters(started)
     await _blast(options, host, port)
-    await asyncio.sleep(0.3)  # the rest of the kernel's buffer is taken
-    after = await _counters(started)
+    after = await _settled(started)
     taken = after["datagrams"] - before["datagrams"]
     if subscriber is not None:
         await subscriber
-        after = await _counters(started)
         made = after["delivered"] + after["dropped"] - before["delivered"] - before["dropped"]
         if made != taken + 1 or after["defects"]:  # the first one also connects the client
             raise RuntimeError(f"{taken} datagrams became {made} events, {after['defects']} defects")
@@ -54,6 +52,16 @@ async def _measure(options: Options, started: Process) -> float:
 async def _counters(started: Process) -> dict[str, Any]:
     started.tell("")
     return await started.answer()
+
+
+async def _settled(started: Process) -> dict[str, Any]:
+    """Wait until the server has taken the rest of the kernel's buffer, and return its counters."""
+    after = await _counters(started)
+    while True:
+        await asyncio.sleep(0.3)
+        earlier, after = after, await _counters(started)
+        if after["datagrams"] == earlier["datagrams"]:
+            return after
 
 
 async def _blast(options: Options, host: str, port: str) -> None:

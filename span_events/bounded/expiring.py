@@ -38,9 +38,8 @@ class ExpiringMap(Generic[K, V]):
     def put(self, key: K, value: V, now: float) -> None:
         """Insert or replace a value, and remove expired ones."""
         entries = self._entries
-        if key in entries:
-            del entries[key]
         entries[key] = (now, value)
+        entries.move_to_end(key)
         horizon = now - self._lifetime
         while len(entries) > self._limit or next(iter(entries.values()))[0] <= horizon:
             self._dropped(entries.popitem(last=False)[0])

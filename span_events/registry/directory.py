@@ -29,11 +29,12 @@ _NAMES: Final[Mapping[GatewayType, str]] = MappingProxyType(
     {GatewayType.CIOT: "Mobile network", GatewayType.INET: "Internet"}
 )
 _OVER_CIOT: Final = (Transport.UDP, Transport.COAP, Transport.HTTP)
+_WAYS: Final = {each: BUILT_IN[GatewayType.CIOT if each in _OVER_CIOT else GatewayType.INET] for each in Transport}
 
 
 def built_in(transport: Transport) -> int:
     """Return the id of the built-in gateway of a transport without a gateway of its own."""
-    return BUILT_IN[GatewayType.CIOT if transport in _OVER_CIOT else GatewayType.INET]
+    return _WAYS[transport]
 
 
 class Directory:
@@ -166,7 +167,7 @@ class Directory:
 
     def way_of(self, collection: Collection, transport: Transport) -> Gateway:
         """Return the built-in gateway of a transport."""
-        return self._gateways_of[collection.id][built_in(transport)]
+        return self._gateways_of[collection.id][_WAYS[transport]]
 
     def devices_behind(self, gateway: Gateway) -> list[Device]:
         """List the devices that have a block for a gateway, oldest first."""

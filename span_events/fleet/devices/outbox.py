@@ -176,6 +176,8 @@ class Outbox:
         Args:
             confirmable: True for a reply to a confirmable CoAP request.
         """
+        if device.id not in self._waiting:
+            return None
         if transport is Transport.UDP and not self._config.plain_udp:
             return None
         if transport is Transport.COAP and self._config.require_coap_con and not confirmable:

@@ -220,7 +220,7 @@ class Sessions:
             self._table.touch(session, now)
             self._notice_conflict(session, now)
             return session
-        key = (device.id, transport.value)
+        key = (device.id, transport)
         session = self._table.find(key)
         if session is not None:
             if session.remote != remote:
@@ -247,7 +247,7 @@ class Sessions:
     def address_lost(self, device: Device, reason: DisconnectReason, *, detail: str = "", cause: int | None) -> None:
         """End the sessions over UDP and CoAP from an address that the device has lost."""
         for transport in (Transport.UDP, Transport.COAP):
-            session = self._table.find((device.id, transport.value))
+            session = self._table.find((device.id, transport))
             if session is not None and self._directory.device_at(session.remote[0]) is not device:
                 self._table.remove(session)
                 self._publish_end(session, reason, detail=detail or None, cause=cause)

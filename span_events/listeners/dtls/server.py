@@ -44,6 +44,7 @@ from span_events.wire.dtls.records import Alert, ContentType, Cut, alert
 
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """Encrypted records of these types go to the session, also while its address has a handshake."""
+_APPLICATION_DATA: Final = int(ContentType.APPLICATION_DATA)
 _SERVER_HELLO: Final = 128
 """Octets of a flight that hold the cipher suite of its ServerHello."""
 _REASONS: Final = {
@@ -432,18 +433,18 @@ class DtlsServer:
 
     def _feed(self, session: DtlsSession, datagram: bytes) -> None:
         events = session.engine.feed(datagram)
-        if datagram[0] == ContentType.APPLICATION_DATA:
+        if datagram[0] == _APPLICATION_DATA:
             if not events:
                 self._strays.unreadable(datagram, session)
-            elif datagram[NUMBER] > session.newest:
-                session.newest = datagram[NUMBER]
+            elif (number := datagram[NUMBER]) > session.newest:
+                session.newest = number
         for event in events:
             self._take_event(session, event)
-        if session in self._sessions:
+        if self._sessions.at(session.remote) is session:
             self._transmit(session.engine.take(), session.remote)
 
     def _take_event(self, session: DtlsSession, event: Event) -> None:
-        if session not in self._sessions:
+        if self._sessions.at(session.remote) is not session:
             return  # the event before this one has ended it
         if isinstance(event, Data):
             session.note_received()

@@ -34,6 +34,8 @@ class ContentType(IntEnum):
 
 
 _CONTENT_TYPES: Final = frozenset(ContentType)
+_HANDSHAKE: Final = int(ContentType.HANDSHAKE)
+_CONNECTION_ID: Final = int(ContentType.CONNECTION_ID)
 FIRST_OCTETS: Final = frozenset(bytes((each,)) for each in ContentType)
 """First octets of datagrams that may be DTLS."""
 
@@ -64,17 +66,17 @@ def is_dtls(datagram: bytes) -> bool:
     at = 0
     while True:
         content = at + HEADER.size
-        if end < content or not ContentType.CHANGE_CIPHER_SPEC <= datagram[at] <= ContentType.CONNECTION_ID:
+        if end < content or datagram[at] not in _CONTENT_TYPES:
             return False
         kind, version, epoch, _, _, length = HEADER.unpack_from(datagram, at)
         if version == _BEFORE_1_0:
-            if kind != ContentType.HANDSHAKE or epoch:
+            if kind != _HANDSHAKE or epoch:
                 return False
         elif version not in (DTLS_1_2, DTLS_1_0):
             return False
         if (
-            kind == ContentType.CONNECTION_ID
-        ):  # the id has no fixed length, so the place of the record length is unknown (RFC 9146 §4)
+            kind == _CONNECTION_ID
+        ):  # its id has no fixed length: the place of the record length is unknown (RFC 9146 §4)
             return True
         at = content + length
         if at == end:
