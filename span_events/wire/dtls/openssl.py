@@ -213,7 +213,7 @@ class OpensslSession:
         self._from = connection._from_ssl
         self._buffer = buffer
         self._mtu = mtu
-        self._hello = hello
+        self._hello: ClientHello | None = hello
         self._largest = largest
         self._check: ClientCheck | None = check
         self._sessions = sessions
@@ -431,11 +431,12 @@ class OpensslSession:
         if cause.words == "data length too long" and (identity := self._identity_in_the_clear()) is not None:
             detail = f"the PSK identity has {len(identity)} octets, at most 256 are served"
             self._psk_identity = identity
-        if failure is Failure.NO_SHARED_CIPHER and (fault := group_fault(self._hello)):
+        hello = self._hello
+        if failure is Failure.NO_SHARED_CIPHER and hello is not None and (fault := group_fault(hello)):
             failure, detail = Failure.NO_SHARED_GROUP, fault
-        elif cause.words == "wrong curve":
+        elif cause.words == "wrong curve" and hello is not None:
             failure = Failure.NO_SHARED_GROUP
-            detail = f"the client's certificate is on a curve that its groups lack: {self._hello.offered_groups}"
+            detail = f"the client's certificate is on a curve that its groups lack: {hello.offered_groups}"
         if failure is Failure.CLIENT_ALERT or not self._certificate_error:
             return self._failed(failure, detail)
         if self._certificate_error in (_CERT_REVOKED, _CERT_REJECTED):
@@ -449,7 +450,7 @@ class OpensslSession:
 
     def _done(self) -> None:
         """Release everything that only the handshake needs."""
-        self._check = self._certificate = None
+        self._check = self._certificate = self._hello = None
         self._clear.clear()
         self._sessions.pop(address_of(self._ssl), None)
 
