@@ -193,6 +193,7 @@ class Server:
         every(config.registry.flush_interval, "registry", self.fleet.flush)
         every(_PROBE, "registry_write", lambda: store.probe())  # noqa: PLW0108
         every(config.registry.watch_interval, "tokens", self._watch_tokens)
+        every(config.registry.flush_interval, "token_uses", self.tokens.flush)
         self._wall_clock = WallClockWatch(clock)
         every(LOOK, "clock", self._watch_clock)
         every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self._renew_certificates)

@@ -72,6 +72,8 @@ async def authenticate(tokens: Tokens, given: Credentials) -> Token:
         raise Unauthenticated(
             "The login is not known: it expired, was ended, or belongs to another server", hint="Log in again."
         )
+    if token is None and tokens.has_expired(given.text):
+        raise Unauthenticated("The token has expired", hint="`span-events token create` makes another.")
     if token is None:
         raise Unauthenticated(
             "The token is not known: it was deleted, was copied incompletely, or belongs to another server",

@@ -28,6 +28,8 @@ _STALE: Final = (-1, 0)
 """Fingerprint that equals no store's: the next `refresh` reloads, as a token may have been deleted elsewhere."""
 _REMEMBERED_STRANGERS: Final = 1_000
 """Unknown digests that are refused without asking the store again."""
+_USE_MS: Final = 60_000
+"""Milliseconds between two written uses of a token."""
 
 
 class Tokens:
@@ -46,6 +48,9 @@ class Tokens:
         self._by_digest: dict[str, Token] = {}
         self._strangers: OrderedDict[str, None] = OrderedDict()
         self._gone: list[Token] = []  # deleted here, not yet returned by `refresh`
+        self._expired: set[int] = set()  # already returned by `expired`
+        self._used: dict[int, int] = {}  # last uses to be written, Unix milliseconds
+        self._written: dict[int, int] = {}
         self._fingerprint = (0, 0)
         self._changing = asyncio.Lock()
         self._looking = asyncio.Lock()
@@ -60,7 +65,7 @@ class Tokens:
         if self._logins is not None:
             await self._logins.load()
 
-    async def create(self, *, resource: str, write: bool, name: str = "") -> tuple[Token, str]:
+    async def create(self, *, resource: str, write: bool, name: str = "", lifetime: float = 0.0) -> tuple[Token, str]:
         """
         Make a token.
 
@@ -68,6 +73,7 @@ class Tokens:
             resource: Reach of the token: ``/``, ``/collections/ID``, or a device or gateway of a collection.
             write: True if the token permits changes.
             name: For people.
+            lifetime: Seconds until the token expires; 0 for never.
 
         Returns:
             The token, and its text: 64 hexadecimal digits that the server cannot show again.
@@ -78,9 +84,9 @@ class Tokens:
         text = secrets.token_hex(32)
         time_ns = self._clock.time_ns()
         reach = canonical_resource(resource)
-        token = Token(
-            self._identifiers.next(time_ns), _digest(text), reach, write, name, created_ms=time_ns // 1_000_000
-        )
+        created_ms = time_ns // 1_000_000
+        expires_ms = created_ms + round(lifetime * 1000) if lifetime else 0
+        token = Token(self._identifiers.next(time_ns), _digest(text), reach, write, name, created_ms, expires_ms)
         async with self._changing:
             await self._store.put_token(token)
             self._by_digest[token.digest] = token
@@ -110,7 +116,22 @@ class Tokens:
 
     def expired(self) -> list[Token]:
         """Return the tokens that expired since the last call; needs no store."""
-        return self._logins.expired() if self._logins is not None else []
+        now = self._clock.time_ns() // 1_000_000
+        found = [each for each in self._by_digest.values() if _is_over(each, now) and each.id not in self._expired]
+        self._expired.update(each.id for each in found)
+        return found + (self._logins.expired() if self._logins is not None else [])
+
+    def has_expired(self, text: str) -> bool:
+        """Return whether a text is that of a token which is valid no longer."""
+        token = self._by_digest.get(_digest(text))
+        return token is not None and _is_over(token, self._clock.time_ns() // 1_000_000)
+
+    async def flush(self) -> None:
+        """Write the last uses of tokens; a use within a minute of the last written one is not."""
+        if self._used:
+            used, self._used = self._used, {}
+            await self._store.put_token_uses(used)
+            self._written |= used
 
     async def find(self, text: str) -> Token | None:
         """
@@ -123,14 +144,16 @@ class Tokens:
             return self._logins.find(text) if self._logins is not None else None
         digest = _digest(text)
         token = self._by_digest.get(digest)
-        if token is not None or digest in self._strangers:
-            return token
+        if token is not None:
+            return self._used_now(token)
+        if digest in self._strangers:
+            return None
         async with self._looking:  # not the other lock: a row of wrong tokens must not put off `refresh`
             token = self._by_digest.get(digest) or await self._store.token(digest)
             if token is not None:
                 self._by_digest[digest] = token
                 self._fingerprint = _STALE
-                return token
+                return self._used_now(token)
             self._strangers[digest] = None
             if len(self._strangers) > _REMEMBERED_STRANGERS:
                 self._strangers.popitem(last=False)
@@ -147,8 +170,20 @@ class Tokens:
             self._forget(token)
         self._by_digest = found
 
+    def _used_now(self, token: Token) -> Token | None:
+        """Note a use of a token; return None if it is valid no longer."""
+        now = self._clock.time_ns() // 1_000_000
+        if _is_over(token, now):
+            return None
+        if abs(now - self._written.get(token.id, 0)) >= _USE_MS:  # the clock may be set back
+            self._used[token.id] = now
+        return token
+
     def _forget(self, token: Token) -> None:
         del self._by_digest[token.digest]
+        self._expired.discard(token.id)
+        self._used.pop(token.id, None)
+        self._written.pop(token.id, None)
         self._gone.append(token)
 
 
@@ -171,6 +206,10 @@ def canonical_resource(text: str) -> str:
     collection, kind, part = match.groups()
     resource = f"/collections/{ids.render(ids.parse(collection, what='collection'))}"
     return resource if part is None else f"{resource}/{kind}/{ids.render(ids.parse(part, what=kind[:-1]))}"
+
+
+def _is_over(token: Token, now_ms: int) -> bool:
+    return 0 < token.expires_ms <= now_ms
 
 
 def _digest(text: str) -> str:

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
 
 import click
 
-from span_events.cli.options import Command, Reference, Session, api_options, pass_session
+from span_events.cli.options import Command, Duration, Reference, Session, api_options, pass_session
 from span_events.cli.output import show_json
 from span_events.client import NotSeen
 from span_events.client import expect as wait_for
 from span_events.errors import InvalidRequest
 from span_events.events.filters import parse_filter
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
-
-
-class Duration(click.ParamType[float]):
-    """A time such as ``500ms``, ``60s`` or ``5m``; a number alone is seconds."""
-
-    name = "TIME"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return seconds."""
-        if isinstance(value, float):
-            return value
-        found = _DURATION.fullmatch(str(value))
-        if found is None or float(found[1]) <= 0:
-            self.fail(f"{value!r} is no time such as 500ms, 60s or 5m", param, ctx)
-        return float(found[1]) * _SECONDS[found[2]]
 
 
 @click.command(cls=Command, short_help="Wait for events in order; status 1 if they do not come.")

@@ -22,6 +22,8 @@ DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8080"
 """Default address of `serve`."""
 
 _MOST_DIGITS: Final = 18
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
+_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, None: 1.0}
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,6 +94,21 @@ class Group(Command, click.Group):
 
 pass_session = click.make_pass_decorator(Session, ensure=True)
 """Hand the `Session` to a command as its first argument."""
+
+
+class Duration(click.ParamType[float]):
+    """A time such as ``500ms``, ``60s``, ``5m`` or ``30d``; a number alone is seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        found = _DURATION.fullmatch(str(value))
+        if found is None or float(found[1]) <= 0:
+            self.fail(f"{value!r} is no time such as 500ms, 60s, 5m or 30d", param, ctx)
+        return float(found[1]) * _SECONDS[found[2]]
 
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:

@@ -446,3 +446,5 @@ class Token:
     write: bool
     name: str
     created_ms: int
+    expires_ms: int = 0
+    """0 for a token that does not expire."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -31,6 +31,10 @@ from span_events.registry.model import (
 )
 from span_events.registry.outputs import Output
 from span_events.registry.tables import Row
+
+_TOKENS: Final = select(tables.tokens, func.coalesce(tables.token_ends.c.expires_ms, 0).label("expires_ms")).outerjoin(
+    tables.token_ends, tables.token_ends.c.token_id == tables.tokens.c.id
+)
 
 T = TypeVar("T")
 K = TypeVar("K", int, str)
@@ -286,26 +290,51 @@ class Store:
 
     async def put_token(self, token: Token) -> None:
         """Write a token."""
-        await self._database.put(tables.tokens, [rows.TOKEN.write(token)])
+        row = rows.TOKEN.write(token)
+        end = {"token_id": token.id, "expires_ms": row.pop("expires_ms")}
+
+        async def work(connection: AsyncConnection) -> None:
+            await database.put(connection, tables.tokens, [row])
+            await database.put(connection, tables.token_ends, [end] if token.expires_ms else [])
+
+        await self._database.write(work)
 
     async def delete_token(self, token_id: int) -> bool:
         """Delete a token; False if there was none."""
         if token_id >> 63:
             return False  # beyond BIGINT: no token has such an id
         gone = delete(tables.tokens).where(tables.tokens.c.id == token_id)
-        return (await self._database.write(lambda connection: connection.execute(gone))).rowcount > 0
+        known = select(tables.tokens.c.id)
+
+        async def work(connection: AsyncConnection) -> bool:
+            deleted = (await connection.execute(gone)).rowcount > 0
+            for table in (tables.token_ends, tables.token_uses):
+                await connection.execute(delete(table).where(table.c.token_id.not_in(known)))
+            return deleted
+
+        return await self._database.write(work)
 
     async def tokens(self) -> list[Token]:
         """Read all tokens, oldest first."""
         async with self._database.connection() as connection:
-            return [rows.TOKEN.read(row) for row in await database.read(connection, tables.tokens)]
+            found = (await connection.execute(_TOKENS.order_by(tables.tokens.c.id))).mappings().all()
+        return [rows.TOKEN.read(row) for row in found]
 
     async def token(self, digest: str) -> Token | None:
         """Read the token with this digest."""
-        wanted = select(tables.tokens).where(tables.tokens.c.digest == digest)
+        wanted = _TOKENS.where(tables.tokens.c.digest == digest)
         async with self._database.connection() as connection:
             row = (await connection.execute(wanted)).mappings().one_or_none()
         return None if row is None else rows.TOKEN.read(row)
+
+    async def token_uses(self) -> dict[int, int]:
+        """Read the last use of each token, Unix milliseconds by id."""
+        async with self._database.connection() as connection:
+            return {row["token_id"]: row["used_ms"] for row in await database.read(connection, tables.token_uses)}
+
+    async def put_token_uses(self, used: Mapping[int, int]) -> None:
+        """Write the last use of tokens, Unix milliseconds by id."""
+        await self._database.put(tables.token_uses, [{"token_id": key, "used_ms": each} for key, each in used.items()])
 
     async def token_fingerprint(self) -> tuple[int, int]:
         """Return the count and the highest id of the tokens: another one after each creation or deletion."""

@@ -28,7 +28,8 @@ from sqlalchemy import (
 SCHEMA: Final = 7
 """
 Version of these tables: 2 added certificates and PSKs, 3 cellular sessions and reservations, 4 gateways,
-5 firmware images and blobs, 6 outputs, 7 users and logins.
+5 firmware images and blobs, 6 outputs, 7 users and logins, and the end and last use
+of tokens.
 
 A registry with a higher one is of a newer release.
 """
@@ -209,6 +210,21 @@ tokens: Final = Table(
     Column("write", Boolean, nullable=False),
     Column("name", Text, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
+)
+
+token_ends: Final = Table(
+    "token_ends",
+    metadata,
+    Column("token_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("expires_ms", BigInteger, nullable=False),
+)
+
+# A table of its own, so that tokens are not written again with each batch; no foreign key, as in other batches.
+token_uses: Final = Table(
+    "token_uses",
+    metadata,
+    Column("token_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("used_ms", BigInteger, nullable=False),
 )
 
 users: Final = Table(

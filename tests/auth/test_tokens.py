@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from span_events.auth import jwt
+from span_events.auth.access import Credentials, authenticate
 from span_events.auth.tokens import Tokens, canonical_resource
-from span_events.errors import InvalidRequest
+from span_events.errors import InvalidRequest, Unauthenticated
 from span_events.ids import IdGenerator
 from span_events.registry.store import Store
 from tests.bench.clock import ManualClock
@@ -169,3 +172,48 @@ def test_a_resource_is_kept_in_one_spelling(text: str, resource: str) -> None:
 def test_unknown_kinds_of_resources_are_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
         canonical_resource(text)
+
+
+async def test_a_token_expires(store: CountingStore) -> None:
+    """Also after a restart; the refusal says so."""
+    clock = ManualClock()
+    tokens = Tokens(store, IdGenerator(), clock)
+    token, text = await tokens.create(resource="/", write=False, lifetime=60)
+    again = Tokens(store, IdGenerator(), clock)
+    await again.load()
+    before = [await each.find(text) for each in (tokens, again)], tokens.expired()
+    clock.shift(60)
+
+    assert before == ([token, token], [])
+    assert [await each.find(text) for each in (tokens, again)] == [None, None]
+    assert tokens.expired() == [token]
+    assert tokens.expired() == []
+    assert again.all() == [token]
+    with pytest.raises(Unauthenticated, match="The token has expired"):
+        await authenticate(again, Credentials(text, in_query=False))
+
+
+async def test_last_uses_are_written_once_a_minute(store: CountingStore) -> None:
+    """In batches, and not per request."""
+    clock = ManualClock()
+    tokens = Tokens(store, IdGenerator(), clock)
+    token, text = await tokens.create(resource="/", write=False)
+    start = clock.time_ns() // 1_000_000
+    seen = []
+    for seconds in (0, 30, 29, 1):
+        clock.shift(seconds)
+        await tokens.find(text)
+        await tokens.flush()
+        seen.append(await store.token_uses())
+    await tokens.delete(token.id)
+
+    assert seen == [{token.id: start}] * 3 + [{token.id: start + 60_000}]
+    assert await store.token_uses() == {}
+
+
+async def test_a_token_fits_a_subprotocol(tokens: Tokens) -> None:
+    """Its characters are those of an RFC 7230 token."""
+    _, text = await tokens.create(resource="/", write=False)
+
+    assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text)
+    assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", jwt.sign({"jti": "~~~???"}, b"key"))

@@ -8,7 +8,16 @@ from typing import Final
 import click
 
 from span_events import ids
-from span_events.cli.options import Group, Session, SpanId, config_option, data_dir_option, json_option, pass_session
+from span_events.cli.options import (
+    Duration,
+    Group,
+    Session,
+    SpanId,
+    config_option,
+    data_dir_option,
+    json_option,
+    pass_session,
+)
 from span_events.cli.output import show_json, show_table, time_text
 from span_events.cli.resources.opening import NEW, OpenRegistry, place_of, with_registry
 from span_events.errors import NotFound
@@ -39,19 +48,22 @@ def token() -> None:
 )
 @click.option("--write", is_flag=True, help="May also change things. Such a token is refused in the query of a URL.")
 @click.option("--name", default="", metavar="TEXT", help="What it is for; shown by `token list`.")
+@click.option("--expires", type=Duration(), default=0.0, help="Time until it expires, such as 30d; default never.")
 @json_option
 @pass_session
-def create_token(session: Session, data_dir: Path, config: Path | None, resource: str, write: bool, name: str) -> None:
+def create_token(
+    session: Session, data_dir: Path, config: Path | None, resource: str, write: bool, name: str, expires: float
+) -> None:
     """
     Create a token and print its text, which cannot be shown again.
 
     Examples:
       export SPAN_API_TOKEN=$(span-events token create --resource / --write)
-      span-events token create --resource /collections/17dh0cf43jfgl8 --name dashboard
+      span-events token create --resource /collections/17dh0cf43jfgl8 --name dashboard --expires 30d
     """
 
     async def work(registry: OpenRegistry) -> tuple[Token, str, str]:
-        made, text = await registry.tokens.create(resource=resource, write=write, name=name)
+        made, text = await registry.tokens.create(resource=resource, write=write, name=name, lifetime=expires)
         return made, text, await registry.missing(made.resource)
 
     where = place_of(data_dir, config)  # looked at before it is made
@@ -86,16 +98,20 @@ def list_tokens(session: Session, data_dir: Path, config: Path | None) -> None:
       span-events token list --data-dir /var/lib/span-events
     """
 
-    async def work(registry: OpenRegistry) -> list[Token]:
-        return registry.tokens.all()
+    async def work(registry: OpenRegistry) -> tuple[list[Token], dict[int, int]]:
+        return registry.tokens.all(), await registry.store.token_uses()
 
-    found = with_registry(data_dir, config, work)
+    found, used = with_registry(data_dir, config, work)
     if session.as_json:
-        return show_json({"tokens": [_document(each) for each in found]})
+        return show_json({"tokens": [{**_document(each), "lastUse": str(used.get(each.id, 0))} for each in found]})
     return show_table(
-        ("TOKEN", "RESOURCE", "WRITE", "CREATED", "NAME"),
+        ("TOKEN", "RESOURCE", "WRITE", "CREATED", "LAST USE", "EXPIRES", "NAME"),
         (
-            (ids.render(each.id), each.resource, "yes" if each.write else "no", time_text(each.created_ms), each.name)
+            (
+                *(ids.render(each.id), each.resource, "yes" if each.write else "no", time_text(each.created_ms)),
+                *(time_text(used[each.id]) if each.id in used else "never",),
+                *(time_text(each.expires_ms) if each.expires_ms else "never", each.name),
+            )
             for each in found
         ),
         nothing="There are no tokens; `span-events token create` makes one.",
@@ -136,4 +152,5 @@ def _document(token: Token) -> dict[str, object]:
         "write": token.write,
         "name": token.name,
         "created": str(token.created_ms),
+        "expires": str(token.expires_ms),
     }

@@ -147,3 +147,18 @@ async def test_deleting_an_id_beyond_all_ids_fails_as_any_other(tmp_path: Path) 
 
     assert result.exit_code == 1
     assert "error: There is no token acd772jnc9l0ld" in result.stderr
+
+
+async def test_a_token_with_an_end_is_listed_with_it(tmp_path: Path) -> None:
+    """And with its last use, which a server writes."""
+    place = ("--data-dir", str(tmp_path))
+    made = await run("token", "create", "--expires", "30d", "--json", *place)
+    wrong = await run("token", "create", "--expires", "soon", *place)
+    (listed,) = json.loads((await run("token", "list", "--json", *place)).stdout)["tokens"]
+    table = (await run("token", "list", *place)).stdout
+
+    assert int(listed["expires"]) - int(listed["created"]) == 30 * 86_400_000
+    assert json.loads(made.stdout)["expires"] == listed["expires"]
+    assert listed["lastUse"] == "0"
+    assert "never" in table
+    assert "'soon' is no time such as 500ms, 60s, 5m or 30d" in wrong.stderr

@@ -45,6 +45,21 @@ async def test_a_disconnected_client_does_not_stop_the_pings_of_other_clients(
     assert pinged
 
 
+async def test_an_expired_token_ends_its_streams(site: Running) -> None:
+    """1008 within a second; the streams of other tokens go on."""
+    collection = await site.collection()
+    _, text = await site.server.tokens.create(resource="/", write=False, lifetime=10)
+    async with site.stream(activity(collection), token=text) as doomed, site.stream(activity(collection)) as other:
+        await site.joined(2)
+        await site.clock.advance(11)
+        with pytest.raises(ConnectionClosed):
+            await doomed.recv()
+        await site.device(collection)
+
+        assert (doomed.close_code, doomed.close_reason) == (1008, "the token has expired")
+        assert await names(other, 1) == ["deviceCreated"]
+
+
 async def test_a_revoked_token_ends_its_streams(site: Running) -> None:
     """1008, soon after the deletion; the streams of other tokens go on."""
     collection = await site.collection()
