@@ -166,7 +166,9 @@ class Logins:
         rows = await self._accounts.logins()
         now = self._now_ms()
         expired = [login.id for login, _ in rows if login.expires_ms <= now]
-        stored = {login.id: (login, user) for login, user in rows if login.expires_ms > now}
+        stored = {  # an open login that expired just now is left to `expired`
+            login.id: (login, user) for login, user in rows if login.expires_ms > now or login.id in self._open
+        }
         self._gone += [token for key, (_, token) in self._open.items() if key not in stored]
         self._open = {key: self._open.get(key) or _opened(*each) for key, each in stored.items()}
         if expired:

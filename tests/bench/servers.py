@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -54,6 +55,13 @@ class Running:
         secret = self.token if token is None else token
         headers = ({"X-API-Token": secret} if secret else {}) | options.pop("headers", {})
         return connect(f"ws://{self.http}{path}", additional_headers=headers, **options)
+
+    async def ended(self, stream: ClientConnection) -> None:
+        """Let time pass until the server has ended a stream; its tasks may wait for the registry meanwhile."""
+        closing = asyncio.create_task(stream.wait_closed())
+        while not closing.done():
+            await self.clock.advance(0.5)
+            await asyncio.wait({closing}, timeout=0.1)
 
     async def joined(self, subscribers: int) -> Self:
         """Wait until so many streams are served."""
