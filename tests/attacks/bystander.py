@@ -21,10 +21,10 @@ from typing import Final
 from tests.bench.live import LiveServer
 from tests.bench.waiting import PATIENCE
 
-MEDIAN: Final = 0.05
+MEDIAN: Final = 0.25
 """Seconds until an answer, at the median."""
-WORST: Final = 1.0
-"""Seconds until the slowest answer; generous, since other tests share the processor."""
+WORST: Final = 5.0
+"""Seconds until the slowest answer; both limits are generous, since other tests share the processor: read the figures."""
 
 _PROGRAM: Final = Path(__file__).with_name("device.py")
 
