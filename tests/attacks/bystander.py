@@ -24,7 +24,7 @@ from tests.bench.waiting import PATIENCE
 MEDIAN: Final = 0.25
 """Seconds until an answer, at the median."""
 WORST: Final = 5.0
-"""Seconds until the slowest answer; both limits are generous, since other tests share the processor: read the figures."""
+"""Seconds until the slowest answer; both are generous, since other tests share the processor: read the figures."""
 
 _PROGRAM: Final = Path(__file__).with_name("device.py")
 

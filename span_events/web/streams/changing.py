@@ -15,9 +15,11 @@ _TEXTS: Final = ("severity", "text")
 
 def filter_of(
     message: bytes, *, span_only: bool, of_devices: bool = False, without: frozenset[str] = frozenset()
-) -> tuple[Filter, dict[str, object]]:
+) -> tuple[Filter, dict[str, object]] | None:
     """
     Read a message of a client; return its filter, and the criteria as applied.
+
+    None for a message that is no object with the key ``filter``: clients of Span may send what they like.
 
     Args:
         span_only: Exclude the events that Span does not define, as the stream does.
@@ -25,15 +27,17 @@ def filter_of(
         without: Names of events that the stream excludes.
 
     Raises:
-        InvalidRequest: The message is no object with the key ``filter``, or a criterion is not valid.
+        InvalidRequest: A criterion is not valid.
     """
     try:
         found = orjson.loads(message)  # unlike json, it refuses halves of surrogate pairs, which no answer can repeat
     except orjson.JSONDecodeError:
-        raise InvalidRequest("The message is no JSON", hint=_HINT) from None
-    criteria = found.get("filter") if isinstance(found, dict) else None
+        return None
+    if not isinstance(found, dict) or "filter" not in found:
+        return None
+    criteria = found["filter"]
     if not isinstance(criteria, dict):
-        raise InvalidRequest("The message has no object under the key filter", hint=_HINT, field="filter")
+        raise InvalidRequest("filter is no object", hint=_HINT, field="filter")
     lists: dict[str, list[str]] = {name: [] for name in _LISTS}
     texts: dict[str, str | None] = dict.fromkeys(_TEXTS)
     for name, value in criteria.items():

@@ -317,14 +317,16 @@ class Streams:
     ) -> None:
         """Answer a client that sends another filter."""
         try:
-            found, criteria = changing.filter_of(
+            change = changing.filter_of(
                 message, span_only=wish.span_only, of_devices=wish.filter.of_devices, without=wish.without
             )
         except InvalidRequest as exc:
             reply = changing.refusal(exc)
         else:
-            self._hub.change(subscriber, found)
-            reply = changing.answer(criteria)
+            if change is None:
+                return
+            self._hub.change(subscriber, change[0])
+            reply = changing.answer(change[1])
         if connection.transport.get_write_buffer_size() < self._send_buffer:  # a client that reads
             subscriber.send(text_frame(reply))
 
