@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from pathlib import Path
 
 import pytest
@@ -156,14 +155,13 @@ async def test_client_frames_are_ignored_within_bounds(site: Running) -> None:
     async with site.stream(activity(collection)) as stream:
         await site.joined(1)
         await stream.send("hello")
-        answer = json.loads(await stream.recv())
         await (await stream.ping())
         await site.device(collection)
         seen = await names(stream, 1)
         await stream.send("x" * 100_000)
         await _closed(stream)
 
-        assert (answer["type"], seen, stream.close_code) == ("error", ["deviceCreated"], 1009)
+        assert (seen, stream.close_code) == (["deviceCreated"], 1009)
 
 
 async def _closed(stream: ClientConnection) -> None:
