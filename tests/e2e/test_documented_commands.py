@@ -145,6 +145,7 @@ def _port(address: str) -> str:
 def _until_shown(command: str) -> str:
     """Run a command with an open input until it shows something, and end it by Ctrl-C."""
     return f"""(set -m # or the shell lets its background processes ignore Ctrl-C
+        rm -f shown # of the command before
         {command.removeprefix("npx ")} > shown <&9 &
         until [[ -s shown ]] || ! kill -0 $!; do sleep 0.05; done
         kill -INT $!; wait $! || true
