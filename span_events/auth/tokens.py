@@ -213,4 +213,4 @@ def _is_over(token: Token, now_ms: int) -> bool:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()  # a header may have any octets
