@@ -46,6 +46,7 @@ async def test_events_are_chosen_by_pattern() -> None:
         "downstreamMessage",
         "downstreamQueued",
         "downstreamFailed",
+        "downstreamAck",
     ]
 
 
