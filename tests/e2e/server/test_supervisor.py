@@ -22,11 +22,12 @@ from tests.bench.programs import Finished, Program, run
 from tests.bench.waiting import until
 
 LISTENERS: Final = {
-    **dict.fromkeys(("http", "gateways", "blobs", "blobs_tls"), socket.SOCK_STREAM),
+    **dict.fromkeys(("http", "gateways", "blobs", "blobs_tls", "things_stack", "mqtt"), socket.SOCK_STREAM),
     **dict.fromkeys(("datagrams", "coap", "coaps"), socket.SOCK_DGRAM),
 }
 VARIABLES: Final = {name: f"SPAN_EVENTS_{name.upper()}__PORT" for name in LISTENERS} | {
-    "blobs_tls": "SPAN_EVENTS_BLOBS__TLS_PORT"
+    "blobs_tls": "SPAN_EVENTS_BLOBS__TLS_PORT",
+    "things_stack": "SPAN_EVENTS_THINGS_STACK__GRPC_PORT",
 }
 TOKEN: Final = re.compile(r"[0-9a-f]{64}")
 
