@@ -82,7 +82,7 @@ def test_stubs_are_of_the_major_version_that_they_describe() -> None:
 
 
 def test_the_day_of_the_release_is_that_of_the_changelog() -> None:
-    """A clock that shows an earlier day is told to be wrong."""
+    """A start with the clock on an earlier day reports the clock as wrong."""
     heading = f"## [{span_events.__version__}] - {span_events.__released__}"
 
     assert heading in (ROOT / "CHANGELOG.md").read_text().splitlines()

@@ -24,7 +24,7 @@ class Dialect(Protocol):
 
 
 class Sink(Protocol):
-    """Where the octets of a subscriber go: a transport, or a stream inside of one."""
+    """The receiver of a subscriber's octets: a transport, or a stream inside of one."""
 
     def write(self, data: bytes, /) -> None:
         """Send or buffer whole frames; never blocks."""
@@ -34,7 +34,7 @@ class Sink(Protocol):
 
 
 class Ending(Enum):
-    """Why the server ends a stream; each kind of stream has its own code for that."""
+    """Reasons for which the server ends a stream; each kind of stream has its own code for that."""
 
     BEHIND = auto()
     """The reader stayed behind, see ``fanout.stalled_after``."""

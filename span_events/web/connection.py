@@ -32,7 +32,7 @@ _BYTES_MOVED: Final = slice(120, 136)
 
 
 class Ended(StrEnum):
-    """Why the server ended a connection."""
+    """Reasons for which the server ends a connection."""
 
     HEAD = "head"
     """No complete head within ``http.header_timeout``."""

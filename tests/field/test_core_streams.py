@@ -40,7 +40,7 @@ async def metric(site: Running, name: str) -> dict[str, float]:
 
 
 async def test_core_05_a_client_that_leaves_during_the_handshake_leaves_no_traceback(tmp_path: Path) -> None:
-    """With JSON, every line is one, whoever wrote it."""
+    """With log.style = "json", every line is one JSON object, those of libraries included."""
     with LiveServer(tmp_path, {"log.style": "json"}) as server:
         for _ in range(30):
             opened = await connect(server, resets=True)

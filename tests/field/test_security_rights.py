@@ -1,4 +1,4 @@
-"""What a token may do to the identity of a device, and which answers carry a message to whoever has its address."""
+"""Rights of a token over the identity of a device, and the answers that carry messages to the holder of its address."""
 
 from __future__ import annotations
 

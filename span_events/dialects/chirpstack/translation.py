@@ -39,7 +39,7 @@ class Uplink:
 
     payload: bytes
     metadata: dict[str, str]
-    """What the network knows about the message: port, counter, signal, decoded object."""
+    """The network's data about the message: port, counter, signal, decoded object."""
     radio: str
     """The same in short, for people."""
     network_time: Moment | None

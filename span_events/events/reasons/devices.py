@@ -125,7 +125,7 @@ class MessageRejectedReason(Reason):
 
 
 class ConflictReason(Reason):
-    """What two clients share, other than a certificate or a PSK."""
+    """Things that two clients share, other than a certificate or a PSK."""
 
     SHARED_ADDRESS = (
         "sharedAddress",

@@ -99,7 +99,7 @@ _WITHOUT_CODE: Final = frozenset(
 
 
 class DownlinkState(Reason):
-    """What became of a downlink at another network server."""
+    """States of a downlink at another network server."""
 
     TRANSMITTED = (
         "transmitted",

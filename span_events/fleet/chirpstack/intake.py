@@ -41,7 +41,7 @@ _NAME: Final = "name"
 
 
 class Outcome(StrEnum):
-    """What became of an event."""
+    """Outcomes of an event."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"

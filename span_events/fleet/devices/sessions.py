@@ -60,7 +60,7 @@ class Session:
     other: Remote | None = None
     """Address and port before the present ones; without DTLS, one device may have several ports."""
     returns: int = 0
-    """How often the session came back to the port before the present one."""
+    """Number of returns of the session to the port before the present one."""
 
 
 class _Table:

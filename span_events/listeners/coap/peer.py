@@ -39,6 +39,6 @@ class Peer:
         self.exchange = exchange
         """Memory of the reply; None for a request that may be served twice."""
         self.options = options or read_options(request)
-        """What the options of the request say."""
+        """The options of the request, read."""
         self.session = session
         """The DTLS session; None without DTLS."""

@@ -35,7 +35,7 @@ _LOST: Final = 1006
 
 
 class By(StrEnum):
-    """Who ended a stream."""
+    """The side that ended a stream."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -45,7 +45,7 @@ class By(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a stream ended."""
+    """The end of a stream: its side, close code and text."""
 
     by: By
     code: int

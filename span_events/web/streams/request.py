@@ -55,7 +55,7 @@ PARAMETERS: Final = frozenset(
 
 
 class Form(Enum):
-    """How a stream reaches its client."""
+    """The ways in which a stream reaches its client."""
 
     WEBSOCKET = "websocket"
     SSE = "text/event-stream"
