@@ -1,18 +1,24 @@
-"""TLS of the HTTP port: certificate and key from files that may change, or the server's own."""
+"""TLS of the ports for clients of events: HTTP with files that may change, or any port with the server's own."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from span_events.config import HttpConfig
 from span_events.errors import ConfigurationError
 from span_events.log import get_logger
+from span_events.wire.openssl import Identity
 
 log = get_logger("web")
 
+_HANDSHAKE: Final = 10.0
+"""Seconds for a TLS handshake of an `OptionalTls`."""
 PemFiles = Callable[[], tuple[bytes, bytes]]
 """Returns key and certificates of the server's own identity, PEM."""
 
@@ -31,9 +37,7 @@ class HttpTls:
     def __init__(self, config: HttpConfig, own: PemFiles) -> None:
         self._config = config
         self._own = own
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.set_alpn_protocols(["http/1.1"])
+        self.context = _context("http/1.1")
         self._seen = self._state()
         try:
             self._load()
@@ -73,10 +77,56 @@ class HttpTls:
         if self._config.tls == "files":
             self.context.load_cert_chain(self._config.certificate, self._config.key or None, password=_no_password)
             return
-        load_identity(self.context, *self._own())
+        _load_identity(self.context, *self._own())
 
 
-def load_identity(context: ssl.SSLContext, key: bytes, certificates: bytes) -> None:
+class OptionalTls:
+    """
+    Opens the accepted connections of a port: plaintext, or TLS with the server's own certificates.
+
+    Args:
+        protocol: Name for ALPN (RFC 7301).
+        identities: The server's keys and certificates.
+        enabled: False for plaintext.
+    """
+
+    def __init__(self, protocol: str, identities: Sequence[Identity], *, enabled: bool) -> None:
+        self._context = _context(protocol) if enabled else None
+        self.opening: set[asyncio.Task[object]] = set()
+        """Connections whose handshake is under way."""
+        self.present(identities)
+
+    def present(self, identities: Sequence[Identity]) -> None:
+        """Show new certificates in the handshakes from now on."""
+        if self._context is not None:
+            for each in identities:
+                _load_identity(self._context, each.key_pem, each.certificates_pem)
+
+    def open(self, accepted: socket.socket, make: Callable[[], asyncio.BaseProtocol]) -> None:
+        """Begin the handshake, if any, and then the protocol that ``make`` returns."""
+        loop = asyncio.get_running_loop()
+        opening = loop.connect_accepted_socket(
+            make, accepted, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE if self._context else None
+        )
+        task: asyncio.Task[object] = loop.create_task(opening)
+        self.opening.add(task)
+        task.add_done_callback(self._opened)
+
+    def _opened(self, task: asyncio.Task[object]) -> None:
+        """Drop the failure of a handshake: the client has its alert."""
+        self.opening.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+
+def _context(protocol: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+def _load_identity(context: ssl.SSLContext, key: bytes, certificates: bytes) -> None:
     """Give a context a key and its certificates, PEM; the ssl module reads files only, and this one is on no disk."""
     descriptor = os.memfd_create("identity")
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import ClassVar, Final, cast
@@ -15,7 +14,7 @@ from span_events.net import Remote, bind, render_remote
 from span_events.web.mqtt.service import MqttService
 from span_events.web.mqtt.session import Session
 from span_events.web.streams.replies import CLOSE_TIMEOUT, probe, tune
-from span_events.web.tls import load_identity
+from span_events.web.tls import OptionalTls
 from span_events.wire.mqtt.reasons import Reason
 from span_events.wire.openssl import Identity
 
@@ -23,8 +22,6 @@ _TICK: Final = 1.0
 """Seconds between two checks of deadlines."""
 _BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
-_HANDSHAKE: Final = 10.0
-"""Seconds for a TLS handshake."""
 
 
 class MqttListener:
@@ -41,10 +38,8 @@ class MqttListener:
         self._service = service
         self._config = service.shared.config
         self._accepting = Acceptor(self.name, refused, self._accepted)
-        self._opening = set[asyncio.Task[object]]()
         self._address: Remote = ("", 0)
-        self._tls = _context() if self._config.tls else None
-        self.present(identities)
+        self._tls = OptionalTls("mqtt", identities, enabled=self._config.tls)
 
     @property
     def address(self) -> str:
@@ -53,9 +48,7 @@ class MqttListener:
 
     def present(self, identities: Sequence[Identity]) -> None:
         """Show new certificates in the handshakes from now on."""
-        if self._tls is not None:
-            for each in identities:
-                load_identity(self._tls, each.key_pem, each.certificates_pem)
+        self._tls.present(identities)
 
     def metrics(self) -> list[Metric]:
         """List the metrics."""
@@ -81,27 +74,12 @@ class MqttListener:
 
     async def close(self) -> None:
         """End all sessions, and return when their connections are closed."""
-        for each in self._opening:
+        for each in self._tls.opening:
             each.cancel()
         await self._service.close()
 
     def _accepted(self, accepted: socket.socket, _address: Remote) -> None:
-        loop = asyncio.get_running_loop()
-        opening = loop.connect_accepted_socket(
-            lambda: _Connection(self._service),
-            accepted,
-            ssl=self._tls,
-            ssl_handshake_timeout=_HANDSHAKE if self._tls else None,
-        )
-        task: asyncio.Task[object] = loop.create_task(opening)
-        self._opening.add(task)
-        task.add_done_callback(self._opened)
-
-    def _opened(self, task: asyncio.Task[object]) -> None:
-        """Drop the failure of a handshake: the client has its alert."""
-        self._opening.discard(task)
-        if not task.cancelled():
-            task.exception()
+        self._tls.open(accepted, lambda: _Connection(self._service))
 
 
 class _Connection(asyncio.Protocol):
@@ -162,10 +140,3 @@ class _Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self.sink.abort()
-
-
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["mqtt"])
-    return context

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -16,7 +15,7 @@ from span_events.net import Remote, bind, render_remote
 from span_events.web.things_stack.grpc_calls import Calls
 from span_events.web.things_stack.grpc_connection import Bounds, GrpcConnection
 from span_events.web.things_stack.service import EventsService
-from span_events.web.tls import load_identity
+from span_events.web.tls import OptionalTls
 from span_events.wire.openssl import Identity
 
 _TICK: Final = 1.0
@@ -27,8 +26,6 @@ _PING_INTERVAL: Final = 60.0
 """Seconds of silence after which a client is pinged, as the original does."""
 _LINGER: Final = 2.0
 """Seconds that clients get to read the ends of their calls."""
-_HANDSHAKE: Final = 10.0
-"""Seconds for a TLS handshake."""
 
 
 class GrpcListener:
@@ -54,13 +51,11 @@ class GrpcListener:
         self._config = config
         self._clock = clock
         self._accepting = Acceptor(self.name, refused, self._accepted)
-        self._opening = set[asyncio.Task[object]]()
         self._address: Remote = ("", 0)
         self._connections: dict[GrpcConnection, None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tls = _context() if config.grpc_tls else None
-        self.present(identities)
+        self._tls = OptionalTls("h2", identities, enabled=config.grpc_tls)
         self._bounds = Bounds(config, _PING_INTERVAL, fanout.send_buffer, Calls(service), service.hub, clock)
         self.displaced = 0
         """Number of connections that were ended or refused because of things_stack.grpc_connections."""
@@ -72,9 +67,7 @@ class GrpcListener:
 
     def present(self, identities: Sequence[Identity]) -> None:
         """Show new certificates in the handshakes from now on."""
-        if self._tls is not None:
-            for each in identities:
-                load_identity(self._tls, each.key_pem, each.certificates_pem)
+        self._tls.present(identities)
 
     def metrics(self) -> list[Metric]:
         """List the metrics."""
@@ -129,8 +122,8 @@ class GrpcListener:
 
     async def close(self) -> None:
         """End all calls, give the clients a moment to read that, and close the connections."""
-        if self._opening:
-            await asyncio.wait(self._opening)
+        if self._tls.opening:
+            await asyncio.wait(self._tls.opening)
         for each in list(self._connections):
             each.shut_down()
         try:
@@ -159,26 +152,4 @@ class GrpcListener:
             self._idle.set()
 
     def _accepted(self, accepted: socket.socket, _address: Remote) -> None:
-        loop = asyncio.get_running_loop()
-        opening = loop.connect_accepted_socket(
-            lambda: GrpcConnection(self._bounds, self),
-            accepted,
-            ssl=self._tls,
-            ssl_handshake_timeout=_HANDSHAKE if self._tls else None,
-        )
-        task: asyncio.Task[object] = loop.create_task(opening)
-        self._opening.add(task)
-        task.add_done_callback(self._opened)
-
-    def _opened(self, task: asyncio.Task[object]) -> None:
-        """Drop the failure of a handshake: the client has its alert."""
-        self._opening.discard(task)
-        if not task.cancelled():
-            task.exception()
-
-
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    return context
+        self._tls.open(accepted, lambda: GrpcConnection(self._bounds, self))
