@@ -19,7 +19,7 @@ from span_events.outputs.content import Content
 from span_events.outputs.targets import Targets
 from span_events.outputs.templates import fill, values_of
 from span_events.registry.outputs import OutputConfig
-from span_events.wire import publishing
+from span_events.wire.mqtt import publishing
 
 _TOPIC: Final = "{{ collection.collectionId }}/{{ device.deviceId }}"
 """Topic of Span's own broker."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from span_events.errors import MalformedMessage
-from span_events.wire import publishing
+from span_events.wire.mqtt import publishing
+from span_events.wire.mqtt.packets import Kind
 
 
 def test_connect_is_that_of_the_standard() -> None:
@@ -28,8 +29,8 @@ def test_a_length_has_7_bits_an_octet(length: int, header: str) -> None:
 
 
 def test_replies_are_read_strictly() -> None:
-    assert publishing.reply(bytes.fromhex("20020105")) == (publishing.CONNACK, 5)
-    assert publishing.reply(bytes.fromhex("40020102")) == (publishing.PUBACK, 258)
+    assert publishing.reply(bytes.fromhex("20020105")) == (Kind.CONNACK, 5)
+    assert publishing.reply(bytes.fromhex("40020102")) == (Kind.PUBACK, 258)
     for wrong in ("41020001", "40030001", "d0000000", "48545450"):
         with pytest.raises(MalformedMessage):
             publishing.reply(bytes.fromhex(wrong))

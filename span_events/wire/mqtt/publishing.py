@@ -6,10 +6,10 @@ import struct
 from typing import Final
 
 from span_events.errors import MalformedMessage
+from span_events.wire.mqtt.fields import MOST_LENGTH, binary, variable
+from span_events.wire.mqtt.packets import Kind, Version
 
-CONNACK: Final = 2
-PUBACK: Final = 4
-DISCONNECT: Final = b"\xe0\x00"
+DISCONNECT: Final = bytes((Kind.DISCONNECT << 4, 0))
 REFUSALS: Final = {
     1: "unacceptable protocol version",
     2: "client identifier rejected",
@@ -20,21 +20,23 @@ REFUSALS: Final = {
 """Return codes of CONNACK (3.2.2.3)."""
 MAX_TEXT: Final = 65_535
 """Octets of a text (1.5.3)."""
-_MAX_LENGTH: Final = 268_435_455
+_CONNECT: Final = Kind.CONNECT << 4
+_PUBLISH: Final = Kind.PUBLISH << 4 | 0x02
+"""QoS 1, not retained, no duplicate."""
 
 
 def connect(client_id: str, username: str = "", password: str = "") -> bytes:
     """Write CONNECT: a clean session without keepalive; without a client id, the server picks one (3.1)."""
     flags = 0x02 | (0x80 if username else 0) | (0x40 if username and password else 0)
-    body = _text("MQTT") + struct.pack("!BBH", 4, flags, 0) + _text(client_id)
+    body = _text("MQTT") + struct.pack("!BBH", Version.V3_1_1, flags, 0) + _text(client_id)
     if username:
         body += _text(username) + (_text(password) if password else b"")
-    return _packet(0x10, body)
+    return _packet(_CONNECT, body)
 
 
 def publication(topic: str, payload: bytes, packet_id: int) -> bytes:
     """Write PUBLISH with QoS 1 (3.3)."""
-    return _packet(0x32, _text(topic) + struct.pack("!H", packet_id) + payload)
+    return _packet(_PUBLISH, _text(topic) + struct.pack("!H", packet_id) + payload)
 
 
 def reply(octets: bytes) -> tuple[int, int]:
@@ -45,14 +47,13 @@ def reply(octets: bytes) -> tuple[int, int]:
         MalformedMessage: It is neither.
     """
     kind, length, value = struct.unpack("!BBH", octets)
-    if length != 2 or kind & 0x0F or kind >> 4 not in (CONNACK, PUBACK):
+    if length != 2 or kind & 0x0F or kind >> 4 not in (Kind.CONNACK, Kind.PUBACK):
         raise MalformedMessage(f"{octets.hex()} is neither CONNACK nor PUBACK of MQTT 3.1.1", at=0)
-    return kind >> 4, value & 0xFF if kind >> 4 == CONNACK else value
+    return kind >> 4, value & 0xFF if kind >> 4 == Kind.CONNACK else value
 
 
 def _text(text: str) -> bytes:
-    octets = text.encode()
-    return struct.pack("!H", len(octets)) + octets
+    return binary(text.encode())
 
 
 def _packet(first: int, body: bytes) -> bytes:
@@ -62,12 +63,6 @@ def _packet(first: int, body: bytes) -> bytes:
     Raises:
         ValueError: The body is too long.
     """
-    length = len(body)
-    if length > _MAX_LENGTH:
-        raise ValueError(f"{length} octets, at most {_MAX_LENGTH}")
-    header = bytearray([first])
-    while True:
-        length, digit = divmod(length, 128)
-        header.append(digit | (0x80 if length else 0))
-        if not length:
-            return bytes(header) + body
+    if len(body) > MOST_LENGTH:
+        raise ValueError(f"{len(body)} octets, at most {MOST_LENGTH}")
+    return bytes((first,)) + variable(len(body)) + body
