@@ -95,6 +95,8 @@ async def test_security_R3_the_api_answers_again_after_the_descriptors_were_used
             opened = [await connect(server) for _ in range(150)]
             await server.logged("accept_refused")
             await server.logged("reason=head")
+            for each in opened:
+                await receive(each)  # until the server has ended it, and its descriptor is free
             await server.call("GET", "/span/system")
             health = await server.request("GET", "/healthz", headers={})
         for each in opened:
