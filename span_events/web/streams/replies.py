@@ -83,24 +83,15 @@ async def serve(
         subscribe: Adds the reader to the hub.
         farewell: Returns the last frame of a stream that the server ends, without the transfer coding.
     """
-    chunked = is_chunked(request)
-    if chunked:
-        response.enable_chunked_encoding()
-    await response.prepare(request)
-    response.force_close()  # more requests of the connection are not understood from here on
-    transport, connection = request.transport, request.protocol
-    if transport is None or transport.is_closing():
-        return response  # the client left meanwhile
-    tune(transport, send_buffer=send_buffer)
-    probe(transport)
     ended: asyncio.Future[tuple[Ending, str] | None] = asyncio.get_running_loop().create_future()
 
     def end(ending: Ending | None, text: str = "") -> None:
         if not ended.done():
             ended.set_result(None if ending is None else (ending, text))
 
-    assert isinstance(connection, Connection)
-    connection.become_stream(_Leaving(end))
+    transport = await _open(request, response, end, send_buffer=send_buffer)
+    if transport is None:
+        return response
     subscriber: Subscriber | None = None
     try:
         try:
@@ -121,7 +112,7 @@ async def serve(
     if how is not None and not transport.is_closing():
         frame = farewell(*how)
         if frame:
-            transport.write(chunk(frame) if chunked else frame)
+            transport.write(chunk(frame) if is_chunked(request) else frame)
         await _finish(response, transport)
     return response
 
@@ -135,18 +126,12 @@ async def export(
     Args:
         patience: Seconds for which a part may wait until the client reads; then the connection is cut.
     """
-    if is_chunked(request):
-        response.enable_chunked_encoding()
-    await response.prepare(request)
-    response.force_close()
-    transport, connection = request.transport, request.protocol
-    if transport is None or transport.is_closing():
-        return response
-    tune(transport, send_buffer=send_buffer)
-    probe(transport)
     left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    assert isinstance(connection, Connection)
-    connection.become_stream(_Leaving(lambda _: None if left.done() else left.set_result(None)))
+    transport = await _open(
+        request, response, lambda _: None if left.done() else left.set_result(None), send_buffer=send_buffer
+    )
+    if transport is None:
+        return response
 
     async def has_room(limit: int) -> bool:
         try:
@@ -164,6 +149,31 @@ async def export(
         transport.write(part)
     await has_room(0)  # nothing limits the time of a connection that is a stream but this
     return response
+
+
+async def _open(
+    request: web.Request, response: web.StreamResponse, left: Callable[[None], None], *, send_buffer: int
+) -> asyncio.Transport | None:
+    """
+    Send the head of a reply, and return the transport, which from then on belongs to the stream.
+
+    None if the client left meanwhile.
+
+    Args:
+        left: Called when the client leaves later.
+    """
+    if is_chunked(request):
+        response.enable_chunked_encoding()
+    await response.prepare(request)
+    response.force_close()  # more requests of the connection are not understood from here on
+    transport, connection = request.transport, request.protocol
+    if transport is None or transport.is_closing():
+        return None
+    tune(transport, send_buffer=send_buffer)
+    probe(transport)
+    assert isinstance(connection, Connection)
+    connection.become_stream(_Leaving(left))
+    return transport
 
 
 class _Leaving:
