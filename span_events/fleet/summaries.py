@@ -121,9 +121,7 @@ class Summaries:
 
     def add(self, event: Event, sender: Hashable, reason: str, cause: Hashable = None) -> None:
         """Publish an admitted event; the summary of its cause will be like it."""
-        window = self._windows.get((sender, reason))
-        if window is not None and cause in window.causes:
-            window.causes[cause].example = event
+        self._windows[sender, reason].causes[cause].example = event
         self._bus.publish(event)
 
     def publish(self, event: Event, sender: Hashable, reason: str, cause: Hashable = None) -> None:

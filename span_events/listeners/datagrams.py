@@ -24,7 +24,6 @@ from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.model import Device
 from span_events.wire.dtls.records import FIRST_OCTETS as RECORDS
-from span_events.wire.dtls.records import cut_of, is_dtls
 from span_events.wire.recognition import FIRST_OCTETS
 
 
@@ -83,13 +82,8 @@ class Datagrams(UdpListener):
 
     def _receive(self, datagram: bytes, remote: Remote) -> None:
         first = datagram[:1]
-        if first in RECORDS and self.dtls is not None:
-            if is_dtls(datagram):
-                self.dtls.receive(datagram, remote)
-                return
-            if cut := cut_of(datagram):
-                self.dtls.receive_cut(datagram, cut, remote)
-                return
+        if first in RECORDS and self.dtls is not None and self.dtls.takes(datagram, remote):
+            return
         mark = self._ports.mark(datagram) if first in FIRST_OCTETS else None
         device = self._reception.identify(remote, transport=Transport.UDP, size=len(datagram), mark=mark)
         if not isinstance(device, MessageRejectedReason):

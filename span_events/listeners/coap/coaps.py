@@ -19,7 +19,6 @@ from span_events.listeners.ports import Ports
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
-from span_events.wire.dtls.records import cut_of, is_dtls
 from span_events.wire.recognition import ProtocolName
 
 
@@ -112,11 +111,7 @@ class Coaps(UdpListener):
             await self._endpoint.shutdown()
 
     def _receive(self, datagram: bytes, remote: Remote) -> None:
-        if is_dtls(datagram):
-            self.dtls.receive(datagram, remote)
-            return
-        if cut := cut_of(datagram):
-            self.dtls.receive_cut(datagram, cut, remote)
+        if self.dtls.takes(datagram, remote):
             return
         self._reception.rejections.rejected(
             MessageRejectedReason.MALFORMED,

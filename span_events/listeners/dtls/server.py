@@ -40,7 +40,7 @@ from span_events.wire.dtls.hello import (
     is_hello,
     read_hello,
 )
-from span_events.wire.dtls.records import Alert, ContentType, Cut, alert
+from span_events.wire.dtls.records import Alert, ContentType, alert, cut_of, is_dtls
 
 _OF_SESSIONS: Final = frozenset({ContentType.APPLICATION_DATA, ContentType.ALERT})
 """Encrypted records of these types go to the session, also while its address has a handshake."""
@@ -198,6 +198,18 @@ class DtlsServer:
         """Number of hellos that were put together of fragments."""
         return self._fragmented.completed
 
+    def takes(self, datagram: bytes, remote: Remote) -> bool:
+        """Receive a datagram of DTLS records, or return False; a cut one is published, and no session sees it."""
+        if is_dtls(datagram):
+            self.receive(datagram, remote)
+        elif cut := cut_of(datagram):
+            self.received += 1
+            self.stray += 1
+            self._strays.cut(datagram, cut, remote)
+        else:
+            return False
+        return True
+
     def receive(self, datagram: bytes, remote: Remote) -> None:
         """Pass a datagram that `is_dtls` to its session, its handshake, or the check of hellos."""
         self.received += 1
@@ -215,12 +227,6 @@ class DtlsServer:
             self.stray += 1  # in the clear: anybody could have sent it
         else:
             self._feed(session, datagram)
-
-    def receive_cut(self, datagram: bytes, cut: Cut, remote: Remote) -> None:
-        """Publish a datagram that consists of encrypted records, but not of whole ones; no session sees it."""
-        self.received += 1
-        self.stray += 1
-        self._strays.cut(datagram, cut, remote)
 
     def stop(self) -> None:
         """End all sessions with a close_notify, and drop all handshakes."""
