@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests (Debian package postgresql), if this machine has one."""
+"""A PostgreSQL server for tests (Debian package postgresql)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-PROGRAMS: Final = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-"""Folders of the installed releases."""
+from tests.bench.programs import find_program
+
+_RELEASES: Final = Path("/usr/lib/postgresql")
+"""Folder of the installed releases."""
 _USER: Final = "postgres"
 
 
@@ -23,7 +25,8 @@ def postgresql(folder: Path) -> Iterator[str]:
 
     PostgreSQL refuses to run as root, so root becomes the user of the Debian package.
     """
-    programs = PROGRAMS[-1]
+    find_program("pg_ctlcluster")  # of the package that has the releases
+    programs = max(_RELEASES.glob("*/bin"))
     as_user = _USER if os.geteuid() == 0 else None
     folder = Path("/tmp") / f"span-events-{os.getpid()}" if as_user else folder  # a path that it may enter
     folder.mkdir(mode=0o700)

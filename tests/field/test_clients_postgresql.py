@@ -12,9 +12,7 @@ from span_events.config import Config
 from span_events.errors import StorageUnavailable
 from span_events.fleet.collections import CollectionChange
 from tests.bench.ports import FREE
-from tests.bench.postgresql import PROGRAMS, postgresql
-
-pytestmark = pytest.mark.skipif(not PROGRAMS, reason="needs PostgreSQL (Debian package postgresql)")
+from tests.bench.postgresql import postgresql
 
 
 @pytest.fixture
