@@ -183,7 +183,7 @@ class Server:
         await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
         every = self._supervisor.every
         every(_SWEEP, "sweep", self.fleet.sweep)
-        if self._http_tls is not None:
+        if self._http_tls is not None and config.http.tls == "files":
             every(_MINUTE, "http_tls", self._http_tls.refresh)
         every(_MINUTE, "history", lambda: self.history.sweep(clock.time_ns()))
         every(_SWEEP, "streams", lambda: self.streams.sweep(clock.monotonic()))
@@ -205,7 +205,9 @@ class Server:
 
     async def _start_web(self) -> None:
         config = self.config
-        self._http_tls = None if config.http.tls == "off" else HttpTls(config.http, self._engines.own_pem)
+        self._http_tls = tls = None if config.http.tls == "off" else HttpTls(config.http, self._engines.own_pem)
+        if tls is not None:
+            self._engines.on_renewed.append(lambda _: tls.refresh())
         admission = Admission(self.hub, self._refused)
         self.streams = Streams(
             http=config.http,
@@ -479,8 +481,6 @@ class Server:
         changed = await self.authority.renew()
         if changed:
             self._engines.renewed()
-            if self._http_tls is not None:
-                self._http_tls.refresh()
         return changed
 
     async def _watch_clock(self) -> None:
