@@ -9,7 +9,7 @@ import click
 
 from span_events import config as configuration
 from span_events.cli.options import Group, config_option, data_dir_option
-from span_events.config.sections import PREFIX
+from span_events.config.sections.config import PREFIX
 
 
 @click.group(cls=Group)

@@ -6,31 +6,25 @@ Settings, from a TOML file and from environment variables above it.
 
 from span_events.config.loading import load
 from span_events.config.reference import every_setting, render_file, render_guide
-from span_events.config.sections import (
+from span_events.config.sections.cellular import CellularConfig, NasConfig, RadiusConfig
+from span_events.config.sections.config import Config
+from span_events.config.sections.devices import (
     BlobsConfig,
-    CellularConfig,
-    ChirpstackConfig,
-    CoapConfig,
-    CoapsConfig,
-    Config,
-    DatagramsConfig,
     DownstreamConfig,
-    DtlsConfig,
-    EventsConfig,
-    FanoutConfig,
     FirmwareConfig,
     GatewaysConfig,
-    HttpConfig,
-    LoginsConfig,
     MessagesConfig,
-    MqttConfig,
-    NasConfig,
-    OutputsConfig,
-    PkiConfig,
-    RadiusConfig,
-    RegistryConfig,
     RejectionsConfig,
     SessionsConfig,
+)
+from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
+from span_events.config.sections.outputs import OutputsConfig
+from span_events.config.sections.service import LoginsConfig, PkiConfig, RegistryConfig
+from span_events.config.sections.streams import (
+    ChirpstackConfig,
+    EventsConfig,
+    FanoutConfig,
+    MqttConfig,
     StreamsConfig,
     ThingsStackConfig,
 )

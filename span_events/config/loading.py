@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from span_events.config.sections import PREFIX, Config, sections
+from span_events.config.sections.config import PREFIX, Config, sections
 from span_events.errors import ConfigurationError
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from span_events.config.sections import Config, Section, sections
-from span_events.config.sections.base import entry_of
+from span_events.config.sections.base import Section, entry_of
+from span_events.config.sections.config import Config, sections
 
 
 def render_file(config: Config | None = None) -> str:

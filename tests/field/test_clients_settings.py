@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 
 from span_events import config as configuration
 from span_events.config import Config
-from span_events.config.sections import sections
 from span_events.config.sections.base import entry_of
+from span_events.config.sections.config import sections
 from span_events.errors import ConfigurationError
 from tests.bench.live import PROGRAM
 from tests.bench.ports import FREE_VARIABLES
