@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from tests.bench.live import Reply, Token
+from tests.bench.waiting import PATIENCE
 from tests.faults.scene import Scene
 
 UNKNOWN: Final = "5eed" * 16
@@ -59,8 +63,8 @@ def check(replies: list[Reply], status: int, rpc_code: int, text: str) -> None:
 
 
 async def test_a_missing_an_empty_and_a_wrong_token_get_401(scene: Scene) -> None:
-    """REST and sockets say the same, the latter before the upgrade."""
-    missing = await refusals(scene, {})
+    """REST and sockets say the same, the latter before the upgrade; a socket may bring a missing one afterwards."""
+    missing = [await scene.server.request("GET", f"/span/collections/{scene.device.collection}", headers={})]
     empty = await refusals(scene, {"X-API-Token": ""})
     empty_in_query = await refusals(scene, {}, "")
     unknown = await refusals(scene, {"X-API-Token": UNKNOWN})
@@ -78,6 +82,22 @@ async def test_a_missing_an_empty_and_a_wrong_token_get_401(scene: Scene) -> Non
             16,
             "The token is not known: it was deleted, was copied incompletely, or belongs to another server",
         )
+
+
+@pytest.mark.parametrize("kind", ["activity", "from"])
+@pytest.mark.parametrize("first", ["hello", json.dumps({"jwt": UNKNOWN})])
+async def test_a_stream_without_a_token_waits_for_a_message_with_one_and_closes_with_1008(
+    scene: Scene, kind: str, first: str
+) -> None:
+    """Span's logged-in clients send it first; a message without it, or with a wrong one, ends the stream."""
+    url = f"ws://{scene.server.addresses['http']}/span/collections/{scene.device.collection}/{kind}"
+    async with asyncio.timeout(PATIENCE), connect(url) as stream:
+        await stream.send(first)
+        with pytest.raises(ConnectionClosed):
+            await stream.recv()
+
+    assert stream.close_code == 1008
+    assert stream.close_reason
 
 
 async def test_a_token_of_another_collection_gets_403(scene: Scene, tokens: Tokens) -> None:
