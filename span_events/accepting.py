@@ -94,6 +94,8 @@ class RefusedAccepts:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.accepted = Counter[str]()
+        """Number of accepted connections by listener."""
         self._refused = Counter[str]()
         self._last: dict[str, float] = {}
         self._quiet = OncePerMinute(_LISTENERS)
@@ -123,12 +125,19 @@ class RefusedAccepts:
         """List the metrics."""
         return [
             Metric(
+                "connections_accepted",
+                "TCP connections that were accepted.",
+                "counter",
+                lambda: dict(self.accepted),
+                label="listener",
+            ),
+            Metric(
                 "accepts_refused",
                 "Connections that were refused because descriptors or memory were used up.",
                 "counter",
                 lambda: dict(self._refused),
                 label="listener",
-            )
+            ),
         ]
 
 
@@ -165,6 +174,7 @@ class Acceptor:
         limit = descriptor_limit()
         self._highest = limit - kept_back(limit) // (2 if self._short else 1)
         self._socket = bound
+        self._refused.accepted[self._name] += 0  # so that the metric begins at zero
         bound.listen(backlog)
         asyncio.get_running_loop().add_reader(bound, self._accept)
 
@@ -198,6 +208,7 @@ class Acceptor:
                 accepted.close()
                 self._refused.few_left(self._name)
                 continue
+            self._refused.accepted[self._name] += 1
             accepted.setblocking(False)
             self._serve(accepted, address[:2])
 

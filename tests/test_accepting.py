@@ -52,7 +52,7 @@ class Scene:
 
     @property
     def counted(self) -> Mapping[str, float]:
-        counted = self.refused.metrics()[0].value()
+        (counted,) = [each.value() for each in self.refused.metrics() if each.name == "accepts_refused"]
         assert isinstance(counted, Mapping)
         return counted
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from span_events.metrics import Metric, exposition
+from span_events.metrics import Histogram, HistogramMetric, Measure, Metric, TableMetric, exposition
 
 
 def test_a_table_of_metrics_becomes_prometheus_text() -> None:
@@ -28,3 +28,26 @@ def test_the_process_is_measured_too() -> None:
 
     assert "process_resident_memory_bytes" in text
     assert "process_cpu_seconds_total" in text
+
+
+def test_several_labels_and_histograms_become_prometheus_text() -> None:
+    """A bucket counts all values up to its bound; no value is lost beyond the last bound."""
+    delay = Histogram(0.1, 1.0)
+    for seconds in (0.05, 0.1, 0.5, 3.0):
+        delay.observe(seconds)
+    table: list[Measure] = [
+        TableMetric("rejected", "Messages.", "counter", ("transport", "reason"), lambda: {("udp", "malformed"): 2}),
+        TableMetric("free_bytes", "Nothing is known.", "gauge", (), dict),
+        HistogramMetric("delay_seconds", "Delay.", lambda: {"coap": delay}, label="transport"),
+    ]
+    lines = exposition(lambda: table)().decode().splitlines()
+
+    assert 'span_events_rejected_total{reason="malformed",transport="udp"} 2.0' in lines
+    assert not [each for each in lines if each.startswith("span_events_free_bytes")]
+    assert [each.partition("_delay_")[2] for each in lines if each.startswith("span_events_delay")] == [
+        'seconds_bucket{le="0.1",transport="coap"} 2.0',
+        'seconds_bucket{le="1.0",transport="coap"} 3.0',
+        'seconds_bucket{le="+Inf",transport="coap"} 4.0',
+        'seconds_count{transport="coap"} 4.0',
+        'seconds_sum{transport="coap"} 3.65',
+    ]

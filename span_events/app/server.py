@@ -7,7 +7,6 @@ No other module knows all parts; each part gets its collaborators by its constru
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 import socket
 from contextlib import suppress
@@ -19,7 +18,9 @@ from span_events import __version__
 from span_events.accepting import RefusedAccepts, warn_of_few_descriptors
 from span_events.app.bounds import connections_of
 from span_events.app.demo import start_demo
+from span_events.app.endpoints import fill_endpoints
 from span_events.app.engines import Engines
+from span_events.app.measures import LoopLag, measures
 from span_events.app.outputs import start_outputs
 from span_events.app.shutdown import Started, shut_down
 from span_events.app.supervisor import Supervisor
@@ -48,12 +49,12 @@ from span_events.listeners.gateways.listener import GatewayListener
 from span_events.listeners.ports import Ports
 from span_events.listeners.radius.listener import Radius
 from span_events.log import get_logger
-from span_events.metrics import Metric
+from span_events.metrics import Measure
 from span_events.net import Remote
 from span_events.pki import dates, files
 from span_events.pki.authority import Authority
 from span_events.registry import location
-from span_events.registry.model import GatewayType, Token
+from span_events.registry.model import Token
 from span_events.registry.store import Store
 from span_events.simulator.demo.seed import Demo
 from span_events.web.mqtt.listener import MqttListener
@@ -95,6 +96,7 @@ class Server:
         self._data_dir = data_dir
         self._clock = clock or SystemClock()
         self._supervisor = Supervisor(self._clock)
+        self._loop_lag = LoopLag()
         self._started = Started(self._supervisor)
         self._listeners: list[Listener] = []
         self._refused = RefusedAccepts(self._clock)
@@ -194,6 +196,7 @@ class Server:
         every(_PROBE, "registry_write", lambda: store.probe())  # noqa: PLW0108
         every(config.registry.watch_interval, "tokens", self._watch_tokens)
         every(config.registry.flush_interval, "token_uses", self.tokens.flush)
+        self._supervisor.run("loop_lag", self._loop_lag.run)
         self._wall_clock = WallClockWatch(clock)
         every(LOOK, "clock", self._watch_clock)
         every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self._renew_certificates)
@@ -340,23 +343,9 @@ class Server:
         if self.radius is not None:
             self.addresses["radius-accounting"] = self.radius.accounting_address
         ports.fill(self.addresses, dtls=config.dtls.enabled)
-        self._show_endpoints()
+        fill_endpoints(config, self.addresses, self.fleet.directory)
         for listener in self._listeners:
             self._supervisor.run(listener.name, listener.run)
-
-    def _show_endpoints(self) -> None:
-        """Fill in the endpoints of the built-in gateways, where devices reach this server."""
-        names, endpoints = self.config.pki.server_names, self.fleet.directory.endpoints
-
-        def endpoint(listener: str) -> str:
-            host, _, port = self.addresses.get(listener, "").rpartition(":")
-            everywhere = bool(host) and ipaddress.ip_address(host.strip("[]")).is_unspecified
-            return f"{names[0] if names and everywhere else host}:{port}" if host else ""
-
-        endpoints[GatewayType.CIOT].update(udpEndpoint=endpoint("datagrams"), coapEndpoint=endpoint("coap"))
-        endpoints[GatewayType.INET].update(
-            dtlsEndpoint=endpoint("datagrams") if self.config.dtls.enabled else "", coapEndpoint=endpoint("coaps")
-        )
 
     def _coap_firmware(self, transport: Transport, local: Remote) -> CoapFirmware:
         return CoapFirmware(
@@ -448,9 +437,19 @@ class Server:
         }
         return health | ({"radius-accounting": self.radius.health} if self.radius is not None else {})
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """List the metrics; each bound of the configuration has its gauge."""
+        assert self._started.store is not None, "the server has started"
+        process = measures(
+            data_dir=self._data_dir,
+            directory=self.fleet.directory,
+            health=self.health,
+            listeners=self._listeners,
+        )
         return [
+            *process,
+            *self._loop_lag.metrics(),
+            *self._started.store.metrics(),
             *self.bus.metrics(),
             *self.hub.metrics(),
             *self.logins.metrics(),

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from span_events.bus.base import ActivitySink, MessageSink
+from span_events.bus.counts import EventCounts
 from span_events.clock import Clock
 from span_events.events.activity import Activity, Event
 from span_events.events.message import Message
 from span_events.ids import IdGenerator
 from span_events.log import get_logger
-from span_events.metrics import Metric
+from span_events.metrics import Measure, Metric, TableMetric
 
 log = get_logger("bus")
 T = TypeVar("T")
@@ -25,15 +26,22 @@ class LocalBus:
         self._identifiers = identifiers
         self._activities: list[ActivitySink] = []
         self._messages: list[MessageSink] = []
-        self.published = 0
-        """Number of published events."""
+        self.counts = EventCounts()
+        """Published events."""
+        self._plain = self.counts.plain
         self.failures = 0
         """Number of exceptions that sinks raised; each is a defect of ours and is logged."""
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """List the metrics."""
         return [
-            Metric("events_published", "Events published.", "counter", lambda: self.published),
+            TableMetric(
+                "events_published",
+                "Events published, by name and reason.",
+                "counter",
+                ("event", "reason"),
+                self.counts.by_labels,
+            ),
             Metric("sink_failures", "Defects: a consumer of events failed.", "counter", lambda: self.failures),
         ]
 
@@ -44,7 +52,11 @@ class LocalBus:
     def publish(self, event: Event) -> None:
         """Give the event an identifier and a time, and pass the activity to all sinks."""
         time_ns = self._clock.time_ns()
-        self.published += 1
+        kind = type(event)
+        if kind in self._plain:
+            self._plain[kind] += 1
+        else:
+            self.counts.add(event)
         self._tell(self._activities, Activity(self._identifiers.next(time_ns), time_ns, event))
 
     def forward(self, message: Message) -> None:

@@ -88,8 +88,8 @@ class History:
                 label="kind",
             ),
             Metric(
-                "history_octets",
-                "Octets of the events in memory, roughly; at most 1.25 times events.history_octets.",
+                "history_bytes",
+                "Bytes of the events in memory, roughly; at most 1.25 times events.history_octets.",
                 "gauge",
                 lambda: self._routine.cost + self._faults.cost,
             ),

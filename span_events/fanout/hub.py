@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
 
 from span_events.clock import Clock
 from span_events.config import FanoutConfig
@@ -26,6 +25,7 @@ from span_events.events.catalogue import EventsDropped
 from span_events.events.filters import Wish
 from span_events.events.message import Message
 from span_events.events.reasons import DroppedReason
+from span_events.fanout.index import Index
 from span_events.fanout.subscriber import (
     Batch,
     Close,
@@ -42,67 +42,13 @@ from span_events.fanout.subscriber import (
 )
 from span_events.ids import IdGenerator, render
 from span_events.log import get_logger
-from span_events.metrics import Metric
+from span_events.metrics import Histogram, HistogramMetric, Measure, Metric
 
 log = get_logger("fanout")
-K = TypeVar("K")
 
 _BUSY = 0.2  # share of the time spent flushing from which on flushes wait for company
 _FIRST_LINGER = 0.001
 _BACKLOG_WRITES = 16  # writes' worth of octets that may gather behind a round before it is finished at once
-
-
-@dataclass(slots=True)
-class _Index:
-    """Groups of one kind of stream, keyed by the narrowest part of their scope: gateway, device, collection or none."""
-
-    everything: list[Group] = field(default_factory=list)
-    by_collection: dict[int | None, list[Group]] = field(default_factory=dict)
-    by_device: dict[tuple[int | None, int | None], list[Group]] = field(default_factory=dict)
-    by_gateway: dict[tuple[int | None, int | None], list[Group]] = field(default_factory=dict)
-
-    def groups_for(self, origin: Origin) -> list[Group]:
-        """Return the groups of which a scope contains an origin; twice if two of its scopes do."""
-        found = self.everything
-        if self.by_collection and (groups := self.by_collection.get(origin.collection_id)):
-            found = found + groups
-        if self.by_device and (groups := self.by_device.get((origin.collection_id, origin.device_id))):
-            found = found + groups
-        if self.by_gateway and (groups := self.by_gateway.get((origin.collection_id, origin.gateway_id))):
-            found = found + groups
-        return found
-
-    def add(self, group: Group) -> None:
-        for scope in group.scopes:
-            if scope.device_id is not None:
-                self.by_device.setdefault((scope.collection_id, scope.device_id), []).append(group)
-            elif scope.gateway_id is not None:
-                self.by_gateway.setdefault((scope.collection_id, scope.gateway_id), []).append(group)
-            elif scope.collection_id is not None:
-                self.by_collection.setdefault(scope.collection_id, []).append(group)
-                if scope.unattributed:
-                    self.by_collection.setdefault(None, []).append(group)
-            else:
-                self.everything.append(group)
-
-    def remove(self, group: Group) -> None:
-        for scope in group.scopes:
-            if scope.device_id is not None:
-                _discard(self.by_device, (scope.collection_id, scope.device_id), group)
-            elif scope.gateway_id is not None:
-                _discard(self.by_gateway, (scope.collection_id, scope.gateway_id), group)
-            elif scope.collection_id is not None:
-                _discard(self.by_collection, scope.collection_id, group)
-                if scope.unattributed:
-                    _discard(self.by_collection, None, group)
-            else:
-                self.everything.remove(group)
-
-
-def _discard(index: dict[K, list[Group]], key: K, group: Group) -> None:
-    index[key].remove(group)
-    if not index[key]:
-        del index[key]
 
 
 @dataclass(slots=True)
@@ -130,7 +76,7 @@ class Hub:
         # asyncio's own transports send at once, so octets that remain after a write are the reader's backlog.
         # Others (uvloop) send at the end of the tick: there, only the buffer size before a write is the backlog.
         self._sends_at_once = isinstance(self._loop, asyncio.BaseEventLoop)
-        self._indexes = {stream: _Index() for stream in Stream}
+        self._indexes = {stream: Index() for stream in Stream}
         self._activities = self._indexes[Stream.ACTIVITIES]
         self._messages = self._indexes[Stream.MESSAGES]
         self._groups: dict[GroupKey, Group] = {}
@@ -143,6 +89,10 @@ class Hub:
         self._interval = 0.0  # between the last two flushes
         self._spent = 0.0  # in the last flush, all slices together
         self._closing = False
+        self._since: float | None = None  # when the first event came that waits for a flush
+        self._rounds_since: float | None = None  # the same for the rounds under way
+        self.delay = Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+        """Seconds from an event to its write to the last subscriber; for the first event of each flush."""
         self.subscribers = 0
         self.buffered = 0
         """Octets that wait for all subscribers together, as last seen."""
@@ -151,15 +101,20 @@ class Hub:
         self.dropped = 0
         """Events dropped for slow subscribers."""
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """List the metrics."""
         return [
             Metric("events_delivered", "Events handed to subscribers' sockets.", "counter", lambda: self.delivered),
             Metric("events_dropped", "Events dropped for slow subscribers.", "counter", lambda: self.dropped),
+            HistogramMetric(
+                "event_delivery_delay_seconds",
+                "Time from the first event of each flush until the last subscriber's write; other events wait less.",
+                lambda: self.delay,
+            ),
             Metric("subscribers", "Open streams; at most fanout.subscribers.", "gauge", lambda: self.subscribers),
             Metric(
-                "subscriber_buffer_octets",
-                "Octets that wait for subscribers; at most fanout.total_buffer.",
+                "subscriber_buffer_bytes",
+                "Bytes that wait for subscribers; at most fanout.total_buffer.",
                 "gauge",
                 lambda: self.buffered,
             ),
@@ -335,6 +290,8 @@ class Hub:
             if not group.pending:
                 group.pending = True
                 self._dirty.append(group)
+                if self._since is None:
+                    self._since = self._clock.monotonic()
             elif len(group.sealed) >= _BACKLOG_WRITES:
                 backlog = True
         if backlog:  # only now: a flush may close subscribers, and so take groups out of the list above
@@ -382,6 +339,9 @@ class Hub:
             self._flush_handle.cancel()
             self._flush_handle = None
         dirty, self._dirty = self._dirty, []
+        if self._rounds_since is None:
+            self._rounds_since = self._since
+        self._since = None
         for group in dirty:
             group.last_write = now
             batches = group.take()
@@ -400,6 +360,9 @@ class Hub:
             if end == len(current.subscribers):
                 self._rounds.popleft()
             self._write(current.batches, members)
+        if self._rounds_since is not None and not self._rounds:
+            self.delay.observe(self._clock.monotonic() - self._rounds_since)
+            self._rounds_since = None
 
     def _write(self, batches: list[Batch], subscribers: list[Subscriber]) -> None:
         for batch in batches:

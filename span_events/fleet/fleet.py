@@ -25,7 +25,7 @@ from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
 from span_events.fleet.outputs.health import OutputsHealth
 from span_events.fleet.outputs.outputs import Outputs
-from span_events.metrics import Metric
+from span_events.metrics import Measure
 from span_events.pki.authority import Authority
 from span_events.registry.files import Files
 from span_events.registry.registry import Registry
@@ -227,7 +227,7 @@ class Fleet:
             stack.callback(self.firmware.close)
             stack.push_async_callback(self.blobs.close)
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """Return the metrics."""
         parts = (
             *(self.reception, self.outbox, self.certificates, self.cellular),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable
 from typing import Final
 
@@ -15,7 +16,7 @@ from span_events.events.message import Transport
 from span_events.events.reasons import DisconnectReason, DuplicateReason, MessageRejectedReason
 from span_events.fleet.identity import FormerHolder
 from span_events.fleet.summaries import OTHERS, Summaries
-from span_events.metrics import Metric
+from span_events.metrics import Measure, Metric, TableMetric
 from span_events.net import Remote, neighbourhood_of, render_remote
 from span_events.registry.model import Device, Gateway
 
@@ -39,8 +40,8 @@ class Rejections:
             senders=config.senders,
             others={"detail": OTHERS, "remote_address": None},
         )
-        self.messages = 0
-        """Number of rejected messages, published or not."""
+        self.messages: defaultdict[tuple[str, ...], int] = defaultdict(int)
+        """Number of rejected messages by transport and reason, published or not."""
         self.clients: dict[str, int] = {}
         """Number of rejected clients by reason, published or not."""
 
@@ -49,10 +50,16 @@ class Rejections:
         """Number of rejections in no event, because rejections.senders was reached."""
         return self._summaries.unpublished
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """Return the metrics."""
         return [
-            Metric("rejections", "Messages that were not accepted.", "counter", lambda: self.messages),
+            TableMetric(
+                "messages_rejected",
+                "Messages that were not accepted.",
+                "counter",
+                ("transport", "reason"),
+                lambda: self.messages,
+            ),
             Metric(
                 "rejections_untold",
                 "Rejections in no event, because rejections.senders was reached.",
@@ -60,7 +67,7 @@ class Rejections:
                 lambda: self.unpublished,
             ),
             Metric(
-                "client_rejections",
+                "clients_rejected",
                 "Clients that were not let in.",
                 "counter",
                 lambda: self.clients,
@@ -103,7 +110,7 @@ class Rejections:
         Args:
             kind: What tells this cause from others of the same reason, for a detail with changing numbers.
         """
-        self.messages += 1
+        self.messages[transport, reason] += 1
         if device is not None:
             device.traffic.rejections += 1
         flood = reason in _FLOODS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 from span_events.listeners.udp import UdpSocket
-from span_events.metrics import Metric
+from span_events.metrics import Measure
 from span_events.net import render_remote
 
 
@@ -21,7 +22,7 @@ class Listener(Protocol):
     def address(self) -> str:
         """Bound ``host:port``; only after `start`."""
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> Sequence[Measure]:
         """Return the metrics; each limit of the configuration has a gauge."""
 
     async def start(self) -> None:
@@ -62,6 +63,11 @@ class UdpListener:
     def received(self) -> int:
         """Number of datagrams read from the kernel."""
         return sum(each.received for each in self._sockets)
+
+    @property
+    def octets(self) -> int:
+        """Octets of these datagrams."""
+        return sum(each.octets for each in self._sockets)
 
     @property
     def defects(self) -> int:

@@ -61,7 +61,6 @@ class Datagrams(UdpListener):
     def metrics(self) -> list[Metric]:
         """Return the metrics."""
         return [
-            Metric("datagrams_received", "UDP datagrams received.", "counter", lambda: self.received),
             Metric("datagrams_defects", "Defects: a datagram's handling failed.", "counter", lambda: self.defects),
         ]
 

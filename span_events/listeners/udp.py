@@ -48,6 +48,8 @@ class UdpSocket:
         self._lost: asyncio.Future[None] | None = None
         self.received = 0
         """Number of datagrams read from the kernel."""
+        self.octets = 0
+        """Octets of these datagrams."""
         self.defects = 0
         """Number of datagrams whose handling raised an exception."""
 
@@ -118,6 +120,7 @@ class UdpSocket:
                     return
                 continue
             self.received += 1
+            self.octets += len(data)
             try:
                 self._receive(data, unmapped(*remote) if self._is_v6 else remote)
             except Exception:

@@ -168,7 +168,7 @@ class Authority:
     def metrics(self) -> Iterable[Metric]:
         """List the metrics."""
         yield Metric(
-            "server_certificate_not_after_seconds",
+            "server_certificate_not_after_timestamp_seconds",
             "End of the server certificate's validity, Unix seconds.",
             "gauge",
             lambda: self.server_identity().period.end,

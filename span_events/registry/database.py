@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from span_events.errors import Conflict, StorageUnavailable
+from span_events.metrics import Histogram, HistogramMetric, Measure, Metric
 from span_events.registry import tables
 from span_events.registry.tables import Row
 
@@ -63,8 +64,24 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._order = asyncio.Lock()
         self._writes: set[asyncio.Task[Any]] = set()
+        self.durations = Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+        """Seconds of the writes that succeeded, the wait for those before included."""
+        self.failures = 0
+        """Number of writes that failed."""
         self._lock: AsyncConnection | None = None
         """Connection that holds the lock."""
+
+    def metrics(self) -> list[Measure]:
+        """List the metrics."""
+        return [
+            HistogramMetric(
+                "registry_write_duration_seconds",
+                "Time of the registry's writes, their wait for each other included.",
+                lambda: self.durations,
+            ),
+            Metric("registry_write_failures", "Writes that the registry refused.", "counter", lambda: self.failures),
+            Metric("registry_waiting_writes", "Writes under way or waiting.", "gauge", lambda: len(self._writes)),
+        ]
 
     async def open(self) -> None:
         """Connect, and create missing tables; refuse a database of a newer release."""
@@ -127,10 +144,18 @@ class Database:
 
     async def write(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Do all of ``work`` or nothing of it, after the writes that were asked for before."""
+        time = asyncio.get_running_loop().time
+        began = time()
 
         async def transaction() -> T:
-            async with self._order, self.connection(write=True) as connection:
-                return await work(connection)
+            try:
+                async with self._order, self.connection(write=True) as connection:
+                    result = await work(connection)
+            except Exception:
+                self.failures += 1
+                raise
+            self.durations.observe(time() - began)
+            return result
 
         task = asyncio.ensure_future(transaction())
         self._writes.add(task)

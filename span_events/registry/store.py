@@ -69,6 +69,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._database = database.Database(url)
         self.accounts = Accounts(self._database)
+        self.metrics = self._database.metrics
 
     async def open(self) -> None:
         """

@@ -124,7 +124,6 @@ class WebServer:
                 "gauge",
                 lambda: len(self),
             ),
-            Metric("http_accepted", "HTTP connections that were accepted.", "counter", lambda: self.accepted),
             Metric(
                 "http_connections_ended",
                 "HTTP connections that the server ended.",

@@ -15,7 +15,7 @@ from span_events.config import Config
 from span_events.events.history import History
 from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
-from span_events.metrics import Metric
+from span_events.metrics import Measure
 from span_events.registry.model import Token
 
 
@@ -45,7 +45,7 @@ class Services:
     """Routes of The Things Stack's API; each handler checks the token itself."""
     health: Callable[[], Mapping[str, str]]
     """Health of each part (``registry``, ``coap``): ``ok``, or a sentence that names the failure."""
-    metrics: Callable[[], Iterable[Metric]]
+    metrics: Callable[[], Iterable[Measure]]
 
 
 SERVICES: Final = web.AppKey("services", Services)

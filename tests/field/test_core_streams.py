@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from span_events.config import HttpConfig
 from span_events.errors import AccessDenied
 from span_events.ids import render
+from span_events.metrics import Metric
 from span_events.web.streams.origins import Origins
 from tests.attacks.sockets import connect, open_stream, receive, send, upgrade
 from tests.bench.live import LiveServer
@@ -33,7 +34,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Running]:
 
 async def metric(site: Running, name: str) -> dict[str, float]:
     """Read a metric by its label."""
-    (found,) = [each for each in site.server.metrics() if each.name == name]
+    (found,) = [each for each in site.server.metrics() if each.name == name and isinstance(each, Metric)]
     value = found.value()
     assert isinstance(value, dict)
     return value

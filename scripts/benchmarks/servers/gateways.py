@@ -46,7 +46,7 @@ async def control(arguments: argparse.Namespace) -> None:
             listener = server.gateway_listener
             assert listener is not None
             while await told():
-                queued = next(each for each in listener.metrics() if each.name == "gateways_queued_octets")
+                queued = next(each for each in listener.metrics() if each.name == "gateways_queued_bytes")
                 say(
                     cpu=time.process_time(),
                     published=server.bus.published,

@@ -201,7 +201,7 @@ class Blobs:
         blobs, room = self._directory.blobs, self._room
         return [
             Metric("blobs", "Blobs; at most blobs.per_collection each.", "gauge", lambda: len(blobs)),
-            Metric("blob_octets", "Octets of all blobs; at most blobs.total_octets.", "gauge", lambda: room.octets),
+            Metric("blob_bytes", "Bytes of all blobs; at most blobs.total_octets.", "gauge", lambda: room.octets),
             Metric("blob_uploads", "Uploads under way; at most blobs.uploads.", "gauge", lambda: len(room.uploads)),
             Metric("blob_uploads_finished", "Uploads that became blobs.", "counter", lambda: self.finished),
         ]

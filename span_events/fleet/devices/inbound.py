@@ -27,7 +27,7 @@ from span_events.fleet.devices.inbox import Inbox
 from span_events.fleet.devices.sessions import Session, Sessions
 from span_events.fleet.identity import Identification, Refusal, reason_against
 from span_events.fleet.rejections import Rejections
-from span_events.metrics import Metric
+from span_events.metrics import Measure, Metric
 from span_events.net import Remote
 from span_events.registry.model import Device, Gateway
 from span_events.registry.registry import Registry
@@ -59,20 +59,44 @@ class Reception:
         self._block_rates = RateLimits(messages.block_rate, messages.block_rate)
         self._changed: set[Device] = set()
         self._being_written: set[Device] = set()
+        self._accepted: dict[Transport, list[int]] = {
+            each: [0, 0] for each in Transport if each is not Transport.UNSPECIFIED
+        }
+        """Number and octets of accepted messages."""
         self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
         self.rejections = Rejections(rejections, bus=bus, clock=clock)
         """Rejected messages and clients."""
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """List what is counted."""
         return [
             Metric(
-                "inbox_octets",
-                "Octets of messages in memory; at most messages.inbox_octets.",
+                "inbox_bytes",
+                "Bytes of messages in memory; at most messages.inbox_octets.",
                 "gauge",
                 lambda: self.inbox.octets,
             ),
             Metric("sessions", "Devices that are connected.", "gauge", lambda: len(self.sessions)),
+            Metric(
+                "messages_received",
+                "Messages that were accepted.",
+                "counter",
+                lambda: {transport: count for transport, (count, _) in self._accepted.items()},
+                label="transport",
+            ),
+            Metric(
+                "messages_received_bytes",
+                "Payload of the messages that were accepted.",
+                "counter",
+                lambda: {transport: size for transport, (_, size) in self._accepted.items()},
+                label="transport",
+            ),
+            Metric(
+                "registry_unwritten_devices",
+                "Devices whose last changes the registry does not hold yet.",
+                "gauge",
+                lambda: len(self._changed) + len(self._being_written),
+            ),
             *self.rejections.metrics(),
         ]
 
@@ -354,6 +378,9 @@ class Reception:
         way.traffic.upstream(size)
         device.collection.upstream_ms.append(message.received_ns // 1_000_000)
         self._changed.add(device)
+        accepted = self._accepted[message.transport]
+        accepted[0] += 1
+        accepted[1] += size
         self.inbox.append(message)
         event = UpstreamMessage(
             origin=origin,

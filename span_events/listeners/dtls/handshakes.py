@@ -18,6 +18,7 @@ from span_events.bounded.per_minute import LimitPerMinute
 from span_events.config import DtlsConfig
 from span_events.listeners.dtls.client import Client
 from span_events.listeners.dtls.suites import Offer
+from span_events.metrics import HANDSHAKE_BOUNDS, Histogram
 from span_events.net import Remote, neighbourhood_of
 from span_events.wire.dtls.cookies import Cookies
 from span_events.wire.dtls.engine import EngineSession
@@ -134,6 +135,8 @@ class Handshakes:
         self._by_prefix: dict[str, OrderedDict[Remote, Handshake]] = {}  # likewise
         self._deadlines: list[tuple[float, int, Remote]] = []  # a heap; ended handshakes leave their entry behind
         self._numbers = count(1)
+        self.durations = Histogram(*HANDSHAKE_BOUNDS)
+        """Seconds from the hello with a cookie to the session."""
 
     def __len__(self) -> int:
         return len(self._by_remote)

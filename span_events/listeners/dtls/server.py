@@ -24,12 +24,13 @@ from span_events.fleet.identity import Identification
 from span_events.listeners.dtls.client import Client
 from span_events.listeners.dtls.fragmented import FragmentedHellos
 from span_events.listeners.dtls.handshakes import Handshake, Handshakes, HelloCheck, Hellos
+from span_events.listeners.dtls.metrics import metrics_of
 from span_events.listeners.dtls.refusals import Refusals
 from span_events.listeners.dtls.session import NUMBER, DtlsSession
 from span_events.listeners.dtls.sessions import Sessions
 from span_events.listeners.dtls.strays import Strays
 from span_events.listeners.dtls.suites import SuiteChoices
-from span_events.metrics import Metric
+from span_events.metrics import Histogram, Measure
 from span_events.net import Remote
 from span_events.registry.model import Certificate
 from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
@@ -68,45 +69,9 @@ class DtlsContext:
     servers: dict[Transport, DtlsServer] = field(default_factory=dict, init=False)
     """The servers that `serve` created."""
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """Return the metrics of all servers; none without servers."""
-        servers = self.servers
-        if not servers:
-            return []
-
-        def total(*names: str) -> dict[str, float]:
-            return {name: sum(getattr(server, name) for server in servers.values()) for name in names}
-
-        return [
-            Metric(
-                "dtls_sessions",
-                "DTLS sessions; at most dtls.sessions each.",
-                "gauge",
-                lambda: {transport.value: server.sessions for transport, server in servers.items()},
-                label="transport",
-            ),
-            Metric(
-                "dtls_half_open",
-                "Handshakes under way; at most dtls.half_open each.",
-                "gauge",
-                lambda: {transport.value: server.half_open for transport, server in servers.items()},
-                label="transport",
-            ),
-            Metric(
-                "dtls_handshakes",
-                "Hellos without a cookie, assembled of fragments, with a cookie; sessions; hellos without an answer.",
-                "counter",
-                lambda: total("hellos", "assembled", "begun", "completed", "silenced"),
-                label="step",
-            ),
-            Metric(
-                "dtls_datagrams",
-                "DTLS datagrams: received, of no session, not sent.",
-                "counter",
-                lambda: total("received", "stray", "unsent"),
-                label="outcome",
-            ),
-        ]
+        return metrics_of(self.servers)
 
     def serve(
         self,
@@ -192,6 +157,11 @@ class DtlsServer:
     def half_open(self) -> int:
         """Number of handshakes under way."""
         return len(self._handshakes)
+
+    @property
+    def durations(self) -> Histogram:
+        """Durations of the handshakes that led to a session."""
+        return self._handshakes.durations
 
     @property
     def assembled(self) -> int:
@@ -343,7 +313,7 @@ class DtlsServer:
                 self._fail(handshake, Failed(Failure.CERTIFICATE_REFUSED, "", event.certificate, event.psk_identity))
             return None
         assert client.device is not None, "an admitted client is a device"
-        now, offer = self._clock.monotonic(), handshake.offer
+        now, offer, seconds = self._clock.monotonic(), handshake.offer, self._loop.time() - handshake.began
         session = DtlsSession(remote, engine, handshake.hello.random, self._send, now, offer)
         if offer is not None:
             self._suites.proven(offer, now, certificates=handshake.prefers_certificates)
@@ -353,13 +323,14 @@ class DtlsServer:
             self._drop(earlier, DisconnectReason.REPLACED)
             self._reception.sessions.disconnected(earlier.fleet, DisconnectReason.REPLACED)
         self.completed += 1
+        self._handshakes.durations.observe(seconds)
         self._sessions.add(session)
         session.fleet = self._reception.sessions.connected(
             client.device,
             remote,
             transport=self._transport,
             cipher=event.cipher,
-            handshake_ms=round((self._loop.time() - handshake.began) * 1000),
+            handshake_ms=round(seconds * 1000),
             retransmissions=engine.retransmissions,
             certificate_serial=None if event.certificate is None else event.certificate.serial_number,
             close=lambda reason: self._close(session, reason),

@@ -69,6 +69,7 @@ class UnidentifiedClient:
 
     def secure(self, event: Established) -> None:
         """Store the result of the TLS handshake, which proves the key of the certificate and nothing else."""
+        self._shared.counters.durations.observe(self._shared.clock.monotonic() - self._began)
         self._certificate = event.certificate
         self.version = event.version
         self._name = event.foreign_name

@@ -164,6 +164,7 @@ class GatewayConnection:
 
     def received(self, events: Sequence[Event], count: int) -> None:
         """Process received octets, or the first part of many."""
+        self._shared.counters.octets += count
         self._keepalive.last_input = self._shared.clock.monotonic()
         self._keepalive.pinged_at = None
         self._is_scheduled = True  # messages sent meanwhile leave in the flush below

@@ -23,7 +23,7 @@ from span_events.listeners.gateways.shared import Counters, Shared, Stage
 from span_events.listeners.gateways.turns import Turns
 from span_events.listeners.ports import Ports
 from span_events.listeners.tls import BLOCK, TlsTransport
-from span_events.metrics import Metric
+from span_events.metrics import HistogramMetric, Measure, Metric
 from span_events.net import Remote, bind, render_remote
 from span_events.wire.tls.openssl import TlsEngine
 
@@ -85,7 +85,7 @@ class GatewayListener:
         """Number of connections ended by a defect of ours."""
         return self.counters.defects
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """List the metrics; each limit of the configuration has its gauge."""
         counters = self.counters
 
@@ -120,9 +120,15 @@ class GatewayListener:
                 lambda: {"up": counters.up, "down": counters.down},
                 label="direction",
             ),
+            Metric("gateways_received_bytes", "Bytes of TLS from gateways.", "counter", lambda: counters.octets),
+            HistogramMetric(
+                "gateways_tls_handshake_duration_seconds",
+                "Time from an accepted connection to the end of its TLS handshake.",
+                lambda: counters.durations,
+            ),
             Metric(
-                "gateways_queued_octets",
-                "Octets of memory queued until gateways read; at most gateways.queue_octets each.",
+                "gateways_queued_bytes",
+                "Bytes of memory queued until gateways read; at most gateways.queue_octets each.",
                 "gauge",
                 lambda: sum(each.queued for each in self._connections),
             ),

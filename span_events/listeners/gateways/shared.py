@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
 from typing import Final
@@ -14,6 +14,7 @@ from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
 from span_events.listeners.gateways.turns import Turns
 from span_events.listeners.ports import Ports
+from span_events.metrics import HANDSHAKE_BOUNDS, Histogram
 
 
 class Stage(Enum):
@@ -49,6 +50,10 @@ class Counters:
     """TCP connections accepted."""
     secured: int = 0
     """TLS handshakes completed."""
+    durations: Histogram = field(default_factory=lambda: Histogram(*HANDSHAKE_BOUNDS))
+    """Seconds from the connection to the end of the TLS handshake."""
+    octets: int = 0
+    """Encrypted octets received."""
     opened: int = 0
     """Control streams opened."""
     rejected: int = 0

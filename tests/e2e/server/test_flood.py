@@ -73,7 +73,7 @@ async def taken(session: aiohttp.ClientSession) -> dict[str, int]:
         return sum(int(float(value)) for value in values)
 
     return {
-        "datagrams": sum_of("datagrams_received_total"),
+        "datagrams": sum_of(r'datagrams_received_total\{listener="datagrams"\}'),
         "coap": sum_of(r'coap_messages_total\{outcome="received"\}'),
         "defects": sum_of(r"\w+_defects_total") + sum_of("sink_failures_total"),
     }

@@ -98,7 +98,7 @@ async def test_a_dropped_upload_leaves_no_file(fleet: FleetBench) -> None:
 
     assert not upload.is_open
     assert fleet.told == []
-    assert values(fleet.blobs) == {"blobs": 0, "blob_octets": 0, "blob_uploads": 0, "blob_uploads_finished": 0}
+    assert values(fleet.blobs) == {"blobs": 0, "blob_bytes": 0, "blob_uploads": 0, "blob_uploads_finished": 0}
 
 
 async def test_cancelling_does_not_interrupt_the_last_step(fleet: FleetBench) -> None:
@@ -223,7 +223,7 @@ async def test_blobs_of_an_earlier_run_count(fleet: FleetBench) -> None:
         again.begin(device, size=101, remote=REMOTE, transport=Transport.HTTP)
     await again.close()
 
-    assert values(again)["blob_octets"] == 1000
+    assert values(again)["blob_bytes"] == 1000
 
 
 async def test_a_device_removed_during_its_upload_stores_nothing(fleet: FleetBench) -> None:
@@ -283,7 +283,7 @@ async def test_a_removed_blob_leaves_no_file(fleet: FleetBench) -> None:
 
     assert (await fleet.store.load()).blobs == []
     assert files(fleet) == []
-    assert values(fleet.blobs)["blob_octets"] == 0
+    assert values(fleet.blobs)["blob_bytes"] == 0
 
 
 async def test_a_failing_disk_is_reported_without_its_path(fleet: FleetBench) -> None:

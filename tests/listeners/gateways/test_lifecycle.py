@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from span_events.events.reasons import GatewayReason
+from span_events.metrics import Metric
 from tests.bench.waiting import until
 from tests.listeners.gateways.bench import (
     COLLECTION,
@@ -106,14 +107,18 @@ async def test_metrics_show_every_bound(gateways: GatewayBench) -> None:
     client = await gateways.client().serve()
     await client.send(KEEPALIVE)
     await until(lambda: len(client.grpc.messages) == 1)
-    values = {each.name: each.value() for each in gateways.listener.metrics()}
+    values = {each.name: each.value() for each in gateways.listener.metrics() if isinstance(each, Metric)}
+    counters = gateways.listener.counters
 
     assert values == {
         "gateways_connections": {"tls": 0, "http2": 0, "open": 1, "closing": 0},
         "gateways_handshakes": {"accepted": 1, "secured": 1, "opened": 1, "rejected": 0},
         "gateways_messages": {"up": 1, "down": 1},
-        "gateways_queued_octets": 0,
+        "gateways_received_bytes": counters.octets,
+        "gateways_queued_bytes": 0,
         "gateways_floods": 0,
         "gateways_pings": 0,
         "gateways_defects": 0,
     }
+    assert counters.octets > 1000
+    assert counters.durations.count == 1
