@@ -13,7 +13,7 @@ from span_events.config import FirmwareConfig
 from span_events.errors import ConfigurationError
 from span_events.wire.fota import MAX_HOST, MAX_PATH, Response, encode_response
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 FILE = ROOT / "config" / "span-events.toml"
 BUFFERS = [path for path, _ in config.every_setting() if path.endswith(("receive_buffer", "send_buffer"))]
 
