@@ -6,11 +6,12 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from scripts.benchmarks import coap, dtls, fanout, firmware, flood, gateways, idle, ingest, radius, slow
+from scripts.benchmarks import coap, dtls, fanout, firmware, flood, gateways, idle, ingest, radius, slow, streams
 from scripts.benchmarks.harness import Options
 
 BENCHMARKS = {
     "fanout": fanout.run,
+    "streams": streams.run,
     "ingest": ingest.run,
     "coap": coap.run,
     "dtls": dtls.run,

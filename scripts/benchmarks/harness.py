@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -112,6 +113,11 @@ async def command_output(command: Sequence[str], *, core: int = CLIENT_CORE) -> 
     return answer
 
 
+def allow_sockets() -> None:
+    """Raise the limit of open files, for servers too."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+
+
 def subscribe(address: str, path: str, headers: Mapping[str, str], *, receive_buffer: int = 0) -> socket.socket:
     """Open a WebSocket by hand and return its socket."""
     host, _, port = address.rpartition(":")
@@ -139,21 +145,38 @@ def subscribe(address: str, path: str, headers: Mapping[str, str], *, receive_bu
 
 def follow(address: str, path: str, token: str) -> socket.socket:
     """Open a stream of The Things Stack's API on the collection of an activity path, and return its socket."""
-    host, _, port = address.rpartition(":")
-    opened = socket.create_connection((host, int(port)))
     collection = path.split("/")[3]
     body = json.dumps({"identifiers": [{"application_ids": {"application_id": collection}}]})
-    lines = [
-        "POST /api/v3/events HTTP/1.1",
-        f"Host: {address}",
-        f"Authorization: Bearer {token}",
-        "Accept: text/event-stream",
-        f"Content-Length: {len(body)}",
-    ]
-    opened.sendall("\r\n".join([*lines, "", body]).encode())
+    fields = (f"Authorization: Bearer {token}", "Accept: text/event-stream", f"Content-Length: {len(body)}")
+    opened = request(address, "POST /api/v3/events HTTP/1.1", fields, body)
     reply = b""
     while not reply.endswith(b"\n\n\r\n"):
         reply += opened.recv(1)
+    return opened
+
+
+def watch(address: str, path: str, token: str, accept: str, *more: str) -> socket.socket:
+    """
+    Open an activity stream as the body of a reply, and return its socket.
+
+    Args:
+        accept: ``text/event-stream``, or ``*/*`` for lines of JSON.
+        more: Further header lines.
+    """
+    return request(address, f"GET {path} HTTP/1.1", (f"X-API-Token: {token}", f"Accept: {accept}", *more))
+
+
+def request(address: str, line: str, fields: Sequence[str], body: str = "") -> socket.socket:
+    """Send a request and read the head of its reply, octet by octet as the stream follows; return the socket."""
+    host, _, port = address.rpartition(":")
+    opened = socket.create_connection((host, int(port)))
+    opened.sendall("\r\n".join([line, f"Host: {address}", *fields, "", body]).encode())
+    reply = b""
+    while not reply.endswith(b"\r\n\r\n"):
+        octet = opened.recv(1)
+        if not octet:
+            break
+        reply += octet
     if not reply.startswith(b"HTTP/1.1 200"):
         raise RuntimeError(f"refused: {reply.decode()}")
     return opened

@@ -59,6 +59,7 @@ from span_events.registry.store import Store
 from span_events.simulator.demo.seed import Demo
 from span_events.web.mqtt.listener import MqttListener
 from span_events.web.mqtt.service import MqttService
+from span_events.web.proxies import Proxies
 from span_events.web.server import WebServer
 from span_events.web.services import Services
 from span_events.web.streams.admission import Admission
@@ -211,7 +212,7 @@ class Server:
         self._http_tls = tls = None if config.http.tls == "off" else HttpTls(config.http, self._engines.own_pem)
         if tls is not None:
             self._engines.on_renewed.append(lambda _: tls.refresh())
-        admission = Admission(self.hub, self._refused)
+        admission = Admission(config.streams, Proxies(config.http.proxies), self.hub, self._refused)
         self.streams = Streams(
             http=config.http,
             streams=config.streams,

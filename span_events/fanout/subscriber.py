@@ -47,14 +47,21 @@ Close = Callable[[Ending, str], None]
 """Ends a stream of which the subscriber is already gone, with a text for people; must not block."""
 
 
+def unchanged(octets: bytes) -> bytes:
+    """Leave octets as they are: the framing of a transport that needs none."""
+    return octets
+
+
 @dataclass(frozen=True, eq=False)
 class Encoding:
     """
     A function from an item to octets on the wire; `encoding` interns it, so that groups compare it by identity.
 
     Args:
+        frame: Frames one item.
+        wrap: Wraps the joined frames of one write, as a chunk of HTTP for example.
         tells_gaps: True if the stream reports gaps by an `eventsDropped` event.
-        keepalive: Frame that is sent on a silent stream; None for none.
+        keepalive: Octets that are sent on a silent stream; None for none.
         silence: Seconds of silence before ``keepalive``.
     """
 
@@ -63,19 +70,30 @@ class Encoding:
     tells_gaps: bool
     keepalive: bytes | None
     silence: float
+    wrap: Framing = unchanged
 
     def encode(self, item: object) -> bytes:
-        """Write an item as the octets that go to the sink."""
-        return self.frame(self.dialect.encode(item))
+        """Write an item as the octets that go to the sink alone."""
+        return self.wrap(self.frame(self.dialect.encode(item)))
+
+    def raw(self, line: bytes) -> bytes:
+        """Write a line that is in the dialect already as the octets that go to the sink alone."""
+        return self.wrap(self.frame(line))
 
 
 @lru_cache(maxsize=256)
 def encoding(
-    dialect: Dialect, frame: Framing, *, tells_gaps: bool, keepalive: bytes | None = None, silence: float = 0.0
+    dialect: Dialect,
+    frame: Framing,
+    wrap: Framing = unchanged,
+    *,
+    tells_gaps: bool,
+    keepalive: bytes | None = None,
+    silence: float = 0.0,
 ) -> Encoding:
     """Return the one encoding that has these properties."""
-    framed = None if keepalive is None else frame(keepalive)
-    return Encoding(dialect, frame, tells_gaps, framed, silence)
+    framed = None if keepalive is None else wrap(frame(keepalive))
+    return Encoding(dialect, frame, tells_gaps, framed, silence, wrap)
 
 
 class Stream(Enum):
@@ -148,7 +166,8 @@ class Group:
     def seal(self) -> None:
         """Make a batch of the frames so far."""
         if self.frames:
-            self.sealed.append(Batch(b"".join(self.frames), len(self.frames), self.first_id, self.last_id))
+            data = self.encoding.wrap(b"".join(self.frames))
+            self.sealed.append(Batch(data, len(self.frames), self.first_id, self.last_id))
             self.frames.clear()
             self.octets = 0
 

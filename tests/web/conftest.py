@@ -24,6 +24,7 @@ from span_events.fanout.hub import Hub
 from span_events.metrics import Metric
 from span_events.registry.model import Device
 from span_events.web.app import make_app
+from span_events.web.proxies import Proxies
 from span_events.web.server import WebServer
 from span_events.web.services import Services
 from span_events.web.streams.admission import Admission
@@ -141,7 +142,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
         history = History(per_collection=100, total=1000, born=0)
         fleet.bus.listen(activities=history.append)
         fleet.bus.listen(activities=hub.show, messages=hub.show_message)
-        admission = Admission(hub, RefusedAccepts(fleet.clock))
+        admission = Admission(config.streams, Proxies(config.http.proxies), hub, RefusedAccepts(fleet.clock))
         streams = Streams(
             http=config.http,
             streams=config.streams,

@@ -100,6 +100,24 @@ async def test_server_sent_events_have_an_id_a_name_and_the_same_json(site: Runn
     assert [json.loads(each["data"])["event"] for each in events] == [each["event"] for each in events]
 
 
+@pytest.mark.parametrize("headers", [{}, SSE], ids=["lines", "sse"])
+async def test_the_events_of_a_tick_are_one_chunk(site: Running, headers: dict[str, str]) -> None:
+    """One chunk and one write for each subscriber, however many events."""
+    collection = await site.collection()
+    async with reply(site, activity(collection), headers=headers) as response:
+        await site.joined(1)
+        if headers:
+            await response.content.readchunk()  # retry
+        device = await site.device(collection)
+        await response.content.readchunk()
+        site.receive(device)
+        async with asyncio.timeout(PATIENCE):
+            found, is_whole = await response.content.readchunk()
+
+    assert is_whole
+    assert (found.count(b'"clientConnected"'), found.count(b'"upstreamMessage"')) == (1, 1)
+
+
 async def test_a_browser_that_connects_again_misses_and_repeats_nothing(site: Running) -> None:
     """It sends the id of its last event, and the URL of its first request."""
     collection = await site.collection()

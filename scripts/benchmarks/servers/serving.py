@@ -66,8 +66,11 @@ async def all_low(transports: Sequence[Buffered]) -> None:
 
 
 def config_for(**settings: dict[str, Any]) -> Config:
-    """Return a configuration with every port free and no limit of rates."""
-    fast = {"messages": {"rate": 1e9, "burst": 1_000_000_000}}
+    """Return a configuration with every port free and no limit of rates and of streams."""
+    fast = {
+        "messages": {"rate": 1e9, "burst": 1_000_000_000},
+        "streams": {"per_token": 1_000_000, "per_address": 1_000_000},
+    }
     return Config(**{**FREE, **fast, **settings})  # type: ignore[arg-type]  # tables, as from a file
 
 

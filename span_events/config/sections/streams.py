@@ -67,6 +67,13 @@ class StreamsConfig(Section):
     token_timeout: Seconds = setting(
         10.0, "Seconds that a client without a token has for its first message, which must bring one; then close 1008."
     )
+    per_token: Count = setting(
+        2_000, "Upper bound of open streams over HTTP with one token or login; one more is refused with 429."
+    )
+    per_address: Count = setting(
+        2_000,
+        "Upper bound of those from an IPv4 address or IPv6 /64; one more is refused with 429 (see http.proxies).",
+    )
     without_token: Count = setting(100, "Upper bound of clients that have yet to send it; one more gets 503.")
 
 

@@ -1,12 +1,24 @@
-"""Admission of streams: the room that is left for one more."""
+"""Admission of streams: the room that is left for one more, in all and for each token and address."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 from aiohttp import web
 
 from span_events.accepting import RefusedAccepts, is_last
-from span_events.errors import Unavailable
+from span_events.config import StreamsConfig
+from span_events.errors import LimitReached, Unavailable
 from span_events.fanout.hub import Hub
+from span_events.metrics import Metric
+from span_events.registry.addresses import prefix_of
+from span_events.registry.model import Token
+from span_events.web.proxies import Proxies
+
+K = TypeVar("K")
 
 
 class Admission:
@@ -14,12 +26,30 @@ class Admission:
     Checks every kind of stream over HTTP before its reply begins.
 
     Args:
+        proxies: Tell the address of a client behind them.
         refused: Counts what was refused for want of descriptors.
     """
 
-    def __init__(self, hub: Hub, refused: RefusedAccepts) -> None:
+    def __init__(self, config: StreamsConfig, proxies: Proxies, hub: Hub, refused: RefusedAccepts) -> None:
+        self._config = config
+        self._proxies = proxies
         self._hub = hub
         self._refused = refused
+        self._by_token = Counter[int]()
+        self._by_address = Counter[str]()
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics."""
+        return [
+            Metric(
+                "streams_of_one",
+                "Open streams over HTTP of the token and of the address that have most; at most streams.per_token and"
+                " streams.per_address.",
+                "gauge",
+                lambda: {"token": _most(self._by_token), "address": _most(self._by_address)},
+                label="of",
+            )
+        ]
 
     def check(self, request: web.Request) -> None:
         """
@@ -36,3 +66,59 @@ class Admission:
                 "The server has no descriptors left for another stream",
                 hint="Close streams that nobody reads, or raise the server's limit of open files.",
             )
+
+    def client_of(self, request: web.Request) -> str | None:
+        """Return the address of a client, behind proxies too."""
+        return self._proxies.client_of(request)
+
+    @contextmanager
+    def hold(self, request: web.Request, token: Token | None) -> Iterator[None]:
+        """
+        Hold a stream's place among those of its client's address and of its token, unless the token comes later.
+
+        Raises:
+            LimitReached: The address or the token has as many streams as it may have.
+        """
+        address = _neighbourhood(self.client_of(request) or "")
+        with ExitStack() as held:
+            hint = "Close streams that nobody reads, or raise streams.per_address; http.proxies names proxies in front."
+            held.enter_context(
+                _counted(self._by_address, address, self._config.per_address, address, "streams.per_address", hint)
+            )
+            if token is not None:
+                held.enter_context(self.hold_token(token))
+            yield
+
+    @contextmanager
+    def hold_token(self, token: Token) -> Iterator[None]:
+        """
+        Hold a place among the streams of a token.
+
+        Raises:
+            LimitReached: The token has as many streams as it may have.
+        """
+        hint = "Close streams that nobody reads, use a token for each program, or raise streams.per_token."
+        with _counted(self._by_token, token.id, self._config.per_token, "this token", "streams.per_token", hint):
+            yield
+
+
+@contextmanager
+def _counted(counts: Counter[K], key: K, most: int, owner: str, setting: str, hint: str) -> Iterator[None]:
+    if counts[key] >= most:
+        raise LimitReached(f"There are {most} streams of {owner}, as many as {setting} allows", hint=hint)
+    counts[key] += 1
+    try:
+        yield
+    finally:
+        counts[key] -= 1
+        if not counts[key]:
+            del counts[key]
+
+
+def _most(counts: Counter[K]) -> int:
+    return max(counts.values(), default=0)
+
+
+def _neighbourhood(address: str) -> str:
+    """Return an IPv4 address itself, and the /64 of an IPv6 address, all of which one client may have."""
+    return prefix_of(address.partition("%")[0]) if ":" in address else address

@@ -44,7 +44,7 @@ class Lines:
         response = web.StreamResponse(headers=headers)
 
         def frames() -> Iterator[bytes]:
-            start = [wish.encoding.frame(sse.RETRY)] if wish.form is Form.SSE else []
+            start = [wish.encoding.raw(sse.RETRY)] if wish.form is Form.SSE else []
             return chain(start, self._past.frames(scope, wish))
 
         def subscribe(sink: Sink, close: Close) -> Subscriber:

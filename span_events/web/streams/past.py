@@ -39,7 +39,7 @@ class Past:
             for activity in activities:
                 yield wish.encoding.encode(activity)
         if wish.live is not None:
-            yield wish.encoding.frame(wish.live)
+            yield wish.encoding.raw(wish.live)
 
     def _read(self, scope: Scope, wish: StreamRequest) -> Replay | None:
         """Return the past that a request asks for; without following, all of it if it names no begin."""

@@ -18,7 +18,7 @@ from aiohttp import HttpVersion11, web
 from span_events import ids
 from span_events.errors import Unavailable
 from span_events.fanout.hub import Hub
-from span_events.fanout.subscriber import Close, Ending, Sink, Subscriber
+from span_events.fanout.subscriber import Close, Ending, Framing, Sink, Subscriber, unchanged
 from span_events.log import get_logger
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
@@ -43,14 +43,14 @@ def chunk(octets: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(octets), octets)
 
 
-def unchunked(octets: bytes) -> bytes:
-    """Leave octets as they are, for HTTP/1.0."""
-    return octets
-
-
 def is_chunked(request: web.BaseRequest) -> bool:
     """Return whether the reply to a request is chunked; without (HTTP/1.0), it ends with the connection."""
     return request.version >= HttpVersion11
+
+
+def wrapping_of(request: web.BaseRequest) -> Framing:
+    """Return the framing of each write of a reply."""
+    return chunk if is_chunked(request) else unchanged
 
 
 def tune(transport: asyncio.Transport, *, send_buffer: int) -> None:

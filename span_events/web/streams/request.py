@@ -20,10 +20,9 @@ from span_events.dialects.span import SpanDialect
 from span_events.dialects.sse import SseDialect, SseMessages
 from span_events.errors import InvalidRequest
 from span_events.events.filters import Filter, parse_filter
-from span_events.fanout.subscriber import Dialect, Encoding, Framing, encoding
+from span_events.fanout.subscriber import Dialect, Encoding, encoding, unchanged
 from span_events.web.paths import flag_of
-from span_events.web.streams.messages import MessageDialect
-from span_events.web.streams.replies import chunk, is_chunked, unchunked
+from span_events.web.streams.replies import wrapping_of
 from span_events.wire.websocket import text_frame
 
 _EXPORT: Final = ("until", "limit")
@@ -120,6 +119,7 @@ def stream_request_of(
     follow = flag_of(request, "follow", default=not any(name in query for name in _EXPORT))
     if follow and any(name in query for name in _EXPORT):
         raise InvalidRequest("until and limit end the stream: they cannot be combined with follow=1", field="follow")
+    dialect = _dialect_of(format_, facts, extended=extended, span_only=profile == "span")
     return StreamRequest(
         parse_filter(
             events=query.getall("event", []),
@@ -132,10 +132,10 @@ def stream_request_of(
             of_devices=chirpstack,
             without=without,
         ),
-        encoding_of(
+        _encoding_of(
             request,
             form,
-            _dialect_of(format_, facts, extended=extended, span_only=profile == "span"),
+            SseDialect(dialect) if form is Form.SSE else dialect,
             tells_gaps=profile != "span" and not chirpstack,
             keepalive=span.KEEPALIVE if extended else None,
             silence=streams.keepalive_activity,
@@ -169,29 +169,26 @@ def _live_mark(form: Form, *, extended: bool, replays: bool) -> bytes | None:
     return span.LIVE if extended else None
 
 
-def message_encoding(request: web.Request, form: Form, dialect: MessageDialect, *, silence: float) -> Encoding:
+def message_encoding(request: web.Request, form: Form, dialect: Dialect, *, silence: float) -> Encoding:
     """
     Return the encoding of upstream messages for a form.
 
     Args:
         silence: Seconds until a keepalive.
     """
-    frame = text_frame if form is Form.WEBSOCKET else _framing_of(request)
-    if form is Form.SSE:
-        return encoding(SseMessages(dialect), frame, tells_gaps=False, keepalive=sse.KEEPALIVE, silence=silence)
-    return encoding(dialect, frame, tells_gaps=False, keepalive=span.KEEPALIVE, silence=silence)
+    dialect = SseMessages(dialect) if form is Form.SSE else dialect
+    return _encoding_of(request, form, dialect, tells_gaps=False, keepalive=span.KEEPALIVE, silence=silence)
 
 
-def encoding_of(
+def _encoding_of(
     request: web.Request, form: Form, dialect: Dialect, *, tells_gaps: bool, keepalive: bytes | None, silence: float
 ) -> Encoding:
-    """Return the encoding of activities for a form."""
+    """Return the encoding of items for a form; for SSE, the dialect has its fields already."""
     if form is Form.WEBSOCKET:
         return encoding(dialect, text_frame, tells_gaps=tells_gaps, keepalive=keepalive, silence=silence)
-    frame = _framing_of(request)
-    if form is Form.SSE:
-        return encoding(SseDialect(dialect), frame, tells_gaps=tells_gaps, keepalive=sse.KEEPALIVE, silence=silence)
-    return encoding(dialect, frame, tells_gaps=tells_gaps, keepalive=keepalive, silence=silence)
+    keepalive = sse.KEEPALIVE if form is Form.SSE else keepalive
+    wrap = wrapping_of(request)
+    return encoding(dialect, unchanged, wrap, tells_gaps=tells_gaps, keepalive=keepalive, silence=silence)
 
 
 def check_parameters(request: web.Request, known: frozenset[str]) -> None:
@@ -214,10 +211,6 @@ def _one_of(value: str, words: tuple[str, ...], *, name: str) -> str:
     if value not in words:
         raise InvalidRequest(f"{name}: {value[:20]!r} is not one of {' '.join(words)}", field=name)
     return value
-
-
-def _framing_of(request: web.Request) -> Framing:
-    return chunk if is_chunked(request) else unchunked
 
 
 def _number(name: str, text: str, *, most: int) -> int:

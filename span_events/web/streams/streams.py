@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
 from span_events.dialects.chirpstack.event import Facts
-from span_events.errors import InvalidRequest, RequestError, Unauthenticated, Unavailable
+from span_events.errors import InvalidRequest, LimitReached, RequestError, Unauthenticated, Unavailable
 from span_events.events.filters import PASS_ALL
 from span_events.events.history import History
 from span_events.fanout.hub import Hub
@@ -33,7 +33,6 @@ from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
-from span_events.web.proxies import Proxies
 from span_events.web.streams import changing
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.credentials import Admitted, Gate
@@ -102,7 +101,6 @@ class Streams:
         clock: Clock,
     ) -> None:
         self._origins = Origins(http.allowed_origins)
-        self._proxies = Proxies(http.proxies)
         self._clock = clock
         self._config = streams
         self._events = events
@@ -130,10 +128,7 @@ class Streams:
         with self._counting_refusals(request):
             admitted = await self._admit(request)
             wish = stream_request_of(request, events=self._events, streams=self._config, facts=self._facts)
-            if wish.form is not Form.WEBSOCKET:
-                return await self._serve_lines(request, Stream.ACTIVITIES, wish, admitted)
-            response = self._accept(request)
-        return await self._serve(request, response, Stream.ACTIVITIES, wish, admitted)
+        return await self._stream(request, Stream.ACTIVITIES, wish, admitted)
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
         """Serve the upstream messages of a collection or a device."""
@@ -143,10 +138,7 @@ class Streams:
             form = form_of(request)
             encoding = message_encoding(request, form, self._message_dialect, silence=self._config.keepalive_from)
             wish = StreamRequest(PASS_ALL, encoding, form)
-            if form is not Form.WEBSOCKET:
-                return await self._serve_lines(request, Stream.MESSAGES, wish, admitted)
-            response = self._accept(request)
-        return await self._serve(request, response, Stream.MESSAGES, wish, admitted)
+        return await self._stream(request, Stream.MESSAGES, wish, admitted)
 
     # ---- operations of the server--------------------------------------------------------------
 
@@ -180,6 +172,7 @@ class Streams:
         return [
             *self._gate.metrics(),
             *self._refusals.metrics(),
+            *self._admission.metrics(),
             Metric("streams_ended", "Streams that ended.", "counter", lambda: dict(self.ended), label="by"),
             Metric(
                 "streams_flooded",
@@ -197,24 +190,28 @@ class Streams:
         try:
             yield
         except RequestError as exc:
-            self._refusals.count(request, exc, self._proxies.client_of(request))
+            self._refusals.count(request, exc, self._admission.client_of(request))
             raise
 
     async def _admit(self, request: web.Request) -> Admitted | None:
         self._origins.check(request.headers.get("Origin"), request.host)
         return await self._gate.admit(request)
 
-    def _accept(self, request: web.Request) -> web.StreamResponse:
-        self._admission.check(request)
-        return accept(request)
-
-    async def _serve_lines(
+    async def _stream(
         self, request: web.Request, stream: Stream, wish: StreamRequest, admitted: Admitted | None
     ) -> web.StreamResponse:
-        if admitted is None:
-            raise Unauthenticated("There is no token in the request")
-        self._admission.check(request)
-        return await self._lines.serve(request, stream, admitted.scope, wish, admitted.token)
+        """Serve a stream in its form, if there is room for it."""
+        with ExitStack() as held:
+            with self._counting_refusals(request):
+                self._admission.check(request)
+                held.enter_context(self._admission.hold(request, admitted.token if admitted else None))
+                if wish.form is Form.WEBSOCKET:
+                    response = accept(request)
+                elif admitted is None:
+                    raise Unauthenticated("There is no token in the request")
+                else:
+                    return await self._lines.serve(request, stream, admitted.scope, wish, admitted.token)
+            return await self._serve(request, response, stream, wish, admitted, held)
 
     # ---- the stream ---------------------------------------------------------------------------
 
@@ -225,13 +222,14 @@ class Streams:
         stream: Stream,
         wish: StreamRequest,
         admitted: Admitted | None,
+        held: ExitStack,
     ) -> web.StreamResponse:
         connection = await self._open(request, response, expects_token=admitted is None)
         reader = connection.reader
         try:
             if self._closing:
                 reader.close(WSCloseCode.GOING_AWAY, "the server shuts down")
-            elif admitted := admitted or await self._admit_later(request, reader):
+            elif admitted := admitted or await self._admit_later(request, reader, held):
                 await self._subscribed(request, connection, stream, wish, admitted)
         finally:
             self._connections.discard(connection)
@@ -241,13 +239,15 @@ class Streams:
         connection.transport.close()  # nothing may follow the close frames
         return response
 
-    async def _admit_later(self, request: web.Request, reader: Reader) -> Admitted | None:
-        """Wait for the token; close the stream without one (1008)."""
+    async def _admit_later(self, request: web.Request, reader: Reader, held: ExitStack) -> Admitted | None:
+        """Wait for the token; close the stream without one (1008), or without a place for it (1013)."""
         try:
             with self._counting_refusals(request):
-                return await self._gate.admit_later(request, reader)
+                admitted = await self._gate.admit_later(request, reader)
+                held.enter_context(self._admission.hold_token(admitted.token))
+                return admitted
         except RequestError as exc:
-            busy = isinstance(exc, Unavailable)
+            busy = isinstance(exc, (Unavailable, LimitReached))
             reader.close(WSCloseCode.TRY_AGAIN_LATER if busy else WSCloseCode.POLICY_VIOLATION, exc.detail)
             return None
 
@@ -296,7 +296,7 @@ class Streams:
             reader.on_text = partial(self._change_filter, connection, subscriber, wish)
         if not wish.follow:
             reader.close(WSCloseCode.OK, "the past is complete")
-        remote = self._proxies.client_of(request)
+        remote = self._admission.client_of(request)
         log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=remote)
         await asyncio.shield(reader.gone)
         self._hub.unsubscribe(subscriber)

@@ -138,10 +138,14 @@ class ConsoleEvents:
         offered = offered_protocols(request)
         authorization = _authorization_of(request, offered)
         try:
-            await self._service.authenticate(authorization)
+            token = await self._service.authenticate(authorization)
         except StatusError as exc:
             self._service.refused(exc.details, request.remote, request.path)
             return _refusal(request, exc)
+        with self._admission.hold(request, token):
+            return await self._serve(request, offered, authorization)
+
+    async def _serve(self, request: web.Request, offered: list[str], authorization: str) -> web.StreamResponse:
         response = accept(request)
         response.headers.popall("Sec-WebSocket-Protocol", None)
         if PROTOCOL in offered:

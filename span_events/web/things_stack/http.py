@@ -7,6 +7,7 @@ Status codes, headers, the first event and the framing are those of the original
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Final
 
@@ -74,12 +75,15 @@ class HttpEvents:
             self._admission.check(request)
             token = await self._service.authenticate(request.headers.get("Authorization"))
             subscription = await self._service.permit(of_json(await self._body(request)), token)
+            held = ExitStack()
+            held.enter_context(self._admission.hold(request, token))
         except UndecodableRequest as exc:
             return _reply(request, form, 400, bare({"code": 3, "message": str(exc)}))
         except (StatusError, RequestError, StorageUnavailable) as exc:
             details = self._refuse(request, exc)
             return _reply(request, form, HTTP_STATUS[details.code], form.error(details))
-        return await self._serve(request, form, subscription)
+        with held:
+            return await self._serve(request, form, subscription)
 
     async def related(self, request: web.Request) -> web.StreamResponse:
         """Serve ``/api/v3/events/related``."""
@@ -146,7 +150,7 @@ class HttpEvents:
                 sink=sink,
                 token_id=subscription.token.id,
                 close=close,
-                replay=lambda: (encoding.frame(start), *service.past(subscription, encoding)),
+                replay=lambda: (encoding.raw(start), *service.past(subscription, encoding)),
             )
 
         def farewell(ending: Ending, text: str) -> bytes:
