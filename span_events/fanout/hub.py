@@ -178,6 +178,8 @@ class Hub:
             self._flush_now()  # what was published before passed the old filter
         stream, before, _, encoding = subscriber.group.key
         group = self._group_of((stream, before if scopes is None else scopes, wish, encoding))
+        if group is subscriber.group:
+            return
         self._leave_group(subscriber)
         subscriber.joined += group.written - subscriber.group.written
         subscriber.group = group

@@ -36,3 +36,15 @@ async def test_the_count_of_delivered_events_survives_a_change(bench: Bench) -> 
     await settle()
 
     assert subscriber.delivered == 2
+
+
+async def test_a_change_to_the_filter_in_force_keeps_the_subscriber(bench: Bench) -> None:
+    """It is the last member of its group, which the change must not remove."""
+    pipe, subscriber = bench.join(Scope(1))
+    bench.hub.change(subscriber, PASS_ALL, (Scope(1),))
+    bench.show(DeviceCreated(origin=Origin(1, 2)))
+    await settle()
+
+    assert [each["event"] for each in pipe.events] == ["deviceCreated"]
+    bench.hub.unsubscribe(subscriber)
+    assert bench.hub.subscribers == 0
