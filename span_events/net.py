@@ -1,11 +1,14 @@
-"""Network addresses: a peer's address and port, their text, and binding a local address."""
+"""Network addresses: a peer's address and port, their text, brokers by URL, and binding a local address."""
 
 from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
+from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from span_events.errors import ListenerUnavailable
 
@@ -19,6 +22,45 @@ def render_remote(remote: Remote) -> str:
     """Write an address and port as text (``127.0.0.1:5683``, ``[::1]:5683``)."""
     host, port = remote
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Address of an MQTT broker."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{render_remote((self.host, self.port))}"
+
+
+_OVER_TCP: Final = ("mqtt", "tcp")
+_OVER_TLS: Final = ("mqtts", "ssl", "tls")
+
+
+def broker_of(url: str) -> Broker:
+    """
+    Read the URL of a broker: ``mqtt://host:1883``, ``mqtts://host:8883``, or ``host:port``.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    parts = urlsplit(url if "://" in url else f"mqtt://{url}")
+    tls = parts.scheme in _OVER_TLS
+    port = parts.port or (8883 if tls else 1883)
+    known = tls or parts.scheme in _OVER_TCP
+    if not parts.hostname or not known or not url.isprintable() or "@" in url:
+        raise ValueError
+    return Broker(parts.hostname, port, tls)
+
+
+def failure_of(exc: OSError) -> str:
+    """Return why a connection failed, as the system words it; asyncio's own text hides the cause."""
+    if exc.errno is not None and exc.errno > 0:
+        return os.strerror(exc.errno)
+    return exc.strerror or str(exc) or type(exc).__name__  # a name that cannot be looked up, or several addresses
 
 
 def neighbourhood_of(host: str) -> str:

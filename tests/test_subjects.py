@@ -35,7 +35,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "simulate": {"cli"},
     "demo": {"simulator"},
     "things_stack": {"dialects", "web"},
-    "chirpstack": {"dialects", "fleet", "web"},
+    "chirpstack": {"dialects", "fleet", "listeners", "web"},
     "reasons": {"events"},
     "sections": {"config"},
 }

@@ -38,6 +38,7 @@ from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
 from span_events.listeners.blobs.clients import TOLERATED, PlainAcceptor, TlsAcceptor
 from span_events.listeners.blobs.listener import BlobListener
+from span_events.listeners.chirpstack.brokers import Brokers
 from span_events.listeners.coap.blobs import CoapBlobs
 from span_events.listeners.coap.coap import Coap
 from span_events.listeners.coap.coaps import Coaps
@@ -179,11 +180,14 @@ class Server:
         await self.fleet.fill(contents)
         self._engines = Engines(self.authority, clock)
         self._started.outputs = start_outputs(config.outputs, self.fleet, self.bus, clock)
+        self._brokers = Brokers(config.chirpstack, bus=self.bus, fleet=self.fleet, clock=clock)
         self._make_dtls()
         self._tls = self._engines.tls()
         await self._start_web()
         await self._start_listeners()
         await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
+        if config.chirpstack.brokers:
+            self._supervisor.run("chirpstack", self._brokers.run)
         every = self._supervisor.every
         every(_SWEEP, "sweep", self.fleet.sweep)
         if self._http_tls is not None and config.http.tls == "files":
@@ -464,6 +468,7 @@ class Server:
             *self.authority.metrics(),
             *self._wall_clock.metrics(),
             *self._refused.metrics(),
+            *self._brokers.metrics(),
             *(metric for listener in self._listeners for metric in listener.metrics()),
         ]
 

@@ -7,6 +7,7 @@ Settings, from a TOML file and from environment variables above it.
 from span_events.config.loading import load
 from span_events.config.reference import every_setting, render_file, render_guide
 from span_events.config.sections.cellular import CellularConfig, NasConfig, RadiusConfig
+from span_events.config.sections.chirpstack import BrokerConfig, ChirpstackConfig
 from span_events.config.sections.config import Config
 from span_events.config.sections.devices import (
     BlobsConfig,
@@ -21,7 +22,6 @@ from span_events.config.sections.listeners import CoapConfig, CoapsConfig, Datag
 from span_events.config.sections.outputs import OutputsConfig
 from span_events.config.sections.service import LoginsConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import (
-    ChirpstackConfig,
     EventsConfig,
     FanoutConfig,
     MqttConfig,
@@ -31,6 +31,7 @@ from span_events.config.sections.streams import (
 
 __all__ = [
     "BlobsConfig",
+    "BrokerConfig",
     "CellularConfig",
     "ChirpstackConfig",
     "CoapConfig",

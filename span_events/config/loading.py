@@ -102,5 +102,8 @@ def _fault(error: Any) -> str:
 
 
 def _may_be_secret(location: list[str]) -> bool:
-    """Return whether a value may contain the secret of a NAS: the secret itself, or a malformed table with it."""
-    return location == ["radius"] or (location[:2] == ["radius", "nas"] and location[3:] in ([], ["secret"]))
+    """Return whether a value may contain a secret of a table in a list: the secret itself, or a malformed table."""
+    for section, tables, secret in (("radius", "nas", "secret"), ("chirpstack", "brokers", "password")):
+        if location == [section] or (location[:2] == [section, tables] and location[3:] in ([], [secret])):
+            return True
+    return False

@@ -9,6 +9,7 @@ from span_events.events.activity import Activity
 from span_events.events.message import Message
 from span_events.events.reasons import OutputReason
 from span_events.fleet.outputs.health import Failure
+from span_events.net import failure_of
 
 Item = Activity | Message
 
@@ -55,4 +56,4 @@ class Sender(Protocol):
 
 def unreachable(exc: OSError) -> DeliveryFailed:
     """Return the failure of a connection."""
-    return DeliveryFailed(Failure(OutputReason.UNREACHABLE, exc.strerror or str(exc) or type(exc).__name__))
+    return DeliveryFailed(Failure(OutputReason.UNREACHABLE, failure_of(exc)))

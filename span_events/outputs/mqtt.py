@@ -13,7 +13,7 @@ from typing import Final
 from span_events.errors import MalformedMessage
 from span_events.events.reasons import OutputReason
 from span_events.fleet.outputs.health import Failure
-from span_events.fleet.outputs.outputs import Broker, broker_of
+from span_events.net import Broker, broker_of
 from span_events.outputs.base import DeliveryFailed, Item, unreachable
 from span_events.outputs.content import Content
 from span_events.outputs.targets import Targets

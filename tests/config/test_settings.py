@@ -159,7 +159,8 @@ def test_the_example_of_a_nas_can_be_used_as_it_is(tmp_path: Path) -> None:
     secret.write_text("an invented one\n")
     lines = [line[1:] if line[:1] == "#" and line[1:2] != " " else line for line in config.render_file().splitlines()]
     file = tmp_path / "config.toml"
-    file.write_text("\n".join(lines).replace("/etc/span-events/pgw1.secret", str(secret)))
+    text = "\n".join(lines).replace("/etc/span-events/broker.secret", str(secret))
+    file.write_text(text.replace("/etc/span-events/pgw1.secret", str(secret)))
     (nas,) = config.load(file).radius.nas
 
     assert (
@@ -235,6 +236,40 @@ def test_a_fault_of_a_nas_is_named_with_its_path(
         config.load(tmp_path / "config.toml")
 
     assert caught.value.faults == (fault,)
+
+
+BROKER = {"name": "a", "url": "mqtt://b", "collection": "17dj5j4ce8bkci"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ([{"url": "http://b"}], ".0.url: 'http://b' is no broker: mqtt://HOST:1883, or mqtts://HOST:8883 for TLS"),
+        (
+            [{"collection": "home"}],
+            ".0.collection: 'home' is no id of a collection; `span-events collection list` shows them",
+        ),
+        ([{"topics": []}], ".0.topics: is empty"),
+        ([{"topics": ["a/#/b"]}], ".0.topics.0: 'a/#/b' is no topic filter of MQTT"),
+        ([{"topics": ["a+"]}], ".0.topics.0: 'a+' is no topic filter of MQTT: + stands for a whole level"),
+        ([{"password": "c"}], ".0: username: is missing; MQTT 3.1.1 has no password without a user name"),
+        ([{"ca": "c.pem"}], ".0: url: has no TLS, so ca and certificate mean nothing; write mqtts://"),
+        (
+            [{"username": "u", "password_file": "nowhere"}],
+            ".0.password_file: nowhere cannot be read: No such file or directory",
+        ),
+        ([{"password": 314159265}], ".0.password: what stands there is not text"),
+        ([{}, {}], ": two tables have the name a"),
+    ],
+)
+def test_a_fault_of_a_broker_is_named_with_its_path(
+    monkeypatch: pytest.MonkeyPatch, changes: list[dict[str, object]], fault: str
+) -> None:
+    monkeypatch.setenv("SPAN_EVENTS_CHIRPSTACK__BROKERS", json.dumps([BROKER | each for each in changes]))
+    with pytest.raises(ConfigurationError) as caught:
+        config.load()
+
+    assert caught.value.faults[0].partition(" (from")[0] == f"chirpstack.brokers{fault}"
 
 
 def test_a_nas_without_its_needs_is_told_all_of_them(tmp_path: Path) -> None:

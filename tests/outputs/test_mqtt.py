@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import subprocess
-from asyncio.subprocess import PIPE, Process
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import orjson
@@ -17,90 +12,16 @@ import pytest
 from span_events.errors import InvalidRequest
 from span_events.ids import render
 from span_events.registry.outputs import OutputType
+from tests.bench.mosquitto import Mosquitto, mosquitto, password_file, self_signed, subscribed
 from tests.bench.waiting import until
 from tests.outputs.conftest import OutputsBench, outputs_bench
-
-
-class Mosquitto:
-    """A broker on a port that stays the same over restarts."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.settings = ["allow_anonymous true"]
-        self._folder = folder
-        self._log = folder / "mosquitto.log"
-        self._process: Process | None = None
-
-    async def start(self) -> None:
-        """Run it, and wait until it listens."""
-        config = self._folder / "mosquitto.conf"
-        config.write_text("\n".join(["user root", f"listener {self.port} 127.0.0.1", *self.settings, ""]))
-        with self._log.open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                "mosquitto", "-v", "-c", config, stdout=log, stderr=log
-            )
-        await until(lambda: "running" in self.log)
-
-    @property
-    def log(self) -> str:
-        """Its log since the last start."""
-        return self._log.read_text(errors="replace")
-
-    async def stop(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.terminate()
-            await self._process.wait()
-            self._process = None
-
-    @property
-    def endpoint(self) -> str:
-        """The address as outputs take it."""
-        return f"mqtt://127.0.0.1:{self.port}"
-
-
-def password_file(folder: Path) -> Path:
-    """Write the password of a user."""
-    path = folder / "passwords"
-    subprocess.run(["mosquitto_passwd", "-b", "-c", path, "me", "right"], check=True)
-    return path
-
-
-def self_signed(folder: Path) -> list[str]:
-    """Make a certificate that nobody trusts, and return the settings for it."""
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    files = ["-subj", "/CN=x", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command, *files], check=True, capture_output=True)
-    return [f"keyfile {key}", f"certfile {certificate}"]
-
-
-@asynccontextmanager
-async def subscribed(broker: Mosquitto, count: int) -> AsyncIterator[Process]:
-    """Run mosquitto_sub for some messages."""
-    process = await asyncio.create_subprocess_exec(
-        *("mosquitto_sub", "-p", str(broker.port), "-t", "#", "-C", str(count), "-F", "%t %p"), stdout=PIPE
-    )
-    await until(lambda: "Sending SUBACK" in broker.log)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 @pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     """A broker that runs."""
-    found = Mosquitto(tmp_path)
-    await found.start()
-    try:
+    async with mosquitto(tmp_path) as found:
         yield found
-    finally:
-        await found.stop()
 
 
 async def test_messages_go_to_a_broker_under_collection_and_device(bench: OutputsBench, broker: Mosquitto) -> None:
@@ -170,36 +91,26 @@ async def test_a_broker_that_restarts_gets_what_came_meanwhile(bench: OutputsBen
 
 
 async def test_a_broker_that_refuses_the_password_is_told(bench: OutputsBench, tmp_path: Path) -> None:
-    broker = Mosquitto(tmp_path)
-    broker.settings = ["allow_anonymous false", f"password_file {password_file(tmp_path)}"]
-    await broker.start()
-    try:
+    async with mosquitto(tmp_path, "allow_anonymous false", f"password_file {password_file(tmp_path)}") as broker:
         await bench.add(OutputType.MQTT, endpoint=broker.endpoint, username="me", password="wrong")
         bench.send()
         failed = await bench.event("outputFailed")
         output = await bench.add(OutputType.MQTT, endpoint=broker.endpoint, username="me", password="right")
         bench.send()
         await until(lambda: bench.fleet.outputs_health.of(output).forwarded == 1)
-    finally:
-        await broker.stop()
 
     assert (failed["reason"], failed["status"], failed["detail"]) == ("refused", "5", "not authorized")
 
 
 async def test_a_certificate_is_verified_unless_that_is_switched_off(bench: OutputsBench, tmp_path: Path) -> None:
-    broker = Mosquitto(tmp_path)
-    broker.settings = ["allow_anonymous true", *self_signed(tmp_path)]
-    await broker.start()
-    endpoint = f"mqtts://localhost:{broker.port}"
-    try:
+    async with mosquitto(tmp_path, "allow_anonymous true", *self_signed(tmp_path)) as broker:
+        endpoint = f"mqtts://localhost:{broker.port}"
         await bench.add(OutputType.MQTT, endpoint=endpoint)
         bench.send()
         failed = await bench.event("outputFailed")
         output = await bench.add(OutputType.MQTT, endpoint=endpoint, disable_cert_check=True)
         bench.send()
         await until(lambda: bench.fleet.outputs_health.of(output).forwarded == 1)
-    finally:
-        await broker.stop()
 
     assert failed["reason"] == "tlsFailed"
     assert "certificate verify failed" in failed["detail"]

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from span_events.config.fields import setting
 from span_events.config.sections.base import Section, is_list_of_tables
 from span_events.config.sections.cellular import CellularConfig, RadiusConfig
+from span_events.config.sections.chirpstack import ChirpstackConfig
 from span_events.config.sections.devices import (
     BlobsConfig,
     DownstreamConfig,
@@ -25,7 +26,6 @@ from span_events.config.sections.listeners import CoapConfig, CoapsConfig, Datag
 from span_events.config.sections.outputs import OutputsConfig
 from span_events.config.sections.service import LogConfig, LoginsConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import (
-    ChirpstackConfig,
     EventsConfig,
     FanoutConfig,
     MqttConfig,

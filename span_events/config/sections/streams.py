@@ -77,18 +77,6 @@ class StreamsConfig(Section):
     without_token: Count = setting(100, "Upper bound of clients that have yet to send it; one more gets 503.")
 
 
-class ChirpstackConfig(Section):
-    """Events of ChirpStack servers, which become events of the devices with the same EUI-64 (tag devEui)."""
-
-    create_devices: bool = setting(True, "True creates a device for an unknown EUI-64; False refuses its events.")
-    max_devices: Count = setting(10_000, "Devices of a collection beyond which no more are created.")
-    duplicates: Count = setting(20_000, "Events in memory, so that one that comes again is no second event.")
-    duplicates_age: Seconds = setting(600.0, "Seconds that they are kept.")
-    trust_span_tags: bool = setting(
-        False, "True restores our own events, from tags that another server of ours wrote (format=chirpstack)."
-    )
-
-
 class ThingsStackConfig(Section):
     """The Things Stack's API of events, for its own clients; over HTTP it is on the port of [http]."""
 

@@ -100,7 +100,15 @@ class Intake:
         self._unknown.sweep()
 
     async def take(
-        self, collection: Collection, kind: str, octets: bytes, *, content_type: str, remote: Remote, cause: int
+        self,
+        collection: Collection,
+        kind: str,
+        octets: bytes,
+        *,
+        content_type: str,
+        remote: Remote,
+        cause: int,
+        eui: str = "",
     ) -> Outcome:
         """
         Take an event.
@@ -108,14 +116,15 @@ class Intake:
         Args:
             kind: Type of the event, as topic or query has it.
             content_type: Media type of the body, if the transport has one.
-            remote: Address of the ChirpStack server.
+            remote: Address of the ChirpStack server or its broker.
+            eui: EUI-64 in the topic, which a body without one may rely on, and none may contradict.
 
         Raises:
             InvalidRequest: The body is not well-formed, or names no device.
             NotFound: The device is unknown and may not be created; an event says so. Or the collection was removed.
         """
         try:
-            outcome = await self._take(collection, kind, octets, content_type, remote, cause)
+            outcome = await self._take(collection, kind, octets, content_type, remote, cause, eui)
         except InvalidRequest:
             self._counts["malformed"] += 1
             raise
@@ -126,7 +135,14 @@ class Intake:
         return outcome
 
     async def _take(
-        self, collection: Collection, name: str, octets: bytes, content_type: str, remote: Remote, cause: int
+        self,
+        collection: Collection,
+        name: str,
+        octets: bytes,
+        content_type: str,
+        remote: Remote,
+        cause: int,
+        topic: str,
     ) -> Outcome:
         try:
             kind = Kind(name)
@@ -134,7 +150,12 @@ class Intake:
             return Outcome.IGNORED
         fields = read(kind, octets, content_type=content_type)
         info = fields.inside("deviceInfo")
-        eui = real_eui(info.text("devEui"))
+        named, expected = real_eui(info.text("devEui")), real_eui(topic)
+        if named and expected and named != expected:
+            raise InvalidRequest(
+                f"deviceInfo.devEui: {named} is not {expected}, that of the topic", field="deviceInfo.devEui"
+            )
+        eui = named or expected
         if not eui:
             raise InvalidRequest(
                 "deviceInfo.devEui: is not 16 hexadecimal digits",

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from span_events.bus.base import Bus
 from span_events.config import OutputsConfig
 from span_events.errors import InvalidRequest, LimitReached
+from span_events.net import broker_of
 from span_events.registry.model import Collection
 from span_events.registry.outputs import Output, OutputConfig, OutputType
 from span_events.registry.registry import Registry
@@ -52,19 +53,6 @@ class OutputChange:
             tags={**output.tags, **(self.tags or {})},
             enabled=output.enabled if self.enabled is None else self.enabled,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Address of an MQTT broker."""
-
-    host: str
-    port: int
-    tls: bool
-
-    def __str__(self) -> str:
-        scheme = "mqtts" if self.tls else "mqtt"
-        return f"{scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 class Outputs:
@@ -218,36 +206,17 @@ def _check_ifttt(config: OutputConfig) -> None:
             raise _wrong(f"config.{name}", "is missing", "Both are on the page of IFTTT's Webhooks service.")
 
 
-def broker_of(endpoint: str) -> Broker:
-    """
-    Read the endpoint of a broker: ``mqtt://host:1883``, ``mqtts://host:8883``, or ``host:port``.
-
-    Raises:
-        InvalidRequest: It is none of these.
-    """
+def _check_endpoint(endpoint: str) -> None:
     try:
-        parts = urlsplit(endpoint if "://" in endpoint else f"mqtt://{endpoint}")
-        tls = parts.scheme in _OVER_TLS
-        port = parts.port or (8883 if tls else 1883)
-        if (
-            parts.hostname
-            and parts.scheme in (*_OVER_TCP, *_OVER_TLS)
-            and endpoint.isprintable()
-            and "@" not in endpoint
-        ):
-            return Broker(parts.hostname, port, tls)
+        broker_of(endpoint)
     except ValueError:
-        pass
-    hint = "Write mqtt://HOST:1883, or mqtts://HOST:8883 for TLS; user name and password have settings of their own."
-    raise _wrong("config.endpoint", f"{endpoint[:80]!r} is no address of a broker" if endpoint else "is missing", hint)
-
-
-_OVER_TCP: Final = ("mqtt", "tcp")
-_OVER_TLS: Final = ("mqtts", "ssl", "tls")
+        hint = "Write mqtt://HOST:1883, or mqtts://HOST:8883 for TLS; user and password have settings of their own."
+        text = f"{endpoint[:80]!r} is no address of a broker" if endpoint else "is missing"
+        raise _wrong("config.endpoint", text, hint) from None
 
 
 def _check_mqtt(config: OutputConfig) -> None:
-    broker_of(config.endpoint)
+    _check_endpoint(config.endpoint)
     if config.password and not config.username:
         raise _wrong("config.username", "is missing: MQTT 3.1.1 has no password without a user name")
     for name, text in (("topicTemplate", config.topic_template), ("payloadTemplate", config.payload_template)):

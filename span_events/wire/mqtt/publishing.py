@@ -25,18 +25,26 @@ _PUBLISH: Final = Kind.PUBLISH << 4 | 0x02
 """QoS 1, not retained, no duplicate."""
 
 
-def connect(client_id: str, username: str = "", password: str = "") -> bytes:
-    """Write CONNECT: a clean session without keepalive; without a client id, the server picks one (3.1)."""
-    flags = 0x02 | (0x80 if username else 0) | (0x40 if username and password else 0)
-    body = _text("MQTT") + struct.pack("!BBH", Version.V3_1_1, flags, 0) + _text(client_id)
+def connect(
+    client_id: str, username: str = "", password: str = "", *, keep_alive: int = 0, clean: bool = True
+) -> bytes:
+    """
+    Write CONNECT; without a client id, the server picks one (3.1).
+
+    Args:
+        keep_alive: Seconds within which the client promises a packet; 0 promises none.
+        clean: Begin a new session; otherwise the broker keeps that of the client id.
+    """
+    flags = (0x02 if clean else 0) | (0x80 if username else 0) | (0x40 if username and password else 0)
+    body = _text("MQTT") + struct.pack("!BBH", Version.V3_1_1, flags, keep_alive) + _text(client_id)
     if username:
         body += _text(username) + (_text(password) if password else b"")
-    return _packet(_CONNECT, body)
+    return packet(_CONNECT, body)
 
 
 def publication(topic: str, payload: bytes, packet_id: int) -> bytes:
     """Write PUBLISH with QoS 1 (3.3)."""
-    return _packet(_PUBLISH, _text(topic) + struct.pack("!H", packet_id) + payload)
+    return packet(_PUBLISH, _text(topic) + struct.pack("!H", packet_id) + payload)
 
 
 def reply(octets: bytes) -> tuple[int, int]:
@@ -56,9 +64,9 @@ def _text(text: str) -> bytes:
     return binary(text.encode())
 
 
-def _packet(first: int, body: bytes) -> bytes:
+def packet(first: int, body: bytes) -> bytes:
     """
-    Write the fixed header before a body (2.2).
+    Write a packet: the fixed header before a body (2.2).
 
     Raises:
         ValueError: The body is too long.

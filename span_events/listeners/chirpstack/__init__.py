@@ -1,0 +1,1 @@
+"""Events of ChirpStack servers over the MQTT broker to which they publish."""
