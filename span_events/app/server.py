@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from span_events import __version__
 from span_events.accepting import RefusedAccepts, warn_of_few_descriptors
+from span_events.app.blobs import blob_listeners
 from span_events.app.bounds import connections_of
 from span_events.app.demo import start_demo
 from span_events.app.endpoints import fill_endpoints
@@ -36,8 +37,6 @@ from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.listeners.base import Listener
-from span_events.listeners.blobs.clients import TOLERATED, PlainAcceptor, TlsAcceptor
-from span_events.listeners.blobs.listener import BlobListener
 from span_events.listeners.chirpstack.brokers import Brokers
 from span_events.listeners.coap.blobs import CoapBlobs
 from span_events.listeners.coap.coap import Coap
@@ -71,7 +70,6 @@ from span_events.web.things_stack.http import HttpEvents
 from span_events.web.things_stack.routes import routes_of
 from span_events.web.things_stack.service import EventsService
 from span_events.web.tls import HttpTls
-from span_events.wire.tls.openssl import COMPATIBLE
 
 log = get_logger("app")
 
@@ -336,7 +334,9 @@ class Server:
             )
             self._listeners.append(self.gateway_listener)
         if config.blobs.enabled:
-            self._listeners += self._blob_listeners(ports)
+            self._listeners += blob_listeners(
+                config.blobs, self._engines, fleet=self.fleet, clock=self._clock, refused=self._refused, ports=ports
+            )
         if config.things_stack.grpc:
             self._listeners.append(self._grpc_listener())
         if config.mqtt.enabled:
@@ -385,36 +385,6 @@ class Server:
         self._engines.on_renewed.append(listener.present)
         self._started.streams.append(listener)
         return listener
-
-    def _blob_listeners(self, ports: Ports) -> list[BlobListener]:
-        config = self.config.blobs
-        secure = TlsAcceptor(
-            config,
-            self._engines.tls(protocol=b"", tolerated=TOLERATED, suites=COMPATIBLE),
-            reception=self.fleet.reception,
-            identification=self.fleet.identification,
-            used=self.fleet.certificates.used,
-            clock=self._clock,
-            ports=ports,
-        )
-        plain = PlainAcceptor(self.fleet.reception, self.fleet.directory)
-        return [
-            BlobListener(
-                name,
-                config,
-                setting=setting,
-                port=port,
-                acceptor=acceptor,
-                blobs=self.fleet.blobs,
-                clock=self._clock,
-                refused=self._refused,
-                ports=ports,
-            )
-            for name, setting, port, acceptor in (
-                ("blobs", "blobs.port", config.port, plain),
-                ("blobs_tls", "blobs.tls_port", config.tls_port, secure),
-            )
-        ]
 
     # ---- while it runs ------------------------------------------------------------------------
 
