@@ -197,6 +197,7 @@ class Server:
         self._supervisor.run("http", self.web.run)
         every(config.registry.flush_interval, "registry", self.fleet.flush)
         every(_PROBE, "registry_write", lambda: store.probe())  # noqa: PLW0108
+        every(_PROBE, "files", lambda: asyncio.to_thread(location.probe, self._data_dir))
         every(config.registry.watch_interval, "tokens", self._watch_tokens)
         every(config.registry.flush_interval, "token_uses", self.tokens.flush)
         self._supervisor.run("loop_lag", self._loop_lag.run)
@@ -405,6 +406,7 @@ class Server:
         """Return the health of each part: ``ok``, or a sentence that names the failure."""
         health = {
             "registry": "ok",
+            "files": "ok",
             "certificates": self.authority.fault() or "ok",
             **dict.fromkeys(self.addresses, "ok"),
             **self._refused.health(),

@@ -13,7 +13,7 @@ from span_events.events.activity import UNATTRIBUTED, Origin, SpanId
 from span_events.events.catalogue import ClientRejected, MessageDuplicate, MessageRejected
 from span_events.events.marks import Mark
 from span_events.events.message import Transport
-from span_events.events.reasons import DisconnectReason, DuplicateReason, MessageRejectedReason
+from span_events.events.reasons import ClientRejectedReason, DisconnectReason, DuplicateReason, MessageRejectedReason
 from span_events.fleet.identity import FormerHolder
 from span_events.fleet.summaries import OTHERS, Summaries
 from span_events.metrics import Measure, Metric, TableMetric
@@ -42,7 +42,7 @@ class Rejections:
         )
         self.messages: defaultdict[tuple[str, ...], int] = defaultdict(int)
         """Number of rejected messages by transport and reason, published or not."""
-        self.clients: dict[str, int] = {}
+        self.clients: dict[str, int] = dict.fromkeys(ClientRejectedReason, 0)
         """Number of rejected clients by reason, published or not."""
 
     @property
@@ -150,7 +150,7 @@ class Rejections:
     def client_rejected(self, event: ClientRejected) -> None:
         """Publish a rejected client, or count it in the summary of its host, owner and cause."""
         reason = event.reason.value
-        self.clients[reason] = self.clients.get(reason, 0) + 1
+        self.clients[reason] += 1
         host = event.remote_address.rpartition(":")[0]
         cause = (event.detail, event.identity, event.certificate_serial, event.offered)
         self._summaries.publish(event, host, reason, cause)

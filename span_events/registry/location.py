@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -35,6 +36,20 @@ def warn_if_open(data_dir: Path) -> None:
     mode = stat.S_IMODE(data_dir.stat().st_mode)
     if mode & 0o077:
         log.warning("data_directory_open", path=str(data_dir), mode=f"{mode:04o}", hint=f"chmod 700 {data_dir}")
+
+
+def probe(data_dir: Path) -> None:
+    """
+    Write a file and delete it: files of images and blobs, and keys, need more than a registry that can be written.
+
+    Raises:
+        StorageUnavailable: The data directory cannot be written now.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=data_dir) as file:
+            file.write(b"span-events")
+    except OSError as exc:
+        raise StorageUnavailable(f"{data_dir}: cannot be written: {exc.strerror}") from exc
 
 
 def lock(data_dir: Path) -> IO[str]:

@@ -108,3 +108,21 @@ def test_every_event_is_counted_by_the_reason_that_it_has() -> None:
     assert ("firmwareStateChange", "Updating") in known
     assert ("upstreamMessage", "") in known
     assert counts.by_labels()["messageRejected", "tooLarge"] == counts.total == 3
+
+
+async def test_a_data_directory_that_cannot_be_written_is_named_by_health_and_metrics(tmp_path: Path) -> None:
+    """The registry's open files work on, but no image, blob or certificate could be stored."""
+    folder, away = tmp_path / "data", tmp_path / "away"
+    async with running(folder) as server:
+        well = samples(server)
+        folder.rename(away)
+        await server.clock.advance(11)
+        await until(lambda: server.server.health()["files"] != "ok")
+        ill, cause = samples(server), server.server.health()["files"]
+        away.rename(folder)
+        await server.clock.advance(11)
+        await until(lambda: server.server.health()["files"] == "ok")
+
+    assert (well['part_healthy{part="files"}'], ill['part_healthy{part="files"}']) == (1, 0)
+    assert cause == f"failed: {folder}: cannot be written: No such file or directory"
+    assert "data_directory_free_bytes" not in ill

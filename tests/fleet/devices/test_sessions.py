@@ -108,7 +108,10 @@ async def test_rejections_of_clients_are_throttled_per_host_and_reason(bench: Fl
     bench.reception.sweep()
 
     assert [data.get("count") for _, data in bench.told] == [None, None, None, None, "2"]
-    assert bench.reception.rejections.clients == {"noCredentials": 5, "unknownCa": 1}
+    assert {reason: count for reason, count in bench.reception.rejections.clients.items() if count} == {
+        "noCredentials": 5,
+        "unknownCa": 1,
+    }
 
 
 async def test_the_sessions_of_some_transports_can_end_alone(bench: FleetBench) -> None:

@@ -1,0 +1,125 @@
+"""Dashboard and alert rules: every query finds something in a real Prometheus that scrapes a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+
+from span_events.metrics import exposition
+from tests.bench.programs import find_program
+from tests.bench.servers import Running, running
+from tests.bench.waiting import PATIENCE
+
+CONFIG: Final = Path(__file__).parents[2] / "config"
+ALERTS: Final = CONFIG / "prometheus" / "alerts.yml"
+DASHBOARD: Final[dict[str, Any]] = json.loads((CONFIG / "grafana" / "span-events.json").read_text())
+NAMES: Final = re.compile(r"\bspan_events_\w+")
+
+
+def queries() -> Iterator[str]:
+    """Yield each query of the dashboard, with Grafana's variables filled in."""
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", ()):
+            yield target["expr"].replace("$__rate_interval", "30s").replace("$instance", ".*")
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, target: str) -> AsyncIterator[str]:
+    """Run Prometheus, which scrapes a server five times a second and loads the alerts; give its URL."""
+    settings = {
+        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "rule_files": [str(ALERTS)],
+        "scrape_configs": [{"job_name": "span-events", "static_configs": [{"targets": [target]}]}],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(settings))  # JSON is YAML
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{found.getsockname()[1]}"
+    command = [find_program("prometheus"), f"--config.file={folder}/prometheus.yml", f"--web.listen-address={address}"]
+    process = await asyncio.create_subprocess_exec(
+        *command, f"--storage.tsdb.path={folder}/data", stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield f"http://{address}/api/v1"
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def ask(http: aiohttp.ClientSession, url: str, expression: str) -> list[Any]:
+    """Return the samples of a query; an empty list while Prometheus starts."""
+    try:
+        async with http.get(f"{url}/query", params={"query": expression}) as reply:
+            if reply.status == 503:
+                return []
+            document = await reply.json()
+    except aiohttp.ClientConnectionError:
+        return []
+    assert document["status"] == "success", (expression, document)
+    samples: list[Any] = document["data"]["result"]
+    return samples
+
+
+async def make_traffic(server: Running) -> None:
+    """Let a device and a stranger send."""
+    host, _, port = server.server.addresses["datagrams"].rpartition(":")
+    server.receive(await server.device(await server.collection(), "127.0.9.9"))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(b"hello", (host, int(port)))
+
+
+async def test_every_query_of_dashboard_and_alerts_finds_its_metrics(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path / "server") as server,
+        prometheus(tmp_path, server.http) as url,
+        aiohttp.ClientSession() as http,
+        asyncio.timeout(PATIENCE),
+    ):
+        await make_traffic(server)
+        served = exposition(server.server.metrics)().decode()
+        while not await ask(http, url, "sum_over_time(up[1m]) >= 3"):  # noqa: ASYNC110  # Prometheus tells nobody
+            await asyncio.sleep(0.05)
+        expressions = list(queries())
+        answers = await asyncio.gather(*(ask(http, url, each) for each in expressions))
+        found = dict(zip(expressions, answers, strict=True))
+        async with http.get(f"{url}/rules") as reply:
+            loaded = (await reply.json())["data"]["groups"]
+
+    assert len(found) > 40
+    assert [expression for expression, samples in found.items() if not samples] == []
+    assert [rule["health"] for group in loaded for rule in group["rules"] if rule["health"] == "err"] == []
+    assert set(NAMES.findall(ALERTS.read_text())) - set(NAMES.findall(served)) == set()
+
+
+def test_every_alert_fires_when_its_fault_lasts(tmp_path: Path) -> None:
+    """Promtool runs the rules over made-up series: all of them fire, each in its time."""
+    text = (Path(__file__).parent / "alerts.yml").read_text()
+    rules = ALERTS.read_text()
+    cases = tmp_path / "cases.yml"
+    cases.write_text(text.replace("[ALERTS]", json.dumps([str(ALERTS)])))
+    results = [
+        subprocess.run([find_program("promtool"), *arguments], capture_output=True, text=True, check=False)
+        for arguments in (("check", "rules", ALERTS), ("test", "rules", cases))
+    ]
+
+    assert [each.returncode for each in results] == [0, 0], "".join(each.stdout + each.stderr for each in results)
+    named = re.findall(r"alert: (\w+)", rules)
+    assert [each for each in named if f'alertname="{each}"' not in text] == []
+
+
+def test_panels_of_the_dashboard_have_numbers_and_places_of_their_own() -> None:
+    panels = DASHBOARD["panels"]
+    places = {(each["gridPos"]["x"], each["gridPos"]["y"]) for each in panels}
+
+    assert len({each["id"] for each in panels}) == len(places) == len(panels)
+    assert all(each["gridPos"]["x"] + each["gridPos"]["w"] <= 24 for each in panels)
