@@ -223,6 +223,7 @@ class Server:
             fanout=config.fanout,
             hub=self.hub,
             history=self.history,
+            inbox=self.fleet.reception.inbox,
             directory=self.fleet.directory,
             facts=self.fleet.facts,
             tokens=self.tokens,

@@ -23,7 +23,7 @@ class _Lines(Protocol):
 
 
 class _MessageLines(Protocol):
-    def encode(self, item: Message, /) -> bytes: ...
+    def encode(self, item: Message | Activity, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,14 @@ class SseDialect:
 
 @dataclass(frozen=True, slots=True)
 class SseMessages:
-    """Writes an upstream message as one event with the name ``message``, the one that browsers expect."""
+    """Writes an upstream message as an event with the name ``message``, as browsers expect; gaps as above."""
 
     lines: _MessageLines
 
-    def encode(self, message: Message) -> bytes:
-        """Write a message."""
+    def encode(self, message: Message | Activity) -> bytes:
+        """Write a message, or a gap of the stream."""
+        if isinstance(message, Activity):
+            return SseDialect(self.lines).encode(message)
         return b"id: %b\ndata: %b\n" % (ids.to_ulid(message.id).encode(), self.lines.encode(message))
 
 

@@ -11,18 +11,17 @@ import heapq
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from operator import attrgetter
 from typing import Final
 
+from span_events.bounded.losses import Losses
 from span_events.bounded.rings import Rings
 from span_events.events.activity import Activity, Key, Severity, severity_of
 from span_events.events.catalogue import KEYS, SEVERITIES
 from span_events.events.filters import Scope, Wish
 from span_events.metrics import Metric
 
-_MAX_OWNERS: Final = 10_000
-"""Upper bound of collections whose newest lost activity is remembered separately."""
 _NEWEST: Final = 1 << 63
 _FAULTS: Final = 4
 """Warnings and errors may take a quarter of the bounds, beside the routine."""
@@ -69,8 +68,7 @@ class History:
             lost=self._note_loss,
         )
         self._age = age
-        self._forgotten: dict[int | None, int] = {}
-        self._forgotten_by_all = born
+        self._losses = Losses(born)
 
     @property
     def size(self) -> int:
@@ -128,14 +126,15 @@ class History:
             until: Identifier of the last one that may be among them.
         """
         last = _NEWEST if until is None else until
-        oldest_first = heapq.merge(*self._in(scope), key=attrgetter("id"))
-        matching = tuple(
+        newest_first = (takewhile(lambda each: each.id > identifier, reversed(ring)) for ring in self._in(scope))
+        found = [
             each
-            for each in oldest_first
-            if identifier < each.id <= last and scope.covers(each.event.origin) and wish.matches(each.event)
-        )
+            for each in chain.from_iterable(newest_first)
+            if each.id <= last and scope.covers(each.event.origin) and wish.matches(each.event)
+        ]
+        found.sort(key=attrgetter("id"))
         forgotten = self._forgotten_through(scope)
-        return Replay(matching, lost_through=forgotten if identifier < forgotten else None)
+        return Replay(tuple(found), lost_through=forgotten if identifier < forgotten else None)
 
     def related(self, identifier: int) -> list[Activity]:
         """Return the activities of all collections that name an identifier as their cause, session or message."""
@@ -156,16 +155,12 @@ class History:
     def _forgotten_through(self, scope: Scope) -> int:
         """Return the identifier up to which the memory of a scope may have holes."""
         if scope.collection_id is None:
-            return max([self._forgotten_by_all, *self._forgotten.values()])
-        unattributed = self._forgotten.get(None, 0) if scope.unattributed else 0
-        return max(self._forgotten_by_all, self._forgotten.get(scope.collection_id, 0), unattributed)
+            return self._losses.of_all()
+        own = self._losses.of(scope.collection_id)
+        return max(own, self._losses.of(None)) if scope.unattributed else own
 
     def _note_loss(self, owner: int | None, activity: Activity) -> None:
-        if activity.id > self._forgotten.get(owner, 0):
-            self._forgotten[owner] = activity.id
-        if len(self._forgotten) > _MAX_OWNERS:  # collections come and go; one number covers the old ones
-            self._forgotten_by_all = max(self._forgotten.values())
-            self._forgotten.clear()
+        self._losses.note(owner, activity.id)
 
 
 def _rings_in(rings: Rings[Activity], scope: Scope) -> Iterable[deque[Activity]]:

@@ -150,6 +150,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             fanout=config.fanout,
             hub=hub,
             history=history,
+            inbox=fleet.reception.inbox,
             directory=fleet.directory,
             facts=fleet.facts,
             tokens=tokens,

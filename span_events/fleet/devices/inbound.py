@@ -63,7 +63,9 @@ class Reception:
             each: [0, 0] for each in Transport if each is not Transport.UNSPECIFIED
         }
         """Number and octets of accepted messages."""
-        self.inbox = Inbox(per_collection=messages.inbox_per_collection, octets=messages.inbox_octets)
+        self.inbox = Inbox(
+            per_collection=messages.inbox_per_collection, octets=messages.inbox_octets, born=bus.new_id()
+        )
         self.rejections = Rejections(rejections, bus=bus, clock=clock)
         """Rejected messages and clients."""
 

@@ -13,7 +13,7 @@ from span_events.events.catalogue import CATALOGUE, meaning_of
 from span_events.web.openapi.activities import schema_of
 from span_events.web.openapi.schemas import Schema, fields, list_of, ref, text
 from span_events.web.openapi.subjects import devices, messages
-from span_events.web.openapi.subjects.streams import ACTIVITY_PARAMETERS, PATHS
+from span_events.web.openapi.subjects.streams import ACTIVITY_PARAMETERS, PAST_PARAMETERS, PATHS
 
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _CRITERIA: Final = fields(
@@ -34,6 +34,11 @@ _CONTROL: Final[dict[str, Schema]] = {
         {"field": text(), "hint": text()},
     ),
 }
+_GAP: Final = fields(
+    "Messages are missing here; sent to those alone who ask for the past (`tail`, `after`).",
+    {"type": {"const": "unknown"}, "event": {"const": "eventsDropped"}, "data": {"type": "object"}},
+    {"collectionId": text(), "deviceId": text(), "time": text()},
+)
 _CHANGE: Final = fields("Replaces the filter of this stream.", {"filter": _CRITERIA})
 _DESCRIPTION: Final = """\
 Each text frame is one JSON object. The same URLs serve Server-Sent Events and lines of JSON to other clients: see
@@ -110,7 +115,7 @@ def document() -> dict[str, Any]:
 
 
 def _channel(path: str, summary: str, *, activities: bool) -> Schema:
-    names = [*CATALOGUE, *_CONTROL, "changeFilter"] if activities else ["outputDataMessage", "keepalive"]
+    names = [*CATALOGUE, *_CONTROL, "changeFilter"] if activities else ["outputDataMessage", "keepalive", "gap"]
     parameters = {name: {"description": f"Identifier of the {name}, base 24."} for name in _PARAMETER.findall(path)}
     channel: Schema = {
         "address": f"/span{path}",
@@ -119,9 +124,9 @@ def _channel(path: str, summary: str, *, activities: bool) -> Schema:
     }
     if parameters:
         channel["parameters"] = parameters
-    if activities:
-        query = {each["name"]: {**each["schema"], "description": each["description"]} for each in ACTIVITY_PARAMETERS}
-        channel["bindings"] = {"ws": {"query": {"type": "object", "properties": query}, "bindingVersion": "0.1.0"}}
+    given = ACTIVITY_PARAMETERS if activities else PAST_PARAMETERS
+    query = {each["name"]: {**each["schema"], "description": each["description"]} for each in given}
+    channel["bindings"] = {"ws": {"query": {"type": "object", "properties": query}, "bindingVersion": "0.1.0"}}
     return channel
 
 
@@ -136,7 +141,7 @@ def _messages() -> dict[str, Schema]:
         }
         for name, event in CATALOGUE.items()
     }
-    for name, schema in {**_CONTROL, "changeFilter": _CHANGE}.items():
+    for name, schema in {**_CONTROL, "changeFilter": _CHANGE, "gap": _GAP}.items():
         found[name] = {"name": name, "summary": schema["description"], "payload": schema}
     found["outputDataMessage"] = {
         "name": "outputDataMessage",

@@ -45,7 +45,7 @@ class Lines:
 
         def frames() -> Iterator[bytes]:
             start = [wish.encoding.raw(sse.RETRY)] if wish.form is Form.SSE else []
-            return chain(start, self._past.frames(scope, wish))
+            return chain(start, self._past.frames(stream, scope, wish))
 
         def subscribe(sink: Sink, close: Close) -> Subscriber:
             return self._hub.subscribe(
@@ -55,7 +55,7 @@ class Lines:
         def farewell(_ending: Ending, text: str) -> bytes:
             return sse.end(text) if wish.form is Form.SSE else b""
 
-        if not wish.follow:
+        if not wish.part.follow:
             return await replies.export(
                 request, response, frames(), send_buffer=self._send_buffer, patience=self._patience
             )

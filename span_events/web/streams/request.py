@@ -19,7 +19,7 @@ from span_events.dialects.cloudevents import CloudEventsDialect
 from span_events.dialects.span import SpanDialect
 from span_events.dialects.sse import SseDialect, SseMessages
 from span_events.errors import InvalidRequest
-from span_events.events.filters import Filter, parse_filter
+from span_events.events.filters import PASS_ALL, Filter, parse_filter
 from span_events.fanout.subscriber import Dialect, Encoding, encoding, unchanged
 from span_events.web.paths import flag_of
 from span_events.web.streams.replies import wrapping_of
@@ -31,9 +31,9 @@ _MOST: Final = 999_999_999
 _ULID: Final = 26
 """Characters of a ULID."""
 FORMATS: Final = ("span", "cloudevents", "chirpstack")
-PARAMETERS: Final = frozenset(
+MESSAGE_PARAMETERS: Final = frozenset(("api_token", "tail", "after", "until", "limit", "follow"))
+PARAMETERS: Final = MESSAGE_PARAMETERS | frozenset(
     (
-        "api_token",
         "event",
         "device",
         "gateway",
@@ -43,11 +43,6 @@ PARAMETERS: Final = frozenset(
         "profile",
         "extended",
         "format",
-        "tail",
-        "after",
-        "until",
-        "limit",
-        "follow",
         "unattributed",
     )
 )
@@ -70,12 +65,9 @@ def form_of(request: web.Request) -> Form:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamRequest:
-    """The events that a client requests, their form and encoding, the begin and the end."""
+class Part:
+    """The part of a stream that a client requests."""
 
-    filter: Filter
-    encoding: Encoding
-    form: Form = Form.WEBSOCKET
     tail: int | None = None
     """Begin with so many of the past."""
     after: int | None = None
@@ -84,12 +76,27 @@ class StreamRequest:
     """Identifier after which the stream ends."""
     limit: int | None = None
     """End after so many of the past."""
+    follow: bool = True
+    """False to end where the present begins."""
+
+    @property
+    def replays(self) -> bool:
+        """Whether the client named a begin in the past."""
+        return self.after is not None or self.tail is not None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """The events that a client requests, their form and encoding, the begin and the end."""
+
+    filter: Filter
+    encoding: Encoding
+    form: Form
+    part: Part
     span_only: bool = False
     """Exclude the events that Span does not define."""
     without: frozenset[str] = frozenset()
     """Names of events that the dialect does not have."""
-    follow: bool = True
-    """False to end where the present begins."""
     live: bytes | None = None
     """Item that marks where the past ends, before framing; None for no mark."""
 
@@ -111,14 +118,7 @@ def stream_request_of(
     profile = _one_of(query.get("profile", events.profile), ("span", "extended"), name="profile")
     extended = flag_of(request, "extended")
     form = form_of(request)
-    after = _after(query["after"]) if "after" in query else None
-    if form is Form.SSE and "Last-Event-ID" in request.headers:  # a browser resumes with the URL of its first request
-        after = _point(request.headers["Last-Event-ID"], "Last-Event-ID")
-    elif "tail" in query and after is not None:
-        raise InvalidRequest("tail and after cannot be combined", field="after")
-    follow = flag_of(request, "follow", default=not any(name in query for name in _EXPORT))
-    if follow and any(name in query for name in _EXPORT):
-        raise InvalidRequest("until and limit end the stream: they cannot be combined with follow=1", field="follow")
+    part = _part_of(request, form, streams)
     dialect = _dialect_of(format_, facts, extended=extended, span_only=profile == "span")
     return StreamRequest(
         parse_filter(
@@ -141,14 +141,52 @@ def stream_request_of(
             silence=streams.keepalive_activity,
         ),
         form,
+        part,
+        span_only=profile == "span",
+        without=without,
+        live=_live_mark(form, part, extended=extended),
+    )
+
+
+def message_request_of(request: web.Request, *, streams: StreamsConfig, dialect: Dialect) -> StreamRequest:
+    """
+    Read the request for a stream of upstream messages.
+
+    Gaps are for clients that know of them: those that ask for the past, which Span does not have, and those of SSE.
+
+    Raises:
+        InvalidRequest: A parameter is not valid; the message names it.
+    """
+    check_parameters(request, MESSAGE_PARAMETERS)
+    form = form_of(request)
+    part = _part_of(request, form, streams)
+    encoding = _encoding_of(
+        request,
+        form,
+        SseMessages(dialect) if form is Form.SSE else dialect,
+        tells_gaps=form is Form.SSE or part.replays,
+        keepalive=span.KEEPALIVE,
+        silence=streams.keepalive_from,
+    )
+    return StreamRequest(PASS_ALL, encoding, form, part, live=_live_mark(form, part, extended=False))
+
+
+def _part_of(request: web.Request, form: Form, streams: StreamsConfig) -> Part:
+    query = request.query
+    after = _point(query["after"], "after") if "after" in query else None
+    if form is Form.SSE and "Last-Event-ID" in request.headers:  # a browser resumes with the URL of its first request
+        after = _point(request.headers["Last-Event-ID"], "Last-Event-ID")
+    elif "tail" in query and after is not None:
+        raise InvalidRequest("tail and after cannot be combined", field="after")
+    follow = flag_of(request, "follow", default=not any(name in query for name in _EXPORT))
+    if follow and any(name in query for name in _EXPORT):
+        raise InvalidRequest("until and limit end the stream: they cannot be combined with follow=1", field="follow")
+    return Part(
         tail=_number("tail", query["tail"], most=streams.max_tail) if "tail" in query and after is None else None,
         after=after,
         until=_point(query["until"], "until") if "until" in query else None,
         limit=_number("limit", query["limit"], most=_MOST) if "limit" in query else None,
-        span_only=profile == "span",
-        without=without,
         follow=follow,
-        live=_live_mark(form, extended=extended, replays=after is not None or "tail" in query) if follow else None,
     )
 
 
@@ -162,22 +200,13 @@ def _dialect_of(name: str, facts: Facts, *, extended: bool, span_only: bool) -> 
             return SpanDialect(extended=extended, span_only=span_only, names=facts if extended else None)
 
 
-def _live_mark(form: Form, *, extended: bool, replays: bool) -> bytes | None:
+def _live_mark(form: Form, part: Part, *, extended: bool) -> bytes | None:
     """Return the item between past and present; Span's plain streams have none."""
+    if not part.follow:
+        return None
     if form is Form.SSE:
-        return sse.LIVE if replays else None
+        return sse.LIVE if part.replays else None
     return span.LIVE if extended else None
-
-
-def message_encoding(request: web.Request, form: Form, dialect: Dialect, *, silence: float) -> Encoding:
-    """
-    Return the encoding of upstream messages for a form.
-
-    Args:
-        silence: Seconds until a keepalive.
-    """
-    dialect = SseMessages(dialect) if form is Form.SSE else dialect
-    return _encoding_of(request, form, dialect, tells_gaps=False, keepalive=span.KEEPALIVE, silence=silence)
 
 
 def _encoding_of(
@@ -217,10 +246,6 @@ def _number(name: str, text: str, *, most: int) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) > most:
         raise InvalidRequest(f"{name}: {text[:20]!r} is not a whole number from 0 to {most}", field=name)
     return int(text)
-
-
-def _after(text: str) -> int:
-    return _point(text, "after")
 
 
 def _point(text: str, name: str) -> int:

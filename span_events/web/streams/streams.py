@@ -24,10 +24,10 @@ from span_events.clock import Clock
 from span_events.config import EventsConfig, FanoutConfig, HttpConfig, StreamsConfig
 from span_events.dialects.chirpstack.event import Facts
 from span_events.errors import InvalidRequest, LimitReached, RequestError, Unauthenticated, Unavailable
-from span_events.events.filters import PASS_ALL
 from span_events.events.history import History
 from span_events.fanout.hub import Hub
 from span_events.fanout.subscriber import Ending, Stream, Subscriber
+from span_events.fleet.devices.inbox import Inbox
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
@@ -47,9 +47,7 @@ from span_events.web.streams.replies import tune
 from span_events.web.streams.request import (
     Form,
     StreamRequest,
-    check_parameters,
-    form_of,
-    message_encoding,
+    message_request_of,
     stream_request_of,
 )
 from span_events.wire.websocket import text_frame
@@ -64,7 +62,6 @@ _CLOSE_CODES: Final = MappingProxyType(
     }
 )
 _PINGS_AT_ONCE: Final = 256
-_MESSAGE_PARAMETERS: Final = frozenset(["api_token"])
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +91,7 @@ class Streams:
         fanout: FanoutConfig,
         hub: Hub,
         history: History,
+        inbox: Inbox,
         directory: Directory,
         facts: Facts,
         tokens: Tokens,
@@ -107,7 +105,7 @@ class Streams:
         self._send_buffer = fanout.send_buffer
         self._hub = hub
         self._facts = facts
-        self._past = Past(hub, history)
+        self._past = Past(hub, history, inbox)
         self._lines = Lines(hub, self._past, send_buffer=fanout.send_buffer, patience=fanout.stalled_after)
         self._admission = admission
         self._gate = Gate(streams, directory, tokens)
@@ -134,10 +132,7 @@ class Streams:
         """Serve the upstream messages of a collection or a device."""
         with self._counting_refusals(request):
             admitted = await self._admit(request)
-            check_parameters(request, _MESSAGE_PARAMETERS)
-            form = form_of(request)
-            encoding = message_encoding(request, form, self._message_dialect, silence=self._config.keepalive_from)
-            wish = StreamRequest(PASS_ALL, encoding, form)
+            wish = message_request_of(request, streams=self._config, dialect=self._message_dialect)
         return await self._stream(request, Stream.MESSAGES, wish, admitted)
 
     # ---- operations of the server--------------------------------------------------------------
@@ -294,7 +289,7 @@ class Streams:
         reader.on_end = lambda: self._hub.unsubscribe(subscriber)
         if stream is Stream.ACTIVITIES:
             reader.on_text = partial(self._change_filter, connection, subscriber, wish)
-        if not wish.follow:
+        if not wish.part.follow:
             reader.close(WSCloseCode.OK, "the past is complete")
         remote = self._admission.client_of(request)
         log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=remote)
@@ -347,5 +342,5 @@ class Streams:
             sink=connection.transport,
             token_id=admitted.token.id,
             close=close,
-            replay=lambda: self._past.frames(admitted.scope, wish, connection.count),
+            replay=lambda: self._past.frames(stream, admitted.scope, wish, connection.count),
         )

@@ -11,6 +11,13 @@ from span_events.web.streams.request import FORMATS
 
 EVENT_STREAM: Final = "text/event-stream"
 LINES: Final = "application/x-ndjson"
+PAST_PARAMETERS: Final = (
+    parameter("tail", "Begin with so many of the past.", NUMBER | {"minimum": 0}),
+    parameter("after", "Begin after this event or message, or this RFC 3339 time.", text()),
+    parameter("until", "End after this event or message, or this RFC 3339 time.", text()),
+    parameter("limit", "End after so many of the past.", NUMBER | {"minimum": 0}),
+    parameter("follow", "0 ends the stream where the present begins.", TRUE_FALSE),
+)
 ACTIVITY_PARAMETERS: Final = (
     parameter(
         "event", "Only events of this name, or /regex/; `!` before it excludes. May be repeated.", list_of(text())
@@ -23,11 +30,7 @@ ACTIVITY_PARAMETERS: Final = (
     parameter("profile", "Only Span's events and keys, or all.", one_of(("span", "extended"))),
     EXTENDED,
     parameter("format", "Span's JSON, CloudEvents 1.0, or ChirpStack's.", one_of(FORMATS)),
-    parameter("tail", "Begin with so many of the past.", NUMBER | {"minimum": 0}),
-    parameter("after", "Begin after this event, or this RFC 3339 time.", text()),
-    parameter("until", "End after this event, or this RFC 3339 time.", text()),
-    parameter("limit", "End after so many of the past.", NUMBER | {"minimum": 0}),
-    parameter("follow", "0 ends the stream where the present begins.", TRUE_FALSE),
+    *PAST_PARAMETERS,
     parameter("unattributed", "Also events of no collection; needs a token for /.", TRUE_FALSE),
 )
 PATHS: Final = {
@@ -46,14 +49,14 @@ def _operation(prefix: str, path: str, scope: str, summary: str) -> Operation:
     activities = path.endswith("activity")
     item = ref("ActivityEvent" if activities else "OutputDataMessage")
     name = f"watch{scope.capitalize()}{'' if activities else 'Messages'}{'' if prefix else 'Alias'}"
-    last = {"name": "Last-Event-ID", "in": "header", "description": "Resume after this event.", "schema": text()}
+    last = {"name": "Last-Event-ID", "in": "header", "description": "Resume after it (SSE).", "schema": text()}
     return Operation(
         method="get",
         path=prefix + path,
         id=name,
         summary=summary,
-        query=ACTIVITY_PARAMETERS if activities else (),
-        headers=(last,) if activities else (),
+        query=ACTIVITY_PARAMETERS if activities else PAST_PARAMETERS,
+        headers=(last,),
         content={
             EVENT_STREAM: {"type": "string", "description": "Server-Sent Events; `data` is one object as in NDJSON."},
             LINES: item | {"description": "One JSON object a line."},
