@@ -35,7 +35,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "simulate": {"cli"},
     "demo": {"simulator"},
     "things_stack": {"dialects", "web"},
-    "chirpstack": {"dialects", "fleet", "listeners", "web"},
+    "chirpstack": {"dialects", "fleet", "listeners", "simulator", "web"},
     "reasons": {"events"},
     "sections": {"config"},
 }
@@ -52,7 +52,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "listeners.coap": {"dtls"},
     "wire.dtls": {"tls"},
     "wire.recognition": {"coap"},
-    "simulator.demo": {"cellular", "firmware", "gateways"},
+    "simulator.demo": {"cellular", "chirpstack", "firmware", "gateways"},
     "simulator.faults": {"cellular", "firmware"},
     "simulator.scene": {"cellular", "firmware"},
     "simulator.simulation": {"cellular", "firmware"},

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from span_events.app.supervisor import Supervisor
 from span_events.auth.tokens import Tokens
+from span_events.bus.base import Bus
 from span_events.clock import Clock
 from span_events.config import Config
 from span_events.fleet.fleet import Fleet
+from span_events.simulator.demo.chirpstack import run_demo_chirpstack
 from span_events.simulator.demo.demo import make_mobile_core, run_demo
 from span_events.simulator.demo.firmware import DemoFirmware
 from span_events.simulator.demo.gateway import Keyring, run_demo_gateway
@@ -22,6 +24,7 @@ from span_events.simulator.sockets import reachable
 async def start_demo(
     config: Config,
     *,
+    bus: Bus,
     fleet: Fleet,
     tokens: Tokens,
     addresses: Mapping[str, str],
@@ -65,6 +68,8 @@ async def start_demo(
         keyring = Keyring(folder, fleet.certificates, clock)
         work = partial(run_demo_gateway, gateway=demo.gateway, sensors=demo.sensors, keyring=keyring)
         supervisor.run("demo-gateway", partial(work, target=reachable(gateways)))
+    report = partial(run_demo_chirpstack, fleet.chirpstack, bus, demo.collection, demo.meters)
+    supervisor.run("demo-chirpstack", report)
     return demo
 
 

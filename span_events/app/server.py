@@ -394,6 +394,7 @@ class Server:
         """Seed the demo and let its devices send until the server stops."""
         return await start_demo(
             self.config,
+            bus=self.bus,
             fleet=self.fleet,
             tokens=self.tokens,
             addresses=self.addresses,

@@ -126,6 +126,7 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path, token_file: Pat
             lines.append(f"  echo hello | nc -u -w1 {_host_and_port(server.addresses['datagrams'])}")
         lines += _about_mobile_core(server)
         lines += _about_gateway(server, demo)
+        lines += _about_chirpstack(server, demo)
     return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
 
 
@@ -171,6 +172,15 @@ def _about_gateway(server: Server, demo: Demo) -> list[str]:
         f"A gateway with {len(demo.sensors)} sensors connects over TLS. Let another one do so:",
         f"  {program()} --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
         f"    simulate gateway --gateways {where}",
+    ]
+
+
+def _about_chirpstack(server: Server, demo: Demo) -> list[str]:
+    """Return the lines on another ChirpStack server."""
+    return [
+        f"A ChirpStack server reports {len(demo.meters)} LoRaWAN devices. Let another one do so:",
+        f"  {program()} --endpoint http://{server.addresses['http']} --token ADMIN_TOKEN \\",
+        "    simulate chirpstack",
     ]
 
 

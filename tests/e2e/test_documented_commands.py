@@ -132,7 +132,7 @@ def script(page: str, addresses: dict[str, str]) -> str:
     text = text.replace("coaps://127.0.0.1/", f"coaps://{addresses['coaps']}/")
     text = text.replace("coap://127.0.0.1/", f"coap://{addresses['coap']}/")
     targets = f"--datagrams {addresses['datagrams']} --coap {addresses['coap']}"
-    text = re.sub(r"span-events simulate (?!gateway)", f"span-events simulate {targets} ", text)
+    text = re.sub(r"span-events simulate (?!gateway|chirpstack)", f"span-events simulate {targets} ", text)
     return text.replace(
         "span-events simulate gateway", f"span-events simulate gateway --gateways {addresses['gateways']}"
     )

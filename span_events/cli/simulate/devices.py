@@ -13,6 +13,7 @@ import click
 
 from span_events.cli.options import Group, Session, api_options, pass_session
 from span_events.cli.simulate import progress
+from span_events.cli.simulate.chirpstack import simulate_chirpstack
 from span_events.cli.simulate.created import Simulated
 from span_events.cli.simulate.created_firmware import SimulatedWithFirmware
 from span_events.cli.simulate.gateway import simulate_gateway
@@ -49,7 +50,7 @@ _GOODBYE: Final = 2.0
 @click.group(
     cls=Group,
     invoke_without_command=True,
-    subcommand_metavar="[gateway ...]",
+    subcommand_metavar="[gateway|chirpstack ...]",
     short_help="Let simulated devices send, and do wrong things.",
     epilog="\b\nFaults, * with --core only, + with --firmware only:\n"
     + "\n".join(f"  {name:22}{_MARKS.get(name, ' ')} {meaning_of(name)}" for name in FAULTS),
@@ -170,6 +171,7 @@ def simulate(
 
 
 simulate.add_command(simulate_gateway)
+simulate.add_command(simulate_chirpstack)
 
 
 async def _simulate(

@@ -13,8 +13,11 @@ import click
 
 from span_events.cli.options import Session
 from span_events.cli.output import show_json
+from span_events.simulator.chirpstack.network import NetworkStatistics
 from span_events.simulator.devices import Statistics
 from span_events.simulator.gateways.gateway import GatewayStatistics
+
+AnyStatistics = Statistics | GatewayStatistics | NetworkStatistics
 
 _REPORT_PAUSE: Final = 1.0
 """Seconds between two lines of statistics."""
@@ -31,7 +34,7 @@ def devices(count: int) -> str:
     return f"{count} device{'' if count == 1 else 's'}"
 
 
-async def report(statistics: Statistics | GatewayStatistics) -> None:
+async def report(statistics: AnyStatistics) -> None:
     """Keep a line with the statistics on standard error, one over the other on a terminal."""
     began, before = monotonic(), 0
     on_terminal = sys.stderr.isatty()
@@ -45,7 +48,7 @@ async def report(statistics: Statistics | GatewayStatistics) -> None:
         click.echo(line, err=True, nl=not on_terminal)
 
 
-def _counts(statistics: Statistics | GatewayStatistics) -> str:
+def _counts(statistics: AnyStatistics) -> str:
     if isinstance(statistics, Statistics):
         words = [_sent(statistics)]
         counted = {
@@ -58,6 +61,9 @@ def _counts(statistics: Statistics | GatewayStatistics) -> str:
             "updated": statistics.updated,
             **dict(sorted(statistics.refused.items())),
         }
+    elif isinstance(statistics, NetworkStatistics):
+        words = [f"sent {statistics.sent}"]
+        counted = {**dict(sorted(statistics.outcomes.items())), "lost": statistics.lost}
     else:
         words = [f"sent {statistics.sent}"]
         counted = {
@@ -81,7 +87,7 @@ def _sent(statistics: Statistics) -> str:
     return f"sent {statistics.sent}" + (f" ({'; '.join(parts)})" if parts else "")
 
 
-def show_summary(session: Session, statistics: Statistics | GatewayStatistics, seconds: float) -> None:
+def show_summary(session: Session, statistics: AnyStatistics, seconds: float) -> None:
     """Print the totals of a run."""
     if session.as_json:
         counts = {each.name: getattr(statistics, each.name) for each in fields(statistics)}

@@ -12,8 +12,6 @@ import click
 
 from span_events.cli.options import Reference
 from span_events.cli.simulate import progress
-from span_events.simulator.devices import Statistics
-from span_events.simulator.gateways.gateway import GatewayStatistics
 
 _TERMINATED: Final = 143
 """Exit status after SIGTERM: 128 + SIGTERM."""
@@ -73,7 +71,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         raise click.exceptions.Exit(_TERMINATED) from None
 
 
-async def play(work: Awaitable[None], statistics: Statistics | GatewayStatistics, duration: float | None) -> None:
+async def play(work: Awaitable[None], statistics: progress.AnyStatistics, duration: float | None) -> None:
     """Run for a number of seconds, or until cancelled, and update a line with the statistics."""
     reporter = asyncio.create_task(progress.report(statistics))
     try:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 from typing import Final
 
 from span_events.auth.tokens import Tokens
+from span_events.dialects.chirpstack.identity import EUI_TAG, eui_of
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange, Collections
 from span_events.fleet.devices.devices import DeviceChange, Devices
@@ -28,6 +29,8 @@ MEMBERS: Final = tuple(
 GATEWAY: Final = "demo gateway"
 SENSORS: Final = (("sensor-1", "0004a30b001a55e1"), ("sensor-2", "0004a30b001a55e2"))
 """Devices behind the simulated gateway: name, and devEui by which the gateway identifies each."""
+METERS: Final = ("meter-1", "meter-2")
+"""Devices of the simulated ChirpStack server."""
 _TOKEN_NAME: Final = "demo (read-only, new at each start)"  # noqa: S105  # a name, not a secret
 
 
@@ -43,6 +46,8 @@ class Demo:
     gateway: Gateway | None
     sensors: tuple[Device, ...]
     """Devices behind the gateway."""
+    meters: tuple[Device, ...]
+    """Devices of the ChirpStack server."""
 
 
 async def seed(
@@ -93,10 +98,11 @@ async def seed(
     if gateways is not None:
         gateway = await _seed_gateway(gateways, directory, collection)
         sensors = await _seed_sensors(devices, directory, gateway, cause)
+    meters = [await _seed_meter(devices, directory, collection, name, cause) for name in METERS]
     for token in [each for each in tokens.all() if each.name == _TOKEN_NAME]:
         await tokens.delete(token.id)
     _, text = await tokens.create(resource=f"/collections/{render(collection.id)}", write=False, name=_TOKEN_NAME)
-    return Demo(collection, text, tuple(members), gateway, tuple(sensors))
+    return Demo(collection, text, tuple(members), gateway, tuple(sensors), tuple(meters))
 
 
 def _known(directory: Directory, member: Member) -> Device | None:
@@ -136,3 +142,12 @@ async def _seed_sensors(devices: Devices, directory: Directory, gateway: Gateway
         change = DeviceChange(gateways={gateway.id: {"devEui": eui}}, tags={"name": name, **MARK})
         sensors.append(known.get(eui) or await devices.create(gateway.collection, change, cause=cause))
     return sensors
+
+
+async def _seed_meter(devices: Devices, directory: Directory, collection: Collection, name: str, cause: int) -> Device:
+    """Find or make a device of the ChirpStack server."""
+    tags = {"name": name, EUI_TAG: eui_of("demo", name), **MARK}
+    for each in directory.devices_of(collection.id):
+        if each.tags.get(EUI_TAG) == tags[EUI_TAG]:
+            return each
+    return await devices.create(collection, DeviceChange(tags=tags), cause=cause)

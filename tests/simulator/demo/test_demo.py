@@ -110,6 +110,7 @@ async def test_a_second_start_finds_the_devices_of_the_first(tmp_path: Path) -> 
     seen, devices = await run_until_connected(with_mobile_core(Config(**FREE), tmp_path), tmp_path)
 
     assert sorted(each.tags["name"] for each in devices) == [
+        *("meter-1", "meter-2"),
         "sensor-1",
         "sensor-2",
         "this-computer",
@@ -135,7 +136,7 @@ async def test_devices_of_older_releases_are_taken_over(tmp_path: Path) -> None:
     assert {each.config.imsi for each in devices} == {each.modem.imsi for each in MEMBERS}
     assert {each.tags["room"] for each in devices} == {"lab"}
     assert {each.ciot.static_ip for each in devices} == {""}
-    assert [each.name for each in seen].count("deviceCreated") == 3  # this-computer and the devices behind the gateway
+    assert [each.name for each in seen].count("deviceCreated") == 5  # this-computer, the sensors and the meters
 
 
 async def test_without_a_mobile_core_of_its_own_the_demo_has_addresses_by_hand(tmp_path: Path) -> None:

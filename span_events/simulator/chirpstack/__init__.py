@@ -1,0 +1,1 @@
+"""A simulated ChirpStack server: LoRaWAN devices and their events."""
