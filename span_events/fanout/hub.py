@@ -172,10 +172,10 @@ class Hub:
 
     def change(self, subscriber: Subscriber, wish: Wish, scopes: Scopes | None = None) -> None:
         """Give a subscriber another filter and, unless None, other scopes, from the next event on."""
+        if self._dirty:
+            self._flush_now()  # what was published before passed the old filter; this may end the subscriber
         if subscriber not in subscriber.group.subscribers:
             return
-        if subscriber.group.pending:
-            self._flush_now()  # what was published before passed the old filter
         stream, before, _, encoding = subscriber.group.key
         group = self._group_of((stream, before if scopes is None else scopes, wish, encoding))
         if group is subscriber.group:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
+import pytest_asyncio
 
 from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.catalogue import CATALOGUE, GatewayConnected
 from span_events.ids import render
-from tests.web.mqtt.bench import MqttBench
+from tests.bench.waiting import until
+from tests.web.mqtt.bench import MqttBench, mqtt_bench
 
-pytestmark = pytest.mark.parametrize("level", [4, 5])
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.parametrize("level", [4, 5])]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="site")
+async def shared_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MqttBench]:
+    """One listener for all tests of this file; each test makes its own collection."""
+    async with mqtt_bench(tmp_path_factory.mktemp("site"), mqtt={"subscriptions": 3}) as found:
+        yield found
 
 
 async def test_a_message_of_a_device_is_an_output_data_message(site: MqttBench, level: int) -> None:
@@ -136,7 +147,7 @@ async def test_an_ended_subscription_is_silent(site: MqttBench, level: int) -> N
         await subscriber.ping()
 
     assert codes == ([0, 0x11] if level == 5 else [])
-    assert site.hub.subscribers == 0
+    await until(lambda: site.hub.subscribers == 0)
 
 
 @pytest.mark.parametrize(
@@ -213,3 +224,16 @@ async def test_more_filters_than_allowed_are_refused(site: MqttBench, level: int
 
     assert codes == [0, 0, 0, 0x97 if level == 5 else 0x80]
     assert again == [0]
+
+
+async def test_a_subscription_that_is_repeated_goes_on(site: MqttBench, level: int) -> None:
+    """Clients repeat their SUBSCRIBE, and a second filter of the same topics changes nothing (3.8.4)."""
+    device = await site.device(await site.fleet.collection())
+    async with site.client(level) as subscriber:
+        await subscriber.connect("*", site.token)
+        for filters in (["#"], ["#"], ["+/+"]):
+            assert await subscriber.subscribe(*filters) == [0]
+        site.receive(device)
+        await subscriber.publication()
+        await subscriber.ping()
+    await until(lambda: site.metric("mqtt_connections") == 0)
