@@ -59,6 +59,7 @@ from span_events.registry.store import Store
 from span_events.simulator.demo.seed import Demo
 from span_events.web.mqtt.listener import MqttListener
 from span_events.web.mqtt.service import MqttService
+from span_events.web.mqtt.websocket import MqttWebSockets
 from span_events.web.proxies import Proxies
 from span_events.web.server import WebServer
 from span_events.web.services import Services
@@ -244,8 +245,16 @@ class Server:
             config.things_stack, config.streams, config.fanout, self._things_stack, admission, self._clock
         )
         self._mqtt = MqttService(
-            config.mqtt, config.fanout, self.hub, self.tokens, self.fleet.directory, self.fleet.facts, self._clock
+            config.mqtt,
+            config.fanout,
+            self.hub,
+            self.tokens,
+            self.fleet.directory,
+            self.fleet.facts,
+            admission,
+            self._clock,
         )
+        mqtt = MqttWebSockets(self._mqtt, config.http, config.streams, admission, self.streams.refusals)
         self.web = WebServer(
             config.http,
             Services(
@@ -260,6 +269,7 @@ class Server:
                 things_stack=routes_of(
                     HttpEvents(config.things_stack, config.fanout, self._things_stack, admission), self._console
                 ),
+                mqtt=mqtt.routes() if config.mqtt.enabled else (),
                 health=self.health,
                 metrics=self.metrics,
             ),

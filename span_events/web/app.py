@@ -65,7 +65,7 @@ def make_app(services: Services) -> web.Application:
             middleware.authentication(
                 public=(
                     *(each.handler for each in (*system.ROUTES, *described.ROUTES)),
-                    *(each.handler for each in services.things_stack),
+                    *(each.handler for each in (*services.things_stack, *services.mqtt)),
                     streams.activity,
                     streams.messages,
                 ),
@@ -79,7 +79,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(name_reply)
     for module in REST:
         app.router.add_routes(module.ROUTES)
-    app.router.add_routes(services.things_stack)
+    app.router.add_routes([*services.things_stack, *services.mqtt])
     for prefix in ("/span", ""):
         for path in _ACTIVITY:
             app.router.add_get(prefix + path, streams.activity, allow_head=False)

@@ -43,6 +43,8 @@ class Services:
     streams: Streams
     things_stack: Sequence[web.RouteDef]
     """Routes of The Things Stack's API; each handler checks the token itself."""
+    mqtt: Sequence[web.RouteDef]
+    """Routes of MQTT over WebSocket; a client's first packet brings its token."""
     health: Callable[[], Mapping[str, str]]
     """Health of each part (``registry``, ``coap``): ``ok``, or a sentence that names the failure."""
     metrics: Callable[[], Iterable[Measure]]

@@ -24,6 +24,8 @@ from span_events.fanout.hub import Hub
 from span_events.metrics import Metric
 from span_events.registry.model import Device
 from span_events.web.app import make_app
+from span_events.web.mqtt.service import MqttService
+from span_events.web.mqtt.websocket import MqttWebSockets
 from span_events.web.proxies import Proxies
 from span_events.web.server import WebServer
 from span_events.web.services import Services
@@ -68,6 +70,7 @@ class WebBench:
     streams: Streams
     console: ConsoleEvents
     events: EventsService
+    mqtt: MqttService
     app: web.Application = field(default_factory=web.Application)
     """The application; the server has another one with the same routes."""
     admin: str = ""
@@ -170,7 +173,10 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
         console = ConsoleEvents(
             config.things_stack, config.streams, config.fanout, things_stack, admission, fleet.clock
         )
-        bench = WebBench(fleet, tokens, "", session, hub, streams, console, things_stack)
+        mqtt = MqttService(
+            config.mqtt, config.fanout, hub, tokens, fleet.directory, fleet.facts, admission, fleet.clock
+        )
+        bench = WebBench(fleet, tokens, "", session, hub, streams, console, things_stack, mqtt)
         services = Services(
             config=config,
             clock=fleet.clock,
@@ -181,6 +187,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             history=history,
             streams=streams,
             things_stack=routes_of(HttpEvents(config.things_stack, config.fanout, things_stack, admission), console),
+            mqtt=MqttWebSockets(mqtt, config.http, config.streams, admission, streams.refusals).routes(),
             health=lambda: bench.health,
             metrics=lambda: bench.metrics,
         )

@@ -68,7 +68,7 @@ class StreamsConfig(Section):
         10.0, "Seconds that a client without a token has for its first message, which must bring one; then close 1008."
     )
     per_token: Count = setting(
-        2_000, "Upper bound of open streams over HTTP with one token or login; one more is refused with 429."
+        2_000, "Upper bound of open streams over HTTP and MQTT with one token or login; one more is refused with 429."
     )
     per_address: Count = setting(
         2_000,
@@ -93,12 +93,15 @@ class ThingsStackConfig(Section):
 
 
 class MqttConfig(Section):
-    """MQTT 3.1.1 and 5 for subscribers."""
+    """MQTT 3.1.1 and 5 for subscribers, over TCP here and over WebSocket at /mqtt of [http]."""
 
-    enabled: bool = setting(True, "True starts the listener.")
+    enabled: bool = setting(True, "True starts the listener, and serves /mqtt.")
     host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")
     port: Port = setting(1883, "TCP port; 0 picks a free one.")
     tls: bool = setting(False, "True serves MQTT with TLS and the server's certificate, False without TLS.")
+    chirpstack: Literal["json", "protobuf"] = setting(
+        "json", "Payload at application/COLLECTION/device/DEVEUI/event/TYPE: json or protobuf."
+    )
     connections: Count = setting(
         1_000, "Upper bound of connections without a subscription; one more displaces the oldest."
     )

@@ -76,6 +76,11 @@ class Translated:
         return f"application/{self.application_id}/device/{self.dev_eui}/event/{self.kind}"
 
 
+def dev_eui_of(device_id: int, facts: Facts) -> str:
+    """Return the EUI-64 of a device: that of its tag, or one that is computed from its id."""
+    return real_eui(facts.tags(device_id).get(EUI_TAG, "")) or eui_of("device", render_id(device_id))
+
+
 def translate(activity: Activity, facts: Facts) -> Translated | None:
     """Return an activity in ChirpStack's form; None if it has no counterpart."""
     event = activity.event
@@ -85,7 +90,7 @@ def translate(activity: Activity, facts: Facts) -> Translated | None:
         return None
     tags = facts.tags(device_id)
     collection, device = render_id(collection_id), render_id(device_id)
-    dev_eui = real_eui(tags.get(EUI_TAG, "")) or eui_of("device", device)
+    dev_eui = dev_eui_of(device_id, facts)
     application_id = uuid_of("collection", collection)
     info = {
         "tenantId": uuid_of("team", TENANT),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import ClassVar, Final, cast
 
 from span_events.accepting import Acceptor, RefusedAccepts
+from span_events.errors import LimitReached
 from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote
 from span_events.web.mqtt.service import MqttService
@@ -85,13 +86,14 @@ class MqttListener:
 class _Connection(asyncio.Protocol):
     """A TCP or TLS connection (`Link` of its session)."""
 
-    __slots__ = ("_service", "_session", "_timer", "remote", "sink")
+    __slots__ = ("_held", "_service", "_session", "_timer", "remote", "sink")
 
     is_websocket: ClassVar[bool] = False
 
     def __init__(self, service: MqttService) -> None:
         self._service = service
-        self._session: Session
+        self._session: Session | None = None
+        self._held = ExitStack()  # the client's place among those of its address
         self._timer: asyncio.TimerHandle | None = None
         self.remote = ""
         self.sink: asyncio.Transport
@@ -103,19 +105,29 @@ class _Connection(asyncio.Protocol):
         self.sink = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.remote = peer[0] if isinstance(peer, tuple) else ""
-        tune(self.sink, send_buffer=self._service.shared.send_buffer)
+        shared = self._service.shared
+        try:
+            self._held.enter_context(shared.admission.hold_address(self.remote))
+        except LimitReached as exc:
+            self._service.refused(Reason.QUOTA_EXCEEDED, exc.detail, self.remote)
+            self.sink.abort()
+            return
+        tune(self.sink, send_buffer=shared.send_buffer)
         probe(self.sink)
-        self._session = Session(self._service.shared, self._service, self)
+        self._session = Session(shared, self._service, self)
 
     def data_received(self, data: bytes) -> None:
         """Pass octets on."""
-        self._session.feed(data)
+        if self._session is not None:
+            self._session.feed(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the session."""
         if self._timer is not None:
             self._timer.cancel()
-        self._session.lost()
+        self._held.close()
+        if self._session is not None:
+            self._session.lost()
 
     # ---- called by the session ----------------------------------------------------------------
 

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
+from span_events.dialects.chirpstack.encoding import json_of, protobuf_of
+from span_events.dialects.chirpstack.event import Facts, translate
 from span_events.events.activity import Activity
 from span_events.events.message import Message
 from span_events.fanout.subscriber import Dialect, Framing, Stream
-from span_events.web.mqtt.topics import event_topic, message_topic
+from span_events.web.mqtt.topics import chirpstack_topic, event_topic, message_topic
 from span_events.wire.mqtt.packets import Version
 from span_events.wire.mqtt.replies import line, publish_3, publish_5
 from span_events.wire.websocket import binary_frame
@@ -30,6 +32,25 @@ class Publications:
     def encode(self, item: Activity | Message) -> bytes:
         """Return topic and payload."""
         return line(self._topic_of(item), self._dialect.encode(item)[:-1])
+
+
+class ChirpstackPublications:
+    """
+    Writes events in ChirpStack's form with their topics.
+
+    Args:
+        protobuf: True for Protobuf, False for JSON.
+    """
+
+    def __init__(self, facts: Facts, *, protobuf: bool) -> None:
+        self._facts = facts
+        self._payload = protobuf_of if protobuf else json_of
+
+    def encode(self, activity: Activity) -> bytes:
+        """Return topic and payload of an event that has this form; patterns match no others."""
+        event = translate(activity, self._facts)
+        assert event is not None
+        return line(chirpstack_topic(activity.event.origin, event), self._payload(event))
 
 
 def _topic_of_message(message: Message) -> bytes:

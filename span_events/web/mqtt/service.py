@@ -15,14 +15,16 @@ from span_events.config import FanoutConfig, MqttConfig
 from span_events.dialects.chirpstack.event import Facts
 from span_events.dialects.span import SpanDialect
 from span_events.fanout.hub import Hub
-from span_events.fanout.subscriber import Stream
+from span_events.fanout.subscriber import Dialect, Stream
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
-from span_events.web.mqtt.publications import Publications
+from span_events.web.mqtt.publications import ChirpstackPublications, Publications
 from span_events.web.mqtt.session import Session
 from span_events.web.mqtt.shared import Shared
+from span_events.web.mqtt.topics import Form
+from span_events.web.streams.admission import Admission
 from span_events.web.streams.messages import MessageDialect
 from span_events.wire.mqtt.reasons import Reason
 
@@ -43,11 +45,13 @@ class MqttService:
         tokens: Tokens,
         directory: Directory,
         facts: Facts,
+        admission: Admission,
         clock: Clock,
     ) -> None:
-        publications = {
-            Stream.MESSAGES: Publications(MessageDialect(directory), Stream.MESSAGES),
-            Stream.ACTIVITIES: Publications(SpanDialect(extended=True, names=facts), Stream.ACTIVITIES),
+        publications: dict[Form, Dialect] = {
+            Form.MESSAGE: Publications(MessageDialect(directory), Stream.MESSAGES),
+            Form.ACTIVITY: Publications(SpanDialect(extended=True, names=facts), Stream.ACTIVITIES),
+            Form.CHIRPSTACK: ChirpstackPublications(facts, protobuf=config.chirpstack == "protobuf"),
         }
         self.shared = Shared(
             config=config,
@@ -55,6 +59,8 @@ class MqttService:
             hub=hub,
             tokens=tokens,
             directory=directory,
+            facts=facts,
+            admission=admission,
             publications=MappingProxyType(publications),
             clock=clock,
         )

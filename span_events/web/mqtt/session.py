@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from span_events import ids
 from span_events.bounded.rates import Allowance
-from span_events.errors import AccessDenied, RequestError, Unauthenticated, Unavailable
+from span_events.errors import AccessDenied, LimitReached, RequestError, Unauthenticated, Unavailable
 from span_events.events.filters import Scope
 from span_events.fanout.subscriber import Ending, Sink
 from span_events.log import get_logger
@@ -105,7 +106,7 @@ class Session:
     """
 
     __slots__ = (
-        *("_allowance", "_link", "_octets", "_owner", "_packets", "_shared", "_subscriptions", "_task"),
+        *("_allowance", "_held", "_link", "_octets", "_owner", "_packets", "_shared", "_subscriptions", "_task"),
         *("client_id", "deadline", "is_over", "keep_alive", "token"),
     )
 
@@ -117,6 +118,7 @@ class Session:
         self._packets = ClientPackets(LONGEST_PACKET)
         self._allowance = Allowance(config.client_packets, config.client_packets * _BURST)
         self._octets = Allowance(config.client_octets, config.client_octets * _BURST)
+        self._held = ExitStack()  # the client's place among those of its token
         self._task: asyncio.Task[None] | None = None  # checks the token; packets wait for it
         self.is_over = False
         """True once nothing of the client counts any more."""
@@ -142,12 +144,17 @@ class Session:
         self._packets.feed(octets)
         self._drain(now)
 
+    def cut(self, by: str) -> None:
+        """Note that nothing more can be sent to the client, and whose doing that is."""
+        if not self.is_over:
+            self._finish(by=by, reason="")
+
     def lost(self) -> None:
         """Note that the connection has ended."""
-        if not self.is_over:
-            self._finish(by="network", reason="")
+        self.cut("network")
         if self._task is not None:
             self._task.cancel()
+        self._held.close()
         self._owner.lost(self)
 
     # ---- called by the owner ----------------------------------------------------------------
@@ -295,7 +302,9 @@ class Session:
             )
         try:
             self._shared.hub.check_room()
-            return await self._shared.authorize(packet.user, packet.password)
+            reach, token = await self._shared.authorize(packet.user, packet.password)
+            self._held.enter_context(self._shared.admission.hold_token(token))
+            return reach, token
         except RequestError as exc:
             raise PacketRefused(_reason_of(exc), f"{exc.detail}. {exc.hint}".strip()) from exc
 
@@ -346,5 +355,7 @@ def _reason_of(refusal: RequestError) -> Reason:
             return Reason.NOT_AUTHORIZED
         case Unavailable():
             return Reason.SERVER_BUSY
+        case LimitReached():
+            return Reason.QUOTA_EXCEEDED
         case _:
             return Reason.BAD_USER_NAME_OR_PASSWORD

@@ -12,11 +12,14 @@ from span_events.auth.access import Credentials
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import MqttConfig
+from span_events.dialects.chirpstack.event import Facts
 from span_events.events.filters import Scope
 from span_events.fanout.hub import Hub
-from span_events.fanout.subscriber import Dialect, Stream
+from span_events.fanout.subscriber import Dialect
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
+from span_events.web.mqtt.topics import Form
+from span_events.web.streams.admission import Admission
 
 EVERYTHING: Final = "*"
 """User name of a client that wants all that its token reaches."""
@@ -32,7 +35,9 @@ class Shared:
     hub: Hub
     tokens: Tokens
     directory: Directory
-    publications: Mapping[Stream, Dialect]
+    facts: Facts
+    admission: Admission
+    publications: Mapping[Form, Dialect]
     clock: Clock
 
     async def authorize(self, user: str, password: str) -> tuple[Scope, Token]:

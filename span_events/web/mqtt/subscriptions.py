@@ -1,4 +1,4 @@
-"""The subscriptions of one client: its filters, and one subscriber of the hub for each kind of stream."""
+"""The subscriptions of one client: its filters, and one subscriber of the hub for each form of topics."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from span_events.errors import Unavailable
 from span_events.events.filters import Scope
-from span_events.fanout.subscriber import Close, Framing, Sink, Stream, Subscriber, encoding
+from span_events.fanout.subscriber import Close, Framing, Sink, Subscriber, encoding
 from span_events.web.mqtt.shared import Shared
-from span_events.web.mqtt.topics import Pattern, pattern_of, request_of
+from span_events.web.mqtt.topics import Form, Pattern, pattern_of, request_of
 from span_events.wire.mqtt.reasons import PacketRefused, Reason
 
 
@@ -37,7 +37,7 @@ class Subscriptions:
         self._token_id = token_id
         self._close = close
         self._filters: dict[str, Pattern | None] = {}
-        self._streams: dict[Stream, Subscriber] = {}
+        self._streams: dict[Form, Subscriber] = {}
         self._delivered = self._dropped = 0  # of subscribers that have ended
 
     @property
@@ -86,8 +86,8 @@ class Subscriptions:
 
     def close(self) -> None:
         """End all subscriptions."""
-        for stream in list(self._streams):
-            self._leave(stream)
+        for form in list(self._streams):
+            self._leave(form)
 
     def _add(self, text: str) -> None:
         limit = self._shared.config.subscriptions
@@ -98,28 +98,28 @@ class Subscriptions:
     def _apply(self) -> None:
         """Bring the hub up to the filters."""
         hub = self._shared.hub
-        for stream in Stream:
-            patterns = {each for each in self._filters.values() if each is not None and each.stream is stream}
-            subscriber = self._streams.get(stream)
+        for form in Form:
+            patterns = {each for each in self._filters.values() if each is not None and each.form is form}
+            subscriber = self._streams.get(form)
             if not patterns:
-                self._leave(stream)
+                self._leave(form)
                 continue
-            scopes, wish = request_of(patterns, self._reach)
+            scopes, wish = request_of(patterns, self._reach, self._shared.facts)
             if subscriber is not None:
                 hub.change(subscriber, wish, scopes)
                 continue
-            self._streams[stream] = hub.subscribe(
-                stream,
+            self._streams[form] = hub.subscribe(
+                form.stream,
                 scopes,
                 wish,
-                encoding(self._shared.publications[stream], self._frame, tells_gaps=stream is Stream.ACTIVITIES),
+                encoding(self._shared.publications[form], self._frame, tells_gaps=form is Form.ACTIVITY),
                 sink=self._sink,
                 token_id=self._token_id,
                 close=self._close,
             )
 
-    def _leave(self, stream: Stream) -> None:
-        subscriber = self._streams.pop(stream, None)
+    def _leave(self, form: Form) -> None:
+        subscriber = self._streams.pop(form, None)
         if subscriber is not None:
             self._shared.hub.unsubscribe(subscriber)
             self._delivered += subscriber.delivered

@@ -23,7 +23,7 @@ K = TypeVar("K")
 
 class Admission:
     """
-    Checks every kind of stream over HTTP before its reply begins.
+    Checks every kind of stream over HTTP before its reply begins, and counts the clients of MQTT beside them.
 
     Args:
         proxies: Tell the address of a client behind them.
@@ -43,8 +43,8 @@ class Admission:
         return [
             Metric(
                 "streams_of_one",
-                "Open streams over HTTP of the token and of the address that have most; at most streams.per_token and"
-                " streams.per_address.",
+                "Open streams over HTTP and MQTT of the token and of the address that have most; at most"
+                " streams.per_token and streams.per_address.",
                 "gauge",
                 lambda: {"token": _most(self._by_token), "address": _most(self._by_address)},
                 label="of",
@@ -79,14 +79,23 @@ class Admission:
         Raises:
             LimitReached: The address or the token has as many streams as it may have.
         """
-        address = _neighbourhood(self.client_of(request) or "")
         with ExitStack() as held:
-            hint = "Close streams that nobody reads, or raise streams.per_address; http.proxies names proxies in front."
-            held.enter_context(
-                _counted(self._by_address, address, self._config.per_address, address, "streams.per_address", hint)
-            )
+            held.enter_context(self.hold_address(self.client_of(request) or ""))
             if token is not None:
                 held.enter_context(self.hold_token(token))
+            yield
+
+    @contextmanager
+    def hold_address(self, address: str) -> Iterator[None]:
+        """
+        Hold a place among the streams of a client's address.
+
+        Raises:
+            LimitReached: The address has as many streams as it may have.
+        """
+        client = _neighbourhood(address)
+        hint = "Close streams that nobody reads, or raise streams.per_address; http.proxies names proxies in front."
+        with _counted(self._by_address, client, self._config.per_address, client, "streams.per_address", hint):
             yield
 
     @contextmanager

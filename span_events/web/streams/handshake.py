@@ -49,9 +49,12 @@ def offered_token(request: web.Request) -> str:
     return token
 
 
-def accept(request: web.Request) -> web.StreamResponse:
+def accept(request: web.Request, protocol: str = PROTOCOL) -> web.StreamResponse:
     """
     Return the 101 that opens the WebSocket.
+
+    Args:
+        protocol: The one subprotocol of the URL; the reply has it if the client offers it.
 
     Raises:
         UpgradeRequired: The request is no WebSocket handshake, or a proxy took a part of it away.
@@ -78,6 +81,6 @@ def accept(request: web.Request) -> web.StreamResponse:
             "Sec-WebSocket-Accept": base64.b64encode(digest).decode(),
         }
     )
-    if PROTOCOL in offered_protocols(request):
-        response.headers["Sec-WebSocket-Protocol"] = PROTOCOL
+    if protocol in offered_protocols(request):
+        response.headers["Sec-WebSocket-Protocol"] = protocol
     return response

@@ -91,6 +91,8 @@ class Reader:
         self._first_text: asyncio.Future[bytes | None] | None = None
         self.on_text: Callable[[bytes], None] = self._take_first
         """Called with each text message."""
+        self.on_octets: Callable[[bytes], None] = lambda _: None
+        """Called with each binary message."""
         self.on_end: Callable[[], None] = lambda: None
         """Called before a close frame is written: nothing may follow it."""
         self.alive = True
@@ -205,6 +207,8 @@ class Reader:
                 self._transport.write(pong_frame(message.payload))
         elif message.kind is Opcode.TEXT:
             self.on_text(message.payload)
+        elif message.kind is Opcode.BINARY:
+            self.on_octets(message.payload)
 
     def _take_first(self, text: bytes) -> None:
         if self._first_text is not None and not self._first_text.done():

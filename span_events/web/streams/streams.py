@@ -113,7 +113,8 @@ class Streams:
         self._connections: set[_Connection] = set()
         self._closing = False
         self._next_ping = 0.0
-        self._refusals = Refusals(clock)
+        self.refusals = Refusals(clock)
+        """Counts streams that were refused before the upgrade."""
         self.flooded = 0
         """Number of streams that were closed because the client sent too much."""
         self.ended = Counter[str]()
@@ -166,7 +167,7 @@ class Streams:
         """List the metrics."""
         return [
             *self._gate.metrics(),
-            *self._refusals.metrics(),
+            *self.refusals.metrics(),
             *self._admission.metrics(),
             Metric("streams_ended", "Streams that ended.", "counter", lambda: dict(self.ended), label="by"),
             Metric(
@@ -185,7 +186,7 @@ class Streams:
         try:
             yield
         except RequestError as exc:
-            self._refusals.count(request, exc, self._admission.client_of(request))
+            self.refusals.count(request, exc, self._admission.client_of(request))
             raise
 
     async def _admit(self, request: web.Request) -> Admitted | None:

@@ -135,21 +135,17 @@ class ConsoleEvents:
                 f"There are {self._most} such connections, as many as things_stack.console_connections allows",
                 hint="Close pages that nobody reads, or raise things_stack.console_connections.",
             )
-        offered = offered_protocols(request)
-        authorization = _authorization_of(request, offered)
+        authorization = _authorization_of(request, offered_protocols(request))
         try:
             token = await self._service.authenticate(authorization)
         except StatusError as exc:
             self._service.refused(exc.details, request.remote, request.path)
             return _refusal(request, exc)
         with self._admission.hold(request, token):
-            return await self._serve(request, offered, authorization)
+            return await self._serve(request, authorization)
 
-    async def _serve(self, request: web.Request, offered: list[str], authorization: str) -> web.StreamResponse:
-        response = accept(request)
-        response.headers.popall("Sec-WebSocket-Protocol", None)
-        if PROTOCOL in offered:
-            response.headers["Sec-WebSocket-Protocol"] = PROTOCOL
+    async def _serve(self, request: web.Request, authorization: str) -> web.StreamResponse:
+        response = accept(request, PROTOCOL)
         response.force_close()
         await response.prepare(request)
         transport, protocol = request.transport, request.protocol

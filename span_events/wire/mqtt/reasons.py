@@ -48,6 +48,7 @@ CONNECT_CODES: Final = MappingProxyType(
         Reason.CLIENT_IDENTIFIER_NOT_VALID: 2,
         Reason.SERVER_BUSY: 3,
         Reason.SERVER_SHUTTING_DOWN: 3,
+        Reason.QUOTA_EXCEEDED: 3,
         Reason.BAD_USER_NAME_OR_PASSWORD: 4,
         Reason.NOT_AUTHORIZED: 5,
     }

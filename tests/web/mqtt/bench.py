@@ -17,6 +17,8 @@ from span_events.fanout.hub import Hub
 from span_events.registry.model import Collection, Device
 from span_events.web.mqtt.listener import MqttListener
 from span_events.web.mqtt.service import MqttService
+from span_events.web.proxies import Proxies
+from span_events.web.streams.admission import Admission
 from span_events.wire.openssl import Identity
 from tests.bench.fleets import FleetBench, fleet_bench
 from tests.web.mqtt.client import Client
@@ -61,8 +63,12 @@ async def mqtt_bench(folder: Path, identities: Sequence[Identity] = (), **settin
         hub = Hub(config.fanout, fleet.clock, fleet.identifiers)
         tokens = Tokens(fleet.store, fleet.identifiers, fleet.clock)
         fleet.bus.listen(activities=hub.show, messages=hub.show_message)
-        service = MqttService(config.mqtt, config.fanout, hub, tokens, fleet.directory, fleet.facts, fleet.clock)
-        listener = MqttListener(service, identities=identities, refused=RefusedAccepts(fleet.clock))
+        refused = RefusedAccepts(fleet.clock)
+        admission = Admission(config.streams, Proxies([]), hub, refused)
+        service = MqttService(
+            config.mqtt, config.fanout, hub, tokens, fleet.directory, fleet.facts, admission, fleet.clock
+        )
+        listener = MqttListener(service, identities=identities, refused=refused)
         await listener.start()
         running = asyncio.create_task(listener.run())
         _, token = await tokens.create(resource="/", write=True)

@@ -67,6 +67,17 @@ def _operation(prefix: str, path: str, scope: str, summary: str) -> Operation:
     )
 
 
-OPERATIONS: Final = tuple(
-    _operation(prefix, path, scope, summary) for prefix in ("/span", "") for path, (scope, summary) in PATHS.items()
+_MQTT: Final = Operation(
+    method="get",
+    path="/mqtt",
+    id="openMqtt",
+    summary="Open a WebSocket for MQTT, with the subprotocol mqtt",
+    content={},
+    statuses={101: {"description": "A WebSocket; the client's CONNECT packet brings collection and token."}},
+    problems=(403, 426, 429),
+    needs_token=False,
+)
+OPERATIONS: Final = (
+    *(_operation(prefix, path, scope, summary) for prefix in ("/span", "") for path, (scope, summary) in PATHS.items()),
+    _MQTT,
 )
