@@ -1,14 +1,13 @@
 """
 Forms of a stream: Server-Sent Events and lines of JSON beside WebSocket, events per CPU second of the server.
 
-For 100 and for 1,000 subscribers, 1 and 16 events in a tick, all interleaved.
+For 100 and for 1,000 subscribers of each form, 1 and 16 events in a tick.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
 from itertools import product
 from types import MappingProxyType
 from typing import Final
@@ -38,31 +37,30 @@ FORMS: Final = MappingProxyType({"WebSocket": _websocket, "SSE": _sse, "NDJSON":
 async def run(options: Options) -> None:
     """Measure all forms, interleaved, and print a table for each size and tick."""
     allow_sockets()
-    cases = list(product(SIZES, TICKS))
-    tables = {
-        (size, batch): Table(f"Fan-out to {size} subscribers, {batch} events a tick", "events per CPU second")
-        for size, batch in cases
-    }
-    for _ in range(options.rounds):
-        for size, batch in cases:
-            for name, opened_by in FORMS.items():
-                tables[size, batch].add(name, await _measure(options, opened_by, size, batch))
-    for table in tables.values():
+    for size, batch in product(SIZES, TICKS):
+        table = Table(f"Fan-out to {size} subscribers, {batch} events a tick", "events per CPU second of the server")
+        for _ in range(options.rounds):
+            for name, rate in zip(FORMS, await _measure(options, size, batch), strict=True):
+                table.add(name, rate)
         table.show(base="WebSocket")
 
 
-async def _measure(
-    options: Options, opened_by: Callable[[str, str, str], socket.socket], size: int, batch: int
-) -> float:
-    arguments = ("--batch", str(batch), "--linger", "0", "--seconds", str(options.seconds))
-    async with server("span", *arguments, uvloop=options.uvloop) as started:
+async def _measure(options: Options, size: int, batch: int) -> list[float]:
+    """Measure each form; all have their streams on one server, which publishes to one after the other."""
+    arguments = ("--batch", str(batch), "--count", str(len(FORMS)), "--seconds", str(options.seconds))
+    async with server("forms", *arguments, uvloop=options.uvloop) as started:
         where = await started.answer()
-        address, path, token = where["addresses"]["http"], where["path"], where["token"]
-        sockets = await asyncio.to_thread(lambda: [opened_by(address, path, token) for _ in range(size)])
+        paths = (f"/span/collections/{each}/activity" for each in where["collections"])
+        sockets = [
+            opened_by(where["addresses"]["http"], path, where["token"])
+            for opened_by, path in zip(FORMS.values(), paths, strict=True)
+            for _ in range(size)
+        ]
         started.tell("go")
-        draining = asyncio.create_task(asyncio.to_thread(drain, sockets, options.seconds * 1.25 + 0.5))
+        draining = asyncio.create_task(asyncio.to_thread(drain, sockets, options.seconds * len(FORMS) + 1))
         result = await started.answer()
         await draining
         for each in sockets:
             each.close()
-        return float(result["done"] / result["cpu"])
+        rates: list[float] = result["rates"]
+        return rates

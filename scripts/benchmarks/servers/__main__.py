@@ -26,6 +26,7 @@ from span_events.events.catalogue import UpstreamMessage
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
+from span_events.ids import render
 from span_events.registry.model import Management
 from span_events.wire.websocket import text_frame
 
@@ -64,6 +65,39 @@ async def span(arguments: argparse.Namespace) -> None:
             before = server.hub.dropped
             await measured(work, arguments.seconds)
             assert server.hub.dropped == before, "the closed loop dropped events"
+
+
+async def forms(arguments: argparse.Namespace) -> None:
+    """Publish to one collection after the other, in turns of a moment; print events and CPU seconds of each."""
+    config = config_for(fanout={"max_linger_ms": 0.0})
+    with tempfile.TemporaryDirectory() as folder:
+        async with Server(config, data_dir=Path(folder)) as server:
+            collections = [await server.fleet.collections.create(CollectionChange()) for _ in range(arguments.count)]
+            devices = [await server.fleet.devices.create(each, DeviceChange(), cause=0) for each in collections]
+            ready(server, collections[0].id, collections=[render(each.id) for each in collections])
+            await told()
+            transports = [each.sink for each in server.hub]
+            size = len(transports) // len(devices)
+            done, cpu = [0] * len(devices), [0.0] * len(devices)
+            ends = time.perf_counter() + arguments.seconds * len(devices)
+            while time.perf_counter() < ends:
+                for index, device in enumerate(devices):
+                    began, turn = time.process_time(), time.perf_counter() + _TURN
+                    while time.perf_counter() < turn:
+                        for _ in range(arguments.batch):
+                            server.bus.publish(UpstreamMessage(origin=device.origin, bytes=9, transport=Transport.UDP))
+                        await asyncio.sleep(0)
+                        done[index] += size * arguments.batch
+                        if server.hub.buffered:
+                            await all_low(transports)
+                    cpu[index] += time.process_time() - began
+                    await all_low(transports)
+            assert not server.hub.dropped, "the closed loop dropped events"
+            say(rates=[events / seconds for events, seconds in zip(done, cpu, strict=True)])
+
+
+_TURN = 0.05
+"""Seconds of a turn (forms): so short that all have the same share of a busy machine."""
 
 
 async def quiet(_arguments: argparse.Namespace) -> None:
@@ -317,6 +351,7 @@ def _gateway_servers() -> Any:
 
 VARIANTS = {
     "span": span,
+    "forms": forms,
     "quiet": quiet,
     "firmware": firmware,
     "steady": steady,
