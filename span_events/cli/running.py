@@ -18,6 +18,7 @@ from typing import Final
 from span_events import __version__
 from span_events.accepting import raise_descriptor_limit
 from span_events.app import Server
+from span_events.app.notify import Manager
 from span_events.config import Config
 from span_events.errors import SpanEventsError, StorageUnavailable
 from span_events.ids import render
@@ -61,6 +62,7 @@ async def run(
     stop = asyncio.Event()
     hung_up = asyncio.Event()
     _on_signals(stop, hung_up)
+    manager = Manager()
     async with Server(config, data_dir=data_dir) as server:
         seeded = await server.start_demo() if demo else None
         gc.collect()
@@ -74,15 +76,22 @@ async def run(
         sys.stdout.write(banner(server, seeded, data_dir=data_dir, token_file=token_file))
         sys.stdout.flush()
         server.failed.add_done_callback(lambda _: stop.set())
-        reloading = asyncio.create_task(_reload(server, hung_up, reload))
+        manager.ready(f"http {server.addresses['http']}, {len(server.fleet.directory.devices)} devices")
+        background = [
+            asyncio.create_task(_reload(server, hung_up, reload, manager)),
+            asyncio.create_task(manager.keep_alive()),
+        ]
         try:
             await stop.wait()
         finally:
-            reloading.cancel()
+            manager.stopping()
+            for task in background:
+                task.cancel()
             if ready_file is not None:
                 _remove(ready_file)
         if server.failed.done():
             server.failed.result()
+    manager.close()
     log.info("stopped")
 
 
@@ -205,11 +214,12 @@ def _host_and_port(address: str) -> str:
     return f"{host.strip('[]')} {port}"
 
 
-async def _reload(server: Server, hung_up: asyncio.Event, reload: Callable[[], None]) -> None:
+async def _reload(server: Server, hung_up: asyncio.Event, reload: Callable[[], None], manager: Manager) -> None:
     """Apply changed settings and certificates after each SIGHUP; a faulty one is logged and changes nothing."""
     while True:
         await hung_up.wait()
         hung_up.clear()
+        manager.reloading()
         try:
             reload()
             renewed = await server.reload()
@@ -217,6 +227,8 @@ async def _reload(server: Server, hung_up: asyncio.Event, reload: Callable[[], N
             log.error("reload_failed", detail=str(exc), hint=exc.hint)
         else:
             log.info("reloaded", certificates="new" if renewed else "unchanged")
+        finally:
+            manager.ready()
 
 
 def _on_signals(stop: asyncio.Event, hung_up: asyncio.Event) -> None:
