@@ -1,0 +1,136 @@
+"""The configurations for nginx and HAProxy: WebSocket, Server-Sent Events and, for nginx, UDP pass through them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+
+from tests.bench.programs import find_program
+from tests.bench.servers import Running, running
+from tests.bench.waiting import PATIENCE
+
+ROOT: Final = Path(__file__).parents[2]
+NGINX: Final = ROOT / "config" / "nginx"
+HAPROXY: Final = (ROOT / "config" / "haproxy" / "haproxy.cfg").read_text()
+GUIDE: Final = (ROOT / "span_events" / "guides" / "proxies.md").read_text()
+MODULE: Final = "/usr/lib/nginx/modules/ngx_stream_module.so"
+
+
+def free(kind: socket.SocketKind) -> int:
+    """Return a port of 127.0.0.1 that is free now."""
+    with socket.socket(type=kind) as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def without_tls(text: str) -> str:
+    """Remove TLS from a configuration, whose certificate is not here."""
+    return re.sub(r" ssl( crt \S+)?|^\s*ssl_certificate.*\n", "", text, flags=re.MULTILINE)
+
+
+@asynccontextmanager
+async def started(command: Sequence[str | Path], port: int) -> AsyncIterator[None]:
+    """Run a proxy, from the moment when it accepts connections."""
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                except OSError:
+                    if process.returncode is not None:
+                        pytest.fail((await process.communicate())[1].decode())
+                    await asyncio.sleep(0.01)
+                else:
+                    writer.close()
+                    break
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()
+
+
+def nginx(folder: Path, server: Running, port: int, udp: int) -> list[str | Path]:
+    """Return the command of nginx with both files, which it includes as a reader would."""
+    http = without_tls((NGINX / "span-events.conf").read_text())
+    stream = (NGINX / "span-events-udp.conf").read_text()
+    datagrams = server.server.addresses["datagrams"]
+    (folder / "http.conf").write_text(http.replace("127.0.0.1:8080", server.http).replace("443", f"127.0.0.1:{port}"))
+    (folder / "udp.conf").write_text(
+        stream.replace("127.0.0.1:21234", datagrams)
+        .replace("listen 1234 udp", f"listen 127.0.0.1:{udp} udp")
+        .replace("listen 5684 udp", f"listen 127.0.0.1:{free(socket.SOCK_DGRAM)} udp")
+    )
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    paths = "".join(f"{each}_temp_path {folder}/{each};" for each in kinds)
+    main = folder / "nginx.conf"
+    main.write_text(
+        f"load_module {MODULE}; daemon off; pid {folder}/pid; error_log stderr; events {{}}\n"
+        f"include {folder}/udp.conf; http {{ access_log off; {paths} include {folder}/http.conf; }}\n"
+    )
+    return [find_program("nginx"), "-c", main, "-p", folder]
+
+
+def haproxy(folder: Path, server: Running, port: int) -> list[str | Path]:
+    """Return the command of HAProxy."""
+    main = folder / "haproxy.cfg"
+    text = without_tls(HAPROXY).replace("127.0.0.1:8080", server.http)
+    main.write_text(text.replace("bind :443", f"bind 127.0.0.1:{port}"))
+    return [find_program("haproxy"), "-db", "-f", main]
+
+
+async def streams(server: Running, port: int) -> tuple[str, str]:
+    """Return the first event of a WebSocket and of Server-Sent Events through a proxy: a new device's."""
+    url, headers = f"http://127.0.0.1:{port}/span/activity", {"X-API-Token": server.token}
+    async with (
+        asyncio.timeout(PATIENCE),
+        aiohttp.ClientSession(headers=headers) as http,
+        http.ws_connect(url) as socket_,
+        http.get(url, headers={"Accept": "text/event-stream"}) as events,
+    ):
+        await server.joined(2)
+        await server.device(await server.collection(), "127.0.0.1")
+        first = str(json.loads(await socket_.receive_str())["event"])
+        while not (line := (await events.content.readline()).decode()).startswith("event: "):
+            pass
+        return first, line.removeprefix("event: ").strip()
+
+
+async def test_websocket_sse_and_udp_pass_through_nginx(tmp_path: Path) -> None:
+    """The datagram comes from nginx's address, as the file says."""
+    port, udp = free(socket.SOCK_STREAM), free(socket.SOCK_DGRAM)
+    async with running(tmp_path / "data") as server, started(nginx(tmp_path, server, port, udp), port):
+        events = await streams(server, port)
+        (device,) = server.server.fleet.directory.devices.values()
+        async with server.stream("/span/activity") as stream:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"hello", ("127.0.0.1", udp))
+                while json.loads(await stream.recv())["event"] != "upstreamMessage":
+                    pass
+
+    assert events == ("deviceCreated", "deviceCreated")
+    assert device.last_payload == b"hello"
+
+
+async def test_websocket_and_sse_pass_through_haproxy(tmp_path: Path) -> None:
+    port = free(socket.SOCK_STREAM)
+    async with running(tmp_path / "data") as server, started(haproxy(tmp_path, server, port), port):
+        events = await streams(server, port)
+
+    assert events == ("deviceCreated", "deviceCreated")
+
+
+def test_the_files_are_those_of_the_guide() -> None:
+    for language, text in (("nginx", (NGINX / "span-events.conf").read_text()), ("haproxy", HAPROXY)):
+        (example,) = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+        assert text.endswith(example)
