@@ -29,7 +29,6 @@ from span_events.fanout.index import Index
 from span_events.fanout.subscriber import (
     Batch,
     Close,
-    Dialect,
     Encoding,
     Ending,
     Gap,
@@ -274,21 +273,22 @@ class Hub:
     # ---- the hot path -------------------------------------------------------------------------
 
     def _append(self, groups: list[Group], item: Activity | Message, event: Event | None) -> None:
-        max_write = self._config.max_write
-        lines: dict[Dialect, bytes] = {}
+        max_write, identifier = self._config.max_write, item.id
+        lines: dict[int, bytes] = {}  # by the identity of the dialect: equal ones are one object, see `Encoding`
         frames: dict[Encoding, bytes] = {}
         backlog = False
         for group in groups:
-            if group.last_id == item.id or (event is not None and not group.wish.matches(event)):
+            if group.last_id == identifier or (event is not None and not group.wish.matches(event)):
                 continue  # a group that has the item stands in the list for another of its scopes
-            frame = frames.get(group.encoding)
+            encoding = group.encoding
+            frame = frames.get(encoding)
             if frame is None:
-                encoding = group.encoding
-                line = lines.get(encoding.dialect)
+                dialect = encoding.dialect
+                line = lines.get(id(dialect))
                 if line is None:
-                    line = lines[encoding.dialect] = encoding.dialect.encode(item)
+                    line = lines[id(dialect)] = dialect.encode(item)
                 frame = frames[encoding] = encoding.frame(line)
-            group.append(frame, item.id, max_write)
+            group.append(frame, identifier, max_write)
             if not group.pending:
                 group.pending = True
                 self._dirty.append(group)

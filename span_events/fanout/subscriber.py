@@ -52,7 +52,7 @@ def unchanged(octets: bytes) -> bytes:
     return octets
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Encoding:
     """
     A function from an item to octets on the wire; `encoding` interns it, so that groups compare it by identity.
@@ -72,6 +72,9 @@ class Encoding:
     silence: float
     wrap: Framing = unchanged
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dialect", _one_of_equals(self.dialect))
+
     def encode(self, item: object) -> bytes:
         """Write an item as the octets that go to the sink alone."""
         return self.wrap(self.frame(self.dialect.encode(item)))
@@ -79,6 +82,12 @@ class Encoding:
     def raw(self, line: bytes) -> bytes:
         """Write a line that is in the dialect already as the octets that go to the sink alone."""
         return self.wrap(self.frame(line))
+
+
+@lru_cache(maxsize=256)
+def _one_of_equals(dialect: Dialect) -> Dialect:
+    """Return the same object for equal dialects, so that the hub compares them by identity."""
+    return dialect
 
 
 @lru_cache(maxsize=256)

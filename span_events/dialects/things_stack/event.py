@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from span_events import ids
 from span_events.dialects import span
@@ -29,8 +29,12 @@ VALUE: Final = "type.googleapis.com/google.protobuf.Value"
 CAUSE: Final = "cause"
 """Prefix of the correlation id that all events of one received message or API call share."""
 _NAMESPACE: Final = "span"
-_DOWNLINKS: Final = (DownstreamMessage, DownstreamQueued, DownstreamFailed, GatewayDownstreamMessage)
-_UPLINKS: Final = (UpstreamMessage, GatewayUpstreamMessage)
+_MESSAGES: Final[Mapping[type[Event], str]] = {
+    **dict.fromkeys((DownstreamMessage, DownstreamQueued, DownstreamFailed, GatewayDownstreamMessage), "as:downlink"),
+    UpstreamMessage: "as:up",
+    GatewayUpstreamMessage: "gs:uplink",
+}
+"""Prefix of the correlation id of the message that an event is about."""
 
 
 # ---- whose -----------------------------------------------------------------------------------
@@ -59,11 +63,20 @@ def entities_at(origin: Origin, *, of_gateway: bool) -> tuple[Origin, ...]:
     return (Origin(collection, device),)
 
 
-def rights_of(event: Event, rule: Rule) -> tuple[str, ...]:
-    """List the rights that make an event visible; one of them suffices."""
-    if rule.of_gateway and event.origin.device_id is not None and event.origin.gateway_id is not None:
-        return (*rule.rights, "RIGHT_APPLICATION_TRAFFIC_READ")
-    return rule.rights
+def is_shared(event: Event, rule: Rule) -> bool:
+    """Return whether an event belongs to a gateway and to a device."""
+    origin = event.origin
+    return rule.of_gateway and origin.device_id is not None and origin.gateway_id is not None
+
+
+def rights_of(rule: Rule, *, shared: bool) -> tuple[str, ...]:
+    """
+    List the rights that make an event visible; one of them suffices.
+
+    Args:
+        shared: True if the event belongs to a gateway and to a device.
+    """
+    return (*rule.rights, "RIGHT_APPLICATION_TRAFFIC_READ") if shared else rule.rights
 
 
 # ---- data ------------------------------------------------------------------------------------
@@ -102,24 +115,26 @@ def correlation_ids(activity: Activity) -> list[str]:
     ``cause:`` is shared by all events of one received message or API call; ``as:up:``, ``gs:uplink:`` and
     ``as:downlink:`` follow a message; ``as:conn:``, ``gs:conn:`` and ``ns:conn:`` name the session.
     """
-    event = activity.event
+    event: Any = activity.event
+    cause, session = event.correlation_id, event.session_id
     found = []
-    if isinstance(event, _DOWNLINKS):
-        found.append(f"as:downlink:{_ulid(event.message_id)}")
-    elif isinstance(event, _UPLINKS) and event.message_id is not None:
-        through = isinstance(event, GatewayUpstreamMessage) or event.transport is Transport.GATEWAY
-        found.append(f"{'gs:uplink' if through else 'as:up'}:{_ulid(event.message_id)}")
-    if event.correlation_id is not None:
-        found.append(f"{CAUSE}:{_ulid(event.correlation_id)}")
-    if event.session_id is not None:
-        found.append(f"{_session_of(event)}:{_ulid(event.session_id)}")
+    ulid = None if cause is None else ids.to_ulid(cause)
+    if ulid is not None:
+        found.append(f"{CAUSE}:{ulid}")
+    prefix = _MESSAGES.get(event.__class__)
+    if prefix is not None and (message := event.message_id) is not None:
+        if prefix == "as:up" and event.transport is Transport.GATEWAY:
+            prefix = "gs:uplink"
+        found.append(f"{prefix}:{ulid if message == cause else ids.to_ulid(message)}")
+    if session is not None:
+        found.append(f"{_session_of(event)}:{_ulid(session)}")
     if len(found) > 1:
         found.sort()
     return found
 
 
 _ulid = lru_cache(maxsize=4096)(ids.to_ulid)
-"""`ids.to_ulid` for sessions and messages, which several events name."""
+"""`ids.to_ulid` for sessions, which many events name."""
 
 
 def _session_of(event: Event) -> str:
@@ -134,11 +149,17 @@ def _session_of(event: Event) -> str:
 def render_time(time_ns: int) -> str:
     """Write a Unix time as RFC 3339 in UTC, with 0, 3, 6 or 9 fractional digits."""
     second, rest = divmod(time_ns, 1_000_000_000)
-    if rest % 1_000:
-        return f"{_render_second(second)}.{rest:09d}Z"
-    if rest % 1_000_000:
-        return f"{_render_second(second)}.{rest // 1_000:06d}Z"
-    return f"{_render_second(second)}.{rest // 1_000_000:03d}Z" if rest else f"{_render_second(second)}Z"
+    whole = _render_second(second)
+    if not rest:
+        return f"{whole}Z"
+    milli, rest = divmod(rest, 1_000_000)
+    if not rest:
+        return f"{whole}.{_THREE[milli]}Z"
+    micro, nano = divmod(rest, 1_000)
+    return f"{whole}.{_THREE[milli]}{_THREE[micro]}{_THREE[nano] if nano else ''}Z"
+
+
+_THREE: Final = tuple(f"{number:03}" for number in range(1_000))
 
 
 @lru_cache(maxsize=64)

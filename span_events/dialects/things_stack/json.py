@@ -17,6 +17,7 @@ from span_events.dialects.things_stack.event import (
     entities_at,
     entities_of,
     failure_of,
+    is_shared,
     render_time,
     rights_of,
 )
@@ -39,18 +40,23 @@ class JsonDialect:
     def encode(self, activity: Activity) -> bytes:
         """Write an activity as one JSON object: that of `document`, from parts that repeat."""
         event = activity.event
+        origin = event.origin
         rule = rule_of(event)
-        data = _data_of(event, rule)
-        related = correlation_ids(activity)
+        head, end = _ends(self.host, rule, is_shared(event, rule))
         if isinstance(event, DeviceMoved):
             entities = f',"identifiers":{_dump([identifiers_of(each) for each in entities_of(event, rule)])}'
         else:
-            entities = _entities(event.origin, rule.of_gateway)
+            entities = _entities(origin.collection_id, origin.device_id, origin.gateway_id, rule.of_gateway)
+        if rule.code is not None:
+            data = f',"data":{_dump(failure_of(event, rule.code).as_json())}'
+        elif values := span.data_of(event):
+            data = f"{_VALUE}{_dump(values)}}}"
+        else:
+            data = ""
+        related = correlation_ids(activity)
+        relations = f"{_RELATED}{_AND.join(related)}{_END}" if related else ""
         return (
-            f'{{"name":"{rule.name}","time":"{render_time(activity.time_ns)}"{entities}'
-            f"{_DATA + _dump(data) if data else ''}"
-            f"{_RELATED + _AND.join(related) + _END if related else ''}"
-            f'{_end(self.host, rights_of(event, rule))}{ids.to_ulid(activity.id)}"}}'
+            f'{head}{render_time(activity.time_ns)}"{entities}{data}{relations}{end}{ids.to_ulid(activity.id)}"}}'
         ).encode()
 
     def document(self, activity: Activity, *, redacted: bool = False) -> dict[str, Any]:
@@ -71,7 +77,7 @@ class JsonDialect:
             if related := correlation_ids(activity):
                 found["correlation_ids"] = related
         found["origin"] = self.host
-        if rights := rights_of(event, rule):
+        if rights := rights_of(rule, shared=is_shared(event, rule)):
             found["visibility"] = {"rights": rights}
         found["unique_id"] = ids.to_ulid(activity.id)
         return found
@@ -122,24 +128,25 @@ def _data_of(event: Event, rule: Rule) -> dict[str, Any] | None:
     return {"@type": VALUE, "value": data} if data else None
 
 
-_DATA: Final = ',"data":'
+_VALUE: Final = f',"data":{{"@type":"{VALUE}","value":'
 _RELATED: Final = ',"correlation_ids":["'
 _AND: Final = '","'
 _END: Final = '"]'
 
 
 @lru_cache(maxsize=65536)
-def _entities(origin: Origin, of_gateway: bool) -> str:
-    """Write the member ``identifiers`` with the comma before it, or nothing."""
-    entities = entities_at(origin, of_gateway=of_gateway)
+def _entities(collection: int | None, device: int | None, gateway: int | None, of_gateway: bool) -> str:
+    """Write the member ``identifiers`` with the comma before it, or nothing; numbers are cheaper keys than origins."""
+    entities = entities_at(Origin(collection, device, gateway), of_gateway=of_gateway)
     return f',"identifiers":{_dump([identifiers_of(each) for each in entities])}' if entities else ""
 
 
-@lru_cache(maxsize=64)
-def _end(host: str, rights: tuple[str, ...]) -> str:
-    """Write the members ``origin`` and ``visibility``, and the begin of ``unique_id``."""
+@lru_cache(maxsize=256)
+def _ends(host: str, rule: Rule, shared: bool) -> tuple[str, str]:
+    """Write an event up to its time, and from ``origin`` to the beginning of ``unique_id``."""
+    rights = rights_of(rule, shared=shared)
     visibility = f',"visibility":{_dump({"rights": rights})}' if rights else ""
-    return f',"origin":{_dump(host)}{visibility},"unique_id":"'
+    return f'{{"name":"{rule.name}","time":"', f',"origin":{_dump(host)}{visibility},"unique_id":"'
 
 
 def _dump(value: object) -> str:

@@ -23,10 +23,10 @@ _INFO: Final = ("RIGHT_GATEWAY_INFO",)
 _GATEWAY_TRAFFIC: Final = ("RIGHT_GATEWAY_TRAFFIC_READ",)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """
-    The translation of an event.
+    The translation of an event; compared by identity, as it is a key of caches on the hot path.
 
     Args:
         name: Name at The Things Stack.

@@ -16,7 +16,6 @@ import orjson
 from span_events.dialects.things_stack.errors import ErrorDetails
 from span_events.dialects.things_stack.json import JsonDialect
 from span_events.fanout.subscriber import Encoding, encoding
-from span_events.web.streams.replies import chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,9 @@ class Form:
         return b'{"result":%b}%b' % (line, self.delimiter)
 
     def chunked_result(self, line: bytes) -> bytes:
-        """Frame an event as a chunk of the transfer coding."""
-        return chunk(self.result(line))
+        """Frame an event as a chunk of the transfer coding (RFC 9112 7.1)."""
+        delimiter = self.delimiter
+        return b'%x\r\n{"result":%b}%b\r\n' % (len(line) + len(delimiter) + 11, line, delimiter)
 
     def error(self, details: ErrorDetails) -> bytes:
         """Frame the error that ends a stream, or that is sent instead of one."""
