@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from scripts.benchmarks import coap, dtls, fanout, firmware, flood, gateways, idle, ingest, radius, slow, streams
+from scripts.benchmarks import coap, dtls, fanout, firmware, flood, gateways, idle, ingest, mqtt, radius, slow, streams
 from scripts.benchmarks.harness import Options
 
 BENCHMARKS = {
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "radius": radius.run,
     "firmware": firmware.run,
     "idle": idle.run,
+    "mqtt": mqtt.run,
     "slow": slow.run,
     "flood": flood.run,
 }

@@ -13,6 +13,7 @@ import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Final
 
 from span_events import ids
@@ -31,6 +32,8 @@ from span_events.wire.mqtt.reasons import PacketRefused, Reason
 
 _ACTIVITY: Final = "activity"
 _APPLICATION: Final = "application"
+_TOPICS: Final = 8_192
+"""Topics in memory, since ids are slow to write."""
 _KINDS: Final = [each.value for each in Kind]
 _FORMS: Final = (
     "topics are COLLECTION/DEVICE for messages, activity/COLLECTION/DEVICE/EVENT for events, and"
@@ -53,14 +56,23 @@ class Form(Enum):
 
 def message_topic(origin: Origin) -> bytes:
     """Return the topic of a device's messages."""
-    return f"{render_id(origin.collection_id or 0)}/{render_id(origin.device_id or 0)}".encode()
+    return _topic_of_message(origin.collection_id or 0, origin.device_id or 0)
 
 
 def event_topic(event: Event) -> bytes:
     """Return the topic of an event."""
     origin = event.origin
-    subject = origin.device_id or origin.gateway_id or 0
-    return f"{_ACTIVITY}/{render_id(origin.collection_id or 0)}/{render_id(subject)}/{event.name}".encode()
+    return _topic_of_event(origin.collection_id or 0, origin.device_id or origin.gateway_id or 0, event.name)
+
+
+@lru_cache(maxsize=_TOPICS)
+def _topic_of_message(collection: int, device: int) -> bytes:
+    return f"{render_id(collection)}/{render_id(device)}".encode()
+
+
+@lru_cache(maxsize=_TOPICS)
+def _topic_of_event(collection: int, subject: int, name: str) -> bytes:
+    return f"{_ACTIVITY}/{render_id(collection)}/{render_id(subject)}/{name}".encode()
 
 
 def chirpstack_topic(origin: Origin, event: Translated) -> bytes:
