@@ -1,7 +1,13 @@
-"""Imports under Ctrl-C: an interrupt while modules load ends the process at once, without a traceback."""
+"""
+Imports of much: without the garbage collector, and under Ctrl-C.
+
+An interrupt while modules load ends the process at once, without a traceback. What modules make stays alive, so that
+collections meanwhile would cost a sixth of the time and free nothing.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from types import FrameType, TracebackType
@@ -11,9 +17,11 @@ INTERRUPTED = 130
 
 
 class Loading:
-    """Context of imports. It does nothing outside the main thread, or if SIGINT has a handler already."""
+    """Context of imports. It leaves SIGINT alone outside the main thread, or if it has a handler already."""
 
     def __enter__(self) -> None:
+        self._collects = gc.isenabled()
+        gc.disable()
         # Raised as an exception, it would be lost in whatever the import machinery is doing, or be printed by it.
         self._changed = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         try:
@@ -25,6 +33,8 @@ class Loading:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._collects:
+            gc.enable()
         if self._changed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
