@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from span_events.events.activity import Event, Reason, keys_of
-from span_events.events.catalogue import CATALOGUE
+from span_events.events.catalogue import CATALOGUE, KEYS
 
 
 class EventCounts:
@@ -47,7 +47,7 @@ class EventCounts:
 
     def _resolve(self, kind: type[Event]) -> tuple[str, defaultdict[Reason | None, int]]:
         """Find the attribute of a class that holds the reason or state; empty for none."""
-        for key in keys_of(kind):
+        for key in KEYS.get(kind) or keys_of(kind):
             if key.reasons is not None and key.attribute in ("reason", "state"):
                 counts = defaultdict[Reason | None, int](int, dict.fromkeys(key.reasons, 0))
                 if key.optional or key.extension:
