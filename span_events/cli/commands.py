@@ -40,6 +40,8 @@ _COMMANDS: Final = {
     "events": "span_events.cli.catalogue:events",
     "guide": "span_events.cli.guide:guide",
     "config": "span_events.cli.settings:config",
+    "backup": "span_events.cli.backup:backup",
+    "restore": "span_events.cli.backup:restore",
     "token": "span_events.cli.resources.tokens:token",
     "user": "span_events.cli.resources.users:user",
     "collection": "span_events.cli.resources.collections:collection",
@@ -184,6 +186,6 @@ def cli() -> None:
     See, live, what cellular IoT devices do and why a step failed.
 
     `serve` runs a server, `tail` watches one, `simulate` gives it devices; the others show and change
-    what it knows. All but serve and token speak to a running server: --endpoint says where it is,
-    --token what you may see.
+    what it knows. serve, config, backup, restore, token and user work on the data directory; the others speak
+    to a running server: --endpoint says where it is, --token what you may see.
     """

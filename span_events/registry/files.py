@@ -30,7 +30,7 @@ _OPEN: Final = 64
 """Files that stay open for reading, so that the next block of a download costs one system call."""
 _MODE: Final = 0o600
 _UNFINISHED: Final = ".part"
-_PENDING: Final = ".pending"
+PENDING: Final = ".pending"
 """Ending of a whole file whose row is not written yet, or is being deleted."""
 
 
@@ -60,7 +60,7 @@ class Files:
             for path in list(self._folder.iterdir()):
                 if path.name.endswith(_UNFINISHED):
                     path.unlink()
-                elif path.name.endswith(_PENDING):
+                elif path.name.endswith(PENDING):
                     self._settle(path, named)
                 elif path.name not in named:
                     unknown.add(path.name)
@@ -75,7 +75,7 @@ class Files:
 
     def _settle(self, path: Path, named: set[str]) -> None:
         """Give a pending file its name if the registry has its row; delete it otherwise."""
-        whole = path.with_name(path.name.removesuffix(_PENDING))
+        whole = path.with_name(path.name.removesuffix(PENDING))
         if whole.name in named:
             path.rename(whole)
             return
@@ -166,7 +166,7 @@ class Files:
 
 
 def _pending(path: Path) -> Path:
-    return path.with_name(path.name + _PENDING)
+    return path.with_name(path.name + PENDING)
 
 
 class Incoming:
