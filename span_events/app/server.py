@@ -239,6 +239,7 @@ class Server:
             tokens=self.tokens,
             clock=self._clock,
             identifiers=self.identifiers,
+            admission=admission,
             host=socket.gethostname(),
         )
         self._console = ConsoleEvents(

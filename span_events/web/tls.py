@@ -6,7 +6,9 @@ import asyncio
 import os
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,10 @@ log = get_logger("web")
 
 _HANDSHAKE: Final = 10.0
 """Seconds for a TLS handshake of an `OptionalTls`."""
+# asyncio reserves 256 KiB to read from each connection: twelve times as much as the rest of an idle stream takes.
+# A TLS record has at most 16 KiB.
+sslproto.SSLProtocol.max_size = 16_384
+
 PemFiles = Callable[[], tuple[bytes, bytes]]
 """Returns key and certificates of the server's own identity, PEM."""
 
@@ -88,12 +94,16 @@ class OptionalTls:
         protocol: Name for ALPN (RFC 7301).
         identities: The server's keys and certificates.
         enabled: False for plaintext.
+        most: Upper bound of handshakes under way; one more displaces the one that began first.
     """
 
-    def __init__(self, protocol: str, identities: Sequence[Identity], *, enabled: bool) -> None:
+    def __init__(self, protocol: str, identities: Sequence[Identity], *, enabled: bool, most: int) -> None:
         self._context = _context(protocol) if enabled else None
-        self.opening: set[asyncio.Task[object]] = set()
-        """Connections whose handshake is under way."""
+        self._most = most
+        self.opening: dict[asyncio.Task[object], None] = {}
+        """Connections whose handshake is under way, in the order of their beginning."""
+        self.displaced = 0
+        """Number of handshakes that another one displaced."""
         self.present(identities)
 
     def present(self, identities: Sequence[Identity]) -> None:
@@ -104,18 +114,30 @@ class OptionalTls:
 
     def open(self, accepted: socket.socket, make: Callable[[], asyncio.BaseProtocol]) -> None:
         """Begin the handshake, if any, and then the protocol that ``make`` returns."""
+        if len(self.opening) >= self._most:
+            self.displaced += 1
+            first = next(iter(self.opening))
+            del self.opening[first]
+            first.cancel()
         loop = asyncio.get_running_loop()
         opening = loop.connect_accepted_socket(
             make, accepted, ssl=self._context, ssl_handshake_timeout=_HANDSHAKE if self._context else None
         )
         task: asyncio.Task[object] = loop.create_task(opening)
-        self.opening.add(task)
-        task.add_done_callback(self._opened)
+        self.opening[task] = None
+        task.add_done_callback(partial(self._opened, accepted))
 
-    def _opened(self, task: asyncio.Task[object]) -> None:
+    def close(self) -> None:
+        """Cut the connections whose handshake is under way."""
+        for each in self.opening:
+            each.cancel()
+
+    def _opened(self, accepted: socket.socket, task: asyncio.Task[object]) -> None:
         """Drop the failure of a handshake: the client has its alert."""
-        self.opening.discard(task)
-        if not task.cancelled():
+        self.opening.pop(task, None)
+        if task.cancelled():
+            accepted.close()  # a task that had not begun has not taken the socket over
+        else:
             task.exception()
 
 

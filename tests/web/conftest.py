@@ -168,6 +168,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             tokens=tokens,
             clock=fleet.clock,
             identifiers=fleet.identifiers,
+            admission=admission,
             host="host-1",
         )
         console = ConsoleEvents(

@@ -68,7 +68,8 @@ class StreamsConfig(Section):
         10.0, "Seconds that a client without a token has for its first message, which must bring one; then close 1008."
     )
     per_token: Count = setting(
-        2_000, "Upper bound of open streams over HTTP and MQTT with one token or login; one more is refused with 429."
+        2_000,
+        "Upper bound of open streams over HTTP, gRPC and MQTT with one token or login; one more is refused with 429.",
     )
     per_address: Count = setting(
         2_000,

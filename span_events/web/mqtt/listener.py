@@ -40,7 +40,7 @@ class MqttListener:
         self._config = service.shared.config
         self._accepting = Acceptor(self.name, refused, self._accepted)
         self._address: Remote = ("", 0)
-        self._tls = OptionalTls("mqtt", identities, enabled=self._config.tls)
+        self._tls = OptionalTls("mqtt", identities, enabled=self._config.tls, most=self._config.connections)
 
     @property
     def address(self) -> str:
@@ -75,8 +75,7 @@ class MqttListener:
 
     async def close(self) -> None:
         """End all sessions, and return when their connections are closed."""
-        for each in self._tls.opening:
-            each.cancel()
+        self._tls.close()
         await self._service.close()
 
     def _accepted(self, accepted: socket.socket, _address: Remote) -> None:

@@ -23,7 +23,7 @@ K = TypeVar("K")
 
 class Admission:
     """
-    Checks every kind of stream over HTTP before its reply begins, and counts the clients of MQTT beside them.
+    Checks every kind of stream over HTTP before its reply begins, and counts those over gRPC and the clients of MQTT.
 
     Args:
         proxies: Tell the address of a client behind them.
@@ -43,7 +43,7 @@ class Admission:
         return [
             Metric(
                 "streams_of_one",
-                "Open streams over HTTP and MQTT of the token and of the address that have most; at most"
+                "Open streams over HTTP, gRPC and MQTT of the token and of the address that have most; at most"
                 " streams.per_token and streams.per_address.",
                 "gauge",
                 lambda: {"token": _most(self._by_token), "address": _most(self._by_address)},

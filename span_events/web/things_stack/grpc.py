@@ -24,8 +24,6 @@ _BACKLOG: Final = 1024
 """Connections that may wait to be accepted."""
 _PING_INTERVAL: Final = 60.0
 """Seconds of silence after which a client is pinged, as the original does."""
-_LINGER: Final = 2.0
-"""Seconds that clients get to read the ends of their calls."""
 
 
 class GrpcListener:
@@ -55,7 +53,7 @@ class GrpcListener:
         self._connections: dict[GrpcConnection, None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tls = OptionalTls("h2", identities, enabled=config.grpc_tls)
+        self._tls = OptionalTls("h2", identities, enabled=config.grpc_tls, most=config.grpc_connections)
         self._bounds = Bounds(config, _PING_INTERVAL, fanout.send_buffer, Calls(service), service.hub, clock)
         self.displaced = 0
         """Number of connections that were ended or refused because of things_stack.grpc_connections."""
@@ -90,7 +88,13 @@ class GrpcListener:
                 "things_stack_displaced",
                 "gRPC connections that were ended or refused because of things_stack.grpc_connections.",
                 "counter",
-                lambda: self.displaced,
+                lambda: self.displaced + self._tls.displaced,
+            ),
+            Metric(
+                "things_stack_handshakes",
+                "TLS handshakes of gRPC connections under way; at most things_stack.grpc_connections.",
+                "gauge",
+                lambda: len(self._tls.opening),
             ),
             Metric("things_stack_floods", "gRPC connections ended for a flood.", "counter", lambda: bounds.floods),
             Metric(
@@ -121,18 +125,11 @@ class GrpcListener:
         self._accepting.stop()
 
     async def close(self) -> None:
-        """End all calls, give the clients a moment to read that, and close the connections."""
-        if self._tls.opening:
-            await asyncio.wait(self._tls.opening)
+        """End all calls, and close the connections as soon as the clients have read that, or after a moment."""
+        self._tls.close()
         for each in list(self._connections):
             each.shut_down()
-        try:
-            async with asyncio.timeout(_LINGER):
-                await self._idle.wait()
-        except TimeoutError:
-            for each in list(self._connections):
-                each.abort()
-            await self._idle.wait()
+        await self._idle.wait()
 
     # ---- called by connections ----------------------------------------------------------------
 

@@ -7,6 +7,7 @@ The connection below carries the octets; a call knows its own stream only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -75,13 +76,16 @@ class Calls:
         self._dialect = ProtobufDialect(service.host)
         self._encoding = encoding(self._dialect, message_frame, tells_gaps=True)
 
-    async def serve(self, path: str, authorization: str, payload: bytes, link: CallLink) -> Subscriber | None:
+    async def serve(
+        self, path: str, authorization: str, payload: bytes, link: CallLink, held: ExitStack
+    ) -> Subscriber | None:
         """
         Serve a call with its request message; return the subscriber of a stream.
 
         Args:
             path: `STREAM` or `FIND_RELATED`.
             authorization: The metadata of this name.
+            held: Takes the place of a stream among those of its token and its address; closed with the call.
         """
         number = self._service.number()
         try:
@@ -90,6 +94,8 @@ class Calls:
             if path == STREAM:
                 request = pb.StreamEventsRequest.FromString(payload)
                 subscription = await self._service.permit(of_protobuf(request), token)
+                held.enter_context(self._service.admission.hold_address(link.remote))
+                held.enter_context(self._service.admission.hold_token(token))
                 return self._stream(subscription, request, number, link)
             related = pb.FindRelatedEventsRequest.FromString(payload)
             found = self._service.related(check_correlation_id(related.correlation_id), token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
@@ -15,7 +16,7 @@ from span_events.config import ThingsStackConfig
 from span_events.fanout.hub import Hub
 from span_events.fanout.subscriber import Subscriber
 from span_events.log import get_logger
-from span_events.web.streams.replies import tune
+from span_events.web.streams.replies import CLOSE_TIMEOUT, tune
 from span_events.web.things_stack.grpc_calls import FIND_RELATED, STREAM, Calls, End
 from span_events.wire.grpc.connections import (
     Broken,
@@ -91,6 +92,8 @@ class _Call:
     task: asyncio.Task[None] | None = None
     """Set as soon as the request message has come."""
     subscriber: Subscriber | None = None
+    held: ExitStack = field(default_factory=ExitStack)
+    """The place of a stream among those of its token and its address."""
     ending: End | None = None
     """Set while octets must leave before the trailers."""
 
@@ -100,7 +103,7 @@ class GrpcConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_bounds", "_budget", "_calls", "_count", "_is_over", "_owner", "_paused", "_pinged_at"),
-        *("_server", "_transport", "last_input", "remote"),
+        *("_server", "_timer", "_transport", "last_input", "remote"),
     )
 
     def __init__(self, bounds: Bounds, owner: Owner) -> None:
@@ -114,6 +117,7 @@ class GrpcConnection(asyncio.Protocol):
         self._paused = False  # the kernel's buffer is full
         self._is_over = False
         self._pinged_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self.remote = ""
         self.last_input = bounds.clock.monotonic()
         """Time of the last octets, monotonic seconds."""
@@ -143,6 +147,8 @@ class GrpcConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End all calls."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._is_over = True
         self._drop_calls()
         self._owner.lost(self)
@@ -279,12 +285,13 @@ class GrpcConnection(asyncio.Protocol):
     async def _serve(self, stream: int, call: _Call, payload: bytes) -> None:
         try:
             link = _Link(self, stream)
-            subscriber = await self._bounds.calls.serve(call.path, call.authorization, payload, link)
+            subscriber = await self._bounds.calls.serve(call.path, call.authorization, payload, link, call.held)
+            if self._calls.get(stream) is call:
+                call.subscriber = subscriber
+                return
+            call.held.close()  # the client has left
             if subscriber is not None:
-                if self._calls.get(stream) is call:
-                    call.subscriber = subscriber
-                else:  # the client has left
-                    self._bounds.hub.unsubscribe(subscriber)
+                self._bounds.hub.unsubscribe(subscriber)
         except Exception:
             self._fail()
 
@@ -315,6 +322,7 @@ class GrpcConnection(asyncio.Protocol):
         call = self._calls.pop(stream, None)
         if call is None:
             return
+        call.held.close()
         if call.subscriber is not None:
             self._bounds.hub.unsubscribe(call.subscriber)
         if call.task is not None and call.task is not asyncio.current_task():
@@ -325,7 +333,7 @@ class GrpcConnection(asyncio.Protocol):
             self._forget(stream)
 
     def _close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
-        """End the connection with a GOAWAY behind all that waits for the kernel."""
+        """End the connection with a GOAWAY behind all that waits for the kernel, or after `CLOSE_TIMEOUT`."""
         if self._is_over:
             return
         self._is_over = True
@@ -335,6 +343,7 @@ class GrpcConnection(asyncio.Protocol):
             if octets := self._server.take():
                 self._transport.write(octets)
             self._transport.close()
+            self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
 
     def _fail(self) -> None:
         """Contain a defect of ours: only this connection ends."""

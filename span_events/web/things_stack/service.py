@@ -49,6 +49,7 @@ from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.registry.directory import Directory
 from span_events.registry.model import Token
+from span_events.web.streams.admission import Admission
 
 log = get_logger("things_stack")
 
@@ -98,9 +99,11 @@ class EventsService:
         tokens: Tokens,
         clock: Clock,
         identifiers: IdGenerator,
+        admission: Admission,
         host: str,
     ) -> None:
         self.hub = hub
+        self.admission = admission
         self.clock = clock
         self.host = host
         self._max_tail = streams.max_tail
