@@ -6,7 +6,21 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from scripts.benchmarks import coap, dtls, fanout, firmware, flood, gateways, idle, ingest, mqtt, radius, slow, streams
+from scripts.benchmarks import (
+    coap,
+    dtls,
+    fanout,
+    firmware,
+    flood,
+    gateways,
+    idle,
+    ingest,
+    mqtt,
+    radius,
+    slow,
+    storm,
+    streams,
+)
 from scripts.benchmarks.harness import Options
 
 BENCHMARKS = {
@@ -21,6 +35,7 @@ BENCHMARKS = {
     "idle": idle.run,
     "mqtt": mqtt.run,
     "slow": slow.run,
+    "storm": storm.run,
     "flood": flood.run,
 }
 

@@ -159,6 +159,7 @@ class Hub:
         """
         self.check_room()
         past = b"".join(replay()) if replay else b""
+        past = past and encoding.wrap(past)
         group = self._group_of((stream, scopes, wish, encoding))
         subscriber = Subscriber(sink, group, token_id=token_id, close=close, allowance=self._config.subscriber_buffer)
         if past:

@@ -79,10 +79,6 @@ class Encoding:
         """Write an item as the octets that go to the sink alone."""
         return self.wrap(self.frame(self.dialect.encode(item)))
 
-    def raw(self, line: bytes) -> bytes:
-        """Write a line that is in the dialect already as the octets that go to the sink alone."""
-        return self.wrap(self.frame(line))
-
 
 @lru_cache(maxsize=256)
 def _one_of_equals(dialect: Dialect) -> Dialect:

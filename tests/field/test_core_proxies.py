@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from tests.bench.certificates import Holder
 from tests.bench.live import PROGRAM, LiveServer
 from tests.bench.programs import find_program
 from tests.bench.waiting import PATIENCE
@@ -21,9 +24,11 @@ from tests.bench.waiting import PATIENCE
 GUIDE: Final = (Path(__file__).parents[2] / "span_events/guides/proxies.md").read_text()
 
 
-def example(language: str) -> str:
-    """Return an example of the guide, without TLS."""
+def example(language: str, tls: Path | None) -> str:
+    """Return an example of the guide, with the certificate in a folder, or without TLS."""
     (text,) = re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+    if tls is not None:
+        return str(text).replace("/etc/ssl/", f"{tls}/")
     lines = [line for line in str(text).splitlines() if "ssl_certificate" not in line]
     return re.sub(r" ssl( crt \S+)?", "", "\n".join(lines)) + "\n"
 
@@ -36,15 +41,18 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def proxy(folder: Path, name: str, target: str, *, without: str = "") -> AsyncIterator[str]:
+async def proxy(
+    folder: Path, name: str, target: str, *, without: str = "", tls: Path | None = None
+) -> AsyncIterator[str]:
     """
     Run a proxy with the example of the guide.
 
     Args:
         without: Begin of the lines to leave out.
+        tls: Folder with span.pem and span.key; None for plain HTTP.
     """
     port = free_port()
-    text = example(name).replace("127.0.0.1:8080", target).replace("443", f"127.0.0.1:{port}", 1)
+    text = example(name, tls).replace("127.0.0.1:8080", target).replace("443", f"127.0.0.1:{port}", 1)
     text = text.replace(":127.0.0.1", "127.0.0.1")
     if without:
         text = "\n".join(line for line in text.splitlines() if not line.strip().startswith(without)) + "\n"
@@ -90,6 +98,39 @@ async def test_core_11_streams_pass_through_the_proxies_of_the_guide(tmp_path: P
                 event = await stream.recv()
         assert "deviceCreated" in str(event)
         assert "remote=192.0.2.7" in server.log
+
+
+async def test_core_11_nginx_with_tls_and_buffering_passes_each_event_on_at_once(tmp_path: Path) -> None:
+    """The next event is sent when the one before has come, in each form: nothing may wait for more."""
+    (tmp_path / "server").mkdir()
+    root = Holder.root()
+    leaf = root.leaf("localhost", server=True)
+    (tmp_path / "span.pem").write_bytes(leaf.chain_pem)
+    (tmp_path / "span.key").write_bytes(leaf.key_pem)
+    context = ssl.create_default_context(cadata=root.pem.decode())
+    context.check_hostname = False
+    assert "buffering" not in example("nginx", tmp_path)
+    with LiveServer(tmp_path / "server") as server:
+        headers = {"X-API-Token": server.token}
+        collection = await server.add_collection()
+        async with (
+            proxy(tmp_path, "nginx", server.addresses["http"], tls=tmp_path) as address,
+            aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(ssl=context)) as session,
+            session.get(f"https://{address}/span/activity") as lines,
+            session.get(f"https://{address}/span/activity", headers={"Accept": "text/event-stream"}) as sse,
+            connect(f"wss://{address}/span/activity", additional_headers=headers, ssl=context) as socket,
+            asyncio.timeout(PATIENCE),
+        ):
+            assert await sse.content.readuntil(b"\n\n") == b"retry: 2000\n\n"
+            for _ in range(3):
+                made = (await server.add_device(collection)).id
+                seen = [
+                    await lines.content.readline(),
+                    await sse.content.readuntil(b"\n\n"),
+                    str(await socket.recv()).encode(),
+                ]
+
+                assert [made.encode() in each for each in seen] == [True] * 3
 
 
 async def test_core_11_a_proxy_that_drops_upgrade_is_named_by_the_server_and_by_tail(tmp_path: Path) -> None:

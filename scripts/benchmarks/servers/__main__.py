@@ -169,6 +169,48 @@ async def steady(arguments: argparse.Namespace) -> None:
             task.cancel()
 
 
+_BACKLOG = 16 << 20
+"""Octets that may wait for all clients together before the publisher pauses (storm)."""
+
+
+async def storm(arguments: argparse.Namespace) -> None:
+    """
+    Publish numbered events from a line of input to the next, over a history of some length.
+
+    At a fixed rate, unless the clients of a busy machine read less: then they are waited for.
+    """
+    events = {"history_per_collection": arguments.history, "history_octets": 1 << 30}
+    fanout = {"max_linger_ms": arguments.linger, "subscriber_buffer": 4 << 20}
+    config = config_for(fanout=fanout, events=events)
+    with tempfile.TemporaryDirectory() as folder:
+        async with Server(config, data_dir=Path(folder)) as server:
+            collection = await server.fleet.collections.create(CollectionChange())
+            device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
+            ready(server, collection.id)
+            done = 0
+
+            async def publish() -> None:
+                nonlocal done
+                due, last = 0.0, time.perf_counter()
+                while True:
+                    now = time.perf_counter()
+                    due, last = min(due + (now - last) * arguments.rate, arguments.rate / 10), now
+                    while due >= 1 and server.hub.buffered < _BACKLOG:
+                        due -= 1
+                        done += 1
+                        server.bus.publish(UpstreamMessage(origin=device.origin, bytes=done, transport=Transport.UDP))
+                    await asyncio.sleep(0.001)
+
+            await told()
+            began, cpu = time.perf_counter(), time.process_time()
+            task = asyncio.create_task(publish())
+            await told()
+            task.cancel()
+            seconds = time.perf_counter() - began
+            say(published=done, rate=done / seconds, cpu=time.process_time() - cpu)
+            await told()
+
+
 # ---- plain programs --------------------------------------------------------------------------
 
 
@@ -355,6 +397,7 @@ VARIANTS = {
     "quiet": quiet,
     "firmware": firmware,
     "steady": steady,
+    "storm": storm,
     "aiohttp": plain_aiohttp,
     "websockets": plain_websockets,
     "bare-write": bare_write,
@@ -379,6 +422,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--linger", type=float, default=5.0, help="fanout.max_linger_ms")
     parser.add_argument("--rate", type=float, default=1000.0, help="events a second (steady)")
+    parser.add_argument("--history", type=int, default=1000, help="events.history_per_collection (storm)")
     parser.add_argument("--count", type=int, default=1, help="gateways that there are")
     parser.add_argument("--blocks", default="", help="what devices behind all gateways are configured with")
     parser.add_argument("--uvloop", action="store_true")

@@ -44,7 +44,7 @@ class Lines:
         response = web.StreamResponse(headers=headers)
 
         def frames() -> Iterator[bytes]:
-            start = [wish.encoding.raw(sse.RETRY)] if wish.form is Form.SSE else []
+            start = [wish.encoding.frame(sse.RETRY)] if wish.form is Form.SSE else []
             return chain(start, self._past.frames(stream, scope, wish))
 
         def subscribe(sink: Sink, close: Close) -> Subscriber:
@@ -57,7 +57,12 @@ class Lines:
 
         if not wish.part.follow:
             return await replies.export(
-                request, response, frames(), send_buffer=self._send_buffer, patience=self._patience
+                request,
+                response,
+                frames(),
+                wish.encoding.wrap,
+                send_buffer=self._send_buffer,
+                patience=self._patience,
             )
         return await replies.serve(
             request,

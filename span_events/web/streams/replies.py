@@ -118,12 +118,19 @@ async def serve(
 
 
 async def export(
-    request: web.Request, response: web.StreamResponse, frames: Iterator[bytes], *, send_buffer: int, patience: float
+    request: web.Request,
+    response: web.StreamResponse,
+    frames: Iterator[bytes],
+    wrap: Framing,
+    *,
+    send_buffer: int,
+    patience: float,
 ) -> web.StreamResponse:
     """
     Send frames in parts, each when the client has read most of the one before, and end the reply.
 
     Args:
+        wrap: Wraps each part, as a chunk for example.
         patience: Seconds for which a part may wait until the client reads; then the connection is cut.
     """
     left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -146,7 +153,7 @@ async def export(
     while part := b"".join(islice(frames, _PART)):
         if not await has_room(send_buffer):
             return response
-        transport.write(part)
+        transport.write(wrap(part))
     await has_room(0)  # nothing limits the time of a connection that is a stream but this
     return response
 

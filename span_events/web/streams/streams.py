@@ -105,7 +105,7 @@ class Streams:
         self._send_buffer = fanout.send_buffer
         self._hub = hub
         self._facts = facts
-        self._past = Past(hub, history, inbox)
+        self._past = Past(hub, history, inbox, clock)
         self._lines = Lines(hub, self._past, send_buffer=fanout.send_buffer, patience=fanout.stalled_after)
         self._admission = admission
         self._gate = Gate(streams, directory, tokens)

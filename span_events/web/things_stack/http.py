@@ -150,7 +150,7 @@ class HttpEvents:
                 sink=sink,
                 token_id=subscription.token.id,
                 close=close,
-                replay=lambda: (encoding.raw(start), *service.past(subscription, encoding)),
+                replay=lambda: (encoding.frame(start), *service.past(subscription, encoding)),
             )
 
         def farewell(ending: Ending, text: str) -> bytes:
