@@ -27,6 +27,8 @@ log = get_logger("web")
 
 _BEGIN: Final = 128
 """Octets kept of a client's first read, to recognise another protocol."""
+_MANY: Final = "Too many headers"
+"""Begin of aiohttp's message for more headers than its parser takes (128)."""
 _BYTES_MOVED: Final = slice(120, 136)
 """tcpi_bytes_acked and tcpi_bytes_received of Linux' struct tcp_info."""
 
@@ -255,6 +257,14 @@ def _of_malformed(exc: HttpProcessingError, looks: str) -> web.Response:
             code="head_too_large",
             rpc_code=3,
             hint="Ask for less at once: fewer device= or event= parameters, or a regular expression.",
+        )
+    if _MANY in exc.message:
+        return problem(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "The head of the request has over 128 headers",
+            code="head_too_large",
+            rpc_code=3,
+            hint="Send fewer headers; a proxy in front may add some.",
         )
     hint = "This port speaks HTTP/1.1."
     detail = "The request is not valid HTTP/1.1"

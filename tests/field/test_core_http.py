@@ -37,6 +37,7 @@ async def exchange(site: Running, octets: bytes) -> bytes:
     [
         (b"GET /span/system?" + b"device=1234567&" * 700 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 431, "over 8190 octets"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431, "over 8190 octets"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431, "over 128 headers"),
         (b"hello\r\n\r\n", 400, "no HTTP request"),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01", 400, "no HTTP request"),
         (b"GET / HTTP/7\r\n\r\n", 400, "not valid HTTP/1.1"),

@@ -41,6 +41,8 @@ class Lines:
             "Cache-Control": "no-cache, no-transform",
             "X-Accel-Buffering": "no",  # nginx, and others that follow it, pass each event on at once
         }
+        if wish.encoding.wrap is replies.compressed_chunk:
+            headers["Content-Encoding"] = "gzip"
         response = web.StreamResponse(headers=headers)
 
         def frames() -> Iterator[bytes]:

@@ -22,6 +22,7 @@ from span_events.fanout.subscriber import Close, Ending, Framing, Sink, Subscrib
 from span_events.log import get_logger
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
+from span_events.web.streams import compression
 
 log = get_logger("streams")
 
@@ -43,14 +44,26 @@ def chunk(octets: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(octets), octets)
 
 
+def compressed_chunk(octets: bytes) -> bytes:
+    """Return a chunk of a gzip member."""
+    return chunk(compression.block(octets))
+
+
 def is_chunked(request: web.BaseRequest) -> bool:
     """Return whether the reply to a request is chunked; without (HTTP/1.0), it ends with the connection."""
     return request.version >= HttpVersion11
 
 
+def is_compressed(response: web.StreamResponse) -> bool:
+    """Return whether a reply says that it is compressed."""
+    return "Content-Encoding" in response.headers
+
+
 def wrapping_of(request: web.BaseRequest) -> Framing:
-    """Return the framing of each write of a reply."""
-    return chunk if is_chunked(request) else unchanged
+    """Return the framing of each write of a reply, compressed if its client asks for that."""
+    if not is_chunked(request):
+        return unchanged
+    return compressed_chunk if compression.accepts_gzip(request) else chunk
 
 
 def tune(transport: asyncio.Transport, *, send_buffer: int) -> None:
@@ -92,6 +105,7 @@ async def serve(
     transport = await _open(request, response, end, send_buffer=send_buffer)
     if transport is None:
         return response
+    wrap = wrapping_of(request) if is_compressed(response) else chunk if is_chunked(request) else unchanged
     subscriber: Subscriber | None = None
     try:
         try:
@@ -112,7 +126,7 @@ async def serve(
     if how is not None and not transport.is_closing():
         frame = farewell(*how)
         if frame:
-            transport.write(chunk(frame) if is_chunked(request) else frame)
+            transport.write(wrap(frame))
         await _finish(response, transport)
     return response
 
@@ -150,10 +164,14 @@ async def export(
             transport.abort()
         return not left.done() and not transport.is_closing()
 
+    checksum = compression.Checksum()
     while part := b"".join(islice(frames, _PART)):
         if not await has_room(send_buffer):
             return response
+        checksum.add(part)
         transport.write(wrap(part))
+    if is_compressed(response):
+        transport.write(chunk(checksum.end()))
     await has_room(0)  # nothing limits the time of a connection that is a stream but this
     return response
 
@@ -178,6 +196,8 @@ async def _open(
         return None
     tune(transport, send_buffer=send_buffer)
     probe(transport)
+    if is_compressed(response):
+        transport.write(chunk(compression.HEAD))
     assert isinstance(connection, Connection)
     connection.become_stream(_Leaving(left))
     return transport

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 from websockets.exceptions import ConnectionClosed
 
@@ -65,6 +67,31 @@ async def test_the_end_of_a_login_ends_its_streams(site: Running, ending: str, f
         assert seen == await names(other, 1) == ["deviceCreated"]
         assert (mine.close_code, mine.close_reason) == (1008, reason)
         assert site.server.hub.subscribers == 1
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_the_end_of_a_login_ends_its_replies(site: Running, ending: str) -> None:
+    """Server-Sent Events say why; lines of JSON end."""
+    users = Users(site.server.tokens._store.accounts, site.server.identifiers, site.clock)
+    await users.add(ALICE, PASSWORD, resource="/", write=False)
+    text = await site.server.logins.log_in(ALICE, PASSWORD, host="127.0.0.1")
+    headers = {"Authorization": f"Bearer {text}"}
+    async with (
+        aiohttp.ClientSession(f"http://{site.http}", headers=headers) as session,
+        session.get("/span/activity") as lines,
+        session.get("/span/activity", headers={"Accept": "text/event-stream"}) as sse,
+    ):
+        await site.joined(2)
+        await ENDINGS[ending](site, users, str(text))
+        bodies = asyncio.gather(lines.read(), sse.read())
+        while not bodies.done():
+            await site.clock.advance(0.5)
+            await asyncio.wait([bodies], timeout=0.1)
+        plain, told = await bodies
+
+    reason = "the token has expired" if ending == "expiry" else "the token was revoked"
+    assert plain == b""
+    assert told.endswith(f'event: end\ndata: {{"reason":"{reason}"}}\n\n'.encode())
 
 
 async def test_a_jwt_of_another_server_is_closed_with_1008(site: Running) -> None:
