@@ -47,6 +47,11 @@ class Mosquitto:
             await self._process.wait()
             self._process = None
 
+    async def restart(self) -> None:
+        """End it, and run it again on the same port."""
+        await self.stop()
+        await self.start()
+
     @property
     def endpoint(self) -> str:
         """The address as outputs take it."""

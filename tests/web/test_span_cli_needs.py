@@ -208,6 +208,34 @@ async def test_errors_have_a_type_that_the_go_client_does_not_parse(
     assert isinstance(reply.body["code"], int)
 
 
+async def test_out_add_ls_get_update_logs_status_and_delete(api: WebBench) -> None:
+    """`out add` sends all four fields, `out update` only what is given; `out ls` and `out logs` read lists."""
+    collection, other = await api.collection(), await api.collection()
+    outputs = f"/span/collections/{collection}/outputs"
+    config = {"url": "https://example.com/hook", "customHeaderName": "X-A", "customHeaderValue": "b"}
+    body = {"type": "webhook", "config": config, "enabled": True, "tags": {"name": "hook"}}
+    added = (await cli(api, "POST", outputs, body)).body
+    one = f"{outputs}/{added['outputId']}"
+    listed = (await cli(api, "GET", outputs)).body
+    shown = (await cli(api, "GET", one)).body
+    updated = (await cli(api, "PATCH", one, {"config": {"url": "https://example.com/other"}})).body
+    typed = (await cli(api, "PATCH", one, {"type": "udpout", "config": {"host": "192.0.2.1", "port": 4711}})).body
+    logs = (await cli(api, "GET", f"{one}/logs")).body
+    status = (await cli(api, "GET", f"{one}/status")).body
+    moved = await api.call("PATCH", one, json={"collectionId": other}, headers=AGENT)
+    deleted = (await cli(api, "DELETE", one)).body
+
+    assert listed["outputs"] == [shown] == [added]
+    assert (added["type"], added["enabled"], added["config"]) == ("webhook", True, config)
+    assert updated["config"] == config | {"url": "https://example.com/other"}
+    assert (typed["type"], typed["config"]["port"], typed["tags"]) == ("udpout", 4711, {"name": "hook"})
+    assert logs == {"logs": []}
+    assert (status["enabled"], status["errorCount"], status["forwarded"]) == (True, 0, 0)
+    assert (status["received"], status["retransmits"]) == (0, 0)
+    assert moved.problem[1] == "collectionId: an output stays in its collection"
+    assert deleted["outputId"] == added["outputId"]
+
+
 async def test_a_wrong_token_is_a_problem_too(api: WebBench) -> None:
     """The Go client would crash on a 401 of type application/json."""
     reply = await api.call("GET", "/span/collections", token="0" * 64, headers=AGENT)

@@ -162,6 +162,8 @@ class Intake:
                 hint="Post the body as ChirpStack writes it.",
                 field="deviceInfo.devEui",
             )
+        if self._is_own(collection, info):
+            return Outcome.DUPLICATE
         uplink = uplink_of(fields) if kind is Kind.UP else None  # a fault is found before a device is created
         device = self._ours(collection, info) or self.index.find(collection.id, eui)
         if device is None:
@@ -188,6 +190,11 @@ class Intake:
             again = restored(info.texts("tags").get("span_event", ""), fields, device.origin, cause)
         self._bus.publish(again or event_of(kind, fields, device.origin, cause))
         return Outcome.ACCEPTED
+
+    def _is_own(self, collection: Collection, info: Fields) -> bool:
+        """Return whether an event came from this very collection: an output and the intake share a broker, say."""
+        own = info.texts("tags").get("span_collection_id") == ids.render(collection.id)
+        return own and not self._config.trust_span_tags
 
     def _ours(self, collection: Collection, info: Fields) -> Device | None:
         """Return the device that an event of another server of ours names, if such tags are trusted."""

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from span_events.dialects.span import render_id
+from span_events.errors import InvalidRequest
 from span_events.fleet.outputs.health import OutputHealth
 from span_events.registry.outputs import Output
 from span_events.web import documents
@@ -44,6 +45,12 @@ async def update(request: web.Request) -> web.Response:
     body = await read_body(request, OutputBody)
     output = output_of(request)
     check_tags(output.tags, body.tags)
+    if body.collection_id not in (None, render_id(output.collection_id)):
+        raise InvalidRequest(
+            "collectionId: an output stays in its collection",
+            hint="Make one in the other collection, and delete this one.",
+            field="collectionId",
+        )
     return _show(request, await request.app[SERVICES].fleet.outputs.update(output, body.change()))
 
 

@@ -20,6 +20,7 @@ from span_events.events.catalogue import (
 )
 from span_events.events.message import Transport
 from span_events.events.reasons import DisconnectReason, DownlinkState, FirmwareState
+from span_events.fleet.chirpstack.intake import Outcome
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Collection, Device
 from tests.bench.fleets import CAUSE, FleetBench
@@ -103,9 +104,24 @@ async def test_a_sent_message_comes_back_as_taken_for_transmission(
     assert (again.event.state, again.event.origin) == (DownlinkState.TRANSMITTED, device.origin)
 
 
+async def test_an_event_that_comes_back_to_its_collection_is_no_second_one(bench: FleetBench) -> None:
+    """An output and the intake at one broker would pass it round for ever."""
+    collection, device = await home(bench)
+    bench.bus.publish(ClientDisconnected(origin=device.origin))
+    translated = translate(bench.activities[-1], bench.facts)
+    assert translated is not None
+    outcome = await bench.chirpstack.take(
+        collection, "log", json_of(translated), content_type="", remote=("10.0.0.9", 1), cause=CAUSE
+    )
+
+    assert outcome is Outcome.DUPLICATE
+    assert bench.names == ["clientDisconnected"]
+
+
 async def test_tags_of_strangers_are_not_believed(bench: FleetBench) -> None:
     """Without chirpstack.trust_span_tags, the EUI-64 decides, and the event is the network server's."""
-    collection, device = await home(bench)
+    _, device = await home(bench)
+    collection = await bench.collection()
     bench.bus.publish(ClientDisconnected(origin=device.origin))
     translated = translate(bench.activities[-1], bench.facts)
     assert translated is not None

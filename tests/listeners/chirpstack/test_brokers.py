@@ -22,7 +22,7 @@ from span_events.proto import chirpstack_pb2 as pb
 from span_events.registry.model import Collection
 from span_events.wire.mqtt.publishing import publication
 from tests.bench.certificates import Holder
-from tests.bench.clock import ManualClock, settle
+from tests.bench.clock import START_NS, ManualClock, settle
 from tests.bench.fleets import FleetBench, fleet_bench
 from tests.bench.mosquitto import Mosquitto, mosquitto, password_file, publish
 from tests.bench.waiting import until
@@ -67,7 +67,8 @@ async def subscribed(
     folder: Path, *entries: dict[str, Any], clock: Clock | None = None, **settings: Any
 ) -> AsyncIterator[Bench]:
     """Run the brokers of some tables, with quick pauses."""
-    async with fleet_bench(folder) as fleet:
+    later = ManualClock(START_NS + 3_600_000_000_000)  # ids other than those of a fleet beside it
+    async with fleet_bench(folder, clock=later) as fleet:
         collection = await fleet.collection()
         tables = [
             {"name": f"broker {number}", "collection": render(collection.id)} | each

@@ -74,12 +74,14 @@ class OutputConfigBody(Body):
 class OutputBody(Body):
     """An output to be made or changed."""
 
-    READ_ONLY = frozenset({"outputId", "collectionId"})
+    READ_ONLY = frozenset({"outputId"})
 
     type: Annotated[OutputType | None, BeforeValidator(_output_type)] = None
     config: OutputConfigBody | None = None
     enabled: StrictBool | None = None
     tags: Labels | None = None
+    collection_id: Text | None = Field(default=None, alias="collectionId")
+    """Span moves an output to this collection; here it may only be the present one."""
 
     def change(self) -> OutputChange:
         """Return the change that the body requests."""
