@@ -27,8 +27,13 @@ class Bus(Protocol):
             time_ns: Time that it stands for, nanoseconds since 1970; None is now.
         """
 
-    def publish(self, event: Event) -> None:
-        """Give the event an identifier and a time, and pass the activity to all sinks."""
+    def publish(self, event: Event, *, time_ns: int | None = None) -> None:
+        """
+        Give the event an identifier and a time, and pass the activity to all sinks.
+
+        Args:
+            time_ns: When it happened elsewhere, nanoseconds since 1970; None is now, and a later time, too.
+        """
 
     def forward(self, message: Message) -> None:
         """Pass an upstream message to all sinks."""

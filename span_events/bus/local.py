@@ -49,15 +49,18 @@ class LocalBus:
         """Return an identifier that rises with time."""
         return self._identifiers.next(self._clock.time_ns() if time_ns is None else time_ns)
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, *, time_ns: int | None = None) -> None:
         """Give the event an identifier and a time, and pass the activity to all sinks."""
-        time_ns = self._clock.time_ns()
+        now_ns = self._clock.time_ns()
         kind = type(event)
         if kind in self._plain:
             self._plain[kind] += 1
         else:
             self.counts.add(event)
-        self._tell(self._activities, Activity(self._identifiers.next(time_ns), time_ns, event))
+        self._tell(
+            self._activities,
+            Activity(self._identifiers.next(now_ns), now_ns if time_ns is None else min(now_ns, time_ns), event),
+        )
 
     def forward(self, message: Message) -> None:
         """Pass an upstream message to all sinks."""

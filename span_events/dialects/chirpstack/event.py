@@ -15,8 +15,10 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any, Final, Protocol, assert_never
 
+import orjson
+
 from span_events import ids
-from span_events.dialects.chirpstack.identity import EUI_TAG, GATEWAY, eui_of, real_eui, uuid_of
+from span_events.dialects.chirpstack.identity import DATA_TAG, EUI_TAG, GATEWAY, eui_of, real_eui, uuid_of
 from span_events.dialects.chirpstack.rules import Kind, code_of, kind_of, level_of
 from span_events.dialects.span import data_of, render_id, render_time
 from span_events.events.activity import Activity, Event, hint_of
@@ -92,6 +94,9 @@ def translate(activity: Activity, facts: Facts) -> Translated | None:
     collection, device = render_id(collection_id), render_id(device_id)
     dev_eui = dev_eui_of(device_id, facts)
     application_id = uuid_of("collection", collection)
+    own = {"span_collection_id": collection, "span_device_id": device, "span_event": event.name}
+    if kind not in (Kind.LOG, Kind.UP) and (data := _masked(event)):  # ChirpStack's fields have a part of it only
+        own[DATA_TAG] = orjson.dumps(data).decode()
     info = {
         "tenantId": uuid_of("team", TENANT),
         "tenantName": TENANT,
@@ -102,7 +107,7 @@ def translate(activity: Activity, facts: Facts) -> Translated | None:
         "deviceName": facts.device(device_id) or device,
         "devEui": dev_eui,
         "deviceClassEnabled": "CLASS_A",
-        "tags": {**tags, "span_collection_id": collection, "span_device_id": device, "span_event": event.name},
+        "tags": {**tags, **own},
     }
     draft = _Draft(activity, dev_eui, info, facts)
     return Translated(kind, application_id, dev_eui, draft.document(kind))
@@ -208,7 +213,7 @@ class _Draft:
             "span_event": event.name,
             "deduplication_id": self._identifier(),
             "hint": hint_of(event),
-            **{key: _masked(key, value) for key, value in data.items()},
+            **_masked(event),
         }
         return {
             "time": self._time(),
@@ -270,8 +275,12 @@ def _put(found: dict[str, object], name: str, text: str | None) -> None:
         found[name] = number
 
 
-def _masked(key: str, value: str) -> str:
-    return value[:_SHOWN] + "*" * (len(value) - _SHOWN) if key in _UNIT else value
+def _masked(event: Event) -> dict[str, str]:
+    """Return the data of an event, with the first digits only of identities."""
+    return {
+        key: value[:_SHOWN] + "*" * (len(value) - _SHOWN) if key in _UNIT else value
+        for key, value in data_of(event).items()
+    }
 
 
 def render_rfc3339(time_ns: int) -> str:

@@ -14,6 +14,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 EUI_TAG: Final = "devEui"
 """Tag of a device with its real EUI-64, 16 hexadecimal digits."""
+DATA_TAG: Final = "span_data"
+"""Tag of an event with our data of it, JSON, where ChirpStack has no field for all of that."""
 GATEWAY: Final = "cellular"
 """Stands for the gateway of a message that came through none."""
 _EUI: Final = re.compile(r"[0-9a-f]{16}")

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from span_events import ids
+from span_events.dialects.chirpstack.identity import DATA_TAG
 from span_events.dialects.chirpstack.reading import Fields
 from span_events.dialects.chirpstack.rules import Kind, log_reason_of
 from span_events.errors import InvalidRequest
@@ -131,6 +132,8 @@ def restored(name: str, fields: Fields, origin: Origin, cause: int) -> Event | N
         return None
     texts = fields.texts("context")
     try:
+        tag = fields.inside("deviceInfo").texts("tags").get(DATA_TAG)
+        texts = texts or Fields({"data": orjson.loads(tag)} if tag else {}).texts("data")
         data = {key.attribute: _value(key, texts[key.name]) for key in KEYS[event] if key.name in texts}
         return event(origin=origin, correlation_id=cause, **data)
     except (InvalidRequest, TypeError, ValueError, OverflowError):

@@ -188,7 +188,11 @@ class Intake:
         again = None
         if self._config.trust_span_tags:
             again = restored(info.texts("tags").get("span_event", ""), fields, device.origin, cause)
-        self._bus.publish(again or event_of(kind, fields, device.origin, cause))
+        if again is None:
+            self._bus.publish(event_of(kind, fields, device.origin, cause))
+        else:
+            happened = fields.time("time")
+            self._bus.publish(again, time_ns=None if happened is None else happened * 1_000_000)
         return Outcome.ACCEPTED
 
     def _is_own(self, collection: Collection, info: Fields) -> bool:

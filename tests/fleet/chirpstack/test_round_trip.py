@@ -8,18 +8,14 @@ import pytest
 
 from span_events.dialects.chirpstack.encoding import json_of, protobuf_of
 from span_events.dialects.chirpstack.event import Translated, translate
-from span_events.dialects.span import data_of
 from span_events.events.activity import Activity
 from span_events.events.catalogue import (
-    CiotConnect,
     ClientDisconnected,
     DownstreamAck,
-    DownstreamMessage,
-    FirmwareStateChange,
     UpstreamMessage,
 )
 from span_events.events.message import Transport
-from span_events.events.reasons import DisconnectReason, DownlinkState, FirmwareState
+from span_events.events.reasons import DownlinkState
 from span_events.fleet.chirpstack.intake import Outcome
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.registry.model import Collection, Device
@@ -70,38 +66,40 @@ async def test_a_message_keeps_collection_device_event_time_and_payload(
     assert bench.messages[0].payload == b"tvl=1.82m"
 
 
-@ENCODINGS
 @TRUSTING
-async def test_other_events_keep_their_name_and_data(bench: FleetBench, write: Callable[[Translated], bytes]) -> None:
-    """What ChirpStack has no place for is lost: the data of joins."""
-    _, device = await home(bench)
-    for event in (
-        ClientDisconnected(origin=device.origin, reason=DisconnectReason.IDLE_TIMEOUT, idle_seconds=900),
-        FirmwareStateChange(origin=device.origin, state=FirmwareState.TIMED_OUT, block=4, message="odd \u00e4"),
-        CiotConnect(origin=device.origin),
-    ):
-        bench.bus.publish(event)
-        again = await return_of(bench, bench.activities[-1], write)
-
-        assert (again.event.name, again.event.origin) == (event.name, device.origin)
-        assert data_of(again.event) == data_of(event)
-
-
-@ENCODINGS
-@TRUSTING
-async def test_a_sent_message_comes_back_as_taken_for_transmission(
-    bench: FleetBench, write: Callable[[Translated], bytes]
-) -> None:
-    """A txack has no size: downstreamMessage is not whole."""
+@pytest.mark.parametrize("tag", ["", "[]", "{", '{"bytes":"many"}', '{"bytes":"3","messageId":"zz"}', '{"bytes":3}'])
+async def test_data_that_is_not_whole_makes_the_event_one_of_the_network(bench: FleetBench, tag: str) -> None:
+    """Another program may have changed the tags."""
     _, device = await home(bench)
     message = await bench.outbox.queue(device, b"on", cause=CAUSE)
     bench.outbox.sent(device, message, transport=Transport.COAP, cause=None)
-    sent = bench.activities[-1]
-    assert isinstance(sent.event, DownstreamMessage)
-    again = await return_of(bench, sent, write)
+    translated = translate(bench.activities[-1], bench.facts)
+    assert translated is not None
+    translated.document["deviceInfo"]["tags"]["span_data"] = tag
+    bench.activities.clear()
+    await bench.chirpstack.take(
+        device.collection, "txack", json_of(translated), content_type="", remote=("10.0.0.9", 1), cause=CAUSE
+    )
+    (again,) = bench.activities
 
     assert isinstance(again.event, DownstreamAck)
     assert (again.event.state, again.event.origin) == (DownlinkState.TRANSMITTED, device.origin)
+
+
+@TRUSTING
+async def test_a_time_in_the_future_is_now(bench: FleetBench) -> None:
+    """The clocks of two servers differ."""
+    _, device = await home(bench)
+    bench.bus.publish(ClientDisconnected(origin=device.origin))
+    translated = translate(bench.activities[-1], bench.facts)
+    assert translated is not None
+    translated.document["time"] = "2105-01-01T00:00:00+00:00"
+    await bench.chirpstack.take(
+        device.collection, "log", json_of(translated), content_type="", remote=("10.0.0.9", 1), cause=CAUSE
+    )
+
+    assert bench.names == ["clientDisconnected"] * 2
+    assert bench.activities[-1].time_ns == bench.clock.time_ns()
 
 
 async def test_an_event_that_comes_back_to_its_collection_is_no_second_one(bench: FleetBench) -> None:
