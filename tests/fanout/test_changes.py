@@ -6,9 +6,7 @@ from span_events.events.activity import Origin
 from span_events.events.catalogue import DeviceCreated, DeviceUpdated
 from span_events.events.filters import EVERYTHING, PASS_ALL, Filter, Scope
 from tests.bench.clock import settle
-from tests.fanout.test_hub import Bench, bench
-
-__all__ = ["bench"]
+from tests.fanout.bench import Bench
 
 
 async def test_a_subscriber_changes_its_scope_between_two_events(bench: Bench) -> None:

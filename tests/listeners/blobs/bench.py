@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -29,6 +30,14 @@ from tests.bench.programs import run
 from tests.bench.waiting import PATIENCE
 
 ADDRESS: Final = "127.0.0.1"
+PHOTO = b"\xff\xd8\xff photo " + os.urandom(300_000)
+"""Content of a blob."""
+HEAD = b"POST /x HTTP/1.1\r\nHost: span\r\nConnection: close\r\n"
+"""Request line and fields of an upload, up to its own."""
+SMALL: dict[str, Any] = {"max_size": 500_000, "uploads": 2, "uploads_per_device": 2, "connections": 2}
+"""Settings with small limits."""
+FAST: dict[str, Any] = {"header_timeout": 0.1, "rate_window": 0.1, "min_rate": 100.0, "upload_timeout": 60.0}
+"""Settings with very short timeouts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +267,21 @@ async def blob_bench(
 def present() -> ManualClock:
     """Make a clock that begins now: clients judge the server's certificate by their own."""
     return ManualClock(time.time_ns())
+
+
+def upload(content: bytes, *fields: bytes, length: int | None = None) -> bytes:
+    """Write a request; its Content-Length is that of the content unless another is given."""
+    size = len(content) if length is None else length
+    return HEAD + b"".join(each + b"\r\n" for each in fields) + b"Content-Length: %d\r\n\r\n" % size + content
+
+
+def rejections(bench: BlobBench) -> list[tuple[str, str, str | None]]:
+    """Return the rejections: name, reason and detail."""
+    return [(name, data["reason"], data.get("detail")) for name, data in bench.fleet.take()]
+
+
+async def exchange(bench: BlobBench, octets: bytes) -> Answer:
+    """Send octets and wait for the reply."""
+    with bench.client() as client:
+        await client.send(octets)
+        return await client.answer()

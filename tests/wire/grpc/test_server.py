@@ -1,71 +1,22 @@
-"""gRPC's server side against a client on h2, in memory."""
+"""gRPC's server side: calls, and their ends."""
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
-
 import pytest
 from h2.settings import SettingCodes
-from hypothesis import given
-from hypothesis import strategies as st
 
 from span_events.wire.grpc.connections import (
     Broken,
-    Fault,
     GoneAway,
-    GrpcEvent,
     HalfClosed,
     Message,
-    MessageFault,
     NotGrpc,
     Status,
     StreamOpened,
     StreamReset,
-    code_name,
 )
-from span_events.wire.grpc.server import GrpcServer
-from tests.wire.grpc.client import PATH, GrpcClient
-
-MAX = 1_000_000
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-EMPTY_SETTINGS = bytes.fromhex("000000040000000000")
-
-
-class Pair:
-    """A client, a server, and the server's events."""
-
-    def __init__(self, *, reads: bool = True, max_message: int = MAX) -> None:
-        self.client = GrpcClient(reads=reads)
-        self.server = GrpcServer(max_message=max_message, max_streams=2)
-        self.events: list[GrpcEvent] = []
-        self.carry(self.client.take())
-
-    def carry(self, octets: bytes) -> Sequence[GrpcEvent]:
-        """Carry octets to the server and answers back until both are idle; return the events of the first octets."""
-        first = list(self.server.feed(octets))
-        self.events += first
-        octets = self.client.step(self.server.take())
-        while octets:
-            self.events += self.server.feed(octets)
-            octets = self.client.step(self.server.take())
-        return first
-
-    def settle(self) -> None:
-        """Carry the server's output to the client."""
-        self.carry(self.client.step(self.server.take()))
-
-
-def opened(*, reads: bool = True, max_message: int = MAX) -> Pair:
-    pair = Pair(reads=reads, max_message=max_message)
-    pair.carry(pair.client.open())
-    pair.server.answer(1)
-    pair.settle()
-    pair.events.clear()
-    return pair
-
-
-# ---- calls -----------------------------------------------------------------------------------
+from tests.wire.grpc.client import PATH
+from tests.wire.grpc.pair import Pair, opened
 
 
 def test_a_call_is_opened_and_answered_at_once() -> None:
@@ -248,130 +199,6 @@ def test_two_calls_do_not_disturb_each_other() -> None:
     assert pair.carry(pair.client.send(b"x")) == [Message(1, b"x")]
 
 
-# ---- messages from the client ----------------------------------------------------------------
-
-
-def test_messages_arrive_whole_and_in_order() -> None:
-    """Several in a frame, one in several frames, empty ones."""
-    pair = opened()
-    sent = [b"a", b"", b"b" * 40_000, b"c"]
-    pair.carry(pair.client.raw(b"".join(struct.pack("!BL", 0, len(each)) + each for each in sent)))
-
-    assert pair.events == [Message(1, each) for each in sent]
-
-
-@given(st.lists(st.binary(max_size=60), max_size=8), st.lists(st.integers(1, 40), min_size=1, max_size=8))
-def test_the_segmentation_of_octets_makes_no_difference(sent: list[bytes], cuts: list[int]) -> None:
-    """The boundaries of frames and of reads are arbitrary."""
-    pair = opened()
-    octets = b"".join(struct.pack("!BL", 0, len(each)) + each for each in sent)
-    at = number = 0
-    while at < len(octets):
-        size = cuts[number % len(cuts)]
-        frame = pair.client.raw(octets[at : at + size])
-        for begin in range(0, len(frame), size):
-            pair.carry(frame[begin : begin + size])
-        at += size
-        number += 1
-
-    assert pair.events == [Message(1, each) for each in sent]
-
-
-def test_flow_control_windows_are_replenished() -> None:
-    """A client may send more octets than one window."""
-    pair = opened()
-    for _ in range(20):
-        pair.carry(pair.client.send(bytes(20_000)))
-
-    assert len(pair.events) == 20
-
-
-@pytest.mark.parametrize(
-    ("flag", "length", "fault", "detail"),
-    [
-        (0, 0xFFFFFFFF, Fault.TOO_LARGE, f"a message of 4294967295 octets; the limit is {MAX}"),
-        (0, MAX + 1, Fault.TOO_LARGE, f"a message of {MAX + 1} octets; the limit is {MAX}"),
-        (1, 3, Fault.COMPRESSED, "a message is compressed"),
-        (255, 3, Fault.MALFORMED, "the octet before a message's length is 255"),
-    ],
-)
-def test_a_faulty_message_is_detected_by_its_prefix(flag: int, length: int, fault: Fault, detail: str) -> None:
-    """The message and all later ones are ignored; the connection continues."""
-    pair = opened()
-    events = pair.carry(pair.client.send(b"abc", flag=flag, length=length))
-    more = pair.carry(pair.client.send(b"x" * 10_000))
-    pair.server.end(1, Status.RESOURCE_EXHAUSTED, "no")
-    pair.settle()
-
-    assert events == [MessageFault(1, fault, detail)]
-    assert more == []
-    assert pair.client.status == (8, "no")
-    pair.carry(pair.client.open())
-    assert isinstance(pair.events[-1], StreamOpened)
-
-
-def test_a_message_of_exactly_the_limit_is_accepted() -> None:
-    pair = opened(max_message=3)
-
-    assert pair.carry(pair.client.send(b"abc")) == [Message(1, b"abc")]
-
-
-def test_a_truncated_message_is_no_half_close() -> None:
-    """Some libraries confuse the two."""
-    pair = opened()
-    pair.carry(pair.client.send(b"abc", length=16))
-
-    assert pair.carry(pair.client.half_close()) == [
-        MessageFault(1, Fault.TRUNCATED, "the stream ended after 8 octets of a message")
-    ]
-
-
-# ---- messages to the client ------------------------------------------------------------------
-
-
-def test_messages_are_joined_into_few_frames() -> None:
-    """A frame costs more than a message."""
-    pair = opened()
-    for number in range(100):
-        pair.server.send(1, b"%d" % number)
-    octets = pair.server.take()
-
-    assert octets[:4] == b"\x00\x02\xb2\x00"  # one DATA frame of 690 octets
-    assert len(octets) == 9 + 690
-    pair.client.step(octets)
-    assert pair.client.messages == [b"%d" % number for number in range(100)]
-
-
-def test_octets_beyond_the_window_wait() -> None:
-    """A client that does not read gets 65,535 octets, and the rest after reading."""
-    pair = opened(reads=False)
-    pair.server.send(1, bytes(100_000))
-    pair.settle()
-    waiting = pair.server.waiting(1)
-    pair.client.h2.increment_flow_control_window(50_000)
-    pair.client.h2.increment_flow_control_window(50_000, 1)
-    pair.carry(pair.client.take())
-
-    assert waiting == 100_005 - 65_535
-    assert (pair.server.waiting(1), pair.client.messages) == (0, [bytes(100_000)])
-
-
-def test_a_negative_window_stops_sending() -> None:
-    """SETTINGS_INITIAL_WINDOW_SIZE can make a window negative (RFC 9113 §6.9.2)."""
-    pair = opened(reads=False)
-    pair.server.send(1, bytes(60_000))
-    pair.settle()
-    pair.client.h2.update_settings({4: 1_000})
-    pair.carry(pair.client.take())
-    pair.server.send(1, b"x")
-    pair.settle()
-
-    assert pair.server.waiting(1) == 6
-
-
-# ---- ends ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("code", [8, 2, 4711])
 def test_a_reset_has_its_code(code: int) -> None:
     """CANCEL, INTERNAL_ERROR, and an unknown code."""
@@ -419,86 +246,3 @@ def test_a_ping_is_answered_by_the_clients_library() -> None:
     pair.settle()
 
     assert pair.client.pings == 1
-
-
-# ---- violations of HTTP/2 --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("frame", "detail"),
-    [
-        ("ffffff000000000001", "a frame of 16777215 octets; the limit is 16384"),
-        ("004001000000000001", "a frame of 16385 octets; the limit is 16384"),
-        ("000003000000000000010203", ""),
-        ("000001060000000000aa", ""),
-    ],
-)
-def test_a_frame_that_breaks_http2_ends_the_connection(frame: str, detail: str) -> None:
-    """An excessive length, detected in the frame header; DATA on stream 0; a short PING."""
-    pair = opened()
-    (event,) = pair.server.feed(bytes.fromhex(frame))
-
-    assert isinstance(event, Broken)
-    assert event.detail == detail or (not detail and event.detail)
-    pair.client.step(pair.server.take())
-    assert pair.client.goaway
-
-
-def test_a_frame_header_may_come_in_pieces() -> None:
-    """The guard continues its count."""
-    pair = opened()
-    octets = bytes.fromhex("000004420000000000") + bytes(4) + bytes.fromhex("ffffff00")
-    events = [event for at in range(len(octets)) for event in pair.server.feed(octets[at : at + 1])]
-
-    assert events == []
-    (event,) = pair.server.feed(bytes(5))
-    assert isinstance(event, Broken)
-
-
-def test_headers_without_end_are_refused_before_they_are_joined() -> None:
-    """CONTINUATION after CONTINUATION."""
-    pair = Pair()
-    begin = (16_000).to_bytes(3, "big") + b"\x01\x00\x00\x00\x00\x01" + bytes(16_000)
-    go_on = (16_000).to_bytes(3, "big") + b"\x09\x00\x00\x00\x00\x01" + bytes(16_000)
-
-    assert pair.server.feed(begin + go_on) == []
-    (event,) = pair.server.feed(go_on)
-    assert event == Broken("headers of 48000 octets; the limit is 32768")
-
-
-def test_headers_that_decompress_beyond_the_limit_are_refused() -> None:
-    """A small block may decompress to a large one (HPACK bomb)."""
-    pair = Pair()
-    (event,) = pair.carry(pair.client.open(extra=[("a" * 20, "b" * 3_900), *[("c", "d" * 500)] * 30]))
-
-    assert isinstance(event, Broken)
-
-
-def test_an_unknown_kind_of_frame_is_ignored() -> None:
-    """RFC 9113 §5.5."""
-    pair = opened()
-
-    assert pair.carry(bytes.fromhex("000004420000000000") + bytes(4)) == []
-    assert pair.carry(pair.client.send(b"x")) == [Message(1, b"x")]
-
-
-def test_a_third_simultaneous_call_breaks_the_limit() -> None:
-    """max_streams is 2."""
-    pair = opened()
-    pair.carry(pair.client.open())
-    pair.client.h2.remote_settings[3] = 100
-    pair.client.h2.remote_settings.acknowledge()
-    (event,) = pair.carry(pair.client.open())
-
-    assert isinstance(event, Broken)
-
-
-def test_octets_other_than_http2_raise_no_exception() -> None:
-    server = GrpcServer(max_message=MAX, max_streams=2)
-    (event,) = server.feed(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-
-    assert isinstance(event, Broken)
-
-
-def test_codes_have_names() -> None:
-    assert (code_name(8), code_name(4711)) == ("CANCEL", "4711")
