@@ -27,6 +27,7 @@ _DROPS: Final = 2
 _STEPS: Final = 200
 """Drops and returns between two sweeps over the sockets."""
 _NUMBER: Final = re.compile(rb'"bytes":"(\d+)"')
+_FIELD: Final = b"id: "
 _ID: Final = re.compile(rb"^id: (\w{26})$", re.MULTILINE)
 _REASON: Final = re.compile(rb'"reason":"(\w+)"')
 
@@ -175,15 +176,19 @@ class _Storm:
         whole, mark, client.rest = (client.rest + octets).rpartition(b"\n\n")
         if not mark:
             return
-        numbers = [int(each) for each in _NUMBER.findall(whole)]
-        if b"eventsDropped" in whole or client.last is None:
+        numbers = list(map(int, _NUMBER.findall(whole)))
+        if numbers and client.last is None:
+            client.last = numbers[0] - 1
+        if b"eventsDropped" in whole:
             for each in whole.split(b"\n\n"):
                 self._take_one(client, each)
         elif numbers:
+            assert client.last is not None
             if numbers != list(range(client.last + 1, client.last + 1 + len(numbers))):
                 self._judge(client, numbers)
             self.counts["events"] += len(numbers)
-            client.last, client.id = numbers[-1], _ID.findall(whole)[-1]
+            at = whole.rindex(_FIELD) + len(_FIELD)
+            client.last, client.id = numbers[-1], whole[at : at + 26]
 
     def _take_one(self, client: _Client, event: bytes) -> None:
         if b"event: eventsDropped" in event:
