@@ -101,7 +101,8 @@ def restore(data_dir: Path, registry: RegistryConfig, source: Path) -> Summary:
             cannot be written.
     """
     database = _database_of(registry, data_dir)
-    _require_empty(data_dir, database)
+    with _translated(source), source.open("rb"):  # before anything is made
+        _require_empty(data_dir, database)
     location.prepare(data_dir)
     with (
         location.lock(data_dir),

@@ -181,6 +181,9 @@ def test_a_data_directory_that_is_in_use_or_not_empty_is_not_overwritten(tmp_pat
 
     with pytest.raises(StorageUnavailable, match=r"is not empty: login\.key is there"):
         restore(tmp_path / "data", REGISTRY, file)
+    with pytest.raises(StorageUnavailable, match="nothing: No such file"):
+        restore(tmp_path / "new", REGISTRY, tmp_path / "nothing")
+    assert not (tmp_path / "new").exists()
     with pytest.raises(StorageUnavailable, match="there is no registry"):
         back_up(tmp_path / "empty", REGISTRY, tmp_path / "other")
     with pytest.raises(StorageUnavailable, match="not in SQLite") as refused:

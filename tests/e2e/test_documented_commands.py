@@ -40,6 +40,7 @@ SHOWN: Final = {
     "the-things-stack": ("events.stream.start", "{}"),
     "chirpstack": ('"result":"accepted"', '"topic":"application/', '"hint":"The device joins with another key'),
     "mqtt": ('"type":"data"', "activity/"),
+    "operating": ('span_events_messages_received_total{transport="udp"}', "restored: "),
     "rest": ('"status":"ok"', "span_events_subscribers"),
 }
 """Parts of the output of a page's commands."""
