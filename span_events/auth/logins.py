@@ -129,12 +129,17 @@ class Logins:
 
     async def load(self) -> None:
         """Read the open logins."""
-        await self.refresh()
-
-    async def refresh(self) -> list[Token]:
-        """Reload logins that changed, delete expired ones; return the tokens of those that ended."""
         async with self._changing:
-            found = await self._accounts.fingerprint()
+            await self._reload()
+
+    async def refresh(self, found: tuple[int, int]) -> list[Token]:
+        """
+        Reload logins that changed, delete expired ones; return the tokens of those that ended.
+
+        Args:
+            found: The registry's fingerprint of the logins.
+        """
+        async with self._changing:
             if found != self._fingerprint:
                 self._fingerprint = found  # read first: the next call sees changes made from here on
                 await self._reload()

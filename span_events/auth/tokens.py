@@ -109,10 +109,11 @@ class Tokens:
             The tokens deleted since the last call, and those of logins that ended.
         """
         async with self._changing:
-            if await self._store.token_fingerprint() != self._fingerprint:
+            tokens, logins = await self._store.fingerprints()
+            if tokens != self._fingerprint:
                 await self._reload()
             gone, self._gone = self._gone, []
-        return gone + (await self._logins.refresh() if self._logins is not None else [])
+        return gone + (await self._logins.refresh(logins) if self._logins is not None else [])
 
     def expired(self) -> list[Token]:
         """Return the tokens that expired since the last call; needs no store."""
@@ -164,7 +165,7 @@ class Tokens:
         return sorted(self._by_digest.values(), key=lambda each: each.id)
 
     async def _reload(self) -> None:
-        self._fingerprint = await self._store.token_fingerprint()  # first: the next call sees changes made from here on
+        self._fingerprint, _ = await self._store.fingerprints()  # first: the next call sees changes made from here on
         found = {each.digest: each for each in await self._store.tokens()}
         for token in [each for digest, each in self._by_digest.items() if digest not in found]:
             self._forget(token)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Delete, delete, func, select, update
+from sqlalchemy import Delete, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import database, tables
@@ -128,13 +128,6 @@ class Accounts:
             users = {row["id"]: _USER.read(row) for row in await database.read(connection, tables.users)}
             logins = [_LOGIN.read(row) for row in await database.read(connection, tables.logins)]
         return [(each, users[each.user_id]) for each in logins if each.user_id in users]
-
-    async def fingerprint(self) -> tuple[int, int]:
-        """Return the count and the highest id of the logins: another one after each new or deleted login."""
-        summary = select(func.count(), func.coalesce(func.max(tables.logins.c.id), 0)).select_from(tables.logins)
-        async with self._database.connection() as connection:
-            count, highest = (await connection.execute(summary)).one()
-        return count, highest
 
 
 def _logins_of(email: str) -> Delete:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Select, Table, delete, func, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import database, rows, tables
@@ -35,6 +35,15 @@ from span_events.registry.tables import Row
 _TOKENS: Final = select(tables.tokens, func.coalesce(tables.token_ends.c.expires_ms, 0).label("expires_ms")).outerjoin(
     tables.token_ends, tables.token_ends.c.token_id == tables.tokens.c.id
 )
+
+
+def _summary(table: Table) -> Select[tuple[int, int]]:
+    return select(func.count(), func.coalesce(func.max(table.c.id), 0)).select_from(table)
+
+
+_TOKEN_SUMMARY, _LOGIN_SUMMARY = _summary(tables.tokens).subquery(), _summary(tables.logins).subquery()
+_FINGERPRINTS: Final = select(_TOKEN_SUMMARY, _LOGIN_SUMMARY).join_from(_TOKEN_SUMMARY, _LOGIN_SUMMARY, true())
+"""One statement: each server asks for both several times a second."""
 
 T = TypeVar("T")
 K = TypeVar("K", int, str)
@@ -337,12 +346,11 @@ class Store:
         """Write the last use of tokens, Unix milliseconds by id."""
         await self._database.put(tables.token_uses, [{"token_id": key, "used_ms": each} for key, each in used.items()])
 
-    async def token_fingerprint(self) -> tuple[int, int]:
-        """Return the count and the highest id of the tokens: another one after each creation or deletion."""
-        summary = select(func.count(), func.coalesce(func.max(tables.tokens.c.id), 0)).select_from(tables.tokens)
+    async def fingerprints(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return count and highest id of the tokens, and of the logins: they change with each creation or deletion."""
         async with self._database.connection() as connection:
-            count, highest = (await connection.execute(summary)).one()
-        return count, highest
+            tokens, token, logins, login = (await connection.execute(_FINGERPRINTS)).one()
+        return (tokens, token), (logins, login)
 
     def _putting_devices(self, devices: Sequence[Device]) -> Callable[[AsyncConnection], Awaitable[None]]:
         """Take the rows of devices now; return the statements that write them."""
