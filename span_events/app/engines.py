@@ -44,11 +44,6 @@ class Engines:
         found = [Identity(shown.key_pem, shown.certificates_pem)]
         return found + ([Identity(shown.rsa.key_pem, shown.rsa.certificates_pem)] if shown.rsa else [])
 
-    def own_pem(self) -> tuple[bytes, bytes]:
-        """Return key and certificates of the server's first identity, PEM."""
-        shown = self._authority.server_identity()
-        return shown.key_pem, shown.certificates_pem
-
     def renewed(self) -> None:
         """Present the renewed identities in new handshakes."""
         for present in self.on_renewed:

@@ -97,6 +97,13 @@ def measures(
             label="listener",
         ),
         Metric(
+            "datagrams_overflowed",
+            "Datagrams that the kernel dropped, because the receive buffer of the socket was full.",
+            "counter",
+            lambda: {each.name: each.overflowed for each in datagrams},
+            label="listener",
+        ),
+        Metric(
             "datagrams_received_bytes",
             "Bytes of these datagrams.",
             "counter",

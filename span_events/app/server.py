@@ -213,7 +213,7 @@ class Server:
 
     async def _start_web(self) -> None:
         config = self.config
-        self._http_tls = tls = None if config.http.tls == "off" else HttpTls(config.http, self._engines.own_pem)
+        self._http_tls = tls = None if config.http.tls == "off" else HttpTls(config.http, self._engines.identities)
         if tls is not None:
             self._engines.on_renewed.append(lambda _: tls.refresh())
         admission = Admission(config.streams, Proxies(config.http.proxies), self.hub, self._refused)

@@ -26,6 +26,7 @@ IssuerOf = Callable[[x509.Certificate], int | None]
 
 _TIME: Final = "%Y-%m-%d %H:%M:%S"
 _NAME_SHOWN: Final = 256
+_IDENTITY_SHOWN: Final = 256
 """Characters of a name in an event at most: a client may present a name of any length."""
 _SERIAL_BITS: Final = 160
 """Upper bound of a serial number (RFC 5280 §4.1.2.2); ours have 63 bits."""
@@ -276,3 +277,9 @@ def _name(read: Callable[[], x509.Name]) -> str | None:
         return read().rfc4514_string()[:_NAME_SHOWN]
     except (ValueError, TypeError):  # cryptography parses names only now
         return None
+
+
+def show_identity(identity: bytes) -> str:
+    """Return a PSK identity as text: octets that are no character, or cannot be seen, in hexadecimal."""
+    text = identity[:_IDENTITY_SHOWN].decode(errors="backslashreplace")
+    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

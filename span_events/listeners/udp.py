@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from span_events.log import get_logger
@@ -17,6 +19,10 @@ _LARGEST: Final = 65_535
 """Octets of a UDP datagram at most (RFC 768: 16-bit length)."""
 _PER_WAKE_UP: Final = 256
 """Datagrams read before the event loop continues with other work."""
+_SO_MEMINFO: Final = 55
+"""Linux: the counters of a socket's memory, as 32-bit numbers (asm-generic/socket.h)."""
+_MEMINFO: Final = struct.Struct("=9I")
+"""Up to the number of datagrams that were dropped (SK_MEMINFO_DROPS, linux/sock_diag.h)."""
 _MAPPED: Final = "::ffff:"
 """Prefix of an IPv4 sender's address on an IPv6 socket (RFC 4291 §2.5.5.2)."""
 
@@ -52,6 +58,7 @@ class UdpSocket:
         """Octets of these datagrams."""
         self.defects = 0
         """Number of datagrams whose handling raised an exception."""
+        self._overflowed = 0
 
     @property
     def address(self) -> tuple[str, int]:
@@ -59,6 +66,16 @@ class UdpSocket:
         assert self._socket is not None, "the socket is not open"
         host, port = self._socket.getsockname()[:2]
         return host, port
+
+    @property
+    def overflowed(self) -> int:
+        """Number of datagrams that the kernel dropped, because the receive buffer was full; 0 where it does not say."""
+        if self._socket is not None:
+            with suppress(OSError, struct.error):
+                *_, self._overflowed = _MEMINFO.unpack(
+                    self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+                )
+        return self._overflowed
 
     @property
     def lost(self) -> asyncio.Future[None]:
@@ -89,6 +106,7 @@ class UdpSocket:
     def close(self) -> None:
         """Release the socket; harmless when repeated."""
         if self._socket is not None:
+            self._overflowed = self.overflowed
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None

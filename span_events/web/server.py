@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import Counter
-from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,7 +19,7 @@ from span_events.web.app import make_app
 from span_events.web.connection import Connection, Ended
 from span_events.web.front import Front
 from span_events.web.services import Services
-from span_events.web.tls import HttpTls
+from span_events.web.tls import HandshakeFailures, HttpTls
 
 log = get_logger("web")
 
@@ -76,6 +75,8 @@ class WebServer:
         self._quiet = OncePerMinute(_SOURCES)
         self.accepted = 0
         """Number of accepted connections."""
+        self.failures = HandshakeFailures("http")
+        """Failed TLS handshakes."""
         self.endings: Counter[str] = Counter(dict.fromkeys(Ended, 0))
         """Number of connections that the server ended, by reason."""
 
@@ -131,6 +132,7 @@ class WebServer:
                 lambda: dict(self.endings),
                 label="reason",
             ),
+            self.failures.metric(),
         ]
 
     def __len__(self) -> int:
@@ -139,14 +141,14 @@ class WebServer:
 
     # ---- accepting ----------------------------------------------------------------------------
 
-    def _open(self, accepted: socket.socket, _address: tuple[str, int]) -> None:
+    def _open(self, accepted: socket.socket, address: tuple[str, int]) -> None:
         self.accepted += 1
         if len(self) >= self._config.connections and not self._make_room():
             accepted.close()
             self.ended(Ended.DISPLACED, None)
             return
         loop = asyncio.get_running_loop()
-        task: asyncio.Task[object] = loop.create_task(self._connect(accepted))
+        task: asyncio.Task[object] = loop.create_task(self._connect(accepted, address[0]))
         self._opening[task] = None
         task.add_done_callback(self._opened)
 
@@ -168,7 +170,7 @@ class WebServer:
         oldest.displace()
         return True
 
-    async def _connect(self, accepted: socket.socket) -> None:
+    async def _connect(self, accepted: socket.socket, host: str) -> None:
         server = self._runner.server
         assert server is not None
         secure: dict[str, Any] = {}
@@ -178,10 +180,13 @@ class WebServer:
                 "ssl_handshake_timeout": self._config.header_timeout,
                 "ssl_shutdown_timeout": _PARTING,
             }
-        with suppress(OSError):  # the client left meanwhile, or its handshake failed
+        try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(server, self, self._config, self._services.clock, self._options), accepted, **secure
             )
+        except OSError as exc:  # the client left meanwhile, or its handshake failed
+            if secure:
+                self.failures.note(exc, host)
 
     # ---- called by connections ----------------------------------------------------------------
 

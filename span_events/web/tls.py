@@ -7,14 +7,18 @@ import os
 import socket
 import ssl
 from asyncio import sslproto
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from span_events.bounded.quiet import OncePerMinute
 from span_events.config import HttpConfig
 from span_events.errors import ConfigurationError
 from span_events.log import get_logger
+from span_events.metrics import Metric
+from span_events.net import Remote
 from span_events.wire.openssl import Identity
 
 log = get_logger("web")
@@ -25,8 +29,10 @@ _HANDSHAKE: Final = 10.0
 # A TLS record has at most 16 KiB.
 sslproto.SSLProtocol.max_size = 16_384
 
-PemFiles = Callable[[], tuple[bytes, bytes]]
-"""Returns key and certificates of the server's own identity, PEM."""
+_SOURCES: Final = 1_000
+"""Upper bound of addresses whose failed handshakes have log lines of their own."""
+_NOT_TLS: Final = frozenset({"HTTP_REQUEST", "WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG"})
+"""OpenSSL's reasons for octets that are no TLS."""
 
 
 class HttpTls:
@@ -34,13 +40,13 @@ class HttpTls:
     The context of new connections; those that are open keep theirs.
 
     Args:
-        own: Gives the identity that the server's authority issued; for ``http.tls = "own"``.
+        own: Gives the identities that the server's authority issued, one for each kind of key, for ``"own"``.
 
     Raises:
         ConfigurationError: A file cannot be read, or is no certificate with its key.
     """
 
-    def __init__(self, config: HttpConfig, own: PemFiles) -> None:
+    def __init__(self, config: HttpConfig, own: Callable[[], Sequence[Identity]]) -> None:
         self._config = config
         self._own = own
         self.context = _context("http/1.1")
@@ -83,7 +89,41 @@ class HttpTls:
         if self._config.tls == "files":
             self.context.load_cert_chain(self._config.certificate, self._config.key or None, password=_no_password)
             return
-        _load_identity(self.context, *self._own())
+        for each in self._own():
+            _load_identity(self.context, each)
+
+
+class HandshakeFailures:
+    """
+    Counts the failed TLS handshakes of a port by reason, and logs each reason once a minute and address.
+
+    Args:
+        port: Name of the port, for the log and the metric.
+    """
+
+    def __init__(self, port: str) -> None:
+        self._port = port
+        self._quiet = OncePerMinute(_SOURCES)
+        self.by_reason = Counter[str]()
+
+    def note(self, error: OSError, host: str) -> None:
+        """Count a failure; a client that left without a word, such as a check of the port, is not logged."""
+        reason = _reason_of(error)
+        self.by_reason[reason] += 1
+        if reason != "aborted" and (count := self._quiet.admits((reason, host), asyncio.get_running_loop().time())):
+            log.warning(
+                "handshake_failed", port=self._port, remote=host, reason=reason, detail=_words(error), count=count
+            )
+
+    def metric(self) -> Metric:
+        """Return the metric."""
+        return Metric(
+            f"{self._port}_handshakes_failed",
+            "TLS handshakes that failed.",
+            "counter",
+            lambda: dict(self.by_reason),
+            label="reason",
+        )
 
 
 class OptionalTls:
@@ -92,27 +132,29 @@ class OptionalTls:
 
     Args:
         protocol: Name for ALPN (RFC 7301).
+        port: Name of the port, for metrics and the log.
         identities: The server's keys and certificates.
         enabled: False for plaintext.
         most: Upper bound of handshakes under way; one more displaces the one that began first.
     """
 
-    def __init__(self, protocol: str, identities: Sequence[Identity], *, enabled: bool, most: int) -> None:
+    def __init__(self, protocol: str, port: str, identities: Sequence[Identity], *, enabled: bool, most: int) -> None:
         self._context = _context(protocol) if enabled else None
         self._most = most
         self.opening: dict[asyncio.Task[object], None] = {}
         """Connections whose handshake is under way, in the order of their beginning."""
         self.displaced = 0
         """Number of handshakes that another one displaced."""
+        self.failures = HandshakeFailures(port)
         self.present(identities)
 
     def present(self, identities: Sequence[Identity]) -> None:
         """Show new certificates in the handshakes from now on."""
         if self._context is not None:
             for each in identities:
-                _load_identity(self._context, each.key_pem, each.certificates_pem)
+                _load_identity(self._context, each)
 
-    def open(self, accepted: socket.socket, make: Callable[[], asyncio.BaseProtocol]) -> None:
+    def open(self, accepted: socket.socket, address: Remote, make: Callable[[], asyncio.BaseProtocol]) -> None:
         """Begin the handshake, if any, and then the protocol that ``make`` returns."""
         if len(self.opening) >= self._most:
             self.displaced += 1
@@ -125,20 +167,22 @@ class OptionalTls:
         )
         task: asyncio.Task[object] = loop.create_task(opening)
         self.opening[task] = None
-        task.add_done_callback(partial(self._opened, accepted))
+        task.add_done_callback(partial(self._opened, accepted, address[0]))
 
     def close(self) -> None:
         """Cut the connections whose handshake is under way."""
         for each in self.opening:
             each.cancel()
 
-    def _opened(self, accepted: socket.socket, task: asyncio.Task[object]) -> None:
-        """Drop the failure of a handshake: the client has its alert."""
+    def _opened(self, accepted: socket.socket, host: str, task: asyncio.Task[object]) -> None:
+        """Count the failure of a handshake: the client has its alert."""
         self.opening.pop(task, None)
         if task.cancelled():
             accepted.close()  # a task that had not begun has not taken the socket over
-        else:
-            task.exception()
+            return
+        error = task.exception()
+        if isinstance(error, OSError) and self._context is not None:
+            self.failures.note(error, host)
 
 
 def _context(protocol: str) -> ssl.SSLContext:
@@ -148,12 +192,12 @@ def _context(protocol: str) -> ssl.SSLContext:
     return context
 
 
-def _load_identity(context: ssl.SSLContext, key: bytes, certificates: bytes) -> None:
-    """Give a context a key and its certificates, PEM; the ssl module reads files only, and this one is on no disk."""
+def _load_identity(context: ssl.SSLContext, identity: Identity) -> None:
+    """Give a context an identity; the ssl module reads files only, and this one is on no disk."""
     descriptor = os.memfd_create("identity")
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(key + certificates)
+            file.write(identity.key_pem + identity.certificates_pem)
         context.load_cert_chain(f"/proc/self/fd/{descriptor}")
     finally:
         os.close(descriptor)
@@ -167,3 +211,19 @@ def _words(exc: OSError | ValueError) -> str:
     if isinstance(exc, ssl.SSLError):
         return (exc.reason or str(exc)).lower().replace("_", " ")
     return (exc.strerror or str(exc)) if isinstance(exc, OSError) else str(exc)
+
+
+def _reason_of(error: OSError) -> str:
+    """Return the kind of a failed handshake."""
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    if isinstance(error, TimeoutError | ConnectionAbortedError):  # asyncio's, after the time for the handshake
+        return "timeout"
+    if not reason or isinstance(error, ssl.SSLEOFError):
+        return "aborted"
+    if reason in _NOT_TLS:
+        return "notTls"
+    if "ALERT" in reason:
+        return "clientAlert"
+    if reason == "NO_SHARED_CIPHER":
+        return "noSharedCipher"
+    return "unsupportedVersion" if reason in ("UNSUPPORTED_PROTOCOL", "VERSION_TOO_LOW") else "failed"

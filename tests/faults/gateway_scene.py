@@ -53,14 +53,19 @@ class GatewayScene:
         """Run the gateway, or a client with another certificate; both trust this server."""
         return GatewayProgram(self.server, files or self.files, roots=self.files.certificate)
 
-    async def raw(self) -> RawGateway:
-        """Connect a raw client, and wait until it has its configuration."""
+    def client(self) -> RawGateway:
+        """Make a raw client with the gateway's certificate."""
         leaf, *above = x509.load_pem_x509_certificates(self.files.certificate.read_bytes())
         key: Key = load_pem_private_key(self.files.key.read_bytes(), None)  # type: ignore[assignment]  # EC by default
         host, _, port = self.server.addresses["gateways"].rpartition(":")
         tls = TlsClient(Holder(key, leaf, tuple(above[:-1])))
         client = RawGateway((host, int(port)), tls, GrpcClient(), receive_buffer=0)
         self._clients.append(client)
+        return client
+
+    async def raw(self) -> RawGateway:
+        """Connect a raw client, and wait until it has its configuration."""
+        client = self.client()
         await client.serve()
         await client.send(CONFIG_REQUEST)
         await until(lambda: len(client.grpc.messages) == 2)

@@ -79,6 +79,45 @@ async def test_device_12_a_near_miss_of_a_reserved_path_is_told(scene: Scene) ->
     assert data["detail"].startswith("looks like the reserved path u")
 
 
+@pytest.mark.parametrize(
+    ("path", "code", "name"),
+    [("FW", Code.GET, "fw"), ("u/", Code.GET, "u"), ("Blob", Code.PUT, "blob"), (".well-known/CORE", Code.GET, "")],
+)
+async def test_device_12_a_poll_at_a_near_miss_spends_no_message(
+    scene: Scene, path: str, code: Code, name: str
+) -> None:
+    """A device that asks for its image would write the waiting message into its flash."""
+    await scene.server.call("POST", f"{scene.device.path}/outbox", {"payload": "bGFtcA=="})
+    options = tuple((int(Option.URI_PATH), each.encode()) for each in path.split("/"))
+    device = scene.coap()
+    reply = await device.exchange(encode(CoapMessage(Type.CON, code, 7, b"t", options)))
+
+    if not name:  # the path of discovery is none of ours: any request may be a poll
+        assert (reply.code, reply.payload) == (Code.CONTENT, b"lamp")
+        return
+    data = await scene.rejected(MessageRejectedReason.NEARLY_RESERVED)
+    assert (data["looksLike"], data["detail"]) == (name, reply.payload.decode())
+    assert reply.code == Code.NOT_FOUND
+    assert (await device.exchange(get(path="poll", message_id=8))).payload == b"lamp"
+
+
+@pytest.mark.parametrize("token", [b"", b"t"], ids=["without a token", "one token for all"])
+async def test_device_07_requests_under_way_without_tokens_of_their_own_are_new_but_marked(
+    scene: Scene, token: bytes
+) -> None:
+    """A device that reboots sends the same octets: no message may be lost, so the second copy says what it may be."""
+    device = scene.coap()
+    first, second = (post(each, message_id=number, token=token) for number, each in ((1, b"A"), (2, b"B")))
+    for request in (first, second, first, second, second):
+        await device.exchange(request)
+    marks = [(await scene.told("upstreamMessage"))["data"].get("detail", "") for _ in range(4)]
+    duplicate = await scene.told("messageDuplicate")
+
+    assert marks[:2] == ["", ""]
+    assert all(each.startswith("the same octets came 0.") for each in marks[2:])
+    assert duplicate["data"]["count"] == "2"
+
+
 async def test_device_15_a_repeated_non_has_a_hint_of_its_own(scene: Scene) -> None:
     """No acknowledgement was lost, as a NON has none."""
     device = scene.coap()

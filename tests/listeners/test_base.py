@@ -7,6 +7,7 @@ import socket
 from contextlib import closing
 
 import pytest
+from structlog.testing import capture_logs
 
 from span_events.errors import ListenerUnavailable
 from span_events.listeners.base import UdpListener
@@ -92,3 +93,20 @@ async def test_a_cancelled_listener_still_receives() -> None:
 
     assert running.cancelled()
     await pair.stop()
+
+
+async def test_datagrams_that_the_kernel_drops_are_counted_and_logged() -> None:
+    """A flood fills the receive buffer faster than it is read."""
+    pair = Pair()
+    await pair.start()
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client, capture_logs() as lines:
+        for _ in range(1_000):  # in one turn of the event loop, so nothing is read meanwhile
+            client.sendto(bytes(1_000), pair.sockets[0].address)
+        pair.look()
+        pair.look()
+        await until(lambda: pair.received + pair.overflowed == 1_000)
+    await pair.stop()
+
+    assert pair.overflowed > 0
+    ((event, count),) = ((each["event"], each["count"]) for each in lines)
+    assert (event, count) == ("datagrams_overflowed", pair.overflowed)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 
 from span_events.config import Config, HttpConfig
@@ -85,6 +86,40 @@ async def test_a_client_without_tls_costs_only_its_connection(tmp_path: Path) ->
     assert serial > 0
 
 
+async def test_failed_handshakes_are_counted_by_reason(tmp_path: Path) -> None:
+    """And logged once a minute, except those of clients that left without a word."""
+    async with running(tmp_path, http={"tls": "own"}) as site:
+        host, _, port = site.http.rpartition(":")
+        found = site.server.web.failures.by_reason
+        with capture_logs() as lines:
+            for _ in range(2):
+                distrusting = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname=host)
+                with distrusting, pytest.raises(ssl.SSLCertVerificationError):  # asyncio's would send no alert
+                    await asyncio.to_thread(distrusting.connect, (host, int(port)))
+            for octets in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"):
+                before = found.total()
+                _, writer = await asyncio.open_connection(host, int(port))
+                writer.write(octets)
+                writer.close()
+                await until(lambda seen=before: found.total() > seen)  # type: ignore[misc]
+            await until(lambda: found.total() == 4)
+        (reasons,) = (each.value() for each in site.server.web.metrics() if each.name == "http_handshakes_failed")
+
+    assert reasons == {"clientAlert": 2, "aborted": 1, "notTls": 1}
+    logged = [(each["reason"], each["count"]) for each in lines if each["event"] == "handshake_failed"]
+    assert logged == [("clientAlert", 1), ("notTls", 1)]
+
+
+@pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"])
+async def test_the_servers_own_certificate_of_each_kind_of_key_is_served(tmp_path: Path, suite: str) -> None:
+    """Some clients have no elliptic curves in certificates."""
+    async with running(tmp_path, http={"tls": "own"}) as site:
+        context = trusting(site.server.authority.root_pem)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(suite)
+        assert await serial_of(site.http, context) > 0
+
+
 async def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
     """A tool that renews certificates replaces the files; the server needs no restart."""
     root = Holder.root()
@@ -157,7 +192,7 @@ def test_a_faulty_certificate_is_refused_at_start(tmp_path: Path, fault: str) ->
         (tmp_path / "key.pem").write_bytes(root.leaf(server=True).key_pem)
 
     with pytest.raises(ConfigurationError, match=r"http\.certificate"):
-        HttpTls(HttpConfig.model_validate(settings), lambda: (b"", b""))
+        HttpTls(HttpConfig.model_validate(settings), list)
 
 
 @pytest.mark.parametrize("settings", [{"tls": "files"}, {"certificate": "x.pem"}])

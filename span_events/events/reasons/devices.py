@@ -53,6 +53,10 @@ class MessageRejectedReason(Reason):
         "notAcceptable",
         "The request accepts only another content format than this path has: leave its Accept option out.",
     )
+    NEARLY_RESERVED = (
+        "nearlyReserved",
+        "The path is nearly a reserved one, see 'looksLike': write it exactly, or poll at any other path.",
+    )
     METHOD_NOT_ALLOWED = (
         "methodNotAllowed",
         "The method is not served at this place, 'detail' says which are: change the method of the request.",

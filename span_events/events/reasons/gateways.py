@@ -68,6 +68,14 @@ class GatewayRejectedReason(Reason):
         "collectionDisabled",
         "The gateway's collection is disabled: set enabled of the collection to true.",
     )
+    IDENTITY_CONFLICT = (
+        "identityConflict",
+        (
+            "Two programs use this certificate, so the connected one stays: was it copied? Create one for each, or try "
+            "again in a minute."
+        ),
+        Severity.WARNING,
+    )
     NO_STREAM = (
         "noStream",
         "TLS is done, but no control stream was opened within gateways.stream_timeout; does it call, and trust us?",

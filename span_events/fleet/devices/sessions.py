@@ -19,6 +19,7 @@ from span_events.events.catalogue import ClientConnected, ClientDisconnected, Id
 from span_events.events.message import Transport
 from span_events.events.reasons import ConflictReason, DisconnectReason
 from span_events.fleet.collections import CollectionChange
+from span_events.fleet.identity import show_identity
 from span_events.fleet.summaries import Summaries
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
@@ -305,7 +306,7 @@ class Sessions:
             remote_address=render_remote(session.remote),
             other_address=other,
             certificate_serial=None if serial is None else str(serial),
-            identity=psk.identity.decode(errors="backslashreplace") if serial is None and psk is not None else None,
+            identity=show_identity(psk.identity) if serial is None and psk is not None else None,
         )
         self._conflicts.publish(event, identity, IdentityConflict.name)
 

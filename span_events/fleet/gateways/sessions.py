@@ -180,6 +180,17 @@ class GatewaySessions:
             self._count_replacement(session, older)
         return session
 
+    def conflict(self, gateway: Gateway) -> str:
+        """
+        Return why a connected gateway must not be replaced now; empty if it may be.
+
+        Two programs with one certificate would otherwise replace each other for ever, each with four events a turn.
+        """
+        session = self._sessions.get(gateway.id)
+        if session is None or not self._is_contested(gateway.id, self._clock.monotonic()):
+            return ""
+        return f"{render_remote(session.remote)} is connected with it, and was replaced too often in this minute"
+
     def received(self, session: GatewaySession, message: pb.ControlStreamRequest) -> None:
         """Process a message from a gateway."""
         if session.is_over:
@@ -333,7 +344,12 @@ class GatewaySessions:
         now = self._clock.monotonic()
         seen = self._replacements.setdefault(session.gateway.id, deque(maxlen=_REPLACEMENTS + 1))
         seen.append(now)
-        if len([when for when in seen if when >= now - _REPLACED_WITHIN]) > _REPLACEMENTS:
+        if self._is_contested(session.gateway.id, now):
             remotes = f"{render_remote(older.remote)} and {render_remote(session.remote)}"
             text = f"connections from {remotes} replace each other"
             self._uplink.warn(session, GatewayReason.IDENTITY_CONFLICT, text, cause="")
+
+    def _is_contested(self, gateway_id: int, now: float) -> bool:
+        """Return whether two programs use the certificate of a gateway."""
+        seen = self._replacements.get(gateway_id, ())
+        return len([when for when in seen if when >= now - _REPLACED_WITHIN]) > _REPLACEMENTS

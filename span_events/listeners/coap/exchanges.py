@@ -8,7 +8,8 @@ duplicate is a request with exactly the octets of an earlier one from the same s
 * the last request of the source, for the lifetime of an exchange;
 * one of the two before it, for as long as a client repeats it (MAX_TRANSMIT_SPAN, §4.8.2). A client that has several
   requests under way gives each a token of its own (§5.3.1), so a request ends the earlier ones with the same token, and
-  a request without a token ends all of them.
+  a request without a token ends all of them. A copy of the request before the last then counts as new, since a lost
+  message is worse than one that comes twice; `Exchange.again` tells of it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,18 @@ _TRANSMIT_SPAN: Final = 45.0
 class Exchange:
     """A request and its reply."""
 
-    __slots__ = ("at", "count", "earlier", "fingerprint", "is_last", "message_id", "reply", "token")
+    __slots__ = (
+        *("again", "at", "before", "before_at", "count", "earlier"),
+        *("fingerprint", "is_last", "message_id", "reply", "token"),
+    )
 
     def __init__(self, fingerprint: int, token: bytes, at: float, earlier: Exchange | None = None) -> None:
+        self.again: float | None = None
+        """Seconds since the same octets came, if the one request between them had the same token or none."""
+        self.before = 0
+        """Fingerprint of the request before this one; 0 for none."""
+        self.before_at = 0.0
+        """Its arrival in monotonic seconds."""
         self.fingerprint = fingerprint
         self.token = token
         self.at = at
@@ -83,6 +93,10 @@ class Exchanges:
             if token and latest.token:
                 earlier = latest
         exchange = Exchange(fingerprint, token, now, earlier)
+        if latest is not None:
+            if latest.before == fingerprint and now - latest.before_at < _TRANSMIT_SPAN:
+                exchange.again = now - latest.before_at
+            exchange.before, exchange.before_at = latest.fingerprint, latest.at
         self._latest.put(address, exchange, now)
         return exchange
 

@@ -39,6 +39,10 @@ RESERVED: Final = frozenset({"/u", "/fw", "/blob"})
 DISCOVERY: Final = "/.well-known/core"
 LINKS: Final = b'</>;title="POST sends a message, GET fetches one that waits; any path"'
 """The links that discovery returns (RFC 6690)."""
+_AGAIN: Final = (
+    "the same octets came {:.1f} s ago, and another request with the same token since: taken as a new message, as of a "
+    "device that rebooted; a client with several requests under way gives each a token of its own (RFC 7252 5.3.1)"
+)
 _LINK_FORMAT: Final[Options] = ((int(Option.CONTENT_FORMAT), uint(ContentFormat.LINKFORMAT)),)
 
 
@@ -127,11 +131,14 @@ class CoapSite:
         service = self._services.get(path)
         if service is not None:
             return self._serve(service, peer, path)
-        if request.code not in (Code.GET, Code.POST):
-            return self._method_not_allowed(peer)
-        if path in RESERVED:
+        if request.code in (Code.GET, Code.POST) and path in RESERVED:
             self._reject(peer, MessageRejectedReason.NOT_IMPLEMENTED, detail=f"{Code(request.code).name} {path}")
             return Answer(Code.NOT_IMPLEMENTED, f"{path} is not switched on here".encode())
+        if request.code != Code.POST and path not in RESERVED and (near := self._near_miss(peer.options)):
+            self._reject(peer, MessageRejectedReason.NEARLY_RESERVED, mark=near)
+            return Answer(Code.NOT_FOUND, near.detail.encode())
+        if request.code not in (Code.GET, Code.POST):
+            return self._method_not_allowed(peer)
         block1, block2 = peer.options.block1, peer.options.block2
         for block in (block1, block2):
             if block is not None and block.exponent > MAX_BLOCK_EXPONENT:
@@ -184,7 +191,7 @@ class CoapSite:
             coap_code="POST",
             coap_path=path,
             session=peer.session,
-            mark=self._mark(peer.options),
+            mark=self._mark(peer),
         )
         if message_id is None:
             return self._too_large()
@@ -195,14 +202,24 @@ class CoapSite:
             return _CREATED
         return self._carry(peer, path, Code.CREATED, waiting, message_id, block2)
 
-    def _mark(self, options: Reading) -> Mark | None:
-        """Return the mark of a message whose path is nearly a reserved one, or whose options are odd."""
+    def _near_miss(self, options: Reading) -> Mark | None:
+        """Return the mark of a path that is nearly a reserved one."""
         name = options.folded
-        if name in self._reserved_names:
-            seen = options.path[1:]
-            detail = f"looks like the reserved path {name}, but is {seen!r}: write it exactly, without more slashes"
-            return Mark(detail, looks_like=name)
-        return Mark("; ".join(options.oddities)) if options.oddities else None
+        if name not in self._reserved_names:
+            return None
+        seen = options.path[1:]
+        detail = f"looks like the reserved path {name}, but is {seen!r}: write it exactly, without more slashes"
+        return Mark(detail, looks_like=name)
+
+    def _mark(self, peer: Peer) -> Mark | None:
+        """Return the mark of a message: a near miss of a reserved path, odd options, or octets that came before."""
+        near = self._near_miss(peer.options)
+        if near is not None:
+            return near
+        oddities = peer.options.oddities
+        if peer.exchange is not None and peer.exchange.again is not None:
+            oddities += (_AGAIN.format(peer.exchange.again),)
+        return Mark("; ".join(oddities)) if oddities else None
 
     def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
         """Answer with the oldest queued message, or with an empty payload."""
@@ -319,6 +336,7 @@ class CoapSite:
         expected: int | None = None,
         received: int | None = None,
         limit: int | None = None,
+        mark: Mark | None = None,
     ) -> None:
         self._reception.rejections.rejected(
             reason,
@@ -330,6 +348,7 @@ class CoapSite:
             expected=expected,
             received=received,
             limit=limit,
+            mark=mark,
         )
 
 

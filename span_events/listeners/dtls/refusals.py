@@ -8,7 +8,7 @@ from span_events.events.activity import UNATTRIBUTED
 from span_events.events.catalogue import ClientRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason
-from span_events.fleet.identity import Identification, details_of
+from span_events.fleet.identity import Identification, details_of, show_identity
 from span_events.fleet.rejections import Rejections
 from span_events.listeners.dtls.client import EXPLAINED, OWN_REASONS
 from span_events.listeners.dtls.handshakes import Handshake
@@ -16,8 +16,6 @@ from span_events.net import Remote, render_remote
 from span_events.wire.dtls.engine import Engine, Failed, Failure
 from span_events.wire.dtls.hello import chosen_suite
 
-_IDENTITY_SHOWN: Final = 256
-"""Octets of a PSK identity in an event at most; OpenSSL accepts no longer one."""
 _OF_RAW_KEYS: Final = frozenset({Failure.CLIENT_ALERT, Failure.NO_CREDENTIALS, Failure.PROTOCOL})
 """Failures of clients that want raw public keys."""
 _OF_CLOCKS: Final = frozenset({"bad certificate", "certificate expired", "certificate unknown"})
@@ -98,7 +96,7 @@ class Refusals:
                 remote_address=render_remote(handshake.remote),
                 transport=self._transport,
                 **details_of(certificate)._asdict(),
-                identity=None if identity is None else _shown(identity),
+                identity=None if identity is None else show_identity(identity),
                 attributed_by=by_address,
                 offered=offered,
                 cipher=chosen_suite(handshake.answer),
@@ -108,9 +106,3 @@ class Refusals:
                 seconds=seconds,
             )
         )
-
-
-def _shown(identity: bytes) -> str:
-    """Return a PSK identity as text: octets that are no character, or cannot be seen, in hexadecimal."""
-    text = identity[:_IDENTITY_SHOWN].decode(errors="backslashreplace")
-    return "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)

@@ -94,7 +94,10 @@ class UnidentifiedClient:
         assert self._certificate is not None, "a client without a certificate is refused above"
         now_ms = self._shared.clock.time_ns() // 1_000_000
         found = self._shared.identification.gateway_of(self._certificate, now_ms=now_ms)
-        return (found.reason, "") if isinstance(found, identity.Refusal) else found
+        if isinstance(found, identity.Refusal):
+            return found.reason, ""
+        conflict = self._shared.sessions.conflict(found)
+        return (GatewayRejectedReason.IDENTITY_CONFLICT, conflict) if conflict else found
 
     def aborted(self, detail: str, *, begin: bytes, has_answered: bool) -> Refusal:
         """

@@ -53,6 +53,7 @@ _REFUSALS: Final = MappingProxyType(
         GatewayRejectedReason.NOT_A_GATEWAY: Status.PERMISSION_DENIED,
         GatewayRejectedReason.GATEWAY_DISABLED: Status.PERMISSION_DENIED,
         GatewayRejectedReason.COLLECTION_DISABLED: Status.PERMISSION_DENIED,
+        GatewayRejectedReason.IDENTITY_CONFLICT: Status.ABORTED,
     }
 )
 _ENDS: Final = MappingProxyType(

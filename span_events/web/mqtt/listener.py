@@ -40,7 +40,7 @@ class MqttListener:
         self._config = service.shared.config
         self._accepting = Acceptor(self.name, refused, self._accepted)
         self._address: Remote = ("", 0)
-        self._tls = OptionalTls("mqtt", identities, enabled=self._config.tls, most=self._config.connections)
+        self._tls = OptionalTls("mqtt", "mqtt", identities, enabled=self._config.tls, most=self._config.connections)
 
     @property
     def address(self) -> str:
@@ -53,7 +53,7 @@ class MqttListener:
 
     def metrics(self) -> list[Metric]:
         """List the metrics."""
-        return self._service.metrics()
+        return [*self._service.metrics(), self._tls.failures.metric()]
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""
@@ -78,8 +78,8 @@ class MqttListener:
         self._tls.close()
         await self._service.close()
 
-    def _accepted(self, accepted: socket.socket, _address: Remote) -> None:
-        self._tls.open(accepted, lambda: _Connection(self._service))
+    def _accepted(self, accepted: socket.socket, address: Remote) -> None:
+        self._tls.open(accepted, address, lambda: _Connection(self._service))
 
 
 class _Connection(asyncio.Protocol):

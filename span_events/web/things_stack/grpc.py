@@ -53,7 +53,7 @@ class GrpcListener:
         self._connections: dict[GrpcConnection, None] = {}
         self._idle = asyncio.Event()
         self._idle.set()
-        self._tls = OptionalTls("h2", identities, enabled=config.grpc_tls, most=config.grpc_connections)
+        self._tls = OptionalTls("h2", "things_stack", identities, enabled=config.grpc_tls, most=config.grpc_connections)
         self._bounds = Bounds(config, _PING_INTERVAL, fanout.send_buffer, Calls(service), service.hub, clock)
         self.displaced = 0
         """Number of connections that were ended or refused because of things_stack.grpc_connections."""
@@ -103,6 +103,7 @@ class GrpcListener:
                 "counter",
                 lambda: bounds.defects,
             ),
+            self._tls.failures.metric(),
         ]
 
     async def start(self) -> None:
@@ -148,5 +149,5 @@ class GrpcListener:
         if not self._connections:
             self._idle.set()
 
-    def _accepted(self, accepted: socket.socket, _address: Remote) -> None:
-        self._tls.open(accepted, lambda: GrpcConnection(self._bounds, self))
+    def _accepted(self, accepted: socket.socket, address: Remote) -> None:
+        self._tls.open(accepted, address, lambda: GrpcConnection(self._bounds, self))

@@ -146,6 +146,23 @@ async def test_a_copied_certificate_is_reported(bench: FleetBench, addresses: li
     assert summary.count == 3
 
 
+async def test_a_contested_gateway_keeps_its_connection_for_a_minute(bench: FleetBench) -> None:
+    """After four replacements in a minute; a gateway that is not connected is always let in."""
+    gateway = await roof(bench)
+    for _ in range(4):
+        last = FakeGateway(bench, gateway)
+        assert bench.gateway_sessions.conflict(gateway) == ""
+        bench.clock.shift(1)
+    last = FakeGateway(bench, gateway)
+    contested = bench.gateway_sessions.conflict(gateway)
+    bench.clock.shift(59)
+    later = bench.gateway_sessions.conflict(gateway)
+    bench.gateway_sessions.ended(last.session, GatewayReason.CONNECTION_RESET)
+
+    assert contested.startswith(f"{render_remote(last.session.remote)} is connected with it")
+    assert (later, bench.gateway_sessions.conflict(gateway)) == ("", "")
+
+
 async def test_rare_replacements_are_no_conflict(bench: FleetBench) -> None:
     """Replacements at long intervals."""
     gateway = await roof(bench)

@@ -93,6 +93,7 @@ class RecordingSessions:
         self.rejections: list[tuple[GatewayRejectedReason, dict[str, Any]]] = []
         self.told: list[str] = []
         self.fails = False
+        self.contested = ""
         self.follow_up: Departure = None
         """Departure of a message that is sent as soon as another one has left."""
 
@@ -106,6 +107,10 @@ class RecordingSessions:
         """Return one origin for all certificates of the collection's intermediate."""
         is_ours = certificate is not None and certificate.issuer == COLLECTION.certificate.subject
         return ORIGIN if is_ours else UNATTRIBUTED
+
+    def conflict(self, _gateway: Any) -> str:
+        """Return the conflict that the test has set."""
+        return self.contested
 
     def opened(self, gateway: Any, *, certificate_serial: int, link: GatewayConnection, **details: Any) -> Opened:
         """End an older session of the gateway, and start a new one."""

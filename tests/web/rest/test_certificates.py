@@ -18,7 +18,6 @@ from tests.pki.test_requests import request
 from tests.web.conftest import Reply, WebBench
 
 KEY = bytes(range(16))
-NUL = "identity: has a NUL (octet 1), at which stacks written in C end it"
 IDENTITY = b64encode(b"pump-3").decode()
 
 
@@ -281,10 +280,6 @@ async def test_no_reply_ever_shows_a_key(lab: Lab) -> None:
     [
         ({"identity": ""}, "identity: has 0 octets, not 1 to 128"),
         ({"identity": b64encode(b"x" * 129).decode()}, "identity: has 129 octets, not 1 to 128"),
-        (
-            {"identity": b64encode(b"a\0b").decode()},
-            "identity: has a NUL (octet 1), at which stacks written in C end it",
-        ),
         ({"identity": None}, "identity: null is not text, and an identity is base64 (RFC 4648 section 4)"),
         ({"key": ""}, "key: has 0 octets, not 16 to 64"),
         ({"key": b64encode(b"k" * 15).decode()}, "key: has 15 octets, not 16 to 64"),

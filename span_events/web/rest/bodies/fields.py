@@ -191,8 +191,6 @@ def _psk_identity(value: object) -> bytes:
     identity = _octets(value, "an identity")
     if len(identity) not in IDENTITY_OCTETS:
         raise _wrong(f"has {len(identity)} octets, not {IDENTITY_OCTETS[0]} to {IDENTITY_OCTETS[-1]}")
-    if 0 in identity:
-        raise _wrong(f"has a NUL (octet {identity.index(0)}), at which stacks written in C end it")
     return identity
 
 
