@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 
 import pytest
@@ -205,15 +204,14 @@ async def test_few_checks_wait(bench: Bench) -> None:
 
 
 async def test_an_unknown_user_takes_as_long_as_a_known_one(bench: Bench) -> None:
-    async def time(email: str) -> float:
-        times = []
-        for number in range(7):
+    """The shortest times of attempts in turn: what the machine does besides makes attempts longer, never shorter."""
+    times: dict[str, list[float]] = {ALICE: [], "nobody@example.com": []}
+    for number in range(7):
+        for email, taken in times.items():
             start = perf_counter()
             await bench.log_in(email, "guess", host=f"10.0.{len(email)}.{number}")
-            times.append(perf_counter() - start)
-        return median(times)
-
-    known, unknown = await time(ALICE), await time("nobody@example.com")
+            taken.append(perf_counter() - start)
+    known, unknown = map(min, times.values())
 
     assert known / 2 < unknown < known * 2
 
