@@ -19,7 +19,7 @@ from span_events.wire.tls.openssl import TlsConnection, TlsEngine
 
 BLOCK: Final = 65_536
 """Octets of one read from a socket."""
-_BEGIN: Final = 128
+_BEGIN: Final = 512
 """Octets kept of a client's first read."""
 
 
@@ -205,6 +205,11 @@ class TlsStream(TcpStream):
     def begin(self) -> bytes:
         """The first octets of the client, as they came in one read; empty before."""
         return self._transport.begin
+
+    @property
+    def has_answered(self) -> bool:
+        """True if the client may have received the server's certificate."""
+        return self._transport.has_answered
 
     # ---- calls by the listener ----------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""HTTP/2 of the gateways' port, judged by h2spec."""
+"""HTTP/2 of the ports of gateways and of The Things Stack's API, judged by h2spec."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ H2SPEC: Final = shutil.which(str(Path(__file__).parents[2] / ".cache/go/h2spec")
 
 
 @pytest.mark.skipif(H2SPEC is None, reason="h2spec is not installed; tests/wire/grpc has the octets of its hard cases")
-async def test_core_16_h2spec_finds_no_fault(tmp_path: Path) -> None:
-    """All of its cases, over TLS."""
+@pytest.mark.parametrize(("listener", "tls"), [("gateways", ("-t", "-k")), ("things_stack", ())])
+async def test_core_16_h2spec_finds_no_fault(tmp_path: Path, listener: str, tls: tuple[str, ...]) -> None:
+    """All of its cases, on every port that speaks HTTP/2."""
     assert H2SPEC is not None
     with LiveServer(tmp_path) as server:
-        host, _, port = server.addresses["gateways"].rpartition(":")
+        host, _, port = server.addresses[listener].rpartition(":")
         process = await asyncio.create_subprocess_exec(
-            *(H2SPEC, "-h", host, "-p", port, "-t", "-k", "-o", "10"), stdout=asyncio.subprocess.PIPE
+            *(H2SPEC, "-h", host, "-p", port, *tls, "-o", "10"), stdout=asyncio.subprocess.PIPE
         )
         async with asyncio.timeout(PATIENCE):
             output, _ = await process.communicate()

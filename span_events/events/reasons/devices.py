@@ -202,7 +202,7 @@ class ClientRejectedReason(Reason):
     NO_CREDENTIALS = "noCredentials", "The client offered neither a certificate nor a PSK: configure one in its stack."
     NO_SHARED_CIPHER = (
         "noSharedCipher",
-        "No cipher suite in common: enable ECDHE-ECDSA-AES128-GCM-SHA256 or a PSK AES-128-CCM-8 suite in the client.",
+        "No cipher suite in common: enable ECDHE-ECDSA-AES128-GCM-SHA256, or for DTLS a PSK AES-128-CCM-8 suite.",
     )
     NO_SHARED_GROUP = (
         "noSharedGroup",

@@ -31,6 +31,7 @@ from span_events.listeners.tls import BLOCK, TlsStream
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
+from span_events.wire.dtls.tls_hello import read_beginning
 from span_events.wire.recognition import ProtocolName
 from span_events.wire.tls.connections import CertificateFault, Failed, Failure
 from span_events.wire.tls.openssl import TlsEngine
@@ -147,6 +148,8 @@ class TlsAcceptor:
                 )
             elif stream.begin:  # otherwise a port scan, which is not published
                 reason, detail, seconds = found
+                offered = _offered(stream.begin, reason)
+                has_agreed = stream.has_answered and offered is None  # else the answer was an alert
                 mark = self._ports.mark(stream.begin, served=ProtocolName.TLS)
                 if mark is not None:
                     reason, detail = ClientRejectedReason.WRONG_PROTOCOL, mark.detail
@@ -158,6 +161,8 @@ class TlsAcceptor:
                     detail=detail,
                     looks_like=None if mark is None else mark.looks_like,
                     expected_port=None if mark is None else mark.expected_port,
+                    offered=offered,
+                    stage=None if mark is not None else "ServerHello" if has_agreed else "ClientHello",
                     seconds=seconds,
                 )
                 self._reception.rejections.client_rejected(event)
@@ -244,3 +249,13 @@ def _refusal(failed: Failed) -> tuple[ClientRejectedReason, str | None]:
     if failed.failure is Failure.NOT_TLS and failed.detail.startswith(_HTTP):
         return ClientRejectedReason.HANDSHAKE_FAILED, "this is HTTP without TLS; that has a port of its own"
     return _FAILURES[failed.failure], failed.detail if failed.failure in _EXPLAINED else None
+
+
+def _offered(begin: bytes, reason: ClientRejectedReason) -> str | None:
+    """Return the offer of a client that the server could not accept; None for other reasons."""
+    hello = read_beginning(begin)
+    if hello is None:
+        return None
+    if reason is ClientRejectedReason.NO_SHARED_CIPHER:
+        return hello.offered_suites
+    return hello.offered_versions if reason is ClientRejectedReason.UNSUPPORTED_VERSION else None
