@@ -65,13 +65,13 @@ def password_file(folder: Path) -> Path:
     return path
 
 
-def self_signed(folder: Path) -> list[str]:
-    """Make a certificate that nobody trusts, and return the settings for it."""
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate that nobody trusts; return its file and that of its key."""
     key, certificate = folder / "key.pem", folder / "cert.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     files = ["-subj", "/CN=x", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*command, *files], check=True, capture_output=True)
-    return [f"keyfile {key}", f"certfile {certificate}"]
+    return certificate, key
 
 
 @asynccontextmanager

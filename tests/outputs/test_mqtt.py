@@ -103,7 +103,8 @@ async def test_a_broker_that_refuses_the_password_is_told(bench: OutputsBench, t
 
 
 async def test_a_certificate_is_verified_unless_that_is_switched_off(bench: OutputsBench, tmp_path: Path) -> None:
-    async with mosquitto(tmp_path, "allow_anonymous true", *self_signed(tmp_path)) as broker:
+    certificate, key = self_signed(tmp_path)
+    async with mosquitto(tmp_path, "allow_anonymous true", f"certfile {certificate}", f"keyfile {key}") as broker:
         endpoint = f"mqtts://localhost:{broker.port}"
         await bench.add(OutputType.MQTT, endpoint=endpoint)
         bench.send()

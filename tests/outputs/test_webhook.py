@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import socket
+import ssl
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from span_events.errors import InvalidRequest
 from span_events.fleet.outputs.outputs import OutputChange
 from span_events.proto import chirpstack_pb2 as pb
 from span_events.registry.outputs import OutputType
+from tests.bench.mosquitto import self_signed
 from tests.bench.waiting import until
 from tests.outputs.conftest import OutputsBench, Target, outputs_bench
 
@@ -266,6 +268,27 @@ async def test_a_wrong_setting_is_named(bench: OutputsBench, config: dict[str, A
         await bench.add(**config)
 
     assert caught.value.field == field
+
+
+async def test_a_certificate_is_verified_unless_that_is_switched_off(bench: OutputsBench, tmp_path: Path) -> None:
+    target = Target()
+    target.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    target.tls.load_cert_chain(*self_signed(tmp_path))
+    await target.start()
+    try:
+        url = target.url.replace("http:", "https:")
+        await bench.add(url=url)
+        bench.send()
+        failed = await bench.event("outputFailed")
+        assert target.requests == []
+        await bench.add(url=url, disable_cert_check=True)
+        bench.send(b"seen")
+        await until(lambda: target.payloads == [b64encode(b"seen").decode()])
+    finally:
+        await target.stop()
+
+    assert (failed["reason"], failed["target"]) == ("tlsFailed", url)
+    assert "certificate verify failed" in failed["detail"]
 
 
 async def test_the_broker_of_span_is_no_output_here(bench: OutputsBench) -> None:
