@@ -24,11 +24,11 @@ class Index:
         """Return the groups of which a scope contains an origin; twice if two of its scopes do."""
         found = self.everything
         if self.by_collection and (groups := self.by_collection.get(origin.collection_id)):
-            found = found + groups
+            found = found + groups if found else groups
         if self.by_device and (groups := self.by_device.get((origin.collection_id, origin.device_id))):
-            found = found + groups
+            found = found + groups if found else groups
         if self.by_gateway and (groups := self.by_gateway.get((origin.collection_id, origin.gateway_id))):
-            found = found + groups
+            found = found + groups if found else groups
         return found
 
     def add(self, group: Group) -> None:

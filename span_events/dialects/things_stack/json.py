@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from sys import intern
 from typing import Any, Final
 
 import orjson
@@ -42,15 +43,13 @@ class JsonDialect:
         event = activity.event
         origin = event.origin
         rule = rule_of(event)
-        head, end = _ends(self.host, rule, is_shared(event, rule))
-        if isinstance(event, DeviceMoved):
+        head, entities, end = _parts(self.host, rule, origin.collection_id, origin.device_id, origin.gateway_id)
+        if event.__class__ is DeviceMoved:
             entities = f',"identifiers":{_dump([identifiers_of(each) for each in entities_of(event, rule)])}'
-        else:
-            entities = _entities(origin.collection_id, origin.device_id, origin.gateway_id, rule.of_gateway)
         if rule.code is not None:
             data = f',"data":{_dump(failure_of(event, rule.code).as_json())}'
         elif values := span.data_of(event):
-            data = f"{_VALUE}{_dump(values)}}}"
+            data = f"{_VALUE}{orjson.dumps(values).decode()}}}"
         else:
             data = ""
         related = correlation_ids(activity)
@@ -134,19 +133,22 @@ _AND: Final = '","'
 _END: Final = '"]'
 
 
-@lru_cache(maxsize=65536)
-def _entities(collection: int | None, device: int | None, gateway: int | None, of_gateway: bool) -> str:
-    """Write the member ``identifiers`` with the comma before it, or nothing; numbers are cheaper keys than origins."""
-    entities = entities_at(Origin(collection, device, gateway), of_gateway=of_gateway)
-    return f',"identifiers":{_dump([identifiers_of(each) for each in entities])}' if entities else ""
+@lru_cache(maxsize=32768)
+def _parts(
+    host: str, rule: Rule, collection: int | None, device: int | None, gateway: int | None
+) -> tuple[str, str, str]:
+    """
+    Write the parts of an event that depend on its origin and rule alone.
 
-
-@lru_cache(maxsize=256)
-def _ends(host: str, rule: Rule, shared: bool) -> tuple[str, str]:
-    """Write an event up to its time, and from ``origin`` to the beginning of ``unique_id``."""
-    rights = rights_of(rule, shared=shared)
+    They are what precedes the time, the member ``identifiers`` or nothing, and what stands between the correlation ids
+    and the octets of ``unique_id``. Numbers are cheaper keys than origins.
+    """
+    entities = entities_at(Origin(collection, device, gateway), of_gateway=rule.of_gateway)
+    identifiers = f',"identifiers":{_dump([identifiers_of(each) for each in entities])}' if entities else ""
+    rights = rights_of(rule, shared=rule.of_gateway and device is not None and gateway is not None)
     visibility = f',"visibility":{_dump({"rights": rights})}' if rights else ""
-    return f'{{"name":"{rule.name}","time":"', f',"origin":{_dump(host)}{visibility},"unique_id":"'
+    head, end = f'{{"name":"{rule.name}","time":"', f',"origin":{_dump(host)}{visibility},"unique_id":"'
+    return intern(head), identifiers, intern(end)
 
 
 def _dump(value: object) -> str:

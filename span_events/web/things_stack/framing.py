@@ -7,15 +7,16 @@ The form ``text/event-stream`` is not what its name says: a frame is one JSON ob
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
 from span_events.dialects.things_stack.errors import ErrorDetails
 from span_events.dialects.things_stack.json import JsonDialect
-from span_events.fanout.subscriber import Encoding, encoding
+from span_events.fanout.subscriber import Encoding, Framing, encoding
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +35,35 @@ class Form:
         """Frame an event."""
         return b'{"result":%b}%b' % (line, self.delimiter)
 
-    def chunked_result(self, line: bytes) -> bytes:
-        """Frame an event as a chunk of the transfer coding (RFC 9112 7.1)."""
-        delimiter = self.delimiter
-        return b'%x\r\n{"result":%b}%b\r\n' % (len(line) + len(delimiter) + 11, line, delimiter)
-
     def error(self, details: ErrorDetails) -> bytes:
         """Frame the error that ends a stream, or that is sent instead of one."""
         return b'{"error":%b}%b' % (orjson.dumps(details.as_status()), self.delimiter)
 
     def encoding(self, dialect: JsonDialect, *, chunked: bool) -> Encoding:
         """Return the encoding of a stream's events."""
-        frame: Callable[[bytes], bytes] = _FRAMES[self.content_type, chunked]
-        return encoding(dialect, frame, tells_gaps=True)
+        return encoding(dialect, _FRAMES[self.content_type, chunked], tells_gaps=True)
+
+
+def _chunked(delimiter: bytes) -> Framing:
+    """Return a function that frames an event as a chunk: the original's clients get each event alone (RFC 9112 7.1)."""
+    tail = b"}" + delimiter + b"\r\n"
+    besides = len(b'{"result":}' + delimiter)
+
+    def frame(line: bytes) -> bytes:
+        return _chunk_head(len(line) + besides) + line + tail
+
+    return frame
+
+
+@lru_cache(maxsize=4096)
+def _chunk_head(size: int) -> bytes:
+    return b'%x\r\n{"result":' % size
 
 
 EVENT_STREAM: Final = Form("text/event-stream", b"\n\n")
 JSON: Final = Form("application/json", b"\n")
-_FRAMES: Final = {
-    (form.content_type, chunked): form.chunked_result if chunked else form.result
+_FRAMES: Final[Mapping[tuple[str, bool], Framing]] = {
+    (form.content_type, chunked): _chunked(form.delimiter) if chunked else form.result
     for form in (EVENT_STREAM, JSON)
     for chunked in (True, False)
 }
