@@ -136,7 +136,9 @@ class Source:
         while True:
             try:
                 await self._connect_and_read()
-            except (OSError, MalformedMessage, SpanEventsError, _Lost) as exc:
+            except Exception as exc:  # whatever a broker sends, it must not end the server
+                if not isinstance(exc, OSError | UnicodeError | MalformedMessage | SpanEventsError | _Lost):
+                    log.exception("chirpstack_broker_defect", broker=self.config.name)
                 if not self.why:
                     pause = self._limits.first_pause
                 self._lose(_text_of(exc))
@@ -275,5 +277,7 @@ def _text_of(exc: Exception) -> str:
             return f"TLS: {exc}"
         case OSError():
             return failure_of(exc)
-        case _:
+        case MalformedMessage() | SpanEventsError() | _Lost() | UnicodeError():  # a name that no look-up takes, say
             return str(exc)
+        case _:
+            return f"a defect: {type(exc).__name__}"

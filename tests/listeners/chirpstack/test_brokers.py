@@ -275,6 +275,24 @@ async def test_odd_answers_end_the_connection_only(tmp_path: Path, octets: bytes
     assert any(why in each.get("why", "") for each in lines)
 
 
+async def test_a_defect_and_an_impossible_name_end_no_other_subscription(
+    tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {"url": broker.endpoint}, {"url": f"mqtt://{'a' * 70}.example"}
+    with capture_logs() as lines:
+        async with subscribed(tmp_path, *entries) as bench:
+            await until(lambda: bench.metric("connected")["broker 0"] == 1 and bench.metric("failures")["broker 1"] > 0)
+            with monkeypatch.context() as patch:
+                patch.setattr(bench.fleet.chirpstack, "take", None)
+                await publish(broker, topic("join"), body("join"))
+                await until(lambda: bench.metric("failures")["broker 0"] == 1)
+            await until(lambda: bench.metric("connected")["broker 0"] == 1)
+            await publish(broker, topic("join"), body("join"))
+            await bench.named("deviceCreated", "deviceJoined")
+
+    assert [each["broker"] for each in lines if each["event"] == "chirpstack_broker_defect"] == ["broker 0"]
+
+
 @pytest.mark.parametrize("octets", [b"", CONNACK, CONNACK + SUBACK])
 async def test_a_broker_that_falls_silent_is_given_up(
     tmp_path: Path, octets: bytes, monkeypatch: pytest.MonkeyPatch
