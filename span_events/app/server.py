@@ -420,6 +420,7 @@ class Server:
         health = {
             "registry": "ok",
             "files": "ok",
+            **({"server": "stops now"} if self._started.is_stopping else {}),
             "certificates": self.authority.fault() or "ok",
             **dict.fromkeys(self.addresses, "ok"),
             **self._refused.health(),

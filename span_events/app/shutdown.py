@@ -45,6 +45,7 @@ class Started:
     """The parts that have started so far; on a failed start, only these have to stop."""
 
     supervisor: Supervisor
+    is_stopping: bool = False
     folder_lock: IO[str] | None = None
     store: Store | None = None
     fleet: Fleet | None = None
@@ -74,6 +75,7 @@ async def shut_down(started: Started) -> None:
     Raises:
         BaseException: The first failure or cancellation of a step.
     """
+    started.is_stopping = True
     failures: list[BaseException] = []
 
     async def step(name: str, seconds: float, stop: Callable[[], Awaitable[None]]) -> None:

@@ -22,6 +22,8 @@ class TcpStream:
     def __init__(self, accepted: socket.socket) -> None:
         self._socket = accepted
         self._loop = asyncio.get_running_loop()
+        self.octets = 0
+        """Octets read so far, without those of TLS."""
 
     async def read(self, size: int) -> bytes:
         """
@@ -30,7 +32,9 @@ class TcpStream:
         Raises:
             OSError: The connection broke.
         """
-        return await self._loop.sock_recv(self._socket, size)
+        octets = await self._loop.sock_recv(self._socket, size)
+        self.octets += len(octets)
+        return octets
 
     async def write(self, octets: bytes) -> None:
         """

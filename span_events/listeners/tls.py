@@ -231,6 +231,7 @@ class TlsStream(TcpStream):
             self._transport.resume_reading()
             await self._wait()
         octets = bytes(self._input[:size])
+        self.octets += len(octets)
         del self._input[:size]
         return octets
 

@@ -7,6 +7,7 @@ Numbers each request, refuses what no handler should see, and turns every error 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Final
@@ -61,6 +62,8 @@ class Front:
         self._services = services
         self._application = application
         self._origins = Origins(services.config.http.allowed_origins)
+        self.replies = Counter({200: 0})
+        """Number of replies by status; those of streams count at their end."""
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
@@ -76,6 +79,7 @@ class Front:
         response: web.StreamResponse | None = self._preflight(request, origin)
         if response is None:
             response = await self._explain(request, request_id)
+        self.replies[response.status] += 1
         if not response.prepared:
             response.headers.setdefault(
                 REQUEST_ID, request_id

@@ -64,6 +64,7 @@ class WebServer:
         self._runner = web.AppRunner(
             make_app(services), handle_signals=False, shutdown_timeout=config.shutdown_timeout, **self._options
         )
+        self._front: Front | None = None
         self._accepting = Acceptor("http", refused, self._open, short=True)
         self.address = ""
         """The bound address, ``host:port``."""
@@ -90,7 +91,8 @@ class WebServer:
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
-        server.request_handler = Front(self._services, server.request_handler)
+        self._front = Front(self._services, server.request_handler)
+        server.request_handler = self._front
         bound = bind("http", self._config.host, self._config.port, socket.SOCK_STREAM)
         self.address = render_remote(bound.getsockname()[:2])
         self._accepting.start(bound, _BACKLOG)
@@ -125,6 +127,7 @@ class WebServer:
                 "gauge",
                 lambda: len(self),
             ),
+            Metric("http_replies", "HTTP replies; of streams at their end.", "counter", self._replies, label="code"),
             Metric(
                 "http_connections_ended",
                 "HTTP connections that the server ended.",
@@ -134,6 +137,9 @@ class WebServer:
             ),
             self.failures.metric(),
         ]
+
+    def _replies(self) -> dict[str, float]:
+        return {str(status): count for status, count in self._front.replies.items()} if self._front else {}
 
     def __len__(self) -> int:
         """Return the number of connections without a stream."""

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+import aiohttp
 import pytest
 
 from span_events.bus.counts import EventCounts
@@ -73,6 +74,45 @@ EXPECTED: Final = {
     "subscribers": 1,
 }
 """Samples, and how much a datagram of a stranger, a message and a stream add to each."""
+
+
+async def test_blobs_count_octets_and_handshakes_and_http_its_replies(tmp_path: Path) -> None:
+    """A device that is known by its address uploads over HTTP."""
+    async with running(tmp_path) as server, aiohttp.ClientSession() as http:
+        await server.device(await server.collection(), "127.0.0.1")
+        async with http.post(f"http://{server.server.addresses['blobs']}/x", data=b"b" * 5000) as reply:
+            status = reply.status
+        for path in ("/healthz", "/nothing"):
+            await http.get(f"http://{server.http}{path}")
+        await http.close()  # the connection counts at its end
+        await until(lambda: samples(server)["blobs_received_bytes_total"] > 5000)
+        found = samples(server)
+
+    assert status == 200
+    assert (found['http_replies_total{code="200"}'], found['http_replies_total{code="404"}']) == (1, 1)
+    assert found['connections_accepted_total{listener="blobs"}'] == 1
+    assert found["blobs_tls_handshake_duration_seconds_count"] == 0
+    assert "blobs_handshake_duration_seconds_count" not in found
+
+
+async def test_a_server_that_stops_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A balancer sends new clients elsewhere, while those under way are served."""
+    seen = []
+    async with running(tmp_path) as server:
+        well = server.server.health()
+        close = server.server.streams.close
+
+        async def look_and_close() -> None:
+            async with aiohttp.ClientSession() as http:
+                for path in ("/healthz", "/readyz"):
+                    async with http.get(f"http://{server.http}{path}") as reply:
+                        seen.append((reply.status, (await reply.json())["parts"].get("server")))
+            await close()
+
+        monkeypatch.setattr(server.server.streams, "close", look_and_close)
+
+    assert "server" not in well
+    assert seen == [(200, "stops now"), (503, "stops now")]
 
 
 async def test_a_registry_that_refuses_a_write_is_counted(tmp_path: Path) -> None:

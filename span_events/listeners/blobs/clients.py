@@ -28,6 +28,7 @@ from span_events.listeners.blobs.upload import BlobClient
 from span_events.listeners.ports import Ports
 from span_events.listeners.tcp import TcpStream
 from span_events.listeners.tls import BLOCK, TlsStream
+from span_events.metrics import HANDSHAKE_BOUNDS, Histogram
 from span_events.net import Remote, render_remote
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
@@ -92,6 +93,9 @@ class ClientByAddress:
 class PlainAcceptor:
     """Opens the connections of the HTTP port, without a handshake."""
 
+    handshakes: Histogram | None = None
+    """There are none."""
+
     def __init__(self, reception: Reception, directory: Directory) -> None:
         self._reception = reception
         self._directory = directory
@@ -130,14 +134,18 @@ class TlsAcceptor:
         self._used = used
         self._clock = clock
         self._ports = ports or Ports()
+        self._durations = Histogram(*HANDSHAKE_BOUNDS)
+        self.handshakes: Histogram | None = self._durations
+        """Seconds of the handshakes that led to a client."""
 
     async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, BlobClient] | None:
         """Do the handshake; None after a failed handshake, which is published."""
         stream = TlsStream(accepted, self._engine, self._buffer)
-        client = None
+        client, began = None, self._clock.monotonic()
         try:
             found = await self._shake_hands(stream)
             if isinstance(found, x509.Certificate):
+                self._durations.observe(self._clock.monotonic() - began)
                 client = ClientByCertificate(
                     found,
                     remote,

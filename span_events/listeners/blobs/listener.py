@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from span_events import accepting
@@ -15,7 +16,7 @@ from span_events.listeners.ports import Ports
 from span_events.listeners.tcp import TcpStream
 from span_events.listeners.udp import unmapped
 from span_events.log import get_logger
-from span_events.metrics import Metric
+from span_events.metrics import Histogram, HistogramMetric, Measure, Metric
 from span_events.net import Remote, bind, render_remote
 
 log = get_logger("listeners.blobs")
@@ -26,6 +27,9 @@ _BACKLOG: Final = 512
 
 class Acceptor(Protocol):
     """Opens accepted connections: the step before HTTP."""
+
+    handshakes: Histogram | None
+    """Durations of handshakes in seconds; None without TLS."""
 
     async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, BlobClient] | None:
         """Return the stream and the client; None after a failed handshake, which is published."""
@@ -71,6 +75,8 @@ class BlobListener:
         """Connections without a request yet, the oldest first."""
         self.accepted = 0
         """Number of accepted connections."""
+        self.octets = 0
+        """Octets of HTTP from the connections that are over."""
         self.displaced = 0
         """Number of connections closed for a newer one, because there were too many."""
         self.defects = 0
@@ -99,7 +105,7 @@ class BlobListener:
             each.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Measure]:
         """Return the metrics."""
         return [
             Metric(
@@ -109,16 +115,26 @@ class BlobListener:
                 lambda: len(self._connections),
             ),
             Metric(
-                f"{self.name}_accepted", "Connections of uploads that were accepted.", "counter", lambda: self.accepted
-            ),
-            Metric(
                 f"{self.name}_displaced",
                 "Connections without a request that were closed for a newer one.",
                 "counter",
                 lambda: self.displaced,
             ),
             Metric(f"{self.name}_defects", "Defects: an upload's handling failed.", "counter", lambda: self.defects),
+            Metric(
+                f"{self.name}_received_bytes",
+                "Bytes of HTTP from the connections that are over.",
+                "counter",
+                lambda: self.octets,
+            ),
+            *self._handshake_metrics(),
         ]
+
+    def _handshake_metrics(self) -> Iterator[HistogramMetric]:
+        durations = self._acceptor.handshakes
+        if durations is not None:
+            text = "Time from an accepted connection to the end of its TLS handshake."
+            yield HistogramMetric(f"{self.name}_handshake_duration_seconds", text, lambda: durations)
 
     def _accepted(self, accepted: socket.socket, address: Remote) -> None:
         self.accepted += 1
@@ -166,5 +182,8 @@ class BlobListener:
             on_request=lambda: self._waiting.pop(task, None),
             ports=self._ports,
         )
-        await upload.hold()
+        try:
+            await upload.hold()
+        finally:
+            self.octets += stream.octets
         self.defects += upload.failed

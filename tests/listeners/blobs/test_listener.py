@@ -74,7 +74,7 @@ async def test_a_defect_is_counted_and_answered(blobs: BlobBench, monkeypatch: p
 
     assert (answer.status, answer.text) == (500, "this is the server's fault\n")
     assert again.status == 200
-    assert {each.name: each.value() for each in blobs.plain.metrics()}["blobs_defects"] == 1
+    assert blobs.plain.defects == 1
 
 
 async def test_a_defect_before_the_request_is_counted_too(blobs: BlobBench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from span_events.fleet.devices.devices import DeviceChange
+from span_events.metrics import exposition
 from span_events.wire.openssl import Identity
 from tests.bench.certificates import Holder
 from tests.bench.fleets import CAUSE
@@ -78,9 +79,11 @@ async def test_a_large_blob_is_stored_whole(blobs: BlobBench, credentials: Crede
     content = bytes(range(256)) * 12_000
     (tmp_path / "large").write_bytes(content)
     answer = await blobs.secure_curl("--data-binary", f"@{tmp_path / 'large'}", credentials=credentials)
+    await until(lambda: blobs.secure.octets > len(content))
 
     assert answer.status == 200
     assert blobs.contents == [content]
+    assert b"\nspan_events_blobs_tls_handshake_duration_seconds_count 1.0\n" in exposition(blobs.secure.metrics)()
 
 
 async def test_an_intermediate_may_be_left_out(blobs: BlobBench, credentials: Credentials) -> None:
