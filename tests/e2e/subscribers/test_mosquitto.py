@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.bench.live import LiveServer
+from tests.bench.live import LiveDevice, LiveServer
 from tests.bench.waiting import PATIENCE
 
 
-async def subscribe(server: LiveServer, user: str, password: str, *options: str) -> asyncio.subprocess.Process:
+async def subscribe(
+    server: LiveServer, user: str, password: str, *options: str, host: str = "127.0.0.1"
+) -> asyncio.subprocess.Process:
     """Start mosquitto_sub with the lines that tell of its packets."""
-    host, _, port = server.addresses["mqtt"].rpartition(":")
+    port = server.addresses["mqtt"].rpartition(":")[2]
     return await asyncio.create_subprocess_exec(
         *("stdbuf", "-oL", "mosquitto_sub", "-h", host, "-p", port, "-u", user, "-P", password, "-d", *options),
         stdout=asyncio.subprocess.PIPE,
@@ -33,23 +36,23 @@ async def line(process: asyncio.subprocess.Process, begin: str) -> str:
 
 
 @pytest.mark.parametrize("version", ["5", "311"])
-async def test_mosquitto_sub_shows_messages_and_events(tmp_path: Path, version: str) -> None:
-    with LiveServer(tmp_path) as server:
-        device = await server.add_device(await server.add_collection())
-        process = await subscribe(
-            server, device.collection, server.token, "-V", version, "-v", "-t", "#", "-t", "activity/#"
-        )
-        assert await line(process, "Subscribed") == "Subscribed (mid: 1): 0, 0\n"
-        await server.coap_client(device.address, "-m", "post", "-e", "hello")
-        event = await line(process, f"activity/{device.collection}/{device.id}/upstreamMessage ")
-        message = await line(process, f"{device.collection}/")
-        process.terminate()
-        await process.wait()
+async def test_mosquitto_sub_shows_messages_and_events(server: LiveServer, device: LiveDevice, version: str) -> None:
+    topics = ("-t", "#", "-t", "activity/#", "-t", "application/+/device/+/event/up")
+    process = await subscribe(server, device.collection, server.token, "-V", version, "-v", *topics)
+    assert await line(process, "Subscribed") == "Subscribed (mid: 1): 0, 0, 0\n"
+    await server.coap_client(device.address, "-m", "post", "-e", "hello")
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    while found.keys() != {device.collection, "activity", "application"}:
+        text = await line(process, "")
+        topic, _, payload = text.partition(" ")
+        if payload.startswith("{"):
+            found.setdefault(topic.partition("/")[0], (topic, json.loads(payload)))
+    process.terminate()
+    await process.wait()
 
-    topic, _, payload = message.partition(" ")
-    assert topic == f"{device.collection}/{device.id}"
-    assert json.loads(payload)["payload"] == "aGVsbG8="
-    assert json.loads(event.partition(" ")[2])["event"] == "upstreamMessage"
+    assert found["activity"][1]["event"] == "clientConnected"
+    assert found[device.collection][0] == f"{device.collection}/{device.id}"
+    assert found[device.collection][1]["payload"] == found["application"][1]["data"] == "aGVsbG8="
 
 
 @pytest.mark.parametrize(
@@ -59,8 +62,20 @@ async def test_mosquitto_sub_shows_messages_and_events(tmp_path: Path, version: 
         ("311", "Connection error: Connection Refused: bad user name"),
     ],
 )
-async def test_mosquitto_sub_says_why_it_was_refused(tmp_path: Path, version: str, sentence: str) -> None:
-    with LiveServer(tmp_path) as server:
-        process = await subscribe(server, "*", "f" * 64, "-V", version, "-t", "#")
-        assert (await line(process, "Connection error")).startswith(sentence)
+async def test_mosquitto_sub_says_why_it_was_refused(server: LiveServer, version: str, sentence: str) -> None:
+    process = await subscribe(server, "*", "f" * 64, "-V", version, "-t", "#")
+    assert (await line(process, "Connection error")).startswith(sentence)
+    await process.wait()
+
+
+async def test_mosquitto_sub_trusts_the_servers_root_over_tls(tmp_path: Path) -> None:
+    """It checks the host name, too; with another root it ends."""
+    with LiveServer(tmp_path, {"mqtt.tls": "true"}) as server:
+        root = str(server.data_dir / "pki" / "root.pem")
+        process = await subscribe(server, "*", server.token, "--cafile", root, "-t", "#", host="localhost")
+        assert await line(process, "Subscribed") == "Subscribed (mid: 1): 0\n"
+        process.terminate()
         await process.wait()
+        stranger = await subscribe(server, "*", server.token, "--capath", "/etc/ssl/certs", "-t", "#", host="localhost")
+        assert await line(stranger, "Error: A TLS error occurred")
+        await stranger.wait()
