@@ -1,4 +1,4 @@
-"""Sockets of attackers: raw octets to the HTTP port."""
+"""Sockets of attackers: raw octets to the HTTP port, or to another TCP port."""
 
 from __future__ import annotations
 
@@ -16,16 +16,27 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER of 0 s: close() sends a reset."""
 
 
-async def connect(server: LiveServer, *, resets: bool = False, receive_buffer: int | None = None) -> socket.socket:
+async def connect(
+    server: LiveServer,
+    *,
+    listener: str = "http",
+    source: str = "",
+    resets: bool = False,
+    receive_buffer: int | None = None,
+) -> socket.socket:
     """
-    Connect to the HTTP port.
+    Connect to a TCP port.
 
     Args:
+        listener: The port's listener.
+        source: Address of the client, if it is to have another than 127.0.0.1.
         resets: True if the socket's end is a reset, without a FIN.
         receive_buffer: Octets of the kernel's receive buffer (SO_RCVBUF).
     """
-    host, _, port = server.addresses["http"].rpartition(":")
+    host, _, port = server.addresses[listener].rpartition(":")
     opened = socket.socket()
+    if source:
+        opened.bind((source, 0))
     if receive_buffer is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     if resets:
