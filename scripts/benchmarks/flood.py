@@ -1,4 +1,8 @@
-"""Sends 100,000 random and mutated datagrams to each port; checks the memory and that the server still answers."""
+"""
+Sends 100,000 random and mutated datagrams to each UDP port, and 100,000 mutated packets to MQTT.
+
+Checks the memory and that the server still answers.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,13 @@ import random
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import Any
 
 from scripts.benchmarks.harness import Options, Process, server
+from scripts.benchmarks.mqtt import join
+from tests.fuzz.test_mqtt import mutated
+from tests.web.mqtt.client import connect_packet, packet, text
 
 DATAGRAMS = 100_000
 VALID = struct.pack("!BBHI", 0x44, 2, 1, 1) + b"\xb1x\xfftemperature=21.5"
@@ -29,6 +37,38 @@ async def run(options: Options) -> None:
                     grown.append((started.rss_kb() - before) / 1024)
                 print(f"  {port:<10} {word:<8} sender: memory {grown[0]:+.1f} MB, again {grown[1]:+.1f} MB", flush=True)
         print(f"  {await _still_answers(started, where)}")
+        print(f"\nFlood of {DATAGRAMS} mutated MQTT packets, {len(_packets(''))} in a connection after a CONNECT")
+        for word, token in (("known", where["token"]), ("unknown", "0" * 64)):
+            grown = []
+            for _ in range(2):
+                before = started.rss_kb()
+                await asyncio.to_thread(_flood_mqtt, where["addresses"]["mqtt"], token)
+                grown.append((started.rss_kb() - before) / 1024)
+            print(f"  {word:<8} token: memory {grown[0]:+.1f} MB, again {grown[1]:+.1f} MB", flush=True)
+        with join(where["addresses"]["mqtt"], "*", where["token"], "#"):
+            print(f"  {await _still_answers(started, where)}; MQTT grants a subscription")
+
+
+def _packets(name: str) -> list[bytes]:
+    """Return packets of a client that is connected."""
+    subscribe = packet(0x82, b"\0\7" + text("activity/+/+/upstreamMessage") + b"\0" + text("#") + b"\0")
+    return [subscribe, b"\xc0\0", packet(0xA2, b"\0\7" + text("#")), packet(0x30, text(name) + b"hello"), b"\xe0\0"]
+
+
+def _flood_mqtt(address: str, token: str) -> None:
+    generator = random.Random(1883)  # the same packets each time
+    host, _, port = address.rpartition(":")
+    sent = 0
+    while sent < DATAGRAMS:
+        packets = _packets(f"{sent}/1")
+        head = connect_packet("*", token, level=4, client_id=f"c{sent}")
+        with socket.create_connection((host, int(port))) as client, suppress(OSError):
+            client.settimeout(0.5)
+            client.sendall(head + mutated(packets, generator))
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(4096):
+                pass
+        sent += len(packets)
 
 
 def _flood(address: str, source: str) -> None:

@@ -1,12 +1,14 @@
 """
 Invariant: the octets of a client are packets, a part of one, or raise PacketRefused with a place inside the packet.
 
-The result does not depend on segmentation, and no more octets wait than the longest packet has.
+The result does not depend on segmentation, and no more octets wait than the longest packet has. `scripts/bench flood`
+sends 100,000 such packets to a server.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -19,7 +21,7 @@ from span_events.wire.mqtt.reasons import PacketRefused, Reason
 from tests.wire.mqtt import samples
 
 LONGEST: Final = 64
-MUTATIONS: Final = 10_000
+MUTATIONS: Final = 2_500
 
 Result = tuple[list[Packet], Reason | None]
 
@@ -64,26 +66,32 @@ def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
         assert "/".join(levels_of(text)) == text
 
 
+def mutated(packets: Sequence[bytes], chance: random.Random) -> bytes:
+    """Return packets, perhaps in another order, with up to three changed, missing or additional parts."""
+    conversation = list(packets)
+    if chance.random() < 0.5:
+        chance.shuffle(conversation)
+    octets = bytearray(b"".join(conversation))
+    for _ in range(chance.randrange(4)):
+        at = chance.randrange(len(octets))
+        match chance.randrange(3):
+            case 0:
+                octets[at] = chance.randrange(256)
+            case 1:
+                del octets[at : at + chance.randrange(1, 4)]
+            case _:
+                octets[at:at] = chance.randbytes(chance.randrange(1, 4))
+        octets = octets or bytearray(1)
+    return bytes(octets)
+
+
 def test_thousands_of_mutated_conversations_are_decoded_or_refused() -> None:
     chance = random.Random(1883)
     results = {True: 0, False: 0}
     for _ in range(MUTATIONS):
-        conversation = list(samples.ALL[chance.choice((4, 5))])
-        if chance.random() < 0.5:
-            chance.shuffle(conversation)
-        octets = bytearray(b"".join(conversation))
-        for _ in range(chance.randrange(4)):
-            at = chance.randrange(len(octets))
-            match chance.randrange(3):
-                case 0:
-                    octets[at] = chance.randrange(256)
-                case 1:
-                    del octets[at : at + chance.randrange(1, 4)]
-                case _:
-                    octets[at:at] = chance.randbytes(chance.randrange(1, 4))
-            octets = octets or bytearray(1)
-        whole = check(bytes(octets))
-        assert check(bytes(octets), size=chance.randrange(1, 9)) == whole
+        octets = mutated(samples.ALL[chance.choice((4, 5))], chance)
+        whole = check(octets)
+        assert check(octets, size=chance.randrange(1, 9)) == whole
         results[whole[1] is None] += 1
 
     assert min(results.values()) > MUTATIONS / 20
