@@ -53,7 +53,7 @@ async def served(server: LiveServer) -> None:
     """Make sure that a client at another address can subscribe."""
     guest = await joined(server, "guest", GUEST, then=SUBSCRIBE)
     await send(guest, b"\xc0\0")
-    assert (await receive(guest, b"\xd0\0")).endswith(b"\xd0\0")
+    assert b"\xd0\0" in await receive(guest, b"\xd0\0")  # events may surround it
     guest.close()
 
 

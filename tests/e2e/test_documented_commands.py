@@ -39,7 +39,7 @@ SHOWN: Final = {
     "blobs": ("image/jpeg",),
     "the-things-stack": ("events.stream.start", "{}"),
     "chirpstack": ('"result":"accepted"', '"topic":"application/', '"hint":"The device joins with another key'),
-    "mqtt": ('"type":"data"', "activity/"),
+    "mqtt": ('"type":"data"', "activity/", "/event/up {"),
     "operating": ('span_events_messages_received_total{transport="udp"}', "restored: "),
     "rest": ('"status":"ok"', "span_events_subscribers"),
 }
