@@ -79,6 +79,7 @@ TESTS_ONLY: Final[dict[str, set[str]]] = {"e2e": {"devices", "server", "subscrib
 
 STARTERS: Final = (
     "span_events.app",
+    "tests.bench.forked",
     "tests.bench.live",
     "tests.bench.programs",
     "tests.bench.servers",

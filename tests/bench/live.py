@@ -13,7 +13,6 @@ import itertools
 import json
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -32,6 +31,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from span_events.cli.running import TOKEN_FILE
+from tests.bench.forked import ForkedProgram
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.programs import output_of
 from tests.bench.waiting import PATIENCE
@@ -206,8 +206,8 @@ class LiveServer:
             f"SPAN_EVENTS_{name.upper().replace('.', '__')}": str(value) for name, value in (settings or {}).items()
         }
         self._environment = {**os.environ, **FREE_VARIABLES, **variables}
-        self._limit = () if descriptors is None else ("prlimit", f"--nofile={descriptors}:{descriptors}")
-        self._process: subprocess.Popen[str] | None = None
+        self._descriptors = descriptors
+        self._process: ForkedProgram | None = None
         self._log: list[str] = []
         self._logged = threading.Condition()
         self._log_reader: threading.Thread | None = None
@@ -227,24 +227,13 @@ class LiveServer:
 
     def start(self) -> None:
         """Start the server, wait until all is bound, and take the token of the first start."""
-        command = (
-            *self._limit,
-            PROGRAM,
-            "serve",
-            "--data-dir",
-            str(self.data_dir),
-            "--ready-file",
-            str(self.ready_file),
-        )
-        self._process = process = subprocess.Popen(
-            command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        arguments = ("serve", "--data-dir", str(self.data_dir), "--ready-file", str(self.ready_file))
+        self._process = process = ForkedProgram(arguments, self._environment, descriptors=self._descriptors)
         self._log_reader = threading.Thread(target=self._read_log, name="server's log")
         self._log_reader.start()
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
         try:
-            assert process.stdout is not None
             while line := process.stdout.readline():
                 if "Ctrl-C" in line:  # the end of the banner
                     break
@@ -306,16 +295,19 @@ class LiveServer:
         return self._cli("token", "create", "--data-dir", str(self.data_dir), "--resource", "/", "--write")
 
     def _cli(self, *arguments: str) -> str:
-        done = subprocess.run(
-            (PROGRAM, *arguments), env=self._environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
+        program = ForkedProgram(arguments, self._environment)
+        watchdog = threading.Timer(PATIENCE, program.kill)
+        watchdog.start()
+        with program.stdout, program.stderr:
+            output, complaints = program.stdout.read(), program.stderr.read()
+        status = program.wait()
+        watchdog.cancel()
+        assert status == 0, complaints
+        return output.strip()
 
     def _read_log(self) -> None:
         """Keep the log, and repeat it where pytest captures it: it shows what a failed test captured."""
         assert self._process is not None
-        assert self._process.stderr is not None
         for line in self._process.stderr:
             captured = sys.stderr
             if captured is not sys.__stderr__:
@@ -330,7 +322,6 @@ class LiveServer:
         status = self._process.wait()
         self._log_reader.join()
         for pipe in (self._process.stdout, self._process.stderr):
-            assert pipe is not None
             pipe.close()
         return status
 
