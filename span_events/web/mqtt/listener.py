@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import ClassVar, Final, cast
 
 from span_events.accepting import Acceptor, RefusedAccepts
@@ -14,6 +14,7 @@ from span_events.metrics import Metric
 from span_events.net import Remote, bind, render_remote
 from span_events.web.mqtt.service import MqttService
 from span_events.web.mqtt.session import Session
+from span_events.web.streams.admission import Place
 from span_events.web.streams.replies import CLOSE_TIMEOUT, probe, tune
 from span_events.web.tls import OptionalTls
 from span_events.wire.mqtt.reasons import Reason
@@ -92,7 +93,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, service: MqttService) -> None:
         self._service = service
         self._session: Session | None = None
-        self._held = ExitStack()  # the client's place among those of its address
+        self._held: Place | None = None  # among the streams of the address
         self._timer: asyncio.TimerHandle | None = None
         self.remote = ""
         self.sink: asyncio.Transport
@@ -106,7 +107,7 @@ class _Connection(asyncio.Protocol):
         self.remote = peer[0] if isinstance(peer, tuple) else ""
         shared = self._service.shared
         try:
-            self._held.enter_context(shared.admission.hold_address(self.remote))
+            self._held = shared.admission.hold_address(self.remote)
         except LimitReached as exc:
             self._service.refused(Reason.QUOTA_EXCEEDED, exc.detail, self.remote)
             self.sink.abort()
@@ -124,7 +125,8 @@ class _Connection(asyncio.Protocol):
         """End the session."""
         if self._timer is not None:
             self._timer.cancel()
-        self._held.close()
+        if self._held is not None:
+            self._held.release()
         if self._session is not None:
             self._session.lost()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Final, Protocol
 
@@ -18,6 +17,7 @@ from span_events.registry.model import Token
 from span_events.web.mqtt.publications import framing, shared_limit
 from span_events.web.mqtt.shared import Shared
 from span_events.web.mqtt.subscriptions import Subscriptions
+from span_events.web.streams.admission import Place
 from span_events.wire.mqtt.fields import Property
 from span_events.wire.mqtt.packets import (
     ClientPackets,
@@ -118,7 +118,7 @@ class Session:
         self._packets = ClientPackets(LONGEST_PACKET)
         self._allowance = Allowance(config.client_packets, config.client_packets * _BURST)
         self._octets = Allowance(config.client_octets, config.client_octets * _BURST)
-        self._held = ExitStack()  # the client's place among those of its token
+        self._held: Place | None = None  # among the streams of the token
         self._task: asyncio.Task[None] | None = None  # checks the token; packets wait for it
         self.is_over = False
         """True once nothing of the client counts any more."""
@@ -154,7 +154,8 @@ class Session:
         self.cut("network")
         if self._task is not None:
             self._task.cancel()
-        self._held.close()
+        if self._held is not None:
+            self._held.release()
         self._owner.lost(self)
 
     # ---- called by the owner ----------------------------------------------------------------
@@ -303,7 +304,7 @@ class Session:
         try:
             self._shared.hub.check_room()
             reach, token = await self._shared.authorize(packet.user, packet.password)
-            self._held.enter_context(self._shared.admission.hold_token(token))
+            self._held = self._shared.admission.hold_token(token)
             return reach, token
         except RequestError as exc:
             raise PacketRefused(_reason_of(exc), f"{exc.detail}. {exc.hint}".strip()) from exc

@@ -7,7 +7,6 @@ Browsers have no other way to MQTT. Frames are no packets: one may hold several,
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
 from types import MappingProxyType
 from typing import ClassVar, Final
 
@@ -73,13 +72,13 @@ class MqttWebSockets:
         Raises:
             RequestError: The request is no such handshake, a page of a foreign origin sent it, or there is no room.
         """
-        with ExitStack() as held:
-            try:
-                response = self._accept(request)
-                held.enter_context(self._admission.hold(request, None))
-            except RequestError as exc:
-                self._refusals.count(request, exc, self._admission.client_of(request))
-                raise
+        try:
+            response = self._accept(request)
+            place = self._admission.hold(request, None)
+        except RequestError as exc:
+            self._refusals.count(request, exc, self._admission.client_of(request))
+            raise
+        with place:
             await self._follow(request, response)
         return response
 

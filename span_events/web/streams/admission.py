@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
@@ -71,22 +69,23 @@ class Admission:
         """Return the address of a client, behind proxies too."""
         return self._proxies.client_of(request)
 
-    @contextmanager
-    def hold(self, request: web.Request, token: Token | None) -> Iterator[None]:
+    def hold(self, request: web.Request, token: Token | None) -> Place:
         """
         Hold a stream's place among those of its client's address and of its token, unless the token comes later.
 
         Raises:
             LimitReached: The address or the token has as many streams as it may have.
         """
-        with ExitStack() as held:
-            held.enter_context(self.hold_address(self.client_of(request) or ""))
-            if token is not None:
-                held.enter_context(self.hold_token(token))
-            yield
+        place = self.hold_address(self.client_of(request) or "")
+        if token is not None:
+            try:
+                place.beside = self.hold_token(token)
+            except LimitReached:
+                place.release()
+                raise
+        return place
 
-    @contextmanager
-    def hold_address(self, address: str) -> Iterator[None]:
+    def hold_address(self, address: str) -> Place:
         """
         Hold a place among the streams of a client's address.
 
@@ -95,11 +94,9 @@ class Admission:
         """
         client = _neighbourhood(address)
         hint = "Close streams that nobody reads, or raise streams.per_address; http.proxies names proxies in front."
-        with _counted(self._by_address, client, self._config.per_address, client, "streams.per_address", hint):
-            yield
+        return Place(self._by_address, client, self._config.per_address, client, "streams.per_address", hint)
 
-    @contextmanager
-    def hold_token(self, token: Token) -> Iterator[None]:
+    def hold_token(self, token: Token) -> Place:
         """
         Hold a place among the streams of a token.
 
@@ -107,21 +104,39 @@ class Admission:
             LimitReached: The token has as many streams as it may have.
         """
         hint = "Close streams that nobody reads, use a token for each program, or raise streams.per_token."
-        with _counted(self._by_token, token.id, self._config.per_token, "this token", "streams.per_token", hint):
-            yield
+        return Place(self._by_token, token.id, self._config.per_token, "this token", "streams.per_token", hint)
 
 
-@contextmanager
-def _counted(counts: Counter[K], key: K, most: int, owner: str, setting: str, hint: str) -> Iterator[None]:
-    if counts[key] >= most:
-        raise LimitReached(f"There are {most} streams of {owner}, as many as {setting} allows", hint=hint)
-    counts[key] += 1
-    try:
-        yield
-    finally:
-        counts[key] -= 1
-        if not counts[key]:
-            del counts[key]
+class Place:
+    """A place among the streams of one owner, until its release; a class of its own, since every idle stream has it."""
+
+    __slots__ = ("_counts", "_key", "beside")
+
+    def __init__(self, counts: Counter[Any], key: object, most: int, owner: str, setting: str, hint: str) -> None:
+        if counts[key] >= most:
+            raise LimitReached(f"There are {most} streams of {owner}, as many as {setting} allows", hint=hint)
+        counts[key] += 1
+        self._counts: Counter[Any] | None = counts
+        self._key = key
+        self.beside: Place | None = None
+        """Another place that is released with this one."""
+
+    def release(self) -> None:
+        """Give the place up; twice does no harm."""
+        counts, self._counts = self._counts, None
+        if counts is None:
+            return
+        counts[self._key] -= 1
+        if not counts[self._key]:
+            del counts[self._key]
+        if self.beside is not None:
+            self.beside.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.release()
 
 
 def _most(counts: Counter[K]) -> int:
