@@ -93,7 +93,7 @@ class Exchanges:
             if token and latest.token:
                 earlier = latest
         exchange = Exchange(fingerprint, token, now, earlier)
-        if latest is not None:
+        if latest is not None and (token == latest.token or not token or not latest.token):
             if latest.before == fingerprint and now - latest.before_at < _TRANSMIT_SPAN:
                 exchange.again = now - latest.before_at
             exchange.before, exchange.before_at = latest.fingerprint, latest.at

@@ -40,8 +40,9 @@ DISCOVERY: Final = "/.well-known/core"
 LINKS: Final = b'</>;title="POST sends a message, GET fetches one that waits; any path"'
 """The links that discovery returns (RFC 6690)."""
 _AGAIN: Final = (
-    "the same octets came {:.1f} s ago, and another request with the same token since: taken as a new message, as of a "
-    "device that rebooted; a client with several requests under way gives each a token of its own (RFC 7252 5.3.1)"
+    "the same octets came {:.1f} s ago, and another request with the same token, or none, since: taken as a new "
+    "message, as of a device that rebooted; a client with several requests under way gives each a token of its own "
+    "(RFC 7252 5.3.1)"
 )
 _LINK_FORMAT: Final[Options] = ((int(Option.CONTENT_FORMAT), uint(ContentFormat.LINKFORMAT)),)
 
