@@ -15,7 +15,6 @@ from scripts.benchmarks.harness import (
     Table,
     command_output,
     drain,
-    follow,
     process,
     server,
     subscribe,
@@ -30,8 +29,6 @@ TARGETS = {
     "span-events, 1 event a tick": ("span", 1, 0.0),
     "span-events, 16 events a tick": ("span", 16, 0.0),
     "span-events, default linger": ("span", 16, 5.0),
-    "The Things Stack's API, 1 event a tick": ("span", 1, 0.0),
-    "The Things Stack's API, 16 events a tick": ("span", 16, 0.0),
 }
 LIMITS = {"C send(), 1 frame a write": 1, "C send(), 16 frames a write": 16}
 
@@ -44,29 +41,22 @@ async def run(options: Options) -> None:
             for name, batch in LIMITS.items():
                 table.add(name, await _limit(options, batch))
         for name, (variant, batch, linger) in TARGETS.items():
-            by_post = name.startswith("The Things Stack")
-            table.add(name, await _target(options, variant, batch, linger, by_post=by_post))
+            table.add(name, await _target(options, variant, batch, linger))
     table.show(base="aiohttp send_str")
-    for tick in ("1 event a tick", "16 events a tick"):
-        ratio = table.median(f"The Things Stack's API, {tick}") / table.median(f"span-events, {tick}")
-        print(f"  The Things Stack's API, {tick}: {ratio:.2f} of Span's stream")
     if options.tool("climit"):
         for ours, limit in zip(("span-events, 1 event a tick", "span-events, 16 events a tick"), LIMITS, strict=True):
             print(f"  {ours}: {table.median(ours) / table.median(limit):.2f} of {limit}")
 
 
-async def _target(options: Options, variant: str, batch: int, linger: float, *, by_post: bool) -> float:
+async def _target(options: Options, variant: str, batch: int, linger: float) -> float:
     arguments = ("--batch", str(batch), "--linger", str(linger), "--seconds", str(options.seconds))
     async with server(variant, *arguments, uvloop=options.uvloop) as started:
         where = await started.answer()
-        if options.tool("wsdrain") and not by_post:
+        if options.tool("wsdrain"):
             return await _by_harness(options, started, where)
         headers = {"X-API-Token": where["token"]} if where["token"] else {}
         http, path = where["addresses"]["http"], where["path"]
-        sockets = [
-            follow(http, path, where["token"]) if by_post else subscribe(http, path, headers)
-            for _ in range(SUBSCRIBERS)
-        ]
+        sockets = [subscribe(http, path, headers) for _ in range(SUBSCRIBERS)]
         started.tell("go")
         await asyncio.to_thread(drain, sockets, options.seconds * 1.25 + 0.5)
         for each in sockets:

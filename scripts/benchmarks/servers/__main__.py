@@ -26,7 +26,7 @@ from span_events.events.catalogue import UpstreamMessage
 from span_events.events.message import Transport
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
-from span_events.ids import render
+from span_events.ids import IdGenerator, render
 from span_events.registry.model import Management
 from span_events.wire.websocket import text_frame
 
@@ -47,16 +47,7 @@ async def span(arguments: argparse.Namespace) -> None:
 
             async def work() -> int:
                 for _ in range(arguments.batch):
-                    identifier = identifiers.next(time.time_ns())
-                    publish(
-                        UpstreamMessage(
-                            origin=origin,
-                            correlation_id=identifier,
-                            bytes=9,
-                            transport=Transport.UDP,
-                            message_id=SpanId(identifier),
-                        )
-                    )
+                    publish(_message(origin, identifiers))
                 await asyncio.sleep(0)
                 if server.hub.buffered:
                     await all_low(transports)
@@ -85,7 +76,7 @@ async def forms(arguments: argparse.Namespace) -> None:
                     began, turn = time.process_time(), time.perf_counter() + _TURN
                     while time.perf_counter() < turn:
                         for _ in range(arguments.batch):
-                            server.bus.publish(UpstreamMessage(origin=device.origin, bytes=9, transport=Transport.UDP))
+                            server.bus.publish(_message(device.origin, server.identifiers))
                         await asyncio.sleep(0)
                         done[index] += size * arguments.batch
                         if server.hub.buffered:
@@ -94,6 +85,14 @@ async def forms(arguments: argparse.Namespace) -> None:
                     await all_low(transports)
             assert not server.hub.dropped, "the closed loop dropped events"
             say(rates=[events / seconds for events, seconds in zip(done, cpu, strict=True)])
+
+
+def _message(origin: Origin, identifiers: IdGenerator) -> UpstreamMessage:
+    """Return the event of a received message, with the ids that every such event has."""
+    identifier = identifiers.next(time.time_ns())
+    return UpstreamMessage(
+        origin=origin, correlation_id=identifier, bytes=9, transport=Transport.UDP, message_id=SpanId(identifier)
+    )
 
 
 _TURN = 0.05
