@@ -20,6 +20,7 @@ from tests.fuzz.test_mqtt import mutated
 from tests.web.mqtt.client import connect_packet, packet, text
 
 DATAGRAMS = 100_000
+_AT_ONCE = 100
 VALID = struct.pack("!BBHI", 0x44, 2, 1, 1) + b"\xb1x\xfftemperature=21.5"
 
 
@@ -60,15 +61,18 @@ def _flood_mqtt(address: str, token: str) -> None:
     host, _, port = address.rpartition(":")
     sent = 0
     while sent < DATAGRAMS:
-        packets = _packets(f"{sent}/1")
-        head = connect_packet("*", token, level=4, client_id=f"c{sent}")
-        with socket.create_connection((host, int(port))) as client, suppress(OSError):
-            client.settimeout(0.5)
-            client.sendall(head + mutated(packets, generator))
-            client.shutdown(socket.SHUT_WR)
-            while client.recv(4096):
-                pass
-        sent += len(packets)
+        clients = [socket.create_connection((host, int(port))) for _ in range(_AT_ONCE)]
+        for number, client in enumerate(clients):
+            packets = _packets(f"{sent}/1")
+            head = connect_packet("*", token, level=4, client_id=f"c{number}")
+            with suppress(OSError):
+                client.sendall(head + mutated(packets, generator))
+                client.shutdown(socket.SHUT_WR)
+            sent += len(packets)
+        for client in clients:
+            with client, suppress(OSError):
+                while client.recv(4096):
+                    pass
 
 
 def _flood(address: str, source: str) -> None:
