@@ -81,8 +81,8 @@ async def test_a_plain_get_gets_one_json_object_a_line(site: Running) -> None:
         "no",
         "no-cache, no-transform",
     )
-    assert "Content-Encoding" not in response.headers
-    await until(lambda: site.server.hub.subscribers == 0)
+    assert response.headers["Content-Encoding"] == "gzip", "the client asks for it"
+    await until(lambda: site.server.streams.ended == {"client": 1})
 
 
 async def test_server_sent_events_have_an_id_a_name_and_the_same_json(site: Running) -> None:
@@ -236,6 +236,7 @@ async def test_the_deletion_of_a_token_ends_its_replies(site: Running) -> None:
             bodies = [await plain.read(), await sse.read()]
 
     assert bodies == [b"", b'retry: 2000\n\nevent: end\ndata: {"reason":"the token was revoked"}\n\n']
+    assert site.server.streams.ended == {"server": 2}
 
 
 async def test_the_shutdown_of_the_server_ends_replies(tmp_path: Path) -> None:

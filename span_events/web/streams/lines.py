@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from aiohttp import web
@@ -14,6 +14,7 @@ from span_events.fanout.subscriber import Close, Ending, Sink, Stream, Subscribe
 from span_events.registry.model import Token
 from span_events.web.streams import replies
 from span_events.web.streams.past import Past
+from span_events.web.streams.reading import By
 from span_events.web.streams.request import Form, StreamRequest
 
 
@@ -24,16 +25,27 @@ class Lines:
     Args:
         send_buffer: Octets of the kernel's buffer for one client.
         patience: Seconds for which the past waits for a client that does not read.
+        on_end: Called with the side that ended a stream.
     """
 
-    def __init__(self, hub: Hub, past: Past, *, send_buffer: int, patience: float) -> None:
+    def __init__(
+        self, hub: Hub, past: Past, *, send_buffer: int, patience: float, on_end: Callable[[By], None]
+    ) -> None:
         self._hub = hub
         self._past = past
         self._send_buffer = send_buffer
         self._patience = patience
+        self._on_end = on_end
 
     async def serve(
-        self, request: web.Request, stream: Stream, scope: Scope, wish: StreamRequest, token: Token
+        self,
+        request: web.Request,
+        stream: Stream,
+        scope: Scope,
+        wish: StreamRequest,
+        token: Token,
+        *,
+        remote: str | None,
     ) -> web.StreamResponse:
         """Serve a stream until it ends; one that does not follow ends where the present begins."""
         headers = {
@@ -74,4 +86,6 @@ class Lines:
             send_buffer=self._send_buffer,
             subscribe=subscribe,
             farewell=farewell,
+            on_end=self._on_end,
+            remote=remote,
         )

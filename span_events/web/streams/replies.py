@@ -23,6 +23,7 @@ from span_events.log import get_logger
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
 from span_events.web.streams import compression
+from span_events.web.streams.reading import By
 
 log = get_logger("streams")
 
@@ -88,6 +89,8 @@ async def serve(
     send_buffer: int,
     subscribe: Callable[[Sink, Close], Subscriber],
     farewell: Callable[[Ending, str], bytes],
+    on_end: Callable[[By], None] = lambda by: None,
+    remote: str | None = None,
 ) -> web.StreamResponse:
     """
     Send the head of a reply, subscribe, and return when the stream has ended.
@@ -95,6 +98,8 @@ async def serve(
     Args:
         subscribe: Adds the reader to the hub.
         farewell: Returns the last frame of a stream that the server ends, without the transfer coding.
+        on_end: Called with the side that ended the stream.
+        remote: Address of the client, if it is not that of the connection.
     """
     ended: asyncio.Future[tuple[Ending, str] | None] = asyncio.get_running_loop().create_future()
 
@@ -112,15 +117,19 @@ async def serve(
             subscriber = subscribe(transport, end)
         except Unavailable as exc:  # others were faster
             end(Ending.BEHIND, exc.detail)
-        log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=request.remote)
+        log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=remote or request.remote)
         how = await ended
     finally:
         if subscriber is not None:
             hub.unsubscribe(subscriber)
+    by = By.SERVER if how else By.CLIENT
+    on_end(by)
     log.info(
         "subscriber_left",
         token=ids.render(token.id),
-        ending=how[0].name.lower() if how else "client",
+        by=by.value,
+        reason=how[1] if how else "",
+        delivered=subscriber.delivered if subscriber else 0,
         dropped=subscriber.dropped if subscriber else 0,
     )
     if how is not None and not transport.is_closing():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -34,7 +34,7 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
 from span_events.web.streams import changing
-from span_events.web.streams.admission import Admission
+from span_events.web.streams.admission import Admission, Place
 from span_events.web.streams.credentials import Admitted, Gate
 from span_events.web.streams.handshake import accept
 from span_events.web.streams.lines import Lines
@@ -106,7 +106,13 @@ class Streams:
         self._hub = hub
         self._facts = facts
         self._past = Past(hub, history, inbox, clock)
-        self._lines = Lines(hub, self._past, send_buffer=fanout.send_buffer, patience=fanout.stalled_after)
+        self._lines = Lines(
+            hub,
+            self._past,
+            send_buffer=fanout.send_buffer,
+            patience=fanout.stalled_after,
+            on_end=lambda by: self.ended.update([by]),
+        )
         self._admission = admission
         self._gate = Gate(streams, directory, tokens)
         self._message_dialect = MessageDialect(directory)
@@ -197,17 +203,20 @@ class Streams:
         self, request: web.Request, stream: Stream, wish: StreamRequest, admitted: Admitted | None
     ) -> web.StreamResponse:
         """Serve a stream in its form, if there is room for it."""
-        with ExitStack() as held:
-            with self._counting_refusals(request):
-                self._admission.check(request)
-                held.enter_context(self._admission.hold(request, admitted.token if admitted else None))
-                if wish.form is Form.WEBSOCKET:
-                    response = accept(request)
-                elif admitted is None:
-                    raise Unauthenticated("There is no token in the request")
-                else:
-                    return await self._lines.serve(request, stream, admitted.scope, wish, admitted.token)
-            return await self._serve(request, response, stream, wish, admitted, held)
+        is_socket = wish.form is Form.WEBSOCKET
+        with self._counting_refusals(request):
+            self._admission.check(request)
+            if admitted is None and not is_socket:
+                raise Unauthenticated("There is no token in the request")
+            response = accept(request) if is_socket else None
+            place = self._admission.hold(request, admitted.token if admitted else None)
+        with place:
+            if response is not None:
+                return await self._serve(request, response, stream, wish, admitted, place)
+            assert admitted is not None
+            return await self._lines.serve(
+                request, stream, admitted.scope, wish, admitted.token, remote=self._admission.client_of(request)
+            )
 
     # ---- the stream ---------------------------------------------------------------------------
 
@@ -218,14 +227,14 @@ class Streams:
         stream: Stream,
         wish: StreamRequest,
         admitted: Admitted | None,
-        held: ExitStack,
+        place: Place,
     ) -> web.StreamResponse:
         connection = await self._open(request, response, expects_token=admitted is None)
         reader = connection.reader
         try:
             if self._closing:
                 reader.close(WSCloseCode.GOING_AWAY, "the server shuts down")
-            elif admitted := admitted or await self._admit_later(request, reader, held):
+            elif admitted := admitted or await self._admit_later(request, reader, place):
                 await self._subscribed(request, connection, stream, wish, admitted)
         finally:
             self._connections.discard(connection)
@@ -235,12 +244,12 @@ class Streams:
         connection.transport.close()  # nothing may follow the close frames
         return response
 
-    async def _admit_later(self, request: web.Request, reader: Reader, held: ExitStack) -> Admitted | None:
+    async def _admit_later(self, request: web.Request, reader: Reader, place: Place) -> Admitted | None:
         """Wait for the token; close the stream without one (1008), or without a place for it (1013)."""
         try:
             with self._counting_refusals(request):
                 admitted = await self._gate.admit_later(request, reader)
-                held.enter_context(self._admission.hold_token(admitted.token))
+                place.beside = self._admission.hold_token(admitted.token)
                 return admitted
         except RequestError as exc:
             busy = isinstance(exc, (Unavailable, LimitReached))
