@@ -202,8 +202,6 @@ class Client:
     Args:
         address: ``host:port``.
         token: Sent with the scheme in lower case, as the original's command line does; None for none.
-        fixed_window: Keep the flow-control windows as they are; else the library opens them now and then, even for a
-            stream that nobody reads.
     """
 
     def __init__(
@@ -213,10 +211,9 @@ class Client:
         *,
         root: bytes | None = None,
         name: str = "",
-        fixed_window: bool = False,
     ) -> None:
         options: list[tuple[str, Any]] = [("grpc.ssl_target_name_override", name)] if name else []
-        options += [("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", int(not fixed_window))]
+        options += [("grpc.use_local_subchannel_pool", 1)]
         self._metadata = () if token is None else (("authorization", f"bearer {token}"),)
         if root is None:
             self.channel = grpc.aio.insecure_channel(address, options)
