@@ -11,6 +11,7 @@ import pytest
 
 from span_events.client import Event, NotSeen, expect, watch
 from span_events.errors import Unauthenticated
+from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.registry.model import Collection, Device
 from tests.bench.servers import Running, running
@@ -103,7 +104,7 @@ async def test_the_reason_of_the_last_event_counts(rig: Rig) -> None:
     """Another reason of the same event is passed over."""
 
     def send() -> None:
-        rig.site.server.fleet.reception.identify(("10.9.9.9", 1), transport="udp", size=3)  # type: ignore[arg-type]  # any word
+        rig.site.server.fleet.reception.identify(("10.9.9.9", 1), transport=Transport.UDP, size=3)
         rig.site.receive(rig.device, b"x" * 100_000)
 
     (event,) = await expect(

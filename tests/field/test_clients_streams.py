@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from span_events.events.message import Transport
 from span_events.ids import render
 from tests.bench.servers import Running, activity, events, running
 from tests.cli.bench import COLLECTION, TOKEN, run
@@ -24,7 +25,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Running]:
 
 def from_stranger(site: Running) -> None:
     """Receive a datagram from an address of no device."""
-    site.server.fleet.reception.identify(("10.6.6.6", 1), transport="udp", size=3)  # type: ignore[arg-type]  # any word
+    site.server.fleet.reception.identify(("10.6.6.6", 1), transport=Transport.UDP, size=3)
 
 
 async def test_clients_09_a_token_for_everything_sees_unattributed_events_beside_a_collection(site: Running) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from span_events.events.message import Transport
 from span_events.ids import render
 from tests.bench.servers import Running, activity, names, running
 
@@ -86,7 +87,7 @@ async def test_reason_text_and_exclusion_are_query_parameters_too(site: Running)
     async with site.stream(f"/span/activity?{query}") as stream:
         await site.joined(1)
         for host in ("10.8.8.8", "10.9.9.9"):
-            site.server.fleet.reception.identify((host, 1), transport="udp", size=3)  # type: ignore[arg-type]  # any word
+            site.server.fleet.reception.identify((host, 1), transport=Transport.UDP, size=3)
         received = json.loads(await stream.recv())
 
     assert received["data"]["remoteAddress"] == "10.9.9.9:1"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from span_events.events.filters import EVERYTHING, PASS_ALL
+from span_events.events.message import Transport
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import parse, render, to_ulid
@@ -53,7 +54,7 @@ async def test_all_that_a_token_reaches_is_one_stream(site: Running) -> None:
     _, narrow = await site.server.tokens.create(resource=f"/collections/{render(first.id)}", write=False)
     async with site.stream("/span/activity") as everything, site.stream("/activity", token=narrow) as part:
         await site.joined(2)
-        site.server.fleet.reception.identify(("10.6.6.6", 1), transport="udp", size=3)  # type: ignore[arg-type]  # any word
+        site.server.fleet.reception.identify(("10.6.6.6", 1), transport=Transport.UDP, size=3)
         await site.device(second)
         await site.device(first)
         seen = await events(everything, 3)
