@@ -19,7 +19,7 @@ def filter_of(
     """
     Read a message of a client; return its filter, and the criteria as applied.
 
-    None for a message that is no object with the key ``filter``: clients of Span may send what they like.
+    None for a message without the key ``filter``: clients of Span may send other texts.
 
     Args:
         span_only: Exclude the events that Span does not define, as the stream does.
@@ -31,7 +31,9 @@ def filter_of(
     """
     try:
         found = orjson.loads(message)  # unlike json, it refuses halves of surrogate pairs, which no answer can repeat
-    except orjson.JSONDecodeError:
+    except orjson.JSONDecodeError as exc:
+        if b'"filter"' in message:
+            raise InvalidRequest(f"the message with a filter is no JSON: {exc}", hint=_HINT, field="filter") from exc
         return None
     if not isinstance(found, dict) or "filter" not in found:
         return None
