@@ -74,7 +74,11 @@ ARROWS: Final[dict[str, set[str]]] = {
 }
 """Subjects of its own floor that a subject, or a file beside the subjects, may import."""
 
-TESTS_ONLY: Final[dict[str, set[str]]] = {"e2e": {"devices", "server", "subscribers"}}
+TESTS_ONLY: Final[dict[str, set[str]]] = {
+    "bench": {"peers"},
+    "e2e": {"devices", "server", "subscribers"},
+    "field": {"clients", "core", "device", "diagnosis", "security"},
+}
 """Folders of tests that mirror none of the package."""
 
 STARTERS: Final = (

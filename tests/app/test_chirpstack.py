@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from span_events.ids import render
-from tests.bench.mosquitto import mosquitto, publish
+from tests.bench.peers.mosquitto import mosquitto, publish
 from tests.bench.servers import running
 from tests.bench.waiting import until
 from tests.dialects.chirpstack.samples import EUI, body

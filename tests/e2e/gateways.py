@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench import gateway_client
 from tests.bench.live import PROGRAM, Credentials, Document, LiveDevice, LiveServer
+from tests.bench.peers import gateway_client
 from tests.bench.programs import Program, run
 
 BAND: Final = {"band": "868"}
@@ -69,7 +69,7 @@ async def add_device_behind(gateway: LiveGateway, **params: str) -> LiveDevice:
 
 class GatewayProgram(Program):
     """
-    A gateway that runs inside an ``async with`` block (`tests.bench.gateway_client`).
+    A gateway that runs inside an ``async with`` block (`tests.bench.peers.gateway_client`).
 
     Args:
         roots: Whom it trusts, if not the root in its own certificate's file.

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from tests.bench.handmade_dtls import HandmadeClient
+from tests.bench.peers.handmade_dtls import HandmadeClient
 from tests.faults.scene import Scene
 
 KEY: Final = b"0123456789abcdef"

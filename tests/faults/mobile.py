@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from span_events.wire.imei import canonical
 from tests.bench.live import LiveDevice, LiveServer, Tail
-from tests.bench.radclient import ATTACH, SECRET, START, STOP, Reply, radclient
+from tests.bench.peers.radclient import ATTACH, SECRET, START, STOP, Reply, radclient
 from tests.faults.scene import EXTENDED, Scene
 
 NAS: Final = "pgw1"

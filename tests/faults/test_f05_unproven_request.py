@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from span_events.events.reasons import CiotRejectedReason
-from tests.bench.radclient import START, radclient
+from tests.bench.peers.radclient import START, radclient
 from tests.faults.mobile import NAS, MobileScene
 from tests.faults.scene import check_words
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from span_events.events.reasons import CiotDisconnectReason, DisconnectReason
-from tests.bench.radclient import START, STOP
+from tests.bench.peers.radclient import START, STOP
 from tests.faults.mobile import MobileScene, add_mobile, new_sim
 from tests.faults.scene import check_words
 

@@ -9,8 +9,8 @@ import pytest
 from span_events.events.reasons import ClientRejectedReason
 from span_events.wire.dtls.records import records
 from tests.bench.live import LiveServer
+from tests.bench.peers.relay import Relay
 from tests.bench.programs import Finished
-from tests.bench.relay import Relay
 from tests.faults.secure import Attempt, SecureScene, shown
 
 TIMEOUT = 1.7

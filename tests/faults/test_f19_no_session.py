@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from span_events.events.reasons import MessageRejectedReason
-from tests.bench.relay import Relay
+from tests.bench.peers.relay import Relay
 from tests.faults.secure import LINE, SecureScene
 
 

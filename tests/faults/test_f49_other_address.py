@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench.radclient import INTERIM
+from tests.bench.peers.radclient import INTERIM
 from tests.faults.mobile import MobileScene
 from tests.faults.scene import check_words
 

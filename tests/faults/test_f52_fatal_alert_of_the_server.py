@@ -6,7 +6,7 @@ import asyncio
 from typing import Final
 
 from span_events.events.reasons import DisconnectReason, MessageRejectedReason
-from tests.bench.handmade_dtls import extension
+from tests.bench.peers.handmade_dtls import extension
 from tests.faults.handmade import session
 from tests.faults.scene import Scene, check_words
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from span_events.events.reasons import ClientRejectedReason
-from tests.bench.handmade_dtls import extension
+from tests.bench.peers.handmade_dtls import extension
 from tests.bench.programs import Finished
 from tests.faults.handmade import handmade
 from tests.faults.secure import Attempt, SecureScene

@@ -12,7 +12,7 @@ import pytest
 from span_events.errors import InvalidRequest
 from span_events.ids import render
 from span_events.registry.outputs import OutputType
-from tests.bench.mosquitto import Mosquitto, mosquitto, password_file, self_signed, subscribed
+from tests.bench.peers.mosquitto import Mosquitto, mosquitto, password_file, self_signed, subscribed
 from tests.bench.waiting import until
 from tests.outputs.conftest import OutputsBench, outputs_bench
 

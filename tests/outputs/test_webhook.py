@@ -20,7 +20,7 @@ from span_events.errors import InvalidRequest
 from span_events.fleet.outputs.outputs import OutputChange
 from span_events.proto import chirpstack_pb2 as pb
 from span_events.registry.outputs import OutputType
-from tests.bench.mosquitto import self_signed
+from tests.bench.peers.mosquitto import self_signed
 from tests.bench.waiting import until
 from tests.outputs.conftest import OutputsBench, Target, outputs_bench
 

@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.bench.live import PROGRAM, Credentials, LiveDevice, LiveServer
+from tests.bench.peers.relay import Relay, rough
 from tests.bench.programs import Program, run
-from tests.bench.relay import Relay, rough
 
 KEY = "30313233343536373839616263646566"
 SESSION = ["clientConnected", "upstreamMessage", "clientDisconnected"]

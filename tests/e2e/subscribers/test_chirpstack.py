@@ -11,7 +11,7 @@ import pytest
 from span_events.events.catalogue import UpstreamMessage
 from span_events.registry.outputs import OutputType
 from tests.bench.live import PROGRAM, LiveServer
-from tests.bench.mosquitto import mosquitto
+from tests.bench.peers.mosquitto import mosquitto
 from tests.bench.programs import Program, run
 from tests.bench.waiting import until
 from tests.dialects.chirpstack.samples import EUI, SAMPLES

@@ -24,7 +24,7 @@ from span_events.wire.mqtt.publishing import publication
 from tests.bench.certificates import Holder
 from tests.bench.clock import START_NS, ManualClock, settle
 from tests.bench.fleets import FleetBench, fleet_bench
-from tests.bench.mosquitto import Mosquitto, mosquitto, password_file, publish
+from tests.bench.peers.mosquitto import Mosquitto, mosquitto, password_file, publish
 from tests.bench.waiting import until
 from tests.dialects.chirpstack.samples import EUI, SAMPLES, body
 

@@ -14,7 +14,7 @@ from span_events.listeners.radius.listener import Radius
 from span_events.registry.model import Device
 from span_events.wire.radius.packets import Code
 from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
-from tests.bench.radclient import SECRET, Fields, Reply, radclient
+from tests.bench.peers.radclient import SECRET, Fields, Reply, radclient
 from tests.listeners.coap.bench import RawClient
 from tests.wire.radius.building import access_request, accounting_request, attribute, of_3gpp
 

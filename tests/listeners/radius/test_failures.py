@@ -21,7 +21,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.radius.listener import Radius
 from span_events.wire.radius.packets import Code
 from tests.bench.fleets import CAUSE
-from tests.bench.radclient import ATTACH, SECRET, START, STOP
+from tests.bench.peers.radclient import ATTACH, SECRET, START, STOP
 from tests.bench.waiting import until
 from tests.listeners.radius.bench import (
     IMEI,

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from span_events.events.activity import UNATTRIBUTED
 from span_events.fleet.devices.devices import DeviceChange
 from tests.bench.fleets import CAUSE
-from tests.bench.radclient import ACCOUNTING_ON, ATTACH, SECRET, START, STOP
+from tests.bench.peers.radclient import ACCOUNTING_ON, ATTACH, SECRET, START, STOP
 from tests.listeners.radius.bench import ADDRESS, BOTH, IMEI, IMSI, LENIENT, NAS, STRANGER, RadiusBench, radius_bench
 from tests.wire.radius.building import accounting_request, attribute
 

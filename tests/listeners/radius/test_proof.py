@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from span_events.wire.radius.packets import Code
-from tests.bench.radclient import ATTACH, SECRET, START
+from tests.bench.peers.radclient import ATTACH, SECRET, START
 from tests.listeners.radius.bench import (
     BOTH,
     LENIENT,

@@ -23,7 +23,7 @@ from span_events.wire.radius.packets import (
     status_answer,
     verify,
 )
-from tests.bench.radclient import ATTACH, START, STOP, radclient
+from tests.bench.peers.radclient import ATTACH, START, STOP, radclient
 from tests.wire.radius.building import SECRET
 
 Answer = Callable[[RadiusRequest], bytes]

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.metrics import exposition
-from tests.bench.radclient import ATTACH, SECRET, START, radclient
+from tests.bench.peers.radclient import ATTACH, SECRET, START, radclient
 from tests.bench.servers import CAUSE, Running, running
 from tests.bench.waiting import until
 

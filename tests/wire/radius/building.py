@@ -8,7 +8,7 @@ import struct
 from typing import Final
 
 SECRET: Final = b"a secret of the tests"
-"""The same as `tests.bench.radclient.SECRET`."""
+"""The same as `tests.bench.peers.radclient.SECRET`."""
 UNSIGNED: Final = bytes((80, 18)) + bytes(16)
 """A Message-Authenticator before its value is known."""
 

@@ -9,8 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.bench.handmade_dtls import HandmadeClient
 from tests.bench.live import LiveServer
+from tests.bench.peers.handmade_dtls import HandmadeClient
 from tests.faults.scene import EXTENDED, Scene
 from tests.faults.secure import LINE, SecureScene
 

@@ -21,7 +21,7 @@ from tests.bench.live import PROGRAM, LiveServer
 from tests.bench.programs import find_program
 from tests.bench.waiting import PATIENCE
 
-GUIDE: Final = (Path(__file__).parents[2] / "span_events/guides/proxies.md").read_text()
+GUIDE: Final = (Path(__file__).parents[3] / "span_events/guides/proxies.md").read_text()
 
 
 def example(language: str, tls: Path | None) -> str:

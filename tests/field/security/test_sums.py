@@ -39,7 +39,7 @@ def strangers_mb(config: Config) -> float:
 
 
 def test_security_B5_the_sums_are_those_of_the_default_settings() -> None:
-    assert len(ROWS) == 5
+    assert len(ROWS) == 8
     for what, section, name, most, each, total in ROWS:
         bound = getattr(getattr(Config(), section), name)
         assert int(most) == bound * ports(what), what

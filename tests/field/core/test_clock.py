@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from tests.bench.faketime import FakeClock
+from tests.bench.peers.faketime import FakeClock
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.programs import Program, run
 from tests.bench.waiting import PATIENCE

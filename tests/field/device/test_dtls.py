@@ -12,8 +12,8 @@ import pytest
 from span_events.config import RejectionsConfig
 from span_events.registry.model import Psk
 from tests.bench.fleets import CAUSE
-from tests.bench.handmade_dtls import HandmadeClient, extension, handshake
-from tests.bench.relay import Relay
+from tests.bench.peers.handmade_dtls import HandmadeClient, extension, handshake
+from tests.bench.peers.relay import Relay
 from tests.bench.waiting import until
 from tests.listeners.dtls.bench import PSK, DtlsBench, SecureClient, address_of, dtls_bench
 from tests.wire.dtls.client import DtlsClient

@@ -118,7 +118,7 @@ async def test_core_15_a_mistyped_command_gets_a_suggestion(typed: str, meant: s
 
 async def test_core_15_the_completion_of_the_guide_completes() -> None:
     """As the guide says it, in bash."""
-    guide = (Path(__file__).parents[2] / "span_events/guides/operating.md").read_text()
+    guide = (Path(__file__).parents[3] / "span_events/guides/operating.md").read_text()
     (line,) = re.findall(r"^eval .*_SPAN_EVENTS_COMPLETE=bash_source.*$", guide, re.MULTILINE)
     script = (
         f"{line}\n"

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.bench.handmade_dtls import HandmadeClient, extension
+from tests.bench.peers.handmade_dtls import HandmadeClient, extension
 from tests.bench.waiting import PATIENCE
 from tests.listeners.dtls.bench import PSK, DtlsBench, address_of, dtls_bench
 from tests.wire.dtls.client import DtlsClient
 
-WOLFSSL = Path(__file__).parent.parent / "bench" / "wolfssl_client.c"
+WOLFSSL = Path(__file__).parents[2] / "bench" / "peers" / "wolfssl_client.c"
 SESSION = ["clientConnected", "upstreamMessage", "clientDisconnected"]
 ECDHE_PSK_CHACHA20 = 0xCCAC
 ECDHE_ECDSA_AES128_GCM = 0xC02B

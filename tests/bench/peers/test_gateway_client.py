@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.bench import gateway_client
+from tests.bench.peers import gateway_client
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["localhost:6674", "cert.crt"]])

@@ -12,7 +12,7 @@ import pytest
 from tests.bench.live import LiveServer
 from tests.bench.waiting import PATIENCE
 
-H2SPEC: Final = shutil.which(str(Path(__file__).parents[2] / ".cache/go/h2spec"))
+H2SPEC: Final = shutil.which(str(Path(__file__).parents[3] / ".cache/go/h2spec"))
 """`scripts/test` installs it where Go is there."""
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.radclient import ATTACH
+from tests.bench.peers.radclient import ATTACH
 from tests.listeners.radius.bench import IMSI, NAS, radius_bench
 
 

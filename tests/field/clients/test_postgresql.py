@@ -11,8 +11,8 @@ from span_events.app import Server
 from span_events.config import Config
 from span_events.errors import StorageUnavailable
 from span_events.fleet.collections import CollectionChange
+from tests.bench.peers.postgresql import postgresql
 from tests.bench.ports import FREE
-from tests.bench.postgresql import postgresql
 
 
 @pytest.fixture
