@@ -82,7 +82,7 @@ class FleetBench(Fleet):
         return [each.event for each in self.activities]
 
     @property
-    def told(self) -> list[tuple[str, dict[str, str]]]:
+    def published(self) -> list[tuple[str, dict[str, str]]]:
         """The same as names and data."""
         return [(each.name, dict(data_of(each))) for each in self.events]
 
@@ -95,11 +95,11 @@ class FleetBench(Fleet):
         """Return a metric of the mobile network."""
         return next(each.value() for each in self.cellular.metrics() if each.name == name)
 
-    def take(self) -> list[tuple[str, dict[str, str]]]:
+    def drain(self) -> list[tuple[str, dict[str, str]]]:
         """Return the published events, and clear them."""
-        told = self.told
+        published = self.published
         self.activities.clear()
-        return told
+        return published
 
 
 @asynccontextmanager

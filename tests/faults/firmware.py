@@ -62,7 +62,7 @@ class FirmwareScene:
 
     async def change(self, state: str) -> Document:
         """Wait until a state is told; return the data of that."""
-        event = await self.scene.told("firmwareStateChange", state=state)
+        event = await self.scene.published("firmwareStateChange", state=state)
         data: Document = event["data"]
         return data
 

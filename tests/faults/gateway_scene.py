@@ -128,7 +128,7 @@ async def open_gateway_scene(scene: Scene, folder: Path) -> AsyncIterator[Gatewa
     """Put the device behind a gateway with a certificate; after the fault, the server must still accept others."""
     gateway = await add_gateway(scene.server, scene.device.collection)
     await gateway.attach(scene.device, **EUI)
-    await scene.told("deviceUpdated")
+    await scene.published("deviceUpdated")
     scene.tail.seen.clear()
     files = await gateway.certificate(folder / "roof")
     async with scene.server.tail(query=EXTENDED) as everything:

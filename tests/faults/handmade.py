@@ -31,5 +31,5 @@ async def session(scene: Scene, **options: Any) -> AsyncIterator[HandmadeClient]
     await scene.server.set_psk(scene.device, scene.device.id.encode(), KEY)
     with handmade(scene, **options) as client:
         assert await asyncio.to_thread(client.connect), client.alert
-        await scene.told("clientConnected")
+        await scene.published("clientConnected")
         yield client

@@ -89,7 +89,7 @@ class MobileScene:
         response = await self.account(START)
 
         assert (accept.kind, response.kind) == ("Access-Accept", "Accounting-Response")
-        connected: dict[str, Any] = (await self.scene.told("ciotConnect"))["data"]
+        connected: dict[str, Any] = (await self.scene.published("ciotConnect"))["data"]
         return connected
 
     async def detach(self) -> None:

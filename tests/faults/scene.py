@@ -43,7 +43,7 @@ class Scene:
         """Run libcoap's client at the device's address; return what it prints."""
         return await self.server.coap_client(self.device.address, *arguments, path=path)
 
-    async def told(self, name: str, **data: str) -> Document:
+    async def published(self, name: str, **data: str) -> Document:
         """Wait for an event about the device."""
         event = await self.tail.until(name, **data)
 
@@ -52,7 +52,7 @@ class Scene:
 
     async def rejected(self, reason: MessageRejectedReason) -> Document:
         """Wait for a messageRejected about the device; return its data."""
-        event = await self.told("messageRejected", reason=reason.value)
+        event = await self.published("messageRejected", reason=reason.value)
 
         check_words(event, "warning", reason.hint)
         data: Document = event["data"]

@@ -155,7 +155,7 @@ class SecureScene:
         async with self.client(*arguments, bind=remote) as client:  # it dawdles after its goodbye: nobody waits for it
             client.say(LINE)
             client.say_no_more()
-            told = [await self.scene.told(name) for name in SESSION]
+            told = [await self.scene.published(name) for name in SESSION]
 
         assert told[0]["data"]["remoteAddress"] == remote
         assert told[1]["data"]["bytes"] == str(len(LINE))

@@ -10,7 +10,7 @@ async def test_a_swapped_sim_is_published_once_with_both_numbers(mobile: MobileS
     """The network gets a reject each time, the subscriber one event."""
     swapped = new_sim().in_hardware_of(mobile.sim)
     answers = [(await mobile.ask(swapped)).kind for _ in range(3)]
-    event = await mobile.scene.told("imsiMismatch")
+    event = await mobile.scene.published("imsiMismatch")
     names = await mobile.scene.names_until_now()
 
     assert answers == ["Access-Reject"] * 3
@@ -23,7 +23,7 @@ async def test_configuring_the_new_sim_is_the_cure(mobile: MobileScene) -> None:
     """The hint helps: the next attach request is accepted."""
     swapped = new_sim().in_hardware_of(mobile.sim)
     await mobile.ask(swapped)
-    await mobile.scene.told("imsiMismatch")
+    await mobile.scene.published("imsiMismatch")
     await mobile.server.call("PATCH", mobile.scene.device.path, {"config": {"ciot": {"imsi": swapped.imsi}}})
     answer = await mobile.ask(swapped)
 

@@ -10,7 +10,7 @@ async def test_a_sim_in_other_hardware_is_published_once_with_both_numbers(mobil
     """The network gets a reject each time, the subscriber one event."""
     moved = mobile.sim.in_hardware_of(new_sim())
     answers = [(await mobile.ask(moved)).kind for _ in range(2)]
-    event = await mobile.scene.told("imeiMismatch")
+    event = await mobile.scene.published("imeiMismatch")
     names = await mobile.scene.names_until_now()
 
     assert answers == ["Access-Reject"] * 2

@@ -27,7 +27,7 @@ async def test_a_device_that_attached_and_sends_nothing_is_published_once(mobile
     """The radio side works, so the fault is above it: that is the hint."""
     before = datetime.now(UTC).replace(microsecond=0)
     connected = await mobile.attach()
-    event = await mobile.scene.told("clientSilent")
+    event = await mobile.scene.published("clientSilent")
     names = await mobile.scene.names_until_now()
 
     assert int(event["data"].pop("seconds")) >= SILENT_AFTER
@@ -43,11 +43,11 @@ async def test_a_device_that_sends_is_not_silent(mobile: MobileScene) -> None:
     """A neighbour that attached later and sends nothing is published, the sending device is not."""
     await mobile.attach()
     mobile.scene.udp().send(b"here")
-    await mobile.scene.told("upstreamMessage")
+    await mobile.scene.published("upstreamMessage")
     await mobile.detach()
-    await mobile.scene.told("ciotDisconnect")
+    await mobile.scene.published("ciotDisconnect")
     await mobile.attach()
-    await mobile.scene.told("clientSilent")
+    await mobile.scene.published("clientSilent")
 
     assert mobile.scene.tail.names.count("clientSilent") == 1
     assert mobile.scene.tail.names.index("clientSilent") > mobile.scene.tail.names.index("ciotDisconnect")

@@ -59,6 +59,6 @@ async def test_giving_the_address_to_a_device_is_the_cure(scene: Scene) -> None:
             await everything.until("messageRejected", remoteAddress=sender.remote)
             await server.call("PATCH", scene.device.path, {"metadata": {"ciot": {"allocatedIp": address}}})
             sender.send(b"after it")
-            await scene.told("upstreamMessage", bytes="8")
+            await scene.published("upstreamMessage", bytes="8")
 
     assert "messageRejected" not in scene.tail.names

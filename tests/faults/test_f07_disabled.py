@@ -35,7 +35,7 @@ async def test_a_datagram_is_rejected_and_the_reason_says_what_is_disabled(
     data = await scene.rejected(reason)
     await switch(scene, which, enabled=True)
     device.send(b"hello again")
-    await scene.told("upstreamMessage", bytes="11")
+    await scene.published("upstreamMessage", bytes="11")
 
     assert data == {"reason": reason.value, "remoteAddress": device.remote, "bytes": "5", "transport": "udp"}
     assert scene.tail.names.count("upstreamMessage") == 1

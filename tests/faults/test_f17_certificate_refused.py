@@ -24,9 +24,9 @@ async def test_a_revoked_certificate_is_reported_for_its_device(secure: SecureSc
     server, device = secure.scene.server, secure.scene.device
     async with secure.client() as client:
         client.say(LINE)
-        await secure.scene.told("upstreamMessage")
+        await secure.scene.published("upstreamMessage")
         await server.call("DELETE", f"/span/collections/{device.collection}/certificates/{secure.credentials.serial}")
-        ended = await secure.scene.told("clientDisconnected")
+        ended = await secure.scene.published("clientDisconnected")
         await client.finish()
     attempt = await secure.try_s_client(*shown(secure.credentials))
     data = await secure.rejected(ClientRejectedReason.CERTIFICATE_REVOKED, attempt, of=secure.device)

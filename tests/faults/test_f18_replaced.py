@@ -14,17 +14,17 @@ async def test_the_new_session_replaces_the_old_one(secure: SecureScene) -> None
     scene, bound = secure.scene, secure.free_port()
     async with secure.client(bind=bound) as before:
         before.say(LINE)
-        first = await scene.told("clientConnected", remoteAddress=bound)
-        await scene.told("upstreamMessage")
+        first = await scene.published("clientConnected", remoteAddress=bound)
+        await scene.published("upstreamMessage")
         before.send_signal(signal.SIGKILL)
         await before.finish()
     async with secure.client(bind=bound) as after:
         after.say(LINE)
-        replaced = await scene.told("clientDisconnected")
-        second = await scene.told("clientConnected", remoteAddress=bound)
-        await scene.told("upstreamMessage")
+        replaced = await scene.published("clientDisconnected")
+        second = await scene.published("clientConnected", remoteAddress=bound)
+        await scene.published("upstreamMessage")
         after.say_no_more()
-        last = await scene.told("clientDisconnected", reason="closeNotify")
+        last = await scene.published("clientDisconnected", reason="closeNotify")
     names = await scene.names_until_now()
 
     assert names == [

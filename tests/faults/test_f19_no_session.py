@@ -15,7 +15,7 @@ async def test_the_only_session_of_the_host_is_named(secure: SecureScene) -> Non
     with Relay(scene.server.addresses["datagrams"], scene.device.address) as relay:
         async with secure.client(to=relay.address) as client:
             client.say(LINE)
-            await scene.told("upstreamMessage")
+            await scene.published("upstreamMessage")
             before = relay.remote
             relay.rebind()
             client.say(LINE)
@@ -40,7 +40,7 @@ async def test_no_session_is_named_with_two_at_the_host(secure: SecureScene) -> 
         async with secure.client(to=relay.address) as client, secure.client(bind=secure.free_port()) as other:
             for each in (client, other):
                 each.say(LINE)
-                await scene.told("upstreamMessage")
+                await scene.published("upstreamMessage")
             relay.rebind()
             client.say(LINE)
             data = await scene.rejected(MessageRejectedReason.NO_SESSION)

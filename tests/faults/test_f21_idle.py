@@ -26,11 +26,11 @@ async def test_a_silent_device_is_disconnected_and_connects_again_with_its_next_
     """The event clientDisconnected has the session id of its clientConnected."""
     device = scene.udp()
     device.send(b"last words")
-    connected = await scene.told("clientConnected")
-    message = await scene.told("upstreamMessage")
-    disconnected = await scene.told("clientDisconnected")
+    connected = await scene.published("clientConnected")
+    message = await scene.published("upstreamMessage")
+    disconnected = await scene.published("clientDisconnected")
     device.send(b"back")
-    again = await scene.told("clientConnected")
+    again = await scene.published("clientConnected")
 
     assert int(disconnected["data"].pop("idleSeconds")) >= IDLE_TIMEOUT
     assert (disconnected["data"]["reason"], disconnected["data"]["transport"]) == ("idleTimeout", "udp")
@@ -44,9 +44,9 @@ async def test_a_silent_dtls_session_is_closed(secure: SecureScene) -> None:
     scene = secure.scene
     async with secure.client() as client:
         client.say(LINE)
-        connected = await scene.told("clientConnected")
-        await scene.told("upstreamMessage")
-        disconnected = await scene.told("clientDisconnected")
+        connected = await scene.published("clientConnected")
+        await scene.published("upstreamMessage")
+        disconnected = await scene.published("clientDisconnected")
         ended = await client.finish()
     await secure.session()
 

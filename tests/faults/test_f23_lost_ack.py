@@ -55,7 +55,7 @@ async def test_a_real_client_gets_the_answer_to_a_retransmission_from_memory(sce
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    event = await scene.told("messageDuplicate")
+    event = await scene.published("messageDuplicate")
     names = await scene.names_until_now()
 
     assert (output, link.lost) == ("", 1)
@@ -74,8 +74,8 @@ async def test_every_copy_gets_the_same_octets_and_is_counted(scene: Scene) -> N
     for _ in range(3):
         device.send(post(b"hello"))
         replies.append(await device.receive())
-    first = await scene.told("messageDuplicate", count="2")
-    second = await scene.told("messageDuplicate", count="3")
+    first = await scene.published("messageDuplicate", count="2")
+    second = await scene.published("messageDuplicate", count="3")
     names = await scene.names_until_now()
 
     assert len(set(replies)) == 1

@@ -41,7 +41,7 @@ async def test_an_upload_with_a_lost_block_gets_4_08_and_may_continue_with_that_
     refused = await upload(device, 2)
     data = await scene.rejected(MessageRejectedReason.BLOCK_MISSING)
     rest = [await upload(device, 1), await device.exchange(_again(2)), await upload(device, 3)]
-    await scene.told("upstreamMessage", bytes="256")
+    await scene.published("upstreamMessage", bytes="256")
 
     assert begun.code == Code.CONTINUE
     assert (refused.code, refused.payload) == (Code.REQUEST_ENTITY_INCOMPLETE, b"block 1 was expected, 2 came")

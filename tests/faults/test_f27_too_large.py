@@ -50,7 +50,7 @@ async def test_a_datagram_over_the_limit_is_published_and_a_datagram_at_the_limi
     device.send(bytes(LIMIT + 1))
     data = await scene.rejected(MessageRejectedReason.TOO_LARGE)
     device.send(bytes(LIMIT))
-    await scene.told("upstreamMessage", bytes=str(LIMIT))
+    await scene.published("upstreamMessage", bytes=str(LIMIT))
 
     assert data == {
         "reason": "tooLarge",

@@ -29,8 +29,8 @@ async def test_a_flood_is_told_at_once_and_then_summed_up(scene: Scene) -> None:
     device = scene.udp()
     for _ in range(FLOOD):
         device.send(b"flood")
-    first = await scene.told("messageRejected")
-    summary = await scene.told("messageRejected")
+    first = await scene.published("messageRejected")
+    summary = await scene.published("messageRejected")
     names = await scene.names_until_now()
 
     data = {
@@ -66,7 +66,7 @@ async def test_other_devices_are_not_limited(scene: Scene) -> None:
     flooding = scene.udp()
     for _ in range(FLOOD):
         flooding.send(b"flood")
-    await scene.told("messageRejected")
+    await scene.published("messageRejected")
     output = await scene.server.coap_client(other.address, "-m", "post", "-e", "hello")
     event = await scene.tail.until("upstreamMessage", transport="coap")
 

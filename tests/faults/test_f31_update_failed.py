@@ -15,9 +15,9 @@ async def test_a_device_that_does_not_run_what_it_downloaded_is_told(firmware: F
     await firmware.change("Updating")
     begun = len(firmware.scene.tail.seen)
     held = await firmware.report()
-    event = await firmware.scene.told("firmwareStateChange", state="UpdateFailed")
+    event = await firmware.scene.published("firmwareStateChange", state="UpdateFailed")
     again = await firmware.report()
-    repeated = await firmware.scene.told("firmwareStateChange", state="UpdateFailed")
+    repeated = await firmware.scene.published("firmwareStateChange", state="UpdateFailed")
     story = firmware.scene.tail.seen[begun:]
 
     assert octets == IMAGE
@@ -61,7 +61,7 @@ async def test_the_error_is_cleared_and_the_device_may_try_again(firmware: Firmw
     reply = await firmware.scene.server.call("DELETE", f"{firmware.scene.device.path}/fwerror")
     cleared = await firmware.change("Initializing")
     offered = await firmware.report()
-    await firmware.scene.told("firmwareUpdateRequired", targetVersion=NEW)
+    await firmware.scene.published("firmwareUpdateRequired", targetVersion=NEW)
     await firmware.download()
     await firmware.report(NEW)
     await firmware.change("Current")
@@ -76,7 +76,7 @@ async def test_a_device_that_goes_back_from_the_new_version_is_told(firmware: Fi
     await firmware.report(NEW)
     await firmware.change("Current")
     reply = await firmware.report(OLD)
-    event = await firmware.scene.told("firmwareStateChange", state="Reverted")
+    event = await firmware.scene.published("firmwareStateChange", state="Reverted")
 
     assert event["data"]["message"] == "ran 1.1.0, and now reports 1.0.0"
     assert (event["data"]["version"], event["data"]["targetVersion"]) == (OLD, NEW)

@@ -51,11 +51,11 @@ async def test_another_target_in_the_middle_of_a_download_never_gives_a_mixture(
     await firmware.download(end=3)
     image = await firmware.add_image(b"another image", "1.2.0")
     await firmware.set_target(image)
-    pending = await firmware.scene.told("firmwareStateChange", state="Pending", targetVersion="1.2.0")
+    pending = await firmware.scene.published("firmwareStateChange", state="Pending", targetVersion="1.2.0")
     refused = await firmware.fetch(3)
     await firmware.scene.rejected(MessageRejectedReason.IMAGE_CHANGED)
     begun = await firmware.fetch(0)
-    await firmware.scene.told("firmwareRequested", version="1.2.0")
+    await firmware.scene.published("firmwareRequested", version="1.2.0")
 
     assert pending["data"]["from"] == "Downloading"
     assert refused.code == Code.REQUEST_ENTITY_INCOMPLETE

@@ -29,7 +29,7 @@ async def queue(scene: Scene, payload: bytes) -> str:
     """Queue a message for the device, check the event, and return the message's id."""
     body = {"payload": b64encode(payload).decode()}
     message_id = str((await scene.server.call("POST", f"{scene.device.path}/outbox", body))["messageId"])
-    event = await scene.told("downstreamQueued", messageId=message_id)
+    event = await scene.published("downstreamQueued", messageId=message_id)
 
     waiting = [each for each in await outbox(scene) if each["state"] == "pending"]
     assert event["data"] == {"messageId": message_id, "bytes": str(len(payload)), "position": str(len(waiting))}
@@ -45,7 +45,7 @@ async def outbox(scene: Scene) -> list[Document]:
 
 async def check_delivered(scene: Scene, message_id: str, payload: bytes, transport: str) -> Document:
     """Wait for downstreamMessage, and compare it with the outbox; return the event."""
-    event = await scene.told("downstreamMessage", messageId=message_id)
+    event = await scene.published("downstreamMessage", messageId=message_id)
     (message,) = (each for each in await outbox(scene) if each["messageId"] == message_id)
 
     assert int(event["data"].pop("waitedSeconds")) >= 0
@@ -57,7 +57,7 @@ async def check_delivered(scene: Scene, message_id: str, payload: bytes, transpo
 
 async def check_failed(scene: Scene, message_id: str, reason: DownstreamFailedReason, waited: int) -> None:
     """Wait for downstreamFailed, and check it."""
-    event = await scene.told("downstreamFailed", messageId=message_id)
+    event = await scene.published("downstreamFailed", messageId=message_id)
 
     assert int(event["data"].pop("waitedSeconds")) >= waited
     assert event["data"] == {"messageId": message_id, "reason": reason.value}
@@ -127,6 +127,6 @@ async def test_it_fails_when_the_device_is_removed(scene: Scene) -> None:
     message_id = await queue(scene, b"lamp on")
     await scene.server.call("DELETE", scene.device.path)
     await check_failed(scene, message_id, DownstreamFailedReason.DEVICE_REMOVED, 0)
-    await scene.told("deviceRemoved")
+    await scene.published("deviceRemoved")
 
     assert scene.tail.names == ["downstreamQueued", "downstreamFailed", "deviceRemoved"]

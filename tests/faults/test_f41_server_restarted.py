@@ -17,7 +17,7 @@ async def test_the_event_names_the_restart_and_belongs_to_the_device_of_the_addr
         async with open_scene(server) as before, session(before) as client:
             remote = client.remote
             client.say(b"before")
-            await before.told("upstreamMessage")
+            await before.published("upstreamMessage")
             server.kill()
             server.start()
             client.socket.connect(address_of(before))

@@ -23,7 +23,7 @@ async def test_the_end_of_the_session_is_named_with_its_time(scene: Scene) -> No
     """Host and port are those of the ended session, so the event belongs to its device."""
     async with session(scene) as client:
         client.say(b"before")
-        await scene.told("clientDisconnected", reason="idleTimeout")
+        await scene.published("clientDisconnected", reason="idleTimeout")
         client.say(b"after")
         data = await scene.rejected(MessageRejectedReason.NO_SESSION)
 

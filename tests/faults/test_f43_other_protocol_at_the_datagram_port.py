@@ -31,7 +31,7 @@ async def test_coap_is_a_message_that_names_the_port_and_takes_no_downstream_mes
     device = scene.udp()
     queued = await scene.server.call("POST", f"{scene.device.path}/outbox", {"payload": "bGFtcA=="})
     device.send(post(b"hello"))
-    data = (await scene.told("upstreamMessage"))["data"]
+    data = (await scene.published("upstreamMessage"))["data"]
     device.send(b"hello")
     answer = await device.receive()
 
@@ -49,7 +49,7 @@ async def test_coap_is_a_message_that_names_the_port_and_takes_no_downstream_mes
 async def test_http_and_mqtt_are_marked(scene: Scene, octets: bytes, protocol: str, listener: str | None) -> None:
     """MQTT has no port here, so none is named."""
     scene.udp().send(octets)
-    data = (await scene.told("upstreamMessage"))["data"]
+    data = (await scene.published("upstreamMessage"))["data"]
 
     assert data["looksLike"] == protocol
     assert data.get("expectedPort") == (listener and port_of(scene, listener))
@@ -72,7 +72,7 @@ async def test_a_stranger_is_told_the_port_as_well(scene: Scene) -> None:
 async def test_an_ordinary_payload_has_no_mark(scene: Scene) -> None:
     """The octets of the event stay as they were."""
     scene.udp().send(b'{"temperature": 21.5}')
-    data = (await scene.told("upstreamMessage"))["data"]
+    data = (await scene.published("upstreamMessage"))["data"]
 
     assert data.keys() == {"bytes", "messageId", "transport"}
 
@@ -83,7 +83,7 @@ async def test_coaps_is_a_message_that_names_the_port_of_coaps(secure: SecureSce
     await scene.server.set_psk(scene.device, b"pump", b"0123456789abcdef")
     program = ("coap-client-openssl", "-u", "pump", "-k", "0123456789abcdef", "-B", "1", "-m", "post", "-e", "hello")
     await run(*program, f"coaps://{scene.server.addresses['datagrams']}/x")
-    data = (await scene.told("upstreamMessage", transport="dtls"))["data"]
+    data = (await scene.published("upstreamMessage", transport="dtls"))["data"]
 
     assert (data["looksLike"], data["expectedPort"]) == ("CoAP", port_of(scene, "coaps"))
     assert data["detail"] == coap_detail(scene, "CON POST /x")

@@ -11,7 +11,7 @@ async def test_two_ports_that_send_in_turn_are_told_once_with_both(scene: Scene)
     one, two = scene.udp(), scene.udp()
     for sender in (one, two) * 4:
         sender.send(b"21.5")
-        await scene.told("upstreamMessage")
+        await scene.published("upstreamMessage")
     names = await scene.names_until_now()
     (event,) = (each for each in scene.tail.seen if each["event"] == "identityConflict")
 
@@ -25,6 +25,6 @@ async def test_a_device_that_takes_a_new_port_now_and_then_is_one_sender(scene: 
     """A reboot or a NAT moves it, and it does not come back."""
     for _ in range(5):
         scene.udp().send(b"21.5")
-        await scene.told("upstreamMessage")
+        await scene.published("upstreamMessage")
 
     assert "identityConflict" not in await scene.names_until_now()

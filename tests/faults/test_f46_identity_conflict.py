@@ -12,12 +12,12 @@ async def test_a_copied_certificate_is_published_with_both_addresses(secure: Sec
     own, copy = secure.free_port(), f"{scene.server.free_address()}:0"
     async with secure.client(bind=own) as device:
         device.say(LINE)
-        await scene.told("upstreamMessage")
+        await scene.published("upstreamMessage")
         async with secure.client(bind=copy) as other:
             other.say(LINE)
-            await scene.told("upstreamMessage")
+            await scene.published("upstreamMessage")
             device.say(LINE)
-            event = await scene.told("identityConflict")
+            event = await scene.published("identityConflict")
 
     assert event["data"] == {
         "transport": "dtls",
@@ -34,12 +34,12 @@ async def test_a_device_that_gets_another_address_is_no_conflict(secure: SecureS
     scene = secure.scene
     async with secure.client(bind=secure.free_port()) as before:
         before.say(LINE)
-        await scene.told("upstreamMessage")
+        await scene.published("upstreamMessage")
     async with secure.client(bind=f"{scene.server.free_address()}:0") as after:
         after.say(LINE)
-        await scene.told("upstreamMessage")
+        await scene.published("upstreamMessage")
         after.say(LINE)
-        await scene.told("upstreamMessage")
+        await scene.published("upstreamMessage")
         names = await scene.names_until_now()
 
     assert "identityConflict" not in names

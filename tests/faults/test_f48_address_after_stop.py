@@ -10,7 +10,7 @@ async def test_the_address_still_names_the_device_that_had_it(mobile: MobileScen
     """Its subscriber learns when the attachment ended, and why; nobody else gets the address meanwhile."""
     await mobile.attach()
     await mobile.detach()
-    ended = await mobile.scene.told("ciotDisconnect")
+    ended = await mobile.scene.published("ciotDisconnect")
     mobile.scene.udp().send(b"still here")
     data = await mobile.scene.rejected(MessageRejectedReason.NOT_ATTACHED)
 

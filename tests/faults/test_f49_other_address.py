@@ -15,10 +15,10 @@ async def test_an_interim_update_with_another_address_is_always_published(mobile
     await mobile.attach()
     if sends:
         mobile.scene.udp().send(b"hello")
-        await mobile.scene.told("upstreamMessage")
+        await mobile.scene.published("upstreamMessage")
     other = mobile.server.free_address()
     await mobile.account(INTERIM, address=other)
-    event = await mobile.scene.told("ciotAddressChanged")
+    event = await mobile.scene.published("ciotAddressChanged")
 
     assert event["data"] == {"imsi": mobile.sim.imsi, "from": mobile.address, "to": other}
     check_words(event, "info")

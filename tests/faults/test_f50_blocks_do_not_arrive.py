@@ -22,7 +22,7 @@ async def test_a_stopped_download_names_the_block_that_was_asked_for_again(firmw
     await firmware.report()
     for _ in range(3):
         await firmware.fetch(0)
-    event = await firmware.scene.told("firmwareStateChange", state="TimedOut")
+    event = await firmware.scene.published("firmwareStateChange", state="TimedOut")
 
     assert (event["data"]["repeatedBlock"], event["data"]["blockSize"]) == ("0", "512")
     assert event["data"]["message"].endswith(
@@ -36,6 +36,6 @@ async def test_a_device_that_asks_for_one_block_for_ever_is_told_at_once(firmwar
     await firmware.report()
     for _ in range(11):
         await firmware.fetch(0)
-    event = await firmware.scene.told("firmwareStateChange", state="Downloading", repeatedBlock="0")
+    event = await firmware.scene.published("firmwareStateChange", state="Downloading", repeatedBlock="0")
 
     assert event["data"]["message"].startswith("is at block 0: asked 11 times for it")

@@ -19,7 +19,7 @@ async def test_the_session_ends_at_once_with_the_alert_as_its_cause(scene: Scene
     """RFC 6066 §4; the next record has no session."""
     async with session(scene, extensions=FRAGMENTS_OF_512) as client:
         client.say(b"a" * 600)
-        event = await scene.told("clientDisconnected")
+        event = await scene.published("clientDisconnected")
         (record,) = await asyncio.to_thread(client.receive)
         client.say(b"again")
         rejected = await scene.rejected(MessageRejectedReason.NO_SESSION)

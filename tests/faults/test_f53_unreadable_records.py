@@ -26,7 +26,7 @@ async def test_used_sequence_numbers_are_published_once_and_then_summed_up(scene
     """The device restored an older state of its session; it sends again with new numbers afterwards."""
     async with session(scene) as client:
         client.say(b"one")
-        await scene.told("upstreamMessage")
+        await scene.published("upstreamMessage")
         for _ in range(STALE):
             client.sequence = 1
             client.say(b"stale")
@@ -36,7 +36,7 @@ async def test_used_sequence_numbers_are_published_once_and_then_summed_up(scene
             count += int((await scene.rejected(MessageRejectedReason.UNREADABLE_RECORD))["count"])
         client.sequence = 9
         client.say(b"fresh")
-        await scene.told("upstreamMessage")
+        await scene.published("upstreamMessage")
 
     assert first["detail"].startswith("its sequence number was used before")
     assert count == STALE

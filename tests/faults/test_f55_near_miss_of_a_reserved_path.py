@@ -28,7 +28,7 @@ async def test_the_message_is_marked_with_the_reserved_path(
 ) -> None:
     """It is a message nevertheless, since devices choose their paths."""
     reply = await scene.coap().exchange(request(*segments))
-    data = (await scene.told("upstreamMessage"))["data"]
+    data = (await scene.published("upstreamMessage"))["data"]
 
     assert reply.code == Code.CREATED
     assert data["looksLike"] == name
@@ -39,7 +39,7 @@ async def test_libcoap_with_a_slash_at_the_end(scene: Scene) -> None:
     """The URI ``coap://host/u/`` has an empty last segment."""
     await scene.coap_client("-m", "post", "-e", "x", path="u/")
 
-    assert (await scene.told("upstreamMessage"))["data"]["looksLike"] == "u"
+    assert (await scene.published("upstreamMessage"))["data"]["looksLike"] == "u"
 
 
 async def test_other_paths_have_no_mark(scene: Scene) -> None:
@@ -47,4 +47,4 @@ async def test_other_paths_have_no_mark(scene: Scene) -> None:
     device = scene.coap()
     for number, segments in enumerate(((b"v",), (b"u", b"x"), (b"fwd",))):
         await device.exchange(request(*segments)[:2] + number.to_bytes(2, "big") + request(*segments)[4:])
-        assert "looksLike" not in (await scene.told("upstreamMessage"))["data"]
+        assert "looksLike" not in (await scene.published("upstreamMessage"))["data"]

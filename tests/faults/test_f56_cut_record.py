@@ -22,7 +22,7 @@ async def test_the_record_is_no_message_and_its_lengths_are_published(
         client.socket.send(client.seal(23, b"x" * 300)[:end] + stray)
         data = await scene.rejected(MessageRejectedReason.MALFORMED)
         client.say(b"whole")
-        await scene.told("upstreamMessage", bytes="5")
+        await scene.published("upstreamMessage", bytes="5")
         names = await scene.names_until_now()
 
     assert detail is None or data["detail"] == detail

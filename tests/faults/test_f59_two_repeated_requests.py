@@ -16,7 +16,7 @@ async def test_the_copies_get_the_first_answers_and_two_events(scene: Scene) -> 
     for request in requests:
         device.send(request)
     again = {await device.receive() for _ in requests}
-    duplicates = [await scene.told("messageDuplicate") for _ in requests]
+    duplicates = [await scene.published("messageDuplicate") for _ in requests]
     names = await scene.names_until_now()
 
     assert first == again

@@ -165,15 +165,15 @@ async def test_a_revocation_is_published_once_and_survives_a_restart(bench: Flee
     """A second time changes nothing, also not the moment."""
     device = await bench.device()
     signed = await bench.certificates.create(device)
-    told: list[int] = []
-    bench.certificates.on_revoked.append(told.append)
+    published: list[int] = []
+    bench.certificates.on_revoked.append(published.append)
     revoked = await bench.certificates.revoke(device.collection, signed.record.serial)
     bench.clock.shift(60)
     again = await bench.certificates.revoke(device.collection, signed.record.serial)
     with pytest.raises(NotFound, match=f"There is no certificate 5 in collection {render(device.collection.id)}"):
         await bench.certificates.revoke(device.collection, 5)
 
-    assert told == [signed.record.serial]
+    assert published == [signed.record.serial]
     assert revoked == again == bench.directory.certificate_with(signed.record.serial)
     assert (await bench.store.load()).certificates == [revoked]
     assert bench.certificates.revoked == 1
@@ -262,7 +262,7 @@ async def test_a_certificate_that_expires_soon_is_published_once_a_day(bench: Fl
     for hours in (0, 11 * 24, 1, 23, 1, 24, 0):
         bench.clock.shift(hours * 3600)
         bench.certificates.used(record)
-        found.append(bench.take())
+        found.append(bench.drain())
     expiring = {"certificateSerial": str(record.serial), "notAfter": "2024-05-09 20:23:36"}
 
     assert [len(each) for each in found] == [0, 0, 1, 0, 1, 1, 0]

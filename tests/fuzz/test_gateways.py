@@ -103,7 +103,7 @@ async def test_mutated_messages_end_their_stream_at_most(tmp_path: Path) -> None
         client.die()
         await until(lambda: len(bench.fleet.gateway_sessions) == 1)
         await is_served(witness)
-        ends = [data["reason"] for name, data in bench.fleet.told if name == "gatewayDisconnected"]
+        ends = [data["reason"] for name, data in bench.fleet.published if name == "gatewayDisconnected"]
 
         assert len(ends) == streams
         assert streams > ROUNDS / 10

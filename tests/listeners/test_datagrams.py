@@ -109,7 +109,7 @@ async def test_a_message_that_the_network_refuses_is_reported_as_failed(tmp_path
             await until(lambda: "downstreamFailed" in fleet.names)
         await listener.stop()
 
-    ((_, data),) = [each for each in fleet.told if each[0] == "downstreamFailed"]
+    ((_, data),) = [each for each in fleet.published if each[0] == "downstreamFailed"]
     assert (data["reason"], data["detail"]) == ("sendError", "Message too long")
 
 
@@ -121,7 +121,7 @@ async def test_an_unknown_sender_is_reported_and_not_answered(bench: Bench) -> N
         with pytest.raises(BlockingIOError):
             client.recv(99)
 
-    assert bench.fleet.told[0][1]["remoteAddress"].startswith("127.0.0.77:")
+    assert bench.fleet.published[0][1]["remoteAddress"].startswith("127.0.0.77:")
 
 
 async def test_a_rejected_message_is_not_answered_with_a_waiting_message(bench: Bench) -> None:

@@ -96,14 +96,14 @@ class OutputsBench:
             self.device, payload, remote=("10.0.0.9", 4000), transport=Transport.UDP, local_port=1234
         )
 
-    def told(self, name: str) -> list[dict[str, str]]:
+    def published(self, name: str) -> list[dict[str, str]]:
         """Return the data of the events of a name."""
-        return [data for each, data in self.fleet.told if each == name]
+        return [data for each, data in self.fleet.published if each == name]
 
     async def event(self, name: str) -> dict[str, str]:
         """Wait for an event, and return its data."""
-        await until(lambda: bool(self.told(name)))
-        return self.told(name)[0]
+        await until(lambda: bool(self.published(name)))
+        return self.published(name)[0]
 
 
 @asynccontextmanager

@@ -39,7 +39,7 @@ async def test_17_outputs_get_every_message_beside_3_sick_ones(tmp_path: Path) -
             bench.send(b"%d" % number)
             if number % 10 == 9:
                 await until(lambda: all(len(each.payloads) == number + 1 for each in targets))  # noqa: B023
-        await until(lambda: sick.keys() <= {each["reason"] for each in bench.told("outputFailed")})
+        await until(lambda: sick.keys() <= {each["reason"] for each in bench.published("outputFailed")})
 
         expected = [b64encode(b"%d" % number).decode() for number in range(MESSAGES)]
         assert all(each.payloads == expected for each in targets)
@@ -48,6 +48,6 @@ async def test_17_outputs_get_every_message_beside_3_sick_ones(tmp_path: Path) -
             assert any(entry.message.startswith(reason) for entry in health.log)
             assert health.waiting <= 50
             assert health.dropped >= MESSAGES - 50 - 10 * health.errors
-        reasons = Counter(each["reason"] for each in bench.told("outputFailed"))
+        reasons = Counter(each["reason"] for each in bench.published("outputFailed"))
         del reasons["queueFull"]  # of the silent target, before its first timeout
         assert reasons == dict.fromkeys(sick, 1)

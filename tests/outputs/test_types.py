@@ -46,10 +46,10 @@ async def test_a_closed_udp_port_is_told_and_a_restart_of_the_target_survived(be
     with receiver() as bound:
         port = bound.getsockname()[1]
     await bench.add(OutputType.UDP, host="127.0.0.1", port=port)
-    while not bench.told("outputFailed"):  # the refusal of one datagram is the failure of the next
+    while not bench.published("outputFailed"):  # the refusal of one datagram is the failure of the next
         bench.send(b"lost")
         await asyncio.sleep(0)
-    failed = bench.told("outputFailed")[0]
+    failed = bench.published("outputFailed")[0]
     with receiver(port) as bound:
         bench.send(b"next")
         while await asyncio.get_running_loop().sock_recv(bound, 2048) != b"next":

@@ -131,7 +131,7 @@ async def test_a_failure_is_an_event_with_the_answer_and_so_is_the_recovery(
     assert failed["answer"].startswith("out of  disk xxx")
     assert len(failed["answer"]) <= 1024
     assert recovered["target"] == target.url
-    assert len(bench.told("outputFailed")) == 1
+    assert len(bench.published("outputFailed")) == 1
     assert target.payloads == [b64encode(b"hello").decode()]
     assert (health.forwarded, health.dropped, health.failing_since) == (1, 0, None)
     assert health.log[0].message.startswith("targetFailed 500: out of")

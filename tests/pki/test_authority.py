@@ -98,13 +98,13 @@ async def test_serial_numbers_are_random_and_have_63_bits(authority: Authority) 
 
 async def test_each_collection_has_an_intermediate_of_its_own(authority: Authority) -> None:
     """Concurrent first requests create one intermediate, and listeners are notified once."""
-    told: list[bytes] = []
-    authority.on_intermediate.append(told.append)
+    published: list[bytes] = []
+    authority.on_intermediate.append(published.append)
     chains = await asyncio.gather(*(authority.chain_pem(each) for each in (1, 2, 1, 1)))
 
     assert chains[0] == chains[2] == chains[3] != chains[1]
-    assert sorted(told) == sorted(authority.intermediates_pem())
-    assert len(told) == 2
+    assert sorted(published) == sorted(authority.intermediates_pem())
+    assert len(published) == 2
     assert all(each.endswith(authority.root_pem) for each in chains)
 
 

@@ -32,7 +32,7 @@ class Bench:
     authority: Authority
     genuine: x509.Certificate
 
-    def told(self, *certificates: bytes | x509.Certificate) -> list[str]:
+    def findings(self, *certificates: bytes | x509.Certificate) -> list[str]:
         """Return all obstacles against certificates (DER if they are octets)."""
         try:
             found = verification.read(b"".join(map(pem, certificates)))
@@ -87,7 +87,7 @@ KEYS = {
 def test_a_forged_issuer_is_detected_for_every_kind_of_key(bench: Bench, key: Any) -> None:
     """The name is ours, the signature cannot be."""
     forged = foreign(key, bench.genuine.issuer)
-    found = bench.told(forged, bench.genuine)
+    found = bench.findings(forged, bench.genuine)
 
     assert found[0].startswith("was changed: its signature is not that of the intermediate of collection 1")
     assert any(each.startswith("the chain is broken: certificate 1 (CN=x)") for each in found)
@@ -101,7 +101,7 @@ def test_a_signature_of_an_unknown_kind_is_detected(bench: Bench) -> None:
     odd = der.replace(ecdsa_with_sha256, ecdsa_with_sha256[:-1] + b"\x63")
 
     assert der.count(ecdsa_with_sha256) == 2
-    assert bench.told(odd)[0].startswith("was changed: ")
+    assert bench.findings(odd)[0].startswith("was changed: ")
 
 
 @given(st.data())
@@ -117,14 +117,14 @@ def test_every_modified_octet_is_detected(bench: Bench, data: st.DataObject) -> 
     at = data.draw(st.integers(0, len(der) - 1).filter(lambda place: place != unused_bits))
     der[at] ^= data.draw(st.integers(1, 255))
 
-    assert bench.told(bytes(der))
+    assert bench.findings(bytes(der))
 
 
 @given(st.binary(max_size=400))
 def test_garbage_is_refused(bench: Bench, octets: bytes) -> None:
-    assert bench.told(octets)[0].startswith("is not PEM of certificates: ")
+    assert bench.findings(octets)[0].startswith("is not PEM of certificates: ")
 
 
 def test_the_genuine_certificate_is_accepted(bench: Bench) -> None:
     """This shows that the tests above fail for the intended cause."""
-    assert bench.told(bench.genuine) == []
+    assert bench.findings(bench.genuine) == []

@@ -244,8 +244,8 @@ async def test_devices_of_a_mobile_core_have_sims_and_send_from_their_leased_add
         {"ciot": {"imsi": each.imsi, "imei": each.imei}} for each in modems
     ]
     assert {remote[0] for _, remote in server.received} == set(addresses)
-    assert {imsi for what, imsi, _ in radius.told if what == "start"} == {each.imsi for each in modems}
-    assert (radius.told[0][0], radius.told[-1][0]) == ("accounting-on", "accounting-off")
+    assert {imsi for what, imsi, _ in radius.reported if what == "start"} == {each.imsi for each in modems}
+    assert (radius.reported[0][0], radius.reported[-1][0]) == ("accounting-on", "accounting-off")
     assert json.loads(result.stdout)["attached"] == 2
 
 

@@ -24,13 +24,13 @@ async def test_a_device_attaches_sends_and_leaves(mobile_server: LiveServer) -> 
         connected = await mobile.attach()
         sender = scene.udp()
         sender.send(b"hello")
-        await scene.told("upstreamMessage", bytes="5")
+        await scene.published("upstreamMessage", bytes="5")
         device = await mobile_server.call("GET", scene.device.path)
         await mobile.detach()
-        left = await scene.told("ciotDisconnect")
-        ended = await scene.told("clientDisconnected")
+        left = await scene.published("ciotDisconnect")
+        ended = await scene.published("clientDisconnected")
         sender.send(b"too late")
-        await scene.told("messageRejected", remoteAddress=sender.remote, reason="notAttached")
+        await scene.published("messageRejected", remoteAddress=sender.remote, reason="notAttached")
 
     assert scene.tail.names[:3] == ["ciotConnect", "clientConnected", "upstreamMessage"]
     assert connected == {
@@ -62,9 +62,9 @@ async def test_a_message_of_a_detached_device_is_rejected(mobile_server: LiveSer
         await mobile_server.call("PATCH", mobile.scene.device.path, change)
         await mobile.attach()
         await mobile.detach()
-        await mobile.scene.told("ciotDisconnect")
+        await mobile.scene.published("ciotDisconnect")
         answer = await mobile_server.coap_client(mobile.address, "-m", "post", "-e", "hello")
-        rejected = await mobile.scene.told("messageRejected")
+        rejected = await mobile.scene.published("messageRejected")
 
     assert answer == "4.01"
     assert rejected["deviceId"] == mobile.scene.device.id

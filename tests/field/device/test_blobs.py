@@ -26,13 +26,13 @@ async def test_device_18_a_chunked_upload_is_a_blob(scene: Scene) -> None:
     """Curl reads its standard input, so it knows no length."""
     await run(*_curl(scene), "--data-binary", "@-", "-H", "Transfer-Encoding: chunked", typed="hello")
 
-    assert (await scene.told("blobUpload"))["data"]["size"] == "5"
+    assert (await scene.published("blobUpload"))["data"]["size"] == "5"
 
 
 async def test_device_18_a_file_in_a_form_is_unpacked(scene: Scene) -> None:
     """The event says so."""
     await run(*_curl(scene), "-F", "file=@-;filename=a.csv;type=text/csv", typed="1;2")
-    data = (await scene.told("blobUpload"))["data"]
+    data = (await scene.published("blobUpload"))["data"]
 
     assert (data["size"], data["contentType"]) == ("3", "text/csv")
     assert data["detail"] == "unpacked from multipart/form-data"

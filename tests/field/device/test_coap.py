@@ -14,7 +14,7 @@ from tests.listeners.coap.bench import get, post
 async def test_device_04_an_elective_option_of_a_wrong_length_is_ignored(scene: Scene) -> None:
     """A Content-Format of 4 octets (RFC 7252 §5.4.3): the message counts."""
     reply = await scene.coap().exchange(bytes.fromhex("4102010401b1781400000032ff6869"))
-    await scene.told("upstreamMessage", path="/x", bytes="2")
+    await scene.published("upstreamMessage", path="/x", bytes="2")
 
     assert reply.code == Code.CREATED
 
@@ -72,7 +72,7 @@ async def test_device_16_an_accept_that_cannot_be_served_is_not_acceptable(firmw
 async def test_device_12_a_near_miss_of_a_reserved_path_is_told(scene: Scene) -> None:
     """F55: libcoap sends ``u/`` for ``coap://host/u/``; the octets are a report."""
     reply = await scene.coap().exchange(bytes.fromhex("4102011901b17500ff0105312e302e30"))
-    data = (await scene.told("upstreamMessage"))["data"]
+    data = (await scene.published("upstreamMessage"))["data"]
 
     assert reply.code == Code.CREATED
     assert data["looksLike"] == "u"
@@ -110,8 +110,8 @@ async def test_device_07_requests_under_way_without_tokens_of_their_own_are_new_
     first, second = (post(each, message_id=number, token=token) for number, each in ((1, b"A"), (2, b"B")))
     for request in (first, second, first, second, second):
         await device.exchange(request)
-    marks = [(await scene.told("upstreamMessage"))["data"].get("detail", "") for _ in range(4)]
-    duplicate = await scene.told("messageDuplicate")
+    marks = [(await scene.published("upstreamMessage"))["data"].get("detail", "") for _ in range(4)]
+    duplicate = await scene.published("messageDuplicate")
 
     assert marks[:2] == ["", ""]
     assert all(each.startswith("the same octets came 0.") for each in marks[2:])
@@ -123,7 +123,7 @@ async def test_device_15_a_repeated_non_has_a_hint_of_its_own(scene: Scene) -> N
     device = scene.coap()
     for _ in range(2):
         device.send(post(b"hello", kind=Type.NON))
-    event = await scene.told("messageDuplicate")
+    event = await scene.published("messageDuplicate")
 
     assert event["data"]["reason"] == "nonConfirmable"
     assert "acknowledgement" not in event["hint"]
@@ -149,7 +149,7 @@ async def test_diagnosis_11_the_oddities_of_a_sample_are_noted(scene: Scene) -> 
     """Uri-Port of 5 octets, and a path that is cut at a NUL: accepted, but told."""
     options = ((int(Option.URI_PORT), b"\x16\x33\0\0\0"), (int(Option.URI_PATH), b"mydata\0\x80\x81"))
     reply = await scene.coap().exchange(encode(CoapMessage(Type.CON, Code.POST, 5, b"", options, b"hello")))
-    data = (await scene.told("upstreamMessage"))["data"]
+    data = (await scene.published("upstreamMessage"))["data"]
 
     assert reply.code == Code.CREATED
     assert data["detail"] == "Uri-Port has 5 octets: ignored; Uri-Path holds a NUL: cut after 6 of 9 octets"

@@ -80,7 +80,7 @@ async def test_device_05_a_cut_record_is_told_to_the_device_of_the_session(bench
         client.socket.send(client.seal(23, b"x" * 300)[:200])
         await until(lambda: bool(bench.fleet.activities))
         origin = bench.fleet.events[-1].origin
-        ((name, data),) = bench.fleet.take()
+        ((name, data),) = bench.fleet.drain()
 
     assert (name, data["reason"]) == ("messageRejected", "malformed")
     assert data["detail"] == "a DTLS record says 316 octets, 187 came: the datagram was cut"
@@ -140,7 +140,7 @@ async def test_device_09_a_psk_identity_is_compared_and_shown_whole(bench: DtlsB
 async def test_device_09_a_psk_identity_may_contain_a_nul(bench: DtlsBench) -> None:
     """RFC 4279 §5.1: the server must not look for an end in it."""
     await bench.fleet.psks.put(bench.device, Psk(b"fie\0ld", PSK.key), cause=CAUSE)
-    bench.fleet.take()
+    bench.fleet.drain()
     with HandmadeClient(address_of(bench.datagrams), psk=(b"fie\0ld", PSK.key)) as client:
         assert await asyncio.to_thread(client.connect)
         assert await bench.names(1) == ["clientConnected"]

@@ -72,7 +72,7 @@ async def test_diagnosis_01_a_session_at_the_same_host_does_not_make_its_device_
     stranger.send(STALE)
     await until(lambda: bool(bench.fleet.activities))
     event = bench.fleet.events[-1]
-    ((name, data),) = bench.fleet.take()
+    ((name, data),) = bench.fleet.drain()
 
     assert (name, data["reason"]) == ("messageRejected", "noSession")
     assert event.origin == UNATTRIBUTED
@@ -103,7 +103,7 @@ async def test_diagnosis_04_a_session_that_ended_at_that_address_is_named(bench:
     client.send(STALE)
     await until(lambda: bool(bench.fleet.activities))
     event = bench.fleet.events[-1]
-    ((_, data),) = bench.fleet.take()
+    ((_, data),) = bench.fleet.drain()
 
     assert (data["reason"], data["endReason"], data["endedSecondsAgo"]) == ("noSession", reason, "3")
     assert event.origin == bench.device.origin
@@ -115,11 +115,11 @@ async def test_diagnosis_04_an_ended_session_of_a_removed_device_is_not_told(ben
     await bench.names(1)
     await bench.fleet.devices.remove(bench.device, cause=CAUSE)
     await until(lambda: bench.dtls.sessions == 0)
-    bench.fleet.take()
+    bench.fleet.drain()
     client.send(STALE)
     await until(lambda: bool(bench.fleet.activities))
     event = bench.fleet.events[-1]
-    ((_, data),) = bench.fleet.take()
+    ((_, data),) = bench.fleet.drain()
 
     assert "endReason" not in data
     assert event.origin == UNATTRIBUTED

@@ -34,7 +34,7 @@ async def test_diagnosis_03_another_cause_is_told_at_once_and_counted_apart(scen
             device.send(bytes.fromhex(octets))
     counts: dict[str, int] = {}
     while sum(counts.values()) < 15:
-        data = (await scene.told("messageRejected", reason="malformed"))["data"]
+        data = (await scene.published("messageRejected", reason="malformed"))["data"]
         counts[data["detail"]] = counts.get(data["detail"], 0) + int(data.get("count", "1"))
 
     assert sorted(counts.values()) == [3, 12]
@@ -45,12 +45,12 @@ async def test_diagnosis_12_the_end_names_the_session_of_a_device_that_has_two(s
     """Its address and port, and with ``extended=1`` its id."""
     scene, ports = secure.scene, [secure.free_port() for _ in range(2)]
     async with secure.client(bind=ports[0]) as first, secure.client(bind=ports[1]) as second:
-        opened = [await scene.told("clientConnected") for _ in ports]
+        opened = [await scene.published("clientConnected") for _ in ports]
         for client in (first, second):
             client.say(LINE)
-            await scene.told("upstreamMessage")
+            await scene.published("upstreamMessage")
         await scene.server.call("PATCH", scene.device.path, {"enabled": False})
-        ended = {(each := await scene.told("clientDisconnected"))["sessionId"]: each["data"] for _ in ports}
+        ended = {(each := await scene.published("clientDisconnected"))["sessionId"]: each["data"] for _ in ports}
 
     assert {each["sessionId"]: each["data"]["remoteAddress"] for each in opened} == {
         key: data["remoteAddress"] for key, data in ended.items()
@@ -80,6 +80,6 @@ async def test_device_09_an_identity_with_a_nul_is_set_over_rest_and_connects(sc
     host, _, port = scene.server.addresses["datagrams"].rpartition(":")
     with HandmadeClient((host, int(port)), psk=(IDENTITY, KEY)) as client:
         assert await asyncio.to_thread(client.connect)
-        event = await scene.told("clientConnected")
+        event = await scene.published("clientConnected")
 
     assert event["data"]["cipher"] == "PSK-AES128-CCM8"

@@ -13,7 +13,7 @@ async def test_diagnosis_05_coap_at_the_datagram_port_uses_up_no_downstream_mess
     device = scene.udp()
     for _ in range(2):
         device.send(post(b"hello"))
-        data = (await scene.told("upstreamMessage"))["data"]
+        data = (await scene.published("upstreamMessage"))["data"]
         assert data["detail"] == coap_detail(scene, "CON POST /x")
     reply = await scene.coap().exchange(post(b"hello"))
 

@@ -72,7 +72,7 @@ async def test_an_upload_becomes_a_blob_and_an_event(fleet: FleetBench) -> None:
     assert (await fleet.store.load()).blobs == [blob]
     assert fleet.blobs.path(blob).read_bytes() == b"\xff\xd8\xff photo"
     assert (blob.size, blob.device_id, blob.properties) == (9, device.id, PROPERTIES)
-    assert fleet.told == [
+    assert fleet.published == [
         ("blobUpload", {"blobId": render(blob.id), "size": "9", "contentType": "image/jpeg", "path": "/x"})
     ]
     assert fleet.events[0].origin == device.origin
@@ -97,7 +97,7 @@ async def test_a_dropped_upload_leaves_no_file(fleet: FleetBench) -> None:
     await until(lambda: not files(fleet))
 
     assert not upload.is_open
-    assert fleet.told == []
+    assert fleet.published == []
     assert values(fleet.blobs) == {"blobs": 0, "blob_bytes": 0, "blob_uploads": 0, "blob_uploads_finished": 0}
 
 
@@ -328,7 +328,7 @@ async def test_a_paused_upload_is_ended_and_published(fleet: FleetBench) -> None
 
     assert still
     assert (upload.is_open, own.is_open) == (False, True)
-    assert fleet.told == [
+    assert fleet.published == [
         (
             "messageRejected",
             {
@@ -348,7 +348,7 @@ async def test_a_refusal_is_published_with_all_details(fleet: FleetBench) -> Non
     fleet.blobs.refused(refusal, device=device, remote=REMOTE, transport=Transport.COAPS, size=70_000)
 
     assert fleet.events[0].origin == device.origin
-    assert fleet.told == [
+    assert fleet.published == [
         (
             "messageRejected",
             {

@@ -63,7 +63,7 @@ def send(bench: FleetBench, address: str = ADDRESS) -> Device | None:
 
 def reasons(bench: FleetBench) -> list[tuple[str, str]]:
     """Return names and reasons of the events published since the last call."""
-    return [(name, data.get("reason", "")) for name, data in bench.take()]
+    return [(name, data.get("reason", "")) for name, data in bench.drain()]
 
 
 def wait(bench: FleetBench, seconds: float) -> None:

@@ -38,7 +38,7 @@ async def test_a_stop_ends_the_attachment(bench: FleetBench) -> None:
     bench.cellular.accounting.stop(seen(terminate_cause="User-Request", session_seconds=120))
     disconnect = bench.events[0]
 
-    assert bench.take() == [
+    assert bench.drain() == [
         (
             "ciotDisconnect",
             {
@@ -267,7 +267,7 @@ async def test_an_attachment_without_reports_times_out_after_a_day(bench: FleetB
     bench.cellular.sweep()
 
     assert early == []
-    assert bench.take()[0] == (
+    assert bench.drain()[0] == (
         "ciotDisconnect",
         {"allocatedIp": ADDRESS, "imsi": IMSI, "reason": "timeout", "seconds": "86400"},
     )
@@ -316,7 +316,7 @@ async def test_a_late_start_changes_nothing(bench: FleetBench) -> None:
     bench.activities.clear()
     bench.cellular.accounting.start(seen(time_ms=999_000))
 
-    assert bench.take() == []
+    assert bench.drain() == []
     assert send(bench) is other
     assert bench.gauge("cellular_ignored") == {"late": 1, "unknownStop": 0}
 
@@ -328,7 +328,7 @@ async def test_a_late_start_of_the_same_device_does_not_restore_its_old_attachme
     bench.activities.clear()
     bench.cellular.accounting.start(seen(session="1", time_ms=1_500_000))
 
-    assert bench.take() == []
+    assert bench.drain() == []
     assert send(bench, "10.64.0.12") is device
 
 
@@ -426,14 +426,14 @@ async def test_a_silent_device_is_published_once(bench: FleetBench) -> None:
     bench.cellular.accounting.start(seen())
     bench.activities.clear()
     wait(bench, 299)
-    early = bench.take()
+    early = bench.drain()
     wait(bench, 1)
-    told = bench.take()
+    told = bench.drain()
     wait(bench, 3_000)
 
     assert early == []
     assert told == [("clientSilent", {"allocatedIp": ADDRESS, "attachedAt": "2024-04-25 20:23:36", "seconds": "300"})]
-    assert bench.take() == []
+    assert bench.drain() == []
 
 
 async def test_a_device_that_sends_is_not_silent(bench: FleetBench) -> None:
@@ -461,7 +461,7 @@ async def test_a_device_that_uploads_a_blob_is_not_silent(bench: FleetBench) -> 
     upload = bench.blobs.begin(device, size=6, remote=(ADDRESS, 4000), transport=Transport.HTTP)
     bench.activities.clear()
     wait(bench, 1_000)
-    meanwhile = bench.take()
+    meanwhile = bench.drain()
     await upload.write(b"octets")
     await bench.blobs.finish(upload, properties={}, declared="")
     wait(bench, 1_000)
@@ -479,4 +479,4 @@ async def test_a_detached_device_is_not_silent(bench: FleetBench) -> None:
     bench.activities.clear()
     wait(bench, 1_000)
 
-    assert bench.take() == []
+    assert bench.drain() == []

@@ -55,7 +55,7 @@ async def test_a_late_stop_of_the_first_changes_nothing(bench: FleetBench) -> No
     bench.activities.clear()
     bench.cellular.accounting.stop(seen())
 
-    assert bench.take() == []
+    assert bench.drain() == []
     assert send(bench) is new
 
 
@@ -91,7 +91,7 @@ async def test_every_host_of_a_prefix_is_the_device(bench: FleetBench) -> None:
     assert [send(bench, host) for host in hosts] == [device, device]
     assert send(bench, "2001:db8:1:3::1") is None
     assert (device.ciot.allocated_ip, device.ciot.allocated_prefix) == ("", PREFIX)
-    assert bench.take()[0][1]["allocatedIp"] == PREFIX
+    assert bench.drain()[0][1]["allocatedIp"] == PREFIX
 
 
 @pytest.mark.parametrize("attached_first", [True, False])
@@ -173,8 +173,8 @@ async def test_an_interim_update_with_another_address_moves_the_device(bench: Fl
         ("ciotAddressChanged", device.origin),
         ("clientDisconnected", device.origin),
     ]
-    assert bench.told[1][1] == {"imsi": IMSI, "from": ADDRESS, "to": "10.64.0.12"}
-    assert (bench.told[2][1]["reason"], bench.told[2][1]["detail"]) == ("addressChanged", "10.64.0.12")
+    assert bench.published[1][1] == {"imsi": IMSI, "from": ADDRESS, "to": "10.64.0.12"}
+    assert (bench.published[2][1]["reason"], bench.published[2][1]["detail"]) == ("addressChanged", "10.64.0.12")
     assert [send(bench), send(bench, "10.64.0.12"), send(bench, "2001:db8:1:2::1")] == [None, device, device]
 
 
@@ -204,7 +204,7 @@ async def test_an_attachment_may_get_its_address_later(bench: FleetBench) -> Non
     bench.cellular.accounting.start(seen(address=""))
     bench.cellular.accounting.interim(seen())
 
-    (connected, changed) = bench.take()
+    (connected, changed) = bench.drain()
     assert (connected[0], "allocatedIp" in connected[1]) == ("ciotConnect", False)
     assert changed == ("ciotAddressChanged", {"imsi": IMSI, "to": ADDRESS})
     assert send(bench) is device

@@ -106,7 +106,7 @@ async def test_a_removed_device_disconnects_first(bench: FleetBench) -> None:
     (kept,) = (await bench.store.load()).attachments
 
     assert told == [("clientDisconnected", "deviceRemoved"), ("ciotDisconnect", "deviceRemoved"), ("deviceRemoved", "")]
-    assert bench.take() == []
+    assert bench.drain() == []
     assert send(bench) is None
     assert (kept.device, kept.address) == (None, ADDRESS)
 

@@ -41,7 +41,7 @@ async def test_an_attachment_is_published_once_with_all_reported_fields(bench: F
     """At its Start; then the device may send."""
     device = await known(bench, allocated_ip=ADDRESS)
     accepted = bench.cellular.access(seen(address="", **WHERE), accounting=True)
-    before = bench.take()
+    before = bench.drain()
     bench.cellular.accounting.start(seen(**WHERE))
     bench.cellular.accounting.start(seen(**WHERE))
     bench.cellular.accounting.interim(seen(**WHERE))
@@ -49,7 +49,7 @@ async def test_an_attachment_is_published_once_with_all_reported_fields(bench: F
     assert isinstance(accepted, Accepted)
     assert (accepted.address, accepted.prefix, len(accepted.class_)) == (ADDRESS, "", 16)
     assert before == []
-    assert bench.take() == [
+    assert bench.drain() == [
         (
             "ciotConnect",
             {
@@ -179,7 +179,7 @@ async def test_an_address_other_than_the_expected_one_is_published(
         bench.cellular.access(seen(address=""), accounting=True)
     lease = {"address": "", "prefix": seen_address} if ":" in seen_address else {"address": seen_address}
     bench.cellular.accounting.start(seen(**lease))
-    ((name, data),) = bench.told
+    ((name, data),) = bench.published
 
     assert (name, data.get("expectedIp")) == ("ciotConnect", expected)
 
@@ -191,7 +191,7 @@ async def test_a_core_that_ignores_the_assigned_pool_address_is_published(bench:
     bench.cellular.access(seen(address=""), accounting=True)
     bench.cellular.accounting.start(seen())
 
-    assert [data["expectedIp"] for _, data in bench.told] == ["10.64.1.1"]
+    assert [data["expectedIp"] for _, data in bench.published] == ["10.64.1.1"]
 
 
 async def test_without_accounting_an_address_chosen_by_the_core_counts(bench: FleetBench) -> None:
@@ -229,7 +229,7 @@ async def test_a_rejected_attach_request_is_published(
     refused = [bench.cellular.access(report, accounting=True) for _ in range(2)]
 
     assert refused == [Refused(reason)] * 2
-    assert bench.told == [told]
+    assert bench.published == [told]
     assert bench.events[0].origin == device.origin
 
 
@@ -238,7 +238,7 @@ async def test_an_unknown_subscriber_is_published_without_attribution(bench: Fle
     refused = bench.cellular.access(seen(), accounting=True)
 
     assert refused == Refused("unknownDevice")
-    assert bench.told == [("ciotRejected", {"reason": "unknownDevice", "nas": NAS, "imsi": IMSI, "imei": IMEI})]
+    assert bench.published == [("ciotRejected", {"reason": "unknownDevice", "nas": NAS, "imsi": IMSI, "imei": IMEI})]
     assert bench.events[0].origin == UNATTRIBUTED
 
 
@@ -286,7 +286,7 @@ async def test_requests_rejected_by_the_listener_are_published(bench: FleetBench
     bench.cellular.sweep()
 
     told = {"nas": NAS, "reason": "badSecret", "remoteAddress": "192.0.2.10:40000"}
-    assert bench.told == [("ciotRejected", told), ("ciotRejected", told | {"count": "999"})]
+    assert bench.published == [("ciotRejected", told), ("ciotRejected", told | {"count": "999"})]
 
 
 @pytest.mark.parametrize("bench", [{"cellular": {"on_mismatch": "accept", "pool": ("10.64.0.0/24",)}}], indirect=True)
@@ -301,7 +301,7 @@ async def test_an_accepted_mismatch_attaches_without_a_device(bench: FleetBench)
     bench.cellular.sweep()
 
     assert told == [("imsiMismatch", "")]
-    assert bench.take() == []
+    assert bench.drain() == []
     assert send(bench, accepted.address) is None
 
 

@@ -25,7 +25,7 @@ class Row:
     b: tuple[str, str] = ("", "")
     seen: tuple[str, str] = (SIM, HARDWARE)
     connects: str = ""
-    told: Mapping[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    published: Mapping[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
     rejected: str = ""
 
 
@@ -40,13 +40,13 @@ TABLE = [
     Row("3, as IMEISV", a=(SIM, "3569380356438001"), connects="a"),
     Row("3, without check digit", a=(SIM, "35693803564380"), connects="a"),
     Row("4", a=(SIM, HARDWARE), seen=(SIM, ""), connects="a"),
-    Row("5", a=(SIM, OTHER_HARDWARE), told={"a": IMEI_MISMATCH}),
-    Row("5, as IMEISV", a=(SIM, "8612345678901299"), told={"a": IMEI_MISMATCH}),
-    Row("6", a=(OTHER_SIM, HARDWARE), told={"a": IMSI_MISMATCH}),
+    Row("5", a=(SIM, OTHER_HARDWARE), published={"a": IMEI_MISMATCH}),
+    Row("5, as IMEISV", a=(SIM, "8612345678901299"), published={"a": IMEI_MISMATCH}),
+    Row("6", a=(OTHER_SIM, HARDWARE), published={"a": IMSI_MISMATCH}),
     Row("7", a=(SIM, ""), b=("", HARDWARE), connects="a"),
-    Row("8", a=(SIM, OTHER_HARDWARE), b=("", HARDWARE), told={"a": IMEI_MISMATCH}),
-    Row("8, B with a SIM", a=(SIM, OTHER_HARDWARE), b=(OTHER_SIM, HARDWARE), told={"a": IMEI_MISMATCH}),
-    Row("9", a=(SIM, ""), b=(OTHER_SIM, HARDWARE), connects="a", told={"b": IMSI_MISMATCH}),
+    Row("8", a=(SIM, OTHER_HARDWARE), b=("", HARDWARE), published={"a": IMEI_MISMATCH}),
+    Row("8, B with a SIM", a=(SIM, OTHER_HARDWARE), b=(OTHER_SIM, HARDWARE), published={"a": IMEI_MISMATCH}),
+    Row("9", a=(SIM, ""), b=(OTHER_SIM, HARDWARE), connects="a", published={"b": IMSI_MISMATCH}),
     Row("10", a=(OTHER_SIM, OTHER_HARDWARE), rejected="unknownDevice"),
     Row("10, no IMEI seen", seen=(SIM, ""), rejected="unknownDevice"),
     Row("10, no IMSI seen", seen=("", HARDWARE), rejected="unknownDevice"),
@@ -76,7 +76,7 @@ def test_the_table_is_followed_row_by_row(row: Row) -> None:
 
     assert match.device is devices.get(row.connects)
     assert [(each.name, each.origin, dict(data_of(each))) for each in match.mismatches] == [
-        (name, devices[who].origin, data) for who, (name, data) in row.told.items()
+        (name, devices[who].origin, data) for who, (name, data) in row.published.items()
     ]
     assert (match.rejected or "") == row.rejected
 

@@ -146,15 +146,15 @@ async def test_a_silent_device_is_published_after_a_restart(bench: FleetBench) -
     bench.clock.shift(200)
     again = await restarted(bench)
     wait(again, 200)
-    early = again.take()
+    early = again.drain()
     wait(again, 100)
-    told = again.take()
+    told = again.drain()
     once_more = await restarted(bench)
     wait(once_more, 1_000)
 
     assert early == []
     assert [(name, data["seconds"]) for name, data in told] == [("clientSilent", "500")]
-    assert once_more.take() == []
+    assert once_more.drain() == []
 
 
 async def test_a_device_that_sent_before_the_restart_is_not_silent(bench: FleetBench) -> None:

@@ -51,7 +51,7 @@ class Bench:
 
     def published(self) -> list[Mapping[str, str]]:
         """Return the data of the events since the last call."""
-        return [data for _, data in self.fleet.take()]
+        return [data for _, data in self.fleet.drain()]
 
     def gauges(self) -> dict[str, Any]:
         return {each.name: each.value() for each in self.subscribers.metrics()}

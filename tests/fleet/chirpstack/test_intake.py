@@ -93,7 +93,7 @@ async def test_an_event_becomes_one_of_its_device(bench: FleetBench, kind: str, 
 
     assert await take(bench, collection, kind, octets) is Outcome.ACCEPTED
     name, data = EXPECTED[kind]
-    assert bench.told == [(name, data | {"networkTime": NETWORK_TIME})]
+    assert bench.published == [(name, data | {"networkTime": NETWORK_TIME})]
     assert bench.events[0].origin == device.origin
 
 
@@ -120,7 +120,7 @@ async def test_an_uplink_is_a_message_with_the_networks_data(bench: FleetBench, 
         "spreadingFactor": "10",
         "object": '{"level":1.82,"wet":true}',
     }
-    (told,) = bench.told
+    (told,) = bench.published
     assert told[0] == "upstreamMessage"
     assert told[1]["radio"] == "port 7, counter 41, 2 gateways, -61 dBm, 9.25 dB, SF10"
     assert (told[1]["bytes"], told[1]["networkTime"]) == ("3", NETWORK_TIME)
@@ -145,7 +145,7 @@ async def test_an_unknown_device_is_refused_if_none_may_be_created(bench: FleetB
     for _ in range(3):
         with pytest.raises(NotFound, match=EUI):
             await take(bench, collection, "up")
-    (told,) = bench.take()
+    (told,) = bench.drain()
     device = await bench.devices.create(collection, DeviceChange(), cause=CAUSE)
     await bench.devices.update(device, DeviceChange(tags={"devEui": EUI.upper()}), cause=CAUSE)
 
@@ -162,7 +162,7 @@ async def test_a_full_collection_gets_no_more_devices(bench: FleetBench) -> None
     with pytest.raises(NotFound):
         await take(bench, collection, "up")
 
-    assert bench.told[0][1]["detail"].endswith("the collection has 1 devices (chirpstack.max_devices)")
+    assert bench.published[0][1]["detail"].endswith("the collection has 1 devices (chirpstack.max_devices)")
 
 
 async def test_a_device_belongs_to_its_collection_only(bench: FleetBench) -> None:
@@ -228,7 +228,7 @@ async def test_kinds_of_the_future_are_ignored(bench: FleetBench) -> None:
     collection, _ = await known(bench)
 
     assert await take(bench, collection, "linkcheck", b"whatever") is Outcome.IGNORED
-    assert bench.told == []
+    assert bench.published == []
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ async def test_a_body_that_is_none_is_refused_and_creates_nothing(bench: FleetBe
     with pytest.raises(InvalidRequest):
         await take(bench, collection, "up", octets)
 
-    assert bench.told == []
+    assert bench.published == []
     assert bench.directory.device_count(collection.id) == 0
 
 
@@ -259,10 +259,10 @@ async def test_odd_values_read_as_defaults(bench: FleetBench) -> None:
     for kind, octets in (("up", odd), ("join", old), ("status", never)):
         assert await take(bench, collection, kind, octets) is Outcome.ACCEPTED
 
-    assert bench.told[0][1]["radio"] == "port 0, counter 41, 0 gateways"
+    assert bench.published[0][1]["radio"] == "port 0, counter 41, 0 gateways"
     assert bench.messages[0].payload == b"\x00\xffh\xff"
-    assert bench.told[1] == ("deviceJoined", {"networkTime": "1980-01-06 00:00:00"})
-    assert bench.told[2] == ("deviceStatus", {"margin": "0", "battery": "0", "power": "battery"})
+    assert bench.published[1] == ("deviceJoined", {"networkTime": "1980-01-06 00:00:00"})
+    assert bench.published[2] == ("deviceStatus", {"margin": "0", "battery": "0", "power": "battery"})
 
 
 async def test_a_disabled_device_is_told_as_such(bench: FleetBench) -> None:
@@ -271,11 +271,11 @@ async def test_a_disabled_device_is_told_as_such(bench: FleetBench) -> None:
     bench.activities.clear()
 
     assert await take(bench, collection, "up") is Outcome.REJECTED
-    assert bench.told[0][1]["reason"] == "deviceDisabled"
+    assert bench.published[0][1]["reason"] == "deviceDisabled"
 
 
 async def test_a_payload_over_the_limit_is_told_as_such(bench: FleetBench) -> None:
     collection, _ = await known(bench)
 
     assert await take(bench, collection, "up", body("up", data="AAAA" * 50)) is Outcome.REJECTED
-    assert bench.told[0][1]["reason"] == "tooLarge"
+    assert bench.published[0][1]["reason"] == "tooLarge"

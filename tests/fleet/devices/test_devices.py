@@ -41,7 +41,7 @@ async def test_removing_a_device_ends_its_sessions_first(bench: FleetBench) -> N
     bench.activities.clear()
     await bench.devices.remove(device, cause=CAUSE)
 
-    assert [(name, data.get("reason")) for name, data in bench.told] == [
+    assert [(name, data.get("reason")) for name, data in bench.published] == [
         ("clientDisconnected", "deviceRemoved"),
         ("downstreamFailed", "deviceRemoved"),
         ("deviceRemoved", None),
@@ -56,7 +56,7 @@ async def test_disabling_a_device_ends_its_sessions(bench: FleetBench) -> None:
     bench.activities.clear()
     await bench.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
 
-    assert [(name, data.get("reason")) for name, data in bench.told] == [
+    assert [(name, data.get("reason")) for name, data in bench.published] == [
         ("clientDisconnected", "deviceDisabled"),
         ("deviceUpdated", None),
     ]
@@ -70,7 +70,7 @@ async def test_a_move_is_published_in_both_collections(bench: FleetBench) -> Non
     receive(bench, device)
     moved = {"from": ids.render(old.id), "to": ids.render(new.id)}
 
-    assert bench.told[:2] == [("deviceMoved", moved), ("deviceMoved", moved)]
+    assert bench.published[:2] == [("deviceMoved", moved), ("deviceMoved", moved)]
     assert [each.origin.collection_id for each in bench.events] == [old.id, new.id, new.id, new.id]
     assert bench.directory.device(new.id, device.id) is device
     with pytest.raises(NotFound):

@@ -28,7 +28,7 @@ async def test_the_first_message_connects_the_client(bench: FleetBench) -> None:
     message_id = receive(bench, device)
     connected, message = bench.events
 
-    assert bench.told == [
+    assert bench.published == [
         ("clientConnected", {"id": "ip", "remoteAddress": "10.0.0.9:4000", "transport": "udp"}),
         ("upstreamMessage", {"bytes": "5", "messageId": ids.render(message_id), "transport": "udp"}),
     ]
@@ -53,7 +53,7 @@ async def test_each_transport_is_a_session_of_its_own(bench: FleetBench) -> None
     receive(bench, device)
     receive(bench, device, transport=Transport.COAP)
 
-    assert [data.get("transport") for name, data in bench.told if name == "clientConnected"] == ["udp", "coap"]
+    assert [data.get("transport") for name, data in bench.published if name == "clientConnected"] == ["udp", "coap"]
 
 
 async def test_a_silent_device_is_disconnected_after_the_idle_limit(bench: FleetBench) -> None:
@@ -68,7 +68,7 @@ async def test_a_silent_device_is_disconnected_after_the_idle_limit(bench: Fleet
     receive(bench, device)
 
     assert before == 0
-    assert bench.told[2:4] == [
+    assert bench.published[2:4] == [
         (
             "clientDisconnected",
             {"idleSeconds": "901", "reason": "idleTimeout", "transport": "udp", "remoteAddress": "10.0.0.9:4000"},
@@ -126,7 +126,7 @@ async def test_an_unknown_address_is_published_without_attribution(bench: FleetB
     found = bench.reception.identify(("10.9.9.9", 7), transport=Transport.UDP, size=12)
 
     assert found is MessageRejectedReason.UNKNOWN_ADDRESS
-    assert bench.told == [
+    assert bench.published == [
         (
             "messageRejected",
             {"bytes": "12", "reason": "unknownAddress", "remoteAddress": "10.9.9.9:7", "transport": "udp"},
@@ -139,16 +139,16 @@ async def test_a_fault_that_repeats_is_summed_up(bench: FleetBench) -> None:
     """A burst is published one by one, the rest once per window with a count."""
     for _ in range(10):
         bench.reception.identify(("10.9.9.9", 7), transport=Transport.UDP, size=12)
-    one_by_one = bench.take()
+    one_by_one = bench.drain()
     bench.clock.shift(61)
     bench.reception.sweep()
-    summed_up = bench.take()
+    summed_up = bench.drain()
     bench.clock.shift(61)
     bench.reception.sweep()
 
     assert len(one_by_one) == 3
     assert [data["count"] for _, data in summed_up] == ["7"]
-    assert bench.take() == []
+    assert bench.drain() == []
     assert sum(bench.reception.rejections.messages.values()) == 10
 
 
@@ -157,7 +157,7 @@ async def test_senders_beyond_the_bound_are_only_counted(bench: FleetBench) -> N
     for last in range(20):
         bench.reception.identify((f"10.9.{last}.9", 7), transport=Transport.UDP, size=12)
 
-    assert len(bench.take()) == 5
+    assert len(bench.drain()) == 5
     assert bench.reception.rejections.unpublished == 15
 
 
@@ -169,7 +169,7 @@ async def test_a_disabled_device_may_not_send(bench: FleetBench, what: str, reas
     answer = bench.reception.admit(device, REMOTE, transport=Transport.UDP, size=5)
 
     assert answer == reason
-    assert [(name, data["reason"]) for name, data in bench.told] == [("messageRejected", reason)]
+    assert [(name, data["reason"]) for name, data in bench.published] == [("messageRejected", reason)]
     assert bench.events[0].origin == device.origin
 
 
@@ -177,13 +177,13 @@ async def test_a_flood_is_published_once_a_minute_with_a_count(bench: FleetBench
     """F28: the burst passes, then the rate; the rest is counted."""
     device = await bench.device("10.0.0.9")
     answers = [bench.reception.admit(device, REMOTE, transport=Transport.UDP, size=5) for _ in range(50)]
-    first = bench.take()
+    first = bench.drain()
     bench.clock.shift(61)
     bench.reception.sweep()
 
     assert answers.count(None) == 6
     assert [(data["reason"], data["limit"], data["count"]) for _, data in first] == [("rateLimited", "10", "1")]
-    assert [data["count"] for _, data in bench.take()] == ["43"]
+    assert [data["count"] for _, data in bench.drain()] == ["43"]
 
 
 async def test_the_rate_is_admitted_for_ever(bench: FleetBench) -> None:
@@ -203,7 +203,7 @@ async def test_a_message_over_the_limit_is_refused_whole(bench: FleetBench) -> N
     accepted = bench.reception.received(device, bytes(101), remote=REMOTE, transport=Transport.UDP, local_port=1)
 
     assert accepted is None
-    assert [(name, data["reason"], data["limit"], data["bytes"]) for name, data in bench.told] == [
+    assert [(name, data["reason"], data["limit"], data["bytes"]) for name, data in bench.published] == [
         ("messageRejected", "tooLarge", "100", "101")
     ]
 
@@ -225,7 +225,7 @@ async def test_a_duplicate_is_published_with_the_id_of_the_first_message(bench: 
     device = await bench.device("10.0.0.9")
     bench.reception.rejections.duplicate(device, transport=Transport.COAP, message_id=25, count=2, seconds=2.04)
 
-    assert bench.told == [
+    assert bench.published == [
         ("messageDuplicate", {"count": "2", "messageId": "11", "seconds": "2.04", "transport": "coap"})
     ]
 
@@ -243,7 +243,7 @@ async def test_every_rejection_carries_its_details(bench: FleetBench) -> None:
         at=0,
     )
 
-    assert bench.told == [
+    assert bench.published == [
         (
             "messageRejected",
             {
@@ -266,7 +266,7 @@ async def test_sessions_end_with_the_address_that_they_came_from(bench: FleetBen
     bench.activities.clear()
     bench.reception.sessions.address_lost(device, DisconnectReason.DETACHED, cause=CAUSE)
 
-    assert bench.told == [
+    assert bench.published == [
         ("clientDisconnected", {"reason": "detached", "transport": "coap", "remoteAddress": "10.0.0.8:4000"})
     ]
     assert bench.events[0].correlation_id == CAUSE

@@ -22,7 +22,7 @@ async def test_a_queued_message_waits_and_is_sent_once(bench: FleetBench) -> Non
     bench.outbox.sent(device, message, transport=Transport.UDP, cause=5)
     identifier = ids.render(message.id)
 
-    assert bench.told == [
+    assert bench.published == [
         ("downstreamQueued", {"bytes": "2", "messageId": identifier, "position": "1"}),
         ("downstreamMessage", {"bytes": "2", "messageId": identifier, "transport": "udp", "waitedSeconds": "12"}),
     ]
@@ -41,7 +41,7 @@ async def test_messages_are_sent_in_the_order_of_their_creation(bench: FleetBenc
         bench.outbox.sent(device, waiting, transport=Transport.COAP, cause=None)
 
     assert left == queued
-    assert [data["position"] for name, data in bench.told if name == "downstreamQueued"] == ["1", "2", "3"]
+    assert [data["position"] for name, data in bench.published if name == "downstreamQueued"] == ["1", "2", "3"]
 
 
 async def test_a_message_that_waits_too_long_fails(bench: FleetBench) -> None:
@@ -55,7 +55,7 @@ async def test_a_message_that_waits_too_long_fails(bench: FleetBench) -> None:
     bench.outbox.sweep()
 
     assert before is DownstreamState.PENDING
-    assert bench.told[1] == (
+    assert bench.published[1] == (
         "downstreamFailed",
         {"messageId": ids.render(message.id), "reason": "expired", "waitedSeconds": "3601"},
     )
@@ -68,7 +68,7 @@ async def test_a_cancelled_message_is_not_sent(bench: FleetBench) -> None:
     message = await bench.outbox.queue(device, b"hi", cause=CAUSE)
     await bench.outbox.cancel(device, message.id, cause=CAUSE)
 
-    assert [(name, data.get("reason")) for name, data in bench.told[1:]] == [("downstreamFailed", "cancelled")]
+    assert [(name, data.get("reason")) for name, data in bench.published[1:]] == [("downstreamFailed", "cancelled")]
     assert bench.outbox.list(device, limit=10) == []
     assert (await bench.store.load()).downstream == []
     with pytest.raises(NotFound, match="no message"):
@@ -92,8 +92,8 @@ async def test_a_send_error_is_published_with_the_error_of_the_network(bench: Fl
     message = await bench.outbox.queue(device, b"hi", cause=CAUSE)
     bench.outbox.failed(device, message, DownstreamFailedReason.SEND_ERROR, detail="Message too long")
 
-    assert bench.told[1][1]["reason"] == "sendError"
-    assert bench.told[1][1]["detail"] == "Message too long"
+    assert bench.published[1][1]["reason"] == "sendError"
+    assert bench.published[1][1]["detail"] == "Message too long"
 
 
 async def test_limits_are_refusals_that_name_their_setting(bench: FleetBench) -> None:

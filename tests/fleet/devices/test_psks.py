@@ -36,12 +36,12 @@ async def test_a_device_is_found_by_its_identity(bench: FleetBench) -> None:
 
 async def test_on_changed_is_called_for_a_replaced_and_a_removed_key(bench: FleetBench) -> None:
     device = await bench.device()
-    told: list[Device] = []
-    bench.psks.on_changed.append(told.append)
+    published: list[Device] = []
+    bench.psks.on_changed.append(published.append)
     await bench.psks.put(device, Psk(b"pump", KEY), cause=CAUSE)
     await bench.psks.remove(device, cause=CAUSE)
 
-    assert told == [device, device]
+    assert published == [device, device]
     assert device.psk is None
     assert bench.directory.device_with_psk(b"pump") is None
     with pytest.raises(NotFound, match="has no PSK"):

@@ -48,11 +48,11 @@ async def test_each_session_ends_separately(bench: FleetBench) -> None:
     device = await bench.device()
     ended: list[DisconnectReason] = []
     first, second = connect(bench, device, ended), connect(bench, device, ended)
-    bench.take()
+    bench.drain()
     bench.reception.sessions.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
     bench.reception.sessions.disconnected(first, DisconnectReason.CLOSE_NOTIFY)
 
-    assert bench.take() == [
+    assert bench.drain() == [
         ("clientDisconnected", {"reason": "closeNotify", "transport": "dtls", "remoteAddress": SHOWN})
     ]
     assert ended == []
@@ -107,7 +107,7 @@ async def test_rejections_of_clients_are_throttled_per_host_and_reason(bench: Fl
     bench.clock.shift(60)
     bench.reception.sweep()
 
-    assert [data.get("count") for _, data in bench.told] == [None, None, None, None, "2"]
+    assert [data.get("count") for _, data in bench.published] == [None, None, None, None, "2"]
     assert {reason: count for reason, count in bench.reception.rejections.clients.items() if count} == {
         "noCredentials": 5,
         "unknownCa": 1,
@@ -121,10 +121,10 @@ async def test_the_sessions_of_some_transports_can_end_alone(bench: FleetBench) 
     for each in (device, other):
         connect(bench, each, ended)
         bench.reception.sessions.contacted(each, REMOTE, transport=Transport.UDP)
-    bench.take()
+    bench.drain()
     bench.reception.sessions.end(device, DisconnectReason.DEVICE_DISABLED, CAUSE, transports={Transport.UDP})
 
-    assert bench.take() == [
+    assert bench.drain() == [
         ("clientDisconnected", {"reason": "deviceDisabled", "transport": "udp", "remoteAddress": SHOWN})
     ]
     assert (ended, len(bench.reception.sessions)) == ([], 3)

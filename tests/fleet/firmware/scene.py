@@ -90,11 +90,11 @@ class Scene:
 
     def take(self) -> list[str]:
         """Return the names of what was published, and begin anew."""
-        return [name for name, _ in self.bench.take()]
+        return [name for name, _ in self.bench.drain()]
 
     def changes(self) -> list[dict[str, str]]:
         """Return what was told of the state, and begin anew."""
-        return [data for name, data in self.bench.take() if name == "firmwareStateChange"]
+        return [data for name, data in self.bench.drain() if name == "firmwareStateChange"]
 
     async def reach(self, state: FirmwareState, *, whole: bool = False) -> None:
         """Bring the device into a state, the way that devices get there; ``whole`` chooses who timed out."""

@@ -69,7 +69,7 @@ async def test_a_restarted_download_is_published(scene: Scene) -> None:
     scene.download(end=18)
     scene.bench.activities.clear()
     scene.fetch(0)
-    told = scene.bench.take()
+    told = scene.bench.drain()
 
     assert [name for name, _ in told] == [REQUESTED, CHANGE]
     assert (told[1][1]["from"], told[1][1]["state"]) == ("Downloading", "Downloading")
@@ -121,7 +121,7 @@ async def test_a_restart_after_the_last_block_is_published(scene: Scene) -> None
 async def test_a_download_may_begin_in_the_middle(scene: Scene) -> None:
     """The device may have the rest from before we kept count."""
     scene.fetch(HALF)
-    requested, change = scene.bench.take()
+    requested, change = scene.bench.drain()
 
     assert requested == (REQUESTED, {"imageId": render(scene.image.id), "version": NEW, "size": str(len(IMAGE))})
     assert change[1]["message"] == "began with block 10"
@@ -199,7 +199,7 @@ async def test_a_download_never_becomes_a_mixture(scene: Scene) -> None:
     await scene.target(other)
     (change,) = scene.changes()
     refusal = scene.refused(HALF)
-    ((name, rejected),) = scene.bench.take()
+    ((name, rejected),) = scene.bench.drain()
     whole = scene.download()
 
     assert (change["from"], change["state"], change["targetVersion"]) == ("Downloading", "Pending", "1.2")

@@ -231,8 +231,8 @@ async def test_a_change_persists_if_the_devices_that_run_the_image_cannot_be_wri
     collection = await bench.collection()
     device = await reported(bench, collection, "1.0")
     image = await bench.image(collection, "1.0")
-    told: list[bool] = []
-    bench.images.on_changed.append(lambda image, _cause: told.append(image.enabled))
+    published: list[bool] = []
+    bench.images.on_changed.append(lambda image, _cause: published.append(image.enabled))
 
     async def refuse(_devices: object) -> None:
         raise StorageUnavailable("the disk is full")
@@ -242,7 +242,7 @@ async def test_a_change_persists_if_the_devices_that_run_the_image_cannot_be_wri
         await bench.images.update(image, ImageChange(enabled=False), cause=CAUSE)
         await bench.images.remove(image, cause=CAUSE)
 
-    assert told == [False, False]
+    assert published == [False, False]
     assert files(bench) == []
     assert device.firmware.current_firmware_id == 0
     assert {each["event"] for each in logs} == {"current_images_not_written"}

@@ -69,7 +69,7 @@ async def test_a_report_without_a_target(scene: Scene, state: FirmwareState) -> 
     await scene.reach(state)
     scene.collection.firmware.target_firmware_id = 0  # as if the API's change had not come to this device yet
     offered = scene.report(OLD)
-    told = dict(scene.bench.told)
+    told = dict(scene.bench.published)
 
     assert not offered
     assert scene.state is FirmwareState.CURRENT
@@ -88,7 +88,7 @@ async def test_a_report_is_stored_and_published(scene: Scene) -> None:
     report = Report(OLD, "model 01", "0001", "Lab5e Demo Corp")
     scene.bench.firmware.report(scene.device, report, remote=("10.0.0.10", 1), transport=Transport.COAPS)
     events = scene.bench.events
-    told = scene.bench.take()
+    told = scene.bench.drain()
     await scene.bench.reception.flush()
     (stored,) = (await scene.bench.store.load()).devices
 
@@ -119,7 +119,7 @@ async def test_the_current_image_is_found_by_its_version(scene: Scene) -> None:
 
     assert unknown == 0
     assert scene.device.firmware.current_firmware_id == scene.image.id
-    assert (CURRENT, {"version": NEW, "imageId": render(scene.image.id)}) in scene.bench.told
+    assert (CURRENT, {"version": NEW, "imageId": render(scene.image.id)}) in scene.bench.published
 
 
 async def test_an_update_that_works_from_target_to_report(scene: Scene) -> None:
@@ -127,7 +127,7 @@ async def test_an_update_that_works_from_target_to_report(scene: Scene) -> None:
     scene.report()
     scene.download()
     scene.report(NEW)
-    told = scene.bench.take()
+    told = scene.bench.drain()
     changes = [data for name, data in told if name == CHANGE]
     names = [name for name, _ in told]
 
@@ -180,7 +180,7 @@ async def test_a_withheld_update_is_published_with_a_remedy(scene: Scene) -> Non
 async def test_no_update_is_offered_without_a_download_address(scene: Scene) -> None:
     """The event names the missing setting."""
     offered = scene.report(unreachable="the host is too long")
-    (name, data) = scene.bench.told[-1]
+    (name, data) = scene.bench.published[-1]
 
     assert not offered
     assert (name, data["state"], data["message"]) == (CHANGE, "Pending", "the host is too long")
@@ -233,7 +233,7 @@ async def test_a_device_without_firmware_gets_the_reason(scene: Scene) -> None:
             await scene.bench.collections.update(scene.collection, change, cause=CAUSE)
         scene.bench.activities.clear()
         refusal = scene.refused(0)
-        ((name, data),) = scene.bench.take()
+        ((name, data),) = scene.bench.drain()
         details.append(str(refusal))
 
         assert name == "messageRejected"

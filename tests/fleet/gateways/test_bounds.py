@@ -120,7 +120,7 @@ async def test_reports_about_a_device_are_limited_to_its_message_rate(bench: Fle
         report(fake, device, {"fCntUp": str(number)})
 
     assert bench.names == ["gatewayDeviceUpdate"] * 6 + ["messageRejected"]
-    assert bench.told[-1][1]["reason"] == "rateLimited"
+    assert bench.published[-1][1]["reason"] == "rateLimited"
     assert device.config.gateways[fake.gateway.id] == {"fCntUp": "5"}
 
 
@@ -131,7 +131,7 @@ async def test_reports_about_disabled_devices_are_rejected(bench: FleetBench, fa
     (device if part == "device" else device.collection).enabled = False
     report(fake, device, {"fCntUp": "1"}, {"v": "1"})
 
-    assert [(name, data["reason"]) for name, data in bench.told] == [("messageRejected", f"{part}Disabled")]
+    assert [(name, data["reason"]) for name, data in bench.published] == [("messageRejected", f"{part}Disabled")]
     assert (device.config.gateways[fake.gateway.id], device.gateway.params) == ({"devEui": "00"}, {})
 
 
@@ -140,7 +140,7 @@ async def test_an_unchanged_report_causes_no_event_and_no_write(bench: FleetBenc
     device = await behind(bench, fake.gateway)
     report(fake, device, {"devEui": "00"}, {"v": "1"})
     await bench.reception.flush()
-    first, changed = bench.take(), device.gateway.last_update
+    first, changed = bench.drain(), device.gateway.last_update
     bench.clock.shift(5)
     report(fake, device, {"devEui": "00"}, {"v": "1"})
     report(fake, device, {}, {})
@@ -246,7 +246,7 @@ async def test_messages_fail_when_a_device_has_lost_its_last_gateway(
     else:
         await bench.devices.update(device, DeviceChange(gateways={fake.gateway.id: {}}), cause=CAUSE)
 
-    failed = [data["reason"] for name, data in bench.told if name == "downstreamFailed"]
+    failed = [data["reason"] for name, data in bench.published if name == "downstreamFailed"]
     assert (failed, bench.outbox.waiting) == ((["refused"], 0) if fails else ([], 1))
 
 
@@ -268,6 +268,6 @@ async def test_control_characters_are_removed_and_reported(
     report(fake, device, entries, entries)
     fake.say(gateway_metadata=pb.GatewayMetadataUpdate(metadata=entries))
 
-    assert bench.told[0][1] == {"device": render(device.id), "error": error, "reason": "malformed"}
+    assert bench.published[0][1] == {"device": render(device.id), "error": error, "reason": "malformed"}
     assert (device.config.gateways[fake.gateway.id], device.gateway.params) == ({"devEui": "00"}, {})
     assert (fake.gateway.reported, fake.link.ends) == ({}, [])

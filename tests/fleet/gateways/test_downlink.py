@@ -32,7 +32,7 @@ async def test_a_gateway_gets_its_own_configuration_before_that_of_its_devices(b
         ("device_update", (render(first.id), {"devEui": "01"}, {"name": "a"})),
         ("device_update", (render(second.id), {"devEui": "02"}, {})),
     ]
-    assert bench.told[1:] == [
+    assert bench.published[1:] == [
         ("gatewayConfigUpdate", {"entries": "1", "trigger": "request"}),
         ("gatewayDeviceUpdate", {"direction": "toGateway", "entries": "1"}),
         ("gatewayDeviceUpdate", {"direction": "toGateway", "entries": "1"}),
@@ -76,7 +76,7 @@ async def test_a_changed_gateway_gets_its_new_configuration(
     await bench.gateways.update(gateway, GatewayChange(**change), cause=CAUSE)
 
     assert fake.take() == [("gateway_update", (render(gateway.id), *sent))]
-    assert bench.told == [("gatewayConfigUpdate", {"entries": "1", "trigger": "change"})]
+    assert bench.published == [("gatewayConfigUpdate", {"entries": "1", "trigger": "change"})]
     assert bench.events[0].correlation_id == CAUSE
 
 
@@ -115,7 +115,7 @@ async def test_changes_of_devices_are_pushed_as_they_happen(bench: FleetBench) -
         "gatewayDeviceUpdate",
         "deviceRemoved",
     ]
-    assert [data["direction"] for name, data in bench.told if name == "gatewayDeviceUpdate"] == [
+    assert [data["direction"] for name, data in bench.published if name == "gatewayDeviceUpdate"] == [
         *["toGateway"] * 3,
         "removed",
         "toGateway",
@@ -230,7 +230,7 @@ async def test_unsent_messages_are_counted_in_the_final_event(bench: FleetBench)
     await bench.gateways.update(gateway, GatewayChange(tags={"a": "c"}), cause=CAUSE)
     bench.gateway_sessions.ended(fake.session, GatewayReason.SLOW_READER, detail="waited")
     fake.flow()
-    data = dict(bench.told[-1][1])
+    data = dict(bench.published[-1][1])
 
     assert (data["messagesDown"], data["messagesUp"], data["undelivered"]) == ("2", "4", "4")
     assert bench.names[-2:] == ["gatewayCommError", "gatewayDisconnected"]

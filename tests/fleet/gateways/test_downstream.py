@@ -21,7 +21,7 @@ async def test_a_message_goes_to_a_gateway_at_once(bench: FleetBench) -> None:
 
     assert fake.take() == [("downstream_message", (render(device.id), b"on"))]
     assert bench.names == ["downstreamQueued", "gatewayDownstreamMessage", "downstreamMessage"]
-    assert bench.told[1:] == [
+    assert bench.published[1:] == [
         ("gatewayDownstreamMessage", {"bytes": "2", "messageId": render(message.id)}),
         (
             "downstreamMessage",
@@ -52,7 +52,7 @@ async def test_messages_wait_for_a_disconnected_gateway(bench: FleetBench) -> No
     ]
     assert (render(other.id), b"3") in sent
     assert bench.names[:3] == ["gatewayConfigUpdate", "gatewayDeviceUpdate", "gatewayDeviceUpdate"]
-    assert [data["waitedSeconds"] for name, data in bench.told if name == "downstreamMessage"] == ["30"] * 3
+    assert [data["waitedSeconds"] for name, data in bench.published if name == "downstreamMessage"] == ["30"] * 3
     assert bench.outbox.waiting == 0
 
 

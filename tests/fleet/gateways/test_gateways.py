@@ -111,7 +111,7 @@ async def test_removing_a_gateway_ends_its_session_first(bench: FleetBench) -> N
     bench.activities.clear()
     await bench.gateways.remove(gateway, cause=CAUSE)
 
-    assert [(name, data.get("reason")) for name, data in bench.told] == [
+    assert [(name, data.get("reason")) for name, data in bench.published] == [
         ("gatewayDisconnected", "gatewayRemoved"),
         ("deviceUpdated", None),
     ]
@@ -140,7 +140,7 @@ async def test_messages_fail_with_the_last_gateway_of_their_device(bench: FleetB
     await bench.gateways.remove(gateway, cause=CAUSE)
 
     refused = [("downstreamFailed", "refused")] if failed else []
-    assert [(name, data.get("reason")) for name, data in bench.told] == [*refused, ("deviceUpdated", None)]
+    assert [(name, data.get("reason")) for name, data in bench.published] == [*refused, ("deviceUpdated", None)]
     assert message.state is (DownstreamState.FAILED if failed else DownstreamState.PENDING)
 
 
@@ -182,7 +182,7 @@ async def test_a_disabled_gateway_is_disconnected_and_may_not_come_back(bench: F
     await bench.gateways.update(gateway, GatewayChange(enabled=False), cause=CAUSE)
 
     assert fake.link.ends == [GatewayReason.GATEWAY_DISABLED]
-    assert bench.told[-1][1]["reason"] == "gatewayDisabled"
+    assert bench.published[-1][1]["reason"] == "gatewayDisabled"
 
 
 async def test_a_collection_with_a_gateway_stays(bench: FleetBench) -> None:

@@ -36,7 +36,7 @@ async def test_repeated_rejections_are_published_as_one_summary(bench: FleetBenc
     publish(replace(not_tls, remote_address="10.0.0.2:1"))
     revoked = GatewayRejectedReason.CERTIFICATE_REVOKED
     publish(GatewayRejected(origin=gateway.origin, reason=revoked, remote_address="10.0.0.1:1"))
-    first = bench.take()
+    first = bench.drain()
     bench.clock.shift(61)
     bench.gateway_sessions.sweep()
 
@@ -46,7 +46,7 @@ async def test_repeated_rejections_are_published_as_one_summary(bench: FleetBenc
         ("gatewayRejected", "certificateRevoked", "10.0.0.1:1"),
     ]
     assert first[0][1] == {"detail": "http", "reason": "notTls", "remoteAddress": "10.0.0.1:0", "stage": "tls"}
-    assert [(data["reason"], data["count"]) for _, data in bench.take()] == [("notTls", "997")]
+    assert [(data["reason"], data["count"]) for _, data in bench.drain()] == [("notTls", "997")]
     metrics = {each.name: each.value() for each in bench.gateway_sessions.metrics()}
     assert metrics["gateway_rejections"] == {"notTls": 1001, "certificateRevoked": 1}
 
@@ -68,7 +68,7 @@ async def test_a_session_publishes_its_start_and_its_end(bench: FleetBench) -> N
     bench.gateway_sessions.ended(fake.session, GatewayReason.CONNECTION_RESET, detail="late")
 
     assert [before, during, gateway.status] == ["offline", "online", "offline"]
-    assert bench.told[0] == (
+    assert bench.published[0] == (
         "gatewayConnected",
         {
             "certificateSerial": str(record.serial),
@@ -78,7 +78,7 @@ async def test_a_session_publishes_its_start_and_its_end(bench: FleetBench) -> N
             "userAgent": "test/1",
         },
     )
-    assert bench.told[-1] == (
+    assert bench.published[-1] == (
         "gatewayDisconnected",
         {"duration": "90", "messagesDown": "0", "messagesUp": "1", "reason": "closed", "undelivered": "0"},
     )
@@ -93,7 +93,7 @@ async def test_an_abnormal_end_is_published_as_an_error_first(bench: FleetBench)
     bench.gateway_sessions.ended(
         fake.session, GatewayReason.KEEPALIVE_TIMEOUT, detail="nothing came for 9 s", seconds=9
     )
-    error, end = bench.told
+    error, end = bench.published
 
     assert error == (
         "gatewayCommError",
@@ -111,7 +111,7 @@ async def test_the_newer_connection_wins(bench: FleetBench) -> None:
     gateway = await roof(bench)
     old = online(bench, gateway)
     new = FakeGateway(bench, gateway)
-    told = bench.take()
+    told = bench.drain()
     old.configure()
     bench.gateway_sessions.ended(old.session, GatewayReason.CONNECTION_RESET)
 
@@ -221,7 +221,7 @@ async def test_a_hanging_program_is_reported_once(bench: FleetBench) -> None:
     for _ in range(5):
         bench.clock.shift(100)
         bench.gateway_sessions.sweep()
-    silent = bench.take()
+    silent = bench.drain()
     fake.say(keepalive=pb.Keepalive())
     bench.clock.shift(131)
     bench.gateway_sessions.sweep()
@@ -229,7 +229,7 @@ async def test_a_hanging_program_is_reported_once(bench: FleetBench) -> None:
     assert [(name, data["reason"], data["seconds"]) for name, data in silent] == [
         ("gatewayCommError", "applicationSilent", "200")
     ]
-    assert [data["seconds"] for _, data in bench.told] == ["131"]
+    assert [data["seconds"] for _, data in bench.published] == ["131"]
     assert fake.link.ends == []
 
 

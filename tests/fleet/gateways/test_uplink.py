@@ -25,7 +25,7 @@ async def test_a_message_through_a_gateway_is_two_events_and_one_message(bench: 
     fake.upstream(device, b"21.5", rssi="-90", fCntUp="7")
     (message,) = bench.messages
 
-    assert bench.told == [
+    assert bench.published == [
         ("gatewayUpstreamMessage", {"bytes": "4", "messageId": render(message.id)}),
         ("upstreamMessage", {"bytes": "4", "messageId": render(message.id), "transport": "gateway"}),
     ]
@@ -88,13 +88,13 @@ async def test_a_gateway_may_report_only_its_own_devices(bench: FleetBench) -> N
     foreign = await behind(bench, await roof(bench))
     fake = online(bench, gateway)
     fake.upstream(neighbour)
-    told = bench.take()
+    told = bench.drain()
     fake.upstream(foreign)
-    told += bench.take()
+    told += bench.drain()
     bench.clock.shift(61)
     bench.gateway_sessions.sweep()
     fake.upstream("XYZ")
-    told += bench.take()
+    told += bench.drain()
 
     assert [(name, data["reason"], data["device"], data["error"]) for name, data in told] == [
         (
@@ -128,12 +128,12 @@ async def test_each_unknown_device_is_reported_once_a_minute(bench: FleetBench) 
     for _ in range(10):
         for each in named:
             fake.upstream(each)
-    at_once = bench.take()
+    at_once = bench.drain()
     bench.clock.shift(61)
     bench.gateway_sessions.sweep()
 
     assert [data["device"] for _, data in at_once] == named
-    assert [(data["device"], data["count"]) for _, data in bench.told] == [(each, "9") for each in named]
+    assert [(data["device"], data["count"]) for _, data in bench.published] == [(each, "9") for each in named]
 
 
 async def test_invented_devices_are_counted_together(bench: FleetBench) -> None:
@@ -141,12 +141,12 @@ async def test_invented_devices_are_counted_together(bench: FleetBench) -> None:
     fake = online(bench, await roof(bench))
     for number in range(100):
         fake.upstream(str(number))
-    at_once = bench.take()
+    at_once = bench.drain()
     bench.clock.shift(61)
     bench.gateway_sessions.sweep()
 
     assert len(at_once) == KINDS
-    assert [(data["error"], data.get("device"), data["count"]) for _, data in bench.told] == [(OTHERS, None, "80")]
+    assert [(data["error"], data.get("device"), data["count"]) for _, data in bench.published] == [(OTHERS, None, "80")]
 
 
 @pytest.mark.parametrize("part", ["device", "collection"])
@@ -158,7 +158,7 @@ async def test_disabled_devices_are_rejected_behind_a_gateway_too(bench: FleetBe
     (device if part == "device" else gateway.collection).enabled = False
     fake.upstream(device)
 
-    assert bench.told == [
+    assert bench.published == [
         (
             "messageRejected",
             {
@@ -182,7 +182,10 @@ async def test_too_large_and_too_many_messages_are_refused(bench: FleetBench) ->
     for _ in range(10):
         fake.upstream(device)
 
-    assert [data["reason"] for name, data in bench.told if name == "messageRejected"] == ["tooLarge", "rateLimited"]
+    assert [data["reason"] for name, data in bench.published if name == "messageRejected"] == [
+        "tooLarge",
+        "rateLimited",
+    ]
     assert len(bench.messages) == 5
 
 
@@ -199,7 +202,7 @@ async def test_a_report_replaces_the_parameters_of_a_device(bench: FleetBench) -
     for each in (device, stored):
         assert each.config.gateways == {gateway.id: {"devEui": "00", "fCntUp": "99"}}
         assert each.gateway.params == {"v": "1"}
-    assert bench.told == [("gatewayDeviceUpdate", {"direction": "fromGateway", "entries": "2"})]
+    assert bench.published == [("gatewayDeviceUpdate", {"direction": "fromGateway", "entries": "2"})]
     assert bench.events[0].origin == gateway.origin_with(device)
     assert (device.last_received_ns, fake.take()) == (0, [])
 
@@ -262,7 +265,7 @@ async def test_a_gateway_cannot_fill_the_memory(bench: FleetBench, entries: dict
     device = await behind(bench, gateway)
     fake = online(bench, gateway)
     fake.say(upstream_message=pb.UpstreamMessage(device_id=render(device.id), payload=b"hello", metadata=entries))
-    upstream = bench.take()
+    upstream = bench.drain()
     fake.say(device_update=pb.DeviceUpdate(device_id=render(device.id), config=entries, metadata=entries))
     fake.say(gateway_metadata=pb.GatewayMetadataUpdate(metadata=entries))
 
@@ -293,5 +296,5 @@ async def test_an_unknown_or_empty_message_is_a_warning(bench: FleetBench, octet
         bench.gateway_sessions.received(fake.session, pb.ControlStreamRequest.FromString(octets))
     fake.say(keepalive=pb.Keepalive())
 
-    assert [(name, data["reason"]) for name, data in bench.told] == [("gatewayCommError", "unknownMessage")]
+    assert [(name, data["reason"]) for name, data in bench.published] == [("gatewayCommError", "unknownMessage")]
     assert fake.take() == [("keepalive_response", None)]

@@ -277,7 +277,7 @@ def upload(content: bytes, *fields: bytes, length: int | None = None) -> bytes:
 
 def rejections(bench: BlobBench) -> list[tuple[str, str, str | None]]:
     """Return the rejections: name, reason and detail."""
-    return [(name, data["reason"], data.get("detail")) for name, data in bench.fleet.take()]
+    return [(name, data["reason"], data.get("detail")) for name, data in bench.fleet.drain()]
 
 
 async def exchange(bench: BlobBench, octets: bytes) -> Answer:

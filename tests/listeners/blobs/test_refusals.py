@@ -27,7 +27,7 @@ async def test_an_unknown_address_is_refused(tmp_path: Path) -> None:
 
         assert (answer.status, answer.text[:16]) == (403, "unknownAddress: ")
         assert blobs.fleet.events[0].origin.collection_id is None
-        (name, data) = blobs.fleet.take()[0]
+        (name, data) = blobs.fleet.drain()[0]
         assert (name, data["reason"], data["bytes"], data["transport"]) == (
             "messageRejected",
             "unknownAddress",
@@ -44,7 +44,7 @@ async def test_a_device_that_is_not_attached_gets_the_reason(tmp_path: Path) -> 
         blobs.fleet.cellular.accounting.stop(seen(address="127.0.0.1"))
         blobs.fleet.activities.clear()
         answer = await blobs.curl("--data-binary", "octets")
-        told = [data["reason"] for name, data in blobs.fleet.told if name == "messageRejected"]
+        told = [data["reason"] for name, data in blobs.fleet.published if name == "messageRejected"]
 
     assert (answer.status, answer.text[:13]) == (403, "notAttached: ")
     assert told == ["notAttached"]
@@ -109,7 +109,7 @@ async def test_an_oversized_blob_is_refused_while_the_client_still_sends(blobs: 
     answer = await blobs.curl("--data-binary", f"@{file}", "-H", "Expect:")
 
     assert (answer.status, answer.text) == (413, "tooLarge: 4000000 octets, at most 500000 (blobs.max_size)\n")
-    (_, data) = blobs.fleet.take()[0]
+    (_, data) = blobs.fleet.drain()[0]
     assert (data["limit"], data["bytes"]) == ("500000", "4000000")
     assert blobs.files == []
 
@@ -152,5 +152,5 @@ async def test_input_that_is_not_http_is_refused_at_once(blobs: BlobBench, octet
     answer = await exchange(blobs, octets)
 
     assert (answer.status, answer.text) == (400, f"malformed: {detail}\n")
-    (_, data) = blobs.fleet.take()[0]
+    (_, data) = blobs.fleet.drain()[0]
     assert (data["reason"], data["detail"], data["at"]) == ("malformed", detail, at)

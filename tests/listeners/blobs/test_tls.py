@@ -47,7 +47,7 @@ async def credentials(blobs: BlobBench) -> Credentials:
 
 def rejected(bench: BlobBench) -> dict[str, str]:
     """Return the data of the only event, which says that a client was not let in."""
-    ((name, data),) = bench.fleet.take()
+    ((name, data),) = bench.fleet.drain()
     assert name == "clientRejected"
     assert data["transport"] == "https"
     assert data["remoteAddress"].startswith("127.0.0.1:")
@@ -156,7 +156,7 @@ async def test_a_failed_request_is_attributed_to_its_device(blobs: BlobBench, cr
 
     assert answer.status == 400
     assert blobs.fleet.events[0].origin == blobs.device.origin
-    assert blobs.fleet.take()[0][1]["reason"] == "malformed"
+    assert blobs.fleet.drain()[0][1]["reason"] == "malformed"
 
 
 async def test_a_certificate_that_expires_soon_is_published(blobs: BlobBench, credentials: Credentials) -> None:
@@ -265,7 +265,7 @@ async def test_a_client_without_a_request_is_attributed_to_its_device(tmp_path: 
 
         assert said.startswith(b"HTTP/1.1 408 ")
         assert blobs.fleet.events[0].origin == blobs.device.origin
-        assert blobs.fleet.take()[0][1]["reason"] == "tooSlow"
+        assert blobs.fleet.drain()[0][1]["reason"] == "tooSlow"
 
 
 async def test_an_upload_that_ends_without_close_notify_is_incomplete(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ async def test_an_upload_that_ends_without_close_notify_is_incomplete(tmp_path: 
         await until(lambda: blobs.fleet.names != [])
         await until(lambda: blobs.files == [])
 
-        assert blobs.fleet.take()[0][1]["detail"] == "the connection ended after 4 of 10 octets"
+        assert blobs.fleet.drain()[0][1]["detail"] == "the connection ended after 4 of 10 octets"
 
 
 # ---- the server's own certificate ------------------------------------------------------------

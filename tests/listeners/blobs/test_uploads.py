@@ -36,7 +36,7 @@ async def test_an_upload_by_curl_is_stored(blobs: BlobBench, tmp_path: Path) -> 
     assert blob.properties["method"] == "POST"
     assert blob.properties["path"] == "/camera/front"
     assert blob.properties["address"].startswith("127.0.0.1:")
-    assert blobs.fleet.take() == [
+    assert blobs.fleet.drain() == [
         (
             "blobUpload",
             {"blobId": render(blob.id), "size": str(len(PHOTO)), "contentType": "image/jpeg", "path": "/camera/front"},
@@ -171,7 +171,7 @@ async def test_a_file_in_a_form_is_unpacked(blobs: BlobBench, tmp_path: Path) ->
     file = tmp_path / "notes.csv"
     file.write_bytes(b"a;b\r\n1;2\r\n")
     await blobs.curl("-F", "unit=celsius", "-F", f"file=@{file};type=text/csv")
-    ((name, data),) = blobs.fleet.take()
+    ((name, data),) = blobs.fleet.drain()
 
     assert blobs.contents == [b"a;b\r\n1;2\r\n"]
     assert (name, data["contentType"], data["size"]) == ("blobUpload", "text/csv", "10")
@@ -180,7 +180,7 @@ async def test_a_file_in_a_form_is_unpacked(blobs: BlobBench, tmp_path: Path) ->
 
 async def test_a_form_without_a_file_says_that_the_blob_holds_boundaries(blobs: BlobBench) -> None:
     await blobs.curl("-F", "unit=celsius")
-    ((_, data),) = blobs.fleet.take()
+    ((_, data),) = blobs.fleet.drain()
 
     assert b'name="unit"' in blobs.contents[0]
     assert data["detail"].endswith("the blob holds the boundaries")

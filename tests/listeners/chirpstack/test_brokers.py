@@ -140,7 +140,7 @@ async def test_events_of_both_layouts_and_encodings_become_ours(tmp_path: Path, 
         await until(lambda: "Received PUBACK" in broker.log)
 
         assert bench.fleet.messages[0].payload == b"\x00\xffh"
-        assert bench.fleet.told[-1][1]["margin"] == "7"
+        assert bench.fleet.published[-1][1]["margin"] == "7"
         assert bench.metric("messages") == {"broker 0": 3}
 
 

@@ -68,7 +68,7 @@ def files(fleet: FleetBench) -> list[str]:
 
 def rejection(fleet: FleetBench) -> dict[str, str]:
     """Return the data of the last event, a messageRejected."""
-    name, data = fleet.take()[-1]
+    name, data = fleet.drain()[-1]
     assert name == "messageRejected"
     return data
 

@@ -58,7 +58,7 @@ async def test_a_blob_may_fit_into_one_datagram(coap: CoapBench, method: str, co
     assert first == again
     assert first.code == code
     assert contents(coap.fleet) == [b'{"a": 1}']
-    assert coap.fleet.take()[1][1]["contentType"] == "application/json"
+    assert coap.fleet.drain()[1][1]["contentType"] == "application/json"
     assert coap.fleet.messages == []
 
 
@@ -67,7 +67,7 @@ async def test_the_content_format_sets_the_media_type(coap: CoapBench, form: int
     """Unknown formats are application/octet-stream."""
     await coap.client.exchange(post(b"\xa1\x01\x02", path="blob", options=((Option.CONTENT_FORMAT, uint(form)),)))
 
-    assert coap.fleet.take()[1][1]["contentType"] == found
+    assert coap.fleet.drain()[1][1]["contentType"] == found
 
 
 @pytest.mark.parametrize("code", [Code.GET, Code.DELETE])
@@ -221,7 +221,7 @@ async def test_a_blob_that_grows_over_the_limit_is_rejected(uploader: Uploader, 
     await until(lambda: files(coap.fleet) == [])
 
     assert (reply.code, again.code) == (Code.REQUEST_ENTITY_TOO_LARGE, Code.REQUEST_ENTITY_INCOMPLETE)
-    assert [data["reason"] for name, data in coap.fleet.take() if name == "messageRejected"] == [
+    assert [data["reason"] for name, data in coap.fleet.drain() if name == "messageRejected"] == [
         "tooLarge",
         "blockMissing",
     ]

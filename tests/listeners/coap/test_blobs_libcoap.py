@@ -51,7 +51,7 @@ async def test_libcoap_uploads_a_file(
         f"coap://127.0.0.1:{coap.server[1]}/blob",
     )
     (blob,) = coap.fleet.directory.blobs.of(coap.device.collection.id)
-    told = coap.fleet.take()
+    told = coap.fleet.drain()
 
     assert f"{code >> 5}.{code & 31:02}" in output
     assert contents(coap.fleet) == [BODY]

@@ -98,7 +98,7 @@ async def test_other_methods_are_not_allowed(coap: CoapBench, code: int) -> None
     reply = await coap.client.exchange(post(b"hello", code=code))
 
     assert reply.code == Code.METHOD_NOT_ALLOWED
-    ((name, data),) = coap.fleet.told
+    ((name, data),) = coap.fleet.published
     assert (name, data["reason"]) == ("messageRejected", "methodNotAllowed")
     assert data["detail"].endswith("wanted POST or GET")
 
@@ -110,7 +110,7 @@ async def test_requests_to_reserved_paths_are_no_messages(coap: CoapBench, path:
     reply = await coap.client.exchange(post(path=path, code=code))
 
     assert (reply.code, reply.payload) == (Code.NOT_IMPLEMENTED, f"/{path} is not switched on here".encode())
-    assert [data["reason"] for _, data in coap.fleet.told] == ["notImplemented"]
+    assert [data["reason"] for _, data in coap.fleet.published] == ["notImplemented"]
     assert coap.payloads == []
 
 
@@ -121,7 +121,7 @@ async def test_a_request_from_an_unknown_address_is_rejected_with_header_and_tok
     reply = await stranger.exchange(post(b"hello", message_id=3))
 
     assert reply == CoapMessage(Type.ACK, Code.UNAUTHORIZED, 3, b"t")
-    ((name, data),) = coap.fleet.told
+    ((name, data),) = coap.fleet.published
     assert (name, data["reason"], data["remoteAddress"]) == ("messageRejected", "unknownAddress", stranger.remote)
     assert coap.fleet.events[0].origin.collection_id is None
 
@@ -134,7 +134,7 @@ async def test_a_disabled_device_is_forbidden_to_send(coap: CoapBench) -> None:
     reply = await coap.client.exchange(post(b"hello", kind=Type.NON))
 
     assert (reply.type, reply.code, reply.payload) == (Type.NON, Code.FORBIDDEN, b"this device is disabled")
-    assert [data["reason"] for _, data in coap.fleet.told] == ["deviceDisabled"]
+    assert [data["reason"] for _, data in coap.fleet.published] == ["deviceDisabled"]
 
 
 async def test_a_device_of_a_disabled_collection_is_forbidden_to_send(coap: CoapBench) -> None:
@@ -160,7 +160,7 @@ async def test_a_device_over_its_rate_limit_gets_the_time_of_the_next_try(tmp_pa
             ((Option.MAX_AGE, b"\x01"),),
             b"too many messages; slow down",
         )
-        assert [data["reason"] for _, data in coap.fleet.told if "reason" in data] == ["rateLimited"]
+        assert [data["reason"] for _, data in coap.fleet.published if "reason" in data] == ["rateLimited"]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ async def test_the_event_of_a_malformed_message_names_octet_and_reason(
     else:
         assert await coap.client.gets_no_answer(bytes.fromhex(datagram))
 
-    ((name, data),) = coap.fleet.told
+    ((name, data),) = coap.fleet.published
     assert (name, data["reason"], data["at"]) == ("messageRejected", "malformed", at)
     assert (
         "wanted" in data["detail"]
@@ -202,7 +202,7 @@ async def test_the_response_to_an_unknown_critical_option_names_the_option(coap:
     reply = await coap.client.exchange(post(b"x", options=((65001, b"v"),)))
 
     assert (reply.code, reply.payload) == (Code.BAD_OPTION, b"option 65001 is not served here")
-    ((_, data),) = coap.fleet.told
+    ((_, data),) = coap.fleet.published
     assert (data["reason"], data["option"]) == ("unknownCriticalOption", "65001")
     assert coap.payloads == []
 
@@ -210,7 +210,7 @@ async def test_the_response_to_an_unknown_critical_option_names_the_option(coap:
 async def test_a_non_with_an_unknown_critical_option_gets_no_response(coap: CoapBench) -> None:
     """The rejection is published only (RFC 7252 §5.4.1)."""
     assert await coap.client.gets_no_answer(post(b"x", kind=Type.NON, options=((9, b""),)))
-    assert [data["option"] for _, data in coap.fleet.told] == ["9"]
+    assert [data["option"] for _, data in coap.fleet.published] == ["9"]
 
 
 @pytest.mark.parametrize("option", [Option.PROXY_URI, Option.PROXY_SCHEME])
@@ -219,7 +219,7 @@ async def test_requests_to_a_proxy_are_rejected(coap: CoapBench, option: Option)
     reply = await coap.client.exchange(post(b"x", options=((option, b"coap"),)))
 
     assert reply.code == Code.PROXYING_NOT_SUPPORTED
-    assert [data["reason"] for _, data in coap.fleet.told] == ["proxyingNotSupported"]
+    assert [data["reason"] for _, data in coap.fleet.published] == ["proxyingNotSupported"]
 
 
 async def test_elective_options_are_ignored(coap: CoapBench) -> None:
@@ -262,7 +262,7 @@ async def test_a_response_without_a_request_is_told(coap: CoapBench, datagram: s
     """A beginner writes 69 (2.05) into the code field, and a server pushes notifications that nobody asked for."""
     assert await coap.client.gets_no_answer(bytes.fromhex(datagram))
     assert coap.listener.endpoint.dropped == 1
-    ((name, data),) = coap.fleet.told
+    ((name, data),) = coap.fleet.published
     assert (name, data["reason"], data["code"]) == ("messageRejected", "unexpectedResponse", "2.05")
 
 
@@ -281,7 +281,7 @@ async def test_ipv6_devices_are_served(tmp_path: Path) -> None:
 
         assert coap.listener.address.startswith("[::1]:")
         assert reply.code == Code.CREATED
-        assert coap.fleet.told[0][1]["remoteAddress"] == coap.client.remote
+        assert coap.fleet.published[0][1]["remoteAddress"] == coap.client.remote
 
 
 async def test_ipv4_devices_are_identified_on_an_ipv6_socket(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ async def test_a_duplicate_con_gets_the_same_reply_and_adds_no_message(coap: Coa
     assert first == again
     assert decode(first).payload == b"lamp on"
     assert coap.payloads == [b"hello"]
-    name, data = coap.fleet.told[-1]
+    name, data = coap.fleet.published[-1]
     assert name == "messageDuplicate"
     assert data == {
         "count": "2",
@@ -189,6 +189,6 @@ async def test_copies_that_are_too_far_apart_for_a_retransmission_name_the_messa
     await coap.client.exchange(post(b"21.5"))
     coap.fleet.clock.shift(60.0)
     await coap.client.exchange(post(b"21.5"))
-    (_, data) = coap.fleet.told[-1]
+    (_, data) = coap.fleet.published[-1]
 
     assert (data["reason"], data["seconds"]) == ("sameMessageId", "60")

@@ -79,7 +79,7 @@ async def test_a_downstream_message_that_the_network_refuses_has_failed(tmp_path
         network.refusal = OSError(errno.ENETUNREACH, "Network is unreachable")
         endpoint.receive(get(kind=Type.NON), REMOTE)
 
-        name, data = fleet.told[-1]
+        name, data = fleet.published[-1]
         assert name == "downstreamFailed"
         assert (data["reason"], data["detail"]) == ("sendError", "Network is unreachable")
 

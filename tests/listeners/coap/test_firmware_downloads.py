@@ -70,7 +70,7 @@ async def test_a_repeated_block_of_a_one_block_image_is_one_download(tmp_path: P
 
         assert [each.payload for each in replies] == [b"tiny"] * 3
         assert coap.fleet.names.count("firmwareRequested") == 1
-        assert [data["state"] for name, data in coap.fleet.told if name == "firmwareStateChange"] == [
+        assert [data["state"] for name, data in coap.fleet.published if name == "firmwareStateChange"] == [
             "Downloading",
             "Updating",
         ]
@@ -97,7 +97,7 @@ async def test_a_report_of_the_old_version_after_a_reboot_is_processed(coap: Coa
 
     assert not decode_response(again.payload).available
     assert coap.fleet.names.count("firmwareCheck") == 2
-    assert coap.fleet.told[-1][1]["state"] == "UpdateFailed"
+    assert coap.fleet.published[-1][1]["state"] == "UpdateFailed"
     assert "messageDuplicate" not in coap.fleet.names
 
 
@@ -163,7 +163,7 @@ async def test_a_device_without_target_firmware_gets_4_04(coap: CoapBench) -> No
     await coap.fleet.collections.update(coap.device.collection, CollectionChange(target_firmware_id=0), cause=CAUSE)
     coap.fleet.activities.clear()
     reply = await coap.client.exchange(fetch(0))
-    (connected, (name, data)) = coap.fleet.told
+    (connected, (name, data)) = coap.fleet.published
 
     assert (reply.code, reply.payload) == (Code.NOT_FOUND, b"no target image is set")
     assert connected[0] == "clientConnected"
@@ -188,7 +188,7 @@ async def test_an_unreadable_image_is_answered_with_5_03(coap: CoapBench) -> Non
     reply = await coap.client.exchange(fetch(0))
 
     assert reply.code == Code.SERVICE_UNAVAILABLE
-    assert coap.fleet.told[-1][1]["reason"] == "storageFailed"
+    assert coap.fleet.published[-1][1]["reason"] == "storageFailed"
 
 
 @pytest.mark.parametrize(("number", "exponent"), [(0, 7), (5, 7), (79, 2), (1_048_575, 6)])
@@ -199,7 +199,7 @@ async def test_a_request_for_an_impossible_block_is_answered_with_4_00(
     reply = await coap.client.exchange(fetch(number, exponent))
 
     assert reply.code == Code.BAD_REQUEST
-    assert coap.fleet.told[-1][1]["reason"] == "malformed"
+    assert coap.fleet.published[-1][1]["reason"] == "malformed"
 
 
 async def test_an_unknown_critical_option_is_rejected_in_a_later_block_too(coap: CoapBench) -> None:

@@ -87,7 +87,7 @@ async def test_libcoap_resumes_a_download_in_the_middle(coap: CoapBench, tmp_pat
         await coap.client.exchange(fetch(number, 5, message_id=number))
     coap.fleet.clock.shift(121)
     coap.fleet.firmware.sweep()
-    name, stopped = coap.fleet.told[-1]
+    name, stopped = coap.fleet.published[-1]
     for number in range(6, 10):
         await run(f"coap://127.0.0.1:{coap.server[1]}/fw", "-b", f"{number},512", "-m", "get", "-o", file)
         rest += file.read_bytes()

@@ -101,7 +101,7 @@ async def test_an_unusable_download_address_is_left_out(tmp_path: Path, bound: s
         service = firmware_services()(fleet)[0](Transport.COAP, (bound, 5683))
         request = decode(report())
         answer = service.answer(Peer(remote, (remote, 5683), device, request, None), "/u")
-        name, data = fleet.told[-1]
+        name, data = fleet.published[-1]
 
     assert isinstance(answer, Answer)
     assert decode_response(answer.payload) == Response("", 5683, "/fw", available=False)
@@ -122,7 +122,7 @@ async def test_a_malformed_report_is_rejected_and_published(
 ) -> None:
     """F29: 4.00 with a diagnostic, and an event with the octet."""
     reply = await coap.client.exchange(report(payload))
-    ((name, data),) = coap.fleet.told
+    ((name, data),) = coap.fleet.published
 
     assert (reply.code, reply.payload) == (Code.BAD_REQUEST, detail.encode())
     assert name == "messageRejected"
@@ -152,7 +152,7 @@ async def test_other_methods_are_rejected(coap: CoapBench) -> None:
         await coap.client.exchange(post(REPORT, path=path, code=code, message_id=number))
         for number, (path, code) in enumerate([("u", Code.GET), ("u", Code.PUT), ("fw", Code.POST), ("fw", 9)])
     ]
-    details = [data["detail"] for _, data in coap.fleet.told]
+    details = [data["detail"] for _, data in coap.fleet.published]
 
     assert [each.code for each in replies] == [Code.METHOD_NOT_ALLOWED] * 4
     assert details == [

@@ -117,7 +117,7 @@ async def test_an_upload_that_begins_in_the_middle_is_incomplete(coap: CoapBench
     reply = await Uploader(coap).send(Block(1, True, 6), bytes(1024))
 
     assert (reply.code, reply.payload) == (Code.REQUEST_ENTITY_INCOMPLETE, b"block 0 was expected, 1 came")
-    ((name, data),) = coap.fleet.told
+    ((name, data),) = coap.fleet.published
     assert name == "messageRejected"
     assert (data["reason"], data["expected"], data["received"]) == ("blockMissing", "0", "1")
 
@@ -132,7 +132,7 @@ async def test_the_response_names_a_missing_block_which_can_be_sent_then(coap: C
     last = await uploader.send(*two)
 
     assert (gap.code, last.code) == (Code.REQUEST_ENTITY_INCOMPLETE, Code.CREATED)
-    rejected = coap.fleet.told[1][1]
+    rejected = coap.fleet.published[1][1]
     assert (rejected["expected"], rejected["received"]) == ("1", "2")
     assert coap.payloads == [BODY]
 
@@ -196,7 +196,7 @@ async def test_a_block_whose_size_contradicts_its_option_is_rejected(
     reply = await Uploader(coap).send(block, bytes(length))
 
     assert (reply.code, reply.payload) == (Code.BAD_REQUEST, detail.encode())
-    assert [data["detail"] for _, data in coap.fleet.told] == [detail]
+    assert [data["detail"] for _, data in coap.fleet.published] == [detail]
 
 
 async def test_an_upload_that_announces_too_much_is_rejected_at_once(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ async def test_an_upload_that_announces_too_much_is_rejected_at_once(tmp_path: P
         assert reply.code == Code.REQUEST_ENTITY_TOO_LARGE
         assert reply.payload == b"at most 2000 octets"
         assert option_of(reply, Option.SIZE1) == uint(2000)
-        ((_, data),) = coap.fleet.told
+        ((_, data),) = coap.fleet.published
         assert (data["reason"], data["limit"], data["bytes"]) == ("tooLarge", "2000", "3000")
 
 
@@ -228,7 +228,7 @@ async def test_a_single_datagram_can_be_too_large(tmp_path: Path) -> None:
 
         assert reply.code == Code.REQUEST_ENTITY_TOO_LARGE
         assert option_of(reply, Option.SIZE1) == uint(100)
-        assert [data["reason"] for _, data in coap.fleet.told] == ["tooLarge"]
+        assert [data["reason"] for _, data in coap.fleet.published] == ["tooLarge"]
 
 
 async def test_unfinished_uploads_are_bounded(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ async def test_a_request_for_a_later_block_without_a_download_is_rejected(coap: 
     reply = await fetch(coap, 3, message_id=1)
 
     assert reply.code == Code.REQUEST_ENTITY_INCOMPLETE
-    ((_, data),) = coap.fleet.told
+    ((_, data),) = coap.fleet.published
     assert (data["reason"], data["expected"], data["received"]) == ("blockMissing", "0", "3")
 
 

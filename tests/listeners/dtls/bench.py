@@ -120,7 +120,7 @@ class DtlsBench:
     async def published(self, count: int) -> list[tuple[str, dict[str, str]]]:
         """Wait for a number of events, and take them."""
         await until(lambda: len(self.fleet.activities) >= count)
-        return self.fleet.take()
+        return self.fleet.drain()
 
     async def names(self, count: int) -> list[str]:
         """Wait for a number of events, take them, and return their names."""

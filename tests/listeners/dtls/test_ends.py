@@ -64,7 +64,7 @@ async def test_f19_data_without_a_session_is_reported_with_a_guess(bench: DtlsBe
     moved.send(client.dtls.send(b"lost")[0])
     await until(lambda: bool(bench.fleet.activities))
     origin = bench.fleet.events[0].origin
-    ((name, data),) = bench.fleet.take()
+    ((name, data),) = bench.fleet.drain()
 
     assert (name, data["reason"], data["remoteAddress"]) == ("messageRejected", "noSession", moved.remote)
     assert data["detail"].startswith(f"a guess: the only session at this address has {client.remote}, quiet for 61 s;")
@@ -110,7 +110,7 @@ async def test_a_session_ends_with_its_device_or_certificate(
     client = await bench.client().connect()
     await bench.names(1)
     await change(bench)
-    ends = [data for name, data in bench.fleet.take() if name == "clientDisconnected"]
+    ends = [data for name, data in bench.fleet.drain() if name == "clientDisconnected"]
 
     assert ends == [{"reason": reason, "transport": "dtls", "remoteAddress": client.remote}]
     assert bench.dtls.sessions == len(bench.fleet.reception.sessions) == 0
@@ -137,7 +137,7 @@ async def test_stopping_closes_all_sessions(bench: DtlsBench) -> None:
     await bench.client().greet()
     await bench.names(2)
     await bench.datagrams.stop()
-    published = bench.fleet.take()
+    published = bench.fleet.drain()
 
     assert [(name, data["reason"]) for name, data in published] == [("clientDisconnected", "serverStopped")] * 2
     assert bench.dtls.half_open == bench.dtls.sessions == 0

@@ -23,7 +23,7 @@ async def rejection(bench: DtlsBench, dtls: DtlsClient) -> tuple[dict[str, str],
     await client.connect()
     await until(lambda: len(bench.fleet.activities) >= 1)
     origin = bench.fleet.events[0].origin
-    ((name, data),) = bench.fleet.take()
+    ((name, data),) = bench.fleet.drain()
     assert name == "clientRejected"
     assert data.pop("remoteAddress") == client.remote
     assert data.pop("transport") == "dtls"

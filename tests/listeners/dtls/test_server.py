@@ -140,7 +140,7 @@ async def test_coaps_requests_are_answered_in_their_session(bench: DtlsBench) ->
     assert bench.fleet.names == [
         *("clientConnected", "upstreamMessage", "downstreamQueued", "downstreamMessage", "clientDisconnected")
     ]
-    assert {data["transport"] for _, data in bench.fleet.told if "transport" in data} == {"coaps"}
+    assert {data["transport"] for _, data in bench.fleet.published if "transport" in data} == {"coaps"}
 
 
 async def test_the_coap_state_of_a_session_ends_with_it(bench: DtlsBench) -> None:

@@ -91,7 +91,7 @@ class RecordingSessions:
         self.sessions: list[Opened] = []
         self.live: dict[str, Opened] = {}
         self.rejections: list[tuple[GatewayRejectedReason, dict[str, Any]]] = []
-        self.told: list[str] = []
+        self.published: list[str] = []
         self.fails = False
         self.contested = ""
         self.follow_up: Departure = None
@@ -119,7 +119,7 @@ class RecordingSessions:
             older.link.end(GatewayReason.REPLACED)
         session = self.live[gateway] = Opened(certificate_serial, link, details)
         self.sessions.append(session)
-        self.told.append("opened")
+        self.published.append("opened")
         return session
 
     def received(self, session: Opened, message: ControlStreamRequest) -> None:
@@ -144,7 +144,7 @@ class RecordingSessions:
     def ended(self, session: Opened, reason: GatewayReason, *, detail: str = "", seconds: int | None = None) -> None:
         """Record the only end of a session."""
         session.ended.append((reason, detail))
-        self.told.append(f"ended {reason}" + (f" {seconds}" if seconds is not None else ""))
+        self.published.append(f"ended {reason}" + (f" {seconds}" if seconds is not None else ""))
         for gateway, live in list(self.live.items()):
             if live is session:
                 del self.live[gateway]

@@ -105,10 +105,10 @@ class FleetGateways:
         self._raw.append(made)
         return made
 
-    async def told(self, count: int) -> list[tuple[str, dict[str, str]]]:
+    async def published(self, count: int) -> list[tuple[str, dict[str, str]]]:
         """Wait for a number of events, and take them."""
         await until(lambda: len(self.fleet.activities) >= count)
-        return self.fleet.take()
+        return self.fleet.drain()
 
     async def close(self) -> None:
         """Close the gateways' channels."""

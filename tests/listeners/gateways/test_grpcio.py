@@ -105,7 +105,7 @@ async def test_events_describe_a_connection_and_its_end(bench: FleetGateways) ->
     await read(call)
     await call.done_writing()
     await call.code()
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert name == "gatewayDisconnected"
     assert (data["reason"], data["messagesUp"], data["messagesDown"], data["undelivered"]) == ("closed", "2", "3", "0")
@@ -115,7 +115,7 @@ async def test_a_connection_event_names_tls_version_and_user_agent(bench: FleetG
     call = bench.call()
     await call.write(KEEPALIVE)
     await read(call)
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert name == "gatewayConnected"
     assert (data["certificateSerial"], data["tlsVersion"]) == (bench.serial, "TLSv1.3")
@@ -186,7 +186,7 @@ async def test_the_certificate_of_a_device_is_rejected_with_a_status(bench: Flee
     """The library shows the status to the gateway's operator; the event belongs to the device."""
     call = bench.call(bench.channel(await bench.certificate(bench.device)))
     status, text = await refused(call)
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert (status, text.partition(": ")[2][:40]) == (
         grpc.StatusCode.PERMISSION_DENIED,
@@ -202,7 +202,7 @@ async def test_an_expired_certificate_is_attributed_to_its_gateway(bench: FleetG
     call = bench.call()
     status, text = await refused(call)
     (event,) = bench.fleet.events
-    ((_, data),) = bench.fleet.told
+    ((_, data),) = bench.fleet.published
 
     assert (status, text.partition(": ")[2][:18]) == (grpc.StatusCode.UNAUTHENTICATED, "certificateExpired")
     assert event.origin == bench.gateway.origin
@@ -215,7 +215,7 @@ async def test_a_foreign_certificate_is_attributed_to_no_owner(bench: FleetGatew
     files = Files(stranger.key_pem, stranger.pem)
     status, _ = await refused(bench.call(bench.channel(files, roots=bench.files.certificates)))
     (event,) = bench.fleet.events
-    ((name, data),) = bench.fleet.told
+    ((name, data),) = bench.fleet.published
 
     assert status is grpc.StatusCode.UNAUTHENTICATED
     assert (name, data["reason"], event.origin) == ("gatewayRejected", "unknownCa", UNATTRIBUTED)
@@ -230,7 +230,7 @@ async def test_a_revoked_certificate_ends_the_stream_and_opens_no_other(bench: F
 
     assert ended == (grpc.StatusCode.UNAUTHENTICATED, "the client certificate was revoked")
     assert again[0] is grpc.StatusCode.UNAUTHENTICATED
-    assert [data["reason"] for _, data in bench.fleet.told] == ["certificateRevoked", "certificateRevoked"]
+    assert [data["reason"] for _, data in bench.fleet.published] == ["certificateRevoked", "certificateRevoked"]
 
 
 async def test_a_removed_gateway_gets_the_reason(bench: FleetGateways) -> None:
@@ -249,7 +249,7 @@ async def test_a_newer_connection_replaces_an_older(bench: FleetGateways) -> Non
     await read(second)
 
     assert await refused(first) == (grpc.StatusCode.ABORTED, "replaced by a newer connection")
-    assert [name for name, _ in bench.fleet.told] == ["gatewayDisconnected", "gatewayConnected"]
+    assert [name for name, _ in bench.fleet.published] == ["gatewayDisconnected", "gatewayConnected"]
     assert bench.gateway.is_online
 
 
@@ -258,7 +258,7 @@ async def test_a_gateway_gets_the_reason_when_the_server_stops(bench: FleetGatew
     await bench.listener.stop()
 
     assert await refused(call) == (grpc.StatusCode.UNAVAILABLE, "server shutting down, reconnect")
-    assert [data["reason"] for _, data in bench.fleet.told] == ["shutdown"]
+    assert [data["reason"] for _, data in bench.fleet.published] == ["shutdown"]
 
 
 async def test_a_cancelled_call_is_reported_as_cancelled(bench: FleetGateways) -> None:
@@ -266,14 +266,14 @@ async def test_a_cancelled_call_is_reported_as_cancelled(bench: FleetGateways) -
     call = await configured(bench)
     call.cancel()
 
-    assert [data["reason"] for _, data in await bench.told(1)] == ["cancelled"]
+    assert [data["reason"] for _, data in await bench.published(1)] == ["cancelled"]
 
 
 async def test_a_gateway_that_trusts_another_root_is_reported(bench: FleetGateways) -> None:
     """The library grpcio only closes the connection; the rejection names the most likely cause."""
     call = bench.call(bench.channel(roots=Holder.root("another").pem))
     await call.code()
-    ((name, data),) = await bench.told(1)
+    ((name, data),) = await bench.published(1)
 
     assert (name, data["reason"], data["stage"]) == ("gatewayRejected", "tlsAborted", "tls")
     assert data["detail"].endswith(" after this server had shown its certificate: perhaps it is not trusted")

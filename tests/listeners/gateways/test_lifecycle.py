@@ -37,7 +37,7 @@ async def test_a_frozen_gateway_is_detected_within_ten_seconds(gateways: Gateway
     noticed = await gateways.wait(10, lambda: bool(session.ended))
 
     assert 9 <= noticed <= 10
-    assert gateways.sessions.told[-1] == "ended keepaliveTimeout 9"
+    assert gateways.sessions.published[-1] == "ended keepaliveTimeout 9"
     client.thaw()
     assert await client.gone()
 

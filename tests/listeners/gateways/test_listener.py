@@ -123,7 +123,7 @@ async def test_the_same_gateway_twice_replaces_the_older(gateways: GatewayBench)
 
     assert await first.refused() == (10, "replaced by a newer connection")
     assert await gateways.end(older) == (GatewayReason.REPLACED, "")
-    assert gateways.sessions.told == ["opened", "ended replaced", "opened"]
+    assert gateways.sessions.published == ["opened", "ended replaced", "opened"]
 
 
 async def test_a_new_identity_of_the_server_is_shown_to_new_connections(gateways: GatewayBench) -> None:

@@ -22,7 +22,7 @@ async def test_a_device_attaches(radius: RadiusBench) -> None:
     accept = await radius.ask(ATTACH)
     silent_so_far = radius.fleet.names
     response = await radius.tell(START)
-    ((name, data),) = radius.fleet.told
+    ((name, data),) = radius.fleet.published
 
     assert (accept.kind, response.kind) == ("Access-Accept", "Accounting-Response")
     assert accept.value("Framed-IP-Address") == ADDRESS
@@ -50,7 +50,7 @@ async def test_a_swapped_sim_is_rejected(radius: RadiusBench) -> None:
     """And published once."""
     for _ in range(2):
         assert (await radius.ask(ATTACH | {"3GPP-IMSI": '"242016000000077"'})).kind == "Access-Reject"
-    ((name, data),) = radius.fleet.told
+    ((name, data),) = radius.fleet.published
 
     assert name == "imsiMismatch"
     assert data == {"imsi": "242016000000077", "imei": IMEI, "expectedImsi": IMSI}
@@ -60,7 +60,7 @@ async def test_a_sim_in_new_hardware_is_rejected(radius: RadiusBench) -> None:
     """Another software version is the same hardware."""
     update = await radius.ask(ATTACH | {"3GPP-IMEISV": '"3569380356438099"'})
     moved = await radius.ask(ATTACH | {"3GPP-IMEISV": '"8612345678901202"'})
-    ((name, data),) = radius.fleet.told
+    ((name, data),) = radius.fleet.published
 
     assert (update.kind, moved.kind, moved.value("Reply-Message")) == (
         "Access-Accept",
@@ -76,7 +76,7 @@ async def test_a_device_detaches(radius: RadiusBench) -> None:
     await radius.tell(START)
     first = await radius.tell(STOP)
     second = await radius.tell(STOP | {"Acct-Delay-Time": "5"})
-    _, data = radius.fleet.told[-1]
+    _, data = radius.fleet.published[-1]
 
     assert (first.kind, second.kind) == ("Accounting-Response", "Accounting-Response")
     assert radius.fleet.names == ["ciotConnect", "ciotDisconnect"]
@@ -92,7 +92,7 @@ async def test_a_nas_that_restarts_ends_only_its_own_sessions(tmp_path: Path, st
         foreign = await radius.tell(ACCOUNTING_ON | {"Acct-Status-Type": status}, source="127.0.0.2")
         still = radius.fleet.names
         own = await radius.tell(ACCOUNTING_ON | {"Acct-Status-Type": status})
-        _, data = radius.fleet.told[-1]
+        _, data = radius.fleet.published[-1]
 
     assert (foreign.kind, own.kind) == ("Accounting-Response", "Accounting-Response")
     assert still == ["ciotConnect"]
@@ -120,7 +120,7 @@ async def test_an_address_is_reassigned_to_another_device(radius: RadiusBench) -
     late = await radius.tell(STOP)
 
     assert fleet.names == ["ciotConnect", "ciotDisconnect", "ciotConnect"]
-    assert fleet.told[1][1]["reason"] == "addressReassigned"
+    assert fleet.published[1][1]["reason"] == "addressReassigned"
     assert late.kind == "Accounting-Response"
     assert fleet.directory.device_at(ADDRESS) is other
 
@@ -129,7 +129,7 @@ async def test_an_unknown_subscriber_is_rejected(radius: RadiusBench) -> None:
     """One event for two tries, without a collection."""
     for _ in range(2):
         assert (await radius.ask(ATTACH | STRANGER)).kind == "Access-Reject"
-    ((name, data),) = radius.fleet.told
+    ((name, data),) = radius.fleet.published
 
     assert (name, data["reason"], data["nas"]) == ("ciotRejected", "unknownDevice", "pgw1")
     assert radius.fleet.events[0].origin == UNATTRIBUTED
@@ -187,7 +187,7 @@ async def test_a_short_location_costs_only_the_location(radius: RadiusBench) -> 
     response = await radius.tell(START | {"3GPP-User-Location-Info": "0x8242f2"})
 
     assert response.kind == "Accounting-Response"
-    assert "cellId" not in radius.fleet.told[0][1]
+    assert "cellId" not in radius.fleet.published[0][1]
     assert radius.metric("radius_unreadable", "bad_location") == 1
 
 
@@ -197,7 +197,7 @@ async def test_an_invalid_imsi_is_ignored(radius: RadiusBench) -> None:
     refused = await radius.ask({**ATTACH, **fields})
 
     assert refused.kind == "Access-Reject"
-    assert radius.fleet.told[0][1]["reason"] == "noImsi"
+    assert radius.fleet.published[0][1]["reason"] == "noImsi"
     assert radius.metric("radius_unreadable", "bad_imsi") == 1
 
 

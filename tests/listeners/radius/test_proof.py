@@ -27,7 +27,7 @@ from tests.wire.radius.building import access_request, accounting_request, attri
 def rejections(radius: RadiusBench) -> list[tuple[str, dict[str, str]]]:
     """Return the rejections of requests without proof: host of the sender, and data without its port."""
     assert set(radius.fleet.names) == {"ciotRejected"}
-    return [(data.pop("remoteAddress").rpartition(":")[0], data) for _, data in radius.fleet.told]
+    return [(data.pop("remoteAddress").rpartition(":")[0], data) for _, data in radius.fleet.published]
 
 
 async def test_a_wrong_secret_gets_no_answer(radius: RadiusBench) -> None:

@@ -40,7 +40,7 @@ class RadiusServer:
         """What gets no answer, in the words of ``told``."""
         self.requests: list[tuple[RadiusRequest, Mobile]] = []
         """What proved itself, in order."""
-        self.told: list[tuple[str, str, str]] = []
+        self.reported: list[tuple[str, str, str]] = []
         """The same for people: what (``ask``, or the kind of accounting), IMSI, address."""
         self.dropped = 0
         self.addresses = iter(addresses)
@@ -84,7 +84,7 @@ class RadiusServer:
         self.requests.append((request, mobile))
         status = request.number(Attribute.ACCT_STATUS_TYPE)
         what = "ask" if status is None else StatusType(status).name.lower().replace("_", "-")
-        self.told.append((what, mobile.imsi or "", request.framed_address()))
+        self.reported.append((what, mobile.imsi or "", request.framed_address()))
         if what in self.unanswered:
             return
         answer = self._answers[request.authenticator] = self._decide(request, mobile)

@@ -29,7 +29,7 @@ async def test_devices_send_from_their_assigned_addresses() -> None:
             while len(seen) < 3:
                 seen.add((await datagrams.next())[1][0])
 
-    started = {imsi: address for what, imsi, address in radius.told if what == "start"}
+    started = {imsi: address for what, imsi, address in radius.reported if what == "start"}
     assert started.keys() == {each.modem.imsi for each in MEMBERS}
     assert set(started.values()) == seen == set(ADDRESSES[:3])
     assert fleet.statistics.attached == 3
@@ -47,7 +47,7 @@ async def test_no_request_is_sent_before_the_simulation_runs() -> None:
 async def test_a_rejected_device_is_reported_once_and_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """The others go on; one corrected meanwhile attaches."""
     monkeypatch.setattr(fleets, "RETRY", 0.01)
-    told: list[tuple[str, str]] = []
+    published: list[tuple[str, str]] = []
     with RadiusServer(addresses=ADDRESSES) as radius, Responder() as datagrams:
         radius.refused.add(MEMBERS[0].modem.imsi)
         fleet = Simulation(
@@ -55,31 +55,31 @@ async def test_a_rejected_device_is_reported_once_and_tries_again(monkeypatch: p
             Targets(datagrams=datagrams.address),
             rate=1_000,
             core=radius.core(),
-            tell=lambda name, seen: told.append((name, seen)),
+            tell=lambda name, seen: published.append((name, seen)),
         )
         async with running(fleet):
             await until(lambda: fleet.statistics.not_attached >= 3 and fleet.statistics.attached == 2)
             radius.refused.clear()
             await until(lambda: fleet.statistics.attached == 3)
 
-    assert told == [("attach", f"{MEMBERS[0].modem.imsi} is not let in: Not admitted.")]
+    assert published == [("attach", f"{MEMBERS[0].modem.imsi} is not let in: Not admitted.")]
 
 
 async def test_an_address_of_another_machine_is_released() -> None:
-    told: list[str] = []
+    published: list[str] = []
     with RadiusServer(addresses=["192.0.2.77", *ADDRESSES]) as radius, Responder() as datagrams:
         fleet = Simulation(
             MEMBERS,
             Targets(datagrams=datagrams.address),
             rate=1_000,
             core=radius.core(),
-            tell=lambda _, seen: told.append(seen),
+            tell=lambda _, seen: published.append(seen),
         )
         async with running(fleet):
-            await until(lambda: fleet.statistics.sent > 3 and bool(told))
+            await until(lambda: fleet.statistics.sent > 3 and bool(published))
 
-    assert "192.0.2.77: cannot send from this address" in told[0]
-    assert [address for what, _, address in radius.told if what == "stop"] == ["192.0.2.77"]
+    assert "192.0.2.77: cannot send from this address" in published[0]
+    assert [address for what, _, address in radius.reported if what == "stop"] == ["192.0.2.77"]
 
 
 async def test_after_a_reboot_of_the_core_all_devices_attach_again() -> None:
@@ -117,7 +117,7 @@ async def test_a_device_used_by_a_fault_is_left_alone() -> None:
         )
         async with running(fleet):
             await until(lambda: fleet.statistics.faults["detach"] == 2)
-            told = [what for what, _, _ in radius.told]
+            told = [what for what, _, _ in radius.reported]
 
     assert told[:9] == ["accounting-on", "ask", "start", *(["stop", "ask", "start"] * 2)]
 

@@ -35,7 +35,7 @@ async def scene(
     terminals = [Terminal(each, datagrams.address, Statistics(), core=core, timing=Timing()) for each in devices]
     for each in terminals:
         await each.switch_on()
-    radius.told.clear()
+    radius.reported.clear()
     yield Scene(
         terminals[0],
         Targets(datagrams=datagrams.address),
@@ -57,16 +57,16 @@ async def test_a_mismatch_has_one_number_of_the_device_and_one_unknown_number(fa
             is_on = each.device.is_on
         first = await datagrams.next()
 
-    told = [what for what, _, _ in radius.told]
+    told = [what for what, _, _ in radius.reported]
     _, asked = radius.requests[-4]
     assert told == ["stop", "ask", "start", "stop", "ask", "start"]
     assert asked.equipment is not None
     assert (asked.imsi == own.imsi, asked.equipment.imei == own.imei) == (
         (False, True) if fault == "imsiMismatch" else (True, False)
     )
-    assert radius.told[-1][1] == own.imsi
+    assert radius.reported[-1][1] == own.imsi
     assert is_on
-    assert first[1][0] == radius.told[-1][2]
+    assert first[1][0] == radius.reported[-1][2]
 
 
 async def test_a_fault_reports_whether_a_modem_was_accepted() -> None:
@@ -89,7 +89,7 @@ async def test_an_unknown_sim_is_in_unknown_hardware_and_leaves_the_device_alone
     assert asked.equipment is not None
     assert asked.imsi not in (FIRST.modem.imsi, SECOND.modem.imsi)
     assert asked.equipment.imei not in (FIRST.modem.imei, SECOND.modem.imei)
-    assert radius.told == [
+    assert radius.reported == [
         ("ask", asked.imsi, ""),
         ("start", asked.imsi, "127.77.3.3"),
         ("stop", asked.imsi, "127.77.3.3"),
@@ -102,7 +102,7 @@ async def test_a_device_that_detaches_comes_back_and_sends() -> None:
             seen = await FAULTS["detach"](each)
         _, remote = await datagrams.next()
 
-    assert [what for what, _, _ in radius.told] == ["stop", "ask", "start"]
+    assert [what for what, _, _ in radius.reported] == ["stop", "ask", "start"]
     assert remote[0] == "127.77.3.3"
     assert seen == "127.77.3.1 was switched off and on, and has 127.77.3.3"
 
@@ -114,7 +114,7 @@ async def test_an_address_is_reassigned_without_a_stop() -> None:
             await FAULTS["reassigned"](each)
         senders = [(await datagrams.next())[1][0] for _ in range(2)]
 
-    assert radius.told == [
+    assert radius.reported == [
         ("stop", SECOND.modem.imsi, "127.77.3.2"),
         ("ask", SECOND.modem.imsi, ""),
         ("start", SECOND.modem.imsi, "127.77.3.1"),
@@ -130,7 +130,7 @@ async def test_one_device_alone_cannot_lose_its_address_to_another() -> None:
             with pytest.raises(NotPossible, match="second device"):
                 await FAULTS["reassigned"](each)
 
-    assert radius.told == []
+    assert radius.reported == []
 
 
 async def test_a_reboot_of_the_core_ends_every_session() -> None:
@@ -141,7 +141,7 @@ async def test_a_reboot_of_the_core_ends_every_session() -> None:
 
             assert not each.device.is_on
             assert not each.neighbour.is_on
-    assert radius.told == [("accounting-off", "", ""), ("accounting-on", "", "")]
+    assert radius.reported == [("accounting-off", "", ""), ("accounting-on", "", "")]
     assert seen == "the mobile core ended 2 sessions"
 
 
@@ -152,7 +152,7 @@ async def test_a_wrong_secret_gets_no_answer_and_leaves_the_device_alone() -> No
             is_on = each.device.is_on
 
     assert radius.dropped == 1
-    assert radius.told == []
+    assert radius.reported == []
     assert is_on
     assert seen.endswith("no answer")
 
@@ -164,5 +164,5 @@ async def test_a_silent_device_attaches_and_sends_nothing() -> None:
             await FAULTS["silent"](each)
 
             assert each.device.muted
-    assert [what for what, _, _ in radius.told] == ["stop", "ask", "start"]
+    assert [what for what, _, _ in radius.reported] == ["stop", "ask", "start"]
     assert datagrams.received == []

@@ -24,7 +24,7 @@ async def test_attaching_sends_an_access_request_and_then_a_start() -> None:
         session = await core.attach(MODEM)
 
     assert session.address == "127.77.3.9"
-    assert server.told == [
+    assert server.reported == [
         ("accounting-on", "", ""),
         ("ask", MODEM.imsi, ""),
         ("start", MODEM.imsi, "127.77.3.9"),
@@ -64,7 +64,7 @@ async def test_a_rejected_modem_gets_no_accounting() -> None:
         with pytest.raises(AttachRefused, match="Not admitted"):
             await core.attach(MODEM)
 
-    assert [what for what, _, _ in server.told] == ["accounting-on", "ask"]
+    assert [what for what, _, _ in server.reported] == ["accounting-on", "ask"]
     assert core.sessions == {}
 
 
@@ -77,7 +77,7 @@ async def test_the_core_assigns_an_address_where_the_server_lets_it_choose() -> 
         session = await core.attach(MODEM, choice="127.78.0.1")
 
     assert session.address == "127.78.0.1"
-    assert server.told[-1] == ("start", MODEM.imsi, "127.78.0.1")
+    assert server.reported[-1] == ("start", MODEM.imsi, "127.78.0.1")
 
 
 async def test_a_core_may_insist_on_another_address_than_the_servers() -> None:
@@ -98,7 +98,7 @@ async def test_a_stop_has_cause_and_duration() -> None:
         await core.detach(session)
         await core.detach(session)
 
-    assert [what for what, _, _ in server.told][2:] == ["start", "stop"]
+    assert [what for what, _, _ in server.reported][2:] == ["start", "stop"]
     stop, _ = server.requests[-1]
     assert stop.text(Attribute.ACCT_SESSION_ID) == session.id
     assert stop.number(Attribute.ACCT_TERMINATE_CAUSE) == 1
@@ -112,11 +112,11 @@ async def test_a_restart_ends_every_session_and_attaching_waits_for_its_end() ->
         await core.start()
         before = await core.attach(MODEM)
         restarting = asyncio.create_task(core.restart(0.01))
-        await until(lambda: server.told[-1][0] == "accounting-off")
+        await until(lambda: server.reported[-1][0] == "accounting-off")
         after = await core.attach(MODEM)
         await restarting
 
-    assert [what for what, _, _ in server.told][3:] == ["accounting-off", "accounting-on", "ask", "start"]
+    assert [what for what, _, _ in server.reported][3:] == ["accounting-off", "accounting-on", "ask", "start"]
     assert not before.is_open
     assert list(core.sessions.values()) == [after]
 
@@ -128,7 +128,7 @@ async def test_a_session_started_while_the_core_goes_down_is_not_open() -> None:
         await core.start()
         server.unanswered.add("start")
         attaching = asyncio.create_task(core.attach(MODEM))
-        await until(lambda: server.told[-1][0] == "start")
+        await until(lambda: server.reported[-1][0] == "start")
         server.unanswered.clear()
         await core.stop()
         with pytest.raises(AttachRefused, match="went down meanwhile"):
@@ -144,7 +144,7 @@ async def test_an_unanswering_server_is_named_with_a_hint() -> None:
             await core.start()
 
     assert server.dropped == 2
-    assert server.told == []
+    assert server.reported == []
     assert "secret" in caught.value.hint
 
 
@@ -156,14 +156,14 @@ async def test_interim_updates_are_sent_at_the_interval_of_the_server(monkeypatc
         session = await core.attach(MODEM)
         running = asyncio.create_task(core.run())
         session.reported -= 1.0
-        await until(lambda: server.told[-1][0] == "interim-update")
-        seen = server.told[-1]
+        await until(lambda: server.reported[-1][0] == "interim-update")
+        seen = server.reported[-1]
         running.cancel()
         await asyncio.wait((running,))
 
     assert session.interim_interval == 1
     assert seen == ("interim-update", MODEM.imsi, session.address)
-    assert [what for what, _, _ in server.told].count("interim-update") == 1
+    assert [what for what, _, _ in server.reported].count("interim-update") == 1
 
 
 async def test_a_request_with_another_secret_does_not_affect_the_right_one() -> None:

@@ -26,7 +26,7 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[tuple[Kind, dict[str, Any]]] = []
         self.failure: Exception | None = None
-        self.told: list[tuple[str, str]] = []
+        self.reported: list[tuple[str, str]] = []
         self.device = EndDevice(EUI, "gauge 3")
         self.network = SimulatedNetwork([self.device], self._deliver, rate=1.0, tell=self._tell)
 
@@ -37,7 +37,7 @@ class Recorder:
         return "accepted"
 
     def _tell(self, word: str, sentence: str) -> None:
-        self.told.append((word, sentence))
+        self.reported.append((word, sentence))
 
 
 async def play(recorder: Recorder) -> None:
@@ -91,7 +91,7 @@ async def test_a_refusal_is_counted_and_told_once() -> None:
         await recorder.network.join(recorder.device)
 
     assert recorder.network.statistics.outcomes == {"not_found": 2}
-    assert recorder.told == [("refused", "no such device")]
+    assert recorder.reported == [("refused", "no such device")]
 
 
 async def test_a_server_that_was_never_there_ends_it_and_one_that_restarts_loses_events() -> None:

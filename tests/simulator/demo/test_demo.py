@@ -205,7 +205,7 @@ async def test_a_demo_that_gets_no_answer_waits_for_one(monkeypatch: pytest.Monk
                 core=radius.core(patience=QUICK),
             )
         )
-        await until(lambda: len(radius.told) > 2)  # more than one round of tries
+        await until(lambda: len(radius.reported) > 2)  # more than one round of tries
         radius.unanswered.clear()
         _, remote = await datagrams.next()
         demo.cancel()

@@ -38,7 +38,7 @@ class Site:
     server: Running
     collection: Collection
     device: Device
-    told: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    published: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     @property
     def target(self) -> Address:
@@ -49,12 +49,12 @@ class Site:
     @property
     def names(self) -> list[str]:
         """The names of the events about firmware so far."""
-        return [name for name, _ in self.told if name.startswith("firmware")]
+        return [name for name, _ in self.published if name.startswith("firmware")]
 
     @property
     def states(self) -> list[str]:
         """The states that the device went through."""
-        found = [data["state"] for name, data in self.told if name == "firmwareStateChange"]
+        found = [data["state"] for name, data in self.published if name == "firmwareStateChange"]
         return [state for before, state in zip(["", *found], found, strict=False) if state != before]
 
     async def set_target(self, octets: bytes, version: str) -> None:
@@ -76,7 +76,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
         def note(activity: Activity) -> None:
             event = activity.event
-            site.told.append((event.name, dict(data_of(event))))
+            site.published.append((event.name, dict(data_of(event))))
 
         await site.set_target(IMAGE, "1.1.0")
         server.server.bus.listen(activities=note)
@@ -157,7 +157,7 @@ async def test_a_truncated_report_is_refused_with_the_reason(site: Site) -> None
         ended = await device.update(Mishap.TRUNCATED_REPORT)
 
     assert ended == Ended(Outcome.FAILED, "4.00 to the report: field 2 says 9 octets, 6 are left")
-    assert [data["reason"] for name, data in site.told if name == "messageRejected"] == ["malformed"]
+    assert [data["reason"] for name, data in site.published if name == "messageRejected"] == ["malformed"]
 
 
 async def test_a_device_without_an_image_has_nothing_to_do(site: Site) -> None:

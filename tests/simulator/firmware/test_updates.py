@@ -118,19 +118,19 @@ async def test_faults_of_updates_take_the_place_of_some(server: Running) -> None
 
 
 async def test_a_truncated_report_needs_no_update(server: Running) -> None:
-    told: list[str] = []
+    published: list[str] = []
     fleet = Simulation(
         [replace(MEMBERS[0], version="")],
         targets(server),
         rate=1_000,
         faults=("truncatedReport",),
         fault_pause=0.001,
-        tell=lambda _, sentence: told.append(sentence),
+        tell=lambda _, sentence: published.append(sentence),
     )
     async with running(fleet):
-        await until(lambda: bool(told))
+        await until(lambda: bool(published))
 
-    assert told[0].startswith("127.77.3.1 did not get what it asked for: 4.00 to the report: field 2 says ")
+    assert published[0].startswith("127.77.3.1 did not get what it asked for: 4.00 to the report: field 2 says ")
 
 
 async def test_a_device_that_has_another_address_begins_its_download_anew(server: Running) -> None:

@@ -49,7 +49,7 @@ class GatewayServer:
         """Names of the events since the setup."""
         return [each.event.name for each in self.activities]
 
-    def told(self, name: str) -> list[dict[str, str]]:
+    def published(self, name: str) -> list[dict[str, str]]:
         """Data of the events with a name."""
         events = [each.event for each in self.activities if each.event.name == name]
         return [dict(data_of(each)) for each in events]

@@ -19,8 +19,8 @@ async def test_reset_is_a_connection_that_was_reset(tmp_path: Path) -> None:
         await bench.provoke("reset", simulated)
         await bench.back(simulated)
 
-        assert [each["reason"] for each in bench.told("gatewayCommError")] == ["connectionReset"]
-        assert [each["reason"] for each in bench.told("gatewayDisconnected")] == ["connectionReset"]
+        assert [each["reason"] for each in bench.published("gatewayCommError")] == ["connectionReset"]
+        assert [each["reason"] for each in bench.published("gatewayDisconnected")] == ["connectionReset"]
         assert simulated.statistics.ended == {"UNAVAILABLE": 1}
 
 
@@ -29,15 +29,15 @@ async def test_vanish_answers_nothing_and_keeps_its_socket(tmp_path: Path) -> No
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         fault = asyncio.get_running_loop().create_task(bench.provoke("vanish", simulated))
         moved = 0.0
-        while not bench.told("gatewayCommError"):
+        while not bench.published("gatewayCommError"):
             await bench.clock.advance(0.25)
             moved += 0.25
             assert moved < 12
         seen = await fault
         await bench.back(simulated)
 
-        assert [each["reason"] for each in bench.told("gatewayCommError")] == ["keepaliveTimeout"]
-        assert [each["reason"] for each in bench.told("gatewayDisconnected")] == ["keepaliveTimeout"]
+        assert [each["reason"] for each in bench.published("gatewayCommError")] == ["keepaliveTimeout"]
+        assert [each["reason"] for each in bench.published("gatewayDisconnected")] == ["keepaliveTimeout"]
         assert seen.startswith("answered nothing any more; after ")
 
 
@@ -54,7 +54,7 @@ async def test_foreign_device_is_a_device_that_is_not_behind_the_gateway(tmp_pat
     async with gateway_server(tmp_path) as bench, bench.connected() as simulated:
         seen = await bench.provoke("foreignDevice", simulated)
         await until(lambda: "gatewayCommError" in bench.names)
-        (error,) = bench.told("gatewayCommError")
+        (error,) = bench.published("gatewayCommError")
 
         assert error["reason"] == "unknownDevice"
         assert seen.endswith(error["device"])
@@ -68,8 +68,8 @@ async def test_twice_replaces_the_older_connection(tmp_path: Path) -> None:
         await bench.back(simulated)
 
         assert "ABORTED: replaced by a newer connection" in seen
-        assert [each["reason"] for each in bench.told("gatewayDisconnected")] == ["replaced"]
-        assert [each.get("replaced") for each in bench.told("gatewayConnected")] == [None, "true"]
+        assert [each["reason"] for each in bench.published("gatewayDisconnected")] == ["replaced"]
+        assert [each.get("replaced") for each in bench.published("gatewayConnected")] == [None, "true"]
         assert len(bench.server.fleet.gateway_sessions) == 1
 
 
@@ -79,7 +79,7 @@ async def test_bad_message_ends_the_stream_with_a_status(tmp_path: Path) -> None
         await bench.back(simulated)
 
         assert "INVALID_ARGUMENT: malformed message" in seen
-        assert [each["reason"] for each in bench.told("gatewayCommError")] == ["malformed"]
+        assert [each["reason"] for each in bench.published("gatewayCommError")] == ["malformed"]
 
 
 async def test_wrong_certificate_is_refused_and_attributed_to_the_device(tmp_path: Path) -> None:

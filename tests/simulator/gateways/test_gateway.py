@@ -40,7 +40,7 @@ async def test_it_answers_each_configuration_with_its_counters(tmp_path: Path) -
         params = [each.config.gateways[bench.gateway.id] for each in bench.devices]
 
         assert params == [{"devEui": "01", "fCntUp": "0", "fCntDn": "0"}] * 2
-        assert [each["direction"] for each in bench.told("gatewayDeviceUpdate")].count("fromGateway") == 2
+        assert [each["direction"] for each in bench.published("gatewayDeviceUpdate")].count("fromGateway") == 2
         assert simulated.statistics.configured == 2
 
 
@@ -52,7 +52,7 @@ async def test_messages_of_devices_carry_radio_metadata(tmp_path: Path) -> None:
         assert simulated.statistics.sent >= 5
         assert set(device.gateway.params) == {"rssi", "snr", "fCntUp"}
         assert -120 <= int(device.gateway.params["rssi"]) <= -60
-        assert bench.told("upstreamMessage")[0]["transport"] == "gateway"
+        assert bench.published("upstreamMessage")[0]["transport"] == "gateway"
         assert bench.names.count("gatewayUpstreamMessage") >= 5
     assert simulated.statistics.lost == 0
 
@@ -111,7 +111,7 @@ async def test_it_leaves_in_order_when_it_is_cancelled(tmp_path: Path) -> None:
             pass
 
         assert bench.names[-1] == "gatewayDisconnected"
-        assert bench.told("gatewayDisconnected")[0]["reason"] == "closed"
+        assert bench.published("gatewayDisconnected")[0]["reason"] == "closed"
         assert not bench.gateway.is_online
 
 
@@ -152,7 +152,7 @@ async def test_a_server_of_another_authority_is_not_trusted(tmp_path: Path) -> N
         await until(lambda: "gatewayRejected" in bench.names)
 
         # asyncio drops the alert that would say why.
-        assert bench.told("gatewayRejected")[0]["reason"] == "tlsAborted"
+        assert bench.published("gatewayRejected")[0]["reason"] == "tlsAborted"
 
 
 async def test_the_text_of_a_refusal_is_shown(tmp_path: Path) -> None:
