@@ -68,7 +68,7 @@ class WebServer:
         self._accepting = Acceptor("http", refused, self._open, short=True)
         self.address = ""
         """The bound address, ``host:port``."""
-        self._opening: dict[asyncio.Task[object], None] = {}
+        self._opening: dict[asyncio.Task[object], socket.socket | None] = {}  # with the socket until the task begins
         """Connections without a handshake yet, the oldest first; without TLS, only for a moment."""
         self._waiting: dict[Connection, None] = {}
         """Connections without a request, the longest waiting first."""
@@ -155,7 +155,7 @@ class WebServer:
             return
         loop = asyncio.get_running_loop()
         task: asyncio.Task[object] = loop.create_task(self._connect(accepted, address[0]))
-        self._opening[task] = None
+        self._opening[task] = accepted
         task.add_done_callback(self._opened)
 
     def _opened(self, task: asyncio.Task[object]) -> None:
@@ -163,10 +163,12 @@ class WebServer:
 
     def _make_room(self) -> bool:
         """End the connection that has waited longest for a handshake or a request; False if all have a request."""
-        if self.tls is not None and len(self._opening) > len(self._waiting):
+        if self._opening and (not self._waiting or (self.tls is not None and len(self._opening) > len(self._waiting))):
             handshake = next(iter(self._opening))
-            del self._opening[handshake]
+            accepted = self._opening.pop(handshake)
             handshake.cancel()
+            if accepted is not None:
+                accepted.close()
             self.ended(Ended.DISPLACED, None)
             return True
         if not self._waiting:
@@ -177,6 +179,9 @@ class WebServer:
         return True
 
     async def _connect(self, accepted: socket.socket, host: str) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._opening[task] = None  # the task closes the socket from now on, also when it is cancelled
         server = self._runner.server
         assert server is not None
         secure: dict[str, Any] = {}

@@ -58,12 +58,14 @@ async def test_security_R3_a_body_that_does_not_come_ends_with_408(server: LiveS
 async def test_security_R3_more_connections_than_the_bound_displace_the_oldest(server: LiveServer) -> None:
     async with bystander(server) as seen:
         opened = [await connect(server) for _ in range(200)]
-        for each in opened:
-            await send(each, b"GET / HTTP/1.1\r\nX")
-        health = await server.request("GET", "/healthz", headers={})
-        ended = await receive(opened[0])
-    for each in opened:
-        each.close()
+        try:
+            for each in opened:
+                await send(each, b"GET / HTTP/1.1\r\nX")
+            health = await server.request("GET", "/healthz", headers={})
+            ended = await receive(opened[0])
+        finally:
+            for each in opened:
+                each.close()
 
     seen.check()
     assert health.status == 200

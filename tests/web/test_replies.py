@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -298,3 +299,20 @@ async def test_octets_after_the_request_end_a_reply(site: Running) -> None:
     await until(lambda: site.server.hub.subscribers == 0)
     writer.close()
     del reader
+
+
+async def test_the_last_of_many_clients_that_come_at_once_is_answered(tmp_path: Path) -> None:
+    """More than http.connections are accepted in one turn of the loop: the first of them make room."""
+    async with running(tmp_path, http={"connections": 3}) as site:
+        host, _, port = site.http.rpartition(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(20)]
+        last = socket.create_connection((host, int(port)))
+        last.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        reader, writer = await asyncio.open_connection(sock=last)
+        async with asyncio.timeout(PATIENCE):
+            reply = await reader.read()
+        writer.close()
+        for each in silent:
+            each.close()
+
+    assert reply.startswith(b"HTTP/1.1 200 OK\r\n")
