@@ -211,7 +211,7 @@ class LiveServer:
         self._log: list[str] = []
         self._logged = threading.Condition()
         self._log_reader: threading.Thread | None = None
-        self._free_addresses = (f"127.0.3.{number}" for number in itertools.count(1))
+        self._free_addresses = (f"127.0.{3 + number // 256}.{number % 256}" for number in itertools.count(1))
 
     def __enter__(self) -> Self:
         self.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
@@ -342,8 +342,12 @@ class GrpcConnection(asyncio.Protocol):
         if not self._transport.is_closing():
             if octets := self._server.take():
                 self._transport.write(octets)
-            self._transport.close()
             self._timer = asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self._transport.abort)
+            if code is ErrorCodes.NO_ERROR and self._transport.can_write_eof():
+                with suppress(OSError):  # the connection is lost, and `connection_lost` follows
+                    self._transport.write_eof()  # closing with unread input would reset the connection
+            else:
+                self._transport.close()
 
     def _fail(self) -> None:
         """Contain a defect of ours: only this connection ends."""

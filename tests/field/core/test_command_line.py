@@ -70,7 +70,7 @@ async def test_core_14_a_defect_says_that_it_is_ours(monkeypatch: pytest.MonkeyP
 
     assert result.exit_code == 70
     assert "error: This is a defect of span-events" in result.stderr
-    assert "RuntimeError in test_core_command_line.py, line " in result.stderr
+    assert "RuntimeError in test_command_line.py, line " in result.stderr
     assert ("Traceback" in result.stderr) is debug
     assert ("--debug" in result.stderr) is not debug
     assert TOKEN not in result.output
