@@ -141,7 +141,6 @@ class Logins:
         """
         async with self._changing:
             if found != self._fingerprint:
-                self._fingerprint = found  # read first: the next call sees changes made from here on
                 await self._reload()
             gone, self._gone = self._gone, []
         return gone
@@ -169,6 +168,7 @@ class Logins:
 
     async def _reload(self) -> None:
         rows = await self._accounts.logins()
+        self._fingerprint = (len(rows), max((login.id for login, _ in rows), default=0))  # of these very rows
         now = self._now_ms()
         expired = [login.id for login, _ in rows if login.expires_ms <= now]
         stored = {  # an open login that expired just now is left to `expired`

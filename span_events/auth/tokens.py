@@ -165,8 +165,13 @@ class Tokens:
         return sorted(self._by_digest.values(), key=lambda each: each.id)
 
     async def _reload(self) -> None:
-        self._fingerprint, _ = await self._store.fingerprints()  # first: the next call sees changes made from here on
         found = {each.digest: each for each in await self._store.tokens()}
+        if self._by_digest.keys() <= found.keys():
+            # Of these very tokens: one read apart from them may not count a token that another process makes and
+            # deletes meanwhile, whose deletion would never be seen.
+            self._fingerprint = (len(found), max((each.id for each in found.values()), default=0))
+        else:
+            self._fingerprint = _STALE  # some are gone, or were found a moment ago
         for token in [each for digest, each in self._by_digest.items() if digest not in found]:
             self._forget(token)
         self._by_digest = found

@@ -14,6 +14,7 @@ from span_events.auth.access import Credentials, authenticate
 from span_events.auth.tokens import Tokens, canonical_resource
 from span_events.errors import InvalidRequest, Unauthenticated
 from span_events.ids import IdGenerator
+from span_events.registry.model import Token
 from span_events.registry.store import Store
 from tests.bench.clock import ManualClock
 
@@ -217,3 +218,23 @@ async def test_a_token_fits_a_subprotocol(tokens: Tokens) -> None:
 
     assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text)
     assert re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", jwt.sign({"jti": "~~~???"}, b"key"))
+
+
+async def test_a_token_made_during_a_refresh_and_deleted_before_the_next_one_is_returned(
+    tokens: Tokens, elsewhere: Tokens, store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registry then has as many tokens as when the refresh began, with the same highest id."""
+    await elsewhere.create(resource="/", write=False)
+    read, made = store.tokens, []
+
+    async def make_and_read() -> list[Token]:
+        token, _ = await elsewhere.create(resource="/", write=False)
+        made.append(token)
+        return await read()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "tokens", make_and_read)
+        await tokens.refresh()
+    await elsewhere.delete(made[0].id)
+
+    assert await tokens.refresh() == made
