@@ -116,7 +116,7 @@ class Source:
     def __init__(self, config: BrokerConfig, limits: ChirpstackConfig, *, bus: Bus, fleet: Fleet, clock: Clock) -> None:
         self.config = config
         self.why = "not connected yet"
-        """Why there is no subscription at the moment; empty while there is one."""
+        """Cause for which there is no subscription at the moment; empty while there is one."""
         self.failures = 0
         self.messages = 0
         self.refused = Counter[str]()
