@@ -23,11 +23,12 @@ class PendingWrites:
         self._attachments: dict[int, Attachment | None] = {}  # None: ended
         self._reservations: dict[str, Reservation | None] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._under_way = 0
         self.commits = 0
         """Number of transactions written."""
 
     def __len__(self) -> int:
-        return len(self._attachments) + len(self._reservations)
+        return self._under_way + len(self._attachments) + len(self._reservations)
 
     @property
     def is_full(self) -> bool:
@@ -65,12 +66,15 @@ class PendingWrites:
                 return
             attachments, self._attachments = self._attachments, {}
             reservations, self._reservations = self._reservations, {}
+            self._under_way = len(attachments) + len(reservations)
             try:
                 await self._store.change_cellular(attachments, reservations)
             except BaseException:
                 self._attachments = attachments | self._attachments
                 self._reservations = reservations | self._reservations
                 raise
+            finally:
+                self._under_way = 0
             self.commits += 1
 
     def metrics(self) -> list[Metric]:

@@ -156,6 +156,21 @@ async def test_pending_writes_report_when_they_are_full(store: SlowStore) -> Non
     assert (before, after, pending.is_full) == (False, True, False)
 
 
+async def test_changes_that_are_being_written_count_as_pending(store: SlowStore) -> None:
+    """Otherwise each attempt to write to a failing registry would let in one more request."""
+    pending = PendingWrites(store, limit=2)
+    pending.ended(attachment(1))
+    pending.released("10.0.0.1")
+    store.may_write.clear()
+    writing = asyncio.ensure_future(pending.commit())
+    await settle()
+    while_written = pending.is_full
+    store.may_write.set()
+    await writing
+
+    assert (while_written, pending.is_full) == (True, False)
+
+
 async def test_a_cancelled_commit_loses_nothing(store: SlowStore) -> None:
     """The next commit writes its changes."""
     pending = PendingWrites(store, limit=10_000)
