@@ -96,6 +96,7 @@ class GrpcServer:
         self._max_message = max_message
         self._guard = FrameGuard()
         self._streams: dict[int, _Stream] = {}
+        self._waiting: dict[int, _Stream] = {}  # streams with octets to send, in the order of their first
         self._is_over = False
         self._unread = b""
         self._messages_cost = 0
@@ -181,6 +182,7 @@ class GrpcServer:
         found = self._streams.get(stream)
         if found is not None:
             found.outgoing += frames
+            self._waiting[stream] = found
 
     def waiting(self, stream: int) -> int:
         """Return the number of octets that wait for the client's window; send more only when few wait."""
@@ -194,7 +196,7 @@ class GrpcServer:
         Args:
             details: A google.rpc.Status with more than the two, for clients that know its content.
         """
-        found = self._streams.pop(stream, None)
+        found = self._pop(stream)
         if found is None or self._is_over:
             return
         headers = [] if found.answered else [*_ANSWER]
@@ -218,14 +220,12 @@ class GrpcServer:
 
     def take(self) -> bytes:
         """Return the octets to send; call this once after all other calls of a wake-up."""
-        refused = None
-        for stream, each in self._streams.items():
-            if each.outgoing:
-                self._push(stream, each.outgoing)
-                if each.is_refused and not each.outgoing:
-                    refused = (*(refused or ()), stream)
-        for stream in refused or ():
-            self._end_refused(stream)
+        for stream, each in list(self._waiting.items()):
+            self._push(stream, each.outgoing)
+            if not each.outgoing:
+                del self._waiting[stream]
+                if each.is_refused:
+                    self._end_refused(stream)
         return self._h2.data_to_send()
 
     # ---- parts --------------------------------------------------------------------------------
@@ -234,6 +234,11 @@ class GrpcServer:
         self._is_over = True
         self._unread = b""
         self._streams.clear()
+        self._waiting.clear()
+
+    def _pop(self, stream: int) -> _Stream | None:
+        self._waiting.pop(stream, None)
+        return self._streams.pop(stream, None)
 
     def _push(self, stream: int, outgoing: bytearray) -> None:
         """Send as many octets as the flow-control windows allow."""
@@ -257,7 +262,7 @@ class GrpcServer:
         found.outgoing += text.encode()
         with contextlib.suppress(ProtocolError):  # the client has just reset the stream
             self._h2.send_headers(stream, ((b":status", status), _TEXT))
-            self._streams[stream] = found
+            self._streams[stream] = self._waiting[stream] = found
 
     def _end_refused(self, stream: int) -> None:
         """End a refused request whose text has left; a body that still comes is cut off when it comes."""
@@ -288,7 +293,7 @@ class GrpcServer:
         if found is None or found.is_deaf:
             return
         if found.is_refused:
-            del self._streams[stream]
+            self._pop(stream)
             self._h2.reset_stream(stream, ErrorCodes.NO_ERROR)
             return
         data, rest = event.data, found.rest
@@ -340,7 +345,7 @@ class GrpcServer:
             events.append(HalfClosed(event.stream_id))
 
     def _on_reset(self, event: h2.events.StreamReset, events: list[GrpcEvent], _taken: dict[int, int]) -> None:
-        found = self._streams.pop(event.stream_id, None)
+        found = self._pop(event.stream_id)
         if found is not None and not found.is_refused:
             events.append(StreamReset(event.stream_id, int(event.error_code), event.remote_reset))
 
