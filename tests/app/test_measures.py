@@ -100,7 +100,7 @@ async def test_a_server_that_stops_is_not_ready(tmp_path: Path, monkeypatch: pyt
     seen = []
     async with running(tmp_path) as server:
         well = server.server.health()
-        close = server.server.streams.close
+        close = server.server.subscribers.streams.close
 
         async def look_and_close() -> None:
             async with aiohttp.ClientSession() as http:
@@ -109,7 +109,7 @@ async def test_a_server_that_stops_is_not_ready(tmp_path: Path, monkeypatch: pyt
                         seen.append((reply.status, (await reply.json())["parts"].get("server")))
             await close()
 
-        monkeypatch.setattr(server.server.streams, "close", look_and_close)
+        monkeypatch.setattr(server.server.subscribers.streams, "close", look_and_close)
 
     assert "server" not in well
     assert seen == [(200, "stops now"), (503, "stops now")]

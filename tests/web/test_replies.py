@@ -83,7 +83,7 @@ async def test_a_plain_get_gets_one_json_object_a_line(site: Running) -> None:
         "no-cache, no-transform",
     )
     assert response.headers["Content-Encoding"] == "gzip", "the client asks for it"
-    await until(lambda: site.server.streams.ended == {"client": 1})
+    await until(lambda: site.server.subscribers.streams.ended == {"client": 1})
 
 
 async def test_server_sent_events_have_an_id_a_name_and_the_same_json(site: Running) -> None:
@@ -232,19 +232,19 @@ async def test_the_deletion_of_a_token_ends_its_replies(site: Running) -> None:
         reply(site, "/span/activity", headers=SSE | token) as sse,
     ):
         await site.joined(2)
-        site.server.streams.revoke([record])
+        site.server.subscribers.streams.revoke([record])
         async with asyncio.timeout(PATIENCE):
             bodies = [await plain.read(), await sse.read()]
 
     assert bodies == [b"", b'retry: 2000\n\nevent: end\ndata: {"reason":"the token was revoked"}\n\n']
-    assert site.server.streams.ended == {"server": 2}
+    assert site.server.subscribers.streams.ended == {"server": 2}
 
 
 async def test_the_shutdown_of_the_server_ends_replies(tmp_path: Path) -> None:
     async with running(tmp_path) as site, aiohttp.ClientSession() as session:
         response = await session.get(f"http://{site.http}/span/activity", headers={"X-API-Token": site.token})
         await site.joined(1)
-        await site.server.streams.close()
+        await site.server.subscribers.streams.close()
         async with asyncio.timeout(PATIENCE):
             body = await response.read()
 

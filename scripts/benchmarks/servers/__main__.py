@@ -42,7 +42,7 @@ async def span(arguments: argparse.Namespace) -> None:
             device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
             ready(server, collection.id)
             await told()
-            publish, origin, identifiers = server.bus.publish, device.origin, server.identifiers
+            publish, origin, identifiers = server.bus.publish, device.origin, server.node.identifiers
             transports = [each.sink for each in server.hub]
 
             async def work() -> int:
@@ -76,7 +76,7 @@ async def forms(arguments: argparse.Namespace) -> None:
                     began, turn = time.process_time(), time.perf_counter() + _TURN
                     while time.perf_counter() < turn:
                         for _ in range(arguments.batch):
-                            server.bus.publish(_message(device.origin, server.identifiers))
+                            server.bus.publish(_message(device.origin, server.node.identifiers))
                         await asyncio.sleep(0)
                         done[index] += size * arguments.batch
                         if server.hub.buffered:
@@ -107,15 +107,15 @@ async def quiet(_arguments: argparse.Namespace) -> None:
             await server.fleet.devices.create(collection, DeviceChange(allocated_ip="127.0.0.1"), cause=0)
             ready(server, collection.id)
             while await told():
-                assert server.datagrams
-                assert server.coap
+                assert server.devices.datagrams
+                assert server.devices.coap
                 say(
-                    datagrams=server.datagrams.received,
-                    coap=server.coap.endpoint.received,
+                    datagrams=server.devices.datagrams.received,
+                    coap=server.devices.coap.endpoint.received,
                     delivered=server.hub.delivered,
                     dropped=server.hub.dropped,
                     buffered=server.hub.buffered,
-                    defects=server.datagrams.defects + server.coap.defects,
+                    defects=server.devices.datagrams.defects + server.devices.coap.defects,
                     cpu=time.process_time(),
                 )
 

@@ -54,15 +54,15 @@ async def secure(_arguments: argparse.Namespace) -> None:
             device = await server.fleet.devices.create(collection, DeviceChange(), cause=0)
             signed = await server.fleet.certificates.create(device)
             await server.fleet.psks.put(device, PSK, cause=0)
-            assert server.datagrams
-            assert server.datagrams.dtls
-            server.datagrams._outbox = Echo()  # type: ignore[assignment]
+            assert server.devices.datagrams
+            assert server.devices.datagrams.dtls
+            server.devices.datagrams._outbox = Echo()  # type: ignore[assignment]
             _ready(server.addresses, server, signed.pem, signed.chain_pem, signed.private_key_pem)
             while await told():
                 say(
                     cpu=time.process_time(),
-                    half_open=server.datagrams.dtls.half_open,
-                    sessions=server.datagrams.dtls.sessions,
+                    half_open=server.devices.datagrams.dtls.half_open,
+                    sessions=server.devices.datagrams.dtls.sessions,
                 )
 
 

@@ -43,7 +43,7 @@ async def control(arguments: argparse.Namespace) -> None:
             if arguments.blocks:
                 await _make_devices(server, collection, *BLOCKS[arguments.blocks])
             ready(server, collection.id, folder=folder, **fleet)
-            listener = server.gateway_listener
+            listener = server.devices.gateways
             assert listener is not None
             while await told():
                 queued = next(each for each in listener.metrics() if each.name == "gateways_queued_bytes")

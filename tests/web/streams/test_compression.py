@@ -97,6 +97,6 @@ async def test_a_compressed_stream_that_the_server_ends_says_why(site: Running) 
         asyncio.timeout(PATIENCE),
     ):
         await site.joined(1)
-        site.server.streams.revoke([record])
+        site.server.subscribers.streams.revoke([record])
 
         assert (await reply.read()).endswith(b'data: {"reason":"the token was revoked"}\n\n')

@@ -31,14 +31,14 @@ async def test_a_disconnected_client_does_not_stop_the_pings_of_other_clients(
     collection = await site.collection()
     async with site.stream(activity(collection)), site.stream(activity(collection)):
         await site.joined(2)
-        gone, alive = site.server.streams._connections
+        gone, alive = site.server.subscribers.streams._connections
         monkeypatch.setattr(gone, "transport", Gone())
-        site.server.streams._connections = [gone, alive]  # type: ignore[assignment]  # in this order
-        site.server.streams._next_ping = 0.0
+        site.server.subscribers.streams._connections = [gone, alive]  # type: ignore[assignment]  # in this order
+        site.server.subscribers.streams._next_ping = 0.0
         alive.reader.alive = True
-        await site.server.streams.sweep(1.0)
+        await site.server.subscribers.streams.sweep(1.0)
         pinged = not alive.reader.alive
-        site.server.streams._connections = {gone, alive}
+        site.server.subscribers.streams._connections = {gone, alive}
         monkeypatch.undo()
 
     assert pinged
@@ -95,7 +95,7 @@ async def test_a_client_that_answers_pings_stays(site: Running) -> None:
         await site.joined(1)
         for _ in range(5):
             await site.clock.advance(31)
-            connection = next(iter(site.server.streams._connections))
+            connection = next(iter(site.server.subscribers.streams._connections))
             await until(lambda connection=connection: connection.reader.alive)  # type: ignore[misc]
         await site.device(collection)
 

@@ -46,7 +46,7 @@ ENDINGS: dict[str, Ending] = {
 async def test_the_end_of_a_login_ends_its_streams(site: Running, ending: str, first: bool) -> None:
     """1008 within a second; the streams of others go on."""
     collection = await site.collection()
-    users = Users(site.server.tokens._store.accounts, site.server.identifiers, site.clock)
+    users = Users(site.server.tokens._store.accounts, site.server.node.identifiers, site.clock)
     await users.add(ALICE, PASSWORD, resource=f"/collections/{render(collection.id)}", write=True)
     text = await site.server.logins.log_in(ALICE, PASSWORD, host="127.0.0.1")
     assert text is not None
@@ -72,7 +72,7 @@ async def test_the_end_of_a_login_ends_its_streams(site: Running, ending: str, f
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_the_end_of_a_login_ends_its_replies(site: Running, ending: str) -> None:
     """Server-Sent Events say why; lines of JSON end."""
-    users = Users(site.server.tokens._store.accounts, site.server.identifiers, site.clock)
+    users = Users(site.server.tokens._store.accounts, site.server.node.identifiers, site.clock)
     await users.add(ALICE, PASSWORD, resource="/", write=False)
     text = await site.server.logins.log_in(ALICE, PASSWORD, host="127.0.0.1")
     headers = {"Authorization": f"Bearer {text}"}

@@ -1,0 +1,168 @@
+"""Node: the parts that every server has, whatever its role."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+from typing import Final
+
+from span_events.accepting import RefusedAccepts
+from span_events.app.engines import Engines
+from span_events.app.outputs import start_outputs
+from span_events.app.shutdown import Started
+from span_events.app.supervisor import Supervisor
+from span_events.app.wall_clock import LOOK, WallClockWatch
+from span_events.auth.logins import Logins
+from span_events.auth.tokens import Tokens
+from span_events.bus.local import LocalBus
+from span_events.clock import Clock
+from span_events.config import Config
+from span_events.events.history import History
+from span_events.fanout.hub import Hub
+from span_events.fleet.fleet import Fleet
+from span_events.ids import IdGenerator
+from span_events.metrics import Measure
+from span_events.pki import dates, files
+from span_events.pki.authority import Authority
+from span_events.registry import location
+from span_events.registry.store import Store
+
+_SWEEP: Final = 1.0
+"""Seconds between sweeps of the fleet: idle sessions, expired messages."""
+_MINUTE: Final = 60.0
+"""Seconds between sweeps of the history."""
+_PROBE: Final = 10.0
+"""Seconds between writes that only show whether the registry can be written."""
+_DAY: Final = 86_400.0
+"""Seconds between looks at certificates: which of ours to renew, which to forget."""
+_LOOKS: Final = 12
+"""Least number of checks in the life of the server's certificate; its last third is for renewal."""
+
+
+class Node:
+    """
+    Registry, tokens, bus, history, hub, fleet and authority of one process.
+
+    The parts exist from `open` on; `run` starts their repeated work. `shut_down` ends both, by `started`.
+    """
+
+    def __init__(self, config: Config, *, data_dir: Path, clock: Clock) -> None:
+        self.config = config
+        self.data_dir = data_dir
+        self.clock = clock
+        self.supervisor = Supervisor(clock)
+        self.started = Started(self.supervisor)
+        self.refused = RefusedAccepts(clock)
+        self.addresses: dict[str, str] = {}
+        """Bound addresses: listener name to ``host:port``."""
+        self.identifiers = IdGenerator(config.node)
+        self._wall_clock = WallClockWatch(clock)
+
+    async def open(self) -> None:
+        """
+        Open the registry, and make the parts that work on it.
+
+        Raises:
+            SpanEventsError: A part cannot start; `started` names those to stop.
+        """
+        config, clock = self.config, self.clock
+        if not location.authority_exists(self.data_dir):
+            dates.require_plausible(clock)  # before anything is written
+        location.prepare(self.data_dir)
+        location.warn_if_open(self.data_dir)
+        self.started.folder_lock = location.lock(self.data_dir)
+        self.store = Store(location.database_url(config.registry, self.data_dir))
+        await self.store.open()
+        self.started.store = self.store
+        await self.store.lock()
+        contents = await self.store.load()
+
+        self.authority = await Authority.open(location.authority_folder(self.data_dir), config.pki, clock)
+        self.engines = Engines(self.authority, clock)
+        key = files.create(self.data_dir / "login.key", secrets.token_bytes(32))
+        self.logins = Logins(self.store.accounts, config.logins, key=key, identifiers=self.identifiers, clock=clock)
+        self.tokens = Tokens(self.store, self.identifiers, clock, logins=self.logins)
+        await self.tokens.load()
+        self.bus = LocalBus(clock, self.identifiers)
+        self.history = History(
+            per_collection=config.events.history_per_collection,
+            total=config.events.history_total,
+            octets=config.events.history_octets,
+            age=config.events.history_age,
+            born=self.identifiers.next(clock.time_ns()),
+        )
+        self.hub = Hub(config.fanout, clock, self.identifiers)
+        self.bus.listen(activities=self.history.append)
+        self.bus.listen(activities=self.hub.show, messages=self.hub.show_message)
+        self.fleet = Fleet(
+            config,
+            folder=self.data_dir,
+            bus=self.bus,
+            store=self.store,
+            authority=self.authority,
+            clock=clock,
+        )
+        self.started.fleet = self.fleet
+        await self.fleet.fill(contents)
+        self.started.outputs = start_outputs(config.outputs, self.fleet, self.bus, clock)
+
+    def run(self) -> None:
+        """Repeat sweeps, writes to the registry, and renewals, until the shutdown."""
+        config, every = self.config, self.supervisor.every
+        every(_SWEEP, "sweep", self.fleet.sweep)
+        every(_MINUTE, "history", lambda: self.history.sweep(self.clock.time_ns()))
+        every(config.registry.flush_interval, "registry", self.fleet.flush)
+        every(_PROBE, "registry_write", lambda: self.store.probe())  # noqa: PLW0108
+        every(_PROBE, "files", lambda: asyncio.to_thread(location.probe, self.data_dir))
+        every(config.registry.flush_interval, "token_uses", self.tokens.flush)
+        every(LOOK, "clock", self._watch_clock)
+        every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self.renew_certificates)
+
+    async def renew_certificates(self) -> None:
+        """Renew the server's certificates if it is time, and forget the registry's expired ones."""
+        await self.reload()  # first: it must not depend on the registry
+        await self.fleet.certificates.prune()
+
+    async def reload(self) -> bool:
+        """
+        Read the server's certificates again, and renew them if it is time; true if they changed.
+
+        Raises:
+            StorageUnavailable: The certificates cannot be read or written; the old ones stay.
+        """
+        changed = await self.authority.renew()
+        if changed:
+            self.engines.renewed()
+        return changed
+
+    async def _watch_clock(self) -> None:
+        """After a step, renew the server's certificates; prune nothing, as the step may be taken back."""
+        if self._wall_clock.stepped() or self.authority.fault():
+            await self.reload()
+
+    def health(self) -> dict[str, str]:
+        """Return the health of each part: ``ok``, or a sentence that names the failure."""
+        return {
+            "registry": "ok",
+            "files": "ok",
+            **({"server": "stops now"} if self.started.is_stopping else {}),
+            "certificates": self.authority.fault() or "ok",
+            **dict.fromkeys(self.addresses, "ok"),
+            **self.refused.health(),
+            **self.supervisor.failing,
+        }
+
+    def metrics(self) -> list[Measure]:
+        """List the metrics."""
+        return [
+            *self.store.metrics(),
+            *self.bus.metrics(),
+            *self.hub.metrics(),
+            *self.logins.metrics(),
+            *self.history.metrics(),
+            *self.fleet.metrics(),
+            *self.authority.metrics(),
+            *self._wall_clock.metrics(),
+            *self.refused.metrics(),
+        ]
