@@ -8,6 +8,8 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from tests.bench.peers.postgresql import PostgresqlServer, postgresql_server
+
 settings.register_profile("noisy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("noisy machine")  # a test that had to wait for the processor is no failure
 
@@ -17,3 +19,10 @@ def default_logging() -> Iterator[None]:
     """Reset the logging that a test configured, as the next one may run in the same process."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """Run one PostgreSQL server for all tests of this process; each test creates a database of its own."""
+    with postgresql_server() as server:
+        yield server

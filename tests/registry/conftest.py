@@ -8,13 +8,23 @@ from pathlib import Path
 import pytest
 
 from span_events.registry.store import Store
+from tests.bench.peers.postgresql import PostgresqlServer
 from tests.registry.rows import url
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Name an empty registry in each kind of database."""
+    if request.param == "sqlite":
+        return url(tmp_path)
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return await server.new_registry()
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
+async def store(database_url: str) -> AsyncIterator[Store]:
     """An empty store."""
-    opened = Store(url(tmp_path))
+    opened = Store(database_url)
     await opened.open()
     yield opened
     await opened.close()

@@ -1,28 +1,27 @@
-"""The store: the values that it keeps, and the order of its writes."""
+"""The store on SQLite and PostgreSQL: the values that it keeps, and the order of its writes."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import traceback
-from pathlib import Path
 
 import pytest
 
 from span_events.errors import Conflict
 from span_events.registry.model import Blob, Certificate, GatewayType, Psk, Token
 from span_events.registry.store import Store
-from tests.registry.rows import HIGH, attachment, collection, device, gateway, image, message, url, values
+from tests.registry.rows import HIGH, attachment, collection, device, gateway, image, message, values
 
 
-async def test_another_store_on_the_same_file_sees_everything(store: Store, tmp_path: Path) -> None:
+async def test_another_store_on_the_same_file_sees_everything(store: Store, database_url: str) -> None:
     """Every field survives, also the largest ids, and text and octets of any kind."""
     owner = collection()
     written = device(owner)
     await store.put_collection(owner)
     await store.put_devices([written])
     await store.put_downstream([message(written)])
-    again = Store(url(tmp_path))
+    again = Store(database_url)
     await again.open()
     contents = await again.load()
     await again.close()
@@ -88,7 +87,7 @@ async def test_a_batch_does_not_bring_a_deleted_device_back(store: Store) -> Non
     assert (await store.load()).devices == []
 
 
-async def test_a_write_goes_on_when_its_caller_is_cancelled(store: Store, tmp_path: Path) -> None:
+async def test_a_write_goes_on_when_its_caller_is_cancelled(store: Store, database_url: str) -> None:
     """And closing the store waits for it."""
     writing = asyncio.ensure_future(store.put_collection(collection()))
     await asyncio.sleep(0)
@@ -96,7 +95,7 @@ async def test_a_write_goes_on_when_its_caller_is_cancelled(store: Store, tmp_pa
     with pytest.raises(asyncio.CancelledError):
         await writing
     await store.close()
-    again = Store(url(tmp_path))
+    again = Store(database_url)
     await again.open()
     contents = await again.load()
     await again.close()

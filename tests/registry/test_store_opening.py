@@ -44,6 +44,12 @@ INSERT INTO devices VALUES (2, 1, 1, '24201', '', '{}', '{}', '{}', '{"allocated
 """A registry as the first release made it."""
 
 
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    """Name a file; the store of these tests is in SQLite."""
+    return url(tmp_path)
+
+
 def modes(folder: Path) -> dict[str, int]:
     """Return the permissions of the files in a folder."""
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,20 +10,15 @@ from span_events.app import Server
 from span_events.config import Config
 from span_events.errors import StorageUnavailable
 from span_events.fleet.collections import CollectionChange
-from tests.bench.peers.postgresql import postgresql
+from tests.bench.peers.postgresql import PostgresqlServer
 from tests.bench.ports import FREE
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
-    """Run a database."""
-    with postgresql(tmp_path / "postgresql") as found:
-        yield found
-
-
-async def test_clients_12_a_second_server_on_one_registry_is_refused(tmp_path: Path, url: str) -> None:
+async def test_clients_12_a_second_server_on_one_registry_is_refused(
+    tmp_path: Path, postgresql: PostgresqlServer
+) -> None:
     """Each keeps the registry in memory and would undo changes of the other. After the first, the second may start."""
-    config = Config(**FREE | {"registry": {"url": url}})
+    config = Config(**FREE | {"registry": {"url": await postgresql.new_registry()}})
     async with Server(config, data_dir=tmp_path / "one") as first:
         made = await first.fleet.collections.create(CollectionChange())
         with pytest.raises(StorageUnavailable, match="is in use by another server") as caught:
