@@ -119,8 +119,14 @@ class Tail:
         opened.setblocking(False)
         async with asyncio.timeout(PATIENCE):
             await asyncio.get_running_loop().sock_connect(opened, (address[0], int(address[1])))
-            self._connection = await connect(
-                self.url, sock=opened, additional_headers=self._headers, compression=None, proxy=None
+            self._connection = await connect(  # no pings: on a busy machine their answers come late
+                self.url,
+                sock=opened,
+                additional_headers=self._headers,
+                compression=None,
+                proxy=None,
+                open_timeout=PATIENCE,
+                ping_interval=None,
             )
             if "extended=1" in self.url:
                 while (found := await self._receive()).get("type") != "live":

@@ -21,7 +21,7 @@ from span_events.ids import render
 from span_events.registry.model import Collection, Device
 from tests.bench.clock import ManualClock
 from tests.bench.ports import FREE
-from tests.bench.waiting import until
+from tests.bench.waiting import PATIENCE, until
 
 CAUSE = 77
 
@@ -54,7 +54,8 @@ class Running:
         """Open a WebSocket, as the admin unless a token is given; an empty one is not sent."""
         secret = self.token if token is None else token
         headers = ({"X-API-Token": secret} if secret else {}) | options.pop("headers", {})
-        return connect(f"ws://{self.http}{path}", additional_headers=headers, **options)
+        patient: dict[str, Any] = {"open_timeout": PATIENCE, "ping_interval": None}  # answers come late if it is busy
+        return connect(f"ws://{self.http}{path}", additional_headers=headers, **patient | options)
 
     async def ended(self, stream: ClientConnection) -> None:
         """Let time pass until the server has ended a stream; its tasks may wait for the registry meanwhile."""
