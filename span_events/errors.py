@@ -28,7 +28,7 @@ the exit status of the command line.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class SpanEventsError(Exception):
@@ -195,3 +195,21 @@ class Unavailable(RequestError):
     """The server cannot take this now; trying later may help."""
 
     code, status, rpc_code = "unavailable", 503, 14
+
+
+_LISTED_BY: Final = {
+    "blob": "blob list",
+    "collection": "collection list",
+    "device": "device list",
+    "gateway": "gateway list",
+    "image": "firmware list",
+    "message": "outbox list",
+    "output": "output list",
+    "token": "token list",
+}
+"""Commands that list ids, by the kind of resource."""
+
+
+def where_ids_are(what: str) -> str:
+    """Return the hint which command lists such ids; empty if none does."""
+    return f"`span-events {_LISTED_BY[what]}` shows the ids." if what in _LISTED_BY else ""

@@ -13,7 +13,7 @@ from span_events.events.filters import parse_filter
 from span_events.events.reference import describe, severity_words
 
 
-@click.command(cls=Command, short_help="Explain events and their reasons; needs no server.")
+@click.command(cls=Command)
 @click.argument("names", nargs=-1, metavar="[NAME|/REGEX/]...")
 @json_option
 @pass_session

@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -31,29 +31,41 @@ OUTPUT_FAILED: Final = 1
 _OF_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Errors of a write: an OSError with one of these and without a file name concerns our output."""
 
+
+class Listed(NamedTuple):
+    """A command that the help lists without loading it."""
+
+    place: str
+    """Module and name of the command."""
+    summary: str
+    """Its line in the help."""
+
+
 _COMMANDS: Final = {
-    "serve": "span_events.cli.serve:serve",
-    "tail": "span_events.cli.tail:tail",
-    "expect": "span_events.cli.expect:expect",
-    "related": "span_events.cli.related:related",
-    "simulate": "span_events.cli.simulate.devices:simulate",
-    "events": "span_events.cli.catalogue:events",
-    "guide": "span_events.cli.guide:guide",
-    "config": "span_events.cli.settings:config",
-    "backup": "span_events.cli.backup:backup",
-    "restore": "span_events.cli.backup:restore",
-    "token": "span_events.cli.resources.tokens:token",
-    "user": "span_events.cli.resources.users:user",
-    "collection": "span_events.cli.resources.collections:collection",
-    "device": "span_events.cli.resources.devices:device",
-    "gateway": "span_events.cli.resources.gateways:gateway",
-    "output": "span_events.cli.resources.outputs:output",
-    "outbox": "span_events.cli.resources.outbox:outbox",
-    "cert": "span_events.cli.resources.certs:cert",
-    "firmware": "span_events.cli.firmware.commands:firmware",
-    "blob": "span_events.cli.resources.blobs:blob",
+    "serve": Listed("span_events.cli.serve:serve", "Run the server until Ctrl-C or SIGTERM."),
+    "tail": Listed("span_events.cli.tail:tail", "Show events as they happen, and what to try."),
+    "expect": Listed("span_events.cli.expect:expect", "Wait for events in order; status 1 if they do not come."),
+    "related": Listed("span_events.cli.related:related", "Show all events of one cause, in order, with the times."),
+    "simulate": Listed("span_events.cli.simulate.devices:simulate", "Let simulated devices send, and do wrong things."),
+    "events": Listed("span_events.cli.catalogue:events", "Explain events and their reasons; needs no server."),
+    "guide": Listed("span_events.cli.guide:guide", "Read a guide, by subject; needs no server."),
+    "config": Listed("span_events.cli.settings:config", "Settings of a server: show, check."),
+    "backup": Listed("span_events.cli.backup:backup", "Write a data directory into one file."),
+    "restore": Listed("span_events.cli.backup:restore", "Fill an empty data directory from a backup."),
+    "token": Listed("span_events.cli.resources.tokens:token", "API tokens: create, list, delete."),
+    "user": Listed("span_events.cli.resources.users:user", "Users: add, list, delete, password."),
+    "collection": Listed("span_events.cli.resources.collections:collection", "Groups of devices: list, create, …"),
+    "device": Listed("span_events.cli.resources.devices:device", "Devices: list, create, move, …"),
+    "gateway": Listed("span_events.cli.resources.gateways:gateway", "Gateways: list, create, certs, …"),
+    "output": Listed(
+        "span_events.cli.resources.outputs:output", "Webhooks and other targets of events: list, create, …"
+    ),
+    "outbox": Listed("span_events.cli.resources.outbox:outbox", "Messages to a device: list, add, delete."),
+    "cert": Listed("span_events.cli.resources.certs:cert", "Certificates of devices and gateways: create, sign, …"),
+    "firmware": Listed("span_events.cli.firmware.commands:firmware", "Firmware images: upload, list, monitor, …"),
+    "blob": Listed("span_events.cli.resources.blobs:blob", "Large uploads of devices: list, get, delete."),
 }
-"""The module of each command, in the order of the help; imported when the command is used."""
+"""All commands, in the order of the help; a command's module is imported when the command is used."""
 
 
 class Commands(click.Group):
@@ -67,11 +79,16 @@ class Commands(click.Group):
         """Load a command; None for an unknown name."""
         if cmd_name not in _COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
+        module, _, name = _COMMANDS[cmd_name].place.partition(":")
         with Loading():
             command = getattr(importlib.import_module(module), name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands in the help; to load all of them would take four times as long."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.summary) for name, each in _COMMANDS.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

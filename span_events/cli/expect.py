@@ -14,7 +14,7 @@ from span_events.errors import InvalidRequest
 from span_events.events.filters import parse_filter
 
 
-@click.command(cls=Command, short_help="Wait for events in order; status 1 if they do not come.")
+@click.command(cls=Command)
 @click.argument("events", nargs=-1, required=True, metavar="EVENT...")
 @click.option("-c", "--collection", type=Reference("collection"), envvar="SPAN_COLLECTION_ID", help="Only this one.")
 @click.option("-d", "--device", type=Reference("device"), help="Only this device.")

@@ -23,7 +23,7 @@ _NEAR: Final = 0.4
 """Least similarity of a name that an error suggests (`difflib`: 1 is equal)."""
 
 
-@click.command(cls=Command, short_help="Read a guide, by subject; needs no server.")
+@click.command(cls=Command)
 @click.argument("name", required=False)
 def guide(name: str | None) -> None:
     """

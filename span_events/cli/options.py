@@ -8,15 +8,18 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import click
 
 from span_events import ids
 from span_events.cli import references
+from span_events.cli.loading import Loading
 from span_events.cli.output import printable
-from span_events.client.api import Client, where_ids_are
-from span_events.errors import InvalidRequest
+from span_events.errors import InvalidRequest, where_ids_are
+
+if TYPE_CHECKING:
+    from span_events.client.api import Client
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8080"
 """Default address of `serve`."""
@@ -41,6 +44,9 @@ class Session:
 
     def client(self) -> Client:
         """Make a client of the API; a context manager."""
+        with Loading():
+            from span_events.client.api import Client  # noqa: PLC0415  # half of the start of a command without it
+
         return Client(self.endpoint, self.token, on_warning=_show_warning)
 
     def call(self, method: str, path: str, body: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
@@ -54,8 +60,10 @@ class Session:
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Run a coroutine function with a client."""
 
+        unopened = self.client()  # loads modules, before the event loop handles Ctrl-C
+
         async def within() -> T:
-            async with self.client() as client:
+            async with unopened as client:
                 return await work(client)
 
         return asyncio.run(within())

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from span_events import ids
-from span_events.client.api import where_ids_are
-from span_events.errors import AccessDenied, InvalidRequest, NotFound, RequestError
+from span_events.errors import AccessDenied, InvalidRequest, NotFound, RequestError, where_ids_are
 from span_events.wire import imei
 
 Document = Mapping[str, Any]

@@ -8,7 +8,7 @@ from span_events.cli.options import Command, Session, api_options, collection_op
 from span_events.cli.output import show_json, show_table
 
 
-@click.command(cls=Command, short_help="Show all events of one cause, in order, with the time between.")
+@click.command(cls=Command)
 @collection_option
 @click.argument("identifier", metavar="ID")
 @api_options

@@ -35,7 +35,7 @@ _LOOKUP_TIMEOUT: Final = 1.0
 """Seconds that a line waits for the name of its device."""
 
 
-@click.command(cls=Command, short_help="Show events as they happen, and what to try.")
+@click.command(cls=Command)
 @click.option(
     "-c",
     "--collection",

@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 
 from span_events import __version__, errors
-from span_events.errors import InvalidRequest, RequestError, ServerUnreachable, Unauthenticated
+from span_events.errors import InvalidRequest, RequestError, ServerUnreachable, Unauthenticated, where_ids_are
 
 USER_AGENT: Final = f"span-events/{__version__}"
 _EXTENDED: Final = {"extended": "1"}
@@ -36,19 +36,6 @@ _BY_STATUS: Final[Mapping[int, type[RequestError]]] = {
         errors.Unavailable,
     )
 }
-
-
-_LISTED_BY: Final = {
-    "blob": "blob list",
-    "collection": "collection list",
-    "device": "device list",
-    "gateway": "gateway list",
-    "image": "firmware list",
-    "message": "outbox list",
-    "output": "output list",
-    "token": "token list",
-}
-"""Commands that list ids, by the kind of resource."""
 
 
 class UnexpectedReply(RequestError):
@@ -184,11 +171,6 @@ def refusal(status: int, body: bytes, *, has_token: bool) -> RequestError:
     if kind is errors.NotFound and not hint:
         hint = where_ids_are(field)
     return kind(detail, hint=hint, field=field)
-
-
-def where_ids_are(what: str) -> str:
-    """Return the hint which command lists such ids; empty if none does."""
-    return f"`span-events {_LISTED_BY[what]}` shows the ids." if what in _LISTED_BY else ""
 
 
 def unreachable(base: str, cause: BaseException) -> ServerUnreachable:

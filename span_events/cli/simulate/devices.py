@@ -51,7 +51,6 @@ _GOODBYE: Final = 2.0
     cls=Group,
     invoke_without_command=True,
     subcommand_metavar="[gateway|chirpstack ...]",
-    short_help="Let simulated devices send, and do wrong things.",
     epilog="\b\nFaults, * with --core only, + with --firmware only:\n"
     + "\n".join(f"  {name:22}{_MARKS.get(name, ' ')} {meaning_of(name)}" for name in FAULTS),
 )
