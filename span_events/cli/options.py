@@ -59,7 +59,6 @@ class Session:
 
     def run(self, work: Callable[[Client], Awaitable[T]]) -> T:
         """Run a coroutine function with a client."""
-
         unopened = self.client()  # loads modules, before the event loop handles Ctrl-C
 
         async def within() -> T:

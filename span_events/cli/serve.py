@@ -50,13 +50,12 @@ def serve(data_dir: Path, config: Path | None, ready_file: Path | None, host: st
       span-events serve --demo
       span-events serve --data-dir /var/lib/span-events --config /etc/span-events.toml --host 0.0.0.0
     """
-    with Loading():  # every part of the server, which no other command needs
-        from span_events.cli import running  # noqa: PLC0415
-
     settings = configuration.load(config)
     if host is not None:
         settings = with_device_host(settings, host)
     log.configure(settings.log.level, settings.log.style)
+    with Loading():  # every part of the server, which no other command needs
+        from span_events.cli import running  # noqa: PLC0415
 
     def reload() -> None:
         again = configuration.load(config).log
