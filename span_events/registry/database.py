@@ -24,11 +24,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from span_events.errors import Conflict, StorageUnavailable
 from span_events.metrics import Histogram, HistogramMetric, Measure, Metric
-from span_events.registry import tables
+from span_events.registry.migrations import schema
 from span_events.registry.tables import Row
 
 T = TypeVar("T")
@@ -84,19 +83,13 @@ class Database:
         ]
 
     async def open(self) -> None:
-        """Connect, and create missing tables; refuse a database of a newer release."""
+        """Connect; create the tables, or migrate those of an older release; refuse those of a newer one."""
         self._engine = self._make_engine()
         try:
             if self._engine.dialect.name == "sqlite":
                 await self._log_ahead()
             async with self.connection(write=True) as connection:
-                await self._check_schema(connection)
-                for table in tables.metadata.sorted_tables:
-                    await connection.execute(CreateTable(table, if_not_exists=True))
-                    for index in table.indexes:
-                        await connection.execute(CreateIndex(index, if_not_exists=True))
-                about = _upsert(connection.dialect.name, tables.about, fixed=True)
-                await connection.execute(about, {"schema": tables.SCHEMA})
+                await schema.prepare(connection, self._name())
         except BaseException:
             await self.close()
             raise
@@ -170,15 +163,6 @@ class Database:
         with self._translated():
             async with self._engine.begin() if write else self._engine.connect() as connection:
                 yield connection
-
-    async def _check_schema(self, connection: AsyncConnection) -> None:
-        """Refuse a database of a newer release, before any change."""
-        await connection.execute(CreateTable(tables.about, if_not_exists=True))
-        found = (await connection.execute(select(func.max(tables.about.c.schema)))).scalar_one()
-        if found is not None and found > tables.SCHEMA:
-            raise StorageUnavailable(
-                f"{self._name()} has schema {found}, this release knows {tables.SCHEMA}: a newer release wrote it"
-            )
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -262,12 +246,10 @@ async def read(connection: AsyncConnection, table: Table) -> Sequence[RowMapping
 
 
 @cache
-def _upsert(dialect: str, table: Table, *, fixed: bool = False) -> Any:
-    """Return a statement that inserts or, unless ``fixed``, overwrites rows; costs more to build than to execute."""
+def _upsert(dialect: str, table: Table) -> Any:
+    """Return a statement that inserts or overwrites rows; costs more to build than to execute."""
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = make(table)
-    if fixed:
-        return statement.on_conflict_do_nothing()
     key, *others = table.columns
     return statement.on_conflict_do_update(
         index_elements=[key], set_={each.name: statement.excluded[each.name] for each in others}

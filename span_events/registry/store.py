@@ -82,7 +82,7 @@ class Store:
 
     async def open(self) -> None:
         """
-        Connect, and create missing tables: all of them, or those added since an older release.
+        Connect; create the tables of an empty database, or migrate those of an older release.
 
         Raises:
             StorageUnavailable: The database cannot be used, or was written by a newer release.

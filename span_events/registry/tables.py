@@ -2,8 +2,8 @@
 The registry's tables.
 
 Fields used in look-ups and comparisons have a column of their own. Other blocks are JSON, so
-that a new field in a block needs no change of the schema. New tables are created when an older registry is
-opened; `SCHEMA` counts such changes, so that an older release does not open a newer registry.
+that a new field in a block needs no change of the schema. Another change counts `SCHEMA` up and gets a file in
+``migrations/versions/``; an older release does not open a newer registry.
 """
 
 from __future__ import annotations

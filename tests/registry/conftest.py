@@ -21,6 +21,15 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return await server.new_registry()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Name an empty database of each kind."""
+    if request.param == "sqlite":
+        return url(tmp_path)
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return await server.new_database()
+
+
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
     """An empty store."""

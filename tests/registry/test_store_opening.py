@@ -137,17 +137,6 @@ async def test_a_newer_registry_is_not_touched(tmp_path: Path) -> None:
     assert versions(tmp_path) == [99]
 
 
-async def test_a_registry_of_a_newer_release_is_refused(store: Store, tmp_path: Path) -> None:
-    """Rather than read half of it."""
-    with sqlite3.connect(tmp_path / "registry.sqlite") as connection:
-        connection.execute("INSERT INTO about (schema) VALUES (99)")
-    connection.close()
-    again = Store(url(tmp_path))
-
-    with pytest.raises(StorageUnavailable, match=r"registry\.sqlite has schema 99.*a newer release wrote it"):
-        await again.open()
-
-
 @pytest.mark.parametrize(
     ("address", "text"),
     [

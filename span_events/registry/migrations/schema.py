@@ -1,0 +1,74 @@
+"""
+The schema: creates the tables of an empty database, and migrates those of an older release.
+
+The table ``about`` holds the versions that a database has had, since the first release. It is read with a plain query,
+so that Alembic is imported only where there is something to migrate.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from span_events.errors import StorageUnavailable
+from span_events.log import get_logger
+from span_events.registry import tables
+
+log = get_logger("registry")
+
+_LOCK: Final = 0x7370_616D
+"""Key of the advisory lock of migrations."""
+
+
+async def prepare(connection: AsyncConnection, name: str) -> None:
+    """
+    Create the tables, or migrate them; processes that start together do so once.
+
+    Args:
+        connection: A connection in a transaction, which holds all changes: after a failure, there are none.
+        name: The database, for messages.
+
+    Raises:
+        StorageUnavailable: A newer release wrote the database.
+    """
+    await _lock(connection)
+    await connection.execute(CreateTable(tables.about, if_not_exists=True))
+    found = (await connection.execute(select(func.max(tables.about.c.schema)))).scalar_one()
+    if found == tables.SCHEMA:
+        return
+    if found is None:
+        await _create(connection)
+    elif found < tables.SCHEMA:
+        await connection.run_sync(_migrate, found)
+        log.info("registry_migrated", schema=tables.SCHEMA, was=found)
+    else:
+        error = StorageUnavailable(
+            f"{name} has schema {found}, this release knows {tables.SCHEMA}: a newer release wrote it"
+        )
+        error.hint = "Run that release or a newer one, or restore a backup that this release made."
+        raise error
+    await connection.execute(insert(tables.about).values(schema=tables.SCHEMA))
+
+
+async def _lock(connection: AsyncConnection) -> None:
+    """Let other processes wait until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    else:
+        await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver would begin with the first row, not table
+
+
+async def _create(connection: AsyncConnection) -> None:
+    for table in tables.metadata.sorted_tables:
+        await connection.execute(CreateTable(table, if_not_exists=True))
+        for index in table.indexes:
+            await connection.execute(CreateIndex(index, if_not_exists=True))
+
+
+def _migrate(connection: Connection, found: int) -> None:
+    from span_events.registry.migrations.run import run  # noqa: PLC0415  # Alembic takes long to import
+
+    run(connection, found)

@@ -1,0 +1,1 @@
+"""One file for each step from a schema to the next."""
