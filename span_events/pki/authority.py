@@ -25,7 +25,6 @@ from typing import Final, Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from span_events import ids
 from span_events.clock import Clock
@@ -315,8 +314,7 @@ class Authority:
     def _parse_server(self, path: Path, content: bytes, names: Iterable[str]) -> ServerIdentity | None:
         """Read a server's file; None if it is time for another one."""
         try:
-            certificate = x509.load_pem_x509_certificate(content)
-            load_pem_private_key(content, password=None)
+            certificate = issuing.read_pair(content)
         except ValueError as exc:
             log.warning("server_certificate_damaged", path=str(path), detail=str(exc))
             return None

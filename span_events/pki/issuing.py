@@ -16,8 +16,9 @@ from enum import StrEnum
 from typing import Final, Self
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -37,6 +38,8 @@ SERIAL_BITS: Final = 63
 """Serial numbers fit the registry's integers and Span's int64."""
 
 _RSA_BITS: Final = 2048
+_PROOF: Final = b"a key and its certificate"
+"""Octets that a key signs and its certificate verifies."""
 
 
 class KeyType(StrEnum):
@@ -102,6 +105,30 @@ def make_key(kind: KeyType = KeyType.EC) -> PrivateKey:
     if kind is KeyType.RSA:
         return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS)
     return ec.generate_private_key(ec.SECP256R1())
+
+
+def read_pair(pem: bytes) -> x509.Certificate:
+    """
+    Read a certificate that is stored with its key; a signature proves that they belong together.
+
+    Raises:
+        ValueError: The octets are malformed, or the certificate has another key.
+    """
+    certificate = x509.load_pem_x509_certificate(pem)
+    # OpenSSL's validation of an RSA key takes 25 ms of every start, and would accept another certificate's key.
+    key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    public = certificate.public_key()
+    try:
+        if isinstance(key, rsa.RSAPrivateKey) and isinstance(public, rsa.RSAPublicKey):
+            signature = key.sign(_PROOF, padding.PKCS1v15(), hashes.SHA256())
+            public.verify(signature, _PROOF, padding.PKCS1v15(), hashes.SHA256())
+        elif isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(public, ec.EllipticCurvePublicKey):
+            public.verify(key.sign(_PROOF, ec.ECDSA(hashes.SHA256())), _PROOF, ec.ECDSA(hashes.SHA256()))
+        else:
+            raise ValueError("the key is of another kind than that of the certificate")
+    except InvalidSignature as exc:
+        raise ValueError("the key is not that of the certificate") from exc
+    return certificate
 
 
 def make_root(installation: str, period: Period) -> Issuer:

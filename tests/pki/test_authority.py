@@ -19,6 +19,7 @@ from span_events.errors import StorageUnavailable
 from span_events.ids import render
 from span_events.pki import issuing
 from span_events.pki.authority import Authority, ServerIdentity, is_issued_by, server_names
+from span_events.pki.issuing import KeyType
 from tests.bench.authorities import certificates_in, open_authority, public_octets
 from tests.bench.clock import START_NS, ManualClock
 
@@ -232,6 +233,35 @@ async def test_a_damaged_file_of_the_server_is_replaced(tmp_path: Path, name: st
     assert again.root_pem == first.root_pem
     assert again.server_identity() != first.server_identity()
     assert (await open_authority(tmp_path / "pki")).server_identity() == again.server_identity()
+
+
+@pytest.mark.parametrize("name", ["server-ec.pem", "server-rsa.pem"])
+@pytest.mark.parametrize("kind", list(KeyType))
+async def test_a_certificate_of_the_server_with_another_key_is_replaced(
+    tmp_path: Path, name: str, kind: KeyType
+) -> None:
+    """A restored half of the files, for example: every handshake would fail."""
+    first = await open_authority(tmp_path / "pki")
+    path = tmp_path / "pki" / name
+    _, marker, certificate = path.read_bytes().partition(b"-----BEGIN CERTIFICATE-----")
+    path.write_bytes(issuing.key_pem(issuing.make_key(kind)) + marker + certificate)
+    again = await open_authority(tmp_path / "pki")
+
+    assert again.server_identity() != first.server_identity()
+    assert issuing.read_pair(path.read_bytes())
+
+
+async def test_a_key_of_the_server_with_a_changed_bit_is_replaced(tmp_path: Path) -> None:
+    first = await open_authority(tmp_path / "pki")
+    path = tmp_path / "pki" / "server-rsa.pem"
+    lines = path.read_bytes().split(b"\n")
+    modulus = 3  # the line of its digits
+    lines[modulus] = (b"B" if lines[modulus][:1] == b"A" else b"A") + lines[modulus][1:]
+    path.write_bytes(b"\n".join(lines))
+    again = await open_authority(tmp_path / "pki")
+
+    assert again.server_identity() != first.server_identity()
+    assert again.root_pem == first.root_pem
 
 
 async def test_a_certificate_with_another_key_is_refused(tmp_path: Path) -> None:
