@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import IdGenerator
 from span_events.pki.authority import Authority
 from span_events.registry.model import Collection, Device, Gateway, Image
-from span_events.registry.store import Store
+from span_events.registry.store import Contents, Store
 from tests.bench.authorities import open_authority
 from tests.bench.clock import ManualClock
 
@@ -29,6 +30,8 @@ CAUSE = 77
 NAS = {"name": "pgw1", "addresses": ["127.0.0.1"], "secret": "an invented one, long enough", "interim_interval": 600}
 _EMPTY: list[bytes] = []
 """The database file of an empty registry, as soon as this process has made one."""
+_CONFIGS: dict[str, Config] = {}
+"""The configurations that this process has made, by their settings: to make one takes as long as a short test."""
 
 
 class FleetBench(Fleet):
@@ -47,7 +50,7 @@ class FleetBench(Fleet):
         self.messages: list[Message] = []
         self.bus.listen(activities=self.activities.append, messages=self.messages.append)
         super().__init__(
-            Config.model_validate({"radius": {"nas": [NAS]}} | settings),
+            config_of({"radius": {"nas": [NAS]}} | settings),
             folder=folder,
             bus=self.bus,
             store=store,
@@ -105,12 +108,12 @@ class FleetBench(Fleet):
 @asynccontextmanager
 async def fleet_bench(folder: Path, *, clock: ManualClock | None = None, **settings: Any) -> AsyncIterator[FleetBench]:
     """Open a fleet over a new registry in a folder."""
-    store = await _open_store(folder / "registry.sqlite")
+    store, contents = await _open_store(folder / "registry.sqlite")
     clock = clock or ManualClock()
     authority = await open_authority(folder / "pki", clock, **settings.get("pki", {}))
     try:
         bench = FleetBench(store, authority, clock, folder, **settings)
-        await bench.fill(await store.load())
+        await bench.fill(contents)
         yield bench
         with suppress(StorageUnavailable):  # a test may have closed the store
             await bench.close()
@@ -118,17 +121,30 @@ async def fleet_bench(folder: Path, *, clock: ManualClock | None = None, **setti
         await store.close()
 
 
-async def _open_store(path: Path) -> Store:
-    """Open a registry; a new one is a copy of the first that this process made, which saves creating its tables."""
+def config_of(settings: Mapping[str, Any]) -> Config:
+    """Return the configuration with some settings; the same settings give the same object, which nothing changes."""
+    key = repr(settings)
+    if key not in _CONFIGS:
+        _CONFIGS[key] = Config.model_validate(settings)
+    return _CONFIGS[key]
+
+
+async def _open_store(path: Path) -> tuple[Store, Contents]:
+    """
+    Open a registry and read it.
+
+    A new registry is a copy of the first that this process made, which saves creating its tables and reading them.
+    """
     new = _copy_empty(path)
     store = Store(f"sqlite+aiosqlite:///{path}")
     await store.open()
-    if new and not _EMPTY:
+    if not new:
+        return store, await store.load()
+    if not _EMPTY:
         await store.close()  # moves the write-ahead log into the file
         _keep_empty(path)
-        store = Store(f"sqlite+aiosqlite:///{path}")
         await store.open()
-    return store
+    return store, Contents(**{each.name: [] for each in fields(Contents)})
 
 
 def _copy_empty(path: Path) -> bool:

@@ -17,7 +17,6 @@ from span_events import ids
 from span_events.accepting import RefusedAccepts
 from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
-from span_events.config import Config
 from span_events.events.history import History
 from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
@@ -35,7 +34,7 @@ from span_events.web.things_stack.console import ConsoleEvents
 from span_events.web.things_stack.http import HttpEvents
 from span_events.web.things_stack.routes import routes_of
 from span_events.web.things_stack.service import EventsService
-from tests.bench.fleets import FleetBench, fleet_bench
+from tests.bench.fleets import FleetBench, config_of, fleet_bench
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +70,15 @@ class WebBench:
     console: ConsoleEvents
     events: EventsService
     mqtt: MqttService
-    app: web.Application = field(default_factory=web.Application)
-    """The application; the server has another one with the same routes."""
+    services: Services = field(init=False)
     admin: str = ""
     """Text of a token that may do everything."""
     health: dict[str, str] = field(default_factory=lambda: {"registry": "ok"})
     metrics: list[Metric] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        """Make an application like the server's, with the same routes."""
+        return make_app(self.services)
 
     async def call(self, method: str, path: str, *, token: str | None = "", **options: Any) -> Reply:
         """Send a request; with the admin token unless another (or None) is given."""
@@ -136,7 +138,7 @@ class WebBench:
 async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
     """Serve the API over a new registry in a folder, on a free port."""
     async with fleet_bench(folder, **settings) as fleet, aiohttp.ClientSession() as session:
-        config = Config(**settings)
+        config = config_of(settings)
         logins = Logins(
             fleet.store.accounts, config.logins, key=b"k" * 32, identifiers=fleet.identifiers, clock=fleet.clock
         )
@@ -197,7 +199,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
         )
         await server.start()
         try:
-            bench.app = make_app(services)
+            bench.services = services
             bench.url = f"http://{server.address}"
             bench.admin = await bench.token(write=True)
             yield bench

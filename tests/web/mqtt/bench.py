@@ -11,7 +11,6 @@ from typing import Any
 
 from span_events.accepting import RefusedAccepts
 from span_events.auth.tokens import Tokens
-from span_events.config import Config
 from span_events.events.message import Transport
 from span_events.fanout.hub import Hub
 from span_events.registry.model import Collection, Device
@@ -20,7 +19,7 @@ from span_events.web.mqtt.service import MqttService
 from span_events.web.proxies import Proxies
 from span_events.web.streams.admission import Admission
 from span_events.wire.openssl import Identity
-from tests.bench.fleets import FleetBench, fleet_bench
+from tests.bench.fleets import FleetBench, config_of, fleet_bench
 from tests.web.mqtt.client import Client
 
 
@@ -59,7 +58,7 @@ async def mqtt_bench(folder: Path, identities: Sequence[Identity] = (), **settin
     """Serve MQTT on a free port; settings are those of a `Config`."""
     settings["mqtt"] = {"port": 0} | settings.get("mqtt", {})
     async with fleet_bench(folder, **settings) as fleet:
-        config = Config(**settings)
+        config = config_of(settings)
         hub = Hub(config.fanout, fleet.clock, fleet.identifiers)
         tokens = Tokens(fleet.store, fleet.identifiers, fleet.clock)
         fleet.bus.listen(activities=hub.show, messages=hub.show_message)
