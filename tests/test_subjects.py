@@ -88,6 +88,7 @@ TESTS_ONLY: Final[dict[str, set[str]]] = {
 STARTERS: Final = (
     "span_events.app",
     "tests.bench.forked",
+    "tests.bench.loaded",
     "tests.bench.live",
     "tests.bench.programs",
     "tests.bench.servers",

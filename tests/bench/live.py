@@ -37,7 +37,6 @@ from tests.bench.programs import output_of
 from tests.bench.waiting import PATIENCE
 from tests.listeners.coap.bench import RawClient, post
 
-PROGRAM: Final = str(Path(sys.executable).with_name("span-events"))
 COAP_CLIENT: Final = "coap-client-openssl"
 """libcoap's client (Debian package libcoap3-bin)."""
 
@@ -306,7 +305,7 @@ class LiveServer:
         watchdog.start()
         with program.stdout, program.stderr:
             output, complaints = program.stdout.read(), program.stderr.read()
-        status = program.wait()
+        status = program.join()
         watchdog.cancel()
         assert status == 0, complaints
         return output.strip()
@@ -325,7 +324,7 @@ class LiveServer:
     def _reap(self) -> int:
         assert self._process is not None
         assert self._log_reader is not None
-        status = self._process.wait()
+        status = self._process.join()
         self._log_reader.join()
         for pipe in (self._process.stdout, self._process.stderr):
             pipe.close()

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Final, Self
 
 import pytest
 
+from tests.bench.forked import ForkedProcess
 from tests.bench.waiting import PATIENCE
 
+PROGRAM: Final = str(Path(sys.executable).with_name("span-events"))
+"""The command line, as it is installed."""
 LONGEST_LINE: Final = 1 << 20
 """Octets."""
 _SETUP: Final = Path(__file__).parents[2] / "scripts" / "test"
@@ -55,6 +59,8 @@ class Program:
     """
     A program that runs inside a ``with`` block; at its end it is killed if it still runs.
 
+    `PROGRAM` is forked from a process that has loaded it. A test of the start itself runs ``python -m span_events``.
+
     Args:
         command: The program and its arguments.
         environment: Variables besides ours.
@@ -65,25 +71,16 @@ class Program:
         self._command = command
         self._environment = {**os.environ, "TZ": "UTC", "TERM": "xterm-256color", **(environment or {})}
         self._on_terminal = terminal
-        self._terminal: asyncio.ReadTransport | None = None
+        self._transports: list[asyncio.BaseTransport] = []
 
     async def __aenter__(self) -> Self:
-        output, theirs = await self._open_terminal() if self._on_terminal else (None, asyncio.subprocess.PIPE)
-        self._process = process = await asyncio.create_subprocess_exec(
-            find_program(self._command[0]),
-            *self._command[1:],
-            env=self._environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=theirs,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LONGEST_LINE,
-        )
-        if output is not None:
-            os.close(theirs)  # the program has it
-        output = output or process.stdout
-        assert output is not None
-        assert process.stderr is not None
-        self._output, self._complaints = output, process.stderr
+        (typed, keyboard), (err, complaints) = os.pipe(), os.pipe()
+        out, output = os.openpty() if self._on_terminal else os.pipe()
+        self._process = await self._start((typed, output, complaints))
+        for each in (typed, output, complaints):
+            os.close(each)  # the program has it
+        self._input = await self._open_to_write(keyboard)
+        self._output, self._complaints = await self._open_to_read(out), await self._open_to_read(err)
         return self
 
     async def __aexit__(
@@ -115,13 +112,11 @@ class Program:
 
     def say(self, text: str) -> None:
         """Write to its standard input, which stays open."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(text.encode())
+        self._input.write(text.encode())
 
     def say_no_more(self) -> None:
         """Close its standard input."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._input.close()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal."""
@@ -133,9 +128,18 @@ class Program:
             output, complaints, status = await asyncio.gather(
                 self._output.read(), self._complaints.read(), self._process.wait()
             )
-        if self._terminal is not None:
-            self._terminal.close()
+        for each in self._transports:
+            each.close()
         return Finished(status, *(each.decode(errors="replace") for each in (output, complaints)))
+
+    async def _start(self, streams: tuple[int, int, int]) -> asyncio.subprocess.Process | ForkedProcess:
+        name, *arguments = self._command
+        if name == PROGRAM:
+            return ForkedProcess(arguments, self._environment, streams)
+        typed, output, complaints = streams
+        return await asyncio.create_subprocess_exec(
+            *(find_program(name), *arguments), env=self._environment, stdin=typed, stdout=output, stderr=complaints
+        )
 
     async def _line(self, stream: asyncio.StreamReader) -> str:
         try:
@@ -148,16 +152,23 @@ class Program:
             raise AssertionError(f"{self._command[0]} ended with status {rest.status}: {rest.complaints}")
         return line.decode().rstrip("\r\n")
 
-    async def _open_terminal(self) -> tuple[asyncio.StreamReader, int]:
-        ours, theirs = os.openpty()
+    async def _open_to_read(self, descriptor: int) -> asyncio.StreamReader:
         reader = asyncio.StreamReader(limit=LONGEST_LINE)
-        self._terminal, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: _TerminalProtocol(reader), os.fdopen(ours, "rb", 0)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: _OutputProtocol(reader), os.fdopen(descriptor, "rb", 0)
         )
-        return reader, theirs
+        self._transports.append(transport)
+        return reader
+
+    async def _open_to_write(self, descriptor: int) -> asyncio.WriteTransport:
+        transport, _ = await asyncio.get_running_loop().connect_write_pipe(
+            asyncio.BaseProtocol, os.fdopen(descriptor, "wb", 0)
+        )
+        self._transports.append(transport)
+        return transport
 
 
-class _TerminalProtocol(asyncio.StreamReaderProtocol):
+class _OutputProtocol(asyncio.StreamReaderProtocol):
     """Treats EIO, which a terminal gives after the end of its program, as the end of the output."""
 
     def connection_lost(self, exc: Exception | None) -> None:

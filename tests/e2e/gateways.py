@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.bench.live import PROGRAM, Credentials, Document, LiveDevice, LiveServer
+from tests.bench.live import Credentials, Document, LiveDevice, LiveServer
 from tests.bench.peers import gateway_client
-from tests.bench.programs import Program, run
+from tests.bench.programs import PROGRAM, Program, run
 
 BAND: Final = {"band": "868"}
 """The configuration of a new gateway."""

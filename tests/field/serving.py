@@ -8,8 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.bench.live import PROGRAM
-from tests.bench.programs import Program
+from tests.bench.programs import PROGRAM, Program
 
 
 def serve(folder: Path, *more: str) -> tuple[str, ...]:

@@ -17,9 +17,8 @@ import pytest
 
 from span_events import config
 from span_events.app.notify import Manager
-from tests.bench.live import PROGRAM
 from tests.bench.ports import FREE_VARIABLES
-from tests.bench.programs import find_program
+from tests.bench.programs import PROGRAM, find_program
 from tests.bench.waiting import PATIENCE
 
 UNIT: Final = Path(__file__).parents[2] / "config" / "systemd" / "span-events.service"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.bench.programs import run
+from tests.bench.live import LiveDevice, LiveServer
+from tests.bench.programs import PROGRAM, run
 
 PHOTO = b"\xff\xd8\xff photo " + os.urandom(2_000_000)
 

@@ -6,9 +6,9 @@ import json
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tests.bench.live import PROGRAM, Credentials, LiveDevice, LiveServer
+from tests.bench.live import Credentials, LiveDevice, LiveServer
 from tests.bench.peers.relay import Relay, rough
-from tests.bench.programs import Program, run
+from tests.bench.programs import PROGRAM, Program, run
 
 KEY = "30313233343536373839616263646566"
 SESSION = ["clientConnected", "upstreamMessage", "clientDisconnected"]

@@ -11,9 +11,9 @@ from span_events.simulator.coap import CoapClient, Timing
 from span_events.wire.coap.blocks import Block, block_of, write_block
 from span_events.wire.coap.messages import Code, Option
 from span_events.wire.fota import Report, Response, decode_response, encode_report
-from tests.bench.live import COAP_CLIENT, PROGRAM, LiveDevice, LiveServer
+from tests.bench.live import COAP_CLIENT, LiveDevice, LiveServer
 from tests.bench.peers.relay import Relay, rough
-from tests.bench.programs import run
+from tests.bench.programs import PROGRAM, run
 
 OLD, NEW = (encode_report(Report(version, "model 01", "0001", "Lab5e Demo Corp")) for version in ("1.0.0", "1.1.0"))
 IMAGE = random.Random(1).randbytes(1_048_577)

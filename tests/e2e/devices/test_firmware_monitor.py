@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Final
 
-from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.bench.programs import Program
+from tests.bench.live import LiveDevice, LiveServer
+from tests.bench.programs import PROGRAM, Program
 
 CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 LENGTH: Final = 100_000

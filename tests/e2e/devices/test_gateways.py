@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from span_events.events.reasons import GatewayReason
-from tests.bench.live import PROGRAM, Credentials, Document, LiveDevice, LiveServer, Tail
-from tests.bench.programs import run
+from tests.bench.live import Credentials, Document, LiveDevice, LiveServer, Tail
+from tests.bench.programs import PROGRAM, run
 from tests.e2e.gateways import BAND, EUI, GatewayProgram, LiveGateway, add_device_behind, add_gateway
 
 SILENCE = 5

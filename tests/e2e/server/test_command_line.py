@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.bench.programs import Finished, run
+from tests.bench.live import LiveDevice, LiveServer
+from tests.bench.programs import PROGRAM, Finished, run
 
 Command = Callable[..., Coroutine[Any, Any, Finished]]
 

@@ -21,6 +21,8 @@ DATAGRAMS: Final = 10_000
 """From each sender to each port; scripts/bench sends ten times as many."""
 AT_ONCE: Final = 100
 """Datagrams that surely fit into the socket's buffer: what the kernel drops tests nothing."""
+PUBLISHED: Final = DATAGRAMS // 10
+"""Rejections published in four floods: some of each cause, then one a window; a slow machine has more windows."""
 LOGGED: Final = 100_000
 """Octets that standard error may have for all of it."""
 TEMPLATES: Final = (
@@ -114,4 +116,4 @@ async def test_garbage_stops_no_service_and_fills_no_log(tmp_path: Path) -> None
     assert "Traceback" not in server.log
     assert len(server.log) < LOGGED
     assert {"malformed", "rateLimited", "unknownAddress"} <= {event["data"]["reason"] for event in tail.seen[:-1]}
-    assert len(tail.seen) < 100
+    assert len(tail.seen) < PUBLISHED

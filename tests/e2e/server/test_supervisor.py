@@ -16,9 +16,9 @@ from typing import Final
 
 import pytest
 
-from tests.bench.live import PROGRAM, LiveServer
+from tests.bench.live import LiveServer
 from tests.bench.ports import FREE_VARIABLES
-from tests.bench.programs import Finished, Program, run
+from tests.bench.programs import PROGRAM, Finished, Program, run
 from tests.bench.waiting import until
 
 LISTENERS: Final = {

@@ -10,9 +10,9 @@ import pytest
 
 from span_events.events.catalogue import UpstreamMessage
 from span_events.registry.outputs import OutputType
-from tests.bench.live import PROGRAM, LiveServer
+from tests.bench.live import LiveServer
 from tests.bench.peers.mosquitto import mosquitto
-from tests.bench.programs import Program, run
+from tests.bench.programs import PROGRAM, Program, run
 from tests.bench.waiting import until
 from tests.dialects.chirpstack.samples import EUI, SAMPLES
 from tests.listeners.chirpstack.test_brokers import subscribed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.bench.programs import Program
+from tests.bench.live import LiveDevice, LiveServer
+from tests.bench.programs import PROGRAM, Program
 from tests.e2e.subscribers.test_tail import joined, provoke, send
 
 

@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
-from tests.bench.live import PROGRAM, LiveDevice, LiveServer
-from tests.bench.programs import Program
+from tests.bench.live import LiveDevice, LiveServer
+from tests.bench.programs import PROGRAM, Program
 from tests.e2e.subscribers.test_wscat import WSCAT
 
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")

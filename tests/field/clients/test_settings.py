@@ -17,9 +17,8 @@ from span_events.config import Config
 from span_events.config.sections.base import entry_of
 from span_events.config.sections.config import sections
 from span_events.errors import ConfigurationError
-from tests.bench.live import PROGRAM
 from tests.bench.ports import FREE_VARIABLES
-from tests.bench.programs import Program
+from tests.bench.programs import PROGRAM, Program
 from tests.bench.programs import run as run_program
 from tests.cli.bench import run
 from tests.field.serving import serve

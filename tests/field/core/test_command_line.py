@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from span_events.cli.options import Session
-from tests.bench.live import PROGRAM, LiveServer
-from tests.bench.programs import Program
+from tests.bench.live import LiveServer
+from tests.bench.programs import PROGRAM, Program
 from tests.bench.programs import run as run_program
 from tests.cli.bench import COLLECTION, TOKEN, Api, run
 

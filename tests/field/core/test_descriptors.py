@@ -11,9 +11,8 @@ from pathlib import Path
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from tests.bench.live import PROGRAM
 from tests.bench.ports import FREE_VARIABLES
-from tests.bench.programs import Program, run
+from tests.bench.programs import PROGRAM, Program, run
 from tests.bench.waiting import PATIENCE
 from tests.field.serving import get, until_ready
 

@@ -17,8 +17,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.bench.certificates import Holder
-from tests.bench.live import PROGRAM, LiveServer
-from tests.bench.programs import find_program
+from tests.bench.live import LiveServer
+from tests.bench.programs import PROGRAM, find_program
 from tests.bench.waiting import PATIENCE
 
 GUIDE: Final = (Path(__file__).parents[3] / "span_events/guides/proxies.md").read_text()

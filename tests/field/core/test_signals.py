@@ -12,9 +12,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.bench.live import PROGRAM
 from tests.bench.ports import FREE_VARIABLES
-from tests.bench.programs import Program, run
+from tests.bench.programs import PROGRAM, Program, run
 from tests.bench.waiting import PATIENCE, until
 from tests.field.serving import serve, until_ready
 
