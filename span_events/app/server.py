@@ -18,6 +18,7 @@ from span_events.accepting import warn_of_few_descriptors
 from span_events.app.bounds import connections_of
 from span_events.app.demo import start_demo
 from span_events.app.measures import LoopLag, measures
+from span_events.app.roles.base import Role
 from span_events.app.roles.devices import DeviceListeners
 from span_events.app.roles.node import Node
 from span_events.app.roles.subscribers import Subscribers
@@ -28,6 +29,7 @@ from span_events.listeners.base import Listener
 from span_events.log import get_logger
 from span_events.metrics import Measure
 from span_events.simulator.demo.seed import Demo
+from span_events.web.app import make_app, make_monitoring_app
 from span_events.web.server import WebServer
 from span_events.web.services import Services
 from span_events.web.tls import HttpTls
@@ -78,6 +80,10 @@ class Server:
         """Future that fails when a part ends that should run on."""
         return self.node.supervisor.failed
 
+    @property
+    def _roles(self) -> tuple[Role, ...]:
+        return self.devices, self.subscribers
+
     # ---- start --------------------------------------------------------------------------------
 
     async def _start(self) -> None:
@@ -92,7 +98,8 @@ class Server:
         await self._start_listeners()
         await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
         node.run()
-        self.subscribers.run()
+        for role in self._roles:
+            role.run()
         node.supervisor.run("loop_lag", self._loop_lag.run)
         log.info("started", version=__version__, **self.addresses)
 
@@ -101,20 +108,29 @@ class Server:
             _, self.first_token = await self.tokens.create(resource="/", write=True, name="admin (first start)")
 
     async def _start_web(self) -> None:
-        node, config, every = self.node, self.config.http, self.node.supervisor.every
+        node, config = self.node, self.config.http
         tls = None if config.tls == "off" else HttpTls(config, node.engines.identities)
         if tls is not None:
             node.engines.on_renewed.append(lambda _: tls.refresh())
-        self.web = WebServer(config, self._services(), refused=node.refused, tls=tls)
-        node.started.web = self.web
+            if config.tls == "files":
+                node.supervisor.every(_MINUTE, "http_tls", tls.refresh)
+        services = self._services()
+        self.web = WebServer(config, make_app(services, self.subscribers.routes), refused=node.refused, tls=tls)
         node.started.shutdown_timeout = config.shutdown_timeout
-        await self.web.start()
-        node.started.streams = self.subscribers.closing
-        self.addresses["http"] = self.web.address
-        if tls is not None and config.tls == "files":
-            every(_MINUTE, "http_tls", tls.refresh)
-        every(_SWEEP, "connections", self.web.sweep)
-        node.supervisor.run("http", self.web.run)
+        await self._start_port(self.web)
+        monitoring = self.config.monitoring
+        if monitoring.enabled:
+            place = {"host": monitoring.host, "port": monitoring.port}
+            app = make_monitoring_app(services)
+            port = WebServer(config.model_copy(update=place), app, refused=node.refused, name="monitoring")
+            await self._start_port(port)
+
+    async def _start_port(self, port: WebServer) -> None:
+        self.node.started.web.append(port)
+        await port.start()
+        self.addresses[port.name] = port.address
+        self.node.supervisor.every(_SWEEP, "connections", port.sweep)
+        self.node.supervisor.run(port.name, port.run)
 
     def _services(self) -> Services:
         node = self.node
@@ -126,20 +142,21 @@ class Server:
             logins=node.logins,
             fleet=node.fleet,
             history=node.history,
-            streams=self.subscribers.streams,
-            things_stack=self.subscribers.things_stack_routes,
-            mqtt=self.subscribers.mqtt_routes,
             health=self.health,
             metrics=self.metrics,
         )
 
     async def _start_listeners(self) -> None:
-        self._listeners = [*self.devices.listeners, *self.subscribers.listeners]
+        started = self.node.started
+        for role in self._roles:
+            started.streams += role.closing
+            self._listeners += role.listeners
         for listener in self._listeners:  # bind all before serving any
             await listener.start()
-            self.node.started.listeners.append(listener)
+            started.listeners.append(listener)
             self.addresses[listener.name] = listener.address
-        self.devices.run()
+        for role in self._roles:
+            role.bound()
         for listener in self._listeners:
             self.node.supervisor.run(listener.name, listener.run)
 
@@ -161,7 +178,10 @@ class Server:
 
     def health(self) -> dict[str, str]:
         """Return the health of each part: ``ok``, or a sentence that names the failure."""
-        return self.node.health() | self.devices.health()
+        found = self.node.health()
+        for role in self._roles:
+            found |= role.health()
+        return found
 
     def metrics(self) -> list[Measure]:
         """List the metrics; each bound of the configuration has its gauge."""
@@ -176,8 +196,7 @@ class Server:
             *self._loop_lag.metrics(),
             *self.node.metrics(),
             *self.web.metrics(),
-            *self.subscribers.metrics(),
-            *self.devices.metrics(),
+            *(metric for role in self._roles for metric in role.metrics()),
             *(metric for listener in self._listeners for metric in listener.metrics()),
         ]
 

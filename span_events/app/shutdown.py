@@ -49,7 +49,7 @@ class Started:
     folder_lock: IO[str] | None = None
     store: Store | None = None
     fleet: Fleet | None = None
-    web: WebServer | None = None
+    web: list[WebServer] = field(default_factory=list)
     shutdown_timeout: float = 0.0
     """Seconds that ``web`` gives to requests under way."""
     streams: list[Streams] = field(default_factory=list)
@@ -91,8 +91,8 @@ async def shut_down(started: Started) -> None:
         await step(listener.name, _LISTENER, listener.stop)
     for streams in started.streams:
         await step("streams", _STREAMS, streams.close)
-    if started.web is not None:
-        await step("http", started.shutdown_timeout + _REQUESTS, started.web.stop)
+    for port in started.web:
+        await step(port.name, started.shutdown_timeout + _REQUESTS, port.stop)
     if started.outputs is not None:
         await step("outputs", _OUTPUTS, started.outputs.close)
     if started.fleet is not None:

@@ -18,7 +18,14 @@ from span_events.config.sections.devices import (
     RejectionsConfig,
     SessionsConfig,
 )
-from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
+from span_events.config.sections.listeners import (
+    CoapConfig,
+    CoapsConfig,
+    DatagramsConfig,
+    DtlsConfig,
+    HttpConfig,
+    MonitoringConfig,
+)
 from span_events.config.sections.outputs import OutputsConfig
 from span_events.config.sections.service import LoginsConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import (
@@ -47,6 +54,7 @@ __all__ = [
     "HttpConfig",
     "LoginsConfig",
     "MessagesConfig",
+    "MonitoringConfig",
     "MqttConfig",
     "NasConfig",
     "OutputsConfig",

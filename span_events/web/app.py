@@ -24,9 +24,9 @@ from span_events.web.rest import (
     system,
     updates,
 )
-from span_events.web.services import SERVICES, Services, Streams
+from span_events.web.services import SERVICES, Services, StreamRoutes, Streams
 
-__all__ = ["REST", "SERVICES", "Services", "Streams", "make_app"]
+__all__ = ["REST", "SERVICES", "Services", "StreamRoutes", "Streams", "make_app", "make_monitoring_app"]
 
 REST: Final = (
     system,
@@ -57,15 +57,15 @@ _MESSAGES: Final = (
 )
 
 
-def make_app(services: Services) -> web.Application:
-    """Build the application."""
-    streams = services.streams
+def make_app(services: Services, subscribers: StreamRoutes) -> web.Application:
+    """Build the application of a web node: REST and streams."""
+    streams = subscribers.streams
     app = web.Application(
         middlewares=[
             middleware.authentication(
                 public=(
                     *(each.handler for each in (*system.ROUTES, *described.ROUTES)),
-                    *(each.handler for each in (*services.things_stack, *services.mqtt)),
+                    *(each.handler for each in (*subscribers.things_stack, *subscribers.mqtt)),
                     streams.activity,
                     streams.messages,
                 ),
@@ -79,10 +79,20 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(name_reply)
     for module in REST:
         app.router.add_routes(module.ROUTES)
-    app.router.add_routes([*services.things_stack, *services.mqtt])
+    app.router.add_routes([*subscribers.things_stack, *subscribers.mqtt])
     for prefix in ("/span", ""):
         for path in _ACTIVITY:
             app.router.add_get(prefix + path, streams.activity, allow_head=False)
         for path in _MESSAGES:
             app.router.add_get(prefix + path, streams.messages, allow_head=False)
+    return app
+
+
+def make_monitoring_app(services: Services) -> web.Application:
+    """Build the application of a port that serves nothing but health and metrics, to anybody."""
+    app = web.Application()
+    app[SERVICES] = services
+    app.on_response_prepare.append(name_reply)
+    app.router.add_routes(system.MONITORING)
+    app.router.add_route("*", "/{path:.*}", system.elsewhere)
     return app

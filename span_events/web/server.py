@@ -15,10 +15,9 @@ from span_events.config import HttpConfig
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import bind, render_remote
-from span_events.web.app import make_app
 from span_events.web.connection import Connection, Ended
 from span_events.web.front import Front
-from span_events.web.services import Services
+from span_events.web.services import SERVICES
 from span_events.web.tls import HandshakeFailures, HttpTls
 
 log = get_logger("web")
@@ -35,9 +34,11 @@ _SOURCES: Final = 1_000
 
 class WebServer:
     """
-    REST, streams and metrics on one TCP port.
+    One TCP port: REST, streams and metrics, or nothing but metrics and health.
 
     Args:
+        app: What the port serves (`span_events.web.app`).
+        name: Name of the port in the log and in errors, and its table of the configuration.
         refused: Counts the connections for which there is no descriptor.
         tls: TLS of the port; None serves plain HTTP.
         linger: Seconds in which the rest of a body is read and dropped after its reply.
@@ -46,14 +47,16 @@ class WebServer:
     def __init__(
         self,
         config: HttpConfig,
-        services: Services,
+        app: web.Application,
         *,
         refused: RefusedAccepts,
+        name: str = "http",
         tls: HttpTls | None = None,
         linger: float = _LINGER,
     ) -> None:
         self._config = config
-        self._services = services
+        self._services = app[SERVICES]
+        self.name = name
         self.tls = tls
         self._options: dict[str, Any] = {
             "access_log": None,
@@ -62,10 +65,10 @@ class WebServer:
             "lingering_time": linger,
         }
         self._runner = web.AppRunner(
-            make_app(services), handle_signals=False, shutdown_timeout=config.shutdown_timeout, **self._options
+            app, handle_signals=False, shutdown_timeout=config.shutdown_timeout, **self._options
         )
         self._front: Front | None = None
-        self._accepting = Acceptor("http", refused, self._open, short=True)
+        self._accepting = Acceptor(name, refused, self._open, short=True)
         self.address = ""
         """The bound address, ``host:port``."""
         self._opening: dict[asyncio.Task[object], socket.socket | None] = {}  # with the socket until the task begins
@@ -76,7 +79,7 @@ class WebServer:
         self._quiet = OncePerMinute(_SOURCES)
         self.accepted = 0
         """Number of accepted connections."""
-        self.failures = HandshakeFailures("http")
+        self.failures = HandshakeFailures(name)
         """Failed TLS handshakes."""
         self.endings: Counter[str] = Counter(dict.fromkeys(Ended, 0))
         """Number of connections that the server ended, by reason."""
@@ -93,7 +96,7 @@ class WebServer:
         assert server is not None
         self._front = Front(self._services, server.request_handler)
         server.request_handler = self._front
-        bound = bind("http", self._config.host, self._config.port, socket.SOCK_STREAM)
+        bound = bind(self.name, self._config.host, self._config.port, socket.SOCK_STREAM)
         self.address = render_remote(bound.getsockname()[:2])
         self._accepting.start(bound, _BACKLOG)
 

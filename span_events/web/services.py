@@ -30,6 +30,17 @@ class Streams(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRoutes:
+    """Handlers of streams of every form; each checks the token itself."""
+
+    streams: Streams
+    things_stack: Sequence[web.RouteDef]
+    """Routes of The Things Stack's API."""
+    mqtt: Sequence[web.RouteDef]
+    """Routes of MQTT over WebSocket; a client's first packet brings its token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """Parts of the server that handlers use, under one key of the application."""
 
@@ -40,11 +51,6 @@ class Services:
     tokens: Tokens
     logins: Logins
     history: History
-    streams: Streams
-    things_stack: Sequence[web.RouteDef]
-    """Routes of The Things Stack's API; each handler checks the token itself."""
-    mqtt: Sequence[web.RouteDef]
-    """Routes of MQTT over WebSocket; a client's first packet brings its token."""
     health: Callable[[], Mapping[str, str]]
     """Health of each part (``registry``, ``coap``): ``ok``, or a sentence that names the failure."""
     metrics: Callable[[], Iterable[Measure]]

@@ -49,7 +49,7 @@ def started(stopped: list[str], **failures: Exception) -> Started:
         folder_lock=part("lock"),
         store=part("registry"),
         fleet=part("fleet"),
-        web=part("http"),
+        web=[part("http")],
         streams=[part("streams")],
         outputs=part("outputs"),
         listeners=[part("datagrams"), part("coap")],
@@ -92,7 +92,8 @@ async def test_only_started_parts_stop() -> None:
     """A start that failed early leaves most parts unmade."""
     stopped: list[str] = []
     parts = started(stopped)
-    parts.fleet = parts.web = parts.outputs = None
+    parts.fleet = parts.outputs = None
+    parts.web = []
     parts.streams = []
     parts.listeners.clear()
     await shut_down(parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 FREE: Final[dict[str, Any]] = {
-    name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways", "mqtt")
+    name: {"port": 0} for name in ("http", "monitoring", "datagrams", "coap", "coaps", "gateways", "mqtt")
 } | {
     "radius": {"port": 0, "accounting_port": 0},
     "blobs": {"port": 0, "tls_port": 0},

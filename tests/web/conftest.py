@@ -27,7 +27,7 @@ from span_events.web.mqtt.service import MqttService
 from span_events.web.mqtt.websocket import MqttWebSockets
 from span_events.web.proxies import Proxies
 from span_events.web.server import WebServer
-from span_events.web.services import Services
+from span_events.web.services import Services, StreamRoutes
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.streams import Streams
 from span_events.web.things_stack.console import ConsoleEvents
@@ -70,15 +70,11 @@ class WebBench:
     console: ConsoleEvents
     events: EventsService
     mqtt: MqttService
-    services: Services = field(init=False)
+    app: web.Application = field(init=False)
     admin: str = ""
     """Text of a token that may do everything."""
     health: dict[str, str] = field(default_factory=lambda: {"registry": "ok"})
     metrics: list[Metric] = field(default_factory=list)
-
-    def app(self) -> web.Application:
-        """Make an application like the server's, with the same routes."""
-        return make_app(self.services)
 
     async def call(self, method: str, path: str, *, token: str | None = "", **options: Any) -> Reply:
         """Send a request; with the admin token unless another (or None) is given."""
@@ -188,18 +184,20 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             logins=logins,
             fleet=fleet,
             history=history,
-            streams=streams,
-            things_stack=routes_of(HttpEvents(config.things_stack, config.fanout, things_stack, admission), console),
-            mqtt=MqttWebSockets(mqtt, config.http, config.streams, admission, streams.refusals).routes(),
             health=lambda: bench.health,
             metrics=lambda: bench.metrics,
         )
+        routes = StreamRoutes(
+            streams=streams,
+            things_stack=routes_of(HttpEvents(config.things_stack, config.fanout, things_stack, admission), console),
+            mqtt=MqttWebSockets(mqtt, config.http, config.streams, admission, streams.refusals).routes(),
+        )
+        bench.app = make_app(services, routes)
         server = WebServer(
-            config.http.model_copy(update={"port": 0}), services, refused=RefusedAccepts(fleet.clock), linger=0.1
+            config.http.model_copy(update={"port": 0}), bench.app, refused=RefusedAccepts(fleet.clock), linger=0.1
         )
         await server.start()
         try:
-            bench.services = services
             bench.url = f"http://{server.address}"
             bench.admin = await bench.token(write=True)
             yield bench

@@ -5,6 +5,7 @@ from __future__ import annotations
 from span_events.app.roles.blobs import blob_listeners
 from span_events.app.roles.endpoints import fill_endpoints
 from span_events.app.roles.node import Node
+from span_events.app.shutdown import Streams
 from span_events.events.message import Transport
 from span_events.listeners.base import Listener
 from span_events.listeners.chirpstack.brokers import Brokers
@@ -26,7 +27,7 @@ log = get_logger("app")
 
 
 class DeviceListeners:
-    """The listeners of devices that the configuration enables; `run` follows when all are bound."""
+    """The listeners of devices that the configuration enables, not bound yet."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -61,15 +62,19 @@ class DeviceListeners:
                 ports=self._ports,
             )
         made: tuple[Listener | None, ...] = (self.datagrams, self.coap, self.coaps, self.radius, self.gateways)
+        self.closing: list[Streams] = []
         self.listeners = [*(each for each in made if each is not None), *blobs]
 
-    def run(self) -> None:
-        """Tell devices and the API the bound addresses, and connect to the brokers."""
+    def bound(self) -> None:
+        """Tell devices and the API the bound addresses."""
         addresses = self._node.addresses
         if self.radius is not None:
             addresses["radius-accounting"] = self.radius.accounting_address
         self._ports.fill(addresses, dtls=self._config.dtls.enabled)
         fill_endpoints(self._config, addresses, self._fleet.directory)
+
+    def run(self) -> None:
+        """Connect to the brokers."""
         if self._config.chirpstack.brokers:
             self._node.supervisor.run("chirpstack", self._brokers.run)
 

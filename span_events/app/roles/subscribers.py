@@ -5,8 +5,6 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from aiohttp import web
-
 from span_events.app.roles.node import Node
 from span_events.app.shutdown import Streams as Closing
 from span_events.listeners.base import Listener
@@ -16,6 +14,7 @@ from span_events.web.mqtt.listener import MqttListener
 from span_events.web.mqtt.service import MqttService
 from span_events.web.mqtt.websocket import MqttWebSockets
 from span_events.web.proxies import Proxies
+from span_events.web.services import StreamRoutes
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.streams import Streams
 from span_events.web.things_stack.console import ConsoleEvents
@@ -67,9 +66,13 @@ class Subscribers:
             config.mqtt, config.fanout, node.hub, node.tokens, fleet.directory, fleet.facts, admission, node.clock
         )
         events = HttpEvents(config.things_stack, config.fanout, self._things_stack, admission)
-        self.things_stack_routes = routes_of(events, self._console)
         websockets = MqttWebSockets(self._mqtt, config.http, config.streams, admission, self.streams.refusals)
-        self.mqtt_routes: list[web.RouteDef] = [*websockets.routes()] if config.mqtt.enabled else []
+        self.routes = StreamRoutes(
+            streams=self.streams,
+            things_stack=routes_of(events, self._console),
+            mqtt=websockets.routes() if config.mqtt.enabled else (),
+        )
+        """Those of the HTTP port."""
         self.closing: list[Closing] = [self.streams, self._console]
         """Streams that the shutdown closes, in this order."""
         self.listeners: list[Listener] = []
@@ -77,7 +80,7 @@ class Subscribers:
         if config.things_stack.grpc:
             self._add(self._grpc_listener())
         if config.mqtt.enabled:
-            self._add(MqttListener(self._mqtt, identities=node.engines.identities(), refused=node.refused))
+            self._add(self._mqtt_listener())
 
     def _grpc_listener(self) -> GrpcListener:
         node = self._node
@@ -90,10 +93,21 @@ class Subscribers:
             refused=node.refused,
         )
 
+    def _mqtt_listener(self) -> MqttListener:
+        node = self._node
+        return MqttListener(
+            self._mqtt,
+            identities=node.engines.identities(),
+            refused=node.refused,
+        )
+
     def _add(self, listener: GrpcListener | MqttListener) -> None:
         self._node.engines.on_renewed.append(listener.present)
         self.closing.append(listener)
         self.listeners.append(listener)
+
+    def bound(self) -> None:
+        """Do nothing: clients find these ports in their own configuration."""
 
     def run(self) -> None:
         """Repeat the sweeps of streams, and end those of tokens that are no longer valid."""
@@ -110,6 +124,10 @@ class Subscribers:
     def _revoke(self, tokens: list[Token], why: str) -> None:
         self.streams.revoke(tokens, why)
         self._mqtt.revoke(tokens, why)
+
+    def health(self) -> dict[str, str]:
+        """Return nothing: a stream that fails ends, and its client comes again."""
+        return {}
 
     def metrics(self) -> list[Measure]:
         """List the metrics, without those of each listener."""

@@ -22,7 +22,14 @@ from span_events.config.sections.devices import (
     RejectionsConfig,
     SessionsConfig,
 )
-from span_events.config.sections.listeners import CoapConfig, CoapsConfig, DatagramsConfig, DtlsConfig, HttpConfig
+from span_events.config.sections.listeners import (
+    CoapConfig,
+    CoapsConfig,
+    DatagramsConfig,
+    DtlsConfig,
+    HttpConfig,
+    MonitoringConfig,
+)
 from span_events.config.sections.outputs import OutputsConfig
 from span_events.config.sections.service import LogConfig, LoginsConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import (
@@ -60,6 +67,7 @@ class Config(BaseSettings):
     node: Annotated[int, Field(ge=0, le=1023)] = setting(
         0, "Number of this process among the processes that share a registry."
     )
+    monitoring: MonitoringConfig = MonitoringConfig()
     http: HttpConfig = HttpConfig()
     datagrams: DatagramsConfig = DatagramsConfig()
     coap: CoapConfig = CoapConfig()

@@ -20,6 +20,14 @@ from span_events.config.fields import (
 from span_events.config.sections.base import Section
 
 
+class MonitoringConfig(Section):
+    """A port with nothing but /healthz, /readyz and /metrics, beside [http], which has them, too."""
+
+    enabled: bool = setting(False, "True opens the port.")
+    host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")
+    port: Port = setting(8090, "TCP port; 0 picks a free one.")
+
+
 class HttpConfig(Section):
     """REST, streams, console and metrics."""
 

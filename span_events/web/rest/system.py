@@ -11,7 +11,7 @@ from aiohttp import web
 
 import span_events
 from span_events.auth import access
-from span_events.errors import InvalidRequest
+from span_events.errors import InvalidRequest, NotFound
 from span_events.events.catalogue import CATALOGUE
 from span_events.events.reference import describe
 from span_events.metrics import CONTENT_TYPE, exposition
@@ -65,6 +65,14 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
 
+async def elsewhere(request: web.Request) -> web.Response:
+    """Refuse everything else on a port that serves only health and metrics."""
+    raise NotFound(
+        f"There is nothing at {request.path[:200]}: this port serves only /healthz, /readyz and /metrics",
+        hint="The API and the streams are on the port of [http].",
+    )
+
+
 async def log_in(request: web.Request) -> web.Response:
     """Check a password; the reply has a result and credentials (a JWT) even if the password is wrong, as Span's."""
     body = await read_body(request, LoginBody)
@@ -108,13 +116,16 @@ new WebSocket(location.origin.replace("http", "ws") + "/span/collections/COLLECT
 A browser does not say why a stream was refused; <code>span-events tail</code> and curl do.
 """
 
+MONITORING: Final = (
+    web.get("/healthz", live),
+    web.get("/readyz", ready),
+    web.get("/metrics", metrics),
+)
 ROUTES: Final = (
     web.get("/", home),
     web.get("/span/system", get),
     web.get("/span/events/catalogue", catalogue),
-    web.get("/healthz", live),
-    web.get("/readyz", ready),
-    web.get("/metrics", metrics),
+    *MONITORING,
     web.post("/dejavu/v1/login", log_in),
     web.post("/dejavu/v1/logout", log_out),
 )

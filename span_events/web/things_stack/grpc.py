@@ -108,7 +108,13 @@ class GrpcListener:
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""
-        bound = bind(self.name, self._config.grpc_host, self._config.grpc_port, socket.SOCK_STREAM)
+        bound = bind(
+            self.name,
+            self._config.grpc_host,
+            self._config.grpc_port,
+            socket.SOCK_STREAM,
+            setting="things_stack.grpc_port",
+        )
         self._address = bound.getsockname()[:2]
         self._accepting.start(bound, _BACKLOG)
 

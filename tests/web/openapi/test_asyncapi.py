@@ -58,7 +58,7 @@ async def test_the_parser_of_asyncapi_accepts_the_document(api: WebBench) -> Non
 
 
 async def test_channels_are_the_streams_of_the_application(api: WebBench, described: dict[str, Any]) -> None:
-    served = {each.resource.canonical for each in api.app().router.routes() if each.resource}
+    served = {each.resource.canonical for each in api.app.router.routes() if each.resource}
     streams = {each for each in served if each.startswith("/span") and each.endswith(("/activity", "/from"))}
 
     assert {each["address"] for each in described["channels"].values()} == streams

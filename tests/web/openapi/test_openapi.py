@@ -74,7 +74,7 @@ def test_the_document_obeys_the_specification(described: dict[str, Any]) -> None
 async def test_every_route_is_described_and_every_description_is_served(
     api: WebBench, described: dict[str, Any]
 ) -> None:
-    served = {(each.method, each.resource.canonical) for each in api.app().router.routes() if each.resource}
+    served = {(each.method, each.resource.canonical) for each in api.app.router.routes() if each.resource}
     of_any_method = {path for method, path in served if method == "*"}
     known = {(method, path) for method, path, _ in operations(described)}
 
