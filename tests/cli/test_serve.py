@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,31 +19,20 @@ from span_events.config import Config
 from span_events.errors import ListenerUnavailable
 from span_events.simulator.demo.demo import with_mobile_core
 from tests.bench.ports import FREE, FREE_VARIABLES
-from tests.bench.waiting import PATIENCE
+from tests.bench.programs import PROGRAM, Program
+from tests.bench.programs import run as run_program
 from tests.cli.bench import run
 
 
 @asynccontextmanager
-async def serving(tmp_path: Path, *arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
+async def serving(tmp_path: Path, *arguments: str) -> AsyncIterator[tuple[Program, dict[str, str]]]:
     """Run a server on free ports until the end of the block, and hand out its ready file."""
     ready = tmp_path / "ready"
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "span_events", "serve", "--data-dir", str(tmp_path / "data")),
-        *("--ready-file", str(ready), *arguments),
-        env={**os.environ, **FREE_VARIABLES},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while b"Ctrl-C" not in (line := await process.stdout.readline()):
-                assert line, "the server ended before it was ready"
+    command = (PROGRAM, "serve", "--data-dir", str(tmp_path / "data"), "--ready-file", str(ready), *arguments)
+    async with Program(*command, environment=FREE_VARIABLES) as process:
+        while "Ctrl-C" not in await process.line():
+            pass
         yield process, json.loads(ready.read_text())
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -54,10 +40,9 @@ async def test_a_signal_ends_the_server_gracefully_with_status_0(tmp_path: Path,
     """The ready file holds the bound addresses, and is removed with the server."""
     async with serving(tmp_path) as (process, addresses):
         process.send_signal(number)
-        async with asyncio.timeout(PATIENCE):
-            status = await process.wait()
+        ended = await process.finish()
 
-    assert status == 0
+    assert ended.status == 0
     assert {"http", "datagrams", "coap"} <= addresses.keys()
     assert not (tmp_path / "ready").exists()
 
@@ -124,11 +109,10 @@ async def test_serve_with_a_demo_serves_radius_and_ends_in_order(tmp_path: Path)
     """Two ports, both in the ready file."""
     async with serving(tmp_path, "--demo") as (process, addresses):
         process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE):
-            status = await process.wait()
+        ended = await process.finish()
 
     assert {"radius", "radius-accounting"} <= addresses.keys()
-    assert status == 0
+    assert ended.status == 0
 
 
 @pytest.mark.parametrize(
@@ -164,20 +148,14 @@ async def test_a_port_that_is_taken_ends_with_status_3(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = str(taken.getsockname()[1])
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "span_events", "serve", "--data-dir", str(tmp_path)),
-            env={**os.environ, **FREE_VARIABLES, "SPAN_EVENTS_COAP__PORT": port},
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(PATIENCE):
-            _, errors = await process.communicate()
+        variables = {**FREE_VARIABLES, "SPAN_EVENTS_COAP__PORT": port}
+        ended = await run_program(PROGRAM, "serve", "--data-dir", str(tmp_path), environment=variables)
 
-    assert process.returncode == 3
-    assert b"error: coap" in errors
-    assert port.encode() in errors
-    assert b"hint: `ss -lntup" in errors
-    assert b"Traceback" not in errors
+    assert ended.status == 3
+    assert "error: coap" in ended.complaints
+    assert port in ended.complaints
+    assert "hint: `ss -lntup" in ended.complaints
+    assert "Traceback" not in ended.complaints
 
 
 async def test_a_faulty_configuration_ends_with_status_2(tmp_path: Path) -> None:

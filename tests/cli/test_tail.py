@@ -11,6 +11,7 @@ from datetime import datetime
 import pytest
 from click.testing import Result
 
+from tests.bench.programs import PROGRAM, Program
 from tests.bench.waiting import PATIENCE
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, run
 from tests.cli.scripted import Play, Refuse, Scripted, event
@@ -239,21 +240,17 @@ async def test_a_lost_connection_is_reported_on_standard_error_and_the_stream_re
 
 
 async def test_ctrl_c_ends_a_tail_with_130_and_lines_leave_a_pipe_at_once() -> None:
-    async with Scripted([Play([event()] * 2, code=1001)]) as server:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "span_events", "--endpoint", server.url, "tail", "--json"),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        async with asyncio.timeout(PATIENCE):
-            line = await process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            _, errors = await process.communicate()
+    async with (
+        Scripted([Play([event()] * 2, code=1001)]) as server,
+        Program(PROGRAM, "--endpoint", server.url, "tail", "--json") as process,
+    ):
+        line = await process.line()
+        process.send_signal(signal.SIGINT)
+        ended = await process.finish()
 
-    assert line.decode() == event()
-    assert process.returncode == 130
-    assert b"Traceback" not in errors
+    assert line == event().rstrip("\n")
+    assert ended.status == 130
+    assert "Traceback" not in ended.complaints
 
 
 async def test_a_reader_that_goes_away_ends_a_tail_quietly() -> None:

@@ -7,10 +7,6 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from click.testing import Result
 from span_events.cli.simulate.targets import RadiusPorts
 from span_events.simulator.cellular.modems import modem_at
 from span_events.wire.coap.messages import decode
+from tests.bench.programs import PROGRAM, Program
 from tests.bench.waiting import PATIENCE
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, problem
 from tests.simulator.cellular.radius_server import SECRET, RadiusServer
@@ -331,27 +328,9 @@ def test_accounting_is_at_the_next_port_by_default() -> None:
     assert RadiusPorts().convert("[::1]:1,127.0.0.1:2", None, None) == (("::1", 1), ("127.0.0.1", 2))
 
 
-@asynccontextmanager
-async def simulating(api: Api, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run the command in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "span_events", "--endpoint", api.url, "--token", TOKEN, "simulate", *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
-async def end_of(process: asyncio.subprocess.Process) -> tuple[str, str]:
-    """Wait for the end of a process; return its output and its complaints."""
-    async with asyncio.timeout(PATIENCE):
-        output, complaints = await process.communicate()
-    return output.decode(), complaints.decode()
+def simulating(api: Api, *arguments: str) -> Program:
+    """Make a process of the command."""
+    return Program(PROGRAM, "--endpoint", api.url, "--token", TOKEN, "simulate", *arguments)
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -362,12 +341,12 @@ async def test_a_signal_cleans_up_and_shows_the_summary(number: signal.Signals, 
         async with api() as there, simulating(there, *arguments) as process:
             await server.next()
             process.send_signal(number)
-            output, complaints = await end_of(process)
+            ended = await process.finish()
 
-    assert process.returncode == status
-    assert "  sent " in output
-    assert "-- deleted 1 device and the collection" in complaints
-    assert "Traceback" not in complaints
+    assert ended.status == status
+    assert "  sent " in ended.output
+    assert "-- deleted 1 device and the collection" in ended.complaints
+    assert "Traceback" not in ended.complaints
     assert there.last.method == "DELETE"
 
 
@@ -386,14 +365,14 @@ async def test_ctrl_c_while_devices_are_made_leaves_none() -> None:
                 await asked.wait()
             process.send_signal(signal.SIGINT)
             go.set()
-            _, complaints = await end_of(process)
+            ended = await process.finish()
 
     made = [call.path for call in there.calls if call.method == "POST"].count(DEVICES)
     deleted = [call.path for call in there.calls if call.method == "DELETE"].count(f"{DEVICES}/{DEVICE}")
-    assert process.returncode == 130
+    assert ended.status == 130
     assert deleted == made > 0
-    assert f"-- deleted {made} device" in complaints
-    assert "Traceback" not in complaints
+    assert f"-- deleted {made} device" in ended.complaints
+    assert "Traceback" not in ended.complaints
 
 
 async def test_a_creation_that_is_refused_leaves_no_devices_of_the_others() -> None:
@@ -439,13 +418,13 @@ async def test_an_interrupted_cleanup_lists_the_remaining_resources() -> None:
                     await asked.wait()
                 process.send_signal(signal.SIGINT)
                 go.set()
-                _, complaints = await end_of(process)
+                ended = await process.finish()
 
     left = 200 - [call.method for call in there.calls].count("DELETE")
-    assert process.returncode == 130
+    assert ended.status == 130
     assert left > 0
-    assert f"-- {left} devices remain: span-events device list -c {COLLECTION}\n" in complaints
-    assert "Traceback" not in complaints
+    assert f"-- {left} devices remain: span-events device list -c {COLLECTION}\n" in ended.complaints
+    assert "Traceback" not in ended.complaints
 
 
 async def test_devices_that_a_lost_server_keeps_are_reported() -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,8 +17,9 @@ from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from span_events.registry.model import Device, Gateway
 from tests.bench.clock import ManualClock
+from tests.bench.programs import PROGRAM, Program
 from tests.bench.servers import Running, running
-from tests.bench.waiting import PATIENCE, until
+from tests.bench.waiting import until
 from tests.cli.bench import run
 
 QUICK = ("--rate", "1000", "--duration", "0.5")
@@ -195,24 +193,14 @@ async def test_a_signal_ends_the_stream_in_order_and_cleans_up(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
     async with bench(tmp_path) as it:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "span_events", *it.arguments, *it.target, "--rate", "100", "--cleanup"),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
+        async with Program(PROGRAM, *it.arguments, *it.target, "--rate", "100", "--cleanup") as process:
             await until(lambda: "gatewayUpstreamMessage" in it.names)
             process.send_signal(number)
-            async with asyncio.timeout(PATIENCE):
-                output, complaints = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            ended = await process.finish()
 
-        assert process.returncode == status
-        assert b"  sent " in output
-        assert b"-- deleted 2 devices and the collection" in complaints
-        assert b"Traceback" not in complaints
+        assert ended.status == status
+        assert "  sent " in ended.output
+        assert "-- deleted 2 devices and the collection" in ended.complaints
+        assert "Traceback" not in ended.complaints
         assert "closed" in it.reasons
         assert (it.gateways, it.devices) == ([], [])
