@@ -40,6 +40,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "chirpstack": {"dialects", "fleet", "listeners", "simulator", "web"},
     "reasons": {"events"},
     "sections": {"config"},
+    "files": {"registry"},
 }
 """Subjects, and the floors where each may stand."""
 
@@ -72,6 +73,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "cli.simulate": {"resources"},
     "cli.tail": {"resources"},
     "events.catalogue": {"reasons"},
+    "registry.model": {"files"},
     "config": {"sections"},
     "config.loading": {"sections"},
     "config.reference": {"sections"},

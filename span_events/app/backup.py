@@ -1,6 +1,8 @@
 """
 Backups: the registry, the authority's keys, and the files of images and blobs in one compressed archive.
 
+Images and blobs in an object store stay there: the archive has the rows that name them, and the store its own backup.
+
 A backup is consistent while a server runs. SQLite copies the registry as of one moment, and each file of an image or
 blob is there from before its row until after it, so files that are linked just after that moment are complete, unless
 one was deleted in between: then a new moment is chosen.
@@ -18,7 +20,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
@@ -26,22 +28,24 @@ from typing import IO, Any, Final
 from sqlalchemy import make_url
 
 from span_events import __version__
-from span_events.config import RegistryConfig
+from span_events.config import Config, FilesConfig, RegistryConfig
+from span_events.config.sections.files import bucket_of
 from span_events.errors import StorageUnavailable
 from span_events.ids import render
 from span_events.registry import location, tables
-from span_events.registry.files import PENDING
+from span_events.registry.files.folder import PENDING
+from span_events.registry.files.opening import BLOBS, COPIES, IMAGES
 
 FORMAT: Final = 1
 """Version of the archive's layout; restore takes this one and older ones."""
 MANIFEST: Final = "backup.json"
 """First member of the archive."""
 REGISTRY: Final = "registry.sqlite"
-_OF_ROWS: Final = {"firmware": tables.firmware_images.name, "blobs": tables.blobs.name}
+_OF_ROWS: Final = {IMAGES: tables.firmware_images.name, BLOBS: tables.blobs.name}
 """Folders whose files have a row each, and the table."""
 _PASSING: Final = (".backup-", ".restore-")
 """Begin of the names of folders of this module, which a power cut may leave behind."""
-_LEFT_OUT: Final = frozenset({"lock", "lost+found"})
+_LEFT_OUT: Final = frozenset({"lock", "lost+found", COPIES})
 _ATTEMPTS: Final = 5
 _BLOCK: Final = 1 << 20
 
@@ -59,16 +63,18 @@ class Summary:
     """Their size together, before compression."""
     missing: tuple[str, ...] = ()
     """Files of images and blobs that the registry names, but that were not there."""
+    elsewhere: str = ""
+    """Object store of the images and blobs, which are not in the archive; empty if they are."""
 
 
-def back_up(data_dir: Path, registry: RegistryConfig, target: Path) -> Summary:
+def back_up(data_dir: Path, config: Config, target: Path) -> Summary:
     """
     Write a backup; an existing file is replaced in one step, once the new one is complete.
 
     Raises:
         StorageUnavailable: The registry cannot be read or is in PostgreSQL, or a file cannot be read or written.
     """
-    database = _database_of(registry, data_dir)
+    database = _database_of(config.registry, data_dir)
     if not database.exists():
         error = StorageUnavailable(f"{database}: there is no registry")
         error.hint = "--data-dir names the data directory of your server, --config its settings."
@@ -78,7 +84,7 @@ def back_up(data_dir: Path, registry: RegistryConfig, target: Path) -> Summary:
         tempfile.TemporaryDirectory(prefix=_PASSING[0], dir=data_dir) as passing,
     ):
         folder = Path(passing)
-        missing = _gather(data_dir, database, folder)
+        missing = _gather(data_dir, database, folder, _place_of(config.files, data_dir))
         found = sorted(path for path in folder.rglob("*") if path.is_file())
         created = datetime.now(UTC).isoformat(timespec="seconds")
         about = {"format": FORMAT, "version": __version__, "schema": tables.SCHEMA, "created": created}
@@ -89,10 +95,11 @@ def back_up(data_dir: Path, registry: RegistryConfig, target: Path) -> Summary:
             (folder / MANIFEST).write_text(json.dumps(about) + "\n")
             for path in (folder / MANIFEST, *found):
                 archive.add(path, str(path.relative_to(folder)), recursive=False, filter=_anonymous)
-        return Summary(__version__, created, len(found), sum(path.stat().st_size for path in found), missing)
+        octets = sum(path.stat().st_size for path in found)
+        return Summary(__version__, created, len(found), octets, missing, str(bucket_of(config.files.url) or ""))
 
 
-def restore(data_dir: Path, registry: RegistryConfig, source: Path) -> Summary:
+def restore(data_dir: Path, config: Config, source: Path) -> Summary:
     """
     Fill an empty data directory from a backup; an archive that is damaged leaves it empty.
 
@@ -100,10 +107,15 @@ def restore(data_dir: Path, registry: RegistryConfig, source: Path) -> Summary:
         StorageUnavailable: The archive is damaged or no backup, the data directory is in use or not empty, or a file
             cannot be written.
     """
-    database = _database_of(registry, data_dir)
+    database = _database_of(config.registry, data_dir)
     with _translated(source), source.open("rb"):  # before anything is made
         _require_empty(data_dir, database)
+        place = _place_of(config.files, data_dir) or data_dir
+        for name in _OF_ROWS:
+            if any((place / name).glob("*")):
+                raise StorageUnavailable(f"{place / name}: is not empty (files.url)")
     location.prepare(data_dir)
+    location.prepare(place)
     with (
         location.lock(data_dir),
         _translated(source),
@@ -112,27 +124,38 @@ def restore(data_dir: Path, registry: RegistryConfig, source: Path) -> Summary:
         folder = Path(passing)
         summary = _extract(source, folder)
         for path in sorted(folder.iterdir(), key=lambda each: each.name == REGISTRY):  # without it, no server starts
-            shutil.move(path, database if path.name == REGISTRY else data_dir / path.name)
-    return summary
+            if path.name == REGISTRY:
+                shutil.move(path, database)
+            else:
+                shutil.move(path, (place if path.name in _OF_ROWS else data_dir) / path.name)
+    return replace(summary, elsewhere=str(bucket_of(config.files.url) or ""))
 
 
 # ---- writing ----------------------------------------------------------------------------------
 
 
-def _gather(data_dir: Path, database: Path, folder: Path) -> tuple[str, ...]:
-    """Fill a folder with the state of one moment; return the names of the files that are missing nevertheless."""
+def _gather(data_dir: Path, database: Path, folder: Path, place: Path | None) -> tuple[str, ...]:
+    """
+    Fill a folder with the state of one moment; return the names of the files that are missing nevertheless.
+
+    Args:
+        place: Folder of images and blobs; None if they are in an object store.
+    """
     names: list[str] = []
     missing: tuple[str, ...] = ()
     for _ in range(_ATTEMPTS):
         names = _copy_registry(database, folder / REGISTRY)
-        missing = tuple(name for name in names if not _link_of_row(data_dir / name, folder / name))
+        if place is None:
+            break
+        missing = tuple(name for name in names if not _link_of_row(place / name, folder / name))
         if not missing:
             break
         for name in _OF_ROWS:
             shutil.rmtree(folder / name, ignore_errors=True)
     if missing:  # they were not deleted meanwhile, but lost before; those that are there belong into the backup
         for name in names:
-            _link_of_row(data_dir / name, folder / name)
+            assert place is not None, "nothing is missing in an object store"
+            _link_of_row(place / name, folder / name)
     for path in _others(data_dir, database):
         _link(path, folder / path.relative_to(data_dir))
     return missing
@@ -273,6 +296,13 @@ def _database_of(registry: RegistryConfig, data_dir: Path) -> Path:
         error.hint = "Back up the database with its own tool (pg_dump), then copy the data directory."
         raise error
     return Path(url.database)
+
+
+def _place_of(files: FilesConfig, data_dir: Path) -> Path | None:
+    """Return the folder of images and blobs; None if they are in an object store."""
+    if bucket_of(files.url) is not None:
+        return None
+    return Path(files.url) if files.url else data_dir
 
 
 def _require_empty(data_dir: Path, database: Path) -> None:

@@ -24,6 +24,7 @@ def backup(data_dir: Path, config: Path | None, file: Path) -> None:
 
     A server may run meanwhile: the archive has the state of one moment. FILE is replaced when it is complete, and only
     its owner can read it: it holds the private keys. Events and received messages are in memory only, and not in it.
+    Images and blobs in an object store (files.url) stay there.
 
     Example:
       span-events backup --data-dir /var/lib/span-events /backup/span-events.tar.gz
@@ -31,10 +32,12 @@ def backup(data_dir: Path, config: Path | None, file: Path) -> None:
     with Loading():
         from span_events.app.backup import back_up  # noqa: PLC0415
 
-    found = back_up(data_dir, configuration.load(config).registry, file)
+    found = back_up(data_dir, configuration.load(config), file)
     for name in found.missing:
         click.echo(f"warning: {data_dir / name} is in the registry, but not on the disk", err=True)
     click.echo(f"{file}: {found.files} files, {found.octets} octets before compression")
+    if found.elsewhere:
+        click.echo(f"{found.elsewhere}: firmware images and blobs stay there, and need a backup of their own", err=True)
 
 
 @click.command(cls=Command)
@@ -53,5 +56,9 @@ def restore(data_dir: Path, config: Path | None, file: Path) -> None:
     with Loading():
         from span_events.app.backup import restore as fill  # noqa: PLC0415
 
-    found = fill(data_dir, configuration.load(config).registry, file)
+    found = fill(data_dir, configuration.load(config), file)
     click.echo(f"{data_dir}: {found.files} files of {found.created}, written by span-events {found.version}")
+    if found.elsewhere:
+        click.echo(
+            f"{found.elsewhere}: firmware images and blobs are expected there; nothing was written to it", err=True
+        )

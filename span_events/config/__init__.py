@@ -18,6 +18,7 @@ from span_events.config.sections.devices import (
     RejectionsConfig,
     SessionsConfig,
 )
+from span_events.config.sections.files import FilesConfig
 from span_events.config.sections.listeners import (
     CoapConfig,
     CoapsConfig,
@@ -49,6 +50,7 @@ __all__ = [
     "DtlsConfig",
     "EventsConfig",
     "FanoutConfig",
+    "FilesConfig",
     "FirmwareConfig",
     "GatewaysConfig",
     "HttpConfig",

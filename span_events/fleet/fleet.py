@@ -27,7 +27,7 @@ from span_events.fleet.outputs.health import OutputsHealth
 from span_events.fleet.outputs.outputs import Outputs
 from span_events.metrics import Measure
 from span_events.pki.authority import Authority
-from span_events.registry.files import Files
+from span_events.registry.files.opening import open_files
 from span_events.registry.registry import Registry
 from span_events.registry.store import Contents, Store
 
@@ -53,8 +53,8 @@ class Fleet:
         self.registry = registry = Registry(store)
         self.directory = registry.directory
         self.identification = Identification(registry.directory, authority.issuer_of)
-        self.image_files = Files(folder / "firmware")
-        self.blob_files = Files(folder / "blobs")
+        self.image_files, self.blob_files, self._files_metrics = open_files(config.files, folder, clock)
+        self._has_shared_files = bool(config.files.url)
         self.collections = Collections(bus=bus, registry=registry)
         self.outbox = Outbox(config.downstream, bus=bus, registry=registry, clock=clock)
         self.reception = Reception(
@@ -176,8 +176,8 @@ class Fleet:
         """
         self.registry.fill(contents)
         self.chirpstack.index.fill(self.directory.devices.values())
-        self.image_files.prepare(image.id for image in contents.images)
-        self.blob_files.prepare(blob.id for blob in contents.blobs)
+        await self.image_files.prepare(self.directory.images.has)
+        await self.blob_files.prepare(self.directory.blobs.has)
         self.outbox.fill(contents.downstream)
         self.firmware.prepare()
         await self.certificates.prune()
@@ -202,6 +202,18 @@ class Fleet:
         if failure is not None:
             raise failure
 
+    async def check_files(self) -> None:
+        """Look whether images and blobs can be stored, and settle uploads that died; called every other second."""
+        await self.image_files.check()
+        await self.blob_files.check()
+
+    def files_health(self) -> dict[str, str]:
+        """Return the health of a place of files that other nodes share; devices are served without it, too."""
+        if not self._has_shared_files:
+            return {}
+        fault = self.image_files.fault or self.blob_files.fault
+        return {"file_store": f"degraded: {fault}" if fault else "ok"}
+
     async def flush(self) -> None:
         """
         Write the pending changes of every part, also when another fails.
@@ -221,8 +233,8 @@ class Fleet:
     async def close(self) -> None:
         """End transfers under way and write pending changes, after the listeners have closed."""
         async with AsyncExitStack() as stack:  # every step of it, the last one first
-            stack.callback(self.image_files.close)
-            stack.callback(self.blob_files.close)
+            stack.push_async_callback(self.image_files.close)
+            stack.push_async_callback(self.blob_files.close)
             stack.push_async_callback(self.flush)
             stack.callback(self.firmware.close)
             stack.push_async_callback(self.blobs.close)
@@ -233,4 +245,4 @@ class Fleet:
             *(self.reception, self.outbox, self.certificates, self.cellular),
             *(self.gateway_sessions, self.images, self.firmware, self.blobs, self.outputs_health, self.chirpstack),
         )
-        return [metric for part in parts for metric in part.metrics()]
+        return [*self._files_metrics, *(metric for part in parts for metric in part.metrics())]

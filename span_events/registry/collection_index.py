@@ -37,6 +37,8 @@ class CollectionIndex(Generic[T]):
         self._of: dict[int, dict[int, T]] = {}
         self.get = self._by_id.get
         """Return the resource with an id, of any collection; None if unknown."""
+        self.has = self._by_id.__contains__
+        """Return whether there is a resource with an id, in any collection."""
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -15,6 +15,7 @@ from typing import Final
 
 from span_events.events.activity import Origin
 from span_events.events.message import Transport
+from span_events.registry.files.base import StoredFile
 
 REMEMBERED_TIMESTAMPS: Final = 100
 """Upper bound of message times that a collection reports (Span: up to 100 of the last hour)."""
@@ -413,6 +414,11 @@ class Image:
     enabled: bool = True
     """False: the image is no target."""
 
+    @property
+    def file(self) -> StoredFile:
+        """Its octets."""
+        return StoredFile(self.id, self.length, self.sha256)
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
@@ -432,6 +438,11 @@ class Blob:
     """Unix nanoseconds."""
     properties: Mapping[str, str] = field(default_factory=dict)
     """Properties of the upload: ``address``, ``method``, ``path``."""
+
+    @property
+    def file(self) -> StoredFile:
+        """Its octets."""
+        return StoredFile(self.id, self.size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,15 @@ import pytest
 from span_events.app import backup
 from span_events.app.backup import back_up, restore
 from span_events.cli.commands import cli
-from span_events.config import RegistryConfig
+from span_events.config import Config
 from span_events.errors import StorageUnavailable
 from span_events.ids import render
 from span_events.registry.model import Collection, Image
+from tests.bench.peers.versitygw import ObjectStoreServer, needs_versitygw
 from tests.bench.servers import CAUSE, Running, running
 from tests.cli.bench import run
 
-REGISTRY: Final = RegistryConfig()
+CONFIG: Final = Config()
 
 
 async def add_image(server: Running, collection: Collection, version: str, octets: bytes) -> Image:
@@ -57,13 +58,13 @@ async def test_a_backup_of_a_running_server_restores_registry_keys_tokens_and_fi
         collection = await server.collection()
         device = await server.device(collection, "127.0.9.9")
         image = await add_image(server, collection, "1.0", b"firmware" * 1000)
-        made = await asyncio.to_thread(back_up, old, REGISTRY, file)
+        made = await asyncio.to_thread(back_up, old, CONFIG, file)
         await server.device(collection, "127.0.9.10")  # after the moment of the backup
         root, token = server.server.authority.root_pem, server.token
-    found = restore(new, REGISTRY, file)
+    found = restore(new, CONFIG, file)
     async with running(new) as again:
         fleet = again.server.fleet
-        devices, restored = dict(fleet.directory.devices), fleet.image_files.read(image.id, 0, 8, size=image.length)
+        devices, restored = dict(fleet.directory.devices), fleet.image_files.read(image.file, 0, 8)
         known = await again.server.tokens.find(token)
         same_root = again.server.authority.root_pem == root
 
@@ -101,8 +102,8 @@ async def test_an_image_that_is_deleted_during_a_backup_makes_it_choose_a_new_mo
             return names
 
         monkeypatch.setattr(backup, "_copy_registry", delete_after)
-        made = back_up(old, REGISTRY, file)
-    restore(tmp_path / "new", REGISTRY, file)
+        made = back_up(old, CONFIG, file)
+    restore(tmp_path / "new", CONFIG, file)
 
     assert [len(names) for names in moments] == [2, 1]
     assert made.missing == ()
@@ -143,7 +144,7 @@ def test_an_archive_that_is_no_backup_leaves_the_data_directory_empty(
     """Nothing is written outside of it either."""
     file = archive(tmp_path / "file", members)
     with pytest.raises(StorageUnavailable, match=complaint):
-        restore(tmp_path / "inside" / "data", REGISTRY, file)
+        restore(tmp_path / "inside" / "data", CONFIG, file)
 
     assert [path.name for path in (tmp_path / "inside").rglob("*")] == ["data", "lock"]
 
@@ -154,10 +155,10 @@ def test_every_cut_and_every_changed_octet_of_an_archive_is_found(tmp_path: Path
     for number, octets in enumerate(damaged):
         (tmp_path / "file").write_bytes(octets)
         with pytest.raises(StorageUnavailable, match="damaged"):
-            restore(tmp_path / str(number), REGISTRY, tmp_path / "file")
+            restore(tmp_path / str(number), CONFIG, tmp_path / "file")
 
     assert gzip.decompress(whole)
-    assert restore(tmp_path / "last", REGISTRY, tmp_path / "whole").octets == 100
+    assert restore(tmp_path / "last", CONFIG, tmp_path / "whole").octets == 100
 
 
 def test_a_symbolic_link_in_an_archive_is_refused(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_symbolic_link_in_an_archive_is_refused(tmp_path: Path) -> None:
         made.addfile(link)
 
     with pytest.raises(StorageUnavailable, match="pki: has no place"):
-        restore(tmp_path / "data", REGISTRY, file)
+        restore(tmp_path / "data", CONFIG, file)
 
 
 def test_a_data_directory_that_is_in_use_or_not_empty_is_not_overwritten(tmp_path: Path) -> None:
@@ -180,14 +181,18 @@ def test_a_data_directory_that_is_in_use_or_not_empty_is_not_overwritten(tmp_pat
     (tmp_path / "data" / "login.key").write_bytes(b"k")
 
     with pytest.raises(StorageUnavailable, match=r"is not empty: login\.key is there"):
-        restore(tmp_path / "data", REGISTRY, file)
+        restore(tmp_path / "data", CONFIG, file)
     with pytest.raises(StorageUnavailable, match="nothing: No such file"):
-        restore(tmp_path / "new", REGISTRY, tmp_path / "nothing")
+        restore(tmp_path / "new", CONFIG, tmp_path / "nothing")
     assert not (tmp_path / "new").exists()
     with pytest.raises(StorageUnavailable, match="there is no registry"):
-        back_up(tmp_path / "empty", REGISTRY, tmp_path / "other")
+        back_up(tmp_path / "empty", CONFIG, tmp_path / "other")
     with pytest.raises(StorageUnavailable, match="not in SQLite") as refused:
-        back_up(tmp_path / "data", RegistryConfig(url="postgresql+asyncpg://h/d"), tmp_path / "other")
+        back_up(
+            tmp_path / "data",
+            Config.model_validate({"registry": {"url": "postgresql+asyncpg://h/d"}}),
+            tmp_path / "other",
+        )
     assert "pg_dump" in refused.value.hint
     assert (tmp_path / "data" / "login.key").read_bytes() == b"k"
 
@@ -196,7 +201,7 @@ def test_a_registry_that_is_damaged_replaces_no_earlier_backup(tmp_path: Path) -
     (tmp_path / "registry.sqlite").write_bytes(b"no database" * 1000)
     (tmp_path / "file").write_bytes(b"earlier")
     with pytest.raises(StorageUnavailable, match="registry cannot be read"):
-        back_up(tmp_path, REGISTRY, tmp_path / "file")
+        back_up(tmp_path, CONFIG, tmp_path / "file")
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "registry.sqlite"]
     assert (tmp_path / "file").read_bytes() == b"earlier"
@@ -204,3 +209,37 @@ def test_a_registry_that_is_damaged_replaces_no_earlier_backup(tmp_path: Path) -
 
 def test_both_commands_are_in_the_help() -> None:
     assert {"backup", "restore"} <= set(cli.list_commands(None))  # type: ignore[arg-type]
+
+
+async def test_images_in_a_folder_of_their_own_are_in_the_archive(tmp_path: Path) -> None:
+    """`files.url` names the folder; the restored ones go to that of the new settings."""
+    old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "backup.tar.gz"
+    async with running(old, files={"url": str(tmp_path / "shared")}) as server:
+        image = await add_image(server, await server.collection(), "1.0", b"firmware" * 1000)
+    made = back_up(old, Config.model_validate({"files": {"url": str(tmp_path / "shared")}}), file)
+    restore(new, Config.model_validate({"files": {"url": str(tmp_path / "elsewhere")}}), file)
+
+    assert (made.missing, made.elsewhere) == ((), "")
+    assert (tmp_path / "elsewhere" / "firmware" / render(image.id)).read_bytes() == b"firmware" * 1000
+    with pytest.raises(StorageUnavailable, match="shared/firmware: is not empty"):
+        restore(tmp_path / "third", Config.model_validate({"files": {"url": str(tmp_path / "shared")}}), file)
+
+
+@needs_versitygw
+async def test_images_in_an_object_store_stay_there(tmp_path: Path) -> None:
+    """The archive has their rows; a restored server finds them by these. The summary says so."""
+    old, new, file = tmp_path / "old", tmp_path / "new", tmp_path / "backup.tar.gz"
+    with ObjectStoreServer(tmp_path / "store") as store:
+        config = Config.model_validate({"files": store.settings()})
+        async with running(old, files=store.settings()) as server:
+            image = await add_image(server, await server.collection(), "1.0", b"firmware" * 1000)
+        made = back_up(old, config, file)
+        found = restore(new, config, file)
+        async with running(new, files=store.settings()) as server:
+            octets = (await server.server.fleet.image_files.whole(image.file)).read_bytes()
+
+    assert made.elsewhere == found.elsewhere == "s3://span-events"
+    assert made.missing == ()
+    with tarfile.open(file) as archived:
+        assert [name for name in archived.getnames() if name.startswith(("firmware", "copies"))] == []
+    assert octets == b"firmware" * 1000

@@ -18,9 +18,9 @@ from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.fleet import Fleet
 from span_events.fleet.gateways.gateways import GatewayChange
-from span_events.ids import IdGenerator
+from span_events.ids import IdGenerator, render
 from span_events.pki.authority import Authority
-from span_events.registry.model import Collection, Device, Gateway, Image
+from span_events.registry.model import Blob, Collection, Device, Gateway, Image
 from span_events.registry.store import Contents, Store
 from tests.bench.authorities import open_authority
 from tests.bench.clock import ManualClock
@@ -57,6 +57,14 @@ class FleetBench(Fleet):
             authority=authority,
             clock=clock,
         )
+
+    def image_file(self, image_id: int) -> Path:
+        """Return where the octets of an image are."""
+        return self.folder / "firmware" / render(image_id)
+
+    def blob_file(self, blob: Blob) -> Path:
+        """Return where the octets of a blob are."""
+        return self.folder / "blobs" / render(blob.id)
 
     async def collection(self) -> Collection:
         """Make a collection."""

@@ -32,6 +32,8 @@ _SWEEP: Final = 1.0
 """Seconds between sweeps of the fleet: idle sessions, expired messages."""
 _MINUTE: Final = 60.0
 """Seconds between sweeps of the history."""
+_FILES: Final = 2.0
+"""Seconds between checks of the place of images and blobs; it is used again so long after its return."""
 _PROBE: Final = 10.0
 """Seconds between writes that only show whether the registry can be written."""
 _DAY: Final = 86_400.0
@@ -115,6 +117,7 @@ class Node:
         every(config.registry.flush_interval, "registry", self.fleet.flush)
         every(_PROBE, "registry_write", lambda: self.store.probe())  # noqa: PLW0108
         every(_PROBE, "files", lambda: asyncio.to_thread(location.probe, self.data_dir))
+        every(_FILES, "file_store", self.fleet.check_files)
         every(config.registry.flush_interval, "token_uses", self.tokens.flush)
         every(LOOK, "clock", self._watch_clock)
         every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self.renew_certificates)
@@ -146,6 +149,7 @@ class Node:
         return {
             "registry": "ok",
             "files": "ok",
+            **self.fleet.files_health(),
             **({"server": "stops now"} if self.started.is_stopping else {}),
             "certificates": self.authority.fault() or "ok",
             **dict.fromkeys(self.addresses, "ok"),

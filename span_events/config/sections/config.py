@@ -22,6 +22,7 @@ from span_events.config.sections.devices import (
     RejectionsConfig,
     SessionsConfig,
 )
+from span_events.config.sections.files import FilesConfig
 from span_events.config.sections.listeners import (
     CoapConfig,
     CoapsConfig,
@@ -90,6 +91,7 @@ class Config(BaseSettings):
     outputs: OutputsConfig = OutputsConfig()
     mqtt: MqttConfig = MqttConfig()
     registry: RegistryConfig = RegistryConfig()
+    files: FilesConfig = FilesConfig()
     logins: LoginsConfig = LoginsConfig()
     pki: PkiConfig = PkiConfig()
     log: LogConfig = LogConfig()

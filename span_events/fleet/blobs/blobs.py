@@ -29,7 +29,7 @@ from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.directory import built_in
-from span_events.registry.files import Files, Incoming
+from span_events.registry.files.base import Files, Incoming
 from span_events.registry.model import Blob, Device
 from span_events.registry.registry import Registry
 
@@ -164,22 +164,22 @@ class Blobs:
         Raises:
             NotFound: The blob was removed already.
         """
-        async with self._registry.lock:
+        self._directory.blobs.find(blob.collection_id, blob.id)
+        async with self._files.deleting(blob.id), self._registry.lock:  # the lock waits for no object store
             self._directory.blobs.find(blob.collection_id, blob.id)
-            with self._files.deleting(blob.id):
-                await self._registry.store.delete_blob(blob.id)
+            await self._registry.store.delete_blob(blob.id)
             self._directory.blobs.remove(blob)
             self._room.removed(blob)
         await self._delete_file(blob.id)
 
-    def path(self, blob: Blob) -> Path:
+    async def file(self, blob: Blob) -> Path:
         """
-        Return the file of a blob.
+        Return the file of a blob on this machine; it may be a copy that is fetched first.
 
         Raises:
             StorageUnavailable: The file is missing, or not whole.
         """
-        return self._files.whole(blob.id, blob.size)
+        return await self._files.whole(blob.file)
 
     def sweep(self) -> None:
         """Once a second or so: end the uploads that pause for too long."""

@@ -16,7 +16,7 @@ from span_events.fleet.blobs.media_types import LOOKED_AT
 from span_events.log import get_logger
 from span_events.net import Remote
 from span_events.registry.directory import Directory
-from span_events.registry.files import Incoming
+from span_events.registry.files.base import Incoming
 from span_events.registry.model import Blob, Device
 
 log = get_logger("blobs")

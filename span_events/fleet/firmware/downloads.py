@@ -34,7 +34,7 @@ from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.directory import Directory
-from span_events.registry.files import Files
+from span_events.registry.files.base import BeingFetched, Files
 from span_events.registry.model import Device, Image
 
 log = get_logger("firmware")
@@ -110,6 +110,7 @@ class Downloads:
 
         Raises:
             FetchRefused: The device has no target, its image has no such block, or another download is under way.
+            BeingFetched: The image comes from the object store; call again when it is here.
         """
         cause = self._bus.new_id()
         self._reception.sessions.contacted(device, remote, transport=transport, session=session, cause=cause)
@@ -164,7 +165,9 @@ class Downloads:
 
     def _read(self, image: Image, start: int, size: int) -> bytes:
         try:
-            return self._files.read(image.id, start, size, size=image.length)
+            return self._files.read(image.file, start, size)
+        except BeingFetched:
+            raise
         except StorageUnavailable as exc:
             if self.unreadable % 1000 == 0:
                 log.error("image_unreadable", detail=str(exc), so_far=self.unreadable)

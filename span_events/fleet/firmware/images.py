@@ -23,7 +23,7 @@ from span_events.fleet.targets import Usage, current_id, usage
 from span_events.ids import render
 from span_events.log import get_logger
 from span_events.metrics import Metric
-from span_events.registry.files import Files, Incoming
+from span_events.registry.files.base import Files, Incoming
 from span_events.registry.model import Collection, Device, Image
 from span_events.registry.registry import Registry
 
@@ -213,11 +213,10 @@ class Images:
             Conflict: The image is the target of its collection or of devices.
             NotFound: The image was removed already.
         """
-        async with self._registry.lock:
-            image = self._directory.images.find(image.collection_id, image.id)
-            self._check_unused(image)
-            with self._files.deleting(image.id):
-                await self._registry.store.delete_image(image.id)
+        self._check_removable(image)
+        async with self._files.deleting(image.id), self._registry.lock:  # the lock waits for no object store
+            image = self._check_removable(image)
+            await self._registry.store.delete_image(image.id)
             self._directory.images.remove(image)
             await self._match_versions(image.collection_id, [image.version])
         try:
@@ -273,6 +272,11 @@ class Images:
                 " (firmware.images_per_collection)",
                 hint="Delete images that nobody needs.",
             )
+
+    def _check_removable(self, image: Image) -> Image:
+        image = self._directory.images.find(image.collection_id, image.id)
+        self._check_unused(image)
+        return image
 
     def _check_unused(self, image: Image) -> None:
         users = []

@@ -41,7 +41,7 @@ from span_events.fleet.firmware.states import FirmwareStates
 from span_events.fleet.targets import current_id
 from span_events.metrics import Metric
 from span_events.net import Remote
-from span_events.registry.files import Files
+from span_events.registry.files.base import Files
 from span_events.registry.model import Collection, Device, Image
 from span_events.registry.registry import Registry
 from span_events.wire.fota import Report
@@ -72,6 +72,7 @@ class Firmware:
         self._bus = bus
         self._registry = registry
         self._directory = registry.directory
+        self._files = files
         self._clock = clock
         self._states = FirmwareStates(config, reception=reception, bus=bus, directory=registry.directory, clock=clock)
         self.downloads = Downloads(
@@ -170,6 +171,8 @@ class Firmware:
             why=target.why_not,
         )
         self._states.enter(device, move.state, image, message, cause=cause, repeat=move.repeat)
+        if move.offer and image is not None:
+            self._files.prefetch(image.file)
         if move.offer and unreachable:
             self._states.enter(device, move.state, image, unreachable, cause=cause, repeat=True)
         return move.offer and not unreachable

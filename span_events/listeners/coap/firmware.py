@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Hashable
@@ -10,15 +11,16 @@ from typing import Final
 from aiocoap.numbers import ContentFormat
 
 from span_events.config import FirmwareConfig
-from span_events.errors import MalformedMessage
+from span_events.errors import MalformedMessage, StorageUnavailable
 from span_events.events.message import Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.firmware.downloads import FetchRefused
 from span_events.fleet.firmware.reports import Firmware
-from span_events.listeners.coap.answer import Answer
+from span_events.listeners.coap.answer import Answer, Later
 from span_events.listeners.coap.peer import Peer
 from span_events.net import Remote
+from span_events.registry.files.base import BeingFetched
 from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, write_block
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, uint
 from span_events.wire.coap.requests import name_of_method
@@ -32,6 +34,10 @@ _REFUSALS: Final = {
     MessageRejectedReason.IMAGE_CHANGED: Code.REQUEST_ENTITY_INCOMPLETE,
     MessageRejectedReason.STORAGE_FAILED: Code.SERVICE_UNAVAILABLE,
 }
+_FETCH: Final = 20.0
+"""Seconds that the first request for an image waits for the object store; the client has an ACK by then."""
+_RETRY_AFTER: Final = ((int(Option.MAX_AGE), uint(5)),)
+"""Max-Age: seconds until a device may try again (RFC 7252 §5.9.3.4)."""
 
 
 class CoapFirmware:
@@ -66,7 +72,7 @@ class CoapFirmware:
         """
         return path != REPORT_PATH and request.code == Code.GET
 
-    def answer(self, peer: Peer, path: str) -> Answer:
+    def answer(self, peer: Peer, path: str) -> Answer | Later:
         """Answer a request."""
         wanted = Code.POST if path == REPORT_PATH else Code.GET
         if peer.request.code != wanted:
@@ -98,7 +104,7 @@ class CoapFirmware:
         )
         return Answer(Code.CHANGED, encode_response(Response(host, self._port, self._config.path, available)))
 
-    def _fetch(self, peer: Peer) -> Answer:
+    def _fetch(self, peer: Peer) -> Answer | Later:
         if peer.options.accept not in (None, ContentFormat.OCTETSTREAM):
             detail = f"images have content format {int(ContentFormat.OCTETSTREAM)} (application/octet-stream)"
             self._reject(peer, MessageRejectedReason.NOT_ACCEPTABLE, detail)
@@ -106,6 +112,25 @@ class CoapFirmware:
         wanted = peer.options.block2 or self._first
         if wanted.exponent > MAX_BLOCK_EXPONENT:
             return self._malformed(peer, "block size exponent is 7, wanted 0 to 6")
+        try:
+            return self._block(peer, wanted)
+        except BeingFetched as exc:
+            return Later(self._block_later(peer, wanted, exc.fetch))
+
+    async def _block_later(self, peer: Peer, wanted: Block, fetch: asyncio.Future[None]) -> Answer:
+        """Answer when the image is here; after a second, that is a separate response (RFC 7252 §5.2.2)."""
+        try:
+            async with asyncio.timeout(_FETCH):
+                await asyncio.shield(fetch)
+        except (StorageUnavailable, TimeoutError):
+            pass  # the block tells
+        try:
+            return self._block(peer, wanted)
+        except BeingFetched as exc:
+            self._reject(peer, MessageRejectedReason.STORAGE_FAILED, str(exc))
+            return Answer(Code.SERVICE_UNAVAILABLE, str(exc).encode(), _RETRY_AFTER)
+
+    def _block(self, peer: Peer, wanted: Block) -> Answer:
         try:
             chunk = self._firmware.downloads.fetch(
                 peer.device,
@@ -116,7 +141,8 @@ class CoapFirmware:
                 session=peer.session,
             )
         except FetchRefused as exc:
-            return Answer(_REFUSALS[exc.reason], str(exc).encode())
+            code = _REFUSALS[exc.reason]
+            return Answer(code, str(exc).encode(), _RETRY_AFTER if code is Code.SERVICE_UNAVAILABLE else ())
         block = Block(wanted.number, chunk.more, wanted.exponent)
         options: Options = (
             (Option.ETAG, bytes.fromhex(chunk.image.sha256[:16])),

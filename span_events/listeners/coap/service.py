@@ -24,7 +24,7 @@ class CoapService(Protocol):
         Return whether a copy of a request may be served like a new request (RFC 7252 §4.5).
 
         Then neither the request nor its reply is remembered: the thousands of blocks of a transfer would evict the
-        requests that must not be served twice. The service answers such a request with an `Answer`, not with `Later`.
+        requests that must not be served twice.
         """
 
     def answer(self, peer: Peer, path: str) -> Answer | Later:

@@ -36,7 +36,7 @@ async def list(request: web.Request) -> web.Response:
 async def get(request: web.Request) -> web.StreamResponse:
     """Send a blob, octet for octet."""
     blob = blob_of(request)
-    path = request.app[SERVICES].fleet.blobs.path(blob)
+    path = await request.app[SERVICES].fleet.blobs.file(blob)
     return web.FileResponse(path, headers={**_HARMLESS, "Content-Type": blob.content_type})
 
 

@@ -48,9 +48,14 @@ async def live(request: web.Request) -> web.Response:
 
 
 async def ready(request: web.Request) -> web.Response:
-    """Show the same with 503 while a part fails: new clients should go elsewhere."""
+    """
+    Show the same with 503 while a part fails: new clients should go elsewhere.
+
+    A part that is degraded serves with what it has, and would do so on every other node as well.
+    """
     health = _health(request)
-    return render(health, status=HTTPStatus.OK if health["status"] == "ok" else HTTPStatus.SERVICE_UNAVAILABLE)
+    fails = any(text != "ok" and not text.startswith("degraded: ") for text in health["parts"].values())
+    return render(health, status=HTTPStatus.SERVICE_UNAVAILABLE if fails else HTTPStatus.OK)
 
 
 def _health(request: web.Request) -> dict[str, Any]:

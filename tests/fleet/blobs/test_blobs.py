@@ -70,7 +70,7 @@ async def test_an_upload_becomes_a_blob_and_an_event(fleet: FleetBench) -> None:
 
     assert fleet.directory.blobs.find(device.collection.id, blob.id) == blob
     assert (await fleet.store.load()).blobs == [blob]
-    assert fleet.blobs.path(blob).read_bytes() == b"\xff\xd8\xff photo"
+    assert fleet.blob_file(blob).read_bytes() == b"\xff\xd8\xff photo"
     assert (blob.size, blob.device_id, blob.properties) == (9, device.id, PROPERTIES)
     assert fleet.published == [
         ("blobUpload", {"blobId": render(blob.id), "size": "9", "contentType": "image/jpeg", "path": "/x"})

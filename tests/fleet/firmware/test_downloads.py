@@ -229,7 +229,7 @@ async def test_a_target_that_changes_and_comes_back_lets_the_download_go_on(scen
 @pytest.mark.parametrize("cut", [None, len(IMAGE) - 1])
 async def test_an_image_whose_file_is_broken_is_not_served(scene: Scene, cut: int | None) -> None:
     """Neither a missing file nor one that is too short becomes an image on a device."""
-    path = scene.bench.image_files.path(scene.image.id)
+    path = scene.bench.image_file(scene.image.id)
     if cut is None:
         path.unlink()
     else:

@@ -51,7 +51,7 @@ async def test_an_image_is_created_from_an_upload(bench: FleetBench) -> None:
     assert (image.length, image.sha256) == (len(octets), hashlib.sha256(octets).hexdigest())
     assert image.created_ms == bench.clock.time_ns() // 1_000_000
     assert contents.images == list(bench.directory.images.of(collection.id)) == [image]
-    assert bench.image_files.path(image.id).read_bytes() == octets
+    assert bench.image_file(image.id).read_bytes() == octets
 
 
 async def test_an_unused_upload_is_removed(bench: FleetBench) -> None:
@@ -194,7 +194,7 @@ async def test_an_image_moves_with_its_octets(bench: FleetBench) -> None:
     await bench.collections.remove(old)
 
     assert list(bench.directory.images.of(new.id)) == [moved]
-    assert bench.image_files.read(moved.id, 0, 9) == b"one"
+    assert bench.image_files.read(moved.file, 0, 9) == b"one"
 
 
 async def test_a_removed_image_is_gone_with_its_octets(bench: FleetBench) -> None:
@@ -214,7 +214,7 @@ async def test_a_removed_image_is_gone_with_its_octets(bench: FleetBench) -> Non
 async def test_a_file_that_cannot_be_deleted_is_logged(bench: FleetBench) -> None:
     """The image is gone all the same."""
     image = await bench.image(await bench.collection())
-    path = bench.image_files.path(image.id)
+    path = bench.image_file(image.id)
     path.unlink()
     path.mkdir()
     with capture_logs() as logs:
@@ -281,7 +281,7 @@ async def test_an_image_that_is_a_target_stays(
     names = users.format(*(render(each.id) for each in owners), c=render(collection.id))
     assert refused == [f"Image {render(image.id)} (version 1.0) is the target of {names}"] * 2
     assert not disabled.enabled
-    assert bench.image_files.read(image.id, 0, 9) == b"1.0"
+    assert bench.image_files.read(image.file, 0, 9) == b"1.0"
 
 
 @pytest.mark.parametrize("target_first", [True, False])

@@ -121,7 +121,7 @@ class BlobBench:
     @property
     def contents(self) -> list[bytes]:
         """The octets of what was stored."""
-        return [self.fleet.blobs.path(each).read_bytes() for each in self.blobs]
+        return [self.fleet.blob_file(each).read_bytes() for each in self.blobs]
 
     @property
     def files(self) -> list[str]:

@@ -55,7 +55,7 @@ async def blob_bench(folder: Path) -> AsyncIterator[CoapBench]:
 def contents(fleet: FleetBench) -> list[bytes]:
     """Return the contents of the stored blobs, oldest first."""
     return [
-        fleet.blobs.path(blob).read_bytes()
+        fleet.blob_file(blob).read_bytes()
         for collection_id in fleet.directory.collections
         for blob in fleet.directory.blobs.of(collection_id)
     ]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from span_events.fleet.collections import CollectionChange
 from span_events.registry.model import Image
-from span_events.wire.coap.messages import CoapMessage, Code, Option, option_of, uint
+from span_events.wire.coap.messages import CoapMessage, Code, Option, Type, decode, option_of, uint
 from span_events.wire.fota import decode_response
 from tests.bench.fleets import CAUSE
+from tests.bench.peers.versitygw import ObjectStoreServer, needs_versitygw
 from tests.listeners.coap.bench import CoapBench
 from tests.listeners.coap.firmware_bench import (
     IMAGE,
@@ -184,7 +185,7 @@ async def test_a_target_that_changes_during_a_download_is_answered_with_4_08(coa
 
 async def test_an_unreadable_image_is_answered_with_5_03(coap: CoapBench) -> None:
     """The device may try again."""
-    coap.fleet.image_files.path(coap.device.firmware.target_firmware_id or _target(coap).id).unlink()
+    coap.fleet.image_file(coap.device.firmware.target_firmware_id or _target(coap).id).unlink()
     reply = await coap.client.exchange(fetch(0))
 
     assert reply.code == Code.SERVICE_UNAVAILABLE
@@ -208,6 +209,74 @@ async def test_an_unknown_critical_option_is_rejected_in_a_later_block_too(coap:
     replies = [await coap.client.exchange(request) for _ in range(2)]
 
     assert [each.code for each in replies] == [Code.BAD_OPTION] * 2
+
+
+# ---- images in an object store -----------------------------------------------------------------
+
+
+@pytest.fixture
+def object_store(tmp_path: Path) -> Iterator[ObjectStoreServer]:
+    """An object store that a test may stop."""
+    with ObjectStoreServer(tmp_path / "store") as server:
+        yield server
+
+
+def forget(coap: CoapBench) -> None:
+    """Delete the local copies, as another node has them."""
+    for path in (coap.fleet.folder / "copies" / "firmware").iterdir():
+        path.unlink()
+
+
+@needs_versitygw
+async def test_the_first_request_waits_for_the_image(
+    tmp_path: Path, object_store: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device sees an image like any other; a slow fetch is acknowledged, and answered separately."""
+    async with firmware_bench(tmp_path, files=object_store.settings()) as coap:
+        forget(coap)
+        object_store.pause()
+        monkeypatch.setattr("span_events.wire.coap.engine.ACK_DELAY", 0.0)
+        acknowledged = await coap.client.exchange(fetch(0, message_id=1))
+        object_store.resume()
+        response = decode(await coap.client.receive())
+        octets, _ = await download(coap, 6)
+
+        assert (acknowledged.type, acknowledged.code) == (Type.ACK, Code.EMPTY)
+        assert (response.type, response.code) == (Type.CON, Code.CONTENT)
+        assert response.payload == IMAGE[: len(response.payload)]
+        assert octets == IMAGE
+
+
+@needs_versitygw
+async def test_a_report_fetches_the_image_that_it_announces(tmp_path: Path, object_store: ObjectStoreServer) -> None:
+    """Before the device asks for the first block."""
+    async with firmware_bench(tmp_path, files=object_store.settings()) as coap:
+        forget(coap)
+        await coap.client.exchange(report())
+        octets, _ = await download(coap, 6)
+
+        assert octets == IMAGE
+
+
+@needs_versitygw
+async def test_without_object_store_and_copy_a_block_is_answered_with_5_03(
+    tmp_path: Path, object_store: ObjectStoreServer
+) -> None:
+    """Max-Age says when to ask again; the event says why. Afterwards the same device gets the image."""
+    async with firmware_bench(tmp_path, files=object_store.settings()) as coap:
+        forget(coap)
+        object_store.kill()
+        refused = await coap.client.exchange(fetch(0, message_id=1))
+        told = coap.fleet.published[-1]
+        object_store.start()
+        await coap.fleet.clock.advance(3.0)
+        await coap.fleet.check_files()
+        octets, _ = await download(coap, 6)
+
+        assert refused.code == Code.SERVICE_UNAVAILABLE
+        assert option_of(refused, Option.MAX_AGE) == uint(5)
+        assert (told[0], told[1]["reason"]) == ("messageRejected", "storageFailed")
+        assert octets == IMAGE
 
 
 def _target(coap: CoapBench) -> Image:

@@ -56,7 +56,7 @@ async def test_a_blob_with_a_broken_file_is_not_sent(api: WebBench, left: bytes 
     """The reply is an error, not a partial blob; deletion still works."""
     _, device, path = await collection_with_device(api)
     blob = await store(api, device)
-    file = api.fleet.blobs.path(next(api.fleet.directory.blobs.of(api.known(device).collection.id)))
+    file = api.fleet.blob_file(next(api.fleet.directory.blobs.of(api.known(device).collection.id)))
     if left is None:
         file.unlink()
     else:

@@ -90,7 +90,7 @@ async def test_an_image_is_larger_than_other_bodies(api: WebBench) -> None:
     refused = await post(api, collection, json=body(b"x", tags={str(number): "x" * 1000 for number in range(20)}))
 
     assert (reply.status, reply.body["length"]) == (200, 100_000)
-    assert api.fleet.image_files.path(ids.parse(reply.body["imageId"])).read_bytes() == octets
+    assert api.fleet.image_file(ids.parse(reply.body["imageId"])).read_bytes() == octets
     assert refused.problem == (413, "The body is over 20000 octets (http.max_body), the image not counted")
 
 

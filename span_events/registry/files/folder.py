@@ -1,10 +1,8 @@
 """
-Files of firmware images and blobs, which are too large for the database; each is named by its id.
+Files in a folder.
 
-A file exists whole or not at all, before its row and until after it; meanwhile it is *pending* by its name, so that the
-start after a crash knows whose row decides over it. Work on more than a block runs in
-a thread, as a slow disk must not block the event loop; one block is read and written in place, from the page
-cache.
+Work on more than a block runs in a thread, as a slow disk must not block the event loop; one block is read and
+written in place, from the page cache.
 """
 
 from __future__ import annotations
@@ -12,17 +10,19 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from span_events.errors import StorageUnavailable
-from span_events.ids import render
+from span_events import ids
+from span_events.errors import InvalidRequest, StorageUnavailable
 from span_events.log import get_logger
 from span_events.registry import location
+from span_events.registry.files.base import HasRow, StoredFile
 
 log = get_logger("files")
 
@@ -32,37 +32,42 @@ _MODE: Final = 0o600
 _UNFINISHED: Final = ".part"
 PENDING: Final = ".pending"
 """Ending of a whole file whose row is not written yet, or is being deleted."""
+UNDER_WAY: Final = 3_600.0
+"""Seconds for which a pending file may belong to an upload of another node; no upload takes as long."""
 
 
-class Files:
+class Folder:
     """
     The files of one kind, in one folder.
 
-    Every method but `__init__` raises `StorageUnavailable` when the disk refuses.
+    Args:
+        shared: Whether other nodes write into it, too.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
         self._folder = folder
+        self._shared = shared
         self._readers: OrderedDict[int, int] = OrderedDict()
+        self.fault = ""
+        """Reason why the folder cannot be used now."""
 
-    def prepare(self, known: Iterable[int] = ()) -> None:
+    async def prepare(self, has_row: HasRow) -> None:
         """
-        Create the folder, and delete the unfinished files of the last process, and its pending ones without a row.
+        Create the folder, and delete the unfinished files of an earlier process, and its pending ones without a row.
 
-        Args:
-            known: Ids in the registry. Other files stay, and are named in the log: perhaps they
-                belong to another registry.
+        Files without a row stay otherwise, and are named in the log: perhaps they belong to another registry.
         """
-        location.prepare(self._folder)
-        named = set(map(render, known))
+        await asyncio.to_thread(location.prepare, self._folder)
         unknown = set()
         with self._translated("searched"):
             for path in list(self._folder.iterdir()):
+                if self._shared and time.time() - path.stat().st_mtime < UNDER_WAY:
+                    continue
                 if path.name.endswith(_UNFINISHED):
                     path.unlink()
                 elif path.name.endswith(PENDING):
-                    self._settle(path, named)
-                elif path.name not in named:
+                    self._settle(path, has_row)
+                elif not _is_of_row(path.name, has_row):
                     unknown.add(path.name)
         if unknown:
             log.warning(
@@ -73,49 +78,49 @@ class Files:
                 hint="No row of this registry names them. Unless they belong to another registry, delete them.",
             )
 
-    def _settle(self, path: Path, named: set[str]) -> None:
+    def _settle(self, path: Path, has_row: HasRow) -> None:
         """Give a pending file its name if the registry has its row; delete it otherwise."""
         whole = path.with_name(path.name.removesuffix(PENDING))
-        if whole.name in named:
+        if _is_of_row(whole.name, has_row):
             path.rename(whole)
             return
         log.warning("file_without_row_removed", path=str(whole), octets=path.stat().st_size)
         path.unlink()
 
-    def close(self) -> None:
+    async def check(self) -> None:
+        """Look whether the folder can be written."""
+        try:
+            await asyncio.to_thread(location.probe, self._folder)
+        except StorageUnavailable as exc:
+            self.fault = str(exc)
+        else:
+            self.fault = ""
+
+    async def close(self) -> None:
         """Close all files open for reading."""
         while self._readers:
             os.close(self._readers.popitem()[1])
 
     def path(self, identifier: int) -> Path:
         """Return where the file of an id is."""
-        return self._folder / render(identifier)
+        return self._folder / ids.render(identifier)
 
-    def whole(self, identifier: int, size: int) -> Path:
-        """Return where the file of an id is, which has to be there, and to have so many octets."""
-        path = self.path(identifier)
-        with self._translated("read", identifier):
+    async def whole(self, wanted: StoredFile) -> Path:
+        """Return where a file is; its size is checked."""
+        path = self.path(wanted.id)
+        with self._translated("read", wanted.id):
             found = path.stat().st_size
-        if found != size:
-            raise StorageUnavailable(f"{path}: has {found} octets, wanted {size}")
+        if found != wanted.size:
+            raise StorageUnavailable(f"{path}: has {found} octets, wanted {wanted.size}")
         return path
 
-    def begin(self, identifier: int) -> Incoming:
+    def begin(self, identifier: int) -> FolderIncoming:
         """Begin a new file."""
-        return Incoming(self.path(identifier))
+        return FolderIncoming(self.path(identifier))
 
-    def read(self, identifier: int, offset: int, length: int, *, size: int | None = None) -> bytes:
-        """
-        Read a block in place.
-
-        Args:
-            offset: Start of the block, octets.
-            length: Octets of the block at most; a few KiB, as the event loop waits.
-            size: Expected octets of the file; a read that shows another size is refused.
-
-        Returns:
-            The octets: fewer at the end of the file, none after it.
-        """
+    def read(self, wanted: StoredFile, offset: int, length: int) -> bytes:
+        """Read a block in place; refuse a block that shows another size of the file."""
+        identifier = wanted.id
         with self._translated("read", identifier):
             reader = self._readers.get(identifier)
             if reader is None:
@@ -126,9 +131,12 @@ class Files:
             else:
                 self._readers.move_to_end(identifier)
             block = os.pread(reader, length, offset)
-        if size is not None and len(block) != min(length, max(size - offset, 0)):
-            raise StorageUnavailable(f"{self.path(identifier)}: does not have {size} octets")
+        if len(block) != min(length, max(wanted.size - offset, 0)):
+            raise StorageUnavailable(f"{self.path(identifier)}: does not have {wanted.size} octets")
         return block
+
+    def prefetch(self, wanted: StoredFile) -> None:
+        """Do nothing: the file is here."""
 
     async def delete(self, identifier: int) -> None:
         """Delete the file of an id, pending or not, if it exists."""
@@ -143,8 +151,8 @@ class Files:
         with self._translated("deleted", identifier):
             await asyncio.to_thread(work)
 
-    @contextmanager
-    def deleting(self, identifier: int) -> Iterator[None]:
+    @asynccontextmanager
+    async def deleting(self, identifier: int) -> AsyncIterator[None]:
         """Hold the file of an id pending while its row is deleted; after a failure it has its name again."""
         path = self.path(identifier)
         with suppress(OSError):  # a file that is not there is no reason to keep the row
@@ -169,14 +177,16 @@ def _pending(path: Path) -> Path:
     return path.with_name(path.name + PENDING)
 
 
-class Incoming:
-    """
-    A file that is being written.
+def _is_of_row(name: str, has_row: HasRow) -> bool:
+    """Return whether a file's name is the id of a row."""
+    try:
+        return has_row(ids.parse(name))
+    except InvalidRequest:
+        return False
 
-    As a context manager it is discarded at the end, unless `keep` has returned; after that, `name` or `Files.delete`
-    follows. Cancelling any method leaves it
-    usable for `discard` alone.
-    """
+
+class FolderIncoming:
+    """A file that is being written into a folder; see `Incoming`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -264,6 +274,11 @@ class Incoming:
         file, self._file = self._file, None
         if file is not None:
             os.close(file)
+
+    @property
+    def path(self) -> Path:
+        """Where the octets are now."""
+        return self._at
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

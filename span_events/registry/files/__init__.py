@@ -1,0 +1,1 @@
+"""Files of firmware images and blobs: in a folder, or in an object store with S3's API."""
