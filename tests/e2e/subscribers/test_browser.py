@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,6 +39,17 @@ url => {
 }
 """
 """Opens a stream, and tells whether it opened."""
+EVENT_SOURCE: Final = """
+url => {
+    window.seen = [];
+    window.opened = 0;
+    const source = window.source = new EventSource(url);
+    for (const name of ["clientConnected", "upstreamMessage"])
+        source.addEventListener(name, event => window.seen.push(event.data));
+    return new Promise(resolve => { source.onopen = () => { window.opened += 1; resolve(); } });
+}
+"""
+"""Opens a stream of Server-Sent Events, which the browser keeps open, and counts how often it opened."""
 CHANGE: Final = """
 async ([url, token]) => {
     const seen = await fetch(url, { headers: { "X-API-Token": token } })
@@ -194,3 +206,46 @@ async def test_a_page_of_a_foreign_origin_cannot_use_the_api(
         asked = f"fetch('{url}', {{ headers: {{ 'X-API-Token': '{server.token}' }} }}).catch(error => error.name)"
 
         assert await page.evaluate(asked) == "TypeError"
+
+
+async def test_an_event_source_that_loses_its_connection_misses_nothing(
+    server: LiveServer, device: LiveDevice, page: Page
+) -> None:
+    """The browser connects again by itself, and names the last event that it has seen."""
+    host, _, port = server.addresses["http"].rpartition(":")
+    connections: list[asyncio.StreamWriter] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection(host, int(port))
+        connections.extend((writer, to_server))
+        await asyncio.gather(copy(reader, to_server), copy(from_server, writer))
+
+    listening = await asyncio.start_server(relay, "127.0.0.1", 0)
+    address = "{}:{}".format(*listening.sockets[0].getsockname())
+    token = await server.create_token(f"/collections/{device.collection}")
+    async with listening:
+        await page.goto(f"http://{address}/span/system")
+        path = f"/span/collections/{device.collection}/activity"
+        await page.evaluate(EVENT_SOURCE, f"{path}?api_token={token.text}")
+        with closing(server.socket_at(device.address, "datagrams")) as sender:
+            sender.send(b"one")
+            await page.wait_for_function("window.seen.length == 2")
+            for each in connections:
+                each.transport.abort()
+            sender.send(b"two")  # while the page is away, or just back
+            await page.wait_for_function("window.opened == 2")
+            sender.send(b"three")
+            await page.wait_for_function("window.seen.length >= 4")
+        seen = [json.loads(each) for each in await page.evaluate("window.seen")]
+        await page.evaluate("window.source.close()")
+
+    assert [each["event"] for each in seen] == ["clientConnected", *["upstreamMessage"] * 3]
+    assert len({each["data"]["messageId"] for each in seen[1:]}) == 3
+
+
+async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Pass octets on until one side ends."""
+    with suppress(ConnectionError):
+        while octets := await source.read(65536):
+            target.write(octets)
+        target.close()
