@@ -35,3 +35,10 @@ install_debian() {
     apt-get update -qq >&2
     DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$@" >&2
 }
+
+# from_go NAME MODULE@VERSION: install a program into .cache/go, unless it is there; without Go, do nothing.
+from_go() {
+    [[ ! -x $ROOT/.cache/go/$1 ]] && command -v go >/dev/null || return 0
+    say "installing $1"
+    GOBIN="$ROOT/.cache/go" go install -ldflags "-s -w" "$2" >&2
+}

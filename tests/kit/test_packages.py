@@ -19,7 +19,7 @@ import span_events
 ROOT: Final = Path(__file__).parents[2]
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BUILD: Final = "import sys; from setuptools import build_meta as b; getattr(b, 'build_' + sys.argv[1])(sys.argv[2])"
-KIT: Final = ("container", "grafana", "haproxy", "kubernetes", "nginx", "prometheus", "systemd")
+KIT: Final = ("container", "grafana", "haproxy", "kubernetes", "nats", "nginx", "postgresql", "prometheus", "systemd")
 """Folders of config/ for operators."""
 
 
