@@ -41,6 +41,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "reasons": {"events"},
     "sections": {"config"},
     "files": {"registry"},
+    "shared": {"registry"},
 }
 """Subjects, and the floors where each may stand."""
 
@@ -51,9 +52,12 @@ ARROWS: Final[dict[str, set[str]]] = {
     "fleet.chirpstack": {"devices"},
     "fleet.firmware": {"devices"},
     "fleet.gateways": {"devices"},
+    "fleet.replica": {"devices", "gateways"},
     "listeners.datagrams": {"dtls"},
     "listeners.coap": {"dtls"},
     "registry.database": {"migrations"},
+    "registry.registry": {"shared"},
+    "registry.store": {"shared"},
     "wire.dtls": {"tls"},
     "wire.recognition": {"coap"},
     "simulator.demo": {"cellular", "chirpstack", "firmware", "gateways"},

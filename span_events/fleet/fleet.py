@@ -25,6 +25,7 @@ from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
 from span_events.fleet.outputs.health import OutputsHealth
 from span_events.fleet.outputs.outputs import Outputs
+from span_events.fleet.replica import Replica
 from span_events.metrics import Measure
 from span_events.pki.authority import Authority
 from span_events.registry.files.opening import open_files
@@ -131,6 +132,15 @@ class Fleet:
         self.outputs = Outputs(config.outputs, bus=bus, registry=registry)
         self.outputs_health = OutputsHealth(config.outputs, bus=bus, clock=clock)
         self.identification.former_holder = self.cellular.former_holder
+        self.replica = Replica(
+            bus=bus,
+            directory=registry.directory,
+            reception=self.reception,
+            outbox=self.outbox,
+            gateway_sessions=self.gateway_sessions,
+        )
+        if store.is_shared:
+            registry.share(self.replica)
         self._introduce()
 
     def _introduce(self) -> None:
@@ -166,6 +176,30 @@ class Fleet:
             self.reception.sessions.certificate_revoked,
         ]
         self.psks.on_changed.append(self.reception.sessions.psk_changed)
+        self._introduce_replica()
+
+    def _introduce_replica(self) -> None:
+        """
+        Register the parts that react to the changes of other nodes.
+
+        Reviews of firmware and of attachments are not among them: the node that makes a change does both.
+        """
+        replica, downlink, eui_index = self.replica, self.gateway_sessions.downlink, self.chirpstack.index
+        replica.on_device_created += [downlink.device_created, eui_index.device_created]
+        replica.on_device_updated += [downlink.device_updated, eui_index.device_updated]
+        replica.on_device_removed += [
+            self.firmware.device_removed,
+            downlink.device_removed,
+            eui_index.device_removed,
+        ]
+        replica.on_collection_updated += [
+            self.reception.sessions.collection_updated,
+            self.gateway_sessions.collection_updated,
+        ]
+        replica.on_revoked += self.certificates.on_revoked
+        replica.on_psk_changed += self.psks.on_changed
+        replica.on_output_changed.append(self.outputs.changed)
+        replica.on_output_removed.append(self.outputs.removed)
 
     async def fill(self, contents: Contents) -> None:
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from typing import Generic, Protocol, TypeVar
 
 from span_events.errors import NotFound
@@ -42,6 +42,10 @@ class CollectionIndex(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def ids(self) -> KeysView[int]:
+        """Return all ids."""
+        return self._by_id.keys()
 
     def of(self, collection_id: int) -> Iterator[T]:
         """Iterate over the resources of a collection, oldest first."""

@@ -11,14 +11,14 @@ import asyncio
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import Table, bindparam, event, func, make_url, select
+from sqlalchemy import URL, Table, bindparam, event, func, make_url, select
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
@@ -44,6 +44,12 @@ _PAUSE: Final = 0.02
 
 _LOCK: Final = 0x7370_616E
 """Key of the advisory lock of a server."""
+_EXCLUSIVE: Final = 0x7370_616F
+"""Key of the advisory lock of changes by nodes that share the registry."""
+_LOCK_TIMEOUT: Final = "55P03"
+"""PostgreSQL's code for a lock that another transaction held for too long (lock_not_available)."""
+_CONNECT_S: Final = 5
+"""Seconds that a connection to PostgreSQL may take."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """SQLite's codes for a file that is torn or no database."""
 
@@ -94,28 +100,35 @@ class Database:
             await self.close()
             raise
 
-    async def lock(self) -> None:
+    async def lock(self, *, shared: bool = False) -> None:
         """
         Lock a PostgreSQL database against other servers until `close`; SQLite's is locked with its data directory.
 
-        The server keeps the registry in memory and writes whole rows: two of them would undo each other's changes.
+        A single server keeps the registry in memory and writes whole rows: two of them would undo each other's changes.
+
+        Args:
+            shared: Admit other servers that share the registry, too.
         """
         assert self._engine is not None, "open comes first"
         if self._engine.dialect.name != "postgresql":
             return
+        attempt = func.pg_try_advisory_lock_shared if shared else func.pg_try_advisory_lock
         with self._translated():
             held = await self._engine.connect()
             self._lock = await held.execution_options(isolation_level="AUTOCOMMIT")
-            free = (await self._lock.execute(select(func.pg_try_advisory_lock(_LOCK)))).scalar_one()
+            free = (await self._lock.execute(select(attempt(_LOCK)))).scalar_one()
         if not free:
             error = StorageUnavailable(f"{self._name()} is in use by another server")
-            error.hint = "Stop the other server, or give each a database of its own: several on one are not supported."
+            error.hint = (
+                "The other server does not share its registry: stop it, or start it as a node, too."
+                if shared
+                else "Stop the other server, or give each a database of its own: several on one are not supported."
+            )
             raise error
 
     async def close(self) -> None:
         """Finish the writes under way and disconnect; closing again does nothing."""
-        if self._writes:
-            await asyncio.wait(self._writes)
+        await self.settle()
         lock, self._lock = self._lock, None
         if lock is not None:
             with suppress(SQLAlchemyError, OSError):  # the connection was lost, and the lock with it
@@ -155,14 +168,63 @@ class Database:
         task.add_done_callback(self._writes.discard)
         return await asyncio.shield(task)  # a driver that is cancelled inside a commit leaves its outcome open
 
+    async def settle(self) -> None:
+        """Wait until the writes under way are over."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+
     @asynccontextmanager
-    async def connection(self, *, write: bool = False) -> AsyncIterator[AsyncConnection]:
-        """Connect for as long as the block lasts."""
+    async def connection(self, *, write: bool = False, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
+        """
+        Connect for as long as the block lasts.
+
+        Args:
+            write: Commit at the end.
+            snapshot: All reads of PostgreSQL see one moment.
+        """
         if self._engine is None:
             raise StorageUnavailable(f"{self._name()} is not open")
         with self._translated():
             async with self._engine.begin() if write else self._engine.connect() as connection:
+                if snapshot and connection.dialect.name == "postgresql":
+                    await connection.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """
+        Hold the lock of all nodes that share the registry, on a connection of its own.
+
+        PostgreSQL releases it with the connection, and takes it from a node that froze.
+        """
+        async with self.connection() as connection:
+            for setting in ("lock_timeout = '10s'", "idle_in_transaction_session_timeout = '30s'"):
+                await connection.exec_driver_sql(f"SET LOCAL {setting}")
+            await connection.execute(select(func.pg_advisory_xact_lock(_EXCLUSIVE)))
+            yield
+
+    @asynccontextmanager
+    async def listening(
+        self, handlers: Mapping[str, Callable[[str], None]], lost: Callable[[], None]
+    ) -> AsyncIterator[None]:
+        """
+        Call a handler with the payload of each notification of PostgreSQL, by channel.
+
+        Args:
+            lost: Called when the connection ends.
+        """
+        async with self.connection() as connection:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            try:
+                driver.add_termination_listener(lambda _: lost())
+                for channel, handle in handlers.items():
+                    await driver.add_listener(channel, lambda *told, handle=handle: handle(told[3]))
+            except Exception as exc:  # the driver's own: SQLAlchemy does not translate them here
+                raise StorageUnavailable(f"{self._name()} cannot be listened to: {exc}") from exc
+            try:
+                yield
+            finally:
+                await connection.invalidate()  # closed, not pooled
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -180,6 +242,8 @@ class Database:
             error = StorageUnavailable(f"{self._name()} cannot be used: {cause}")
             if getattr(cause, "sqlite_errorcode", None) in _DAMAGED:
                 error.hint = "The file is damaged: restore it from a backup, with its -wal file if that has one."
+            if getattr(cause, "sqlstate", None) == _LOCK_TIMEOUT:
+                error.hint = "Another node has held the registry's lock for 10 s: repeat the request."
             raise error from exc
 
     async def _log_ahead(self) -> None:
@@ -203,6 +267,7 @@ class Database:
                     _prepare_file(url.database)
                 engine = create_async_engine(
                     url,
+                    **_options(url),
                     json_serializer=_json,
                     json_deserializer=orjson.loads,
                     hide_parameters=True,  # errors and tracebacks show statements, but no keys or payloads
@@ -240,9 +305,14 @@ async def delete(connection: AsyncConnection, table: Table, keys: Sequence[int |
         await connection.execute(statement, [{"gone": each} for each in keys[start : start + _BATCH]])
 
 
-async def read(connection: AsyncConnection, table: Table) -> Sequence[RowMapping]:
-    """Read all rows, by primary key."""
-    return (await connection.execute(select(table).order_by(table.columns[0]))).mappings().all()
+async def read(connection: AsyncConnection, table: Table, keys: Collection[int] | None = None) -> Sequence[RowMapping]:
+    """Read all rows, or those with some primary keys, by primary key."""
+    wanted = select(table).order_by(table.columns[0])
+    if keys is not None:
+        if not keys:
+            return []
+        wanted = wanted.where(table.columns[0].in_(keys))
+    return (await connection.execute(wanted)).mappings().all()
 
 
 @cache
@@ -259,6 +329,13 @@ def _upsert(dialect: str, table: Table) -> Any:
 @cache
 def _deletion(table: Table) -> Any:
     return delete_from(table).where(table.columns[0] == bindparam("gone"))
+
+
+def _options(url: URL) -> dict[str, Any]:
+    """Return what PostgreSQL's connections need: a test before each use, as the server may have been restarted."""
+    if url.get_backend_name() != "postgresql":
+        return {}
+    return {"pool_pre_ping": True, "connect_args": {"timeout": _CONNECT_S}}
 
 
 def _json(value: object) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 
 from span_events.registry.directory import Directory
+from span_events.registry.model import Device, Gateway
+from span_events.registry.shared.follower import Follower, Replica
+from span_events.registry.shared.lock import SharedLock
 from span_events.registry.store import Contents, Store
 
 Guard = Callable[[], None]
@@ -23,12 +27,47 @@ class Registry:
     A change of collections, devices, gateways, images, blobs, outputs or certificates holds `lock` from its checks to
     its end. It checks the directory, writes the store, then changes the directory: so a failed write changes nothing,
     and no device joins a collection during its removal. Readers use the directory without the lock.
+
+    If several nodes share the store, `lock` is held across all of them, see `share`.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.directory = Directory()
-        self.lock = asyncio.Lock()
+        self.lock: AbstractAsyncContextManager[None] = asyncio.Lock()
+        self._follower: Follower | None = None
+
+    def share(self, replica: Replica) -> None:
+        """Share the registry with other nodes, whose changes are shown by ``replica``."""
+        local = asyncio.Lock()
+        self._follower = Follower(self.store, self.directory, replica, local)
+        self.lock = SharedLock(self.store, self._follower.catch_up, local)
+
+    async def follow(self) -> None:
+        """
+        Follow the changes of other nodes until the database cannot be reached.
+
+        Raises:
+            StorageUnavailable: The connection was lost.
+        """
+        assert self._follower is not None, "the registry is shared"
+        await self._follower.run()
+
+    async def put_activity(self, devices: Iterable[Device]) -> None:
+        """Write devices that their messages have changed, except those removed meanwhile."""
+        if self.store.is_shared:
+            await self.store.put_activity([each for each in devices if each.id in self.directory.devices])
+        else:
+            async with self.lock:
+                await self.store.put_devices([each for each in devices if each.id in self.directory.devices])
+
+    async def put_reported(self, gateways: Iterable[Gateway]) -> None:
+        """Write gateways that have reported metadata, except those removed meanwhile."""
+        if self.store.is_shared:
+            await self.store.put_reported([each for each in gateways if each.id in self.directory.gateways])
+        else:
+            async with self.lock:
+                await self.store.put_gateways([each for each in gateways if each.id in self.directory.gateways])
 
     def fill(self, contents: Contents) -> None:
         """Fill the directory with the contents of the store, once, before the listeners start."""

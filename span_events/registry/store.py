@@ -7,11 +7,15 @@ requested before a deletion can never restore the deleted row.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
 
 from sqlalchemy import Select, Table, delete, func, select, true, update
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import database, rows, tables
@@ -30,6 +34,8 @@ from span_events.registry.model import (
     Token,
 )
 from span_events.registry.outputs import Output
+from span_events.registry.shared import activity
+from span_events.registry.shared.journal import Journal
 from span_events.registry.tables import Row
 
 _TOKENS: Final = select(tables.tokens, func.coalesce(tables.token_ends.c.expires_ms, 0).label("expires_ms")).outerjoin(
@@ -64,6 +70,26 @@ class Contents:
     outputs: list[Output]
     reservations: list[Reservation]
 
+    def ids(self, kind: str) -> set[int]:
+        """Return the primary keys of the rows of a table that the directory shows."""
+        match kind:
+            case "certificates":
+                return {each.serial for each in self.certificates}
+            case "firmware_images":
+                return {each.id for each in self.images}
+            case _:
+                return {each.id for each in getattr(self, kind)}
+
+
+class Changes(NamedTuple):
+    """Changes of other nodes."""
+
+    version: int
+    contents: Contents
+    """Rows that are new or changed; all rows if too much was missed."""
+    removed: dict[str, set[int]] | None
+    """Primary keys of rows that are gone, by table; None if all rows were read."""
+
 
 class Store:
     """
@@ -73,12 +99,20 @@ class Store:
 
     Args:
         url: SQLAlchemy URL: ``sqlite+aiosqlite:///PATH`` or ``postgresql+asyncpg://…``.
+        shared: Several nodes share the registry, which is in PostgreSQL.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, shared: bool = False) -> None:
         self._database = database.Database(url)
+        self._journal = Journal() if shared else None
+        self.is_shared = shared
+        self.node = secrets.token_hex(8)
+        """Names this process to other nodes."""
         self.accounts = Accounts(self._database)
         self.metrics = self._database.metrics
+        self.exclusive, self.settle = self._database.exclusive, self._database.settle
+        """See `Database`."""
+        self.listening = self._database.listening
 
     async def open(self) -> None:
         """
@@ -96,7 +130,7 @@ class Store:
         Raises:
             StorageUnavailable: Another server has it.
         """
-        await self._database.lock()
+        await self._database.lock(shared=self.is_shared)
 
     async def close(self) -> None:
         """Finish the writes under way and disconnect; closing again does nothing."""
@@ -116,51 +150,57 @@ class Store:
         """Read everything; delete messages to removed devices."""
         orphans = delete(tables.downstream).where(tables.downstream.c.device_id.not_in(select(tables.devices.c.id)))
         await self._database.write(lambda connection: connection.execute(orphans))
-        async with self._database.connection() as connection:
-            collections = [rows.collection_of(row) for row in await database.read(connection, tables.collections)]
-            by_id = {each.id: each for each in collections}
-            psks = {row["device_id"]: rows.PSK.read(row) for row in await database.read(connection, tables.psks)}
-            told = {
-                row["device_id"]: rows.GATEWAY_METADATA.read(row)
-                for row in await database.read(connection, tables.gateway_metadata)
-            }
-            devices = [
-                rows.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]), told.get(row["id"]))
-                for row in await database.read(connection, tables.devices)
-            ]
-            gateways = [
-                rows.gateway_of(row, by_id[row["collection_id"]])
-                for row in await database.read(connection, tables.gateways)
-            ]
-            certificates = [rows.CERTIFICATE.read(row) for row in await database.read(connection, tables.certificates)]
-            downstream = [rows.downstream_of(row) for row in await database.read(connection, tables.downstream)]
-            images = [rows.IMAGE.read(row) for row in await database.read(connection, tables.firmware_images)]
-            blobs = [rows.BLOB.read(row) for row in await database.read(connection, tables.blobs)]
-            outputs = [rows.output_of(row) for row in await database.read(connection, tables.outputs)]
-            known = {each.id: each for each in devices}
-            attachments = [
-                rows.attachment_of(row, known.get(row["device_id"]))
-                for row in await database.read(connection, tables.cellular_sessions)
-            ]
-            reservations = [
-                rows.RESERVATION.read(row) for row in await database.read(connection, tables.cellular_reservations)
-            ]
-        return Contents(
-            collections=collections,
-            devices=devices,
-            downstream=downstream,
-            certificates=certificates,
-            attachments=attachments,
-            reservations=reservations,
-            gateways=gateways,
-            images=images,
-            blobs=blobs,
-            outputs=outputs,
-        )
+        async with self._database.connection(snapshot=True) as connection:
+            if self._journal is not None:
+                self._journal.seen = await self._journal.latest(connection)
+            return await _contents(connection)
+
+    # ---- a registry that several nodes share --------------------------------------------------
+
+    async def changes(self, collections: Mapping[int, Collection]) -> Changes | None:
+        """
+        Read the changes since the last that `seen` was told of; None if there are none.
+
+        Args:
+            collections: Those of the directory, for the devices and gateways in them.
+        """
+        assert self._journal is not None, "only a shared registry has changes of others"
+        async with self._database.connection(snapshot=True) as connection:
+            version, changed = await self._journal.since(connection)
+            if version == self._journal.seen:
+                return None
+            if changed is None:
+                return Changes(version, await _contents(connection), None)
+            contents = await _contents(connection, changed, collections)
+        return Changes(version, contents, {kind: keys - contents.ids(kind) for kind, keys in changed.items()})
+
+    def seen(self, version: int) -> None:
+        """Note that the directory shows the changes up to a version."""
+        assert self._journal is not None, "only a shared registry has changes of others"
+        self._journal.seen = version
+
+    async def read(self, keys: Mapping[str, AbstractSet[int]], collections: Mapping[int, Collection]) -> Contents:
+        """Read the rows with some primary keys, by table."""
+        async with self._database.connection(snapshot=True) as connection:
+            return await _contents(connection, keys, collections)
+
+    async def put_activity(self, devices: Sequence[Device]) -> None:
+        """Write the activity of devices, but not their configuration; removed ones are left out."""
+        assert self.is_shared, "others write whole rows"
+        changed, reports = _device_rows(devices)
+        await self._database.write(lambda connection: activity.put_activity(connection, self.node, changed, reports))
+
+    async def put_reported(self, gateways: Sequence[Gateway]) -> None:
+        """Write the reports of gateways about themselves, but not their configuration."""
+        assert self.is_shared, "others write whole rows"
+        changed = [rows.gateway_row(each) for each in gateways]
+        await self._database.write(lambda connection: activity.put_reported(connection, self.node, changed))
+
+    # ---- configuration ------------------------------------------------------------------------
 
     async def put_collection(self, collection: Collection) -> None:
         """Write a collection, new or changed."""
-        await self._database.put(tables.collections, [rows.collection_row(collection)])
+        await self._put(tables.collections, [rows.collection_row(collection)])
 
     async def delete_collection(self, collection_id: int) -> None:
         """
@@ -169,7 +209,7 @@ class Store:
         Raises:
             Conflict: The collection still has devices, gateways, firmware images, blobs or outputs.
         """
-        await self._database.delete(tables.collections, [collection_id])
+        await self._delete(tables.collections, [collection_id])
 
     async def put_devices(self, devices: Sequence[Device]) -> None:
         """
@@ -180,7 +220,7 @@ class Store:
         """
         work = self._putting_devices(devices)
         if devices:
-            await self._database.write(work)
+            await self._change({"devices": [each.id for each in devices]}, work)
 
     async def delete_device(self, device_id: int) -> None:
         """Delete a device, its PSK, and the messages to it; its certificates stay."""
@@ -192,7 +232,7 @@ class Store:
             await database.delete(connection, tables.gateway_metadata, [device_id])
             await database.delete(connection, tables.devices, [device_id])
 
-        await self._database.write(work)
+        await self._change({"devices": [device_id]}, work)
 
     async def put_gateways(self, gateways: Sequence[Gateway]) -> None:
         """
@@ -201,7 +241,7 @@ class Store:
         Raises:
             Conflict: The collection of one of them was removed; none is written.
         """
-        await self._database.put(tables.gateways, [rows.gateway_row(each) for each in gateways])
+        await self._put(tables.gateways, [rows.gateway_row(each) for each in gateways])
 
     async def delete_gateway(self, gateway_id: int, devices: Sequence[Device]) -> None:
         """Delete a gateway and, at once, write the devices that lose their block; its certificates stay."""
@@ -211,7 +251,7 @@ class Store:
             await put_devices(connection)
             await database.delete(connection, tables.gateways, [gateway_id])
 
-        await self._database.write(work)
+        await self._change({"devices": [each.id for each in devices], "gateways": [gateway_id]}, work)
 
     async def put_psk(self, device_id: int, psk: Psk) -> None:
         """
@@ -220,19 +260,21 @@ class Store:
         Raises:
             Conflict: Another device has its identity, or the device was removed.
         """
-        await self._database.put(tables.psks, [rows.psk_row(device_id, psk)])
+        row = rows.psk_row(device_id, psk)
+        await self._change({"devices": [device_id]}, lambda connection: database.put(connection, tables.psks, [row]))
 
     async def delete_psk(self, device_id: int) -> None:
         """Delete the PSK of a device."""
-        await self._database.delete(tables.psks, [device_id])
+        gone = [device_id]
+        await self._change({"devices": gone}, lambda connection: database.delete(connection, tables.psks, gone))
 
     async def put_certificate(self, certificate: Certificate) -> None:
         """Write a certificate, new or revoked."""
-        await self._database.put(tables.certificates, [rows.CERTIFICATE.write(certificate)])
+        await self._put(tables.certificates, [rows.CERTIFICATE.write(certificate)])
 
     async def delete_certificates(self, serials: Sequence[int]) -> None:
         """Delete certificates."""
-        await self._database.delete(tables.certificates, serials)
+        await self._delete(tables.certificates, serials)
 
     async def change_cellular(
         self, attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
@@ -258,11 +300,11 @@ class Store:
         Raises:
             Conflict: Its collection was removed, or has another image with this version or these octets.
         """
-        await self._database.put(tables.firmware_images, [rows.IMAGE.write(image)])
+        await self._put(tables.firmware_images, [rows.IMAGE.write(image)])
 
     async def delete_image(self, image_id: int) -> None:
         """Delete a firmware image."""
-        await self._database.delete(tables.firmware_images, [image_id])
+        await self._delete(tables.firmware_images, [image_id])
 
     async def put_blob(self, blob: Blob) -> None:
         """
@@ -271,11 +313,11 @@ class Store:
         Raises:
             Conflict: Its collection was removed.
         """
-        await self._database.put(tables.blobs, [rows.BLOB.write(blob)])
+        await self._put(tables.blobs, [rows.BLOB.write(blob)])
 
     async def delete_blob(self, blob_id: int) -> None:
         """Delete a blob."""
-        await self._database.delete(tables.blobs, [blob_id])
+        await self._delete(tables.blobs, [blob_id])
 
     async def put_output(self, output: Output) -> None:
         """
@@ -284,11 +326,11 @@ class Store:
         Raises:
             Conflict: Its collection was removed.
         """
-        await self._database.put(tables.outputs, [rows.output_row(output)])
+        await self._put(tables.outputs, [rows.output_row(output)])
 
     async def delete_output(self, output_id: int) -> None:
         """Delete an output."""
-        await self._database.delete(tables.outputs, [output_id])
+        await self._delete(tables.outputs, [output_id])
 
     async def put_downstream(self, messages: Sequence[Downstream]) -> None:
         """Write downstream messages, new or changed."""
@@ -352,16 +394,98 @@ class Store:
             tokens, token, logins, login = (await connection.execute(_FINGERPRINTS)).one()
         return (tokens, token), (logins, login)
 
+    async def _put(self, table: Table, changed: Sequence[Row]) -> None:
+        """Write rows, new or changed, as a change of the configuration."""
+        key = table.columns[0].name
+        if changed:
+            keys = [row[key] for row in changed]
+            await self._change({table.name: keys}, lambda connection: database.put(connection, table, changed))
+
+    async def _delete(self, table: Table, keys: Sequence[int]) -> None:
+        """Delete rows, as a change of the configuration."""
+        gone = list(keys)
+        if gone:
+            await self._change({table.name: gone}, lambda connection: database.delete(connection, table, gone))
+
+    async def _change(
+        self, changed: Mapping[str, Sequence[int]], work: Callable[[AsyncConnection], Awaitable[None]]
+    ) -> None:
+        """Write a change of the configuration; other nodes that share the registry see it."""
+        journal = self._journal
+        if journal is None:
+            await self._database.write(work)
+            return
+
+        async def journalled(connection: AsyncConnection) -> int:
+            version = await journal.append(connection, changed)
+            await work(connection)
+            return version
+
+        journal.seen = await self._database.write(journalled)  # if this is cancelled, it is read as that of another
+
     def _putting_devices(self, devices: Sequence[Device]) -> Callable[[AsyncConnection], Awaitable[None]]:
         """Take the rows of devices now; return the statements that write them."""
-        changed = [rows.device_row(each) for each in devices]
-        told = [rows.gateway_metadata_row(each) for each in devices if each.gateway.last_update]
+        changed, reports = _device_rows(devices)
 
         async def work(connection: AsyncConnection) -> None:
-            await database.put(connection, tables.devices, changed)
-            await database.put(connection, tables.gateway_metadata, told)
+            if self.is_shared:
+                await activity.put_devices(connection, changed)
+                await activity.put_reports(connection, reports)
+            else:
+                await database.put(connection, tables.devices, changed)
+                await database.put(connection, tables.gateway_metadata, reports)
 
         return work
+
+
+async def _contents(
+    connection: AsyncConnection,
+    keys: Mapping[str, AbstractSet[int]] | None = None,
+    collections: Mapping[int, Collection] = MappingProxyType({}),
+) -> Contents:
+    """
+    Read all rows, or those with some primary keys, by table.
+
+    Args:
+        collections: Those of the directory, for devices and gateways of a collection that is not read.
+    """
+
+    async def read(table: Table, kind: str | None = None) -> Sequence[RowMapping]:
+        wanted = None if keys is None else keys.get(kind or table.name, frozenset())
+        return await database.read(connection, table, wanted)
+
+    found = [rows.collection_of(row) for row in await read(tables.collections)]
+    by_id = {**collections, **{each.id: each for each in found}}
+    psks = {row["device_id"]: rows.PSK.read(row) for row in await read(tables.psks, "devices")}
+    reports = {
+        row["device_id"]: rows.GATEWAY_METADATA.read(row) for row in await read(tables.gateway_metadata, "devices")
+    }
+    devices = [
+        rows.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]), reports.get(row["id"]))
+        for row in await read(tables.devices)
+    ]
+    known = {each.id: each for each in devices}
+    return Contents(
+        collections=found,
+        devices=devices,
+        downstream=[rows.downstream_of(row) for row in await read(tables.downstream)],
+        certificates=[rows.CERTIFICATE.read(row) for row in await read(tables.certificates)],
+        attachments=[
+            rows.attachment_of(row, known.get(row["device_id"])) for row in await read(tables.cellular_sessions)
+        ],
+        reservations=[rows.RESERVATION.read(row) for row in await read(tables.cellular_reservations)],
+        gateways=[rows.gateway_of(row, by_id[row["collection_id"]]) for row in await read(tables.gateways)],
+        images=[rows.IMAGE.read(row) for row in await read(tables.firmware_images)],
+        blobs=[rows.BLOB.read(row) for row in await read(tables.blobs)],
+        outputs=[rows.output_of(row) for row in await read(tables.outputs)],
+    )
+
+
+def _device_rows(devices: Sequence[Device]) -> tuple[list[Row], list[Row]]:
+    """Return the rows of devices, and of what gateways reported about them."""
+    return [rows.device_row(each) for each in devices], [
+        rows.gateway_metadata_row(each) for each in devices if each.gateway.last_update
+    ]
 
 
 def _sorted_out(changes: Mapping[K, T | None], row_of: Callable[[T], Row]) -> tuple[list[Row], list[K]]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    DateTime,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -25,11 +26,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = 7
+SCHEMA: Final = 8
 """
 Version of these tables: 2 added certificates and PSKs, 3 cellular sessions and reservations, 4 gateways,
-5 firmware images and blobs, 6 outputs, 7 users and logins, and the end and last use
-of tokens.
+5 firmware images and blobs, 6 outputs, 7 users and logins, and the end and last use of tokens, 8 the journal of changes
+and the numbers of nodes.
 
 A registry with a higher one is of a newer release.
 """
@@ -245,4 +246,21 @@ logins: Final = Table(
     Column("user_id", BigInteger, ForeignKey("users.id"), nullable=False, index=True),
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
+)
+
+# Only a registry that several nodes share has rows in the tables below.
+changes: Final = Table(
+    "changes",
+    metadata,
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("changed", JSON, nullable=False),
+)
+
+nodes: Final = Table(
+    "nodes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("holder", String(32), nullable=False),
+    Column("leased_until", DateTime(timezone=True), nullable=False),
+    Column("rests_until", DateTime(timezone=True), nullable=False),
 )

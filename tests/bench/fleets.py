@@ -19,6 +19,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.fleet import Fleet
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import IdGenerator, render
+from span_events.metrics import Metric
 from span_events.pki.authority import Authority
 from span_events.registry.model import Blob, Collection, Device, Gateway, Image
 from span_events.registry.store import Contents, Store
@@ -38,19 +39,25 @@ class FleetBench(Fleet):
     """The fleet as the server has it, with a recording bus; settings are those of a `Config`."""
 
     def __init__(
-        self, store: Store, authority: Authority, clock: ManualClock, folder: Path, **settings: dict[str, Any]
+        self,
+        store: Store,
+        authority: Authority,
+        clock: ManualClock,
+        folder: Path,
+        **settings: Any,
     ) -> None:
+        config = config_of({"radius": {"nas": [NAS]}} | settings)
         self.folder = folder
         self.store = store
         self.authority = authority
         self.clock = clock
-        self.identifiers = IdGenerator()
+        self.identifiers = IdGenerator(config.node)
         self.bus = LocalBus(clock, self.identifiers)
         self.activities: list[Activity] = []
         self.messages: list[Message] = []
         self.bus.listen(activities=self.activities.append, messages=self.messages.append)
         super().__init__(
-            config_of({"radius": {"nas": [NAS]}} | settings),
+            config,
             folder=folder,
             bus=self.bus,
             store=store,
@@ -103,8 +110,9 @@ class FleetBench(Fleet):
         return [each.name for each in self.events]
 
     def gauge(self, name: str) -> float | Mapping[str, float]:
-        """Return a metric of the mobile network."""
-        return next(each.value() for each in self.cellular.metrics() if each.name == name)
+        """Return a metric of the mobile network or of the registry."""
+        metrics = [*self.cellular.metrics(), *self.store.metrics()]
+        return next(each.value() for each in metrics if isinstance(each, Metric) and each.name == name)
 
     def drain(self) -> list[tuple[str, dict[str, str]]]:
         """Return the published events, and clear them."""

@@ -14,20 +14,11 @@ from tests.registry.rows import url
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Name an empty registry in each kind of database."""
-    if request.param == "sqlite":
-        return url(tmp_path)
-    server: PostgresqlServer = request.getfixturevalue("postgresql")
-    return await server.new_registry()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Name an empty database of each kind."""
     if request.param == "sqlite":
         return url(tmp_path)
     server: PostgresqlServer = request.getfixturevalue("postgresql")
-    return await server.new_database()
+    return await server.new_schema()
 
 
 @pytest.fixture

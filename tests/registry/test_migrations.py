@@ -59,10 +59,10 @@ async def differences(url: str) -> list[object]:
 
 
 @pytest.fixture
-async def old(empty_url: str) -> str:
+async def old(database_url: str) -> str:
     """Name a registry that release 0.1.0 wrote."""
-    await write_release(empty_url)
-    return empty_url
+    await write_release(database_url)
+    return database_url
 
 
 async def test_a_registry_of_release_0_1_0_comes_up_with_everything(old: str) -> None:

@@ -331,8 +331,7 @@ class Reception:
             return
         self._being_written |= changed
         try:
-            async with self._registry.lock:
-                await self._registry.store.put_devices([each for each in changed if each.id in self._directory.devices])
+            await self._registry.put_activity(changed)
         except BaseException:
             self._changed |= changed
             raise

@@ -283,6 +283,14 @@ class Outbox:
         for message_id in self._messages.pop(device.id, {}):
             self._changed.pop(message_id, None)  # the store deletes them with the device
 
+    def forget(self, device: Device) -> None:
+        """Drop the messages of a device that another node removed, which also publishes their failure."""
+        for message in list(self._waiting.get(device.id, ())):
+            self._recall(message)
+            self._settle(message, DownstreamState.FAILED)
+        for message_id in self._messages.pop(device.id, {}):
+            self._changed.pop(message_id, None)
+
     def sweep(self) -> None:
         """Fail messages that have waited too long; called about once a second."""
         oldest_ms = self._clock.time_ns() // 1_000_000 - int(self._config.expiry * 1000)

@@ -155,10 +155,7 @@ class Gateways:
         if not changed:
             return
         try:
-            async with self._registry.lock:
-                await self._registry.store.put_gateways(
-                    [each for each in changed if each.id in self._directory.gateways]
-                )
+            await self._registry.put_reported(changed)
         except BaseException:
             self._sessions.put_back(changed)
             raise

@@ -114,14 +114,22 @@ class Outputs:
             self._directory.outputs.find(output.collection_id, output.id)
             await self._registry.store.delete_output(output.id)
             self._directory.outputs.remove(output)
+        self.removed(output)
+
+    def changed(self, output: Output) -> None:
+        """Have the parts react that run outputs."""
+        for notify in self.on_changed:
+            notify(output)
+
+    def removed(self, output: Output) -> None:
+        """Have the parts react that run outputs."""
         for notify in self.on_removed:
             notify(output)
 
     async def _put(self, output: Output) -> None:
         await self._registry.store.put_output(output)
         self._directory.outputs.put(output)
-        for notify in self.on_changed:
-            notify(output)
+        self.changed(output)
 
 
 # ---- checks ----------------------------------------------------------------------------------

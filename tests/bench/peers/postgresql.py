@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -15,86 +17,87 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from span_events.registry.store import Store
 from tests.bench.programs import find_program
+from tests.bench.waiting import PATIENCE
 
 _RELEASES: Final = Path("/usr/lib/postgresql")
 """Folder of the installed releases."""
 _USER: Final = "postgres"
-_TEMPLATE: Final = "template_span"
 
 
 class PostgresqlServer:
     """
-    A running server.
+    A server on a socket in a folder of its own.
 
-    Args:
-        folder: Folder of its socket, its data and its log.
+    PostgreSQL refuses to run as root, so root becomes the user of the Debian package.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._names = (f"test_{number}" for number in count(1))
-        self._has_template = False
+    def __init__(self) -> None:
+        find_program("pg_ctlcluster")  # of the package that has the releases
+        self._programs = max(_RELEASES.glob("*/bin"))
+        self._user = _USER if os.geteuid() == 0 else None
+        self.folder = Path(tempfile.mkdtemp(prefix="span-events-", dir="/tmp"))  # short, and open to that user
+        if self._user:
+            user = pwd.getpwnam(_USER)
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+        self._users = (f"test_{number}" for number in count(1))
+        self._run("initdb", "--auth=trust", "--no-sync", "--username=span", "-D", str(self.folder / "data"))
 
-    def url(self, database: str = "postgres") -> str:
-        """Return the SQLAlchemy URL of a database."""
-        return f"postgresql+asyncpg://span@/{database}?host={self.folder}"
+    def start(self) -> None:
+        """Start it, for the first time or again."""
+        options = f"-c listen_addresses= -c unix_socket_directories={self.folder} -c fsync=off"
+        self._run(*self._control("start"), "--wait", "-l", str(self.folder / "log"), "-o", options)
 
-    async def execute(self, statement: str) -> None:
-        """Execute a statement outside a transaction."""
+    def stop(self) -> None:
+        """Stop it as a power cut does."""
+        self._run(*self._control("stop"), "--mode=immediate")
+
+    def kill(self) -> None:
+        """Kill its main process with SIGKILL, and wait until the others have noticed."""
+        main = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        others = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        os.kill(main, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while any(Path(f"/proc/{each}").exists() for each in others):
+            assert time.monotonic() < deadline, "processes of PostgreSQL stay"
+            time.sleep(0.01)
+
+    def _control(self, command: str) -> tuple[str, ...]:
+        return "pg_ctl", command, "-D", str(self.folder / "data")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = (str(self._programs / program), *arguments)
+        done = subprocess.run(command, user=self._user, cwd="/", capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def url(self, user: str = "span") -> str:
+        """Return the SQLAlchemy URL of a user's schema."""
+        return f"postgresql+asyncpg://{user}@/postgres?host={self.folder}"
+
+    async def execute(self, *statements: str) -> None:
+        """Execute statements, each in a transaction of its own."""
         engine = create_async_engine(self.url(), isolation_level="AUTOCOMMIT")
         async with engine.connect() as connection:
-            await connection.exec_driver_sql(statement)
+            for each in statements:
+                await connection.exec_driver_sql(each)
         await engine.dispose()
 
-    async def new_database(self) -> str:
-        """Create an empty database; return its URL."""
-        name = next(self._names)
-        await self.execute(f"CREATE DATABASE {name}")
-        return self.url(name)
-
-    async def new_registry(self) -> str:
-        """Create a database with the registry's empty tables, as a copy of a template; return its URL."""
-        if not self._has_template:
-            await self.execute(f"CREATE DATABASE {_TEMPLATE}")
-            store = Store(self.url(_TEMPLATE))
-            await store.open()
-            await store.close()
-            self._has_template = True
-        name = next(self._names)
-        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
-        return self.url(name)
+    async def new_schema(self) -> str:
+        """Create a user with an empty schema, which is cheaper than a database; return its URL."""
+        user = next(self._users)
+        await self.execute(f"CREATE USER {user}", f"CREATE SCHEMA AUTHORIZATION {user}")
+        return self.url(user)
 
 
 @contextmanager
 def postgresql_server() -> Iterator[PostgresqlServer]:
-    """
-    Run a server on a socket in a folder of its own.
-
-    PostgreSQL refuses to run as root, so root becomes the user of the Debian package.
-    """
-    find_program("pg_ctlcluster")  # of the package that has the releases
-    programs = max(_RELEASES.glob("*/bin"))
-    as_user = _USER if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="span-events-", dir="/tmp"))  # short, and open to that user
-    if as_user:
-        user = pwd.getpwnam(_USER)
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    data = folder / "data"
-
-    def run(*command: str) -> None:
-        done = subprocess.run(command, user=as_user, cwd="/", capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
+    """Run a server."""
+    server = PostgresqlServer()
     try:
-        run(str(programs / "initdb"), "--auth=trust", "--no-sync", "--username=span", "-D", str(data))
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-        control = str(programs / "pg_ctl")
-        run(control, "start", "--wait", "-D", str(data), "-l", str(folder / "log"), "-o", options)
+        server.start()
         try:
-            yield PostgresqlServer(folder)
+            yield server
         finally:
-            run(control, "stop", "--mode=immediate", "-D", str(data))
+            server.stop()
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(server.folder)

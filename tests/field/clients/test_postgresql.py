@@ -18,7 +18,7 @@ async def test_clients_12_a_second_server_on_one_registry_is_refused(
     tmp_path: Path, postgresql: PostgresqlServer
 ) -> None:
     """Each keeps the registry in memory and would undo changes of the other. After the first, the second may start."""
-    config = Config(**FREE | {"registry": {"url": await postgresql.new_registry()}})
+    config = Config(**FREE | {"registry": {"url": await postgresql.new_schema()}})
     async with Server(config, data_dir=tmp_path / "one") as first:
         made = await first.fleet.collections.create(CollectionChange())
         with pytest.raises(StorageUnavailable, match="is in use by another server") as caught:

@@ -1,0 +1,123 @@
+"""Follows the changes of other nodes in a shared registry, and shows them in the directory."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final, Protocol
+
+from span_events.errors import StorageUnavailable
+from span_events.log import get_logger
+from span_events.registry.directory import Directory
+from span_events.registry.shared import activity, journal
+from span_events.registry.store import Contents, Store
+
+log = get_logger("registry")
+
+_LOOK: Final = 2.0
+"""Seconds without a notification after which the journal is read nevertheless: a lost connection may seem open."""
+_BATCH: Final = 500
+"""Rows of activity that are read at once."""
+
+Removed = dict[str, set[int]]
+"""Ids of the rows that are gone, by table."""
+
+
+class Replica(Protocol):
+    """Shows the changes of other nodes, and has the parts of this node react."""
+
+    def show(self, contents: Contents, removed: Removed) -> None:
+        """Show rows, new or changed or as they were, and remove others."""
+
+    def show_activity(self, contents: Contents) -> None:
+        """Show the activity of devices and gateways, if it is newer."""
+
+
+class Follower:
+    """
+    The changes of other nodes, as this node sees them.
+
+    Args:
+        lock: Keeps changes out of the checks of this node.
+    """
+
+    def __init__(self, store: Store, directory: Directory, replica: Replica, lock: asyncio.Lock) -> None:
+        self._store = store
+        self._directory = directory
+        self._replica = replica
+        self._lock = lock
+        self._stale: dict[str, set[int]] = {"devices": set(), "gateways": set()}
+        self._woken = asyncio.Event()
+        self._is_lost = False
+
+    async def catch_up(self) -> None:
+        """
+        Show the changes up to now; the caller holds the lock.
+
+        Raises:
+            StorageUnavailable: The database cannot be read.
+        """
+        found = await self._store.changes(self._directory.collections)
+        if found is None:
+            return
+        version, contents, removed = found
+        if removed is None:
+            log.warning("registry_read_again", hint="More changes were missed than the registry keeps.")
+            removed = self._gone(contents)
+        self._replica.show(contents, removed)
+        self._store.seen(version)
+
+    async def run(self) -> None:
+        """
+        Follow until the connection is lost.
+
+        Raises:
+            StorageUnavailable: The database cannot be read; the next call shows what was missed.
+        """
+        self._is_lost = False
+        handlers = {journal.CHANNEL: self._changed, activity.CHANNEL: self._active}
+        async with self._store.listening(handlers, self._lost):
+            self._stale = {"devices": set(self._directory.devices), "gateways": set(self._directory.gateways)}
+            while not self._is_lost:
+                self._woken.clear()
+                async with self._lock:
+                    await self.catch_up()
+                await self._read_activity()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK):
+                        await self._woken.wait()
+        raise StorageUnavailable("The registry's connection for the changes of other nodes was lost")
+
+    def _lost(self) -> None:
+        self._is_lost = True
+        self._woken.set()
+
+    def _changed(self, _payload: str) -> None:
+        self._woken.set()
+
+    def _active(self, payload: str) -> None:
+        node, kind, ids = activity.read_notification(payload)
+        if node != self._store.node:
+            self._stale[kind].update(ids)
+            self._woken.set()
+
+    async def _read_activity(self) -> None:
+        for kind, known in (("devices", self._directory.devices), ("gateways", self._directory.gateways)):
+            stale, self._stale[kind] = sorted(self._stale[kind] & known.keys()), set()
+            for start in range(0, len(stale), _BATCH):
+                keys = {kind: set(stale[start : start + _BATCH])}
+                self._replica.show_activity(await self._store.read(keys, self._directory.collections))
+
+    def _gone(self, contents: Contents) -> Removed:
+        """Return the ids that the directory has and the registry has not."""
+        directory = self._directory
+        present = {
+            "collections": directory.collections.keys(),
+            "devices": directory.devices.keys(),
+            "gateways": directory.gateways.keys(),
+            "certificates": directory.certificates.keys(),
+            "firmware_images": directory.images.ids(),
+            "blobs": directory.blobs.ids(),
+            "outputs": directory.outputs.ids(),
+        }
+        return {kind: ids - contents.ids(kind) for kind, ids in present.items()}
