@@ -145,6 +145,18 @@ def config_of(settings: Mapping[str, Any]) -> Config:
     return _CONFIGS[key]
 
 
+async def prepare_data(folder: Path, clock: ManualClock, settings: Mapping[str, Any]) -> None:
+    """Fill an empty data directory with a registry and an authority; a server would take longer to make them."""
+    if _is_empty(folder) and "registry" not in settings:
+        store, _ = await _open_store(folder / "registry.sqlite")
+        await store.close()
+        await open_authority(folder / "pki", clock, **settings.get("pki", {}))
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.exists() and not any(folder.iterdir())
+
+
 async def _open_store(path: Path) -> tuple[Store, Contents]:
     """
     Open a registry and read it.

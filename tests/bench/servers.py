@@ -20,6 +20,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.ids import render
 from span_events.registry.model import Collection, Device
 from tests.bench.clock import ManualClock
+from tests.bench.fleets import prepare_data
 from tests.bench.ports import FREE
 from tests.bench.waiting import PATIENCE, until
 
@@ -79,6 +80,7 @@ async def running(
     for name, table in settings.items():
         tables[name] = tables.get(name, {}) | table
     clock = clock or ManualClock()
+    await prepare_data(folder, clock, settings)
     async with Server(Config(**tables), data_dir=folder, clock=clock) as server:
         yield Running(server, clock)
 

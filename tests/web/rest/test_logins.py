@@ -11,7 +11,7 @@ ALICE, PASSWORD = "alice@example.com", "correct horse battery"
 
 
 @pytest.fixture(autouse=True)
-async def _user(api: WebBench) -> None:
+async def _user(api: WebBench, quick_passwords: None) -> None:
     users = Users(api.fleet.store.accounts, api.fleet.identifiers, api.fleet.clock)
     await users.add(ALICE, PASSWORD, resource="/", write=False)
 

@@ -19,7 +19,7 @@ ALICE, PASSWORD = "alice@example.com", "correct horse battery"
 
 
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Running]:
+async def site(tmp_path: Path, quick_passwords: None) -> AsyncIterator[Running]:
     """A server whose logins are short."""
     async with running(tmp_path, logins={"lifetime": 10}) as opened:
         yield opened
