@@ -48,10 +48,20 @@ class IdGenerator:
     """
 
     def __init__(self, node: int = 0) -> None:
+        self._last = 0
+        self.node = node
+
+    @property
+    def node(self) -> int:
+        """Number of this process; a new one holds from the next identifier on."""
+        return self._node
+
+    @node.setter
+    def node(self, node: int) -> None:
         if not 0 <= node < NODES:
             raise ValueError(f"node {node} is not between 0 and {NODES - 1}")
         self._node = node
-        self._last = 0
+        self._last = self._last // _STEP * _STEP + node  # the next one is a step above
 
     def next(self, time_ns: int) -> int:
         """

@@ -82,6 +82,18 @@ def test_of_a_foreign_ulid_the_time_is_kept() -> None:
     assert ids.unix_ms(ids.from_ulid(foreign)) == ids.unix_ms(ids.from_ulid("01M7WA4PZ1" + "0" * 16))
 
 
+@pytest.mark.parametrize(("first", "second"), [(5, 900), (900, 5)])
+def test_ids_rise_when_a_process_gets_another_number(first: int, second: int) -> None:
+    """A node that could not renew its lease for a day goes on with another number, from the next id on."""
+    generator = ids.IdGenerator(first)
+    before = [generator.next(NOW_NS) for _ in range(3)]
+    generator.node = second
+    after = [generator.next(NOW_NS) for _ in range(3)]
+
+    assert before + after == sorted(set(before + after))
+    assert [each % ids.NODES for each in before + after] == [first] * 3 + [second] * 3
+
+
 @pytest.mark.parametrize("node", [-1, 1024])
 def test_a_node_number_has_ten_bits(node: int) -> None:
     """Numbers outside would collide with those of other nodes."""

@@ -28,9 +28,10 @@ from span_events.fleet.outputs.outputs import Outputs
 from span_events.fleet.replica import Replica
 from span_events.metrics import Measure
 from span_events.pki.authority import Authority
+from span_events.registry.contents import Contents
 from span_events.registry.files.opening import open_files
 from span_events.registry.registry import Registry
-from span_events.registry.store import Contents, Store
+from span_events.registry.store import Store
 
 
 class Fleet:

@@ -18,11 +18,11 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.sessions import GatewaySessions
+from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Collection, Device, FirmwareMetadata, Gateway
 from span_events.registry.outputs import Output
 from span_events.registry.shared.follower import Removed
-from span_events.registry.store import Contents
 
 
 class Replica:

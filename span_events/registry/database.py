@@ -204,6 +204,16 @@ class Database:
             yield
 
     @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncConnection]:
+        """Connect with a session that ends with the block; its statements are committed one by one."""
+        async with self.connection() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                yield connection
+            finally:
+                await connection.invalidate()  # closed, not pooled
+
+    @asynccontextmanager
     async def listening(
         self, handlers: Mapping[str, Callable[[str], None]], lost: Callable[[], None]
     ) -> AsyncIterator[None]:
@@ -213,7 +223,7 @@ class Database:
         Args:
             lost: Called when the connection ends.
         """
-        async with self.connection() as connection:
+        async with self.session() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             try:
                 driver.add_termination_listener(lambda _: lost())
@@ -221,10 +231,7 @@ class Database:
                     await driver.add_listener(channel, lambda *told, handle=handle: handle(told[3]))
             except Exception as exc:  # the driver's own: SQLAlchemy does not translate them here
                 raise StorageUnavailable(f"{self._name()} cannot be listened to: {exc}") from exc
-            try:
-                yield
-            finally:
-                await connection.invalidate()  # closed, not pooled
+            yield
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

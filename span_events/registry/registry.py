@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 
+from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Gateway
 from span_events.registry.shared.follower import Follower, Replica
 from span_events.registry.shared.lock import SharedLock
-from span_events.registry.store import Contents, Store
+from span_events.registry.store import Store
 
 Guard = Callable[[], None]
 """A check of the caller's own, which a change runs while it holds the lock; it raises what forbids the change."""

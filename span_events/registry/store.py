@@ -10,16 +10,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from contextlib import suppress
+from typing import Final, TypeVar
 
 from sqlalchemy import Select, Table, delete, func, select, true, update
-from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from span_events.errors import StorageUnavailable
 from span_events.registry import database, rows, tables
 from span_events.registry.accounts import Accounts
+from span_events.registry.contents import Changes, Contents, read_contents
 from span_events.registry.model import (
     Attachment,
     Blob,
@@ -36,6 +36,8 @@ from span_events.registry.model import (
 from span_events.registry.outputs import Output
 from span_events.registry.shared import activity
 from span_events.registry.shared.journal import Journal
+from span_events.registry.shared.leader import Leader
+from span_events.registry.shared.nodes import NodeNumber
 from span_events.registry.tables import Row
 
 _TOKENS: Final = select(tables.tokens, func.coalesce(tables.token_ends.c.expires_ms, 0).label("expires_ms")).outerjoin(
@@ -55,42 +57,6 @@ T = TypeVar("T")
 K = TypeVar("K", int, str)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
-    """All rows that a process reads at its start."""
-
-    collections: list[Collection]
-    devices: list[Device]
-    downstream: list[Downstream]
-    certificates: list[Certificate]
-    attachments: list[Attachment]
-    gateways: list[Gateway]
-    images: list[Image]
-    blobs: list[Blob]
-    outputs: list[Output]
-    reservations: list[Reservation]
-
-    def ids(self, kind: str) -> set[int]:
-        """Return the primary keys of the rows of a table that the directory shows."""
-        match kind:
-            case "certificates":
-                return {each.serial for each in self.certificates}
-            case "firmware_images":
-                return {each.id for each in self.images}
-            case _:
-                return {each.id for each in getattr(self, kind)}
-
-
-class Changes(NamedTuple):
-    """Changes of other nodes."""
-
-    version: int
-    contents: Contents
-    """Rows that are new or changed; all rows if too much was missed."""
-    removed: dict[str, set[int]] | None
-    """Primary keys of rows that are gone, by table; None if all rows were read."""
-
-
 class Store:
     """
     The tables of the registry.
@@ -108,6 +74,8 @@ class Store:
         self.is_shared = shared
         self.node = secrets.token_hex(8)
         """Names this process to other nodes."""
+        self.number = NodeNumber(self._database, self.node)
+        self.leader = Leader(self._database)
         self.accounts = Accounts(self._database)
         self.metrics = self._database.metrics
         self.exclusive, self.settle = self._database.exclusive, self._database.settle
@@ -133,7 +101,9 @@ class Store:
         await self._database.lock(shared=self.is_shared)
 
     async def close(self) -> None:
-        """Finish the writes under way and disconnect; closing again does nothing."""
+        """Finish the writes under way, give the node's number back, and disconnect; closing again does nothing."""
+        with suppress(StorageUnavailable):
+            await self.number.release()
         await self._database.close()
 
     async def probe(self) -> None:
@@ -153,7 +123,7 @@ class Store:
         async with self._database.connection(snapshot=True) as connection:
             if self._journal is not None:
                 self._journal.seen = await self._journal.latest(connection)
-            return await _contents(connection)
+            return await read_contents(connection)
 
     # ---- a registry that several nodes share --------------------------------------------------
 
@@ -170,8 +140,8 @@ class Store:
             if version == self._journal.seen:
                 return None
             if changed is None:
-                return Changes(version, await _contents(connection), None)
-            contents = await _contents(connection, changed, collections)
+                return Changes(version, await read_contents(connection), None)
+            contents = await read_contents(connection, changed, collections)
         return Changes(version, contents, {kind: keys - contents.ids(kind) for kind, keys in changed.items()})
 
     def seen(self, version: int) -> None:
@@ -182,7 +152,7 @@ class Store:
     async def read(self, keys: Mapping[str, AbstractSet[int]], collections: Mapping[int, Collection]) -> Contents:
         """Read the rows with some primary keys, by table."""
         async with self._database.connection(snapshot=True) as connection:
-            return await _contents(connection, keys, collections)
+            return await read_contents(connection, keys, collections)
 
     async def put_activity(self, devices: Sequence[Device]) -> None:
         """Write the activity of devices, but not their configuration; removed ones are left out."""
@@ -436,49 +406,6 @@ class Store:
                 await database.put(connection, tables.gateway_metadata, reports)
 
         return work
-
-
-async def _contents(
-    connection: AsyncConnection,
-    keys: Mapping[str, AbstractSet[int]] | None = None,
-    collections: Mapping[int, Collection] = MappingProxyType({}),
-) -> Contents:
-    """
-    Read all rows, or those with some primary keys, by table.
-
-    Args:
-        collections: Those of the directory, for devices and gateways of a collection that is not read.
-    """
-
-    async def read(table: Table, kind: str | None = None) -> Sequence[RowMapping]:
-        wanted = None if keys is None else keys.get(kind or table.name, frozenset())
-        return await database.read(connection, table, wanted)
-
-    found = [rows.collection_of(row) for row in await read(tables.collections)]
-    by_id = {**collections, **{each.id: each for each in found}}
-    psks = {row["device_id"]: rows.PSK.read(row) for row in await read(tables.psks, "devices")}
-    reports = {
-        row["device_id"]: rows.GATEWAY_METADATA.read(row) for row in await read(tables.gateway_metadata, "devices")
-    }
-    devices = [
-        rows.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]), reports.get(row["id"]))
-        for row in await read(tables.devices)
-    ]
-    known = {each.id: each for each in devices}
-    return Contents(
-        collections=found,
-        devices=devices,
-        downstream=[rows.downstream_of(row) for row in await read(tables.downstream)],
-        certificates=[rows.CERTIFICATE.read(row) for row in await read(tables.certificates)],
-        attachments=[
-            rows.attachment_of(row, known.get(row["device_id"])) for row in await read(tables.cellular_sessions)
-        ],
-        reservations=[rows.RESERVATION.read(row) for row in await read(tables.cellular_reservations)],
-        gateways=[rows.gateway_of(row, by_id[row["collection_id"]]) for row in await read(tables.gateways)],
-        images=[rows.IMAGE.read(row) for row in await read(tables.firmware_images)],
-        blobs=[rows.BLOB.read(row) for row in await read(tables.blobs)],
-        outputs=[rows.output_of(row) for row in await read(tables.outputs)],
-    )
 
 
 def _device_rows(devices: Sequence[Device]) -> tuple[list[Row], list[Row]]:

@@ -21,8 +21,9 @@ from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import IdGenerator, render
 from span_events.metrics import Metric
 from span_events.pki.authority import Authority
+from span_events.registry.contents import Contents
 from span_events.registry.model import Blob, Collection, Device, Gateway, Image
-from span_events.registry.store import Contents, Store
+from span_events.registry.store import Store
 from tests.bench.authorities import open_authority
 from tests.bench.clock import ManualClock
 

@@ -8,9 +8,10 @@ from typing import Final, Protocol
 
 from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
+from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
 from span_events.registry.shared import activity, journal
-from span_events.registry.store import Contents, Store
+from span_events.registry.store import Store
 
 log = get_logger("registry")
 
