@@ -36,6 +36,10 @@ _RETRIES: Final = 2
 _RETRY: Final = timedelta(seconds=5)
 _CHECK: Final = 2.0
 """Seconds for the answer to a check."""
+_PART: Final = 8 << 20
+"""Octets of a part of a larger upload."""
+_PARTS: Final = 2
+"""Parts in memory at a time."""
 _PIECE: Final = 1 << 20
 """Octets of a download that are handed on together."""
 _KEY_ID, _SECRET = "aws_access_key_id", "aws_secret_access_key"
@@ -77,7 +81,7 @@ class ObjectStore:
         """Store an object; it exists whole or not at all."""
 
         async def work() -> None:
-            await self._store.put_async(key, content)
+            await self._store.put_async(key, content, chunk_size=_PART, max_concurrency=_PARTS)
 
         await self._request("stored", key, work)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -187,6 +188,25 @@ async def test_refused_credentials_are_named_without_the_secret(bucket: BucketPl
 
     assert "signature" in told[0]
     assert [each for each in told if "not-the-secret" in each or SECRET_KEY in each] == []
+
+
+async def test_a_bucket_that_is_missing_is_named(bucket: BucketPlace) -> None:
+    url = bucket.server.settings()["url"].replace("//span-events/", "//no-such-bucket/")
+    async with node(bucket, url=url) as files:
+        await files.check()
+
+        assert files.fault == "s3://no-such-bucket: cannot be used: The specified bucket does not exist."
+
+
+async def test_a_large_object_is_stored_in_parts(bucket: BucketPlace) -> None:
+    """And comes back octet for octet."""
+    octets = random.Random(3).randbytes(17 << 20)
+    async with node(bucket, "upload") as files:
+        stored = await write(files, 5, octets)
+    async with node(bucket) as files:
+        whole = await files.whole(stored._replace(sha256=hashlib.sha256(octets).hexdigest()))
+
+        assert whole.read_bytes() == octets
 
 
 @pytest.mark.parametrize(
