@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import IO, Final, Protocol
 
 from span_events.app.supervisor import Supervisor
+from span_events.bus.local import LocalBus
 from span_events.fleet.fleet import Fleet
 from span_events.listeners.base import Listener
 from span_events.log import get_logger
@@ -29,6 +30,8 @@ _OUTPUTS: Final = 5.0
 """Seconds for what waits for outputs, and for their workers to end."""
 _FLEET: Final = 30.0
 """Seconds to store unfinished uploads and to write all pending changes."""
+_BUS: Final = 5.0
+"""Seconds to send the last events to other nodes."""
 _STORE: Final = 10.0
 """Seconds to close the database."""
 
@@ -48,6 +51,7 @@ class Started:
     is_stopping: bool = False
     folder_lock: IO[str] | None = None
     store: Store | None = None
+    bus: LocalBus | None = None
     fleet: Fleet | None = None
     web: list[WebServer] = field(default_factory=list)
     shutdown_timeout: float = 0.0
@@ -69,8 +73,9 @@ async def shut_down(started: Started) -> None:
     4. HTTP: requests under way are answered, new ones are refused.
     5. Outputs: messages that wait for a target that answers are sent, the others are lost.
     6. Fleet: unfinished uploads end, pending changes go to the registry.
-    7. Registry: the database closes.
-    8. Data directory: the lock is released.
+    7. Bus: other nodes get the last events.
+    8. Registry: the database closes.
+    9. Data directory: the lock is released.
 
     Raises:
         BaseException: The first failure or cancellation of a step.
@@ -97,6 +102,8 @@ async def shut_down(started: Started) -> None:
         await step("outputs", _OUTPUTS, started.outputs.close)
     if started.fleet is not None:
         await step("fleet", _FLEET, started.fleet.close)
+    if started.bus is not None:
+        await step("bus", _BUS, started.bus.close)
     if started.store is not None:
         await step("registry", _STORE, started.store.close)
     if started.folder_lock is not None:

@@ -28,7 +28,7 @@ from span_events.config.sections.listeners import (
     MonitoringConfig,
 )
 from span_events.config.sections.outputs import OutputsConfig
-from span_events.config.sections.service import LoginsConfig, PkiConfig, RegistryConfig
+from span_events.config.sections.service import BusConfig, LoginsConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import (
     EventsConfig,
     FanoutConfig,
@@ -40,6 +40,7 @@ from span_events.config.sections.streams import (
 __all__ = [
     "BlobsConfig",
     "BrokerConfig",
+    "BusConfig",
     "CellularConfig",
     "ChirpstackConfig",
     "CoapConfig",

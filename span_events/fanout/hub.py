@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 
+from span_events.bus.base import Reach, Topic, topics_of
 from span_events.clock import Clock
 from span_events.config import FanoutConfig
 from span_events.errors import Unavailable
@@ -65,9 +66,15 @@ class Hub:
 
     Construct it inside the running event loop. Its plain functions are safe to call from anywhere
     in that loop; none of them awaits.
+
+    Args:
+        reach: Told which events of other nodes have subscribers here; None if there are no other nodes.
     """
 
-    def __init__(self, config: FanoutConfig, clock: Clock, identifiers: IdGenerator) -> None:
+    def __init__(
+        self, config: FanoutConfig, clock: Clock, identifiers: IdGenerator, reach: Reach | None = None
+    ) -> None:
+        self._reach = reach
         self._config = config
         self._clock = clock
         self._identifiers = identifiers
@@ -191,6 +198,8 @@ class Hub:
         if group is None:
             group = self._groups[key] = Group(key, self._clock.monotonic())
             self._indexes[key[0]].add(group)
+            if self._reach is not None:
+                self._reach.follow(_topics_of(group))
         elif group.pending:
             self._flush_now()
         return group
@@ -201,6 +210,8 @@ class Hub:
         if not group.subscribers:
             del self._groups[group.key]
             self._indexes[group.key[0]].remove(group)
+            if self._reach is not None:
+                self._reach.unfollow(_topics_of(group))
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Take a reader away; twice does no harm."""
@@ -437,6 +448,13 @@ class Hub:
         subscriber.send(subscriber.group.encoding.encode(self.stamp(event)))
         self._look(subscriber)
 
+    def tell_gap(self) -> None:
+        """Tell all readers that events of other nodes may be missing here."""
+        for group in list(self._groups.values()):
+            if group.encoding.tells_gaps:
+                event = EventsDropped(origin=origin_of(group.scopes), reason=DroppedReason.BUS_LOST)
+                self._append([group], self.stamp(event), None)  # None: whatever its filter
+
     def _give_up(self, subscriber: Subscriber, now: float) -> None:
         log.warning("subscriber_stalled", token=render(subscriber.token_id), dropped=subscriber.dropped)
         text = f"behind for {self._config.stalled_after:g} s, {subscriber.dropped} dropped"
@@ -450,6 +468,10 @@ class Hub:
         """Make an activity of an event that is meant for one subscriber only."""
         time_ns = self._clock.time_ns()
         return Activity(self._identifiers.next(time_ns), time_ns, event)
+
+
+def _topics_of(group: Group) -> frozenset[Topic]:
+    return topics_of(group.scopes, is_messages=group.key[0] is Stream.MESSAGES)
 
 
 def origin_of(scopes: Scopes) -> Origin:

@@ -386,3 +386,22 @@ def test_the_limits_of_the_download_are_those_of_its_codec() -> None:
     place = FirmwareConfig(coap_host="x" * MAX_HOST, path="/" + "x" * (MAX_PATH - 1))
 
     assert encode_response(Response(place.coap_host, 0, place.path, available=True))
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("http://h", "'http://h' is not nats://HOST:PORT or tls://HOST:PORT"),
+        ("nats://a,b", "'b' is not nats://HOST:PORT or tls://HOST:PORT"),
+        ("nats://h:x", "'nats://h:x' is not nats://HOST:PORT or tls://HOST:PORT"),
+        ("nats://me:secret@h", "the login for h belongs in the file that bus.credentials_file names"),
+    ],
+)
+def test_a_nats_server_that_is_no_url_is_named_and_a_login_is_not_shown(url: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f'[bus]\nurl = "{url}"\n')
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(path)
+
+    assert caught.value.faults == (f"bus.url: {fault}",)
+    assert config.BusConfig(url="nats://a:1, tls://b").servers == ("nats://a:1", "tls://b")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from span_events.accepting import RefusedAccepts
+from span_events.app.bus import make_bus, start_bus
 from span_events.app.engines import Engines
 from span_events.app.outputs import start_outputs
 from span_events.app.shutdown import Started
@@ -15,7 +16,6 @@ from span_events.app.supervisor import Supervisor
 from span_events.app.wall_clock import LOOK, WallClockWatch
 from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
-from span_events.bus.local import LocalBus
 from span_events.clock import Clock
 from span_events.config import Config
 from span_events.events.history import History
@@ -86,7 +86,7 @@ class Node:
         self.logins = Logins(self.store.accounts, config.logins, key=key, identifiers=self.identifiers, clock=clock)
         self.tokens = Tokens(self.store, self.identifiers, clock, logins=self.logins)
         await self.tokens.load()
-        self.bus = LocalBus(clock, self.identifiers)
+        self.bus = self.started.bus = make_bus(config.bus, clock, self.identifiers)
         self.history = History(
             per_collection=config.events.history_per_collection,
             total=config.events.history_total,
@@ -94,9 +94,10 @@ class Node:
             age=config.events.history_age,
             born=self.identifiers.next(clock.time_ns()),
         )
-        self.hub = Hub(config.fanout, clock, self.identifiers)
-        self.bus.listen(activities=self.history.append)
-        self.bus.listen(activities=self.hub.show, messages=self.hub.show_message)
+        self.hub = Hub(config.fanout, clock, self.identifiers, self.bus)
+        self.bus.listen(activities=self.history.append, everywhere=True)
+        self.bus.listen(activities=self.hub.show, messages=self.hub.show_message, everywhere=True)
+        await start_bus(self.bus, self.hub, self.supervisor, clock)
         self.fleet = Fleet(
             config,
             folder=self.data_dir,
@@ -150,6 +151,7 @@ class Node:
             "registry": "ok",
             "files": "ok",
             **self.fleet.files_health(),
+            "bus": self.bus.health(),
             **({"server": "stops now"} if self.started.is_stopping else {}),
             "certificates": self.authority.fault() or "ok",
             **dict.fromkeys(self.addresses, "ok"),

@@ -32,7 +32,7 @@ from span_events.config.sections.listeners import (
     MonitoringConfig,
 )
 from span_events.config.sections.outputs import OutputsConfig
-from span_events.config.sections.service import LogConfig, LoginsConfig, PkiConfig, RegistryConfig
+from span_events.config.sections.service import BusConfig, LogConfig, LoginsConfig, PkiConfig, RegistryConfig
 from span_events.config.sections.streams import (
     EventsConfig,
     FanoutConfig,
@@ -92,6 +92,7 @@ class Config(BaseSettings):
     mqtt: MqttConfig = MqttConfig()
     registry: RegistryConfig = RegistryConfig()
     files: FilesConfig = FilesConfig()
+    bus: BusConfig = BusConfig()
     logins: LoginsConfig = LoginsConfig()
     pki: PkiConfig = PkiConfig()
     log: LogConfig = LogConfig()

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from span_events.config.fields import (
     Count,
     HostName,
+    Octets,
     Seconds,
     setting,
 )
 from span_events.config.sections.base import Section
+
+
+def _nats_servers(text: str) -> str:
+    """Take URLs of NATS servers with commas between them, or nothing."""
+    for each in filter(None, map(str.strip, text.split(","))):
+        url = urlsplit(each)
+        try:
+            is_right = url.scheme in {"nats", "tls"} and url.hostname and url.port != 0 and url.path in {"", "/"}
+        except ValueError:  # a port that is none
+            is_right = False
+        if url.username or url.password:
+            raise ValueError(f"the login for {url.hostname} belongs in the file that bus.credentials_file names")
+        if not is_right:
+            raise ValueError(f"{each!r} is not nats://HOST:PORT or tls://HOST:PORT")
+    return text
 
 
 class RegistryConfig(Section):
@@ -21,6 +38,33 @@ class RegistryConfig(Section):
     url: str = setting("", "SQLAlchemy URL; empty is SQLite in the data directory.")
     flush_interval: Seconds = setting(1.0, "Seconds between writes of the data that changes with each message.")
     watch_interval: Seconds = setting(0.4, "Seconds between checks for tokens that other processes made or deleted.")
+
+
+class BusConfig(Section):
+    """NATS, which carries events between the nodes of one server; needs the extra `nats`."""
+
+    url: Annotated[str, AfterValidator(_nats_servers)] = setting(
+        "", "NATS server, nats://HOST:4222 or tls://HOST:4222, or several with commas; empty is a single node."
+    )
+    credentials_file: str = setting(
+        "", "File with USER:PASSWORD, or with the credentials that `nsc` made (.creds); empty is no login."
+    )
+    ca_file: str = setting("", "Certificates that sign those of the NATS servers; empty is those of the system.")
+    linger_ms: Annotated[float, Field(ge=0, le=1000)] = setting(
+        1.0, "Milliseconds that events wait for company under load; those of a quiet bus leave at once."
+    )
+    buffer: Octets = setting(
+        16_777_216, "Octets that may wait for NATS, also while it is away; beyond it, events are lost to other nodes."
+    )
+    pending_messages: Count = setting(
+        65_536, "NATS messages of a collection that may wait here; beyond it, they are lost, and subscribers are told."
+    )
+    pending_octets: Octets = setting(16_777_216, "Octets of those messages.")
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The URLs of the NATS servers."""
+        return tuple(each.strip() for each in self.url.split(",") if each.strip())
 
 
 class LoginsConfig(Section):

@@ -16,3 +16,7 @@ class DroppedReason(Reason):
         "historyGap",
         "Events after your last one are no longer in memory: the server was restarted, or you were away too long.",
     )
+    BUS_LOST = (
+        "busLost",
+        "The nodes of this server lost their connection: ask for events of other nodes with after= your last one.",
+    )

@@ -1,0 +1,42 @@
+"""The bus that the configuration asks for: inside this process, or NATS between nodes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from span_events.app.supervisor import Supervisor
+from span_events.bus.local import LocalBus
+from span_events.clock import Clock
+from span_events.config import BusConfig
+from span_events.errors import ConfigurationError
+from span_events.fanout.hub import Hub
+from span_events.ids import IdGenerator
+
+_SWEEP: Final = 1.0
+
+
+def make_bus(config: BusConfig, clock: Clock, identifiers: IdGenerator) -> LocalBus:
+    """
+    Make the bus of this process.
+
+    Raises:
+        ConfigurationError: The extra for NATS is not installed, or a file of the bus cannot be read.
+    """
+    if not config.url:
+        return LocalBus(clock, identifiers)
+    try:
+        from span_events.bus.nats import NatsBus  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as exc:
+        raise ConfigurationError(
+            ["bus.url: the package nats-py is not installed"],
+            hint="Install the extra: `pip install 'span-events[nats]'`.",
+        ) from exc
+    return NatsBus(config, clock, identifiers)
+
+
+async def start_bus(bus: LocalBus, hub: Hub, supervisor: Supervisor, clock: Clock) -> None:
+    """Connect the bus to other nodes; the server starts, too, while NATS is away."""
+    bus.on_gap.append(hub.tell_gap)
+    await bus.start()
+    supervisor.run("bus", bus.run)
+    supervisor.every(_SWEEP, "bus_sweep", lambda: bus.sweep(clock.monotonic()))

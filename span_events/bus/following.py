@@ -1,0 +1,101 @@
+"""Following: the topics that subscribers of this node need from other nodes, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from span_events.bus.base import EVERYONE, Topic
+
+_LINGER: Final = 60.0
+"""Seconds that a topic is kept after its last subscriber: one that connects again finds its past here."""
+
+
+@dataclass(slots=True)
+class Interest:
+    """The subscribers of a topic."""
+
+    subscribers: int = 0
+    idle_since: float = 0.0
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while its events arrive here and its past is in the history."""
+
+
+class Following:
+    """The topics that are needed; `missing` and `surplus` say how the subscriptions differ from them."""
+
+    def __init__(self) -> None:
+        self._interests: dict[Topic, Interest] = {}
+        self.changed = asyncio.Event()
+        """Set when a topic is needed that was not before."""
+
+    def __len__(self) -> int:
+        """Return the number of topics."""
+        return len(self._interests)
+
+    def add(self, topic: Topic) -> None:
+        """Note a subscriber."""
+        self._interest(topic).subscribers += 1
+
+    def remove(self, topic: Topic, now: float) -> None:
+        """Note that a subscriber left."""
+        interest = self._interests[topic]
+        interest.subscribers -= 1
+        interest.idle_since = now
+
+    async def ready(self, topic: Topic, now: float) -> None:
+        """Wait until a topic is ready, which is needed for a moment at least."""
+        interest = self._interest(topic)
+        interest.idle_since = now
+        await self._provider(topic, interest).ready.wait()
+
+    def get(self, topic: Topic) -> Interest | None:
+        """Return the interest in a topic; None if there is none."""
+        return self._interests.get(topic)
+
+    def forget_idle(self, now: float) -> None:
+        """Forget topics without a subscriber for a while."""
+        for topic, interest in list(self._interests.items()):
+            if not interest.subscribers and now - interest.idle_since >= _LINGER:
+                del self._interests[topic]
+
+    def unready(self) -> None:
+        """Note that no topic arrives here any more."""
+        for interest in self._interests.values():
+            interest.ready.clear()
+
+    def missing(self, open_topics: Iterable[Topic]) -> list[Topic]:
+        """Return the topics to subscribe to: those of all collections stand for each of them."""
+        already = set(open_topics)
+        return [
+            topic
+            for topic in self._interests
+            if topic not in already
+            and (topic.owner == EVERYONE or topic._replace(owner=EVERYONE) not in self._interests)
+        ]
+
+    def surplus(self, open_topics: Iterable[Topic]) -> list[Topic]:
+        """Return the topics that are no longer needed, once those that stand in for them are ready."""
+        return [topic for topic in open_topics if self._is_surplus(topic)]
+
+    def _is_surplus(self, topic: Topic) -> bool:
+        if topic.owner == EVERYONE:
+            return topic not in self._interests and all(
+                interest.ready.is_set()
+                for other, interest in self._interests.items()
+                if other.is_messages == topic.is_messages
+            )
+        everyone = self._interests.get(topic._replace(owner=EVERYONE))
+        return everyone.ready.is_set() if everyone is not None else topic not in self._interests
+
+    def _interest(self, topic: Topic) -> Interest:
+        interest = self._interests.get(topic)
+        if interest is None:
+            interest = self._interests[topic] = Interest()
+            self.changed.set()
+        return interest
+
+    def _provider(self, topic: Topic, interest: Interest) -> Interest:
+        return self._interests.get(topic._replace(owner=EVERYONE), interest)

@@ -1,0 +1,351 @@
+"""
+The bus of several nodes: NATS carries the events and messages of each to those whose subscribers need them.
+
+Sinks of this node are called at once, as by `LocalBus`. A copy waits for the next flush, which joins the lines of a
+subject. While NATS is away, this node goes on alone: what finds no room until NATS is back is lost to other nodes, and
+counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error, MaxPayloadError
+
+from span_events.bus import wire
+from span_events.bus.base import Handler, NobodyServes, Topic, owner_of
+from span_events.bus.following import Following
+from span_events.bus.link import Link, settle
+from span_events.bus.local import LocalBus
+from span_events.bus.outgoing import LONGEST, Outgoing
+from span_events.clock import Clock
+from span_events.config import BusConfig
+from span_events.events.activity import Activity, Severity, severity_of
+from span_events.events.catalogue import SEVERITIES
+from span_events.events.message import Message
+from span_events.ids import IdGenerator
+from span_events.log import get_logger
+from span_events.metrics import Measure, Metric
+
+log = get_logger("bus")
+
+_PREFIX: Final = "span"
+"""First word of every subject."""
+_PATIENCE: Final = 2.0
+"""Seconds that a new subscriber waits for the past of other nodes."""
+_FAREWELL: Final = 1.0
+"""Seconds at the end for the events that wait."""
+_POLL: Final = 0.005
+_REMEMBERED: Final = 4_096
+"""Identifiers of arrived events that are remembered at least, so that none is shown twice."""
+
+
+class NatsBus(LocalBus):
+    """Carries events and messages between nodes; `start` it, `sweep` it about once a second, and `close` it last."""
+
+    def __init__(self, config: BusConfig, clock: Clock, identifiers: IdGenerator) -> None:
+        super().__init__(clock, identifiers)
+        self._config = config
+        self._sender = secrets.token_hex(6).encode()
+        """Names this process in what it sends."""
+        self._outgoing = Outgoing(config.buffer)
+        self._waiting = asyncio.Event()
+        self._following = Following()
+        self._subscriptions: dict[Topic, list[Subscription]] = {}
+        self._services: dict[str, Subscription] = {}
+        self._reader = wire.Reader()
+        self._arrived: list[Activity] = []
+        self._seen = _Seen()
+        self._link = Link(
+            config,
+            clock,
+            on_up=self._on_up,
+            on_down=self._on_down,
+            work=(self._write, self._follow_changes),
+            on_slow=self._on_slow,
+        )
+        self._task: asyncio.Task[None] | None = None
+        self._is_behind = False
+        self.received = 0
+        """Events and messages of other nodes that subscribers here needed."""
+        self.cut = 0
+        """NATS messages that nats-py discarded because this process fell behind."""
+        self.too_large = 0
+        """Events and messages that NATS refuses for their size."""
+        super().listen(activities=self._carry, messages=self._carry_message)  # first: in the order of identifiers
+
+    async def start(self) -> None:
+        """Connect to NATS; return after the first attempt, well or not."""
+        self._task = asyncio.get_running_loop().create_task(self._link.run(), name="bus")
+        first = asyncio.ensure_future(self._link.first_attempt())
+        await asyncio.wait([self._task, first], return_when=asyncio.FIRST_COMPLETED)
+        first.cancel()
+
+    async def run(self) -> None:
+        """Wait for a defect of the bus, and raise it; cancelling does not end the bus."""
+        assert self._task is not None, "the bus has started"
+        await asyncio.shield(self._task)
+
+    async def close(self) -> None:
+        """Send what waits, a second at most, and leave NATS."""
+        if self._task is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                while self._outgoing.octets and self._link.client is not None:  # noqa: ASYNC110  # a moment, once
+                    await asyncio.sleep(_POLL)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+
+    def sweep(self, now: float) -> None:
+        """Forget topics that nobody needs any more; tell subscribers of what was cut."""
+        self._following.forget_idle(now)
+        if self._following.surplus(self._subscriptions) or self._following.missing(self._subscriptions):
+            self._following.changed.set()
+        if self._is_behind:
+            self._is_behind = False
+            self._tell_gap()
+
+    def health(self) -> str:
+        """Return ``ok``, or a sentence about the fault."""
+        if self._link.client is not None:
+            return "ok"
+        return (
+            f"degraded: no connection to NATS ({self._link.fault}); subscribers get the events of their own node only"
+        )
+
+    def metrics(self) -> list[Measure]:
+        """List the metrics."""
+        link, outgoing = self._link, self._outgoing
+        return [
+            *super().metrics(),
+            Metric("bus_connected", "1 while there is a connection to NATS.", "gauge", lambda: link.client is not None),
+            Metric(
+                "bus_connections", "Connections to NATS so far; the first one too.", "counter", lambda: link.connections
+            ),
+            Metric("bus_sent", "Events and messages sent to NATS.", "counter", lambda: link.handed),
+            Metric("bus_received", "Events and messages of other nodes.", "counter", lambda: self.received),
+            Metric(
+                "bus_lost",
+                "Events and messages that other nodes did not get, or whose way a broken connection leaves open.",
+                "counter",
+                lambda: {
+                    "buffer": outgoing.discarded,
+                    "connection": link.unconfirmed,
+                    "size": self.too_large,
+                },
+                label="cause",
+            ),
+            Metric(
+                "bus_skipped",
+                "Events and messages of other nodes that this release does not know, or that are damaged.",
+                "counter",
+                lambda: self._reader.skipped,
+                label="cause",
+            ),
+            Metric("bus_cut", "NATS messages discarded because this process fell behind.", "counter", lambda: self.cut),
+            Metric(
+                "bus_waiting_bytes",
+                "Bytes that wait for NATS; at most bus.buffer.",
+                "gauge",
+                lambda: outgoing.octets,
+            ),
+            Metric("bus_topics", "Collections followed on other nodes.", "gauge", lambda: len(self._following)),
+        ]
+
+    # ---- topics -------------------------------------------------------------------------------
+
+    def follow(self, topics: Iterable[Topic]) -> None:
+        """Note a subscriber of topics."""
+        for topic in topics:
+            self._following.add(topic)
+
+    def unfollow(self, topics: Iterable[Topic]) -> None:
+        """Note that it left."""
+        for topic in topics:
+            self._following.remove(topic, self._clock.monotonic())
+
+    async def caught_up(self, topics: Iterable[Topic]) -> None:
+        """Wait until events of topics arrive here; at most two seconds, and not at all while NATS is away."""
+        if self._link.client is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                for topic in topics:
+                    await self._following.ready(topic, self._clock.monotonic())
+
+    # ---- to other nodes -----------------------------------------------------------------------
+
+    def _carry(self, activity: Activity) -> None:
+        event = activity.event
+        is_alarm = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
+        owner = event.origin.collection_id
+        subject = f"{_PREFIX}.{'alarm' if is_alarm else 'activity'}.{owner_of(owner)}"
+        self._outgoing.append(owner, subject, wire.encode(activity))
+        self._waiting.set()
+
+    def _carry_message(self, message: Message) -> None:
+        subject = f"{_PREFIX}.messages.{owner_of(message.origin.collection_id)}"
+        self._outgoing.append(subject, subject, wire.encode_message(message))
+        self._waiting.set()
+
+    async def _write(self, client: Client) -> None:
+        """Send what waits, then let company gather: events of a quiet bus leave at once, those of a busy one joined."""
+        while True:
+            await self._waiting.wait()
+            self._waiting.clear()
+            while self._link.client is client and (batch := self._outgoing.pop()):
+                try:
+                    self._link.handed += len(batch.lines)
+                    await client.publish(batch.subject, wire.pack(self._sender, batch.lines))
+                except MaxPayloadError:
+                    self._link.handed -= len(batch.lines)
+                    self.too_large += len(batch.lines)
+            await self._clock.sleep(self._config.linger_ms / 1000)
+
+    # ---- from other nodes ---------------------------------------------------------------------
+
+    async def _receive(self, message: Msg) -> None:
+        """Take the events of a NATS message; those of one read are shown together, in the order of their time."""
+        sender, lines = wire.unpack(message.data)
+        if sender == self._sender:
+            return
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._show_arrived)
+        self._arrived.extend(self._reader.activities(lines))
+
+    def _show_arrived(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        arrived.sort(key=lambda each: each.id)
+        for activity in arrived:
+            if self._seen.is_new(activity.id):
+                self.received += 1
+                self.show(activity)
+
+    async def _receive_messages(self, message: Msg) -> None:
+        sender, lines = wire.unpack(message.data)
+        if sender == self._sender:
+            return
+        for each in self._reader.messages(lines):
+            if self._seen.is_new(each.id):
+                self.received += 1
+                self.show_message(each)
+
+    # ---- the connection -----------------------------------------------------------------------
+
+    async def _on_up(self, client: Client) -> None:
+        self._outgoing.longest = min(LONGEST, client.max_payload - len(self._sender))
+        await self._reconcile(client)
+        if self._link.connections:
+            self._tell_gap()
+
+    def _on_down(self) -> None:
+        self._subscriptions.clear()
+        self._services.clear()
+        self._following.unready()
+
+    def _on_slow(self) -> None:
+        self.cut += 1
+        self._is_behind = True
+
+    def _tell_gap(self) -> None:
+        for each in self.on_gap:
+            each()
+
+    async def _follow_changes(self, client: Client) -> None:
+        while True:
+            await self._following.changed.wait()
+            await self._reconcile(client)
+
+    async def _reconcile(self, client: Client) -> None:
+        """Subscribe to the topics that are needed and the subjects that are served, then leave the others."""
+        self._following.changed.clear()
+        for subject in self._handlers.keys() - self._services:
+            self._services[subject] = await client.subscribe(
+                f"{_PREFIX}.{subject}", cb=partial(self._answer, client, subject)
+            )
+        for subject in self._services.keys() - self._handlers.keys():
+            # Not unsubscribe: requests under way get their answer, that nobody serves it.
+            await self._services.pop(subject).drain()  # type: ignore[no-untyped-call]
+        opened = self._following.missing(self._subscriptions)
+        for topic in opened:
+            receive = self._receive_messages if topic.is_messages else self._receive
+            self._subscriptions[topic] = [
+                await self._link.subscribe(client, subject, receive) for subject in _subjects_of(topic)
+            ]
+        if opened:
+            await settle(client)
+        for topic in opened:
+            if (interest := self._following.get(topic)) is not None:
+                interest.ready.set()
+        for topic in self._following.surplus(list(self._subscriptions)):
+            for subscription in self._subscriptions.pop(topic):
+                await subscription.unsubscribe()
+            if (interest := self._following.get(topic)) is not None:
+                interest.ready.clear()
+
+    # ---- requests -----------------------------------------------------------------------------
+
+    def serve(self, subject: str, handler: Handler) -> Callable[[], None]:
+        """Answer the requests to a subject, of this node and of others, until the returned function is called."""
+        self._following.changed.set()
+        return super().serve(subject, handler)
+
+    async def ask(self, subject: str, data: bytes, within: float) -> bytes:
+        """Send a request to the node that serves a subject, this one first, and return its answer."""
+        try:
+            return await super().ask(subject, data, within)
+        except NobodyServes:
+            return await self._link.ask(f"{_PREFIX}.{subject}", data, within)
+
+    async def _answer(self, client: Client, subject: str, message: Msg) -> None:
+        handler = self._handlers.get(subject)
+        try:
+            if handler is None:  # it has just gone: the same answer as that of NATS
+                await client.publish(message.reply, headers={"Status": "503"})
+            else:
+                await message.respond(await handler(message.data))
+        except Error:
+            log.info("bus_answer_lost", subject=subject)
+        except Exception:  # the asker gets none, and this node goes on
+            self.failures += 1
+            log.exception("bus_handler_failed", subject=subject)
+
+    def _serve_no_longer(self, subject: str, handler: Handler) -> None:
+        super()._serve_no_longer(subject, handler)
+        self._following.changed.set()
+
+
+class _Seen:
+    """The identifiers that arrived lately: two generations, so that forgetting costs nothing."""
+
+    def __init__(self) -> None:
+        self._young: set[int] = set()
+        self._old: set[int] = set()
+
+    def is_new(self, identifier: int) -> bool:
+        """Return whether an identifier has not arrived lately, and remember it."""
+        if identifier in self._young or identifier in self._old:
+            return False
+        self._young.add(identifier)
+        if len(self._young) >= _REMEMBERED:
+            self._young, self._old = set(), self._young
+        return True
+
+
+def _subjects_of(topic: Topic) -> list[str]:
+    kinds = ["messages"] if topic.is_messages else ["activity", "alarm"]
+    return [f"{_PREFIX}.{kind}.{topic.owner}" for kind in kinds]
+
+
+_ROUTINE: Final = frozenset(event for event, severities in SEVERITIES.items() if max(severities) < Severity.WARNING)
+"""Events that are never a warning or an error."""

@@ -1,0 +1,74 @@
+"""A server with NATS: its streams show the events of other nodes, and it serves while NATS is away."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import connect
+
+from span_events.app import Server
+from span_events.app.bus import make_bus
+from span_events.clock import SystemClock
+from span_events.config import BusConfig, Config
+from span_events.errors import ConfigurationError
+from span_events.ids import IdGenerator
+from tests.bench.peers.nats import nats_server
+from tests.bench.ports import FREE
+from tests.bench.waiting import PATIENCE, until
+from tests.bus.nodes import node, numbered
+
+
+async def test_a_stream_shows_the_events_of_all_nodes_and_what_it_missed(tmp_path: Path) -> None:
+    """Health names a bus that is away; readiness does not suffer, as other nodes could do no better."""
+    (tmp_path / "data").mkdir()
+    async with nats_server(tmp_path) as nats:
+        config = Config(**FREE, bus=BusConfig(url=nats.url))
+        async with (
+            node(nats.url, 5) as other,
+            Server(config, data_dir=tmp_path / "data") as server,
+            aiohttp.ClientSession(f"http://{server.addresses['http']}") as http,
+        ):
+            url = f"ws://{server.addresses['http']}/span/activity?extended=1&tail=0"
+            headers = {"X-API-Token": server.first_token or ""}
+            async with connect(url, additional_headers=headers, open_timeout=PATIENCE) as stream:
+
+                async def next_event() -> tuple[str, str]:
+                    while True:
+                        document = json.loads(await stream.recv())
+                        if "event" in document:
+                            return document["event"], document["data"].get("handshakeMs") or document["data"]["reason"]
+
+                topics = [each for each in server.bus.metrics() if each.name == "bus_topics"]
+                await until(lambda: topics[0].value() == 1)  # type: ignore[attr-defined]  # a plain one
+                await server.bus.caught_up(frozenset())
+                await until(lambda: server.hub.subscribers == 1)
+                other.bus.publish(numbered(1))
+                assert await next_event() == ("clientConnected", "1")
+
+                await nats.kill()
+                await until(lambda: server.bus.health() != "ok" and other.bus.health() != "ok")
+                statuses = []
+                for path in ("/healthz", "/readyz"):
+                    async with http.get(path) as reply:
+                        statuses.append((reply.status, (await reply.json())["parts"]["bus"][:9]))
+                assert statuses == [(200, "degraded:"), (200, "degraded:")]
+
+                await nats.start()
+                assert await next_event() == ("eventsDropped", "busLost")
+                await until(lambda: other.bus.health() == "ok")
+                other.bus.publish(numbered(2))
+                assert await next_event() == ("clientConnected", "2")
+
+
+def test_a_bus_without_its_package_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nats.aio.client", None)
+    for name in ("span_events.bus.nats", "span_events.bus.link"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(ConfigurationError, match=r"bus\.url: the package nats-py") as caught:
+        make_bus(BusConfig(url="nats://h"), SystemClock(), IdGenerator())
+
+    assert "span-events[nats]" in caught.value.hint

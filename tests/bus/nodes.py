@@ -1,0 +1,95 @@
+"""Nodes: buses with sinks that record, and subscribers that need topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from span_events.bus.base import topics_of
+from span_events.bus.local import LocalBus
+from span_events.bus.nats import NatsBus
+from span_events.clock import SystemClock
+from span_events.config import BusConfig
+from span_events.events.activity import Activity, Event, Origin
+from span_events.events.catalogue import ClientConnected, MessageRejected
+from span_events.events.filters import Scope
+from span_events.events.message import Message, Transport
+from span_events.events.reasons import MessageRejectedReason
+from span_events.ids import IdGenerator
+from tests.bench.waiting import until
+
+COLLECTION = 1 << 50
+
+
+class Node:
+    """A bus, and what its sinks got."""
+
+    def __init__(self, bus: LocalBus) -> None:
+        self.bus = bus
+        self.activities: list[Activity] = []
+        self.messages: list[Message] = []
+        self.gaps = 0
+        bus.listen(activities=self.activities.append, messages=self.messages.append, everywhere=True)
+        bus.on_gap.append(self._note_gap)
+
+    async def follow(self, *collections: int | None, messages: bool = False) -> None:
+        """Be a subscriber of collections; None is all of them."""
+        topics = topics_of((Scope(each) for each in collections or (None,)), is_messages=messages)
+        self.bus.follow(topics)
+        await self.bus.caught_up(topics)
+
+    def unfollow(self, *collections: int | None) -> None:
+        """Leave."""
+        self.bus.unfollow(topics_of(Scope(each) for each in collections or (None,)))
+
+    async def got(self, count: int) -> list[Activity]:
+        """Wait for so many activities, and return them all."""
+        await until(lambda: len(self.activities) >= count)
+        return self.activities
+
+    @property
+    def values(self) -> list[int | None]:
+        """The numbers of the events of `numbered`."""
+        return [each.event.handshake_ms for each in self.activities if isinstance(each.event, ClientConnected)]
+
+    def metric(self, name: str) -> Any:
+        """Read a metric."""
+        (found,) = [each for each in self.bus.metrics() if each.name == name]
+        return found.value()  # type: ignore[attr-defined]  # a plain one
+
+    def _note_gap(self) -> None:
+        self.gaps += 1
+
+
+def numbered(number: int, collection: int | None = COLLECTION) -> Event:
+    """An event of routine that carries a number."""
+    return ClientConnected(origin=Origin(collection, 2), identified_by="ip", handshake_ms=number)
+
+
+def alarm(collection: int | None = COLLECTION) -> Event:
+    """A warning or error."""
+    return MessageRejected(origin=Origin(collection, 2), reason=MessageRejectedReason.MALFORMED)
+
+
+def message(identifier: int, payload: bytes = b"\x00\xffon") -> Message:
+    """An upstream message."""
+    origin = Origin(COLLECTION, 2, 3)
+    return Message(identifier, origin, 17, Transport.COAP, payload, 5683, 9, "POST", "a/b", (("rssi", "-9"),))
+
+
+@asynccontextmanager
+async def node(url: str, number: int = 0, clock: SystemClock | None = None, **settings: Any) -> AsyncIterator[Node]:
+    """Run a bus over NATS."""
+    bus = NatsBus(BusConfig(url=url, **settings), clock or SystemClock(), IdGenerator(number))
+    found = Node(bus)
+    await bus.start()
+    supervised = asyncio.create_task(bus.run())
+    try:
+        yield found
+        assert not supervised.done(), supervised.exception()
+    finally:
+        supervised.cancel()
+        await asyncio.gather(supervised, return_exceptions=True)
+        await bus.close()
