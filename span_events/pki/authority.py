@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -34,6 +34,7 @@ from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.pki import dates, files, issuing
 from span_events.pki.issuing import Issuer, KeyType, Period, PublicKey
+from span_events.registry.shared.secrets import SharedSecrets
 
 log = get_logger("pki")
 
@@ -42,6 +43,8 @@ _ALWAYS: Final = ("localhost", "127.0.0.1", "::1")
 _ROOT: Final = "root"
 _SERVERS: Final = "servers"
 _COLLECTION: Final = "collection-"
+_SHARED: Final = "pki/"
+"""Begin of the names of what nodes share."""
 _MAX_COMMON_NAME: Final = 64
 """Characters (ub-common-name, RFC 5280 appendix A.1)."""
 _RENEW_AT: Final = 1 / 3
@@ -84,6 +87,7 @@ class Authority:
 
     def __init__(self, folder: Path, config: PkiConfig, clock: Clock, root: Issuer, servers: Issuer) -> None:
         self._folder = folder
+        self._shared: SharedSecrets | None = None
         self._config = config
         self._clock = clock
         self._root = root
@@ -98,14 +102,27 @@ class Authority:
         """Called with the certificate (PEM) of each new intermediate, on the event loop."""
 
     @classmethod
-    async def open(cls, folder: Path, config: PkiConfig, clock: Clock) -> Self:
+    async def open(cls, folder: Path, config: PkiConfig, clock: Clock, *, shared: SharedSecrets | None = None) -> Self:
         """
         Read the files, or create them at a first start.
 
+        Args:
+            shared: Root and intermediates of all nodes, of which the files are copies then; None for a single node.
+
         Raises:
-            StorageUnavailable: A file cannot be read or written, or is malformed.
+            StorageUnavailable: A file cannot be read or written, is malformed, or of another authority than ``shared``.
         """
-        return await asyncio.to_thread(cls._open, folder, config, clock)
+        if shared is None:
+            return await asyncio.to_thread(cls._open, folder, config, clock)
+        async with shared.first_start():
+            found = {Path(name).name: each for name, each in (await shared.read(_SHARED)).items()}
+            await asyncio.to_thread(_copy, folder, found)
+            authority = await asyncio.to_thread(cls._open, folder, config, clock)
+            authority._shared = shared
+            for name, issuer in authority._common().items():
+                if name not in found:
+                    await shared.add(_SHARED + name, issuer.pem)
+        return authority
 
     # ---- look-ups ---------------------------------------------------------------------------
 
@@ -223,11 +240,33 @@ class Authority:
             async with self._making:
                 found = self._intermediates.get(collection_id)
                 if found is None:
-                    found = await asyncio.to_thread(self._make_intermediate, self._collection_path(collection_id))
-                    self._remember(collection_id, found)
-                    for tell in self.on_intermediate:
-                        tell(found.certificate_pem)
+                    path = self._collection_path(collection_id)
+                    found = await asyncio.to_thread(self._make_intermediate, path)
+                    if self._shared is not None:
+                        content = await self._shared.add(_SHARED + path.name, found.pem)
+                        found = await asyncio.to_thread(self._take, path, content)
+                    self._learn(collection_id, found)
         return found
+
+    async def refresh(self) -> None:
+        """
+        Take over the intermediates that other nodes made.
+
+        Raises:
+            StorageUnavailable: The registry cannot be read, or a file cannot be written.
+        """
+        assert self._shared is not None, "a single node has all of them"
+        async with self._making:
+            known = [_SHARED + name for name in self._common()]
+            for name, content in (await self._shared.read(_SHARED + _COLLECTION, known)).items():
+                path = self._folder / Path(name).name
+                issuer = await asyncio.to_thread(self._take, path, content)
+                self._learn(ids.parse(path.stem.removeprefix(_COLLECTION)), issuer)
+
+    def _common(self) -> dict[str, Issuer]:
+        """Return the issuers that all nodes have in common, by the names of their files."""
+        intermediates = {self._collection_path(each).name: issuer for each, issuer in self._intermediates.items()}
+        return {f"{_ROOT}.pem": self._root, **intermediates}
 
     # ---- files: in a thread -------------------------------------------------------------------
 
@@ -335,6 +374,20 @@ class Authority:
         chain = issuing.certificate_pem(certificate, self._servers.certificate)
         return ServerIdentity(key, chain, issuing.period_of(certificate))
 
+    def _take(self, path: Path, content: bytes) -> Issuer:
+        """Write the file of an intermediate, unless it is there, and read it."""
+        if files.read(path) != content:
+            files.replace(path, content)
+        issuer = _parse(path, content)
+        _check_signed(path, issuer, self._root)
+        return issuer
+
+    def _learn(self, collection_id: int, issuer: Issuer) -> None:
+        """Use an intermediate from now on, and report it."""
+        self._remember(collection_id, issuer)
+        for tell in self.on_intermediate:
+            tell(issuer.certificate_pem)
+
     def _remember(self, collection_id: int, issuer: Issuer) -> None:
         self._intermediates[collection_id] = issuer
         self._by_name[issuer.certificate.subject.public_bytes()] = collection_id
@@ -376,6 +429,23 @@ def _issuer(path: Path, make: Callable[[], Issuer]) -> Issuer:
         content = files.create(path, make().pem)
         log.info("authority_file_made", path=str(path))
     return _parse(path, content)
+
+
+def _copy(folder: Path, found: Mapping[str, bytes]) -> None:
+    """Write the issuers that all nodes have in common into the folder of this node."""
+    files.prepare_folder(folder)
+    root = f"{_ROOT}.pem"
+    for name in sorted(found, key=lambda each: each != root):
+        path = folder / name
+        present = files.read(path)
+        if present is None:
+            files.create(path, found[name])
+        elif present != found[name] and name == root:
+            error = StorageUnavailable(f"{path}: is not the root of the registry: this folder is another authority's")
+            error.hint = f"Move {folder} away: the node gets the keys of the registry at its next start."
+            raise error
+        elif present != found[name]:
+            files.replace(path, found[name])
 
 
 def _parse(path: Path, content: bytes) -> Issuer:

@@ -38,6 +38,7 @@ from span_events.registry.shared import activity
 from span_events.registry.shared.journal import Journal
 from span_events.registry.shared.leader import Leader
 from span_events.registry.shared.nodes import NodeNumber
+from span_events.registry.shared.secrets import SharedSecrets
 from span_events.registry.tables import Row
 
 _TOKENS: Final = select(tables.tokens, func.coalesce(tables.token_ends.c.expires_ms, 0).label("expires_ms")).outerjoin(
@@ -81,6 +82,10 @@ class Store:
         self.exclusive, self.settle = self._database.exclusive, self._database.settle
         """See `Database`."""
         self.listening = self._database.listening
+
+    def secrets(self, key: bytes) -> SharedSecrets:
+        """Return the secrets that all nodes have in common, which a key of `read_key` encrypts."""
+        return SharedSecrets(self._database, key)
 
     async def open(self) -> None:
         """

@@ -26,11 +26,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = 8
+SCHEMA: Final = 9
 """
 Version of these tables: 2 added certificates and PSKs, 3 cellular sessions and reservations, 4 gateways,
 5 firmware images and blobs, 6 outputs, 7 users and logins, and the end and last use of tokens, 8 the journal of changes
-and the numbers of nodes.
+and the numbers of nodes, 9 secrets that nodes share.
 
 A registry with a higher one is of a newer release.
 """
@@ -263,4 +263,11 @@ nodes: Final = Table(
     Column("holder", String(32), nullable=False),
     Column("leased_until", DateTime(timezone=True), nullable=False),
     Column("rests_until", DateTime(timezone=True), nullable=False),
+)
+
+secrets: Final = Table(
+    "secrets",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
 )
