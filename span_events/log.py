@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import Literal, TextIO, cast
 
 import structlog
@@ -26,8 +27,13 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     return cast(structlog.stdlib.BoundLogger, structlog.get_logger(part=name))
 
 
-def configure(level: Level, style: Format) -> None:
-    """Send log lines to standard error, as text for people or as JSON for collectors."""
+def configure(level: Level, style: Format, *, process: str = "") -> None:
+    """
+    Send log lines to standard error, as text for people or as JSON for collectors.
+
+    Args:
+        process: Written into each line, if there is one: several processes share standard error.
+    """
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if style == "json"
@@ -37,6 +43,7 @@ def configure(level: Level, style: Format) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
+            *((partial(_name_process, process),) if process else ()),
             structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%fZ", utc=True),
             structlog.processors.format_exc_info,
             renderer,
@@ -50,6 +57,13 @@ def configure(level: Level, style: Format) -> None:
     logging.captureWarnings(True)
     logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
     logging.getLogger("aiohttp.server").addFilter(is_defect)
+
+
+def _name_process(
+    name: str, _logger: object, _method: str, fields: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    fields["process"] = name
+    return fields
 
 
 class _Forwarding(logging.Handler):

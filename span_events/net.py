@@ -71,7 +71,14 @@ def neighbourhood_of(host: str) -> str:
 
 
 def bind(
-    name: str, host: str, port: int, kind: socket.SocketKind, *, receive_buffer: int = 0, setting: str = ""
+    name: str,
+    host: str,
+    port: int,
+    kind: socket.SocketKind,
+    *,
+    receive_buffer: int = 0,
+    setting: str = "",
+    shared: bool = False,
 ) -> socket.socket:
     """
     Return a non-blocking socket that is bound; an IPv6 one also serves IPv4.
@@ -79,6 +86,7 @@ def bind(
     Args:
         name: Listener that it is for.
         receive_buffer: SO_RCVBUF, octets; 0 leaves the system's.
+        shared: True lets other processes of this user bind the same TCP port; the kernel spreads connections over them.
         setting: Where the port stands in the configuration, if not under ``port`` in the table of that name.
 
     Raises:
@@ -98,6 +106,8 @@ def bind(
         opened.setblocking(False)
         if kind is socket.SOCK_STREAM:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if receive_buffer:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if family == socket.AF_INET6:

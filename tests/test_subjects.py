@@ -34,6 +34,7 @@ SUBJECTS: Final[dict[str, set[str]]] = {
     "streams": {"web"},
     "resources": {"cli"},
     "roles": {"app"},
+    "workers": {"app"},
     "simulate": {"cli"},
     "demo": {"simulator"},
     "things_stack": {"dialects", "web"},

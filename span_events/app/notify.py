@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from span_events.log import get_logger
@@ -50,10 +50,16 @@ class Manager:
         """Report the begin of the shutdown."""
         self._send("STOPPING=1", "STATUS=stopping")
 
-    async def keep_alive(self) -> None:
-        """Report until cancelled that the event loop runs; returns at once if the manager wants no such reports."""
+    async def keep_alive(self, is_well: Callable[[], bool] = lambda: True) -> None:
+        """
+        Report until cancelled that the event loop runs; returns at once if the manager wants no such reports.
+
+        Args:
+            is_well: While it returns False, no report is sent, and the manager kills the process before long.
+        """
         while self._pause:
-            self._send("WATCHDOG=1")
+            if is_well():
+                self._send("WATCHDOG=1")
             await asyncio.sleep(self._pause)
 
     def close(self) -> None:

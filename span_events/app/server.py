@@ -57,6 +57,8 @@ class Server:
         self.first_token: str | None = None
         """Text of the token that a first start made; it cannot be read again."""
         self._loop_lag = LoopLag()
+        self._devices: DeviceListeners | None = None
+        self._subscribers: Subscribers | None = None
         self._listeners: list[Listener] = []
 
     async def __aenter__(self) -> Self:
@@ -81,8 +83,21 @@ class Server:
         return self.node.supervisor.failed
 
     @property
-    def _roles(self) -> tuple[Role, ...]:
-        return self.devices, self.subscribers
+    def devices(self) -> DeviceListeners:
+        """The listeners of devices."""
+        assert self._devices is not None, "a node of role web has none"
+        return self._devices
+
+    @property
+    def subscribers(self) -> Subscribers:
+        """The streams of every form."""
+        assert self._subscribers is not None, "a node of role devices has none"
+        return self._subscribers
+
+    @property
+    def _roles(self) -> list[Role]:
+        roles: tuple[Role | None, ...] = (self._devices, self._subscribers)
+        return [each for each in roles if each is not None]
 
     # ---- start --------------------------------------------------------------------------------
 
@@ -92,11 +107,14 @@ class Server:
         await node.open()
         self.bus, self.hub, self.history, self.fleet = node.bus, node.hub, node.history, node.fleet
         self.tokens, self.logins, self.authority = node.tokens, node.logins, node.authority
-        self.devices = DeviceListeners(node)
-        self.subscribers = Subscribers(node)
+        if self.config.role != "web":
+            self._devices = DeviceListeners(node)
+        if self.config.role != "devices":
+            self._subscribers = Subscribers(node)
         await self._start_web()
         await self._start_listeners()
-        await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
+        if self._subscribers is not None:
+            await self._make_first_token()  # last: after a failed start, nobody would have seen the only token
         node.run()
         for role in self._roles:
             role.run()
@@ -115,7 +133,9 @@ class Server:
             if config.tls == "files":
                 node.supervisor.every(_MINUTE, "http_tls", tls.refresh)
         services = self._services()
-        self.web = WebServer(config, make_app(services, self.subscribers.routes), refused=node.refused, tls=tls)
+        subscribers = self._subscribers
+        app = make_monitoring_app(services) if subscribers is None else make_app(services, subscribers.routes)
+        self.web = WebServer(config, app, refused=node.refused, tls=tls, shared=self.config.shared_ports)
         node.started.shutdown_timeout = config.shutdown_timeout
         await self._start_port(self.web)
         monitoring = self.config.monitoring

@@ -11,7 +11,9 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,9 @@ from span_events import __version__
 from span_events.accepting import raise_descriptor_limit
 from span_events.app import Server
 from span_events.app.notify import Manager
+from span_events.app.workers.child import Child
+from span_events.app.workers.parent import Parent
+from span_events.app.workers.plan import Process, SharedPorts, joined, processes
 from span_events.config import Config
 from span_events.errors import SpanEventsError, StorageUnavailable
 from span_events.ids import render
@@ -36,11 +41,20 @@ PROGRAM: Final = "span-events"
 TOKEN_FILE: Final = "admin-token"  # noqa: S105  # a name
 """File in the data directory that a first start without a terminal writes the admin token to."""
 
+_LOOK: Final = 1.0
+"""Seconds between looks for the parent."""
+
 log = get_logger("serve")
 
 
 async def run(
-    config: Config, *, data_dir: Path, ready_file: Path | None, demo: bool, reload: Callable[[], None]
+    config: Config,
+    *,
+    data_dir: Path,
+    ready_file: Path | None,
+    demo: bool,
+    reload: Callable[[], None],
+    parent: int | None = None,
 ) -> None:
     """
     Serve until SIGINT or SIGTERM; a second signal exits at once. SIGHUP reloads, unless a terminal was closed.
@@ -50,6 +64,7 @@ async def run(
         ready_file: Path of a file for the bound addresses as JSON, written once all are bound and removed at the
             end. A stale file of a killed server is removed first.
         demo: Seed a collection, and let simulated devices attach, if no NAS is configured, and send.
+        parent: Process that started this one, which ends with it.
 
     Raises:
         SpanEventsError: A part did not start, or ended unexpectedly.
@@ -78,8 +93,9 @@ async def run(
         server.failed.add_done_callback(lambda _: stop.set())
         manager.ready(f"http {server.addresses['http']}, {len(server.fleet.directory.devices)} devices")
         background = [
-            asyncio.create_task(_reload(server, hung_up, reload, manager)),
+            asyncio.create_task(_repeat_reload(hung_up, reload, server.reload, manager)),
             asyncio.create_task(manager.keep_alive()),
+            *([asyncio.create_task(_end_with(parent, stop))] if parent is not None else []),
         ]
         try:
             await stop.wait()
@@ -95,6 +111,81 @@ async def run(
     log.info("stopped")
 
 
+async def run_workers(
+    config: Config,
+    arguments: Sequence[str],
+    device_arguments: Sequence[str],
+    *,
+    data_dir: Path,
+    ready_file: Path | None,
+    reload: Callable[[], None],
+) -> None:
+    """
+    Start and watch the processes of a server with workers, until SIGINT or SIGTERM; SIGHUP reloads all of them.
+
+    Args:
+        arguments: Options of ``serve`` that each process gets.
+        device_arguments: Options that only the device node gets.
+
+    Raises:
+        SpanEventsError: A process did not start.
+    """
+    if ready_file is not None:
+        _remove(ready_file)
+    token_file = data_dir / TOKEN_FILE
+    had_token = token_file.exists()
+    stop, hung_up = asyncio.Event(), asyncio.Event()
+    with (
+        closing(Manager()) as manager,
+        closing(SharedPorts(config)) as ports,
+        tempfile.TemporaryDirectory(prefix="span-events-") as folder,
+    ):
+        planned = processes(config, ports.settings)
+        parent = Parent([_child(each, arguments, device_arguments, Path(folder)) for each in planned])
+        _on_signals(stop, hung_up, at_once=parent.kill)
+        stopping = asyncio.create_task(stop.wait())
+        starting = asyncio.create_task(parent.start())
+        background = [stopping, starting]
+        try:
+            await asyncio.wait(background, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                return
+            starting.result()
+            addresses = joined({each.name: _read_ready_file(Path(folder, each.name)) for each in planned})
+            if ready_file is not None:
+                _write_ready_file(ready_file, addresses)
+            about_token = _about_token_file(token_file) if token_file.exists() and not had_token else []
+            sys.stdout.write("\n".join([*_about_server(addresses, data_dir), *about_token, "", "Ctrl-C ends it.", ""]))
+            sys.stdout.flush()
+            manager.ready(f"http {addresses['http']}, {parent.status}")
+            failing = asyncio.create_task(parent.failed())
+            background += [
+                failing,
+                asyncio.create_task(_repeat_reload(hung_up, reload, parent.reload, manager)),
+                asyncio.create_task(manager.keep_alive(lambda: parent.is_well)),
+            ]
+            await asyncio.wait({stopping, failing}, return_when=asyncio.FIRST_COMPLETED)
+            if failing.done():
+                failing.result()
+        finally:
+            manager.stopping()
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await parent.stop()
+            if ready_file is not None:
+                _remove(ready_file)
+            log.info("stopped")
+
+
+def _child(process: Process, arguments: Sequence[str], device_arguments: Sequence[str], folder: Path) -> Child:
+    """Make a process of the plan; its ready file is in the folder, under its name."""
+    own = ("--ready-file", str(folder / process.name), "--child", process.name, str(os.getpid()))
+    more = device_arguments if process.serves_devices else ()
+    command = (sys.executable, "-m", "span_events", "serve", *arguments, *own, *more)
+    return Child(process.name, command, os.environ | process.settings, folder=folder)
+
+
 def banner(server: Server, demo: Demo | None, *, data_dir: Path, token_file: Path | None = None) -> str:
     """
     Return the first lines for a person: addresses, token, and commands to try.
@@ -103,14 +194,12 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path, token_file: Pat
         token_file: File that holds the first token, if the banner must not.
     """
     http = server.addresses["http"]
-    lines = [f"span-events {__version__} is ready.", ""]
     folder = data_dir.resolve()
-    where = server.addresses | {"http": f"http://{http}", "data": str(folder)}
-    width = max(map(len, where))
-    lines += [f"  {name:<{width}} {place}" for name, place in where.items()]
-    lines += ["", *_about_reach(server.addresses)]
+    lines = _about_server(server.addresses, folder)
     if token_file is not None:
-        lines += ["", f"Admin token (may do everything): in {token_file.resolve()}; move it to a safe place."]
+        lines += _about_token_file(token_file)
+    elif server.config.role == "devices":
+        pass
     elif server.first_token:
         lines += ["", "Admin token (may do everything; shown this once, keep it):", f"  {server.first_token}"]
     else:
@@ -137,6 +226,18 @@ def banner(server: Server, demo: Demo | None, *, data_dir: Path, token_file: Pat
         lines += _about_gateway(server, demo)
         lines += _about_chirpstack(server, demo)
     return "\n".join([*lines, "", "Ctrl-C ends it.", ""])
+
+
+def _about_server(addresses: Mapping[str, str], data_dir: Path) -> list[str]:
+    """Return the lines on the addresses of a server."""
+    where = {**addresses, "http": f"http://{addresses['http']}", "data": str(data_dir.resolve())}
+    width = max(map(len, where))
+    places = [f"  {name:<{width}} {place}" for name, place in where.items()]
+    return [f"span-events {__version__} is ready.", "", *places, "", *_about_reach(addresses)]
+
+
+def _about_token_file(path: Path) -> list[str]:
+    return ["", f"Admin token (may do everything): in {path.resolve()}; move it to a safe place."]
 
 
 def _about_reach(addresses: Mapping[str, str]) -> list[str]:
@@ -214,15 +315,30 @@ def _host_and_port(address: str) -> str:
     return f"{host.strip('[]')} {port}"
 
 
-async def _reload(server: Server, hung_up: asyncio.Event, reload: Callable[[], None], manager: Manager) -> None:
-    """Apply changed settings and certificates after each SIGHUP; a faulty one is logged and changes nothing."""
+async def _end_with(parent: int, stop: asyncio.Event) -> None:
+    """Stop when the parent has ended: nobody else would restart or stop this process."""
+    while os.getppid() == parent:  # noqa: ASYNC110  # the system tells nobody
+        await asyncio.sleep(_LOOK)
+    log.error("parent_ended", parent=parent)
+    stop.set()
+
+
+async def _repeat_reload(
+    hung_up: asyncio.Event, reload: Callable[[], None], renew: Callable[[], Awaitable[bool]], manager: Manager
+) -> None:
+    """
+    Apply changed settings and certificates after each SIGHUP; a faulty one is logged and changes nothing.
+
+    Args:
+        renew: Reads the certificates again; returns whether they changed.
+    """
     while True:
         await hung_up.wait()
         hung_up.clear()
         manager.reloading()
         try:
             reload()
-            renewed = await server.reload()
+            renewed = await renew()
         except SpanEventsError as exc:
             log.error("reload_failed", detail=str(exc), hint=exc.hint)
         else:
@@ -231,12 +347,18 @@ async def _reload(server: Server, hung_up: asyncio.Event, reload: Callable[[], N
             manager.ready()
 
 
-def _on_signals(stop: asyncio.Event, hung_up: asyncio.Event) -> None:
-    """Install the handlers. SIGHUP of a closed terminal is an end; where nohup ignores it, it stays ignored."""
+def _on_signals(stop: asyncio.Event, hung_up: asyncio.Event, *, at_once: Callable[[], None] = lambda: None) -> None:
+    """
+    Install the handlers. SIGHUP of a closed terminal is an end; where nohup ignores it, it stays ignored.
+
+    Args:
+        at_once: Called before the exit that a second signal asks for.
+    """
     loop = asyncio.get_running_loop()
 
     def handle() -> None:
         if stop.is_set():
+            at_once()
             os._exit(130)  # the person has asked twice
         stop.set()
 
@@ -263,6 +385,11 @@ def _write_ready_file(path: Path, addresses: dict[str, str]) -> None:
         partial.replace(path)
     except OSError as exc:
         raise StorageUnavailable(f"{path}: the ready file cannot be written: {exc.strerror}") from exc
+
+
+def _read_ready_file(path: Path) -> dict[str, str]:
+    addresses: dict[str, str] = json.loads(path.read_text())
+    return addresses
 
 
 def _remove(path: Path) -> None:

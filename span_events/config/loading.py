@@ -98,7 +98,7 @@ def _fault(error: Any) -> str:
     shown = "what stands there" if _may_be_secret(location) else repr(error["input"])
     text = words.format(input=shown, **error.get("ctx", {})) if words else error["msg"]
     variable = PREFIX + "__".join(location).upper()
-    return f"{path}: {text}" + (f" (from {variable})" if variable in os.environ else "")
+    return (f"{path}: {text}" if path else text) + (f" (from {variable})" if variable in os.environ else "")
 
 
 def _may_be_secret(location: list[str]) -> bool:

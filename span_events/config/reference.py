@@ -19,14 +19,14 @@ def render_file(config: Config | None = None) -> str:
     Args:
         config: Values to write in place of the defaults; secrets are left out.
     """
-    node = Config.model_fields["node"]
     lines = [
         f"# span-events: every setting, with its {'default' if config is None else 'value'}.",
         "# An environment variable wins over this file: SPAN_EVENTS_COAP__PORT is port in [coap].",
         "",
-        f"# {node.description}",
-        f"node = {_toml(node.default if config is None else config.node)}",
     ]
+    for name, field in _outside_tables():
+        value = field.default if config is None else getattr(config, name)
+        lines += [f"# {field.description}", f"{name} = {_toml(value)}"]
     for name, section in sections():
         lines += ["", f"# {(section.__doc__ or '').strip()}", f"[{name}]"]
         values = section.model_construct() if config is None else getattr(config, name)
@@ -72,12 +72,16 @@ All faults of a configuration are reported at once, with their path.
 def render_table() -> str:
     """Return the table of settings."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    node = Config.model_fields["node"]
-    rows.append(f"| `node` | `{_toml(node.default)}` | {node.description} |")
-    for path, field in every_setting():
+    for path, field in (*_outside_tables(), *every_setting()):
         default = "needed" if field.is_required() else f"`{_toml(field.default)}`"
         rows.append(f"| `{path}` | {default} | {field.description} |")
     return "\n".join(rows) + "\n"
+
+
+def _outside_tables() -> list[tuple[str, FieldInfo]]:
+    """List the settings that stand above the tables."""
+    tables = dict(sections())
+    return [(name, field) for name, field in Config.model_fields.items() if name not in tables]
 
 
 def every_setting() -> Iterable[tuple[str, FieldInfo]]:

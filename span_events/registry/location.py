@@ -52,11 +52,14 @@ def probe(data_dir: Path) -> None:
         raise StorageUnavailable(f"{data_dir}: cannot be written: {exc.strerror}") from exc
 
 
-def lock(data_dir: Path) -> IO[str]:
+def lock(data_dir: Path, *, shared: bool = False) -> IO[str]:
     """
     Lock the data directory against other servers, until the returned file is closed or this process ends.
 
     A server keeps the registry in memory and writes whole rows: two of them would undo each other's changes.
+
+    Args:
+        shared: True lets processes of the same server in, whose registry is a database that they share.
 
     Raises:
         StorageUnavailable: Another server holds the lock, or the lock file cannot be opened.
@@ -67,7 +70,7 @@ def lock(data_dir: Path) -> IO[str]:
     except OSError as exc:
         raise StorageUnavailable(f"{path}: cannot be opened: {exc.strerror}") from exc
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(opened, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError as exc:
         with opened:
             holder = opened.read(20).strip()

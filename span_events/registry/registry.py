@@ -38,6 +38,11 @@ class Registry:
         self.lock: AbstractAsyncContextManager[None] = asyncio.Lock()
         self._follower: Follower | None = None
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes change the registry, too."""
+        return self._follower is not None
+
     def share(self, replica: Replica) -> None:
         """Share the registry with other nodes, whose changes are shown by ``replica``."""
         local = asyncio.Lock()
@@ -53,6 +58,16 @@ class Registry:
         """
         assert self._follower is not None, "the registry is shared"
         await self._follower.run()
+
+    async def look(self) -> None:
+        """
+        Show the changes of other nodes up to now: for a caller that finds nothing where another node may have made it.
+
+        Raises:
+            StorageUnavailable: The database cannot be read.
+        """
+        if self._follower is not None:
+            await self._follower.look()
 
     async def put_activity(self, devices: Iterable[Device]) -> None:
         """Write devices that their messages have changed, except those removed meanwhile."""

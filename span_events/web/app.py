@@ -72,6 +72,7 @@ def make_app(services: Services, subscribers: StreamRoutes) -> web.Application:
                 unscoped=(collections.list,),
                 reading=(updates.history, updates.state),
             ),
+            *((middleware.freshness,) if services.fleet.registry.is_shared else ()),
         ],
         client_max_size=services.config.http.max_body,
     )

@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from span_events.auth import access
-from span_events.web.paths import check_query, resource_of
+from span_events.web.paths import check_query, names_known, resource_of
 from span_events.web.services import SERVICES, TOKEN
 
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -41,3 +41,15 @@ def authentication(
         return await handler(request)
 
     return authenticate
+
+
+@web.middleware
+async def freshness(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """
+    Before a path is refused for a resource that is unknown here, look whether another node has made it meanwhile.
+
+    A client may get the reply to a POST from one node, and send its next request to another.
+    """
+    if request.match_info and not names_known(request):
+        await request.app[SERVICES].fleet.registry.look()
+    return await handler(request)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -104,6 +104,25 @@ def output_of(request: web.Request) -> Output:
     """
     collection = collection_of(request)
     return request.app[SERVICES].fleet.directory.outputs.find(collection.id, _path_id(request, "output"))
+
+
+def names_known(request: web.Request) -> bool:
+    """Return whether this node has all collections, devices and the like that the path names."""
+    directory = request.app[SERVICES].fleet.directory
+    tables: Mapping[str, Callable[[int], object | None]] = {
+        "collection": directory.collections.get,
+        "device": directory.devices.get,
+        "gateway": directory.gateways.get,
+        "image": directory.images.get,
+        "blob": directory.blobs.get,
+        "output": directory.outputs.get,
+    }
+    try:
+        return all(
+            find(_path_id(request, what)) is not None for what, find in tables.items() if what in request.match_info
+        )
+    except InvalidRequest:  # the handler says so
+        return True
 
 
 def message_id_of(request: web.Request) -> int:

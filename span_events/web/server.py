@@ -39,6 +39,7 @@ class WebServer:
     Args:
         app: What the port serves (`span_events.web.app`).
         name: Name of the port in the log and in errors, and its table of the configuration.
+        shared: True if other processes of this machine have the same port.
         refused: Counts the connections for which there is no descriptor.
         tls: TLS of the port; None serves plain HTTP.
         linger: Seconds in which the rest of a body is read and dropped after its reply.
@@ -51,12 +52,14 @@ class WebServer:
         *,
         refused: RefusedAccepts,
         name: str = "http",
+        shared: bool = False,
         tls: HttpTls | None = None,
         linger: float = _LINGER,
     ) -> None:
         self._config = config
         self._services = app[SERVICES]
         self.name = name
+        self._shared = shared
         self.tls = tls
         self._options: dict[str, Any] = {
             "access_log": None,
@@ -96,7 +99,7 @@ class WebServer:
         assert server is not None
         self._front = Front(self._services, server.request_handler)
         server.request_handler = self._front
-        bound = bind(self.name, self._config.host, self._config.port, socket.SOCK_STREAM)
+        bound = bind(self.name, self._config.host, self._config.port, socket.SOCK_STREAM, shared=self._shared)
         self.address = render_remote(bound.getsockname()[:2])
         self._accepting.start(bound, _BACKLOG)
 

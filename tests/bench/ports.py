@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Final
 
 FREE: Final[dict[str, Any]] = {
@@ -14,3 +15,11 @@ FREE: Final[dict[str, Any]] = {
 """Tables of the configuration."""
 FREE_VARIABLES: Final = {f"SPAN_EVENTS_{name}__{key}".upper(): "0" for name, table in FREE.items() for key in table}
 """The same for the environment of a program."""
+
+
+def free_port() -> int:
+    """Return a TCP port that is free now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port

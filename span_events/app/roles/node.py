@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,7 @@ from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
+from span_events.errors import StorageUnavailable
 from span_events.events.history import History
 from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
@@ -26,6 +29,7 @@ from span_events.metrics import Measure
 from span_events.pki import dates, files
 from span_events.pki.authority import Authority
 from span_events.registry import location
+from span_events.registry.shared.nodes import RENEWAL
 from span_events.registry.store import Store
 
 _SWEEP: Final = 1.0
@@ -36,6 +40,8 @@ _FILES: Final = 2.0
 """Seconds between checks of the place of images and blobs; it is used again so long after its return."""
 _PROBE: Final = 10.0
 """Seconds between writes that only show whether the registry can be written."""
+_RECONNECT: Final = 0.5
+"""Seconds until the next attempt to follow the changes of other nodes, or to lead them."""
 _DAY: Final = 86_400.0
 """Seconds between looks at certificates: which of ours to renew, which to forget."""
 _LOOKS: Final = 12
@@ -73,10 +79,12 @@ class Node:
             dates.require_plausible(clock)  # before anything is written
         location.prepare(self.data_dir)
         location.warn_if_open(self.data_dir)
-        self.started.folder_lock = location.lock(self.data_dir)
-        self.store = Store(location.database_url(config.registry, self.data_dir))
+        self.started.folder_lock = location.lock(self.data_dir, shared=config.is_cluster)
+        self.store = Store(location.database_url(config.registry, self.data_dir), shared=config.is_cluster)
         await self.store.open()
         self.started.store = self.store
+        if self.store.is_shared:
+            self.identifiers.node = await self.store.number.lease()
         await self.store.lock()
         contents = await self.store.load()
 
@@ -121,7 +129,21 @@ class Node:
         every(_FILES, "file_store", self.fleet.check_files)
         every(config.registry.flush_interval, "token_uses", self.tokens.flush)
         every(LOOK, "clock", self._watch_clock)
+        if self.store.is_shared:
+            every(RENEWAL, "node_number", self._renew_number)
+            self.supervisor.run("registry_changes", lambda: self._again(self.fleet.registry.follow))
+            self.supervisor.run("leader", lambda: self._again(self.store.leader.campaign))
         every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self.renew_certificates)
+
+    async def _renew_number(self) -> None:
+        self.identifiers.node = await self.store.number.renew()
+
+    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do work that ends with its connection to the database, for ever; `Store.probe` tells why it ends."""
+        while True:
+            with suppress(StorageUnavailable):
+                await work()
+            await self.clock.sleep(_RECONNECT)
 
     async def renew_certificates(self) -> None:
         """Renew the server's certificates if it is time, and forget the registry's expired ones."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
+from span_events.app.roles.endpoints import configured_addresses, fill_endpoints
 from span_events.app.roles.node import Node
 from span_events.app.shutdown import Streams as Closing
 from span_events.listeners.base import Listener
@@ -91,6 +92,7 @@ class Subscribers:
             identities=node.engines.identities(),
             clock=node.clock,
             refused=node.refused,
+            shared=node.config.shared_ports,
         )
 
     def _mqtt_listener(self) -> MqttListener:
@@ -99,6 +101,7 @@ class Subscribers:
             self._mqtt,
             identities=node.engines.identities(),
             refused=node.refused,
+            shared=node.config.shared_ports,
         )
 
     def _add(self, listener: GrpcListener | MqttListener) -> None:
@@ -107,7 +110,10 @@ class Subscribers:
         self.listeners.append(listener)
 
     def bound(self) -> None:
-        """Do nothing: clients find these ports in their own configuration."""
+        """Show the API where devices reach the server; the listeners of a node of all roles know it better."""
+        if self._node.config.role == "web":
+            config = self._node.config
+            fill_endpoints(config, configured_addresses(config), self._node.fleet.directory)
 
     def run(self) -> None:
         """Repeat the sweeps of streams, and end those of tokens that are no longer valid."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, get_origin
+from typing import Annotated, Any, Final, Literal, Self, get_origin
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -68,6 +68,15 @@ class Config(BaseSettings):
     node: Annotated[int, Field(ge=0, le=1023)] = setting(
         0, "Number of this process among the processes that share a registry."
     )
+    role: Literal["all", "devices", "web"] = setting(
+        "all", "Part of this process in a server of several: listeners of devices, or API and streams, or both (all)."
+    )
+    workers: Annotated[int, Field(ge=0, le=64)] = setting(
+        0, "Processes that share the ports of API and streams, started and watched by this one; 0 is none but itself."
+    )
+    shared_ports: bool = setting(
+        False, "True lets other processes of this machine bind the same ports of HTTP, MQTT and gRPC; workers set it."
+    )
     monitoring: MonitoringConfig = MonitoringConfig()
     http: HttpConfig = HttpConfig()
     datagrams: DatagramsConfig = DatagramsConfig()
@@ -96,6 +105,28 @@ class Config(BaseSettings):
     logins: LoginsConfig = LoginsConfig()
     pki: PkiConfig = PkiConfig()
     log: LogConfig = LogConfig()
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether several processes may be one server: they share a registry and a bus."""
+        return bool(self.bus.url) and self.registry.url.startswith("postgresql")
+
+    def fault_of_parts(self) -> str:
+        """Return why this process cannot be a part of a server of several; empty if it can, or is alone."""
+        if self.role == "devices" and self.workers:
+            return "workers: a process of role devices has none"
+        if self.is_cluster or (self.role == "all" and not self.workers):
+            return ""
+        asks = f"workers: {self.workers}" if self.workers else f"role: {self.role}"
+        missing = [] if self.registry.url.startswith("postgresql") else ["registry.url (postgresql+asyncpg://…)"]
+        missing += [] if self.bus.url else ["bus.url (nats://…)"]
+        return f"{asks} is for several processes, which need {' and '.join(missing)}; the guide scaling has the steps"
+
+    @model_validator(mode="after")
+    def _may_be_a_part(self) -> Self:
+        if fault := self.fault_of_parts():
+            raise ValueError(fault)
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -23,9 +23,11 @@ from span_events.config.sections.base import Section
 class MonitoringConfig(Section):
     """A port with nothing but /healthz, /readyz and /metrics, beside [http], which has them, too."""
 
-    enabled: bool = setting(False, "True opens the port.")
+    enabled: bool = setting(False, "True opens the port; processes that share [http] need one each.")
     host: str = setting("127.0.0.1", "Address to bind; 0.0.0.0 or :: opens it to the network.")
-    port: Port = setting(8090, "TCP port; 0 picks a free one.")
+    port: Port = setting(
+        8090, "TCP port; 0 picks a free one. With workers: that of the device process, and worker 1 has the next one."
+    )
 
 
 class HttpConfig(Section):

@@ -50,6 +50,7 @@ class Follower:
         self._stale: dict[str, set[int]] = {"devices": set(), "gateways": set()}
         self._woken = asyncio.Event()
         self._is_lost = False
+        self._next_look: asyncio.Task[None] | None = None
 
     async def catch_up(self) -> None:
         """
@@ -67,6 +68,22 @@ class Follower:
             removed = self._gone(contents)
         self._replica.show(contents, removed)
         self._store.seen(version)
+
+    async def look(self) -> None:
+        """
+        Show the changes up to now. Callers that wait for one look share the next.
+
+        Raises:
+            StorageUnavailable: The database cannot be read.
+        """
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look())
+        await asyncio.shield(self._next_look)
+
+    async def _look(self) -> None:
+        async with self._lock:
+            self._next_look = None  # who asks from now on may ask for a change that this look does not see
+            await self.catch_up()
 
     async def run(self) -> None:
         """

@@ -32,11 +32,20 @@ class MqttListener:
 
     Args:
         identities: The server's keys and certificates, for TLS.
+        shared: True if other processes of this machine have the same port.
     """
 
     name: ClassVar[str] = "mqtt"
 
-    def __init__(self, service: MqttService, *, identities: Sequence[Identity], refused: RefusedAccepts) -> None:
+    def __init__(
+        self,
+        service: MqttService,
+        *,
+        identities: Sequence[Identity],
+        refused: RefusedAccepts,
+        shared: bool = False,
+    ) -> None:
+        self._shared = shared
         self._service = service
         self._config = service.shared.config
         self._accepting = Acceptor(self.name, refused, self._accepted)
@@ -58,7 +67,7 @@ class MqttListener:
 
     async def start(self) -> None:
         """Bind; raises `ListenerUnavailable`."""
-        bound = bind(self.name, self._config.host, self._config.port, socket.SOCK_STREAM)
+        bound = bind(self.name, self._config.host, self._config.port, socket.SOCK_STREAM, shared=self._shared)
         self._address = bound.getsockname()[:2]
         self._accepting.start(bound, _BACKLOG)
 

@@ -74,7 +74,7 @@ async def elsewhere(request: web.Request) -> web.Response:
     """Refuse everything else on a port that serves only health and metrics."""
     raise NotFound(
         f"There is nothing at {request.path[:200]}: this port serves only /healthz, /readyz and /metrics",
-        hint="The API and the streams are on the port of [http].",
+        hint="The API and the streams are on nodes of role web or all (http.port).",
     )
 
 

@@ -32,6 +32,7 @@ class GrpcListener:
 
     Args:
         identities: The server's keys and certificates, for TLS.
+        shared: True if other processes of this machine have the same port.
     """
 
     name: ClassVar[str] = "things_stack"
@@ -45,8 +46,10 @@ class GrpcListener:
         identities: Sequence[Identity],
         clock: Clock,
         refused: RefusedAccepts,
+        shared: bool = False,
     ) -> None:
         self._config = config
+        self._shared = shared
         self._clock = clock
         self._accepting = Acceptor(self.name, refused, self._accepted)
         self._address: Remote = ("", 0)
@@ -114,6 +117,7 @@ class GrpcListener:
             self._config.grpc_port,
             socket.SOCK_STREAM,
             setting="things_stack.grpc_port",
+            shared=self._shared,
         )
         self._address = bound.getsockname()[:2]
         self._accepting.start(bound, _BACKLOG)
