@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, Self
 
 from cryptography import x509
@@ -20,8 +21,9 @@ def ec_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+@cache
 def rsa_key() -> rsa.RSAPrivateKey:
-    """Make an RSA key."""
+    """Make an RSA key, one for all of this process: a tenth of a second."""
     return rsa.generate_private_key(65537, 2048)
 
 
