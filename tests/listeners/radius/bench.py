@@ -40,6 +40,13 @@ SIGNATURE: Final[dict[str, str | None]] = {"Message-Authenticator": None}
 """Omits the attribute."""
 
 
+def reporting(status: int, session: str = "C0000201A0000001", **options: Any) -> bytes:
+    """Encode an Accounting-Request of the device: 1 is Start, 2 is Stop."""
+    device = of_3gpp((1, IMSI.encode())) + attribute(8, bytes(map(int, ADDRESS.split("."))))
+    state = attribute(40, status.to_bytes(4, "big")) + attribute(44, session.encode())
+    return accounting_request(device + state, **options)
+
+
 def asking(imsi: str = IMSI, **options: Any) -> bytes:
     """An Access-Request for a SIM."""
     return access_request(of_3gpp((1, imsi.encode())), **options)
@@ -55,6 +62,7 @@ class RadiusBench:
         self.authentication = _port(listener.address)
         self.accounting = _port(listener.accounting_address)
         self._clients: list[RawClient] = []
+        self._probers: dict[bool, RawClient] = {}
 
     async def ask(self, fields: Fields | dict[str, str], **options: Any) -> Reply:
         """Send an Access-Request with radclient."""
@@ -72,17 +80,23 @@ class RadiusBench:
 
     async def silent(self, client: RawClient, *datagrams: bytes, accounting: bool = False) -> bool:
         """
-        Send datagrams, then something that is answered: the server answers in order, so that silence can be heard.
+        Send datagrams, then a probe of the NAS at 127.0.0.1; return whether only the probe was answered.
 
-        For accounting this is a request whose status nobody knows.
+        The server answers in order, so that silence needs no time limit. For accounting the probe has a status
+        that the server does not know.
         """
+        if accounting not in self._probers:
+            self._probers[accounting] = self.client(accounting=accounting)
+        prober = self._probers[accounting]
         for datagram in datagrams:
             client.send(datagram)
         if accounting:
-            client.send(accounting_request(UNKNOWN_STATUS, identifier=PROBE))
+            prober.send(accounting_request(UNKNOWN_STATUS, identifier=PROBE))
         else:
-            client.send(access_request(code=Code.STATUS_SERVER, identifier=PROBE))
-        return (await client.receive())[1] == PROBE
+            prober.send(access_request(code=Code.STATUS_SERVER, identifier=PROBE))
+        answer = await prober.receive()
+        assert answer[1] == PROBE
+        return client.take() is None
 
     def metric(self, name: str, label: str = "") -> float:
         """Read a metric of the listener."""
