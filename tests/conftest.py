@@ -22,6 +22,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest test first: at the end, the other workers would have nothing to do meanwhile."""
+    items.sort(key=lambda each: each.path.name != "test_documented_commands.py")
+
+
 @pytest.fixture(autouse=True)
 def default_logging() -> Iterator[None]:
     """Reset the logging that a test configured, as the next one may run in the same process."""

@@ -17,6 +17,8 @@ from tests.bench.waiting import PATIENCE, until
 from tests.test_readme import GUIDES, PAGES, README, ROOT, blocks
 
 ENDLESS: Final = "# runs until Ctrl-C\n"
+AT_ONCE: Final = 4
+"""Guides whose commands run at the same time; half of the time, a guide waits for its devices."""
 TOOLS: Final = (ROOT / ".venv" / "bin", ROOT / ".cache" / "npm" / "node_modules" / ".bin")
 """Folders of the commands that a reader has by `scripts/serve` and by npx."""
 PORTS: Final = (
@@ -78,7 +80,7 @@ async def test_every_command_works_as_it_is_written(tmp_path: Path) -> None:
         variables = tmp_path / "variables"
         shown = await _run("readme", tmp_path, addresses, last=f"declare -px {names} > {variables}")
         some = [name for name in GUIDES if blocks(GUIDES[name].read_text(), "sh")]
-        turns = asyncio.Semaphore(2)
+        turns = asyncio.Semaphore(AT_ONCE)
 
         async def take_turn(name: str) -> str:
             async with turns:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from playwright.async_api import Page, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, Page, async_playwright
 
 from tests.bench.live import LiveDevice, LiveServer
 from tests.bench.waiting import PATIENCE
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHROMIUM: Final = "/usr/bin/chromium"
 """Debian's."""
@@ -83,22 +86,36 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]
 
 
 @asynccontextmanager
-async def browser(*flags: str) -> AsyncIterator[Page]:
-    """Open an empty page in a new browser."""
+async def browser(*flags: str) -> AsyncIterator[Browser]:
+    """Start a browser."""
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=[*QUIET, f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1", *flags]
         )
-        page = await chromium.new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        yield page
+        yield chromium
         await chromium.close()
 
 
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    """Open an empty page in a browser as it comes."""
-    async with browser() as page:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    """Start a browser as it comes."""
+    async with browser() as chromium:
+        yield chromium
+
+
+@asynccontextmanager
+async def empty_page(chromium: Browser) -> AsyncIterator[Page]:
+    """Open a page that shares neither cookies nor cache with others."""
+    async with await chromium.new_context() as context:
+        page = await context.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        yield page
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(chromium: Browser) -> AsyncIterator[Page]:
+    """Open an empty page."""
+    async with empty_page(chromium) as page:
         yield page
 
 
@@ -148,7 +165,8 @@ async def test_a_page_receives_events(
 async def test_a_page_without_an_origin_receives_events(server: LiveServer, device: LiveDevice) -> None:
     """A data: URL says ``Origin: null``."""
     # Chromium itself keeps such pages from this machine's servers; this is about what our server does.
-    async with browser("--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets") as page:
+    flag = "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets"
+    async with browser(flag) as chromium, empty_page(chromium) as page:
         await page.goto(f"data:text/html,{PAGE}")
 
         assert await page.evaluate("window.origin") == "null"
