@@ -59,7 +59,8 @@ class Program:
     """
     A program that runs inside a ``with`` block; at its end it is killed if it still runs.
 
-    `PROGRAM` is forked from a process that has loaded it. A test of the start itself runs ``python -m span_events``.
+    `PROGRAM` is forked from a process that has loaded it. A test of the start itself runs ``python -m span_events``,
+    and one with variables for the dynamic linker ``env span-events``.
 
     Args:
         command: The program and its arguments.
@@ -135,6 +136,7 @@ class Program:
     async def _start(self, streams: tuple[int, int, int]) -> asyncio.subprocess.Process | ForkedProcess:
         name, *arguments = self._command
         if name == PROGRAM:
+            assert "LD_PRELOAD" not in self._environment, "a forked process is linked already: run env"
             return ForkedProcess(arguments, self._environment, streams)
         typed, output, complaints = streams
         return await asyncio.create_subprocess_exec(

@@ -15,7 +15,7 @@ from playwright.async_api import Page
 from tests.bench.live import LiveDevice, LiveServer
 from tests.bench.programs import Program, run
 from tests.bench.waiting import PATIENCE, until
-from tests.e2e.subscribers.test_browser import browser
+from tests.e2e.subscribers.test_browser import browser, empty_page
 from tests.e2e.subscribers.test_wscat import WSCAT
 
 GUIDE: Final = (Path(__file__).parents[3] / "span_events/guides/streams.md").read_text()
@@ -101,7 +101,7 @@ async def test_every_client_of_the_guide_shows_the_same_events(server: LiveServe
             programs["websocat"] = guide.program("bash", "-c", "exec " + block("text", "websocat"))
         for each in programs.values():
             await opened.enter_async_context(each)
-        page = await opened.enter_async_context(browser())
+        page = await opened.enter_async_context(empty_page(await opened.enter_async_context(browser())))
         printed = await guide.run_in(page, token, block("js", "new WebSocket"), block("js", "new EventSource"))
         count = len(programs) + 2
         await until(lambda: server.log.count(f"path={guide.path}") == count)

@@ -60,11 +60,11 @@ async def test_core_01_an_authority_whose_dates_do_not_fit_is_refused_with_the_w
 ) -> None:
     """Made while the clock was ahead, or used while it is behind; the files stay as they are."""
     made = FakeClock(tmp_path, max(NOW, then))
-    async with Program(*serve(tmp_path), environment={**FREE_VARIABLES, **made.environment}) as program:
+    async with Program("env", *serve(tmp_path), environment={**FREE_VARIABLES, **made.environment}) as program:
         await until_ready(program, tmp_path)
     before = files_in(tmp_path / "data" / "pki")
     used = FakeClock(tmp_path, min(NOW, then))
-    refused = await run(*serve(tmp_path), environment={**FREE_VARIABLES, **used.environment})
+    refused = await run("env", *serve(tmp_path), environment={**FREE_VARIABLES, **used.environment})
 
     assert refused.status == 4
     assert "root.pem: is valid from 20" in refused.complaints
@@ -80,10 +80,10 @@ async def test_core_02_a_step_of_the_clock_by_a_year_is_followed_by_valid_certif
     """Within a minute: the step is in the log and in the metrics, health is well again."""
     first, then = (NOW + YEAR, NOW + 2 * YEAR) if years > 0 else (NOW + 2 * YEAR, NOW + YEAR)
     clock = FakeClock(tmp_path, NOW + YEAR)  # the authority is older than both
-    async with Program(*serve(tmp_path), environment={**FREE_VARIABLES, **clock.environment}) as program:
+    async with Program("env", *serve(tmp_path), environment={**FREE_VARIABLES, **clock.environment}) as program:
         await until_ready(program, tmp_path)
     clock.set(first)
-    async with Program(*serve(tmp_path), environment={**FREE_VARIABLES, **clock.environment}) as program:
+    async with Program("env", *serve(tmp_path), environment={**FREE_VARIABLES, **clock.environment}) as program:
         addresses = await until_ready(program, tmp_path)
         old = await shown(addresses["blobs_tls"])
         clock.set(then)
@@ -110,7 +110,7 @@ async def test_core_02_a_step_of_the_clock_by_a_year_is_followed_by_valid_certif
 async def test_core_02_a_step_out_of_the_time_of_the_root_is_shown_in_health(tmp_path: Path) -> None:
     """No certificate can be made then; the way back is another step."""
     clock = FakeClock(tmp_path, NOW)
-    async with Program(*serve(tmp_path), environment={**FREE_VARIABLES, **clock.environment}) as program:
+    async with Program("env", *serve(tmp_path), environment={**FREE_VARIABLES, **clock.environment}) as program:
         addresses = await until_ready(program, tmp_path)
         well = await health(addresses["http"])
         clock.set(NOW + 30 * YEAR)
