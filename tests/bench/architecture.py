@@ -94,6 +94,8 @@ def reached(graph: Graph, module: str) -> set[str]:
 
 def calls_of(source: str, method: str) -> list[int]:
     """Return the lines that call a method of this name."""
+    if f".{method}" not in source:  # most modules; to parse all takes more than a second
+        return []
     return [
         node.lineno
         for node in ast.walk(ast.parse(source))

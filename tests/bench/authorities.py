@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -14,29 +16,39 @@ from span_events.pki import files
 from span_events.pki.authority import Authority
 from tests.bench.clock import START_NS, ManualClock
 
-_MADE: dict[str, bytes] = {}
-"""The files of the first authority that was made at the moment where every manual clock begins."""
+_MADE: dict[str, dict[str, bytes]] = {}
+"""The files of the first authority that was made by a clock of each kind, see `_kind`."""
+_PRESENT: Final = 600 * 1_000_000_000
+"""Nanoseconds by which a clock may be slow to show the present; certificates are backdated by an hour."""
 
 
 async def open_authority(folder: Path, clock: Clock | None = None, **settings: Any) -> Authority:
     """Open an authority; a new one with default settings gets the files of the first."""
     clock = clock or ManualClock()
-    new = not settings and clock.time_ns() == START_NS and _is_new(folder)
+    kind = "" if settings else _kind(clock)
+    new = kind and _is_new(folder)
     if new:
-        _copy_to(folder)
+        _copy_to(folder, _MADE.get(kind, {}))
     authority = await Authority.open(folder, PkiConfig(**settings), clock)
-    if new and not _MADE:
-        _MADE.update({path.name: path.read_bytes() for path in _files_in(folder)})
+    if new and kind not in _MADE:
+        _MADE[kind] = {path.name: path.read_bytes() for path in _files_in(folder)}
     return authority
+
+
+def _kind(clock: Clock) -> str:
+    """Name the kind of a clock: one that stands where every manual clock begins, or shows the present; else empty."""
+    if clock.time_ns() == START_NS:
+        return "start"
+    return "present" if 0 <= time.time_ns() - clock.time_ns() < _PRESENT else ""
 
 
 def _is_new(folder: Path) -> bool:
     return not folder.exists()
 
 
-def _copy_to(folder: Path) -> None:
+def _copy_to(folder: Path, made: Mapping[str, bytes]) -> None:
     files.prepare_folder(folder)
-    for name, content in _MADE.items():
+    for name, content in made.items():
         (folder / name).write_bytes(content)
         (folder / name).chmod(0o600)
 
