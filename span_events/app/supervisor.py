@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from span_events.clock import Clock
@@ -18,6 +19,7 @@ class Supervisor:
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
         self._failing: dict[str, str] = {}
+        self._failures = Counter[str]()
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Future that fails when a task ends that should run on."""
 
@@ -44,7 +46,6 @@ class Supervisor:
         """Repeat an action; a failure does not end the repetition, and consecutive failures are one line in the log."""
 
         async def repeat() -> None:
-            failures = 0
             while True:
                 await self._clock.sleep(seconds)
                 try:
@@ -52,17 +53,41 @@ class Supervisor:
                     if awaitable is not None:
                         await awaitable
                 except Exception as exc:
-                    if not failures:
-                        log.exception("repeated_action_failed", action=name)
-                    failures += 1
-                    self._failing[name] = f"failed: {exc}"
+                    self._note_failure(name, exc)
                 else:
-                    if failures:
-                        log.info("repeated_action_works_again", action=name, failed=failures)
-                        del self._failing[name]
-                    failures = 0
+                    self._note_success(name)
 
         self.run(name, repeat)
+
+    def keep(self, seconds: float, name: str, work: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        """
+        Do some work that ends by a failure only, and begin it anew; failures are logged as those of `every`.
+
+        Args:
+            seconds: Pause after a failure.
+            work: Gets a function that it calls as soon as it works.
+        """
+
+        async def repeat() -> None:
+            while True:
+                try:
+                    await work(lambda: self._note_success(name))
+                except Exception as exc:
+                    self._note_failure(name, exc)
+                await self._clock.sleep(seconds)
+
+        self.run(name, repeat)
+
+    def _note_failure(self, name: str, exc: Exception) -> None:
+        if name not in self._failing:
+            log.exception("repeated_action_failed", action=name)
+        self._failures[name] += 1
+        self._failing[name] = f"failed: {exc}"
+
+    def _note_success(self, name: str) -> None:
+        if name in self._failing:
+            log.info("repeated_action_works_again", action=name, failed=self._failures.pop(name))
+            del self._failing[name]
 
     async def close(self) -> None:
         """Cancel all tasks, and wait until they have ended."""

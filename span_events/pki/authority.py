@@ -250,15 +250,17 @@ class Authority:
 
     async def refresh(self) -> None:
         """
-        Take over the intermediates that other nodes made.
+        Take over the intermediates that other nodes made, from the registry or from the folder that all have.
 
         Raises:
-            StorageUnavailable: The registry cannot be read, or a file cannot be written.
+            StorageUnavailable: The registry or the folder cannot be read, or a file cannot be written.
         """
-        assert self._shared is not None, "a single node has all of them"
         async with self._making:
-            known = [_SHARED + name for name in self._common()]
-            for name, content in (await self._shared.read(_SHARED + _COLLECTION, known)).items():
+            if self._shared is None:
+                found = await asyncio.to_thread(self._new_files)
+            else:
+                found = await self._shared.read(_SHARED + _COLLECTION, [_SHARED + name for name in self._common()])
+            for name, content in found.items():
                 path = self._folder / Path(name).name
                 issuer = await asyncio.to_thread(self._take, path, content)
                 self._learn(ids.parse(path.stem.removeprefix(_COLLECTION)), issuer)
@@ -373,6 +375,12 @@ class Authority:
         assert marker, "a server's file holds its key, then its certificate"
         chain = issuing.certificate_pem(certificate, self._servers.certificate)
         return ServerIdentity(key, chain, issuing.period_of(certificate))
+
+    def _new_files(self) -> dict[str, bytes]:
+        """Read the files of intermediates that other processes made."""
+        known = self._common().keys()
+        paths = [path for path in self._folder.glob(f"{_COLLECTION}*.pem") if path.name not in known]
+        return {path.name: content for path in paths if (content := files.read(path)) is not None}
 
     def _take(self, path: Path, content: bytes) -> Issuer:
         """Write the file of an intermediate, unless it is there, and read it."""

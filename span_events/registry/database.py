@@ -120,9 +120,9 @@ class Database:
         if not free:
             error = StorageUnavailable(f"{self._name()} is in use by another server")
             error.hint = (
-                "The other server does not share its registry: stop it, or start it as a node, too."
+                "The other server has no bus.url, so it does not share the registry: stop it, or give it one, too."
                 if shared
-                else "Stop the other server, or give each a database of its own: several on one are not supported."
+                else "Stop the other server, or give each a database of its own. Several share one only with bus.url."
             )
             raise error
 

@@ -21,6 +21,10 @@ def unguarded() -> None:
     """Forbid nothing."""
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Registry:
     """
     Store, directory, and the lock of their changes.
@@ -49,15 +53,18 @@ class Registry:
         self._follower = Follower(self.store, self.directory, replica, local)
         self.lock = SharedLock(self.store, self._follower.catch_up, local)
 
-    async def follow(self) -> None:
+    async def follow(self, ready: Callable[[], None] = _nothing) -> None:
         """
         Follow the changes of other nodes until the database cannot be reached.
+
+        Args:
+            ready: Called when the directory shows all changes up to now.
 
         Raises:
             StorageUnavailable: The connection was lost.
         """
         assert self._follower is not None, "the registry is shared"
-        await self._follower.run()
+        await self._follower.run(ready)
 
     async def look(self) -> None:
         """

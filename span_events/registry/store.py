@@ -38,7 +38,7 @@ from span_events.registry.shared import activity
 from span_events.registry.shared.journal import Journal
 from span_events.registry.shared.leader import Leader
 from span_events.registry.shared.nodes import NodeNumber
-from span_events.registry.shared.secrets import SharedSecrets
+from span_events.registry.shared.secrets import SharedSecrets, agrees
 from span_events.registry.tables import Row
 
 _TOKENS: Final = select(tables.tokens, func.coalesce(tables.token_ends.c.expires_ms, 0).label("expires_ms")).outerjoin(
@@ -86,6 +86,10 @@ class Store:
     def secrets(self, key: bytes) -> SharedSecrets:
         """Return the secrets that all nodes have in common, which a key of `read_key` encrypts."""
         return SharedSecrets(self._database, key)
+
+    async def agrees(self, name: str, content: bytes) -> bool:
+        """Return whether all nodes have the same of something that is no secret; the first one decides."""
+        return await agrees(self._database, name, content)
 
     async def open(self) -> None:
         """

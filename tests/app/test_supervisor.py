@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from structlog.testing import capture_logs
@@ -32,6 +33,30 @@ async def test_a_repeated_action_goes_on_after_failures_and_shows_the_last_one()
 
     assert times == 3
     assert (failing, supervisor.failing) == ({"registry": "failed: the disk is full"}, {})
+    assert [each["event"] for each in lines] == ["repeated_action_failed", "repeated_action_works_again"]
+
+
+async def test_work_that_failed_is_begun_anew_and_well_as_soon_as_it_says_so() -> None:
+    """A connection that is kept has no end to wait for."""
+    clock, begun = ManualClock(), 0
+
+    async def follow(ready: Callable[[], None]) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 1:
+            raise OSError("the connection was lost")
+        ready()
+        await asyncio.get_running_loop().create_future()
+
+    supervisor = Supervisor(clock)
+    with capture_logs() as lines:
+        supervisor.keep(1.0, "changes", follow)
+        await settle()
+        failing = dict(supervisor.failing)
+        await clock.advance(1.0)
+    await supervisor.close()
+
+    assert (failing, supervisor.failing) == ({"changes": "failed: the connection was lost"}, {})
     assert [each["event"] for each in lines] == ["repeated_action_failed", "repeated_action_works_again"]
 
 

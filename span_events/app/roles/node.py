@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from span_events.accepting import RefusedAccepts
 from span_events.app.bus import make_bus, start_bus
 from span_events.app.engines import Engines
+from span_events.app.keys import open_keys
 from span_events.app.outputs import start_outputs
 from span_events.app.shutdown import Started
 from span_events.app.supervisor import Supervisor
@@ -20,14 +18,12 @@ from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
-from span_events.errors import StorageUnavailable
 from span_events.events.history import History
 from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.metrics import Measure
-from span_events.pki import dates, files
-from span_events.pki.authority import Authority
+from span_events.pki import dates
 from span_events.registry import location
 from span_events.registry.shared.nodes import RENEWAL
 from span_events.registry.store import Store
@@ -88,9 +84,8 @@ class Node:
         await self.store.lock()
         contents = await self.store.load()
 
-        self.authority = await Authority.open(location.authority_folder(self.data_dir), config.pki, clock)
+        self.authority, key = await open_keys(config.pki, self.store, self.data_dir, clock)
         self.engines = Engines(self.authority, clock)
-        key = files.create(self.data_dir / "login.key", secrets.token_bytes(32))
         self.logins = Logins(self.store.accounts, config.logins, key=key, identifiers=self.identifiers, clock=clock)
         self.tokens = Tokens(self.store, self.identifiers, clock, logins=self.logins)
         await self.tokens.load()
@@ -131,19 +126,13 @@ class Node:
         every(LOOK, "clock", self._watch_clock)
         if self.store.is_shared:
             every(RENEWAL, "node_number", self._renew_number)
-            self.supervisor.run("registry_changes", lambda: self._again(self.fleet.registry.follow))
-            self.supervisor.run("leader", lambda: self._again(self.store.leader.campaign))
+            self.supervisor.keep(_RECONNECT, "registry_changes", self.fleet.registry.follow)
+            self.supervisor.keep(_RECONNECT, "leader", self.store.leader.campaign)
+            every(_RECONNECT, "intermediates", self.authority.refresh)
         every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self.renew_certificates)
 
     async def _renew_number(self) -> None:
         self.identifiers.node = await self.store.number.renew()
-
-    async def _again(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do work that ends with its connection to the database, for ever; `Store.probe` tells why it ends."""
-        while True:
-            with suppress(StorageUnavailable):
-                await work()
-            await self.clock.sleep(_RECONNECT)
 
     async def renew_certificates(self) -> None:
         """Renew the server's certificates if it is time, and forget the registry's expired ones."""

@@ -106,6 +106,9 @@ class PkiConfig(Section):
         100,
         "Upper bound of unexpired certificates of a device or gateway, revoked ones too; one more is refused with 429.",
     )
+    secret_file: str = setting(
+        "", "File with a secret that all nodes have; it encrypts the authority's keys in the registry that they share."
+    )
 
 
 class LogConfig(Section):

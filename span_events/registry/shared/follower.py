@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -85,9 +86,12 @@ class Follower:
             self._next_look = None  # who asks from now on may ask for a change that this look does not see
             await self.catch_up()
 
-    async def run(self) -> None:
+    async def run(self, ready: Callable[[], None]) -> None:
         """
         Follow until the connection is lost.
+
+        Args:
+            ready: Called when all changes up to now are shown.
 
         Raises:
             StorageUnavailable: The database cannot be read; the next call shows what was missed.
@@ -101,6 +105,7 @@ class Follower:
                 async with self._lock:
                     await self.catch_up()
                 await self._read_activity()
+                ready()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK):
                         await self._woken.wait()

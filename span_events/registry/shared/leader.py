@@ -39,9 +39,12 @@ class Leader:
         self.on_changed: list[Callable[[bool], None]] = []
         """Called with `leads` after it changed; must not raise."""
 
-    async def campaign(self) -> None:
+    async def campaign(self, ready: Callable[[], None] = lambda: None) -> None:
         """
         Become the leader as soon as no other node leads, until the connection is lost.
+
+        Args:
+            ready: Called when it is known who leads.
 
         Raises:
             StorageUnavailable: The connection was lost; this node leads no more.
@@ -55,6 +58,7 @@ class Leader:
                     async with asyncio.timeout(_ANSWER):
                         found = (await connection.execute(look if self.leads else attempt)).scalar_one()
                     self._change(bool(found))
+                    ready()
                     await asyncio.sleep(_LOOK)
             except TimeoutError as exc:
                 raise StorageUnavailable(f"PostgreSQL did not answer within {_ANSWER:.0f} s") from exc

@@ -52,6 +52,20 @@ def read_key(path: Path) -> bytes:
     return hashlib.sha256(b"span-events secrets\0" + content).digest()
 
 
+async def agrees(database: Database, name: str, content: bytes) -> bool:
+    """Return whether all nodes have the same of something that is no secret; the first one decides."""
+    table = tables.secrets
+
+    async def work(connection: AsyncConnection) -> bool:
+        await connection.execute(insert(table).values(name=name, content=content).on_conflict_do_nothing())
+        return (
+            bytes((await connection.execute(select(table.c.content).where(table.c.name == name))).scalar_one())
+            == content
+        )
+
+    return await database.write(work)
+
+
 class SharedSecrets:
     """
     The common secrets.

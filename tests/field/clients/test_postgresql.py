@@ -26,5 +26,5 @@ async def test_clients_12_a_second_server_on_one_registry_is_refused(
     async with Server(config, data_dir=tmp_path / "two") as second:
         found = second.fleet.directory.collection(made.id)
 
-    assert "several on one are not supported" in caught.value.hint
+    assert "Several share one only with bus.url" in caught.value.hint
     assert found.id == made.id

@@ -1,0 +1,87 @@
+"""Two servers that share a registry in PostgreSQL and a bus."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from span_events.app import Server
+from span_events.config import BusConfig, Config, PkiConfig, RegistryConfig
+from span_events.errors import StorageUnavailable
+from tests.bench.peers.nats import NatsServer, nats_server
+from tests.bench.peers.postgresql import PostgresqlServer
+from tests.bench.ports import FREE
+from tests.bench.waiting import until
+
+
+@pytest.fixture
+async def nats(tmp_path: Path) -> AsyncIterator[NatsServer]:
+    """Run a bus."""
+    async with nats_server(tmp_path) as server:
+        yield server
+
+
+def config_of(url: str, nats: NatsServer, folder: Path, **others: Any) -> Config:
+    """Return the settings of a node."""
+    (folder / "secret").write_bytes(base64.b64encode(b"s" * 36))
+    shared = {
+        "registry": RegistryConfig(url=url),
+        "bus": BusConfig(url=nats.url),
+        "pki": PkiConfig(secret_file=str(folder / "secret")),
+    }
+    return Config(**FREE, **shared | others)
+
+
+async def test_two_servers_share_everything(tmp_path: Path, postgresql: PostgresqlServer, nats: NatsServer) -> None:
+    """Numbers differ, keys and tokens are common, and a change through one is served by the other at once."""
+    url = await postgresql.new_schema()
+    config = config_of(url, nats, tmp_path)
+    async with (
+        Server(config, data_dir=tmp_path / "one") as one,
+        Server(config, data_dir=tmp_path / "two") as two,
+        aiohttp.ClientSession(headers={"X-API-Token": one.first_token or ""}) as http,
+    ):
+        async with http.post(f"http://{one.addresses['http']}/span/collections", json={}) as reply:
+            made = (await reply.json())["collectionId"]
+        await until(lambda: len(two.fleet.directory.collections) == 1)
+        async with http.get(f"http://{two.addresses['http']}/span/collections/{made}") as reply:
+            served = reply.status, (await reply.json())["collectionId"]
+        numbers = {one.node.identifiers.node, two.node.identifiers.node}
+        roots = {one.node.authority.root_pem, two.node.authority.root_pem}
+        await until(lambda: one.node.store.leader.leads or two.node.store.leader.leads)
+        alone = Config(**FREE, registry=RegistryConfig(url=url))
+        with pytest.raises(StorageUnavailable, match="is in use by another server") as refused:
+            await Server(alone, data_dir=tmp_path / "three").__aenter__()
+        (tmp_path / "wrong").write_bytes(b"w" * 48)
+        wrong = config_of(url, nats, tmp_path, pki=PkiConfig(secret_file=str(tmp_path / "wrong")))
+        with pytest.raises(StorageUnavailable, match=r"pki\.secret_file is not the one"):
+            await Server(wrong, data_dir=tmp_path / "four").__aenter__()
+
+    assert served == (200, made)
+    assert numbers == {0, 1}
+    assert len(roots) == 1
+    assert two.first_token is None
+    assert "Several share one only with bus.url" in refused.value.hint
+
+
+async def test_nodes_without_common_keys_are_refused(
+    tmp_path: Path, postgresql: PostgresqlServer, nats: NatsServer
+) -> None:
+    """The devices of one would not trust the other; a common folder is enough, and its new intermediates are seen."""
+    config = config_of(await postgresql.new_schema(), nats, tmp_path, pki=PkiConfig())
+    async with (
+        Server(config, data_dir=tmp_path / "one") as one,
+        Server(config, data_dir=tmp_path / "one") as beside,
+    ):
+        chain = await one.node.authority.chain_pem(7)
+        await until(lambda: beside.node.authority.intermediates_pem() == one.node.authority.intermediates_pem())
+        with pytest.raises(StorageUnavailable, match="pki: is not the authority of the other nodes") as refused:
+            await Server(config, data_dir=tmp_path / "two").__aenter__()
+
+    assert chain.startswith(one.node.authority.intermediates_pem()[0])
+    assert "Set pki.secret_file on all nodes" in refused.value.hint
