@@ -271,6 +271,7 @@ class Fleet:
             stack.push_async_callback(self.image_files.close)
             stack.push_async_callback(self.blob_files.close)
             stack.push_async_callback(self.flush)
+            stack.push_async_callback(self.outbox.close)
             stack.callback(self.firmware.close)
             stack.push_async_callback(self.blobs.close)
 

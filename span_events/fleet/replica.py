@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from span_events.bus.base import Bus
@@ -20,7 +21,7 @@ from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
-from span_events.registry.model import Certificate, Collection, Device, FirmwareMetadata, Gateway
+from span_events.registry.model import Certificate, Collection, Device, Downstream, FirmwareMetadata, Gateway
 from span_events.registry.outputs import Output
 from span_events.registry.shared.follower import Removed
 
@@ -88,6 +89,14 @@ class Replica:
             gateway = self._directory.gateways.get(reported.id)
             if gateway is not None and reported.reported_ms >= gateway.reported_ms:
                 gateway.reported, gateway.reported_ms = reported.reported, reported.reported_ms
+
+    def show_messages(self, found: list[Downstream], ids: AbstractSet[int]) -> None:
+        """Show downstream messages; those of ``ids`` that were not found are deleted."""
+        self._outbox.show(found, ids, cause=self._bus.new_id())
+
+    def message_ids(self) -> set[int]:
+        """Return the ids of the downstream messages that this node shows."""
+        return self._outbox.ids()
 
     def _show_collection(self, seen: Collection, cause: int) -> None:
         collection = self._directory.collections.get(seen.id)

@@ -22,7 +22,7 @@ from span_events.listeners.ports import Ports
 from span_events.listeners.udp import UdpSocket
 from span_events.metrics import Metric
 from span_events.net import Remote
-from span_events.registry.model import Device
+from span_events.registry.model import Device, Downstream
 from span_events.wire.dtls.records import FIRST_OCTETS as RECORDS
 from span_events.wire.recognition import FIRST_OCTETS
 
@@ -120,8 +120,19 @@ class Datagrams(UdpListener):
     ) -> None:
         """Send the oldest waiting downstream message, if there is one."""
         waiting = self._outbox.next_over(device, transport)
-        if waiting is None:
-            return
+        if waiting is not None:
+            self._outbox.claimed(waiting, lambda: self._transmit(device, remote, transport, session, waiting, cause))
+
+    def _transmit(
+        self,
+        device: Device,
+        remote: Remote,
+        transport: Transport,
+        session: DtlsSession | None,
+        waiting: Downstream,
+        cause: int,
+    ) -> None:
+        """Send a downstream message, and report that it was sent, or why not."""
         try:
             if session is None:
                 self._socket.send(waiting.payload, remote)

@@ -34,7 +34,7 @@ from span_events.registry.model import (
     Token,
 )
 from span_events.registry.outputs import Output
-from span_events.registry.shared import activity
+from span_events.registry.shared import activity, outbox
 from span_events.registry.shared.journal import Journal
 from span_events.registry.shared.leader import Leader
 from span_events.registry.shared.nodes import NodeNumber
@@ -312,12 +312,36 @@ class Store:
         await self._delete(tables.outputs, [output_id])
 
     async def put_downstream(self, messages: Sequence[Downstream]) -> None:
-        """Write downstream messages, new or changed."""
+        """Write downstream messages, new or changed, of a single node."""
         await self._database.put(tables.downstream, [rows.downstream_row(each) for each in messages])
 
     async def delete_downstream(self, ids: Sequence[int]) -> None:
-        """Delete downstream messages."""
+        """Delete downstream messages of a single node."""
         await self._database.delete(tables.downstream, ids)
+
+    async def queue_downstream(self, message: Downstream) -> None:
+        """Write a new downstream message; other nodes are notified."""
+        if not self.is_shared:
+            await self.put_downstream([message])
+            return
+        row = rows.downstream_row(message)
+        await self._database.write(lambda connection: outbox.queue(connection, self.node, row))
+
+    async def claim_downstream(self, message_id: int) -> bool:
+        """Claim a waiting message for this node; return False if another node has it, or it waits no longer."""
+        return await self._database.write(lambda connection: outbox.claim(connection, self.node, message_id))
+
+    async def settle_downstream(
+        self, messages: Sequence[Downstream], deleted: Sequence[int], released: Sequence[int]
+    ) -> None:
+        """Write what became of messages of a shared registry; other nodes are notified."""
+        changed = [rows.downstream_row(each) for each in messages]
+        await self._database.write(lambda connection: outbox.settle(connection, self.node, changed, deleted, released))
+
+    async def downstream(self) -> list[Downstream]:
+        """Read all downstream messages."""
+        async with self._database.connection() as connection:
+            return [rows.downstream_of(row) for row in await database.read(connection, tables.downstream)]
 
     async def put_token(self, token: Token) -> None:
         """Write a token."""

@@ -26,11 +26,12 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = 9
+SCHEMA: Final = 10
 """
 Version of these tables: 2 added certificates and PSKs, 3 cellular sessions and reservations, 4 gateways,
 5 firmware images and blobs, 6 outputs, 7 users and logins, and the end and last use of tokens, 8 the journal of changes
-and the numbers of nodes, 9 secrets that nodes share.
+and the numbers of nodes, 9 secrets that nodes share,
+10 claims of downstream messages.
 
 A registry with a higher one is of a newer release.
 """
@@ -200,6 +201,7 @@ downstream: Final = Table(
     Column("sent_ms", BigInteger, nullable=False),
     Column("transport", String(16), nullable=False),
     Column("state", String(16), nullable=False),
+    Column("claimed_by", String(32), nullable=False, server_default=""),
 )
 
 tokens: Final = Table(

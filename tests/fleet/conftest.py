@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.bench.fleets import FleetBench, fleet_bench
+from tests.bench.nodes import fleet_node
+from tests.bench.peers.postgresql import PostgresqlServer
 from tests.fleet.firmware.scene import Scene, firmware_scene
 
 
@@ -23,6 +25,19 @@ async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
     }
     async with fleet_bench(tmp_path, **settings | getattr(request, "param", {})) as opened:
         yield opened
+
+
+@pytest.fixture
+async def url(postgresql: PostgresqlServer) -> str:
+    """Name an empty schema in PostgreSQL."""
+    return await postgresql.new_schema()
+
+
+@pytest.fixture
+async def nodes(url: str, tmp_path: Path) -> AsyncIterator[tuple[FleetBench, FleetBench]]:
+    """Two nodes that share a registry."""
+    async with fleet_node(url, tmp_path / "one") as one, fleet_node(url, tmp_path / "two") as two:
+        yield one, two
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -20,53 +20,13 @@ from span_events.registry.model import Device, Psk
 from span_events.registry.outputs import OutputType
 from span_events.registry.shared import journal
 from span_events.registry.store import Store
-from tests.bench.authorities import open_authority
-from tests.bench.clock import ManualClock
 from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.nodes import fleet_node
 from tests.bench.peers.postgresql import PostgresqlServer, postgresql_server
 from tests.bench.waiting import until
 from tests.registry.rows import values
 
 REMOTE: Remote = ("10.0.0.1", 4711)
-
-
-@asynccontextmanager
-async def node(url: str, folder: Path, number: int) -> AsyncIterator[FleetBench]:
-    """Run the fleet of a node, which follows the other nodes."""
-    await asyncio.to_thread(folder.mkdir)
-    store, clock = Store(url, shared=True), ManualClock()
-    await store.open()
-    fleet = FleetBench(store, await open_authority(folder / "pki", clock), clock, folder, node=number)
-    await fleet.fill(await store.load())
-
-    async def follow() -> None:
-        while True:
-            with suppress(StorageUnavailable):
-                await fleet.registry.follow()
-            await asyncio.sleep(0.01)
-
-    following = asyncio.create_task(follow())
-    try:
-        yield fleet
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
-        with suppress(StorageUnavailable):
-            await fleet.close()
-        await store.close()
-
-
-@pytest.fixture
-async def url(postgresql: PostgresqlServer) -> str:
-    """Name a new registry."""
-    return await postgresql.new_schema()
-
-
-@pytest.fixture
-async def nodes(url: str, tmp_path: Path) -> AsyncIterator[tuple[FleetBench, FleetBench]]:
-    """Two nodes."""
-    async with node(url, tmp_path / "one", 1) as one, node(url, tmp_path / "two", 2) as two:
-        yield one, two
 
 
 async def seen(two: FleetBench, device: Device) -> Device:
@@ -263,8 +223,8 @@ async def test_nodes_go_on_while_postgresql_is_away_and_follow_again(mortal: Pos
     """SIGKILL: changes are refused, known devices are served, and after the restart nothing has to be repaired."""
     url = await mortal.new_schema()
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(node(url, tmp_path / "one", 1))
-        two = await stack.enter_async_context(node(url, tmp_path / "two", 2))
+        one = await stack.enter_async_context(fleet_node(url, tmp_path / "one"))
+        two = await stack.enter_async_context(fleet_node(url, tmp_path / "two"))
         made = await one.device("10.0.0.1")
         found = await seen(two, made)
         mortal.kill()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 from itertools import takewhile
 from typing import Protocol
 
@@ -21,6 +23,7 @@ from span_events.events.activity import SpanId
 from span_events.events.catalogue import DownstreamFailed, DownstreamMessage, DownstreamQueued
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason
+from span_events.fleet.devices.claims import Claims
 from span_events.ids import render
 from span_events.metrics import Metric
 from span_events.registry.model import Device, Downstream, DownstreamState, Gateway
@@ -57,6 +60,7 @@ class Outbox:
         self._registry = registry
         self._directory = registry.directory
         self._clock = clock
+        self.claims = Claims(registry.store, clock, refused=self._look_again)
         self._lock = asyncio.Lock()
         self._messages: dict[int, OrderedDict[int, Downstream]] = {}
         self._waiting: dict[int, deque[Downstream]] = {}
@@ -64,6 +68,7 @@ class Outbox:
         self._underway: dict[int, Carrier] = {}  # the waiting messages that a gateway's session holds
         self._changed: dict[int, Downstream] = {}
         self._deleted: list[int] = []
+        self._released: list[int] = []
         self.on_queued: list[Callable[[Device, int], None]] = []
 
     @property
@@ -78,9 +83,7 @@ class Outbox:
     def fill(self, messages: Iterable[Downstream]) -> None:
         """Load the messages of the registry."""
         for message in sorted(messages, key=lambda each: each.id):
-            self._messages.setdefault(message.device_id, OrderedDict())[message.id] = message
-            if message.state is DownstreamState.PENDING:
-                self._wait(message)
+            self._keep(message)
 
     def list(
         self,
@@ -128,10 +131,10 @@ class Outbox:
                 )
             time_ns = self._clock.time_ns()
             message = Downstream(self._bus.new_id(time_ns), device.id, payload, time_ns // 1_000_000)
-            await self._registry.store.put_downstream([message])
+            await self._registry.store.queue_downstream(message)
             self._directory.device(device.collection.id, device.id)  # the device may have been removed meanwhile
-            self._messages.setdefault(device.id, OrderedDict())[message.id] = message
-            self._wait(message)
+            if message.id not in self._messages.get(device.id, ()):  # unless it was shown as that of another node
+                self._keep(message)
         self._bus.publish(
             DownstreamQueued(
                 origin=device.origin,
@@ -155,6 +158,12 @@ class Outbox:
         message = self._messages.get(device.id, OrderedDict()).get(message_id)
         if message is None:
             raise NotFound(f"There is no message {render(message_id)} in the outbox of this device", field="message")
+        if message.state is DownstreamState.PENDING and not await self.claims.claim(message):
+            raise Conflict(
+                f"Message {render(message_id)} is being sent by another node: it cannot be called back",
+                hint="Look at the outbox again in a second.",
+                field="message",
+            )
         was_underway = message_id in self._underway
         if not self._recall(message):
             raise Conflict(
@@ -187,7 +196,18 @@ class Outbox:
     def next_for(self, device: Device) -> Downstream | None:
         """Return the oldest waiting message of a device; None while a gateway's session holds that message."""
         waiting = self._waiting.get(device.id)
-        return waiting[0] if waiting and waiting[0].id not in self._underway else None
+        if waiting and waiting[0].id not in self._underway and self.claims.is_free(waiting[0].id):
+            return waiting[0]
+        return None
+
+    def claimed(self, message: Downstream, work: Callable[[], None]) -> None:
+        """Do some work that sends a message, as soon as this node may: at once, unless several share the registry."""
+
+        def send() -> None:
+            if message.state is DownstreamState.PENDING and message.id not in self._underway:
+                work()
+
+        self.claims.claim_then(message, send)
 
     def depart(self, message: Downstream, carrier: Carrier) -> None:
         """Assign a message to a gateway's session; until `sent` or `returned`, no other path may send it."""
@@ -264,8 +284,7 @@ class Outbox:
     def give_up(self, device: Device, reason: DownstreamFailedReason, *, cause: int) -> None:
         """Fail all waiting messages of a device, except those that were sent to a gateway."""
         for message in list(self._waiting.get(device.id, ())):
-            if self._recall(message):
-                self.failed(device, message, reason, cause=cause)
+            self.claims.claim_then(message, partial(self._fail, device, message, reason, cause))
 
     def review(self, device: Device, *, cause: int) -> None:
         """Fail the waiting messages of a device that lost a gateway, if no other path reaches the device."""
@@ -274,7 +293,8 @@ class Outbox:
 
     def device_removed(self, device: Device, *, cause: int) -> None:
         """Fail the waiting messages of a removed device, and drop all of its messages."""
-        self.give_up(device, DownstreamFailedReason.DEVICE_REMOVED, cause=cause)
+        for message in list(self._waiting.get(device.id, ())):  # without a claim: their rows are gone already
+            self._fail(device, message, DownstreamFailedReason.DEVICE_REMOVED, cause)
         for message in list(
             self._waiting.get(device.id, ())
         ):  # sent already, and the device of their events was removed
@@ -283,26 +303,77 @@ class Outbox:
         for message_id in self._messages.pop(device.id, {}):
             self._changed.pop(message_id, None)  # the store deletes them with the device
 
+    # ---- a registry that several nodes share --------------------------------------------------
+
+    def ids(self) -> set[int]:
+        """Return the ids of all messages."""
+        return {message_id for messages in self._messages.values() for message_id in messages}
+
+    def show(self, found: Iterable[Downstream], ids: AbstractSet[int], *, cause: int) -> None:
+        """
+        Show what other nodes wrote; they publish the events of it.
+
+        Args:
+            ids: Messages that are deleted unless found.
+        """
+        waiting = self._show(found, ids)
+        for device in {self._directory.devices[each.device_id] for each in waiting}:
+            self._tell_queued(device, cause)
+
+    def _show(self, found: Iterable[Downstream], ids: AbstractSet[int]) -> Sequence[Downstream]:
+        """Show messages, and return those that wait."""
+        known = {key: each for messages in self._messages.values() for key, each in messages.items()}
+        present = {each.id: each for each in found if each.device_id in self._directory.devices}
+        for message_id in (ids - present.keys()) & known.keys():
+            if message_id not in self._underway and message_id not in self._changed:
+                self._unqueue(known[message_id])
+                del self._messages[known[message_id].device_id][message_id]
+        for message in sorted(present.values(), key=lambda each: each.id):
+            ours = known.get(message.id)
+            if ours is None:
+                if message.id not in self._deleted:
+                    self._keep(message)
+            elif message.state is not DownstreamState.PENDING and message.id not in self._changed:
+                self._unqueue(ours)
+                ours.state, ours.sent_ms, ours.transport = message.state, message.sent_ms, message.transport
+        return [each for each in present.values() if each.id in self._by_age]
+
+    async def _look_again(self, message_id: int) -> None:
+        """Show a message that could not be claimed: it may be sent or deleted, without notice to this node."""
+        found = await self._registry.store.read({"downstream": {message_id}}, self._directory.collections)
+        self._show(found.downstream, {message_id})
+
     def forget(self, device: Device) -> None:
-        """Drop the messages of a device that another node removed, which also publishes their failure."""
+        """Drop the messages of a device that another node removed."""
         for message in list(self._waiting.get(device.id, ())):
             self._recall(message)
-            self._settle(message, DownstreamState.FAILED)
+            self._unqueue(message)
         for message_id in self._messages.pop(device.id, {}):
             self._changed.pop(message_id, None)
+
+    async def close(self) -> None:
+        """Give up the claims under way, which would send messages."""
+        await self.claims.close()
 
     def sweep(self) -> None:
         """Fail messages that have waited too long; called about once a second."""
         oldest_ms = self._clock.time_ns() // 1_000_000 - int(self._config.expiry * 1000)
         for message in list(takewhile(lambda each: each.created_ms <= oldest_ms, self._by_age.values())):
-            if self._recall(message):
-                self.failed(self._directory.devices[message.device_id], message, DownstreamFailedReason.EXPIRED)
+            if self.claims.is_free(message.id):
+                device = self._directory.devices[message.device_id]
+                expire = partial(self._fail, device, message, DownstreamFailedReason.EXPIRED, None)
+                self.claims.claim_then(message, expire)
+        self._released += self.claims.take_unused(self._underway.__contains__)
 
     async def flush(self) -> None:
         """Write changed messages to the registry. The next call retries after a failure or cancellation."""
         changed, self._changed = self._changed, {}
         deleted, self._deleted = self._deleted, []
+        released, self._released = self._released, []
         try:
+            if self.claims.are_needed and (changed or deleted or released):
+                await self._registry.store.settle_downstream(list(changed.values()), deleted, released)
+                changed, deleted, released = {}, [], []
             if changed:
                 await self._registry.store.put_downstream(list(changed.values()))
                 changed = {}
@@ -312,6 +383,7 @@ class Outbox:
         finally:
             self._changed = changed | self._changed
             self._deleted = deleted + self._deleted
+            self._released = released + self._released
 
     def _recall(self, message: Downstream) -> bool:
         """Take a message back from a gateway's session, if one holds it; False if it was sent."""
@@ -342,15 +414,31 @@ class Outbox:
         self._waiting.setdefault(message.device_id, deque()).append(message)
         self._by_age[message.id] = message
 
-    def _settle(self, message: Downstream, state: DownstreamState) -> None:
-        """Remove a message from the queue."""
-        message.state = state
+    def _keep(self, message: Downstream) -> None:
+        self._messages.setdefault(message.device_id, OrderedDict())[message.id] = message
+        if message.state is DownstreamState.PENDING:
+            self._wait(message)
+
+    def _fail(self, device: Device, message: Downstream, reason: DownstreamFailedReason, cause: int | None) -> None:
+        """Fail a message, unless it was sent to a gateway."""
+        if message.state is DownstreamState.PENDING and self._recall(message):
+            self.failed(device, message, reason, cause=cause)
+
+    def _unqueue(self, message: Downstream) -> None:
+        """Remove a message from the queue, if it is there."""
         self._underway.pop(message.id, None)
+        self.claims.forget(message.id)
+        if self._by_age.pop(message.id, None) is None:
+            return
         waiting = self._waiting[message.device_id]
         waiting.remove(message)
         if not waiting:
             del self._waiting[message.device_id]
-        del self._by_age[message.id]
+
+    def _settle(self, message: Downstream, state: DownstreamState) -> None:
+        """Remove a message from the queue, and write its state."""
+        message.state = state
+        self._unqueue(message)
         self._changed[message.id] = message
         messages = self._messages[message.device_id]
         if len(messages) > 2 * self._config.per_device:

@@ -193,6 +193,9 @@ class Downlink:
         waiting = self._outbox.next_for(device)
         if waiting is None:
             return True
+        if not self._outbox.claims.holds(waiting):
+            self._outbox.claimed(waiting, lambda: self._resume(session, device, cause))
+            return True
         self._outbox.depart(waiting, session)
         session.carried[waiting.id] = device
         downstream = pb.DownstreamMessage(
@@ -206,6 +209,12 @@ class Downlink:
         session.owed[device_id] = cause
         session.owed.move_to_end(device_id, last=False)
         return False
+
+    def _resume(self, session: GatewaySession, device: Device, cause: int | None) -> None:
+        """Send the message of a device that this node has claimed."""
+        if not session.is_over:
+            session.owed.setdefault(device.id, cause)
+            self.feed(session)
 
     # ---- departures ---------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ a few reserved paths aside.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Final, assert_never
 from zlib import crc32
@@ -27,7 +27,7 @@ from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.transfers import FIRST, BlockDownload, BlockUploads, Key, Purpose, Step, fault_of
 from span_events.log import get_logger
-from span_events.registry.model import Downstream
+from span_events.registry.model import Downstream, DownstreamState
 from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, write_block
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, option_of, uint
 from span_events.wire.coap.requests import Reading, is_unwanted, name_of_method
@@ -181,7 +181,7 @@ class CoapSite:
             return answer
         return replace(answer, options=tuple(sorted((*answer.options, *_LINK_FORMAT))))
 
-    def _deliver(self, peer: Peer, path: str, payload: bytes, block2: Block | None) -> Answer:
+    def _deliver(self, peer: Peer, path: str, payload: bytes, block2: Block | None) -> Answer | Later:
         """Accept an upstream message; the answer carries the next queued message for the device."""
         message_id = self._reception.received(
             peer.device,
@@ -222,7 +222,7 @@ class CoapSite:
             oddities += (_AGAIN.format(peer.exchange.again),)
         return Mark("; ".join(oddities)) if oddities else None
 
-    def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer:
+    def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer | Later:
         """Answer with the oldest queued message, or with an empty payload."""
         self._reception.sessions.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
         if block2 is not None:  # block 0 again, unless the last block was fetched
@@ -241,6 +241,20 @@ class CoapSite:
         return self._outbox.next_over(peer.device, self._transport, confirmable=peer.request.type is Type.CON)
 
     def _carry(
+        self, peer: Peer, path: str, code: Code, waiting: Downstream, cause: int | None, block2: Block | None
+    ) -> Answer | Later:
+        """Answer with a downstream message, as soon as this node may send it, or without if another node does."""
+        if self._outbox.claims.holds(waiting):
+            return self._carried(peer, path, code, waiting, cause, block2)
+
+        async def claimed() -> Answer:
+            if await self._outbox.claims.claim(waiting) and waiting.state is DownstreamState.PENDING:
+                return self._carried(peer, path, code, waiting, cause, block2)
+            return Answer(code)
+
+        return Later(claimed())
+
+    def _carried(
         self, peer: Peer, path: str, code: Code, waiting: Downstream, cause: int | None, block2: Block | None
     ) -> Answer:
         """Answer with a downstream message: whole, or its first block if it is larger than one."""
@@ -277,7 +291,7 @@ class CoapSite:
             options += ((Option.SIZE2, uint(len(download.payload))),)
         return Answer(download.code, payload, options)
 
-    def _assemble(self, peer: Peer, path: str, block: Block, block2: Block | None) -> Answer:
+    def _assemble(self, peer: Peer, path: str, block: Block, block2: Block | None) -> Answer | Later:
         """Add a block to an upload, and deliver the message with the last block."""
         request = peer.request
         fault = fault_of(block, request.payload)
@@ -296,9 +310,13 @@ class CoapSite:
                 return Answer(Code.CONTINUE, options=echo)
             case Step.COMPLETE:
                 answer = self._deliver(peer, path, bytes(upload.octets), block2)
-                answer = replace(answer, options=tuple(sorted((*answer.options, *echo))))
-                self.uploads.finish(key, upload, replace(answer, downstream=None), now)
-                return answer
+
+                def finish(found: Answer) -> Answer:
+                    finished = replace(found, options=tuple(sorted((*found.options, *echo))))
+                    self.uploads.finish(key, upload, replace(finished, downstream=None), now)
+                    return finished
+
+                return finish(answer) if isinstance(answer, Answer) else Later(_then(answer.answer, finish))
             case Step.REPEATED:
                 assert upload.answer is not None, "finished uploads have an answer"
                 return upload.answer
@@ -355,6 +373,10 @@ class CoapSite:
 
 def _key(peer: Peer, path: str) -> Key:
     return peer.address, (peer.device.id, path)
+
+
+async def _then(answer: Awaitable[Answer], finish: Callable[[Answer], Answer]) -> Answer:
+    return finish(await answer)
 
 
 def _etag(payload: bytes) -> bytes:

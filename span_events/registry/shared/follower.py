@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Final, Protocol
 
@@ -11,7 +12,8 @@ from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
 from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
-from span_events.registry.shared import activity, journal
+from span_events.registry.model import Downstream
+from span_events.registry.shared import activity, journal, outbox
 from span_events.registry.store import Store
 
 log = get_logger("registry")
@@ -34,6 +36,12 @@ class Replica(Protocol):
     def show_activity(self, contents: Contents) -> None:
         """Show the activity of devices and gateways, if it is newer."""
 
+    def show_messages(self, found: list[Downstream], ids: AbstractSet[int]) -> None:
+        """Show downstream messages; those of ``ids`` that were not found are deleted."""
+
+    def message_ids(self) -> set[int]:
+        """Return the ids of the downstream messages that this node shows."""
+
 
 class Follower:
     """
@@ -48,7 +56,7 @@ class Follower:
         self._directory = directory
         self._replica = replica
         self._lock = lock
-        self._stale: dict[str, set[int]] = {"devices": set(), "gateways": set()}
+        self._stale: dict[str, set[int]] = {"devices": set(), "gateways": set(), "downstream": set()}
         self._woken = asyncio.Event()
         self._is_lost = False
         self._next_look: asyncio.Task[None] | None = None
@@ -97,9 +105,14 @@ class Follower:
             StorageUnavailable: The database cannot be read; the next call shows what was missed.
         """
         self._is_lost = False
-        handlers = {journal.CHANNEL: self._changed, activity.CHANNEL: self._active}
+        handlers = {journal.CHANNEL: self._changed, activity.CHANNEL: self._active, outbox.CHANNEL: self._active}
         async with self._store.listening(handlers, self._lost):
-            self._stale = {"devices": set(self._directory.devices), "gateways": set(self._directory.gateways)}
+            async with self._lock:
+                await self.catch_up()
+            self._stale["devices"].update(self._directory.devices)
+            self._stale["gateways"].update(self._directory.gateways)
+            shown = self._replica.message_ids()  # before the look: a newer one may be missing in it
+            self._replica.show_messages(await self._store.downstream(), shown)
             while not self._is_lost:
                 self._woken.clear()
                 async with self._lock:
@@ -130,6 +143,10 @@ class Follower:
             for start in range(0, len(stale), _BATCH):
                 keys = {kind: set(stale[start : start + _BATCH])}
                 self._replica.show_activity(await self._store.read(keys, self._directory.collections))
+        ids, self._stale["downstream"] = self._stale["downstream"], set()
+        if ids:
+            contents = await self._store.read({"downstream": ids}, self._directory.collections)
+            self._replica.show_messages(contents.downstream, ids)
 
     def _gone(self, contents: Contents) -> Removed:
         """Return the ids that the directory has and the registry has not."""

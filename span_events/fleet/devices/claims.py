@@ -1,0 +1,101 @@
+"""Claims: a waiting message of a registry that several nodes share is sent by the node that claimed it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from span_events.clock import Clock
+from span_events.errors import StorageUnavailable
+from span_events.log import get_logger
+from span_events.registry.model import Downstream
+from span_events.registry.store import Store
+
+log = get_logger("outbox")
+
+_UNUSED: Final = 10.0
+"""Seconds after which a claim without use is given back: the device went to another node, or its radio is off."""
+
+
+class Claims:
+    """
+    The messages that this node may send; a single node may send all.
+
+    A claim is a query of its own, so only a device with a waiting message costs one.
+
+    Args:
+        refused: Looks again at a message that could not be claimed.
+    """
+
+    def __init__(self, store: Store, clock: Clock, *, refused: Callable[[int], Awaitable[None]]) -> None:
+        self._store = store
+        self._clock = clock
+        self._refused = refused
+        self.are_needed = store.is_shared
+        self._held: dict[int, float] = {}  # monotonic time of the claim
+        self._asked: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def is_free(self, message_id: int) -> bool:
+        """Return whether nobody on this node waits for a claim of a message."""
+        return message_id not in self._asked
+
+    def holds(self, message: Downstream) -> bool:
+        """Return whether this node may send a message now."""
+        return not self.are_needed or message.id in self._held
+
+    async def claim(self, message: Downstream) -> bool:
+        """Claim a message; False if another node has it, or PostgreSQL is away."""
+        if self.holds(message):
+            return True
+        self._asked.add(message.id)
+        try:
+            claimed = await self._store.claim_downstream(message.id)
+            if not claimed:
+                await self._refused(message.id)
+        except StorageUnavailable as exc:
+            log.warning("message_not_claimed", detail=str(exc))
+            return False
+        finally:
+            self._asked.discard(message.id)
+        if claimed:
+            self._held[message.id] = self._clock.monotonic()
+        return claimed
+
+    def claim_then(self, message: Downstream, work: Callable[[], None]) -> None:
+        """Do some work once a message is claimed: at once, or soon, or not at all."""
+        if self.holds(message):
+            work()
+            return
+
+        async def wait() -> None:
+            if await self.claim(message):
+                work()
+
+        task = asyncio.get_running_loop().create_task(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def forget(self, message_id: int) -> None:
+        """Forget a message that waits no longer."""
+        self._held.pop(message_id, None)
+
+    def take_unused(self, used: Callable[[int], bool]) -> list[int]:
+        """
+        Return the messages whose claims are given back.
+
+        Args:
+            used: Tells whether a path of this node carries a message now.
+        """
+        since = self._clock.monotonic() - _UNUSED
+        unused = [each for each, when in self._held.items() if when <= since and not used(each)]
+        for each in unused:
+            del self._held[each]
+        return unused
+
+    async def close(self) -> None:
+        """Give up the claims under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

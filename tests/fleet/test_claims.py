@@ -1,0 +1,202 @@
+"""Downstream messages of nodes that share a registry: known to all, and sent by exactly one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack, closing
+
+import pytest
+from sqlalchemy import make_url
+
+from span_events.config import CoapConfig, DatagramsConfig, MessagesConfig
+from span_events.errors import Conflict
+from span_events.events.message import Transport
+from span_events.ids import render
+from span_events.listeners.coap.coap import Coap
+from span_events.listeners.datagrams import Datagrams
+from span_events.registry.model import Device, DownstreamState
+from span_events.wire.coap.messages import CoapMessage, Code, Type, encode
+from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.links import behind, online, roof
+from tests.bench.peers.postgresql import PostgresqlServer
+from tests.bench.waiting import until
+from tests.listeners.coap.bench import RawClient
+
+Nodes = tuple[FleetBench, FleetBench]
+
+
+async def known(two: FleetBench, device: Device) -> Device:
+    """Wait until a node shows a device; return its object there."""
+    await until(lambda: device.id in two.directory.devices)
+    return two.directory.devices[device.id]
+
+
+async def test_a_message_that_both_nodes_would_send_is_sent_by_one(nodes: Nodes) -> None:
+    """The device polls both nodes at once over UDP; the node where the message was posted publishes that."""
+    one, two = nodes
+    device = await one.device("127.0.0.1")
+    await known(two, device)
+    for number in range(3):
+        await one.outbox.queue(device, b"%d" % number, cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 3)
+    two_names = list(two.names)
+    received: Counter[bytes] = Counter()
+    async with AsyncExitStack() as stack:
+        clients = []
+        for fleet in nodes:
+            listener = Datagrams(DatagramsConfig(port=0), reception=fleet.reception, outbox=fleet.outbox)
+            await listener.start()
+            stack.push_async_callback(listener.stop)
+            client = RawClient("127.0.0.1", ("127.0.0.1", int(listener.address.rpartition(":")[2])))
+            clients.append(stack.enter_context(closing(client)))
+        for _ in range(3):
+            before = received.total()
+            for client in clients:
+                client.send(b"poll")
+            while received.total() == before:
+                await asyncio.sleep(0)
+                received.update(found for client in clients if (found := client.take()) is not None)
+            await asyncio.gather(one.outbox.flush(), two.outbox.flush())
+        await until(lambda: one.outbox.waiting == two.outbox.waiting == 0)
+        received.update(found for client in clients if (found := client.take()) is not None)
+
+    assert received == Counter([b"0", b"1", b"2"])
+    assert two_names == []
+    assert (one.names + two.names).count("downstreamMessage") == 3
+    assert [each.state for each in two.outbox.list(device, limit=9)] == [DownstreamState.SENT] * 3
+
+
+async def test_a_response_over_coap_waits_for_the_claim(nodes: Nodes) -> None:
+    """It carries the message that was posted at the other node; a second poll carries none."""
+    one, two = nodes
+    device = await one.device("127.0.0.1")
+    await known(two, device)
+    await one.outbox.queue(device, b"open", cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 1)
+    listener = Coap(
+        CoapConfig(port=0),
+        messages=MessagesConfig(),
+        reception=two.reception,
+        outbox=two.outbox,
+        clock=two.clock,
+    )
+    await listener.start()
+    with closing(RawClient("127.0.0.1", ("127.0.0.1", int(listener.address.rpartition(":")[2])))) as client:
+        polls = [await client.exchange(encode(CoapMessage(Type.CON, Code.GET, each, b"t"))) for each in (1, 2)]
+    await listener.stop()
+
+    assert [(each.code, each.payload) for each in polls] == [(Code.CONTENT, b"open"), (Code.CONTENT, b"")]
+
+
+async def test_a_message_goes_to_the_gateway_that_another_node_holds(nodes: Nodes) -> None:
+    """As soon as it is posted; the node of the gateway publishes that it was sent."""
+    one, two = nodes
+    gateway = await roof(one)
+    device = await behind(one, gateway)
+    await known(two, device)
+    fake = online(two, two.directory.gateways[gateway.id])
+    two.activities.clear()
+    message = await one.outbox.queue(device, b"on", cause=CAUSE)
+    await until(lambda: "downstreamMessage" in two.names)
+    await two.outbox.flush()
+    await until(lambda: message.state is DownstreamState.SENT)
+
+    assert fake.take() == [("downstream_message", (render(device.id), b"on"))]
+    assert two.names == ["gatewayDownstreamMessage", "downstreamMessage"]
+    assert "downstreamMessage" not in one.names
+
+
+async def test_the_claim_of_a_dead_node_is_taken_over(nodes: Nodes, postgresql: PostgresqlServer, url: str) -> None:
+    """A node is dead when its lease has ended; until then the message is its own, and cannot be cancelled elsewhere."""
+    one, two = nodes
+    device = await one.device()
+    there = await known(two, device)
+    message = await one.outbox.queue(device, b"open", cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 1)
+    (same,) = two.outbox.list(there, limit=1)
+    claims = [await one.outbox.claims.claim(message), await two.outbox.claims.claim(same)]
+    with pytest.raises(Conflict, match="is being sent by another node"):
+        await two.outbox.cancel(there, message.id, cause=CAUSE)
+    table, node = f"{make_url(url).username}.nodes", one.store.node
+    await postgresql.execute(f"UPDATE {table} SET leased_until = now() - interval '1 s' WHERE holder = '{node}'")
+    claims.append(await two.outbox.claims.claim(same))
+
+    assert claims == [True, False, True]
+
+
+async def test_a_message_that_is_gone_does_not_hold_up_the_next(nodes: Nodes) -> None:
+    """Its deletion was not noticed here; the attempt to claim it finds out."""
+    one, _ = nodes
+    device = await one.device()
+    gone = await one.outbox.queue(device, b"gone", cause=CAUSE)
+    following = await one.outbox.queue(device, b"following", cause=CAUSE)
+    await one.store.delete_downstream([gone.id])
+    was_first = one.outbox.next_for(device)
+
+    assert not await one.outbox.claims.claim(gone)
+    assert (was_first, one.outbox.next_for(device)) == (gone, following)
+
+
+async def test_a_claim_that_was_not_used_is_given_back(nodes: Nodes) -> None:
+    """The device went to another node."""
+    one, two = nodes
+    device = await one.device()
+    await known(two, device)
+    message = await one.outbox.queue(device, b"open", cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 1)
+    (same,) = two.outbox.list(device, limit=1)
+    assert await one.outbox.claims.claim(message)
+    await one.clock.advance(11)
+    one.outbox.sweep()
+    await one.outbox.flush()
+
+    assert await two.outbox.claims.claim(same)
+
+
+async def test_a_message_expires_once(nodes: Nodes) -> None:
+    """Both nodes look for old messages; the one that claims it first publishes the failure."""
+    one, two = nodes
+    device = await one.device()
+    await known(two, device)
+    await one.outbox.queue(device, b"open", cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 1)
+    for fleet in nodes:
+        fleet.activities.clear()
+        await fleet.clock.advance(90 * 86_400)
+        fleet.outbox.sweep()
+    await until(lambda: one.outbox.waiting + two.outbox.waiting == 1)
+    await asyncio.gather(one.outbox.flush(), two.outbox.flush())
+    await until(lambda: one.outbox.waiting + two.outbox.waiting == 0)
+
+    assert one.names + two.names == ["downstreamFailed"]
+
+
+async def test_cancelled_and_removed_messages_go_on_every_node(nodes: Nodes) -> None:
+    """The other node publishes nothing of it."""
+    one, two = nodes
+    device = await one.device()
+    there = await known(two, device)
+    first = await one.outbox.queue(device, b"1", cause=CAUSE)
+    await one.outbox.queue(device, b"2", cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 2)
+    await one.outbox.cancel(device, first.id, cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 1)
+    (rest,) = two.outbox.list(there, limit=9)
+    await one.devices.remove(device, cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 0)
+
+    assert rest.payload == b"2"
+    assert two.names == []
+    assert one.names.count("downstreamFailed") == 2
+
+
+async def test_without_postgresql_a_message_waits(nodes: Nodes) -> None:
+    """It is sent when the registry is back."""
+    one, _ = nodes
+    device = await one.device()
+    message = await one.outbox.queue(device, b"open", cause=CAUSE)
+    await one.store.close()
+
+    assert not await one.outbox.claims.claim(message)
+    assert one.outbox.next_over(device, Transport.UDP) is message
