@@ -35,6 +35,15 @@ async def open_authority(folder: Path, clock: Clock | None = None, **settings: A
     return authority
 
 
+async def prepare_authority(folder: Path, clock: Clock, **settings: Any) -> None:
+    """Make the files of a new authority as `open_authority` does, for a server that opens it."""
+    made = None if settings else _MADE.get(_kind(clock))
+    if made:
+        _copy_to(folder, made)
+    else:
+        await open_authority(folder, clock, **settings)
+
+
 def _kind(clock: Clock) -> str:
     """Name the kind of a clock: one that stands where every manual clock begins, or shows the present; else empty."""
     if clock.time_ns() == START_NS:

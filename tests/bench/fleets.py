@@ -24,7 +24,7 @@ from span_events.pki.authority import Authority
 from span_events.registry.contents import Contents
 from span_events.registry.model import Blob, Collection, Device, Gateway, Image
 from span_events.registry.store import Store
-from tests.bench.authorities import open_authority
+from tests.bench.authorities import open_authority, prepare_authority
 from tests.bench.clock import ManualClock
 
 CAUSE = 77
@@ -149,9 +149,11 @@ def config_of(settings: Mapping[str, Any]) -> Config:
 async def prepare_data(folder: Path, clock: ManualClock, settings: Mapping[str, Any]) -> None:
     """Fill an empty data directory with a registry and an authority; a server would take longer to make them."""
     if _is_empty(folder) and "registry" not in settings:
-        store, _ = await _open_store(folder / "registry.sqlite")
-        await store.close()
-        await open_authority(folder / "pki", clock, **settings.get("pki", {}))
+        if not _EMPTY:
+            store, _ = await _open_store(folder / "registry.sqlite")
+            await store.close()
+        _copy_empty(folder / "registry.sqlite")
+        await prepare_authority(folder / "pki", clock, **settings.get("pki", {}))
 
 
 def _is_empty(folder: Path) -> bool:
