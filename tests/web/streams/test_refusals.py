@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from websockets.exceptions import InvalidStatus
 
 from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.ids import render
 from tests.bench.servers import Running, activity, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    """One server with few places for all tests: a refusal changes nothing."""
+    settings = {"fanout": {"subscribers": 20}, "streams": {"max_tail": 50}}
+    async with running(tmp_path_factory.mktemp("site"), **settings) as opened:
+        yield opened
 
 
 async def refusal(site: Running, path: str, **options: Any) -> tuple[int, dict[str, Any]]:
@@ -124,6 +136,7 @@ async def test_an_allowed_origin_matches_literally_except_asterisks(tmp_path: Pa
 async def test_one_stream_too_many_is_refused(site: Running) -> None:
     """503 names the setting; a place that becomes free can be taken."""
     collection = await site.collection()
+    await site.joined(0)
     streams = [await site.stream(activity(collection)) for _ in range(20)]
     await site.joined(20)
     status, problem = await refusal(site, activity(collection))
