@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import pytest
+import pytest_asyncio
 from aiohttp import web
 
 from span_events import ids
@@ -35,6 +36,9 @@ from span_events.web.things_stack.http import HttpEvents
 from span_events.web.things_stack.routes import routes_of
 from span_events.web.things_stack.service import EventsService
 from tests.bench.fleets import FleetBench, config_of, fleet_bench
+
+IN_MODULE: Final = pytest.mark.asyncio(loop_scope="module")
+"""Marks tests with `shared_api`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +209,20 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             await server.stop()
 
 
+def small_api(folder: Path) -> AbstractAsyncContextManager[WebBench]:
+    """Serve the API with small limits."""
+    return web_bench(folder, http={"max_body": 20_000}, downstream={"max_payload": 50, "per_device": 2})
+
+
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[WebBench]:
     """The API with small limits."""
-    async with web_bench(tmp_path, http={"max_body": 20_000}, downstream={"max_payload": 50, "per_device": 2}) as bench:
+    async with small_api(tmp_path) as bench:
+        yield bench
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WebBench]:
+    """The same for all tests of a file that are marked `IN_MODULE`: requests that are refused change nothing."""
+    async with small_api(tmp_path_factory.mktemp("api")) as bench:
         yield bench

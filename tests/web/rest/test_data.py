@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from span_events.events.message import Transport
-from tests.web.conftest import WebBench
+from tests.web.conftest import IN_MODULE, WebBench
 
 
 async def ids_of(api: WebBench, path: str, query: str = "") -> list[str]:
@@ -108,6 +108,7 @@ async def test_a_list_has_a_default_limit(api: WebBench, name: str, limit: int) 
     assert len(await ids_of(api, path, "limit=1000")) == 1_000
 
 
+@IN_MODULE
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
@@ -122,10 +123,10 @@ async def test_a_list_has_a_default_limit(api: WebBench, name: str, limit: int) 
         ("start=2&end=1", "start: 2 is after end, 1"),
     ],
 )
-async def test_wrong_parameters_are_named(api: WebBench, query: str, sentence: str) -> None:
+async def test_wrong_parameters_are_named(shared_api: WebBench, query: str, sentence: str) -> None:
     """With the received value and the valid form."""
-    collection = await api.collection()
-    reply = await api.call("GET", f"/span/collections/{collection}/data?{query}")
+    collection = await shared_api.collection()
+    reply = await shared_api.call("GET", f"/span/collections/{collection}/data?{query}")
     status, detail = reply.problem
 
     assert status == 400

@@ -19,7 +19,7 @@ from span_events.events.message import Transport
 from span_events.events.reasons import FirmwareState
 from span_events.wire.fota import Report
 from tests.bench.waiting import until
-from tests.web.conftest import Reply, WebBench, web_bench
+from tests.web.conftest import IN_MODULE, Reply, WebBench, web_bench
 
 PIECE = 65_536
 
@@ -192,6 +192,7 @@ async def test_so_many_uploads_at_once_are_taken(large: WebBench) -> None:
     assert (await post(large, collection, json=body())).status == 200
 
 
+@IN_MODULE
 @pytest.mark.parametrize(
     ("changes", "detail"),
     [
@@ -212,13 +213,13 @@ async def test_so_many_uploads_at_once_are_taken(large: WebBench) -> None:
         ({"tags": {"a": 1}}, "tags.a: 1 is not text"),
     ],
 )
-async def test_faults_of_an_upload_are_named(api: WebBench, changes: dict[str, Any], detail: str) -> None:
-    collection = await api.collection()
-    reply = await post(api, collection, json=body() | changes)
+async def test_faults_of_an_upload_are_named(shared_api: WebBench, changes: dict[str, Any], detail: str) -> None:
+    collection = await shared_api.collection()
+    reply = await post(shared_api, collection, json=body() | changes)
 
     assert reply.problem == (400, detail)
     assert reply.body["field"] == detail.partition(":")[0]
-    assert files(api) == []
+    assert files(shared_api) == []
 
 
 @pytest.mark.parametrize(("version", "octets", "field"), [("1.0", b"other", "version"), ("1.1", b"1.0", "image")])

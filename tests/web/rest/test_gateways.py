@@ -11,7 +11,7 @@ from span_events.fleet.gateways.gateways import GatewayChange
 from span_events.registry.model import GatewayType
 from tests.bench.fleets import CAUSE
 from tests.bench.links import FakeGateway
-from tests.web.conftest import Reply, WebBench
+from tests.web.conftest import IN_MODULE, Reply, WebBench
 
 
 def path_of(collection: str, gateway: str = "") -> str:
@@ -109,6 +109,7 @@ async def test_a_patch_changes_its_fields(api: WebBench) -> None:
     }
 
 
+@IN_MODULE
 @pytest.mark.parametrize(
     ("body", "text"),
     [
@@ -123,13 +124,13 @@ async def test_a_patch_changes_its_fields(api: WebBench) -> None:
         ({"config": []}, "config: [] is not an object"),
     ],
 )
-async def test_a_wrong_field_is_named(api: WebBench, body: dict[str, Any], text: str) -> None:
+async def test_a_wrong_field_is_named(shared_api: WebBench, body: dict[str, Any], text: str) -> None:
     """Creation and change refuse a type in the same words."""
-    collection = await api.collection()
-    gateway = await api.gateway(collection)
-    created = await api.call("POST", path_of(collection), json=body)
+    collection = await shared_api.collection()
+    gateway = await shared_api.gateway(collection)
+    created = await shared_api.call("POST", path_of(collection), json=body)
 
-    assert (await patch(api, collection, gateway, body)).problem == created.problem == (400, text)
+    assert (await patch(shared_api, collection, gateway, body)).problem == created.problem == (400, text)
 
 
 async def test_tags_stay_within_their_bound(api: WebBench) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from span_events.errors import InvalidRequest
 from span_events.web.rest.bodies import image
-from tests.web.conftest import WebBench
+from tests.web.conftest import IN_MODULE, WebBench
 
 PATH = "/span/collections/{}/firmware"
 
@@ -37,6 +37,7 @@ async def test_an_image_may_be_escaped(api: WebBench, text: str) -> None:
     assert (reply.status, reply.body["length"]) == (200, 3)
 
 
+@IN_MODULE
 @pytest.mark.parametrize(
     ("body", "detail"),
     [
@@ -59,9 +60,9 @@ async def test_an_image_may_be_escaped(api: WebBench, text: str) -> None:
         ('"image"', 'The body is "image"; a JSON object is wanted'),
     ],
 )
-async def test_a_wrong_body_is_explained(api: WebBench, body: str, detail: str) -> None:
+async def test_a_wrong_body_is_explained(shared_api: WebBench, body: str, detail: str) -> None:
     """The detail gives the place of the fault where the fault has one."""
-    assert await upload(api, body.encode()) == (400, detail)
+    assert await upload(shared_api, body.encode()) == (400, detail)
 
 
 @pytest.mark.parametrize("before", [0, 1, 5])

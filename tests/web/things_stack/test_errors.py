@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -26,6 +26,14 @@ async def api(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WebBenc
     """One API for all tests: a refusal changes nothing."""
     async with web_bench(tmp_path_factory.mktemp("api")) as bench:
         yield bench
+
+
+def counted(api: WebBench) -> Counter[str]:
+    """Return the refusals so far, by reason."""
+    (metric,) = api.events.metrics()
+    found = metric.value()
+    assert isinstance(found, Mapping)
+    return Counter({reason: int(count) for reason, count in found.items()})
 
 
 async def refused(api: WebBench, body: bytes, **options: Any) -> tuple[int, dict[str, Any]]:
@@ -279,13 +287,12 @@ async def test_a_token_for_everything_learns_that_an_entity_does_not_exist(
 
 
 async def test_refusals_are_counted_by_reason(api: WebBench) -> None:
-    (metric,) = api.events.metrics()
-    before = Counter(metric.value())
+    before = counted(api)
     for _ in range(2):
         await refused(api, b"")
     await refused(api, body_of(application("app9")))
 
-    assert Counter(metric.value()) - before == {"no_identifiers": 2, "application_not_found": 1}
+    assert counted(api) - before == {"no_identifiers": 2, "application_not_found": 1}
 
 
 # ---- paths and methods -----------------------------------------------------------------------
