@@ -7,23 +7,26 @@ from typing import Final
 from span_events.app.supervisor import Supervisor
 from span_events.bus.local import LocalBus
 from span_events.clock import Clock
-from span_events.config import BusConfig
+from span_events.config import Config
 from span_events.errors import ConfigurationError
+from span_events.events.history import History
 from span_events.fanout.hub import Hub
 from span_events.ids import IdGenerator
 
 _SWEEP: Final = 1.0
 
 
-def make_bus(config: BusConfig, clock: Clock, identifiers: IdGenerator) -> LocalBus:
+def make_bus(config: Config, clock: Clock, identifiers: IdGenerator, history: History) -> LocalBus:
     """
-    Make the bus of this process.
+    Make the bus of this process, which keeps the history.
 
     Raises:
         ConfigurationError: The extra for NATS is not installed, or a file of the bus cannot be read.
     """
-    if not config.url:
-        return LocalBus(clock, identifiers)
+    if not config.bus.url:
+        bus = LocalBus(clock, identifiers)
+        bus.listen(activities=history.append)
+        return bus
     try:
         from span_events.bus.nats import NatsBus  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as exc:
@@ -31,7 +34,9 @@ def make_bus(config: BusConfig, clock: Clock, identifiers: IdGenerator) -> Local
             ["bus.url: the package nats-py is not installed"],
             hint="Install the extra: `pip install 'span-events[nats]'`.",
         ) from exc
-    return NatsBus(config, clock, identifiers)
+    bus = NatsBus(config.bus, config.events, clock, identifiers, fill=history.fill)
+    bus.listen(activities=history.insert, everywhere=True)
+    return bus
 
 
 async def start_bus(bus: LocalBus, hub: Hub, supervisor: Supervisor, clock: Clock) -> None:

@@ -162,6 +162,7 @@ class Server:
             logins=node.logins,
             fleet=node.fleet,
             history=node.history,
+            hub=node.hub,
             health=self.health,
             metrics=self.metrics,
         )

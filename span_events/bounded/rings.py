@@ -56,6 +56,26 @@ class Rings(Generic[T]):
         while self.cost > self._total or self.items > self._most:
             self._forget(*next(iter(self._rings.items())))
 
+    def settle(self, owner: int | None, order: Callable[[T], int]) -> None:
+        """Move the newest item of an owner before those that follow it in an order."""
+        ring = self._rings.get(owner)
+        if ring is None:
+            return
+        item = ring.pop()
+        later = []
+        while ring and order(ring[-1]) > order(item):
+            later.append(ring.pop())
+        ring.append(item)
+        ring.extend(reversed(later))
+
+    def replace(self, owner: int | None, items: Iterable[T]) -> None:
+        """Give an owner other items."""
+        for item in self._rings.pop(owner, ()):
+            self.items -= 1
+            self.cost -= self._cost(item)
+        for item in items:
+            self.append(owner, item)
+
     def forget_while(self, condition: Callable[[T], bool]) -> None:
         """Evict the oldest items of each owner as long as they fulfil a condition, such as their age."""
         for owner, ring in list(self._rings.items()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,6 +21,8 @@ class Interest:
     idle_since: float = 0.0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while its events arrive here and its past is in the history."""
+    after: int | None = None
+    """Number of the last NATS message of it in the archive that was shown; None if it has to be read from the begin."""
 
 
 class Following:
@@ -34,6 +36,11 @@ class Following:
     def __len__(self) -> int:
         """Return the number of topics."""
         return len(self._interests)
+
+    @property
+    def interests(self) -> Mapping[Topic, Interest]:
+        """The topics with the interest in them."""
+        return self._interests
 
     def add(self, topic: Topic) -> None:
         """Note a subscriber."""
@@ -60,11 +67,6 @@ class Following:
         for topic, interest in list(self._interests.items()):
             if not interest.subscribers and now - interest.idle_since >= _LINGER:
                 del self._interests[topic]
-
-    def unready(self) -> None:
-        """Note that no topic arrives here any more."""
-        for interest in self._interests.values():
-            interest.ready.clear()
 
     def missing(self, open_topics: Iterable[Topic]) -> list[Topic]:
         """Return the topics to subscribe to: those of all collections stand for each of them."""

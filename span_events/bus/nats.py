@@ -21,15 +21,18 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error, MaxPayloadError
 
 from span_events.bus import wire
+from span_events.bus.archive import Archive
+from span_events.bus.arrivals import Arrivals
 from span_events.bus.base import Handler, NobodyServes, Topic, owner_of
 from span_events.bus.following import Following
-from span_events.bus.link import Link, settle
+from span_events.bus.link import Link
 from span_events.bus.local import LocalBus
 from span_events.bus.outgoing import LONGEST, Outgoing
 from span_events.clock import Clock
-from span_events.config import BusConfig
+from span_events.config import BusConfig, EventsConfig
 from span_events.events.activity import Activity, Severity, severity_of
 from span_events.events.catalogue import SEVERITIES
+from span_events.events.history import Past
 from span_events.events.message import Message
 from span_events.ids import IdGenerator
 from span_events.log import get_logger
@@ -41,17 +44,31 @@ _PREFIX: Final = "span"
 """First word of every subject."""
 _PATIENCE: Final = 2.0
 """Seconds that a new subscriber waits for the past of other nodes."""
+_LOOK: Final = 10.0
+"""Seconds between attempts to find the archive that is missing."""
 _FAREWELL: Final = 1.0
 """Seconds at the end for the events that wait."""
 _POLL: Final = 0.005
-_REMEMBERED: Final = 4_096
-"""Identifiers of arrived events that are remembered at least, so that none is shown twice."""
 
 
 class NatsBus(LocalBus):
-    """Carries events and messages between nodes; `start` it, `sweep` it about once a second, and `close` it last."""
+    """
+    Carries events and messages between nodes; `start` it, `sweep` it about once a second, and `close` it last.
 
-    def __init__(self, config: BusConfig, clock: Clock, identifiers: IdGenerator) -> None:
+    Args:
+        events: Limits of the archive that NATS keeps.
+        fill: Called with the past of a topic that a subscriber here needs.
+    """
+
+    def __init__(
+        self,
+        config: BusConfig,
+        events: EventsConfig,
+        clock: Clock,
+        identifiers: IdGenerator,
+        *,
+        fill: Callable[[Past], None],
+    ) -> None:
         super().__init__(clock, identifiers)
         self._config = config
         self._sender = secrets.token_hex(6).encode()
@@ -59,11 +76,19 @@ class NatsBus(LocalBus):
         self._outgoing = Outgoing(config.buffer)
         self._waiting = asyncio.Event()
         self._following = Following()
-        self._subscriptions: dict[Topic, list[Subscription]] = {}
+        self._archive = Archive(events, clock, subjects=f"{_PREFIX}.activity.*.*")
+        self._arrivals = Arrivals(
+            self._following,
+            self._archive,
+            clock,
+            sender=self._sender,
+            limit=events.history_per_collection,
+            new_id=self.new_id,
+            show=self.show,
+            show_message=self.show_message,
+            fill=fill,
+        )
         self._services: dict[str, Subscription] = {}
-        self._reader = wire.Reader()
-        self._arrived: list[Activity] = []
-        self._seen = _Seen()
         self._link = Link(
             config,
             clock,
@@ -74,8 +99,7 @@ class NatsBus(LocalBus):
         )
         self._task: asyncio.Task[None] | None = None
         self._is_behind = False
-        self.received = 0
-        """Events and messages of other nodes that subscribers here needed."""
+        self._next_look = 0.0
         self.cut = 0
         """NATS messages that nats-py discarded because this process fell behind."""
         self.too_large = 0
@@ -109,7 +133,9 @@ class NatsBus(LocalBus):
     def sweep(self, now: float) -> None:
         """Forget topics that nobody needs any more; tell subscribers of what was cut."""
         self._following.forget_idle(now)
-        if self._following.surplus(self._subscriptions) or self._following.missing(self._subscriptions):
+        self._arrivals.look(now)
+        is_due = self._archive.fault and now >= self._next_look
+        if self._arrivals.differ or is_due:
             self._following.changed.set()
         if self._is_behind:
             self._is_behind = False
@@ -118,7 +144,8 @@ class NatsBus(LocalBus):
     def health(self) -> str:
         """Return ``ok``, or a sentence about the fault."""
         if self._link.client is not None:
-            return "ok"
+            why = self._archive.fault
+            return f"degraded: NATS keeps no history ({why}); each node has its own" if why else "ok"
         return (
             f"degraded: no connection to NATS ({self._link.fault}); subscribers get the events of their own node only"
         )
@@ -133,7 +160,7 @@ class NatsBus(LocalBus):
                 "bus_connections", "Connections to NATS so far; the first one too.", "counter", lambda: link.connections
             ),
             Metric("bus_sent", "Events and messages sent to NATS.", "counter", lambda: link.handed),
-            Metric("bus_received", "Events and messages of other nodes.", "counter", lambda: self.received),
+            Metric("bus_received", "Events and messages of other nodes.", "counter", lambda: self._arrivals.received),
             Metric(
                 "bus_lost",
                 "Events and messages that other nodes did not get, or whose way a broken connection leaves open.",
@@ -149,7 +176,7 @@ class NatsBus(LocalBus):
                 "bus_skipped",
                 "Events and messages of other nodes that this release does not know, or that are damaged.",
                 "counter",
-                lambda: self._reader.skipped,
+                lambda: self._arrivals.skipped,
                 label="cause",
             ),
             Metric("bus_cut", "NATS messages discarded because this process fell behind.", "counter", lambda: self.cut),
@@ -189,7 +216,7 @@ class NatsBus(LocalBus):
         event = activity.event
         is_alarm = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
         owner = event.origin.collection_id
-        subject = f"{_PREFIX}.{'alarm' if is_alarm else 'activity'}.{owner_of(owner)}"
+        subject = f"{_PREFIX}.activity.{owner_of(owner)}.{'alarm' if is_alarm else 'routine'}"
         self._outgoing.append(owner, subject, wire.encode(activity))
         self._waiting.set()
 
@@ -212,46 +239,18 @@ class NatsBus(LocalBus):
                     self.too_large += len(batch.lines)
             await self._clock.sleep(self._config.linger_ms / 1000)
 
-    # ---- from other nodes ---------------------------------------------------------------------
-
-    async def _receive(self, message: Msg) -> None:
-        """Take the events of a NATS message; those of one read are shown together, in the order of their time."""
-        sender, lines = wire.unpack(message.data)
-        if sender == self._sender:
-            return
-        if not self._arrived:
-            asyncio.get_running_loop().call_soon(self._show_arrived)
-        self._arrived.extend(self._reader.activities(lines))
-
-    def _show_arrived(self) -> None:
-        arrived, self._arrived = self._arrived, []
-        arrived.sort(key=lambda each: each.id)
-        for activity in arrived:
-            if self._seen.is_new(activity.id):
-                self.received += 1
-                self.show(activity)
-
-    async def _receive_messages(self, message: Msg) -> None:
-        sender, lines = wire.unpack(message.data)
-        if sender == self._sender:
-            return
-        for each in self._reader.messages(lines):
-            if self._seen.is_new(each.id):
-                self.received += 1
-                self.show_message(each)
-
     # ---- the connection -----------------------------------------------------------------------
 
     async def _on_up(self, client: Client) -> None:
         self._outgoing.longest = min(LONGEST, client.max_payload - len(self._sender))
+        continues = await self._arrivals.open(client)
         await self._reconcile(client)
-        if self._link.connections:
+        if self._link.connections and not continues:
             self._tell_gap()
 
     def _on_down(self) -> None:
-        self._subscriptions.clear()
+        self._arrivals.close()
         self._services.clear()
-        self._following.unready()
 
     def _on_slow(self) -> None:
         self.cut += 1
@@ -276,22 +275,10 @@ class NatsBus(LocalBus):
         for subject in self._services.keys() - self._handlers.keys():
             # Not unsubscribe: requests under way get their answer, that nobody serves it.
             await self._services.pop(subject).drain()  # type: ignore[no-untyped-call]
-        opened = self._following.missing(self._subscriptions)
-        for topic in opened:
-            receive = self._receive_messages if topic.is_messages else self._receive
-            self._subscriptions[topic] = [
-                await self._link.subscribe(client, subject, receive) for subject in _subjects_of(topic)
-            ]
-        if opened:
-            await settle(client)
-        for topic in opened:
-            if (interest := self._following.get(topic)) is not None:
-                interest.ready.set()
-        for topic in self._following.surplus(list(self._subscriptions)):
-            for subscription in self._subscriptions.pop(topic):
-                await subscription.unsubscribe()
-            if (interest := self._following.get(topic)) is not None:
-                interest.ready.clear()
+        if self._archive.fault and self._clock.monotonic() >= self._next_look:
+            self._next_look = self._clock.monotonic() + _LOOK
+            await self._archive.open(client)
+        await self._arrivals.reconcile(self._link, client)
 
     # ---- requests -----------------------------------------------------------------------------
 
@@ -323,28 +310,6 @@ class NatsBus(LocalBus):
     def _serve_no_longer(self, subject: str, handler: Handler) -> None:
         super()._serve_no_longer(subject, handler)
         self._following.changed.set()
-
-
-class _Seen:
-    """The identifiers that arrived lately: two generations, so that forgetting costs nothing."""
-
-    def __init__(self) -> None:
-        self._young: set[int] = set()
-        self._old: set[int] = set()
-
-    def is_new(self, identifier: int) -> bool:
-        """Return whether an identifier has not arrived lately, and remember it."""
-        if identifier in self._young or identifier in self._old:
-            return False
-        self._young.add(identifier)
-        if len(self._young) >= _REMEMBERED:
-            self._young, self._old = set(), self._young
-        return True
-
-
-def _subjects_of(topic: Topic) -> list[str]:
-    kinds = ["messages"] if topic.is_messages else ["activity", "alarm"]
-    return [f"{_PREFIX}.{kind}.{topic.owner}" for kind in kinds]
 
 
 _ROUTINE: Final = frozenset(event for event, severities in SEVERITIES.items() if max(severities) < Severity.WARNING)

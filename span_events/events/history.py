@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice, takewhile
 from operator import attrgetter
 from typing import Final
@@ -23,6 +23,7 @@ from span_events.events.filters import Scope, Wish
 from span_events.metrics import Metric
 
 _NEWEST: Final = 1 << 63
+_ID: Final = attrgetter("id")
 _FAULTS: Final = 4
 """Warnings and errors may take a quarter of the bounds, beside the routine."""
 _BASE: Final = 400
@@ -40,6 +41,20 @@ class Replay:
     activities: tuple[Activity, ...]
     lost_through: int | None = None
     """The last activity that is missing between the point that was asked for and these; None if none is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The past of one owner, or of all, from elsewhere."""
+
+    activities: Sequence[Activity]
+    owner: int | None
+    of_everyone: bool = False
+    """True if these are the activities of all owners."""
+    since: int = 0
+    """Identifier of the moment from which on they are complete …"""
+    cut: Mapping[int | None, int] = field(default_factory=dict)
+    """… but for these owners, of whom activities up to an identifier may be missing."""
 
 
 class History:
@@ -99,6 +114,31 @@ class History:
         is_fault = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
         (self._faults if is_fault else self._routine).append(event.origin.collection_id, activity)
 
+    def insert(self, activity: Activity) -> None:
+        """Remember an activity that may come after younger ones, as those of several nodes do."""
+        rings = self._rings_for(activity)
+        owner = activity.event.origin.collection_id
+        rings.append(owner, activity)
+        rings.settle(owner, _ID)
+
+    def fill(self, past: Past) -> None:
+        """Add the past of owners to what is known of them; activities that are known are not doubled."""
+        if past.of_everyone:
+            self._losses.begin(past.since)
+        else:
+            self._losses.begin_of(past.owner, past.since)
+        for owner, identifier in past.cut.items():
+            self._losses.note(owner, identifier)
+        for rings in (self._routine, self._faults):
+            by_owner: dict[int | None, list[Activity]] = {}
+            for each in past.activities:
+                if self._rings_for(each) is rings:
+                    by_owner.setdefault(each.event.origin.collection_id, []).append(each)
+            for owner, found in by_owner.items():
+                known = chain.from_iterable(rings.of(owner))
+                unique = {each.id: each for each in chain(known, found)}
+                rings.replace(owner, [unique[identifier] for identifier in sorted(unique)])
+
     def sweep(self, time_ns: int) -> None:
         """Forget what is too old; called now and then with the time, nanoseconds since 1970."""
         if self._age == float("inf"):
@@ -110,7 +150,7 @@ class History:
     def tail(self, scope: Scope, wish: Wish, count: int, *, until: int | None = None) -> Replay:
         """Return the last ``count`` activities, up to ``until``, that are in scope and pass the filter."""
         last = _NEWEST if until is None else until
-        newest_first = heapq.merge(*map(reversed, self._in(scope)), key=attrgetter("id"), reverse=True)
+        newest_first = heapq.merge(*map(reversed, self._in(scope)), key=_ID, reverse=True)
         matching = (
             each
             for each in newest_first
@@ -132,7 +172,7 @@ class History:
             for each in chain.from_iterable(newest_first)
             if each.id <= last and scope.covers(each.event.origin) and wish.matches(each.event)
         ]
-        found.sort(key=attrgetter("id"))
+        found.sort(key=_ID)
         forgotten = self._forgotten_through(scope)
         return Replay(tuple(found), lost_through=forgotten if identifier < forgotten else None)
 
@@ -146,7 +186,12 @@ class History:
                 event = each.event
                 if identifier in (event.correlation_id, event.session_id, getattr(event, "message_id", None)):
                     found.append(each)
-        return sorted(found, key=attrgetter("id"))
+        return sorted(found, key=_ID)
+
+    def _rings_for(self, activity: Activity) -> Rings[Activity]:
+        event = activity.event
+        is_fault = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
+        return self._faults if is_fault else self._routine
 
     def _in(self, scope: Scope) -> Iterator[deque[Activity]]:
         for rings in (self._routine, self._faults):

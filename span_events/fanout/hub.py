@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
+from span_events.bounded.expiring import ExpiringMap
 from span_events.bus.base import Reach, Topic, topics_of
 from span_events.clock import Clock
 from span_events.config import FanoutConfig
@@ -48,6 +49,7 @@ log = get_logger("fanout")
 
 _BUSY = 0.2  # share of the time spent flushing from which on flushes wait for company
 _FIRST_LINGER = 0.001
+_REVOKED, _REVOKED_FOR = 10_000, 10.0  # tokens that are remembered, and seconds, for streams that wait for their past
 _BACKLOG_WRITES = 16  # writes' worth of octets that may gather behind a round before it is finished at once
 
 
@@ -95,6 +97,7 @@ class Hub:
         self._interval = 0.0  # between the last two flushes
         self._spent = 0.0  # in the last flush, all slices together
         self._closing = False
+        self._revoked: ExpiringMap[int, bool] = ExpiringMap(limit=_REVOKED, lifetime=_REVOKED_FOR)
         self._since: float | None = None  # when the first event came that waits for a flush
         self._rounds_since: float | None = None  # the same for the rounds under way
         self.delay = Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -140,6 +143,11 @@ class Hub:
         if groups:
             self._append(groups, message, None)
 
+    async def caught_up(self, stream: Stream, scopes: Scopes) -> None:
+        """Wait until events of other nodes arrive here and the history has their past; a bounded time."""
+        if self._reach is not None:
+            await self._reach.caught_up(topics_of(scopes, is_messages=stream is Stream.MESSAGES))
+
     # ---- subscribing -------------------------------------------------------------------------
 
     def subscribe(
@@ -165,6 +173,8 @@ class Hub:
             Unavailable: There is no room, see `check_room`.
         """
         self.check_room()
+        if self._revoked.get(token_id, self._clock.monotonic()):
+            raise Unavailable("The token was revoked a moment ago", hint="Connect with a valid token.")
         past = b"".join(replay()) if replay else b""
         past = past and encoding.wrap(past)
         group = self._group_of((stream, scopes, wish, encoding))
@@ -269,8 +279,11 @@ class Hub:
                     if not subscriber.buffer_size():
                         subscriber.send(keepalive)
 
-    def revoke(self, token_ids: Container[int], reason: str = "the token was revoked") -> None:
-        """End the streams of tokens that are valid no longer."""
+    def revoke(self, token_ids: Iterable[int], reason: str = "the token was revoked") -> None:
+        """End the streams of tokens that are valid no longer, and of those that wait for their past."""
+        token_ids = set(token_ids)
+        for token_id in token_ids:
+            self._revoked.put(token_id, True, self._clock.monotonic())
         for subscriber in self:
             if subscriber.token_id in token_ids:
                 self._end(subscriber, Ending.REVOKED, reason)

@@ -13,6 +13,7 @@ from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
 from span_events.events.history import History
+from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.metrics import Measure
@@ -51,6 +52,7 @@ class Services:
     tokens: Tokens
     logins: Logins
     history: History
+    hub: Hub
     health: Callable[[], Mapping[str, str]]
     """Health of each part (``registry``, ``coap``): ``ok``, or a sentence that names the failure."""
     metrics: Callable[[], Iterable[Measure]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -15,8 +16,12 @@ from span_events.app.bus import make_bus
 from span_events.clock import SystemClock
 from span_events.config import BusConfig, Config
 from span_events.errors import ConfigurationError
-from span_events.ids import IdGenerator
-from tests.bench.peers.nats import nats_server
+from span_events.events.activity import Origin
+from span_events.events.catalogue import ClientConnected
+from span_events.events.history import History
+from span_events.fleet.collections import CollectionChange
+from span_events.ids import IdGenerator, render
+from tests.bench.peers.nats import jetstream, nats_server
 from tests.bench.ports import FREE
 from tests.bench.waiting import PATIENCE, until
 from tests.bus.nodes import node, numbered
@@ -25,7 +30,7 @@ from tests.bus.nodes import node, numbered
 async def test_a_stream_shows_the_events_of_all_nodes_and_what_it_missed(tmp_path: Path) -> None:
     """Health names a bus that is away; readiness does not suffer, as other nodes could do no better."""
     (tmp_path / "data").mkdir()
-    async with nats_server(tmp_path) as nats:
+    async with nats_server(tmp_path, jetstream(tmp_path)) as nats:
         config = Config(**FREE, bus=BusConfig(url=nats.url))
         async with (
             node(nats.url, 5) as other,
@@ -44,7 +49,6 @@ async def test_a_stream_shows_the_events_of_all_nodes_and_what_it_missed(tmp_pat
 
                 topics = [each for each in server.bus.metrics() if each.name == "bus_topics"]
                 await until(lambda: topics[0].value() == 1)  # type: ignore[attr-defined]  # a plain one
-                await server.bus.caught_up(frozenset())
                 await until(lambda: server.hub.subscribers == 1)
                 other.bus.publish(numbered(1))
                 assert await next_event() == ("clientConnected", "1")
@@ -64,11 +68,49 @@ async def test_a_stream_shows_the_events_of_all_nodes_and_what_it_missed(tmp_pat
                 assert await next_event() == ("clientConnected", "2")
 
 
+async def test_every_form_of_the_past_holds_the_events_of_other_nodes(tmp_path: Path) -> None:
+    """Of a collection that nobody watched here before."""
+    (tmp_path / "data").mkdir()
+    async with (
+        nats_server(tmp_path, jetstream(tmp_path)) as nats,
+        node(nats.url, 5) as other,
+        Server(Config(**FREE, bus=BusConfig(url=nats.url)), data_dir=tmp_path / "data") as server,
+        aiohttp.ClientSession(f"http://{server.addresses['http']}") as http,
+    ):
+        token = server.first_token or ""
+        collections = [await server.fleet.collections.create(CollectionChange()) for _ in range(4)]
+        for each in collections:
+            event = ClientConnected(origin=Origin(each.id, 9), identified_by="ip", handshake_ms=7, correlation_id=4242)
+            other.bus.publish(event)
+        await until(lambda: other.metric("bus_waiting_bytes") == 0)
+        names = [render(each.id) for each in collections]
+
+        url = f"ws://{server.addresses['http']}/span/collections/{names[0]}/activity?tail=1"
+        async with connect(url, additional_headers={"X-API-Token": token}, open_timeout=PATIENCE) as stream:
+            assert json.loads(await stream.recv())["data"]["handshakeMs"] == "7"
+
+        async def get(path: str) -> str:
+            async with http.get(path, headers={"X-API-Token": token, "Authorization": f"Bearer {token}"}) as reply:
+                return await reply.text()
+
+        assert "clientConnected" in await get(f"/span/collections/{names[1]}/activity?follow=0&tail=1")
+        assert "clientConnected" in await get(f"/span/collections/{names[2]}/related?id={render(4242)}")
+        body = {"identifiers": [{"application_ids": {"application_id": names[3]}}], "tail": 1}
+        async with http.post("/api/v3/events", json=body, headers={"Authorization": f"Bearer {token}"}) as reply:
+            async with asyncio.timeout(PATIENCE):
+                await reply.content.readuntil(b"as.end_device.connect")
+
+
 def test_a_bus_without_its_package_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nats.aio.client", None)
     for name in ("span_events.bus.nats", "span_events.bus.link"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ConfigurationError, match=r"bus\.url: the package nats-py") as caught:
-        make_bus(BusConfig(url="nats://h"), SystemClock(), IdGenerator())
+        make_bus(
+            Config(bus=BusConfig(url="nats://h")),
+            SystemClock(),
+            IdGenerator(),
+            History(per_collection=1, total=1, born=0),
+        )
 
     assert "span-events[nats]" in caught.value.hint

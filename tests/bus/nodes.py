@@ -11,10 +11,11 @@ from span_events.bus.base import topics_of
 from span_events.bus.local import LocalBus
 from span_events.bus.nats import NatsBus
 from span_events.clock import SystemClock
-from span_events.config import BusConfig
+from span_events.config import BusConfig, EventsConfig
 from span_events.events.activity import Activity, Event, Origin
 from span_events.events.catalogue import ClientConnected, MessageRejected
 from span_events.events.filters import Scope
+from span_events.events.history import History
 from span_events.events.message import Message, Transport
 from span_events.events.reasons import MessageRejectedReason
 from span_events.ids import IdGenerator
@@ -26,8 +27,9 @@ COLLECTION = 1 << 50
 class Node:
     """A bus, and what its sinks got."""
 
-    def __init__(self, bus: LocalBus) -> None:
+    def __init__(self, bus: LocalBus, history: History | None = None) -> None:
         self.bus = bus
+        self.history = history or History(per_collection=1000, total=10_000, born=0)
         self.activities: list[Activity] = []
         self.messages: list[Message] = []
         self.gaps = 0
@@ -53,6 +55,11 @@ class Node:
     def values(self) -> list[int | None]:
         """The numbers of the events of `numbered`."""
         return [each.event.handshake_ms for each in self.activities if isinstance(each.event, ClientConnected)]
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection to NATS."""
+        return bool(self.metric("bus_connected"))
 
     def metric(self, name: str) -> Any:
         """Read a metric."""
@@ -81,9 +88,14 @@ def message(identifier: int, payload: bytes = b"\x00\xffon") -> Message:
 
 @asynccontextmanager
 async def node(url: str, number: int = 0, clock: SystemClock | None = None, **settings: Any) -> AsyncIterator[Node]:
-    """Run a bus over NATS."""
-    bus = NatsBus(BusConfig(url=url, **settings), clock or SystemClock(), IdGenerator(number))
-    found = Node(bus)
+    """Run a bus over NATS; the settings are those of the bus, and ``events``, a table of those of events."""
+    events = EventsConfig(**settings.pop("events", {}))
+    clock, identifiers = clock or SystemClock(), IdGenerator(number)
+    born = identifiers.next(clock.time_ns())
+    history = History(per_collection=events.history_per_collection, total=10_000, born=born)
+    bus = NatsBus(BusConfig(url=url, **settings), events, clock, identifiers, fill=history.fill)
+    bus.listen(activities=history.insert, everywhere=True)
+    found = Node(bus, history)
     await bus.start()
     supervised = asyncio.create_task(bus.run())
     try:

@@ -25,17 +25,22 @@ _NUMBERS = count(1)
 
 
 @pytest_asyncio.fixture(
-    loop_scope="module", params=["inside a process", "on one node of NATS", "between two nodes"], name="nodes"
+    loop_scope="module",
+    params=["inside a process", "on one node", "between two nodes", "by way of the archive"],
+    name="nodes",
 )
-async def make_nodes(request: pytest.FixtureRequest, nats: NatsServer) -> AsyncIterator[tuple[Node, Node]]:
+async def make_nodes(
+    request: pytest.FixtureRequest, nats: NatsServer, archive: NatsServer
+) -> AsyncIterator[tuple[Node, Node]]:
     """The node where events are published, and the one where they are needed."""
     async with AsyncExitStack() as stack:
         if request.param == "inside a process":
             here = there = Node(LocalBus(SystemClock(), IdGenerator()))
         else:
-            here = there = await stack.enter_async_context(node(nats.url, next(_NUMBERS)))
-        if request.param == "between two nodes":
-            there = await stack.enter_async_context(node(nats.url, next(_NUMBERS)))
+            url = archive.url if "archive" in request.param else nats.url
+            here = there = await stack.enter_async_context(node(url, next(_NUMBERS)))
+            if request.param != "on one node":
+                there = await stack.enter_async_context(node(url, next(_NUMBERS)))
         yield here, there
 
 

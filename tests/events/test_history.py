@@ -5,7 +5,7 @@ from __future__ import annotations
 from span_events.events.activity import Activity, Origin
 from span_events.events.catalogue import DeviceCreated, DeviceUpdated, MessageRejected
 from span_events.events.filters import EVERYTHING, PASS_ALL, Filter, Scope
-from span_events.events.history import History, Replay
+from span_events.events.history import History, Past, Replay
 from span_events.events.reasons import MessageRejectedReason
 
 
@@ -127,3 +127,44 @@ def test_the_memory_is_bounded_in_octets() -> None:
 
     assert 10 < short < 60
     assert history.size - short < 3
+
+
+def test_events_of_several_nodes_are_in_order_although_they_come_late() -> None:
+    history = History(per_collection=4, total=100, born=0)
+    for identifier in (1, 5, 3, 9, 7, 8):
+        history.insert(created(identifier))
+
+    assert identifiers(history.after(Scope(1), PASS_ALL, 0)) == [5, 7, 8, 9]
+    assert identifiers(history.tail(Scope(1), PASS_ALL, 2)) == [8, 9]
+    assert history.after(Scope(1), PASS_ALL, 0).lost_through == 3
+
+
+def test_the_past_from_elsewhere_is_added_to_what_is_known() -> None:
+    """Once, in order, within the bounds; of the other collections nothing changes."""
+    history = History(per_collection=4, total=100, born=50)
+    for each in (created(60), created(61), created(70, 2)):
+        history.append(each)
+    history.fill(Past([created(10), failed(11), created(60), created(59)], 1, since=5))
+
+    assert identifiers(history.after(Scope(1), PASS_ALL, 0)) == [10, 11, 59, 60, 61]
+    assert history.after(Scope(1), PASS_ALL, 6).lost_through is None
+    assert history.after(Scope(1), PASS_ALL, 4).lost_through == 5
+    assert history.after(Scope(2), PASS_ALL, 6).lost_through == 50
+    assert history.size == 6
+
+
+def test_the_past_of_everyone_counts_for_every_collection() -> None:
+    """But for those of which more is missing."""
+    history = History(per_collection=4, total=100, born=50)
+    history.fill(Past([created(10), created(20, 2)], None, of_everyone=True, since=5, cut={2: 19}))
+
+    assert history.after(Scope(1), PASS_ALL, 6).lost_through is None
+    assert history.after(Scope(2), PASS_ALL, 6).lost_through == 19
+    assert history.after(EVERYTHING, PASS_ALL, 6).lost_through == 19
+
+
+def test_a_past_that_is_unknown_makes_the_history_begin_now() -> None:
+    history = filled(created(1), created(2))
+    history.fill(Past((), 1, since=9))
+
+    assert history.after(Scope(1), PASS_ALL, 1) == Replay((created(2),), lost_through=9)

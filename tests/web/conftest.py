@@ -188,6 +188,7 @@ async def web_bench(folder: Path, **settings: Any) -> AsyncIterator[WebBench]:
             logins=logins,
             fleet=fleet,
             history=history,
+            hub=hub,
             health=lambda: bench.health,
             metrics=lambda: bench.metrics,
         )

@@ -89,7 +89,6 @@ class Node:
         self.logins = Logins(self.store.accounts, config.logins, key=key, identifiers=self.identifiers, clock=clock)
         self.tokens = Tokens(self.store, self.identifiers, clock, logins=self.logins)
         await self.tokens.load()
-        self.bus = self.started.bus = make_bus(config.bus, clock, self.identifiers)
         self.history = History(
             per_collection=config.events.history_per_collection,
             total=config.events.history_total,
@@ -97,8 +96,8 @@ class Node:
             age=config.events.history_age,
             born=self.identifiers.next(clock.time_ns()),
         )
+        self.bus = self.started.bus = make_bus(config, clock, self.identifiers, self.history)
         self.hub = Hub(config.fanout, clock, self.identifiers, self.bus)
-        self.bus.listen(activities=self.history.append, everywhere=True)
         self.bus.listen(activities=self.hub.show, messages=self.hub.show_message, everywhere=True)
         await start_bus(self.bus, self.hub, self.supervisor, clock)
         self.fleet = Fleet(

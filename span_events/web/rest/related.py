@@ -13,6 +13,7 @@ from span_events.dialects.span import SpanDialect
 from span_events.errors import InvalidRequest
 from span_events.events.activity import Activity
 from span_events.events.filters import PASS_ALL, Scope
+from span_events.fanout.subscriber import Stream
 from span_events.web.paths import collection_of, paged
 from span_events.web.rest.replies import render
 from span_events.web.services import SERVICES
@@ -33,7 +34,9 @@ async def related(request: web.Request) -> web.Response:
             "id is missing: the id of an event, or one of its correlationIds", field="id", hint="Tail with extended=1."
         )
     identifier = ids.parse(text.removeprefix("cause:").removeprefix("session:"), what="id")
-    scope, history = Scope(collection.id), request.app[SERVICES].history
+    services = request.app[SERVICES]
+    scope, history = Scope(collection.id), services.history
+    await services.hub.caught_up(Stream.ACTIVITIES, (scope,))
     present = history.after(scope, PASS_ALL, identifier - 1, until=identifier).activities
     if present:  # the id of an event: its cause, or else its session
         identifier = present[0].event.correlation_id or present[0].event.session_id or identifier

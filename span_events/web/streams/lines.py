@@ -69,6 +69,7 @@ class Lines:
         def farewell(_ending: Ending, text: str) -> bytes:
             return sse.end(text) if wish.form is Form.SSE else b""
 
+        await self._hub.caught_up(stream, (scope,))
         if not wish.part.follow:
             return await replies.export(
                 request,

@@ -289,6 +289,7 @@ class Streams:
     ) -> None:
         """Hold a stream until it has ended."""
         reader, token = connection.reader, admitted.token
+        await self._hub.caught_up(stream, (admitted.scope,))
         if reader.has_ended:
             return
         try:

@@ -98,7 +98,7 @@ class Calls:
                 held.enter_context(self._service.admission.hold_token(token))
                 return self._stream(subscription, request, number, link)
             related = pb.FindRelatedEventsRequest.FromString(payload)
-            found = self._service.related(check_correlation_id(related.correlation_id), token)
+            found = await self._service.related(check_correlation_id(related.correlation_id), token)
             reply = pb.FindRelatedEventsResponse(
                 events=[self._dialect.message(each.activity, redacted=each.redacted) for each in found]
             )

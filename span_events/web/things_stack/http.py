@@ -95,7 +95,7 @@ class HttpEvents:
         try:
             token = await self._service.authenticate(request.headers.get("Authorization"))
             correlation_id = check_correlation_id(request.query.get("correlation_id", ""))
-            found = self._service.related(correlation_id, token)
+            found = await self._service.related(correlation_id, token)
         except (StatusError, RequestError, StorageUnavailable) as exc:
             details = self._refuse(request, exc)
             return _reply(request, form, HTTP_STATUS[details.code], bare(details.as_status()))

@@ -43,7 +43,7 @@ from span_events.events.filters import Scope
 from span_events.events.history import History
 from span_events.events.reasons import DroppedReason
 from span_events.fanout.hub import Hub, origin_of
-from span_events.fanout.subscriber import Encoding, Ending
+from span_events.fanout.subscriber import Encoding, Ending, Stream
 from span_events.ids import IdGenerator
 from span_events.log import get_logger
 from span_events.metrics import Metric
@@ -162,7 +162,7 @@ class EventsService:
 
     async def permit(self, request: StreamRequest, token: Token) -> Subscription:
         """
-        Resolve a request: first its names, then the rights on every entity.
+        Resolve a request: first its names, then the rights on every entity; the past of these is in the history then.
 
         Other tasks run between two expressions, since one may take milliseconds.
 
@@ -185,6 +185,7 @@ class EventsService:
             frozenset(found["gateway"]),
             None if resolved is None else frozenset(resolved),
         )
+        await self.hub.caught_up(Stream.ACTIVITIES, wish.scopes)
         warning = f"The tail is limited to {self._max_tail} events" if request.tail > self._max_tail else ""
         return Subscription(request, wish, None if resolved is None else sorted(resolved), token, warning)
 
@@ -236,7 +237,7 @@ class EventsService:
         for each in found:
             yield encoding.encode(each)
 
-    def related(self, correlation_id: str, token: Token) -> list[Related]:
+    async def related(self, correlation_id: str, token: Token) -> list[Related]:
         """
         Return the events in memory that have a correlation id, oldest first.
 
@@ -247,6 +248,7 @@ class EventsService:
             identifier = ids.from_ulid(correlation_id.rpartition(":")[2])
         except InvalidRequest:
             return []
+        await self.hub.caught_up(Stream.ACTIVITIES, (access.scope_of(token),))
         found = [
             Related(each, redacted=not self._sees(token, each))
             for each in self._history.related(identifier)

@@ -88,6 +88,11 @@ async def nats_server(folder: Path, *settings: str) -> AsyncIterator[NatsServer]
         await server.kill()
 
 
+def jetstream(folder: Path) -> str:
+    """Return the setting that gives a server JetStream, in memory only."""
+    return f'jetstream: {{store_dir: "{folder / "store"}", max_memory_store: 256MB, max_file_store: 0}}'
+
+
 def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

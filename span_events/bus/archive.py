@@ -1,0 +1,246 @@
+"""
+The archive: the recent events of all nodes, in a JetStream stream that NATS keeps in memory.
+
+What nodes publish lands in it by itself. A node reads a collection from past to live with one consumer, whose messages
+are numbered: a gap shows, and the consumer is made again from the last number on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import orjson
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
+from nats.js.errors import BadRequestError
+
+from span_events.clock import Clock
+from span_events.config import EventsConfig
+from span_events.ids import first_at
+from span_events.log import get_logger
+
+log = get_logger("bus")
+
+STREAM: Final = "span-events"
+"""Its name in NATS."""
+_HEARTBEAT: Final = 5.0
+"""Seconds between signs of life of a silent consumer."""
+_MISSED: Final = 3
+"""Heartbeats that are missing before a consumer is made again."""
+_REQUEST: Final = 2.0
+"""Seconds for a reply of JetStream."""
+_SHARE: Final = 1.25
+"""Octets beside those of the routine: a quarter for warnings and errors, as in a node's own history."""
+
+
+class NoArchive(Exception):
+    """JetStream is off, refuses the stream, or does not answer; the text says which."""
+
+
+class Archive:
+    """
+    The stream, as one connection after the other sees it.
+
+    Args:
+        subjects: Subjects that it holds.
+    """
+
+    def __init__(self, config: EventsConfig, clock: Clock, *, subjects: str) -> None:
+        self._config = config
+        self._clock = clock
+        self._subjects = subjects
+        self._created: str | None = None
+        self.fault = "not asked yet"
+        """Reason for which there is no archive; empty if there is."""
+
+    async def open(self, client: Client) -> bool:
+        """Make the stream, or adapt it to the configuration; return whether it is the one of the last connection."""
+        limits = self._config
+        stream = StreamConfig(
+            name=STREAM,
+            subjects=[self._subjects],
+            storage=StorageType.MEMORY,
+            discard=DiscardPolicy.OLD,
+            max_age=limits.history_age,
+            max_bytes=int(limits.history_octets * _SHARE),
+            max_msgs_per_subject=limits.history_per_collection,
+            num_replicas=1,
+            no_ack=True,  # nodes do not wait for it
+        )
+        before = self._created
+        try:
+            jetstream = client.jetstream(timeout=_REQUEST)
+            try:
+                await jetstream.add_stream(stream)
+            except BadRequestError:  # it is there, with other limits
+                await jetstream.update_stream(stream)
+            self._created = str((await self._info(client))["created"])
+        except (Error, NoArchive) as exc:
+            if not self.fault or self.fault == "not asked yet":
+                log.warning("history_of_this_node_only", why=_words(exc))
+            self.fault = _words(exc)
+            return False
+        self.fault = ""
+        return self._created == before
+
+    async def since(self, client: Client) -> int:
+        """
+        Return the identifier of the moment from which on nothing was discarded, unless a subject had too many events.
+
+        Raises:
+            NoArchive: JetStream does not answer.
+        """
+        info = await self._info(client)
+        created, state = _moment(info["created"]), info["state"]
+        if state["first_seq"] <= 1:
+            return created
+        oldest = self._clock.time_ns() // 1_000_000 - int(self._config.history_age * 1000)
+        return max(created, _moment(state["first_ts"]) if state["messages"] else first_at(oldest))
+
+    async def _info(self, client: Client) -> dict[str, Any]:
+        try:
+            reply = await client.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=_REQUEST)
+        except Error as exc:
+            raise NoArchive(_words(exc)) from exc
+        found: dict[str, Any] = orjson.loads(reply.data)
+        if "error" in found:
+            raise NoArchive(str(found["error"].get("description")))
+        return found
+
+
+class Flow:
+    """
+    One consumer: the past of some subjects, then their events as they come.
+
+    Args:
+        after: Number of the last message that is known; None reads from the begin.
+        take: Called with each message, and whether it is of the past.
+        filled: Called once, when the past has arrived.
+        broken: Called when messages are missing.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        clock: Clock,
+        *,
+        after: int | None,
+        take: Callable[[bytes, bool], None],
+        filled: Callable[[], None],
+        broken: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._clock = clock
+        self._take, self._filled, self._broken = take, filled, broken
+        self._has_past = after is None
+        self.last = after or 0
+        """Number of the last message in the stream."""
+        self._delivered = 0
+        self._pending: int | None = None
+        """Messages of the past that have not arrived; None until JetStream has said how many there are."""
+        self.messages = 0
+        """Messages of the past."""
+        self._heard = clock.monotonic()
+        self.is_broken = False
+
+    async def start(self, inbox: str, subject: str) -> None:
+        """
+        Make the consumer, which sends to an inbox that `receive` is subscribed to.
+
+        Raises:
+            NoArchive: JetStream refuses it or does not answer.
+        """
+        start: dict[str, Any] = {"deliver_policy": DeliverPolicy.ALL}
+        if not self._has_past:
+            start = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self.last + 1}
+        consumer = ConsumerConfig(
+            deliver_subject=inbox,
+            filter_subject=subject,
+            ack_policy=AckPolicy.NONE,
+            max_deliver=1,
+            flow_control=True,
+            idle_heartbeat=_HEARTBEAT,
+            mem_storage=True,
+            num_replicas=1,
+            **start,
+        )
+        try:
+            info = await self._client.jetstream(timeout=_REQUEST).add_consumer(STREAM, consumer)
+        except Error as exc:
+            raise NoArchive(_words(exc)) from exc
+        self.messages = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+        self._pending = self.messages - self._delivered
+        if self._pending <= 0:
+            self._filled()
+
+    async def receive(self, message: Msg) -> None:
+        """Take a message of the consumer."""
+        self._heard = self._clock.monotonic()
+        if self.is_broken:
+            return
+        if message.headers and "Status" in message.headers:
+            await self._control(message.reply, message.headers)
+            return
+        tokens = message.reply.split(
+            "."
+        )  # $JS.ACK.STREAM.CONSUMER.…, or with a domain and an account before the stream
+        stream_seq, consumer_seq, _, pending = tokens[5:9] if len(tokens) == 9 else tokens[7:11]
+        if int(consumer_seq) != self._delivered + 1:
+            self._break()
+            return
+        self._delivered += 1
+        self.last = int(stream_seq)
+        is_past = self._has_past and (self._pending is None or self._pending > 0)
+        self._take(message.data, is_past)
+        self._count_down(1 if int(pending) else None)
+
+    def _count_down(self, by: int | None) -> None:
+        """Note that a message of the past has arrived, or that none is left, as old ones expire meanwhile."""
+        if self._pending is not None and self._pending > 0:
+            self._pending = 0 if by is None else self._pending - by
+            if not self._pending:
+                self._filled()
+
+    def look(self, now: float) -> None:
+        """Notice a consumer that sends no signs of life."""
+        if not self.is_broken and now - self._heard > _MISSED * _HEARTBEAT:
+            self._break()
+
+    async def _control(self, reply: str, headers: dict[str, str]) -> None:
+        """Answer JetStream's flow control, and compare its count with ours."""
+        answer = reply or headers.get("Nats-Consumer-Stalled", "")
+        if answer:
+            await self._client.publish(answer)
+        if "Nats-Last-Consumer" not in headers:
+            return
+        if int(headers["Nats-Last-Consumer"]) > self._delivered:
+            self._break()
+        else:
+            self._count_down(None)  # a heartbeat: nothing is left to send
+
+    def _break(self) -> None:
+        self.is_broken = True
+        self._broken()
+
+
+@dataclass(slots=True)
+class Source:
+    """Where a topic comes from: a subscription, and a flow if the archive feeds it."""
+
+    subscription: Subscription
+    flow: Flow | None = None
+
+
+def _moment(text: str) -> int:
+    """Return the identifier of a time as JetStream writes it."""
+    return first_at(int(datetime.fromisoformat(text).timestamp() * 1000))
+
+
+def _words(exc: Exception) -> str:
+    return getattr(exc, "description", None) or str(exc) or type(exc).__name__

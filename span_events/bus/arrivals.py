@@ -1,0 +1,247 @@
+"""
+Arrivals: the events and messages of other nodes, as far as subscribers of this node need them.
+
+Where NATS has an archive, a topic's events come from there: the past fills the history of this node, the rest is shown.
+Without one they come as they are published, and the history begins with the first subscriber.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from span_events.bus import wire
+from span_events.bus.archive import Archive, Flow, NoArchive, Source
+from span_events.bus.base import EVERYONE, NOBODY, Topic
+from span_events.bus.following import Following, Interest
+from span_events.bus.link import Link, settle
+from span_events.clock import Clock
+from span_events.events.activity import Activity
+from span_events.events.history import Past
+from span_events.events.message import Message
+from span_events.ids import parse
+
+_REMEMBERED = 4_096
+"""Identifiers of arrived events that are remembered at least, so that none is shown twice."""
+
+
+class Arrivals:
+    """
+    The subscriptions of one connection after the other.
+
+    Args:
+        sender: Name of this node; it skips what it sent itself.
+        limit: NATS messages that the archive keeps of one subject.
+        new_id: Returns the identifier of this moment.
+        show: Called with each activity of another node.
+        show_message: Called with each message of another node.
+        fill: Called with the past of a topic.
+    """
+
+    def __init__(
+        self,
+        following: Following,
+        archive: Archive,
+        clock: Clock,
+        *,
+        sender: bytes,
+        limit: int,
+        new_id: Callable[[], int],
+        show: Callable[[Activity], None],
+        show_message: Callable[[Message], None],
+        fill: Callable[[Past], None],
+    ) -> None:
+        self._following = following
+        self._archive = archive
+        self._clock = clock
+        self._sender = sender
+        self._limit = limit
+        self._new_id, self._show, self._show_message, self._fill = new_id, show, show_message, fill
+        self._sources: dict[Topic, Source] = {}
+        self._reader = wire.Reader()
+        self._seen = _Seen()
+        self.received = 0
+        """Events and messages of other nodes that were shown."""
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Events and messages that were skipped, by cause."""
+        return self._reader.skipped
+
+    @property
+    def differ(self) -> bool:
+        """Whether the subscriptions are not those that are needed."""
+        return bool(self._following.missing(self._sources) or self._following.surplus(self._sources))
+
+    def look(self, now: float) -> None:
+        """Notice flows that have stopped."""
+        for source in self._sources.values():
+            if source.flow is not None:
+                source.flow.look(now)
+
+    async def open(self, client: Client) -> bool:
+        """Begin on a new connection; return whether nothing can be missing, as the archive has it."""
+        self._sources.clear()
+        continues = await self._archive.open(client)
+        for topic, interest in self._following.interests.items():
+            interest.ready.clear()
+            if not continues and interest.after is not None:
+                interest.after = 0  # what another archive holds came after what was shown
+                self._note_gap(topic)
+        return continues
+
+    def close(self) -> None:
+        """Note that the connection has ended."""
+        for topic, source in self._sources.items():
+            self._note_place(topic, source)
+        self._sources.clear()
+        for interest in self._following.interests.values():
+            interest.ready.clear()
+
+    async def reconcile(self, link: Link, client: Client) -> None:
+        """Subscribe to the topics that are needed, then leave those that are not."""
+        for topic, source in list(self._sources.items()):
+            if source.flow is not None and source.flow.is_broken:
+                await self._leave(topic)
+            elif source.flow is None and not topic.is_messages and not self._archive.fault:
+                await self._change_over(link, client, topic)
+        at_once = []
+        for topic in self._following.missing(self._sources):
+            interest = self._following.get(topic)
+            assert interest is not None, "a missing topic is needed"
+            if topic.is_messages or self._archive.fault or not await self._read(link, client, topic, interest):
+                receive = self._receive_messages if topic.is_messages else self._receive
+                self._sources[topic] = Source(await link.subscribe(client, subject_of(topic), receive))
+                at_once.append((topic, interest))
+        if at_once:
+            await settle(client)
+        for topic, interest in at_once:
+            if not topic.is_messages:  # what came before, and was not of this node, is unknown
+                self._note_gap(topic)
+            interest.ready.set()
+        for topic in self._following.surplus(list(self._sources)):
+            await self._leave(topic)
+            if (left := self._following.get(topic)) is not None:
+                left.after = None  # another topic stands in for it, and this one begins anew after that
+
+    async def _change_over(self, link: Link, client: Client, topic: Topic) -> None:
+        """Take a topic from the archive, which was not there before; what both bring is shown once."""
+        interest = self._following.get(topic)
+        source = self._sources[topic]
+        if interest is not None:
+            interest.after = None
+            if await self._read(link, client, topic, interest):
+                await source.subscription.unsubscribe()
+
+    def _note_gap(self, topic: Topic) -> None:
+        """Let the history of a topic begin now."""
+        self._fill(Past((), _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=self._new_id()))
+
+    async def _leave(self, topic: Topic) -> None:
+        source = self._sources.pop(topic)
+        self._note_place(topic, source)
+        await source.subscription.unsubscribe()
+        if (interest := self._following.get(topic)) is not None:
+            interest.ready.clear()
+
+    def _note_place(self, topic: Topic, source: Source) -> None:
+        interest = self._following.get(topic)
+        if interest is not None and source.flow is not None and interest.ready.is_set():
+            interest.after = source.flow.last
+
+    # ---- as they are published ----------------------------------------------------------------
+
+    async def _receive(self, message: Msg) -> None:
+        sender, lines = wire.unpack(message.data)
+        if sender != self._sender:
+            self._show_lines(lines)
+
+    async def _receive_messages(self, message: Msg) -> None:
+        sender, lines = wire.unpack(message.data)
+        if sender == self._sender:
+            return
+        for each in self._reader.messages(lines):
+            if self._seen.is_new(each.id):
+                self.received += 1
+                self._show_message(each)
+
+    def _show_lines(self, lines: list[bytes]) -> None:
+        for activity in self._reader.activities(lines):
+            if self._seen.is_new(activity.id):
+                self.received += 1
+                self._show(activity)
+
+    # ---- from the archive ---------------------------------------------------------------------
+
+    async def _read(self, link: Link, client: Client, topic: Topic, interest: Interest) -> bool:
+        """Read a topic from the archive; return whether that is possible."""
+        past: list[Activity] = []
+        messages = Counter[int | None]()
+        after = interest.after
+
+        def take(data: bytes, is_past: bool) -> None:
+            sender, lines = wire.unpack(data)
+            if is_past:
+                activities = list(self._reader.activities(lines))
+                past.extend(activities)
+                messages.update(each.event.origin.collection_id for each in activities[:1])
+            elif sender != self._sender:
+                self._show_lines(lines)
+
+        def filled() -> None:
+            if after is None:
+                self._fill_from(topic, past, messages, since)
+            interest.ready.set()
+
+        flow = Flow(client, self._clock, after=after, take=take, filled=filled, broken=self._following.changed.set)
+        inbox = client.new_inbox()
+        subscription = await link.subscribe(client, inbox, flow.receive)
+        try:
+            since = await self._archive.since(client)
+            await flow.start(inbox, subject_of(topic))
+        except NoArchive as exc:
+            self._archive.fault = str(exc)
+            await subscription.unsubscribe()
+            return False
+        self._sources[topic] = Source(subscription, flow)
+        return True
+
+    def _fill_from(self, topic: Topic, past: list[Activity], messages: Counter[int | None], since: int) -> None:
+        """Give the past of a topic to the history; of an owner with as many as the archive keeps, more may be gone."""
+        full = {owner for owner, count in messages.items() if count >= self._limit}
+        cut: dict[int | None, int] = {}
+        for each in past:
+            owner = each.event.origin.collection_id
+            if owner in full:
+                cut[owner] = min(each.id - 1, cut.get(owner, each.id))
+        self._fill(Past(past, _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=since, cut=cut))
+        past.clear()
+
+
+class _Seen:
+    """The identifiers that arrived lately: two generations, so that forgetting costs nothing."""
+
+    def __init__(self) -> None:
+        self._young: set[int] = set()
+        self._old: set[int] = set()
+
+    def is_new(self, identifier: int) -> bool:
+        """Return whether an identifier has not arrived lately, and remember it."""
+        if identifier in self._young or identifier in self._old:
+            return False
+        self._young.add(identifier)
+        if len(self._young) >= _REMEMBERED:
+            self._young, self._old = set(), self._young
+        return True
+
+
+def subject_of(topic: Topic) -> str:
+    """Return the subject that a node subscribes to for a topic."""
+    return f"span.messages.{topic.owner}" if topic.is_messages else f"span.activity.{topic.owner}.*"
+
+
+def _owner_of(topic: Topic) -> int | None:
+    return None if topic.owner in {NOBODY, EVERYONE} else parse(topic.owner)
