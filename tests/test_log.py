@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import sys
 
@@ -31,6 +32,20 @@ def test_a_line_that_cannot_be_written_is_lost(monkeypatch: pytest.MonkeyPatch) 
         log.get_logger("test").info("something_happened")
         with contextlib.suppress(OSError):
             full.close()
+
+
+def test_a_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that share standard error would otherwise write into each other's lines."""
+    writes: list[str] = []
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "write", writes.append)
+    monkeypatch.setattr(sys, "stderr", stream)
+    log.configure("info", "json", process="worker-2")
+    log.get_logger("test").info("something_happened")
+
+    (line,) = writes
+    assert line.endswith("}\n")
+    assert json.loads(line)["process"] == "worker-2"
 
 
 @pytest.mark.parametrize(

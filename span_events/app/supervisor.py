@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from span_events.clock import Clock
+from span_events.errors import SpanEventsError
 from span_events.log import get_logger
 
 log = get_logger("app")
@@ -80,7 +81,10 @@ class Supervisor:
 
     def _note_failure(self, name: str, exc: Exception) -> None:
         if name not in self._failing:
-            log.exception("repeated_action_failed", action=name)
+            if isinstance(exc, SpanEventsError):  # expected: it says what to do
+                log.error("repeated_action_failed", action=name, detail=str(exc), hint=exc.hint)
+            else:
+                log.exception("repeated_action_failed", action=name)
         self._failures[name] += 1
         self._failing[name] = f"failed: {exc}"
 

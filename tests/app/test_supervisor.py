@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from span_events.app.supervisor import Supervisor
+from span_events.errors import StorageUnavailable
 from tests.bench.clock import ManualClock, settle
 
 
@@ -34,6 +35,24 @@ async def test_a_repeated_action_goes_on_after_failures_and_shows_the_last_one()
     assert times == 3
     assert (failing, supervisor.failing) == ({"registry": "failed: the disk is full"}, {})
     assert [each["event"] for each in lines] == ["repeated_action_failed", "repeated_action_works_again"]
+
+
+async def test_a_failure_that_is_explained_is_logged_with_its_hint_and_without_a_traceback() -> None:
+    """While a database is away, an engineer reads one line for each action, not pages of a driver's code."""
+    clock = ManualClock()
+
+    async def write() -> None:
+        raise StorageUnavailable("the registry cannot be reached")
+
+    supervisor = Supervisor(clock)
+    supervisor.every(1.0, "registry", write)
+    with capture_logs() as lines:
+        await clock.advance(1.0)
+    await supervisor.close()
+
+    (line,) = lines
+    assert (line["detail"], line["hint"]) == ("the registry cannot be reached", StorageUnavailable.hint)
+    assert "exc_info" not in line
 
 
 async def test_work_that_failed_is_begun_anew_and_well_as_soon_as_it_says_so() -> None:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,6 +187,11 @@ class Tail:
         return found
 
 
+def free_addresses() -> Iterator[str]:
+    """Yield addresses of this machine, for devices."""
+    return (f"127.0.{3 + number // 256}.{number % 256}" for number in itertools.count(1))
+
+
 class LiveServer:
     """
     ``span-events serve`` on free ports of 127.0.0.1.
@@ -216,7 +221,8 @@ class LiveServer:
         self._log: list[str] = []
         self._logged = threading.Condition()
         self._log_reader: threading.Thread | None = None
-        self._free_addresses = (f"127.0.{3 + number // 256}.{number % 256}" for number in itertools.count(1))
+        self.free_addresses = free_addresses()
+        """Addresses of this machine that no device of the server has."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -429,7 +435,7 @@ class LiveServer:
 
     def free_address(self) -> str:
         """Return an address of this machine that no device has had."""
-        return next(self._free_addresses)
+        return next(self.free_addresses)
 
     def socket_at(self, address: str, listener: str) -> RawClient:
         """Open a UDP socket at an address, towards ``datagrams`` or ``coap``; close it at the end."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.bench.live import Document, LiveServer, Tail
+from tests.bench.live import Document, LiveServer, Tail, free_addresses
 from tests.bench.peers.postgresql import PostgresqlServer, postgresql_server
 from tests.bench.ports import free_port
 from tests.bench.programs import find_program
@@ -85,6 +85,7 @@ class Cluster:
         self.settings = {"bus.url": nats.url, "registry.url": registry_url}
         """Settings that all nodes have."""
         self._token = ""
+        self._free_addresses = free_addresses()
 
     @contextmanager
     def node(self, name: str, settings: Mapping[str, object] | None = None) -> Iterator[Node]:
@@ -92,7 +93,7 @@ class Cluster:
         (self._folder / name).mkdir()
         node = Node(self._folder / name, {**self.settings, **(settings or {})})
         node.data_dir = self._folder / "data"
-        node.token = self._token
+        node.token, node.free_addresses = self._token, self._free_addresses
         with node:
             self._token = node.token
             yield node

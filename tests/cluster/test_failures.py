@@ -1,0 +1,173 @@
+"""Each part of a server of several nodes is killed in turn: the others go on, and recover by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import NamedTuple
+
+import pytest
+
+from tests.bench.live import Document, LiveDevice, Tail
+from tests.bench.waiting import PATIENCE
+from tests.cluster.bench import Cluster, Node
+
+
+class Site(NamedTuple):
+    """Two web nodes and two device nodes."""
+
+    web: Node
+    other_web: Node
+    devices: Node
+    other_devices: Node
+
+
+@pytest.fixture(scope="module")
+def site(cluster: Cluster) -> Iterator[Site]:
+    """Run four nodes."""
+    with ExitStack() as stack:
+        roles = {"web-1": "web", "web-2": "web", "devices-1": "devices", "devices-2": "devices"}
+        yield Site(*(stack.enter_context(cluster.node(name, {"role": role})) for name, role in roles.items()))
+
+
+def activity(device: LiveDevice) -> str:
+    """Path of the stream of a device's collection."""
+    return f"/span/collections/{device.collection}/activity"
+
+
+async def arrives(device: LiveDevice, at: Node, *tails: Tail) -> list[Document]:
+    """Let a device send to a node until every subscriber has seen a message of it."""
+    with closing(at.socket_at(device.address, "datagrams")) as client:
+        return [await at.sees(tail, lambda: client.send(b"hello"), "upstreamMessage") for tail in tails]
+
+
+async def new_device(at: Node) -> LiveDevice:
+    """Make a device in a collection of its own."""
+    return await at.add_device(await at.add_collection())
+
+
+async def shows(node: Node, path: str, condition: Callable[[Document], bool]) -> None:
+    """Wait until the document at a path of a node fulfils a condition."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition(await node.call("GET", path)):  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0.05)
+
+
+async def test_one_event_is_seen_at_both_web_nodes_with_one_id(site: Site) -> None:
+    device = await new_device(site.web)
+    extended = {"extended": "1"}
+    async with (
+        site.web.tail(activity(device), extended) as tail,
+        site.other_web.tail(activity(device), extended) as other,
+    ):
+        for number, node in enumerate((site.devices, site.other_devices)):
+            await arrives(device, node, tail, other)
+            with closing(node.socket_at(device.address, "datagrams")) as client:
+                client.send(b"x" * (10 + number))
+            seen = [await each.until("upstreamMessage", bytes=str(10 + number)) for each in (tail, other)]
+
+            assert seen[0] == seen[1]
+
+
+async def test_a_change_at_one_web_node_shows_at_the_other_and_at_the_device_nodes(site: Site) -> None:
+    """A device that was disabled at one node is refused at a device node."""
+    device = await new_device(site.web)
+    async with site.other_web.tail(activity(device)) as tail:
+        await arrives(device, site.devices, tail)
+        await site.other_web.call("PATCH", device.path, {"enabled": False})
+        with closing(site.devices.socket_at(device.address, "datagrams")) as client:
+            await site.devices.sees(tail, lambda: client.send(b"x"), "messageRejected", reason="deviceDisabled")
+    await shows(site.web, device.path, lambda shown: shown["enabled"] is False)
+
+
+async def test_a_message_posted_at_one_web_node_reaches_the_device_at_either_device_node_once(site: Site) -> None:
+    """The node that the device contacts claims it; a device that contacts both gets it from one."""
+    device = await new_device(site.web)
+    async with site.other_web.tail(activity(device)) as tail:
+        await arrives(device, site.devices, tail)
+        with (
+            closing(site.devices.socket_at(device.address, "datagrams")) as one,
+            closing(site.other_devices.socket_at(device.address, "datagrams")) as other,
+        ):
+            for payload in ("first", "second"):
+                body = {"payload": b64encode(payload.encode()).decode()}
+                await site.web.call("POST", f"{device.path}/outbox", body)
+
+            def contact() -> None:
+                one.send(b"x")
+                other.send(b"x")
+
+            await site.devices.sees(tail, contact, "downstreamMessage")
+            await site.devices.sees(tail, contact, "downstreamMessage")
+            await shows(
+                site.other_web,
+                f"{device.path}/outbox",
+                lambda outbox: all(each["state"] == "sent" for each in outbox["messages"]),
+            )
+            contact()
+            for node in (site.devices, site.other_devices):
+                await arrives(device, node, tail)  # and after it, nothing comes for the contact
+            received = [*iter(one.take, None), *iter(other.take, None)]
+
+    assert sorted(received) == [b"first", b"second"]
+
+
+async def test_the_other_web_node_goes_on_when_one_is_killed(site: Site) -> None:
+    """Clients of the killed one come to the other."""
+    device = await new_device(site.web)
+    async with site.other_web.tail(activity(device)) as tail:
+        await arrives(device, site.devices, tail)
+        site.web.kill()
+        await arrives(device, site.devices, tail)
+        assert (await site.other_web.request("GET", device.path)).status == 200
+        site.web.start()
+        async with site.web.tail(activity(device)) as again:
+            await arrives(device, site.devices, tail, again)
+
+
+async def test_the_other_device_node_goes_on_when_one_is_killed(site: Site) -> None:
+    """The balancer sends its devices to the other, which knows them."""
+    device = await new_device(site.web)
+    async with site.web.tail(activity(device)) as tail:
+        await arrives(device, site.devices, tail)
+        site.devices.kill()
+        await arrives(device, site.other_devices, tail)
+        site.devices.start()
+        await arrives(device, site.devices, tail)
+
+
+async def test_subscribers_go_on_when_nats_is_back_and_are_told_of_the_gap(cluster: Cluster, site: Site) -> None:
+    """While it is away, the nodes are degraded, but ready: no other node could do better."""
+    device = await new_device(site.web)
+    async with site.web.tail(activity(device)) as tail, site.other_web.tail(activity(device)) as other:
+        await arrives(device, site.devices, tail, other)
+        cluster.nats.kill()
+        await shows(site.web, "/healthz", lambda health: health["parts"]["bus"] != "ok")
+        ready = await site.web.request("GET", "/readyz")
+        cluster.nats.start()
+        await asyncio.gather(*(each.until("eventsDropped", reason="busLost") for each in (tail, other)))
+        await arrives(device, site.devices, tail, other)
+
+    assert ready.status == 200
+
+
+async def test_known_devices_go_on_while_postgresql_is_away_and_everything_when_it_is_back(
+    cluster: Cluster, site: Site
+) -> None:
+    device = await new_device(site.web)
+    async with site.web.tail(activity(device)) as tail:
+        await arrives(device, site.devices, tail)
+        cluster.database.stop()
+        refused = await site.web.request("POST", "/span/collections", {})
+        known = await site.web.request("GET", device.path)
+        await arrives(device, site.devices, tail)
+        cluster.database.start()
+        for node in site:
+            await shows(node, "/healthz", lambda health: health["status"] == "ok")
+        another = await new_device(site.other_web)
+        async with site.other_web.tail(activity(another)) as other:
+            await arrives(another, site.other_devices, other)
+
+    assert (refused.status, known.status) == (503, 200)
