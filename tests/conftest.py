@@ -27,11 +27,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda each: each.path.name != "test_documented_commands.py")
 
 
+def configure_logging() -> None:
+    """Log to standard output, with tracebacks as Python writes them; those with variables take seconds to render."""
+    structlog.reset_defaults()
+    *processors, _ = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*processors, renderer])
+
+
+configure_logging()
+
+
 @pytest.fixture(autouse=True)
 def default_logging() -> Iterator[None]:
     """Reset the logging that a test configured, as the next one may run in the same process."""
     yield
-    structlog.reset_defaults()
+    configure_logging()
 
 
 @pytest.fixture(scope="session")
