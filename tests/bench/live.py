@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -136,7 +136,14 @@ class Tail:
         self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._connection is not None
-        await self._connection.close()
+        # The close frame of the server comes after all lines that were not read.
+        await asyncio.gather(self._connection.close(), self._discard())
+
+    async def _discard(self) -> None:
+        assert self._connection is not None
+        with suppress(ConnectionClosed):
+            while True:
+                await self._connection.recv()
 
     @property
     def names(self) -> list[str]:
