@@ -12,8 +12,9 @@ from tests.bench.programs import PROGRAM, Program, run
 
 KEY = "30313233343536373839616263646566"
 SESSION = ["clientConnected", "upstreamMessage", "clientDisconnected"]
-SEEDS = range(10, 22)
-"""One client each. What gets lost is decided by chance, but always the same; with these, nobody waits long."""
+SEEDS = (0, 8, 12, 13, 18, 21, 27, 33, 35, 36, 42, 43)
+"""One client each. Chance decides which datagrams are lost, the same each time: of these clients, each loses some, and
+the last one connects after 3 s of OpenSSL's timers."""
 
 
 async def command(server: LiveServer, device: LiveDevice, *arguments: str) -> str:
