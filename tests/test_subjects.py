@@ -53,7 +53,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "fleet.chirpstack": {"devices"},
     "fleet.firmware": {"devices"},
     "fleet.gateways": {"devices"},
-    "fleet.replica": {"devices", "gateways"},
+    "fleet.replica": {"cellular", "devices", "gateways"},
     "listeners.datagrams": {"dtls"},
     "listeners.coap": {"dtls"},
     "registry.database": {"migrations"},

@@ -139,6 +139,7 @@ class Fleet:
             reception=self.reception,
             outbox=self.outbox,
             gateway_sessions=self.gateway_sessions,
+            cellular=self.cellular,
         )
         if store.is_shared:
             registry.share(self.replica)
@@ -197,6 +198,7 @@ class Fleet:
             self.reception.sessions.collection_updated,
             self.gateway_sessions.collection_updated,
         ]
+        replica.on_firmware_shown.append(self.firmware.shown)
         replica.on_revoked += self.certificates.on_revoked
         replica.on_psk_changed += self.psks.on_changed
         replica.on_output_changed.append(self.outputs.changed)

@@ -14,6 +14,7 @@ from typing import Any
 
 from span_events.bus.base import Bus
 from span_events.events.reasons import DisconnectReason, GatewayReason
+from span_events.fleet.cellular.attach import Cellular
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.inbound import Reception
@@ -21,7 +22,16 @@ from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
-from span_events.registry.model import Certificate, Collection, Device, Downstream, FirmwareMetadata, Gateway
+from span_events.registry.model import (
+    Attachment,
+    Certificate,
+    Collection,
+    Device,
+    Downstream,
+    FirmwareMetadata,
+    Gateway,
+    Reservation,
+)
 from span_events.registry.outputs import Output
 from span_events.registry.shared.follower import Removed
 
@@ -41,16 +51,20 @@ class Replica:
         reception: Reception,
         outbox: Outbox,
         gateway_sessions: GatewaySessions,
+        cellular: Cellular,
     ) -> None:
         self._bus = bus
         self._directory = directory
         self._reception = reception
         self._outbox = outbox
         self._gateway_sessions = gateway_sessions
+        self._cellular = cellular
         self.on_collection_updated: list[Callable[[Collection, CollectionChange, int], None]] = []
         self.on_device_created: list[Callable[[Device, int], None]] = []
         self.on_device_updated: list[Callable[[Device, DeviceChange, int], None]] = []
         self.on_device_removed: list[Callable[[Device, int], None]] = []
+        self.on_firmware_shown: list[Callable[[Device], None]] = []
+        """Called when another node has seen newer activity of a device's firmware."""
         self.on_psk_changed: list[Callable[[Device], None]] = []
         self.on_revoked: list[Callable[[int], None]] = []
         self.on_output_changed: list[Callable[[Output], None]] = []
@@ -80,11 +94,15 @@ class Replica:
         for seen in contents.devices:
             device = self._directory.devices.get(seen.id)
             if device is not None:
+                is_newer = _firmware_ms(seen.firmware) > _firmware_ms(device.firmware)
                 if seen.ciot.allocated_ip == device.ciot.allocated_ip:
                     _show_newer(device, seen)
                 else:
                     with self._directory.changing(device):
                         _show_newer(device, seen)
+                if is_newer:
+                    for notify in self.on_firmware_shown:
+                        notify(device)
         for reported in contents.gateways:
             gateway = self._directory.gateways.get(reported.id)
             if gateway is not None and reported.reported_ms >= gateway.reported_ms:
@@ -93,6 +111,20 @@ class Replica:
     def show_messages(self, found: list[Downstream], ids: AbstractSet[int]) -> None:
         """Show downstream messages; those of ``ids`` that were not found are deleted."""
         self._outbox.show(found, ids, cause=self._bus.new_id())
+
+    def show_cellular(
+        self,
+        attachments: list[Attachment],
+        reservations: list[Reservation],
+        ids: AbstractSet[int],
+        addresses: AbstractSet[str],
+    ) -> None:
+        """Show attachments and reservations; those of ``ids`` and ``addresses`` that were not found have ended."""
+        self._cellular.show(attachments, reservations, ids, addresses, cause=self._bus.new_id())
+
+    def cellular_keys(self) -> tuple[set[int], set[str]]:
+        """Return the ids of the attachments, and the addresses of the reservations, that this node shows."""
+        return self._cellular.keys()
 
     def message_ids(self) -> set[int]:
         """Return the ids of the downstream messages that this node shows."""

@@ -312,7 +312,9 @@ async def delete(connection: AsyncConnection, table: Table, keys: Sequence[int |
         await connection.execute(statement, [{"gone": each} for each in keys[start : start + _BATCH]])
 
 
-async def read(connection: AsyncConnection, table: Table, keys: Collection[int] | None = None) -> Sequence[RowMapping]:
+async def read(
+    connection: AsyncConnection, table: Table, keys: Collection[int] | Collection[str] | None = None
+) -> Sequence[RowMapping]:
     """Read all rows, or those with some primary keys, by primary key."""
     wanted = select(table).order_by(table.columns[0])
     if keys is not None:

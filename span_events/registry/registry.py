@@ -53,6 +53,11 @@ class Registry:
         self._follower = Follower(self.store, self.directory, replica, local)
         self.lock = SharedLock(self.store, self._follower.catch_up, local)
 
+    @property
+    def leads(self) -> bool:
+        """Return whether this node does what must be done once: it is the only one, or the leader."""
+        return not self.store.is_shared or self.store.leader.leads
+
     async def follow(self, ready: Callable[[], None] = _nothing) -> None:
         """
         Follow the changes of other nodes until the database cannot be reached.

@@ -34,7 +34,7 @@ from span_events.registry.model import (
     Token,
 )
 from span_events.registry.outputs import Output
-from span_events.registry.shared import activity, outbox
+from span_events.registry.shared import activity, cellular, outbox
 from span_events.registry.shared.journal import Journal
 from span_events.registry.shared.leader import Leader
 from span_events.registry.shared.nodes import NodeNumber
@@ -268,9 +268,28 @@ class Store:
             for table, changed, gone in changes:
                 await database.put(connection, table, changed)
                 await database.delete(connection, table, gone)
+            if self.is_shared:
+                await cellular.notify(connection, self.node, list(attachments), list(reservations))
 
         if attachments or reservations:
             await self._database.write(work)
+
+    async def cellular(
+        self, ids: AbstractSet[int] | None, addresses: AbstractSet[str] | None, devices: Mapping[int, Device]
+    ) -> tuple[list[Attachment], list[Reservation]]:
+        """
+        Read attachments by id and reservations by address; all if None.
+
+        Args:
+            devices: Those of the directory.
+        """
+        async with self._database.connection(snapshot=True) as connection:
+            attachments = await database.read(connection, tables.cellular_sessions, ids)
+            reservations = await database.read(connection, tables.cellular_reservations, addresses)
+        return (
+            [rows.attachment_of(row, devices.get(row["device_id"])) for row in attachments],
+            [rows.RESERVATION.read(row) for row in reservations],
+        )
 
     async def put_image(self, image: Image) -> None:
         """

@@ -20,8 +20,13 @@ class DeviceAddresses:
         self._reception = reception
         self._clock = clock
 
-    def update(self, device: Device) -> None:
-        """Set the addresses of a device, in the directory and in its document, to those of its attachments."""
+    def update(self, device: Device, *, is_ours: bool = True) -> None:
+        """
+        Set the addresses of a device, in the directory and in its document, to those of its attachments.
+
+        Args:
+            is_ours: False if another node writes the device.
+        """
         if device.id not in self._directory.devices:
             return
         attachments, ciot = self._index.of_device(device), device.ciot
@@ -33,7 +38,7 @@ class DeviceAddresses:
         self._directory.readdress(device, address, addresses)
         ciot.allocated_prefix, ciot.allocated_at = prefix, allocated_at
         ciot.last_ip, ciot.last_prefix = address or ciot.last_ip, prefix or ciot.last_prefix
-        if is_news:
+        if is_news and is_ours:
             ciot.last_update = self._clock.time_ns() // 1_000_000
             self._reception.changed(device)
 

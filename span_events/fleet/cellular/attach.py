@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
@@ -77,6 +78,23 @@ class Cellular:
             if self._subscribers.match(each.imsi, each.imei).device is not each.device:
                 each.device = None  # its next Interim-Update assigns it
         self._attachments.fill(known, reservations)
+
+    def show(
+        self,
+        attachments: Iterable[Attachment],
+        reservations: Iterable[Reservation],
+        ids: AbstractSet[int],
+        addresses: AbstractSet[str],
+        *,
+        cause: int,
+    ) -> None:
+        """Show what other nodes wrote; those of ``ids`` and ``addresses`` that are not there have ended."""
+        self._attachments.show(attachments, ids, cause)
+        self._attachments.allocation.show(reservations, addresses)
+
+    def keys(self) -> tuple[set[int], set[str]]:
+        """Return the ids of all attachments, and the addresses of all written reservations."""
+        return {each.id for each in self._attachments.index}, self._attachments.allocation.stored()
 
     # ---- requests of the mobile core ----------------------------------------------------------
 

@@ -19,6 +19,9 @@ class AttachmentIndex:
     def __len__(self) -> int:
         return len(self._by_session)
 
+    def __iter__(self) -> Iterator[Attachment]:
+        return iter(self._by_session.values())
+
     def __contains__(self, attachment: Attachment) -> bool:
         return self.find(attachment.nas, attachment.nas_address, attachment.session) is attachment
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import fields
 from typing import Final
 
 from span_events.bounded.expiring import ExpiringMap
@@ -59,6 +61,7 @@ class Attachments:
         self._limit = config.sessions
         self._timeout = config.session_timeout
         self._bus = bus
+        self._registry = registry
         self._directory = registry.directory
         self._reception = reception
         self._clock = clock
@@ -103,6 +106,54 @@ class Attachments:
             last = Lease(ciot.last_ip, ciot.last_prefix)
             self.allocation.free(Subscriber.of(device), last, now)
         self.allocation.fill(reservations)
+
+    # ---- a registry that several nodes share --------------------------------------------------
+
+    def show(self, found: Iterable[Attachment], ids: AbstractSet[int], cause: int) -> None:
+        """
+        Show what other nodes wrote; they publish the events of it.
+
+        Args:
+            ids: Attachments that have ended unless they are found.
+        """
+        known = {each.id: each for each in self.index}
+        present = {each.id: each for each in found if each.id not in self.pending}
+        for attachment_id in ids - present.keys():
+            if attachment_id in known and attachment_id not in self.pending:
+                self._hide(known[attachment_id], cause)
+        for seen in present.values():
+            ours, now = known.get(seen.id), self._clock.monotonic()
+            before = None if ours is None else ours.device
+            if ours is not None:
+                self.index.remove(ours)
+            holders = (self.index.holder(seen.address), self.index.holder(seen.prefix))
+            for other in (*holders, self.index.find(seen.nas, seen.nas_address, seen.session)):
+                if other is not None and other in self.index:
+                    self._hide(other, cause)
+            if ours is None:
+                ours = seen
+                self._silence.resume(ours)
+            else:
+                for each in fields(Attachment):
+                    if each.name != "signs":
+                        setattr(ours, each.name, getattr(seen, each.name))
+            self.index.add(ours)
+            self._lifetimes.touch(ours, now, self._timeout if seen.id not in known else None)
+            for device in {before, ours.device} - {None}:
+                assert device is not None, "it was left out"
+                self.addresses.update(device, is_ours=False)
+
+    def _hide(self, attachment: Attachment, cause: int) -> None:
+        """Remove an attachment that another node has ended."""
+        self.index.remove(attachment)
+        self._lifetimes.drop(attachment)
+        self._silence.stop(attachment)
+        device, lease = attachment.device, Lease(attachment.address, attachment.prefix)
+        subscriber = Subscriber.of(device, attachment.imsi, attachment.imei, attachment.apn)
+        self.allocation.free(subscriber, lease, self._clock.monotonic())
+        if device is not None:
+            self.addresses.update(device, is_ours=False)
+            self._reception.sessions.address_lost(device, DisconnectReason.DETACHED, cause=cause)
 
     # ---- start and change ---------------------------------------------------------------------
 
@@ -149,6 +200,8 @@ class Attachments:
     def renew(self, attachment: Attachment, lifetime: float | None = None) -> None:
         """Restart the lifetime of an attachment, in seconds; None keeps the previous length."""
         self._lifetimes.touch(attachment, self._clock.monotonic(), lifetime)
+        if self._registry.store.is_shared and lifetime is None:
+            self.pending.changed(attachment)  # the other nodes renew it, too
 
     def set_numbers(self, attachment: Attachment, imsi: str, imei: str) -> None:
         """Set IMSI and IMEI, one of which the mobile core had not reported before."""
@@ -223,9 +276,10 @@ class Attachments:
     def sweep(self) -> None:
         """End attachments without reports, publish silent devices; called about once a second."""
         now = self._clock.monotonic()
-        for each in self._lifetimes.take_due(now, limit=_SLICE):
-            self.end(each, CiotDisconnectReason.TIMEOUT, None)
-        self._silence.sweep()
+        if self._registry.leads:
+            for each in self._lifetimes.take_due(now, limit=_SLICE):
+                self.end(each, CiotDisconnectReason.TIMEOUT, None)
+            self._silence.sweep()
         self.allocation.sweep(now)
 
     def metrics(self) -> list[Metric]:

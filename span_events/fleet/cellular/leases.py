@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -165,6 +166,21 @@ class Allocation:
         until = now + self._config.quarantine
         self._ipv4.free(lease.address, subscriber.owner, until)
         self._ipv6.free(lease.prefix, subscriber.owner, until)
+
+    def show(self, reservations: Iterable[Reservation], addresses: AbstractSet[str]) -> None:
+        """Show reservations that other nodes wrote; those of ``addresses`` that are not there have ended."""
+        found = {each.address: each for each in reservations}
+        for address in addresses:
+            subscriber = self._owners.get(address)
+            if subscriber is not None and address in self._stored:
+                self._stored.discard(address)  # the registry has no reservation to delete
+                if address not in found:
+                    self.withdraw(subscriber)
+        self.fill(found.values())
+
+    def stored(self) -> set[str]:
+        """Return the addresses whose reservation is in the registry."""
+        return set(self._stored)
 
     def sweep(self, now: float) -> None:
         """End reservations without a Start; called about once a second."""

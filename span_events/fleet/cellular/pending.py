@@ -35,6 +35,9 @@ class PendingWrites:
         """True while the number of changes is at its limit."""
         return len(self) >= self._limit
 
+    def __contains__(self, attachment_id: int) -> bool:
+        return attachment_id in self._attachments
+
     def changed(self, attachment: Attachment) -> None:
         """Write a new or changed attachment with the next transaction."""
         self._attachments[attachment.id] = attachment

@@ -90,10 +90,20 @@ class Firmware:
         """Reports that were read."""
 
     def prepare(self) -> None:
-        """Go on where the last process stopped; before anything is received."""
+        """
+        Go on where the last process stopped; before anything is received.
+
+        Of several nodes, the one that a device downloads from has its timers, so a node that starts resumes none.
+        """
+        if self._registry.store.is_shared:
+            return
         for device in list(self._directory.devices.values()):
             self._review(device, None)
         self._states.prepare()
+
+    def shown(self, device: Device) -> None:
+        """Leave the timers of a device to the node that it reports to, or downloads from, now."""
+        self._states.forget(device)
 
     def close(self) -> None:
         """Mark the progress of downloads under way for the last batch of writes."""

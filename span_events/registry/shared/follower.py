@@ -12,8 +12,8 @@ from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
 from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
-from span_events.registry.model import Downstream
-from span_events.registry.shared import activity, journal, outbox
+from span_events.registry.model import Attachment, Downstream, Reservation
+from span_events.registry.shared import activity, cellular, journal, outbox
 from span_events.registry.store import Store
 
 log = get_logger("registry")
@@ -39,6 +39,18 @@ class Replica(Protocol):
     def show_messages(self, found: list[Downstream], ids: AbstractSet[int]) -> None:
         """Show downstream messages; those of ``ids`` that were not found are deleted."""
 
+    def show_cellular(
+        self,
+        attachments: list[Attachment],
+        reservations: list[Reservation],
+        ids: AbstractSet[int],
+        addresses: AbstractSet[str],
+    ) -> None:
+        """Show attachments and reservations; those of ``ids`` and ``addresses`` that were not found have ended."""
+
+    def cellular_keys(self) -> tuple[set[int], set[str]]:
+        """Return the ids of the attachments, and the addresses of the reservations, that this node shows."""
+
     def message_ids(self) -> set[int]:
         """Return the ids of the downstream messages that this node shows."""
 
@@ -57,6 +69,8 @@ class Follower:
         self._replica = replica
         self._lock = lock
         self._stale: dict[str, set[int]] = {"devices": set(), "gateways": set(), "downstream": set()}
+        self._attachments: set[int] = set()
+        self._reservations: set[str] = set()
         self._woken = asyncio.Event()
         self._is_lost = False
         self._next_look: asyncio.Task[None] | None = None
@@ -105,18 +119,27 @@ class Follower:
             StorageUnavailable: The database cannot be read; the next call shows what was missed.
         """
         self._is_lost = False
-        handlers = {journal.CHANNEL: self._changed, activity.CHANNEL: self._active, outbox.CHANNEL: self._active}
+        handlers = {
+            journal.CHANNEL: self._changed,
+            activity.CHANNEL: self._active,
+            outbox.CHANNEL: self._active,
+            cellular.CHANNEL: self._attached,
+        }
         async with self._store.listening(handlers, self._lost):
             async with self._lock:
                 await self.catch_up()
             self._stale["devices"].update(self._directory.devices)
             self._stale["gateways"].update(self._directory.gateways)
+            ids, addresses = self._replica.cellular_keys()
+            found = await self._store.cellular(None, None, self._directory.devices)
+            self._replica.show_cellular(*found, ids, addresses)
             shown = self._replica.message_ids()  # before the look: a newer one may be missing in it
             self._replica.show_messages(await self._store.downstream(), shown)
             while not self._is_lost:
                 self._woken.clear()
                 async with self._lock:
                     await self.catch_up()
+                await self._read_cellular()  # first: sessions of devices depend on it
                 await self._read_activity()
                 ready()
                 with suppress(TimeoutError):
@@ -136,6 +159,20 @@ class Follower:
         if node != self._store.node:
             self._stale[kind].update(ids)
             self._woken.set()
+
+    def _attached(self, payload: str) -> None:
+        written = cellular.read(payload)
+        if written.node != self._store.node:
+            self._attachments.update(written.attachments)
+            self._reservations.update(written.reservations)
+            self._woken.set()
+
+    async def _read_cellular(self) -> None:
+        ids, self._attachments = self._attachments, set()
+        addresses, self._reservations = self._reservations, set()
+        if ids or addresses:
+            found = await self._store.cellular(ids, addresses, self._directory.devices)
+            self._replica.show_cellular(*found, ids, addresses)
 
     async def _read_activity(self) -> None:
         for kind, known in (("devices", self._directory.devices), ("gateways", self._directory.gateways)):

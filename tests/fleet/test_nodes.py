@@ -1,0 +1,156 @@
+"""Nodes that share a registry: attachments and updates of firmware that several of them see."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from span_events.events.message import Transport
+from span_events.fleet.cellular.report import Accepted
+from span_events.fleet.collections import CollectionChange
+from span_events.registry.model import Device, Management
+from span_events.wire.fota import Report
+from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.nodes import fleet_node
+from tests.bench.peers.postgresql import PostgresqlServer
+from tests.bench.waiting import until
+from tests.fleet.cellular.reports import ADDRESS, IMSI, OTHER_IMSI, known, seen, send
+
+Nodes = tuple[FleetBench, FleetBench]
+REMOTE = ("10.0.0.9", 5683)
+SETTINGS = {
+    "cellular": {"pool": ("10.64.0.11/32",), "session_timeout": 3600.0},
+    "firmware": {"stall_timeout": 120.0},
+}
+"""A pool with one address."""
+
+
+@pytest.fixture
+async def nodes(postgresql: PostgresqlServer, tmp_path: Path) -> AsyncIterator[Nodes]:
+    """Two nodes, of which the second is the leader."""
+    url = await postgresql.new_schema()
+    async with (
+        fleet_node(url, tmp_path / "one", **SETTINGS) as one,
+        fleet_node(url, tmp_path / "two", **SETTINGS) as two,
+    ):
+        two.store.leader.leads = True
+        await known(one)
+        await until(lambda: bool(two.directory.devices))
+        yield one, two
+
+
+async def attach(one: FleetBench, two: FleetBench) -> None:
+    """Start the device's attachment at one node, and wait until the other shows it."""
+    one.cellular.accounting.start(seen())
+    await one.cellular.commit()
+    await until(lambda: two.gauge("cellular_sessions") == {"device": 1, "nobody": 0})
+
+
+def reported(fleet: FleetBench) -> int:
+    """Return when the mobile core last reported the device's attachment, as a node knows it."""
+    (attachment,) = fleet.cellular._attachments.index
+    return attachment.reported_ms
+
+
+async def test_a_device_that_attached_at_one_node_may_send_to_another(nodes: Nodes) -> None:
+    """And the record of its end may go there; each event is published once, and sessions end where they are."""
+    one, two = nodes
+    await attach(one, two)
+    sender = send(two)
+    send(one)
+    one_names = one.names
+    one.activities.clear()
+    two.cellular.accounting.stop(seen())
+    await two.cellular.commit()
+    await until(lambda: one.gauge("cellular_sessions") == {"device": 0, "nobody": 0})
+
+    assert sender is not None
+    assert one_names == ["ciotConnect", "clientConnected", "upstreamMessage"]
+    assert two.names == ["clientConnected", "upstreamMessage", "ciotDisconnect", "clientDisconnected"]
+    assert one.names == ["clientDisconnected"]
+    assert [each.directory.device_at(ADDRESS) for each in nodes] == [None, None]
+
+
+async def test_an_attachment_that_one_node_renews_does_not_time_out_on_another(nodes: Nodes) -> None:
+    """Without reports, the leader ends it once."""
+    one, two = nodes
+    await attach(one, two)
+    for _ in range(3):
+        for each in nodes:
+            await each.clock.advance(2000)
+        one.cellular.accounting.interim(seen(time_ms=one.clock.time_ns() // 1_000_000))
+        await one.cellular.commit()
+        await until(lambda: reported(one) == reported(two))
+        for each in nodes:
+            each.cellular.sweep()
+    alive = two.gauge("cellular_sessions")
+    for each in nodes:
+        each.activities.clear()
+        await each.clock.advance(90_000)
+        each.cellular.sweep()
+    await two.cellular.commit()
+    await until(lambda: one.gauge("cellular_sessions") == {"device": 0, "nobody": 0})
+
+    assert alive == {"device": 1, "nobody": 0}
+    assert "ciotDisconnect" not in one.names
+    assert two.names.count("ciotDisconnect") == 1
+
+
+async def test_an_address_that_one_node_has_promised_is_not_promised_by_another(nodes: Nodes) -> None:
+    """The reservation is known there as soon as the Accept may leave; after its end the address is free again."""
+    one, two = nodes
+    await known(one, imsi=OTHER_IMSI, imei="")
+    await until(lambda: two.directory.device_with_imsi(OTHER_IMSI) is not None)
+    first = one.cellular.access(seen(imsi=IMSI, address=""), accounting=True)
+    await one.cellular.commit()
+    await until(lambda: two.gauge("cellular_reservations") == 1)
+    second = two.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True)
+    for each in nodes:
+        await each.clock.advance(400)
+        each.cellular.sweep()
+    await one.cellular.commit()
+    third = two.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True)
+
+    assert isinstance(first, Accepted)
+    assert first.address == ADDRESS
+    assert not isinstance(second, Accepted)
+    assert isinstance(third, Accepted)
+
+
+async def test_only_the_node_of_a_download_publishes_that_it_stalled(nodes: Nodes) -> None:
+    """Others show the state; a device that goes on elsewhere has not stalled, although its first node hears nothing."""
+    one, two = nodes
+    (device,), (found,) = one.directory.devices.values(), two.directory.devices.values()
+    image = await one.image(device.collection, "1.1", bytes(1280))
+    change = CollectionChange(management=Management.COLLECTION, target_firmware_id=image.id)
+    await one.collections.update(device.collection, change, cause=CAUSE)
+    await until(lambda: found.collection.firmware.target_firmware_id == image.id)
+
+    def report(fleet: FleetBench, reporter: Device) -> None:
+        fleet.firmware.report(reporter, Report("1.0"), remote=REMOTE, transport=Transport.COAP)
+
+    report(one, device)
+    for _ in range(2):
+        for each in nodes:
+            await each.clock.advance(100)
+        one.firmware.downloads.fetch(device, 0, 64, remote=REMOTE, transport=Transport.COAP)
+        await one.reception.flush()
+        await until(lambda: found.firmware.state == "Downloading")
+    for each in nodes:
+        each.activities.clear()
+        await each.clock.advance(121)
+        each.firmware.sweep()
+    stalled = one.names, two.names
+    one.firmware.downloads.fetch(device, 1, 64, remote=REMOTE, transport=Transport.COAP)
+    await two.clock.advance(1)
+    report(two, found)
+    await two.reception.flush()
+    await until(lambda: device.firmware.reported_ms == found.firmware.reported_ms)
+    one.activities.clear()
+    await one.clock.advance(121)
+    one.firmware.sweep()
+
+    assert stalled == (["firmwareStateChange"], [])
+    assert one.names == []
