@@ -55,7 +55,8 @@ class Fleet:
         self.registry = registry = Registry(store)
         self.directory = registry.directory
         self.identification = Identification(registry.directory, authority.issuer_of)
-        self.image_files, self.blob_files, self._files_metrics = open_files(config.files, folder, clock)
+        self._files = open_files(config.files, folder, clock, shared=config.is_cluster)
+        self.image_files, self.blob_files = self._files.images, self._files.blobs
         self._has_shared_files = bool(config.files.url)
         self.collections = Collections(bus=bus, registry=registry)
         self.outbox = Outbox(config.downstream, bus=bus, registry=registry, clock=clock)
@@ -270,8 +271,7 @@ class Fleet:
     async def close(self) -> None:
         """End transfers under way and write pending changes, after the listeners have closed."""
         async with AsyncExitStack() as stack:  # every step of it, the last one first
-            stack.push_async_callback(self.image_files.close)
-            stack.push_async_callback(self.blob_files.close)
+            stack.push_async_callback(self._files.close)
             stack.push_async_callback(self.flush)
             stack.push_async_callback(self.outbox.close)
             stack.callback(self.firmware.close)
@@ -283,4 +283,4 @@ class Fleet:
             *(self.reception, self.outbox, self.certificates, self.cellular),
             *(self.gateway_sessions, self.images, self.firmware, self.blobs, self.outputs_health, self.chirpstack),
         )
-        return [*self._files_metrics, *(metric for part in parts for metric in part.metrics())]
+        return [*self._files.metrics, *(metric for part in parts for metric in part.metrics())]

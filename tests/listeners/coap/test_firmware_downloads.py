@@ -223,7 +223,7 @@ def object_store(tmp_path: Path) -> Iterator[ObjectStoreServer]:
 
 def forget(coap: CoapBench) -> None:
     """Delete the local copies, as another node has them."""
-    for path in (coap.fleet.folder / "copies" / "firmware").iterdir():
+    for path in (coap.fleet.folder / "copies" / "0" / "firmware").iterdir():
         path.unlink()
 
 

@@ -20,11 +20,14 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=needs_versitygw)])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """Where the files are kept: a test runs once for each."""
     if request.param == "folder":
-        return FolderPlace(tmp_path)
-    return BucketPlace(request.getfixturevalue("object_store"), tmp_path)
+        yield FolderPlace(tmp_path)
+        return
+    bucket = BucketPlace(request.getfixturevalue("object_store"), tmp_path)
+    yield bucket
+    bucket.close()
 
 
 @pytest.fixture

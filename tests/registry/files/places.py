@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from span_events.clock import SystemClock
 from span_events.config import FilesConfig
@@ -49,17 +49,19 @@ class BucketPlace:
         self.server = server
         self.folder = folder
         self.prefix = folder.name
-        self.opened = 0
+        self._locks: list[IO[str] | None] = []
 
     def open(self) -> Files:
-        self.opened += 1
         config = FilesConfig.model_validate(self.server.settings(self.prefix) | {"cache": 1_000_000})
-        return open_files(config, self.copies, SystemClock()).images
+        opened = open_files(config, self.folder, SystemClock())
+        self._locks.append(opened.lock)
+        return opened.images
 
-    @property
-    def copies(self) -> Path:
-        """Data directory of the process that opened last."""
-        return self.folder / str(self.opened)
+    def close(self) -> None:
+        """Release the folders of local copies."""
+        for lock in self._locks:
+            assert lock is not None, "each process has a folder"
+            lock.close()
 
     def names(self) -> list[str]:
         top = f"{self.prefix}/pending/firmware"

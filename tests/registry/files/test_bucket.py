@@ -33,8 +33,7 @@ async def opened(settings: Mapping[str, object], folder: Path, rows: Callable[[i
     found = open_files(FilesConfig.model_validate(settings), folder, SystemClock())
     await found.images.prepare(rows)
     yield found
-    await found.images.close()
-    await found.blobs.close()
+    await found.close()
 
 
 @asynccontextmanager
@@ -47,7 +46,7 @@ async def node(bucket: BucketPlace, name: str = "node", **settings: object) -> A
 
 def copies(bucket: BucketPlace, name: str = "node") -> list[str]:
     """List the local copies of a node."""
-    return sorted(each.name for each in (bucket.folder / name / "copies" / "firmware").iterdir())
+    return sorted(each.name for each in (bucket.folder / name / "copies" / "0" / "firmware").iterdir())
 
 
 def fetches(files: Files) -> int:
@@ -118,10 +117,25 @@ async def test_a_restart_takes_the_copies_over(bucket: BucketPlace) -> None:
         assert fetches(found.images) == 0
 
 
+async def test_processes_of_one_data_directory_have_copies_of_their_own(bucket: BucketPlace) -> None:
+    """Workers would delete each other's otherwise; one that starts again finds its own."""
+    async with node(bucket) as files:
+        stored = await write(files, 5, b"octets")
+        async with node(bucket) as other:
+            block = await read(other, stored)
+    async with node(bucket) as again:
+        again.read(stored, 0, 9)
+        folders = sorted(each.name for each in (bucket.folder / "node" / "copies").iterdir())
+
+    assert block == b"octets"
+    assert (fetches(files), fetches(other), fetches(again)) == (0, 1, 0)
+    assert folders == ["0", "1"]
+
+
 async def test_a_damaged_copy_is_fetched_again(bucket: BucketPlace) -> None:
     async with node(bucket) as files:
         stored = await write(files, 5, b"octets")
-        (bucket.folder / "node" / "copies" / "firmware" / render(5)).write_bytes(b"oct")
+        (bucket.folder / "node" / "copies" / "0" / "firmware" / render(5)).write_bytes(b"oct")
         block = await read(files, stored)
 
         assert block == b"octets"
