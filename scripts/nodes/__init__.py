@@ -1,0 +1,1 @@
+"""A cluster on this machine, for trying out and for the tests: `scripts/cluster` runs it."""
