@@ -17,6 +17,7 @@ from span_events.ids import IdGenerator, parse
 from span_events.registry.model import Token
 from span_events.registry.store import Store
 from tests.bench.clock import ManualClock
+from tests.registry.empty import make_registry
 
 COLLECTION = "/collections/17"
 DEVICE = "/collections/17/devices/2a"
@@ -26,7 +27,7 @@ GATEWAY = "/collections/17/gateways/2a"
 @pytest.fixture
 async def tokens(tmp_path: Path) -> AsyncIterator[Tokens]:
     """No tokens yet."""
-    store = Store(f"sqlite+aiosqlite:///{tmp_path / 'registry.sqlite'}")
+    store = Store(await make_registry(tmp_path))
     await store.open()
     yield Tokens(store, IdGenerator(), ManualClock())
     await store.close()

@@ -19,6 +19,7 @@ from span_events.ids import IdGenerator
 from span_events.registry.model import Token
 from span_events.registry.store import Store
 from tests.bench.clock import ManualClock
+from tests.registry.empty import make_registry
 
 ALICE, PASSWORD = "alice@example.com", "correct horse battery"
 KEY = b"k" * 32
@@ -56,7 +57,7 @@ class Bench:
 @asynccontextmanager
 async def one_user(folder: Path) -> AsyncIterator[Bench]:
     """Open a registry with one user."""
-    store = Store(f"sqlite+aiosqlite:///{folder / 'registry.sqlite'}")
+    store = Store(await make_registry(folder))
     await store.open()
     bench = Bench(store)
     await bench.users.add(ALICE, PASSWORD, resource="/collections/17dh0cf43jfgl8", write=True)

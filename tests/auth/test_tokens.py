@@ -17,6 +17,7 @@ from span_events.ids import IdGenerator
 from span_events.registry.model import Token
 from span_events.registry.store import Store
 from tests.bench.clock import ManualClock
+from tests.registry.empty import make_registry
 
 
 class CountingStore(Store):
@@ -33,7 +34,7 @@ class CountingStore(Store):
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[CountingStore]:
     """An empty store."""
-    opened = CountingStore(f"sqlite+aiosqlite:///{tmp_path / 'registry.sqlite'}")
+    opened = CountingStore(await make_registry(tmp_path))
     await opened.open()
     yield opened
     await opened.close()

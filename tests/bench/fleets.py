@@ -26,12 +26,11 @@ from span_events.registry.model import Blob, Collection, Device, Gateway, Image
 from span_events.registry.store import Store
 from tests.bench.authorities import open_authority, prepare_authority
 from tests.bench.clock import ManualClock
+from tests.registry.empty import NAME, make_registry
 
 CAUSE = 77
 """Correlation id of the API calls of tests."""
 NAS = {"name": "pgw1", "addresses": ["127.0.0.1"], "secret": "an invented one, long enough", "interim_interval": 600}
-_EMPTY: list[bytes] = []
-"""The database file of an empty registry, as soon as this process has made one."""
 _CONFIGS: dict[str, Config] = {}
 """The configurations that this process has made, by their settings: to make one takes as long as a short test."""
 
@@ -125,7 +124,7 @@ class FleetBench(Fleet):
 @asynccontextmanager
 async def fleet_bench(folder: Path, *, clock: ManualClock | None = None, **settings: Any) -> AsyncIterator[FleetBench]:
     """Open a fleet over a new registry in a folder."""
-    store, contents = await _open_store(folder / "registry.sqlite")
+    store, contents = await _open_store(folder)
     clock = clock or ManualClock()
     authority = await open_authority(folder / "pki", clock, **settings.get("pki", {}))
     try:
@@ -149,10 +148,7 @@ def config_of(settings: Mapping[str, Any]) -> Config:
 async def prepare_data(folder: Path, clock: ManualClock, settings: Mapping[str, Any]) -> None:
     """Fill an empty data directory with a registry and an authority; a server would take longer to make them."""
     if _is_empty(folder) and "registry" not in settings:
-        if not _EMPTY:
-            store, _ = await _open_store(folder / "registry.sqlite")
-            await store.close()
-        _copy_empty(folder / "registry.sqlite")
+        await make_registry(folder)
         await prepare_authority(folder / "pki", clock, **settings.get("pki", {}))
 
 
@@ -160,31 +156,16 @@ def _is_empty(folder: Path) -> bool:
     return folder.exists() and not any(folder.iterdir())
 
 
-async def _open_store(path: Path) -> tuple[Store, Contents]:
-    """
-    Open a registry and read it.
-
-    A new registry is a copy of the first that this process made, which saves creating its tables and reading them.
-    """
-    new = _copy_empty(path)
-    store = Store(f"sqlite+aiosqlite:///{path}")
-    await store.open()
-    if not new:
-        return store, await store.load()
-    if not _EMPTY:
-        await store.close()  # moves the write-ahead log into the file
-        _keep_empty(path)
+async def _open_store(folder: Path) -> tuple[Store, Contents]:
+    """Open the registry of a folder, or a new one, which has nothing to read."""
+    if _has_registry(folder):
+        store = Store(f"sqlite+aiosqlite:///{folder / NAME}")
         await store.open()
+        return store, await store.load()
+    store = Store(await make_registry(folder))
+    await store.open()
     return store, Contents(**{each.name: [] for each in fields(Contents)})
 
 
-def _copy_empty(path: Path) -> bool:
-    """Return True for a new registry, which gets the file of the first if this process has made one."""
-    new = not path.exists()
-    if new and _EMPTY:
-        path.write_bytes(_EMPTY[0])
-    return new
-
-
-def _keep_empty(path: Path) -> None:
-    _EMPTY.append(path.read_bytes())
+def _has_registry(folder: Path) -> bool:
+    return (folder / NAME).exists()

@@ -28,6 +28,7 @@ from span_events.registry.store import Store
 from tests.bench.authorities import open_authority
 from tests.bench.clock import ManualClock
 from tests.bench.fleets import CAUSE, FleetBench
+from tests.registry.empty import make_registry
 
 SIMS = ["", "242010000000001", "242010000000002", "242010000000003"]
 HARDWARE = ["", "356938035643809", "861234567890127"]
@@ -124,7 +125,7 @@ async def check_addresses(bench: FleetBench) -> None:
 
 async def story(folder: Path, authority: Authority, clock: ManualClock, steps: list[Any]) -> None:
     """Take all steps in a new fleet, and check the result."""
-    store = Store(f"sqlite+aiosqlite:///{folder / 'registry.sqlite'}")
+    store = Store(await make_registry(folder))
     await store.open()
     try:
         limits: dict[str, Any] = {"pool": ("10.0.0.0/29",), "sessions": 4}

@@ -13,6 +13,7 @@ from span_events.fleet.cellular.pending import PendingWrites
 from span_events.registry.model import Attachment, Reservation
 from span_events.registry.store import Store
 from tests.bench.clock import settle
+from tests.registry.empty import make_registry
 
 
 class SlowStore(Store):
@@ -42,7 +43,7 @@ class SlowStore(Store):
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SlowStore]:
-    opened = SlowStore(f"sqlite+aiosqlite:///{tmp_path / 'registry.sqlite'}")
+    opened = SlowStore(await make_registry(tmp_path))
     await opened.open()
     yield opened
     await opened.close()
