@@ -136,7 +136,8 @@ class Program:
     async def _start(self, streams: tuple[int, int, int]) -> asyncio.subprocess.Process | ForkedProcess:
         name, *arguments = self._command
         if name == PROGRAM:
-            assert "LD_PRELOAD" not in self._environment, "a forked process is linked already: run env"
+            preload = self._environment.get("LD_PRELOAD")
+            assert preload == os.environ.get("LD_PRELOAD"), "a forked process is linked already: run env"
             return ForkedProcess(arguments, self._environment, streams)
         typed, output, complaints = streams
         return await asyncio.create_subprocess_exec(
