@@ -257,22 +257,30 @@ class Store:
 
     async def change_cellular(
         self, attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
-    ) -> None:
-        """Write attachments by id and reservations by address, new or changed; None deletes one. All or nothing."""
-        changes = (
-            (tables.cellular_sessions, *_sorted_out(attachments, rows.attachment_row)),
-            (tables.cellular_reservations, *_sorted_out(reservations, rows.reservation_row)),
-        )
+    ) -> list[Reservation]:
+        """
+        Write attachments by id and reservations by address, new or changed; None deletes one. All or nothing.
 
-        async def work(connection: AsyncConnection) -> None:
-            for table, changed, gone in changes:
-                await database.put(connection, table, changed)
-                await database.delete(connection, table, gone)
-            if self.is_shared:
-                await cellular.notify(connection, self.node, list(attachments), list(reservations))
+        Returns:
+            Reservations of other subscribers, through other nodes, whose addresses this node wanted to reserve.
+        """
+        attached, ended = _sorted_out(attachments, rows.attachment_row)
+        reserved, released = _sorted_out(reservations, rows.reservation_row)
 
-        if attachments or reservations:
-            await self._database.write(work)
+        async def work(connection: AsyncConnection) -> list[Row]:
+            await database.put(connection, tables.cellular_sessions, attached)
+            await database.delete(connection, tables.cellular_sessions, ended)
+            await database.delete(connection, tables.cellular_reservations, released)
+            if not self.is_shared:
+                await database.put(connection, tables.cellular_reservations, reserved)
+                return []
+            lost = await cellular.reserve(connection, reserved)
+            await cellular.notify(connection, self.node, list(attachments), list(reservations))
+            return lost
+
+        if not (attachments or reservations):
+            return []
+        return [rows.RESERVATION.read(row) for row in await self._database.write(work)]
 
     async def cellular(
         self, ids: AbstractSet[int] | None, addresses: AbstractSet[str] | None, devices: Mapping[int, Device]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -117,6 +118,41 @@ async def test_an_address_that_one_node_has_promised_is_not_promised_by_another(
     assert first.address == ADDRESS
     assert not isinstance(second, Accepted)
     assert isinstance(third, Accepted)
+
+
+async def test_of_two_nodes_that_promise_one_address_at_once_one_answers(nodes: Nodes) -> None:
+    """The other's Accept does not leave; the retransmission finds no address."""
+    one, two = nodes
+    await known(one, imsi=OTHER_IMSI, imei="")
+    await until(lambda: two.directory.device_with_imsi(OTHER_IMSI) is not None)
+    first = one.cellular.access(seen(imsi=IMSI, address=""), accounting=True)
+    second = two.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True)
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Accepted)
+    await asyncio.gather(one.cellular.commit(), two.cellular.commit())
+    holds = [first.holds(), second.holds()]
+    again = [
+        one.cellular.access(seen(imsi=IMSI, address=""), accounting=True),
+        two.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True),
+    ]
+
+    assert first.address == second.address == ADDRESS
+    assert sorted(holds) == [False, True]
+    assert [isinstance(each, Accepted) for each in again] == holds
+
+
+async def test_an_address_in_use_is_not_promised_before_its_attachment_is_seen(nodes: Nodes) -> None:
+    """The registry knows of it, whatever this node has heard."""
+    one, two = nodes
+    await known(one, imsi=OTHER_IMSI, imei="")
+    await until(lambda: two.directory.device_with_imsi(OTHER_IMSI) is not None)
+    second = two.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True)
+    one.cellular.accounting.start(seen())
+    await one.cellular.commit()
+    await two.cellular.commit()
+
+    assert isinstance(second, Accepted)
+    assert not second.holds()
 
 
 async def test_only_the_node_of_a_download_publishes_that_it_stalled(nodes: Nodes) -> None:

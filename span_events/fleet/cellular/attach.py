@@ -11,6 +11,8 @@ import asyncio
 import secrets
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from functools import partial
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
@@ -125,6 +127,8 @@ class Cellular:
             return self._subscribers.refuse(CiotRejectedReason.NO_ADDRESS, report, origin, cause)
         waits = not accounting or allocation.is_stored(lease)
         accepted = Accepted(lease.address, lease.prefix, b"S" + secrets.token_bytes(15), waits)
+        if accounting:
+            accepted = replace(accepted, holds=partial(allocation.holds, subscriber, lease))
         if not accounting:
             self.accounting.apply(
                 report._replace(

@@ -82,6 +82,7 @@ class Allocation:
         self._directory = directory
         self._attachments = attachments
         self._pending = pending
+        pending.on_lost = self._lose
         self._clock = clock
         self._ipv4, self._ipv6 = (Pool(config.pool, version=version) for version in (4, 6))
         self._leases: dict[Subscriber, Lease] = {}
@@ -173,10 +174,18 @@ class Allocation:
         for address in addresses:
             subscriber = self._owners.get(address)
             if subscriber is not None and address in self._stored:
-                self._stored.discard(address)  # the registry has no reservation to delete
-                if address not in found:
+                self._stored.discard(address)  # the registry has no reservation of this node to delete
+                if address not in found or self._subscriber_of(found[address]) != subscriber:
                     self.withdraw(subscriber)
         self.fill(found.values())
+
+    def holds(self, subscriber: Subscriber, lease: Lease) -> bool:
+        """Return whether a lease is still reserved; another node may have reserved an address of it first."""
+        return self._leases.get(subscriber) == lease
+
+    def _lose(self, reservations: list[Reservation]) -> None:
+        """Give up the reservations of addresses that another node reserved first."""
+        self.show(reservations, {each.address for each in reservations})
 
     def stored(self) -> set[str]:
         """Return the addresses whose reservation is in the registry."""

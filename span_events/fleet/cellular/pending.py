@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from span_events.metrics import Metric
 from span_events.registry.model import Attachment, Reservation
@@ -24,6 +25,8 @@ class PendingWrites:
         self._reservations: dict[str, Reservation | None] = {}
         self._one_at_a_time = asyncio.Lock()
         self._under_way = 0
+        self.on_lost: Callable[[list[Reservation]], None] = lambda lost: None
+        """Called with reservations of other nodes, for addresses that this node wanted to reserve."""
         self.commits = 0
         """Number of transactions written."""
 
@@ -71,7 +74,7 @@ class PendingWrites:
             reservations, self._reservations = self._reservations, {}
             self._under_way = len(attachments) + len(reservations)
             try:
-                await self._store.change_cellular(attachments, reservations)
+                lost = await self._store.change_cellular(attachments, reservations)
             except BaseException:
                 self._attachments = attachments | self._attachments
                 self._reservations = reservations | self._reservations
@@ -79,6 +82,8 @@ class PendingWrites:
             finally:
                 self._under_way = 0
             self.commits += 1
+            if lost:
+                self.on_lost(lost)
 
     def metrics(self) -> list[Metric]:
         """List the metrics of the transactions."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -57,6 +58,8 @@ class Accepted:
     """Class attribute: 16 octets that identify this decision."""
     waits: bool
     """True if the answer must wait until `Cellular.commit` returns."""
+    holds: Callable[[], bool] = field(default=lambda: True, compare=False)
+    """Tells, after that, whether the answer may be sent: another node may have promised the address first."""
 
 
 @dataclass(frozen=True, slots=True)

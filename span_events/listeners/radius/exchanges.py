@@ -42,6 +42,12 @@ class _Exchange:
     answer: bytes
     is_due: bool
     """True when the answer may be sent."""
+    may_leave: Callable[[], bool]
+    """Asked once, when the registry is written."""
+
+
+def _yes() -> bool:
+    return True
 
 
 class Exchanges:
@@ -117,11 +123,23 @@ class Exchanges:
         return True
 
     def answer(
-        self, request: RadiusRequest, remote: Remote, socket: UdpSocket, answer: bytes, *, when_written: bool
+        self,
+        request: RadiusRequest,
+        remote: Remote,
+        socket: UdpSocket,
+        answer: bytes,
+        *,
+        when_written: bool,
+        may_leave: Callable[[], bool] = _yes,
     ) -> None:
-        """Answer a handled request at once, or as soon as the registry is written."""
+        """
+        Answer a handled request at once, or as soon as the registry is written.
+
+        Args:
+            may_leave: Tells then whether the answer is still true; if not, the retransmission is a new request.
+        """
         key = remote, request.code, request.identifier
-        exchange = _Exchange(key, request.authenticator, socket, answer, is_due=not when_written)
+        exchange = _Exchange(key, request.authenticator, socket, answer, is_due=not when_written, may_leave=may_leave)
         self._exchanges.put(key, exchange, self._clock.monotonic())
         if when_written:
             self._waiting.append(exchange)
@@ -163,7 +181,10 @@ class Exchanges:
             log.info("radius_registry_works_again", unwritten=self._unwritten)
             self._failure = ""
         for each in batch:
-            each.is_due = True
+            if not each.may_leave():
+                self._exchanges.forget(each.key)
+                continue
+            each.is_due, each.may_leave = True, _yes
             self.send(each.socket, each.key[0], each.answer)
 
     def _forget(self, batch: list[_Exchange], error: Exception) -> None:

@@ -252,7 +252,7 @@ class Radius(UdpListener):
             class_=decision.class_,
             settings=nas.settings,
         )
-        self._exchanges.answer(request, remote, socket, answer, when_written=decision.waits)
+        self._exchanges.answer(request, remote, socket, answer, when_written=decision.waits, may_leave=decision.holds)
 
     def _account(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bytes | None:
         """Forward an accounting record to the fleet; return None if it has no status."""

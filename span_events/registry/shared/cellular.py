@@ -1,18 +1,32 @@
-"""Notifications of attachments and reservations that one of several nodes wrote."""
+"""Attachments and reservations of a shared registry: no address is promised twice, and other nodes are notified."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import orjson
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
+from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from span_events.registry import tables
+from span_events.registry.tables import Row
 
 CHANNEL: Final = "span_cellular"
 _ATTACHMENTS: Final = 200
 _RESERVATIONS: Final = 60
 """Keys in a notification: 20 and 46 octets each; PostgreSQL takes 8,000 octets."""
+
+
+_NEVER: Final = (1 << 63) - 1
+_RESERVE: Final = text(
+    "INSERT INTO cellular_reservations AS old (address, device_id, imsi, imei, apn, until_ms)"
+    " VALUES (:address, :device_id, :imsi, :imei, :apn, :until_ms)"
+    " ON CONFLICT (address) DO UPDATE SET device_id = excluded.device_id, imsi = excluded.imsi, imei = excluded.imei,"
+    " apn = excluded.apn, until_ms = excluded.until_ms"
+    " WHERE (old.device_id, old.imsi, old.imei) IS NOT DISTINCT FROM (excluded.device_id, excluded.imsi, excluded.imei)"
+)
 
 
 class Written(NamedTuple):
@@ -21,6 +35,34 @@ class Written(NamedTuple):
     node: str
     attachments: list[int]
     reservations: list[str]
+
+
+async def reserve(connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
+    """
+    Write reservations, except those of addresses that another subscriber has reserved, or is attached with.
+
+    Returns:
+        The reservations of others instead; they never lapse for an address that is in use.
+    """
+    table, attached = tables.cellular_reservations, tables.cellular_sessions
+    wanted = {row["address"]: row for row in rows}
+    if not wanted:
+        return []
+    await connection.execute(_RESERVE, sorted(rows, key=lambda row: str(row["address"])))
+    found = (await connection.execute(select(table).where(table.c.address.in_(wanted)))).mappings().all()
+    lost = [dict(row) for row in found if _owner(row) != _owner(wanted[row["address"]])]
+    for address in (attached.c.address, attached.c.prefix):
+        used = (await connection.execute(select(attached, address.label("used")).where(address.in_(wanted)))).mappings()
+        for row in used.all():
+            ours = wanted[row["used"]]
+            if row["device_id"] != ours["device_id"] or (row["device_id"] is None and row["imsi"] != ours["imsi"]):
+                names = ("device_id", "imsi", "imei", "apn")
+                lost.append({"address": row["used"], "until_ms": _NEVER, **{each: row[each] for each in names}})
+    return lost
+
+
+def _owner(row: Mapping[str, Any] | RowMapping) -> tuple[object, ...]:
+    return row["device_id"], row["imsi"], row["imei"]
 
 
 async def notify(

@@ -28,13 +28,13 @@ class SlowStore(Store):
 
     async def change_cellular(
         self, attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
-    ) -> None:
+    ) -> list[Reservation]:
         """Wait, then fail or write."""
         self.asked += 1
         await self.may_write.wait()
         if self.fails:
             raise StorageUnavailable("the disk is full")
-        await super().change_cellular(attachments, reservations)
+        return await super().change_cellular(attachments, reservations)
 
     async def kept(self) -> list[int]:
         """Return the ids of the stored attachments."""
