@@ -53,6 +53,7 @@ ARROWS: Final[dict[str, set[str]]] = {
     "fleet.chirpstack": {"devices"},
     "fleet.firmware": {"devices"},
     "fleet.gateways": {"devices"},
+    "fleet.live": {"devices"},
     "fleet.replica": {"cellular", "devices", "gateways"},
     "listeners.datagrams": {"dtls"},
     "listeners.coap": {"dtls"},

@@ -23,6 +23,7 @@ from span_events.fleet.firmware.reports import Firmware
 from span_events.fleet.gateways.gateways import Gateways
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
+from span_events.fleet.live import LiveValues
 from span_events.fleet.outputs.health import OutputsHealth
 from span_events.fleet.outputs.outputs import Outputs
 from span_events.fleet.replica import Replica
@@ -144,6 +145,7 @@ class Fleet:
         )
         if store.is_shared:
             registry.share(self.replica)
+        self.live = LiveValues(bus=bus, registry=registry, inbox=self.reception.inbox)
         self._introduce()
 
     def _introduce(self) -> None:

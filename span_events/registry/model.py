@@ -87,6 +87,17 @@ class Traffic:
         self.messages_upstream += 1
         self.bytes_upstream += octets
 
+    def add(self, more: Traffic) -> None:
+        """Add the counts of another process, or of another device."""
+        self.messages_upstream += more.messages_upstream
+        self.bytes_upstream += more.bytes_upstream
+        self.messages_downstream += more.messages_downstream
+        self.bytes_downstream += more.bytes_downstream
+        self.sessions += more.sessions
+        self.attachments += more.attachments
+        self.rejections += more.rejections
+        self.uploads += more.uploads
+
     def downstream(self, octets: int) -> None:
         """Count a message from us."""
         self.messages_downstream += 1

@@ -18,6 +18,7 @@ from typing import Any, Final
 from span_events.dialects.span import render_id
 from span_events.events.activity import Origin
 from span_events.events.message import Message, Transport
+from span_events.fleet.live import Values
 from span_events.fleet.outputs.health import OutputHealth
 from span_events.ids import render
 from span_events.registry.directory import BUILT_IN, built_in
@@ -31,6 +32,7 @@ from span_events.registry.model import (
     FirmwareMetadata,
     Gateway,
     GatewayMetadata,
+    GatewayStatus,
     GatewayType,
     Image,
     InetMetadata,
@@ -106,8 +108,13 @@ def device(value: Device, *, extended: bool = False) -> Document:
     }
 
 
-def gateway(value: Gateway, *, extended: bool = False) -> Document:
-    """Write a Gateway; extended, also the metadata that the gateway reported."""
+def gateway(value: Gateway, *, extended: bool = False, online: bool = False) -> Document:
+    """
+    Write a Gateway; extended, also the metadata that the gateway reported.
+
+    Args:
+        online: True if it is connected to another node.
+    """
     document: Document = {
         "gatewayId": render_id(value.id),
         "collectionId": render_id(value.collection.id),
@@ -116,7 +123,7 @@ def gateway(value: Gateway, *, extended: bool = False) -> Document:
         "type": value.type.value,
         "config": {value.type.value: value.params} if value.built_in else {"user": {"params": value.params}},
         "tags": value.tags,
-        "status": value.status.value,
+        "status": (GatewayStatus.ONLINE if online else value.status).value,
         "enabled": value.enabled,
     }
     if extended and value.reported_ms:
@@ -124,9 +131,9 @@ def gateway(value: Gateway, *, extended: bool = False) -> Document:
     return document
 
 
-def gateway_stats(value: Gateway) -> Document:
-    """Write a GatewayStats."""
-    return _totals([value.traffic])
+def gateway_stats(traffics: Sequence[Traffic]) -> Document:
+    """Write a GatewayStats; each node has traffic of its own."""
+    return _totals(traffics)
 
 
 def firmware(value: Image) -> Document:
@@ -262,9 +269,9 @@ def output_data_message(value: Message, sender: Device | None) -> Document:
     return document
 
 
-def device_stats(traffic: Traffic) -> Document:
-    """Write a DeviceStats."""
-    return {**_totals([traffic]), "sessionCount": traffic.sessions}
+def device_stats(traffics: Sequence[Traffic]) -> Document:
+    """Write a DeviceStats; each node has traffic of its own."""
+    return {**_totals(traffics), "sessionCount": sum(each.sessions for each in traffics)}
 
 
 def collection_stats(
@@ -273,8 +280,15 @@ def collection_stats(
     images: Iterable[Image],
     blobs: Iterable[Blob],
     outputs: Sequence[OutputHealth],
+    *,
+    others: Values,
 ) -> Document:
-    """Write a CollectionStats; built-in gateways are not counted."""
+    """
+    Write a CollectionStats; built-in gateways are not counted.
+
+    Args:
+        others: Values that other nodes have.
+    """
     custom = [each.traffic for each in gateways if not each.built_in]
     traffics = [each.traffic for each in devices]
     images, sizes = list(images), [each.size for each in blobs]
@@ -284,11 +298,11 @@ def collection_stats(
         "firmwareCount": len(images),
         "blobCount": len(sizes),
         "gatewayCount": len(custom),
-        "devices": {**_totals(traffics), "sessionCount": sum(each.sessions for each in traffics)},
+        "devices": device_stats([*traffics, others.devices]),
         "outputs": output_stats(outputs),
         "firmware": firmware_stats(images),
         "blobs": {"blobBytes": str(sum(sizes))},
-        "gateways": _totals(custom),
+        "gateways": _totals([*custom, others.gateways]),
     }
 
 
@@ -312,7 +326,7 @@ def _whose(origin: Origin) -> Document:
     return {"collectionId": render_id(origin.collection_id or 0), "deviceId": render_id(origin.device_id or 0)}
 
 
-def _totals(traffics: list[Traffic]) -> Document:
+def _totals(traffics: Sequence[Traffic]) -> Document:
     return {
         "bytesUpstream": str(sum(each.bytes_upstream for each in traffics)),
         "bytesDownstream": str(sum(each.bytes_downstream for each in traffics)),

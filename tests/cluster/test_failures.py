@@ -114,6 +114,28 @@ async def test_a_message_posted_at_one_web_node_reaches_the_device_at_either_dev
     assert sorted(received) == [b"first", b"second"]
 
 
+async def test_any_web_node_shows_what_only_the_device_nodes_have(site: Site) -> None:
+    """The messages in their memory, and their counters together."""
+    device = await new_device(site.web)
+    async with site.web.tail(activity(device)) as tail:
+        await arrives(device, site.devices, tail)
+        await arrives(device, site.other_devices, tail)
+        of_device, of_all = f"{device.path}/data", f"/span/collections/{device.collection}/data"
+        lists = [await node.call("GET", path) for node in site[:2] for path in (of_device, of_all)]
+        counted = await site.other_web.call("GET", f"{device.path}/stats")
+        of_collection = await site.web.call("GET", f"/span/collections/{device.collection}/stats")
+        newest = await site.web.call("GET", f"{device.path}/inbox?limit=1")
+
+    ids, *others = ([each["messageId"] for each in found["data"]] for found in lists)
+    assert len(ids) >= 2
+    assert ids == sorted(set(ids), reverse=True)
+    assert others == [ids] * 3
+    assert counted["messagesUpstream"] == str(len(ids))
+    assert counted["sessionCount"] == 2
+    assert of_collection["devices"] == counted
+    assert [each["messageId"] for each in newest["messages"]] == ids[:1]
+
+
 async def test_the_other_web_node_goes_on_when_one_is_killed(site: Site) -> None:
     """Clients of the killed one come to the other."""
     device = await new_device(site.web)

@@ -110,6 +110,8 @@ class Node:
         )
         self.started.fleet = self.fleet
         await self.fleet.fill(contents)
+        if self.store.is_shared:
+            self.fleet.live.serve()
         self.started.outputs = start_outputs(config.outputs, self.fleet, self.bus, clock)
 
     def run(self) -> None:

@@ -39,6 +39,7 @@ _RENEW: Final = text(
     "UPDATE nodes SET leased_until = now() + interval '10 s', rests_until = now() + interval '1 day 10 s'"
     " WHERE number = :number AND holder = :holder"
 )
+_OTHERS: Final = text("SELECT holder FROM nodes WHERE leased_until > now() AND holder <> :holder ORDER BY number")
 _RELEASE: Final = text(
     "UPDATE nodes SET leased_until = now(), rests_until = now() + interval '1 min'"  # it makes no more ids
     " WHERE number = :number AND holder = :holder"
@@ -93,6 +94,17 @@ class NodeNumber:
             return self._number
         log.warning("node_number_lost", node=self._number, hint="This node could not renew its lease for a day.")
         return await self.lease()
+
+    async def others(self) -> list[str]:
+        """
+        Return the names of the other nodes that hold a lease now.
+
+        Raises:
+            StorageUnavailable: The database cannot be used.
+        """
+        async with self._database.connection() as connection:
+            found = await connection.execute(_OTHERS, {"holder": self._holder})
+            return [str(each) for each in found.scalars()]
 
     async def release(self) -> None:
         """Give the number back, if there is one; this node makes no more ids."""

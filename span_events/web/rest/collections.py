@@ -79,6 +79,7 @@ async def stats(request: web.Request) -> web.Response:
             directory.images.of(collection.id),
             directory.blobs.of(collection.id),
             [fleet.outputs_health.of(each) for each in directory.outputs.of(collection.id)],
+            others=await fleet.live.values(collection),
         )
     )
 

@@ -21,30 +21,30 @@ INBOX_LIMIT: Final = 250
 
 async def list_of_collection(request: web.Request) -> web.Response:
     """List the messages of a collection, newest first."""
-    messages = _messages(request, collection_of(request), None, default_limit=DATA_LIMIT)
+    messages = await _messages(request, collection_of(request), None, default_limit=DATA_LIMIT)
     return render({"data": _outputs(request, messages)})
 
 
 async def list_of_device(request: web.Request) -> web.Response:
     """List the messages of a device in the form of outputs, newest first."""
     device = device_of(request)
-    messages = _messages(request, device.collection, device, default_limit=DATA_LIMIT)
+    messages = await _messages(request, device.collection, device, default_limit=DATA_LIMIT)
     return render({"data": _outputs(request, messages)})
 
 
 async def inbox(request: web.Request) -> web.Response:
     """List the messages of a device, newest first."""
     device = device_of(request)
-    messages = _messages(request, device.collection, device, default_limit=INBOX_LIMIT)
+    messages = await _messages(request, device.collection, device, default_limit=INBOX_LIMIT)
     return render({"messages": [documents.message_upstream(each) for each in messages]})
 
 
-def _messages(
+async def _messages(
     request: web.Request, collection: Collection, device: Device | None, *, default_limit: int
 ) -> list[Message]:
     page = page_of(request, default_limit=default_limit)
-    return request.app[SERVICES].fleet.reception.inbox.list(
-        collection.id,
+    return await request.app[SERVICES].fleet.live.messages(
+        collection,
         device_id=None if device is None else device.id,
         limit=page.limit,
         before_id=page.before_id,

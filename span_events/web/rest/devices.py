@@ -64,7 +64,9 @@ async def delete(request: web.Request) -> web.Response:
 
 async def stats(request: web.Request) -> web.Response:
     """Count a device's messages and sessions since the server started."""
-    return render(documents.device_stats(device_of(request).traffic))
+    device = device_of(request)
+    others = await request.app[SERVICES].fleet.live.values(device.collection, of=device.id)
+    return render(documents.device_stats([device.traffic, others.devices]))
 
 
 def _show(request: web.Request, device: Device) -> web.Response:

@@ -20,10 +20,11 @@ from span_events.web.versions import etag_of, guard_of
 
 async def list(request: web.Request) -> web.Response:
     """List the gateways of a collection, first those that are built in."""
-    gateways = request.app[SERVICES].fleet.directory.gateways_of(collection_of(request).id)
-    return render(
-        {"gateways": [documents.gateway(each, extended=is_extended(request)) for each in paged(request, gateways)]}
-    )
+    collection, fleet = collection_of(request), request.app[SERVICES].fleet
+    gateways = paged(request, fleet.directory.gateways_of(collection.id))
+    online = (await fleet.live.values(collection)).online
+    shown = [documents.gateway(each, extended=is_extended(request), online=each.id in online) for each in gateways]
+    return render({"gateways": shown})
 
 
 async def create(request: web.Request) -> web.Response:
@@ -33,12 +34,12 @@ async def create(request: web.Request) -> web.Response:
     if change.collection_id not in (None, collection.id):
         raise InvalidRequest("collectionId: is not the collection in the path", field="collectionId")
     gateway = await request.app[SERVICES].fleet.gateways.create(collection, change)
-    return _show(request, gateway)
+    return await _show(request, gateway)
 
 
 async def get(request: web.Request) -> web.Response:
     """Show a gateway."""
-    return _show(request, gateway_of(request))
+    return await _show(request, gateway_of(request))
 
 
 async def update(request: web.Request) -> web.Response:
@@ -47,23 +48,28 @@ async def update(request: web.Request) -> web.Response:
     await request.app[SERVICES].fleet.gateways.update(
         gateway, body.change(), cause=request[CAUSE], guard=guard_of(request, gateway)
     )
-    return _show(request, gateway)
+    return await _show(request, gateway)
 
 
 async def delete(request: web.Request) -> web.Response:
     """Remove a gateway, and its block of every device; reply with its last state."""
     gateway = gateway_of(request)
     await request.app[SERVICES].fleet.gateways.remove(gateway, cause=request[CAUSE])
-    return _show(request, gateway)
+    return await _show(request, gateway)
 
 
 async def stats(request: web.Request) -> web.Response:
     """Count the messages through a gateway since the server started."""
-    return render(documents.gateway_stats(gateway_of(request)))
+    gateway = gateway_of(request)
+    others = await request.app[SERVICES].fleet.live.values(gateway.collection, of=gateway.id)
+    return render(documents.gateway_stats([gateway.traffic, others.gateways]))
 
 
-def _show(request: web.Request, gateway: Gateway) -> web.Response:
-    return render(documents.gateway(gateway, extended=is_extended(request)), etag=etag_of(gateway))
+async def _show(request: web.Request, gateway: Gateway) -> web.Response:
+    etag = etag_of(gateway)
+    others = await request.app[SERVICES].fleet.live.values(gateway.collection, of=gateway.id)
+    shown = documents.gateway(gateway, extended=is_extended(request), online=gateway.id in others.online)
+    return render(shown, etag=etag)
 
 
 _ALL: Final = "/span/collections/{collection}/gateways"

@@ -1,0 +1,142 @@
+"""
+Live values of other nodes: what only the node has that serves a device or a gateway.
+
+These are the counters since its start, the messages in its memory, and the connected gateways. A node asks all the
+others for the values of a collection, and adds up the answers; a node that does not answer in time is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from span_events.bus import wire
+from span_events.bus.base import Bus, NoAnswer, NobodyServes
+from span_events.errors import StorageUnavailable
+from span_events.events.message import Message
+from span_events.fleet.devices.inbox import Inbox
+from span_events.registry.model import Collection, Traffic
+from span_events.registry.registry import Registry
+
+_WITHIN: Final = 2.0
+"""Seconds for the answer of a node."""
+_LARGEST: Final = 900_000
+"""Octets of an answer, at most; NATS takes a megabyte."""
+
+
+@dataclass(slots=True)
+class Values:
+    """Values of a collection, or of one device or gateway of it."""
+
+    devices: Traffic = field(default_factory=Traffic)
+    """Traffic of the devices together."""
+    gateways: Traffic = field(default_factory=Traffic)
+    """Traffic through the gateways together, without the built-in ones."""
+    online: set[int] = field(default_factory=set)
+    """Ids of the connected gateways."""
+
+
+class LiveValues:
+    """Answers the other nodes, and asks them; without other nodes, there is nothing to add."""
+
+    def __init__(self, *, bus: Bus, registry: Registry, inbox: Inbox) -> None:
+        self._bus = bus
+        self._registry = registry
+        self._inbox = inbox
+
+    def serve(self) -> None:
+        """Answer the other nodes from now on."""
+        self._bus.serve(_subject(self._registry.store.node), self._answer)
+
+    async def values(self, collection: Collection, *, of: int | None = None) -> Values:
+        """
+        Return the values that other nodes have.
+
+        Args:
+            of: Id of a device or gateway; None is all of them.
+        """
+        total = Values()
+        for answer in await self._ask({"values": collection.id, "of": of}):
+            found = orjson.loads(answer)
+            total.devices.add(Traffic(**found["devices"]))
+            total.gateways.add(Traffic(**found["gateways"]))
+            total.online.update(found["online"])
+        return total
+
+    async def messages(
+        self,
+        collection: Collection,
+        *,
+        device_id: int | None,
+        limit: int,
+        before_id: int | None,
+        start_ms: int | None,
+        end_ms: int | None,
+    ) -> list[Message]:
+        """Return the messages of all nodes, newest first; arguments as in `Inbox.list`."""
+        wanted = {"device_id": device_id, "before_id": before_id, "start_ms": start_ms, "end_ms": end_ms}
+        found = self._inbox.list(collection.id, limit=limit, **wanted)
+        for answer in await self._ask({"messages": collection.id, "limit": limit, "wanted": wanted}):
+            found += wire.Reader().messages(answer.splitlines())
+            found = sorted(found, key=lambda each: each.id, reverse=True)[:limit]
+        return found
+
+    async def _ask(self, question: dict[str, Any]) -> list[bytes]:
+        """Return the answers of the other nodes."""
+        if not self._registry.is_shared:
+            return []
+        try:
+            others = await self._registry.store.number.others()
+        except StorageUnavailable:  # then this node shows its own
+            return []
+        data = orjson.dumps(question)
+        answers = await asyncio.gather(
+            *(self._bus.ask(_subject(each), data, _WITHIN) for each in others), return_exceptions=True
+        )
+        for each in answers:
+            if isinstance(each, BaseException) and not isinstance(each, NoAnswer | NobodyServes):
+                raise each
+        return [each for each in answers if isinstance(each, bytes)]
+
+    # ---- for other nodes ----------------------------------------------------------------------
+
+    async def _answer(self, data: bytes) -> bytes:
+        question = orjson.loads(data)
+        if "messages" in question:
+            return _lines(self._inbox.list(question["messages"], limit=question["limit"], **question["wanted"]))
+        directory, of = self._registry.directory, question["of"]
+        if question["values"] not in directory.collections:  # not yet, or no longer
+            return orjson.dumps(_written(Values()))
+        values = Values()
+        for device in directory.devices_of(question["values"]):
+            if of in (None, device.id):
+                values.devices.add(device.traffic)
+        for gateway in directory.gateways_of(question["values"]):
+            if of in (None, gateway.id) and not gateway.built_in:
+                values.gateways.add(gateway.traffic)
+                values.online |= {gateway.id} if gateway.is_online else set()
+        return orjson.dumps(_written(values))
+
+
+def _subject(node: str) -> str:
+    return f"node.{node}"
+
+
+def _written(values: Values) -> dict[str, Any]:
+    return {"devices": asdict(values.devices), "gateways": asdict(values.gateways), "online": sorted(values.online)}
+
+
+def _lines(messages: Sequence[Message]) -> bytes:
+    """Write messages, newest first, as many as an answer holds."""
+    found, octets = [], 0
+    for message in messages:
+        line = wire.encode_message(message)
+        octets += len(line) + 1
+        if octets > _LARGEST:
+            break
+        found.append(line)
+    return b"\n".join(found)
