@@ -24,6 +24,11 @@ def render_remote(remote: Remote) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def host_of(text: str) -> str:
+    """Return the address in a text that `render_remote` wrote."""
+    return text.rpartition(":")[0].strip("[]")
+
+
 @dataclass(frozen=True, slots=True)
 class Broker:
     """Address of an MQTT broker."""

@@ -20,6 +20,7 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.fleet.gateways.sessions import GatewaySessions
+from span_events.net import host_of
 from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
 from span_events.registry.model import (
@@ -91,9 +92,12 @@ class Replica:
 
     def show_activity(self, contents: Contents) -> None:
         """Show the activity of devices and gateways, if it is newer."""
+        moved: dict[Device, str] = {}
         for seen in contents.devices:
             device = self._directory.devices.get(seen.id)
             if device is not None:
+                if seen.inet.last_update > device.inet.last_update:
+                    moved[device] = host_of(seen.inet.remote_address)
                 is_newer = _firmware_ms(seen.firmware) > _firmware_ms(device.firmware)
                 if seen.ciot.allocated_ip == device.ciot.allocated_ip:
                     _show_newer(device, seen)
@@ -103,6 +107,8 @@ class Replica:
                 if is_newer:
                     for notify in self.on_firmware_shown:
                         notify(device)
+        if moved:
+            self._reception.sessions.moved(moved)
         for reported in contents.gateways:
             gateway = self._directory.gateways.get(reported.id)
             if gateway is not None and reported.reported_ms >= gateway.reported_ms:

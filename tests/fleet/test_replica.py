@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 
 from span_events.errors import Conflict, SpanEventsError, StorageUnavailable
 from span_events.events.message import Transport
+from span_events.events.reasons import DisconnectReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.outputs.outputs import OutputChange
@@ -79,6 +80,38 @@ async def test_a_change_ends_sessions_on_the_other_node(nodes: tuple[FleetBench,
     assert two.directory.device_at("10.0.0.1") is None
     assert [(name, data["reason"]) for name, data in two.published] == [("clientDisconnected", "deviceDisabled")]
     assert one.names == ["deviceUpdated"]
+
+
+async def test_a_session_that_begins_at_another_node_ends_the_older_one_from_the_same_address(
+    nodes: tuple[FleetBench, FleetBench],
+) -> None:
+    """The balancer sent a rebooted device elsewhere. One from another address may be another device: it stays."""
+    one, two = nodes
+    device = await one.device("10.0.0.9")
+    await until(lambda: device.id in two.directory.devices)
+    closed: list[tuple[str, DisconnectReason]] = []
+
+    def connect(node: FleetBench, host: str, name: str) -> None:
+        node.reception.sessions.connected(
+            node.directory.devices[device.id],
+            (host, 4000),
+            transport=Transport.DTLS,
+            cipher="",
+            handshake_ms=1,
+            retransmissions=0,
+            close=lambda reason: closed.append((name, reason)),
+        )
+
+    connect(one, "192.0.2.1", "ghost")
+    connect(one, "192.0.2.2", "another address")
+    await two.clock.advance(1)
+    connect(two, "192.0.2.1", "newer")
+    await two.flush()
+    await until(lambda: bool(closed))
+
+    assert closed == [("ghost", DisconnectReason.REPLACED)]
+    name, data = one.published[-1]
+    assert (name, data["reason"]) == ("clientDisconnected", "replaced")
 
 
 async def test_removed_things_are_removed_on_the_other_node(nodes: tuple[FleetBench, FleetBench]) -> None:

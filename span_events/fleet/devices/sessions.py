@@ -7,7 +7,7 @@ Each public method handles one occurrence: it changes the state and publishes th
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Container, Hashable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -261,6 +261,20 @@ class Sessions:
             lambda each: each.device is device and (transports is None or each.transport in transports)
         ):
             self._end(session, reason, cause=cause)
+
+    def moved(self, hosts: Mapping[Device, str]) -> None:
+        """
+        End the DTLS sessions of devices that began a newer one at another node, from the same address.
+
+        Two sessions from two addresses may be two devices with one identity, and both stay.
+
+        Args:
+            hosts: The address of each device's newer session.
+        """
+        for session in self._table.take(
+            lambda each: each.close is not None and hosts.get(each.device) == each.remote[0]
+        ):
+            self._end(session, DisconnectReason.REPLACED)
 
     def collection_updated(self, collection: Collection, change: CollectionChange, cause: int) -> None:
         """End the sessions of all devices of a collection that was disabled."""
