@@ -122,6 +122,8 @@ class Flow:
         after: Number of the last message that is known; None reads from the begin.
         take: Called with each message, and whether it is of the past.
         filled: Called once, when the past has arrived.
+        behind: Called when so many messages wait that the archive may have discarded some.
+        limit: Number of these.
         broken: Called when messages are missing.
     """
 
@@ -134,7 +136,10 @@ class Flow:
         take: Callable[[bytes, bool], None],
         filled: Callable[[], None],
         broken: Callable[[], None],
+        behind: Callable[[], None],
+        limit: int,
     ) -> None:
+        self._behind, self._limit = behind, limit
         self._client = client
         self._clock = clock
         self._take, self._filled, self._broken = take, filled, broken
@@ -199,6 +204,8 @@ class Flow:
         is_past = self._has_past and (self._pending is None or self._pending > 0)
         self._take(message.data, is_past)
         self._count_down(1 if int(pending) else None)
+        if not is_past and int(pending) >= self._limit:
+            self._behind()
 
     def _count_down(self, by: int | None) -> None:
         """Note that a message of the past has arrived, or that none is left, as old ones expire meanwhile."""

@@ -39,6 +39,7 @@ class Arrivals:
         show: Called with each activity of another node.
         show_message: Called with each message of another node.
         fill: Called with the past of a topic.
+        on_behind: Called while this node reads so late that the archive may have discarded events before.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class Arrivals:
         show: Callable[[Activity], None],
         show_message: Callable[[Message], None],
         fill: Callable[[Past], None],
+        on_behind: Callable[[], None],
     ) -> None:
+        self._on_behind = on_behind
         self._following = following
         self._archive = archive
         self._clock = clock
@@ -196,7 +199,16 @@ class Arrivals:
                 self._fill_from(topic, past, messages, since)
             interest.ready.set()
 
-        flow = Flow(client, self._clock, after=after, take=take, filled=filled, broken=self._following.changed.set)
+        flow = Flow(
+            client,
+            self._clock,
+            after=after,
+            take=take,
+            filled=filled,
+            broken=self._following.changed.set,
+            behind=self._on_behind,
+            limit=self._limit,
+        )
         inbox = client.new_inbox()
         subscription = await link.subscribe(client, inbox, flow.receive)
         try:

@@ -12,7 +12,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from nats.aio.client import Client
@@ -87,6 +87,7 @@ class NatsBus(LocalBus):
             show=self.show,
             show_message=self.show_message,
             fill=fill,
+            on_behind=self._on_behind,
         )
         self._services: dict[str, Subscription] = {}
         self._link = Link(
@@ -216,8 +217,7 @@ class NatsBus(LocalBus):
         event = activity.event
         is_alarm = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
         owner = event.origin.collection_id
-        subject = f"{_PREFIX}.activity.{owner_of(owner)}.{'alarm' if is_alarm else 'routine'}"
-        self._outgoing.append(owner, subject, wire.encode(activity))
+        self._outgoing.append(owner, _subject(owner, is_alarm), wire.encode(activity))
         self._waiting.set()
 
     def _carry_message(self, message: Message) -> None:
@@ -254,6 +254,9 @@ class NatsBus(LocalBus):
 
     def _on_slow(self) -> None:
         self.cut += 1
+        self._on_behind()
+
+    def _on_behind(self) -> None:
         self._is_behind = True
 
     def _tell_gap(self) -> None:
@@ -310,6 +313,12 @@ class NatsBus(LocalBus):
     def _serve_no_longer(self, subject: str, handler: Handler) -> None:
         super()._serve_no_longer(subject, handler)
         self._following.changed.set()
+
+
+@lru_cache(maxsize=1024)
+def _subject(owner: int | None, is_alarm: bool) -> str:
+    """Return the subject of an event."""
+    return f"{_PREFIX}.activity.{owner_of(owner)}.{'alarm' if is_alarm else 'routine'}"
 
 
 _ROUTINE: Final = frozenset(event for event, severities in SEVERITIES.items() if max(severities) < Severity.WARNING)

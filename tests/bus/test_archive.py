@@ -233,6 +233,24 @@ async def test_a_consumer_that_lost_messages_or_fell_silent_is_made_again(
         await other.close()
 
 
+async def test_a_node_that_reads_too_late_tells_its_subscribers(tmp_path: Path) -> None:
+    """The archive discards the oldest of a collection, whether all nodes have read it or not."""
+    limits = {"history_per_collection": 5}
+    async with (
+        nats_server(tmp_path, jetstream(tmp_path)) as nats,
+        node(nats.url, 1, events=limits) as here,
+        node(nats.url, 2, events=limits) as there,
+    ):
+        await there.follow(5)
+        for number in range(200):  # alternating: a NATS message each
+            here.bus.publish(numbered(number, 5) if number % 2 else alarm(5))
+        await until(lambda: 199 in there.values)
+        there.bus.sweep(0.0)
+
+        assert there.gaps == 1
+        assert len(there.activities) < 200
+
+
 async def test_a_hundred_idle_collections_cost_a_node_nothing(archive: NatsServer) -> None:
     """No consumer, no heartbeat: only what has subscribers has a consumer."""
     async with AsyncExitStack() as stack:
