@@ -22,6 +22,7 @@ from scripts.benchmarks import (
     streams,
 )
 from scripts.benchmarks.harness import Options
+from scripts.benchmarks.nodes import bus
 
 BENCHMARKS = {
     "fanout": fanout.run,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "slow": slow.run,
     "storm": storm.run,
     "flood": flood.run,
+    "bus": bus.run,
 }
 
 
