@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 from scripts.nodes.proxy import nginx
@@ -77,18 +78,14 @@ async def start(stack: AsyncExitStack, folder: Path, first: int, tell: Callable[
     database, registry = postgresql(folder)
     store, files = object_store(folder, ports["object-store"])
     await run(nats(folder, ports["nats"]), database, store)
-    settings = folder / "cluster.toml"
-    settings.write_text(
-        f'[registry]\nurl = "{registry}"\n\n[bus]\nurl = "nats://127.0.0.1:{ports["nats"]}"\n\n[files]\n'
-        + "".join(f'{name} = "{value}"\n' for name, value in files.items())
-    )
+    settings = _settings(folder, registry, f"nats://127.0.0.1:{ports['nats']}", files)
     nodes = []
     for number, name in enumerate((*WEB, *DEVICES)):
         begin = first + _FIRST_OF_NODES + _PER_NODE * number
         own = {key: begin + place for place, key in enumerate(_OF_NODE)}
         ports |= {f"{name}.{key}": port for key, port in own.items()}
         nodes.append(_node(folder, settings, name, own))
-    await run(nodes[0])  # it makes the tables and the authority
+    await run(nodes[0])  # it makes the tables, the authority and the first token
     await run(*nodes[1:])
     await run(nginx(folder, _listens(ports), _upstreams(ports)))
     return Cluster(folder, ports, _token(folder), services)
@@ -112,10 +109,26 @@ def free_ports() -> int:
             return first
 
 
+def _settings(folder: Path, registry: str, bus: str, files: Mapping[str, str]) -> Path:
+    """Write the configuration of all nodes; each has a data directory of its own, as on machines of their own."""
+    secret = folder / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text(token_hex(32))
+    tables = {"registry": {"url": registry}, "bus": {"url": bus}, "files": files, "pki": {"secret_file": str(secret)}}
+    path = folder / "cluster.toml"
+    path.write_text(
+        "\n".join(
+            f"[{table}]\n" + "".join(f'{name} = "{value}"\n' for name, value in values.items())
+            for table, values in tables.items()
+        )
+    )
+    return path
+
+
 def _node(folder: Path, settings: Path, name: str, ports: Mapping[str, int]) -> Service:
     role = "web" if name in WEB else "devices"
     variables = {f"SPAN_EVENTS_{key.replace('.', '__')}".upper(): str(port) for key, port in ports.items()}
-    command = [_PROGRAM, "serve", "--role", role, "--config", str(settings), "--data-dir", str(folder / "data")]
+    command = [_PROGRAM, "serve", "--role", role, "--config", str(settings), "--data-dir", str(folder / name)]
     return Service(name, command, folder, accepts(ports["http.port"]), environment=variables)
 
 
@@ -138,4 +151,4 @@ def _upstreams(ports: Mapping[str, int]) -> dict[str, int]:
 
 def _token(folder: Path) -> str:
     """Return the first admin token, which the first web node wrote into a file."""
-    return (folder / "data" / "admin-token").read_text().strip()
+    return (folder / WEB[0] / "admin-token").read_text().strip()
