@@ -23,6 +23,8 @@ RUNTIME: Final = ROOT / "config/requirements.txt"
 
 DEV: Final = ROOT / "config/requirements-dev.txt"
 
+NODES: Final = ROOT / "config/requirements-nodes.txt"
+
 WSCAT: Final = ROOT / "config/wscat/package-lock.json"
 
 
@@ -45,13 +47,13 @@ def requires_of(name: str) -> list[str]:
         return []
 
 
-@pytest.mark.parametrize("path", [RUNTIME, DEV, WSCAT], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [RUNTIME, DEV, NODES, WSCAT], ids=lambda path: path.name)
 def test_a_lock_file_names_no_host(path: Path) -> None:
     """Where packages come from is for whoever installs them to say."""
     assert "://" not in path.read_text()
 
 
-@pytest.mark.parametrize("path", [RUNTIME, DEV], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [RUNTIME, DEV, NODES], ids=lambda path: path.name)
 def test_every_locked_package_has_hashes(path: Path) -> None:
     entries = re.findall(r"^\S+==.*(?:\n .*)*", path.read_text(), flags=re.MULTILINE)
 
@@ -63,8 +65,10 @@ def test_every_direct_dependency_is_locked() -> None:
     project, extras = PROJECT["project"], PROJECT["project"]["optional-dependencies"]
     runtime = [*project["dependencies"], *extras["uvloop"], *PROJECT["build-system"]["requires"]]
     everything = [*project["dependencies"], *chain(*extras.values())]
+    nodes = [*runtime, *extras["nats"], *extras["postgresql"], *extras["s3"]]
 
     assert {name_of(entry) for entry in runtime} - locked(RUNTIME).keys() == set()
+    assert {name_of(entry) for entry in nodes} - locked(NODES).keys() == set()
     assert {name_of(entry) for entry in everything} - locked(DEV).keys() == set()
 
 
@@ -89,8 +93,8 @@ def test_the_day_of_the_release_is_that_of_the_changelog() -> None:
 
 
 def test_what_is_tested_is_what_runs() -> None:
-    """The development lock holds the runtime one, version for version."""
-    assert locked(RUNTIME).items() <= locked(DEV).items()
+    """The development lock holds the others, version for version."""
+    assert locked(RUNTIME).items() <= locked(NODES).items() <= locked(DEV).items()
 
 
 def test_the_lock_names_each_extra_that_a_locked_package_asks_for() -> None:

@@ -24,9 +24,17 @@ from tests.bench.waiting import PATIENCE
 
 ROOT: Final = Path(__file__).parents[2]
 CONTAINERFILE: Final = (ROOT / "config" / "container" / "Containerfile").read_text()
-MANIFEST: Final[list[dict[str, Any]]] = list(
-    yaml.safe_load_all((ROOT / "config" / "kubernetes" / "span-events.yaml").read_text())
-)
+
+
+def manifest(name: str) -> list[dict[str, Any]]:
+    """Read a manifest."""
+    return list(yaml.safe_load_all((ROOT / "config" / "kubernetes" / name).read_text()))
+
+
+MANIFEST: Final = manifest("span-events.yaml")
+NODES: Final = manifest("span-events-nodes.yaml")
+SECRETS: Final = (("bus", "credentials_file"), ("files", "credentials_file"), ("pki", "secret_file"))
+"""Settings that name files of secrets."""
 CONTAINER: Final = r"""
 set -euo pipefail
 root=$1 user=$2 environment=$3; shift 3
@@ -141,3 +149,34 @@ def test_the_manifest_fits_the_image_and_itself() -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert pod["spec"]["securityContext"]["runAsUser"] == int(instruction("USER")[0].split(":")[0])
     assert kinds["StatefulSet", "span-events"]["spec"]["replicas"] == 1
+
+
+def test_the_manifest_of_several_nodes_fits_the_image_and_itself() -> None:
+    """Both roles are nodes of one cluster; together they have the image's ports, and each service finds its pods."""
+    kinds = {(each["kind"], each["metadata"]["name"]): each for each in NODES}
+    settings = tomllib.loads(kinds["ConfigMap", "span-events-nodes"]["data"]["span-events.toml"])
+    secrets = kinds["Secret", "span-events-nodes"]["stringData"]
+    registry = {"url": secrets["registry"]}
+    exposed: set[str] = set()
+    for role in ("web", "devices"):
+        pod = kinds["Deployment", f"span-events-{role}"]["spec"]["template"]
+        service = kinds["Service", f"span-events-{role}"]["spec"]
+        (container,) = pod["spec"]["containers"]
+        names = {each["name"]: each for each in container["ports"]}
+        exposed |= {f"{each['containerPort']}{'/udp' if 'protocol' in each else ''}" for each in names.values()}
+        read_only = {each["mountPath"] for each in container["volumeMounts"] if each.get("readOnly")}
+
+        assert container["args"][:3] == ["serve", "--role", role]
+        assert Config.model_validate({**settings, "role": role, "registry": registry}).is_cluster
+        assert service["selector"] == pod["metadata"]["labels"]
+        assert {names[each["targetPort"]]["containerPort"] for each in service["ports"]} == {
+            each["port"] for each in service["ports"]
+        }
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert read_only == {"/config", "/secrets"}
+        assert container["env"][0]["valueFrom"]["secretKeyRef"]["key"] in secrets
+        assert pod["spec"]["securityContext"]["runAsUser"] == int(instruction("USER")[0].split(":")[0])
+    files = [settings[table][key] for table, key in SECRETS]
+
+    assert exposed == set(instruction("EXPOSE"))
+    assert {path.removeprefix("/secrets/") for path in files} <= secrets.keys()
