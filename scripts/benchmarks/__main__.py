@@ -22,7 +22,7 @@ from scripts.benchmarks import (
     streams,
 )
 from scripts.benchmarks.harness import Options
-from scripts.benchmarks.nodes import bus
+from scripts.benchmarks.nodes import bus, workers
 
 BENCHMARKS = {
     "fanout": fanout.run,
@@ -39,6 +39,7 @@ BENCHMARKS = {
     "storm": storm.run,
     "flood": flood.run,
     "bus": bus.run,
+    "workers": workers.run,
 }
 
 
