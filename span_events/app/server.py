@@ -122,7 +122,12 @@ class Server:
         log.info("started", version=__version__, **self.addresses)
 
     async def _make_first_token(self) -> None:
-        if not len(self.tokens):
+        if len(self.tokens):
+            return
+        async with self.fleet.registry.lock:  # of nodes that start at the same moment, one makes it
+            await self.tokens.refresh()
+            if len(self.tokens):
+                return
             _, self.first_token = await self.tokens.create(resource="/", write=True, name="admin (first start)")
 
     async def _start_web(self) -> None:

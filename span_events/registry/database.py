@@ -75,6 +75,7 @@ class Database:
         """Number of writes that failed."""
         self._lock: AsyncConnection | None = None
         """Connection that holds the lock."""
+        self._shares = False
 
     def metrics(self) -> list[Measure]:
         """List the metrics."""
@@ -110,6 +111,7 @@ class Database:
             shared: Admit other servers that share the registry, too.
         """
         assert self._engine is not None, "open comes first"
+        self._shares = shared
         if self._engine.dialect.name != "postgresql":
             return
         attempt = func.pg_try_advisory_lock_shared if shared else func.pg_try_advisory_lock
@@ -126,16 +128,29 @@ class Database:
             )
             raise error
 
+    async def lock_again(self) -> None:
+        """Lock as before if the lock was lost, as PostgreSQL was restarted, for example."""
+        if self._lock is None:
+            return
+        try:
+            await self._lock.execute(select(1))
+        except (SQLAlchemyError, OSError):
+            await self._unlock()
+            await self.lock(shared=self._shares)
+
     async def close(self) -> None:
         """Finish the writes under way and disconnect; closing again does nothing."""
         await self.settle()
+        await self._unlock()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.dispose()
+
+    async def _unlock(self) -> None:
         lock, self._lock = self._lock, None
         if lock is not None:
             with suppress(SQLAlchemyError, OSError):  # the connection was lost, and the lock with it
                 await lock.invalidate()  # closed, not pooled: the lock ends with its connection
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await engine.dispose()
 
     async def put(self, table: Table, rows: Sequence[Row]) -> None:
         """Write rows, new or changed, in a transaction of their own."""

@@ -117,11 +117,12 @@ class Store:
 
     async def probe(self) -> None:
         """
-        Write without changing anything.
+        Write without changing anything; lock the database again if its restart has released the lock.
 
         Raises:
-            StorageUnavailable: The database cannot be written now.
+            StorageUnavailable: The database cannot be written now, or another server has it.
         """
+        await self._database.lock_again()
         same = update(tables.about).values(schema=tables.about.c.schema)
         await self._database.write(lambda connection: connection.execute(same))
 

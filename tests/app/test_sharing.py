@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,21 @@ async def test_two_servers_share_everything(tmp_path: Path, postgresql: Postgres
     assert len(roots) == 1
     assert two.first_token is None
     assert "Several share one only with bus.url" in refused.value.hint
+
+
+async def test_servers_that_start_at_the_same_moment_make_one_first_token(
+    tmp_path: Path, postgresql: PostgresqlServer, nats: NatsServer
+) -> None:
+    """Of three, one shows it."""
+    config = config_of(await postgresql.new_schema(), nats, tmp_path)
+    async with AsyncExitStack() as stack:
+        servers = [Server(config, data_dir=tmp_path / name) for name in ("one", "two", "three")]
+        await asyncio.gather(*map(stack.enter_async_context, servers))
+        made = [each.first_token for each in servers if each.first_token]
+        counts = {len(each.tokens) for each in servers}
+
+    assert len(made) == 1
+    assert counts == {1}
 
 
 async def test_nodes_without_common_keys_are_refused(

@@ -10,6 +10,7 @@ from span_events.app import Server
 from span_events.config import Config
 from span_events.errors import StorageUnavailable
 from span_events.fleet.collections import CollectionChange
+from span_events.registry.store import Store
 from tests.bench.peers.postgresql import PostgresqlServer
 from tests.bench.ports import FREE
 
@@ -28,3 +29,20 @@ async def test_clients_12_a_second_server_on_one_registry_is_refused(
 
     assert "Several share one only with bus.url" in caught.value.hint
     assert found.id == made.id
+
+
+async def test_a_restart_of_postgresql_lets_no_second_server_in(tmp_path: Path, postgresql: PostgresqlServer) -> None:
+    """It ends the lock with its connection; the next look at the registry takes it again."""
+    url = await postgresql.new_schema()
+    store, other = Store(url), Store(url)
+    await store.open()
+    await other.open()
+    try:
+        await store.lock()
+        await postgresql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+        await store.probe()
+        with pytest.raises(StorageUnavailable, match="is in use by another server"):
+            await other.lock()
+    finally:
+        await store.close()
+        await other.close()
