@@ -40,14 +40,16 @@ async def subscribers(node: Node, process: str) -> int:
 
 @asynccontextmanager
 async def tails(node: Node, device: LiveDevice, *workers: str) -> AsyncIterator[list[Tail]]:
-    """Subscribe until each of these workers has a subscriber more; the last tail is one of the last worker's."""
+    """Subscribe until each of these workers has a subscriber; of one worker, it is that of the last tail."""
     path = f"/span/collections/{device.collection}/activity"
     async with AsyncExitStack() as stack:
-        opened = []
+        opened: list[Tail] = []
         for worker in workers:
-            before = await subscribers(node, worker)
-            while await subscribers(node, worker) == before:
-                opened.append(await stack.enter_async_context(node.tail(path)))
+            async with asyncio.timeout(PATIENCE):
+                while not opened and await subscribers(node, worker):  # noqa: ASYNC110  # those of the last test leave
+                    await asyncio.sleep(0.01)
+            while not await subscribers(node, worker):
+                opened.append(await stack.enter_async_context(node.tail(path, {"extended": "1"})))
         yield opened
 
 
