@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from span_events.errors import Conflict, StorageUnavailable
 from span_events.metrics import Histogram, HistogramMetric, Measure, Metric
 from span_events.registry.migrations import schema
+from span_events.registry.postgresql import ServerLock
 from span_events.registry.tables import Row
 
 T = TypeVar("T")
@@ -42,8 +43,6 @@ _PAUSE: Final = 0.02
 """Seconds between two such tries."""
 
 
-_LOCK: Final = 0x7370_616E
-"""Key of the advisory lock of a server."""
 _EXCLUSIVE: Final = 0x7370_616F
 """Key of the advisory lock of changes by nodes that share the registry."""
 _LOCK_TIMEOUT: Final = "55P03"
@@ -73,9 +72,7 @@ class Database:
         """Seconds of the writes that succeeded, the wait for those before included."""
         self.failures = 0
         """Number of writes that failed."""
-        self._lock: AsyncConnection | None = None
-        """Connection that holds the lock."""
-        self._shares = False
+        self._lock = ServerLock(self._name)
 
     def metrics(self) -> list[Measure]:
         """List the metrics."""
@@ -106,51 +103,28 @@ class Database:
         Lock a PostgreSQL database against other servers until `close`; SQLite's is locked with its data directory.
 
         A single server keeps the registry in memory and writes whole rows: two of them would undo each other's changes.
+        From now on every write needs the lock; if it was lost, as PostgreSQL was restarted, the write takes it again.
 
         Args:
             shared: Admit other servers that share the registry, too.
         """
         assert self._engine is not None, "open comes first"
-        self._shares = shared
-        if self._engine.dialect.name != "postgresql":
-            return
-        attempt = func.pg_try_advisory_lock_shared if shared else func.pg_try_advisory_lock
-        with self._translated():
-            held = await self._engine.connect()
-            self._lock = await held.execution_options(isolation_level="AUTOCOMMIT")
-            free = (await self._lock.execute(select(attempt(_LOCK)))).scalar_one()
-        if not free:
-            error = StorageUnavailable(f"{self._name()} is in use by another server")
-            error.hint = (
-                "The other server has no bus.url, so it does not share the registry: stop it, or give it one, too."
-                if shared
-                else "Stop the other server, or give each a database of its own. Several share one only with bus.url."
-            )
-            raise error
+        if self._engine.dialect.name == "postgresql":
+            with self._translated():
+                await self._lock.take(self._engine, shared=shared)
 
-    async def lock_again(self) -> None:
-        """Lock as before if the lock was lost, as PostgreSQL was restarted, for example."""
-        if self._lock is None:
-            return
-        try:
-            await self._lock.execute(select(1))
-        except (SQLAlchemyError, OSError):
-            await self._unlock()
-            await self.lock(shared=self._shares)
+    async def check_lock(self) -> None:
+        """Notice that the connection of the lock was lost silently; the next write takes the lock again."""
+        async with self._order:
+            await self._lock.check()
 
     async def close(self) -> None:
         """Finish the writes under way and disconnect; closing again does nothing."""
         await self.settle()
-        await self._unlock()
+        await self._lock.release()
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.dispose()
-
-    async def _unlock(self) -> None:
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            with suppress(SQLAlchemyError, OSError):  # the connection was lost, and the lock with it
-                await lock.invalidate()  # closed, not pooled: the lock ends with its connection
 
     async def put(self, table: Table, rows: Sequence[Row]) -> None:
         """Write rows, new or changed, in a transaction of their own."""
@@ -194,12 +168,14 @@ class Database:
         Connect for as long as the block lasts.
 
         Args:
-            write: Commit at the end.
+            write: Commit at the end; needs the lock, if there is one.
             snapshot: All reads of PostgreSQL see one moment.
         """
         if self._engine is None:
             raise StorageUnavailable(f"{self._name()} is not open")
         with self._translated():
+            if write:
+                await self._lock.hold(self._engine)
             async with self._engine.begin() if write else self._engine.connect() as connection:
                 if snapshot and connection.dialect.name == "postgresql":
                     await connection.execution_options(isolation_level="REPEATABLE READ")

@@ -117,12 +117,12 @@ class Store:
 
     async def probe(self) -> None:
         """
-        Write without changing anything; lock the database again if its restart has released the lock.
+        Write without changing anything, and look after the lock of the database.
 
         Raises:
             StorageUnavailable: The database cannot be written now, or another server has it.
         """
-        await self._database.lock_again()
+        await self._database.check_lock()
         same = update(tables.about).values(schema=tables.about.c.schema)
         await self._database.write(lambda connection: connection.execute(same))
 

@@ -1,0 +1,105 @@
+"""PostgreSQL's side of the registry: the lock of a server, and refusals while the database is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from span_events.errors import StorageUnavailable
+
+_LOCK: Final = 0x7370_616E
+"""Key of the advisory lock of a server."""
+
+
+class ServerLock:
+    """
+    Lock of a database against other servers: an advisory lock on a connection of its own.
+
+    The lock ends with its connection. A server that lost it takes it again before its next write; while another server
+    has the lock, the server cannot write.
+
+    Args:
+        name: Returns the database's name for errors.
+    """
+
+    def __init__(self, name: Callable[[], str]) -> None:
+        self._name = name
+        self._shared: bool | None = None
+        """Form of the lock that this server needs for its writes; None before it was first locked."""
+        self._connection: AsyncConnection | None = None
+        """Connection that holds the lock."""
+        self._driver: Any = None
+        """The driver's part of that connection."""
+
+    async def take(self, engine: AsyncEngine, *, shared: bool) -> None:
+        """
+        Take the lock.
+
+        Args:
+            shared: Admit other servers that share the registry, too.
+
+        Raises:
+            StorageUnavailable: Another server has the lock.
+        """
+        attempt = func.pg_try_advisory_lock_shared if shared else func.pg_try_advisory_lock
+        connection = await engine.connect()
+        try:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            if not (await connection.execute(select(attempt(_LOCK)))).scalar_one():
+                raise self._in_use(shared)
+            self._driver = (await connection.get_raw_connection()).driver_connection
+        except BaseException:
+            await _end(connection)
+            raise
+        self._connection, self._shared = connection, shared
+
+    async def hold(self, engine: AsyncEngine) -> None:
+        """
+        Take the lock again if this server had it and lost it.
+
+        Raises:
+            StorageUnavailable: Another server has the lock now.
+        """
+        if self._shared is None or (self._connection is not None and not self._driver.is_closed()):
+            return
+        await self._drop()
+        await self.take(engine, shared=self._shared)
+
+    async def check(self) -> None:
+        """Drop a connection that does not answer, so that `hold` takes the lock again."""
+        if self._connection is not None:
+            try:
+                await self._connection.execute(select(1))
+            except (SQLAlchemyError, OSError):
+                await self._drop()
+
+    async def release(self) -> None:
+        """Release the lock; this server writes no more."""
+        self._shared = None
+        await self._drop()
+
+    async def _drop(self) -> None:
+        connection, self._connection, self._driver = self._connection, None, None
+        if connection is not None:
+            await _end(connection)
+
+    def _in_use(self, shared: bool) -> StorageUnavailable:
+        error = StorageUnavailable(f"{self._name()} is in use by another server")
+        error.hint = (
+            "The other server has no bus.url, so it does not share the registry: stop it, or give it one, too."
+            if shared
+            else "Stop the other server, or give each a database of its own. Several share one only with bus.url."
+        )
+        return error
+
+
+async def _end(connection: AsyncConnection) -> None:
+    """End a connection, and with it its lock, also if it is broken."""
+    with suppress(SQLAlchemyError, OSError):
+        await connection.invalidate()  # closed, not pooled
+        await connection.close()
