@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,8 @@ import pytest
 from span_events.events.message import Transport
 from span_events.fleet.cellular.report import Accepted
 from span_events.fleet.collections import CollectionChange
-from span_events.registry.model import Device, Management
+from span_events.registry.contents import Changes
+from span_events.registry.model import Collection, Device, Management
 from span_events.wire.fota import Report
 from tests.bench.fleets import CAUSE, FleetBench
 from tests.bench.nodes import fleet_node
@@ -72,6 +73,34 @@ async def test_a_device_that_attached_at_one_node_may_send_to_another(nodes: Nod
     assert two.names == ["clientConnected", "upstreamMessage", "ciotDisconnect", "clientDisconnected"]
     assert one.names == ["clientDisconnected"]
     assert [each.directory.device_at(ADDRESS) for each in nodes] == [None, None]
+
+
+async def test_a_device_made_while_another_node_reads_changes_has_its_message_and_attachment_there(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their notifications arrive while the other node still shows an older snapshot, without the device."""
+    one, two = nodes
+    read, device, follower = two.store.changes, None, two.registry._follower
+    assert follower is not None
+
+    async def slow(collections: Mapping[int, Collection]) -> Changes | None:
+        nonlocal device
+        found = await read(collections)
+        if found is not None and device is None:
+            device = await known(one, imsi=OTHER_IMSI, imei="")
+            await one.outbox.queue(device, b"open", cause=CAUSE)
+            one.cellular.accounting.start(seen(imsi=OTHER_IMSI, imei=""))
+            await one.cellular.commit()
+            await until(lambda: bool(follower._stale["downstream"] and follower._stale["attachments"]))
+        return found
+
+    monkeypatch.setattr(two.store, "changes", slow)
+    await one.device()
+    await until(lambda: two.outbox.waiting == 1)
+    await until(lambda: two.gauge("cellular_sessions") == {"device": 1, "nobody": 0})
+
+    assert device is not None
+    assert two.directory.device_at(ADDRESS) is two.directory.devices[device.id]
 
 
 async def test_an_attachment_that_one_node_renews_does_not_time_out_on_another(nodes: Nodes) -> None:

@@ -11,17 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import JSON, LargeBinary, TextClause, bindparam, func, select, text
+from sqlalchemy import JSON, LargeBinary, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from span_events.ids import parse, render
 from span_events.registry import tables
+from span_events.registry.shared import notices
 from span_events.registry.tables import Row
 
-CHANNEL: Final = "span_activity"
-"""Channel of the notifications: ``node kind id,id,…``."""
-_IDS: Final = 400
-"""Ids in a notification, of 15 octets each; PostgreSQL takes 8,000 octets."""
 _BATCH: Final = 250
 
 
@@ -123,20 +119,14 @@ async def put_activity(connection: AsyncConnection, node: str, devices: Sequence
     """Write the activity of devices, and notify other nodes."""
     await _execute(connection, _UPDATE, [{each: row[each] for each in ("id", *_ACTIVITY)} for row in _clean(devices)])
     await put_reports(connection, reports)
-    await _notify(connection, node, "devices", [row["id"] for row in devices])
+    await notices.notify(connection, node, "devices", [row["id"] for row in devices])
 
 
 async def put_reported(connection: AsyncConnection, node: str, gateways: Sequence[Row]) -> None:
     """Write the reports of gateways about themselves, and notify other nodes."""
     names = ("id", "reported", "reported_ms")
     await _execute(connection, _GATEWAYS, [{each: row[each] for each in names} for row in gateways])
-    await _notify(connection, node, "gateways", [row["id"] for row in gateways])
-
-
-def read_notification(payload: str) -> tuple[str, str, list[int]]:
-    """Return the node, the kind and the ids of a notification."""
-    node, kind, ids = payload.split(" ")
-    return node, kind, [parse(each) for each in ids.split(",")]
+    await notices.notify(connection, node, "gateways", [row["id"] for row in gateways])
 
 
 def _clean(devices: Sequence[Row]) -> list[Row]:
@@ -159,9 +149,3 @@ async def _execute(connection: AsyncConnection, statement: TextClause, rows: Seq
     ordered = sorted(rows, key=lambda row: row.get("id", 0) or row.get("device_id", 0))
     for start in range(0, len(ordered), _BATCH):
         await connection.execute(statement, ordered[start : start + _BATCH])
-
-
-async def _notify(connection: AsyncConnection, node: str, kind: str, ids: Sequence[int]) -> None:
-    for start in range(0, len(ids), _IDS):
-        payload = f"{node} {kind} {','.join(map(render, ids[start : start + _IDS]))}"
-        await connection.execute(select(func.pg_notify(CHANNEL, payload)))

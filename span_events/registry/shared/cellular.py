@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import orjson
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import tables
+from span_events.registry.shared import notices
 from span_events.registry.tables import Row
-
-CHANNEL: Final = "span_cellular"
-_ATTACHMENTS: Final = 200
-_RESERVATIONS: Final = 60
-"""Keys in a notification: 20 and 46 octets each; PostgreSQL takes 8,000 octets."""
-
 
 _NEVER: Final = (1 << 63) - 1
 _RESERVE: Final = text(
@@ -27,14 +21,6 @@ _RESERVE: Final = text(
     " apn = excluded.apn, until_ms = excluded.until_ms"
     " WHERE (old.device_id, old.imsi, old.imei) IS NOT DISTINCT FROM (excluded.device_id, excluded.imsi, excluded.imei)"
 )
-
-
-class Written(NamedTuple):
-    """Keys of the rows that a node wrote or deleted."""
-
-    node: str
-    attachments: list[int]
-    reservations: list[str]
 
 
 async def reserve(connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
@@ -69,16 +55,5 @@ async def notify(
     connection: AsyncConnection, node: str, attachments: Sequence[int], reservations: Sequence[str]
 ) -> None:
     """Notify other nodes of rows, in the transaction that writes them."""
-    for start in range(0, len(attachments), _ATTACHMENTS):
-        await _send(connection, Written(node, list(attachments[start : start + _ATTACHMENTS]), []))
-    for start in range(0, len(reservations), _RESERVATIONS):
-        await _send(connection, Written(node, [], list(reservations[start : start + _RESERVATIONS])))
-
-
-def read(payload: str) -> Written:
-    """Read a notification."""
-    return Written(*orjson.loads(payload))
-
-
-async def _send(connection: AsyncConnection, written: Written) -> None:
-    await connection.execute(select(func.pg_notify(CHANNEL, orjson.dumps(tuple(written)).decode())))
+    await notices.notify(connection, node, "attachments", attachments)
+    await notices.notify(connection, node, "reservations", reservations)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
 from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Downstream, Reservation
-from span_events.registry.shared import activity, cellular, journal, outbox
+from span_events.registry.shared import journal, notices
 from span_events.registry.store import Store
 
 log = get_logger("registry")
@@ -25,6 +26,9 @@ _BATCH: Final = 500
 
 Removed = dict[str, set[int]]
 """Ids of the rows that are gone, by table."""
+
+Stale = defaultdict[str, set[Any]]
+"""Primary keys of the rows that other nodes wrote and this node has not read yet, by the kind of their notices."""
 
 
 class Replica(Protocol):
@@ -68,9 +72,7 @@ class Follower:
         self._directory = directory
         self._replica = replica
         self._lock = lock
-        self._stale: dict[str, set[int]] = {"devices": set(), "gateways": set(), "downstream": set()}
-        self._attachments: set[int] = set()
-        self._reservations: set[str] = set()
+        self._stale: Stale = defaultdict(set)
         self._woken = asyncio.Event()
         self._is_lost = False
         self._next_look: asyncio.Task[None] | None = None
@@ -119,12 +121,7 @@ class Follower:
             StorageUnavailable: The database cannot be read; the next call shows what was missed.
         """
         self._is_lost = False
-        handlers = {
-            journal.CHANNEL: self._changed,
-            activity.CHANNEL: self._active,
-            outbox.CHANNEL: self._active,
-            cellular.CHANNEL: self._attached,
-        }
+        handlers = {journal.CHANNEL: self._changed, notices.CHANNEL: self._noticed}
         async with self._store.listening(handlers, self._lost):
             async with self._lock:
                 await self.catch_up()
@@ -137,10 +134,14 @@ class Follower:
             self._replica.show_messages(await self._store.downstream(), shown)
             while not self._is_lost:
                 self._woken.clear()
+                stale, self._stale = (
+                    self._stale,
+                    defaultdict(set),
+                )  # first: catch_up then shows the devices of these rows
                 async with self._lock:
                     await self.catch_up()
-                await self._read_cellular()  # first: sessions of devices depend on it
-                await self._read_activity()
+                await self._read_cellular(stale)  # first: sessions of devices depend on it
+                await self._read_activity(stale)
                 ready()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK):
@@ -154,33 +155,25 @@ class Follower:
     def _changed(self, _payload: str) -> None:
         self._woken.set()
 
-    def _active(self, payload: str) -> None:
-        node, kind, ids = activity.read_notification(payload)
+    def _noticed(self, payload: str) -> None:
+        node, kind, keys = notices.read(payload)
         if node != self._store.node:
-            self._stale[kind].update(ids)
+            self._stale[kind].update(keys)
             self._woken.set()
 
-    def _attached(self, payload: str) -> None:
-        written = cellular.read(payload)
-        if written.node != self._store.node:
-            self._attachments.update(written.attachments)
-            self._reservations.update(written.reservations)
-            self._woken.set()
-
-    async def _read_cellular(self) -> None:
-        ids, self._attachments = self._attachments, set()
-        addresses, self._reservations = self._reservations, set()
+    async def _read_cellular(self, stale: Stale) -> None:
+        ids, addresses = stale["attachments"], stale["reservations"]
         if ids or addresses:
             found = await self._store.cellular(ids, addresses, self._directory.devices)
             self._replica.show_cellular(*found, ids, addresses)
 
-    async def _read_activity(self) -> None:
+    async def _read_activity(self, stale: Stale) -> None:
         for kind, known in (("devices", self._directory.devices), ("gateways", self._directory.gateways)):
-            stale, self._stale[kind] = sorted(self._stale[kind] & known.keys()), set()
-            for start in range(0, len(stale), _BATCH):
-                keys = {kind: set(stale[start : start + _BATCH])}
-                self._replica.show_activity(await self._store.read(keys, self._directory.collections))
-        ids, self._stale["downstream"] = self._stale["downstream"], set()
+            keys = sorted(stale[kind] & known.keys())
+            for start in range(0, len(keys), _BATCH):
+                wanted = {kind: set(keys[start : start + _BATCH])}
+                self._replica.show_activity(await self._store.read(wanted, self._directory.collections))
+        ids = stale["downstream"]
         if ids:
             contents = await self._store.read({"downstream": ids}, self._directory.collections)
             self._replica.show_messages(contents.downstream, ids)

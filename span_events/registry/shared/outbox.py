@@ -10,16 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from span_events.ids import render
 from span_events.registry import tables
+from span_events.registry.shared import notices
 from span_events.registry.tables import Row
-
-CHANNEL: Final = "span_outbox"
-"""Channel of the notifications of new, settled and deleted messages: ``node downstream id,id,…``."""
-_IDS: Final = 400
 
 _CLAIM: Final = text(
     "UPDATE downstream SET claimed_by = :node WHERE id = :id AND state = 'pending' AND (claimed_by IN ('', :node)"
@@ -32,7 +28,7 @@ _SETTLE: Final = text("UPDATE downstream SET state = :state, sent_ms = :sent_ms,
 async def queue(connection: AsyncConnection, node: str, row: Row) -> None:
     """Write a new message."""
     await connection.execute(insert(tables.downstream).values(row))
-    await _notify(connection, node, [row["id"]])
+    await notices.notify(connection, node, "downstream", [row["id"]])
 
 
 async def claim(connection: AsyncConnection, node: str, message_id: int) -> bool:
@@ -53,10 +49,4 @@ async def settle(
         await connection.execute(_RELEASE, [{"id": each, "node": node} for each in freed])
     if deleted:
         await connection.execute(delete(tables.downstream).where(tables.downstream.c.id.in_(deleted)))
-    await _notify(connection, node, [*(row["id"] for row in rows), *deleted, *freed])
-
-
-async def _notify(connection: AsyncConnection, node: str, ids: Sequence[int]) -> None:
-    for start in range(0, len(ids), _IDS):
-        payload = f"{node} downstream {','.join(map(render, ids[start : start + _IDS]))}"
-        await connection.execute(select(func.pg_notify(CHANNEL, payload)))
+    await notices.notify(connection, node, "downstream", [*(row["id"] for row in rows), *deleted, *freed])
