@@ -92,12 +92,12 @@ class Replica:
 
     def show_activity(self, contents: Contents) -> None:
         """Show the activity of devices and gateways, if it is newer."""
-        moved: dict[Device, str] = {}
+        moved: dict[Device, tuple[str, str]] = {}
         for seen in contents.devices:
             device = self._directory.devices.get(seen.id)
             if device is not None:
                 if seen.inet.last_update > device.inet.last_update:
-                    moved[device] = host_of(seen.inet.remote_address)
+                    moved[device] = seen.inet.transport, host_of(seen.inet.remote_address)
                 is_newer = _firmware_ms(seen.firmware) > _firmware_ms(device.firmware)
                 if seen.ciot.allocated_ip == device.ciot.allocated_ip:
                     _show_newer(device, seen)

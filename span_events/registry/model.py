@@ -209,6 +209,8 @@ class InetMetadata:
     last_update: int = 0
     remote_address: str = ""
     certificate_serial: str = ""
+    transport: str = ""
+    """``dtls`` or ``coaps``; empty before the first session of this release."""
 
 
 @dataclass(slots=True)

@@ -85,17 +85,17 @@ async def test_a_change_ends_sessions_on_the_other_node(nodes: tuple[FleetBench,
 async def test_a_session_that_begins_at_another_node_ends_the_older_one_from_the_same_address(
     nodes: tuple[FleetBench, FleetBench],
 ) -> None:
-    """The balancer sent a rebooted device elsewhere. One from another address may be another device: it stays."""
+    """The balancer sent a rebooted device elsewhere. Sessions from another address or over CoAPS are no ghosts."""
     one, two = nodes
     device = await one.device("10.0.0.9")
     await until(lambda: device.id in two.directory.devices)
     closed: list[tuple[str, DisconnectReason]] = []
 
-    def connect(node: FleetBench, host: str, name: str) -> None:
+    def connect(node: FleetBench, host: str, name: str, transport: Transport = Transport.DTLS) -> None:
         node.reception.sessions.connected(
             node.directory.devices[device.id],
             (host, 4000),
-            transport=Transport.DTLS,
+            transport=transport,
             cipher="",
             handshake_ms=1,
             retransmissions=0,
@@ -104,6 +104,7 @@ async def test_a_session_that_begins_at_another_node_ends_the_older_one_from_the
 
     connect(one, "192.0.2.1", "ghost")
     connect(one, "192.0.2.2", "another address")
+    connect(one, "192.0.2.1", "another transport", Transport.COAPS)
     await two.clock.advance(1)
     connect(two, "192.0.2.1", "newer")
     await two.flush()

@@ -49,7 +49,7 @@ def device(owner: Collection, identifier: int = HIGH) -> Device:
             *("10.0.0.1", 1714076616000, "cell", 242, 1, "Norway", "Telenor", "NO", 5, "24201", "35"),
             *("2001:db8::/64", "10.0.0.2", "10.0.0.3", "2001:db8:1::/64"),
         ),
-        InetMetadata(6, "10.0.0.2:1", "99"),
+        InetMetadata(6, "10.0.0.2:1", "99", "dtls"),
         enabled=False,
         last_gateway_id=3,
         last_transport=Transport.COAP,

@@ -177,6 +177,7 @@ class Sessions:
         device.traffic.sessions += 1
         device.inet.remote_address = render_remote(remote)
         device.inet.certificate_serial = "" if certificate_serial is None else str(certificate_serial)
+        device.inet.transport = transport.value
         device.inet.last_update = time_ns // 1_000_000
         self._changed(device)
         self._bus.publish(
@@ -262,17 +263,18 @@ class Sessions:
         ):
             self._end(session, reason, cause=cause)
 
-    def moved(self, hosts: Mapping[Device, str]) -> None:
+    def moved(self, newer: Mapping[Device, tuple[str, str]]) -> None:
         """
         End the DTLS sessions of devices that began a newer one at another node, from the same address.
 
-        Two sessions from two addresses may be two devices with one identity, and both stay.
+        Two sessions from two addresses may be two devices with one identity, and sessions over two transports (DTLS
+        and CoAPS) belong to two parts of one device: both stay.
 
         Args:
-            hosts: The address of each device's newer session.
+            newer: Transport and address of each device's newer session.
         """
         for session in self._table.take(
-            lambda each: each.close is not None and hosts.get(each.device) == each.remote[0]
+            lambda each: each.close is not None and newer.get(each.device) == (each.transport.value, each.remote[0])
         ):
             self._end(session, DisconnectReason.REPLACED)
 
