@@ -124,11 +124,12 @@ async def test_the_demo_is_refused_with_workers(tmp_path: Path, monkeypatch: pyt
 
 
 def test_workers_share_ports_and_have_a_monitoring_port_each() -> None:
-    config = Config(workers=2, monitoring=MonitoringConfig(port=9000), **SHARED)
+    config = Config(workers=2, monitoring=MonitoringConfig(enabled=True, port=9000), **SHARED)
     devices, *workers = processes(config, {"SPAN_EVENTS_HTTP__PORT": "8080"})
 
     assert devices.settings["SPAN_EVENTS_ROLE"] == "devices"
     assert devices.settings["SPAN_EVENTS_HTTP__PORT"] == "9000"
+    assert devices.settings["SPAN_EVENTS_MONITORING__ENABLED"] == "false", "its HTTP port has the number already"
     assert [each.settings["SPAN_EVENTS_HTTP__PORT"] for each in workers] == ["8080", "8080"]
     assert [each.settings["SPAN_EVENTS_MONITORING__PORT"] for each in workers] == ["9001", "9002"]
     assert [each.name for each in (devices, *workers)] == ["devices", "worker-1", "worker-2"]

@@ -27,6 +27,8 @@ _STEADY: Final = 60.0
 """Seconds of life after which an end is no longer one of a series; and seconds that a restart may take."""
 _SILENCE: Final = 30.0
 """Seconds without a report after which a child is killed: its event loop is blocked."""
+_START: Final = 300.0
+"""Seconds until a child must be ready; the longest step of a start is a migration of the registry."""
 _REPORT: Final = 4096
 """Octets of a report, at most."""
 
@@ -50,7 +52,8 @@ class Child:
         command: Program and arguments.
         environment: All variables, without those of sd_notify.
         folder: Where the socket for its reports is made.
-        silence: Seconds without a report after which it is killed.
+        silence: Seconds without a report after which it is killed, once it was ready.
+        start_limit: Seconds after its start until it must be ready, or it is killed.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class Child:
         *,
         folder: Path,
         silence: float = _SILENCE,
+        start_limit: float = _START,
     ) -> None:
         self.name = name
         self.ready = asyncio.Event()
@@ -70,6 +74,7 @@ class Child:
         self.starts = 0
         self._command = tuple(command)
         self._silence = silence
+        self._start_limit = start_limit
         self._reports = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._reports.setblocking(False)
         self._reports.bind(str(folder / f"{name}.notify"))
@@ -80,7 +85,7 @@ class Child:
         }
         self._environment.pop("WATCHDOG_PID", None)
         self._process: asyncio.subprocess.Process | None = None
-        self._heard = 0.0
+        self._heard = 0.0  # time of the start, then of the last report
         self._changed = asyncio.Event()
         self._unready_since = asyncio.get_running_loop().time()
         self._is_reloading = False
@@ -151,14 +156,15 @@ class Child:
             start_new_session=True,  # signals of the terminal are for the parent, which passes them on
         )
         self._process = process
+        self._heard = asyncio.get_running_loop().time()
         self.starts += 1
         log.info("process_started", process=self.name, pid=process.pid)
         ending = asyncio.ensure_future(process.wait())
         try:
             while not ending.done():
-                await asyncio.wait({ending}, timeout=self._patience())
+                await asyncio.wait({ending}, timeout=min(self._patience(), self._silence / 3))  # READY shortens it
                 if not ending.done() and self._patience() == 0:
-                    log.error("process_silent", process=self.name, pid=process.pid, seconds=self._silence)
+                    log.error("process_silent", process=self.name, pid=process.pid, seconds=self._limit)
                     process.kill()
                     await ending
         except asyncio.CancelledError:
@@ -170,11 +176,13 @@ class Child:
             self._process = None
         return ending.result()
 
-    def _patience(self) -> float | None:
-        """Return the seconds until the process has been silent for too long; None before it is ready."""
-        if not self.ready.is_set():
-            return self._silence / 3
-        return max(0.0, self._heard + self._silence - asyncio.get_running_loop().time())
+    def _patience(self) -> float:
+        """Return the seconds until the process has been silent for too long."""
+        return max(0.0, self._heard + self._limit - asyncio.get_running_loop().time())
+
+    @property
+    def _limit(self) -> float:
+        return self._silence if self.ready.is_set() else self._start_limit
 
     def _receive(self) -> None:
         with suppress(BlockingIOError):

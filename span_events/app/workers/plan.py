@@ -79,6 +79,7 @@ def processes(config: Config, ports: Mapping[str, str]) -> list[Process]:
             "http.host": monitoring.host,
             "http.port": str(monitoring.port),
             "http.tls": "off",
+            "monitoring.enabled": "false",  # its HTTP has nothing else, at that very port
         }
         found.append(Process(DEVICES, _variables(settings), serves_devices=True))
     for number in range(1, config.workers + 1):

@@ -66,7 +66,7 @@ class Config(BaseSettings):
     )
 
     node: Annotated[int, Field(ge=0, le=1023)] = setting(
-        0, "Number of this process among the processes that share a registry."
+        0, "Number of a single process in its ids; nodes that share a registry lease theirs."
     )
     role: Literal["all", "devices", "web"] = setting(
         "all", "Part of this process in a server of several: listeners of devices, or API and streams, or both (all)."

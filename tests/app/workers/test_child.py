@@ -69,6 +69,27 @@ async def test_a_child_that_stops_reporting_is_killed_and_started_again(tmp_path
         await until(lambda: it.starts == 2 and it.ready.is_set())
 
 
+async def test_a_child_that_hangs_at_its_restart_is_killed_and_started_again(tmp_path: Path) -> None:
+    """It waits for ever before its first report; its successor serves."""
+    starts = tmp_path / "starts"
+    counts = f"import signal\nopen({str(starts)!r}, 'a').write('x')\n"
+    hangs = f"if open({str(starts)!r}).read() == 'xx': signal.pause()\n"
+    it = child(tmp_path, counts + hangs + _SERVING, start_limit=1.0)
+    async with running(it):
+        assert it.pid
+        os.kill(it.pid, signal.SIGKILL)
+        await until(lambda: it.starts == 3 and it.ready.is_set())
+
+
+async def test_a_child_that_hangs_at_its_first_start_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ChildFailed, match="worker-1: ended with status -9 before it was ready"):
+        async with (
+            asyncio.timeout(PATIENCE),
+            running(child(tmp_path, "import signal\nsignal.pause()", start_limit=0.1)),
+        ):
+            pass
+
+
 async def test_a_child_that_ends_before_it_is_ready_ends_the_start_with_its_status(tmp_path: Path) -> None:
     """As a server of one process does: 2 for the configuration, 3 for a port, 4 for the storage."""
     children = child(tmp_path, _SERVING, "devices"), child(tmp_path, _FAILING), child(tmp_path, _SERVING, "worker-2")
