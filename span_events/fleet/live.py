@@ -8,8 +8,8 @@ others for the values of a collection, and adds up the answers; a node that does
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 import orjson
@@ -19,13 +19,14 @@ from span_events.bus.base import Bus, NoAnswer, NobodyServes
 from span_events.errors import StorageUnavailable
 from span_events.events.message import Message
 from span_events.fleet.devices.inbox import Inbox
-from span_events.registry.model import Collection, Traffic
+from span_events.registry.model import Collection, Device, Gateway, Traffic
 from span_events.registry.registry import Registry
 
 _WITHIN: Final = 2.0
 """Seconds for the answer of a node."""
 _LARGEST: Final = 900_000
 """Octets of an answer, at most; NATS takes a megabyte."""
+_COUNTERS: Final = frozenset(each.name for each in fields(Traffic))
 
 
 @dataclass(slots=True)
@@ -57,15 +58,20 @@ class LiveValues:
         Return the values that other nodes have.
 
         Args:
-            of: Id of a device or gateway; None is all of them.
+            of: Id of a device or gateway; None is all of them, and every node counts all devices of the collection.
         """
         total = Values()
         for answer in await self._ask({"values": collection.id, "of": of}):
             found = orjson.loads(answer)
-            total.devices.add(Traffic(**found["devices"]))
-            total.gateways.add(Traffic(**found["gateways"]))
+            total.devices.add(_read(found["devices"]))
+            total.gateways.add(_read(found["gateways"]))
             total.online.update(found["online"])
         return total
+
+    async def online(self, collection: Collection) -> set[int]:
+        """Return the ids of the gateways that are connected to other nodes."""
+        answers = await self._ask({"online": collection.id})
+        return {each for answer in answers for each in orjson.loads(answer)}
 
     async def messages(
         self,
@@ -108,18 +114,30 @@ class LiveValues:
         question = orjson.loads(data)
         if "messages" in question:
             return _lines(self._inbox.list(question["messages"], limit=question["limit"], **question["wanted"]))
-        directory, of = self._registry.directory, question["of"]
-        if question["values"] not in directory.collections:  # not yet, or no longer
-            return orjson.dumps(_written(Values()))
+        if "online" in question:
+            return orjson.dumps([each.id for each in self._gateways(question["online"], None) if each.is_online])
         values = Values()
-        for device in directory.devices_of(question["values"]):
-            if of in (None, device.id):
-                values.devices.add(device.traffic)
-        for gateway in directory.gateways_of(question["values"]):
-            if of in (None, gateway.id) and not gateway.built_in:
-                values.gateways.add(gateway.traffic)
-                values.online |= {gateway.id} if gateway.is_online else set()
+        for device in self._devices(question["values"], question["of"]):
+            values.devices.add(device.traffic)
+        for gateway in self._gateways(question["values"], question["of"]):
+            values.gateways.add(gateway.traffic)
+            values.online |= {gateway.id} if gateway.is_online else set()
         return orjson.dumps(_written(values))
+
+    def _devices(self, collection_id: int, of: int | None) -> Iterable[Device]:
+        """Return the devices of a collection, or one; none if this node does not see them yet or any longer."""
+        directory = self._registry.directory
+        if of is not None:
+            return [directory.devices[of]] if of in directory.devices else []
+        return directory.devices_of(collection_id) if collection_id in directory.collections else []
+
+    def _gateways(self, collection_id: int, of: int | None) -> Iterable[Gateway]:
+        """Return the gateways as `_devices` does, without the built-in ones."""
+        directory = self._registry.directory
+        if of is not None:
+            return [directory.gateways[of]] if of in directory.gateways else []
+        found = directory.gateways_of(collection_id) if collection_id in directory.collections else []
+        return [each for each in found if not each.built_in]
 
 
 def _subject(node: str) -> str:
@@ -128,6 +146,11 @@ def _subject(node: str) -> str:
 
 def _written(values: Values) -> dict[str, Any]:
     return {"devices": asdict(values.devices), "gateways": asdict(values.gateways), "online": sorted(values.online)}
+
+
+def _read(counters: Mapping[str, int]) -> Traffic:
+    """Read the counters that this release knows: a newer node may have more of them."""
+    return Traffic(**{name: count for name, count in counters.items() if name in _COUNTERS})
 
 
 def _lines(messages: Sequence[Message]) -> bytes:

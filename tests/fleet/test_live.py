@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
+import orjson
 import pytest
 
 from span_events.errors import StorageUnavailable
 from span_events.events.message import Transport
 from span_events.fleet.live import LiveValues, Values
-from span_events.registry.model import Collection, Device, Gateway
+from span_events.registry.model import Collection, Device, Gateway, Traffic
 from tests.bench.fleets import FleetBench
 from tests.bench.waiting import until
 
@@ -90,6 +92,47 @@ async def test_a_node_that_does_not_answer_is_left_out(nodes: Nodes, monkeypatch
     monkeypatch.setattr(nodes[0].registry.store.number, "others", away)
 
     assert gone == hanging == await live.values(collection) == Values()
+
+
+async def test_a_question_about_one_device_or_gateway_walks_no_collection(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A collection may have 100,000 devices, and every node is asked; a list of gateways needs no counters."""
+    collection, device, gateway = await known(nodes)
+    nodes[1].live.serve()
+    receive(nodes[1], device, b"seven!!")
+    gateway.traffic.upstream(3)
+    gateway.is_online = True
+    walked: list[int] = []
+
+    def devices_of(collection_id: int) -> Iterator[Device]:
+        walked.append(collection_id)
+        return iter(())
+
+    monkeypatch.setattr(nodes[1].directory, "devices_of", devices_of)
+    live = asking(nodes)
+    of_device = await live.values(collection, of=device.id)
+    of_gateway = await live.values(collection, of=gateway.id)
+    online = await live.online(collection)
+
+    assert of_device.devices.bytes_upstream == 7
+    assert (of_gateway.gateways.bytes_upstream, of_gateway.online) == (3, {gateway.id})
+    assert online == {gateway.id}
+    assert walked == []
+
+
+async def test_counters_of_a_newer_release_are_ignored(nodes: Nodes) -> None:
+    """Nodes of two releases run side by side during an upgrade."""
+    collection, device, _ = await known(nodes)
+    two = nodes[1]
+
+    async def newer(_question: bytes) -> bytes:
+        traffic = {"messages_upstream": 2, "lost_upstream": 1}
+        return orjson.dumps({"devices": traffic, "gateways": traffic, "online": [], "asleep": [1]})
+
+    two.bus.serve(f"node.{two.registry.store.node}", newer)
+
+    assert (await asking(nodes).values(collection, of=device.id)).devices == Traffic(messages_upstream=2)
 
 
 async def test_a_question_about_an_unknown_collection_has_an_empty_answer(nodes: Nodes) -> None:

@@ -22,7 +22,7 @@ async def list(request: web.Request) -> web.Response:
     """List the gateways of a collection, first those that are built in."""
     collection, fleet = collection_of(request), request.app[SERVICES].fleet
     gateways = paged(request, fleet.directory.gateways_of(collection.id))
-    online = (await fleet.live.values(collection)).online
+    online = await fleet.live.online(collection)
     shown = [documents.gateway(each, extended=is_extended(request), online=each.id in online) for each in gateways]
     return render({"gateways": shown})
 
