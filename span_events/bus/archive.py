@@ -7,7 +7,8 @@ are numbered: a gap shows, and the consumer is made again from the last number o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -37,6 +38,11 @@ _REQUEST: Final = 2.0
 """Seconds for a reply of JetStream."""
 _SHARE: Final = 1.25
 """Octets beside those of the routine: a quarter for warnings and errors, as in a node's own history."""
+
+_HINT: Final = (
+    "Give NATS JetStream with a max_memory_store of at least 1.25 times events.history_octets, "
+    "and let the login in bus.credentials_file publish to $JS.API.>."
+)
 
 
 class NoArchive(Exception):
@@ -75,16 +81,17 @@ class Archive:
         )
         before = self._created
         try:
-            jetstream = client.jetstream(timeout=_REQUEST)
-            try:
-                await jetstream.add_stream(stream)
-            except BadRequestError:  # it is there, with other limits
-                await jetstream.update_stream(stream)
-            self._created = str((await self._info(client))["created"])
-        except (Error, NoArchive) as exc:
+            with _replies():
+                jetstream = client.jetstream(timeout=_REQUEST)
+                try:
+                    await jetstream.add_stream(stream)
+                except BadRequestError:  # it is there, with other limits
+                    await jetstream.update_stream(stream)
+                self._created = str((await self._info(client))["created"])
+        except NoArchive as exc:
             if not self.fault or self.fault == "not asked yet":
-                log.warning("history_of_this_node_only", why=_words(exc))
-            self.fault = _words(exc)
+                log.warning("history_of_this_node_only", why=str(exc), hint=_HINT)
+            self.fault = str(exc)
             return False
         self.fault = ""
         return self._created == before
@@ -96,18 +103,16 @@ class Archive:
         Raises:
             NoArchive: JetStream does not answer.
         """
-        info = await self._info(client)
-        created, state = _moment(info["created"]), info["state"]
-        if state["first_seq"] <= 1:
-            return created
-        oldest = self._clock.time_ns() // 1_000_000 - int(self._config.history_age * 1000)
-        return max(created, _moment(state["first_ts"]) if state["messages"] else first_at(oldest))
+        with _replies():
+            info = await self._info(client)
+            created, state = _moment(info["created"]), info["state"]
+            if state["first_seq"] <= 1:
+                return created
+            oldest = self._clock.time_ns() // 1_000_000 - int(self._config.history_age * 1000)
+            return max(created, _moment(state["first_ts"]) if state["messages"] else first_at(oldest))
 
     async def _info(self, client: Client) -> dict[str, Any]:
-        try:
-            reply = await client.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=_REQUEST)
-        except Error as exc:
-            raise NoArchive(_words(exc)) from exc
+        reply = await client.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=_REQUEST)
         found: dict[str, Any] = orjson.loads(reply.data)
         if "error" in found:
             raise NoArchive(str(found["error"].get("description")))
@@ -175,11 +180,9 @@ class Flow:
             num_replicas=1,
             **start,
         )
-        try:
+        with _replies():
             info = await self._client.jetstream(timeout=_REQUEST).add_consumer(STREAM, consumer)
-        except Error as exc:
-            raise NoArchive(_words(exc)) from exc
-        self.messages = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+            self.messages = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
         self._pending = self.messages - self._delivered
         if self._pending <= 0:
             self._filled()
@@ -249,5 +252,12 @@ def _moment(text: str) -> int:
     return first_at(int(datetime.fromisoformat(text).timestamp() * 1000))
 
 
-def _words(exc: Exception) -> str:
-    return getattr(exc, "description", None) or str(exc) or type(exc).__name__
+@contextmanager
+def _replies() -> Iterator[None]:
+    """Translate what goes wrong with a reply of JetStream, or without one, into `NoArchive`."""
+    try:
+        yield
+    except Error as exc:
+        raise NoArchive(getattr(exc, "description", None) or str(exc) or type(exc).__name__) from exc
+    except (AttributeError, LookupError, TypeError, ValueError) as exc:
+        raise NoArchive(f"a reply of JetStream is malformed: {exc!r}") from exc

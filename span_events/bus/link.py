@@ -43,6 +43,7 @@ _ANSWER: Final = 4.0
 """Seconds for the reply to one; then the connection is dead."""
 _CLOSE: Final = 2.0
 """Seconds to part from a server in order."""
+_HINT: Final = "Check that NATS runs at bus.url and takes the login in bus.credentials_file; this server tries again."
 _PATIENCE: Final = 0.1
 """Seconds for a task to end after it was cancelled."""
 
@@ -66,6 +67,7 @@ class Link:
         on_down: Called after a connection has ended.
         work: Run as long as a connection, which they get; the failure of one ends the connection.
         on_slow: Called when nats-py discarded a message because this process fell behind.
+        on_defect: Called after an exception that is a defect of ours, which ends the connection, not the process.
     """
 
     def __init__(
@@ -77,10 +79,12 @@ class Link:
         on_down: Callable[[], None],
         work: Sequence[Callable[[Client], Coroutine[Any, Any, None]]],
         on_slow: Callable[[], None],
+        on_defect: Callable[[], None],
     ) -> None:
         self._config = config
         self._clock = clock
-        self._on_up, self._on_down, self._work, self._on_slow = on_up, on_down, work, on_slow
+        self._on_up, self._on_down, self._work = on_up, on_down, work
+        self._on_slow, self._on_defect = on_slow, on_defect
         self._options = _options_of(config)
         self._client: Client | None = None
         self._tried = asyncio.Event()
@@ -120,6 +124,10 @@ class Link:
                 raise
             except (Error, OSError, TimeoutError, ssl.SSLError, ValueError) as exc:
                 self.fault = str(exc) or type(exc).__name__
+            except Exception as exc:
+                log.exception("bus_failed")
+                self.fault, pause = f"a defect of this server ({type(exc).__name__})", _LONGEST_PAUSE
+                self._on_defect()
             finally:
                 await self._end(client)
             self._tried.set()
@@ -232,8 +240,8 @@ class Link:
         self._confirmed = self.handed
         if was_connected:
             self._on_down()
-            if self.fault:
-                log.warning("bus_away", why=self.fault)
+        if self.fault and (was_connected or not self._tried.is_set()):  # once, not with each attempt
+            log.warning("bus_away", why=self.fault, hint=_HINT)
 
 
 async def settle(client: Client) -> None:

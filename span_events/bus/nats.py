@@ -30,8 +30,8 @@ from span_events.bus.local import LocalBus
 from span_events.bus.outgoing import LONGEST, Outgoing
 from span_events.clock import Clock
 from span_events.config import BusConfig, EventsConfig
-from span_events.events.activity import Activity, Severity, severity_of
-from span_events.events.catalogue import SEVERITIES
+from span_events.events.activity import Activity
+from span_events.events.catalogue import is_alarm
 from span_events.events.history import Past
 from span_events.events.message import Message
 from span_events.ids import IdGenerator
@@ -97,6 +97,7 @@ class NatsBus(LocalBus):
             on_down=self._on_down,
             work=(self._write, self._follow_changes),
             on_slow=self._on_slow,
+            on_defect=self._on_defect,
         )
         self._task: asyncio.Task[None] | None = None
         self._is_behind = False
@@ -115,7 +116,7 @@ class NatsBus(LocalBus):
         first.cancel()
 
     async def run(self) -> None:
-        """Wait for a defect of the bus, and raise it; cancelling does not end the bus."""
+        """Wait until the bus is closed; cancelling does not end the bus."""
         assert self._task is not None, "the bus has started"
         await asyncio.shield(self._task)
 
@@ -215,9 +216,9 @@ class NatsBus(LocalBus):
 
     def _carry(self, activity: Activity) -> None:
         event = activity.event
-        is_alarm = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
         owner = event.origin.collection_id
-        self._outgoing.append(owner, _subject(owner, is_alarm), wire.encode(activity))
+        kind = "alarm" if is_alarm(event) else "routine"
+        self._outgoing.append(owner, _subject(owner, kind), wire.encode(activity))
         self._waiting.set()
 
     def _carry_message(self, message: Message) -> None:
@@ -255,6 +256,9 @@ class NatsBus(LocalBus):
     def _on_slow(self) -> None:
         self.cut += 1
         self._on_behind()
+
+    def _on_defect(self) -> None:
+        self.failures += 1
 
     def _on_behind(self) -> None:
         self._is_behind = True
@@ -316,10 +320,6 @@ class NatsBus(LocalBus):
 
 
 @lru_cache(maxsize=1024)
-def _subject(owner: int | None, is_alarm: bool) -> str:
+def _subject(owner: int | None, kind: str) -> str:
     """Return the subject of an event."""
-    return f"{_PREFIX}.activity.{owner_of(owner)}.{'alarm' if is_alarm else 'routine'}"
-
-
-_ROUTINE: Final = frozenset(event for event, severities in SEVERITIES.items() if max(severities) < Severity.WARNING)
-"""Events that are never a warning or an error."""
+    return f"{_PREFIX}.activity.{owner_of(owner)}.{kind}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from span_events.events.activity import Event, Key, Moment, Severity, SpanId, key, keys_of, severities_of
+from span_events.events.activity import Event, Key, Moment, Severity, SpanId, key, keys_of, severities_of, severity_of
 from span_events.events.message import Transport
 from span_events.events.reasons import (
     CiotDisconnectReason,
@@ -785,8 +785,14 @@ SEVERITIES: Final[MappingProxyType[type[Event], tuple[Severity, ...]]] = Mapping
     {each: tuple(severities_of(each, KEYS[each])) for each in _EVENTS}
 )
 """Possible severities of each event class; the default comes first."""
+_ROUTINE: Final = frozenset(event for event, severities in SEVERITIES.items() if max(severities) < Severity.WARNING)
 SPAN_NAMES: Final = frozenset(each.name for each in _EVENTS if not each.extension)
 """Names of the events that Span has too."""
+
+
+def is_alarm(event: Event) -> bool:
+    """Return whether an event is a warning or an error."""
+    return event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
 
 
 def meaning_of(event: type[Event]) -> str:

@@ -17,8 +17,8 @@ from typing import Final
 
 from span_events.bounded.losses import Losses
 from span_events.bounded.rings import Rings
-from span_events.events.activity import Activity, Key, Severity, severity_of
-from span_events.events.catalogue import KEYS, SEVERITIES
+from span_events.events.activity import Activity, Key
+from span_events.events.catalogue import KEYS, is_alarm
 from span_events.events.filters import Scope, Wish
 from span_events.metrics import Metric
 
@@ -110,9 +110,7 @@ class History:
 
     def append(self, activity: Activity) -> None:
         """Remember an activity."""
-        event = activity.event
-        is_fault = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
-        (self._faults if is_fault else self._routine).append(event.origin.collection_id, activity)
+        self._rings_for(activity).append(activity.event.origin.collection_id, activity)
 
     def insert(self, activity: Activity) -> None:
         """Remember an activity that may come after younger ones, as those of several nodes do."""
@@ -189,9 +187,7 @@ class History:
         return sorted(found, key=_ID)
 
     def _rings_for(self, activity: Activity) -> Rings[Activity]:
-        event = activity.event
-        is_fault = event.__class__ not in _ROUTINE and severity_of(event) >= Severity.WARNING
-        return self._faults if is_fault else self._routine
+        return self._faults if is_alarm(activity.event) else self._routine
 
     def _in(self, scope: Scope) -> Iterator[deque[Activity]]:
         for rings in (self._routine, self._faults):
@@ -233,5 +229,3 @@ def _size_of(keys: tuple[Key, ...]) -> tuple[int, tuple[str, ...]]:
 
 
 _SIZES: Final = {event: _size_of(keys) for event, keys in KEYS.items()}
-_ROUTINE: Final = frozenset(event for event, severities in SEVERITIES.items() if max(severities) < Severity.WARNING)
-"""Events that are never a warning or an error."""

@@ -105,3 +105,11 @@ async def node(url: str, number: int = 0, clock: SystemClock | None = None, **se
         supervised.cancel()
         await asyncio.gather(supervised, return_exceptions=True)
         await bus.close()
+
+
+async def break_off(which: Node) -> None:
+    """Break the connection of a node."""
+    client = which.bus._link.client  # type: ignore[attr-defined]
+    assert client is not None
+    client._transport._io_writer.transport.abort()
+    await until(lambda: not which.is_connected)

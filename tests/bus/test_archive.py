@@ -21,7 +21,7 @@ from span_events.events.filters import EVERYTHING, PASS_ALL, Scope
 from span_events.events.history import Replay
 from tests.bench.peers.nats import NatsServer, jetstream, nats_server
 from tests.bench.waiting import until
-from tests.bus.nodes import Node, alarm, node, numbered
+from tests.bus.nodes import Node, alarm, break_off, node, numbered
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _COLLECTIONS = count(1 << 50)
@@ -270,11 +270,3 @@ async def connections(nats: NatsServer) -> list[dict[str, int]]:
     """The connections as the server sees them."""
     found: list[dict[str, int]] = (await nats.ask("connz?sort=cid"))["connections"]
     return found
-
-
-async def break_off(which: Node) -> None:
-    """Break the connection of a node."""
-    client = which.bus._link.client  # type: ignore[attr-defined]
-    assert client is not None
-    client._transport._io_writer.transport.abort()
-    await until(lambda: not which.is_connected)

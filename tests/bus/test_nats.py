@@ -7,13 +7,19 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from structlog.testing import capture_logs
 
 from span_events.bus import link
+from span_events.bus.arrivals import Arrivals
 from span_events.bus.base import NoAnswer
+from span_events.bus.link import Link
 from span_events.bus.nats import NatsBus
 from span_events.clock import SystemClock
 from span_events.config import BusConfig, EventsConfig
@@ -21,7 +27,7 @@ from span_events.errors import ConfigurationError
 from span_events.ids import IdGenerator, render
 from tests.bench.peers.nats import NatsServer, nats_server
 from tests.bench.waiting import PATIENCE, until
-from tests.bus.nodes import COLLECTION, alarm, message, node, numbered
+from tests.bus.nodes import COLLECTION, alarm, break_off, message, node, numbered
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -282,20 +288,91 @@ async def test_a_node_that_falls_behind_loses_and_tells(nats: NatsServer) -> Non
         assert there.gaps == 1
 
 
+# ---- defects ----------------------------------------------------------------------------------
+
+
+async def test_a_topic_whose_last_minute_ends_during_a_new_connection_is_skipped(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep forgets it while the node waits for NATS."""
+    clock = Shifted()
+    async with node(nats.url, 1) as here, node(nats.url, 2, clock) as there:
+        await there.follow(COLLECTION)
+        await there.follow(COLLECTION + 1)
+        there.unfollow(COLLECTION + 1)
+        subscribe = Link.subscribe
+
+        async def subscribe_slowly(*arguments: Any) -> Subscription:
+            clock.ahead += 61
+            there.bus.sweep(clock.monotonic())
+            return await subscribe(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Link, "subscribe", subscribe_slowly)
+            await break_off(there)
+            await until(lambda: there.is_connected)
+        here.bus.publish(numbered(1))
+        await there.got(1)
+
+        assert there.bus.failures == 0
+        assert there.metric("bus_topics") == 1
+
+
+async def test_a_defect_of_the_bus_ends_the_connection_and_not_the_node(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with node(nats.url, 1) as here, node(nats.url, 2) as there:
+        reconcile = Arrivals.reconcile
+
+        async def fail(*arguments: Any) -> None:
+            monkeypatch.setattr(Arrivals, "reconcile", reconcile)
+            raise KeyError("created")
+
+        monkeypatch.setattr(Arrivals, "reconcile", fail)
+        await there.follow(COLLECTION)
+        await until(lambda: there.metric("bus_connections") == 2)
+        here.bus.publish(numbered(1))
+        await there.got(1)
+
+        assert there.bus.failures == 1
+
+
+@pytest.mark.parametrize("reply", [b"", b"[]", b"{}", b'{"config": 1}', b'{"config": {}, "state": {}, "created": 1}'])
+async def test_replies_of_jetstream_that_are_damaged_mean_no_archive(
+    nats: NatsServer, client: Client, reply: bytes
+) -> None:
+    async def answer(request: Msg) -> None:
+        await request.respond(reply)
+
+    await client.subscribe("$JS.API.>", cb=answer)
+    await client.flush()
+    async with node(nats.url, 1) as here, node(nats.url, 2) as there:
+        assert "NATS keeps no history (" in there.bus.health()
+        await there.follow(COLLECTION)
+        here.bus.publish(numbered(1))
+        await there.got(1)
+
+        assert there.bus.failures == 0
+
+
 # ---- logins -----------------------------------------------------------------------------------
 
 
 async def test_a_login_comes_from_a_file(tmp_path: Path) -> None:
-    """Without it, the health says what NATS says."""
+    """Without it, the health says what NATS says, and the log the setting."""
     secret = tmp_path / "secret"
     secret.write_text("me:right:on\n")
     async with (
         nats_server(tmp_path, 'authorization: {user: me, password: "right:on"}') as server,
         node(server.url, credentials_file=str(secret)) as known,
-        node(server.url) as stranger,
     ):
-        assert known.is_connected
-        assert "Authorization Violation" in stranger.bus.health()
+        with capture_logs() as lines:
+            async with node(server.url) as stranger:
+                assert known.is_connected
+                assert "Authorization Violation" in stranger.bus.health()
+
+    (hint,) = [each["hint"] for each in lines if each["event"] == "bus_away"]
+    assert "bus.credentials_file" in hint
 
 
 @pytest.mark.parametrize("setting", ["credentials_file", "ca_file"])
