@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from span_events.events.message import Transport
+from span_events.events.reasons import CiotDisconnectReason
 from span_events.fleet.cellular.report import Accepted
 from span_events.fleet.collections import CollectionChange
 from span_events.registry.contents import Changes
@@ -126,6 +127,74 @@ async def test_an_attachment_that_one_node_renews_does_not_time_out_on_another(n
     assert alive == {"device": 1, "nobody": 0}
     assert "ciotDisconnect" not in one.names
     assert two.names.count("ciotDisconnect") == 1
+
+
+async def test_a_silent_device_is_published_once_also_after_a_change_of_the_leader(nodes: Nodes) -> None:
+    """Input from before the attachment does not count, and each node's check takes place at the same time."""
+    one, two = nodes
+    for each in nodes:
+        (device,) = each.directory.devices.values()
+        each.reception.sessions.contacted(device, REMOTE, transport=Transport.COAP)
+    await attach(one, two)
+    for each in nodes:
+        each.activities.clear()
+        each.clock.shift(301)
+        each.cellular.sweep()
+    names = one.names, two.names
+    one.store.leader.leads, two.store.leader.leads = True, False
+    for each in nodes:
+        each.clock.shift(301)
+        each.cellular.sweep()
+
+    assert names == ([], ["clientSilent"])
+    assert (one.names, two.names) == names
+
+
+async def test_a_device_that_made_a_session_at_another_node_is_not_silent(nodes: Nodes) -> None:
+    """It polls there; the leader sees the session in the registry."""
+    one, two = nodes
+    await attach(one, two)
+    (device,), (found,) = one.directory.devices.values(), two.directory.devices.values()
+    one.reception.sessions.connected(
+        device,
+        REMOTE,
+        transport=Transport.DTLS,
+        cipher="",
+        handshake_ms=1,
+        retransmissions=0,
+        close=lambda reason: None,
+    )
+    await one.reception.flush()
+    await until(lambda: found.inet == device.inet)
+    two.activities.clear()
+    two.clock.shift(301)
+    two.cellular.sweep()
+
+    assert two.names == []
+
+
+async def test_an_attachment_that_another_node_took_from_its_device_is_not_checked_for_silence(nodes: Nodes) -> None:
+    """It is nobody's, so no device is silent; after the next assignment, the check is of the new device."""
+    one, two = nodes
+    await attach(one, two)
+    (device,) = one.directory.devices.values()
+    attachments = one.cellular._attachments
+    (attachment,) = attachments.index
+    attachments.unassign(attachment, CiotDisconnectReason.IDENTITY_CHANGED, CAUSE)
+    await one.cellular.commit()
+    await until(lambda: two.gauge("cellular_sessions") == {"device": 0, "nobody": 1})
+    two.activities.clear()
+    two.clock.shift(301)
+    two.cellular.sweep()
+    unassigned = two.names
+    attachments.assign(attachment, device, {}, CAUSE)
+    await one.cellular.commit()
+    await until(lambda: two.gauge("cellular_sessions") == {"device": 1, "nobody": 0})
+    two.clock.shift(301)
+    two.cellular.sweep()
+
+    assert unassigned == []
+    assert two.names == ["clientSilent"]
 
 
 async def test_an_address_that_one_node_has_promised_is_not_promised_by_another(nodes: Nodes) -> None:

@@ -94,7 +94,7 @@ class Attachments:
         for each in attachments:
             self.index.add(each)
             self._lifetimes.touch(each, now, self._timeout)
-            self._silence.resume(each)
+            self._silence.resume(each, from_start=self._registry.store.is_shared)
         for device in self._directory.devices.values():
             ciot = device.ciot
             if self.index.of_device(device):
@@ -132,11 +132,15 @@ class Attachments:
                     self._hide(other, cause)
             if ours is None:
                 ours = seen
-                self._silence.resume(ours)
+                self._silence.resume(ours, from_start=True)
             else:
                 for each in fields(Attachment):
                     if each.name != "signs":
                         setattr(ours, each.name, getattr(seen, each.name))
+                if ours.device is None:
+                    self._silence.stop(ours)
+                elif ours.device is not before:
+                    self._silence.start(ours, ours.device)
             self.index.add(ours)
             self._lifetimes.touch(ours, now, self._timeout if seen.id not in known else None)
             for device in {before, ours.device} - {None}:
@@ -279,7 +283,7 @@ class Attachments:
         if self._registry.leads:
             for each in self._lifetimes.take_due(now, limit=_SLICE):
                 self.end(each, CiotDisconnectReason.TIMEOUT, None)
-            self._silence.sweep()
+        self._silence.sweep(leads=self._registry.leads)
         self.allocation.sweep(now)
 
     def metrics(self) -> list[Metric]:
