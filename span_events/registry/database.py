@@ -12,7 +12,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,11 +24,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from span_events.errors import Conflict, StorageUnavailable
 from span_events.metrics import Histogram, HistogramMetric, Measure, Metric
 from span_events.registry.migrations import schema
-from span_events.registry.postgresql import ServerLock
+from span_events.registry.postgresql import ANSWER_S, ServerLock, Silence, end_silent_connection, silent
 from span_events.registry.tables import Row
 
 T = TypeVar("T")
@@ -49,6 +50,8 @@ _LOCK_TIMEOUT: Final = "55P03"
 """PostgreSQL's code for a lock that another transaction held for too long (lock_not_available)."""
 _CONNECT_S: Final = 5
 """Seconds that a connection to PostgreSQL may take."""
+_BEAT_S: Final = 2.0
+"""Seconds between questions to a connection that listens."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 """SQLite's codes for a file that is torn or no database."""
 
@@ -66,6 +69,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: AsyncEngine | None = None
+        self._patient_engine: AsyncEngine | None = None
         self._order = asyncio.Lock()
         self._writes: set[asyncio.Task[Any]] = set()
         self.durations = Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -73,6 +77,7 @@ class Database:
         self.failures = 0
         """Number of writes that failed."""
         self._lock = ServerLock(self._name)
+        self._silence = Silence()
 
     def metrics(self) -> list[Measure]:
         """List the metrics."""
@@ -88,11 +93,13 @@ class Database:
 
     async def open(self) -> None:
         """Connect; create the tables, or migrate those of an older release; refuse those of a newer one."""
-        self._engine = self._make_engine()
+        self._engine = self._patient_engine = self._make_engine()
+        if self._engine.dialect.name == "postgresql":
+            self._patient_engine = self._make_engine(patient=True)
         try:
             if self._engine.dialect.name == "sqlite":
                 await self._log_ahead()
-            async with self.connection(write=True) as connection:
+            async with self.connection(write=True, patient=True) as connection:
                 await schema.prepare(connection, self._name())
         except BaseException:
             await self.close()
@@ -122,9 +129,11 @@ class Database:
         """Finish the writes under way and disconnect; closing again does nothing."""
         await self.settle()
         await self._lock.release()
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            await engine.dispose()
+        engines = self._engine, self._patient_engine
+        self._engine = self._patient_engine = None
+        for engine in engines:
+            if engine is not None:
+                await engine.dispose()
 
     async def put(self, table: Table, rows: Sequence[Row]) -> None:
         """Write rows, new or changed, in a transaction of their own."""
@@ -144,6 +153,7 @@ class Database:
 
         async def transaction() -> T:
             try:
+                self._silence.require_answers()
                 async with self._order, self.connection(write=True) as connection:
                     result = await work(connection)
             except Exception:
@@ -163,20 +173,26 @@ class Database:
             await asyncio.wait(self._writes)
 
     @asynccontextmanager
-    async def connection(self, *, write: bool = False, snapshot: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def connection(
+        self, *, write: bool = False, snapshot: bool = False, patient: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """
         Connect for as long as the block lasts.
 
         Args:
             write: Commit at the end; needs the lock, if there is one.
             snapshot: All reads of PostgreSQL see one moment.
+            patient: A command may take long, as it reads a whole table or waits for other nodes.
         """
-        if self._engine is None:
+        engine = self._patient_engine if patient else self._engine
+        if engine is None:
             raise StorageUnavailable(f"{self._name()} is not open")
         with self._translated():
-            if write:
-                await self._lock.hold(self._engine)
-            async with self._engine.begin() if write else self._engine.connect() as connection:
+            async with AsyncExitStack() as stack:
+                with self._silence.attempt():
+                    if write:
+                        await self._lock.hold(engine)
+                    connection = await stack.enter_async_context(engine.begin() if write else engine.connect())
                 if snapshot and connection.dialect.name == "postgresql":
                     await connection.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
@@ -189,7 +205,7 @@ class Database:
         PostgreSQL releases it with the connection, and takes it from a node that froze.
         """
         async with self.connection() as connection:
-            for setting in ("lock_timeout = '10s'", "idle_in_transaction_session_timeout = '30s'"):
+            for setting in ("lock_timeout = '4s'", "idle_in_transaction_session_timeout = '30s'"):
                 await connection.exec_driver_sql(f"SET LOCAL {setting}")
             await connection.execute(select(func.pg_advisory_xact_lock(_EXCLUSIVE)))
             yield
@@ -212,7 +228,7 @@ class Database:
         Call a handler with the payload of each notification of PostgreSQL, by channel.
 
         Args:
-            lost: Called when the connection ends.
+            lost: Called when the connection ends, or answers no more.
         """
         async with self.session() as connection:
             driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -220,9 +236,16 @@ class Database:
                 driver.add_termination_listener(lambda _: lost())
                 for channel, handle in handlers.items():
                     await driver.add_listener(channel, lambda *told, handle=handle: handle(told[3]))
+            except TimeoutError:
+                raise
             except Exception as exc:  # the driver's own: SQLAlchemy does not translate them here
                 raise StorageUnavailable(f"{self._name()} cannot be listened to: {exc}") from exc
-            yield
+            beat = asyncio.create_task(_beat(driver, lost))
+            try:
+                yield
+            finally:
+                beat.cancel()
+                await asyncio.gather(beat, return_exceptions=True)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -237,11 +260,15 @@ class Database:
             ) from exc
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
             cause = getattr(exc, "orig", None) or exc
+            if isinstance(cause, TimeoutError):
+                fault = f"{self._name()} does not answer"
+                self._silence.begins(fault)
+                raise silent(fault) from exc
             error = StorageUnavailable(f"{self._name()} cannot be used: {cause}")
             if getattr(cause, "sqlite_errorcode", None) in _DAMAGED:
                 error.hint = "The file is damaged: restore it from a backup, with its -wal file if that has one."
             if getattr(cause, "sqlstate", None) == _LOCK_TIMEOUT:
-                error.hint = "Another node has held the registry's lock for 10 s: repeat the request."
+                error.hint = "Another node has held the registry's lock for 4 s: repeat the request."
             raise error from exc
 
     async def _log_ahead(self) -> None:
@@ -257,7 +284,7 @@ class Database:
                     raise
                 await asyncio.sleep(_PAUSE)
 
-    def _make_engine(self) -> AsyncEngine:
+    def _make_engine(self, *, patient: bool = False) -> AsyncEngine:
         with self._translated():
             try:
                 url = make_url(self._url)
@@ -265,7 +292,7 @@ class Database:
                     _prepare_file(url.database)
                 engine = create_async_engine(
                     url,
-                    **_options(url),
+                    **_options(url, patient=patient),
                     json_serializer=_json,
                     json_deserializer=orjson.loads,
                     hide_parameters=True,  # errors and tracebacks show statements, but no keys or payloads
@@ -278,6 +305,8 @@ class Database:
                 raise error from exc
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _prepare_connection)
+        else:
+            event.listen(engine.sync_engine, "handle_error", end_silent_connection)
         return engine
 
     def _name(self) -> str:
@@ -287,6 +316,16 @@ class Database:
         except ArgumentError:
             return "The registry"
         return f"The registry {url.database if url.get_backend_name() == 'sqlite' else url.render_as_string()}"
+
+
+async def _beat(driver: Any, lost: Callable[[], None]) -> None:
+    """Ask a connection of PostgreSQL that else only listens, until it does not answer: a cut network tells nothing."""
+    try:
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            await driver.execute("SELECT")
+    except Exception:  # the driver's own, of many kinds
+        lost()
 
 
 async def put(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
@@ -331,11 +370,19 @@ def _deletion(table: Table) -> Any:
     return delete_from(table).where(table.columns[0] == bindparam("gone"))
 
 
-def _options(url: URL) -> dict[str, Any]:
-    """Return what PostgreSQL's connections need: a test before each use, as the server may have been restarted."""
+def _options(url: URL, *, patient: bool) -> dict[str, Any]:
+    """
+    Return what PostgreSQL's connections need: a test before each use, as the server may have been restarted.
+
+    Args:
+        patient: Connections for commands that take long; few, and not kept.
+    """
     if url.get_backend_name() != "postgresql":
         return {}
-    return {"pool_pre_ping": True, "connect_args": {"timeout": _CONNECT_S}}
+    if patient:
+        return {"poolclass": NullPool, "connect_args": {"timeout": _CONNECT_S}}
+    arguments = {"timeout": _CONNECT_S, "command_timeout": ANSWER_S}
+    return {"pool_pre_ping": True, "pool_timeout": ANSWER_S, "connect_args": arguments}
 
 
 def _json(value: object) -> str:

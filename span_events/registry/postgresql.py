@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from sqlalchemy import func, select
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -14,6 +16,10 @@ from span_events.errors import StorageUnavailable
 
 _LOCK: Final = 0x7370_616E
 """Key of the advisory lock of a server."""
+ANSWER_S: Final = 5.0
+"""Seconds after which a command without an answer ends with its connection."""
+_PAUSE_S: Final = 1.0
+"""Seconds from an attempt that met silence to the next one."""
 
 
 class ServerLock:
@@ -103,3 +109,69 @@ async def _end(connection: AsyncConnection) -> None:
     with suppress(SQLAlchemyError, OSError):
         await connection.invalidate()  # closed, not pooled
         await connection.close()
+
+
+class Silence:
+    """
+    The time while PostgreSQL does not answer: frozen, or cut off by the network.
+
+    One caller at a time waits for an answer then; the others are refused at once, and do not wait for each other.
+    """
+
+    def __init__(self) -> None:
+        self._fault = ""
+        """Reason why callers are refused; empty while PostgreSQL answers."""
+        self._next_attempt = 0.0
+        self._is_attempted = False
+
+    def begins(self, fault: str) -> None:
+        """Note a command without an answer."""
+        self._fault = fault
+        self._next_attempt = time.monotonic() + _PAUSE_S
+
+    def require_answers(self) -> None:
+        """
+        Return if a caller may ask PostgreSQL now.
+
+        Raises:
+            StorageUnavailable: The last attempt met silence, and it is not time for the next.
+        """
+        if self._fault and (self._is_attempted or time.monotonic() < self._next_attempt):
+            raise silent(self._fault)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """
+        Ask PostgreSQL; an answer ends the silence.
+
+        Raises:
+            StorageUnavailable: The last attempt met silence, and it is not time for the next.
+        """
+        self.require_answers()
+        if not self._fault:
+            yield
+            return
+        self._is_attempted = True
+        try:
+            yield
+            self._fault = ""
+        finally:
+            self._is_attempted = False
+
+
+def silent(fault: str) -> StorageUnavailable:
+    """Return the error of a database that does not answer."""
+    error = StorageUnavailable(fault)
+    error.hint = (
+        "PostgreSQL, its machine or the network is stuck: look at them. It is asked once a second, and used again as"
+        " soon as it answers."
+    )
+    return error
+
+
+def end_silent_connection(context: ExceptionContext) -> None:
+    """End a connection on which a command had no answer: waiting for the end of its transaction would be in vain."""
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        context.is_disconnect = True
+        driver: Any = context.connection.connection.driver_connection
+        driver.terminate()

@@ -129,11 +129,18 @@ class Store:
     async def load(self) -> Contents:
         """Read everything; delete messages to removed devices."""
         orphans = delete(tables.downstream).where(tables.downstream.c.device_id.not_in(select(tables.devices.c.id)))
-        await self._database.write(lambda connection: connection.execute(orphans))
-        async with self._database.connection(snapshot=True) as connection:
-            if self._journal is not None:
-                self._journal.seen = await self._journal.latest(connection)
-            return await read_contents(connection)
+        async with self._database.connection(write=True, patient=True) as connection:
+            await connection.execute(orphans)
+        version, contents = await self._read_everything()
+        if self._journal is not None:
+            self._journal.seen = version
+        return contents
+
+    async def _read_everything(self) -> tuple[int, Contents]:
+        """Read all rows, and the version that they show."""
+        async with self._database.connection(snapshot=True, patient=True) as connection:
+            version = 0 if self._journal is None else await self._journal.latest(connection)
+            return version, await read_contents(connection)
 
     # ---- a registry that several nodes share --------------------------------------------------
 
@@ -149,10 +156,11 @@ class Store:
             version, changed = await self._journal.since(connection)
             if version == self._journal.seen:
                 return None
-            if changed is None:
-                return Changes(version, await read_contents(connection), None)
-            contents = await read_contents(connection, changed, collections)
-        return Changes(version, contents, {kind: keys - contents.ids(kind) for kind, keys in changed.items()})
+            if changed is not None:
+                contents = await read_contents(connection, changed, collections)
+                removed = {kind: keys - contents.ids(kind) for kind, keys in changed.items()}
+                return Changes(version, contents, removed)
+        return Changes(*await self._read_everything(), None)
 
     def seen(self, version: int) -> None:
         """Note that the directory shows the changes up to a version."""
@@ -292,7 +300,8 @@ class Store:
         Args:
             devices: Those of the directory.
         """
-        async with self._database.connection(snapshot=True) as connection:
+        everything = ids is None or addresses is None
+        async with self._database.connection(snapshot=True, patient=everything) as connection:
             attachments = await database.read(connection, tables.cellular_sessions, ids)
             reservations = await database.read(connection, tables.cellular_reservations, addresses)
         return (
@@ -368,7 +377,7 @@ class Store:
 
     async def downstream(self) -> list[Downstream]:
         """Read all downstream messages."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(patient=True) as connection:
             return [rows.downstream_of(row) for row in await database.read(connection, tables.downstream)]
 
     async def put_token(self, token: Token) -> None:

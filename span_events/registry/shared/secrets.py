@@ -81,7 +81,7 @@ class SharedSecrets:
     @asynccontextmanager
     async def first_start(self) -> AsyncIterator[None]:
         """Let one node at a time look for secrets and make those that are missing."""
-        async with self._database.connection() as connection:
+        async with self._database.connection(patient=True) as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             yield
 

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -54,13 +54,29 @@ class PostgresqlServer:
 
     def kill(self) -> None:
         """Kill its main process with SIGKILL, and wait until the others have noticed."""
-        main = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        others = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        main, *others = self._processes()
         os.kill(main, signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE
         while any(Path(f"/proc/{each}").exists() for each in others):
             assert time.monotonic() < deadline, "processes of PostgreSQL stay"
             time.sleep(0.01)
+
+    def freeze(self) -> None:
+        """Let it neither read nor write."""
+        for each in self._processes():
+            with suppress(ProcessLookupError):  # one that was about to end
+                os.kill(each, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for each in self._processes():
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        """Return its main process, and then the others."""
+        main = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        return [main, *map(int, Path(f"/proc/{main}/task/{main}/children").read_text().split())]
 
     def _control(self, command: str) -> tuple[str, ...]:
         return "pg_ctl", command, "-D", str(self.folder / "data")

@@ -1,0 +1,93 @@
+"""PostgreSQL that neither answers nor ends its connections, as its machine is frozen or the network is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable
+
+import pytest
+
+from span_events.errors import StorageUnavailable
+from span_events.registry import database
+from span_events.registry.shared.lock import SharedLock
+from span_events.registry.store import Store
+from tests.bench.peers.postgresql import PostgresqlServer
+from tests.bench.waiting import PATIENCE
+
+MANY = 100
+ANSWER_S = 0.5
+
+
+@pytest.fixture
+async def store(postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """A registry that several nodes share, and that waits half a second for each answer."""
+    monkeypatch.setattr(database, "ANSWER_S", ANSWER_S)
+    monkeypatch.setattr(database, "_CONNECT_S", ANSWER_S)
+    opened = Store(await postgresql.new_schema(), shared=True)
+    await opened.open()
+    await opened.lock()
+    yield opened
+    await opened.close()
+
+
+async def refused(work: Awaitable[object]) -> float:
+    """Return the seconds until a registry that does not answer refused some work."""
+    began = time.monotonic()
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(StorageUnavailable, match="does not answer"):
+            await work
+    return time.monotonic() - began
+
+
+async def change(lock: SharedLock) -> None:
+    """Change the configuration, as a node does for a request."""
+    async with lock:
+        pass
+
+
+async def nothing() -> None:
+    """Catch up with no change."""
+
+
+async def test_a_frozen_database_refuses_one_attempt_after_a_while_and_all_others_at_once(
+    store: Store, postgresql: PostgresqlServer
+) -> None:
+    """However many wait, they wait for one attempt together, not for each other; then everything works again."""
+    lock = SharedLock(store, nothing, asyncio.Lock())
+    await asyncio.gather(store.probe(), store.token("x"), change(lock))
+    postgresql.freeze()
+    try:
+        works = [work for _ in range(MANY) for work in (store.put_token_uses({1: 1}), change(lock))]
+        longest = max(await asyncio.gather(*map(refused, [store.token("x"), *works])))
+        await refused(store.probe())
+    finally:
+        postgresql.thaw()
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await store.put_token_uses({1: 1})
+                break
+            except StorageUnavailable:
+                await asyncio.sleep(0.05)
+    await change(lock)
+
+    assert longest < MANY * ANSWER_S / 2
+    assert await store.token_uses() == {1: 1}
+
+
+async def test_a_silent_connection_of_notifications_is_lost(
+    store: Store, postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that forgot the connection ends it at neither side, and no notification would ever come again."""
+    monkeypatch.setattr(database, "_BEAT_S", 0.01)
+    lost, told = asyncio.Event(), asyncio.Event()
+    async with asyncio.timeout(PATIENCE), store.listening({"silence": lambda _: told.set()}, lost.set):
+        await postgresql.execute("NOTIFY silence")
+        await told.wait()
+        assert not lost.is_set()
+        postgresql.freeze()
+        try:
+            await lost.wait()
+        finally:
+            postgresql.thaw()
