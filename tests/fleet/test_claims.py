@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, closing
 
 import pytest
@@ -15,7 +18,7 @@ from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.listeners.coap.coap import Coap
 from span_events.listeners.datagrams import Datagrams
-from span_events.registry.model import Device, DownstreamState
+from span_events.registry.model import Device, Downstream, DownstreamState
 from span_events.wire.coap.messages import CoapMessage, Code, Type, encode
 from tests.bench.fleets import CAUSE, FleetBench
 from tests.bench.links import behind, online, roof
@@ -189,6 +192,45 @@ async def test_cancelled_and_removed_messages_go_on_every_node(nodes: Nodes) -> 
     assert rest.payload == b"2"
     assert two.names == []
     assert one.names.count("downstreamFailed") == 2
+
+
+async def test_a_message_of_another_node_costs_the_same_however_many_are_in_memory(bench: FleetBench) -> None:
+    """Each node shows each message that any node queued or sent; CPU time, as a ratio within one run."""
+    device = await bench.device()
+    shown = Downstream(1, device.id, b"on", 0, state=DownstreamState.SENT)
+
+    def cost() -> float:
+        def once() -> float:
+            begin = time.process_time()
+            for _ in range(50):
+                bench.outbox.show([shown], {shown.id}, cause=CAUSE)
+            return time.process_time() - begin
+
+        return min(once() for _ in range(3))
+
+    few = cost()
+    bench.outbox.fill(Downstream(each, each, b"", 0, state=DownstreamState.SENT) for each in range(2, 10_000))
+
+    assert cost() < 20 * few
+
+
+async def test_a_message_whose_deletion_is_being_written_is_not_shown_again(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is there until the commit, and may be read meanwhile."""
+    one, _ = nodes
+    device = await one.device()
+    message = await one.outbox.queue(device, b"open", cause=CAUSE)
+    row, settle = dataclasses.replace(message), one.store.settle_downstream
+
+    async def slow(messages: Sequence[Downstream], deleted: Sequence[int], released: Sequence[int]) -> None:
+        one.outbox.show([row], {row.id}, cause=CAUSE)
+        await settle(messages, deleted, released)
+
+    monkeypatch.setattr(one.store, "settle_downstream", slow)
+    await one.outbox.cancel(device, message.id, cause=CAUSE)
+
+    assert one.outbox.list(device, limit=9) == []
 
 
 async def test_without_postgresql_a_message_waits(nodes: Nodes) -> None:

@@ -62,12 +62,13 @@ class Outbox:
         self._clock = clock
         self.claims = Claims(registry.store, clock, refused=self._look_again)
         self._lock = asyncio.Lock()
-        self._messages: dict[int, OrderedDict[int, Downstream]] = {}
+        self._by_id: dict[int, Downstream] = {}  # all messages
+        self._messages: dict[int, OrderedDict[int, Downstream]] = {}  # by device
         self._waiting: dict[int, deque[Downstream]] = {}
         self._by_age: OrderedDict[int, Downstream] = OrderedDict()  # all waiting messages, oldest first
         self._underway: dict[int, Carrier] = {}  # the waiting messages that a gateway's session holds
         self._changed: dict[int, Downstream] = {}
-        self._deleted: list[int] = []
+        self._deleted: set[int] = set()  # until the registry has deleted them
         self._released: list[int] = []
         self.on_queued: list[Callable[[Device, int], None]] = []
 
@@ -133,7 +134,7 @@ class Outbox:
             message = Downstream(self._bus.new_id(time_ns), device.id, payload, time_ns // 1_000_000)
             await self._registry.store.queue_downstream(message)
             self._directory.device(device.collection.id, device.id)  # the device may have been removed meanwhile
-            if message.id not in self._messages.get(device.id, ()):  # unless it was shown as that of another node
+            if message.id not in self._by_id:  # unless it was shown as that of another node
                 self._keep(message)
         self._bus.publish(
             DownstreamQueued(
@@ -300,14 +301,13 @@ class Outbox:
         ):  # sent already, and the device of their events was removed
             gateway = self._underway[message.id].gateway
             self.sent(device, message, transport=Transport.GATEWAY, cause=cause, gateway=gateway)
-        for message_id in self._messages.pop(device.id, {}):
-            self._changed.pop(message_id, None)  # the store deletes them with the device
+        self._drop_all(device)
 
     # ---- a registry that several nodes share --------------------------------------------------
 
     def ids(self) -> set[int]:
         """Return the ids of all messages."""
-        return {message_id for messages in self._messages.values() for message_id in messages}
+        return set(self._by_id)
 
     def show(self, found: Iterable[Downstream], ids: AbstractSet[int], *, cause: int) -> None:
         """
@@ -322,14 +322,14 @@ class Outbox:
 
     def _show(self, found: Iterable[Downstream], ids: AbstractSet[int]) -> Sequence[Downstream]:
         """Show messages, and return those that wait."""
-        known = {key: each for messages in self._messages.values() for key, each in messages.items()}
         present = {each.id: each for each in found if each.device_id in self._directory.devices}
-        for message_id in (ids - present.keys()) & known.keys():
-            if message_id not in self._underway and message_id not in self._changed:
-                self._unqueue(known[message_id])
-                del self._messages[known[message_id].device_id][message_id]
+        for message_id in ids - present.keys():
+            ours = self._by_id.get(message_id)
+            if ours is not None and message_id not in self._underway and message_id not in self._changed:
+                self._unqueue(ours)
+                self._drop(ours)
         for message in sorted(present.values(), key=lambda each: each.id):
-            ours = known.get(message.id)
+            ours = self._by_id.get(message.id)
             if ours is None:
                 if message.id not in self._deleted:
                     self._keep(message)
@@ -348,8 +348,7 @@ class Outbox:
         for message in list(self._waiting.get(device.id, ())):
             self._recall(message)
             self._unqueue(message)
-        for message_id in self._messages.pop(device.id, {}):
-            self._changed.pop(message_id, None)
+        self._drop_all(device)
 
     async def close(self) -> None:
         """Give up the claims under way, which would send messages."""
@@ -368,21 +367,20 @@ class Outbox:
     async def flush(self) -> None:
         """Write changed messages to the registry. The next call retries after a failure or cancellation."""
         changed, self._changed = self._changed, {}
-        deleted, self._deleted = self._deleted, []
+        deleted = sorted(self._deleted)
         released, self._released = self._released, []
         try:
             if self.claims.are_needed and (changed or deleted or released):
                 await self._registry.store.settle_downstream(list(changed.values()), deleted, released)
-                changed, deleted, released = {}, [], []
+                changed, released = {}, []
             if changed:
                 await self._registry.store.put_downstream(list(changed.values()))
                 changed = {}
-            if deleted:
+            if deleted and not self.claims.are_needed:
                 await self._registry.store.delete_downstream(deleted)
-                deleted = []
+            self._deleted.difference_update(deleted)
         finally:
             self._changed = changed | self._changed
-            self._deleted = deleted + self._deleted
             self._released = released + self._released
 
     def _recall(self, message: Downstream) -> bool:
@@ -415,6 +413,7 @@ class Outbox:
         self._by_age[message.id] = message
 
     def _keep(self, message: Downstream) -> None:
+        self._by_id[message.id] = message
         self._messages.setdefault(message.device_id, OrderedDict())[message.id] = message
         if message.state is DownstreamState.PENDING:
             self._wait(message)
@@ -445,6 +444,15 @@ class Outbox:
             self._forget(next(each for each in messages.values() if each.state is not DownstreamState.PENDING))
 
     def _forget(self, message: Downstream) -> None:
-        del self._messages[message.device_id][message.id]
+        self._drop(message)
         self._changed.pop(message.id, None)
-        self._deleted.append(message.id)
+        self._deleted.add(message.id)
+
+    def _drop(self, message: Downstream) -> None:
+        del self._by_id[message.id], self._messages[message.device_id][message.id]
+
+    def _drop_all(self, device: Device) -> None:
+        """Drop the messages of a removed device; the store deletes them with it."""
+        for message_id in self._messages.pop(device.id, {}):
+            del self._by_id[message_id]
+            self._changed.pop(message_id, None)
