@@ -244,8 +244,8 @@ class Fleet:
 
     async def check_files(self) -> None:
         """Look whether images and blobs can be stored, and settle uploads that died; called every other second."""
-        await self.image_files.check()
-        await self.blob_files.check()
+        await self.image_files.check(is_current=self.registry.is_current)
+        await self.blob_files.check(is_current=self.registry.is_current)
 
     def files_health(self) -> dict[str, str]:
         """Return the health of a place of files that other nodes share; devices are served without it, too."""

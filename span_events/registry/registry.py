@@ -40,6 +40,8 @@ class Registry:
         self.store = store
         self.directory = Directory()
         self.lock: AbstractAsyncContextManager[None] = asyncio.Lock()
+        self.is_current = True
+        """Whether the directory shows the changes of other nodes; False while they cannot be followed."""
         self._follower: Follower | None = None
 
     @property
@@ -69,7 +71,15 @@ class Registry:
             StorageUnavailable: The connection was lost.
         """
         assert self._follower is not None, "the registry is shared"
-        await self._follower.run(ready)
+
+        def caught_up() -> None:
+            self.is_current = True
+            ready()
+
+        try:
+            await self._follower.run(caught_up)
+        finally:
+            self.is_current = False
 
     async def look(self) -> None:
         """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from span_events.errors import StorageUnavailable
 from span_events.events.message import Transport
 from span_events.events.reasons import CiotDisconnectReason
 from span_events.fleet.cellular.report import Accepted
@@ -102,6 +103,32 @@ async def test_a_device_made_while_another_node_reads_changes_has_its_message_an
 
     assert device is not None
     assert two.directory.device_at(ADDRESS) is two.directory.devices[device.id]
+
+
+async def test_pending_files_are_left_alone_while_a_node_does_not_see_the_changes_of_others(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upload that is pending here may have its row by another node."""
+    one, two = nodes
+    told: list[bool] = []
+
+    async def check(*, is_current: bool) -> None:
+        told.append(is_current)
+
+    async def away(_collections: Mapping[int, Collection]) -> None:
+        raise StorageUnavailable("PostgreSQL is away")
+
+    for files in (two.image_files, two.blob_files):
+        monkeypatch.setattr(files, "check", check)
+    with monkeypatch.context() as patch:
+        patch.setattr(two.store, "changes", away)
+        await one.device()
+        await until(lambda: not two.registry.is_current)
+        await two.check_files()
+    await until(lambda: two.registry.is_current)
+    await two.check_files()
+
+    assert told == [False, False, True, True]
 
 
 async def test_an_attachment_that_one_node_renews_does_not_time_out_on_another(nodes: Nodes) -> None:

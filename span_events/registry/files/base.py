@@ -93,8 +93,13 @@ class Files(Protocol):
     async def prepare(self, has_row: HasRow) -> None:
         """Make ready at the start of a server, and settle the pending files of an earlier process."""
 
-    async def check(self) -> None:
-        """Look whether the files can be used, and settle pending files; called every other second."""
+    async def check(self, *, is_current: bool) -> None:
+        """
+        Look whether the files can be used, and settle pending files; called every other second.
+
+        Args:
+            is_current: Whether the rows that other nodes wrote are known; without them, nothing is deleted.
+        """
 
     def begin(self, identifier: int) -> Incoming:
         """Begin a new file."""

@@ -74,25 +74,26 @@ class BucketFiles:
         self._has_row = has_row
         await self._copies.prepare()
 
-    async def check(self) -> None:
-        """Look whether the object store answers, and settle marks; it does not raise."""
+    async def check(self, *, is_current: bool) -> None:
+        """Look whether the object store answers, and settle marks and copies; it does not raise."""
         now = self._clock.monotonic()
         if not self.fault and not self._named and now - self._checked_at < _LOOK:
             return
         self._checked_at = now
         with suppress(StorageUnavailable):  # in the log, and in `fault`
             for found in await self._store.listed(f"pending/{self._kind}"):
-                await self._settle(found.key.rpartition("/")[2], found.modified)
-        await self._copies.delete_others(self._has_row)
+                await self._settle(found.key.rpartition("/")[2], found.modified, is_current=is_current)
+        if is_current:
+            await self._copies.delete_others(self._has_row)
 
-    async def _settle(self, name: str, marked: datetime) -> None:
+    async def _settle(self, name: str, marked: datetime, *, is_current: bool) -> None:
         """Remove a mark that is not needed any more, and an object whose row was never written or is deleted."""
         try:
             identifier = ids.parse(name)
         except InvalidRequest:
             return
         if identifier not in self._named:
-            if (datetime.now(UTC) - marked).total_seconds() < UNDER_WAY:
+            if not is_current or (datetime.now(UTC) - marked).total_seconds() < UNDER_WAY:
                 return
             if not self._has_row(identifier):
                 log.warning("file_without_row_removed", key=self._key(identifier))

@@ -87,7 +87,7 @@ class Folder:
         log.warning("file_without_row_removed", path=str(whole), octets=path.stat().st_size)
         path.unlink()
 
-    async def check(self) -> None:
+    async def check(self, *, is_current: bool) -> None:  # pending files are settled by `prepare`
         """Look whether the folder can be written."""
         try:
             await asyncio.to_thread(location.probe, self._folder)

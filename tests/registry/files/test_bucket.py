@@ -109,7 +109,7 @@ async def test_a_restart_takes_the_copies_over(bucket: BucketPlace) -> None:
     async with opened(bucket.server.settings(bucket.prefix), bucket.folder / "node", [1].__contains__) as found:
         here = copies(bucket)
         block = found.images.read(stored[0], 0, 9)
-        await found.images.check()
+        await found.images.check(is_current=True)
 
         assert here == ["1", "2"]
         assert block == b"octets"
@@ -157,10 +157,10 @@ async def test_a_killed_object_store_is_told_and_used_again_when_it_is_back(tmp_
             with pytest.raises(StorageUnavailable, match="cannot be used"):
                 files.read(elsewhere, 0, 9)
             files.prefetch(elsewhere)
-            await files.check()
+            await files.check(is_current=True)
             fault, block = files.fault, await read(files, stored)
             server.start()
-            await files.check()
+            await files.check(is_current=True)
             back = files.fault, await read(files, elsewhere), await write(files, 9, b"again")
 
     assert block == b"octets"
@@ -173,7 +173,7 @@ async def test_a_node_starts_without_its_object_store(tmp_path: Path) -> None:
     server = ObjectStoreServer(tmp_path / "store")
     bucket = BucketPlace(server, tmp_path)
     async with node(bucket) as files:
-        await files.check()
+        await files.check(is_current=True)
         fault = files.fault
 
     assert "Connection refused" in fault
@@ -197,7 +197,7 @@ async def test_refused_credentials_are_named_without_the_secret(bucket: BucketPl
     wrong.write_text("[default]\naws_access_key_id = an-access-key\naws_secret_access_key = not-the-secret\n")
     with capture_logs() as logs:
         async with node(bucket, credentials_file=str(wrong)) as files:
-            await files.check()
+            await files.check(is_current=True)
             told = [files.fault, str(logs)]
 
     assert "signature" in told[0]
@@ -207,7 +207,7 @@ async def test_refused_credentials_are_named_without_the_secret(bucket: BucketPl
 async def test_a_bucket_that_is_missing_is_named(bucket: BucketPlace) -> None:
     url = bucket.server.settings()["url"].replace("//span-events/", "//no-such-bucket/")
     async with node(bucket, url=url) as files:
-        await files.check()
+        await files.check(is_current=True)
 
         assert files.fault == "s3://no-such-bucket: cannot be used: The specified bucket does not exist."
 

@@ -67,7 +67,7 @@ class TestFiles:
             await incoming.discard()
             pending = place.names()
             incoming.name()
-        await files.check()
+        await files.check(is_current=True)
 
         assert f"{NAME}.pending" in pending
         assert place.names() == [NAME]
@@ -77,7 +77,7 @@ class TestFiles:
         with pytest.raises(ConnectionError):
             async with files.deleting(ID):
                 raise ConnectionError
-        await files.check()
+        await files.check(is_current=True)
         kept, names = await read(files, stored), place.names()
         async with files.deleting(ID):
             pass
@@ -126,7 +126,7 @@ class TestFiles:
         other = place.open()
         with capture_logs() as logs:
             await other.prepare([1, 3].__contains__)
-            await other.check()
+            await other.check(is_current=True)
         await other.close()
 
         assert place.names() == ["1", "3"]
@@ -140,21 +140,37 @@ class TestFiles:
             before = place.names()
             other = place.open()
             await other.prepare(lambda _: False)
-            await other.check()
+            await other.check(is_current=True)
             await other.close()
 
             assert place.names() == before
             incoming.name()
         assert await read(files, StoredFile(ID, 8)) == b"uploaded"
 
+    async def test_pending_files_are_left_alone_while_the_rows_of_other_nodes_are_unknown(
+        self, files: Files, place: Place
+    ) -> None:
+        """Their uploads may have rows, which this node does not see while PostgreSQL is away."""
+        async with files.begin(ID) as incoming:
+            await incoming.write(b"uploaded")
+            await incoming.keep()
+        before = place.names()
+        other = place.open()
+        await other.prepare(lambda _: False)
+        place.age()
+        await other.check(is_current=False)
+        await other.close()
+
+        assert place.names() == before
+
     async def test_a_file_without_a_row_is_left_alone(self, files: Files, place: Place) -> None:
         """A registry that was restored from a backup must not delete what a newer one knows."""
         await write(files, ID, b"stored")
-        await files.check()
+        await files.check(is_current=True)
         place.age()
         other = place.open()
         await other.prepare(lambda _: False)
-        await other.check()
+        await other.check(is_current=True)
         await other.close()
 
         assert place.names() == [NAME]
