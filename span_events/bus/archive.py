@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, ServiceUnavailableError
 
 from span_events.clock import Clock
 from span_events.config import EventsConfig
@@ -257,6 +257,8 @@ def _replies() -> Iterator[None]:
     """Translate what goes wrong with a reply of JetStream, or without one, into `NoArchive`."""
     try:
         yield
+    except ServiceUnavailableError as exc:
+        raise NoArchive(getattr(exc, "description", None) or "JetStream is off") from exc
     except Error as exc:
         raise NoArchive(getattr(exc, "description", None) or str(exc) or type(exc).__name__) from exc
     except (AttributeError, LookupError, TypeError, ValueError) as exc:

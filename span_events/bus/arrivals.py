@@ -8,7 +8,8 @@ Without one they come as they are published, and the history begins with the fir
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -22,8 +23,10 @@ from span_events.clock import Clock
 from span_events.events.activity import Activity
 from span_events.events.history import Past
 from span_events.events.message import Message
-from span_events.ids import parse
+from span_events.ids import first_at, parse
 
+_LATE_MS: Final = 2_000
+"""Milliseconds that a subscription may take; events that a subscriber misses meanwhile are not reported as a gap."""
 _REMEMBERED = 4_096
 """Identifiers of arrived events that are remembered at least, so that none is shown twice."""
 
@@ -39,7 +42,8 @@ class Arrivals:
         show: Called with each activity of another node.
         show_message: Called with each message of another node.
         fill: Called with the past of a topic.
-        on_behind: Called while this node reads so late that the archive may have discarded events before.
+        on_gap: Called when events may be missing here: the archive discarded them before this node read them, or a
+            subscription began after its subscriber.
     """
 
     def __init__(
@@ -54,9 +58,9 @@ class Arrivals:
         show: Callable[[Activity], None],
         show_message: Callable[[Message], None],
         fill: Callable[[Past], None],
-        on_behind: Callable[[], None],
+        on_gap: Callable[[], None],
     ) -> None:
-        self._on_behind = on_behind
+        self._on_gap = on_gap
         self._following = following
         self._archive = archive
         self._clock = clock
@@ -86,23 +90,22 @@ class Arrivals:
                 source.flow.look(now)
 
     async def open(self, client: Client) -> bool:
-        """Begin on a new connection; return whether nothing can be missing, as the archive has it."""
+        """Begin on a new connection; return whether nothing can be missing: the archive has all events, no messages."""
         self._sources.clear()
         continues = await self._archive.open(client)
         for topic, interest in self._following.interests.items():
             interest.ready.clear()
             if not continues and interest.after is not None:
-                interest.after = 0  # what another archive holds came after what was shown
-                self._note_gap(topic)
-        return continues
+                interest.after = 0  # all events of another archive are younger than those that were shown
+                self.note_gap(topic)
+        return continues and not any(topic.is_messages for topic in self._following.interests)
 
     def close(self) -> None:
         """Note that the connection has ended."""
         for topic, source in self._sources.items():
             self._note_place(topic, source)
         self._sources.clear()
-        for interest in self._following.interests.values():
-            interest.ready.clear()
+        self._following.pause(first_at(self._clock.time_ns() // 1_000_000))
 
     async def reconcile(self, link: Link, client: Client) -> None:
         """Subscribe to the topics that are needed, then leave those that are not."""
@@ -123,9 +126,11 @@ class Arrivals:
         if at_once:
             await settle(client)
         for topic, interest in at_once:
-            if not topic.is_messages:  # what came before, and was not of this node, is unknown
-                self._note_gap(topic)
-            interest.ready.set()
+            if not topic.is_messages:  # earlier events of other nodes are unknown
+                self.note_gap(topic)
+            if interest.after is not None or self._is_late(topic):
+                self._on_gap()
+            self._following.begin(topic)
         for topic in self._following.surplus(list(self._sources)):
             await self._leave(topic)
             if (left := self._following.get(topic)) is not None:
@@ -140,7 +145,12 @@ class Arrivals:
             if await self._read(link, client, topic, interest):
                 await source.subscription.unsubscribe()
 
-    def _note_gap(self, topic: Topic) -> None:
+    def _is_late(self, topic: Topic) -> bool:
+        """Return whether a subscriber has waited for a topic for seconds."""
+        live_from = self._following.live_from(topic)
+        return live_from is not None and live_from < first_at(self._clock.time_ns() // 1_000_000 - _LATE_MS)
+
+    def note_gap(self, topic: Topic) -> None:
         """Let the history of a topic begin now."""
         self._fill(Past((), _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=self._new_id()))
 
@@ -161,7 +171,7 @@ class Arrivals:
     async def _receive(self, message: Msg) -> None:
         sender, lines = wire.unpack(message.data)
         if sender != self._sender:
-            self._show_lines(lines)
+            self._show_all(self._reader.activities(lines))
 
     async def _receive_messages(self, message: Msg) -> None:
         sender, lines = wire.unpack(message.data)
@@ -172,8 +182,8 @@ class Arrivals:
                 self.received += 1
                 self._show_message(each)
 
-    def _show_lines(self, lines: list[bytes]) -> None:
-        for activity in self._reader.activities(lines):
+    def _show_all(self, activities: Iterable[Activity]) -> None:
+        for activity in activities:
             if self._seen.is_new(activity.id):
                 self.received += 1
                 self._show(activity)
@@ -191,14 +201,17 @@ class Arrivals:
             if is_past:
                 activities = list(self._reader.activities(lines))
                 past.extend(activities)
+                live_from = self._following.live_from(topic)
+                if live_from is not None and sender != self._sender:
+                    self._show_all(each for each in activities if each.id >= live_from)
                 messages.update(each.event.origin.collection_id for each in activities[:1])
             elif sender != self._sender:
-                self._show_lines(lines)
+                self._show_all(self._reader.activities(lines))
 
         def filled() -> None:
             if after is None:
                 self._fill_from(topic, past, messages, since)
-            interest.ready.set()
+            self._following.begin(topic)
 
         flow = Flow(
             client,
@@ -207,7 +220,7 @@ class Arrivals:
             take=take,
             filled=filled,
             broken=self._following.changed.set,
-            behind=self._on_behind,
+            behind=self._on_gap,
             limit=self._limit,
         )
         inbox = client.new_inbox()

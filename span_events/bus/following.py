@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +23,8 @@ class Interest:
     """Set while its events arrive here and its past is in the history."""
     after: int | None = None
     """Number of the last NATS message of it in the archive that was shown; None if it has to be read from the begin."""
+    live_from: int | None = None
+    """Identifier of the moment from which on subscribers wait for events that do not arrive yet; None if none waits."""
 
 
 class Following:
@@ -42,9 +44,12 @@ class Following:
         """The topics with the interest in them."""
         return self._interests
 
-    def add(self, topic: Topic) -> None:
-        """Note a subscriber."""
-        self._interest(topic).subscribers += 1
+    def add(self, topic: Topic, moment: int) -> None:
+        """Note a subscriber, who needs the events from a moment on."""
+        interest = self._interest(topic)
+        interest.subscribers += 1
+        if not self._provider(topic, interest).ready.is_set():
+            interest.live_from = interest.live_from or moment
 
     def remove(self, topic: Topic, now: float) -> None:
         """Note that a subscriber left."""
@@ -57,6 +62,30 @@ class Following:
         interest = self._interest(topic)
         interest.idle_since = now
         await self._provider(topic, interest).ready.wait()
+
+    def begin(self, topic: Topic) -> None:
+        """Note that the events of a topic arrive here and its past is in the history."""
+        for interest in self._served_by(topic):
+            interest.live_from = None
+        if topic in self._interests:
+            self._interests[topic].ready.set()
+
+    def live_from(self, topic: Topic) -> int | None:
+        """Return the identifier of the moment from which on subscribers wait for events of a topic; None if none do."""
+        moments = (interest.live_from for interest in self._served_by(topic))
+        return min((each for each in moments if each is not None), default=None)
+
+    def is_unknown(self, topic: Topic) -> bool:
+        """Return whether the past of a topic has never been read."""
+        provider = self._interests.get(topic._replace(owner=EVERYONE)) or self._interests.get(topic)
+        return provider is None or (not provider.ready.is_set() and provider.after is None)
+
+    def pause(self, moment: int) -> None:
+        """Note that the connection has ended: no topic arrives any more."""
+        for interest in self._interests.values():
+            interest.ready.clear()
+            if interest.subscribers:
+                interest.live_from = interest.live_from or moment
 
     def get(self, topic: Topic) -> Interest | None:
         """Return the interest in a topic; None if there is none."""
@@ -98,6 +127,12 @@ class Following:
             interest = self._interests[topic] = Interest()
             self.changed.set()
         return interest
+
+    def _served_by(self, topic: Topic) -> Iterator[Interest]:
+        """Yield the interests that the events of a topic serve."""
+        for other, interest in self._interests.items():
+            if other.is_messages == topic.is_messages and topic.owner in {EVERYONE, other.owner}:
+                yield interest
 
     def _provider(self, topic: Topic, interest: Interest) -> Interest:
         return self._interests.get(topic._replace(owner=EVERYONE), interest)

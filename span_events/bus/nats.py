@@ -34,7 +34,7 @@ from span_events.events.activity import Activity
 from span_events.events.catalogue import is_alarm
 from span_events.events.history import Past
 from span_events.events.message import Message
-from span_events.ids import IdGenerator
+from span_events.ids import IdGenerator, first_at
 from span_events.log import get_logger
 from span_events.metrics import Measure, Metric
 
@@ -87,7 +87,7 @@ class NatsBus(LocalBus):
             show=self.show,
             show_message=self.show_message,
             fill=fill,
-            on_behind=self._on_behind,
+            on_gap=self._on_gap,
         )
         self._services: dict[str, Subscription] = {}
         self._link = Link(
@@ -100,7 +100,8 @@ class NatsBus(LocalBus):
             on_defect=self._on_defect,
         )
         self._task: asyncio.Task[None] | None = None
-        self._is_behind = False
+        self._has_gap = False
+        """Whether subscribers have to be told of a gap."""
         self._next_look = 0.0
         self.cut = 0
         """NATS messages that nats-py discarded because this process fell behind."""
@@ -139,9 +140,7 @@ class NatsBus(LocalBus):
         is_due = self._archive.fault and now >= self._next_look
         if self._arrivals.differ or is_due:
             self._following.changed.set()
-        if self._is_behind:
-            self._is_behind = False
-            self._tell_gap()
+        self._tell_gap()
 
     def health(self) -> str:
         """Return ``ok``, or a sentence about the fault."""
@@ -195,8 +194,9 @@ class NatsBus(LocalBus):
 
     def follow(self, topics: Iterable[Topic]) -> None:
         """Note a subscriber of topics."""
+        moment = first_at(self._clock.time_ns() // 1_000_000)
         for topic in topics:
-            self._following.add(topic)
+            self._following.add(topic, moment)
 
     def unfollow(self, topics: Iterable[Topic]) -> None:
         """Note that it left."""
@@ -205,12 +205,15 @@ class NatsBus(LocalBus):
 
     async def caught_up(self, topics: Iterable[Topic]) -> None:
         """Wait until events of topics arrive here; at most two seconds, and not at all while NATS is away."""
-        if self._link.client is None:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                for topic in topics:
-                    await self._following.ready(topic, self._clock.monotonic())
+        topics = list(topics)
+        if self._link.client is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    for topic in topics:
+                        await self._following.ready(topic, self._clock.monotonic())
+        for topic in topics:
+            if not topic.is_messages and self._following.is_unknown(topic):
+                self._arrivals.note_gap(topic)
 
     # ---- to other nodes -----------------------------------------------------------------------
 
@@ -247,7 +250,8 @@ class NatsBus(LocalBus):
         continues = await self._arrivals.open(client)
         await self._reconcile(client)
         if self._link.connections and not continues:
-            self._tell_gap()
+            self._has_gap = True
+        self._tell_gap()
 
     def _on_down(self) -> None:
         self._arrivals.close()
@@ -255,17 +259,20 @@ class NatsBus(LocalBus):
 
     def _on_slow(self) -> None:
         self.cut += 1
-        self._on_behind()
+        self._on_gap()
 
     def _on_defect(self) -> None:
         self.failures += 1
 
-    def _on_behind(self) -> None:
-        self._is_behind = True
+    def _on_gap(self) -> None:
+        self._has_gap = True
 
     def _tell_gap(self) -> None:
-        for each in self.on_gap:
-            each()
+        """Tell subscribers of a gap, once, however many causes it has."""
+        if self._has_gap:
+            self._has_gap = False
+            for each in self.on_gap:
+                each()
 
     async def _follow_changes(self, client: Client) -> None:
         while True:

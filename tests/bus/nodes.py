@@ -39,8 +39,8 @@ class Node:
     async def follow(self, *collections: int | None, messages: bool = False) -> None:
         """Be a subscriber of collections; None is all of them."""
         topics = topics_of((Scope(each) for each in collections or (None,)), is_messages=messages)
-        self.bus.follow(topics)
         await self.bus.caught_up(topics)
+        self.bus.follow(topics)
 
     def unfollow(self, *collections: int | None) -> None:
         """Leave."""

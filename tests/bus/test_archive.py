@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,7 +15,7 @@ from nats.aio.client import Client
 from nats.js.api import StorageType
 
 from span_events.bus import archive as archive_module
-from span_events.bus.archive import STREAM
+from span_events.bus.archive import STREAM, Flow
 from span_events.events.activity import Origin
 from span_events.events.catalogue import ClientConnected
 from span_events.events.filters import EVERYTHING, PASS_ALL, Scope
@@ -154,6 +155,65 @@ async def test_a_partition_of_nodes_loses_nothing_that_the_archive_has(archive: 
 
         assert there.values == [1, 2, 3]
         assert there.gaps == 0
+
+
+async def test_a_subscriber_that_came_while_nats_was_away_gets_what_followed(
+    archive: NatsServer, collection: int
+) -> None:
+    """What came before is the past; until the archive is read, its replay reports a gap."""
+    async with node(archive.url, 1) as here, node(archive.url, 2) as there:
+        before = here.bus.new_id()
+        here.bus.publish(numbered(1, collection))
+        await until(lambda: here.metric("bus_waiting_bytes") == 0)
+        await break_off(there)
+        await there.follow(collection)
+        assert replay(there, collection, before).lost_through is not None
+
+        here.bus.publish(numbered(2, collection))
+        await until(lambda: there.metric("bus_connections") == 2)
+        here.bus.publish(numbered(3, collection))
+        await until(lambda: 3 in there.values)
+
+        assert there.values == [2, 3]
+        assert there.gaps == 0
+        assert replay(there, collection, before) == Replay(tuple(here.activities))
+
+
+async def test_a_subscriber_for_whom_the_archive_is_too_slow_misses_nothing(
+    archive: NatsServer, collection: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins without the past; events after that are shown, although the archive has them already."""
+    monkeypatch.setattr("span_events.bus.nats._PATIENCE", 0.0)
+    answered, start = asyncio.Event(), Flow.start
+
+    async def start_late(*arguments: Any) -> None:
+        await answered.wait()
+        await start(*arguments)
+
+    monkeypatch.setattr(Flow, "start", start_late)
+    async with node(archive.url, 1) as here, node(archive.url, 2) as there:
+        await there.follow(collection)
+        here.bus.publish(numbered(1, collection))
+        await until(lambda: here.metric("bus_waiting_bytes") == 0)
+        answered.set()
+        await until(lambda: bool(replay(there, collection).activities))
+        here.bus.publish(numbered(2, collection))
+        await until(lambda: 2 in there.values)
+
+        assert there.values == [1, 2]
+        assert replay(there, collection).activities == tuple(here.activities)
+
+
+async def test_a_stream_of_messages_is_told_that_its_connection_was_broken(
+    archive: NatsServer, collection: int
+) -> None:
+    """The archive has no upstream messages."""
+    async with node(archive.url, 1) as there:
+        await there.follow(collection, messages=True)
+        await break_off(there)
+        await until(lambda: there.is_connected)
+
+        assert there.gaps == 1
 
 
 async def test_nats_that_forgot_the_past_is_told(tmp_path: Path) -> None:

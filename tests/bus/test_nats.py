@@ -33,7 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Shifted(SystemClock):
-    """A clock of which a test can move the monotonic time."""
+    """A clock that a test can move."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -41,6 +41,10 @@ class Shifted(SystemClock):
     def monotonic(self) -> float:
         """Return seconds."""
         return super().monotonic() + self.ahead
+
+    def time_ns(self) -> int:
+        """Return nanoseconds since 1970."""
+        return super().time_ns() + int(self.ahead * 1e9)
 
 
 @pytest_asyncio.fixture(loop_scope="module", name="client")
@@ -353,6 +357,34 @@ async def test_replies_of_jetstream_that_are_damaged_mean_no_archive(
         await there.got(1)
 
         assert there.bus.failures == 0
+
+
+# ---- late subscriptions -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seconds", [0, 3])
+async def test_a_subscription_that_takes_seconds_is_told_as_a_gap(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """Without an archive, what came before it is lost; one that is quick is no gap."""
+    monkeypatch.setattr("span_events.bus.nats._PATIENCE", 0.0)
+    clock, is_late, subscribe = Shifted(), asyncio.Event(), Link.subscribe
+
+    async def subscribe_late(*arguments: Any) -> Subscription:
+        await is_late.wait()
+        return await subscribe(*arguments)
+
+    monkeypatch.setattr(Link, "subscribe", subscribe_late)
+    async with node(nats.url, 1) as here, node(nats.url, 2, clock) as there:
+        await there.follow(COLLECTION)
+        clock.ahead += seconds
+        is_late.set()
+        await until_subscribed(nats, f"span.activity.{render(COLLECTION)}.*")
+        here.bus.publish(numbered(1))
+        await there.got(1)
+        there.bus.sweep(clock.monotonic())
+
+        assert there.gaps == (1 if seconds else 0)
 
 
 # ---- logins -----------------------------------------------------------------------------------
