@@ -130,6 +130,7 @@ class Stream:
             except (OSError, TimeoutError, InvalidHandshake) as exc:
                 if lost_at is None:
                     raise _no_stream(self._client.base, exc) from exc
+            _end_if_cancelled()
             await asyncio.sleep(next(pauses))
 
     def _wants(self, line: Line) -> bool:
@@ -200,6 +201,13 @@ _PROXY: Final = (
     "A proxy between here and the server did not pass on the headers Upgrade and Connection;"
     " `span-events guide proxies` says how to configure it."
 )
+
+
+def _end_if_cancelled() -> None:
+    """Go on with a cancellation in whose place a library raised the end of the connection, or Ctrl-C would be lost."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def backoff() -> Iterator[float]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Sequence
+from typing import NoReturn
 
 import pytest
+from websockets.exceptions import ConnectionClosedError
 
 from span_events.client.api import Client
 from span_events.client.stream import LAST_DELAY, Stream, backoff
 from span_events.errors import AccessDenied, NotFound, ServerUnreachable, SpanEventsError, Unauthenticated
+from tests.bench.waiting import until
 from tests.cli.bench import TOKEN
 from tests.cli.scripted import Play, Refuse, Scripted, event, identifier
 
@@ -195,3 +199,35 @@ def test_pauses_double_up_to_their_limit() -> None:
     assert 0.25 <= pauses[0] <= 0.5
     assert 0.5 <= pauses[1] <= 1.0
     assert all(LAST_DELAY / 2 <= each <= LAST_DELAY for each in pauses[6:])
+
+
+async def test_a_cancellation_that_the_connection_turns_into_its_end_ends_the_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise the stream would try again, and a Ctrl-C would have no effect."""
+    tries = 0
+
+    class Connection:
+        """Loses a cancellation: it raises its own end instead."""
+
+        async def __aenter__(self) -> NoReturn:
+            nonlocal tries
+            tries += 1
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ConnectionClosedError(None, None) from None
+            raise AssertionError
+
+        async def __aexit__(self, *_exc: object) -> None: ...
+
+    monkeypatch.setattr(Stream, "_connect", lambda *_args, **_options: Connection())
+    async with Client("http://127.0.0.1:1", TOKEN) as client:
+        stream = Stream(client, "/span/activity", (), notify=lambda _: None, pauses=lambda: itertools.repeat(0.0))
+        reading = asyncio.ensure_future(anext(stream.lines()))
+        await until(lambda: tries == 1)
+        reading.cancel()
+        await asyncio.wait([reading])
+
+    assert reading.cancelled()
+    assert tries == 1
