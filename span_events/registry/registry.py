@@ -1,4 +1,4 @@
-"""The registry: what is written to the store, and what readers see of it."""
+"""The registry: writes each change to the store, then to the directory that readers use."""
 
 from __future__ import annotations
 

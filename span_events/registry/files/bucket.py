@@ -4,7 +4,7 @@ Files in an object store, with local copies.
 Order of an upload: the octets are collected in a local file; a *mark* (an empty object below ``pending/``) and the
 object are stored; the row is written; the mark goes. Order of a deletion: mark, row, object, mark. So a mark that is
 older than any upload names an object whose row decides over it, whichever node died in between. Objects without mark
-and row are left alone: a registry that was restored from a backup must not delete what a newer one knows.
+and row are left alone: a registry that was restored from a backup must not delete objects of newer rows.
 
 A device's block is read from the local copy. Without one, the whole object is fetched once for all readers, and its
 SHA-256 is compared with the row's.
@@ -182,7 +182,7 @@ class BucketFiles:
     # ---- parts ----------------------------------------------------------------------------------
 
     def _fetch(self, wanted: StoredFile) -> asyncio.Task[None]:
-        """Fetch an object, once for all who ask."""
+        """Fetch an object, once for all readers."""
         task = self._fetches.get(wanted.id)
         if task is not None:
             return task
@@ -199,7 +199,7 @@ class BucketFiles:
     def _ended(self, identifier: int, fetch: asyncio.Task[None]) -> None:
         del self._fetches[identifier]
         if not fetch.cancelled():
-            fetch.exception()  # whoever waits gets it; a prefetch has nobody
+            fetch.exception()  # each waiting reader gets it; a prefetch has none
 
     async def _fetched(self, wanted: StoredFile) -> None:
         try:

@@ -43,6 +43,7 @@ _PARTS: Final = 2
 _PIECE: Final = 1 << 20
 """Octets of a download that are handed on together."""
 _KEY_ID, _SECRET = "aws_access_key_id", "aws_secret_access_key"
+_STATUS: Final = re.compile(r"status code: (\d{3})")
 _INNERMOST: Final = re.compile(r'message: "([^"]+)"|<Message>([^<]+)</Message>')
 
 
@@ -149,15 +150,15 @@ class ObjectStore:
         except FileNotFoundError as exc:
             raise StorageUnavailable(f"{self._name}/{key}: is missing, or its bucket is") from exc
         except TimeoutError as exc:
-            raise self._failed(what, key, "no answer in time") from exc
+            raise self._failed(what, key, "no answer in time", _UNREACHABLE) from exc
         except BaseError as exc:
-            raise self._failed(what, key, _cause(exc)) from exc
+            raise self._failed(what, key, _cause(exc), _hint(exc)) from exc
 
-    def _failed(self, what: str, key: str, cause: str) -> StorageUnavailable:
+    def _failed(self, what: str, key: str, cause: str, hint: str) -> StorageUnavailable:
         self.failures += 1
         if not self.fault:
             self._away_since = self._clock.monotonic()
-            log.error("object_store_away", url=self._name, cause=cause, hint=_HINT)
+            log.error("object_store_away", url=self._name, cause=cause, hint=f"{hint} {_MEANWHILE}")
         self.fault = f"{self._name}: cannot be used: {cause}"
         return StorageUnavailable(f"{self._name}/{key}: cannot be {what}: {cause}")
 
@@ -168,9 +169,17 @@ class ObjectStore:
             self.fault = ""
 
 
-_HINT: Final = (
-    "Uploads are refused with 503 until it answers; images with a local copy are served. It is asked every 2 s."
+_MEANWHILE: Final = (
+    "Until then, uploads are refused with 503, and images with a local copy are served. It is asked every 2 s."
 )
+_UNREACHABLE: Final = "Start the object store, or correct the endpoint in files.url."
+_REFUSED: Final = (
+    "Give files.credentials_file the keys of the object store; they need to list, read, write and delete objects."
+)
+_NO_BUCKET: Final = "Make the bucket, or correct its name in files.url."
+_OTHER: Final = "The object store's own log has the reason."
+_HINTS: Final = {"401": _REFUSED, "403": _REFUSED, "404": _NO_BUCKET}
+"""What to do about a status of the object store."""
 
 
 def _client(bucket: Bucket, config: FilesConfig) -> S3Store:
@@ -219,6 +228,12 @@ def _read(setting: str, path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as exc:
         raise ConfigurationError([f"{setting}: {path} cannot be read: {exc.strerror}"]) from exc
+
+
+def _hint(error: Exception) -> str:
+    """Return the next thing to try; obstore has a class for some of these errors, and not for those of a list."""
+    status = _STATUS.search(str(error))
+    return _HINTS.get(status[1], _OTHER) if status else _UNREACHABLE
 
 
 def _cause(error: Exception) -> str:

@@ -107,7 +107,7 @@ class Follower:
 
     async def _look(self) -> None:
         async with self._lock:
-            self._next_look = None  # who asks from now on may ask for a change that this look does not see
+            self._next_look = None  # later callers may ask for a change that this look does not see
             await self.catch_up()
 
     async def run(self, ready: Callable[[], None]) -> None:

@@ -167,6 +167,7 @@ async def test_a_killed_object_store_is_told_and_used_again_when_it_is_back(tmp_
     assert "Connection refused" in fault
     assert back == ("", b"elsewhere", StoredFile(9, 5))
     assert [each["event"] for each in logs] == ["object_store_away"]
+    assert "files.url" in logs[0]["hint"]
 
 
 async def test_a_node_starts_without_its_object_store(tmp_path: Path) -> None:
@@ -192,7 +193,7 @@ async def test_an_object_store_that_does_not_answer_costs_the_time_out_once(tmp_
 
 
 async def test_refused_credentials_are_named_without_the_secret(bucket: BucketPlace) -> None:
-    """In the error, in the log, and in the health."""
+    """In the error, in the log, and in the health; the hint names the setting."""
     wrong = bucket.folder / "wrong"
     wrong.write_text("[default]\naws_access_key_id = an-access-key\naws_secret_access_key = not-the-secret\n")
     with capture_logs() as logs:
@@ -201,15 +202,19 @@ async def test_refused_credentials_are_named_without_the_secret(bucket: BucketPl
             told = [files.fault, str(logs)]
 
     assert "signature" in told[0]
+    assert "files.credentials_file" in logs[0]["hint"]
     assert [each for each in told if "not-the-secret" in each or SECRET_KEY in each] == []
 
 
 async def test_a_bucket_that_is_missing_is_named(bucket: BucketPlace) -> None:
     url = bucket.server.settings()["url"].replace("//span-events/", "//no-such-bucket/")
-    async with node(bucket, url=url) as files:
-        await files.check(is_current=True)
+    with capture_logs() as logs:
+        async with node(bucket, url=url) as files:
+            await files.check(is_current=True)
 
-        assert files.fault == "s3://no-such-bucket: cannot be used: The specified bucket does not exist."
+            assert files.fault == "s3://no-such-bucket: cannot be used: The specified bucket does not exist."
+
+    assert "files.url" in logs[0]["hint"]
 
 
 async def test_a_large_object_is_stored_in_parts(bucket: BucketPlace) -> None:
