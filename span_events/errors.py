@@ -4,6 +4,7 @@ Errors: all exceptions that this package raises on purpose, in one tree::
     SpanEventsError
     ├── ConfigurationError       a setting is wrong; lists every fault with its path
     ├── StorageUnavailable       the data directory or the registry cannot be used
+    │   └── DatabaseUnavailable  the registry in PostgreSQL cannot be used
     ├── ListenerUnavailable      a listener could not bind its address
     ├── ServerUnreachable        the command line could not reach a server
     ├── MalformedMessage         octets from the wire break their protocol; says where
@@ -59,6 +60,12 @@ class StorageUnavailable(SpanEventsError):
     code = "storage_unavailable"
     exit_status = 4
     hint = "Check that the data directory exists, is writable by this user, and that the disk is not full."
+
+
+class DatabaseUnavailable(StorageUnavailable):
+    """The registry in PostgreSQL cannot be used, by this node or by any that shares it."""
+
+    hint = "Check that PostgreSQL runs, can be reached from here, and knows the role and password of registry.url."
 
 
 class ListenerUnavailable(SpanEventsError):

@@ -14,10 +14,17 @@ log = get_logger("app")
 
 
 class Supervisor:
-    """The tasks of a process."""
+    """
+    The tasks of a process.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        common: Failures that each node of the server has at the same time. They degrade this one, but clients would
+            gain nothing by another node.
+    """
+
+    def __init__(self, clock: Clock, *, common: tuple[type[Exception], ...] = ()) -> None:
         self._clock = clock
+        self._common = common
         self._tasks: list[asyncio.Task[None]] = []
         self._failing: dict[str, str] = {}
         self._failures = Counter[str]()
@@ -86,7 +93,7 @@ class Supervisor:
             else:
                 log.exception("repeated_action_failed", action=name)
         self._failures[name] += 1
-        self._failing[name] = f"failed: {exc}"
+        self._failing[name] = f"{'degraded' if isinstance(exc, self._common) else 'failed'}: {exc}"
 
     def _note_success(self, name: str) -> None:
         if name in self._failing:

@@ -26,7 +26,7 @@ from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from span_events.errors import Conflict, StorageUnavailable
+from span_events.errors import Conflict, DatabaseUnavailable, StorageUnavailable
 from span_events.metrics import Histogram, HistogramMetric, Measure, Metric
 from span_events.registry.migrations import schema
 from span_events.registry.postgresql import ANSWER_S, ServerLock, Silence, end_silent_connection, silent
@@ -239,7 +239,7 @@ class Database:
             except TimeoutError:
                 raise
             except Exception as exc:  # the driver's own: SQLAlchemy does not translate them here
-                raise StorageUnavailable(f"{self._name()} cannot be listened to: {exc}") from exc
+                raise DatabaseUnavailable(f"{self._name()} cannot be listened to: {exc}") from exc
             beat = asyncio.create_task(_beat(driver, lost))
             try:
                 yield
@@ -264,7 +264,9 @@ class Database:
                 fault = f"{self._name()} does not answer"
                 self._silence.begins(fault)
                 raise silent(fault) from exc
-            error = StorageUnavailable(f"{self._name()} cannot be used: {cause}")
+            is_file = self._url.startswith("sqlite")
+            kind = StorageUnavailable if is_file else DatabaseUnavailable
+            error = kind(f"{self._name()} cannot be used: {cause}")
             if getattr(cause, "sqlite_errorcode", None) in _DAMAGED:
                 error.hint = "The file is damaged: restore it from a backup, with its -wal file if that has one."
             if getattr(cause, "sqlstate", None) == _LOCK_TIMEOUT:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from span_events.errors import StorageUnavailable
+from span_events.errors import DatabaseUnavailable
 
 _LOCK: Final = 0x7370_616E
 """Key of the advisory lock of a server."""
@@ -50,7 +50,7 @@ class ServerLock:
             shared: Admit other servers that share the registry, too.
 
         Raises:
-            StorageUnavailable: Another server has the lock.
+            DatabaseUnavailable: Another server has the lock.
         """
         attempt = func.pg_try_advisory_lock_shared if shared else func.pg_try_advisory_lock
         connection = await engine.connect()
@@ -69,7 +69,7 @@ class ServerLock:
         Take the lock again if this server had it and lost it.
 
         Raises:
-            StorageUnavailable: Another server has the lock now.
+            DatabaseUnavailable: Another server has the lock now.
         """
         if self._shared is None or (self._connection is not None and not self._driver.is_closed()):
             return
@@ -94,8 +94,8 @@ class ServerLock:
         if connection is not None:
             await _end(connection)
 
-    def _in_use(self, shared: bool) -> StorageUnavailable:
-        error = StorageUnavailable(f"{self._name()} is in use by another server")
+    def _in_use(self, shared: bool) -> DatabaseUnavailable:
+        error = DatabaseUnavailable(f"{self._name()} is in use by another server")
         error.hint = (
             "The other server has no bus.url, so it does not share the registry: stop it, or give it one, too."
             if shared
@@ -134,7 +134,7 @@ class Silence:
         Return if a caller may ask PostgreSQL now.
 
         Raises:
-            StorageUnavailable: The last attempt met silence, and it is not time for the next.
+            DatabaseUnavailable: The last attempt met silence, and it is not time for the next.
         """
         if self._fault and (self._is_attempted or time.monotonic() < self._next_attempt):
             raise silent(self._fault)
@@ -145,7 +145,7 @@ class Silence:
         Ask PostgreSQL; an answer ends the silence.
 
         Raises:
-            StorageUnavailable: The last attempt met silence, and it is not time for the next.
+            DatabaseUnavailable: The last attempt met silence, and it is not time for the next.
         """
         self.require_answers()
         if not self._fault:
@@ -159,9 +159,9 @@ class Silence:
             self._is_attempted = False
 
 
-def silent(fault: str) -> StorageUnavailable:
+def silent(fault: str) -> DatabaseUnavailable:
     """Return the error of a database that does not answer."""
-    error = StorageUnavailable(fault)
+    error = DatabaseUnavailable(fault)
     error.hint = (
         "PostgreSQL, its machine or the network is stuck: look at them. It is asked once a second, and used again as"
         " soon as it answers."

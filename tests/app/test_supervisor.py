@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from span_events.app.supervisor import Supervisor
-from span_events.errors import StorageUnavailable
+from span_events.errors import DatabaseUnavailable, StorageUnavailable
 from tests.bench.clock import ManualClock, settle
 
 
@@ -53,6 +53,25 @@ async def test_a_failure_that_is_explained_is_logged_with_its_hint_and_without_a
     (line,) = lines
     assert (line["detail"], line["hint"]) == ("the registry cannot be reached", StorageUnavailable.hint)
     assert "exc_info" not in line
+
+
+async def test_a_failure_that_every_node_has_degrades_this_one() -> None:
+    """A balancer must not take all nodes away because their database is down."""
+    clock = ManualClock()
+    failures = iter([DatabaseUnavailable("PostgreSQL is down"), StorageUnavailable("the disk is full")])
+
+    async def write() -> None:
+        raise next(failures)
+
+    supervisor = Supervisor(clock, common=(DatabaseUnavailable,))
+    supervisor.every(1.0, "registry", write)
+    shown = []
+    for _ in range(2):
+        await clock.advance(1.0)
+        shown.append(supervisor.failing["registry"])
+    await supervisor.close()
+
+    assert shown == ["degraded: PostgreSQL is down", "failed: the disk is full"]
 
 
 async def test_work_that_failed_is_begun_anew_and_well_as_soon_as_it_says_so() -> None:

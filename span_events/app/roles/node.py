@@ -18,6 +18,7 @@ from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
 from span_events.config import Config
+from span_events.errors import DatabaseUnavailable
 from span_events.events.history import History
 from span_events.fanout.hub import Hub
 from span_events.fleet.fleet import Fleet
@@ -55,7 +56,7 @@ class Node:
         self.config = config
         self.data_dir = data_dir
         self.clock = clock
-        self.supervisor = Supervisor(clock)
+        self.supervisor = Supervisor(clock, common=(DatabaseUnavailable,) if config.is_cluster else ())
         self.started = Started(self.supervisor)
         self.refused = RefusedAccepts(clock)
         self.addresses: dict[str, str] = {}

@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from span_events.errors import StorageUnavailable
+from span_events.errors import DatabaseUnavailable
 from span_events.log import get_logger
 from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
@@ -146,7 +146,7 @@ class Follower:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK):
                         await self._woken.wait()
-        raise StorageUnavailable("The registry's connection for the changes of other nodes was lost")
+        raise DatabaseUnavailable("The registry's connection for the changes of other nodes was lost")
 
     def _lost(self) -> None:
         self._is_lost = True

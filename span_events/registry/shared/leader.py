@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from span_events.errors import StorageUnavailable
+from span_events.errors import DatabaseUnavailable
 from span_events.log import get_logger
 from span_events.registry.database import Database
 
@@ -61,7 +61,7 @@ class Leader:
                     ready()
                     await asyncio.sleep(_LOOK)
             except TimeoutError as exc:
-                raise StorageUnavailable(f"PostgreSQL did not answer within {_ANSWER:.0f} s") from exc
+                raise DatabaseUnavailable(f"PostgreSQL did not answer within {_ANSWER:.0f} s") from exc
             finally:
                 self._change(False)
 

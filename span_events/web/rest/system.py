@@ -51,7 +51,8 @@ async def ready(request: web.Request) -> web.Response:
     """
     Show the same with 503 while a part fails: new clients should go elsewhere.
 
-    A part that is degraded serves with what it has, and would do so on every other node as well.
+    A degraded part serves with what it has, and so does the same part of every other node: a balancer that took all of
+    them away, as a database is down, would make an outage of a delay.
     """
     health = _health(request)
     fails = any(text != "ok" and not text.startswith("degraded: ") for text in health["parts"].values())
