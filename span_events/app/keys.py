@@ -30,15 +30,18 @@ async def open_keys(config: PkiConfig, store: Store, data_dir: Path, clock: Cloc
     if store.is_shared and config.secret_file:
         common = store.secrets(read_key(Path(config.secret_file)))
     folder = location.authority_folder(data_dir)
-    authority = await Authority.open(folder, config, clock, shared=common)
+
+    async def agree(root_pem: bytes) -> None:
+        if not await store.agrees("root/sha256", hashlib.sha256(root_pem).digest()):
+            error = StorageUnavailable(f"{folder}: is not the authority of the other nodes of this registry")
+            error.hint = (
+                "Set pki.secret_file on all nodes, so that they have their keys in the registry, or mount one folder as"
+                f" the data directory of all. Then move {folder} away."
+            )
+            raise error
+
+    authority = await Authority.open(folder, config, clock, shared=common, agree=agree if store.is_shared else None)
     key = files.create(data_dir / "login.key", secrets.token_bytes(32))
     if common is not None:
         key = await common.add("login.key", key)
-    elif store.is_shared and not await store.agrees("root/sha256", hashlib.sha256(authority.root_pem).digest()):
-        error = StorageUnavailable(f"{folder}: is not the authority of the other nodes of this registry")
-        error.hint = (
-            "Set pki.secret_file on all nodes, so that they have their keys in the registry, or mount one folder as the"
-            f" data directory of all. Then move {folder} away."
-        )
-        raise error
     return authority, key

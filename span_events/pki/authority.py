@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -102,23 +102,37 @@ class Authority:
         """Called with the certificate (PEM) of each new intermediate, on the event loop."""
 
     @classmethod
-    async def open(cls, folder: Path, config: PkiConfig, clock: Clock, *, shared: SharedSecrets | None = None) -> Self:
+    async def open(
+        cls,
+        folder: Path,
+        config: PkiConfig,
+        clock: Clock,
+        *,
+        shared: SharedSecrets | None = None,
+        agree: Callable[[bytes], Awaitable[None]] | None = None,
+    ) -> Self:
         """
         Read the files, or create them at a first start.
 
         Args:
             shared: Root and intermediates of all nodes, of which the files are copies then; None for a single node.
+            agree: Called with the root (PEM) before anything is shared; raises if the other nodes have another root.
 
         Raises:
             StorageUnavailable: A file cannot be read or written, is malformed, or of another authority than ``shared``.
         """
         if shared is None:
-            return await asyncio.to_thread(cls._open, folder, config, clock)
+            authority = await asyncio.to_thread(cls._open, folder, config, clock)
+            if agree is not None:
+                await agree(authority.root_pem)
+            return authority
         async with shared.first_start():
             found = {Path(name).name: each for name, each in (await shared.read(_SHARED)).items()}
             await asyncio.to_thread(_copy, folder, found)
             authority = await asyncio.to_thread(cls._open, folder, config, clock)
             authority._shared = shared
+            if agree is not None:
+                await agree(authority.root_pem)
             for name, issuer in authority._common().items():
                 if name not in found:
                     await shared.add(_SHARED + name, issuer.pem)
