@@ -7,6 +7,7 @@ hold connections react: sessions end, gateways get their configuration, outputs 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -127,6 +128,11 @@ class Replica:
     ) -> None:
         """Show attachments and reservations; those of ``ids`` and ``addresses`` that were not found have ended."""
         self._cellular.show(attachments, reservations, ids, addresses, cause=self._bus.new_id())
+
+    @property
+    def cellular_lock(self) -> asyncio.Lock:
+        """Held while attachments and reservations are written, or read and shown."""
+        return self._cellular.lock
 
     def cellular_keys(self) -> tuple[set[int], set[str]]:
         """Return the ids of the attachments, and the addresses of the reservations, that this node shows."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from span_events.events.reasons import CiotDisconnectReason
 from span_events.fleet.cellular.report import Accepted
 from span_events.fleet.collections import CollectionChange
 from span_events.registry.contents import Changes
-from span_events.registry.model import Collection, Device, Management
+from span_events.registry.model import Attachment, Collection, Device, Management, Reservation
 from span_events.wire.fota import Report
 from tests.bench.fleets import CAUSE, FleetBench
 from tests.bench.nodes import fleet_node
@@ -222,6 +224,73 @@ async def test_an_attachment_that_another_node_took_from_its_device_is_not_check
 
     assert unassigned == []
     assert two.names == ["clientSilent"]
+
+
+async def renew(two: FleetBench) -> None:
+    """Have a node receive an Interim-Update, so that other nodes read the attachment's row."""
+    two.clock.shift(1)
+    two.cellular.accounting.interim(seen(time_ms=two.clock.time_ns() // 1_000_000))
+    await two.cellular.commit()
+
+
+async def test_an_attachment_that_ends_after_its_row_was_read_stays_ended(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deletion waits until the row, which another node renewed just before, is shown."""
+    one, two = nodes
+    await attach(one, two)
+    read, ends = one.store.cellular, set[asyncio.Task[None]]()
+
+    async def slow(
+        ids: AbstractSet[int] | None, addresses: AbstractSet[str] | None, devices: Mapping[int, Device]
+    ) -> tuple[list[Attachment], list[Reservation]]:
+        found = await read(ids, addresses, devices)
+        if not ends:
+            one.cellular.accounting.stop(seen())
+            ends.add(asyncio.create_task(one.cellular.commit()))
+            await asyncio.wait(ends, timeout=0.2)  # a deletion that does not wait is done by then
+        return found
+
+    monkeypatch.setattr(one.store, "cellular", slow)
+    await renew(two)
+    await until(lambda: bool(ends))
+    await asyncio.gather(*ends)
+    await until(lambda: two.gauge("cellular_sessions") == {"device": 0, "nobody": 0})
+
+    assert one.gauge("cellular_sessions") == {"device": 0, "nobody": 0}
+
+
+async def test_an_attachment_whose_end_is_being_written_stays_ended(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row, which another node renewed just before, is read after the deletion."""
+    one, two = nodes
+    await attach(one, two)
+    read, write, has_read = one.store.cellular, one.store.change_cellular, asyncio.Event()
+
+    async def noted(
+        ids: AbstractSet[int] | None, addresses: AbstractSet[str] | None, devices: Mapping[int, Device]
+    ) -> tuple[list[Attachment], list[Reservation]]:
+        found = await read(ids, addresses, devices)
+        has_read.set()
+        return found
+
+    async def slow(
+        attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
+    ) -> list[Reservation]:
+        await renew(two)
+        with suppress(TimeoutError):  # a reader that does not wait has read the row by then
+            await asyncio.wait_for(has_read.wait(), timeout=0.2)
+        return await write(attachments, reservations)
+
+    monkeypatch.setattr(one.store, "cellular", noted)
+    monkeypatch.setattr(one.store, "change_cellular", slow)
+    one.cellular.accounting.stop(seen())
+    await one.cellular.commit()
+    await until(has_read.is_set)
+    await until(lambda: two.gauge("cellular_sessions") == {"device": 0, "nobody": 0})
+
+    assert one.gauge("cellular_sessions") == {"device": 0, "nobody": 0}
 
 
 async def test_an_address_that_one_node_has_promised_is_not_promised_by_another(nodes: Nodes) -> None:

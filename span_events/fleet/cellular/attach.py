@@ -94,6 +94,11 @@ class Cellular:
         self._attachments.show(attachments, ids, cause)
         self._attachments.allocation.show(reservations, addresses)
 
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Held while attachments and reservations are written, or read and shown."""
+        return self._attachments.pending.lock
+
     def keys(self) -> tuple[set[int], set[str]]:
         """Return the ids of all attachments, and the addresses of all written reservations."""
         return {each.id for each in self._attachments.index}, self._attachments.allocation.stored()

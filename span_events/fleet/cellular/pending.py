@@ -23,7 +23,8 @@ class PendingWrites:
         self._limit = limit
         self._attachments: dict[int, Attachment | None] = {}  # None: ended
         self._reservations: dict[str, Reservation | None] = {}
-        self._one_at_a_time = asyncio.Lock()
+        self.lock = asyncio.Lock()
+        """Held while a transaction is written. A reader that holds it shows rows before a later transaction."""
         self._under_way = 0
         self.on_lost: Callable[[list[Reservation]], None] = lambda lost: None
         """Called with reservations of other nodes, for addresses that this node wanted to reserve."""
@@ -39,6 +40,7 @@ class PendingWrites:
         return len(self) >= self._limit
 
     def __contains__(self, attachment_id: int) -> bool:
+        """Return whether an attachment has a change that no transaction has begun to write."""
         return attachment_id in self._attachments
 
     def changed(self, attachment: Attachment) -> None:
@@ -67,7 +69,7 @@ class PendingWrites:
         Raises:
             StorageUnavailable: The write failed; the changes are kept for the next call.
         """
-        async with self._one_at_a_time:
+        async with self.lock:
             if not self:
                 return
             attachments, self._attachments = self._attachments, {}

@@ -52,6 +52,10 @@ class Replica(Protocol):
     ) -> None:
         """Show attachments and reservations; those of ``ids`` and ``addresses`` that were not found have ended."""
 
+    @property
+    def cellular_lock(self) -> asyncio.Lock:
+        """Held from a look at the rows until they are shown: rows from before a write of this node would undo it."""
+
     def cellular_keys(self) -> tuple[set[int], set[str]]:
         """Return the ids of the attachments, and the addresses of the reservations, that this node shows."""
 
@@ -127,9 +131,10 @@ class Follower:
                 await self.catch_up()
             self._stale["devices"].update(self._directory.devices)
             self._stale["gateways"].update(self._directory.gateways)
-            ids, addresses = self._replica.cellular_keys()
-            found = await self._store.cellular(None, None, self._directory.devices)
-            self._replica.show_cellular(*found, ids, addresses)
+            async with self._replica.cellular_lock:
+                ids, addresses = self._replica.cellular_keys()
+                found = await self._store.cellular(None, None, self._directory.devices)
+                self._replica.show_cellular(*found, ids, addresses)
             shown = self._replica.message_ids()  # before the look: a newer one may be missing in it
             self._replica.show_messages(await self._store.downstream(), shown)
             while not self._is_lost:
@@ -164,8 +169,9 @@ class Follower:
     async def _read_cellular(self, stale: Stale) -> None:
         ids, addresses = stale["attachments"], stale["reservations"]
         if ids or addresses:
-            found = await self._store.cellular(ids, addresses, self._directory.devices)
-            self._replica.show_cellular(*found, ids, addresses)
+            async with self._replica.cellular_lock:
+                found = await self._store.cellular(ids, addresses, self._directory.devices)
+                self._replica.show_cellular(*found, ids, addresses)
 
     async def _read_activity(self, stale: Stale) -> None:
         for kind, known in (("devices", self._directory.devices), ("gateways", self._directory.gateways)):
