@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from span_events.bounded.quiet import OncePerMinute
 from span_events.clock import Clock
 from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
@@ -14,8 +15,12 @@ from span_events.registry.store import Store
 
 log = get_logger("outbox")
 
-_UNUSED: Final = 10.0
-"""Seconds after which a claim without use is given back: the device went to another node, or its radio is off."""
+_UNUSED: Final = 5.0
+"""
+Seconds after which a claim without use is given back: the device went to another node, or its radio is off.
+
+A claim lasts as long as its node's lease, which ends 7 s after the claim at the earliest.
+"""
 
 
 class Claims:
@@ -36,6 +41,7 @@ class Claims:
         self._held: dict[int, float] = {}  # monotonic time of the claim
         self._asked: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._quiet = OncePerMinute(1)
 
     def is_free(self, message_id: int) -> bool:
         """Return whether nobody on this node waits for a claim of a message."""
@@ -55,7 +61,8 @@ class Claims:
             if not claimed:
                 await self._refused(message.id)
         except StorageUnavailable as exc:
-            log.warning("message_not_claimed", detail=str(exc))
+            if count := self._quiet.admits("message_not_claimed", self._clock.monotonic()):
+                log.warning("message_not_claimed", detail=str(exc), count=count)
             return False
         finally:
             self._asked.discard(message.id)
