@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 from span_events.app import Server
 from span_events.app.bus import make_bus
 from span_events.clock import SystemClock
-from span_events.config import BusConfig, Config
+from span_events.config import BusConfig, Config, RegistryConfig
 from span_events.errors import ConfigurationError
 from span_events.events.activity import Origin
 from span_events.events.catalogue import ClientConnected
@@ -22,16 +22,19 @@ from span_events.events.history import History
 from span_events.fleet.collections import CollectionChange
 from span_events.ids import IdGenerator, render
 from tests.bench.peers.nats import jetstream, nats_server
+from tests.bench.peers.postgresql import PostgresqlServer
 from tests.bench.ports import FREE
 from tests.bench.waiting import PATIENCE, until
 from tests.bus.nodes import node, numbered
 
 
-async def test_a_stream_shows_the_events_of_all_nodes_and_what_it_missed(tmp_path: Path) -> None:
+async def test_a_stream_shows_the_events_of_all_nodes_and_what_it_missed(
+    tmp_path: Path, postgresql: PostgresqlServer
+) -> None:
     """Health names a bus that is away; readiness does not suffer, as other nodes could do no better."""
     (tmp_path / "data").mkdir()
     async with nats_server(tmp_path, jetstream(tmp_path)) as nats:
-        config = Config(**FREE, bus=BusConfig(url=nats.url))
+        config = Config(**FREE, bus=BusConfig(url=nats.url), registry=RegistryConfig(url=await postgresql.new_schema()))
         async with (
             node(nats.url, 5) as other,
             Server(config, data_dir=tmp_path / "data") as server,
@@ -68,13 +71,16 @@ async def test_a_stream_shows_the_events_of_all_nodes_and_what_it_missed(tmp_pat
                 assert await next_event() == ("clientConnected", "2")
 
 
-async def test_every_form_of_the_past_holds_the_events_of_other_nodes(tmp_path: Path) -> None:
+async def test_every_form_of_the_past_holds_the_events_of_other_nodes(
+    tmp_path: Path, postgresql: PostgresqlServer
+) -> None:
     """Of a collection that nobody watched here before."""
+    registry = RegistryConfig(url=await postgresql.new_schema())
     (tmp_path / "data").mkdir()
     async with (
         nats_server(tmp_path, jetstream(tmp_path)) as nats,
         node(nats.url, 5) as other,
-        Server(Config(**FREE, bus=BusConfig(url=nats.url)), data_dir=tmp_path / "data") as server,
+        Server(Config(**FREE, bus=BusConfig(url=nats.url), registry=registry), data_dir=tmp_path / "data") as server,
         aiohttp.ClientSession(f"http://{server.addresses['http']}") as http,
     ):
         token = server.first_token or ""
@@ -107,7 +113,7 @@ def test_a_bus_without_its_package_is_refused_with_the_remedy(monkeypatch: pytes
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(ConfigurationError, match=r"bus\.url: the package nats-py") as caught:
         make_bus(
-            Config(bus=BusConfig(url="nats://h")),
+            Config(bus=BusConfig(url="nats://h"), registry=RegistryConfig(url="postgresql+asyncpg://h/d")),
             SystemClock(),
             IdGenerator(),
             History(per_collection=1, total=1, born=0),

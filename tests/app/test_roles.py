@@ -104,6 +104,10 @@ def test_a_configuration_without_the_shared_parts_says_which_are_missing() -> No
         Config(workers=3, registry=SHARED["registry"])
     with pytest.raises(ValueError, match=r"role: web is for several processes, which need registry\.url \(postgre"):
         Config(role="web", bus=SHARED["bus"])
+    with pytest.raises(
+        ValueError, match=r"bus\.url: servers with a common bus share a registry, too.* set registry\.url"
+    ):
+        Config(bus=SHARED["bus"])
     with pytest.raises(ValueError, match="workers: a process of role devices has none"):
         Config(role="devices", workers=1, **SHARED)
 

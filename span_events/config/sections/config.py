@@ -43,6 +43,10 @@ from span_events.config.sections.streams import (
 
 PREFIX: Final = "SPAN_EVENTS_"
 """Prefix of the environment variables that are settings."""
+_BUS_ALONE: Final = (
+    "bus.url: servers with a common bus share a registry, too, or they would give the same ids twice: set registry.url"
+    " (postgresql+asyncpg://…), or remove bus.url; the guide scaling has the steps"
+)
 
 
 class _Environment(EnvSettingsSource):
@@ -115,8 +119,10 @@ class Config(BaseSettings):
         """Return why this process cannot be a part of a server of several; empty if it can, or is alone."""
         if self.role == "devices" and self.workers:
             return "workers: a process of role devices has none"
-        if self.is_cluster or (self.role == "all" and not self.workers):
+        if self.is_cluster:
             return ""
+        if self.role == "all" and not self.workers:
+            return _BUS_ALONE if self.bus.url else ""
         asks = f"workers: {self.workers}" if self.workers else f"role: {self.role}"
         missing = [] if self.registry.url.startswith("postgresql") else ["registry.url (postgresql+asyncpg://…)"]
         missing += [] if self.bus.url else ["bus.url (nats://…)"]
