@@ -11,7 +11,7 @@ from typing import Final
 from span_events import __version__
 from span_events.listeners.base import Listener, UdpListener
 from span_events.metrics import Histogram, HistogramMetric, Measure, Metric, TableMetric
-from span_events.registry.directory import Directory
+from span_events.registry.registry import Registry
 
 _LAG_LOOK: Final = 0.25
 """Seconds between measurements of the event loop's lag."""
@@ -43,7 +43,7 @@ class LoopLag:
 def measures(
     *,
     data_dir: Path,
-    directory: Directory,
+    registry: Registry,
     health: Callable[[], Mapping[str, str]],
     listeners: Iterable[Listener],
 ) -> list[Measure]:
@@ -53,6 +53,7 @@ def measures(
     Args:
         health: Health of each part: ``ok``, or a sentence that names the failure.
     """
+    directory = registry.directory
     datagrams = [each for each in listeners if isinstance(each, UdpListener)]
     return [
         Metric("build_info", "This release; always 1.", "gauge", lambda: {__version__: 1.0}, label="version"),
@@ -74,6 +75,18 @@ def measures(
                 "output": len(directory.outputs),
             },
             label="kind",
+        ),
+        Metric(
+            "registry_current",
+            "1 while this node sees the changes of other nodes; a single node has none to see.",
+            "gauge",
+            lambda: registry.is_current,
+        ),
+        Metric(
+            "leader",
+            "1 on the node that runs the timers which only one node may run; a single node always does.",
+            "gauge",
+            lambda: registry.leads,
         ),
         TableMetric(
             "data_directory_free_bytes",

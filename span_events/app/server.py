@@ -213,7 +213,7 @@ class Server:
         """List the metrics; each bound of the configuration has its gauge."""
         process = measures(
             data_dir=self.node.data_dir,
-            directory=self.fleet.directory,
+            registry=self.fleet.registry,
             health=self.health,
             listeners=self._listeners,
         )

@@ -15,6 +15,9 @@ from typing import Any, Final
 import aiohttp
 
 from span_events.metrics import exposition
+from tests.bench.peers.nats import nats_server
+from tests.bench.peers.postgresql import PostgresqlServer
+from tests.bench.ports import free_port
 from tests.bench.programs import find_program
 from tests.bench.servers import Running, running
 from tests.bench.waiting import PATIENCE
@@ -22,6 +25,7 @@ from tests.bench.waiting import PATIENCE
 CONFIG: Final = Path(__file__).parents[2] / "config"
 ALERTS: Final = CONFIG / "prometheus" / "alerts.yml"
 DASHBOARD: Final[dict[str, Any]] = json.loads((CONFIG / "grafana" / "span-events.json").read_text())
+AWAY: Final = f"s3://span-events/images?endpoint=http://127.0.0.1:{free_port()}"
 NAMES: Final = re.compile(r"\bspan_events_\w+")
 
 
@@ -78,9 +82,14 @@ async def make_traffic(server: Running) -> None:
         stranger.sendto(b"hello", (host, int(port)))
 
 
-async def test_every_query_of_dashboard_and_alerts_finds_its_metrics(tmp_path: Path) -> None:
+async def test_every_query_of_dashboard_and_alerts_finds_its_metrics(
+    tmp_path: Path, postgresql: PostgresqlServer
+) -> None:
+    """The server is a node of several, and its object store is away: it has all parts that one can have."""
+    registry = {"url": await postgresql.new_schema()}
     async with (
-        running(tmp_path / "server") as server,
+        nats_server(tmp_path) as nats,
+        running(tmp_path / "server", registry=registry, bus={"url": nats.url}, files={"url": AWAY}) as server,
         prometheus(tmp_path, server.http) as url,
         aiohttp.ClientSession() as http,
         asyncio.timeout(PATIENCE),
