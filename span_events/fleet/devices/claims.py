@@ -62,7 +62,7 @@ class Claims:
                 await self._refused(message.id)
         except StorageUnavailable as exc:
             if count := self._quiet.admits("message_not_claimed", self._clock.monotonic()):
-                log.warning("message_not_claimed", detail=str(exc), count=count)
+                log.warning("message_not_claimed", detail=str(exc), hint=exc.hint, count=count)
             return False
         finally:
             self._asked.discard(message.id)
