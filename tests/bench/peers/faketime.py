@@ -23,7 +23,7 @@ class FakeClock:
         self.set(now)
 
     def set(self, now: datetime) -> None:
-        """Set the clock, also that of a program that runs; it goes on from there."""
+        """Set the clock, also that of a program that runs, which sees it within a second; it goes on from there."""
         offset = int((now - datetime.now(now.tzinfo)).total_seconds())
         self._file.write_text(f"{offset:+d}\n")
 
@@ -34,6 +34,6 @@ class FakeClock:
         return {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",  # seconds; without, each look at the clock reads the file
             "DONT_FAKE_MONOTONIC": "1",
         }
