@@ -1,8 +1,9 @@
 """
-The archive: the recent events of all nodes, in a JetStream stream that NATS keeps in memory.
+The archive: the recent events of all nodes, in JetStream streams that NATS keeps in memory.
 
-What nodes publish lands in it by itself. A node reads a collection from past to live with one consumer, whose messages
-are numbered: a gap shows, and the consumer is made again from the last number on.
+One stream takes everything that nodes publish. A node reads a collection from past to live with one consumer of it,
+whose messages are numbered: a gap shows, and the consumer is made again from the last number on. A second stream copies
+warnings and errors, so that routine cannot push them out; a node reads it for the past only.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, DiscardPolicy, StorageType, StreamConfig
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    StorageType,
+    StreamConfig,
+    StreamSource,
+)
 from nats.js.errors import BadRequestError, ServiceUnavailableError
 
 from span_events.clock import Clock
@@ -29,15 +38,17 @@ from span_events.log import get_logger
 log = get_logger("bus")
 
 STREAM: Final = "span-events"
-"""Its name in NATS."""
+"""Name in NATS of the stream of all events."""
+ALARMS: Final = "span-events-alarms"
+"""Name in NATS of the copy of warnings and errors."""
 _HEARTBEAT: Final = 5.0
 """Seconds between signs of life of a silent consumer."""
 _MISSED: Final = 3
 """Heartbeats that are missing before a consumer is made again."""
 _REQUEST: Final = 2.0
 """Seconds for a reply of JetStream."""
-_SHARE: Final = 1.25
-"""Octets beside those of the routine: a quarter for warnings and errors, as in a node's own history."""
+_SHARE: Final = 4
+"""Warnings and errors have a quarter of the octets besides, as in a node's own history."""
 
 _HINT: Final = (
     "Give NATS JetStream with a max_memory_store of at least 1.25 times events.history_octets, "
@@ -51,42 +62,39 @@ class NoArchive(Exception):
 
 class Archive:
     """
-    The stream, as one connection after the other sees it.
+    The streams, as one connection after the other sees them.
 
     Args:
-        subjects: Subjects that it holds.
+        subjects: Subjects of all events.
+        alarms: Subjects of warnings and errors.
     """
 
-    def __init__(self, config: EventsConfig, clock: Clock, *, subjects: str) -> None:
+    def __init__(self, config: EventsConfig, clock: Clock, *, subjects: str, alarms: str) -> None:
         self._config = config
         self._clock = clock
         self._subjects = subjects
+        self._alarms = alarms
         self._created: str | None = None
         self.fault = "not asked yet"
         """Reason for which there is no archive; empty if there is."""
 
     async def open(self, client: Client) -> bool:
-        """Make the stream, or adapt it to the configuration; return whether it is the one of the last connection."""
-        limits = self._config
-        stream = StreamConfig(
-            name=STREAM,
-            subjects=[self._subjects],
-            storage=StorageType.MEMORY,
-            discard=DiscardPolicy.OLD,
-            max_age=limits.history_age,
-            max_bytes=int(limits.history_octets * _SHARE),
-            max_msgs_per_subject=limits.history_per_collection,
-            num_replicas=1,
-            no_ack=True,  # nodes do not wait for it
+        """Make the streams, or adapt them to the configuration; return whether they are those of the last one."""
+        octets = self._config.history_octets
+        copied = [StreamSource(name=STREAM, filter_subject=self._alarms)]
+        streams = (
+            self._stream(name=STREAM, max_bytes=octets, subjects=[self._subjects]),
+            self._stream(name=ALARMS, max_bytes=max(1, octets // _SHARE), sources=copied),
         )
         before = self._created
         try:
             with _replies():
                 jetstream = client.jetstream(timeout=_REQUEST)
-                try:
-                    await jetstream.add_stream(stream)
-                except BadRequestError:  # it is there, with other limits
-                    await jetstream.update_stream(stream)
+                for stream in streams:
+                    try:
+                        await jetstream.add_stream(stream)
+                    except BadRequestError:  # it is there, with other limits
+                        await jetstream.update_stream(stream)
                 self._created = str((await self._info(client))["created"])
         except NoArchive as exc:
             if not self.fault or self.fault == "not asked yet":
@@ -95,6 +103,17 @@ class Archive:
             return False
         self.fault = ""
         return self._created == before
+
+    def _stream(self, **own: Any) -> StreamConfig:
+        return StreamConfig(
+            storage=StorageType.MEMORY,
+            discard=DiscardPolicy.OLD,
+            max_age=self._config.history_age,
+            max_msgs_per_subject=self._config.history_per_collection,
+            num_replicas=1,
+            no_ack=True,  # nodes do not wait for it
+            **own,
+        )
 
     async def since(self, client: Client) -> int:
         """
@@ -124,11 +143,12 @@ class Flow:
     One consumer: the past of some subjects, then their events as they come.
 
     Args:
+        stream: Its name.
         after: Number of the last message that is known; None reads from the begin.
         take: Called with each message, and whether it is of the past.
         filled: Called once, when the past has arrived.
-        behind: Called when so many messages wait that the archive may have discarded some.
-        limit: Number of these.
+        behind: Called when the archive has discarded messages before they were read, or may have.
+        limit: Number of messages that it keeps of a subject; None if the consumer reads all subjects of the stream.
         broken: Called when messages are missing.
     """
 
@@ -137,16 +157,18 @@ class Flow:
         client: Client,
         clock: Clock,
         *,
+        stream: str = STREAM,
         after: int | None,
         take: Callable[[bytes, bool], None],
         filled: Callable[[], None],
         broken: Callable[[], None],
         behind: Callable[[], None],
-        limit: int,
+        limit: int | None,
     ) -> None:
         self._behind, self._limit = behind, limit
         self._client = client
         self._clock = clock
+        self._stream = stream
         self._take, self._filled, self._broken = take, filled, broken
         self._has_past = after is None
         self.last = after or 0
@@ -181,8 +203,11 @@ class Flow:
             **start,
         )
         with _replies():
-            info = await self._client.jetstream(timeout=_REQUEST).add_consumer(STREAM, consumer)
-            self.messages = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+            info = await self._client.jetstream(timeout=_REQUEST).add_consumer(self._stream, consumer)
+            delivered = info.delivered
+            self.messages = (info.num_pending or 0) + (delivered.consumer_seq if delivered else 0)
+        if self._has_past and delivered and not delivered.consumer_seq:
+            self.last = max(self.last, delivered.stream_seq)  # the past is empty, and ends here
         self._pending = self.messages - self._delivered
         if self._pending <= 0:
             self._filled()
@@ -195,19 +220,20 @@ class Flow:
         if message.headers and "Status" in message.headers:
             await self._control(message.reply, message.headers)
             return
-        tokens = message.reply.split(
-            "."
-        )  # $JS.ACK.STREAM.CONSUMER.…, or with a domain and an account before the stream
+        # $JS.ACK.STREAM.CONSUMER.…, or with a domain and an account before the stream
+        tokens = message.reply.split(".")
         stream_seq, consumer_seq, _, pending = tokens[5:9] if len(tokens) == 9 else tokens[7:11]
         if int(consumer_seq) != self._delivered + 1:
             self._break()
             return
         self._delivered += 1
-        self.last = int(stream_seq)
+        before, self.last = self.last, int(stream_seq)
         is_past = self._has_past and (self._pending is None or self._pending > 0)
         self._take(message.data, is_past)
         self._count_down(1 if int(pending) else None)
-        if not is_past and int(pending) >= self._limit:
+        if is_past:
+            return
+        if int(pending) >= self._limit if self._limit is not None else before < self.last - 1:
             self._behind()
 
     def _count_down(self, by: int | None) -> None:

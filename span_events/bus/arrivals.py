@@ -7,6 +7,7 @@ Without one they come as they are published, and the history begins with the fir
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -15,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from span_events.bus import wire
-from span_events.bus.archive import Archive, Flow, NoArchive, Source
+from span_events.bus.archive import ALARMS, Archive, Flow, NoArchive, Source
 from span_events.bus.base import EVERYONE, NOBODY, Topic
 from span_events.bus.following import Following, Interest
 from span_events.bus.link import Link, settle
@@ -24,9 +25,14 @@ from span_events.events.activity import Activity
 from span_events.events.history import Past
 from span_events.events.message import Message
 from span_events.ids import first_at, parse
+from span_events.log import get_logger
+
+log = get_logger("bus")
 
 _LATE_MS: Final = 2_000
 """Milliseconds that a subscription may take; events that a subscriber misses meanwhile are not reported as a gap."""
+_ALARMS: Final = 2.0
+"""Seconds to read the past warnings and errors of a topic."""
 _REMEMBERED = 4_096
 """Identifiers of arrived events that are remembered at least, so that none is shown twice."""
 
@@ -193,6 +199,7 @@ class Arrivals:
     async def _read(self, link: Link, client: Client, topic: Topic, interest: Interest) -> bool:
         """Read a topic from the archive; return whether that is possible."""
         past: list[Activity] = []
+        alarms: list[Activity] = []
         messages = Counter[int | None]()
         after = interest.after
 
@@ -210,7 +217,7 @@ class Arrivals:
 
         def filled() -> None:
             if after is None:
-                self._fill_from(topic, past, messages, since)
+                self._fill_from(topic, past, alarms, messages, since)
             self._following.begin(topic)
 
         flow = Flow(
@@ -221,12 +228,17 @@ class Arrivals:
             filled=filled,
             broken=self._following.changed.set,
             behind=self._on_gap,
-            limit=self._limit,
+            limit=None if topic.owner == EVERYONE else self._limit,
         )
         inbox = client.new_inbox()
         subscription = await link.subscribe(client, inbox, flow.receive)
         try:
+            if after is None:
+                alarms = await self._read_alarms(link, client, topic)
             since = await self._archive.since(client)
+            live_from = interest.live_from
+            if after is not None and live_from is not None and since > live_from:  # it discarded younger events
+                self._on_gap()
             await flow.start(inbox, subject_of(topic))
         except NoArchive as exc:
             self._archive.fault = str(exc)
@@ -235,7 +247,45 @@ class Arrivals:
         self._sources[topic] = Source(subscription, flow)
         return True
 
-    def _fill_from(self, topic: Topic, past: list[Activity], messages: Counter[int | None], since: int) -> None:
+    async def _read_alarms(self, link: Link, client: Client, topic: Topic) -> list[Activity]:
+        """
+        Read the warnings and errors of a topic from their own stream.
+
+        Raises:
+            NoArchive: JetStream refuses that or does not answer.
+        """
+        alarms: list[Activity] = []
+        ended = asyncio.Event()
+
+        def take(data: bytes, is_past: bool) -> None:
+            alarms.extend(self._reader.activities(wire.unpack(data)[1]))
+
+        flow = Flow(
+            client,
+            self._clock,
+            stream=ALARMS,
+            after=None,
+            take=take,
+            filled=ended.set,
+            broken=ended.set,
+            behind=ended.set,
+            limit=None,
+        )
+        inbox = client.new_inbox()
+        subscription = await link.subscribe(client, inbox, flow.receive)
+        try:
+            await flow.start(inbox, f"span.activity.{topic.owner}.alarm")
+            async with asyncio.timeout(_ALARMS):
+                await ended.wait()
+        except TimeoutError:
+            log.warning("history_lacks_alarms", owner=topic.owner, read=len(alarms))
+        finally:
+            await subscription.unsubscribe()
+        return alarms
+
+    def _fill_from(
+        self, topic: Topic, past: list[Activity], alarms: list[Activity], messages: Counter[int | None], since: int
+    ) -> None:
         """Give the past of a topic to the history; of an owner with as many as the archive keeps, more may be gone."""
         full = {owner for owner, count in messages.items() if count >= self._limit}
         cut: dict[int | None, int] = {}
@@ -243,7 +293,7 @@ class Arrivals:
             owner = each.event.origin.collection_id
             if owner in full:
                 cut[owner] = min(each.id - 1, cut.get(owner, each.id))
-        self._fill(Past(past, _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=since, cut=cut))
+        self._fill(Past([*alarms, *past], _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=since, cut=cut))
         past.clear()
 
 

@@ -76,7 +76,7 @@ class NatsBus(LocalBus):
         self._outgoing = Outgoing(config.buffer)
         self._waiting = asyncio.Event()
         self._following = Following()
-        self._archive = Archive(events, clock, subjects=f"{_PREFIX}.activity.*.*")
+        self._archive = Archive(events, clock, subjects=f"{_PREFIX}.activity.*.*", alarms=f"{_PREFIX}.activity.*.alarm")
         self._arrivals = Arrivals(
             self._following,
             self._archive,

@@ -16,6 +16,7 @@ from nats.js.api import StorageType
 
 from span_events.bus import archive as archive_module
 from span_events.bus.archive import STREAM, Flow
+from span_events.bus.link import settle
 from span_events.events.activity import Origin
 from span_events.events.catalogue import ClientConnected
 from span_events.events.filters import EVERYTHING, PASS_ALL, Scope
@@ -293,7 +294,8 @@ async def test_a_consumer_that_lost_messages_or_fell_silent_is_made_again(
         await other.close()
 
 
-async def test_a_node_that_reads_too_late_tells_its_subscribers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("followed", [5, None])
+async def test_a_node_that_reads_too_late_tells_its_subscribers(tmp_path: Path, followed: int | None) -> None:
     """The archive discards the oldest of a collection, whether all nodes have read it or not."""
     limits = {"history_per_collection": 5}
     async with (
@@ -301,7 +303,7 @@ async def test_a_node_that_reads_too_late_tells_its_subscribers(tmp_path: Path) 
         node(nats.url, 1, events=limits) as here,
         node(nats.url, 2, events=limits) as there,
     ):
-        await there.follow(5)
+        await there.follow(followed)
         for number in range(200):  # alternating: a NATS message each
             here.bus.publish(numbered(number, 5) if number % 2 else alarm(5))
         await until(lambda: 199 in there.values)
@@ -309,6 +311,70 @@ async def test_a_node_that_reads_too_late_tells_its_subscribers(tmp_path: Path) 
 
         assert there.gaps == 1
         assert len(there.activities) < 200
+
+
+async def test_a_busy_stream_of_everything_is_no_gap(archive: NatsServer, collection: int) -> None:
+    """The archive discards per collection: events of many collections may wait."""
+    limits = {"history_per_collection": 5}
+    async with node(archive.url, 1, events=limits) as here, node(archive.url, 2, events=limits) as there:
+        await there.follow(None)
+        for number in range(200):
+            here.bus.publish(numbered(number, collection + number))
+        await there.got(200)
+        there.bus.sweep(0.0)
+
+        assert there.gaps == 0
+
+
+async def test_events_that_the_archive_discarded_during_an_outage_are_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of other collections needed their room."""
+    limits = {"history_octets": 1 << 20}
+    async with (
+        nats_server(tmp_path, jetstream(tmp_path)) as nats,
+        node(nats.url, 1, events=limits) as here,
+        node(nats.url, 2, events=limits) as there,
+    ):
+        await there.follow(5)
+        link, is_over = there.bus._link, asyncio.Event()  # type: ignore[attr-defined]
+        connect = link._connect
+
+        async def connect_late(*arguments: Any) -> None:
+            await is_over.wait()
+            await connect(*arguments)
+
+        monkeypatch.setattr(link, "_connect", connect_late)
+        await break_off(there)
+        here.bus.publish(numbered(1, 5))
+        await until(lambda: here.metric("bus_waiting_bytes") == 0)
+        await fill_up(nats)
+        here.bus.publish(numbered(2, 5))
+        await until(lambda: here.metric("bus_waiting_bytes") == 0)
+        is_over.set()
+        await until(lambda: 2 in there.values)
+        there.bus.sweep(0.0)
+
+        assert there.values == [2]
+        assert there.gaps == 1
+
+
+async def test_routine_does_not_push_warnings_and_errors_out_of_the_archive(tmp_path: Path) -> None:
+    """Those of all collections together neither."""
+    limits = {"history_octets": 1 << 20}
+    async with nats_server(tmp_path, jetstream(tmp_path)) as nats, node(nats.url, 1, events=limits) as here:
+        here.bus.publish(numbered(1, 5))
+        here.bus.publish(alarm(5))
+        await until(lambda: here.metric("bus_waiting_bytes") == 0)
+        await fill_up(nats)
+        async with node(nats.url, 2, events=limits) as there:
+            await there.follow(5)
+            await until(lambda: replay(there, 5).activities == (here.activities[1],))
+            assert replay(there, 5, here.activities[0].id - 1).lost_through is not None
+        async with node(nats.url, 3, events=limits) as there:
+            await there.follow(None)
+
+            assert replay(there, 5).activities == (here.activities[1],)
 
 
 async def test_a_hundred_idle_collections_cost_a_node_nothing(archive: NatsServer) -> None:
@@ -324,6 +390,16 @@ async def test_a_hundred_idle_collections_cost_a_node_nothing(archive: NatsServe
 
         assert there.metric("bus_topics") == 0
         assert [each["out_msgs"] for each in after] == [each["out_msgs"] for each in before]
+
+
+async def fill_up(nats: NatsServer) -> None:
+    """Publish more routine than a mebibyte in other collections."""
+    other = Client()
+    await other.connect(nats.url)
+    for number in range(400):
+        await other.publish(f"span.activity.c{number}.routine", bytes(5_000))
+    await settle(other)
+    await other.close()
 
 
 async def connections(nats: NatsServer) -> list[dict[str, int]]:
