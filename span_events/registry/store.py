@@ -212,9 +212,11 @@ class Store:
 
     async def delete_device(self, device_id: int) -> None:
         """Delete a device, its PSK, and the messages to it; its certificates stay."""
+        first = select(tables.devices.c.id).where(tables.devices.c.id == device_id).with_for_update()
         messages = delete(tables.downstream).where(tables.downstream.c.device_id == device_id)
 
         async def work(connection: AsyncConnection) -> None:
+            await connection.execute(first)  # as `put_activity` of other nodes does, or both wait for each other
             await connection.execute(messages)
             await database.delete(connection, tables.psks, [device_id])
             await database.delete(connection, tables.gateway_metadata, [device_id])
