@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from span_events.errors import StorageUnavailable
+from span_events.registry import location
 from tests.bench.servers import running
 from tests.bench.waiting import until
 
@@ -35,3 +38,21 @@ async def test_a_registry_that_fails_again_and_again_is_told_once(
         told = [each["event"] for each in lines if each["event"].startswith("repeated_action")]
 
     assert told == ["repeated_action_failed", "repeated_action_works_again"]
+
+
+@pytest.mark.parametrize("url", ["", "files"])
+async def test_a_place_of_files_is_probed_only_if_it_is_not_the_data_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Each probe writes a file, and nobody would read the result of a second one for the data directory."""
+    (tmp_path / "files").mkdir()
+    (tmp_path / "data").mkdir()
+    probed: set[Path] = set()
+    settings: dict[str, Any] = {"files": {"url": str(tmp_path / url)}} if url else {}
+    async with running(tmp_path / "data", **settings) as site:
+        monkeypatch.setattr(location, "probe", probed.add)
+        while tmp_path / "data" not in probed:  # every 10 s; the others are due every 2 s
+            await site.clock.advance(1)
+            await asyncio.sleep(0)
+
+    assert (probed > {tmp_path / "data"}) == bool(url)

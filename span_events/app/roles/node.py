@@ -123,7 +123,8 @@ class Node:
         every(config.registry.flush_interval, "registry", self.fleet.flush)
         every(_PROBE, "registry_write", lambda: self.store.probe())  # noqa: PLW0108
         every(_PROBE, "files", lambda: asyncio.to_thread(location.probe, self.data_dir))
-        every(_FILES, "file_store", self.fleet.check_files)
+        if config.files.url:  # else "files" looks at them, in the data directory
+            every(_FILES, "file_store", self.fleet.check_files)
         every(config.registry.flush_interval, "token_uses", self.tokens.flush)
         every(LOOK, "clock", self._watch_clock)
         if self.store.is_shared:
