@@ -18,13 +18,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from span_events import ids
 from span_events.clock import Clock
@@ -33,7 +33,7 @@ from span_events.errors import InvalidRequest, StorageUnavailable
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.pki import dates, files, issuing
-from span_events.pki.issuing import Issuer, KeyType, Period, PublicKey
+from span_events.pki.issuing import Issuer, KeyType, Period, PublicKey, is_issued_by
 from span_events.registry.shared.secrets import SharedSecrets
 
 log = get_logger("pki")
@@ -96,6 +96,8 @@ class Authority:
         self._by_name: dict[bytes, int] = {}
         self._identity: ServerIdentity | None = None
         self._making = asyncio.Lock()
+        self._marks = deque[int](maxlen=2)
+        """The last states of the common intermediates, see `_mark`."""
         self.root_pem = root.certificate_pem
         """The root, which clients must trust."""
         self.on_intermediate: list[Callable[[bytes], None]] = []
@@ -266,10 +268,15 @@ class Authority:
         """
         Take over the intermediates that other nodes made, from the registry or from the folder that all have.
 
+        Nothing is listed if nothing changed, twice in a row: a change right after a listing may leave the same mark.
+
         Raises:
             StorageUnavailable: The registry or the folder cannot be read, or a file cannot be written.
         """
         async with self._making:
+            mark = await self._mark()
+            if list(self._marks) == [mark, mark]:
+                return
             if self._shared is None:
                 found = await asyncio.to_thread(self._new_files)
             else:
@@ -278,6 +285,13 @@ class Authority:
                 path = self._folder / Path(name).name
                 issuer = await asyncio.to_thread(self._take, path, content)
                 self._learn(ids.parse(path.stem.removeprefix(_COLLECTION)), issuer)
+            self._marks.append(mark)
+
+    async def _mark(self) -> int:
+        """Return a number that another one replaces when a node adds an intermediate."""
+        if self._shared is not None:
+            return await self._shared.count(_SHARED + _COLLECTION)
+        return await asyncio.to_thread(files.changed_ns, self._folder)
 
     def _common(self) -> dict[str, Issuer]:
         """Return the issuers that all nodes have in common, by the names of their files."""
@@ -419,15 +433,6 @@ class Authority:
         dates.require_plausible(self._clock)
         dates.require_valid(self._folder / f"{_ROOT}.pem", self._root.period, self._clock)
         return _period(self._clock, self._config.backdate, seconds)
-
-
-def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Return whether a certificate bears the name and the signature of an issuer."""
-    try:
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False  # another name, kind of key, or key, or no certificate that could be ours
-    return True
 
 
 def server_names(configured: Iterable[str]) -> list[str]:

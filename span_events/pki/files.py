@@ -30,6 +30,19 @@ def prepare_folder(folder: Path) -> None:
         raise StorageUnavailable(f"{folder}: cannot be made, or closed to other users: {exc.strerror}") from exc
 
 
+def changed_ns(folder: Path) -> int:
+    """
+    Return when a file was last added to a folder or taken from it, nanoseconds.
+
+    Raises:
+        StorageUnavailable: The folder is not there.
+    """
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError as exc:
+        raise StorageUnavailable(f"{folder}: cannot be read: {exc.strerror}") from exc
+
+
 def read(path: Path) -> bytes | None:
     """
     Read a file; None if it does not exist.

@@ -11,7 +11,8 @@ from cryptography import x509
 from span_events.dialects.span import render_time
 from span_events.ids import render
 from span_events.pki import issuing
-from span_events.pki.authority import Authority, is_issued_by
+from span_events.pki.authority import Authority
+from span_events.pki.issuing import is_issued_by
 
 _BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 _MAX_BLOCKS: Final = 10

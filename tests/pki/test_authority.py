@@ -18,8 +18,8 @@ from span_events.config import PkiConfig
 from span_events.errors import StorageUnavailable
 from span_events.ids import render
 from span_events.pki import issuing
-from span_events.pki.authority import Authority, ServerIdentity, is_issued_by, server_names
-from span_events.pki.issuing import KeyType
+from span_events.pki.authority import Authority, ServerIdentity, server_names
+from span_events.pki.issuing import KeyType, is_issued_by
 from tests.bench.authorities import certificates_in, open_authority, public_octets
 from tests.bench.clock import START_NS, ManualClock
 

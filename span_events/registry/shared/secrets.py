@@ -85,6 +85,18 @@ class SharedSecrets:
             await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             yield
 
+    async def count(self, kind: str) -> int:
+        """
+        Count the secrets of a kind: as none is ever deleted, another count means new ones.
+
+        Raises:
+            StorageUnavailable: The database cannot be used.
+        """
+        table = tables.secrets
+        wanted = select(func.count()).select_from(table).where(table.c.name.startswith(kind))
+        async with self._database.connection() as connection:
+            return int((await connection.execute(wanted)).scalar_one())
+
     async def read(self, kind: str, known: Iterable[str] = ()) -> dict[str, bytes]:
         """
         Read the secrets of a kind by name, except those that are known.
