@@ -280,7 +280,7 @@ def _moment(text: str) -> int:
 
 @contextmanager
 def _replies() -> Iterator[None]:
-    """Translate what goes wrong with a reply of JetStream, or without one, into `NoArchive`."""
+    """Translate a missing, refusing or damaged reply of JetStream into `NoArchive`."""
     try:
         yield
     except ServiceUnavailableError as exc:

@@ -42,7 +42,7 @@ class Arrivals:
     The subscriptions of one connection after the other.
 
     Args:
-        sender: Name of this node; it skips what it sent itself.
+        sender: Name of this node; NATS messages with this name are skipped.
         limit: NATS messages that the archive keeps of one subject.
         new_id: Returns the identifier of this moment.
         show: Called with each activity of another node.
@@ -143,7 +143,7 @@ class Arrivals:
                 left.after = None  # another topic stands in for it, and this one begins anew after that
 
     async def _change_over(self, link: Link, client: Client, topic: Topic) -> None:
-        """Take a topic from the archive, which was not there before; what both bring is shown once."""
+        """Take a topic from the archive, which was not there before; events that both bring are shown once."""
         interest = self._following.get(topic)
         source = self._sources[topic]
         if interest is not None:

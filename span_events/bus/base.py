@@ -29,13 +29,13 @@ class NobodyServes(SpanEventsError):
 
 
 class NoAnswer(SpanEventsError):
-    """A node serves this subject, perhaps, and its answer did not come in time."""
+    """The answer of the node that serves this subject did not come in time."""
 
     code = "no_answer"
 
 
 class Topic(NamedTuple):
-    """What a subscriber needs of other nodes: the events or the messages of a collection."""
+    """The events or the messages of a collection, which a subscriber needs of other nodes."""
 
     is_messages: bool
     owner: str

@@ -2,7 +2,7 @@
 The connection to NATS: connects, again for ever, and tells when the connection begins and ends.
 
 nats-py reconnects by itself only where its own state allows that, and waits for a server that stopped reading. So each
-connection here is a new client; what it lost is known when it ends.
+connection here is a new client, and its losses are known when it ends.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Link:
         on_down: Called after a connection has ended.
         work: Run as long as a connection, which they get; the failure of one ends the connection.
         on_slow: Called when nats-py discarded a message because this process fell behind.
-        on_defect: Called after an exception that is a defect of ours, which ends the connection, not the process.
+        on_defect: Called after an exception that is a defect of ours, which ends at most the connection.
     """
 
     def __init__(
@@ -170,6 +170,9 @@ class Link:
         async def failed(exc: Exception) -> None:
             if isinstance(exc, SlowConsumerError):
                 self._on_slow()
+            elif self.state is State.CONNECTED and not isinstance(exc, (Error, OSError)):  # of a callback of ours
+                log.error("bus_failed", exc_info=exc)
+                self._on_defect()
             else:
                 self.fault = str(exc) or type(exc).__name__
 
@@ -214,7 +217,7 @@ class Link:
                 _, running_on = await asyncio.wait(running_on, timeout=_PATIENCE)
 
     async def _probe(self, client: Client) -> None:
-        """Have NATS confirm what it has read; a server that does not answer is away."""
+        """Let NATS confirm the events that it has read; a server that does not answer is away."""
         idle = 0
         while True:
             await self._clock.sleep(_PROBE)
@@ -252,7 +255,9 @@ async def settle(client: Client) -> None:
         TimeoutError: It has not within four seconds.
     """
     async with asyncio.timeout(_ANSWER):
-        for _ in range(2):  # nats-py's first PING overtakes what waits for its flusher; by its reply, nothing waits
+        for _ in range(
+            2
+        ):  # nats-py's first PING overtakes the data that its flusher holds back; by its reply, none is left
             await client.flush(timeout=_ANSWER)  # type: ignore[arg-type]  # seconds, whole or not
 
 

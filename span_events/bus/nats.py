@@ -1,9 +1,9 @@
 """
-The bus of several nodes: NATS carries the events and messages of each to those whose subscribers need them.
+The bus of several nodes: NATS carries the events and messages of a node to the nodes whose subscribers need them.
 
 Sinks of this node are called at once, as by `LocalBus`. A copy waits for the next flush, which joins the lines of a
-subject. While NATS is away, this node goes on alone: what finds no room until NATS is back is lost to other nodes, and
-counted.
+subject. While NATS is away, this node goes on alone: events that find no room in the buffer until NATS is back are lost
+to other nodes, and counted.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class NatsBus(LocalBus):
         super().__init__(clock, identifiers)
         self._config = config
         self._sender = secrets.token_hex(6).encode()
-        """Names this process in what it sends."""
+        """Name of this process in the NATS messages that it sends."""
         self._outgoing = Outgoing(config.buffer)
         self._waiting = asyncio.Event()
         self._following = Following()
@@ -122,7 +122,7 @@ class NatsBus(LocalBus):
         await asyncio.shield(self._task)
 
     async def close(self) -> None:
-        """Send what waits, a second at most, and leave NATS."""
+        """Send the waiting events, for a second at most, and disconnect from NATS."""
         if self._task is None:
             return
         with suppress(TimeoutError):
@@ -134,7 +134,7 @@ class NatsBus(LocalBus):
         self._task = None
 
     def sweep(self, now: float) -> None:
-        """Forget topics that nobody needs any more; tell subscribers of what was cut."""
+        """Forget topics without subscribers, and tell the subscribers of this node about gaps."""
         self._following.forget_idle(now)
         self._arrivals.look(now)
         is_due = self._archive.fault and now >= self._next_look
@@ -230,7 +230,7 @@ class NatsBus(LocalBus):
         self._waiting.set()
 
     async def _write(self, client: Client) -> None:
-        """Send what waits, then let company gather: events of a quiet bus leave at once, those of a busy one joined."""
+        """Send the waiting events, then pause: events of a quiet bus leave at once, those of a busy bus are joined."""
         while True:
             await self._waiting.wait()
             self._waiting.clear()

@@ -65,7 +65,7 @@ def encode(activity: Activity) -> bytes:
 
 
 class Reader:
-    """Reads lines of other nodes, and counts what it had to skip."""
+    """Reads lines of other nodes, and counts the lines that it had to skip."""
 
     def __init__(self) -> None:
         self.skipped = {"unknown": 0, "malformed": 0}

@@ -120,7 +120,7 @@ class History:
         rings.settle(owner, _ID)
 
     def fill(self, past: Past) -> None:
-        """Add the past of owners to what is known of them; activities that are known are not doubled."""
+        """Add the past of owners to their known activities; an activity is remembered once."""
         if past.of_everyone:
             self._losses.begin(past.since)
         else:
@@ -138,7 +138,7 @@ class History:
                 rings.replace(owner, [unique[identifier] for identifier in sorted(unique)])
 
     def sweep(self, time_ns: int) -> None:
-        """Forget what is too old; called now and then with the time, nanoseconds since 1970."""
+        """Forget activities that are too old; called now and then with the time, nanoseconds since 1970."""
         if self._age == float("inf"):
             return
         horizon = time_ns - int(self._age * 1e9)

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from structlog.testing import capture_logs
 
-from span_events.bus import link
+from span_events.bus import link, wire
 from span_events.bus.arrivals import Arrivals
 from span_events.bus.base import NoAnswer
 from span_events.bus.link import Link
@@ -341,6 +341,27 @@ async def test_a_defect_of_the_bus_ends_the_connection_and_not_the_node(
         assert there.bus.failures == 1
 
 
+async def test_a_defect_in_the_reading_of_a_message_is_counted_and_the_next_is_read(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py catches what a callback raises."""
+    async with node(nats.url, 1) as here, node(nats.url, 2) as there:
+        await there.follow(COLLECTION)
+
+        def fail(data: bytes) -> None:
+            raise RuntimeError("no")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(wire, "unpack", fail)
+            here.bus.publish(numbered(1))
+            await until(lambda: there.bus.failures == 1)
+        here.bus.publish(numbered(2))
+        await there.got(1)
+
+        assert there.values == [2]
+        assert there.bus.health().startswith("degraded: NATS keeps no history (JetStream is off)")
+
+
 @pytest.mark.parametrize("reply", [b"", b"[]", b"{}", b'{"config": 1}', b'{"config": {}, "state": {}, "created": 1}'])
 async def test_replies_of_jetstream_that_are_damaged_mean_no_archive(
     nats: NatsServer, client: Client, reply: bytes
@@ -350,8 +371,13 @@ async def test_replies_of_jetstream_that_are_damaged_mean_no_archive(
 
     await client.subscribe("$JS.API.>", cb=answer)
     await client.flush()
+    with capture_logs() as lines:
+        async with node(nats.url) as there:
+            assert "NATS keeps no history (" in there.bus.health()
+    (hint,) = [each["hint"] for each in lines if each["event"] == "history_of_this_node_only"]
+    assert "max_memory_store" in hint
+
     async with node(nats.url, 1) as here, node(nats.url, 2) as there:
-        assert "NATS keeps no history (" in there.bus.health()
         await there.follow(COLLECTION)
         here.bus.publish(numbered(1))
         await there.got(1)
