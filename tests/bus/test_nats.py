@@ -325,6 +325,7 @@ async def test_a_topic_whose_last_minute_ends_during_a_new_connection_is_skipped
 async def test_a_defect_of_the_bus_ends_the_connection_and_not_the_node(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(link, "_LONGEST_PAUSE", 0.05)
     async with node(nats.url, 1) as here, node(nats.url, 2) as there:
         reconcile = Arrivals.reconcile
 
