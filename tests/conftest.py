@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import signal
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 import structlog
@@ -22,9 +24,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+_TESTS: Final = Path(__file__).parent
+_FIRST: Final = ("e2e/test_documented_commands.py", "kit/test_cluster.py", "cluster/")
+"""The longest test, and those that share a cluster, which each worker that takes some of them would start anew."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest test first: at the end, the other workers would have nothing to do meanwhile."""
-    items.sort(key=lambda each: each.path.name != "test_documented_commands.py")
+    """Put long tests first: at the end, workers would have nothing to do meanwhile, or take over parts of a module."""
+
+    def position(item: pytest.Item) -> int:
+        path = item.path.relative_to(_TESTS).as_posix()
+        return next((number for number, first in enumerate(_FIRST) if path.startswith(first)), len(_FIRST))
+
+    items.sort(key=position)
 
 
 def configure_logging() -> None:
