@@ -267,7 +267,7 @@ class Flow:
 
 @dataclass(slots=True)
 class Source:
-    """Where a topic comes from: a subscription, and a flow if the archive feeds it."""
+    """The source of a topic: a subscription, and a flow if the archive feeds it."""
 
     subscription: Subscription
     flow: Flow | None = None

@@ -43,7 +43,7 @@ def own_collection() -> int:
 
 
 def replay(at: Node, collection: int | None, after: int = 0) -> Replay:
-    """What a node replays."""
+    """The replay of a node."""
     scope = EVERYTHING if collection is None else Scope(collection)
     return at.history.after(scope, PASS_ALL, after)
 
@@ -161,7 +161,7 @@ async def test_a_partition_of_nodes_loses_nothing_that_the_archive_has(archive: 
 async def test_a_subscriber_that_came_while_nats_was_away_gets_what_followed(
     archive: NatsServer, collection: int
 ) -> None:
-    """What came before is the past; until the archive is read, its replay reports a gap."""
+    """Events before it are the past; until the archive is read, their replay reports a gap."""
     async with node(archive.url, 1) as here, node(archive.url, 2) as there:
         before = here.bus.new_id()
         here.bus.publish(numbered(1, collection))

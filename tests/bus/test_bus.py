@@ -45,7 +45,7 @@ async def make_nodes(
 
 
 class TestBus:
-    """What fleet and hub may rely on, whatever the bus."""
+    """The guarantees of every bus to fleet and hub."""
 
     async def test_an_event_arrives_as_it_was_published(self, nodes: tuple[Node, Node]) -> None:
         """With its id, time, origin, cause and session."""
@@ -123,7 +123,7 @@ class TestBus:
         assert await here.bus.ask("gateway.5", b"abc", 60.0) == b"cba"
 
     async def test_a_request_that_nobody_serves_fails_at_once(self, nodes: tuple[Node, Node]) -> None:
-        """Which is an answer: the gateway is connected nowhere."""
+        """NobodyServes is an answer: the gateway is connected nowhere."""
         here, there = nodes
 
         async def answer(data: bytes) -> bytes:

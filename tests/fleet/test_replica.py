@@ -188,7 +188,7 @@ async def test_older_activity_does_not_replace_newer(nodes: tuple[FleetBench, Fl
 async def test_a_holder_that_lost_the_lock_cannot_write(
     nodes: tuple[FleetBench, FleetBench], postgresql: PostgresqlServer, url: str
 ) -> None:
-    """Its connection ended, and another node changed the registry: the caller is told to look again."""
+    """Its connection ended, and another node changed the registry: the hint is to repeat the request."""
     one, two = nodes
     ours = await one.collection()
     await until(lambda: ours.id in two.directory.collections)

@@ -52,7 +52,7 @@ class Cluster:
 
     @property
     def log(self) -> str:
-        """What it told so far."""
+        """Its complaints so far."""
         return self._log.read_text()
 
     def address(self, name: str) -> tuple[str, int]:

@@ -277,7 +277,7 @@ class FolderIncoming:
 
     @property
     def path(self) -> Path:
-        """Where the octets are now."""
+        """The place of the octets now."""
         return self._at
 
     @contextmanager

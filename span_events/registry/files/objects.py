@@ -179,7 +179,7 @@ _REFUSED: Final = (
 _NO_BUCKET: Final = "Make the bucket, or correct its name in files.url."
 _OTHER: Final = "The object store's own log has the reason."
 _HINTS: Final = {"401": _REFUSED, "403": _REFUSED, "404": _NO_BUCKET}
-"""What to do about a status of the object store."""
+"""Hints for statuses of the object store."""
 
 
 def _client(bucket: Bucket, config: FilesConfig) -> S3Store:

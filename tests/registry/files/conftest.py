@@ -21,7 +21,7 @@ def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectSto
 
 @pytest.fixture(params=["folder", pytest.param("bucket", marks=needs_versitygw)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    """Where the files are kept: a test runs once for each."""
+    """The places of files: a test runs once for each."""
     if request.param == "folder":
         yield FolderPlace(tmp_path)
         return

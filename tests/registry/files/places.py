@@ -14,7 +14,7 @@ from tests.bench.peers.versitygw import ObjectStoreServer
 
 
 class Place(Protocol):
-    """Where the files of a test are kept."""
+    """The place of a test's files."""
 
     def open(self) -> Files:
         """Open the images as another process does."""
