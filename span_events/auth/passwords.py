@@ -12,7 +12,7 @@ from span_events.errors import InvalidRequest
 
 LENGTHS: Final = range(12, 201)
 """Characters of a password; the bound keeps the work of a check bounded."""
-NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$c3Bhbi1ldmVudHMtbm9ib2R5$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+NOBODY: Final = "$argon2id$v=19$m=19456,t=2,p=1$c3Bhbi1ldmVudHMtbm9uZQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 """Hash that no password has: it is checked for unknown users, so that they take as long as known ones."""
 
 _HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
