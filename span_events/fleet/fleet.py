@@ -24,6 +24,7 @@ from span_events.fleet.gateways.gateways import Gateways
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
 from span_events.fleet.live import LiveValues
+from span_events.fleet.others import OtherNodes
 from span_events.fleet.outputs.health import OutputsHealth
 from span_events.fleet.outputs.outputs import Outputs
 from span_events.fleet.replica import Replica
@@ -55,6 +56,7 @@ class Fleet:
     ) -> None:
         self.registry = registry = Registry(store)
         self.directory = registry.directory
+        self.others = OtherNodes(bus=bus, registry=registry)
         self.identification = Identification(registry.directory, authority.issuer_of)
         self._files = open_files(config.files, folder, clock, shared=config.is_cluster)
         self.image_files, self.blob_files = self._files.images, self._files.blobs
@@ -122,6 +124,7 @@ class Fleet:
             bus=bus,
             files=self.image_files,
             registry=registry,
+            others=self.others,
             clock=clock,
         )
         self.blobs = Blobs(
@@ -145,7 +148,7 @@ class Fleet:
         )
         if store.is_shared:
             registry.share(self.replica)
-        self.live = LiveValues(bus=bus, registry=registry, inbox=self.reception.inbox)
+        self.live = LiveValues(self.others, directory=registry.directory, inbox=self.reception.inbox)
         self._introduce()
 
     def _introduce(self) -> None:
@@ -241,6 +244,15 @@ class Fleet:
                 failure = failure or exc
         if failure is not None:
             raise failure
+
+    async def lead(self) -> None:
+        """
+        Do what one of several nodes does for all, if it is this one; called about once a second.
+
+        Raises:
+            StorageUnavailable: PostgreSQL is away; the next call tries again.
+        """
+        await self.firmware.take_over.look()
 
     async def check_files(self) -> None:
         """Look whether images and blobs can be stored, and settle uploads that died; called every other second."""

@@ -2,12 +2,11 @@
 Live values of other nodes: what only the node has that serves a device or a gateway.
 
 These are the counters since its start, the messages in its memory, and the connected gateways. A node asks all the
-others for the values of a collection, and adds up the answers; a node that does not answer in time is left out.
+others for the values of a collection, and adds up the answers.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
@@ -15,15 +14,12 @@ from typing import Any, Final
 import orjson
 
 from span_events.bus import wire
-from span_events.bus.base import Bus, NoAnswer, NobodyServes
-from span_events.errors import StorageUnavailable
 from span_events.events.message import Message
 from span_events.fleet.devices.inbox import Inbox
+from span_events.fleet.others import OtherNodes
+from span_events.registry.directory import Directory
 from span_events.registry.model import Collection, Device, Gateway, Traffic
-from span_events.registry.registry import Registry
 
-_WITHIN: Final = 2.0
-"""Seconds for the answer of a node."""
 _LARGEST: Final = 900_000
 """Octets of an answer, at most; NATS takes a megabyte."""
 _COUNTERS: Final = frozenset(each.name for each in fields(Traffic))
@@ -44,14 +40,13 @@ class Values:
 class LiveValues:
     """Answers the other nodes, and asks them; without other nodes, there is nothing to add."""
 
-    def __init__(self, *, bus: Bus, registry: Registry, inbox: Inbox) -> None:
-        self._bus = bus
-        self._registry = registry
+    def __init__(self, others: OtherNodes, *, directory: Directory, inbox: Inbox) -> None:
+        self._others = others
+        self._directory = directory
         self._inbox = inbox
-
-    def serve(self) -> None:
-        """Answer the other nodes from now on."""
-        self._bus.serve(_subject(self._registry.store.node), self._answer)
+        others.answer("values", self._answer_values)
+        others.answer("online", self._answer_online)
+        others.answer("messages", self._answer_messages)
 
     async def values(self, collection: Collection, *, of: int | None = None) -> Values:
         """
@@ -61,7 +56,7 @@ class LiveValues:
             of: Id of a device or gateway; None is all of them, and every node counts all devices of the collection.
         """
         total = Values()
-        for answer in await self._ask({"values": collection.id, "of": of}):
+        for answer in await self._others.ask("values", {"collection": collection.id, "of": of}):
             found = orjson.loads(answer)
             total.devices.add(_read(found["devices"]))
             total.gateways.add(_read(found["gateways"]))
@@ -70,7 +65,7 @@ class LiveValues:
 
     async def online(self, collection: Collection) -> set[int]:
         """Return the ids of the gateways that are connected to other nodes."""
-        answers = await self._ask({"online": collection.id})
+        answers = await self._others.ask("online", collection.id)
         return {each for answer in answers for each in orjson.loads(answer)}
 
     async def messages(
@@ -86,62 +81,43 @@ class LiveValues:
         """Return the messages of all nodes, newest first; arguments as in `Inbox.list`."""
         wanted = {"device_id": device_id, "before_id": before_id, "start_ms": start_ms, "end_ms": end_ms}
         found = self._inbox.list(collection.id, limit=limit, **wanted)
-        for answer in await self._ask({"messages": collection.id, "limit": limit, "wanted": wanted}):
+        question = {"collection": collection.id, "limit": limit, "wanted": wanted}
+        for answer in await self._others.ask("messages", question):
             found += wire.Reader().messages(answer.splitlines())
             found = sorted(found, key=lambda each: each.id, reverse=True)[:limit]
         return found
 
-    async def _ask(self, question: dict[str, Any]) -> list[bytes]:
-        """Return the answers of the other nodes."""
-        if not self._registry.is_shared:
-            return []
-        try:
-            others = await self._registry.store.number.others()
-        except StorageUnavailable:  # then this node shows its own
-            return []
-        data = orjson.dumps(question)
-        answers = await asyncio.gather(
-            *(self._bus.ask(_subject(each), data, _WITHIN) for each in others), return_exceptions=True
-        )
-        for each in answers:
-            if isinstance(each, BaseException) and not isinstance(each, NoAnswer | NobodyServes):
-                raise each
-        return [each for each in answers if isinstance(each, bytes)]
-
     # ---- for other nodes ----------------------------------------------------------------------
 
-    async def _answer(self, data: bytes) -> bytes:
-        question = orjson.loads(data)
-        if "messages" in question:
-            return _lines(self._inbox.list(question["messages"], limit=question["limit"], **question["wanted"]))
-        if "online" in question:
-            return orjson.dumps([each.id for each in self._gateways(question["online"], None) if each.is_online])
+    def _answer_messages(self, question: Any) -> bytes:
+        return _lines(self._inbox.list(question["collection"], limit=question["limit"], **question["wanted"]))
+
+    def _answer_online(self, collection_id: int) -> bytes:
+        return orjson.dumps([each.id for each in self._gateways(collection_id, None) if each.is_online])
+
+    def _answer_values(self, question: Any) -> bytes:
         values = Values()
-        for device in self._devices(question["values"], question["of"]):
+        for device in self._devices(question["collection"], question["of"]):
             values.devices.add(device.traffic)
-        for gateway in self._gateways(question["values"], question["of"]):
+        for gateway in self._gateways(question["collection"], question["of"]):
             values.gateways.add(gateway.traffic)
             values.online |= {gateway.id} if gateway.is_online else set()
         return orjson.dumps(_written(values))
 
     def _devices(self, collection_id: int, of: int | None) -> Iterable[Device]:
         """Return the devices of a collection, or one; none if this node does not see them yet or any longer."""
-        directory = self._registry.directory
+        directory = self._directory
         if of is not None:
             return [directory.devices[of]] if of in directory.devices else []
         return directory.devices_of(collection_id) if collection_id in directory.collections else []
 
     def _gateways(self, collection_id: int, of: int | None) -> Iterable[Gateway]:
         """Return the gateways as `_devices` does, without the built-in ones."""
-        directory = self._registry.directory
+        directory = self._directory
         if of is not None:
             return [directory.gateways[of]] if of in directory.gateways else []
         found = directory.gateways_of(collection_id) if collection_id in directory.collections else []
         return [each for each in found if not each.built_in]
-
-
-def _subject(node: str) -> str:
-    return f"node.{node}"
 
 
 def _written(values: Values) -> dict[str, Any]:

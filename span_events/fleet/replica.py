@@ -37,6 +37,9 @@ from span_events.registry.model import (
 from span_events.registry.outputs import Output
 from span_events.registry.shared.follower import Removed
 
+Moved = dict[Device, tuple[str, str]]
+"""Transport and address of the newer session that a device has at another node."""
+
 
 class Replica:
     """
@@ -74,13 +77,14 @@ class Replica:
 
     def show(self, contents: Contents, removed: Removed) -> None:
         """Show rows, new or changed or as they were, and remove others."""
-        cause, directory = self._bus.new_id(), self._directory
+        cause, directory, moved = self._bus.new_id(), self._directory, Moved()
         for collection in contents.collections:
             self._show_collection(collection, cause)
         for gateway in contents.gateways:
             self._show_gateway(gateway, cause)
         for device in contents.devices:
-            self._show_device(device, cause)
+            self._show_device(device, moved, cause)
+        self._reception.sessions.moved(moved)
         for certificate in contents.certificates:
             self._show_certificate(certificate)
         for image in contents.images:
@@ -93,23 +97,16 @@ class Replica:
 
     def show_activity(self, contents: Contents) -> None:
         """Show the activity of devices and gateways, if it is newer."""
-        moved: dict[Device, tuple[str, str]] = {}
+        moved = Moved()
         for seen in contents.devices:
             device = self._directory.devices.get(seen.id)
             if device is not None:
-                if seen.inet.last_update > device.inet.last_update:
-                    moved[device] = seen.inet.transport, host_of(seen.inet.remote_address)
-                is_newer = _firmware_ms(seen.firmware) > _firmware_ms(device.firmware)
                 if seen.ciot.allocated_ip == device.ciot.allocated_ip:
-                    _show_newer(device, seen)
+                    self._show_newer(device, seen, moved)
                 else:
                     with self._directory.changing(device):
-                        _show_newer(device, seen)
-                if is_newer:
-                    for notify in self.on_firmware_shown:
-                        notify(device)
-        if moved:
-            self._reception.sessions.moved(moved)
+                        self._show_newer(device, seen, moved)
+        self._reception.sessions.moved(moved)
         for reported in contents.gateways:
             gateway = self._directory.gateways.get(reported.id)
             if gateway is not None and reported.reported_ms >= gateway.reported_ms:
@@ -173,7 +170,7 @@ class Replica:
         elif is_changed:
             sessions.downlink.gateway_updated(gateway, cause)
 
-    def _show_device(self, seen: Device, cause: int) -> None:
+    def _show_device(self, seen: Device, moved: Moved, cause: int) -> None:
         directory = self._directory
         target = directory.collections[seen.collection.id]
         device = directory.devices.get(seen.id)
@@ -189,7 +186,7 @@ class Replica:
             if is_moved:
                 device.move_to(target)
             device.tags, device.config, device.enabled, device.psk = seen.tags, seen.config, seen.enabled, seen.psk
-            _show_newer(device, seen, or_same=True)
+            self._show_newer(device, seen, moved, or_same=True)
             device.firmware.target_firmware_id = seen.firmware.target_firmware_id
             device.ciot.static_ip = seen.ciot.static_ip
         if change.enabled is False or (is_moved and not target.enabled):
@@ -200,6 +197,34 @@ class Replica:
         if is_moved or not change.is_empty():
             for update in self.on_device_updated:
                 update(device, change, cause)
+
+    def _show_newer(self, device: Device, seen: Device, moved: Moved, *, or_same: bool = False) -> None:
+        """
+        Take over the activity that is newer than that of this node, but not the configuration, which may be older.
+
+        Args:
+            moved: Gets the device if its session is newer.
+            or_same: Take over addresses and firmware of the same millisecond, too: a change of the configuration made
+                them.
+        """
+        target_firmware_id, static_ip = device.firmware.target_firmware_id, device.ciot.static_ip
+        if seen.last_received_ns > device.last_received_ns:
+            device.last_received_ns, device.last_payload = seen.last_received_ns, seen.last_payload
+            device.last_gateway_id, device.last_transport = seen.last_gateway_id, seen.last_transport
+        if seen.inet.last_update > device.inet.last_update:
+            moved[device] = seen.inet.transport, host_of(seen.inet.remote_address)
+            _copy(device.inet, seen.inet)
+        if seen.gateway.last_update > device.gateway.last_update:
+            _copy(device.gateway, seen.gateway)
+        if seen.ciot.last_update + or_same > device.ciot.last_update:
+            _copy(device.ciot, seen.ciot)
+        newer_by = _firmware_ms(seen.firmware) - _firmware_ms(device.firmware)
+        if newer_by + or_same > 0:
+            _copy(device.firmware, seen.firmware)
+        device.firmware.target_firmware_id, device.ciot.static_ip = target_firmware_id, static_ip
+        if newer_by > 0:
+            for notify in self.on_firmware_shown:
+                notify(device)
 
     def _show_certificate(self, seen: Certificate) -> None:
         known = self._directory.certificate_with(seen.serial)
@@ -257,28 +282,6 @@ def _change_of(device: Device, seen: Device) -> DeviceChange:
         gateways={each: new.get(each, {}) for each in old.keys() | new.keys() if old.get(each) != new.get(each)},
         static_ip=seen.ciot.static_ip if seen.ciot.static_ip != device.ciot.static_ip else None,
     )
-
-
-def _show_newer(device: Device, seen: Device, *, or_same: bool = False) -> None:
-    """
-    Take over the activity that is newer than that of this node, but not the configuration, which may be older.
-
-    Args:
-        or_same: Take over addresses and firmware of the same millisecond, too: a change of the configuration made them.
-    """
-    target_firmware_id, static_ip = device.firmware.target_firmware_id, device.ciot.static_ip
-    if seen.last_received_ns > device.last_received_ns:
-        device.last_received_ns, device.last_payload = seen.last_received_ns, seen.last_payload
-        device.last_gateway_id, device.last_transport = seen.last_gateway_id, seen.last_transport
-    if seen.inet.last_update > device.inet.last_update:
-        _copy(device.inet, seen.inet)
-    if seen.gateway.last_update > device.gateway.last_update:
-        _copy(device.gateway, seen.gateway)
-    if seen.ciot.last_update + or_same > device.ciot.last_update:
-        _copy(device.ciot, seen.ciot)
-    if _firmware_ms(seen.firmware) + or_same > _firmware_ms(device.firmware):
-        _copy(device.firmware, seen.firmware)
-    device.firmware.target_firmware_id, device.ciot.static_ip = target_firmware_id, static_ip
 
 
 def _firmware_ms(firmware: FirmwareMetadata) -> int:

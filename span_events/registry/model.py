@@ -175,6 +175,8 @@ class FirmwareMetadata:
     """Octets of a block of the size that this was asked for in: blocks are counted in it; 0 is not known."""
     download_length: int = 0
     """Octets of the whole image; 0 is not known."""
+    node: str = ""
+    """The node that times the download or update, in a registry that several share."""
 
 
 @dataclass(slots=True)

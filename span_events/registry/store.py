@@ -39,6 +39,7 @@ from span_events.registry.shared.journal import Journal
 from span_events.registry.shared.leader import Leader
 from span_events.registry.shared.nodes import NodeNumber
 from span_events.registry.shared.secrets import SharedSecrets, agrees
+from span_events.registry.shared.timers import Timers
 from span_events.registry.tables import Row
 
 _TOKENS: Final = select(tables.tokens, func.coalesce(tables.token_ends.c.expires_ms, 0).label("expires_ms")).outerjoin(
@@ -77,6 +78,7 @@ class Store:
         """Names this process to other nodes."""
         self.number = NodeNumber(self._database, self.node)
         self.leader = Leader(self._database)
+        self.timers = Timers(self._database, self.node)
         self.accounts = Accounts(self._database)
         self.metrics = self._database.metrics
         self.exclusive, self.settle = self._database.exclusive, self._database.settle

@@ -11,6 +11,7 @@ import pytest
 from span_events.errors import StorageUnavailable
 from span_events.events.message import Transport
 from span_events.fleet.live import LiveValues, Values
+from span_events.fleet.others import OtherNodes
 from span_events.registry.model import Collection, Device, Gateway, Traffic
 from tests.bench.fleets import FleetBench
 from tests.bench.waiting import until
@@ -21,7 +22,8 @@ Nodes = tuple[FleetBench, FleetBench]
 def asking(nodes: Nodes) -> LiveValues:
     """Return the live values of the first node, whose questions reach the second one."""
     one, two = nodes
-    return LiveValues(bus=two.bus, registry=one.registry, inbox=one.reception.inbox)
+    others = OtherNodes(bus=two.bus, registry=one.registry)
+    return LiveValues(others, directory=one.directory, inbox=one.reception.inbox)
 
 
 async def known(nodes: Nodes) -> tuple[Collection, Device, Gateway]:
@@ -40,7 +42,7 @@ def receive(node: FleetBench, device: Device, payload: bytes) -> None:
 
 async def test_counters_connections_and_messages_come_from_the_node_that_has_them(nodes: Nodes) -> None:
     collection, device, gateway = await known(nodes)
-    nodes[1].live.serve()
+    nodes[1].others.serve()
     receive(nodes[1], device, b"seven!!")
     gateway.is_online = True
     gateway.traffic.upstream(3)
@@ -61,7 +63,7 @@ async def test_an_answer_has_as_many_messages_as_the_bus_carries_the_newest_ones
 ) -> None:
     monkeypatch.setattr("span_events.fleet.live._LARGEST", 500)
     collection, device, _ = await known(nodes)
-    nodes[1].live.serve()
+    nodes[1].others.serve()
     for number in range(5):
         receive(nodes[1], device, bytes([number]) * 100)
     found = await asking(nodes).messages(
@@ -74,7 +76,7 @@ async def test_an_answer_has_as_many_messages_as_the_bus_carries_the_newest_ones
 
 async def test_a_node_that_does_not_answer_is_left_out(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is gone, and one that hangs; and PostgreSQL, which knows the nodes, may be away."""
-    monkeypatch.setattr("span_events.fleet.live._WITHIN", 0.01)
+    monkeypatch.setattr("span_events.fleet.others._WITHIN", 0.01)
     collection, _, _ = await known(nodes)
     live, two = asking(nodes), nodes[1]
     gone = await live.values(collection)
@@ -99,7 +101,7 @@ async def test_a_question_about_one_device_or_gateway_walks_no_collection(
 ) -> None:
     """A collection may have 100,000 devices, and every node is asked; a list of gateways needs no counters."""
     collection, device, gateway = await known(nodes)
-    nodes[1].live.serve()
+    nodes[1].others.serve()
     receive(nodes[1], device, b"seven!!")
     gateway.traffic.upstream(3)
     gateway.is_online = True
@@ -137,7 +139,7 @@ async def test_counters_of_a_newer_release_are_ignored(nodes: Nodes) -> None:
 
 async def test_a_question_about_an_unknown_collection_has_an_empty_answer(nodes: Nodes) -> None:
     """The other node may not have seen it yet, or no longer have it."""
-    nodes[1].live.serve()
+    nodes[1].others.serve()
     collection = await nodes[0].collection()
     nodes[1].directory.collections.pop(collection.id, None)
 

@@ -112,7 +112,7 @@ class Node:
         self.started.fleet = self.fleet
         await self.fleet.fill(contents)
         if self.store.is_shared:
-            self.fleet.live.serve()
+            self.fleet.others.serve()
         self.started.outputs = start_outputs(config.outputs, self.fleet, self.bus, clock)
 
     def run(self) -> None:
@@ -129,6 +129,7 @@ class Node:
         every(LOOK, "clock", self._watch_clock)
         if self.store.is_shared:
             every(RENEWAL, "node_number", self._renew_number)
+            every(_SWEEP, "timers", self.fleet.lead)
             self.supervisor.keep(_RECONNECT, "registry_changes", self.fleet.registry.follow)
             self.supervisor.keep(_RECONNECT, "leader", self.store.leader.campaign)
             every(_RECONNECT, "intermediates", self.authority.refresh)

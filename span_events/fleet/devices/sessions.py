@@ -273,6 +273,8 @@ class Sessions:
         Args:
             newer: Transport and address of each device's newer session.
         """
+        if not newer:
+            return
         for session in self._table.take(
             lambda each: each.close is not None and newer.get(each.device) == (each.transport.value, each.remote[0])
         ):

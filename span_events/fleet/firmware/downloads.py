@@ -200,7 +200,7 @@ class Downloads:
                     repeated=True,
                 )
         if message or is_other:  # a device that asks for the same block for ever has stopped, too
-            firmware.download_ms = self._states.now_ms
+            self._states.progressed(device)
         firmware.download_image_id = image.id
         firmware.download_length = image.length
         firmware.download_block, firmware.download_block_size = number, size

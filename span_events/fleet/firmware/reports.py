@@ -38,6 +38,8 @@ from span_events.fleet.firmware.rules import (
     wanted,
 )
 from span_events.fleet.firmware.states import FirmwareStates
+from span_events.fleet.firmware.takeover import TakeOver
+from span_events.fleet.others import OtherNodes
 from span_events.fleet.targets import current_id
 from span_events.metrics import Metric
 from span_events.net import Remote
@@ -66,6 +68,7 @@ class Firmware:
         bus: Bus,
         files: Files,
         registry: Registry,
+        others: OtherNodes,
         clock: Clock,
     ) -> None:
         self._reception = reception
@@ -74,7 +77,14 @@ class Firmware:
         self._directory = registry.directory
         self._files = files
         self._clock = clock
-        self._states = FirmwareStates(config, reception=reception, bus=bus, directory=registry.directory, clock=clock)
+        self._states = FirmwareStates(
+            config,
+            reception=reception,
+            bus=bus,
+            directory=registry.directory,
+            clock=clock,
+            node=registry.store.node if registry.store.is_shared else "",
+        )
         self.downloads = Downloads(
             self._states,
             reception=reception,
@@ -83,6 +93,8 @@ class Firmware:
             directory=registry.directory,
             clock=clock,
         )
+        self.take_over = TakeOver(self._states, reception=reception, registry=registry, others=others, clock=clock)
+        """Publishes the updates that stalled at nodes that died."""
         self._reviews: dict[
             int, tuple[Iterator[Device], int]
         ] = {}  # per collection: the devices left to review, and the cause
@@ -96,6 +108,7 @@ class Firmware:
         Of several nodes, the one that a device downloads from has its timers, so a node that starts resumes none.
         """
         if self._registry.store.is_shared:
+            self._states.prepare_to_share()
             return
         for device in list(self._directory.devices.values()):
             self._review(device, None)
@@ -103,7 +116,7 @@ class Firmware:
 
     def shown(self, device: Device) -> None:
         """Leave the timers of a device to the node that it reports to, or downloads from, now."""
-        self._states.forget(device)
+        self._states.shown(device)
 
     def close(self) -> None:
         """Mark the progress of downloads under way for the last batch of writes."""
