@@ -293,7 +293,9 @@ class Arrivals:
             owner = each.event.origin.collection_id
             if owner in full:
                 cut[owner] = min(each.id - 1, cut.get(owner, each.id))
-        self._fill(Past([*alarms, *past], _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=since, cut=cut))
+        known = {each.id for each in past}
+        older = [each for each in alarms if each.id not in known]  # which routine has pushed out
+        self._fill(Past([*older, *past], _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=since, cut=cut))
         past.clear()
 
 

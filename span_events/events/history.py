@@ -20,6 +20,7 @@ from span_events.bounded.rings import Rings
 from span_events.events.activity import Activity, Key
 from span_events.events.catalogue import KEYS, is_alarm
 from span_events.events.filters import Scope, Wish
+from span_events.events.order import ArrivalOrder, Place
 from span_events.metrics import Metric
 
 _NEWEST: Final = 1 << 63
@@ -36,7 +37,7 @@ _NUMBER: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Past activities in the order of their identifiers."""
+    """Past activities in the order in which they arrived: that of their identifiers, unless some came late."""
 
     activities: tuple[Activity, ...]
     lost_through: int | None = None
@@ -48,6 +49,7 @@ class Past:
     """The past of one owner, or of all, from elsewhere."""
 
     activities: Sequence[Activity]
+    """In the order in which they arrived there."""
     owner: int | None
     of_everyone: bool = False
     """True if these are the activities of all owners."""
@@ -84,6 +86,7 @@ class History:
         )
         self._age = age
         self._losses = Losses(born)
+        self._order = ArrivalOrder()
 
     @property
     def size(self) -> int:
@@ -118,6 +121,7 @@ class History:
         owner = activity.event.origin.collection_id
         rings.append(owner, activity)
         rings.settle(owner, _ID)
+        self._order.note(activity.id)
 
     def fill(self, past: Past) -> None:
         """Add the past of owners to their known activities; an activity is remembered once."""
@@ -136,6 +140,7 @@ class History:
                 known = chain.from_iterable(rings.of(owner))
                 unique = {each.id: each for each in chain(known, found)}
                 rings.replace(owner, [unique[identifier] for identifier in sorted(unique)])
+        self._order.note_past(each.id for each in past.activities)
 
     def sweep(self, time_ns: int) -> None:
         """Forget activities that are too old; called now and then with the time, nanoseconds since 1970."""
@@ -154,23 +159,30 @@ class History:
             for each in newest_first
             if each.id <= last and scope.covers(each.event.origin) and wish.matches(each.event)
         )
-        return Replay(tuple(islice(matching, count))[::-1])
+        return Replay(tuple(sorted(islice(matching, count), key=self._place_of)))
 
     def after(self, scope: Scope, wish: Wish, identifier: int, *, until: int | None = None) -> Replay:
         """
-        Return the activities in scope that pass the filter and are younger than an identifier.
+        Return the activities in scope that pass the filter and arrived after another.
 
         Args:
+            identifier: Of the other one; of one that is not known here, or a moment: those that are younger.
             until: Identifier of the last one that may be among them.
         """
         last = _NEWEST if until is None else until
-        newest_first = (takewhile(lambda each: each.id > identifier, reversed(ring)) for ring in self._in(scope))
+        begin = self._order.oldest_since(identifier)
+        newest_first = (takewhile(lambda each: each.id >= begin, reversed(ring)) for ring in self._in(scope))
+        since = list(chain.from_iterable(newest_first))
+        place = self._order.place_of(identifier) if any(each.id == identifier for each in since) else None
         found = [
             each
-            for each in chain.from_iterable(newest_first)
-            if each.id <= last and scope.covers(each.event.origin) and wish.matches(each.event)
+            for each in since
+            if (each.id > identifier if place is None else self._place_of(each) > place)
+            and each.id <= last
+            and scope.covers(each.event.origin)
+            and wish.matches(each.event)
         ]
-        found.sort(key=_ID)
+        found.sort(key=self._place_of)
         forgotten = self._forgotten_through(scope)
         return Replay(tuple(found), lost_through=forgotten if identifier < forgotten else None)
 
@@ -200,8 +212,12 @@ class History:
         own = self._losses.of(scope.collection_id)
         return max(own, self._losses.of(None)) if scope.unattributed else own
 
+    def _place_of(self, activity: Activity) -> Place:
+        return self._order.place_of(activity.id)
+
     def _note_loss(self, owner: int | None, activity: Activity) -> None:
         self._losses.note(owner, activity.id)
+        self._order.forget(activity.id)
 
 
 def _rings_in(rings: Rings[Activity], scope: Scope) -> Iterable[deque[Activity]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from span_events.events.activity import Activity, Origin
 from span_events.events.catalogue import DeviceCreated, DeviceUpdated, MessageRejected
 from span_events.events.filters import EVERYTHING, PASS_ALL, Filter, Scope
@@ -129,24 +131,54 @@ def test_the_memory_is_bounded_in_octets() -> None:
     assert history.size - short < 3
 
 
-def test_events_of_several_nodes_are_in_order_although_they_come_late() -> None:
-    history = History(per_collection=4, total=100, born=0)
-    for identifier in (1, 5, 3, 9, 7, 8):
+def several_nodes(*arrivals: int, per_collection: int = 10) -> History:
+    """A history of events of several nodes, in the order of their arrival."""
+    history = History(per_collection=per_collection, total=100, born=0)
+    for identifier in arrivals:
         history.insert(created(identifier))
+    return history
 
-    assert identifiers(history.after(Scope(1), PASS_ALL, 0)) == [5, 7, 8, 9]
-    assert identifiers(history.tail(Scope(1), PASS_ALL, 2)) == [8, 9]
+
+def test_the_oldest_events_of_several_nodes_are_evicted_although_they_came_late() -> None:
+    history = several_nodes(1, 5, 3, 9, 7, 8, per_collection=4)
+
+    assert identifiers(history.after(Scope(1), PASS_ALL, 0)) == [5, 9, 7, 8]
+    assert identifiers(history.tail(Scope(1), PASS_ALL, 2)) == [9, 8]
     assert history.after(Scope(1), PASS_ALL, 0).lost_through == 3
 
 
+@pytest.mark.parametrize("seen", range(1, 7))
+def test_a_subscriber_that_resumes_gets_those_that_arrived_after_the_last_one(seen: int) -> None:
+    """Wherever its stream broke off: none twice, none never, although older ones arrived after younger ones."""
+    arrivals = [1, 5, 3, 9, 7, 8]
+    history = several_nodes(*arrivals)
+
+    assert identifiers(history.after(Scope(1), PASS_ALL, arrivals[seen - 1])) == arrivals[seen:]
+
+
+def test_a_past_from_elsewhere_keeps_the_order_of_its_arrival() -> None:
+    """A node that began to follow later resumes a stream as one that followed all the time."""
+    arrivals = [1, 5, 3, 9, 7, 8]
+    history = several_nodes(30, 20)
+    history.fill(Past([created(each) for each in arrivals], 1))
+
+    for number, each in enumerate(arrivals, 1):
+        assert identifiers(history.after(Scope(1), PASS_ALL, each)) == [*arrivals[number:], 30, 20]
+
+
+def test_after_a_moment_come_the_younger_ones() -> None:
+    """Also after an event that is not known here; those that came late are not younger."""
+    assert identifiers(several_nodes(1, 5, 3, 9, 7, 8).after(Scope(1), PASS_ALL, 6)) == [9, 7, 8]
+
+
 def test_the_past_from_elsewhere_is_added_to_what_is_known() -> None:
-    """Once, in order, within the bounds; of the other collections nothing changes."""
+    """Once, in the order of its arrival, within the bounds; of the other collections nothing changes."""
     history = History(per_collection=4, total=100, born=50)
     for each in (created(60), created(61), created(70, 2)):
         history.append(each)
     history.fill(Past([created(10), failed(11), created(60), created(59)], 1, since=5))
 
-    assert identifiers(history.after(Scope(1), PASS_ALL, 0)) == [10, 11, 59, 60, 61]
+    assert identifiers(history.after(Scope(1), PASS_ALL, 0)) == [10, 11, 60, 59, 61]
     assert history.after(Scope(1), PASS_ALL, 6).lost_through is None
     assert history.after(Scope(1), PASS_ALL, 4).lost_through == 5
     assert history.after(Scope(2), PASS_ALL, 6).lost_through == 50

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -23,6 +23,7 @@ from span_events.wire.coap.messages import Code, Option
 from tests.bench.peers.versitygw import needs_versitygw
 from tests.bench.programs import run
 from tests.bench.waiting import PATIENCE, until
+from tests.cluster.load import Follower, Form, Load, Reporter, faults_of
 from tests.listeners.coap.bench import RawClient
 from tests.listeners.coap.firmware_bench import fetch
 from tests.test_readme import GUIDES, blocks
@@ -94,28 +95,21 @@ class Cluster:
         ):
             return response.status, await response.json(content_type=None)
 
+    async def lines(self, path: str, *, at: str) -> list[Any]:
+        """Read a stream of a node to its end."""
+        async with (
+            asyncio.timeout(PATIENCE),
+            aiohttp.ClientSession(headers={"X-API-Token": self.variables["SPAN_API_TOKEN"]}) as http,
+            http.get(self.variables[at] + path) as response,
+        ):
+            return [json.loads(line) async for line in response.content]
+
     async def device(self, address: str) -> tuple[str, str]:
         """Make a device at an address in a new collection; return the ids of both."""
         collection = (await self.call("POST", "/span/collections", {}))["collectionId"]
         body = {"metadata": {"ciot": {"allocatedIp": address}}}
         made = await self.call("POST", f"/span/collections/{collection}/devices", body)
         return collection, made["deviceId"]
-
-    @asynccontextmanager
-    async def stream(self, collection: str, at: str) -> AsyncIterator[list[dict[str, Any]]]:
-        """Subscribe to a collection at a node; the list grows."""
-        headers, seen = {"X-API-Token": self.variables["SPAN_API_TOKEN"]}, list[dict[str, Any]]()
-        url = f"{self.variables[at]}/span/collections/{collection}/activity?extended=1"
-        async with aiohttp.ClientSession(headers=headers) as http, http.ws_connect(url) as stream:
-
-            async def read() -> None:
-                async for message in stream:
-                    seen.append(message.json())
-
-            task = asyncio.create_task(read())
-            await until(lambda: {"type": "live"} in seen)
-            yield seen
-            task.cancel()
 
 
 @pytest.fixture(scope="module")
@@ -128,28 +122,26 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         found.stop()
 
 
-def messages(seen: list[dict[str, Any]]) -> int:
-    """Count the messages of the device."""
-    return sum(each.get("event") == "upstreamMessage" for each in seen)
-
-
 @asynccontextmanager
-async def sender(host: str) -> AsyncIterator[socket.socket]:
-    """Open a device's socket."""
-    with socket.socket(type=socket.SOCK_DGRAM) as opened:
-        opened.setblocking(False)
-        opened.bind((host, 0))
-        yield opened
-
-
-async def heard(cluster: Cluster, sender: socket.socket, seen: list[dict[str, Any]], *nodes: str) -> None:
-    """Send to one node after the other until a message of each is in a stream."""
-    for node in nodes:
-        count = messages(seen)
-        async with asyncio.timeout(PATIENCE):
-            while messages(seen) == count:
-                sender.sendto(b"hello", cluster.address(node))
-                await asyncio.sleep(0.1)  # a device that sends again
+async def loaded(cluster: Cluster, network: str) -> AsyncIterator[Load]:
+    """Let four devices of a collection send, with a subscriber at one web node, and one in each form at the other."""
+    collection = (await cluster.call("POST", "/span/collections", {}))["collectionId"]
+    reporters = []
+    for number in range(4):
+        address = f"{network}.{number + 1}"
+        body = {"metadata": {"ciot": {"allocatedIp": address}}}
+        made = await cluster.call("POST", f"/span/collections/{collection}/devices", body)
+        reporters.append(Reporter(address, cluster.address(f"DEVICES{number % 2 + 1}"), made["deviceId"]))
+    first, second = (cluster.variables[name] for name in ("WEB1", "WEB2"))
+    path, token = f"/span/collections/{collection}/activity", cluster.variables["SPAN_API_TOKEN"]
+    followers = [Follower(Form.WEBSOCKET, [first], path, token)]
+    followers += [Follower(form, [second, first], path, token) for form in Form]
+    load = Load(reporters, followers)
+    async with load.running():
+        yield load
+    histories = [await cluster.lines(path + "?follow=0&extended=1", at=name) for name in ("WEB1", "WEB2")]
+    for number, each in enumerate(followers):
+        assert not (faults := faults_of(each, histories[number > 0])), (each.form, each.connections, faults)
 
 
 async def test_the_commands_of_the_guide_show_one_event_on_two_nodes(cluster: Cluster, tmp_path: Path) -> None:
@@ -198,20 +190,24 @@ async def test_an_image_of_one_node_is_served_by_the_others(cluster: Cluster) ->
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
-async def test_a_killed_program_is_missed_by_nobody_else(cluster: Cluster, victim: str) -> None:
-    """Its restart mends everything without a hand, in the printed time; the stream at the other node never ended."""
-    address = f"127.0.7.{10 + VICTIMS.index(victim)}"
-    collection, _ = await cluster.device(address)
-    async with sender(address) as socket_, cluster.stream(collection, "WEB1") as seen:
-        await heard(cluster, socket_, seen, "DEVICES1", "DEVICES2")
+async def test_a_program_that_is_killed_under_load_is_missed_by_nobody_else(cluster: Cluster, victim: str) -> None:
+    """Its restart mends everything without a hand; a subscriber that resumes has each event once, and in order."""
+    collection, _ = await cluster.device(f"127.0.7.{10 + VICTIMS.index(victim)}")
+    async with loaded(cluster, f"127.0.{20 + VICTIMS.index(victim)}") as load:
         async with cluster.restarted(victim):
             cluster.kill(victim)
             if victim != "nats":
-                await heard(cluster, socket_, seen, "DEVICES1")
+                await load.goes_on(*((0, 2) if victim == "devices2" else ()))
         began = time.monotonic()
-        await heard(cluster, socket_, seen, "DEVICES1", "DEVICES2")
+        await load.goes_on()
         body = {"version": victim, "image": base64.b64encode(victim.encode()).decode()}
         async with asyncio.timeout(PATIENCE):
             while (await cluster.ask("POST", f"/span/collections/{collection}/firmware", body, at="WEB2"))[0] == 503:
                 pass  # the node asks the object store every other second
-        print(f"{victim}: {time.monotonic() - began:.1f} s until everything works")  # noqa: T201  # see `pytest -rP`
+        took = time.monotonic() - began
+    sent = sum(each.number for each in load.reporters)
+    print(f"{victim}: {took:.1f} s until everything works; {sent} messages")  # noqa: T201  # see `pytest -rP`
+
+    dropped = {reason for each in load.followers for reason in each.dropped}
+    assert [each.connections > 1 for each in load.followers] == [False] + [victim == "web2"] * 3
+    assert dropped == ({"busLost"} if victim == "nats" else set())
