@@ -57,7 +57,7 @@ class Fleet:
         self.registry = registry = Registry(store)
         self.directory = registry.directory
         self.others = OtherNodes(bus=bus, registry=registry)
-        self.identification = Identification(registry.directory, authority.issuer_of)
+        self.identification = Identification(registry.directory, authority.issuer_of, registry.questions)
         self._files = open_files(config.files, folder, clock, shared=config.is_cluster)
         self.image_files, self.blob_files = self._files.images, self._files.blobs
         self._has_shared_files = bool(config.files.url)
@@ -294,6 +294,7 @@ class Fleet:
     def metrics(self) -> list[Measure]:
         """Return the metrics."""
         parts = (
+            *((self.registry.questions,) if self.registry.is_shared else ()),
             *(self.reception, self.outbox, self.certificates, self.cellular),
             *(self.gateway_sessions, self.images, self.firmware, self.blobs, self.outputs_health, self.chirpstack),
         )

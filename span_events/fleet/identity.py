@@ -20,6 +20,7 @@ from span_events.events.activity import UNATTRIBUTED, Moment, Origin, Reason
 from span_events.events.reasons import ClientRejectedReason, GatewayRejectedReason, MessageRejectedReason
 from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device, Gateway
+from span_events.registry.shared.questions import Questions
 
 IssuerOf = Callable[[x509.Certificate], int | None]
 """Returns the id of the collection whose intermediate signed a certificate; None if there is none."""
@@ -120,11 +121,17 @@ class Refusal(Generic[R_co]):
 
 
 class Identification:
-    """Identifies clients by the registry; nothing here waits, raises or publishes."""
+    """
+    Identifies clients by the registry; nothing here waits, raises or publishes.
 
-    def __init__(self, directory: Directory, issuer_of: IssuerOf) -> None:
+    Args:
+        questions: Asked before an unknown client is refused: another node may have registered it just now.
+    """
+
+    def __init__(self, directory: Directory, issuer_of: IssuerOf, questions: Questions | None = None) -> None:
         self._directory = directory
         self._issuer_of = issuer_of
+        self.questions = questions or Questions()
         self.former_holder: Callable[[str], FormerHolder | None] = lambda host: None
         """Returns the last holder of an address that rests; the mobile network's part sets it."""
 
@@ -191,6 +198,11 @@ class Identification:
     def record_of(self, certificate: x509.Certificate) -> Certificate | None:
         """Return the registry's record of a certificate."""
         return self._directory.certificate_with(certificate.serial_number)
+
+    def owner_of(self, certificate: x509.Certificate) -> Device | Gateway | None:
+        """Return the device or gateway to which a certificate was issued, if the registry has both."""
+        record = self.record_of(certificate)
+        return None if record is None else self._directory.owner_of(record)
 
     def origin_of(self, certificate: x509.Certificate | None) -> Origin:
         """

@@ -12,7 +12,7 @@ from __future__ import annotations
 from span_events.config import DatagramsConfig
 from span_events.events.marks import Mark
 from span_events.events.message import Transport
-from span_events.events.reasons import DownstreamFailedReason, MessageRejectedReason
+from span_events.events.reasons import DownstreamFailedReason
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.devices.outbox import Outbox
 from span_events.listeners.base import UdpListener
@@ -84,9 +84,9 @@ class Datagrams(UdpListener):
         if first in RECORDS and self.dtls is not None and self.dtls.takes(datagram, remote):
             return
         mark = self._ports.mark(datagram) if first in FIRST_OCTETS else None
-        device = self._reception.identify(remote, transport=Transport.UDP, size=len(datagram), mark=mark)
-        if not isinstance(device, MessageRejectedReason):
-            self._take(device, datagram, remote, Transport.UDP, None, mark)
+        found = self._reception.identify_or_hold(datagram, remote, self._receive, transport=Transport.UDP, mark=mark)
+        if isinstance(found, Device):
+            self._take(found, datagram, remote, Transport.UDP, None, mark)
 
     def _take_secure(self, session: DtlsSession, payload: bytes) -> None:
         mark = self._ports.mark(payload, secure=True) if payload[:1] in FIRST_OCTETS else None

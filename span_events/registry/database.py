@@ -247,6 +247,12 @@ class Database:
                 beat.cancel()
                 await asyncio.gather(beat, return_exceptions=True)
 
+    async def notify(self, channel: str) -> None:
+        """Notify PostgreSQL's listeners to a channel; not behind the writes that wait."""
+        async with self.connection() as connection:
+            await connection.execute(select(func.pg_notify(channel, "")))
+            await connection.commit()
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:

@@ -11,6 +11,7 @@ from span_events.registry.directory import Directory
 from span_events.registry.model import Device, Gateway
 from span_events.registry.shared.follower import Follower, Replica
 from span_events.registry.shared.lock import SharedLock
+from span_events.registry.shared.questions import Questions
 from span_events.registry.store import Store
 
 Guard = Callable[[], None]
@@ -42,6 +43,8 @@ class Registry:
         self.lock: AbstractAsyncContextManager[None] = asyncio.Lock()
         self.is_current = True
         """Whether the directory shows the changes of other nodes; False while they cannot be followed."""
+        self.questions = Questions()
+        """Questions about senders that this node does not know."""
         self._follower: Follower | None = None
 
     @property
@@ -52,7 +55,7 @@ class Registry:
     def share(self, replica: Replica) -> None:
         """Share the registry with other nodes, whose changes are shown by ``replica``."""
         local = asyncio.Lock()
-        self._follower = Follower(self.store, self.directory, replica, local)
+        self._follower = Follower(self.store, self.directory, replica, local, self.questions)
         self.lock = SharedLock(self.store, self._follower.catch_up, local)
 
     @property

@@ -83,7 +83,7 @@ class Store:
         self.metrics = self._database.metrics
         self.exclusive, self.settle = self._database.exclusive, self._database.settle
         """See `Database`."""
-        self.listening = self._database.listening
+        self.listening, self.notify = self._database.listening, self._database.notify
 
     def secrets(self, key: bytes) -> SharedSecrets:
         """Return the secrets that all nodes have in common, which a key of `read_key` encrypts."""

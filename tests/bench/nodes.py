@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from span_events.errors import StorageUnavailable
+from span_events.registry.model import Certificate, Device
 from span_events.registry.store import Store
 from tests.bench.authorities import open_authority
 from tests.bench.clock import ManualClock
 from tests.bench.fleets import FleetBench
+from tests.bench.waiting import PATIENCE
 
 
 @asynccontextmanager
@@ -41,3 +43,34 @@ async def fleet_node(url: str, folder: Path, **settings: Any) -> AsyncIterator[F
         with suppress(StorageUnavailable):
             await fleet.close()
         await store.close()
+
+
+@asynccontextmanager
+async def unknown_until_asked(fleet: FleetBench, *hidden: Device | Certificate) -> AsyncIterator[None]:
+    """Hide things from a node until it asks the registry, as another node has just made them; it asks once."""
+    directory, asked = fleet.directory, 0
+
+    async def question() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        for each in hidden if asked == 1 else ():
+            if isinstance(each, Device):
+                directory.add(each)
+            else:
+                directory.put_certificate(each)
+
+    for each in hidden:
+        if isinstance(each, Device):
+            directory.remove(each)
+        else:
+            directory.remove_certificate(each)
+    fleet.registry.questions.patience = PATIENCE
+    task = asyncio.create_task(fleet.registry.questions.run(question))
+    await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert asked == 1

@@ -26,7 +26,7 @@ def blob_listeners(
         clock=clock,
         ports=ports,
     )
-    plain = PlainAcceptor(fleet.reception, fleet.directory)
+    plain = PlainAcceptor(fleet.reception, fleet.identification)
     return [
         BlobListener(
             name,

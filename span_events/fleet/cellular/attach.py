@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
@@ -56,6 +56,7 @@ class Cellular:
         self._accepts_mismatches = config.on_mismatch == "accept"
         self._bus = bus
         self._clock = clock
+        self._questions = registry.questions
         self._attachments = Attachments(config, bus=bus, registry=registry, reception=reception, clock=clock)
         self._subscribers = Subscribers(
             config, rejections=rejections, bus=bus, directory=registry.directory, reception=reception, clock=clock
@@ -104,6 +105,18 @@ class Cellular:
         return {each.id for each in self._attachments.index}, self._attachments.allocation.stored()
 
     # ---- requests of the mobile core ----------------------------------------------------------
+
+    def holds(self, report: MobileReport, again: Callable[[], None], *, octets: int) -> bool:
+        """
+        Return whether a request about an unknown subscriber has to wait until the registry was asked.
+
+        Args:
+            again: Handles the request again.
+            octets: Size of the request.
+        """
+        if self._subscribers.match(report.imsi, report.imei).device is not None:
+            return False
+        return self._questions.hold(again, host=None, octets=octets)  # a NAS asks for many subscribers
 
     def access(self, report: MobileReport, *, accounting: bool) -> Accepted | Refused:
         """

@@ -9,7 +9,8 @@ counters) are written to the registry in batches (`Reception.flush`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from span_events.bounded.rates import RateLimits
 from span_events.bus.base import Bus
@@ -118,16 +119,30 @@ class Reception:
         found = self._identification.device_at(remote[0])
         if not isinstance(found, Refusal):
             return found
-        self.rejections.rejected(
-            found.reason,
-            device=found.device,
-            remote=remote,
-            transport=transport,
-            size=size,
-            mark=mark,
-            former=found.former,
-        )
-        return found.reason
+        return self._reject_stranger(found, remote, transport, size, mark)
+
+    def identify_or_hold(
+        self,
+        datagram: bytes,
+        remote: Remote,
+        again: Callable[[bytes, Remote], None],
+        *,
+        transport: Transport,
+        mark: Mark | None = None,
+    ) -> Device | MessageRejectedReason | None:
+        """
+        Identify the sender of a datagram as `identify` does; None if the datagram is held.
+
+        Args:
+            again: Called with a held datagram, after the registry was asked for changes of other nodes.
+        """
+        found = self._identification.device_at(remote[0])
+        if not isinstance(found, Refusal):
+            return found
+        size = len(datagram)
+        if self._identification.questions.hold(partial(again, datagram, remote), host=remote[0], octets=size):
+            return None
+        return self._reject_stranger(found, remote, transport, size, mark)
 
     def admit(
         self, device: Device, remote: Remote, *, transport: Transport, size: int, gateway: Gateway | None = None
@@ -339,6 +354,25 @@ class Reception:
             self._being_written -= changed
 
     # ---- private ------------------------------------------------------------------------------
+
+    def _reject_stranger(
+        self,
+        found: Refusal[MessageRejectedReason],
+        remote: Remote,
+        transport: Transport,
+        size: int,
+        mark: Mark | None,
+    ) -> MessageRejectedReason:
+        self.rejections.rejected(
+            found.reason,
+            device=found.device,
+            remote=remote,
+            transport=transport,
+            size=size,
+            mark=mark,
+            former=found.former,
+        )
+        return found.reason
 
     def _is_too_large(
         self, device: Device, payload: bytes, remote: Remote, transport: Transport, gateway: Gateway | None

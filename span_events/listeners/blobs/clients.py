@@ -30,7 +30,6 @@ from span_events.listeners.tcp import TcpStream
 from span_events.listeners.tls import BLOCK, TlsStream
 from span_events.metrics import HANDSHAKE_BOUNDS, Histogram
 from span_events.net import Remote, render_remote
-from span_events.registry.directory import Directory
 from span_events.registry.model import Certificate, Device
 from span_events.wire.dtls.tls_hello import read_beginning
 from span_events.wire.recognition import ProtocolName
@@ -72,18 +71,21 @@ class ClientByAddress:
 
     transport = Transport.HTTP
 
-    def __init__(self, reception: Reception, directory: Directory, remote: Remote) -> None:
+    def __init__(self, reception: Reception, identification: Identification, remote: Remote) -> None:
         self._reception = reception
-        self._directory = directory
+        self._identification = identification
         self._remote = remote
 
     @property
     def likely_device(self) -> Device | None:
         """The device with the client's address, if there is one."""
-        return self._directory.device_at(self._remote[0])
+        found = self._identification.device_at(self._remote[0])
+        return None if isinstance(found, Refusal) else found
 
-    def admit(self, size: int) -> Device | Reason:
+    async def admit(self, size: int) -> Device | Reason:
         """Return the device, or the reason to refuse the upload."""
+        if self.likely_device is None:
+            await self._identification.questions.ask(self._remote[0])
         found = self._reception.identify(self._remote, transport=self.transport, size=size)
         if isinstance(found, MessageRejectedReason):
             return found
@@ -96,13 +98,13 @@ class PlainAcceptor:
     handshakes: Histogram | None = None
     """There are none."""
 
-    def __init__(self, reception: Reception, directory: Directory) -> None:
+    def __init__(self, reception: Reception, identification: Identification) -> None:
         self._reception = reception
-        self._directory = directory
+        self._identification = identification
 
     async def open(self, accepted: socket.socket, remote: Remote) -> tuple[TcpStream, BlobClient]:
         """Return the stream and the client of an accepted connection."""
-        return TcpStream(accepted), ClientByAddress(self._reception, self._directory, remote)
+        return TcpStream(accepted), ClientByAddress(self._reception, self._identification, remote)
 
 
 class TlsAcceptor:
@@ -230,8 +232,10 @@ class ClientByCertificate:
         found = self._identification.device_of(self._certificate)
         return found.device if isinstance(found, Refusal) else found
 
-    def admit(self, size: int) -> Device | Reason:
+    async def admit(self, size: int) -> Device | Reason:
         """Return the device, or the reason to refuse the upload."""
+        if self._identification.owner_of(self._certificate) is None:
+            await self._identification.questions.ask(self._remote[0])
         found = self._identification.device_of(self._certificate, now_ms=self._clock.time_ns() // 1_000_000)
         if isinstance(found, Refusal):
             event = ClientRejected(

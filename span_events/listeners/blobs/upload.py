@@ -62,7 +62,7 @@ class BlobClient(Protocol):
     def likely_device(self) -> Device | None:
         """Device to which a failure before admission is attributed, if there is one."""
 
-    def admit(self, size: int) -> Device | Reason:
+    async def admit(self, size: int) -> Device | Reason:
         """
         Return the device, or the reason to refuse the upload, which is already published.
 
@@ -144,7 +144,7 @@ class UploadConnection:
             return b""
         self._head = head
         self._on_request()
-        found = self._client.admit(head.length or 0)
+        found = await self._client.admit(head.length or 0)
         if isinstance(found, Reason):
             return self._refusal(found, found.hint)
         self._device = found

@@ -144,12 +144,12 @@ class CoapEndpoint:
     def receive(self, datagram: bytes, remote: Remote) -> None:
         """Handle a datagram whose source address identifies the device."""
         mark = None if datagram[:2] in _REQUESTS else self._mark(datagram)
-        found = self._reception.identify(remote, transport=self._transport, size=len(datagram), mark=mark)
-        if isinstance(found, MessageRejectedReason):
+        found = self._reception.identify_or_hold(datagram, remote, self.receive, transport=self._transport, mark=mark)
+        if isinstance(found, Device):
+            self.receive_from(found, datagram, remote, address=remote)
+        elif found is not None:
             self.received += 1
             self._refuse_stranger(datagram, remote)
-        else:
-            self.receive_from(found, datagram, remote, address=remote)
 
     def receive_from(
         self, device: Device, datagram: bytes, remote: Remote, *, address: Hashable, session: Session | None = None

@@ -26,6 +26,8 @@ from span_events.wire.dtls.hello import ClientHello
 
 _WATCHED_HOSTS: Final = 10_000
 """Upper bound of hosts whose failures are counted at the same time."""
+_HELD: Final = 16_384
+"""Octets of a client's datagrams that wait until the registry was asked."""
 _SLACK: Final = 0.001
 """Seconds by which a timer may fire too early."""
 _STALE_ENTRIES: Final = 64
@@ -88,6 +90,7 @@ class Handshake:
         "began",
         "client",
         "engine",
+        "held",
         "hello",
         "number",
         "offer",
@@ -118,8 +121,18 @@ class Handshake:
         self.prefers_certificates = prefers_certificates
         self.answer = b""
         """Begin of the server's first flight."""
+        self.held: list[bytes] | None = None
+        """The client's datagrams that wait until the registry was asked; None if they need not wait."""
         self.number = 0
         """Number of the handshake in its table, which tells its deadline from that of an earlier handshake."""
+
+    def holds(self, datagram: bytes) -> bool:
+        """Return whether a datagram need not be processed now; beyond `_HELD`, the client has to send it again."""
+        if self.held is None:
+            return False
+        if sum(map(len, self.held)) + len(datagram) <= _HELD:
+            self.held.append(datagram)
+        return True
 
 
 class Handshakes:

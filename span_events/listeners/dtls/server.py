@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from span_events.clock import Clock
@@ -183,6 +184,9 @@ class DtlsServer:
     def receive(self, datagram: bytes, remote: Remote) -> None:
         """Pass a datagram that `is_dtls` to its session, its handshake, or the check of hellos."""
         self.received += 1
+        self._route(datagram, remote)
+
+    def _route(self, datagram: bytes, remote: Remote) -> None:
         kind, in_the_clear = datagram[0], datagram[3] == datagram[4] == 0
         session = self._sessions.at(remote)
         if session is not None and kind in _OF_SESSIONS and not in_the_clear:
@@ -271,6 +275,16 @@ class DtlsServer:
         if handshake in self._handshakes:
             self._handshakes.schedule(handshake, self._loop.time())
             self._arm()
+            # The client names itself in its next flight. Then it is too late to ask: the engine cannot wait.
+            if self._identification.questions.hold(partial(self._resume, handshake), host=None, octets=0):
+                handshake.held = []
+
+    def _resume(self, handshake: Handshake) -> None:
+        """Process the datagrams that came while the registry was asked."""
+        held, handshake.held = handshake.held or (), None
+        if handshake in self._handshakes:
+            for datagram in held:
+                self._route(datagram, handshake.remote)
 
     def _is_full(self, remote: Remote, handshake: Handshake | None = None) -> bool:
         """Return whether a session at this address would exceed the limit; if so, publish that."""
@@ -287,6 +301,8 @@ class DtlsServer:
 
     def _feed_handshake(self, handshake: Handshake, datagram: bytes) -> None:
         self._handshakes.refresh(handshake)
+        if handshake.holds(datagram):
+            return
         events = handshake.engine.feed(datagram)
         self._transmit(handshake.engine.take(), handshake.remote)
         self._take_handshake_events(handshake, events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from span_events.clock import Clock
@@ -54,6 +55,10 @@ class Strays:
             return
         device = self._identification.device_meant_for(remote[0])
         neighbours = self._sessions.of_host(remote[0])
+        if device is None and not neighbours:
+            again = partial(self.without_session, datagram, remote)
+            if self._identification.questions.hold(again, host=remote[0], octets=len(datagram)):
+                return
         uptime = now - self._started
         known = []
         if len(neighbours) == 1 and device in (None, neighbours[0].fleet.device):

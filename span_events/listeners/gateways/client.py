@@ -7,6 +7,8 @@ stream. Until the stream opens, the reason is stored here. The most severe reaso
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from cryptography import x509
@@ -42,6 +44,7 @@ class UnidentifiedClient:
         "_shared",
         "_taken",
         "has_spoken",
+        "is_held",
         "refusal",
         "version",
     )
@@ -56,6 +59,8 @@ class UnidentifiedClient:
         self._taken = 0
         self.has_spoken = False
         """True after the first octets of HTTP/2."""
+        self.is_held = False
+        """True while the registry is asked about the certificate: HTTP/2 waits."""
         self.version = ""
         """Version of TLS."""
         self.refusal: Refusal | None = None
@@ -67,8 +72,13 @@ class UnidentifiedClient:
         assert self._certificate is not None, "the client has shown a certificate"
         return self._certificate.serial_number
 
-    def secure(self, event: Established) -> None:
-        """Store the result of the TLS handshake, which proves the key of the certificate and nothing else."""
+    def secure(self, event: Established, resume: Callable[[], None]) -> None:
+        """
+        Store the result of the TLS handshake, which proves the key of the certificate and nothing else.
+
+        Args:
+            resume: Called once if the client `is_held`, when it is no more.
+        """
         self._shared.counters.durations.observe(self._shared.clock.monotonic() - self._began)
         self._certificate = event.certificate
         self.version = event.version
@@ -77,6 +87,14 @@ class UnidentifiedClient:
             self.refusal = BAD_CERTIFICATES[event.fault], event.detail
         elif event.certificate is None:
             self.refusal = GatewayRejectedReason.NO_CREDENTIALS, ""
+        elif self._shared.identification.owner_of(event.certificate) is None:
+            self.is_held = self._shared.identification.questions.hold(
+                partial(self._release, resume), host=self._remote[0], octets=0
+            )
+
+    def _release(self, resume: Callable[[], None]) -> None:
+        self.is_held = False
+        resume()
 
     def may_send(self, count: int) -> bool:
         """Count encrypted octets of HTTP/2; False beyond `ALLOWANCE`, since they cost processor time."""

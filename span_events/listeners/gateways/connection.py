@@ -68,18 +68,8 @@ class GatewayConnection:
 
     __slots__ = (
         *("_admission", "_calls", "_client", "_closed", "_grpc", "_intake", "_is_scheduled", "_is_waiting"),
-        *(
-            "_keepalive",
-            "_outgoing",
-            "_output",
-            "_session",
-            "_shared",
-            "_stream",
-            "_transport",
-            "due",
-            "remote",
-            "stage",
-        ),
+        *("_keepalive", "_outgoing", "_output", "_session", "_shared", "_stream", "_transport"),
+        *("due", "remote", "stage"),
     )
 
     def __init__(self, shared: Shared, admission: Admission[GatewayConnection]) -> None:
@@ -243,8 +233,8 @@ class GatewayConnection:
 
     def _process(self) -> bool:
         """Process the frames of one turn; return True if more wait."""
-        server, intake = self._grpc, self._intake
-        if server is None or intake is None:
+        server, intake, client = self._grpc, self._intake, self._client
+        if server is None or intake is None or (client is not None and client.is_held):
             return False
         if intake.has_more and self.stage in ACTIVE:
             for event in intake.parse(self._keepalive.last_input):
@@ -255,6 +245,13 @@ class GatewayConnection:
         if self.stage in ACTIVE and self._closed is not None and not intake.has_more:
             self._take_close(self._closed)
         return self.stage in ACTIVE and intake.has_more
+
+    def _resume(self) -> None:
+        """Process the input that came while the registry was asked about the client."""
+        if not self._is_waiting and not self._transport.is_closing:
+            self._is_waiting = True
+            self._transport.pause_reading()
+            self._shared.turns.add(self)
 
     def _read_again(self) -> None:
         """Continue reading, unless input waits for a turn, or output for the gateway."""
@@ -294,7 +291,7 @@ class GatewayConnection:
         config, client = self._shared.config, self._client
         assert client is not None, "until the stream is open"
         self._shared.counters.secured += 1
-        client.secure(event)
+        client.secure(event, self._resume)
         self._grpc = GrpcServer(max_message=config.max_message, max_streams=_STREAMS)
         self._output.server = self._grpc
         self._intake = Intake(self._grpc, config.frames_per_second)

@@ -19,7 +19,7 @@ from span_events.config import RadiusConfig
 from span_events.errors import MalformedMessage
 from span_events.events.reasons import CiotRejectedReason
 from span_events.fleet.cellular.attach import Cellular
-from span_events.fleet.cellular.report import Refused
+from span_events.fleet.cellular.report import MobileReport, Refused
 from span_events.listeners.base import UdpListener
 from span_events.listeners.radius.exchanges import Exchanges
 from span_events.listeners.radius.nas import GOOD_SECRET, Nas, NasTable
@@ -28,8 +28,9 @@ from span_events.listeners.udp import UdpSocket
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import Remote, render_remote
-from span_events.wire.radius.attributes_3gpp import Mobile, Note, read
+from span_events.wire.radius.attributes_3gpp import Note, read
 from span_events.wire.radius.packets import (
+    MAX_LENGTH,
     Attribute,
     Code,
     RadiusRequest,
@@ -223,7 +224,7 @@ class Radius(UdpListener):
         if not accounts:
             self._decide(request, nas, remote, socket)
             return
-        answer = self._account(request, nas, remote)
+        answer = self._account(request, nas, remote, socket)
         if answer is not None:
             self._exchanges.answer(request, remote, socket, answer, when_written=True)
 
@@ -234,8 +235,9 @@ class Radius(UdpListener):
 
     def _decide(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> None:
         """Answer an Access-Request with the decision of the fleet. A reject changes nothing, so it never waits."""
-        mobile = self._read(request, nas)
-        report = report_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
+        report = self._report(request, nas, remote, socket)
+        if report is None:
+            return
         decision = self._cellular.access(report, accounting=nas.sends_accounting)
         if isinstance(decision, Refused):
             self._outcomes[Outcome.REJECTED] += 1
@@ -254,8 +256,8 @@ class Radius(UdpListener):
         )
         self._exchanges.answer(request, remote, socket, answer, when_written=decision.waits, may_leave=decision.holds)
 
-    def _account(self, request: RadiusRequest, nas: Nas, remote: Remote) -> bytes | None:
-        """Forward an accounting record to the fleet; return None if it has no status."""
+    def _account(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> bytes | None:
+        """Forward an accounting record to the fleet; return None if it has no status, or is held."""
         status = request.number(Attribute.ACCT_STATUS_TYPE)
         accounting = self._cellular.accounting
         match status:
@@ -272,8 +274,9 @@ class Radius(UdpListener):
             case StatusType.START | StatusType.INTERIM_UPDATE | StatusType.STOP:
                 if not nas.sends_accounting:
                     self._warn_unexpected_accounting(nas)
-                mobile = self._read(request, nas)
-                report = report_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
+                report = self._report(request, nas, remote, socket)
+                if report is None:
+                    return None
                 if status == StatusType.START:
                     accounting.start(report)
                 elif status == StatusType.INTERIM_UPDATE:
@@ -295,14 +298,18 @@ class Radius(UdpListener):
             hint = "It has accounting = false in [[radius.nas]]: set it to true."
             log.warning("radius_unexpected_accounting", nas=nas.name, hint=hint)
 
-    def _read(self, request: RadiusRequest, nas: Nas) -> Mobile:
+    def _report(self, request: RadiusRequest, nas: Nas, remote: Remote, socket: UdpSocket) -> MobileReport | None:
+        """Return the report of a request; None if the request is held, as its subscriber is unknown here."""
         mobile = read(request.values(Attribute.VENDOR_SPECIFIC))
+        if nas.names_imsi and mobile.imsi is None:
+            mobile = mobile._replace(imsi=imsi_of(request.text(Attribute.USER_NAME)))
+        report = report_of(request, mobile, nas=nas.name, now_ms=self._now_ms())
+        if self._cellular.holds(report, partial(self._handle, request, nas, remote, socket), octets=MAX_LENGTH):
+            return None
         if mobile.notes:
             self._notes.update(mobile.notes)
             log.debug("radius_unreadable", nas=nas.name, attributes=mobile.notes)
-        if nas.names_imsi and mobile.imsi is None:
-            mobile = mobile._replace(imsi=imsi_of(request.text(Attribute.USER_NAME)))
-        return mobile
+        return report
 
     def _now_ms(self) -> int:
         return self._clock.time_ns() // 1_000_000

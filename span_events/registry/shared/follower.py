@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol
 
 from span_events.errors import DatabaseUnavailable
@@ -15,6 +15,7 @@ from span_events.registry.contents import Contents
 from span_events.registry.directory import Directory
 from span_events.registry.model import Attachment, Downstream, Reservation
 from span_events.registry.shared import journal, notices
+from span_events.registry.shared.questions import Questions
 from span_events.registry.store import Store
 
 log = get_logger("registry")
@@ -23,6 +24,10 @@ _LOOK: Final = 2.0
 """Seconds without a notification after which the journal is read nevertheless: a lost connection may seem open."""
 _BATCH: Final = 500
 """Rows of activity that are read at once."""
+
+_ACTIVITY: Final = ("devices", "gateways", "downstream")
+_CELLULAR: Final = ("attachments", "reservations")
+"""Kinds of notices."""
 
 Removed = dict[str, set[int]]
 """Ids of the rows that are gone, by table."""
@@ -69,15 +74,21 @@ class Follower:
 
     Args:
         lock: Keeps changes out of the checks of this node.
+        questions: Answered while this node follows the others.
     """
 
-    def __init__(self, store: Store, directory: Directory, replica: Replica, lock: asyncio.Lock) -> None:
+    def __init__(
+        self, store: Store, directory: Directory, replica: Replica, lock: asyncio.Lock, questions: Questions
+    ) -> None:
         self._store = store
         self._directory = directory
         self._replica = replica
         self._lock = lock
+        self._questions = questions
         self._stale: Stale = defaultdict(set)
+        self._showing = asyncio.Lock()  # held from a look at the notices until their attachments are shown
         self._woken = asyncio.Event()
+        self._echo: asyncio.Future[None] | None = None
         self._is_lost = False
         self._next_look: asyncio.Task[None] | None = None
 
@@ -125,7 +136,11 @@ class Follower:
             StorageUnavailable: The database cannot be read; the next call shows what was missed.
         """
         self._is_lost = False
-        handlers = {journal.CHANNEL: self._changed, notices.CHANNEL: self._noticed}
+        handlers = {
+            journal.CHANNEL: self._changed,
+            notices.CHANNEL: self._noticed,
+            self._echo_channel: self._echoed,
+        }
         async with self._store.listening(handlers, self._lost):
             async with self._lock:
                 await self.catch_up()
@@ -137,20 +152,16 @@ class Follower:
                 self._replica.show_cellular(*found, ids, addresses)
             shown = self._replica.message_ids()  # before the look: a newer one may be missing in it
             self._replica.show_messages(await self._store.downstream(), shown)
-            while not self._is_lost:
-                self._woken.clear()
-                stale, self._stale = (
-                    self._stale,
-                    defaultdict(set),
-                )  # first: catch_up then shows the devices of these rows
-                async with self._lock:
-                    await self.catch_up()
-                await self._read_cellular(stale)  # first: sessions of devices depend on it
-                await self._read_activity(stale)
-                ready()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK):
-                        await self._woken.wait()
+            async with self._answering():
+                while not self._is_lost:
+                    self._woken.clear()
+                    stale = self._take(*_ACTIVITY)  # first: their devices are shown before them
+                    await self._show_changes()
+                    await self._read_activity(stale)
+                    ready()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK):
+                            await self._woken.wait()
         raise DatabaseUnavailable("The registry's connection for the changes of other nodes was lost")
 
     def _lost(self) -> None:
@@ -165,6 +176,51 @@ class Follower:
         if node != self._store.node:
             self._stale[kind].update(keys)
             self._woken.set()
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """Answer questions for as long as the block lasts."""
+        task = asyncio.create_task(self._questions.run(self._answer))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _answer(self) -> None:
+        """Show all changes that were committed before, also those whose notices are on their way."""
+        self._echo = asyncio.get_running_loop().create_future()
+        await self._store.notify(self._echo_channel)
+        await self._echo  # PostgreSQL delivers notifications in the order of their commits
+        await self._show_changes()
+
+    @property
+    def _echo_channel(self) -> str:
+        return f"span_echo_{self._store.node}"
+
+    def _echoed(self, _payload: str) -> None:
+        if self._echo is not None and not self._echo.done():
+            self._echo.set_result(None)
+
+    def _take(self, *kinds: str) -> Stale:
+        """Take the keys of stale rows of some kinds."""
+        taken: Stale = defaultdict(set)
+        for kind in kinds:
+            taken[kind] = self._stale.pop(kind, set())
+        return taken
+
+    async def _show_changes(self) -> None:
+        """Show changes of the configuration, then attachments and reservations: sessions of devices depend on both."""
+        async with self._showing:
+            stale = self._take(*_CELLULAR)
+            try:
+                async with self._lock:
+                    await self.catch_up()
+                await self._read_cellular(stale)
+            except BaseException:
+                for kind, keys in stale.items():
+                    self._stale[kind] |= keys
+                raise
 
     async def _read_cellular(self, stale: Stale) -> None:
         ids, addresses = stale["attachments"], stale["reservations"]

@@ -235,7 +235,10 @@ async def blob_bench(
             clock=fleet.clock,
         )
         authority.on_intermediate.append(engine.trust)
-        acceptors: dict[str, Acceptor] = {"blobs": PlainAcceptor(fleet.reception, fleet.directory), "blobs_tls": secure}
+        acceptors: dict[str, Acceptor] = {
+            "blobs": PlainAcceptor(fleet.reception, fleet.identification),
+            "blobs_tls": secure,
+        }
         listeners = [
             BlobListener(
                 name,

@@ -100,7 +100,7 @@ async def test_a_port_that_is_taken_is_named_with_its_setting(blobs: BlobBench) 
         BlobsConfig(),
         setting="blobs.tls_port",
         port=port,
-        acceptor=PlainAcceptor(blobs.fleet.reception, blobs.fleet.directory),
+        acceptor=PlainAcceptor(blobs.fleet.reception, blobs.fleet.identification),
         blobs=blobs.fleet.blobs,
         clock=blobs.fleet.clock,
         refused=RefusedAccepts(blobs.fleet.clock),

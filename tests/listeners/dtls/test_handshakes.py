@@ -210,3 +210,16 @@ def test_refused_versions_are_answered_up_to_the_limit_and_silence_no_handshake(
     ]
     assert not hellos.is_silenced(A[0], 0.0)
     assert hellos.check(OLD_HELLO, A, 60.0) is HelloCheck.UNSUPPORTED_VERSION
+
+
+# ---- the question about an unknown client ------------------------------------------------------
+
+
+def test_a_handshake_that_waits_keeps_some_datagrams_and_drops_a_flood() -> None:
+    """The client sends again those beyond 16 KiB; without a question nothing waits."""
+    waiting, other = handshake(A), handshake(B)
+    waiting.held = []
+    held = [waiting.holds(b"x" * 1_000) for _ in range(1_000)]
+
+    assert (held, len(waiting.held)) == ([True] * 1_000, 16)
+    assert not other.holds(b"x")
