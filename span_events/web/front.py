@@ -46,7 +46,7 @@ async def name_reply(request: web.Request, response: web.StreamResponse) -> None
     response.headers.setdefault(REQUEST_ID, ids.render(request[CAUSE]))
     warnings.write(request, response)
     if response.status != HTTPStatus.SWITCHING_PROTOCOLS:
-        response.headers.update(request[_SHARING])
+        response.headers.extend(request[_SHARING])  # beside another Vary
     request[_STARTED] = True
 
 

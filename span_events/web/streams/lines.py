@@ -52,6 +52,7 @@ class Lines:
             "Content-Type": wish.form.value,
             "Cache-Control": "no-cache, no-transform",
             "X-Accel-Buffering": "no",  # nginx, and others that follow it, pass each event on at once
+            "Vary": "Accept, Accept-Encoding",
         }
         if wish.encoding.wrap is replies.compressed_chunk:
             headers["Content-Encoding"] = "gzip"
