@@ -34,6 +34,7 @@ class ForkedProcess:
         environment: All variables.
         streams: Descriptors for its standard input, output and error; they stay the caller's.
         descriptors: Upper bound of its file descriptors (RLIMIT_NOFILE).
+        folder: Its working directory; None is ours.
     """
 
     def __init__(
@@ -43,12 +44,13 @@ class ForkedProcess:
         streams: Sequence[int],
         *,
         descriptors: int | None = None,
+        folder: str | None = None,
     ) -> None:
         self._status: int | None = None
         with ExitStack() as stack:
             ends = tuple(stack.enter_context(Connection(os.dup(each))) for each in streams)
             self._process = _context.Process(
-                target=_run, args=(tuple(arguments), dict(environment), descriptors, ends), daemon=True
+                target=_run, args=(tuple(arguments), dict(environment), descriptors, folder, ends), daemon=True
             )
             self._process.start()
         assert self._process.pid is not None
@@ -109,7 +111,11 @@ class ForkedProgram(ForkedProcess):
 
 
 def _run(
-    arguments: Sequence[str], environment: Mapping[str, str], descriptors: int | None, ends: Sequence[Connection]
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    descriptors: int | None,
+    folder: str | None,
+    ends: Sequence[Connection],
 ) -> None:
     """Be the program, in the forked process."""
     for number, (end, (name, mode)) in enumerate(zip(ends, _STREAMS, strict=True)):
@@ -119,6 +125,8 @@ def _run(
         setattr(sys, name, open(number, mode, buffering, encoding="utf-8", closefd=False))  # noqa: SIM115
     if descriptors is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    if folder is not None:
+        os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()

@@ -14,6 +14,7 @@ from typing import Final
 
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.waiting import PATIENCE, until
+from tests.e2e.shells import command_for_shells
 from tests.test_readme import GUIDES, PAGES, README, ROOT, blocks
 
 ENDLESS: Final = "# runs until Ctrl-C\n"
@@ -74,19 +75,20 @@ async def test_every_command_works_as_it_is_written(tmp_path: Path) -> None:
     Each page's commands run in their order in a shell of its own; the README's first block starts the server of all.
 
     A guide needs nothing but the variables that the README's first blocks set. Only ports are changed and tools put
-    on the path. An endless command runs until it shows something.
+    on the path; `span-events` is forked from a process that has loaded it. An endless command runs until it shows
+    something.
     """
-    async with served(tmp_path) as addresses:
+    async with served(tmp_path) as addresses, command_for_shells(tmp_path) as commands:
         (exports,) = (each for each in blocks(README, "sh") if each.startswith("export PATH="))
         names = " ".join(re.findall(r"^export (\w+)=", exports, re.MULTILINE))
         variables = tmp_path / "variables"
-        shown = await _run("readme", tmp_path, addresses, last=f"declare -px {names} > {variables}")
+        shown = await _run("readme", tmp_path, commands, addresses, last=f"declare -px {names} > {variables}")
         some = [name for name in GUIDES if name not in ELSEWHERE and blocks(GUIDES[name].read_text(), "sh")]
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def take_turn(name: str) -> str:
             async with turns:
-                return await _run(name, tmp_path, addresses, first=f"source {variables}")
+                return await _run(name, tmp_path, commands, addresses, first=f"source {variables}")
 
         outputs = {"readme": shown, **dict(zip(some, await asyncio.gather(*map(take_turn, some)), strict=True))}
 
@@ -96,7 +98,9 @@ async def test_every_command_works_as_it_is_written(tmp_path: Path) -> None:
     assert outputs["blobs"].count("image/jpeg") == 3, "a blob by address, by certificate and by CoAP"
 
 
-async def _run(name: str, folder: Path, addresses: dict[str, str], *, first: str = "", last: str = "") -> str:
+async def _run(
+    name: str, folder: Path, commands: Path, addresses: dict[str, str], *, first: str = "", last: str = ""
+) -> str:
     """Run a page's commands between two others, in a folder with the server's data directory; return their output."""
     place = folder / name
     place.mkdir()
@@ -106,7 +110,7 @@ async def _run(name: str, folder: Path, addresses: dict[str, str], *, first: str
         cwd=place,
         env=os.environ
         | {
-            "PATH": os.pathsep.join([*map(str, TOOLS), os.environ["PATH"]]),
+            "PATH": os.pathsep.join([str(commands), *map(str, TOOLS), os.environ["PATH"]]),
             "SPAN_API_ENDPOINT": f"http://{addresses['http']}",
         },
         stdin=asyncio.subprocess.DEVNULL,
