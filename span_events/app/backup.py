@@ -1,15 +1,21 @@
 """
 Backups: the registry, the authority's keys, and the files of images and blobs in one compressed archive.
 
+The archive is the same for a registry in SQLite and in PostgreSQL, so a backup that is restored with another
+``registry.url`` moves a server. Keys that nodes have in common in PostgreSQL are in it as files, in the clear, as those
+of a single server; the first node that starts on a restored registry encrypts them again. Node numbers, the journal of
+changes and claims of messages are not in it: they belong to nodes that run.
+
 Images and blobs in an object store stay there: the archive has the rows that name them, and the store its own backup.
 
-A backup is consistent while a server runs. SQLite copies the registry as of one moment, and each file of an image or
+A backup is consistent while servers run. The registry is copied as of one moment, and each file of an image or
 blob is there from before its row until after it, so files that are linked just after that moment are complete, unless
 one was deleted in between: then a new moment is chosen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import os
@@ -18,16 +24,18 @@ import sqlite3
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final
 
 from sqlalchemy import make_url
 
 from span_events import __version__
+from span_events.app import copying
 from span_events.config import Config, FilesConfig, RegistryConfig
 from span_events.config.sections.files import bucket_of
 from span_events.errors import StorageUnavailable
@@ -35,6 +43,7 @@ from span_events.ids import render
 from span_events.registry import location, tables
 from span_events.registry.files.folder import PENDING
 from span_events.registry.files.opening import BLOBS, COPIES, IMAGES
+from span_events.registry.shared.secrets import read_key
 
 FORMAT: Final = 1
 """Version of the archive's layout; restore takes this one and older ones."""
@@ -48,6 +57,10 @@ _PASSING: Final = (".backup-", ".restore-")
 _LEFT_OUT: Final = frozenset({"lock", "lost+found", COPIES})
 _ATTEMPTS: Final = 5
 _BLOCK: Final = 1 << 20
+
+
+Copy = Callable[[Path], Mapping[str, bytes]]
+"""Copies the registry to a new file of SQLite; returns the content of files that are common to its nodes, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +85,30 @@ def back_up(data_dir: Path, config: Config, target: Path) -> Summary:
     Write a backup; an existing file is replaced in one step, once the new one is complete.
 
     Raises:
-        StorageUnavailable: The registry cannot be read or is in PostgreSQL, or a file cannot be read or written.
+        StorageUnavailable: The registry cannot be read, or a file cannot be read or written.
     """
-    database = _database_of(config.registry, data_dir)
-    if not database.exists():
+    database = _file_of(config.registry, data_dir)
+    if database is not None and not database.exists():
         error = StorageUnavailable(f"{database}: there is no registry")
         error.hint = "--data-dir names the data directory of your server, --config its settings."
         raise error
+    if database is None:
+        secret_file = config.pki.secret_file
+        key = read_key(Path(secret_file)) if secret_file else None
+        copy: Copy = partial(_copy_postgresql, config.registry.url, key)
+        location.prepare(data_dir)
+    else:
+        copy = partial(_copy_sqlite, database)
     with (
         _translated(target),
         tempfile.TemporaryDirectory(prefix=_PASSING[0], dir=data_dir) as passing,
     ):
         folder = Path(passing)
-        missing = _gather(data_dir, database, folder, _place_of(config.files, data_dir))
+        missing = _gather(data_dir, database, copy, folder, _place_of(config.files, data_dir))
+        if database is None and not location.authority_exists(folder):
+            error = StorageUnavailable(f"{data_dir}: has no keys of the authority, and pki.secret_file names none")
+            error.hint = "--data-dir names the data directory of a node, --config its settings."
+            raise error
         found = sorted(path for path in folder.rglob("*") if path.is_file())
         created = datetime.now(UTC).isoformat(timespec="seconds")
         about = {"format": FORMAT, "version": __version__, "schema": tables.SCHEMA, "created": created}
@@ -104,10 +128,10 @@ def restore(data_dir: Path, config: Config, source: Path) -> Summary:
     Fill an empty data directory from a backup; an archive that is damaged leaves it empty.
 
     Raises:
-        StorageUnavailable: The archive is damaged or no backup, the data directory is in use or not empty, or a file
-            cannot be written.
+        StorageUnavailable: The archive is damaged or no backup, the data directory or registry is in use or not empty,
+            or cannot be written.
     """
-    database = _database_of(config.registry, data_dir)
+    database = _file_of(config.registry, data_dir)
     with _translated(source), source.open("rb"):  # before anything is made
         _require_empty(data_dir, database)
         place = _place_of(config.files, data_dir) or data_dir
@@ -123,28 +147,40 @@ def restore(data_dir: Path, config: Config, source: Path) -> Summary:
     ):
         folder = Path(passing)
         summary = _extract(source, folder)
-        for path in sorted(folder.iterdir(), key=lambda each: each.name == REGISTRY):  # without it, no server starts
-            if path.name == REGISTRY:
-                shutil.move(path, database)
-            else:
-                shutil.move(path, (place if path.name in _OF_ROWS else data_dir) / path.name)
+        copied = folder / REGISTRY
+
+        def move_files() -> None:
+            for path in folder.iterdir():
+                if not path.name.startswith(REGISTRY):
+                    shutil.move(path, (place if path.name in _OF_ROWS else data_dir) / path.name)
+
+        if database is None:
+            asyncio.run(copying.fill(config.registry.url, copied, move_files))
+        else:
+            move_files()
+            shutil.move(copied, database)  # last: without it, no server starts
     return replace(summary, elsewhere=str(bucket_of(config.files.url) or ""))
 
 
 # ---- writing ----------------------------------------------------------------------------------
 
 
-def _gather(data_dir: Path, database: Path, folder: Path, place: Path | None) -> tuple[str, ...]:
+def _gather(data_dir: Path, database: Path | None, copy: Copy, folder: Path, place: Path | None) -> tuple[str, ...]:
     """
     Fill a folder with the state of one moment; return the names of the files that are missing nevertheless.
 
     Args:
+        database: The registry's file; None if it is in PostgreSQL.
+        copy: Copies the registry.
         place: Folder of images and blobs; None if they are in an object store.
     """
     names: list[str] = []
     missing: tuple[str, ...] = ()
+    common: Mapping[str, bytes] = {}
     for _ in range(_ATTEMPTS):
-        names = _copy_registry(database, folder / REGISTRY)
+        (folder / REGISTRY).unlink(missing_ok=True)
+        common = copy(folder / REGISTRY)
+        names = _files_of_rows(folder / REGISTRY)
         if place is None:
             break
         missing = tuple(name for name in names if not _link_of_row(place / name, folder / name))
@@ -157,13 +193,16 @@ def _gather(data_dir: Path, database: Path, folder: Path, place: Path | None) ->
             assert place is not None, "nothing is missing in an object store"
             _link_of_row(place / name, folder / name)
     for path in _others(data_dir, database):
-        _link(path, folder / path.relative_to(data_dir))
+        if str(path.relative_to(data_dir)) not in common:
+            _link(path, folder / path.relative_to(data_dir))
+    for name, content in common.items():
+        (folder / name).parent.mkdir(mode=0o700, exist_ok=True)
+        (folder / name).write_bytes(content)
     return missing
 
 
-def _copy_registry(database: Path, target: Path) -> list[str]:
-    """Copy the registry as of one moment; return the names of the files that its rows need."""
-    target.unlink(missing_ok=True)
+def _copy_sqlite(database: Path, target: Path) -> Mapping[str, bytes]:
+    """Copy a registry in SQLite as of one moment."""
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     with (
         closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True)) as source,
@@ -173,13 +212,24 @@ def _copy_registry(database: Path, target: Path) -> list[str]:
         (verdict,) = copy.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise StorageUnavailable(f"{database}: is damaged, so it is not backed up: {verdict}")
-        rows = [
+    return {}
+
+
+def _copy_postgresql(url: str, secret_key: bytes | None, target: Path) -> Mapping[str, bytes]:
+    """Copy a registry in PostgreSQL as of one moment; return the keys that its nodes have in common."""
+    return asyncio.run(copying.export(url, target, secret_key))
+
+
+def _files_of_rows(registry: Path) -> list[str]:
+    """Return the names of the files that the rows of a copy need, and make the copy one file."""
+    with closing(sqlite3.connect(registry)) as copy:
+        names = [
             f"{folder}/{render(identifier)}"
             for folder, table in _OF_ROWS.items()
             for (identifier,) in copy.execute(f"SELECT id FROM {table}")  # noqa: S608  # a name of ours
         ]
-        copy.execute("PRAGMA journal_mode = DELETE")  # the copy is one file; the server that opens it changes that
-    return rows
+        copy.execute("PRAGMA journal_mode = DELETE")  # the server that opens it changes that
+    return names
 
 
 def _link_of_row(path: Path, target: Path) -> bool:
@@ -202,9 +252,10 @@ def _link(path: Path, target: Path) -> bool:
     return True
 
 
-def _others(data_dir: Path, database: Path) -> Iterator[Path]:
-    """Yield the files of the data directory that belong to no row: keys and secrets."""
-    left_out = {database, *(database.with_name(database.name + end) for end in ("-wal", "-shm", "-journal"))}
+def _others(data_dir: Path, database: Path | None) -> Iterator[Path]:
+    """Yield the files of the data directory that belong to no row: keys and secrets, but no registry."""
+    registries = {data_dir / REGISTRY, database or data_dir / REGISTRY}
+    left_out = {each.with_name(each.name + end) for each in registries for end in ("", "-wal", "-shm", "-journal")}
     for entry in sorted(data_dir.iterdir()):
         if entry in left_out or entry.name in _LEFT_OUT or entry.name in _OF_ROWS or entry.name.startswith(_PASSING):
             continue
@@ -288,14 +339,10 @@ def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> 
 # ---- both -------------------------------------------------------------------------------------
 
 
-def _database_of(registry: RegistryConfig, data_dir: Path) -> Path:
-    """Return the file of the registry."""
+def _file_of(registry: RegistryConfig, data_dir: Path) -> Path | None:
+    """Return the file of the registry; None if it is in PostgreSQL."""
     url = make_url(location.database_url(registry, data_dir))
-    if url.get_backend_name() != "sqlite" or not url.database:
-        error = StorageUnavailable("The registry is not in SQLite, so this command cannot copy it")
-        error.hint = "Back up the database with its own tool (pg_dump), then copy the data directory."
-        raise error
-    return Path(url.database)
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def _place_of(files: FilesConfig, data_dir: Path) -> Path | None:
@@ -305,9 +352,9 @@ def _place_of(files: FilesConfig, data_dir: Path) -> Path | None:
     return Path(files.url) if files.url else data_dir
 
 
-def _require_empty(data_dir: Path, database: Path) -> None:
+def _require_empty(data_dir: Path, database: Path | None) -> None:
     found = {path.name for path in data_dir.iterdir()} - _LEFT_OUT if data_dir.is_dir() else set()
-    if found or database.exists():
+    if found or (database is not None and database.exists()):
         error = StorageUnavailable(f"{data_dir}: is not empty: {min(found) if found else database} is there")
         error.hint = f"Stop the server, move {data_dir} away, and restore again."
         raise error

@@ -24,7 +24,8 @@ def backup(data_dir: Path, config: Path | None, file: Path) -> None:
 
     A server may run meanwhile: the archive has the state of one moment. FILE is replaced when it is complete, and only
     its owner can read it: it holds the private keys. Events and received messages are in memory only, and not in it.
-    Images and blobs in an object store (files.url) stay there.
+    Images and blobs in an object store (files.url) stay there. A registry in PostgreSQL (registry.url) makes the same
+    archive: restored with another registry.url, it moves the server.
 
     Example:
       span-events backup --data-dir /var/lib/span-events /backup/span-events.tar.gz
@@ -46,7 +47,7 @@ def backup(data_dir: Path, config: Path | None, file: Path) -> None:
 @click.argument("file", type=_FILE)
 def restore(data_dir: Path, config: Path | None, file: Path) -> None:
     """
-    Fill an empty data directory from a backup.
+    Fill an empty data directory, and an empty database if the registry is in PostgreSQL, from a backup.
 
     Devices, gateways, tokens and certificates work as they did; the next start of a newer release updates the registry.
 

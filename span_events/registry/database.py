@@ -76,7 +76,7 @@ class Database:
         """Seconds of the writes that succeeded, the wait for those before included."""
         self.failures = 0
         """Number of writes that failed."""
-        self._lock = ServerLock(self._name)
+        self._lock = ServerLock(lambda: self.name)
         self._silence = Silence()
 
     def metrics(self) -> list[Measure]:
@@ -91,8 +91,13 @@ class Database:
             Metric("registry_waiting_writes", "Writes under way or waiting.", "gauge", lambda: len(self._writes)),
         ]
 
-    async def open(self) -> None:
-        """Connect; create the tables, or migrate those of an older release; refuse those of a newer one."""
+    async def open(self, prepare: Callable[[AsyncConnection, str], Awaitable[None]] = schema.prepare) -> None:
+        """
+        Connect; create the tables, or migrate those of an older release; refuse those of a newer one.
+
+        Args:
+            prepare: Does so; another function of `schema` may ask for less.
+        """
         self._engine = self._patient_engine = self._make_engine()
         if self._engine.dialect.name == "postgresql":
             self._patient_engine = self._make_engine(patient=True)
@@ -100,7 +105,7 @@ class Database:
             if self._engine.dialect.name == "sqlite":
                 await self._log_ahead()
             async with self.connection(write=True, patient=True) as connection:
-                await schema.prepare(connection, self._name())
+                await prepare(connection, self.name)
         except BaseException:
             await self.close()
             raise
@@ -181,12 +186,12 @@ class Database:
 
         Args:
             write: Commit at the end; needs the lock, if there is one.
-            snapshot: All reads of PostgreSQL see one moment.
+            snapshot: All reads see one moment.
             patient: A command may take long, as it reads a whole table or waits for other nodes.
         """
         engine = self._patient_engine if patient else self._engine
         if engine is None:
-            raise StorageUnavailable(f"{self._name()} is not open")
+            raise StorageUnavailable(f"{self.name} is not open")
         with self._translated():
             async with AsyncExitStack() as stack:
                 with self._silence.attempt():
@@ -195,6 +200,8 @@ class Database:
                     connection = await stack.enter_async_context(engine.begin() if write else engine.connect())
                 if snapshot and connection.dialect.name == "postgresql":
                     await connection.execution_options(isolation_level="REPEATABLE READ")
+                elif snapshot:
+                    await connection.exec_driver_sql("BEGIN")  # the driver would begin with the first write
                 yield connection
 
     @asynccontextmanager
@@ -239,7 +246,7 @@ class Database:
             except TimeoutError:
                 raise
             except Exception as exc:  # the driver's own: SQLAlchemy does not translate them here
-                raise DatabaseUnavailable(f"{self._name()} cannot be listened to: {exc}") from exc
+                raise DatabaseUnavailable(f"{self.name} cannot be listened to: {exc}") from exc
             beat = asyncio.create_task(_beat(driver, lost))
             try:
                 yield
@@ -267,12 +274,12 @@ class Database:
         except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
             cause = getattr(exc, "orig", None) or exc
             if isinstance(cause, TimeoutError):
-                fault = f"{self._name()} does not answer"
+                fault = f"{self.name} does not answer"
                 self._silence.begins(fault)
                 raise silent(fault) from exc
             is_file = self._url.startswith("sqlite")
             kind = StorageUnavailable if is_file else DatabaseUnavailable
-            error = kind(f"{self._name()} cannot be used: {cause}")
+            error = kind(f"{self.name} cannot be used: {cause}")
             if getattr(cause, "sqlite_errorcode", None) in _DAMAGED:
                 error.hint = "The file is damaged: restore it from a backup, with its -wal file if that has one."
             if getattr(cause, "sqlstate", None) == _LOCK_TIMEOUT:
@@ -308,7 +315,7 @@ class Database:
             except ArgumentError as exc:  # its text may hold the password
                 raise StorageUnavailable("registry.url is not an SQLAlchemy URL of a database that is known") from exc
             except ImportError as exc:
-                error = StorageUnavailable(f"registry.url: {self._name()} needs a driver: {exc}")
+                error = StorageUnavailable(f"registry.url: {self.name} needs a driver: {exc}")
                 error.hint = "Install the driver: pip install 'span-events[postgresql]'."
                 raise error from exc
         if engine.dialect.name == "sqlite":
@@ -317,8 +324,9 @@ class Database:
             event.listen(engine.sync_engine, "handle_error", end_silent_connection)
         return engine
 
-    def _name(self) -> str:
-        """Name the database without its password."""
+    @property
+    def name(self) -> str:
+        """Name of the database for people, without its password."""
         try:
             url = make_url(self._url)
         except ArgumentError:

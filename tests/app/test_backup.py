@@ -8,6 +8,7 @@ import io
 import json
 import sqlite3
 import tarfile
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -85,23 +86,23 @@ async def test_an_image_that_is_deleted_during_a_backup_makes_it_choose_a_new_mo
     """No row without its file comes back, and one that is written at that moment is complete."""
     old, file = tmp_path / "old", tmp_path / "backup.tar.gz"
     moments: list[list[str]] = []
-    copy = backup._copy_registry
+    copy = backup._copy_sqlite
     async with running(old) as server:
         collection = await server.collection()
         kept, gone = [await add_image(server, collection, version, version.encode()) for version in ("1", "2")]
 
-        def delete_after(database: Path, target: Path) -> list[str]:
-            names = copy(database, target)
+        def delete_after(database: Path, target: Path) -> Mapping[str, bytes]:
+            common = copy(database, target)
             if not moments:
                 (old / "firmware" / render(gone.id)).unlink()
                 with closing(sqlite3.connect(database)) as other, other:
                     other.execute("DELETE FROM firmware_images WHERE id = ?", (gone.id,))
                 kept_file = old / "firmware" / render(kept.id)
                 kept_file.rename(f"{kept_file}.pending")
-            moments.append(names)
-            return names
+            moments.append(backup._files_of_rows(target))
+            return common
 
-        monkeypatch.setattr(backup, "_copy_registry", delete_after)
+        monkeypatch.setattr(backup, "_copy_sqlite", delete_after)
         made = back_up(old, CONFIG, file)
     restore(tmp_path / "new", CONFIG, file)
 
@@ -187,13 +188,6 @@ def test_a_data_directory_that_is_in_use_or_not_empty_is_not_overwritten(tmp_pat
     assert not (tmp_path / "new").exists()
     with pytest.raises(StorageUnavailable, match="there is no registry"):
         back_up(tmp_path / "empty", CONFIG, tmp_path / "other")
-    with pytest.raises(StorageUnavailable, match="not in SQLite") as refused:
-        back_up(
-            tmp_path / "data",
-            Config.model_validate({"registry": {"url": "postgresql+asyncpg://h/d"}}),
-            tmp_path / "other",
-        )
-    assert "pg_dump" in refused.value.hint
     assert (tmp_path / "data" / "login.key").read_bytes() == b"k"
 
 

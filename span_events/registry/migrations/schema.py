@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, inspect, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.schema import CreateIndex, CreateTable
 
@@ -51,6 +51,47 @@ async def prepare(connection: AsyncConnection, name: str) -> None:
         error.hint = "Run that release or a newer one, or restore a backup that this release made."
         raise error
     await connection.execute(insert(tables.about).values(schema=tables.SCHEMA))
+
+
+async def require(connection: AsyncConnection, name: str) -> None:
+    """
+    Refuse a database without the tables of this release; write nothing.
+
+    Raises:
+        StorageUnavailable: It has none, or those of another release.
+    """
+    found = await _found(connection)
+    if found is None:
+        raise StorageUnavailable(f"{name} has no tables: no server has used it")
+    _require_current(found, name)
+
+
+async def prepare_new(connection: AsyncConnection, name: str) -> None:
+    """
+    Create the tables unless they are there.
+
+    Raises:
+        StorageUnavailable: The tables are those of another release.
+    """
+    found = await _found(connection)
+    if found is not None:
+        _require_current(found, name)
+    await prepare(connection, name)
+
+
+async def _found(connection: AsyncConnection) -> int | None:
+    """Return the schema of a database; None without tables."""
+    if not await connection.run_sync(lambda sync: inspect(sync).has_table(tables.about.name)):
+        return None
+    found: int | None = (await connection.execute(select(func.max(tables.about.c.schema)))).scalar_one()
+    return found
+
+
+def _require_current(found: int, name: str) -> None:
+    if found != tables.SCHEMA:
+        error = StorageUnavailable(f"{name} has schema {found}, this release knows {tables.SCHEMA}")
+        error.hint = "Use the release that last served this registry, or serve it once with this one."
+        raise error
 
 
 async def _lock(connection: AsyncConnection) -> None:
