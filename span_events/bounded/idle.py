@@ -24,6 +24,9 @@ class IdleTimers(Generic[T]):
     def __len__(self) -> int:
         return len(self._lifetimes)
 
+    def __contains__(self, thing: T) -> bool:
+        return thing in self._lifetimes
+
     def __iter__(self) -> Iterator[T]:
         """Iterate over the items."""
         return iter(self._lifetimes)
@@ -53,14 +56,19 @@ class IdleTimers(Generic[T]):
         first = [next(iter(queue.items())) for queue in self._queues.values() if queue]
         return min(first, key=lambda each: each[1])[0] if first else None
 
-    def take_due(self, now: float, *, limit: float = math.inf) -> list[T]:
-        """Remove and return expired items, up to a number."""
+    def due(self, now: float, *, limit: float = math.inf) -> list[T]:
+        """Return expired items, up to a number."""
         due: list[T] = []
         for lifetime, queue in self._queues.items():
-            while queue and len(due) < limit:
-                thing, heard = next(iter(queue.items()))
-                if heard + lifetime > now:
+            for thing, heard in queue.items():
+                if heard + lifetime > now or len(due) >= limit:
                     break
-                del queue[thing], self._lifetimes[thing]
                 due.append(thing)
+        return due
+
+    def take_due(self, now: float, *, limit: float = math.inf) -> list[T]:
+        """Remove and return expired items, up to a number."""
+        due = self.due(now, limit=limit)
+        for thing in due:
+            self.drop(thing)
         return due

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -98,6 +99,7 @@ class Fleet:
             bus=bus,
             registry=registry,
             reception=self.reception,
+            others=self.others,
             clock=clock,
         )
         self.gateway_sessions = GatewaySessions(
@@ -252,7 +254,7 @@ class Fleet:
         Raises:
             StorageUnavailable: PostgreSQL is away; the next call tries again.
         """
-        await self.firmware.take_over.look()
+        await _all_of(self.cellular.lead, self.firmware.take_over.look)
 
     async def check_files(self) -> None:
         """Look whether images and blobs can be stored, and settle uploads that died; called every other second."""
@@ -273,14 +275,7 @@ class Fleet:
         Raises:
             Exception: The first failure; the next call retries the changes that were not written.
         """
-        failure: Exception | None = None
-        for write in (self.cellular.commit, self.reception.flush, self.gateways.flush, self.outbox.flush):
-            try:
-                await write()
-            except Exception as exc:
-                failure = failure or exc
-        if failure is not None:
-            raise failure
+        await _all_of(self.cellular.commit, self.reception.flush, self.gateways.flush, self.outbox.flush)
 
     async def close(self) -> None:
         """End transfers under way and write pending changes, after the listeners have closed."""
@@ -299,3 +294,15 @@ class Fleet:
             *(self.gateway_sessions, self.images, self.firmware, self.blobs, self.outputs_health, self.chirpstack),
         )
         return [*self._files.metrics, *(metric for part in parts for metric in part.metrics())]
+
+
+async def _all_of(*works: Callable[[], Awaitable[None]]) -> None:
+    """Do each work, also when another fails; raise the first failure."""
+    failure: Exception | None = None
+    for work in works:
+        try:
+            await work()
+        except Exception as exc:
+            failure = failure or exc
+    if failure is not None:
+        raise failure

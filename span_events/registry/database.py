@@ -345,8 +345,10 @@ async def _beat(driver: Any, lost: Callable[[], None]) -> None:
 
 
 async def put(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
-    """Write rows, new or changed."""
-    statement = _upsert(connection.dialect.name, table)
+    """Write rows, new or changed; columns that the rows lack stay as they are."""
+    if not rows:
+        return
+    statement = _upsert(connection.dialect.name, table, tuple(rows[0]))
     for start in range(0, len(rows), _BATCH):
         await connection.execute(statement, rows[start : start + _BATCH])
 
@@ -371,13 +373,13 @@ async def read(
 
 
 @cache
-def _upsert(dialect: str, table: Table) -> Any:
+def _upsert(dialect: str, table: Table, names: tuple[str, ...]) -> Any:
     """Return a statement that inserts or overwrites rows; costs more to build than to execute."""
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = make(table)
-    key, *others = table.columns
+    key = table.columns[0]
     return statement.on_conflict_do_update(
-        index_elements=[key], set_={each.name: statement.excluded[each.name] for each in others}
+        index_elements=[key], set_={each: statement.excluded[each] for each in names if each != key.name}
     )
 
 

@@ -320,6 +320,8 @@ class Attachment:
     """IPv6 prefix."""
     reported_ms: int = 0
     """Unix milliseconds, by the clock of the NAS: when the last request about it was made. 0 is not known."""
+    lifetime: float = 0.0
+    """Seconds without a report until it times out; 0 is ``cellular.session_timeout``."""
     signs: int = 0
     """`Traffic.signs_of_life` when it became the device's; in memory only."""
 

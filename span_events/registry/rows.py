@@ -163,6 +163,7 @@ def attachment_row(attachment: Attachment) -> Row:
         "address": attachment.address,
         "prefix": attachment.prefix,
         "told_ms": attachment.reported_ms,
+        "lifetime": attachment.lifetime,
     }
 
 
@@ -181,6 +182,7 @@ def attachment_of(row: RowMapping, device: Device | None) -> Attachment:
         address=row["address"],
         prefix=row["prefix"],
         reported_ms=row["told_ms"],
+        lifetime=row["lifetime"],
     )
 
 

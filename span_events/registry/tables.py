@@ -16,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Float,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -26,12 +27,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA: Final = 10
+SCHEMA: Final = 11
 """
 Version of these tables: 2 added certificates and PSKs, 3 cellular sessions and reservations, 4 gateways,
 5 firmware images and blobs, 6 outputs, 7 users and logins, and the end and last use of tokens, 8 the journal of changes
-and the numbers of nodes, 9 secrets that nodes share,
-10 claims of downstream messages.
+and the numbers of nodes, 9 secrets that nodes share, 10 claims of downstream messages, 11 timers of attachments.
 
 A registry with a higher one is of a newer release.
 """
@@ -99,6 +99,8 @@ cellular_sessions: Final = Table(
     Column("address", Text, nullable=False),
     Column("prefix", Text, nullable=False),
     Column("told_ms", BigInteger, nullable=False),
+    Column("lifetime", Float, nullable=False, server_default="0"),
+    Column("silence_of", BigInteger),
 )
 
 gateways: Final = Table(

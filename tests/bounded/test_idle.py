@@ -30,6 +30,18 @@ def test_a_refresh_begins_a_new_lifetime() -> None:
     assert expiry.take_due(15.0, limit=9) == ["same"]
 
 
+def test_a_look_takes_nothing() -> None:
+    """Up to the given number, in the order of their time."""
+    expiry: IdleTimers[str] = IdleTimers()
+    for name in ("first", "second", "third"):
+        expiry.touch(name, 0.0, 10.0)
+
+    assert expiry.due(10.0, limit=2) == ["first", "second"]
+    assert expiry.due(9.9) == []
+    assert len(expiry) == 3
+    assert "first" in expiry
+
+
 def test_one_call_takes_at_most_the_given_number() -> None:
     """The rest waits for the next."""
     expiry: IdleTimers[int] = IdleTimers()

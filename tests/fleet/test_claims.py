@@ -130,6 +130,33 @@ async def test_the_claim_of_a_dead_node_is_taken_over(nodes: Nodes, postgresql: 
     assert claims == [True, False, True]
 
 
+async def test_the_message_of_a_dead_node_expires_once(nodes: Nodes, postgresql: PostgresqlServer, url: str) -> None:
+    """Its claim ends with its lease; then the node that lives publishes the failure."""
+    one, two = nodes
+    table = f"{make_url(url).username}.nodes"
+    await postgresql.execute(f"UPDATE {table} SET leased_until = now() + interval '1 hour'")
+    device = await one.device()
+    await known(two, device)
+    message = await one.outbox.queue(device, b"open", cause=CAUSE)
+    await until(lambda: two.outbox.waiting == 1)
+    await one.outbox.claims.claim(message)
+    await two.clock.advance(90 * 86_400)
+    two.outbox.sweep()
+    (same,) = two.outbox.list(device, limit=1)
+    claimed = await two.outbox.claims.claim(same)
+    held = list(two.names)
+    await postgresql.execute(f"UPDATE {table} SET leased_until = now() WHERE holder = '{one.store.node}'")
+
+    def expired() -> bool:
+        two.outbox.sweep()
+        return two.outbox.waiting == 0
+
+    await until(expired)
+
+    assert (claimed, held) == (False, [])
+    assert [(name, data["reason"]) for name, data in two.published] == [("downstreamFailed", "expired")]
+
+
 async def test_a_message_that_is_gone_does_not_hold_up_the_next(nodes: Nodes) -> None:
     """Its deletion was not noticed here; the attempt to claim it finds out."""
     one, _ = nodes

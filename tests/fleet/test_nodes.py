@@ -144,12 +144,12 @@ async def test_an_attachment_that_one_node_renews_does_not_time_out_on_another(n
         await one.cellular.commit()
         await until(lambda: reported(one) == reported(two))
         for each in nodes:
-            each.cellular.sweep()
+            await each.lead()
     alive = two.gauge("cellular_sessions")
     for each in nodes:
         each.activities.clear()
         await each.clock.advance(90_000)
-        each.cellular.sweep()
+        await each.lead()
     await two.cellular.commit()
     await until(lambda: one.gauge("cellular_sessions") == {"device": 0, "nobody": 0})
 
@@ -168,12 +168,12 @@ async def test_a_silent_device_is_published_once_also_after_a_change_of_the_lead
     for each in nodes:
         each.activities.clear()
         each.clock.shift(301)
-        each.cellular.sweep()
+        await each.lead()
     names = one.names, two.names
     one.store.leader.leads, two.store.leader.leads = True, False
     for each in nodes:
         each.clock.shift(301)
-        each.cellular.sweep()
+        await each.lead()
 
     assert names == ([], ["clientSilent"])
     assert (one.names, two.names) == names
@@ -197,7 +197,7 @@ async def test_a_device_that_made_a_session_at_another_node_is_not_silent(nodes:
     await until(lambda: found.inet == device.inet)
     two.activities.clear()
     two.clock.shift(301)
-    two.cellular.sweep()
+    await two.lead()
 
     assert two.names == []
 
@@ -214,13 +214,13 @@ async def test_an_attachment_that_another_node_took_from_its_device_is_not_check
     await until(lambda: two.gauge("cellular_sessions") == {"device": 0, "nobody": 1})
     two.activities.clear()
     two.clock.shift(301)
-    two.cellular.sweep()
+    await two.lead()
     unassigned = two.names
     attachments.assign(attachment, device, {}, CAUSE)
     await one.cellular.commit()
     await until(lambda: two.gauge("cellular_sessions") == {"device": 1, "nobody": 0})
     two.clock.shift(301)
-    two.cellular.sweep()
+    await two.lead()
 
     assert unassigned == []
     assert two.names == ["clientSilent"]

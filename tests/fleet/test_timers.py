@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
+from span_events.errors import StorageUnavailable
 from span_events.events.message import Transport
+from span_events.events.reasons import MessageRejectedReason
 from span_events.fleet.collections import CollectionChange
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.others import OtherNodes
 from span_events.registry.model import Device, Management
+from span_events.registry.shared.timers import Timers
 from span_events.wire.fota import Report
 from tests.bench.fleets import CAUSE, FleetBench
 from tests.bench.nodes import fleet_node
 from tests.bench.peers.postgresql import PostgresqlServer
 from tests.bench.waiting import until
+from tests.fleet.cellular.reports import ADDRESS, OTHER_IMSI, known, seen
 
 REMOTE = ("10.0.0.9", 5683)
 STALL = 120.0
+INTERIM_TIMEOUT = 3 * 600 + 60.0
+"""Of a NAS that sends an Interim-Update each 600 s."""
 
 
 class Cluster:
@@ -59,7 +65,7 @@ class Cluster:
 async def cluster(postgresql: PostgresqlServer, tmp_path: Path) -> AsyncIterator[Cluster]:
     """Three nodes, whose leases last for the whole test."""
     url = await postgresql.new_schema()
-    settings = {"firmware": {"stall_timeout": STALL}}
+    settings = {"firmware": {"stall_timeout": STALL}, "cellular": {"session_timeout": 86_400.0}}
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(fleet_node(url, tmp_path / str(each), **settings)) for each in "123"]
         await postgresql.execute(f"UPDATE {make_url(url).username}.nodes SET leased_until = now() + interval '1 hour'")
@@ -184,3 +190,91 @@ async def test_a_node_that_reads_a_change_of_the_device_leaves_its_timers_and_gh
 
     assert closed == [one.store.node]
     assert one.names == []
+
+
+async def attach(cluster: Cluster, **fields: str) -> Device:
+    """Let a device attach, by a record at the first node; return it as that node shows it."""
+    first = cluster.first
+    device = await known(first, imsi=seen(**fields).imsi, imei="")
+    first.cellular.accounting.start(seen(imei="", **fields))
+    await first.cellular.commit()
+    address = seen(**fields).address
+    await until(lambda: all(each.directory.device_at(address) for each in cluster.leaders))
+    cluster.take()
+    return device
+
+
+async def test_an_attachment_without_reports_times_out_once_although_the_leader_died(cluster: Cluster) -> None:
+    """The lifetime follows from the Interim-Updates, which another node had received; the former leader comes back."""
+    await attach(cluster)
+    cluster.first.cellular.accounting.interim(seen(imei=""))
+    await cluster.first.cellular.commit()
+    leader, follower = cluster.leaders
+    await until(lambda: all(lifetimes(each) == [INTERIM_TIMEOUT] for each in cluster.leaders))
+    follower.store.leader.leads = False
+    await cluster.wait(INTERIM_TIMEOUT - 1)
+    alive = [name for name, _ in cluster.take()]
+    cluster.leaders.remove(leader)
+    await cluster.wait(2)
+    leaderless = cluster.take()
+    follower.store.leader.leads = True
+    await cluster.wait(8)
+    told = cluster.take()
+    cluster.leaders.append(leader)
+    await cluster.wait(9)
+    await until(lambda: all(lifetimes(each) == [] for each in cluster.nodes))
+
+    assert alive == ["clientSilent"]
+    assert leaderless == cluster.take() == []
+    assert [(name, data["reason"]) for name, data in told] == [("ciotDisconnect", "timeout")]
+
+
+def lifetimes(node: FleetBench) -> list[float]:
+    """Return the lifetimes of the attachments that a node shows."""
+    return [each.lifetime for each in node.cellular._attachments.index]
+
+
+async def test_a_silent_device_is_published_once_although_the_leader_died(cluster: Cluster) -> None:
+    """The check was due while no node led. A device whose messages another node rejected is not silent."""
+    heard = await attach(cluster, session="2", imsi=OTHER_IMSI, address="10.64.0.12")
+    await attach(cluster)
+    for each in cluster.leaders:
+        each.bus.serve(f"node.{cluster.mortal}", cluster.first.others._handle)
+    cluster.first.reception.rejections.rejected(
+        MessageRejectedReason.TOO_LARGE, device=heard, remote=REMOTE, transport=Transport.UDP
+    )
+    leader, follower = cluster.leaders
+    follower.store.leader.leads = False
+    await cluster.wait(299)
+    cluster.leaders.remove(leader)
+    await cluster.wait(2)
+    leaderless = cluster.take()
+    follower.store.leader.leads = True
+    await cluster.wait(8)
+    told = cluster.take()
+    cluster.leaders.append(leader)
+    await cluster.wait(9)
+
+    assert leaderless == cluster.take() == []
+    assert [(name, data["allocatedIp"]) for name, data in told] == [("clientSilent", ADDRESS)]
+
+
+async def test_timers_wait_for_postgresql(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then each is published once, also if two nodes believe that they lead: by the one that claims it."""
+    await attach(cluster)
+
+    async def away(_timers: Timers, _attachments: Sequence[int]) -> set[int]:
+        raise StorageUnavailable("PostgreSQL is away")
+
+    with monkeypatch.context() as patch:
+        for name in ("check_silence", "end_attachments"):
+            patch.setattr(Timers, name, away)
+        with pytest.raises(StorageUnavailable):
+            await cluster.wait(301)
+        with pytest.raises(StorageUnavailable):
+            await cluster.wait(86_400)
+    meanwhile = cluster.take()
+    await cluster.wait(1)
+
+    assert meanwhile == []
+    assert sorted(name for name, _ in cluster.take()) == ["ciotDisconnect", "clientSilent"]

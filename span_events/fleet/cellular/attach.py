@@ -27,6 +27,7 @@ from span_events.fleet.cellular.subscribers import Subscribers
 from span_events.fleet.devices.devices import DeviceChange
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.identity import FormerHolder
+from span_events.fleet.others import OtherNodes
 from span_events.metrics import Metric
 from span_events.net import Remote
 from span_events.registry.addresses import prefix_of
@@ -51,13 +52,16 @@ class Cellular:
         bus: Bus,
         registry: Registry,
         reception: Reception,
+        others: OtherNodes,
         clock: Clock,
     ) -> None:
         self._accepts_mismatches = config.on_mismatch == "accept"
         self._bus = bus
         self._clock = clock
         self._questions = registry.questions
-        self._attachments = Attachments(config, bus=bus, registry=registry, reception=reception, clock=clock)
+        self._attachments = Attachments(
+            config, bus=bus, registry=registry, reception=reception, others=others, clock=clock
+        )
         self._subscribers = Subscribers(
             config, rejections=rejections, bus=bus, directory=registry.directory, reception=reception, clock=clock
         )
@@ -231,6 +235,15 @@ class Cellular:
         """End attachments without reports, publish silent devices and summaries; called about once a second."""
         self._attachments.sweep()
         self._subscribers.sweep()
+
+    async def lead(self) -> None:
+        """
+        Run the timers of attachments as one of several nodes, see `Attachments.lead`.
+
+        Raises:
+            StorageUnavailable: The database cannot be used; the next call tries again.
+        """
+        await self._attachments.lead()
 
     def metrics(self) -> list[Metric]:
         """List the metrics; each bound of the configuration has its gauge."""

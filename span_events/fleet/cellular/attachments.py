@@ -28,6 +28,7 @@ from span_events.fleet.cellular.pending import PendingWrites
 from span_events.fleet.cellular.silence import SilenceWatch
 from span_events.fleet.devices.inbound import Reception
 from span_events.fleet.identity import FormerHolder
+from span_events.fleet.others import OtherNodes
 from span_events.metrics import Metric
 from span_events.registry.addresses import prefix_of
 from span_events.registry.model import Attachment, Device, Reservation
@@ -56,6 +57,7 @@ class Attachments:
         bus: Bus,
         registry: Registry,
         reception: Reception,
+        others: OtherNodes,
         clock: Clock,
     ) -> None:
         self._limit = config.sessions
@@ -66,13 +68,15 @@ class Attachments:
         self._reception = reception
         self._clock = clock
         self._lifetimes: IdleTimers[Attachment] = IdleTimers()
-        self._silence = SilenceWatch(config.silent_after, bus=bus, clock=clock)
         self._counts: Counter[str] = Counter()
         self._former: ExpiringMap[str, FormerHolder] = ExpiringMap(
             limit=config.sessions, lifetime=max(config.quarantine, 1.0)
         )
         self.index = AttachmentIndex()
         """For look-ups; only this class changes it."""
+        self._silence = SilenceWatch(
+            config.silent_after, bus=bus, registry=registry, index=self.index, others=others, clock=clock
+        )
         self.addresses = DeviceAddresses(self.index, directory=registry.directory, reception=reception, clock=clock)
         self.pending = PendingWrites(registry.store, limit=config.sessions)
         self.allocation = Allocation(
@@ -93,7 +97,7 @@ class Attachments:
         now = self._clock.monotonic()
         for each in attachments:
             self.index.add(each)
-            self._lifetimes.touch(each, now, self._timeout)
+            self._touch(each)
             self._silence.resume(each, from_start=self._registry.store.is_shared)
         for device in self._directory.devices.values():
             ciot = device.ciot
@@ -122,7 +126,7 @@ class Attachments:
             if attachment_id in known and attachment_id not in self.pending:
                 self._hide(known[attachment_id], cause)
         for seen in present.values():
-            ours, now = known.get(seen.id), self._clock.monotonic()
+            ours = known.get(seen.id)
             before = None if ours is None else ours.device
             if ours is not None:
                 self.index.remove(ours)
@@ -142,7 +146,7 @@ class Attachments:
                 elif ours.device is not before:
                     self._silence.start(ours, ours.device)
             self.index.add(ours)
-            self._lifetimes.touch(ours, now, self._timeout if seen.id not in known else None)
+            self._touch(ours)
             for device in {before, ours.device} - {None}:
                 assert device is not None, "it was left out"
                 self.addresses.update(device, is_ours=False)
@@ -181,7 +185,7 @@ class Attachments:
         for address in (attachment.address, attachment.prefix):
             self._former.forget(address)
         self.pending.changed(attachment)
-        self._lifetimes.touch(attachment, self._clock.monotonic(), self._timeout)
+        self._touch(attachment)
         log_start(attachment)
         if device is not None:
             self._connect(attachment, device, location, cause)
@@ -203,8 +207,10 @@ class Attachments:
 
     def renew(self, attachment: Attachment, lifetime: float | None = None) -> None:
         """Restart the lifetime of an attachment, in seconds; None keeps the previous length."""
-        self._lifetimes.touch(attachment, self._clock.monotonic(), lifetime)
-        if self._registry.store.is_shared and lifetime is None:
+        is_changed = lifetime is not None and lifetime != attachment.lifetime
+        attachment.lifetime = attachment.lifetime if lifetime is None else lifetime
+        self._touch(attachment)
+        if is_changed or self._registry.store.is_shared:
             self.pending.changed(attachment)  # the other nodes renew it, too
 
     def set_numbers(self, attachment: Attachment, imsi: str, imei: str) -> None:
@@ -280,11 +286,28 @@ class Attachments:
     def sweep(self) -> None:
         """End attachments without reports, publish silent devices; called about once a second."""
         now = self._clock.monotonic()
-        if self._registry.leads:
+        if not self._registry.store.is_shared:  # else see `lead`
             for each in self._lifetimes.take_due(now, limit=_SLICE):
                 self.end(each, CiotDisconnectReason.TIMEOUT, None)
-        self._silence.sweep(leads=self._registry.leads)
+            self._silence.sweep()
         self.allocation.sweep(now)
+
+    async def lead(self) -> None:
+        """
+        Do the same as one of several nodes that share the registry, if it is this one; called about once a second.
+
+        Raises:
+            StorageUnavailable: The database cannot be used; the next call tries again.
+        """
+        await self._silence.lead()
+        due = self._lifetimes.due(self._clock.monotonic(), limit=_SLICE) if self._registry.leads else ()
+        if not due:
+            return
+        async with self.pending.lock:  # or another node's notice of the deletion would end them without an event
+            ended = await self._registry.store.timers.end_attachments([each.id for each in due])
+            for each in due:
+                if (each.id in ended or each.id in self.pending) and each in self.index:
+                    self.end(each, CiotDisconnectReason.TIMEOUT, None)
 
     def metrics(self) -> list[Metric]:
         """List the metrics of attachments, pending writes and leases."""
@@ -379,6 +402,10 @@ class Attachments:
             owner = self._directory.device_with_static(address)
             if owner is not None:
                 self.addresses.restore_static(owner)
+
+    def _touch(self, attachment: Attachment) -> None:
+        """Restart the lifetime of an attachment."""
+        self._lifetimes.touch(attachment, self._clock.monotonic(), attachment.lifetime or self._timeout)
 
     def _age(self, attachment: Attachment) -> int:
         return max(0, self._clock.time_ns() // 1_000_000 - attachment.attached_ms) // 1000

@@ -7,13 +7,14 @@ each occurrence is published once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import ARRAY, BigInteger, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry.database import Database
+from span_events.registry.shared import cellular
 
 _TAKE_UPDATES: Final = text(
     "WITH taken AS ("
@@ -25,6 +26,16 @@ _TAKE_UPDATES: Final = text(
     " UPDATE devices SET firmware = (firmware::jsonb || jsonb_build_object('node', CAST(:node AS text)))::json"
     " FROM taken WHERE devices.id = taken.id RETURNING devices.id"
 ).bindparams(bindparam("ids", type_=ARRAY(BigInteger)), bindparam("times", type_=ARRAY(BigInteger)))
+
+_CHECK_SILENCE: Final = text(
+    "WITH checked AS (SELECT id FROM cellular_sessions WHERE id = ANY(:ids) ORDER BY id FOR UPDATE)"
+    " UPDATE cellular_sessions AS found SET silence_of = device_id FROM checked"
+    " WHERE found.id = checked.id AND silence_of IS DISTINCT FROM device_id RETURNING found.id"
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+_END_ATTACHMENTS: Final = text(
+    "WITH ended AS (SELECT id FROM cellular_sessions WHERE id = ANY(:ids) ORDER BY id FOR UPDATE)"
+    " DELETE FROM cellular_sessions AS found USING ended WHERE found.id = ended.id RETURNING found.id"
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
 
 
 class Timers:
@@ -49,6 +60,20 @@ class Timers:
             seen: Time of the last block by the id of a device; a device that asked for another since is left out.
         """
         return await self._claim(_TAKE_UPDATES, ids=list(seen), times=list(seen.values()), node=self._node)
+
+    async def check_silence(self, attachments: Sequence[int]) -> set[int]:
+        """Claim the checks of attachments whose devices may be silent; return those that no node had claimed."""
+        return await self._claim(_CHECK_SILENCE, ids=attachments)
+
+    async def end_attachments(self, attachments: Sequence[int]) -> set[int]:
+        """Delete attachments that timed out, and notify other nodes; return those that no node had deleted."""
+
+        async def work(connection: AsyncConnection) -> set[int]:
+            ended = set((await connection.execute(_END_ATTACHMENTS, {"ids": attachments})).scalars())
+            await cellular.notify(connection, self._node, sorted(ended), [])
+            return ended
+
+        return await self._database.write(work)
 
     async def _claim(self, statement: TextClause, **values: object) -> set[int]:
         async def work(connection: AsyncConnection) -> set[int]:

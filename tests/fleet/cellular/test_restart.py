@@ -199,3 +199,18 @@ async def test_any_text_of_a_nas_can_be_stored(bench: FleetBench, text: str) -> 
 
     assert repeated == []
     assert again.names == ["ciotDisconnect"]
+
+
+async def test_a_restart_keeps_the_lifetime_of_attachments_with_interim_updates(bench: FleetBench) -> None:
+    """It counts from the restart, as the time of the last report is not stored."""
+    await known(bench)
+    bench.cellular.accounting.start(seen())
+    bench.cellular.accounting.interim(seen())
+    await bench.cellular.commit()
+    again = await restarted(bench)
+    wait(again, 3 * 600 + 59)
+    early = reasons(again)
+    wait(again, 2)
+
+    assert ("ciotDisconnect", "timeout") not in early
+    assert ("ciotDisconnect", "timeout") in reasons(again)
