@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from span_events.bus import wire
 from span_events.bus.archive import ALARMS, Archive, Flow, NoArchive, Source
@@ -48,8 +50,8 @@ class Arrivals:
         show: Called with each activity of another node.
         show_message: Called with each message of another node.
         fill: Called with the past of a topic.
-        on_gap: Called when events may be missing here: the archive discarded them before this node read them, or a
-            subscription began after its subscriber.
+        on_gap: Called with a topic of which events may be missing here: the archive discarded them before this node
+            read them, or a subscription began after its subscriber.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class Arrivals:
         show: Callable[[Activity], None],
         show_message: Callable[[Message], None],
         fill: Callable[[Past], None],
-        on_gap: Callable[[], None],
+        on_gap: Callable[[Topic], None],
     ) -> None:
         self._on_gap = on_gap
         self._following = following
@@ -95,8 +97,8 @@ class Arrivals:
             if source.flow is not None:
                 source.flow.look(now)
 
-    async def open(self, client: Client) -> bool:
-        """Begin on a new connection; return whether nothing can be missing: the archive has all events, no messages."""
+    async def open(self, client: Client) -> set[Topic]:
+        """Begin on a new connection; return the topics that may miss something: the archive has no messages."""
         self._sources.clear()
         continues = await self._archive.open(client)
         for topic, interest in self._following.interests.items():
@@ -104,7 +106,12 @@ class Arrivals:
             if not continues and interest.after is not None:
                 interest.after = 0  # all events of another archive are younger than those that were shown
                 self.note_gap(topic)
-        return continues and not any(topic.is_messages for topic in self._following.interests)
+        return {topic for topic in self._following.interests if topic.is_messages or not continues}
+
+    def topics_by(self, subscription: Subscription) -> set[Topic]:
+        """Return the topic that arrives by a subscription; all of them if its past is still read."""
+        found = {topic for topic, source in self._sources.items() if source.subscription is subscription}
+        return found or set(self._following.interests)
 
     def close(self) -> None:
         """Note that the connection has ended."""
@@ -135,7 +142,7 @@ class Arrivals:
             if not topic.is_messages:  # earlier events of other nodes are unknown
                 self.note_gap(topic)
             if interest.after is not None or self._is_late(topic):
-                self._on_gap()
+                self._on_gap(topic)
             self._following.begin(topic)
         for topic in self._following.surplus(list(self._sources)):
             await self._leave(topic)
@@ -227,7 +234,7 @@ class Arrivals:
             take=take,
             filled=filled,
             broken=self._following.changed.set,
-            behind=self._on_gap,
+            behind=partial(self._on_gap, topic),
             limit=None if topic.owner == EVERYONE else self._limit,
         )
         inbox = client.new_inbox()
@@ -238,7 +245,7 @@ class Arrivals:
             since = await self._archive.since(client)
             live_from = interest.live_from
             if after is not None and live_from is not None and since > live_from:  # it discarded younger events
-                self._on_gap()
+                self._on_gap(topic)
             await flow.start(inbox, subject_of(topic))
         except NoArchive as exc:
             self._archive.fault = str(exc)

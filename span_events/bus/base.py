@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple, Protocol
 
 from span_events.errors import SpanEventsError
@@ -55,6 +56,15 @@ def topics_of(scopes: Iterable[Scope], *, is_messages: bool = False) -> frozense
         if scope.unattributed:
             owners.add(NOBODY)
     return frozenset(Topic(is_messages, owner) for owner in owners)
+
+
+def have_gap(topics: Iterable[Topic], lost: AbstractSet[Topic]) -> bool:
+    """Return whether a subscriber of topics may miss events if those of other topics were lost."""
+    return any(
+        not lost.isdisjoint((each, each._replace(owner=EVERYONE)))
+        or (each.owner == EVERYONE and any(other.is_messages == each.is_messages for other in lost))
+        for each in topics
+    )
 
 
 class Reach(Protocol):

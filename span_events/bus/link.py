@@ -66,7 +66,7 @@ class Link:
         on_up: Called with each new connection; it subscribes there. Its failure ends the connection.
         on_down: Called after a connection has ended.
         work: Run as long as a connection, which they get; the failure of one ends the connection.
-        on_slow: Called when nats-py discarded a message because this process fell behind.
+        on_slow: Called with a subscription when nats-py discarded a message of it because this process fell behind.
         on_defect: Called after an exception that is a defect of ours, which ends at most the connection.
     """
 
@@ -78,7 +78,7 @@ class Link:
         on_up: Callable[[Client], Awaitable[None]],
         on_down: Callable[[], None],
         work: Sequence[Callable[[Client], Coroutine[Any, Any, None]]],
-        on_slow: Callable[[], None],
+        on_slow: Callable[[Subscription], None],
         on_defect: Callable[[], None],
     ) -> None:
         self._config = config
@@ -169,7 +169,7 @@ class Link:
 
         async def failed(exc: Exception) -> None:
             if isinstance(exc, SlowConsumerError):
-                self._on_slow()
+                self._on_slow(exc.sub)
             elif self.state is State.CONNECTED and not isinstance(exc, (Error, OSError)):  # of a callback of ours
                 log.error("bus_failed", exc_info=exc)
                 self._on_defect()

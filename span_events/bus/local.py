@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TypeVar
 
@@ -30,8 +31,8 @@ class LocalBus:
         self._messages: list[MessageSink] = []
         self._activities_of_others: list[ActivitySink] = []
         self._messages_of_others: list[MessageSink] = []
-        self.on_gap: list[Callable[[], None]] = []
-        """Called after subscribers here may have missed events of other nodes."""
+        self.on_gap: list[Callable[[AbstractSet[Topic]], None]] = []
+        """Called with the topics of which subscribers here may have missed events of other nodes."""
         self._handlers: dict[str, Handler] = {}
         self.counts = EventCounts()
         """Published events."""

@@ -76,6 +76,8 @@ class NatsBus(LocalBus):
         self._outgoing = Outgoing(config.buffer)
         self._waiting = asyncio.Event()
         self._following = Following()
+        self._gaps: set[Topic] = set()
+        """Topics whose subscribers have to be told of a gap."""
         self._archive = Archive(events, clock, subjects=f"{_PREFIX}.activity.*.*", alarms=f"{_PREFIX}.activity.*.alarm")
         self._arrivals = Arrivals(
             self._following,
@@ -87,7 +89,7 @@ class NatsBus(LocalBus):
             show=self.show,
             show_message=self.show_message,
             fill=fill,
-            on_gap=self._on_gap,
+            on_gap=self._gaps.add,
         )
         self._services: dict[str, Subscription] = {}
         self._link = Link(
@@ -100,8 +102,6 @@ class NatsBus(LocalBus):
             on_defect=self._on_defect,
         )
         self._task: asyncio.Task[None] | None = None
-        self._has_gap = False
-        """Whether subscribers have to be told of a gap."""
         self._next_look = 0.0
         self.cut = 0
         """NATS messages that nats-py discarded because this process fell behind."""
@@ -247,32 +247,30 @@ class NatsBus(LocalBus):
 
     async def _on_up(self, client: Client) -> None:
         self._outgoing.longest = min(LONGEST, client.max_payload - len(self._sender))
-        continues = await self._arrivals.open(client)
+        lost = await self._arrivals.open(client)
         await self._reconcile(client)
-        if self._link.connections and not continues:
-            self._has_gap = True
+        if self._link.connections:
+            self._gaps |= lost
         self._tell_gap()
 
     def _on_down(self) -> None:
         self._arrivals.close()
         self._services.clear()
 
-    def _on_slow(self) -> None:
+    def _on_slow(self, subscription: Subscription) -> None:
         self.cut += 1
-        self._on_gap()
+        self._gaps |= self._arrivals.topics_by(subscription)
 
     def _on_defect(self) -> None:
         self.failures += 1
 
-    def _on_gap(self) -> None:
-        self._has_gap = True
-
     def _tell_gap(self) -> None:
         """Tell subscribers of a gap, once, however many causes it has."""
-        if self._has_gap:
-            self._has_gap = False
+        if self._gaps:
+            lost = frozenset(self._gaps)
+            self._gaps.clear()
             for each in self.on_gap:
-                each()
+                each(lost)
 
     async def _follow_changes(self, client: Client) -> None:
         while True:

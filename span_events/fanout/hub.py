@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from span_events.bounded.expiring import ExpiringMap
-from span_events.bus.base import Reach, Topic, topics_of
+from span_events.bus.base import Reach, Topic, have_gap, topics_of
 from span_events.clock import Clock
 from span_events.config import FanoutConfig
 from span_events.errors import Unavailable
@@ -461,10 +462,10 @@ class Hub:
         subscriber.send(subscriber.group.encoding.encode(self.stamp(event)))
         self._look(subscriber)
 
-    def tell_gap(self) -> None:
-        """Tell all readers that events of other nodes may be missing here."""
+    def tell_gap(self, lost: AbstractSet[Topic]) -> None:
+        """Tell the readers of topics that events of other nodes may be missing here."""
         for group in list(self._groups.values()):
-            if group.encoding.tells_gaps:
+            if group.encoding.tells_gaps and have_gap(_topics_of(group), lost):
                 event = EventsDropped(origin=origin_of(group.scopes), reason=DroppedReason.BUS_LOST)
                 self._append([group], self.stamp(event), None)  # None: whatever its filter
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from typing import Any
 
-from span_events.bus.base import topics_of
+from span_events.bus.base import Topic, topics_of
 from span_events.bus.local import LocalBus
 from span_events.bus.nats import NatsBus
 from span_events.clock import SystemClock
@@ -33,6 +34,8 @@ class Node:
         self.activities: list[Activity] = []
         self.messages: list[Message] = []
         self.gaps = 0
+        self.lost: set[Topic] = set()
+        """Topics of the gaps."""
         bus.listen(activities=self.activities.append, messages=self.messages.append, everywhere=True)
         bus.on_gap.append(self._note_gap)
 
@@ -66,8 +69,9 @@ class Node:
         (found,) = [each for each in self.bus.metrics() if each.name == name]
         return found.value()  # type: ignore[attr-defined]  # a plain one
 
-    def _note_gap(self) -> None:
+    def _note_gap(self, lost: AbstractSet[Topic]) -> None:
         self.gaps += 1
+        self.lost |= lost
 
 
 def numbered(number: int, collection: int | None = COLLECTION) -> Event:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from span_events.bus.base import Topic
+from span_events.bus.base import Topic, topics_of
 from span_events.config import FanoutConfig
 from span_events.errors import Unavailable
 from span_events.events.filters import EVERYTHING, PASS_ALL, Filter, Scope
@@ -65,17 +65,23 @@ async def test_the_hub_follows_what_its_subscribers_need() -> None:
     assert reach.awaited == [Topic(True, render(1))]
 
 
-async def test_a_gap_between_nodes_is_told_to_all_who_know_of_gaps() -> None:
+async def test_a_gap_between_nodes_is_told_to_those_whose_topics_it_touches() -> None:
     """Whatever their filter; Span's own clients get nothing that they do not know."""
     bench = Bench()
     filtered, _ = bench.join(Scope(5), Filter(names=frozenset({"deviceCreated"})))
-    plain, _ = bench.join(how=encoding(LINES.dialect, LINES.frame, tells_gaps=False))
-    bench.hub.tell_gap()
+    other, _ = bench.join(Scope(6))
+    everything, _ = bench.join(EVERYTHING)
+    plain, _ = bench.join(Scope(5), how=encoding(LINES.dialect, LINES.frame, tells_gaps=False))
+    bench.hub.tell_gap(topics_of([Scope(5)]))
+    bench.hub.tell_gap(topics_of([Scope(7)], is_messages=True))
+    bench.hub.tell_gap(topics_of([EVERYTHING]))
     bench.hub.close()
 
     assert [(each["event"], each["data"], each["collectionId"]) for each in filtered.events] == [
         ("eventsDropped", {"reason": "busLost"}, render(5))
-    ]
+    ] * 2
+    assert len(other.events) == 1
+    assert len(everything.events) == 2
     assert plain.writes == []
 
 
