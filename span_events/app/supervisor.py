@@ -50,7 +50,7 @@ class Supervisor:
 
         self._tasks.append(asyncio.get_running_loop().create_task(watched(), name=name))
 
-    def every(self, seconds: float, name: str, action: Callable[[], Awaitable[None] | None]) -> None:
+    def every(self, seconds: float, name: str, action: Callable[[], Awaitable[object] | None]) -> None:
         """Repeat an action; a failure does not end the repetition, and consecutive failures are one line in the log."""
 
         async def repeat() -> None:

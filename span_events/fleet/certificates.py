@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -208,16 +208,22 @@ class Certificates:
     # ---- periodic calls -----------------------------------------------------------------------
 
     async def prune(self) -> None:
-        """Remove certificates that expired long ago; called about once a day."""
-        limit = self._clock.time_ns() // 1_000_000 - int(self._config.keep_expired * 1000)
+        """Remove certificates that expired long ago, unless another node leads; called about once an hour."""
+        for serial in self._warned.keys() - self._directory.certificates.keys():
+            del self._warned[serial]
+        if not self._registry.leads or not self._expired():
+            return
         async with self._registry.lock:
-            old = [each for each in self._directory.certificates.values() if each.not_after_ms < limit]
+            old = self._expired()
             await self._registry.store.delete_certificates([each.serial for each in old])
             for each in old:
                 self._directory.remove_certificate(each)
-                self._warned.pop(each.serial, None)
 
     # ---- parts --------------------------------------------------------------------------------
+
+    def _expired(self) -> Sequence[Certificate]:
+        limit = self._clock.time_ns() // 1_000_000 - int(self._config.keep_expired * 1000)
+        return [each for each in self._directory.certificates.values() if each.not_after_ms < limit]
 
     async def _sign(self, owner: Owner, public_key: PublicKey) -> Signed:
         async with self._registry.lock:

@@ -85,7 +85,7 @@ async def test_a_renewed_certificate_is_presented_to_gateways(tmp_path: Path) ->
     async with started(tmp_path, clock) as server:
         before = await shown_to_gateways(server)
         clock.shift(61 * DAY)
-        await server.node.renew_certificates()
+        await server.node.reload()
 
         assert await shown_to_gateways(server) != before
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
 from types import FrameType
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
@@ -29,6 +30,11 @@ from tests.bench.waiting import until
 from tests.listeners.coap.bench import RawClient
 
 Nodes = tuple[FleetBench, FleetBench]
+
+
+def metrics(fleet: FleetBench) -> dict[str, Any]:
+    """Return the metrics of downstream messages."""
+    return {each.name: each.value() for each in fleet.outbox.metrics()}
 
 
 async def known(two: FleetBench, device: Device) -> Device:
@@ -66,7 +72,11 @@ async def test_a_message_that_both_nodes_would_send_is_sent_by_one(nodes: Nodes)
         await until(lambda: one.outbox.waiting == two.outbox.waiting == 0)
         received.update(found for client in clients if (found := client.take()) is not None)
 
+    claimed = [metrics(each)["downstream_claims"] for each in nodes]
     assert received == Counter([b"0", b"1", b"2"])
+    assert sum(each["claimed"] for each in claimed) == 3
+    assert all(each["failed"] == each["expired"] == 0 for each in claimed)
+    assert [metrics(each)["downstream_claims_waiting"] for each in nodes] == [0, 0]
     assert two_names == []
     assert (one.names + two.names).count("downstreamMessage") == 3
     assert [each.state for each in two.outbox.list(device, limit=9)] == [DownstreamState.SENT] * 3
@@ -128,6 +138,7 @@ async def test_the_claim_of_a_dead_node_is_taken_over(nodes: Nodes, postgresql: 
     claims.append(await two.outbox.claims.claim(same))
 
     assert claims == [True, False, True]
+    assert metrics(two)["downstream_claims"] == {"claimed": 1, "lost": 2, "failed": 0, "expired": 0}
 
 
 async def test_the_message_of_a_dead_node_expires_once(nodes: Nodes, postgresql: PostgresqlServer, url: str) -> None:
@@ -184,6 +195,7 @@ async def test_a_claim_that_was_not_used_is_given_back(nodes: Nodes) -> None:
     await one.outbox.flush()
 
     assert await two.outbox.claims.claim(same)
+    assert metrics(one)["downstream_claims"] == {"claimed": 1, "lost": 0, "failed": 0, "expired": 1}
 
 
 async def test_a_message_expires_once(nodes: Nodes) -> None:
@@ -289,5 +301,6 @@ async def test_without_postgresql_a_message_waits(nodes: Nodes) -> None:
     lines = [each["count"] for each in logs if each["event"] == "message_not_claimed"]
 
     assert claims == [False] * 4
+    assert metrics(one)["downstream_claims"] == {"claimed": 0, "lost": 0, "failed": 4, "expired": 0}
     assert lines == [1, 3]
     assert one.outbox.next_over(device, Transport.UDP) is message

@@ -384,3 +384,23 @@ async def test_only_the_node_of_a_download_publishes_that_it_stalled(nodes: Node
 
     assert stalled == (["firmwareStateChange"], [])
     assert one.names == []
+
+
+async def test_the_leader_alone_removes_expired_certificates(nodes: Nodes) -> None:
+    """The other node shows that, and forgets its warnings with them."""
+    one, two = nodes
+    (device,) = one.directory.devices.values()
+    signed = await one.certificates.create(device)
+    await until(lambda: signed.record.serial in two.directory.certificates)
+    for each in nodes:
+        each.clock.shift(30 * 365 * 86_400)
+    await one.certificates.prune()
+    kept = signed.record.serial in one.directory.certificates
+    await two.certificates.prune()
+    await until(lambda: not one.directory.certificates)
+    one.certificates._warned[signed.record.serial] = 0.0
+    await one.certificates.prune()
+
+    assert kept
+    assert not two.directory.certificates
+    assert not one.certificates._warned

@@ -39,8 +39,10 @@ _PROBE: Final = 10.0
 """Seconds between writes that only show whether the registry can be written."""
 _RECONNECT: Final = 0.5
 """Seconds until the next attempt to follow the changes of other nodes, or to lead them."""
+_HOUR: Final = 3_600.0
+"""Seconds between looks for expired certificates of devices and gateways."""
 _DAY: Final = 86_400.0
-"""Seconds between looks at certificates: which of ours to renew, which to forget."""
+"""Seconds between looks at the server's certificates, at most."""
 _LOOKS: Final = 12
 """Least number of checks in the life of the server's certificate; its last third is for renewal."""
 
@@ -133,15 +135,11 @@ class Node:
             self.supervisor.keep(_RECONNECT, "registry_changes", self.fleet.registry.follow)
             self.supervisor.keep(_RECONNECT, "leader", self.store.leader.campaign)
             every(_RECONNECT, "intermediates", self.authority.refresh)
-        every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self.renew_certificates)
+        every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self.reload)
+        every(_HOUR, "expired_certificates", self.fleet.certificates.prune)
 
     async def _renew_number(self) -> None:
         self.identifiers.node = await self.store.number.renew()
-
-    async def renew_certificates(self) -> None:
-        """Renew the server's certificates if it is time, and forget the registry's expired ones."""
-        await self.reload()  # first: it must not depend on the registry
-        await self.fleet.certificates.prune()
 
     async def reload(self) -> bool:
         """

@@ -10,6 +10,7 @@ from span_events.bounded.quiet import OncePerMinute
 from span_events.clock import Clock
 from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
+from span_events.metrics import Metric
 from span_events.registry.model import Downstream
 from span_events.registry.store import Store
 
@@ -42,6 +43,28 @@ class Claims:
         self._asked: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = OncePerMinute(1)
+        self._outcomes = dict.fromkeys(("claimed", "lost", "failed", "expired"), 0)
+
+    def metrics(self) -> list[Metric]:
+        """List the metrics; none of a single node, which claims nothing."""
+        if not self.are_needed:
+            return []
+        return [
+            Metric(
+                "downstream_claims",
+                "Attempts to claim a waiting message: claimed, lost to another node, or failed as PostgreSQL was away;"
+                " and claims that expired without use.",
+                "counter",
+                lambda: self._outcomes,
+                label="outcome",
+            ),
+            Metric(
+                "downstream_claims_waiting",
+                "Claims that PostgreSQL has not answered.",
+                "gauge",
+                lambda: len(self._asked),
+            ),
+        ]
 
     def is_free(self, message_id: int) -> bool:
         """Return whether nobody on this node waits for a claim of a message."""
@@ -58,9 +81,11 @@ class Claims:
         self._asked.add(message.id)
         try:
             claimed = await self._store.claim_downstream(message.id)
+            self._outcomes["claimed" if claimed else "lost"] += 1
             if not claimed:
                 await self._refused(message.id)
         except StorageUnavailable as exc:
+            self._outcomes["failed"] += 1
             if count := self._quiet.admits("message_not_claimed", self._clock.monotonic()):
                 log.warning("message_not_claimed", detail=str(exc), hint=exc.hint, count=count)
             return False
@@ -99,6 +124,7 @@ class Claims:
         unused = [each for each, when in self._held.items() if when <= since and not used(each)]
         for each in unused:
             del self._held[each]
+        self._outcomes["expired"] += len(unused)
         return unused
 
     async def close(self) -> None:

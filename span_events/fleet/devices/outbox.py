@@ -79,7 +79,8 @@ class Outbox:
 
     def metrics(self) -> list[Metric]:
         """List what is counted."""
-        return [Metric("downstream_waiting", "Messages that wait for devices.", "gauge", lambda: self.waiting)]
+        waiting = Metric("downstream_waiting", "Messages that wait for devices.", "gauge", lambda: self.waiting)
+        return [waiting, *self.claims.metrics()]
 
     def fill(self, messages: Iterable[Downstream]) -> None:
         """Load the messages of the registry."""
