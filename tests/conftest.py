@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 from hypothesis import HealthCheck, settings
 
 from span_events.auth import passwords
+from span_events.registry.store import Store
 from tests.bench.peers.postgresql import PostgresqlServer, postgresql_server
 
 settings.register_profile("noisy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -62,6 +63,15 @@ def postgresql() -> Iterator[PostgresqlServer]:
     """Run one PostgreSQL server for all tests of this process; each test creates a database of its own."""
     with postgresql_server() as server:
         yield server
+
+
+@pytest.fixture
+async def shared_store(postgresql: PostgresqlServer) -> AsyncIterator[Store]:
+    """Open an empty registry that several nodes may share."""
+    opened = Store(await postgresql.new_schema(), shared=True)
+    await opened.open()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,13 @@ from span_events.config import PkiConfig
 from span_events.errors import StorageUnavailable
 from span_events.registry.store import Store
 from tests.bench.clock import ManualClock
-from tests.bench.peers.postgresql import PostgresqlServer
 
 SECRET = "s" * 48
 
 
-@pytest.fixture
-async def store(postgresql: PostgresqlServer) -> AsyncIterator[Store]:
-    """A registry that several nodes share."""
-    opened = Store(await postgresql.new_schema(), shared=True)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
 @pytest.mark.parametrize("first_has_it", [True, False])
 async def test_a_node_with_the_secret_file_and_one_without_are_not_one_server(
-    store: Store, tmp_path: Path, first_has_it: bool
+    shared_store: Store, tmp_path: Path, first_has_it: bool
 ) -> None:
     """The second would start with an authority of its own, and leaves no trace of it in the registry."""
     (tmp_path / "secret").write_text(SECRET)
@@ -36,10 +25,10 @@ async def test_a_node_with_the_secret_file_and_one_without_are_not_one_server(
     (tmp_path / "two").mkdir()
     with_secret, without = PkiConfig(secret_file=str(tmp_path / "secret")), PkiConfig()
     first, second = (with_secret, without) if first_has_it else (without, with_secret)
-    authority, _ = await open_keys(first, store, tmp_path / "one", ManualClock())
+    authority, _ = await open_keys(first, shared_store, tmp_path / "one", ManualClock())
     with pytest.raises(StorageUnavailable, match="is not the authority of the other nodes") as caught:
-        await open_keys(second, store, tmp_path / "two", ManualClock())
-    later, _ = await open_keys(with_secret, store, tmp_path / "one", ManualClock())
+        await open_keys(second, shared_store, tmp_path / "two", ManualClock())
+    later, _ = await open_keys(with_secret, shared_store, tmp_path / "one", ManualClock())
 
     assert "Set pki.secret_file on all nodes" in caught.value.hint
     assert later.root_pem == authority.root_pem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import Awaitable
 
 import pytest
 
@@ -20,15 +20,17 @@ ANSWER_S = 0.5
 
 
 @pytest.fixture
-async def store(postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
-    """A registry that several nodes share, and that waits half a second for each answer."""
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait half a second for each answer."""
     monkeypatch.setattr(database, "ANSWER_S", ANSWER_S)
     monkeypatch.setattr(database, "_CONNECT_S", ANSWER_S)
-    opened = Store(await postgresql.new_schema(), shared=True)
-    await opened.open()
-    await opened.lock()
-    yield opened
-    await opened.close()
+
+
+@pytest.fixture
+async def store(impatient: None, shared_store: Store) -> Store:  # in this order
+    """A registry that several nodes share, and that one of them uses."""
+    await shared_store.lock()
+    return shared_store
 
 
 async def refused(work: Awaitable[object]) -> None:

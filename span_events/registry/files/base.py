@@ -8,6 +8,7 @@ survives a crash: the row then decides whether the file stays.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -77,6 +78,24 @@ class Incoming(Protocol):
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Discard the file unless it was kept."""
+
+
+class Discarded(ABC):
+    """A file that is discarded at the end of a block, unless it was kept."""
+
+    @abstractmethod
+    async def discard(self) -> None:
+        """Delete the file, unless it was kept."""
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Discard the file unless it was kept."""
+        await self.discard()
 
 
 class Files(Protocol):

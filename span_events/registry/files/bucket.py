@@ -18,8 +18,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from span_events import ids
 from span_events.bounded.expiring import ExpiringMap
@@ -27,7 +26,7 @@ from span_events.clock import Clock
 from span_events.errors import InvalidRequest, StorageUnavailable
 from span_events.log import get_logger
 from span_events.metrics import Metric
-from span_events.registry.files.base import BeingFetched, HasRow, StoredFile
+from span_events.registry.files.base import BeingFetched, Discarded, HasRow, StoredFile
 from span_events.registry.files.copies import Copies
 from span_events.registry.files.folder import UNDER_WAY, FolderIncoming
 from span_events.registry.files.objects import ObjectStore
@@ -237,7 +236,7 @@ class BucketFiles:
         return f"pending/{self._kind}/{ids.render(identifier)}"
 
 
-class BucketIncoming:
+class BucketIncoming(Discarded):
     """A file that is collected on this machine, and stored as an object when it is whole; see `Incoming`."""
 
     def __init__(self, files: BucketFiles, identifier: int, local: FolderIncoming) -> None:
@@ -275,13 +274,3 @@ class BucketIncoming:
         if not self._kept:
             await self._local.discard()
             await self._files.forget(self._identifier)
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Discard the file unless it was kept."""
-        await self.discard()

@@ -15,14 +15,13 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from span_events import ids
 from span_events.errors import InvalidRequest, StorageUnavailable
 from span_events.log import get_logger
 from span_events.registry import location
-from span_events.registry.files.base import HasRow, StoredFile
+from span_events.registry.files.base import Discarded, HasRow, StoredFile
 
 log = get_logger("files")
 
@@ -185,7 +184,7 @@ def _is_of_row(name: str, has_row: HasRow) -> bool:
         return False
 
 
-class FolderIncoming:
+class FolderIncoming(Discarded):
     """A file that is being written into a folder; see `Incoming`."""
 
     def __init__(self, path: Path) -> None:
@@ -252,16 +251,6 @@ class FolderIncoming:
                 self._at.unlink(missing_ok=True)
 
         await asyncio.shield(asyncio.to_thread(work))  # otherwise a cancelled upload could leave its file
-
-    async def __aenter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Discard the file unless it was kept."""
-        await self.discard()
 
     def _write(self, octets: bytes) -> None:
         assert self._file is not None, "the file is closed"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,18 +17,14 @@ from span_events.registry.shared.secrets import SharedSecrets
 from span_events.registry.store import Store
 from tests.bench.authorities import open_authority
 from tests.bench.clock import ManualClock
-from tests.bench.peers.postgresql import PostgresqlServer
 
 COLLECTION = 7
 
 
 @pytest.fixture
-async def shared(postgresql: PostgresqlServer) -> AsyncIterator[SharedSecrets]:
+def shared(shared_store: Store) -> SharedSecrets:
     """The secrets of an empty registry."""
-    store = Store(await postgresql.new_schema(), shared=True)
-    await store.open()
-    yield store.secrets(b"k" * 32)
-    await store.close()
+    return shared_store.secrets(b"k" * 32)
 
 
 async def join(shared: SharedSecrets, folder: Path) -> Authority:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,23 +10,13 @@ import pytest
 from span_events.errors import StorageUnavailable
 from span_events.registry.shared.secrets import read_key
 from span_events.registry.store import Store
-from tests.bench.peers.postgresql import PostgresqlServer
 
 KEY = b"k" * 32
 
 
-@pytest.fixture
-async def store(postgresql: PostgresqlServer) -> AsyncIterator[Store]:
-    """An empty registry."""
-    opened = Store(await postgresql.new_schema(), shared=True)
-    await opened.open()
-    yield opened
-    await opened.close()
-
-
-async def test_the_first_of_several_nodes_decides(store: Store) -> None:
+async def test_the_first_of_several_nodes_decides(shared_store: Store) -> None:
     """Each gets what is stored; a known one is not read again."""
-    shared = store.secrets(KEY)
+    shared = shared_store.secrets(KEY)
     found = await asyncio.gather(*(shared.add("pki/root.pem", bytes([number])) for number in range(5)))
     await shared.add("login.key", b"\x00" * 32)
 
@@ -36,15 +25,15 @@ async def test_the_first_of_several_nodes_decides(store: Store) -> None:
     assert await shared.read("", ["pki/root.pem"]) == {"login.key": b"\x00" * 32}
 
 
-async def test_another_key_is_told(store: Store) -> None:
+async def test_another_key_is_told(shared_store: Store) -> None:
     """Also if a row was renamed: the name is authenticated, too."""
-    await store.secrets(KEY).add("pki/root.pem", b"secret")
+    await shared_store.secrets(KEY).add("pki/root.pem", b"secret")
     with pytest.raises(
         StorageUnavailable, match=r"pki.secret_file is not the one .* pki/root.pem was encrypted"
     ) as caught:
-        await store.secrets(b"x" * 32).read("")
+        await shared_store.secrets(b"x" * 32).read("")
     with pytest.raises(StorageUnavailable, match="is not the one"):
-        await store.secrets(b"x" * 32).add("pki/root.pem", b"other")
+        await shared_store.secrets(b"x" * 32).add("pki/root.pem", b"other")
 
     assert "all nodes need the same" in caught.value.hint
 
