@@ -26,6 +26,7 @@ from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
 from span_events.fleet.live import LiveValues
 from span_events.fleet.others import OtherNodes
+from span_events.fleet.outputs.everywhere import HealthEverywhere
 from span_events.fleet.outputs.health import OutputsHealth
 from span_events.fleet.outputs.outputs import Outputs
 from span_events.fleet.replica import Replica
@@ -150,6 +151,7 @@ class Fleet:
         )
         if store.is_shared:
             registry.share(self.replica)
+        self.outputs_everywhere = HealthEverywhere(self.outputs_health, self.others, directory=registry.directory)
         self.live = LiveValues(self.others, directory=registry.directory, inbox=self.reception.inbox)
         self._introduce()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -18,7 +18,7 @@ from span_events.events.message import Message
 from span_events.fleet.devices.inbox import Inbox
 from span_events.fleet.others import OtherNodes
 from span_events.registry.directory import Directory
-from span_events.registry.model import Collection, Device, Gateway, Traffic
+from span_events.registry.model import REMEMBERED_TIMESTAMPS, Collection, Device, Gateway, Traffic
 
 _LARGEST: Final = 900_000
 """Octets of an answer, at most; NATS takes a megabyte."""
@@ -37,6 +37,13 @@ class Values:
     """Ids of the connected gateways."""
 
 
+class Times(NamedTuple):
+    """Times of the last messages of a collection, oldest first; Unix milliseconds."""
+
+    upstream: list[int]
+    downstream: list[int]
+
+
 class LiveValues:
     """Answers the other nodes, and asks them; without other nodes, there is nothing to add."""
 
@@ -47,6 +54,7 @@ class LiveValues:
         others.answer("values", self._answer_values)
         others.answer("online", self._answer_online)
         others.answer("messages", self._answer_messages)
+        others.answer("times", self._answer_times)
 
     async def values(self, collection: Collection, *, of: int | None = None) -> Values:
         """
@@ -67,6 +75,16 @@ class LiveValues:
         """Return the ids of the gateways that are connected to other nodes."""
         answers = await self._others.ask("online", collection.id)
         return {each for answer in answers for each in orjson.loads(answer)}
+
+    async def times(self, collection: Collection) -> Times:
+        """Return the times of the last messages at all nodes, as many as one node remembers."""
+        found = _times_of(collection)
+        for answer in await self._others.ask("times", collection.id):
+            more = Times(*orjson.loads(answer))
+            found = Times(
+                *(sorted(ours + theirs)[-REMEMBERED_TIMESTAMPS:] for ours, theirs in zip(found, more, strict=True))
+            )
+        return found
 
     async def messages(
         self,
@@ -95,6 +113,10 @@ class LiveValues:
     def _answer_online(self, collection_id: int) -> bytes:
         return orjson.dumps([each.id for each in self._gateways(collection_id, None) if each.is_online])
 
+    def _answer_times(self, collection_id: int) -> bytes:
+        collection = self._directory.collections.get(collection_id)
+        return orjson.dumps([[], []] if collection is None else [*_times_of(collection)])
+
     def _answer_values(self, question: Any) -> bytes:
         values = Values()
         for device in self._devices(question["collection"], question["of"]):
@@ -118,6 +140,10 @@ class LiveValues:
             return [directory.gateways[of]] if of in directory.gateways else []
         found = directory.gateways_of(collection_id) if collection_id in directory.collections else []
         return [each for each in found if not each.built_in]
+
+
+def _times_of(collection: Collection) -> Times:
+    return Times(list(collection.upstream_ms), list(collection.downstream_ms))
 
 
 def _written(values: Values) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from span_events.registry.model import (
     InetMetadata,
     Traffic,
 )
+from span_events.registry.outputs import Output
 
 Document = dict[str, Any]
 """A JSON object."""
@@ -52,17 +53,9 @@ _OF_GATEWAYS: Final = (Transport.UNSPECIFIED, Transport.GATEWAY)
 """Transports without a built-in gateway."""
 
 
-def collection(
-    value: Collection, *, upstream_since_ms: int | None = None, downstream_since_ms: int | None = None
-) -> Document:
-    """
-    Write a Collection.
-
-    Args:
-        upstream_since_ms: List the times of the upstream messages since then (Unix milliseconds).
-        downstream_since_ms: Likewise for downstream messages.
-    """
-    document: Document = {
+def collection(value: Collection) -> Document:
+    """Write a Collection."""
+    return {
         "collectionId": render_id(value.id),
         "teamId": render(value.team_id),
         "enabled": value.enabled,
@@ -73,11 +66,21 @@ def collection(
             "management": value.firmware.management.value,
         },
     }
-    if upstream_since_ms is not None:
-        document["upstreamTimestamps"] = [str(each) for each in value.upstream_ms if each >= upstream_since_ms]
-    if downstream_since_ms is not None:
-        document["downstreamTimestamps"] = [str(each) for each in value.downstream_ms if each >= downstream_since_ms]
-    return document
+
+
+def message_times(*, upstream: Sequence[int] | None, downstream: Sequence[int] | None, since_ms: int) -> Document:
+    """
+    Write the fields of a Collection with the times of its messages.
+
+    Args:
+        upstream: Times of upstream messages, Unix milliseconds; None leaves the field out.
+        downstream: Likewise of downstream messages.
+        since_ms: Older ones are left out.
+    """
+    times = {"upstreamTimestamps": upstream, "downstreamTimestamps": downstream}
+    return {
+        name: [str(each) for each in found if each >= since_ms] for name, found in times.items() if found is not None
+    }
 
 
 def device(value: Device, *, extended: bool = False) -> Document:
@@ -279,14 +282,16 @@ def collection_stats(
     gateways: Iterable[Gateway],
     images: Iterable[Image],
     blobs: Iterable[Blob],
-    outputs: Sequence[OutputHealth],
+    outputs: Sequence[Output],
     *,
+    health: OutputHealth,
     others: Values,
 ) -> Document:
     """
     Write a CollectionStats; built-in gateways are not counted.
 
     Args:
+        health: Health of the outputs together.
         others: Values that other nodes have.
     """
     custom = [each.traffic for each in gateways if not each.built_in]
@@ -299,19 +304,19 @@ def collection_stats(
         "blobCount": len(sizes),
         "gatewayCount": len(custom),
         "devices": device_stats([*traffics, others.devices]),
-        "outputs": output_stats(outputs),
+        "outputs": output_stats(health),
         "firmware": firmware_stats(images),
         "blobs": {"blobBytes": str(sum(sizes))},
         "gateways": _totals([*custom, others.gateways]),
     }
 
 
-def output_stats(values: Sequence[OutputHealth]) -> Document:
-    """Write an OutputStats over one output or more."""
+def output_stats(value: OutputHealth) -> Document:
+    """Write an OutputStats of one output, or of several together."""
     return {
-        "forwardErrors": min(sum(each.errors for each in values), _INT32),
-        "messagesForwarded": str(sum(each.forwarded for each in values)),
-        "bytesForwarded": str(sum(each.bytes_forwarded for each in values)),
+        "forwardErrors": min(value.errors, _INT32),
+        "messagesForwarded": str(value.forwarded),
+        "bytesForwarded": str(value.bytes_forwarded),
     }
 
 

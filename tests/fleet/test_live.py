@@ -10,9 +10,15 @@ import pytest
 
 from span_events.errors import StorageUnavailable
 from span_events.events.message import Transport
+from span_events.events.reasons import OutputReason
 from span_events.fleet.live import LiveValues, Values
 from span_events.fleet.others import OtherNodes
+from span_events.fleet.outputs.everywhere import HealthEverywhere
+from span_events.fleet.outputs.health import Failure
+from span_events.fleet.outputs.outputs import OutputChange
 from span_events.registry.model import Collection, Device, Gateway, Traffic
+from span_events.registry.outputs import OutputType
+from tests.bench.clock import START_NS
 from tests.bench.fleets import FleetBench
 from tests.bench.waiting import until
 
@@ -56,6 +62,40 @@ async def test_counters_connections_and_messages_come_from_the_node_that_has_the
     assert (values.devices.bytes_upstream, values.gateways.bytes_upstream, values.online) == (7, 3, {gateway.id})
     assert (of_device.devices, of_device.gateways.bytes_upstream) == (values.devices, 0)
     assert message.payload == b"seven!!"
+
+
+async def test_times_of_messages_and_the_health_of_outputs_are_those_of_all_nodes(nodes: Nodes) -> None:
+    """Each node forwards what its own devices sent, and notes its own failures."""
+    one, two = nodes
+    collection, device, _ = await known(nodes)
+    webhook = OutputChange(type=OutputType.WEBHOOK, config={"url": "http://127.0.0.1/"})
+    output = await one.outputs.create(collection, webhook)
+    await until(lambda: two.directory.outputs.get(output.id) == output)
+    two.others.serve()
+    two.clock.shift(5)
+    receive(two, device, b"1")
+    receive(one, one.directory.devices[device.id], b"2")
+    one.outputs_health.delivered(output, "target", items=2, octets=20)
+    two.outputs_health.delivered(output, "target", items=3, octets=30)
+    two.outputs_health.failed(output, "target", Failure(OutputReason.TIMEOUT))
+    one.clock.shift(9)
+    one.outputs_health.failed(output, "target", Failure(OutputReason.REFUSED))
+    one.outputs_health.delivered(output, "target", items=1, octets=1)
+    everywhere = HealthEverywhere(
+        one.outputs_health, OtherNodes(bus=two.bus, registry=one.registry), directory=one.directory
+    )
+    health = await everywhere.total([output], logged=True)
+    times = await asking(nodes).times(collection)
+
+    assert times == ([ms(0), ms(5)], [])
+    assert (health.forwarded, health.bytes_forwarded, health.errors) == (6, 51, 2)
+    assert health.failing_since is not None
+    assert [(each.time_ms, each.message) for each in health.log] == [(ms(5), "timeout"), (ms(9), "refused")]
+
+
+def ms(seconds: int) -> int:
+    """Return a time of the clocks, seconds after their start."""
+    return START_NS // 1_000_000 + 1000 * seconds
 
 
 async def test_an_answer_has_as_many_messages_as_the_bus_carries_the_newest_ones(

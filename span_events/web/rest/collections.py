@@ -39,16 +39,18 @@ async def create(request: web.Request) -> web.Response:
 
 async def get(request: web.Request) -> web.Response:
     """Show a collection; with ``upstream`` and ``downstream`` also the times of messages."""
-    since_ms = request.app[SERVICES].clock.time_ns() // 1_000_000 - _LISTED_MS
-    collection = collection_of(request)
-    return render(
-        documents.collection(
-            collection,
-            upstream_since_ms=since_ms if flag_of(request, "upstream") else None,
-            downstream_since_ms=since_ms if flag_of(request, "downstream") else None,
-        ),
-        etag=etag_of(collection),
-    )
+    services, collection = request.app[SERVICES], collection_of(request)
+    upstream, downstream = flag_of(request, "upstream"), flag_of(request, "downstream")
+    document = documents.collection(collection)
+    if upstream or downstream:
+        since_ms = services.clock.time_ns() // 1_000_000 - _LISTED_MS
+        times = await services.fleet.live.times(collection)
+        document |= documents.message_times(
+            upstream=times.upstream if upstream else None,
+            downstream=times.downstream if downstream else None,
+            since_ms=since_ms,
+        )
+    return render(document, etag=etag_of(collection))
 
 
 async def update(request: web.Request) -> web.Response:
@@ -72,14 +74,19 @@ async def stats(request: web.Request) -> web.Response:
     """Count the devices, gateways and outputs of a collection, and their messages since the server started."""
     collection, fleet = collection_of(request), request.app[SERVICES].fleet
     directory = fleet.directory
+    outputs = tuple(directory.outputs.of(collection.id))
+    health = await fleet.outputs_everywhere.total(outputs)
+    others = await fleet.live.values(collection)
+    collection = collection_of(request)  # again: it may have been removed meanwhile
     return render(
         documents.collection_stats(
             directory.devices_of(collection.id),
             directory.gateways_of(collection.id),
             directory.images.of(collection.id),
             directory.blobs.of(collection.id),
-            [fleet.outputs_health.of(each) for each in directory.outputs.of(collection.id)],
-            others=await fleet.live.values(collection),
+            outputs,
+            health=health,
+            others=others,
         )
     )
 

@@ -63,22 +63,22 @@ async def delete(request: web.Request) -> web.Response:
 
 async def logs(request: web.Request) -> web.Response:
     """Show the last errors of an output."""
-    return render(output_documents.output_log(_health(request)))
+    return render(output_documents.output_log(await _health(request, logged=True)))
 
 
 async def stats(request: web.Request) -> web.Response:
     """Count the deliveries of an output since the server started."""
-    return render(documents.output_stats([_health(request)]))
+    return render(documents.output_stats(await _health(request)))
 
 
 async def status(request: web.Request) -> web.Response:
     """Show whether an output is enabled, and its counters since the server started."""
-    output = output_of(request)
-    return render(output_documents.output_status(output, _health(request), extended=is_extended(request)))
+    output, health = output_of(request), await _health(request)
+    return render(output_documents.output_status(output, health, extended=is_extended(request)))
 
 
-def _health(request: web.Request) -> OutputHealth:
-    return request.app[SERVICES].fleet.outputs_health.of(output_of(request))
+async def _health(request: web.Request, *, logged: bool = False) -> OutputHealth:
+    return await request.app[SERVICES].fleet.outputs_everywhere.total([output_of(request)], logged=logged)
 
 
 def _document(request: web.Request, output: Output) -> documents.Document:

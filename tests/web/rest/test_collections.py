@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from span_events.fleet.live import Values
+from span_events.registry.model import Collection
 from tests.web.conftest import WebBench
 
 
@@ -99,6 +103,32 @@ async def test_message_times_of_the_last_hour_are_shown_on_request(api: WebBench
     assert not {"upstreamTimestamps", "downstreamTimestamps"} & plain.keys()
     assert both["upstreamTimestamps"] == [now]
     assert both["downstreamTimestamps"] == []
+
+
+async def test_a_collection_that_changes_while_other_nodes_are_asked_is_counted_as_it_is_then(
+    api: WebBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it is gone."""
+    collection = await api.collection()
+    ask, path = api.fleet.live.values, f"/span/collections/{collection}"
+
+    async def add(asked: Collection) -> Values:
+        await api.device(collection)
+        return await ask(asked)
+
+    async def remove(asked: Collection) -> Values:
+        await api.fleet.collections.remove(asked)
+        return Values()
+
+    monkeypatch.setattr(api.fleet.live, "values", add)
+    counted = await api.call("GET", f"{path}/stats")
+    (device,) = api.fleet.directory.devices.values()
+    await api.fleet.devices.remove(device, cause=1)
+    monkeypatch.setattr(api.fleet.live, "values", remove)
+    gone = await api.call("GET", f"{path}/stats")
+
+    assert counted.body["deviceCount"] == 1
+    assert gone.problem == (404, f"There is no collection {collection}")
 
 
 async def test_a_flag_is_true_or_false(api: WebBench) -> None:
