@@ -13,7 +13,7 @@ from span_events.registry.model import Certificate, Device
 from span_events.registry.store import Store
 from tests.bench.authorities import open_authority
 from tests.bench.clock import ManualClock
-from tests.bench.fleets import FleetBench
+from tests.bench.fleets import CAUSE, FleetBench
 from tests.bench.waiting import PATIENCE
 
 
@@ -57,12 +57,16 @@ async def unknown_until_asked(fleet: FleetBench, *hidden: Device | Certificate) 
         for each in hidden if asked == 1 else ():
             if isinstance(each, Device):
                 directory.add(each)
+                for create in fleet.replica.on_device_created:
+                    create(each, CAUSE)
             else:
                 directory.put_certificate(each)
 
     for each in hidden:
         if isinstance(each, Device):
             directory.remove(each)
+            for remove in fleet.replica.on_device_removed:
+                remove(each, CAUSE)
         else:
             directory.remove_certificate(each)
     fleet.registry.questions.patience = PATIENCE

@@ -22,7 +22,7 @@ from span_events.dialects.chirpstack.identity import EUI_TAG, real_eui
 from span_events.dialects.chirpstack.reading import Fields, read
 from span_events.dialects.chirpstack.rules import Kind
 from span_events.dialects.chirpstack.translation import event_of, restored, uplink_of
-from span_events.errors import InvalidRequest, NotFound
+from span_events.errors import Conflict, InvalidRequest, NotFound
 from span_events.events.activity import Origin
 from span_events.events.catalogue import MessageRejected
 from span_events.events.message import Transport
@@ -68,6 +68,7 @@ class Intake:
         self._config = config
         self._bus = bus
         self._directory = registry.directory
+        self._questions = registry.questions
         self._devices = devices
         self._reception = reception
         self._clock = clock
@@ -213,7 +214,13 @@ class Intake:
     async def _create(
         self, collection: Collection, eui: str, info: Fields, remote: Remote, size: int, cause: int
     ) -> Device:
-        """Create a device with an EUI-64; of events that come at once, the first does."""
+        """Create a device with an EUI-64; of events that come at once, to any node, the first does."""
+        await self._questions.ask(remote[0])
+
+        def forbid_twins() -> None:
+            if self.index.find(collection.id, eui) is not None:
+                raise Conflict(f"devEui: another node has created the device {eui}")
+
         async with self._creating:
             device = self.index.find(collection.id, eui)
             if device is not None:
@@ -226,7 +233,13 @@ class Intake:
             name = info.text("deviceName")[:MAX_VALUE]
             if name and not control_in({_NAME: name}):
                 tags[_NAME] = name
-            return await self._devices.create(collection, DeviceChange(tags=tags), cause=cause)
+            try:
+                return await self._devices.create(collection, DeviceChange(tags=tags), cause=cause, guard=forbid_twins)
+            except Conflict:
+                device = self.index.find(collection.id, eui)
+                if device is None:
+                    raise
+                return device
 
     def _refused(self, collection: Collection, eui: str, remote: Remote, size: int, *, full: bool) -> NotFound:
         """Publish that a device is unknown, once a window, and return the refusal."""

@@ -120,9 +120,14 @@ class Devices:
         """Called after each `update`, also one that only moved the device (`DeviceChange.is_empty`)."""
         self.on_removed: list[Callable[[Device, int], None]] = []
 
-    async def create(self, collection: Collection, change: DeviceChange, *, cause: int) -> Device:
+    async def create(
+        self, collection: Collection, change: DeviceChange, *, cause: int, guard: Guard = unguarded
+    ) -> Device:
         """
         Create a device.
+
+        Args:
+            guard: Raises what forbids that; called while no other change can begin.
 
         Raises:
             Conflict: Another device has its address, IMSI or IMEI.
@@ -132,6 +137,7 @@ class Devices:
         time_ns = self._clock.time_ns()
         async with self._registry.lock:
             self._directory.collection(collection.id)
+            guard()
             device = Device(self._bus.new_id(time_ns), collection)
             change.apply_to(device, time_ns // 1_000_000)
             self._check_gateways(collection, change, {})

@@ -9,7 +9,7 @@ other nodes are not followed, or the last question has no answer yet, input is d
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -28,6 +28,8 @@ _MOST: Final = 256
 """Upper bound of datagrams and requests that wait."""
 _OCTETS: Final = 1 << 20
 """Upper bound of their octets."""
+_PER_TURN: Final = 8
+"""Held input that is decided before the event loop continues with other work."""
 _PER_MINUTE: Final = 30
 """Questions a minute on behalf of one host."""
 _HOSTS: Final = 10_000
@@ -43,8 +45,10 @@ class Questions:
     def __init__(self) -> None:
         self.patience = PATIENCE
         self._is_open = False
-        self._asked: list[tuple[Again, int]] = []  # with octets: these wait for the question under way
-        self._held: list[tuple[Again, int]] = []  # these came after its begin
+        # With the octets of each:
+        self._held: list[tuple[Again, int]] = []  # waits for the next question
+        self._asked: list[tuple[Again, int]] = []  # waits for the answer of the question under way
+        self._due: deque[tuple[Again, int]] = deque()  # waits for its turn to be decided
         self._octets = 0
         self._woken = asyncio.Event()
         self._hosts = LimitPerMinute(_PER_MINUTE, _HOSTS)
@@ -65,7 +69,7 @@ class Questions:
                 "registry_held",
                 f"Input of unknown senders that waits for a question; at most {_MOST}.",
                 "gauge",
-                lambda: len(self._asked) + len(self._held),
+                lambda: self._waiting,
             ),
             Metric(
                 "registry_unheld",
@@ -87,8 +91,7 @@ class Questions:
         if not self._is_open:
             return False
         now = asyncio.get_running_loop().time()
-        waiting = len(self._asked) + len(self._held)
-        if waiting >= _MOST or self._octets + octets > _OCTETS or (host and self._hosts.exceeded(host, now)):
+        if self._waiting >= _MOST or self._octets + octets > _OCTETS or (host and self._hosts.exceeded(host, now)):
             self._unheld += 1
             return False
         if host:
@@ -145,18 +148,30 @@ class Questions:
         self._outcomes["failed" if fault else "answered" if in_time else "late"] += 1
         self._decide_asked()
 
+    @property
+    def _waiting(self) -> int:
+        return len(self._held) + len(self._asked) + len(self._due)
+
     def _decide_all(self) -> None:
         self._asked, self._held = self._asked + self._held, []
         self._decide_asked()
 
     def _decide_asked(self) -> None:
-        """Handle input again that has waited."""
-        asked, self._asked = self._asked, []
-        self._octets -= sum(octets for _, octets in asked)
+        """Decide input that waited for an answer, in turns: many handshakes at once would block the event loop."""
+        if self._asked and not self._due:
+            asyncio.get_running_loop().call_soon(self._take_turn)
+        self._due += self._asked
+        self._asked = []
+
+    def _take_turn(self) -> None:
         was_open, self._is_open = self._is_open, False  # nothing is held twice
-        for again, _ in asked:
+        for _ in range(min(_PER_TURN, len(self._due))):
+            again, octets = self._due.popleft()
+            self._octets -= octets
             try:
                 again()
             except Exception:
                 log.exception("held_input_defect")
         self._is_open = was_open
+        if self._due:
+            asyncio.get_running_loop().call_soon(self._take_turn)

@@ -18,6 +18,8 @@ from span_events.fleet.devices.devices import DeviceChange
 from span_events.proto import chirpstack_pb2 as pb
 from span_events.registry.model import Collection, Device
 from tests.bench.fleets import CAUSE, FleetBench
+from tests.bench.nodes import unknown_until_asked
+from tests.bench.waiting import until
 from tests.dialects.chirpstack.samples import EUI, SAMPLES, body
 
 NETWORK_TIME: Final = "2026-03-02 07:15:04"
@@ -279,3 +281,28 @@ async def test_a_payload_over_the_limit_is_told_as_such(bench: FleetBench) -> No
 
     assert await take(bench, collection, "up", body("up", data="AAAA" * 50)) is Outcome.REJECTED
     assert bench.published[0][1]["reason"] == "tooLarge"
+
+
+async def test_two_nodes_that_hear_of_a_new_device_at_once_create_it_once(nodes: tuple[FleetBench, FleetBench]) -> None:
+    """Its events may come to any node; both become the device's."""
+    one, two = nodes
+    collection = await one.collection()
+    await until(lambda: collection.id in two.directory.collections)
+    outcomes = await asyncio.gather(
+        take(one, collection, "up"), take(two, two.directory.collections[collection.id], "join")
+    )
+    await until(lambda: bool(one.directory.devices) and one.directory.devices.keys() == two.directory.devices.keys())
+
+    assert list(outcomes) == [Outcome.ACCEPTED] * 2
+    assert len(one.directory.devices) == 1
+    assert sorted(one.names + two.names) == ["deviceCreated", "deviceJoined", "upstreamMessage"]
+
+
+async def test_an_event_of_a_device_that_another_node_made_waits_for_the_answer(bench: FleetBench) -> None:
+    """Where devices are not created, it would be rejected; else, there would be two."""
+    collection, device = await known(bench)
+    async with unknown_until_asked(bench, device):
+        outcome = await take(bench, collection, "up")
+
+    assert outcome is Outcome.ACCEPTED
+    assert list(bench.directory.devices) == [device.id]

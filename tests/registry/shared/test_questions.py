@@ -125,6 +125,22 @@ async def test_large_datagrams_are_bounded_by_their_octets() -> None:
         assert hold(questions, decided, "y", host="10.0.0.2", octets=1 << 20)
 
 
+async def test_held_input_is_decided_in_turns() -> None:
+    """Other work goes on between them, however many handshakes were held."""
+    database, decided, turns = Database(), list[str](), list[int]()
+    async with answering(database.question) as questions:
+        for _ in range(20):
+            questions.hold(lambda: decided.append("x"), host=None, octets=1)
+        await database.answer()
+        while len(decided) < 20:
+            turns.append(len(decided))
+            await asyncio.sleep(0)
+        empty = metrics(questions)["registry_held"]
+
+    assert {8, 16} <= set(turns) <= {0, 8, 16}
+    assert empty == 0
+
+
 async def test_a_host_gets_thirty_questions_a_minute() -> None:
     """Others go on."""
     database, decided = Database(), list[str]()
