@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
 from span_events.config import CoapConfig, DatagramsConfig, MessagesConfig
-from span_events.errors import Conflict
+from span_events.errors import Conflict, DatabaseUnavailable
 from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.listeners.coap.coap import Coap
@@ -196,6 +196,50 @@ async def test_a_claim_that_was_not_used_is_given_back(nodes: Nodes) -> None:
 
     assert await two.outbox.claims.claim(same)
     assert metrics(one)["downstream_claims"] == {"claimed": 1, "lost": 0, "failed": 0, "expired": 1}
+
+
+async def test_a_claim_whose_answer_was_lost_is_given_back(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network broke after the commit: this node does not send the message, nor keep it from others."""
+    one, two = nodes
+    device = await one.device()
+    await known(two, device)
+    messages = [await one.outbox.queue(device, payload, cause=CAUSE) for payload in (b"1", b"2")]
+    await until(lambda: two.outbox.waiting == 2)
+    first, second = two.outbox.list(device, limit=2)[::-1]
+    claim = one.store.claim_downstream
+
+    async def lose_answer(message_id: int) -> bool:
+        await claim(message_id)
+        raise DatabaseUnavailable("PostgreSQL did not answer")
+
+    monkeypatch.setattr(one.store, "claim_downstream", lose_answer)
+    claims = [await one.outbox.claims.claim(each) for each in messages]
+    claims.append(await two.outbox.claims.claim(first))
+    monkeypatch.undo()
+    claims.append(await one.outbox.claims.claim(messages[1]))
+    one.outbox.sweep()
+    await one.outbox.flush()
+
+    assert claims == [False, False, False, True]
+    assert [await two.outbox.claims.claim(each) for each in (first, second)] == [True, False]
+
+
+async def test_the_age_of_a_claim_counts_from_the_question(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer may take seconds, and the lease that the claim lasts with does not wait for it."""
+    one, _ = nodes
+    message = await one.outbox.queue(await one.device(), b"open", cause=CAUSE)
+    claim = one.store.claim_downstream
+
+    async def answer_late(message_id: int) -> bool:
+        one.clock.shift(4)
+        return await claim(message_id)
+
+    monkeypatch.setattr(one.store, "claim_downstream", answer_late)
+    assert await one.outbox.claims.claim(message)
+    one.clock.shift(1)
+    one.outbox.sweep()
+
+    assert not one.outbox.claims.holds(message)
 
 
 async def test_a_message_expires_once(nodes: Nodes) -> None:

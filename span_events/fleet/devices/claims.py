@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from span_events.bounded.quiet import OncePerMinute
@@ -39,7 +39,8 @@ class Claims:
         self._clock = clock
         self._refused = refused
         self.are_needed = store.is_shared
-        self._held: dict[int, float] = {}  # monotonic time of the claim
+        self._held: dict[int, float] = {}  # monotonic time at which the claim was asked for
+        self._given_back: set[int] = set()  # until the registry knows
         self._asked: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = OncePerMinute(1)
@@ -78,7 +79,9 @@ class Claims:
         """Claim a message; False if another node has it, or PostgreSQL is away."""
         if self.holds(message):
             return True
+        began = self._clock.monotonic()
         self._asked.add(message.id)
+        claimed: bool | None = None
         try:
             claimed = await self._store.claim_downstream(message.id)
             self._outcomes["claimed" if claimed else "lost"] += 1
@@ -91,8 +94,11 @@ class Claims:
             return False
         finally:
             self._asked.discard(message.id)
+            if claimed is None:  # the registry may have it, and only the answer was lost
+                self._given_back.add(message.id)
         if claimed:
-            self._held[message.id] = self._clock.monotonic()
+            self._held[message.id] = began
+            self._given_back.discard(message.id)
         return claimed
 
     def claim_then(self, message: Downstream, work: Callable[[], None]) -> None:
@@ -113,19 +119,28 @@ class Claims:
         """Forget a message that waits no longer."""
         self._held.pop(message_id, None)
 
-    def take_unused(self, used: Callable[[int], bool]) -> list[int]:
+    def give_back_unused(self, used: Callable[[int], bool]) -> None:
         """
-        Return the messages whose claims are given back.
+        Give back the claims without use.
 
         Args:
             used: Tells whether a path of this node carries a message now.
         """
         since = self._clock.monotonic() - _UNUSED
-        unused = [each for each, when in self._held.items() if when <= since and not used(each)]
-        for each in unused:
+        for each in [each for each, when in self._held.items() if when <= since and not used(each)]:
             del self._held[each]
-        self._outcomes["expired"] += len(unused)
-        return unused
+            self._given_back.add(each)
+            self._outcomes["expired"] += 1
+
+    def take_given_back(self) -> list[int]:
+        """Return the messages whose claims the registry has to release, but for those that are asked for again."""
+        found = sorted(self._given_back - self._asked)
+        self._given_back.difference_update(found)
+        return found
+
+    def release_later(self, given_back: Iterable[int]) -> None:
+        """Keep claims that the registry could not release, unless they were made anew."""
+        self._given_back.update(set(given_back) - self._held.keys())
 
     async def close(self) -> None:
         """Give up the claims under way."""

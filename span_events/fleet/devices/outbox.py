@@ -69,7 +69,6 @@ class Outbox:
         self._underway: dict[int, Carrier] = {}  # the waiting messages that a gateway's session holds
         self._changed: dict[int, Downstream] = {}
         self._deleted: set[int] = set()  # until the registry has deleted them
-        self._released: list[int] = []
         self.on_queued: list[Callable[[Device, int], None]] = []
 
     @property
@@ -363,13 +362,13 @@ class Outbox:
                 device = self._directory.devices[message.device_id]
                 expire = partial(self._fail, device, message, DownstreamFailedReason.EXPIRED, None)
                 self.claims.claim_then(message, expire)
-        self._released += self.claims.take_unused(self._underway.__contains__)
+        self.claims.give_back_unused(self._underway.__contains__)
 
     async def flush(self) -> None:
         """Write changed messages to the registry. The next call retries after a failure or cancellation."""
         changed, self._changed = self._changed, {}
         deleted = sorted(self._deleted)
-        released, self._released = self._released, []
+        released = self.claims.take_given_back()
         try:
             if self.claims.are_needed and (changed or deleted or released):
                 await self._registry.store.settle_downstream(list(changed.values()), deleted, released)
@@ -382,7 +381,7 @@ class Outbox:
             self._deleted.difference_update(deleted)
         finally:
             self._changed = changed | self._changed
-            self._released = released + self._released
+            self.claims.release_later(released)
 
     def _recall(self, message: Downstream) -> bool:
         """Take a message back from a gateway's session, if one holds it; False if it was sent."""
