@@ -80,7 +80,7 @@ class Cluster:
     """
 
     def __init__(self, folder: Path, nats: Nats, database: PostgresqlServer, registry_url: str) -> None:
-        self.nats, self.database = nats, database
+        self.nats, self.database, self.registry_url = nats, database, registry_url
         self._folder = folder
         self.settings = {"bus.url": nats.url, "registry.url": registry_url}
         """Settings that all nodes have."""

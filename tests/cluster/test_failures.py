@@ -3,56 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from typing import NamedTuple
+from contextlib import closing
 
-import pytest
-
-from tests.bench.live import Document, LiveDevice, Tail
-from tests.bench.waiting import PATIENCE
-from tests.cluster.bench import Cluster, Node
-
-
-class Site(NamedTuple):
-    """Two web nodes and two device nodes."""
-
-    web: Node
-    other_web: Node
-    devices: Node
-    other_devices: Node
-
-
-@pytest.fixture(scope="module")
-def site(cluster: Cluster) -> Iterator[Site]:
-    """Run four nodes."""
-    with ExitStack() as stack:
-        roles = {"web-1": "web", "web-2": "web", "devices-1": "devices", "devices-2": "devices"}
-        yield Site(*(stack.enter_context(cluster.node(name, {"role": role})) for name, role in roles.items()))
-
-
-def activity(device: LiveDevice) -> str:
-    """Path of the stream of a device's collection."""
-    return f"/span/collections/{device.collection}/activity"
-
-
-async def arrives(device: LiveDevice, at: Node, *tails: Tail) -> list[Document]:
-    """Let a device send to a node until every subscriber has seen a message of it."""
-    with closing(at.socket_at(device.address, "datagrams")) as client:
-        return [await at.sees(tail, lambda: client.send(b"hello"), "upstreamMessage") for tail in tails]
-
-
-async def new_device(at: Node) -> LiveDevice:
-    """Make a device in a collection of its own."""
-    return await at.add_device(await at.add_collection())
-
-
-async def shows(node: Node, path: str, condition: Callable[[Document], bool]) -> None:
-    """Wait until the document at a path of a node fulfils a condition."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition(await node.call("GET", path)):  # noqa: ASYNC110  # nothing tells of it
-            await asyncio.sleep(0.05)
+from tests.cluster.bench import Cluster
+from tests.cluster.site import Site, activity, arrives, new_device, post, shows
 
 
 async def test_one_event_is_seen_at_both_web_nodes_with_one_id(site: Site) -> None:
@@ -92,8 +46,7 @@ async def test_a_message_posted_at_one_web_node_reaches_the_device_at_either_dev
             closing(site.other_devices.socket_at(device.address, "datagrams")) as other,
         ):
             for payload in ("first", "second"):
-                body = {"payload": b64encode(payload.encode()).decode()}
-                await site.web.call("POST", f"{device.path}/outbox", body)
+                await post(site.web, device, payload.encode())
 
             def contact() -> None:
                 one.send(b"x")
@@ -121,7 +74,7 @@ async def test_any_web_node_shows_what_only_the_device_nodes_have(site: Site) ->
         await arrives(device, site.devices, tail)
         await arrives(device, site.other_devices, tail)
         of_device, of_all = f"{device.path}/data", f"/span/collections/{device.collection}/data"
-        lists = [await node.call("GET", path) for node in site[:2] for path in (of_device, of_all)]
+        lists = [await node.call("GET", path) for node in site.nodes[:2] for path in (of_device, of_all)]
         counted = await site.other_web.call("GET", f"{device.path}/stats")
         of_collection = await site.web.call("GET", f"/span/collections/{device.collection}/stats")
         newest = await site.web.call("GET", f"{device.path}/inbox?limit=1")
@@ -160,17 +113,17 @@ async def test_known_devices_go_on_while_postgresql_is_away_and_everything_when_
     async with site.web.tail(activity(device)) as tail:
         await arrives(device, site.devices, tail)
         cluster.database.stop()
-        for node in site:
+        for node in site.nodes:
             await shows(node, "/healthz", lambda health: health["parts"].keys() > set(parts))
-        ready = [(await node.request("GET", "/readyz")).status for node in site]
+        ready = [(await node.request("GET", "/readyz")).status for node in site.nodes]
         refused = await site.web.request("POST", "/span/collections", {})
         known = await site.web.request("GET", device.path)
         await arrives(device, site.devices, tail)
         cluster.database.start()
-        for node in site:
+        for node in site.nodes:
             await shows(node, "/healthz", lambda health: health["status"] == "ok")
         another = await new_device(site.other_web)
         async with site.other_web.tail(activity(another)) as other:
             await arrives(another, site.other_devices, other)
 
-    assert (refused.status, known.status, ready) == (503, 200, [200] * len(site))
+    assert (refused.status, known.status, ready) == (503, 200, [200] * 4)
