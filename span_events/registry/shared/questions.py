@@ -9,11 +9,12 @@ other nodes are not followed, or the last question has no answer yet, input is d
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
-from span_events.bounded.per_minute import LimitPerMinute
+from span_events.bounded.expiring import ExpiringMap
 from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
 from span_events.metrics import Measure, Metric
@@ -24,34 +25,48 @@ PATIENCE: Final = 0.5
 """Seconds that input waits for an answer at most."""
 _PAUSE: Final = 0.05
 """Seconds from an answer to the next question."""
-_MOST: Final = 256
+_MOST: Final = 1_024
 """Upper bound of datagrams and requests that wait."""
 _OCTETS: Final = 1 << 20
 """Upper bound of their octets."""
 _PER_TURN: Final = 8
 """Held input that is decided before the event loop continues with other work."""
-_PER_MINUTE: Final = 30
-"""Questions a minute on behalf of one host."""
+_PER_HOST: Final = 8
+"""Datagrams and requests of one host that wait; one when half of the room is taken."""
+_REST: Final = 1.0
+"""Seconds after an answer in which no question is asked on behalf of the same host."""
 _HOSTS: Final = 10_000
-"""Hosts whose questions are counted; beyond it, the host whose minute began first is evicted."""
+"""Hosts that rest; beyond it, the host that was answered first is evicted."""
 
 Again = Callable[[], None]
 """Handles held input again."""
 
 
-class Questions:
-    """The questions of this node; without other nodes there are none."""
+class _Held(NamedTuple):
+    again: Again
+    host: str | None
+    octets: int
 
-    def __init__(self) -> None:
+
+class Questions:
+    """
+    The questions of this node; without other nodes there are none.
+
+    Args:
+        now: Monotonic seconds.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self.patience = PATIENCE
         self._is_open = False
-        # With the octets of each:
-        self._held: list[tuple[Again, int]] = []  # waits for the next question
-        self._asked: list[tuple[Again, int]] = []  # waits for the answer of the question under way
-        self._due: deque[tuple[Again, int]] = deque()  # waits for its turn to be decided
+        self._held: list[_Held] = []  # waits for the next question
+        self._asked: list[_Held] = []  # waits for the answer of the question under way
+        self._due: deque[_Held] = deque()  # waits for its turn to be decided
         self._octets = 0
         self._woken = asyncio.Event()
-        self._hosts = LimitPerMinute(_PER_MINUTE, _HOSTS)
+        self._hosts = Counter[str | None]()  # of all that waits
+        self._resting: ExpiringMap[str, bool] = ExpiringMap(limit=_HOSTS, lifetime=_REST)
         self._outcomes = Counter[str]()
         self._unheld = 0
 
@@ -88,16 +103,15 @@ class Questions:
             host: Sender, whose questions are limited; None for a sender that another limit admitted.
             octets: Size of what is held.
         """
-        if not self._is_open:
+        if not self._is_open or (host and self._resting.get(host, self._now())):
             return False
-        now = asyncio.get_running_loop().time()
-        if self._waiting >= _MOST or self._octets + octets > _OCTETS or (host and self._hosts.exceeded(host, now)):
+        is_full = self._waiting >= _MOST or self._octets + octets > _OCTETS
+        if is_full or (host and self._hosts[host] >= (_PER_HOST if self._waiting < _MOST // 2 else 1)):
             self._unheld += 1
             return False
-        if host:
-            self._hosts.count(host, now)
-        self._held.append((again, octets))
+        self._hosts[host] += 1
         self._octets += octets
+        self._held.append(_Held(again, host, octets))
         self._woken.set()
         return True
 
@@ -166,8 +180,13 @@ class Questions:
     def _take_turn(self) -> None:
         was_open, self._is_open = self._is_open, False  # nothing is held twice
         for _ in range(min(_PER_TURN, len(self._due))):
-            again, octets = self._due.popleft()
+            again, host, octets = self._due.popleft()
             self._octets -= octets
+            self._hosts[host] -= 1
+            if not self._hosts[host]:
+                del self._hosts[host]
+            if host:
+                self._resting.put(host, True, self._now())
             try:
                 again()
             except Exception:

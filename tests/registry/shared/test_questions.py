@@ -13,6 +13,7 @@ from span_events.errors import DatabaseUnavailable
 from span_events.metrics import Metric
 from span_events.registry.shared import questions as module
 from span_events.registry.shared.questions import Questions
+from tests.bench.clock import ManualClock
 from tests.bench.waiting import PATIENCE, until
 
 
@@ -41,9 +42,11 @@ class Database:
 
 
 @asynccontextmanager
-async def answering(question: Callable[[], Awaitable[None]], patience: float = PATIENCE) -> AsyncIterator[Questions]:
+async def answering(
+    question: Callable[[], Awaitable[None]], *, patience: float = PATIENCE, clock: ManualClock | None = None
+) -> AsyncIterator[Questions]:
     """Follow the changes of other nodes."""
-    questions = Questions()
+    questions = Questions((clock or ManualClock()).monotonic)
     questions.patience = patience
     task = asyncio.create_task(questions.run(question))
     await asyncio.sleep(0)
@@ -106,10 +109,10 @@ async def test_a_flood_of_unknown_addresses_waits_in_bounded_memory_for_one_ques
         full = metrics(questions)
         large = questions.hold(lambda: None, host="10.1.1.1", octets=1)
         await database.answer()
-        await until(lambda: len(decided) == 256)
+        await until(lambda: len(decided) == 1_024)
         empty = metrics(questions)
 
-    assert (full["registry_held"], full["registry_unheld"], database.asked, large) == (256, 9_744, 1, False)
+    assert (full["registry_held"], full["registry_unheld"], database.asked, large) == (1_024, 8_976, 1, False)
     assert empty["registry_held"] == 0
 
 
@@ -117,12 +120,12 @@ async def test_large_datagrams_are_bounded_by_their_octets() -> None:
     """1 MiB together; the room is free again after the answer."""
     database, decided = Database(), list[str]()
     async with answering(database.question) as questions:
-        for _ in range(20):
-            hold(questions, decided, "x", octets=65_000)
+        for number in range(20):
+            hold(questions, decided, "x", host=f"10.0.0.{number}", octets=65_000)
         await database.answer()
         await until(lambda: len(decided) == 16)
 
-        assert hold(questions, decided, "y", host="10.0.0.2", octets=1 << 20)
+        assert hold(questions, decided, "y", host="10.0.1.2", octets=1 << 20)
 
 
 async def test_held_input_is_decided_in_turns() -> None:
@@ -141,14 +144,43 @@ async def test_held_input_is_decided_in_turns() -> None:
     assert empty == 0
 
 
-async def test_a_host_gets_thirty_questions_a_minute() -> None:
+async def test_eight_datagrams_of_a_host_wait() -> None:
     """Others go on."""
     database, decided = Database(), list[str]()
     async with answering(database.question) as questions:
         held = sum(hold(questions, decided, "x") for _ in range(100))
 
-        assert held == 30
+        assert held == 8
         assert hold(questions, decided, "y", host="10.0.0.2")
+
+
+async def test_a_few_hosts_cannot_take_all_the_room() -> None:
+    """From half of it on, each host has one place, so a device finds one among 400 strangers that flood."""
+    database, decided = Database(), list[str]()
+    async with answering(database.question) as questions:
+        for _ in range(100):
+            for number in range(400):
+                hold(questions, decided, "x", host=f"10.0.{number >> 8}.{number & 255}")
+        for number in range(400, 800):
+            hold(questions, decided, "x", host=f"10.0.{number >> 8}.{number & 255}")
+
+        assert hold(questions, decided, "y", host="10.9.9.9")
+
+
+async def test_a_host_that_was_answered_rests() -> None:
+    """For a second, it is decided by what is known, so that some hosts cannot keep others from being asked for."""
+    database, decided, clock = Database(), list[str](), ManualClock()
+    async with answering(database.question, clock=clock) as questions:
+        hold(questions, decided, "a")
+        await database.answer()
+        await until(lambda: decided == ["a"])
+        rests = not hold(questions, decided, "a")
+        other = hold(questions, decided, "b", host="10.0.0.2")
+        clock.shift(1.0)
+        later = hold(questions, decided, "a")
+
+    assert (rests, other, later) == (True, True, True)
+    assert metrics(questions)["registry_unheld"] == 0
 
 
 async def test_while_postgresql_is_slow_input_is_decided_by_what_is_known() -> None:
@@ -157,9 +189,9 @@ async def test_while_postgresql_is_slow_input_is_decided_by_what_is_known() -> N
     async with answering(database.question, patience=0) as questions:
         hold(questions, decided, "a")
         await until(lambda: decided == ["a"])
-        meanwhile = hold(questions, decided, "b")
+        meanwhile = hold(questions, decided, "b", host="10.0.0.2")
         await database.answer()
-        await until(lambda: hold(questions, decided, "c"))
+        await until(lambda: hold(questions, decided, "c", host="10.0.0.2"))
 
     assert not meanwhile
     assert decided == ["a", "c"]
@@ -175,7 +207,7 @@ async def test_a_failed_question_decides_what_waits(error: Exception) -> None:
             hold(questions, decided, "a")
             await database.answer(error)
             await until(lambda: decided == ["a"])
-            hold(questions, decided, "b")
+            hold(questions, decided, "b", host="10.0.0.2")
             await database.answer()
             await until(lambda: decided == ["a", "b"])
 
