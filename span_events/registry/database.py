@@ -18,7 +18,20 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import orjson
-from sqlalchemy import URL, Table, bindparam, event, func, make_url, select
+from sqlalchemy import (
+    ARRAY,
+    URL,
+    Column,
+    ColumnElement,
+    Executable,
+    Table,
+    any_,
+    bindparam,
+    event,
+    func,
+    make_url,
+    select,
+)
 from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import RowMapping
@@ -33,9 +46,12 @@ from span_events.registry.postgresql import ANSWER_S, ServerLock, Silence, end_s
 from span_events.registry.tables import Row
 
 T = TypeVar("T")
+K = TypeVar("K", int, str)
 
 _BATCH: Final = 250
 """Rows given to the driver at once; between batches the event loop gets its turn."""
+_READ: Final = 1_000
+"""Rows that one statement reads by their keys, so that each answers soon."""
 _BUSY_MS: Final = 5000
 """Milliseconds that SQLite waits for a writer in another process."""
 _PATIENCE: Final = 100
@@ -348,28 +364,36 @@ async def put(connection: AsyncConnection, table: Table, rows: Sequence[Row]) ->
     """Write rows, new or changed; columns that the rows lack stay as they are."""
     if not rows:
         return
-    statement = _upsert(connection.dialect.name, table, tuple(rows[0]))
-    for start in range(0, len(rows), _BATCH):
-        await connection.execute(statement, rows[start : start + _BATCH])
+    await execute_many(connection, _upsert(connection.dialect.name, table, tuple(rows[0])), rows)
 
 
 async def delete(connection: AsyncConnection, table: Table, keys: Sequence[int | str]) -> None:
     """Delete rows by primary key."""
-    statement = _deletion(table)
-    for start in range(0, len(keys), _BATCH):
-        await connection.execute(statement, [{"gone": each} for each in keys[start : start + _BATCH]])
+    await execute_many(connection, _deletion(table), [{"gone": each} for each in keys])
 
 
-async def read(
-    connection: AsyncConnection, table: Table, keys: Collection[int] | Collection[str] | None = None
-) -> Sequence[RowMapping]:
-    """Read all rows, or those with some primary keys, by primary key."""
+async def execute_many(connection: AsyncConnection, statement: Executable, rows: Sequence[Row]) -> None:
+    """Execute a statement for each row, in batches: each is answered soon."""
+    for start in range(0, len(rows), _BATCH):
+        await connection.execute(statement, rows[start : start + _BATCH])
+
+
+async def read(connection: AsyncConnection, table: Table, keys: Collection[K] | None = None) -> Sequence[RowMapping]:
+    """Read all rows by primary key, or those of a table in PostgreSQL with some primary keys."""
     wanted = select(table).order_by(table.columns[0])
-    if keys is not None:
-        if not keys:
-            return []
-        wanted = wanted.where(table.columns[0].in_(keys))
-    return (await connection.execute(wanted)).mappings().all()
+    if keys is None:
+        return (await connection.execute(wanted)).mappings().all()
+    found: list[RowMapping] = []
+    ordered = sorted(keys)
+    for start in range(0, len(ordered), _READ):
+        some = wanted.where(among(table.columns[0], ordered[start : start + _READ]))
+        found += (await connection.execute(some)).mappings().all()
+    return found
+
+
+def among(column: Column[T], values: Collection[T]) -> ColumnElement[bool]:
+    """Return the condition that a column has one of any number of values: an array, as PostgreSQL knows it."""
+    return column == any_(bindparam(None, list(values), type_=ARRAY(column.type)))
 
 
 @cache

@@ -15,10 +15,9 @@ from sqlalchemy import JSON, LargeBinary, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import tables
+from span_events.registry.database import execute_many
 from span_events.registry.shared import notices
 from span_events.registry.tables import Row
-
-_BATCH: Final = 250
 
 
 def _firmware_ms(row: str) -> str:
@@ -147,5 +146,4 @@ def _clean(devices: Sequence[Row]) -> list[Row]:
 async def _execute(connection: AsyncConnection, statement: TextClause, rows: Sequence[Row]) -> None:
     """Execute a statement for each row, in the order of their ids: so two nodes never wait for each other."""
     ordered = sorted(rows, key=lambda row: row.get("id", 0) or row.get("device_id", 0))
-    for start in range(0, len(ordered), _BATCH):
-        await connection.execute(statement, ordered[start : start + _BATCH])
+    await execute_many(connection, statement, ordered)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import tables
+from span_events.registry.database import among, execute_many, read
 from span_events.registry.shared import notices
 from span_events.registry.tables import Row
 
@@ -34,12 +35,12 @@ async def reserve(connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]
     wanted = {row["address"]: row for row in rows}
     if not wanted:
         return []
-    await connection.execute(_RESERVE, sorted(rows, key=lambda row: str(row["address"])))
-    found = (await connection.execute(select(table).where(table.c.address.in_(wanted)))).mappings().all()
+    await execute_many(connection, _RESERVE, sorted(rows, key=lambda row: str(row["address"])))
+    found = await read(connection, table, wanted)
     lost = [dict(row) for row in found if _owner(row) != _owner(wanted[row["address"]])]
     for address in (attached.c.address, attached.c.prefix):
-        used = (await connection.execute(select(attached, address.label("used")).where(address.in_(wanted)))).mappings()
-        for row in used.all():
+        used = select(attached, address.label("used")).where(among(address, wanted))
+        for row in (await connection.execute(used)).mappings().all():
             ours = wanted[row["used"]]
             if row["device_id"] != ours["device_id"] or (row["device_id"] is None and row["imsi"] != ours["imsi"]):
                 names = ("device_id", "imsi", "imei", "apn")

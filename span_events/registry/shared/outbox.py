@@ -14,6 +14,7 @@ from sqlalchemy import delete, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import tables
+from span_events.registry.database import among
 from span_events.registry.shared import notices
 from span_events.registry.tables import Row
 
@@ -48,5 +49,5 @@ async def settle(
     if freed:
         await connection.execute(_RELEASE, [{"id": each, "node": node} for each in freed])
     if deleted:
-        await connection.execute(delete(tables.downstream).where(tables.downstream.c.id.in_(deleted)))
+        await connection.execute(delete(tables.downstream).where(among(tables.downstream.c.id, deleted)))
     await notices.notify(connection, node, "downstream", [*(row["id"] for row in rows), *deleted, *freed])
