@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from span_events.errors import DatabaseUnavailable
 
-_LOCK: Final = 0x7370_616E
+LOCK_OF_SERVERS: Final = 0x7370_616E
 """Key of the advisory lock of a server."""
 ANSWER_S: Final = 5.0
 """Seconds after which a command without an answer ends with its connection."""
@@ -56,7 +56,7 @@ class ServerLock:
         connection = await engine.connect()
         try:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            if not (await connection.execute(select(attempt(_LOCK)))).scalar_one():
+            if not (await connection.execute(select(attempt(LOCK_OF_SERVERS)))).scalar_one():
                 raise self._in_use(shared)
             self._driver = (await connection.get_raw_connection()).driver_connection
         except BaseException:

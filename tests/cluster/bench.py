@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.bench.forked import ForkedProgram
 from tests.bench.live import Document, LiveServer, Tail, free_addresses
 from tests.bench.peers.postgresql import PostgresqlServer, postgresql_server
 from tests.bench.ports import free_port
@@ -58,6 +59,13 @@ class Node(LiveServer):
         found = self.entries("process_started", name)
         return int(found[-1]["pid"]) if found else None
 
+    def refused(self) -> tuple[int, str]:
+        """Start it although it must not start; return its exit status and its log."""
+        program = ForkedProgram(("serve", "--data-dir", str(self.data_dir)), self._environment)
+        with program.stdout, program.stderr:
+            log = program.stderr.read()
+        return program.join(), log
+
     async def sees(self, tail: Tail, act: Callable[[], None], name: str, **data: str) -> Document:
         """
         Act until a subscriber sees the event of it, and return that.
@@ -90,13 +98,21 @@ class Cluster:
     @contextmanager
     def node(self, name: str, settings: Mapping[str, object] | None = None) -> Iterator[Node]:
         """Run a node."""
-        (self._folder / name).mkdir()
-        node = Node(self._folder / name, {**self.settings, **(settings or {})})
-        node.data_dir = self._folder / "data"
-        node.token, node.free_addresses = self._token, self._free_addresses
+        node = self._new_node(name, settings or {})
         with node:
             self._token = node.token
             yield node
+
+    def refused(self, name: str, settings: Mapping[str, object]) -> tuple[int, str]:
+        """Start a node that must not start; return its exit status and its log."""
+        return self._new_node(name, settings).refused()
+
+    def _new_node(self, name: str, settings: Mapping[str, object]) -> Node:
+        (self._folder / name).mkdir()
+        node = Node(self._folder / name, {**self.settings, **settings})
+        node.data_dir = self._folder / "data"
+        node.token, node.free_addresses = self._token, self._free_addresses
+        return node
 
 
 def alive(pid: int) -> bool:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, select, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from span_events.errors import StorageUnavailable
 from span_events.events.message import Transport
 from span_events.registry import tables
+from span_events.registry.database import Database
 from span_events.registry.model import Blob, Certificate, DownstreamState, Psk, Reservation, Token
 from span_events.registry.store import Store
+from tests.bench.peers.postgresql import PostgresqlServer
 from tests.registry.rows import HIGH, attachment, collection, device, gateway, image, values
 
 RELEASE = Path(__file__).parent
@@ -102,6 +104,30 @@ async def test_servers_that_start_at_once_migrate_once(old: str) -> None:
     await asyncio.gather(*(each.close() for each in stores))
 
     assert await versions(old) == [5, tables.SCHEMA]
+
+
+async def test_a_registry_that_servers_of_the_older_release_use_is_not_migrated(postgresql: PostgresqlServer) -> None:
+    """They would go on with tables that they do not know; once they have stopped, the new one may start."""
+    url = await postgresql.new_schema()
+    await write_release(url)
+    before = await versions(url)
+    older, newer = Database(url), Store(url, shared=True)
+    await older.open(prepare=keep)
+    await older.lock(shared=True)
+    with pytest.raises(StorageUnavailable, match="servers of that release use it") as refused:
+        await newer.open()
+    unchanged = await versions(url)
+    await older.close()
+    await newer.open()
+    await newer.close()
+
+    assert "Stop all of them" in refused.value.hint
+    assert unchanged == before
+    assert await versions(url) == [*before, tables.SCHEMA]
+
+
+async def keep(_connection: AsyncConnection, _name: str) -> None:
+    """Leave the tables as they are."""
 
 
 async def test_a_migration_that_fails_changes_nothing(old: str) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
 from span_events.registry import tables
+from span_events.registry.postgresql import LOCK_OF_SERVERS
 
 log = get_logger("registry")
 
@@ -32,7 +33,7 @@ async def prepare(connection: AsyncConnection, name: str) -> None:
         name: The database, for messages.
 
     Raises:
-        StorageUnavailable: A newer release wrote the database.
+        StorageUnavailable: A newer release wrote the database, or servers of an older one use it now.
     """
     await _lock(connection)
     await connection.execute(CreateTable(tables.about, if_not_exists=True))
@@ -42,6 +43,7 @@ async def prepare(connection: AsyncConnection, name: str) -> None:
     if found is None:
         await _create(connection)
     elif found < tables.SCHEMA:
+        await _require_unused(connection, name, found)
         await connection.run_sync(_migrate, found)
         log.info("registry_migrated", schema=tables.SCHEMA, was=found)
     else:
@@ -100,6 +102,18 @@ async def _lock(connection: AsyncConnection) -> None:
         await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     else:
         await connection.exec_driver_sql("BEGIN IMMEDIATE")  # the driver would begin with the first row, not table
+
+
+async def _require_unused(connection: AsyncConnection, name: str, found: int) -> None:
+    """Refuse to change tables under servers that do not know the change. SQLite's have the lock of their folder."""
+    attempt = select(func.pg_try_advisory_xact_lock(LOCK_OF_SERVERS))
+    if connection.dialect.name == "postgresql" and not (await connection.execute(attempt)).scalar_one():
+        error = StorageUnavailable(
+            f"{name} has schema {found} of an older release, and servers of that release use it: this release has"
+            f" {tables.SCHEMA}, and would change the tables under them"
+        )
+        error.hint = "Stop all of them, then start one of this release, and then the others."
+        raise error
 
 
 async def _create(connection: AsyncConnection) -> None:
