@@ -1,5 +1,5 @@
 """
-A bystander: another device, whose messages are measured while a client attacks.
+A bystander: another device, whose messages are all answered while a client attacks.
 
 Use it around the attack, then check it::
 
@@ -21,16 +21,11 @@ from typing import Final
 from tests.bench.live import LiveServer
 from tests.bench.waiting import PATIENCE
 
-MEDIAN: Final = 0.4
-"""Seconds until an answer, at the median."""
-WORST: Final = 10.0
-"""Seconds until the slowest answer; both are generous, since other tests share the processor: read the figures."""
-
 _PROGRAM: Final = Path(__file__).with_name("device.py")
 
 
 class Bystander:
-    """The answers that a device got during an attack."""
+    """The answers that a device got during an attack; their times depend on the machine, and are only printed."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
@@ -39,35 +34,18 @@ class Bystander:
         """Number of messages without an answer, or with an answer other than 2.xx."""
 
     def __str__(self) -> str:
-        figures = ((self.median, "median"), (self.at(0.99), "p99"), (self.worst, "worst"))
+        figures = ((self.at(0.5), "median"), (self.at(0.99), "p99"), (self.at(1.0), "worst"))
         told = ", ".join(f"{name} {seconds * 1000:.1f} ms" for seconds, name in figures)
         return f"bystander: {len(self.waits)} answers, {self.lost} lost, {told}"
-
-    @property
-    def median(self) -> float:
-        """Seconds until an answer, at the median."""
-        return self.at(0.5)
-
-    @property
-    def worst(self) -> float:
-        """Seconds until the slowest answer."""
-        return self.at(1.0)
 
     def at(self, share: float) -> float:
         """Return the seconds within which this share of the answers came."""
         return self.waits[min(len(self.waits) - 1, int(len(self.waits) * share))] if self.waits else float("inf")
 
-    def check(self, *, median: float = MEDIAN, worst: float = WORST) -> None:
-        """
-        Make sure that the attack did not hurt the device.
-
-        Args:
-            median: Upper bound, seconds.
-            worst: Upper bound, seconds.
-        """
+    def check(self) -> None:
+        """Make sure that the device got an answer to each message."""
+        assert self.waits, self
         assert self.lost == 0, self
-        assert self.median < median, self
-        assert self.worst < worst, self
 
 
 @asynccontextmanager

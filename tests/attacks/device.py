@@ -17,7 +17,7 @@ from typing import Final
 
 _PAUSE: Final = 0.01
 """Seconds between an answer and the next message."""
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 100.0
 """Seconds until an answer counts as lost."""
 
 

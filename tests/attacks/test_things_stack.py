@@ -31,11 +31,6 @@ HEADERS: Final = (
 """A call with an unknown token."""
 
 
-CROWDED: Final = 1.5
-"""Seconds until an answer, at the median: 0.2 with ten other programs on two cores; one connection too greedy, and it
-is as long as the flood."""
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """One server for all floods, since none may leave a trace."""
@@ -116,7 +111,7 @@ async def test_a_stranger_that_floods_the_grpc_port_is_cut(server: LiveServer, a
     async with bystander(server) as seen:
         await asyncio.gather(*(flood(server, attack()) for _ in range(3)))
 
-    seen.check(median=CROWDED)
+    seen.check()
     assert await server.still_serves()
     assert "Traceback" not in server.log
 
@@ -141,5 +136,5 @@ async def test_large_expressions_do_not_hold_up_others(server: LiveServer) -> No
         for number in range(0, 60, 4):
             await asyncio.gather(*(ask(session, number + each) for each in range(4)))
 
-    seen.check(median=CROWDED)
+    seen.check()
     assert sent == 60

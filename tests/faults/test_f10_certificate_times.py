@@ -6,22 +6,42 @@ import asyncio
 import datetime as dt
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from span_events.events.reasons import ClientRejectedReason
 from tests.bench.certificates import DAY
-from tests.bench.live import Credentials, LiveServer
-from tests.faults.secure import SecureScene, shown
-
-VALIDITY = 3.0
-"""Seconds; a valid client must be able to connect within them, also on a busy computer."""
+from tests.bench.live import Credentials, LiveDevice, LiveServer
+from tests.faults.scene import scene_of
+from tests.faults.secure import SecureScene, open_secure_scene, shown
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """Start a server whose certificates are valid for seconds."""
-    with LiveServer(tmp_path_factory.mktemp("server"), {"pki.validity": VALIDITY}) as started:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the folder of the server."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def expired(folder: Path) -> tuple[LiveDevice, Credentials]:
+    """Make a device with a certificate that has expired: an earlier run of the server made it, valid for a second."""
+
+    async def make() -> tuple[LiveDevice, Credentials]:
+        device = await earlier.add_device(await earlier.add_collection())
+        return device, await earlier.add_certificate(device)
+
+    with LiveServer(folder, {"pki.validity": 1.0}) as earlier:
+        device, credentials = asyncio.run(make())
+    time.sleep(max(0.0, credentials.expires + 1.0 - time.time()))
+    return device, credentials
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, expired: tuple[LiveDevice, Credentials]) -> Iterator[LiveServer]:
+    """Start the server, whose certificates are valid for long."""
+    with LiveServer(folder) as started:
+        assert started.free_address() == expired[0].address  # no device after it may have it
         yield started
 
 
@@ -30,22 +50,20 @@ def text_of(moment: dt.datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-async def expired(credentials: Credentials) -> None:
-    """Wait until a certificate has expired."""
-    await asyncio.sleep(max(0.0, credentials.expires + 1.0 - time.time()))
+async def test_an_expired_certificate_is_reported_for_its_device(
+    server: LiveServer, expired: tuple[LiveDevice, Credentials]
+) -> None:
+    """The event belongs to its device; a new certificate is accepted, before and after."""
+    device, old = expired
+    async with scene_of(server, device) as scene, open_secure_scene(scene) as secure:
+        await secure.session()
+        attempt = await secure.try_s_client(*shown(old))
+        data = await secure.rejected(ClientRejectedReason.CERTIFICATE_EXPIRED, attempt, of=secure.device)
+        await secure.session()
 
-
-async def test_an_expired_certificate_is_reported_for_its_device(secure: SecureScene) -> None:
-    """The event belongs to its device; a new certificate is accepted."""
-    await secure.session()
-    await expired(secure.credentials)
-    attempt = await secure.try_s_client(*shown(secure.credentials))
-    data = await secure.rejected(ClientRejectedReason.CERTIFICATE_EXPIRED, attempt, of=secure.device)
-    await secure.session(*shown(await secure.scene.server.add_certificate(secure.scene.device)))
-
-    assert data["notAfter"] == text_of(dt.datetime.fromtimestamp(secure.credentials.expires, dt.UTC))
+    assert data["notAfter"] == text_of(dt.datetime.fromtimestamp(old.expires, dt.UTC))
     assert data["notBefore"] < data["notAfter"]
-    assert data["certificateSerial"] == secure.credentials.serial
+    assert data["certificateSerial"] == old.serial
     assert "alert certificate expired" in attempt.printed
 
 

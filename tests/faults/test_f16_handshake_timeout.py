@@ -13,8 +13,8 @@ from tests.bench.peers.relay import Relay
 from tests.bench.programs import Finished
 from tests.faults.secure import Attempt, SecureScene, shown
 
-TIMEOUT = 1.7
-"""Seconds; OpenSSL repeats a flight after one second, and again after two more."""
+TIMEOUT = 3.7
+"""Seconds; OpenSSL repeats a flight after one second, and again after two more; a good client connects within them."""
 HELLO_VERIFY_REQUEST = 3
 NOTHING_MORE = Finished(0, "", "")
 

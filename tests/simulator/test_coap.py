@@ -34,13 +34,13 @@ async def test_an_unanswered_con_is_retransmitted_unchanged() -> None:
     answered = piggybacked()
 
     def third_time(datagram: bytes) -> Iterable[bytes]:
-        return answered(datagram) if len(server.received) == 3 else ()
+        return answered(datagram) if len(server.received) >= 3 else ()
 
     with Responder(third_time) as server, CoapClient("127.77.0.1", server.address, timing=QUICK) as client:
         reply = await client.post("x", b"up")
 
     assert reply is not None
-    assert client.retransmissions == 2
+    assert client.retransmissions >= 2  # more, if the answer is read late
     assert len({datagram for datagram, _ in server.received}) == 1
 
 

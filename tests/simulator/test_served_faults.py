@@ -17,7 +17,7 @@ from span_events.simulator.simulation import Simulation
 from span_events.simulator.sockets import Address
 from tests.bench.ports import FREE
 from tests.bench.waiting import until
-from tests.simulator.cellular.radius_server import QUICK
+from tests.simulator.cellular.radius_server import STEADY
 from tests.simulator.cellular.test_attached_fleet import MEMBERS
 from tests.simulator.test_simulation import running
 
@@ -55,7 +55,7 @@ async def test_every_fault_at_the_mobile_core_causes_its_event(tmp_path: Path) -
             await server.fleet.devices.create(collection, change, cause=1)
         secret = config.radius.nas[0].secret.get_secret_value().encode()
         core = MobileCore(
-            port(server, "radius"), port(server, "radius-accounting"), secret, address="192.0.2.10", patience=QUICK
+            port(server, "radius"), port(server, "radius-accounting"), secret, address="192.0.2.10", patience=STEADY
         )
         fleet = Simulation(
             MEMBERS,

@@ -22,11 +22,14 @@ from span_events.wire.radius.packets import (
     settings_of,
     verify,
 )
+from tests.bench.waiting import PATIENCE
 from tests.simulator.responder import Responder
 
 SECRET: Final = b"a secret of the tests"
 QUICK: Final = Patience(timeout=0.05, tries=2)
 """For what gets no answer."""
+STEADY: Final = Patience(timeout=0.05, tries=round(PATIENCE / 0.05))
+"""For what gets an answer, however busy the machine is."""
 CLASS: Final = b"any octets"
 
 

@@ -12,7 +12,7 @@ from span_events.simulator.cellular.mobile_core import AttachRefused, MobileCore
 from span_events.simulator.cellular.modems import foreign_modem, modem_at
 from span_events.wire.radius.packets import Attribute
 from tests.bench.waiting import until
-from tests.simulator.cellular.radius_server import CLASS, QUICK, RadiusServer
+from tests.simulator.cellular.radius_server import CLASS, QUICK, STEADY, RadiusServer
 
 MODEM = modem_at("127.78.0.1")
 
@@ -124,7 +124,7 @@ async def test_a_restart_ends_every_session_and_attaching_waits_for_its_end() ->
 async def test_a_session_started_while_the_core_goes_down_is_not_open() -> None:
     """The server has ended it, or never received its Start."""
     with RadiusServer() as server:
-        core = server.core(patience=QUICK)
+        core = server.core(patience=STEADY)
         await core.start()
         server.unanswered.add("start")
         attaching = asyncio.create_task(core.attach(MODEM))
@@ -168,7 +168,7 @@ async def test_interim_updates_are_sent_at_the_interval_of_the_server(monkeypatc
 
 async def test_a_request_with_another_secret_does_not_affect_the_right_one() -> None:
     with RadiusServer() as server:
-        core = server.core(patience=QUICK)
+        core = server.core(patience=STEADY)
         await core.start()
         answered = await core.ask_with(b"another secret", MODEM)
         session = await core.attach(MODEM)

@@ -20,10 +20,12 @@ from span_events.wire.radius.packets import (
     status_answer,
     verify,
 )
+from tests.simulator.cellular.radius_server import STEADY
 from tests.simulator.responder import Responder
 
 SECRET = b"a secret of the tests"
 QUICK = Patience(timeout=0.05, tries=3)
+"""For what gets no answer."""
 NAME = ((Attribute.NAS_IDENTIFIER, b"pgw1"),)
 
 
@@ -39,7 +41,7 @@ def accounted(datagram: bytes) -> Iterable[bytes]:
 
 async def test_an_access_request_is_signed_and_its_answer_decoded() -> None:
     with Responder(accepted) as server:
-        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        client = RadiusClient(server.address, SECRET, patience=STEADY)
         answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
         client.close()
 
@@ -55,7 +57,7 @@ async def test_an_access_request_is_signed_and_its_answer_decoded() -> None:
 async def test_a_message_authenticator_comes_first() -> None:
     """This place prevents the collision that turns a Reject into an Accept (CVE-2024-3596)."""
     with Responder(accepted) as server:
-        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        client = RadiusClient(server.address, SECRET, patience=STEADY)
         await client.exchange(Code.ACCESS_REQUEST, NAME)
         client.close()
 
@@ -64,7 +66,7 @@ async def test_a_message_authenticator_comes_first() -> None:
 
 async def test_an_accounting_request_is_signed_by_its_authenticator() -> None:
     with Responder(accounted) as server:
-        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        client = RadiusClient(server.address, SECRET, patience=STEADY)
         answer = await client.exchange(Code.ACCOUNTING_REQUEST, NAME)
         client.close()
 
@@ -92,7 +94,7 @@ async def test_a_second_try_may_succeed() -> None:
         return accepted(datagram) if len(server.received) == 2 else ()
 
     with Responder(second_time) as server:
-        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        client = RadiusClient(server.address, SECRET, patience=STEADY)
         answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
         client.close()
 
@@ -131,7 +133,7 @@ async def test_an_answer_without_proof_is_ignored(forge: object) -> None:
         yield from accepted(datagram)
 
     with Responder(forged_then_true) as server:
-        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        client = RadiusClient(server.address, SECRET, patience=STEADY)
         answer = await client.exchange(Code.ACCESS_REQUEST, NAME)
         client.close()
 
@@ -176,7 +178,7 @@ async def test_many_open_requests_get_their_own_answers() -> None:
 async def test_answers_to_status_server_are_decoded_like_others() -> None:
     """A Status-Server is signed like an Access-Request (RFC 5997 §3)."""
     with Responder(lambda datagram: [status_answer(decode(datagram, SECRET), accounting=False)]) as server:
-        client = RadiusClient(server.address, SECRET, patience=QUICK)
+        client = RadiusClient(server.address, SECRET, patience=STEADY)
         answer = await client.exchange(Code.STATUS_SERVER, NAME)
         client.close()
 
