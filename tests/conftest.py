@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -38,6 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, first in enumerate(_FIRST) if path.startswith(first)), len(_FIRST))
 
     items.sort(key=position)
+
+
+gc.disable()  # until all tests are collected: they stay, so each collection would look at all of them in vain
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, without a look at what stays."""
+    gc.freeze()
+    gc.enable()
 
 
 def configure_logging() -> None:

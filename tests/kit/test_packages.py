@@ -79,7 +79,7 @@ def test_the_wheel_is_installed_by_pip_and_runs_from_anywhere(built: tuple[Path,
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=False)
     (site,) = (environment / "lib").glob("python*/site-packages")
-    options = ["--no-index", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    options = ["--no-index", "--no-deps", "--no-compile", "--quiet", "--disable-pip-version-check"]
     python = str(environment / "bin" / "python")
     subprocess.run([sys.executable, "-m", "pip", "--python", python, "install", *options, str(built[1])], check=True)
     (dependencies,) = (ROOT / ".venv" / "lib").glob("python*/site-packages")
