@@ -36,7 +36,7 @@ from span_events.registry.model import (
 from span_events.registry.outputs import Output
 from span_events.registry.shared import activity, cellular, outbox
 from span_events.registry.shared.journal import Journal
-from span_events.registry.shared.leader import Leader
+from span_events.registry.shared.leader import BROKERS, Leader
 from span_events.registry.shared.nodes import NodeNumber
 from span_events.registry.shared.secrets import SharedSecrets, agrees
 from span_events.registry.shared.timers import Timers
@@ -78,6 +78,7 @@ class Store:
         """Names this process to other nodes."""
         self.number = NodeNumber(self._database, self.node)
         self.leader = Leader(self._database)
+        self.broker_reader = Leader(self._database, BROKERS)
         self.timers = Timers(self._database, self.node)
         self.accounts = Accounts(self._database)
         self.metrics = self._database.metrics

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from span_events.app.roles.blobs import blob_listeners
 from span_events.app.roles.endpoints import fill_endpoints
-from span_events.app.roles.node import Node
+from span_events.app.roles.node import RECONNECT, Node
 from span_events.app.shutdown import Streams
 from span_events.events.message import Transport
 from span_events.listeners.base import Listener
@@ -74,9 +74,16 @@ class DeviceListeners:
         fill_endpoints(self._config, addresses, self._fleet.directory)
 
     def run(self) -> None:
-        """Connect to the brokers."""
-        if self._config.chirpstack.brokers:
-            self._node.supervisor.run("chirpstack", self._brokers.run)
+        """Connect to the brokers. Of nodes that share a registry, one does: each would publish every event."""
+        if not self._config.chirpstack.brokers:
+            return
+        supervisor, store = self._node.supervisor, self._node.store
+        if store.is_shared:
+            reader = store.broker_reader
+            supervisor.keep(RECONNECT, "chirpstack_reader", reader.campaign)
+            supervisor.run("chirpstack", lambda: reader.while_leading(self._brokers.run))
+        else:
+            supervisor.run("chirpstack", self._brokers.run)
 
     def health(self) -> dict[str, str]:
         """Return the health of the parts that know more of it than that they are bound."""

@@ -37,7 +37,7 @@ _FILES: Final = 2.0
 """Seconds between checks of the place of images and blobs; it is used again so long after its return."""
 _PROBE: Final = 10.0
 """Seconds between writes that only show whether the registry can be written."""
-_RECONNECT: Final = 0.5
+RECONNECT: Final = 0.5
 """Seconds until the next attempt to follow the changes of other nodes, or to lead them."""
 _HOUR: Final = 3_600.0
 """Seconds between looks for expired certificates of devices and gateways."""
@@ -132,9 +132,9 @@ class Node:
         if self.store.is_shared:
             every(RENEWAL, "node_number", self._renew_number)
             every(_SWEEP, "timers", self.fleet.lead)
-            self.supervisor.keep(_RECONNECT, "registry_changes", self.fleet.registry.follow)
-            self.supervisor.keep(_RECONNECT, "leader", self.store.leader.campaign)
-            every(_RECONNECT, "intermediates", self.authority.refresh)
+            self.supervisor.keep(RECONNECT, "registry_changes", self.fleet.registry.follow)
+            self.supervisor.keep(RECONNECT, "leader", self.store.leader.campaign)
+            every(RECONNECT, "intermediates", self.authority.refresh)
         every(min(_DAY, config.pki.server_validity / _LOOKS), "certificates", self.reload)
         every(_HOUR, "expired_certificates", self.fleet.certificates.prune)
 

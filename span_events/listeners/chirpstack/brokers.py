@@ -50,6 +50,7 @@ _QOS: Final = 1
 _PACKET_ID: Final = 1
 _CONNECT_TIMEOUT: Final = 10.0
 """Seconds for look-up, TCP, TLS, CONNACK and SUBACK."""
+_IDLE: Final = "not connected"
 _PINGS: Final = 3
 """Pings within `ChirpstackConfig.keep_alive`."""
 _LONGEST_KEEP_ALIVE: Final = 65_535
@@ -81,7 +82,7 @@ class Brokers:
         return [
             Metric(
                 "chirpstack_broker_connected",
-                "1 while the subscription at a broker of ChirpStack stands, else 0.",
+                "1 while this node's subscription at a broker of ChirpStack stands; of several nodes, one reads.",
                 "gauge",
                 lambda: {each.config.name: float(each.why == "") for each in sources},
                 label="broker",
@@ -115,7 +116,7 @@ class Source:
 
     def __init__(self, config: BrokerConfig, limits: ChirpstackConfig, *, bus: Bus, fleet: Fleet, clock: Clock) -> None:
         self.config = config
-        self.why = "not connected yet"
+        self.why = _IDLE
         """Cause for which there is no subscription at the moment; empty while there is one."""
         self.failures = 0
         self.messages = 0
@@ -136,6 +137,9 @@ class Source:
         while True:
             try:
                 await self._connect_and_read()
+            except asyncio.CancelledError:  # another node reads from now on, or the server stops
+                self.why = _IDLE
+                raise
             except Exception as exc:  # whatever a broker sends, it must not end the server
                 if not isinstance(exc, OSError | UnicodeError | MalformedMessage | SpanEventsError | _Lost):
                     log.exception("chirpstack_broker_defect", broker=self.config.name)

@@ -1,6 +1,9 @@
 """
 The leader: one of the nodes that share a registry, which does the work that must not be done twice.
 
+There are two candidacies: every node is a candidate for the timers, and the device nodes are for the brokers of
+ChirpStack servers, which only they read.
+
 The leader holds an advisory lock on a connection of its own. The lock ends with the connection: with the process, or,
 by keepalives, some seconds after its host vanished. A leader whose connection is cut may believe for a few seconds more
 that it leads; its work must bear that.
@@ -9,8 +12,8 @@ that it leads; its work must bear that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from sqlalchemy import func, select
 
@@ -20,8 +23,9 @@ from span_events.registry.database import Database
 
 log = get_logger("registry")
 
-_LOCK: Final = 0x7370_6171
-"""Key of the advisory lock."""
+TIMERS: Final = 0x7370_6171
+BROKERS: Final = 0x7370_6173
+"""Keys of the advisory locks."""
 _LOOK: Final = 1.0
 """Seconds between attempts to lead, and between looks at the connection of a leader."""
 _ANSWER: Final = 5.0
@@ -30,10 +34,16 @@ _KEEPALIVES: Final = ("tcp_keepalives_idle = 2", "tcp_keepalives_interval = 2", 
 
 
 class Leader:
-    """The candidacy of this node."""
+    """
+    A candidacy of this node.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        lock: Key of the advisory lock that the leader holds.
+    """
+
+    def __init__(self, database: Database, lock: int = TIMERS) -> None:
         self._database = database
+        self._lock = lock
         self.leads = False
         """True while this node is the leader."""
         self.on_changed: list[Callable[[bool], None]] = []
@@ -53,7 +63,7 @@ class Leader:
             try:
                 for each in _KEEPALIVES:
                     await connection.exec_driver_sql(f"SET {each}")
-                attempt, look = select(func.pg_try_advisory_lock(_LOCK)), select(1)
+                attempt, look = select(func.pg_try_advisory_lock(self._lock)), select(1)
                 while True:
                     async with asyncio.timeout(_ANSWER):
                         found = (await connection.execute(look if self.leads else attempt)).scalar_one()
@@ -65,10 +75,22 @@ class Leader:
             finally:
                 self._change(False)
 
+    async def while_leading(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do some work whenever this node leads, until cancelled; the work is cancelled when the node leads no more."""
+        changed = asyncio.Event()
+        self.on_changed.append(lambda _: changed.set())
+        while True:
+            changed.clear()
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(work()) if self.leads else None
+                await changed.wait()
+                if task is not None:
+                    task.cancel()
+
     def _change(self, leads: bool) -> None:
         if leads == self.leads:
             return
         self.leads = leads
-        log.info("leader_begins" if leads else "leader_ends")
+        log.info("leader_begins" if leads else "leader_ends", of="timers" if self._lock == TIMERS else "brokers")
         for notify in self.on_changed:
             notify(leads)
