@@ -84,9 +84,11 @@ class Datagrams(UdpListener):
         if first in RECORDS and self.dtls is not None and self.dtls.takes(datagram, remote):
             return
         mark = self._ports.mark(datagram) if first in FIRST_OCTETS else None
-        found = self._reception.identify_or_hold(datagram, remote, self._receive, transport=Transport.UDP, mark=mark)
+        found = self._reception.device_at(remote[0])
         if isinstance(found, Device):
             self._take(found, datagram, remote, Transport.UDP, None, mark)
+        else:
+            self._reception.hold_or_reject(found, datagram, remote, self._receive, transport=Transport.UDP, mark=mark)
 
     def _take_secure(self, session: DtlsSession, payload: bytes) -> None:
         mark = self._ports.mark(payload, secure=True) if payload[:1] in FIRST_OCTETS else None

@@ -53,6 +53,8 @@ class Reception:
         self._registry = registry
         self._directory = registry.directory
         self._identification = identification
+        self.device_at = identification.device_at
+        """Returns the device with an address; see `Identification`. For datagrams: `hold_or_reject` follows."""
         self._clock = clock
         self.sessions = Sessions(sessions, bus=bus, directory=registry.directory, clock=clock, changed=self.changed)
         """Client sessions."""
@@ -121,24 +123,22 @@ class Reception:
             return found
         return self._reject_stranger(found, remote, transport, size, mark)
 
-    def identify_or_hold(
+    def hold_or_reject(
         self,
+        found: Refusal[MessageRejectedReason],
         datagram: bytes,
         remote: Remote,
         again: Callable[[bytes, Remote], None],
         *,
         transport: Transport,
         mark: Mark | None = None,
-    ) -> Device | MessageRejectedReason | None:
+    ) -> MessageRejectedReason | None:
         """
-        Identify the sender of a datagram as `identify` does; None if the datagram is held.
+        Return the reason of the rejection of a datagram for which `device_at` found no device; None if it is held.
 
         Args:
             again: Called with a held datagram, after the registry was asked for changes of other nodes.
         """
-        found = self._identification.device_at(remote[0])
-        if not isinstance(found, Refusal):
-            return found
         size = len(datagram)
         if self._identification.questions.hold(partial(again, datagram, remote), host=remote[0], octets=size):
             return None

@@ -144,10 +144,12 @@ class CoapEndpoint:
     def receive(self, datagram: bytes, remote: Remote) -> None:
         """Handle a datagram whose source address identifies the device."""
         mark = None if datagram[:2] in _REQUESTS else self._mark(datagram)
-        found = self._reception.identify_or_hold(datagram, remote, self.receive, transport=self._transport, mark=mark)
+        found = self._reception.device_at(remote[0])
         if isinstance(found, Device):
             self.receive_from(found, datagram, remote, address=remote)
-        elif found is not None:
+        elif self._reception.hold_or_reject(
+            found, datagram, remote, self.receive, transport=self._transport, mark=mark
+        ):
             self.received += 1
             self._refuse_stranger(datagram, remote)
 
