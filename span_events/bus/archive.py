@@ -2,8 +2,11 @@
 The archive: the recent events of all nodes, in JetStream streams that NATS keeps in memory.
 
 One stream takes everything that nodes publish. A node reads a collection from past to live with one consumer of it,
-whose messages are numbered: a gap shows, and the consumer is made again from the last number on. A second stream copies
-warnings and errors, so that routine cannot push them out; a node reads it for the past only.
+whose messages are numbered: a gap shows, and the consumer is made again from the last number on. A second stream takes
+a copy of warnings and errors, so that routine cannot push them out; a node reads it for the past only.
+
+A stream ends with the memory of its server, also while the connections to other servers of a NATS cluster stand. The
+next one begins with number 1, and NATS may say that it was created when the first one was: numbers and times tell.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
 import orjson
 from nats.aio.client import Client
@@ -26,7 +29,6 @@ from nats.js.api import (
     DiscardPolicy,
     StorageType,
     StreamConfig,
-    StreamSource,
 )
 from nats.js.errors import BadRequestError, ServiceUnavailableError
 
@@ -49,6 +51,7 @@ _REQUEST: Final = 2.0
 """Seconds for a reply of JetStream."""
 _SHARE: Final = 4
 """Warnings and errors have a quarter of the octets besides, as in a node's own history."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _HINT: Final = (
     "Give NATS JetStream with a max_memory_store of at least 1.25 times events.history_octets, "
@@ -60,33 +63,62 @@ class NoArchive(Exception):
     """JetStream is off, refuses the stream, or does not answer; the text says which."""
 
 
+class Position(NamedTuple):
+    """A message of the stream."""
+
+    number: int
+    time_us: int
+    """When NATS stored it, microseconds since 1970."""
+
+
+BEGIN: Final = Position(0, 0)
+"""Before the first message of any stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The stream at one moment."""
+
+    since: int
+    """Identifier of the moment from which on nothing was discarded, unless a subject had too many events."""
+    first: Position
+    last: Position
+
+    def follows(self, known: Position) -> bool:
+        """Return whether this stream had a message; one that was made anew has fewer, or begins after its time."""
+        began_later = self.first.number <= known.number and self.first.time_us > known.time_us
+        return known.number <= self.last.number and not began_later
+
+
 class Archive:
     """
     The streams, as one connection after the other sees them.
 
     Args:
         subjects: Subjects of all events.
-        alarms: Subjects of warnings and errors.
+        alarms: Subjects of the copies of warnings and errors.
+        birth: One of the subjects, without events; an empty stream gets a message there, which dates its begin.
     """
 
-    def __init__(self, config: EventsConfig, clock: Clock, *, subjects: str, alarms: str) -> None:
+    def __init__(self, config: EventsConfig, clock: Clock, *, subjects: str, alarms: str, birth: str) -> None:
         self._config = config
         self._clock = clock
         self._subjects = subjects
         self._alarms = alarms
-        self._created: str | None = None
+        self._birth = birth
+        self._known: Position | None = None
+        """The last message when this node looked."""
         self.fault = "not asked yet"
         """Reason for which there is no archive; empty if there is."""
 
     async def open(self, client: Client) -> bool:
         """Make the streams, or adapt them to the configuration; return whether they are those of the last one."""
         octets = self._config.history_octets
-        copied = [StreamSource(name=STREAM, filter_subject=self._alarms)]
         streams = (
             self._stream(name=STREAM, max_bytes=octets, subjects=[self._subjects]),
-            self._stream(name=ALARMS, max_bytes=max(1, octets // _SHARE), sources=copied),
+            self._stream(name=ALARMS, max_bytes=max(1, octets // _SHARE), subjects=[self._alarms]),
         )
-        before = self._created
+        before = self._known
         try:
             with _replies():
                 jetstream = client.jetstream(timeout=_REQUEST)
@@ -95,14 +127,17 @@ class Archive:
                         await jetstream.add_stream(stream)
                     except BadRequestError:  # it is there, with other limits
                         await jetstream.update_stream(stream)
-                self._created = str((await self._info(client))["created"])
+            state = await self.look(client)
+            if not state.last.number:
+                await client.publish(self._birth)
+                state = await self.look(client)
         except NoArchive as exc:
             if not self.fault or self.fault == "not asked yet":
                 log.warning("history_of_this_node_only", why=str(exc), hint=_HINT)
             self.fault = str(exc)
             return False
         self.fault = ""
-        return self._created == before
+        return before is not None and state.follows(before)
 
     def _stream(self, **own: Any) -> StreamConfig:
         return StreamConfig(
@@ -115,27 +150,26 @@ class Archive:
             **own,
         )
 
-    async def since(self, client: Client) -> int:
+    async def look(self, client: Client) -> State:
         """
-        Return the identifier of the moment from which on nothing was discarded, unless a subject had too many events.
+        Return the state of the stream of all events.
 
         Raises:
             NoArchive: JetStream does not answer.
         """
         with _replies():
-            info = await self._info(client)
-            created, state = _moment(info["created"]), info["state"]
-            if state["first_seq"] <= 1:
-                return created
-            oldest = self._clock.time_ns() // 1_000_000 - int(self._config.history_age * 1000)
-            return max(created, _moment(state["first_ts"]) if state["messages"] else first_at(oldest))
-
-    async def _info(self, client: Client) -> dict[str, Any]:
-        reply = await client.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=_REQUEST)
-        found: dict[str, Any] = orjson.loads(reply.data)
-        if "error" in found:
-            raise NoArchive(str(found["error"].get("description")))
-        return found
+            reply = await client.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=_REQUEST)
+            found: dict[str, Any] = orjson.loads(reply.data)
+            if "error" in found:
+                raise NoArchive(str(found["error"].get("description")))
+            state = found["state"]
+            first = Position(int(state["first_seq"]), _microseconds(state["first_ts"]))
+            last = self._known = Position(int(state["last_seq"]), _microseconds(state["last_ts"]))
+            if state["messages"]:
+                return State(first_at(first.time_us // 1000), first, last)
+            now = self._clock.time_ns() // 1_000_000
+            oldest = now - int(self._config.history_age * 1000) if last.number else now
+            return State(max(first_at(_microseconds(found["created"]) // 1000), first_at(oldest)), first, last)
 
 
 class Flow:
@@ -144,7 +178,8 @@ class Flow:
 
     Args:
         stream: Its name.
-        after: Number of the last message that is known; None reads from the begin.
+        after: The last message that is known; None reads from the begin.
+        last: Last message of the stream; the consumer goes on after it if the subjects have no past.
         take: Called with each message, and whether it is of the past.
         filled: Called once, when the past has arrived.
         behind: Called when the archive has discarded messages before they were read, or may have.
@@ -158,7 +193,8 @@ class Flow:
         clock: Clock,
         *,
         stream: str = STREAM,
-        after: int | None,
+        after: Position | None,
+        last: Position = BEGIN,
         take: Callable[[bytes, bool], None],
         filled: Callable[[], None],
         broken: Callable[[], None],
@@ -171,8 +207,8 @@ class Flow:
         self._stream = stream
         self._take, self._filled, self._broken = take, filled, broken
         self._has_past = after is None
-        self.last = after or 0
-        """Number of the last message in the stream."""
+        self.last = last if after is None else after
+        """The last message that was read."""
         self._delivered = 0
         self._pending: int | None = None
         """Messages of the past that have not arrived; None until JetStream has said how many there are."""
@@ -180,6 +216,8 @@ class Flow:
         """Messages of the past."""
         self._heard = clock.monotonic()
         self.is_broken = False
+        self.is_silent = False
+        """Whether it is broken for lack of signs of life: the stream may have been away, and got no events then."""
 
     async def start(self, inbox: str, subject: str) -> None:
         """
@@ -190,7 +228,7 @@ class Flow:
         """
         start: dict[str, Any] = {"deliver_policy": DeliverPolicy.ALL}
         if not self._has_past:
-            start = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self.last + 1}
+            start = {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": self.last.number + 1}
         consumer = ConsumerConfig(
             deliver_subject=inbox,
             filter_subject=subject,
@@ -206,8 +244,6 @@ class Flow:
             info = await self._client.jetstream(timeout=_REQUEST).add_consumer(self._stream, consumer)
             delivered = info.delivered
             self.messages = (info.num_pending or 0) + (delivered.consumer_seq if delivered else 0)
-        if self._has_past and delivered and not delivered.consumer_seq:
-            self.last = max(self.last, delivered.stream_seq)  # the past is empty, and ends here
         self._pending = self.messages - self._delivered
         if self._pending <= 0:
             self._filled()
@@ -222,18 +258,18 @@ class Flow:
             return
         # $JS.ACK.STREAM.CONSUMER.…, or with a domain and an account before the stream
         tokens = message.reply.split(".")
-        stream_seq, consumer_seq, _, pending = tokens[5:9] if len(tokens) == 9 else tokens[7:11]
+        stream_seq, consumer_seq, time_ns, pending = tokens[5:9] if len(tokens) == 9 else tokens[7:11]
         if int(consumer_seq) != self._delivered + 1:
             self._break()
             return
         self._delivered += 1
-        before, self.last = self.last, int(stream_seq)
+        before, self.last = self.last, Position(int(stream_seq), int(time_ns) // 1000)
         is_past = self._has_past and (self._pending is None or self._pending > 0)
         self._take(message.data, is_past)
         self._count_down(1 if int(pending) else None)
         if is_past:
             return
-        if int(pending) >= self._limit if self._limit is not None else before < self.last - 1:
+        if int(pending) >= self._limit if self._limit is not None else before.number < self.last.number - 1:
             self._behind()
 
     def _count_down(self, by: int | None) -> None:
@@ -246,6 +282,7 @@ class Flow:
     def look(self, now: float) -> None:
         """Notice a consumer that sends no signs of life."""
         if not self.is_broken and now - self._heard > _MISSED * _HEARTBEAT:
+            self.is_silent = True
             self._break()
 
     async def _control(self, reply: str, headers: dict[str, str]) -> None:
@@ -273,9 +310,9 @@ class Source:
     flow: Flow | None = None
 
 
-def _moment(text: str) -> int:
-    """Return the identifier of a time as JetStream writes it."""
-    return first_at(int(datetime.fromisoformat(text).timestamp() * 1000))
+def _microseconds(text: str) -> int:
+    """Read a time as JetStream writes it; as a float it would not be exact."""
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
 
 
 @contextmanager

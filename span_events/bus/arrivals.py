@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from span_events.bus import wire
-from span_events.bus.archive import ALARMS, Archive, Flow, NoArchive, Source
+from span_events.bus.archive import ALARMS, BEGIN, Archive, Flow, NoArchive, Source
 from span_events.bus.base import EVERYONE, NOBODY, Topic
 from span_events.bus.following import Following, Interest
 from span_events.bus.link import Link, settle
@@ -101,11 +101,8 @@ class Arrivals:
         """Begin on a new connection; return the topics that may miss something: the archive has no messages."""
         self._sources.clear()
         continues = await self._archive.open(client)
-        for topic, interest in self._following.interests.items():
+        for interest in self._following.interests.values():
             interest.ready.clear()
-            if not continues and interest.after is not None:
-                interest.after = 0  # all events of another archive are younger than those that were shown
-                self.note_gap(topic)
         return {topic for topic in self._following.interests if topic.is_messages or not continues}
 
     def topics_by(self, subscription: Subscription) -> set[Topic]:
@@ -124,6 +121,8 @@ class Arrivals:
         """Subscribe to the topics that are needed, then leave those that are not."""
         for topic, source in list(self._sources.items()):
             if source.flow is not None and source.flow.is_broken:
+                if source.flow.is_silent:
+                    self._on_gap(topic)
                 await self._leave(topic)
             elif source.flow is None and not topic.is_messages and not self._archive.fault:
                 await self._change_over(link, client, topic)
@@ -143,6 +142,7 @@ class Arrivals:
                 self.note_gap(topic)
             if interest.after is not None or self._is_late(topic):
                 self._on_gap(topic)
+            interest.after = None  # the archive does not feed it
             self._following.begin(topic)
         for topic in self._following.surplus(list(self._sources)):
             await self._leave(topic)
@@ -163,9 +163,10 @@ class Arrivals:
         live_from = self._following.live_from(topic)
         return live_from is not None and live_from < first_at(self._clock.time_ns() // 1_000_000 - _LATE_MS)
 
-    def note_gap(self, topic: Topic) -> None:
-        """Let the history of a topic begin now."""
-        self._fill(Past((), _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=self._new_id()))
+    def note_gap(self, topic: Topic, since: int | None = None) -> None:
+        """Let the history of a topic begin at a moment; None is now."""
+        moment = self._new_id() if since is None else since
+        self._fill(Past((), _owner_of(topic), of_everyone=topic.owner == EVERYONE, since=moment))
 
     async def _leave(self, topic: Topic) -> None:
         source = self._sources.pop(topic)
@@ -224,32 +225,39 @@ class Arrivals:
 
         def filled() -> None:
             if after is None:
-                self._fill_from(topic, past, alarms, messages, since)
+                self._fill_from(topic, past, alarms, messages, state.since)
             self._following.begin(topic)
 
-        flow = Flow(
-            client,
-            self._clock,
-            after=after,
-            take=take,
-            filled=filled,
-            broken=self._following.changed.set,
-            behind=partial(self._on_gap, topic),
-            limit=None if topic.owner == EVERYONE else self._limit,
-        )
-        inbox = client.new_inbox()
-        subscription = await link.subscribe(client, inbox, flow.receive)
+        subscription = None
         try:
             if after is None:
                 alarms = await self._read_alarms(link, client, topic)
-            since = await self._archive.since(client)
+            state = await self._archive.look(client)
             live_from = interest.live_from
-            if after is not None and live_from is not None and since > live_from:  # it discarded younger events
+            if after is not None and not state.follows(after):
+                after = BEGIN  # all events of another stream are younger than those that were shown
+                self.note_gap(topic, state.since)
                 self._on_gap(topic)
+            elif after is not None and live_from is not None and state.since > live_from:  # it discarded younger events
+                self._on_gap(topic)
+            flow = Flow(
+                client,
+                self._clock,
+                after=after,
+                last=state.last,
+                take=take,
+                filled=filled,
+                broken=self._following.changed.set,
+                behind=partial(self._on_gap, topic),
+                limit=None if topic.owner == EVERYONE else self._limit,
+            )
+            inbox = client.new_inbox()
+            subscription = await link.subscribe(client, inbox, flow.receive)
             await flow.start(inbox, subject_of(topic))
         except NoArchive as exc:
             self._archive.fault = str(exc)
-            await subscription.unsubscribe()
+            if subscription is not None:
+                await subscription.unsubscribe()
             return False
         self._sources[topic] = Source(subscription, flow)
         return True
@@ -281,7 +289,7 @@ class Arrivals:
         inbox = client.new_inbox()
         subscription = await link.subscribe(client, inbox, flow.receive)
         try:
-            await flow.start(inbox, f"span.activity.{topic.owner}.alarm")
+            await flow.start(inbox, f"span.alarms.{topic.owner}")
             async with asyncio.timeout(_ALARMS):
                 await ended.wait()
         except TimeoutError:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from span_events.bus.archive import Position
 from span_events.bus.base import EVERYONE, Topic
 
 _LINGER: Final = 60.0
@@ -21,8 +22,8 @@ class Interest:
     idle_since: float = 0.0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     """Set while its events arrive here and its past is in the history."""
-    after: int | None = None
-    """Number of the last NATS message of it in the archive that was shown; None if it has to be read from the begin."""
+    after: Position | None = None
+    """The last NATS message of it in the archive that was shown; None if it has to be read from the begin."""
     live_from: int | None = None
     """Identifier of the moment from which on subscribers wait for events that do not arrive yet; None if none waits."""
 

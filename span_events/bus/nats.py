@@ -23,7 +23,7 @@ from nats.errors import Error, MaxPayloadError
 from span_events.bus import wire
 from span_events.bus.archive import Archive
 from span_events.bus.arrivals import Arrivals
-from span_events.bus.base import Handler, NobodyServes, Topic, owner_of
+from span_events.bus.base import NOBODY, Handler, NobodyServes, Topic, owner_of
 from span_events.bus.following import Following
 from span_events.bus.link import Link
 from span_events.bus.local import LocalBus
@@ -78,7 +78,13 @@ class NatsBus(LocalBus):
         self._following = Following()
         self._gaps: set[Topic] = set()
         """Topics whose subscribers have to be told of a gap."""
-        self._archive = Archive(events, clock, subjects=f"{_PREFIX}.activity.*.*", alarms=f"{_PREFIX}.activity.*.alarm")
+        self._archive = Archive(
+            events,
+            clock,
+            subjects=f"{_PREFIX}.activity.*.*",
+            alarms=f"{_PREFIX}.alarms.*",
+            birth=f"{_PREFIX}.activity.{NOBODY}.birth",
+        )
         self._arrivals = Arrivals(
             self._following,
             self._archive,
@@ -237,7 +243,10 @@ class NatsBus(LocalBus):
             while self._link.client is client and (batch := self._outgoing.pop()):
                 try:
                     self._link.handed += len(batch.lines)
-                    await client.publish(batch.subject, wire.pack(self._sender, batch.lines))
+                    octets = wire.pack(self._sender, batch.lines)
+                    await client.publish(batch.subject, octets)
+                    if not self._archive.fault and (copy := _copy_subject(batch.subject)):
+                        await client.publish(copy, octets)
                 except MaxPayloadError:
                     self._link.handed -= len(batch.lines)
                     self.too_large += len(batch.lines)
@@ -248,9 +257,9 @@ class NatsBus(LocalBus):
     async def _on_up(self, client: Client) -> None:
         self._outgoing.longest = min(LONGEST, client.max_payload - len(self._sender))
         lost = await self._arrivals.open(client)
-        await self._reconcile(client)
         if self._link.connections:
             self._gaps |= lost
+        await self._reconcile(client)
         self._tell_gap()
 
     def _on_down(self) -> None:
@@ -328,3 +337,10 @@ class NatsBus(LocalBus):
 def _subject(owner: int | None, kind: str) -> str:
     """Return the subject of an event."""
     return f"{_PREFIX}.activity.{owner_of(owner)}.{kind}"
+
+
+@lru_cache(maxsize=1024)
+def _copy_subject(subject: str) -> str | None:
+    """Return the subject of the copy of warnings and errors, which a stream of their own takes; None for the rest."""
+    _, _, owner, *kind = subject.split(".")
+    return f"{_PREFIX}.alarms.{owner}" if kind == ["alarm"] else None

@@ -25,6 +25,21 @@ from tests.bench.waiting import until
 COLLECTION = 1 << 50
 
 
+class Shifted(SystemClock):
+    """A clock that a test can move."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Return seconds."""
+        return super().monotonic() + self.ahead
+
+    def time_ns(self) -> int:
+        """Return nanoseconds since 1970."""
+        return super().time_ns() + int(self.ahead * 1e9)
+
+
 class Node:
     """A bus, and what its sinks got."""
 

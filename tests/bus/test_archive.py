@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,7 @@ from span_events.events.filters import EVERYTHING, PASS_ALL, Scope
 from span_events.events.history import Replay
 from tests.bench.peers.nats import NatsServer, jetstream, nats_server
 from tests.bench.waiting import until
-from tests.bus.nodes import Node, alarm, break_off, node, numbered
+from tests.bus.nodes import Node, Shifted, alarm, break_off, node, numbered
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _COLLECTIONS = count(1 << 50)
@@ -245,6 +245,53 @@ async def test_nats_that_forgot_the_past_is_told(tmp_path: Path) -> None:
         assert here.activities[0] in replay(there, 5).activities
 
 
+@pytest.mark.parametrize("later", [2, 30])
+async def test_a_stream_that_is_made_anew_while_the_connections_stand_is_told(
+    archive: NatsServer, collection: int, later: int
+) -> None:
+    """
+    The server of a NATS cluster that held it has restarted.
+
+    All events of the new stream are read, whether it has fewer or more messages than the old one had.
+    """
+    clock = Shifted()
+    async with node(archive.url, 1) as here, node(archive.url, 2, clock) as there:
+        await make_anew(archive, here)
+        await there.follow(collection)
+        await publish(here, range(10), collection)
+        await there.got(10)
+        await make_anew(archive, here)
+        await publish(here, range(100, 100 + later), collection)
+        clock.ahead += 16
+        there.bus.sweep(clock.monotonic())
+        await until(lambda: 99 + later in there.values)
+        there.bus.sweep(clock.monotonic())
+
+        assert there.values == [*range(10), *range(100, 100 + later)]
+        assert there.gaps == 1
+        assert there.lost == topics_of([Scope(collection)])
+        assert there.metric("bus_connections") == 1
+        assert replay(there, collection, here.activities[0].id).lost_through is not None
+        assert replay(there, collection, here.activities[10].id).lost_through is None
+
+
+async def test_a_stream_is_complete_from_its_first_message_on(archive: NatsServer, collection: int) -> None:
+    """A cluster says of the stream of a restarted server that it was created when the one before was."""
+    async with node(archive.url, 1) as here:
+        other = Client()
+        await other.connect(archive.url)
+        await other.jetstream().delete_stream(STREAM)
+        await other.jetstream().add_stream(name=STREAM, subjects=["span.activity.*.*"], storage=StorageType.MEMORY)
+        begun = here.bus.new_id()
+        await until(lambda: here.bus.new_id() > begun + (10 << 22))  # some milliseconds
+        await publish(here, [1], collection)
+        await other.close()
+        async with node(archive.url, 2) as there:
+            await there.follow(collection)
+
+            assert replay(there, collection, begun).lost_through is not None
+
+
 async def test_the_archive_that_comes_late_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And adapted to the settings of a node that starts. Before that, health says that there is none."""
     monkeypatch.setattr("span_events.bus.nats._LOOK", 0.0)
@@ -365,22 +412,27 @@ async def test_events_that_the_archive_discarded_during_an_outage_are_a_gap(
         assert there.gaps == 1
 
 
-async def test_routine_does_not_push_warnings_and_errors_out_of_the_archive(tmp_path: Path) -> None:
-    """Those of all collections together neither."""
+@pytest.mark.parametrize("is_new", [False, True])
+async def test_routine_does_not_push_warnings_and_errors_out_of_the_archive(tmp_path: Path, is_new: bool) -> None:
+    """That of all collections together neither, nor after the stream of all events was made anew."""
     limits = {"history_octets": 1 << 20}
     async with nats_server(tmp_path, jetstream(tmp_path)) as nats, node(nats.url, 1, events=limits) as here:
         here.bus.publish(numbered(1, 5))
         here.bus.publish(alarm(5))
         await until(lambda: here.metric("bus_waiting_bytes") == 0)
+        if is_new:
+            await make_anew(nats, here)
+            here.bus.publish(alarm(5))
+            await until(lambda: here.metric("bus_waiting_bytes") == 0)
         await fill_up(nats)
         async with node(nats.url, 2, events=limits) as there:
             await there.follow(5)
-            await until(lambda: replay(there, 5).activities == (here.activities[1],))
+            await until(lambda: replay(there, 5).activities == tuple(here.activities[1:]))
             assert replay(there, 5, here.activities[0].id - 1).lost_through is not None
         async with node(nats.url, 3, events=limits) as there:
             await there.follow(None)
 
-            assert replay(there, 5).activities == (here.activities[1],)
+            assert replay(there, 5).activities == tuple(here.activities[1:])
 
 
 async def test_a_hundred_idle_collections_cost_a_node_nothing(archive: NatsServer) -> None:
@@ -396,6 +448,22 @@ async def test_a_hundred_idle_collections_cost_a_node_nothing(archive: NatsServe
 
         assert there.metric("bus_topics") == 0
         assert [each["out_msgs"] for each in after] == [each["out_msgs"] for each in before]
+
+
+async def publish(at: Node, numbers: Iterable[int], collection: int) -> None:
+    """Publish numbered events, with a NATS message for each."""
+    for number in numbers:
+        at.bus.publish(numbered(number, collection))
+        await until(lambda: at.metric("bus_waiting_bytes") == 0)
+
+
+async def make_anew(nats: NatsServer, at: Node) -> None:
+    """Remove the stream of all events, and let a node make it."""
+    other = Client()
+    await other.connect(nats.url)
+    await other.jetstream().delete_stream(STREAM)
+    await other.close()
+    await at.bus._archive.open(at.bus._link.client)  # type: ignore[attr-defined]
 
 
 async def fill_up(nats: NatsServer) -> None:

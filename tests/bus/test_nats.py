@@ -28,24 +28,9 @@ from span_events.events.filters import Scope
 from span_events.ids import IdGenerator, render
 from tests.bench.peers.nats import NatsServer, nats_server
 from tests.bench.waiting import PATIENCE, until
-from tests.bus.nodes import COLLECTION, alarm, break_off, message, node, numbered
+from tests.bus.nodes import COLLECTION, Shifted, alarm, break_off, message, node, numbered
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-class Shifted(SystemClock):
-    """A clock that a test can move."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> float:
-        """Return seconds."""
-        return super().monotonic() + self.ahead
-
-    def time_ns(self) -> int:
-        """Return nanoseconds since 1970."""
-        return super().time_ns() + int(self.ahead * 1e9)
 
 
 @pytest_asyncio.fixture(loop_scope="module", name="client")
