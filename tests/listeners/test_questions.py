@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from span_events.ids import render
 from span_events.wire.coap.messages import Code
 from tests.bench.clock import ManualClock
 from tests.bench.nodes import unknown_until_asked
@@ -100,10 +101,21 @@ async def test_a_gateway_waits_for_the_answer(tmp_path: Path) -> None:
         record = bench.fleet.certificates.list(bench.gateway)[0]
         async with unknown_until_asked(bench.fleet, record):
             gateway = await bench.raw().open()
-            await gateway.send(upstream(b"hello", device_id="x"))
-            await until(lambda: len(bench.fleet.activities) == 2)
+            await gateway.send(upstream(b"hello", device_id=render(bench.device.id)))
+            await until(lambda: bool(bench.fleet.messages))
 
-        assert bench.fleet.names == ["gatewayConnected", "gatewayCommError"]
+        assert bench.fleet.names == ["gatewayConnected", "gatewayUpstreamMessage", "upstreamMessage"]
+
+
+async def test_a_message_of_an_unknown_device_behind_a_gateway_waits_for_the_answer(tmp_path: Path) -> None:
+    """It is passed on then, without a warning."""
+    async with fleet_gateways(tmp_path) as bench:
+        gateway = await bench.raw().serve()
+        async with unknown_until_asked(bench.fleet, bench.device):
+            await gateway.send(upstream(b"hello", device_id=render(bench.device.id)))
+            await until(lambda: bool(bench.fleet.messages))
+
+        assert bench.fleet.names == ["gatewayConnected", "gatewayUpstreamMessage", "upstreamMessage"]
 
 
 async def test_an_unknown_gateway_is_rejected_after_the_answer(tmp_path: Path) -> None:

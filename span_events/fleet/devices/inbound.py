@@ -53,6 +53,7 @@ class Reception:
         self._registry = registry
         self._directory = registry.directory
         self._identification = identification
+        self.questions = identification.questions
         self.device_at = identification.device_at
         """Returns the device with an address; see `Identification`. For datagrams: `hold_or_reject` follows."""
         self._clock = clock
@@ -140,7 +141,7 @@ class Reception:
             again: Called with a held datagram, after the registry was asked for changes of other nodes.
         """
         size = len(datagram)
-        if self._identification.questions.hold(partial(again, datagram, remote), host=remote[0], octets=size):
+        if self.questions.hold(partial(again, datagram, remote), host=remote[0], octets=size):
             return None
         return self._reject_stranger(found, remote, transport, size, mark)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from span_events import ids
@@ -55,13 +56,13 @@ class Uplink:
             case "config":
                 self.configure(session)
             case "upstream_message":
-                self._pass_on(session, message.upstream_message)
+                self._pass_on(session, message)
             case "keepalive":
                 self._downlink.answer_keepalive(session)
             case "gateway_metadata":
                 self._report(session, message.gateway_metadata)
             case "device_update":
-                self._update_device(session, message.device_update)
+                self._update_device(session, message)
             case _:
                 error = "a ControlStreamRequest without a part that we know"
                 self.warn(session, GatewayReason.UNKNOWN_MESSAGE, error)
@@ -103,8 +104,13 @@ class Uplink:
             session.configured_at = now
             self._downlink.configure(session, self._cause())
 
-    def _pass_on(self, session: GatewaySession, message: pb.UpstreamMessage) -> None:
-        device = self._device_of(session, message.device_id)
+    def _take_again(self, session: GatewaySession, message: pb.ControlStreamRequest) -> None:
+        if not session.is_over:
+            self.take(session, message)
+
+    def _pass_on(self, session: GatewaySession, request: pb.ControlStreamRequest) -> None:
+        message = request.upstream_message
+        device = self._device_of(session, message.device_id, request)
         if device is None or self._is_refused(session, device, size=len(message.payload)):
             return
         message_id = self._reception.received_through(
@@ -125,9 +131,10 @@ class Uplink:
             session.gateway.reported_ms = self._clock.time_ns() // 1_000_000
             self.changed.add(session.gateway)
 
-    def _update_device(self, session: GatewaySession, update: pb.DeviceUpdate) -> None:
+    def _update_device(self, session: GatewaySession, request: pb.ControlStreamRequest) -> None:
         """Store a changed report about a device; an empty part changes nothing, since no block is empty."""
-        device, gateway = self._device_of(session, update.device_id), session.gateway
+        update = request.device_update
+        device, gateway = self._device_of(session, update.device_id, request), session.gateway
         if device is None or self._is_refused(session, device, size=update.ByteSize()):
             return
         config = self._within_limits(session, update.config, device)
@@ -156,16 +163,27 @@ class Uplink:
         )
         return refusal is not None
 
-    def _device_of(self, session: GatewaySession, text: str) -> Device | None:
-        """Return a device behind a gateway, or warn without revealing whether another collection has it."""
+    def _device_of(self, session: GatewaySession, text: str, request: pb.ControlStreamRequest) -> Device | None:
+        """
+        Return a device behind a gateway, or warn without revealing whether another collection has it.
+
+        Args:
+            request: Taken again instead, after the registry was asked for changes of other nodes.
+        """
         gateway = session.gateway
+        device_id: int | None = None
         try:
-            device = self._directory.devices.get(ids.parse(text, what="device"))
+            device_id = ids.parse(text, what="device")
             error = f"there is no device {text} in the gateway's collection"
         except InvalidRequest as exc:
-            device, error = None, exc.detail
+            error = exc.detail
+        device = None if device_id is None else self._directory.devices.get(device_id)
         if device is not None and gateway.carries(device):
             return device
+        again = partial(self._take_again, session, request)
+        host, size = session.remote[0], request.ByteSize()
+        if device_id is not None and self._reception.questions.hold(again, host=host, octets=size):
+            return None
         near = device if device is not None and device.collection is gateway.collection else None
         if near is not None:
             error = f"device {text} has no block for this gateway"
