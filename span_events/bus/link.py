@@ -64,7 +64,7 @@ class Link:
 
     Args:
         on_up: Called with each new connection; it subscribes there. Its failure ends the connection.
-        on_down: Called after a connection has ended.
+        on_down: Called after a connection has ended, or an attempt, which may have failed during `on_up`.
         work: Run as long as a connection, which they get; the failure of one ends the connection.
         on_slow: Called with a subscription when nats-py discarded a message of it because this process fell behind.
         on_defect: Called after an exception that is a defect of ours, which ends at most the connection.
@@ -241,8 +241,7 @@ class Link:
                 await client.close()
         self.unconfirmed += self.handed - self._confirmed
         self._confirmed = self.handed
-        if was_connected:
-            self._on_down()
+        self._on_down()
         if self.fault and (was_connected or not self._tried.is_set()):  # once, not with each attempt
             log.warning("bus_away", why=self.fault, hint=_HINT)
 

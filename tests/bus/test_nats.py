@@ -329,6 +329,33 @@ async def test_a_defect_of_the_bus_ends_the_connection_and_not_the_node(
         assert there.bus.failures == 1
 
 
+async def test_a_connection_that_fails_while_it_is_set_up_leaves_no_subscriptions(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one subscribes to everything, so that this node answers requests again."""
+
+    async def answer(data: bytes) -> bytes:
+        return b"here"
+
+    async with node(nats.url, 1) as here, node(nats.url, 2) as there:
+        there.bus.serve("gateway.1", answer)
+        await there.follow(COLLECTION)
+        await until_subscribed(nats, "span.gateway.1")
+        reconcile = Arrivals.reconcile
+
+        async def fail(*arguments: Any) -> None:
+            monkeypatch.setattr(Arrivals, "reconcile", reconcile)
+            raise TimeoutError
+
+        monkeypatch.setattr(Arrivals, "reconcile", fail)
+        await break_off(there)
+        await until(lambda: there.is_connected)
+        here.bus.publish(numbered(1))
+        await there.got(1)
+
+        assert await here.bus.ask("gateway.1", b"", PATIENCE) == b"here"
+
+
 async def test_a_defect_in_the_reading_of_a_message_is_counted_and_the_next_is_read(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
