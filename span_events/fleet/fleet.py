@@ -256,7 +256,7 @@ class Fleet:
         Raises:
             StorageUnavailable: PostgreSQL is away; the next call tries again.
         """
-        await _all_of(self.cellular.lead, self.firmware.take_over.look)
+        await _all_of(self.cellular.lead, self.firmware.take_over.look, self.outbox.lead)
 
     async def check_files(self) -> None:
         """Look whether images and blobs can be stored, and settle uploads that died; called every other second."""

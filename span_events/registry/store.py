@@ -369,9 +369,9 @@ class Store:
         row = rows.downstream_row(message)
         await self._database.write(lambda connection: outbox.queue(connection, self.node, row))
 
-    async def claim_downstream(self, message_id: int) -> bool:
-        """Claim a waiting message for this node; return False if another node has it, or it waits no longer."""
-        return await self._database.write(lambda connection: outbox.claim(connection, self.node, message_id))
+    async def claim_downstream(self, ids: Sequence[int]) -> set[int]:
+        """Claim waiting messages for this node; return those that no other node has, and that wait still."""
+        return await self._database.write(lambda connection: outbox.claim(connection, self.node, ids))
 
     async def settle_downstream(
         self, messages: Sequence[Downstream], deleted: Sequence[int], released: Sequence[int]

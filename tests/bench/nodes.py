@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from span_events.errors import StorageUnavailable
-from span_events.registry.model import Certificate, Device
+from span_events.registry.model import Certificate, Device, Downstream
 from span_events.registry.store import Store
 from tests.bench.authorities import open_authority
 from tests.bench.clock import ManualClock
 from tests.bench.fleets import CAUSE, FleetBench
-from tests.bench.waiting import PATIENCE
+from tests.bench.waiting import PATIENCE, until
+
+Nodes = tuple[FleetBench, FleetBench]
 
 
 @asynccontextmanager
@@ -78,3 +80,21 @@ async def unknown_until_asked(fleet: FleetBench, *hidden: Device | Certificate) 
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     assert asked == 1
+
+
+async def known(two: FleetBench, device: Device) -> Device:
+    """Wait until a node shows a device; return its object there."""
+    await until(lambda: device.id in two.directory.devices)
+    return two.directory.devices[device.id]
+
+
+async def queued(nodes: Nodes, *payloads: bytes) -> tuple[list[Downstream], list[Downstream]]:
+    """Post messages for a device at the first node; return them as each node shows them, oldest first."""
+    one, two = nodes
+    device = await one.device()
+    await known(two, device)
+    for each in payloads:
+        await one.outbox.queue(device, each, cause=CAUSE)
+    await until(lambda: two.outbox.waiting == len(payloads))
+    ours, theirs = (each.outbox.list(device, limit=len(payloads))[::-1] for each in nodes)
+    return ours, theirs

@@ -16,31 +16,24 @@ from sqlalchemy import make_url
 from structlog.testing import capture_logs
 
 from span_events.config import CoapConfig, DatagramsConfig, MessagesConfig
-from span_events.errors import Conflict, DatabaseUnavailable
+from span_events.errors import Conflict, DatabaseUnavailable, StorageUnavailable
 from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.listeners.coap.coap import Coap
 from span_events.listeners.datagrams import Datagrams
-from span_events.registry.model import Device, Downstream, DownstreamState
+from span_events.registry.model import Downstream, DownstreamState
 from span_events.wire.coap.messages import CoapMessage, Code, Type, encode
 from tests.bench.fleets import CAUSE, FleetBench
 from tests.bench.links import behind, online, roof
+from tests.bench.nodes import Nodes, known, queued
 from tests.bench.peers.postgresql import PostgresqlServer
 from tests.bench.waiting import until
 from tests.listeners.coap.bench import RawClient
-
-Nodes = tuple[FleetBench, FleetBench]
 
 
 def metrics(fleet: FleetBench) -> dict[str, Any]:
     """Return the metrics of downstream messages."""
     return {each.name: each.value() for each in fleet.outbox.metrics()}
-
-
-async def known(two: FleetBench, device: Device) -> Device:
-    """Wait until a node shows a device; return its object there."""
-    await until(lambda: device.id in two.directory.devices)
-    return two.directory.devices[device.id]
 
 
 async def test_a_message_that_both_nodes_would_send_is_sent_by_one(nodes: Nodes) -> None:
@@ -141,33 +134,6 @@ async def test_the_claim_of_a_dead_node_is_taken_over(nodes: Nodes, postgresql: 
     assert metrics(two)["downstream_claims"] == {"claimed": 1, "lost": 2, "failed": 0, "expired": 0}
 
 
-async def test_the_message_of_a_dead_node_expires_once(nodes: Nodes, postgresql: PostgresqlServer, url: str) -> None:
-    """Its claim ends with its lease; then the node that lives publishes the failure."""
-    one, two = nodes
-    table = f"{make_url(url).username}.nodes"
-    await postgresql.execute(f"UPDATE {table} SET leased_until = now() + interval '1 hour'")
-    device = await one.device()
-    await known(two, device)
-    message = await one.outbox.queue(device, b"open", cause=CAUSE)
-    await until(lambda: two.outbox.waiting == 1)
-    await one.outbox.claims.claim(message)
-    await two.clock.advance(90 * 86_400)
-    two.outbox.sweep()
-    (same,) = two.outbox.list(device, limit=1)
-    claimed = await two.outbox.claims.claim(same)
-    held = list(two.names)
-    await postgresql.execute(f"UPDATE {table} SET leased_until = now() WHERE holder = '{one.store.node}'")
-
-    def expired() -> bool:
-        two.outbox.sweep()
-        return two.outbox.waiting == 0
-
-    await until(expired)
-
-    assert (claimed, held) == (False, [])
-    assert [(name, data["reason"]) for name, data in two.published] == [("downstreamFailed", "expired")]
-
-
 async def test_a_message_that_is_gone_does_not_hold_up_the_next(nodes: Nodes) -> None:
     """Its deletion was not noticed here; the attempt to claim it finds out."""
     one, _ = nodes
@@ -198,41 +164,15 @@ async def test_a_claim_that_was_not_used_is_given_back(nodes: Nodes) -> None:
     assert metrics(one)["downstream_claims"] == {"claimed": 1, "lost": 0, "failed": 0, "expired": 1}
 
 
-async def test_a_claim_whose_answer_was_lost_is_given_back(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network broke after the commit: this node does not send the message, nor keep it from others."""
-    one, two = nodes
-    device = await one.device()
-    await known(two, device)
-    messages = [await one.outbox.queue(device, payload, cause=CAUSE) for payload in (b"1", b"2")]
-    await until(lambda: two.outbox.waiting == 2)
-    first, second = two.outbox.list(device, limit=2)[::-1]
-    claim = one.store.claim_downstream
-
-    async def lose_answer(message_id: int) -> bool:
-        await claim(message_id)
-        raise DatabaseUnavailable("PostgreSQL did not answer")
-
-    monkeypatch.setattr(one.store, "claim_downstream", lose_answer)
-    claims = [await one.outbox.claims.claim(each) for each in messages]
-    claims.append(await two.outbox.claims.claim(first))
-    monkeypatch.undo()
-    claims.append(await one.outbox.claims.claim(messages[1]))
-    one.outbox.sweep()
-    await one.outbox.flush()
-
-    assert claims == [False, False, False, True]
-    assert [await two.outbox.claims.claim(each) for each in (first, second)] == [True, False]
-
-
 async def test_the_age_of_a_claim_counts_from_the_question(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer may take seconds, and the lease that the claim lasts with does not wait for it."""
     one, _ = nodes
     message = await one.outbox.queue(await one.device(), b"open", cause=CAUSE)
     claim = one.store.claim_downstream
 
-    async def answer_late(message_id: int) -> bool:
+    async def answer_late(ids: Sequence[int]) -> set[int]:
         one.clock.shift(4)
-        return await claim(message_id)
+        return await claim(ids)
 
     monkeypatch.setattr(one.store, "claim_downstream", answer_late)
     assert await one.outbox.claims.claim(message)
@@ -242,41 +182,82 @@ async def test_the_age_of_a_claim_counts_from_the_question(nodes: Nodes, monkeyp
     assert not one.outbox.claims.holds(message)
 
 
-async def test_a_message_expires_once(nodes: Nodes) -> None:
-    """Both nodes look for old messages; the one that claims it first publishes the failure."""
+async def test_a_claim_that_is_made_anew_before_it_is_given_back_is_kept(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device comes after its claim expired: before the registry is told, meanwhile, or while that fails."""
     one, two = nodes
-    device = await one.device()
-    await known(two, device)
-    await one.outbox.queue(device, b"open", cause=CAUSE)
-    await until(lambda: two.outbox.waiting == 1)
-    for fleet in nodes:
-        fleet.activities.clear()
-        await fleet.clock.advance(90 * 86_400)
-        fleet.outbox.sweep()
-    await until(lambda: one.outbox.waiting + two.outbox.waiting == 1)
-    await asyncio.gather(one.outbox.flush(), two.outbox.flush())
-    await until(lambda: one.outbox.waiting + two.outbox.waiting == 0)
+    ours, others = await queued(nodes, b"1", b"2", b"3", b"4")
+    early, before, late, last = ours
+    claim, flush = one.outbox.claims.claim, one.outbox.flush
+    assert await one.outbox.claims.claim_all(ours) == ours
+    one.clock.shift(6)
+    one.outbox.sweep()
 
-    assert one.names + two.names == ["downstreamFailed"]
+    async def fail(*_: object) -> None:
+        assert await claim(last)
+        raise DatabaseUnavailable("the connection was lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.store, "settle_downstream", fail)
+        with pytest.raises(DatabaseUnavailable):
+            await flush()
+    assert await claim(early)
+    again = list(await asyncio.gather(claim(before), flush(), claim(late)))
+    await flush()
+
+    assert again == [True, None, True]
+    assert await two.outbox.claims.claim_all(others) == []
 
 
-async def test_cancelled_and_removed_messages_go_on_every_node(nodes: Nodes) -> None:
-    """The other node publishes nothing of it."""
+async def test_a_claim_whose_answer_was_lost_is_given_back(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL has written the claim, and the node does not know; the message must not wait for the node's end."""
     one, two = nodes
-    device = await one.device()
-    there = await known(two, device)
-    first = await one.outbox.queue(device, b"1", cause=CAUSE)
-    await one.outbox.queue(device, b"2", cause=CAUSE)
-    await until(lambda: two.outbox.waiting == 2)
-    await one.outbox.cancel(device, first.id, cause=CAUSE)
-    await until(lambda: two.outbox.waiting == 1)
-    (rest,) = two.outbox.list(there, limit=9)
-    await one.devices.remove(device, cause=CAUSE)
-    await until(lambda: two.outbox.waiting == 0)
+    ours, others = await queued(nodes, b"1", b"2")
+    claim = one.store.claim_downstream
+    losses: list[BaseException] = [DatabaseUnavailable("the connection was lost"), asyncio.CancelledError()]
 
-    assert rest.payload == b"2"
-    assert two.names == []
-    assert one.names.count("downstreamFailed") == 2
+    async def lose(ids: Sequence[int]) -> set[int]:
+        await claim(ids)
+        raise losses[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(one.store, "claim_downstream", lose)
+        for message in ours:
+            with pytest.raises(type(losses[-1])):
+                await one.outbox.claims.claim(message)
+            losses.pop()
+    before = await two.outbox.claims.claim_all(others)
+    await one.outbox.flush()
+
+    assert before == []
+    assert await two.outbox.claims.claim_all(others) == others
+
+
+async def test_a_node_that_stood_still_claims_anew(nodes: Nodes, postgresql: PostgresqlServer, url: str) -> None:
+    """Its lease ended meanwhile, and the other node sent the message: it may not be sent again."""
+    one, two = nodes
+    (message,), (same,) = await queued(nodes, b"open")
+    await one.outbox.claims.claim(message)
+    table, node = f"{make_url(url).username}.nodes", one.store.node
+    await postgresql.execute(f"UPDATE {table} SET leased_until = now() - interval '1 s' WHERE holder = '{node}'")
+    one.clock.shift(20)
+    sent: list[str] = []
+    assert await two.outbox.claims.claim(same)
+    one.outbox.claimed(message, lambda: sent.append("one"))
+    await until(lambda: metrics(one)["downstream_claims"]["lost"] == 1 and one.outbox.claims.is_free(message.id))
+
+    assert sent == []
+
+
+async def test_a_claim_renews_the_lease_that_it_lasts_for(nodes: Nodes, postgresql: PostgresqlServer, url: str) -> None:
+    """After an outage of PostgreSQL, a claim may come before the node has renewed its lease."""
+    one, two = nodes
+    (message,), (same,) = await queued(nodes, b"open")
+    await postgresql.execute(f"UPDATE {make_url(url).username}.nodes SET leased_until = now() - interval '1 s'")
+
+    assert await one.outbox.claims.claim(message)
+    assert not await two.outbox.claims.claim(same)
 
 
 @contextmanager
@@ -339,12 +320,14 @@ async def test_without_postgresql_a_message_waits(nodes: Nodes) -> None:
     message = await one.outbox.queue(device, b"open", cause=CAUSE)
     await one.store.close()
     with capture_logs() as logs:
-        claims = [await one.outbox.claims.claim(message) for _ in range(3)]
+        claims = [await one.outbox.claims.attempt(message) for _ in range(3)]
         one.clock.shift(61)
-        claims.append(await one.outbox.claims.claim(message))
+        claims.append(await one.outbox.claims.attempt(message))
+    with pytest.raises(StorageUnavailable):  # the API answers 503
+        await one.outbox.cancel(device, message.id, cause=CAUSE)
     lines = [each["count"] for each in logs if each["event"] == "message_not_claimed"]
 
     assert claims == [False] * 4
-    assert metrics(one)["downstream_claims"] == {"claimed": 0, "lost": 0, "failed": 4, "expired": 0}
+    assert metrics(one)["downstream_claims"] == {"claimed": 0, "lost": 0, "failed": 5, "expired": 0}
     assert lines == [1, 3]
     assert one.outbox.next_over(device, Transport.UDP) is message

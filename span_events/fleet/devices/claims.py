@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from span_events.bounded.quiet import OncePerMinute
@@ -17,10 +19,12 @@ from span_events.registry.store import Store
 log = get_logger("outbox")
 
 _UNUSED: Final = 5.0
+"""Seconds after which a claim without use is given back: the device went to another node, or its radio is off."""
+_VALID: Final = 7.0
 """
-Seconds after which a claim without use is given back: the device went to another node, or its radio is off.
+Seconds for which a claim holds without another query: it lasts as long as its node's lease, which the claim renews.
 
-A claim lasts as long as its node's lease, which ends 7 s after the claim at the earliest.
+A node that stood still for longer may have lost its lease, and with it the claim.
 """
 
 
@@ -31,17 +35,17 @@ class Claims:
     A claim is a query of its own, so only a device with a waiting message costs one.
 
     Args:
-        refused: Looks again at a message that could not be claimed.
+        refused: Looks again at messages that could not be claimed.
     """
 
-    def __init__(self, store: Store, clock: Clock, *, refused: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(self, store: Store, clock: Clock, *, refused: Callable[[AbstractSet[int]], Awaitable[None]]) -> None:
         self._store = store
         self._clock = clock
         self._refused = refused
         self.are_needed = store.is_shared
-        self._held: dict[int, float] = {}  # monotonic time at which the claim was asked for
-        self._given_back: set[int] = set()  # until the registry knows
-        self._asked: set[int] = set()
+        self._held: dict[int, float] = {}  # monotonic time before the query
+        self._asked: Counter[int] = Counter()  # queries under way by message
+        self._given_back: set[int] = set()  # until the registry knows; none of them is held
         self._tasks: set[asyncio.Task[None]] = set()
         self._quiet = OncePerMinute(1)
         self._outcomes = dict.fromkeys(("claimed", "lost", "failed", "expired"), 0)
@@ -73,33 +77,40 @@ class Claims:
 
     def holds(self, message: Downstream) -> bool:
         """Return whether this node may send a message now."""
-        return not self.are_needed or message.id in self._held
+        if not self.are_needed:
+            return True
+        asked_at = self._held.get(message.id)
+        return asked_at is not None and self._clock.monotonic() < asked_at + _VALID
 
     async def claim(self, message: Downstream) -> bool:
-        """Claim a message; False if another node has it, or PostgreSQL is away."""
-        if self.holds(message):
-            return True
-        began = self._clock.monotonic()
-        self._asked.add(message.id)
-        claimed: bool | None = None
+        """
+        Claim a message; False if another node has it.
+
+        Raises:
+            StorageUnavailable: PostgreSQL is away.
+        """
+        return bool(await self.claim_all([message]))
+
+    async def claim_all(self, messages: Sequence[Downstream]) -> list[Downstream]:
+        """
+        Claim messages with one query, and return those that this node may send now.
+
+        Raises:
+            StorageUnavailable: PostgreSQL is away.
+        """
+        wanted = {each.id for each in messages if not self.holds(each)}
+        if wanted:
+            await self._ask(wanted)
+        return [each for each in messages if self.holds(each)]
+
+    async def attempt(self, message: Downstream) -> bool:
+        """Claim a message; False if another node has it, or if PostgreSQL is away, which is logged."""
         try:
-            claimed = await self._store.claim_downstream(message.id)
-            self._outcomes["claimed" if claimed else "lost"] += 1
-            if not claimed:
-                await self._refused(message.id)
+            return await self.claim(message)
         except StorageUnavailable as exc:
-            self._outcomes["failed"] += 1
             if count := self._quiet.admits("message_not_claimed", self._clock.monotonic()):
                 log.warning("message_not_claimed", detail=str(exc), hint=exc.hint, count=count)
             return False
-        finally:
-            self._asked.discard(message.id)
-            if claimed is None:  # the registry may have it, and only the answer was lost
-                self._given_back.add(message.id)
-        if claimed:
-            self._held[message.id] = began
-            self._given_back.discard(message.id)
-        return claimed
 
     def claim_then(self, message: Downstream, work: Callable[[], None]) -> None:
         """Do some work once a message is claimed: at once, or soon, or not at all."""
@@ -108,7 +119,7 @@ class Claims:
             return
 
         async def wait() -> None:
-            if await self.claim(message):
+            if await self.attempt(message):
                 work()
 
         task = asyncio.get_running_loop().create_task(wait())
@@ -118,6 +129,7 @@ class Claims:
     def forget(self, message_id: int) -> None:
         """Forget a message that waits no longer."""
         self._held.pop(message_id, None)
+        self._given_back.discard(message_id)
 
     def give_back_unused(self, used: Callable[[int], bool]) -> None:
         """
@@ -127,23 +139,52 @@ class Claims:
             used: Tells whether a path of this node carries a message now.
         """
         since = self._clock.monotonic() - _UNUSED
-        for each in [each for each, when in self._held.items() if when <= since and not used(each)]:
+        unused = [each for each, asked_at in self._held.items() if asked_at <= since and not used(each)]
+        for each in unused:
             del self._held[each]
-            self._given_back.add(each)
-            self._outcomes["expired"] += 1
+        self._given_back.update(unused)
+        self._outcomes["expired"] += len(unused)
 
     def take_given_back(self) -> list[int]:
-        """Return the messages whose claims the registry has to release, but for those that are asked for again."""
-        found = sorted(self._given_back - self._asked)
-        self._given_back.difference_update(found)
-        return found
+        """
+        Return the messages whose claims the caller releases now, before any later query.
 
-    def release_later(self, given_back: Iterable[int]) -> None:
-        """Keep claims that the registry could not release, unless they were made anew."""
-        self._given_back.update(set(given_back) - self._held.keys())
+        Those that are asked for again stay: the release would come after the answer.
+        """
+        taken = self._given_back - self._asked.keys()
+        self._given_back -= taken
+        return sorted(taken)
+
+    def release_later(self, taken: Sequence[int]) -> None:
+        """Keep claims that the registry could not release, unless they were made anew, or are asked for."""
+        self._given_back.update(each for each in taken if each not in self._held and each not in self._asked)
 
     async def close(self) -> None:
         """Give up the claims under way."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ask(self, wanted: set[int]) -> None:
+        """Claim messages in PostgreSQL."""
+        asked_at = self._clock.monotonic()
+        self._asked.update(wanted)
+        claimed = None
+        try:
+            claimed = await self._store.claim_downstream(sorted(wanted))
+            self._held |= dict.fromkeys(claimed, asked_at)
+            self._given_back -= claimed
+            lost = wanted - claimed
+            self._outcomes["claimed"] += len(claimed)
+            self._outcomes["lost"] += len(lost)
+            for each in lost:
+                self._held.pop(each, None)
+            if lost:
+                await self._refused(lost)
+        except StorageUnavailable:
+            self._outcomes["failed"] += len(wanted)
+            raise
+        finally:
+            self._asked -= Counter(wanted)
+            if claimed is None:  # PostgreSQL may have claimed the messages, and only the answer was lost
+                self._given_back |= wanted - self._held.keys()

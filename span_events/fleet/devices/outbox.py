@@ -12,8 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
-from itertools import takewhile
-from typing import Protocol
+from itertools import islice, takewhile
+from typing import Final, Protocol
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
@@ -28,6 +28,11 @@ from span_events.ids import render
 from span_events.metrics import Metric
 from span_events.registry.model import Device, Downstream, DownstreamState, Gateway
 from span_events.registry.registry import Registry
+
+_SWEPT: Final = 1_000
+"""Upper bound of messages that expire within a second; the next second takes the rest."""
+_SLICE: Final = 100
+"""Upper bound of messages in one query: other writes come in between."""
 
 
 class Carrier(Protocol):
@@ -155,16 +160,18 @@ class Outbox:
         Raises:
             Conflict: The message was sent to a gateway, and the gateway has not confirmed it yet.
             NotFound: The device has no such message.
+            StorageUnavailable: PostgreSQL is away, so it is not known whether another node sends the message.
         """
-        message = self._messages.get(device.id, OrderedDict()).get(message_id)
-        if message is None:
-            raise NotFound(f"There is no message {render(message_id)} in the outbox of this device", field="message")
-        if message.state is DownstreamState.PENDING and not await self.claims.claim(message):
-            raise Conflict(
-                f"Message {render(message_id)} is being sent by another node: it cannot be called back",
-                hint="Look at the outbox again in a second.",
-                field="message",
-            )
+        message = self._find(device, message_id)
+        if message.state is DownstreamState.PENDING:
+            is_claimed = await self.claims.claim(message)
+            message = self._find(device, message_id)  # unless it was deleted meanwhile
+            if message.state is DownstreamState.PENDING and not is_claimed:
+                raise Conflict(
+                    f"Message {render(message_id)} is being sent by another node: it cannot be called back",
+                    hint="Look at the outbox again in a second.",
+                    field="message",
+                )
         was_underway = message_id in self._underway
         if not self._recall(message):
             raise Conflict(
@@ -205,7 +212,7 @@ class Outbox:
         """Do some work that sends a message, as soon as this node may: at once, unless several share the registry."""
 
         def send() -> None:
-            if message.state is DownstreamState.PENDING and message.id not in self._underway:
+            if message.id in self._by_age and message.id not in self._underway:
                 work()
 
         self.claims.claim_then(message, send)
@@ -228,13 +235,13 @@ class Outbox:
         gateway: Gateway | None = None,
     ) -> None:
         """
-        Mark a message as sent.
+        Mark a message as sent, if it waits.
 
         Args:
             cause: Id of the upstream message or poll that it answers.
             gateway: Gateway through which it was sent, if any.
         """
-        if message.state is not DownstreamState.PENDING:
+        if message.id not in self._by_age:
             return
         now_ms = self._clock.time_ns() // 1_000_000
         self._settle(message, DownstreamState.SENT)
@@ -267,8 +274,8 @@ class Outbox:
         detail: str | None = None,
         cause: int | None = None,
     ) -> None:
-        """Mark a message as failed."""
-        if message.state is not DownstreamState.PENDING:
+        """Mark a message as failed, if it waits."""
+        if message.id not in self._by_age:
             return
         self._settle(message, DownstreamState.FAILED)
         self._bus.publish(
@@ -338,10 +345,10 @@ class Outbox:
                 ours.state, ours.sent_ms, ours.transport = message.state, message.sent_ms, message.transport
         return [each for each in present.values() if each.id in self._by_age]
 
-    async def _look_again(self, message_id: int) -> None:
-        """Show a message that could not be claimed: it may be sent or deleted, without notice to this node."""
-        found = await self._registry.store.read({"downstream": {message_id}}, self._directory.collections)
-        self._show(found.downstream, {message_id})
+    async def _look_again(self, ids: AbstractSet[int]) -> None:
+        """Show messages that could not be claimed: they may be sent or deleted, without notice to this node."""
+        found = await self._registry.store.read({"downstream": set(ids)}, self._directory.collections)
+        self._show(found.downstream, ids)
 
     def forget(self, device: Device) -> None:
         """Drop the messages of a device that another node removed."""
@@ -355,14 +362,27 @@ class Outbox:
         await self.claims.close()
 
     def sweep(self) -> None:
-        """Fail messages that have waited too long; called about once a second."""
-        oldest_ms = self._clock.time_ns() // 1_000_000 - int(self._config.expiry * 1000)
-        for message in list(takewhile(lambda each: each.created_ms <= oldest_ms, self._by_age.values())):
-            if self.claims.is_free(message.id):
-                device = self._directory.devices[message.device_id]
-                expire = partial(self._fail, device, message, DownstreamFailedReason.EXPIRED, None)
-                self.claims.claim_then(message, expire)
+        """Fail messages that have waited too long, unless nodes share them; called about once a second."""
+        if not self.claims.are_needed:
+            for message in self._overdue():
+                self._expire(message)
         self.claims.give_back_unused(self._underway.__contains__)
+
+    async def lead(self) -> None:
+        """
+        Fail messages that have waited too long, as one of several nodes; called about once a second.
+
+        The leader does it for all nodes, each other node for the messages that its gateways' sessions hold.
+
+        Raises:
+            StorageUnavailable: PostgreSQL is away; the next call tries again.
+        """
+        leads = self._registry.leads
+        overdue = [each for each in self._overdue() if leads or each.id in self._underway]
+        for start in range(0, len(overdue), _SLICE):
+            for message in await self.claims.claim_all(overdue[start : start + _SLICE]):
+                self._expire(message)
+            await self.flush()  # now: if this node dies, another publishes them again
 
     async def flush(self) -> None:
         """Write changed messages to the registry. The next call retries after a failure or cancellation."""
@@ -382,6 +402,21 @@ class Outbox:
         finally:
             self._changed = changed | self._changed
             self.claims.release_later(released)
+
+    def _find(self, device: Device, message_id: int) -> Downstream:
+        message = self._messages.get(device.id, OrderedDict()).get(message_id)
+        if message is None:
+            raise NotFound(f"There is no message {render(message_id)} in the outbox of this device", field="message")
+        return message
+
+    def _overdue(self) -> Sequence[Downstream]:
+        """List messages that have waited too long, oldest first, up to a bound."""
+        oldest_ms = self._clock.time_ns() // 1_000_000 - int(self._config.expiry * 1000)
+        return list(takewhile(lambda each: each.created_ms <= oldest_ms, islice(self._by_age.values(), _SWEPT)))
+
+    def _expire(self, message: Downstream) -> None:
+        if message.id in self._by_age:
+            self._fail(self._directory.devices[message.device_id], message, DownstreamFailedReason.EXPIRED, None)
 
     def _recall(self, message: Downstream) -> bool:
         """Take a message back from a gateway's session, if one holds it; False if it was sent."""
@@ -420,7 +455,7 @@ class Outbox:
 
     def _fail(self, device: Device, message: Downstream, reason: DownstreamFailedReason, cause: int | None) -> None:
         """Fail a message, unless it was sent to a gateway."""
-        if message.state is DownstreamState.PENDING and self._recall(message):
+        if message.id in self._by_age and self._recall(message):
             self.failed(device, message, reason, cause=cause)
 
     def _unqueue(self, message: Downstream) -> None:

@@ -27,7 +27,7 @@ from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.service import CoapService
 from span_events.listeners.coap.transfers import FIRST, BlockDownload, BlockUploads, Key, Purpose, Step, fault_of
 from span_events.log import get_logger
-from span_events.registry.model import Downstream, DownstreamState
+from span_events.registry.model import Downstream
 from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, write_block
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, option_of, uint
 from span_events.wire.coap.requests import Reading, is_unwanted, name_of_method
@@ -248,7 +248,7 @@ class CoapSite:
             return self._carried(peer, path, code, waiting, cause, block2)
 
         async def claimed() -> Answer:
-            if await self._outbox.claims.claim(waiting) and waiting.state is DownstreamState.PENDING:
+            if await self._outbox.claims.attempt(waiting) and self._outbox.next_for(peer.device) is waiting:
                 return self._carried(peer, path, code, waiting, cause, block2)
             return Answer(code)
 

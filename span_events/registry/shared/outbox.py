@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import delete, insert, text
+from sqlalchemy import ARRAY, BigInteger, bindparam, delete, insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry import tables
@@ -19,9 +19,16 @@ from span_events.registry.shared import notices
 from span_events.registry.tables import Row
 
 _CLAIM: Final = text(
-    "UPDATE downstream SET claimed_by = :node WHERE id = :id AND state = 'pending' AND (claimed_by IN ('', :node)"
-    " OR NOT EXISTS (SELECT 1 FROM nodes WHERE holder = claimed_by AND leased_until > now()))"
-)
+    "WITH lease AS ("
+    "UPDATE nodes SET leased_until = greatest(leased_until, now() + interval '10 s') WHERE holder = :node"
+    " RETURNING holder),"
+    " free AS ("
+    "SELECT id FROM downstream WHERE id = ANY(:ids) AND state = 'pending' AND (claimed_by IN ('', :node)"
+    " OR NOT EXISTS (SELECT 1 FROM nodes WHERE nodes.holder = claimed_by AND leased_until > now()))"
+    " ORDER BY id FOR UPDATE SKIP LOCKED)"  # a locked row is being claimed, or given back, by another node
+    " UPDATE downstream SET claimed_by = lease.holder FROM free, lease WHERE downstream.id = free.id"
+    " RETURNING downstream.id"
+).bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
 _RELEASE: Final = text("UPDATE downstream SET claimed_by = '' WHERE id = :id AND claimed_by = :node")
 _SETTLE: Final = text("UPDATE downstream SET state = :state, sent_ms = :sent_ms, transport = :transport WHERE id = :id")
 
@@ -32,9 +39,13 @@ async def queue(connection: AsyncConnection, node: str, row: Row) -> None:
     await notices.notify(connection, node, "downstream", [row["id"]])
 
 
-async def claim(connection: AsyncConnection, node: str, message_id: int) -> bool:
-    """Claim a waiting message; return False if another node has it, or it waits no longer."""
-    return (await connection.execute(_CLAIM, {"node": node, "id": message_id})).rowcount > 0
+async def claim(connection: AsyncConnection, node: str, ids: Sequence[int]) -> set[int]:
+    """
+    Claim waiting messages, and return their ids; another node has the others, or they wait no longer.
+
+    The claims renew the lease that they last for: after an outage of PostgreSQL it may have ended.
+    """
+    return set((await connection.execute(_CLAIM, {"node": node, "ids": ids})).scalars())
 
 
 async def settle(
