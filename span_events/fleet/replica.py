@@ -126,6 +126,12 @@ class Replica:
         """Show attachments and reservations; those of ``ids`` and ``addresses`` that were not found have ended."""
         self._cellular.show(attachments, reservations, ids, addresses, cause=self._bus.new_id())
 
+    def end_older(self, begun: AbstractSet[str]) -> None:
+        """End the sessions of gateways that began a newer one at another node; each text holds gateway and session."""
+        for each in begun:
+            gateway_id, session_id = map(int, each.split())
+            self._gateway_sessions.began_elsewhere(gateway_id, session_id)
+
     @property
     def cellular_lock(self) -> asyncio.Lock:
         """Held while attachments and reservations are written, or read and shown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 
 from span_events.registry.contents import Contents
@@ -102,10 +102,16 @@ class Registry:
             async with self.lock:
                 await self.store.put_devices([each for each in devices if each.id in self.directory.devices])
 
-    async def put_reported(self, gateways: Iterable[Gateway]) -> None:
-        """Write gateways that have reported metadata, except those removed meanwhile."""
+    async def put_reported(self, gateways: Iterable[Gateway], begun: Mapping[int, int]) -> None:
+        """
+        Write gateways that have reported metadata, except those removed meanwhile.
+
+        Args:
+            begun: Sessions that began, by gateway, for other nodes.
+        """
         if self.store.is_shared:
-            await self.store.put_reported([each for each in gateways if each.id in self.directory.gateways])
+            present = [each for each in gateways if each.id in self.directory.gateways]
+            await self.store.put_reported(present, begun)
         else:
             async with self.lock:
                 await self.store.put_gateways([each for each in gateways if each.id in self.directory.gateways])

@@ -181,11 +181,11 @@ class Store:
         changed, reports = _device_rows(devices)
         await self._database.write(lambda connection: activity.put_activity(connection, self.node, changed, reports))
 
-    async def put_reported(self, gateways: Sequence[Gateway]) -> None:
-        """Write the reports of gateways about themselves, but not their configuration."""
+    async def put_reported(self, gateways: Sequence[Gateway], begun: Mapping[int, int]) -> None:
+        """Write the reports of gateways about themselves, and tell the others which sessions began, by gateway."""
         assert self.is_shared, "others write whole rows"
         changed = [rows.gateway_row(each) for each in gateways]
-        await self._database.write(lambda connection: activity.put_reported(connection, self.node, changed))
+        await self._database.write(lambda connection: activity.put_reported(connection, self.node, changed, begun))
 
     # ---- configuration ------------------------------------------------------------------------
 

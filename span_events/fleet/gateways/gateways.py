@@ -150,14 +150,18 @@ class Gateways:
             self._bus.publish(DeviceUpdated(origin=device.origin, correlation_id=cause))
 
     async def flush(self) -> None:
-        """Write the metadata that gateways reported about themselves; a failed write is repeated by the next call."""
-        changed = self._sessions.take_changed()
-        if not changed:
+        """
+        Write the metadata that gateways reported about themselves, and tell other nodes which sessions began.
+
+        A failed write is repeated by the next call.
+        """
+        changed, begun = self._sessions.take_changed(), self._sessions.take_begun()
+        if not changed and not (begun and self._registry.is_shared):
             return
         try:
-            await self._registry.put_reported(changed)
+            await self._registry.put_reported(changed, begun)
         except BaseException:
-            self._sessions.put_back(changed)
+            self._sessions.put_back(changed, begun)
             raise
 
     def _target(self, gateway: Gateway, change: GatewayChange) -> Collection:

@@ -78,6 +78,8 @@ class GatewaySessions:
         self._used = used
         self._clock = clock
         self._sessions: dict[int, GatewaySession] = {}
+        self._begun: dict[int, int] = {}
+        """Sessions that other nodes do not know of, by gateway."""
         self._replacements: dict[int, deque[float]] = {}
         # Two, so that a flood of unidentified clients does not hide warnings about connected gateways.
         self._rejections = Summaries(
@@ -153,6 +155,7 @@ class GatewaySessions:
             self._bus.new_id(time_ns), gateway, remote, certificate_serial, link, began=now, last_message=now
         )
         self._sessions[gateway.id] = session
+        self._begun[gateway.id] = session.id
         gateway.is_online = True
         record = self._directory.certificate_with(certificate_serial)
         self._bus.publish(
@@ -177,7 +180,7 @@ class GatewaySessions:
         if record is not None:
             self._used(record)
         if older is not None:
-            self._count_replacement(session, older)
+            self._count_replacement(session, render_remote(older.remote), render_remote(session.remote))
         return session
 
     def conflict(self, gateway: Gateway) -> str:
@@ -236,9 +239,30 @@ class GatewaySessions:
         changed, self._uplink.changed = self._uplink.changed, set()
         return changed
 
-    def put_back(self, changed: set[Gateway]) -> None:
-        """Keep gateways for the next `take_changed`, because the store could not write them."""
+    def take_begun(self) -> dict[int, int]:
+        """Return the sessions that began since the last call, by gateway."""
+        begun, self._begun = self._begun, {}
+        return begun
+
+    def put_back(self, changed: set[Gateway], begun: dict[int, int]) -> None:
+        """Keep gateways and sessions for the next call, because the store could not write them."""
         self._uplink.changed |= changed
+        self._begun = begun | self._begun
+
+    # ---- changes by other nodes ---------------------------------------------------------------
+
+    def began_elsewhere(self, gateway_id: int, session_id: int) -> None:
+        """
+        End the session of a gateway that began a newer one at another node: its connection may be half open.
+
+        Of two programs with one certificate, each at a node, both stay after some replacements, and a warning says so.
+        """
+        session = self._sessions.get(gateway_id)
+        if session is None or session.id > session_id:
+            return
+        self._count_replacement(session, render_remote(session.remote), "another node")
+        if not self._is_contested(gateway_id, self._clock.monotonic()):
+            self._end(session, GatewayReason.REPLACED)
 
     def certificate_revoked(self, serial: int) -> None:
         """End the session that uses a revoked certificate."""
@@ -339,14 +363,13 @@ class GatewaySessions:
         )
         self.downlink.ended(session)
 
-    def _count_replacement(self, session: GatewaySession, older: GatewaySession) -> None:
+    def _count_replacement(self, session: GatewaySession, *places: str) -> None:
         """Warn when two programs with one certificate replace each other."""
         now = self._clock.monotonic()
         seen = self._replacements.setdefault(session.gateway.id, deque(maxlen=_REPLACEMENTS + 1))
         seen.append(now)
         if self._is_contested(session.gateway.id, now):
-            remotes = f"{render_remote(older.remote)} and {render_remote(session.remote)}"
-            text = f"connections from {remotes} replace each other"
+            text = f"connections from {' and '.join(places)} replace each other"
             self._uplink.warn(session, GatewayReason.IDENTITY_CONFLICT, text, cause="")
 
     def _is_contested(self, gateway_id: int, now: float) -> bool:

@@ -8,7 +8,7 @@ by notifications, and read the rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import JSON, LargeBinary, TextClause, bindparam, text
@@ -121,11 +121,14 @@ async def put_activity(connection: AsyncConnection, node: str, devices: Sequence
     await notices.notify(connection, node, "devices", [row["id"] for row in devices])
 
 
-async def put_reported(connection: AsyncConnection, node: str, gateways: Sequence[Row]) -> None:
-    """Write the reports of gateways about themselves, and notify other nodes."""
+async def put_reported(
+    connection: AsyncConnection, node: str, gateways: Sequence[Row], begun: Mapping[int, int]
+) -> None:
+    """Write the reports of gateways about themselves, and notify other nodes of them and of sessions that began."""
     names = ("id", "reported", "reported_ms")
     await _execute(connection, _GATEWAYS, [{each: row[each] for each in names} for row in gateways])
     await notices.notify(connection, node, "gateways", [row["id"] for row in gateways])
+    await notices.notify(connection, node, "gateway_sessions", [f"{each} {begun[each]}" for each in begun])
 
 
 def _clean(devices: Sequence[Row]) -> list[Row]:

@@ -25,7 +25,7 @@ _LOOK: Final = 2.0
 _BATCH: Final = 500
 """Rows of activity that are read at once."""
 
-_ACTIVITY: Final = ("devices", "gateways", "downstream")
+_ACTIVITY: Final = ("devices", "gateways", "downstream", "gateway_sessions")
 _CELLULAR: Final = ("attachments", "reservations")
 """Kinds of notices."""
 
@@ -56,6 +56,9 @@ class Replica(Protocol):
         addresses: AbstractSet[str],
     ) -> None:
         """Show attachments and reservations; those of ``ids`` and ``addresses`` that were not found have ended."""
+
+    def end_older(self, begun: AbstractSet[str]) -> None:
+        """End the sessions of gateways that began a newer one at another node."""
 
     @property
     def cellular_lock(self) -> asyncio.Lock:
@@ -230,6 +233,7 @@ class Follower:
                 self._replica.show_cellular(*found, ids, addresses)
 
     async def _read_activity(self, stale: Stale) -> None:
+        self._replica.end_older(stale["gateway_sessions"])
         for kind, known in (("devices", self._directory.devices), ("gateways", self._directory.gateways)):
             keys = sorted(stale[kind] & known.keys())
             for start in range(0, len(keys), _BATCH):

@@ -2,7 +2,8 @@
 Notices: a node notifies the others of the rows that it wrote without an entry in the journal.
 
 The rows are activity of devices and gateways, downstream messages, attachments and reservations. A notice leaves with
-the commit of its transaction, and PostgreSQL keeps the order of commits.
+the commit of its transaction, and PostgreSQL keeps the order of commits. The sessions of gateways, which no table has,
+are told the same way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Notice(NamedTuple):
 
     node: str
     kind: str
-    """``devices``, ``gateways``, ``downstream``, ``attachments`` or ``reservations``."""
+    """``devices``, ``gateways``, ``downstream``, ``attachments``, ``reservations`` or ``gateway_sessions``."""
     keys: list[int] | list[str]
 
 
