@@ -76,11 +76,13 @@ class Traffic:
     """Messages that were not accepted."""
     uploads: int = 0
     """Uploads of blobs that it was let begin."""
+    polls: int = 0
+    """Requests for a waiting message."""
 
     @property
     def signs_of_life(self) -> int:
         """Counter of all input from the device; a changed number means new input."""
-        return self.messages_upstream + self.sessions + self.rejections + self.uploads
+        return self.messages_upstream + self.sessions + self.rejections + self.uploads + self.polls
 
     def upstream(self, octets: int) -> None:
         """Count a message to us."""
@@ -97,6 +99,7 @@ class Traffic:
         self.attachments += more.attachments
         self.rejections += more.rejections
         self.uploads += more.uploads
+        self.polls += more.polls
 
     def downstream(self, octets: int) -> None:
         """Count a message from us."""

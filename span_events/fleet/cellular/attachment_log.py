@@ -25,7 +25,7 @@ def log_start(attachment: Attachment) -> None:
 
 
 def log_end(attachment: Attachment, reason: CiotDisconnectReason, seconds: int) -> None:
-    """Log the end of an attachment; ``received`` counts messages, sessions and uploads of its device."""
+    """Log the end of an attachment; ``received`` counts the input of its device, and its new sessions."""
     device = attachment.device
     received = device.traffic.signs_of_life - attachment.signs if device else 0
     log.debug("attachment_ended", **_fields(attachment), reason=reason.value, seconds=seconds, received=received)

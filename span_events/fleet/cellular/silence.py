@@ -1,9 +1,9 @@
 """
 Silence: publishes clientSilent for devices that attached and then sent nothing.
 
-Accepted and rejected messages, new sessions, reports and downloads of firmware, and uploads are signs of life. Of
-several nodes, the leader publishes. It finds accepted messages, DTLS sessions and firmware in the registry, and asks
-the other nodes for the rest.
+Accepted and rejected messages, polls, new sessions, reports and downloads of firmware, and uploads are signs of life.
+Of several nodes, the leader publishes. It finds accepted messages, DTLS sessions and firmware in the registry, and
+asks the other nodes for the rest.
 """
 
 from __future__ import annotations

@@ -302,6 +302,11 @@ class Reception:
         self._accept(device, message, way, None, radio=radio, network_time=network_time)
         return message_id
 
+    def polled(self, device: Device, remote: Remote, *, transport: Transport, session: Session | None) -> None:
+        """Note that a device asks for a waiting message; arguments as for `received`."""
+        self.sessions.contacted(device, remote, transport=transport, session=session)
+        device.traffic.polls += 1
+
     def reported(self, gateway: Gateway, device: Device, metadata: Mapping[str, str]) -> None:
         """Store a gateway's report about a device. An empty report keeps the previous one of this gateway."""
         found = device.gateway

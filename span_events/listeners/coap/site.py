@@ -224,7 +224,7 @@ class CoapSite:
 
     def _poll(self, peer: Peer, path: str, block2: Block | None) -> Answer | Later:
         """Answer with the oldest queued message, or with an empty payload."""
-        self._reception.sessions.contacted(peer.device, peer.remote, transport=self._transport, session=peer.session)
+        self._reception.polled(peer.device, peer.remote, transport=self._transport, session=peer.session)
         if block2 is not None:  # block 0 again, unless the last block was fetched
             download = self.downloads.get(_key(peer, path), self._clock.monotonic())
             if download is not None and download.code == Code.CONTENT and not download.done:

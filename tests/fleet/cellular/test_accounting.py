@@ -437,16 +437,17 @@ async def test_a_silent_device_is_published_once(bench: FleetBench) -> None:
 
 
 async def test_a_device_that_sends_is_not_silent(bench: FleetBench) -> None:
-    """A message, a poll, or a rejected message."""
+    """A message, a poll, also in a session from before, or a rejected message."""
     collection = await bench.collection()
     devices = []
     for number in range(3):
         devices.append(await known(bench, f"24201600000020{number}", "", collection))
+        bench.reception.sessions.contacted(devices[-1], (f"10.0.0.{number}", 5683), transport=Transport.COAP)
         bench.cellular.accounting.start(
             seen(session=f"{number}", imsi=f"24201600000020{number}", imei="", address=f"10.0.0.{number}")
         )
     send(bench, "10.0.0.0")
-    bench.reception.sessions.contacted(devices[1], ("10.0.0.1", 5683), transport=Transport.COAP)
+    bench.reception.polled(devices[1], ("10.0.0.1", 5683), transport=Transport.COAP, session=None)
     devices[2].enabled = False
     bench.reception.admit(devices[2], ("10.0.0.2", 4000), transport=Transport.UDP, size=5)
     wait(bench, 1_000)

@@ -79,6 +79,7 @@ async def test_a_poll_gets_the_oldest_queued_message_then_an_empty_content(coap:
     ]
     assert coap.fleet.names == ["clientConnected", "downstreamMessage", "downstreamMessage"]
     assert coap.payloads == []
+    assert coap.device.traffic.polls == 3
 
 
 async def test_discovery_consumes_nothing(coap: CoapBench) -> None:
