@@ -51,7 +51,7 @@ K = TypeVar("K", int, str)
 _BATCH: Final = 250
 """Rows given to the driver at once; between batches the event loop gets its turn."""
 _READ: Final = 1_000
-"""Rows that one statement reads by their keys, so that each answers soon."""
+"""Rows that one statement reads: if it is not answered soon, the connection is silent."""
 _BUSY_MS: Final = 5000
 """Milliseconds that SQLite waits for a writer in another process."""
 _PATIENCE: Final = 100
@@ -203,7 +203,7 @@ class Database:
         Args:
             write: Commit at the end; needs the lock, if there is one.
             snapshot: All reads see one moment.
-            patient: A command may take long, as it reads a whole table or waits for other nodes.
+            patient: A command may take long, as it migrates or copies a registry or waits for other nodes.
         """
         engine = self._patient_engine if patient else self._engine
         if engine is None:
@@ -380,13 +380,18 @@ async def execute_many(connection: AsyncConnection, statement: Executable, rows:
 
 async def read(connection: AsyncConnection, table: Table, keys: Collection[K] | None = None) -> Sequence[RowMapping]:
     """Read all rows by primary key, or those of a table in PostgreSQL with some primary keys."""
-    wanted = select(table).order_by(table.columns[0])
-    if keys is None:
-        return (await connection.execute(wanted)).mappings().all()
+    key = table.columns[0]
+    wanted = select(table).order_by(key)
     found: list[RowMapping] = []
+    if keys is None:
+        page = wanted.limit(_READ)
+        while rows := (await connection.execute(page)).mappings().all():
+            found += rows
+            page = wanted.where(key > rows[-1][key]).limit(_READ)
+        return found
     ordered = sorted(keys)
     for start in range(0, len(ordered), _READ):
-        some = wanted.where(among(table.columns[0], ordered[start : start + _READ]))
+        some = wanted.where(among(key, ordered[start : start + _READ]))
         found += (await connection.execute(some)).mappings().all()
     return found
 

@@ -141,7 +141,7 @@ class Store:
 
     async def _read_everything(self) -> tuple[int, Contents]:
         """Read all rows, and the version that they show."""
-        async with self._database.connection(snapshot=True, patient=True) as connection:
+        async with self._database.connection(snapshot=True) as connection:
             version = 0 if self._journal is None else await self._journal.latest(connection)
             return version, await read_contents(connection)
 
@@ -305,8 +305,7 @@ class Store:
         Args:
             devices: Those of the directory.
         """
-        everything = ids is None or addresses is None
-        async with self._database.connection(snapshot=True, patient=everything) as connection:
+        async with self._database.connection(snapshot=True) as connection:
             attachments = await database.read(connection, tables.cellular_sessions, ids)
             reservations = await database.read(connection, tables.cellular_reservations, addresses)
         return (
@@ -382,7 +381,7 @@ class Store:
 
     async def downstream(self) -> list[Downstream]:
         """Read all downstream messages."""
-        async with self._database.connection(patient=True) as connection:
+        async with self._database.connection(snapshot=True) as connection:
             return [rows.downstream_of(row) for row in await database.read(connection, tables.downstream)]
 
     async def put_token(self, token: Token) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from span_events.errors import StorageUnavailable
 from span_events.registry import database
@@ -100,3 +102,15 @@ async def test_a_silent_connection_of_notifications_is_lost(
             await lost.wait()
         finally:
             postgresql.thaw()
+
+
+async def test_a_read_of_everything_that_meets_silence_ends(impatient: None, postgresql: PostgresqlServer) -> None:
+    """A node reads everything after an outage, and its changes and Access-Accepts wait meanwhile."""
+    url = await postgresql.new_schema()
+    store, engine = Store(url, shared=True), create_async_engine(url)
+    await store.open()
+    async with engine.connect() as other:
+        await other.execute(text("LOCK TABLE cellular_reservations"))
+        await asyncio.gather(refused(store.cellular(None, None, {})), refused(store.load()))
+    await engine.dispose()
+    await store.close()
