@@ -68,16 +68,16 @@ class Journal:
             The latest version, and the primary keys of the rows that changed; None if the journal does not reach back
             to `seen`, so that all rows have to be read.
         """
+        latest = await self.latest(connection)
+        if latest == self.seen:
+            return latest, {}
         table = tables.changes
         wanted = select(table.c.version, table.c.changed).where(table.c.version > self.seen).order_by(table.c.version)
         rows = (await connection.execute(wanted)).all()
-        if not rows:
-            latest = await self.latest(connection)
-            return latest, {} if latest == self.seen else None  # another database, restored from a dump
-        if rows[0].version != self.seen + 1:
-            return rows[-1].version, None
+        if not rows or rows[0].version != self.seen + 1:  # without rows, it is another database, from a dump
+            return latest, None
         found: dict[str, set[int]] = {}
         for _, changed in rows:
             for kind, keys in changed.items():
                 found.setdefault(kind, set()).update(keys)
-        return rows[-1].version, found
+        return latest, found
