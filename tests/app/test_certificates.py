@@ -18,7 +18,7 @@ from span_events.registry.model import Psk
 from tests.bench.clock import ManualClock
 from tests.bench.ports import FREE
 from tests.bench.servers import running
-from tests.bench.waiting import PATIENCE
+from tests.bench.waiting import answered
 from tests.listeners.blobs.bench import serial_shown, write_credentials
 
 DAY = 86_400
@@ -98,9 +98,7 @@ async def test_the_port_for_blobs_shows_a_renewed_certificate_at_once(tmp_path: 
         credentials = write_credentials(tmp_path, await it.server.fleet.certificates.create(device))
         before = await serial_shown(address, credentials)
         await it.clock.advance(95.0)
-        async with asyncio.timeout(PATIENCE):
-            while (after := await serial_shown(address, credentials)) == before:
-                pass
+        after = await answered(lambda: serial_shown(address, credentials), lambda serial: serial != before)
 
         assert after != before
 

@@ -20,7 +20,7 @@ from tests.bench.peers.postgresql import PostgresqlServer
 from tests.bench.ports import free_port
 from tests.bench.programs import find_program
 from tests.bench.servers import Running, running
-from tests.bench.waiting import PATIENCE
+from tests.bench.waiting import PATIENCE, answered
 
 CONFIG: Final = Path(__file__).parents[2] / "config"
 ALERTS: Final = CONFIG / "prometheus" / "alerts.yml"
@@ -96,8 +96,7 @@ async def test_every_query_of_dashboard_and_alerts_finds_its_metrics(
     ):
         await make_traffic(server)
         served = exposition(server.server.metrics)().decode()
-        while not await ask(http, url, "sum_over_time(up[1m]) >= 3"):  # noqa: ASYNC110  # Prometheus tells nobody
-            await asyncio.sleep(0.05)
+        await answered(lambda: ask(http, url, "sum_over_time(up[1m]) >= 3"), bool)
         expressions = list(queries())
         answers = await asyncio.gather(*(ask(http, url, each) for each in expressions))
         found = dict(zip(expressions, answers, strict=True))
