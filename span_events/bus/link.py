@@ -8,6 +8,7 @@ connection here is a new client, and its losses are known when it ends.
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error, NoRespondersError, SlowConsumerError
 
 from span_events import __version__
+from span_events.bounded.quiet import OncePerMinute
 from span_events.bus.base import NoAnswer, NobodyServes
 from span_events.clock import Clock
 from span_events.config import BusConfig
@@ -46,6 +48,14 @@ _CLOSE: Final = 2.0
 _HINT: Final = "Check that NATS runs at bus.url and takes the login in bus.credentials_file; this server tries again."
 _PATIENCE: Final = 0.1
 """Seconds for a task to end after it was cancelled."""
+_REFUSAL: Final = "permissions violation"
+"""NATS writes this if the login may not publish or subscribe to a subject; the connection goes on."""
+_OWNER: Final = re.compile(r'(span\.\w+)\.[^."]+')
+"""The begin of a subject with the id of a collection, which health and log do not show."""
+_REFUSAL_HINT: Final = (
+    "Let the login in bus.credentials_file publish and subscribe to span.> and _INBOX.>, "
+    "and publish to $JS.API.> and $JS.FC.>."
+)
 
 Receive = Callable[[Msg], Awaitable[None]]
 
@@ -93,6 +103,11 @@ class Link:
         """Number of connections so far."""
         self.fault = "the first attempt has not ended"
         """Cause of the last failure."""
+        self.refusal = ""
+        """The last refusal to publish or subscribe on this connection; empty if there was none."""
+        self.refused = 0
+        """Number of such refusals on this connection."""
+        self._refusals = OncePerMinute(keys=16)
         self.handed = 0
         """Events given to nats-py."""
         self._confirmed = 0
@@ -164,12 +179,16 @@ class Link:
     # ---- one connection -----------------------------------------------------------------------
 
     async def _connect(self, client: Client, ended: asyncio.Event) -> None:
+        self.refusal, self.refused = "", 0
+
         async def closed() -> None:
             ended.set()
 
         async def failed(exc: Exception) -> None:
             if isinstance(exc, SlowConsumerError):
                 self._on_slow(exc.sub)
+            elif isinstance(exc, Error) and _REFUSAL in str(exc):
+                self._note_refusal(str(exc))
             elif self.state is State.CONNECTED and not isinstance(exc, (Error, OSError)):  # of a callback of ours
                 log.error("bus_failed", exc_info=exc)
                 self._on_defect()
@@ -191,6 +210,12 @@ class Link:
                 no_echo=True,
                 **self._options,
             )
+
+    def _note_refusal(self, text: str) -> None:
+        self.refusal = _OWNER.sub(r"\1.*", text.removeprefix("nats: "))
+        self.refused += 1
+        if count := self._refusals.admits(self.refusal, self._clock.monotonic()):
+            log.warning("bus_refused", why=self.refusal, count=count, hint=_REFUSAL_HINT)
 
     async def _hold(self, client: Client, ended: asyncio.Event) -> None:
         """Work with a connection until it ends."""

@@ -151,6 +151,8 @@ class NatsBus(LocalBus):
     def health(self) -> str:
         """Return ``ok``, or a sentence about the fault."""
         if self._link.client is not None:
+            if refusal := self._link.refusal:
+                return f"degraded: NATS refuses this login ({refusal}); nodes and subscribers miss events or answers"
             why = self._archive.fault
             return f"degraded: NATS keeps no history ({why}); each node has its own" if why else "ok"
         return (
@@ -165,6 +167,13 @@ class NatsBus(LocalBus):
             Metric("bus_connected", "1 while there is a connection to NATS.", "gauge", lambda: link.client is not None),
             Metric(
                 "bus_connections", "Connections to NATS so far; the first one too.", "counter", lambda: link.connections
+            ),
+            Metric("bus_archive", "1 while NATS keeps a history.", "gauge", lambda: not self._archive.fault),
+            Metric(
+                "bus_refused",
+                "Publications and subscriptions that NATS has refused to the login on this connection.",
+                "gauge",
+                lambda: link.refused,
             ),
             Metric("bus_sent", "Events and messages sent to NATS.", "counter", lambda: link.handed),
             Metric("bus_received", "Events and messages of other nodes.", "counter", lambda: self._arrivals.received),

@@ -60,9 +60,9 @@ class Node:
         await self.bus.caught_up(topics)
         self.bus.follow(topics)
 
-    def unfollow(self, *collections: int | None) -> None:
+    def unfollow(self, *collections: int | None, messages: bool = False) -> None:
         """Leave."""
-        self.bus.unfollow(topics_of(Scope(each) for each in collections or (None,)))
+        self.bus.unfollow(topics_of((Scope(each) for each in collections or (None,)), is_messages=messages))
 
     async def got(self, count: int) -> list[Activity]:
         """Wait for so many activities, and return them all."""

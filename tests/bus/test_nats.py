@@ -20,12 +20,8 @@ from span_events.bus import link, wire
 from span_events.bus.arrivals import Arrivals
 from span_events.bus.base import NoAnswer, topics_of
 from span_events.bus.link import Link
-from span_events.bus.nats import NatsBus
-from span_events.clock import SystemClock
-from span_events.config import BusConfig, EventsConfig
-from span_events.errors import ConfigurationError
 from span_events.events.filters import Scope
-from span_events.ids import IdGenerator, render
+from span_events.ids import render
 from tests.bench.peers.nats import NatsServer, nats_server
 from tests.bench.waiting import PATIENCE, until
 from tests.bus.nodes import COLLECTION, Shifted, alarm, break_off, message, node, numbered
@@ -426,39 +422,6 @@ async def test_a_subscription_that_takes_seconds_is_told_as_a_gap(
         there.bus.sweep(clock.monotonic())
 
         assert there.gaps == (1 if seconds else 0)
-
-
-# ---- logins -----------------------------------------------------------------------------------
-
-
-async def test_a_login_comes_from_a_file(tmp_path: Path) -> None:
-    """Without it, the health says what NATS says, and the log the setting."""
-    secret = tmp_path / "secret"
-    secret.write_text("me:right:on\n")
-    async with (
-        nats_server(tmp_path, 'authorization: {user: me, password: "right:on"}') as server,
-        node(server.url, credentials_file=str(secret)) as known,
-    ):
-        with capture_logs() as lines:
-            async with node(server.url) as stranger:
-                assert known.is_connected
-                # NATS resets some connections, so that nats-py cannot read why: the next attempt shows it
-                await until(lambda: "Authorization Violation" in stranger.bus.health())
-
-    (hint,) = [each["hint"] for each in lines if each["event"] == "bus_away"]
-    assert "bus.credentials_file" in hint
-
-
-@pytest.mark.parametrize("setting", ["credentials_file", "ca_file"])
-async def test_a_file_that_cannot_be_read_is_named(setting: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"bus.{setting}: /no/such"):
-        NatsBus(
-            BusConfig.model_validate({"url": "nats://h", setting: "/no/such"}),
-            EventsConfig(),
-            SystemClock(),
-            IdGenerator(),
-            fill=lambda past: None,
-        )
 
 
 async def test_a_handler_that_fails_is_our_defect_and_the_node_goes_on(nats: NatsServer) -> None:
