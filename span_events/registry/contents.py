@@ -72,7 +72,8 @@ async def read_contents(
     Read all rows, or those with some primary keys, by table.
 
     Args:
-        collections: Those of the directory, for devices and gateways of a collection that is not read.
+        collections: Those of the directory, for devices and gateways of a collection that is not read. A device or
+            gateway that another node has just moved into a new one is left out: the journal brings both.
     """
 
     async def read(table: Table, kind: str | None = None) -> Sequence[RowMapping]:
@@ -88,6 +89,7 @@ async def read_contents(
     devices = [
         rows.device_of(row, by_id[row["collection_id"]], psks.get(row["id"]), reports.get(row["id"]))
         for row in await read(tables.devices)
+        if row["collection_id"] in by_id
     ]
     known = {each.id: each for each in devices}
     return Contents(
@@ -99,7 +101,11 @@ async def read_contents(
             rows.attachment_of(row, known.get(row["device_id"])) for row in await read(tables.cellular_sessions)
         ],
         reservations=[rows.RESERVATION.read(row) for row in await read(tables.cellular_reservations)],
-        gateways=[rows.gateway_of(row, by_id[row["collection_id"]]) for row in await read(tables.gateways)],
+        gateways=[
+            rows.gateway_of(row, by_id[row["collection_id"]])
+            for row in await read(tables.gateways)
+            if row["collection_id"] in by_id
+        ],
         images=[rows.IMAGE.read(row) for row in await read(tables.firmware_images)],
         blobs=[rows.BLOB.read(row) for row in await read(tables.blobs)],
         outputs=[rows.output_of(row) for row in await read(tables.outputs)],

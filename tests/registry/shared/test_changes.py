@@ -1,4 +1,4 @@
-"""Changes of more rows than PostgreSQL takes parameters in a statement (32,767): other nodes read them all the same."""
+"""Changes of other nodes, as the store of a node reads them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import pytest
 
 from span_events.registry.store import Store
 from tests.bench.peers.postgresql import PostgresqlServer
+from tests.registry.rows import HIGH, collection, device, gateway
 
 MANY = range(1, 32_769)
-"""Primary keys of rows that are not there: only their number matters."""
+"""
+Primary keys of rows that are not there: only their number matters. PostgreSQL takes 32,767 parameters in a statement.
+"""
 
 
 @pytest.fixture
@@ -44,3 +47,18 @@ async def test_very_many_rows_are_read_after_their_notices(stores: tuple[Store, 
 
     assert found.downstream == []
     assert attachments == ([], [])
+
+
+async def test_rows_of_a_collection_that_is_not_shown_yet_are_left_out(stores: tuple[Store, Store]) -> None:
+    """As of a device that moves into a new collection while its activity is read: the journal brings both."""
+    one, two = stores
+    owner = collection()
+    await one.put_collection(owner)
+    await one.put_devices([device(owner)])
+    await one.put_gateways([gateway(owner)])
+    keys = {"devices": {HIGH}, "gateways": {HIGH}}
+    early = await two.read(keys, {})
+    late = await two.read(keys, {owner.id: owner})
+
+    assert (early.devices, early.gateways) == ([], [])
+    assert [len(late.devices), len(late.gateways)] == [1, 1]
