@@ -134,7 +134,10 @@ class Datagrams(UdpListener):
         waiting: Downstream,
         cause: int,
     ) -> None:
-        """Send a downstream message, and report that it was sent, or why not."""
+        """Send a downstream message, and report that it was sent, or why not; the claim may have taken seconds."""
+        is_there = self._reception.is_at(device, remote) if session is None else not session.is_over
+        if not is_there:
+            return  # the message stays in the outbox
         try:
             if session is None:
                 self._socket.send(waiting.payload, remote)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from span_events.errors import StorageUnavailable
 from span_events.registry.model import Certificate, Device, Downstream
@@ -98,3 +100,35 @@ async def queued(nodes: Nodes, *payloads: bytes) -> tuple[list[Downstream], list
     await until(lambda: two.outbox.waiting == len(payloads))
     ours, theirs = (each.outbox.list(device, limit=len(payloads))[::-1] for each in nodes)
     return ours, theirs
+
+
+class SlowClaims:
+    """Claims that PostgreSQL answers when a test wants it, as one of several nodes asks before it sends a message."""
+
+    def __init__(self, fleet: FleetBench) -> None:
+        self._claims = fleet.outbox.claims
+        self._may_answer = asyncio.Event()
+
+    async def claim(self, ids: Sequence[int]) -> set[int]:
+        """Claim messages, in the place of the registry."""
+        await self._may_answer.wait()
+        return set(ids)
+
+    async def asked(self, message: Downstream) -> None:
+        """Wait until a message is asked for."""
+        await until(lambda: not self._claims.is_free(message.id))
+
+    async def answer(self, message: Downstream) -> None:
+        """Answer all claims, and wait until the node has the answer for a message."""
+        self._may_answer.set()
+        await until(lambda: self._claims.is_free(message.id))
+
+
+@contextmanager
+def slow_claims(fleet: FleetBench) -> Iterator[SlowClaims]:
+    """Have a fleet claim its messages."""
+    claims = SlowClaims(fleet)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(fleet.outbox.claims, "are_needed", True)
+        patched.setattr(fleet.store, "claim_downstream", claims.claim)
+        yield claims

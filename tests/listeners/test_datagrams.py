@@ -13,10 +13,12 @@ import pytest
 
 from span_events.config import DatagramsConfig
 from span_events.errors import ListenerUnavailable
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.datagrams import Datagrams
 from span_events.listeners.udp import UdpSocket
 from span_events.net import bind
 from tests.bench.fleets import CAUSE, FleetBench, fleet_bench
+from tests.bench.nodes import slow_claims
 from tests.bench.waiting import PATIENCE, until
 
 
@@ -205,3 +207,18 @@ async def test_an_invalid_host_name_is_explained(host: str) -> None:
     """Python's IDNA codec rejects some names before a resolver is asked."""
     with pytest.raises(ListenerUnavailable, match="is no address that can be bound"):
         UdpSocket("datagrams", host, 0, receive_buffer=4096, receive=lambda *_: None).open()
+
+
+async def test_a_message_that_is_claimed_after_its_device_was_disabled_is_not_sent(bench: Bench) -> None:
+    """It stays in the outbox, as it does if the device has got another address meanwhile."""
+    device = await bench.fleet.device("127.0.0.1")
+    message = await bench.fleet.outbox.queue(device, b"on", cause=CAUSE)
+    with closing(bench.client()) as client, slow_claims(bench.fleet) as claims:
+        client.sendto(b"hello", bench.target)
+        await claims.asked(message)
+        await bench.fleet.devices.update(device, DeviceChange(enabled=False), cause=CAUSE)
+        await claims.answer(message)
+        with pytest.raises(BlockingIOError):
+            client.recv(100)
+
+    assert bench.fleet.outbox.next_for(device) is message

@@ -124,6 +124,10 @@ class Reception:
             return found
         return self._reject_stranger(found, remote, transport, size, mark)
 
+    def is_at(self, device: Device, remote: Remote) -> bool:
+        """Return whether a device is enabled and has an address: since its datagram, either may have changed."""
+        return reason_against(device) is None and self.device_at(remote[0]) is device
+
     def hold_or_reject(
         self,
         found: Refusal[MessageRejectedReason],

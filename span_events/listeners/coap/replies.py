@@ -9,7 +9,7 @@ from typing import Any
 from span_events.clock import Clock
 from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.peer import Peer
-from span_events.wire.coap.engine import Delayed, MessageLayer, empty
+from span_events.wire.coap.engine import Delayed, MessageLayer, Stage, empty
 from span_events.wire.coap.messages import CoapMessage, Options, Type
 from span_events.wire.coap.requests import is_unwanted, read_options
 
@@ -113,6 +113,8 @@ class Replies:
             )
         if octets is not None:
             self._finish(peer, answer, octets)
+        elif answer.downstream is not None and delayed.stage is not Stage.CLOSED:
+            self._sent(peer, answer, None)  # in a separate response, which is repeated until it is acknowledged
         self._transmit_due()
 
     def _finish(self, peer: Peer, answer: Answer, octets: bytes) -> None:

@@ -248,7 +248,9 @@ class CoapSite:
             return self._carried(peer, path, code, waiting, cause, block2)
 
         async def claimed() -> Answer:
-            if await self._outbox.claims.attempt(waiting) and self._outbox.next_for(peer.device) is waiting:
+            is_claimed = await self._outbox.claims.attempt(waiting)
+            is_there = peer.session is not None or self._reception.is_at(peer.device, peer.remote)
+            if is_claimed and is_there and self._outbox.next_for(peer.device) is waiting:
                 return self._carried(peer, path, code, waiting, cause, block2)
             return Answer(code)
 

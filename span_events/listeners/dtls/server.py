@@ -461,6 +461,7 @@ class DtlsServer:
         self._sessions.remove(session, reason, now)
         if session.offer is not None:
             self._suites.closed(session.offer)
+        session.is_over = True
         session.fleet.close = None  # it refers to this server: without it, OpenSSL's memory is freed at once
         session.log_closed(reason, now)
         self._ended(session)

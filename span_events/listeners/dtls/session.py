@@ -29,7 +29,10 @@ class DtlsSession:
         began: Monotonic seconds.
     """
 
-    __slots__ = ("_began", "_received", "_send", "_sent", "engine", "fleet", "newest", "offer", "random", "remote")
+    __slots__ = (
+        *("_began", "_received", "_send", "_sent"),
+        *("engine", "fleet", "is_over", "newest", "offer", "random", "remote"),
+    )
 
     def __init__(
         self,
@@ -46,6 +49,8 @@ class DtlsSession:
         self.offer = offer
         self.fleet: Session
         """The fleet's session."""
+        self.is_over = False
+        """True after the end of the session: nothing can be sent."""
         self.newest = b""
         """Highest epoch and sequence number of the application data that could be read."""
         self._send = send

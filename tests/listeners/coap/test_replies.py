@@ -12,6 +12,7 @@ import structlog.testing
 
 from span_events.clock import SystemClock
 from span_events.config import CoapConfig, MessagesConfig
+from span_events.fleet.devices.devices import DeviceChange
 from span_events.listeners.coap.answer import Answer
 from span_events.listeners.coap.coap import Coap
 from span_events.listeners.coap.exchanges import Exchange
@@ -19,7 +20,8 @@ from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.replies import Replies
 from span_events.registry.model import Collection, Device
 from span_events.wire.coap.messages import CoapMessage, Code, Type, decode
-from tests.bench.fleets import fleet_bench
+from tests.bench.fleets import CAUSE, fleet_bench
+from tests.bench.nodes import slow_claims
 from tests.bench.waiting import until
 from tests.listeners.coap.bench import CoapBench, post
 
@@ -143,3 +145,33 @@ async def test_a_late_answer_that_the_client_does_not_want_is_an_empty_ack() -> 
     await wire.replies.close()
 
     assert wire.messages == [CoapMessage(Type.ACK, Code.EMPTY, 7)]
+
+
+async def test_a_message_in_a_separate_response_is_sent_once(coap: CoapBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of several nodes claims it in PostgreSQL first, which may take longer than an ACK may."""
+    monkeypatch.setattr("span_events.wire.coap.engine.ACK_DELAY", 0.0)
+    message = await coap.fleet.outbox.queue(coap.device, b"on", cause=CAUSE)
+    with slow_claims(coap.fleet) as claims:
+        ack = await coap.client.exchange(post(code=Code.GET))
+        await claims.answer(message)
+        response = decode(await coap.client.receive())
+        again = await coap.client.exchange(post(code=Code.GET, message_id=2, token=b"u"))
+
+    assert (ack.type, ack.code) == (Type.ACK, Code.EMPTY)
+    assert (response.type, response.payload) == (Type.CON, b"on")
+    assert (again.code, again.payload) == (Code.CONTENT, b"")
+    assert "downstreamMessage" in coap.fleet.names
+
+
+async def test_a_message_that_is_claimed_after_its_device_was_disabled_is_in_no_response(coap: CoapBench) -> None:
+    """The poll is answered without it."""
+    message = await coap.fleet.outbox.queue(coap.device, b"on", cause=CAUSE)
+    with slow_claims(coap.fleet) as claims:
+        coap.client.send(post(code=Code.GET, kind=Type.NON))
+        await claims.asked(message)
+        await coap.fleet.devices.update(coap.device, DeviceChange(enabled=False), cause=CAUSE)
+        await claims.answer(message)
+        reply = decode(await coap.client.receive())
+
+    assert reply.payload == b""
+    assert coap.fleet.outbox.next_for(coap.device) is message

@@ -9,6 +9,8 @@ import pytest
 
 from span_events.events.activity import UNATTRIBUTED
 from tests.bench.certificates import Holder
+from tests.bench.fleets import CAUSE
+from tests.bench.nodes import slow_claims
 from tests.bench.waiting import until
 from tests.listeners.dtls.bench import DtlsBench
 from tests.listeners.dtls.changes import change_psk, disable, disable_collection, remove, revoke
@@ -162,3 +164,20 @@ async def test_mutated_records_end_no_session(bench: DtlsBench) -> None:
 
     assert [each.payload for each in bench.fleet.messages] == [b"genuine"]
     assert bench.dtls.sessions == 1
+
+
+async def test_a_message_that_is_claimed_after_the_end_of_its_session_waits_for_the_next(bench: DtlsBench) -> None:
+    """A sleepy device says something and leaves, while its node asks PostgreSQL for the message."""
+    message = await bench.fleet.outbox.queue(bench.device, b"on", cause=CAUSE)
+    client = await bench.client().connect()
+    with slow_claims(bench.fleet) as claims:
+        client.say(b"hello")
+        client.leave()
+        await until(lambda: "clientDisconnected" in bench.fleet.names)
+        await claims.answer(message)
+    names = [name for name, _ in bench.fleet.drain()]
+    following = await bench.client().connect()
+    following.say(b"hello again")
+
+    assert names[-2:] == ["upstreamMessage", "clientDisconnected"]
+    assert await following.listen() == b"on"
