@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 import yaml
 
+from span_events.app.workers.child import START_LIMIT
 from span_events.config import Config
 from span_events.web.rest.system import ROUTES
 from tests.bench.ports import FREE_VARIABLES
@@ -149,6 +150,19 @@ def test_the_manifest_fits_the_image_and_itself() -> None:
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert pod["spec"]["securityContext"]["runAsUser"] == int(instruction("USER")[0].split(":")[0])
     assert kinds["StatefulSet", "span-events"]["spec"]["replicas"] == 1
+
+
+def test_kubernetes_waits_for_the_longest_start() -> None:
+    """A migration that is killed begins again with the next start, for ever."""
+    probes = [
+        container["startupProbe"]
+        for document in (*MANIFEST, *NODES)
+        if document["kind"] in ("Deployment", "StatefulSet")
+        for container in document["spec"]["template"]["spec"]["containers"]
+    ]
+
+    assert len(probes) == 3
+    assert min(each["failureThreshold"] * each["periodSeconds"] for each in probes) >= START_LIMIT
 
 
 def test_the_manifest_of_several_nodes_fits_the_image_and_itself() -> None:

@@ -14,6 +14,7 @@ from typing import Final
 import aiohttp
 import pytest
 
+from span_events.config import FirmwareConfig
 from tests.bench.programs import find_program
 from tests.bench.servers import Running, running
 from tests.bench.waiting import PATIENCE
@@ -128,6 +129,14 @@ async def test_websocket_and_sse_pass_through_haproxy(tmp_path: Path) -> None:
         events = await streams(server, port)
 
     assert events == ("deviceCreated", "deviceCreated")
+
+
+def test_nginx_passes_the_largest_body_that_the_server_takes() -> None:
+    """A firmware image, in base64: four octets for three."""
+    sizes = re.findall(r"client_max_body_size (\d+)m;", "".join(each.read_text() for each in NGINX.iterdir()))
+
+    assert len(sizes) == 2
+    assert min(map(int, sizes)) * 1_048_576 > FirmwareConfig().max_image * 4 / 3
 
 
 def test_the_files_are_those_of_the_guide() -> None:

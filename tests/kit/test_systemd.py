@@ -17,6 +17,7 @@ import pytest
 
 from span_events import config
 from span_events.app.notify import Manager
+from span_events.app.workers.child import START_LIMIT
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.programs import PROGRAM, find_program
 from tests.bench.waiting import PATIENCE
@@ -95,6 +96,13 @@ def test_systemd_verifies_the_unit_and_rates_its_hardening(tmp_path: Path) -> No
 
     assert (verified.returncode, verified.stderr) == (0, "")
     assert float(level) < WORST
+
+
+def test_systemd_waits_for_the_longest_start() -> None:
+    """With workers, the device node may take as long as a child may, and then the others together."""
+    (seconds,) = re.findall(r"^TimeoutStartSec=(\d+)$", TEXT, re.MULTILINE)
+
+    assert int(seconds) > 2 * START_LIMIT
 
 
 async def test_a_socket_in_the_abstract_namespace_is_reached() -> None:

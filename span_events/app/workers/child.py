@@ -27,7 +27,7 @@ _STEADY: Final = 60.0
 """Seconds of life after which an end is no longer one of a series; and seconds that a restart may take."""
 _SILENCE: Final = 30.0
 """Seconds without a report after which a child is killed: its event loop is blocked."""
-_START: Final = 300.0
+START_LIMIT: Final = 300.0
 """Seconds until a child must be ready; the longest step of a start is a migration of the registry."""
 _REPORT: Final = 4096
 """Octets of a report, at most."""
@@ -64,7 +64,7 @@ class Child:
         *,
         folder: Path,
         silence: float = _SILENCE,
-        start_limit: float = _START,
+        start_limit: float = START_LIMIT,
     ) -> None:
         self.name = name
         self.ready = asyncio.Event()
