@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import JSON, BigInteger, Boolean, Column, LargeBinary, Table, func, insert, select
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, LargeBinary, String, Table, func, insert, select
 
 from span_events.app import copying
 from span_events.app.backup import REGISTRY, back_up, restore
@@ -47,6 +47,9 @@ def value_of(column: Column[Any], number: int) -> object:
         return number % 2 == 0
     if isinstance(kind, BigInteger):
         return HIGH - number
+    if isinstance(kind, Float):
+        return number / 3
+    assert isinstance(kind, String), f"{column}: the test has no value of this type"
     return "" if column.name == "claimed_by" else f"å{number}"
 
 
