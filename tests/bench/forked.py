@@ -33,7 +33,7 @@ class ForkedProcess:
         arguments: Those of the command line, without the program's name.
         environment: All variables.
         streams: Descriptors for its standard input, output and error; they stay the caller's.
-        descriptors: Upper bound of its file descriptors (RLIMIT_NOFILE).
+        descriptors: Soft and hard limit of its file descriptors (RLIMIT_NOFILE).
         folder: Its working directory; None is ours.
     """
 
@@ -43,7 +43,7 @@ class ForkedProcess:
         environment: Mapping[str, str],
         streams: Sequence[int],
         *,
-        descriptors: int | None = None,
+        descriptors: tuple[int, int] | None = None,
         folder: str | None = None,
     ) -> None:
         self._status: int | None = None
@@ -92,7 +92,7 @@ class ForkedProgram(ForkedProcess):
     """A process with pipes for its output and its complaints, and nothing on its standard input."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], *, descriptors: int | None = None
+        self, arguments: Sequence[str], environment: Mapping[str, str], *, descriptors: tuple[int, int] | None = None
     ) -> None:
         (out, output), (err, complaints), nothing = os.pipe(), os.pipe(), os.open(os.devnull, os.O_RDONLY)
         super().__init__(arguments, environment, (nothing, output, complaints), descriptors=descriptors)
@@ -113,7 +113,7 @@ class ForkedProgram(ForkedProcess):
 def _run(
     arguments: Sequence[str],
     environment: Mapping[str, str],
-    descriptors: int | None,
+    descriptors: tuple[int, int] | None,
     folder: str | None,
     ends: Sequence[Connection],
 ) -> None:
@@ -124,7 +124,7 @@ def _run(
         buffering = 1 if number == 2 or os.isatty(number) else -1
         setattr(sys, name, open(number, mode, buffering, encoding="utf-8", closefd=False))  # noqa: SIM115
     if descriptors is not None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
     if folder is not None:
         os.chdir(folder)
     os.environ.clear()

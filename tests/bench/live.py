@@ -223,7 +223,7 @@ class LiveServer:
             f"SPAN_EVENTS_{name.upper().replace('.', '__')}": str(value) for name, value in (settings or {}).items()
         }
         self._environment = {**os.environ, **FREE_VARIABLES, **variables}
-        self._descriptors = descriptors
+        self._descriptors = None if descriptors is None else (descriptors, descriptors)
         self._process: ForkedProgram | None = None
         self._log: list[str] = []
         self._logged = threading.Condition()

@@ -65,11 +65,19 @@ class Program:
     Args:
         command: The program and its arguments.
         environment: Variables besides ours.
+        descriptors: Soft and hard limit of file descriptors of `PROGRAM`.
         terminal: Whether its standard output is a terminal.
     """
 
-    def __init__(self, *command: str, environment: Mapping[str, str] | None = None, terminal: bool = False) -> None:
+    def __init__(
+        self,
+        *command: str,
+        environment: Mapping[str, str] | None = None,
+        descriptors: tuple[int, int] | None = None,
+        terminal: bool = False,
+    ) -> None:
         self._command = command
+        self._descriptors = descriptors
         self._environment = {**os.environ, "TZ": "UTC", "TERM": "xterm-256color", **(environment or {})}
         self._on_terminal = terminal
         self._transports: list[asyncio.BaseTransport] = []
@@ -138,7 +146,7 @@ class Program:
         if name == PROGRAM:
             preload = self._environment.get("LD_PRELOAD")
             assert preload == os.environ.get("LD_PRELOAD"), "a forked process is linked already: run env"
-            return ForkedProcess(arguments, self._environment, streams)
+            return ForkedProcess(arguments, self._environment, streams, descriptors=self._descriptors)
         typed, output, complaints = streams
         return await asyncio.create_subprocess_exec(
             *(find_program(name), *arguments), env=self._environment, stdin=typed, stdout=output, stderr=complaints

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import socket
 from contextlib import AsyncExitStack, ExitStack, closing
 from pathlib import Path
+from typing import Final
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -14,18 +16,21 @@ from websockets.exceptions import InvalidStatus
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.programs import PROGRAM, Program, run
 from tests.bench.waiting import PATIENCE
-from tests.field.serving import get, until_ready
+from tests.field.serving import get, serve, until_ready
+
+FEW: Final = 200
+"""Descriptors."""
 
 
-def limited(folder: Path, limit: str) -> tuple[str, ...]:
-    """Return the command of a server whose shell has set a limit, such as ``-Sn 200``."""
-    serve = f"exec {PROGRAM} serve --data-dir {folder / 'data'} --ready-file {folder / 'ready'}"
-    return ("sh", "-c", f"ulimit {limit}; {serve}")
+def limited(folder: Path, *, hard: int = FEW) -> Program:
+    """Make a server that starts with few descriptors, and may raise its limit to the hard one."""
+    return Program(*serve(folder), environment=FREE_VARIABLES, descriptors=(FEW, hard))
 
 
 async def test_core_03_the_soft_limit_of_descriptors_is_raised(tmp_path: Path) -> None:
     """Systemd's is 1024, whatever the hard one."""
-    async with Program(*limited(tmp_path, "-Sn 200"), environment=FREE_VARIABLES) as program:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with limited(tmp_path, hard=hard) as program:
         await until_ready(program, tmp_path)
         line = await program.complaint()
         while "descriptor_limit_raised" not in line:
@@ -36,7 +41,7 @@ async def test_core_03_the_soft_limit_of_descriptors_is_raised(tmp_path: Path) -
 
 async def test_core_03_streams_without_a_descriptor_are_refused_with_503(tmp_path: Path) -> None:
     """260 are asked for; those that are open go on, health and metrics can be read, and room is found again."""
-    async with Program(*limited(tmp_path, "-n 200"), environment=FREE_VARIABLES) as program, AsyncExitStack() as stack:
+    async with limited(tmp_path) as program, AsyncExitStack() as stack:
         addresses = await until_ready(program, tmp_path)
         made = await run(PROGRAM, "token", "create", "--data-dir", str(tmp_path / "data"), "--resource", "/", "--write")
         headers = {"X-API-Token": made.output.strip()}
@@ -70,7 +75,7 @@ async def test_core_03_streams_without_a_descriptor_are_refused_with_503(tmp_pat
 
 async def test_core_03_connections_without_a_descriptor_are_refused_audibly(tmp_path: Path) -> None:
     """The client is told by a close; the log, the metrics and the health say so; the others are served."""
-    async with Program(*limited(tmp_path, "-n 200"), environment=FREE_VARIABLES) as program:
+    async with limited(tmp_path) as program:
         addresses = await until_ready(program, tmp_path)
         host, _, port = addresses["blobs"].rpartition(":")
         with ExitStack() as stack:

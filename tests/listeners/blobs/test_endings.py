@@ -65,12 +65,12 @@ async def test_an_upload_beyond_the_total_time_is_ended(tmp_path: Path) -> None:
 
 async def test_a_slow_upload_above_the_minimum_rate_is_stored(tmp_path: Path) -> None:
     """A window starts when the previous one has received its octets."""
-    async with blob_bench(tmp_path, blobs={"rate_window": 1.0, "min_rate": 3.0}) as blobs:
+    async with blob_bench(tmp_path, blobs={"rate_window": 10.0, "min_rate": 0.3}) as blobs:
         with blobs.client() as client:
             await client.send(upload(b"", length=40))
             for _ in range(10):
                 await client.send(b"four")
-                await asyncio.sleep(0.12)  # this is what the test is about
+                await asyncio.sleep(0.05)  # this is what the test is about
             answer = await client.answer()
 
         assert answer.status == 200
