@@ -43,6 +43,8 @@ STREAM: Final = "span-events"
 """Name in NATS of the stream of all events."""
 ALARMS: Final = "span-events-alarms"
 """Name in NATS of the copy of warnings and errors."""
+ELECTED: Final = f"$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.{STREAM}"
+"""Subject on which a cluster tells that another server leads the stream."""
 _HEARTBEAT: Final = 5.0
 """Seconds between signs of life of a silent consumer."""
 _MISSED: Final = 3
@@ -52,7 +54,8 @@ _REQUEST: Final = 2.0
 _SHARE: Final = 4
 """Warnings and errors have a quarter of the octets besides, as in a node's own history."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
+_NAME_IN_USE: Final = 10_058
+"""JetStream's code for a stream that is there with another configuration."""
 _HINT: Final = (
     "Give NATS JetStream with a max_memory_store of at least 1.25 times events.history_octets, "
     "and let the login in bus.credentials_file publish to $JS.API.>."
@@ -98,9 +101,13 @@ class Archive:
         subjects: Subjects of all events.
         alarms: Subjects of the copies of warnings and errors.
         birth: One of the subjects, without events; an empty stream gets a message there, which dates its begin.
+        copies: Servers of a cluster that hold each stream.
     """
 
-    def __init__(self, config: EventsConfig, clock: Clock, *, subjects: str, alarms: str, birth: str) -> None:
+    def __init__(
+        self, config: EventsConfig, clock: Clock, *, subjects: str, alarms: str, birth: str, copies: int
+    ) -> None:
+        self._copies = copies
         self._config = config
         self._clock = clock
         self._subjects = subjects
@@ -125,8 +132,10 @@ class Archive:
                 for stream in streams:
                     try:
                         await jetstream.add_stream(stream)
-                    except BadRequestError:  # it is there, with other limits
-                        await jetstream.update_stream(stream)
+                    except BadRequestError as exc:
+                        if exc.err_code != _NAME_IN_USE:
+                            raise
+                        await jetstream.update_stream(stream)  # it is there, with other limits
             state = await self.look(client)
             if not state.last.number:
                 await client.publish(self._birth)
@@ -145,7 +154,7 @@ class Archive:
             discard=DiscardPolicy.OLD,
             max_age=self._config.history_age,
             max_msgs_per_subject=self._config.history_per_collection,
-            num_replicas=1,
+            num_replicas=self._copies,
             no_ack=True,  # nodes do not wait for it
             **own,
         )

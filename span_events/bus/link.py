@@ -318,6 +318,8 @@ def _options_of(config: BusConfig) -> dict[str, Any]:
         raise ConfigurationError([f"bus.credentials_file: {exc}"]) from exc
     if "BEGIN NATS USER JWT" in secret:
         options["user_credentials"] = config.credentials_file  # read again at each login
+    elif secret.startswith("SU") and ":" not in secret:
+        options["nkeys_seed_str"] = secret
     else:
         options["user"], _, options["password"] = secret.partition(":")
     return options

@@ -21,7 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error, MaxPayloadError
 
 from span_events.bus import wire
-from span_events.bus.archive import Archive
+from span_events.bus.archive import ELECTED, Archive
 from span_events.bus.arrivals import Arrivals
 from span_events.bus.base import NOBODY, Handler, NobodyServes, Topic, owner_of
 from span_events.bus.following import Following
@@ -84,6 +84,7 @@ class NatsBus(LocalBus):
             subjects=f"{_PREFIX}.activity.*.*",
             alarms=f"{_PREFIX}.alarms.*",
             birth=f"{_PREFIX}.activity.{NOBODY}.birth",
+            copies=config.history_copies,
         )
         self._arrivals = Arrivals(
             self._following,
@@ -266,6 +267,7 @@ class NatsBus(LocalBus):
     async def _on_up(self, client: Client) -> None:
         self._outgoing.longest = min(LONGEST, client.max_payload - len(self._sender))
         lost = await self._arrivals.open(client)
+        await client.subscribe(ELECTED, cb=self._on_elected)
         if self._link.connections:
             self._gaps |= lost
         await self._reconcile(client)
@@ -278,6 +280,10 @@ class NatsBus(LocalBus):
     def _on_slow(self, subscription: Subscription) -> None:
         self.cut += 1
         self._gaps |= self._arrivals.topics_by(subscription)
+
+    async def _on_elected(self, _advisory: Msg) -> None:
+        """Note that a cluster of NATS servers had no leader for the archive: what came meanwhile is nowhere."""
+        self._gaps |= {topic for topic in self._following.interests if not topic.is_messages}
 
     def _on_defect(self) -> None:
         self.failures += 1

@@ -17,16 +17,27 @@ MODULE: Final = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
 
 async def test_nats_server_accepts_its_example(tmp_path: Path) -> None:
-    """With and without the lines for TLS, whose files are not here."""
+    """With and without the lines for a cluster, and those for TLS, whose files are not here."""
     example = CONFIG / "nats" / "nats.conf"
     plain = await run("nats-server", "-t", "-c", str(example), environment={"NATS_PASSWORD": "invented"})
-    text = re.sub(r"^# (?=tls \{|    (cert|key)_file|\}$)", "", example.read_text(), flags=re.MULTILINE)
-    (tmp_path / "tls.conf").write_text(text)
-    secure = await run("nats-server", "-t", "-c", str(tmp_path / "tls.conf"), environment={"NATS_PASSWORD": "invented"})
+    results = []
+    for first in ("server_name", "tls {"):
+        (tmp_path / "nats.conf").write_text(uncommented(example.read_text(), first))
+        results.append(
+            await run("nats-server", "-t", "-c", str(tmp_path / "nats.conf"), environment={"NATS_PASSWORD": "invented"})
+        )
+    several, secure = results
 
-    assert plain.status == 0
+    assert plain.status == several.status == 0
     assert plain.printed.endswith("is valid\n")
     assert "/etc/nats/server.pem" in secure.printed
+
+
+def uncommented(text: str, first: str) -> str:
+    """Return an example with the lines of a comment from one on until a brace that closes."""
+    begin = text.index(f"# {first}")
+    end = text.index("# }\n", begin) + len("# }\n")
+    return text[:begin] + text[begin:end].replace("# ", "") + text[end:]
 
 
 async def test_nginx_accepts_the_example_for_several_nodes(tmp_path: Path) -> None:

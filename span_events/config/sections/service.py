@@ -47,9 +47,13 @@ class BusConfig(Section):
         "", "NATS server, nats://HOST:4222 or tls://HOST:4222, or several with commas; empty is a single node."
     )
     credentials_file: str = setting(
-        "", "File with USER:PASSWORD, or with the credentials that `nsc` made (.creds); empty is no login."
+        "",
+        "File with USER:PASSWORD, the seed of an nkey, or what `nsc` made (.creds); empty is no login.",
     )
     ca_file: str = setting("", "Certificates that sign those of the NATS servers; empty is those of the system.")
+    history_copies: Annotated[int, Field(ge=1, le=5)] = setting(
+        1, "Servers of a NATS cluster that hold the history, each all of it; with 3, it outlives any one of them."
+    )
     linger_ms: Annotated[float, Field(ge=0, le=1000)] = setting(
         1.0, "Milliseconds that events wait for company under load; those of a quiet bus leave at once."
     )
