@@ -36,7 +36,7 @@ HEAD = b"POST /x HTTP/1.1\r\nHost: span\r\nConnection: close\r\n"
 """Request line and fields of an upload, up to its own."""
 SMALL: dict[str, Any] = {"max_size": 500_000, "uploads": 2, "uploads_per_device": 2, "connections": 2}
 """Settings with small limits."""
-FAST: dict[str, Any] = {"header_timeout": 0.1, "rate_window": 0.1, "min_rate": 100.0, "upload_timeout": 60.0}
+FAST: dict[str, Any] = {"header_timeout": 0.5, "rate_window": 0.1, "min_rate": 100.0, "upload_timeout": 60.0}
 """Settings with very short timeouts."""
 
 

@@ -257,7 +257,7 @@ async def test_a_stalled_handshake_times_out(tmp_path: Path) -> None:
 
 async def test_a_client_without_a_request_is_attributed_to_its_device(tmp_path: Path) -> None:
     """There is no request yet, but there is somebody to blame."""
-    async with blob_bench(tmp_path, blobs={"header_timeout": 0.5}) as blobs:
+    async with blob_bench(tmp_path, blobs={"header_timeout": 2.0}) as blobs:
         credentials = await blobs.credentials()
         with await tls_client(blobs.secure.address, credentials) as client:
             await until(lambda: blobs.fleet.names != [])
