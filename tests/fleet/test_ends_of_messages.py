@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from sqlalchemy import make_url
+from structlog.testing import capture_logs
 
 from span_events.errors import DatabaseUnavailable, NotFound
-from span_events.registry.model import Downstream, DownstreamState
+from span_events.fleet.gateways.gateways import GatewayChange
+from span_events.registry.model import Device, Downstream, DownstreamState
 from tests.bench.fleets import CAUSE
 from tests.bench.links import behind, online, roof
 from tests.bench.nodes import Nodes, known, queued
@@ -87,6 +90,37 @@ async def test_the_leader_fails_expired_messages_in_slices(nodes: Nodes, monkeyp
     assert asked == [100, 100, 100, 50]
     assert while_away == one.names == []
     assert two.names == ["downstreamFailed"] * 250
+
+
+async def test_messages_that_fail_with_their_gateway_share_a_query(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many devices the gateway has; a defect in the report of one concerns no other."""
+    one, _ = nodes
+    gateway = await roof(one)
+    devices = [await behind(one, gateway, f"{each:02}") for each in range(3)]
+    for each in devices:
+        await one.outbox.queue(each, b"x", cause=CAUSE)
+    asked: list[int] = []
+    claim, failed = one.store.claim_downstream, one.outbox.failed
+
+    async def count(ids: Sequence[int]) -> set[int]:
+        asked.append(len(ids))
+        return await claim(ids)
+
+    def fail(device: Device, *args: Any, **named: Any) -> None:
+        if device is devices[0]:
+            raise RuntimeError("a defect")
+        failed(device, *args, **named)
+
+    monkeypatch.setattr(one.store, "claim_downstream", count)
+    monkeypatch.setattr(one.outbox, "failed", fail)
+    with capture_logs() as logs:
+        await one.gateways.update(gateway, GatewayChange(enabled=False), cause=CAUSE)
+        await until(lambda: one.outbox.waiting == 1)
+
+    assert asked == [3]
+    assert [each["event"] for each in logs if each["log_level"] == "error"] == ["claimed_message_defect"]
 
 
 async def test_a_node_that_does_not_lead_fails_what_its_gateway_holds(nodes: Nodes) -> None:

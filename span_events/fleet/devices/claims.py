@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
@@ -27,12 +27,16 @@ Seconds for which a claim holds without another query: it lasts as long as its n
 A node that stood still for longer may have lost its lease, and with it the claim.
 """
 
+SLICE: Final = 100
+"""Upper bound of messages in one query: other writes come in between."""
+
 
 class Claims:
     """
     The messages that this node may send; a single node may send all.
 
-    A claim is a query of its own, so only a device with a waiting message costs one.
+    A claim needs a query, so only a device with a waiting message costs one. While a query of `claim_then` is under
+    way, all messages that come share the next one.
 
     Args:
         refused: Looks again at messages that could not be claimed.
@@ -46,7 +50,8 @@ class Claims:
         self._held: dict[int, float] = {}  # monotonic time before the query
         self._asked: Counter[int] = Counter()  # queries under way by message
         self._given_back: set[int] = set()  # until the registry knows; none of them is held
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._pending: deque[tuple[Downstream, Callable[[], None]]] = deque()  # with the work that follows
+        self._task: asyncio.Task[None] | None = None  # while any is pending
         self._quiet = OncePerMinute(1)
         self._outcomes = dict.fromkeys(("claimed", "lost", "failed", "expired"), 0)
 
@@ -105,26 +110,17 @@ class Claims:
 
     async def attempt(self, message: Downstream) -> bool:
         """Claim a message; False if another node has it, or if PostgreSQL is away, which is logged."""
-        try:
-            return await self.claim(message)
-        except StorageUnavailable as exc:
-            if count := self._quiet.admits("message_not_claimed", self._clock.monotonic()):
-                log.warning("message_not_claimed", detail=str(exc), hint=exc.hint, count=count)
-            return False
+        return bool(await self._attempt_all([message]))
 
     def claim_then(self, message: Downstream, work: Callable[[], None]) -> None:
         """Do some work once a message is claimed: at once, or soon, or not at all."""
         if self.holds(message):
             work()
             return
-
-        async def wait() -> None:
-            if await self.attempt(message):
-                work()
-
-        task = asyncio.get_running_loop().create_task(wait())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._asked[message.id] += 1
+        self._pending.append((message, work))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._claim_pending())
 
     def forget(self, message_id: int) -> None:
         """Forget a message that waits no longer."""
@@ -161,9 +157,39 @@ class Claims:
 
     async def close(self) -> None:
         """Give up the claims under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _attempt_all(self, messages: Sequence[Downstream]) -> list[Downstream]:
+        try:
+            return await self.claim_all(messages)
+        except StorageUnavailable as exc:
+            if count := self._quiet.admits("message_not_claimed", self._clock.monotonic()):
+                log.warning("message_not_claimed", detail=str(exc), hint=exc.hint, count=count)
+            return []
+
+    async def _claim_pending(self) -> None:
+        """Claim the messages that are pending, with a query for each slice, and do the work that follows."""
+        try:
+            while self._pending:
+                taken = [self._pending.popleft() for _ in range(min(SLICE, len(self._pending)))]
+                try:
+                    claimed = {each.id for each in await self._attempt_all([message for message, _ in taken])}
+                finally:
+                    self._asked -= Counter(message.id for message, _ in taken)
+                for message, work in taken:
+                    if message.id in claimed:
+                        self._do(work)
+        finally:
+            self._task = None
+
+    def _do(self, work: Callable[[], None]) -> None:
+        """Do some work that sends a message; a defect there concerns no other message."""
+        try:
+            work()
+        except Exception:
+            log.exception("claimed_message_defect")
 
     async def _ask(self, wanted: set[int]) -> None:
         """Claim messages in PostgreSQL."""

@@ -23,7 +23,7 @@ from span_events.events.activity import SpanId
 from span_events.events.catalogue import DownstreamFailed, DownstreamMessage, DownstreamQueued
 from span_events.events.message import Transport
 from span_events.events.reasons import DownstreamFailedReason
-from span_events.fleet.devices.claims import Claims
+from span_events.fleet.devices.claims import SLICE, Claims
 from span_events.ids import render
 from span_events.metrics import Metric
 from span_events.registry.model import Device, Downstream, DownstreamState, Gateway
@@ -31,8 +31,6 @@ from span_events.registry.registry import Registry
 
 _SWEPT: Final = 1_000
 """Upper bound of messages that expire within a second; the next second takes the rest."""
-_SLICE: Final = 100
-"""Upper bound of messages in one query: other writes come in between."""
 
 
 class Carrier(Protocol):
@@ -379,8 +377,8 @@ class Outbox:
         """
         leads = self._registry.leads
         overdue = [each for each in self._overdue() if leads or each.id in self._underway]
-        for start in range(0, len(overdue), _SLICE):
-            for message in await self.claims.claim_all(overdue[start : start + _SLICE]):
+        for start in range(0, len(overdue), SLICE):
+            for message in await self.claims.claim_all(overdue[start : start + SLICE]):
                 self._expire(message)
             await self.flush()  # now: if this node dies, another publishes them again
 
