@@ -56,7 +56,6 @@ _FINGERPRINTS: Final = select(_TOKEN_SUMMARY, _LOGIN_SUMMARY).join_from(_TOKEN_S
 """One statement: each server asks for both several times a second."""
 
 T = TypeVar("T")
-K = TypeVar("K", int, str)
 
 
 class Store:
@@ -270,29 +269,38 @@ class Store:
         await self._delete(tables.certificates, serials)
 
     async def change_cellular(
-        self, attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
+        self,
+        attachments: Mapping[int, Attachment | None],
+        reserved: Sequence[Reservation] = (),
+        released: Sequence[Reservation] = (),
     ) -> list[Reservation]:
         """
-        Write attachments by id and reservations by address, new or changed; None deletes one. All or nothing.
+        Write attachments by id, new or changed, of which None deletes one, and reservations. All or nothing.
+
+        Args:
+            released: Reservations to delete, before others are written; nodes that share a registry leave those that
+                another subscriber has replaced, or a later one of the same.
 
         Returns:
             Reservations of other subscribers, through other nodes, whose addresses this node wanted to reserve.
         """
-        attached, ended = _sorted_out(attachments, rows.attachment_row)
-        reserved, released = _sorted_out(reservations, rows.reservation_row)
+        attached = [rows.attachment_row(each) for each in attachments.values() if each is not None]
+        ended = [key for key, each in attachments.items() if each is None]
+        new, old = ([rows.reservation_row(each) for each in some] for some in (reserved, released))
 
         async def work(connection: AsyncConnection) -> list[Row]:
             await database.put(connection, tables.cellular_sessions, attached)
             await database.delete(connection, tables.cellular_sessions, ended)
-            await database.delete(connection, tables.cellular_reservations, released)
             if not self.is_shared:
-                await database.put(connection, tables.cellular_reservations, reserved)
+                await database.delete(connection, tables.cellular_reservations, [row["address"] for row in old])
+                await database.put(connection, tables.cellular_reservations, new)
                 return []
-            lost = await cellular.reserve(connection, reserved)
-            await cellular.notify(connection, self.node, list(attachments), list(reservations))
+            await cellular.release(connection, old)
+            lost = await cellular.reserve(connection, new)
+            await cellular.notify(connection, self.node, list(attachments), [row["address"] for row in (*old, *new)])
             return lost
 
-        if not (attachments or reservations):
+        if not (attachments or reserved or released):
             return []
         return [rows.RESERVATION.read(row) for row in await self._database.write(work)]
 
@@ -487,9 +495,3 @@ def _device_rows(devices: Sequence[Device]) -> tuple[list[Row], list[Row]]:
     return [rows.device_row(each) for each in devices], [
         rows.gateway_metadata_row(each) for each in devices if each.gateway.last_update
     ]
-
-
-def _sorted_out(changes: Mapping[K, T | None], row_of: Callable[[T], Row]) -> tuple[list[Row], list[K]]:
-    """Separate the rows to write from the keys to delete."""
-    changed = [row_of(each) for each in changes.values() if each is not None]
-    return changed, [key for key, each in changes.items() if each is None]

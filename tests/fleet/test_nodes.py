@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +22,7 @@ from tests.bench.fleets import CAUSE, FleetBench
 from tests.bench.nodes import fleet_node
 from tests.bench.peers.postgresql import PostgresqlServer
 from tests.bench.waiting import until
-from tests.fleet.cellular.reports import ADDRESS, IMSI, OTHER_IMSI, known, seen, send
+from tests.fleet.cellular.reports import ADDRESS, IMSI, OTHER_IMSI, known, restarted, seen, send
 
 Nodes = tuple[FleetBench, FleetBench]
 REMOTE = ("10.0.0.9", 5683)
@@ -276,12 +276,14 @@ async def test_an_attachment_whose_end_is_being_written_stays_ended(
         return found
 
     async def slow(
-        attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
+        attachments: Mapping[int, Attachment | None],
+        reserved: Sequence[Reservation],
+        released: Sequence[Reservation],
     ) -> list[Reservation]:
         await renew(two)
         with suppress(TimeoutError):  # a reader that does not wait has read the row by then
             await asyncio.wait_for(has_read.wait(), timeout=0.2)
-        return await write(attachments, reservations)
+        return await write(attachments, reserved, released)
 
     monkeypatch.setattr(one.store, "cellular", noted)
     monkeypatch.setattr(one.store, "change_cellular", slow)
@@ -305,13 +307,39 @@ async def test_an_address_that_one_node_has_promised_is_not_promised_by_another(
     for each in nodes:
         await each.clock.advance(400)
         each.cellular.sweep()
-    await one.cellular.commit()
     third = two.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True)
+    await two.cellular.commit()
+    await one.cellular.commit()  # the late end of the first one deletes no other
+    (kept,) = (await one.store.load()).reservations
 
     assert isinstance(first, Accepted)
     assert first.address == ADDRESS
     assert not isinstance(second, Accepted)
     assert isinstance(third, Accepted)
+    assert third.holds()
+    assert one.directory.devices[kept.device_id or 0].config.imsi == OTHER_IMSI
+
+
+async def test_a_reservation_lasts_as_long_on_a_node_whose_clock_differs(nodes: Nodes) -> None:
+    """Also if the node has just started. It neither deletes the reservation nor promises the address to another."""
+    one, two = nodes
+    await known(one, imsi=OTHER_IMSI, imei="")
+    await until(lambda: two.directory.device_with_imsi(OTHER_IMSI) is not None)
+    two.clock.step(1000)
+    first = one.cellular.access(seen(imsi=IMSI, address=""), accounting=True)
+    await one.cellular.commit()
+    await until(lambda: two.gauge("cellular_reservations") == 1)
+    later = await restarted(two, **SETTINGS)
+    for each in (two, later):
+        each.cellular.sweep()
+        await each.cellular.commit()
+    second = two.cellular.access(seen(imsi=OTHER_IMSI, imei="", address=""), accounting=True)
+
+    assert isinstance(first, Accepted)
+    assert first.holds()
+    assert later.gauge("cellular_reservations") == 1
+    assert not isinstance(second, Accepted)
+    assert len((await one.store.load()).reservations) == 1
 
 
 async def test_of_two_nodes_that_promise_one_address_at_once_one_answers(nodes: Nodes) -> None:

@@ -279,10 +279,10 @@ async def test_attachments_are_written_and_deleted_together(store: Store) -> Non
     await store.put_devices([attached])
     known, stranger = attachment(attached), attachment(None, 1)
     others = [stranger, *(attachment(None, each) for each in range(2, 1002))]
-    await store.change_cellular({each.id: each for each in (known, *others)}, {})
+    await store.change_cellular({each.id: each for each in (known, *others)})
     known.address = "10.0.0.9"
-    await store.change_cellular({known.id: known} | dict.fromkeys(range(1, 1002)), {})
-    await store.change_cellular({}, {})
+    await store.change_cellular({known.id: known} | dict.fromkeys(range(1, 1002)))
+    await store.change_cellular({})
     contents = await store.load()
 
     assert [values(each) for each in contents.attachments] == [values(known) | {"device": contents.devices[0]}]
@@ -294,7 +294,7 @@ async def test_an_attachment_outlives_its_device(store: Store) -> None:
     attached = device(owner)
     await store.put_collection(owner)
     await store.put_devices([attached])
-    await store.change_cellular({HIGH: attachment(attached)}, {})
+    await store.change_cellular({HIGH: attachment(attached)})
     await store.delete_device(attached.id)
     (found,) = (await store.load()).attachments
 

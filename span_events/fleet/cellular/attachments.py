@@ -109,7 +109,7 @@ class Attachments:
             self.addresses.restore_static(device)
             last = Lease(ciot.last_ip, ciot.last_prefix)
             self.allocation.free(Subscriber.of(device), last, now)
-        self.allocation.fill(reservations)
+        self.allocation.fill(reservations, from_start=self._registry.store.is_shared)
 
     # ---- a registry that several nodes share --------------------------------------------------
 

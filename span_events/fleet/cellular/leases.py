@@ -87,25 +87,35 @@ class Allocation:
         self._ipv4, self._ipv6 = (Pool(config.pool, version=version) for version in (4, 6))
         self._leases: dict[Subscriber, Lease] = {}
         self._owners: dict[str, Subscriber] = {}
-        self._stored: set[str] = set()  # addresses whose reservation is in the registry, or on its way there
+        self._stored: dict[str, Reservation] = {}  # those that are in the registry, or on their way there, by address
         self._expiry: IdleTimers[Subscriber] = IdleTimers()
 
-    def fill(self, reservations: Iterable[Reservation]) -> None:
-        """Load the reservations of the registry, each with its remaining time."""
-        now, now_ms = self._clock.monotonic(), self._clock.time_ns() // 1_000_000
-        lifetime = self._config.reservation
+    def fill(self, reservations: Iterable[Reservation], *, from_start: bool) -> None:
+        """
+        Load the reservations of the registry, each with its remaining time.
+
+        Args:
+            from_start: Give each its whole time: other nodes, whose clocks may differ, have written its end.
+        """
+        now_ms, lifetime = self._clock.time_ns() // 1_000_000, self._config.reservation
         for each in sorted(reservations, key=lambda each: each.until_ms):
-            address, is_prefix = each.address, ":" in each.address
-            if address not in (self._ipv6 if is_prefix else self._ipv4):
-                self._pending.released(address)
-                continue
-            subscriber = self._subscriber_of(each)
-            lease = self._leases.get(subscriber, _NOTHING)
-            self._leases[subscriber] = lease._replace(**{"prefix" if is_prefix else "address": address})
-            self._owners[address] = subscriber
-            self._stored.add(address)
             left = min((each.until_ms - now_ms) / 1000, lifetime)  # the clock may have been set back meanwhile
-            self._expiry.touch(subscriber, now + left - lifetime, lifetime)
+            if not self._hold(each, lifetime if from_start else left):
+                self._pending.released(each)
+
+    def _hold(self, reservation: Reservation, left: float) -> bool:
+        """Hold a reservation of the registry for some seconds; return False if the pool does not have its address."""
+        address, is_prefix = reservation.address, ":" in reservation.address
+        if address not in (self._ipv6 if is_prefix else self._ipv4):
+            return False
+        subscriber = self._subscriber_of(reservation)
+        lease = self._leases.get(subscriber, _NOTHING)
+        self._leases[subscriber] = lease._replace(**{"prefix" if is_prefix else "address": address})
+        self._owners[address] = subscriber
+        self._stored[address] = reservation
+        lifetime = self._config.reservation
+        self._expiry.touch(subscriber, self._clock.monotonic() + left - lifetime, lifetime)
+        return True
 
     def reserve(self, subscriber: Subscriber, now: float, *, ipv4: bool = True, ipv6: bool = True) -> Lease | None:
         """
@@ -140,7 +150,7 @@ class Allocation:
 
     def is_stored(self, lease: Lease) -> bool:
         """Return True if the registry must hold a lease before the Access-Accept is sent."""
-        return not self._stored.isdisjoint(lease)
+        return not self._stored.keys().isdisjoint(lease)
 
     def withdraw(self, subscriber: Subscriber, *, used: Lease = _NOTHING) -> Lease | None:
         """
@@ -154,10 +164,10 @@ class Allocation:
             return None
         self._expiry.drop(subscriber)
         for address, was_used, pool in zip(lease, used, (self._ipv4, self._ipv6), strict=True):
-            self._owners.pop(address, None)
-            if address in self._stored:
-                self._stored.remove(address)
-                self._pending.released(address)
+            if self._owners.get(address) == subscriber:  # not if another node has promised the address to another
+                del self._owners[address]
+                if address in self._stored:
+                    self._pending.released(self._stored.pop(address))
             if address != was_used:
                 pool.free(address, subscriber.owner)
         return lease
@@ -172,12 +182,18 @@ class Allocation:
         """Show reservations that other nodes wrote; those of ``addresses`` that are not there have ended."""
         found = {each.address: each for each in reservations}
         for address in addresses:
+            before = self._stored.get(address)
+            if before is None:
+                continue
+            if before == found.get(address):
+                del found[address]  # its time goes on
+                continue
+            del self._stored[address]  # the registry has no such reservation to delete
             subscriber = self._owners.get(address)
-            if subscriber is not None and address in self._stored:
-                self._stored.discard(address)  # the registry has no reservation of this node to delete
-                if address not in found or self._subscriber_of(found[address]) != subscriber:
-                    self.withdraw(subscriber)
-        self.fill(found.values())
+            if subscriber is not None and (address not in found or self._subscriber_of(found[address]) != subscriber):
+                self.withdraw(subscriber)
+        for each in found.values():
+            self._hold(each, self._config.reservation)
 
     def holds(self, subscriber: Subscriber, lease: Lease) -> bool:
         """Return whether a lease is still reserved; another node may have reserved an address of it first."""
@@ -225,8 +241,8 @@ class Allocation:
         until_ms = self._clock.time_ns() // 1_000_000 + int(self._config.reservation * 1000)
         owner = subscriber.owner
         device_id, numbers = (owner, ("", "")) if isinstance(owner, int) else (None, owner)
-        self._stored.add(address)
-        self._pending.reserved(Reservation(address, device_id, *numbers, subscriber.apn, until_ms))
+        reservation = self._stored[address] = Reservation(address, device_id, *numbers, subscriber.apn, until_ms)
+        self._pending.reserved(reservation)
 
     def _subscriber_of(self, reservation: Reservation) -> Subscriber:
         device_id = reservation.device_id

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 from span_events.metrics import Metric
 from span_events.registry.model import Attachment, Reservation
 from span_events.registry.store import Store
+
+
+class _Change(NamedTuple):
+    """The change of an address."""
+
+    old: Reservation | None
+    """Reservation to delete, unless another one has replaced it."""
+    new: Reservation | None
+
+    def after(self, earlier: _Change | None) -> _Change:
+        """Return the sum of an earlier change and this one."""
+        return self if self.old or earlier is None else _Change(earlier.old, self.new)
 
 
 class PendingWrites:
@@ -22,7 +35,7 @@ class PendingWrites:
         self._store = store
         self._limit = limit
         self._attachments: dict[int, Attachment | None] = {}  # None: ended
-        self._reservations: dict[str, Reservation | None] = {}
+        self._reservations: dict[str, _Change] = {}
         self.lock = asyncio.Lock()
         """Held while a transaction is written. A reader that holds it shows rows before a later transaction."""
         self._under_way = 0
@@ -53,11 +66,14 @@ class PendingWrites:
 
     def reserved(self, reservation: Reservation) -> None:
         """Write a new or changed reservation with the next transaction."""
-        self._reservations[reservation.address] = reservation
+        self._change(reservation.address, _Change(None, reservation))
 
-    def released(self, address: str) -> None:
-        """Delete the reservation of an address with the next transaction."""
-        self._reservations[address] = None
+    def released(self, reservation: Reservation) -> None:
+        """Delete a reservation with the next transaction."""
+        self._change(reservation.address, _Change(reservation, None))
+
+    def _change(self, address: str, change: _Change) -> None:
+        self._reservations[address] = change.after(self._reservations.get(address))
 
     async def commit(self) -> None:
         """
@@ -76,10 +92,16 @@ class PendingWrites:
             reservations, self._reservations = self._reservations, {}
             self._under_way = len(attachments) + len(reservations)
             try:
-                lost = await self._store.change_cellular(attachments, reservations)
+                lost = await self._store.change_cellular(
+                    attachments,
+                    [each.new for each in reservations.values() if each.new],
+                    [each.old for each in reservations.values() if each.old],
+                )
             except BaseException:
                 self._attachments = attachments | self._attachments
-                self._reservations = reservations | self._reservations
+                newer, self._reservations = self._reservations, reservations
+                for address, change in newer.items():
+                    self._change(address, change)
                 raise
             finally:
                 self._under_way = 0

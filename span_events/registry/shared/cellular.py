@@ -14,6 +14,8 @@ from span_events.registry.database import among, execute_many, read
 from span_events.registry.shared import notices
 from span_events.registry.tables import Row
 
+_RELEASED: Final = ("address", "device_id", "imsi", "imei", "until_ms")
+"""Columns that tell a reservation from others of its address."""
 _NEVER: Final = (1 << 63) - 1
 _RESERVE: Final = text(
     "INSERT INTO cellular_reservations AS old (address, device_id, imsi, imei, apn, until_ms)"
@@ -22,6 +24,15 @@ _RESERVE: Final = text(
     " apn = excluded.apn, until_ms = excluded.until_ms"
     " WHERE (old.device_id, old.imsi, old.imei) IS NOT DISTINCT FROM (excluded.device_id, excluded.imsi, excluded.imei)"
 )
+_RELEASE: Final = text(
+    "DELETE FROM cellular_reservations WHERE address = :address AND until_ms <= :until_ms"
+    " AND device_id IS NOT DISTINCT FROM CAST(:device_id AS bigint) AND (imsi, imei) = (:imsi, :imei)"
+)
+
+
+async def release(connection: AsyncConnection, rows: Sequence[Row]) -> None:
+    """Delete reservations, except those that another node has renewed, or replaced by one of another subscriber."""
+    await execute_many(connection, _RELEASE, [{each: row[each] for each in _RELEASED} for row in _ordered(rows)])
 
 
 async def reserve(connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]:
@@ -35,7 +46,7 @@ async def reserve(connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]
     wanted = {row["address"]: row for row in rows}
     if not wanted:
         return []
-    await execute_many(connection, _RESERVE, sorted(rows, key=lambda row: str(row["address"])))
+    await execute_many(connection, _RESERVE, _ordered(rows))
     found = await read(connection, table, wanted)
     lost = [dict(row) for row in found if _owner(row) != _owner(wanted[row["address"]])]
     for address in (attached.c.address, attached.c.prefix):
@@ -46,6 +57,11 @@ async def reserve(connection: AsyncConnection, rows: Sequence[Row]) -> list[Row]
                 names = ("device_id", "imsi", "imei", "apn")
                 lost.append({"address": row["used"], "until_ms": _NEVER, **{each: row[each] for each in names}})
     return lost
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    """Order rows, so that two nodes never wait for each other."""
+    return sorted(rows, key=lambda row: str(row["address"]))
 
 
 def _owner(row: Mapping[str, Any] | RowMapping) -> tuple[object, ...]:

@@ -72,10 +72,10 @@ def wait(bench: FleetBench, seconds: float) -> None:
     bench.cellular.sweep()
 
 
-async def restarted(bench: FleetBench) -> FleetBench:
+async def restarted(bench: FleetBench, **settings: object) -> FleetBench:
     """Return a new fleet with the content of the registry."""
     contents = await bench.store.load()
-    again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder)
+    again = FleetBench(bench.store, bench.authority, bench.clock, bench.folder, **settings)
     again.directory.fill(contents.collections, contents.devices)
     again.cellular.fill(contents.attachments, contents.reservations)
     return again

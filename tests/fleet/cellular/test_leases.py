@@ -210,3 +210,16 @@ def test_an_unknown_subscriber_is_identified_by_its_numbers(bench: Bench) -> Non
 
     assert bench.reserve(stranger) == bench.reserve(Subscriber.of(None, "24201", "35", "apn"))
     assert bench.reserve(Subscriber.of(None, "24202", "35", "apn")).address == "10.0.0.2"
+
+
+def test_a_lease_that_another_node_released_ends_for_both_families(bench: Bench) -> None:
+    """One notice names both addresses; a notice of an unchanged reservation changes nothing."""
+    ended, kept = bench.subscriber(1), bench.subscriber(2)
+    first, second = bench.reserve(ended), bench.reserve(kept)
+    found = [each for each in bench.allocation._stored.values() if each.device_id == 2]
+    bench.allocation.show(found, {*first, *second})
+
+    assert all(first)
+    assert bench.allocation.stored() == set(second)
+    assert bench.allocation.holds(kept, second)
+    assert not bench.allocation.holds(ended, first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,14 +27,17 @@ class SlowStore(Store):
         self.asked = 0
 
     async def change_cellular(
-        self, attachments: Mapping[int, Attachment | None], reservations: Mapping[str, Reservation | None]
+        self,
+        attachments: Mapping[int, Attachment | None],
+        reserved: Sequence[Reservation] = (),
+        released: Sequence[Reservation] = (),
     ) -> list[Reservation]:
         """Wait, then fail or write."""
         self.asked += 1
         await self.may_write.wait()
         if self.fails:
             raise StorageUnavailable("the disk is full")
-        return await super().change_cellular(attachments, reservations)
+        return await super().change_cellular(attachments, reserved, released)
 
     async def kept(self) -> list[int]:
         """Return the ids of the stored attachments."""
@@ -47,6 +50,10 @@ async def store(tmp_path: Path) -> AsyncIterator[SlowStore]:
     await opened.open()
     yield opened
     await opened.close()
+
+
+def reservation(number: int, owner: int = 7) -> Reservation:
+    return Reservation(f"10.0.0.{number}", owner, "", "", "apn", 1_000)
 
 
 def attachment(number: int) -> Attachment:
@@ -150,7 +157,7 @@ async def test_pending_writes_report_when_they_are_full(store: SlowStore) -> Non
     pending = PendingWrites(store, limit=2)
     pending.ended(attachment(1))
     before = pending.is_full
-    pending.released("10.0.0.1")
+    pending.released(reservation(1))
     after = pending.is_full
     await pending.commit()
 
@@ -161,7 +168,7 @@ async def test_changes_that_are_being_written_count_as_pending(store: SlowStore)
     """Otherwise each attempt to write to a failing registry would let in one more request."""
     pending = PendingWrites(store, limit=2)
     pending.ended(attachment(1))
-    pending.released("10.0.0.1")
+    pending.released(reservation(1))
     store.may_write.clear()
     writing = asyncio.ensure_future(pending.commit())
     await settle()
@@ -190,15 +197,15 @@ async def test_a_cancelled_commit_loses_nothing(store: SlowStore) -> None:
 async def test_the_latest_change_of_an_address_is_written(store: SlowStore) -> None:
     """Also after the write of an earlier change failed."""
     pending = PendingWrites(store, limit=10_000)
-    reserved = [Reservation(f"10.0.0.{number}", 7, "", "", "apn", 1_000) for number in (1, 2)]
+    reserved = [reservation(1), reservation(2)]
     for each in reserved:
         pending.reserved(each)
     store.fails = True
     with pytest.raises(StorageUnavailable):
         await pending.commit()
     store.fails = False
-    pending.released("10.0.0.1")
-    pending.released("10.0.0.2")
+    for each in reserved:
+        pending.released(each)
     pending.reserved(reserved[1])
     await pending.commit()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
+from span_events.registry.model import Reservation
 from span_events.registry.store import Store
 from tests.bench.peers.postgresql import PostgresqlServer
 from tests.registry.rows import HIGH, collection, device, gateway
@@ -62,3 +64,23 @@ async def test_rows_of_a_collection_that_is_not_shown_yet_are_left_out(stores: t
 
     assert (early.devices, early.gateways) == ([], [])
     assert [len(late.devices), len(late.gateways)] == [1, 1]
+
+
+async def test_a_reservation_that_was_replaced_or_renewed_elsewhere_is_not_deleted(stores: tuple[Store, Store]) -> None:
+    """A node may notice late that one has lapsed: another node has promised the address again meanwhile."""
+    one, two = stores
+    first = Reservation("10.0.0.1", 7, "", "", "apn", until_ms=1_000)
+    second = Reservation("10.0.0.1", None, "001010000000001", "", "apn", until_ms=1_500)
+    renewed = replace(second, until_ms=2_000)
+    await one.change_cellular({}, [first])
+    lost = [await two.change_cellular({}, [second]), await two.change_cellular({}, [second], [first])]
+    await one.change_cellular({}, released=[first])
+    replaced = (await one.load()).reservations
+    await two.change_cellular({}, [renewed])
+    await one.change_cellular({}, released=[second])
+    kept = (await one.load()).reservations
+    await one.change_cellular({}, released=[renewed])
+
+    assert lost == [[first], []]
+    assert (replaced, kept) == ([second], [renewed])
+    assert (await one.load()).reservations == []
