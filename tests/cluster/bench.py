@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import aiohttp
+
 from tests.bench.forked import ForkedProgram
 from tests.bench.live import Document, LiveServer, Tail, free_addresses
 from tests.bench.peers.postgresql import PostgresqlServer, postgresql_server
@@ -26,7 +28,7 @@ class Nats:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._port, self._folder = free_port(), folder
+        self._port, self._monitor, self._folder = free_port(), free_port(), folder
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"nats://127.0.0.1:{self._port}"
 
@@ -34,9 +36,16 @@ class Nats:
         """Run it, and wait until it takes clients."""
         log = self._folder / "nats.log"
         command = (find_program("nats-server"), "-js", "-sd", str(self._folder), "-a", "127.0.0.1")
+        ports = ("-p", str(self._port), "-m", str(self._monitor))
         with log.open("wb") as output:
-            self._process = subprocess.Popen((*command, "-p", str(self._port)), stdout=output, stderr=output)
+            self._process = subprocess.Popen((*command, *ports), stdout=output, stderr=output)
         waited(lambda: b"Server is ready" in log.read_bytes())
+
+    async def connections(self) -> dict[int, tuple[int, int]]:
+        """Return the messages that it got and sent on each connection so far, as it counts them."""
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{self._monitor}/connz") as reply:
+            page = await reply.json()
+        return {each["cid"]: (each["in_msgs"], each["out_msgs"]) for each in page["connections"]}
 
     def kill(self) -> None:
         """End it without a goodbye."""

@@ -89,6 +89,23 @@ async def test_any_web_node_shows_what_only_the_device_nodes_have(site: Site) ->
     assert [each["messageId"] for each in newest["messages"]] == ids[:1]
 
 
+async def test_a_hundred_idle_collections_cost_a_web_node_no_nats_traffic(cluster: Cluster, site: Site) -> None:
+    """They are made, their devices send, and the counters of NATS for the connection of a node stay as they are."""
+    device = await new_device(site.web)
+    before = await cluster.nats.connections()
+    with cluster.node("idle", {"role": "web"}) as idle:
+        (number,) = (await cluster.nats.connections()).keys() - before.keys()
+        counts = (await cluster.nats.connections())[number]
+        made = await asyncio.gather(*(site.web.add_collection() for _ in range(100)))
+        for collection in made[:3]:
+            await site.web.add_device(collection)
+        async with site.other_web.tail(activity(device)) as tail:
+            await arrives(device, site.devices, tail)
+        await shows(idle, "/span/collections", lambda shown: len(shown["collections"]) > 100)
+
+        assert (await cluster.nats.connections())[number] == counts
+
+
 async def test_subscribers_go_on_when_nats_is_back_and_are_told_of_the_gap(cluster: Cluster, site: Site) -> None:
     """While it is away, the nodes are degraded, but ready: no other node could do better."""
     device = await new_device(site.web)
