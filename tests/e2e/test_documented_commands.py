@@ -18,6 +18,8 @@ from tests.e2e.shells import command_for_shells
 from tests.test_readme import GUIDES, PAGES, README, ROOT, blocks
 
 ENDLESS: Final = "# runs until Ctrl-C\n"
+AWAITED: Final = {"span-events tail --last 10": "upstreamMessage"}
+"""Endless commands that show one thing after the other, and the word of the thing that is awaited."""
 AT_ONCE: Final = 4
 """Guides whose commands run at the same time; half of the time, a guide waits for its devices."""
 TOOLS: Final = (ROOT / ".venv" / "bin", ROOT / ".cache" / "npm" / "node_modules" / ".bin")
@@ -152,10 +154,11 @@ def _port(address: str) -> str:
 
 
 def _until_shown(command: str) -> str:
-    """Run a command with an open input until it shows something, and end it by Ctrl-C."""
+    """Run a command with an open input until it shows something, or the word that is awaited, and end it by Ctrl-C."""
+    word = AWAITED.get(command, ".")
     return f"""(set -m # or the shell lets its background processes ignore Ctrl-C
-        rm -f shown # of the command before
+        : > shown # instead of what the command before has shown
         {command.removeprefix("npx ")} > shown <&9 &
-        until [[ -s shown ]] || ! kill -0 $!; do sleep 0.05; done
+        until grep -q {word} shown || ! kill -0 $!; do sleep 0.05; done
         kill -INT $!; wait $! || true
         cat shown; [[ -s shown ]])"""
