@@ -53,6 +53,8 @@ _REQUEST: Final = 2.0
 """Seconds for a reply of JetStream."""
 _SHARE: Final = 4
 """Warnings and errors have a quarter of the octets besides, as in a node's own history."""
+_BIRTH: Final = 10.0
+"""Seconds after its creation in which the first message of a stream comes: the node that made it sends one at once."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME_IN_USE: Final = 10_058
 """JetStream's code for a stream that is there with another configuration."""
@@ -100,7 +102,7 @@ class Archive:
     Args:
         subjects: Subjects of all events.
         alarms: Subjects of the copies of warnings and errors.
-        birth: One of the subjects, without events; an empty stream gets a message there, which dates its begin.
+        birth: One of the subjects, without events: the first message of a stream goes there.
         copies: Servers of a cluster that hold each stream.
     """
 
@@ -174,11 +176,14 @@ class Archive:
             state = found["state"]
             first = Position(int(state["first_seq"]), _microseconds(state["first_ts"]))
             last = self._known = Position(int(state["last_seq"]), _microseconds(state["last_ts"]))
+            created = _microseconds(found["created"])
             if state["messages"]:
-                return State(first_at(first.time_us // 1000), first, last)
-            now = self._clock.time_ns() // 1_000_000
-            oldest = now - int(self._config.history_age * 1000) if last.number else now
-            return State(max(first_at(_microseconds(found["created"]) // 1000), first_at(oldest)), first, last)
+                is_whole = first.number == 1 and first.time_us - created <= _BIRTH * 1_000_000
+                since = created if is_whole else first.time_us
+            else:
+                now = self._clock.time_ns() // 1000
+                since = max(created, now - int(self._config.history_age * 1_000_000) if last.number else now)
+            return State(first_at(since // 1000), first, last)
 
 
 class Flow:

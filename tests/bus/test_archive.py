@@ -22,6 +22,7 @@ from span_events.events.activity import Origin
 from span_events.events.catalogue import ClientConnected
 from span_events.events.filters import EVERYTHING, PASS_ALL, Scope
 from span_events.events.history import Replay
+from span_events.ids import unix_ms
 from tests.bench.peers.nats import NatsServer, jetstream, nats_server
 from tests.bench.waiting import until
 from tests.bus.nodes import Node, Shifted, alarm, break_off, node, numbered
@@ -275,15 +276,18 @@ async def test_a_stream_that_is_made_anew_while_the_connections_stand_is_told(
         assert replay(there, collection, here.activities[10].id).lost_through is None
 
 
-async def test_a_stream_is_complete_from_its_first_message_on(archive: NatsServer, collection: int) -> None:
+async def test_a_stream_is_complete_from_its_first_message_on(
+    archive: NatsServer, collection: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A cluster says of the stream of a restarted server that it was created when the one before was."""
+    monkeypatch.setattr(archive_module, "_BIRTH", 0.0)
     async with node(archive.url, 1) as here:
         other = Client()
         await other.connect(archive.url)
         await other.jetstream().delete_stream(STREAM)
         await other.jetstream().add_stream(name=STREAM, subjects=["span.activity.*.*"], storage=StorageType.MEMORY)
         begun = here.bus.new_id()
-        await until(lambda: here.bus.new_id() > begun + (10 << 22))  # some milliseconds
+        await until(lambda: unix_ms(here.bus.new_id()) > unix_ms(begun) + 10)
         await publish(here, [1], collection)
         await other.close()
         async with node(archive.url, 2) as there:
