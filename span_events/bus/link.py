@@ -53,8 +53,8 @@ _REFUSAL: Final = "permissions violation"
 _OWNER: Final = re.compile(r'(span\.\w+)\.[^."]+')
 """The begin of a subject with the id of a collection, which health and log do not show."""
 _REFUSAL_HINT: Final = (
-    "Let the login in bus.credentials_file publish and subscribe to span.> and _INBOX.>, "
-    "and publish to $JS.API.> and $JS.FC.>."
+    "Let the login in bus.credentials_file publish and subscribe to span.> and _INBOX.>, publish to $JS.API.> and "
+    "$JS.FC.>, and subscribe to $JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.>."
 )
 
 Receive = Callable[[Msg], Awaitable[None]]

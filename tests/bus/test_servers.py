@@ -20,13 +20,12 @@ from nats.aio.client import Client
 
 from span_events.bus.archive import ELECTED, STREAM
 from span_events.bus.link import settle
-from span_events.clock import SystemClock
 from span_events.events.filters import PASS_ALL, Scope
 from tests.bench.certificates import Holder
 from tests.bench.peers.nats import NatsServer, jetstream, nats_server
 from tests.bench.ports import free_port
 from tests.bench.waiting import until
-from tests.bus.nodes import COLLECTION, Node, node, numbered
+from tests.bus.nodes import COLLECTION, Node, Shifted, node, numbered
 
 
 async def passes(here: Node, there: Node, number: int) -> None:
@@ -183,16 +182,6 @@ async def is_whole(servers: list[NatsServer]) -> bool:
     """Whether JetStream has a leader, and the leader both other servers."""
     pages = [(await each.ask("jsz")).get("meta_cluster", {}) for each in servers]
     return any(len([each for each in page.get("replicas") or [] if each["current"]]) == 2 for page in pages)
-
-
-class Shifted(SystemClock):
-    """A clock that can be moved ahead."""
-
-    ahead = 0.0
-
-    def monotonic(self) -> float:
-        """Return the time, so much ahead."""
-        return super().monotonic() + self.ahead
 
 
 async def leader_of(servers: list[NatsServer]) -> NatsServer:
