@@ -74,7 +74,9 @@ async def test_any_web_node_shows_what_only_the_device_nodes_have(site: Site) ->
         await arrives(device, site.devices, tail)
         await arrives(device, site.other_devices, tail)
         of_device, of_all = f"{device.path}/data", f"/span/collections/{device.collection}/data"
-        lists = [await node.call("GET", path) for node in site.nodes[:2] for path in (of_device, of_all)]
+        places = [(node, path) for node in site.nodes[:2] for path in (of_device, of_all)]
+        await asyncio.gather(*(node.call("GET", path) for node, path in places))  # now no datagram is under way
+        lists = [await node.call("GET", path) for node, path in places]
         counted = await site.other_web.call("GET", f"{device.path}/stats")
         of_collection = await site.web.call("GET", f"/span/collections/{device.collection}/stats")
         newest = await site.web.call("GET", f"{device.path}/inbox?limit=1")
