@@ -22,7 +22,7 @@ from tests.bench.waiting import PATIENCE, until
 
 Document = dict[str, Any]
 
-_PAUSE: Final = 0.02
+_PAUSE: Final = 0.04
 """Seconds that a device rests between two messages."""
 _AGAIN: Final = 0.1
 """Seconds after which a device repeats a message that nobody saw: datagrams get lost with their node."""
