@@ -84,7 +84,11 @@ def kept_back(limit: int) -> int:
 
 
 def is_last(descriptor: int) -> bool:
-    """Return whether a descriptor is one of those kept back; the kernel gives the lowest number that is free."""
+    """
+    Return whether a descriptor is in the reserve at the top of the limit.
+
+    The kernel assigns the lowest free number, so all descriptors below it are taken then.
+    """
     limit = descriptor_limit()
     return descriptor >= limit - kept_back(limit)
 

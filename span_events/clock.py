@@ -26,7 +26,7 @@ class Clock(Protocol):
         """Return seconds that never go back."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait. Cancelling loses nothing."""
+        """Wait for ``seconds``."""
 
 
 class SystemClock:
@@ -38,5 +38,5 @@ class SystemClock:
     monotonic = staticmethod(time.monotonic)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait. Cancelling loses nothing."""
+        """Wait for ``seconds``."""
         await asyncio.sleep(seconds)

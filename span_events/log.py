@@ -67,7 +67,7 @@ def _name_process(
 
 
 class _Forwarding(logging.Handler):
-    """Gives the lines and tracebacks of libraries the form of our own."""
+    """Logs records of libraries as `library_message`, in the style of this server's log."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line."""

@@ -18,7 +18,7 @@ _SWEEP: Final = 1.0
 
 def make_bus(config: Config, clock: Clock, identifiers: IdGenerator, history: History) -> LocalBus:
     """
-    Make the bus of this process, which keeps the history.
+    Make the bus of this process, and let the history listen to it.
 
     Raises:
         ConfigurationError: The extra for NATS is not installed, or a file of the bus cannot be read.
@@ -40,7 +40,7 @@ def make_bus(config: Config, clock: Clock, identifiers: IdGenerator, history: Hi
 
 
 async def start_bus(bus: LocalBus, hub: Hub, supervisor: Supervisor, clock: Clock) -> None:
-    """Connect the bus to other nodes; the server starts, too, while NATS is away."""
+    """Start the bus, its repeated work, and its reports of gaps to the hub; NATS may be away."""
     bus.on_gap.append(hub.tell_gap)
     await bus.start()
     supervisor.run("bus", bus.run)

@@ -18,7 +18,7 @@ from span_events.registry.store import Store
 
 async def open_keys(config: PkiConfig, store: Store, data_dir: Path, clock: Clock) -> tuple[Authority, bytes]:
     """
-    Open the authority; return it with the key of logins.
+    Open the authority and the key that signs logins, or make them at a first start.
 
     Nodes that share a registry have their keys in common: in the registry if there is ``pki.secret_file``, else in a
     folder that they share.

@@ -128,7 +128,7 @@ class Tokens:
         return token is not None and _is_over(token, self._clock.time_ns() // 1_000_000)
 
     async def flush(self) -> None:
-        """Write the last uses of tokens; a use within a minute of the last written one is not."""
+        """Write when each token was last used, at most once a minute per token."""
         if self._used:
             used, self._used = self._used, {}
             await self._store.put_token_uses(used)

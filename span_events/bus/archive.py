@@ -69,7 +69,7 @@ class NoArchive(Exception):
 
 
 class Position(NamedTuple):
-    """A message of the stream."""
+    """Number and time of a message in a stream."""
 
     number: int
     time_us: int
@@ -90,14 +90,14 @@ class State:
     last: Position
 
     def follows(self, known: Position) -> bool:
-        """Return whether this stream had a message; one that was made anew has fewer, or begins after its time."""
+        """Return whether the stream has held a message; a stream that was made anew is shorter, or begins later."""
         began_later = self.first.number <= known.number and self.first.time_us > known.time_us
         return known.number <= self.last.number and not began_later
 
 
 class Archive:
     """
-    The streams, as one connection after the other sees them.
+    Creates the two streams in JetStream, and looks at them; used by one connection after the other.
 
     Args:
         subjects: Subjects of all events.
@@ -121,7 +121,12 @@ class Archive:
         """Reason for which there is no archive; empty if there is."""
 
     async def open(self, client: Client) -> bool:
-        """Make the streams, or adapt them to the configuration; return whether they are those of the last one."""
+        """
+        Create the streams, or update their limits; a failure goes into `fault`.
+
+        Returns:
+            Whether the streams are those of the last connection; False after a failure.
+        """
         octets = self._config.history_octets
         streams = (
             self._stream(name=STREAM, max_bytes=octets, subjects=[self._subjects]),
@@ -163,7 +168,7 @@ class Archive:
 
     async def look(self, client: Client) -> State:
         """
-        Return the state of the stream of all events.
+        Return the state of the stream of all events, and remember its last message for the next `open`.
 
         Raises:
             NoArchive: JetStream does not answer.
@@ -191,13 +196,14 @@ class Flow:
     One consumer: the past of some subjects, then their events as they come.
 
     Args:
-        stream: Its name.
+        stream: Name of the stream.
         after: The last message that is known; None reads from the begin.
         last: Last message of the stream; the consumer goes on after it if the subjects have no past.
         take: Called with each message, and whether it is of the past.
         filled: Called once, when the past has arrived.
         behind: Called when the archive has discarded messages before they were read, or may have.
-        limit: Number of messages that it keeps of a subject; None if the consumer reads all subjects of the stream.
+        limit: Number of messages that the archive keeps of a subject; None if the consumer reads all
+            subjects of the stream.
         broken: Called when messages are missing.
     """
 
@@ -235,7 +241,7 @@ class Flow:
 
     async def start(self, inbox: str, subject: str) -> None:
         """
-        Make the consumer, which sends to an inbox that `receive` is subscribed to.
+        Make the consumer, which sends to an inbox that `receive` is subscribed to; without a past, call ``filled``.
 
         Raises:
             NoArchive: JetStream refuses it or does not answer.
@@ -263,7 +269,12 @@ class Flow:
             self._filled()
 
     async def receive(self, message: Msg) -> None:
-        """Take a message of the consumer."""
+        """
+        Pass a message to ``take``, or answer one of JetStream's own.
+
+        Calls ``broken`` if a message before this one is missing, and ``behind`` if the archive discarded some, or may
+        have.
+        """
         self._heard = self._clock.monotonic()
         if self.is_broken:
             return
@@ -294,13 +305,13 @@ class Flow:
                 self._filled()
 
     def look(self, now: float) -> None:
-        """Notice a consumer that sends no signs of life."""
+        """Call ``broken`` if the consumer has sent no sign of life for three heartbeats."""
         if not self.is_broken and now - self._heard > _MISSED * _HEARTBEAT:
             self.is_silent = True
             self._break()
 
     async def _control(self, reply: str, headers: dict[str, str]) -> None:
-        """Answer JetStream's flow control, and compare its count with ours."""
+        """Answer JetStream's flow control; a heartbeat shows that messages are missing, or that the past has ended."""
         answer = reply or headers.get("Nats-Consumer-Stalled", "")
         if answer:
             await self._client.publish(answer)

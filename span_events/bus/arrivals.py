@@ -92,13 +92,19 @@ class Arrivals:
         return bool(self._following.missing(self._sources) or self._following.surplus(self._sources))
 
     def look(self, now: float) -> None:
-        """Notice flows that have stopped."""
+        """Break the flows whose consumers have fallen silent; `reconcile` makes them again."""
         for source in self._sources.values():
             if source.flow is not None:
                 source.flow.look(now)
 
     async def open(self, client: Client) -> set[Topic]:
-        """Begin on a new connection; return the topics that may miss something: the archive has no messages."""
+        """
+        Open the archive on a new connection.
+
+        Returns:
+            The topics that may have missed something: those of messages, which the archive does not hold, and all if it
+            was made anew.
+        """
         self._sources.clear()
         continues = await self._archive.open(client)
         for interest in self._following.interests.values():
@@ -106,12 +112,12 @@ class Arrivals:
         return {topic for topic in self._following.interests if topic.is_messages or not continues}
 
     def topics_by(self, subscription: Subscription) -> set[Topic]:
-        """Return the topic that arrives by a subscription; all of them if its past is still read."""
+        """Return the topic that a subscription feeds; all topics while the past of its topic is being read."""
         found = {topic for topic, source in self._sources.items() if source.subscription is subscription}
         return found or set(self._following.interests)
 
     def close(self) -> None:
-        """Note that the connection has ended."""
+        """Remember the last message of each topic, and mark all topics as not arriving: the connection has ended."""
         for topic, source in self._sources.items():
             self._note_place(topic, source)
         self._sources.clear()
@@ -205,7 +211,7 @@ class Arrivals:
     # ---- from the archive ---------------------------------------------------------------------
 
     async def _read(self, link: Link, client: Client, topic: Topic, interest: Interest) -> bool:
-        """Read a topic from the archive; return whether that is possible."""
+        """Begin to read a topic from the archive; return False, with a reason in its `fault`, if it refuses."""
         past: list[Activity] = []
         alarms: list[Activity] = []
         messages = Counter[int | None]()
@@ -264,7 +270,7 @@ class Arrivals:
 
     async def _read_alarms(self, link: Link, client: Client, topic: Topic) -> list[Activity]:
         """
-        Read the warnings and errors of a topic from their own stream.
+        Read the warnings and errors of a topic from their own stream, for two seconds at most.
 
         Raises:
             NoArchive: JetStream refuses that or does not answer.

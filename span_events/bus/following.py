@@ -21,9 +21,9 @@ class Interest:
     subscribers: int = 0
     idle_since: float = 0.0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while its events arrive here and its past is in the history."""
+    """Set while the topic's events arrive here and its past is in the history."""
     after: Position | None = None
-    """The last NATS message of it in the archive that was shown; None if it has to be read from the begin."""
+    """The topic's last NATS message in the archive that was shown; None if the topic has to be read from the begin."""
     live_from: int | None = None
     """Identifier of the moment from which on subscribers wait for events that do not arrive yet; None if none waits."""
 
@@ -59,7 +59,7 @@ class Following:
         interest.idle_since = now
 
     async def ready(self, topic: Topic, now: float) -> None:
-        """Wait until a topic is ready, which is needed for a moment at least."""
+        """Wait until a topic is ready; it is followed for `_LINGER` seconds, also without a subscriber."""
         interest = self._interest(topic)
         interest.idle_since = now
         await self._provider(topic, interest).ready.wait()
@@ -82,7 +82,7 @@ class Following:
         return provider is None or (not provider.ready.is_set() and provider.after is None)
 
     def pause(self, moment: int) -> None:
-        """Note that the connection has ended: no topic arrives any more."""
+        """Note that the connection has ended: subscribers wait for the events of their topics from a moment on."""
         for interest in self._interests.values():
             interest.ready.clear()
             if interest.subscribers:
@@ -93,7 +93,7 @@ class Following:
         return self._interests.get(topic)
 
     def forget_idle(self, now: float) -> None:
-        """Forget topics without a subscriber for a while."""
+        """Forget topics that have had no subscriber for `_LINGER` seconds."""
         for topic, interest in list(self._interests.items()):
             if not interest.subscribers and now - interest.idle_since >= _LINGER:
                 del self._interests[topic]

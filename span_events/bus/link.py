@@ -40,9 +40,9 @@ _CONNECT: Final = 2.0
 _PROBE: Final = 1.0
 """Seconds between round trips while something is sent; they show whether NATS has read it."""
 _IDLE_PROBES: Final = 5
-"""One in so many while nothing is sent."""
+"""While nothing is sent, one of so many round trips is made."""
 _ANSWER: Final = 4.0
-"""Seconds for the reply to one; then the connection is dead."""
+"""Seconds that a round trip may take; then the connection is dead."""
 _CLOSE: Final = 2.0
 """Seconds to part from a server in order."""
 _HINT: Final = "Check that NATS runs at bus.url and takes the login in bus.credentials_file; this server tries again."
@@ -70,7 +70,7 @@ class State(StrEnum):
 
 class Link:
     """
-    One connection at a time.
+    Keeps one connection to NATS at a time.
 
     Args:
         on_up: Called with each new connection; it subscribes there. Its failure ends the connection.
@@ -120,11 +120,11 @@ class Link:
         return self._client if self.state is State.CONNECTED else None
 
     async def first_attempt(self) -> None:
-        """Wait until the first attempt has ended, well or not."""
+        """Wait until the first attempt to connect has succeeded or failed."""
         await self._tried.wait()
 
     async def run(self) -> None:
-        """Keep a connection until cancelled."""
+        """Connect, and connect again whenever the connection ends, until cancelled."""
         pause = _PAUSE
         while True:
             client = Client()
@@ -218,7 +218,7 @@ class Link:
             log.warning("bus_refused", why=self.refusal, count=count, hint=_REFUSAL_HINT)
 
     async def _hold(self, client: Client, ended: asyncio.Event) -> None:
-        """Work with a connection until it ends."""
+        """Call ``on_up``, then run ``work`` and round trips until the connection ends or one of them does."""
         self._client = client
         self._confirmed = self.handed
         await self._on_up(client)

@@ -117,7 +117,7 @@ class NatsBus(LocalBus):
         super().listen(activities=self._carry, messages=self._carry_message)  # first: in the order of identifiers
 
     async def start(self) -> None:
-        """Connect to NATS; return after the first attempt, well or not."""
+        """Connect to NATS; return after the first attempt, also if it failed."""
         self._task = asyncio.get_running_loop().create_task(self._link.run(), name="bus")
         first = asyncio.ensure_future(self._link.first_attempt())
         await asyncio.wait([self._task, first], return_when=asyncio.FIRST_COMPLETED)
@@ -141,7 +141,7 @@ class NatsBus(LocalBus):
         self._task = None
 
     def sweep(self, now: float) -> None:
-        """Forget topics without subscribers, and tell the subscribers of this node about gaps."""
+        """Forget topics without subscribers, look for silent flows, and tell subscribers of this node about gaps."""
         self._following.forget_idle(now)
         self._arrivals.look(now)
         is_due = self._archive.fault and now >= self._next_look
@@ -215,12 +215,16 @@ class NatsBus(LocalBus):
             self._following.add(topic, moment)
 
     def unfollow(self, topics: Iterable[Topic]) -> None:
-        """Note that it left."""
+        """Note that a subscriber of topics left."""
         for topic in topics:
             self._following.remove(topic, self._clock.monotonic())
 
     async def caught_up(self, topics: Iterable[Topic]) -> None:
-        """Wait until events of topics arrive here; at most two seconds, and not at all while NATS is away."""
+        """
+        Wait until events of topics arrive here; at most two seconds, and not at all while NATS is away.
+
+        The history of a topic whose past is then unknown begins now.
+        """
         topics = list(topics)
         if self._link.client is not None:
             with suppress(TimeoutError):
@@ -282,7 +286,7 @@ class NatsBus(LocalBus):
         self._gaps |= self._arrivals.topics_by(subscription)
 
     async def _on_elected(self, _advisory: Msg) -> None:
-        """Note that a cluster of NATS servers had no leader for the archive: what came meanwhile is nowhere."""
+        """Note a gap in all topics of events: until a server was elected, the archive had no leader, and took none."""
         self._gaps |= {topic for topic in self._following.interests if not topic.is_messages}
 
     def _on_defect(self) -> None:

@@ -22,7 +22,7 @@ class Batch:
 
 class Outgoing:
     """
-    Lines that wait.
+    Lines that wait for the next flush.
 
     Lines of one owner leave in their order, whatever their subjects. Beyond the bound, new lines are discarded: those
     that wait are needed first, as they tell how a fault began.
@@ -44,7 +44,7 @@ class Outgoing:
         """Lines that found no room."""
 
     def append(self, owner: Hashable, subject: str, line: bytes) -> None:
-        """Append a line to the last batch of its owner, or begin a new one."""
+        """Append a line to the last batch of its owner or to a new one; discard and count it if there is no room."""
         size = len(line) + 1  # the newline
         if self.octets + size > self._most:
             self.discarded += 1

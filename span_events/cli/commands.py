@@ -141,7 +141,11 @@ class Commands(click.Group):
 
 
 def _defect(error: Exception) -> int:
-    """Say that this program failed; its traceback, which may hold what was typed, only on request."""
+    """
+    Print that the program has a defect, and return its exit status.
+
+    The traceback is printed only with ``--debug``, as it may hold user input.
+    """
     if Session.debug:
         shown = _TOKEN.sub("(token)", "".join(traceback.format_exception(error)))
         click.echo(shown, err=True, nl=False)

@@ -45,7 +45,7 @@ class ArrivalOrder:
         self._late = dict(sorted(self._late.items(), key=itemgetter(1)))
 
     def forget(self, identifier: int) -> None:
-        """Forget an activity."""
+        """Forget the place of an activity that left the history."""
         self._late.pop(identifier, None)
 
     def place_of(self, identifier: int) -> Place:

@@ -30,7 +30,7 @@ class OtherNodes:
         self._answers: dict[str, Answer] = {_LIVES: lambda _: b""}
 
     def answer(self, kind: str, answer: Answer) -> None:
-        """Answer the questions of a kind."""
+        """Let a function answer the questions of a kind."""
         self._answers[kind] = answer
 
     def serve(self) -> None:

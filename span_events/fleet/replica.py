@@ -76,7 +76,7 @@ class Replica:
         self.on_output_removed: list[Callable[[Output], None]] = []
 
     def show(self, contents: Contents, removed: Removed) -> None:
-        """Show rows, new or changed or as they were, and remove others."""
+        """Show rows, also unchanged ones, and remove others; the parts that hold connections react."""
         cause, directory, moved = self._bus.new_id(), self._directory, Moved()
         for collection in contents.collections:
             self._show_collection(collection, cause)
@@ -247,7 +247,7 @@ class Replica:
                 notify(seen)
 
     def _remove(self, removed: Removed, cause: int) -> None:
-        """Remove what nothing else refers to first."""
+        """Remove objects and end their sessions; objects to which others refer are removed last."""
         directory = self._directory
         for output in _present(removed, "outputs", directory.outputs.get):
             directory.outputs.remove(output)

@@ -1,4 +1,4 @@
-"""Dates of the authority: certificates are made only while the clock may be right, and used while they are valid."""
+"""Clock checks: refuse to make certificates before this release's date, or to use an authority outside its validity."""
 
 from __future__ import annotations
 

@@ -271,7 +271,7 @@ class Database:
                 await asyncio.gather(beat, return_exceptions=True)
 
     async def notify(self, channel: str) -> None:
-        """Notify PostgreSQL's listeners to a channel; not behind the writes that wait."""
+        """Send NOTIFY on a channel, over a connection that does not queue behind writes."""
         async with self.connection() as connection:
             await connection.execute(select(func.pg_notify(channel, "")))
             await connection.commit()
@@ -403,7 +403,7 @@ def among(column: Column[T], values: Collection[T]) -> ColumnElement[bool]:
 
 @cache
 def _upsert(dialect: str, table: Table, names: tuple[str, ...]) -> Any:
-    """Return a statement that inserts or overwrites rows; costs more to build than to execute."""
+    """Return an upsert statement; cached, since building it costs more than executing it."""
     make = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement = make(table)
     key = table.columns[0]

@@ -142,7 +142,7 @@ class Silence:
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """
-        Ask PostgreSQL; an answer ends the silence.
+        Ask PostgreSQL in the block; a block that succeeds ends the silence.
 
         Raises:
             DatabaseUnavailable: The last attempt met silence, and it is not time for the next.

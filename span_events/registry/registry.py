@@ -19,7 +19,7 @@ Guard = Callable[[], None]
 
 
 def unguarded() -> None:
-    """Forbid nothing."""
+    """Allow every change: the default guard."""
 
 
 def _nothing() -> None:

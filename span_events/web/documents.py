@@ -1,5 +1,5 @@
 """
-Documents: Span's JSON of registered things, as plain dictionaries.
+Documents: Span's JSON of registry resources, as plain dictionaries.
 
 Numbers that may exceed 2^53 are decimal strings, payloads are base64, enumerations are lower-case
 words, ids are base 24 (``0`` for none). Empty blocks are left out, except those that

@@ -28,7 +28,7 @@ class Role(Protocol):
         """Start the repeated work, until the shutdown."""
 
     def health(self) -> Mapping[str, str]:
-        """Return the health of the parts that know more of it than that they are bound."""
+        """Return the health of the parts that may fail while they are bound."""
 
     def metrics(self) -> Sequence[Measure]:
         """List the metrics, without those of each listener."""

@@ -86,7 +86,7 @@ class DeviceListeners:
             supervisor.run("chirpstack", self._brokers.run)
 
     def health(self) -> dict[str, str]:
-        """Return the health of the parts that know more of it than that they are bound."""
+        """Return the health of the parts that may fail while they are bound."""
         return {"radius-accounting": self.radius.health} if self.radius is not None else {}
 
     def metrics(self) -> list[Measure]:

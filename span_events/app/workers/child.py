@@ -129,19 +129,19 @@ class Child:
             self._reports.close()
 
     def hang_up(self) -> None:
-        """Let the process read its settings again (SIGHUP)."""
+        """Send SIGHUP to a process that is ready: it reads its settings again."""
         if self._process is not None and self.ready.is_set():
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGHUP)
 
     async def reloaded(self, before: int) -> None:
-        """Wait until the process has finished a reload beyond so many, or has ended."""
+        """Wait until the process has ended, or `reloads` is no longer ``before``."""
         while self.reloads == before and self.ready.is_set():
             self._changed.clear()
             await self._changed.wait()
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process (SIGKILL), if there is one."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.kill()

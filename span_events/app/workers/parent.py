@@ -71,13 +71,18 @@ class Parent:
             await asyncio.gather(waiting, return_exceptions=True)
 
     async def failed(self) -> None:
-        """Wait for the failure of the supervision itself, and raise it."""
+        """Wait until the supervision of a child fails, and raise its error."""
         done, _ = await asyncio.wait(self._tasks.values(), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
 
     async def reload(self) -> bool:
-        """Let the processes that are ready read settings and certificates again; True when they have, or have ended."""
+        """
+        Send SIGHUP to the processes that are ready, and wait until each has read its settings again, or has ended.
+
+        Returns:
+            False if none was ready.
+        """
         asked = {each: each.reloads for each in self.children if each.ready.is_set()}
         for child in asked:
             child.hang_up()
@@ -103,7 +108,7 @@ class Parent:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def kill(self) -> None:
-        """End all processes at once."""
+        """Kill all processes (SIGKILL)."""
         for child in self.children:
             child.kill()
 

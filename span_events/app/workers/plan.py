@@ -19,7 +19,7 @@ DEVICES: Final = "devices"
 @dataclass(frozen=True, slots=True)
 class Process:
     """
-    One process.
+    A process of the server: its name, settings and role.
 
     Attributes:
         settings: Environment variables that differ from those of its parent.

@@ -111,7 +111,7 @@ class View(Protocol):
 
 
 class Monitor:
-    """Keeps a `Progress` current and shows it."""
+    """Follows the firmware updates of a collection and shows them."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""``output``: webhooks and other targets to which messages and events go, through the API."""
+"""``output``: manage outputs (webhooks and others) through the API."""
 
 from __future__ import annotations
 

@@ -31,12 +31,12 @@ MESSAGES: Final[MappingProxyType[Kind, type[Message]]] = MappingProxyType(
 
 
 def json_of(event: Translated) -> bytes:
-    """Write an event as the JSON of a body."""
+    """Return an event as ChirpStack's JSON."""
     return orjson.dumps(event.document)
 
 
 def protobuf_of(event: Translated) -> bytes:
-    """Write an event as the protobuf of a body: the same content."""
+    """Return an event as ChirpStack's protobuf, with the content of `json_of`."""
     return ParseDict(event.document, MESSAGES[event.kind]()).SerializeToString(deterministic=True)
 
 

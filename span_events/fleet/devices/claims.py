@@ -113,7 +113,7 @@ class Claims:
         return bool(await self._attempt_all([message]))
 
     def claim_then(self, message: Downstream, work: Callable[[], None]) -> None:
-        """Do some work once a message is claimed: at once, or soon, or not at all."""
+        """Do some work once a message is claimed: at once if this node holds the claim, never if the claim fails."""
         if self.holds(message):
             work()
             return
@@ -123,13 +123,13 @@ class Claims:
             self._task = asyncio.get_running_loop().create_task(self._claim_pending())
 
     def forget(self, message_id: int) -> None:
-        """Forget a message that waits no longer."""
+        """Forget the claim of a message that waits no longer."""
         self._held.pop(message_id, None)
         self._given_back.discard(message_id)
 
     def give_back_unused(self, used: Callable[[int], bool]) -> None:
         """
-        Give back the claims without use.
+        Give up claims that are older than `_UNUSED` seconds and not in use; `take_given_back` returns them.
 
         Args:
             used: Tells whether a path of this node carries a message now.
@@ -156,7 +156,7 @@ class Claims:
         self._given_back.update(each for each in taken if each not in self._held and each not in self._asked)
 
     async def close(self) -> None:
-        """Give up the claims under way."""
+        """Cancel the queries under way, and drop the work that waits for them."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -185,14 +185,14 @@ class Claims:
             self._task = None
 
     def _do(self, work: Callable[[], None]) -> None:
-        """Do some work that sends a message; a defect there concerns no other message."""
+        """Do the work that sends a claimed message; a defect is logged, and the other messages are sent."""
         try:
             work()
         except Exception:
             log.exception("claimed_message_defect")
 
     async def _ask(self, wanted: set[int]) -> None:
-        """Claim messages in PostgreSQL."""
+        """Claim messages in PostgreSQL, and call ``refused`` with those that could not be claimed."""
         asked_at = self._clock.monotonic()
         self._asked.update(wanted)
         claimed = None

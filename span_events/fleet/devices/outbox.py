@@ -356,7 +356,7 @@ class Outbox:
         self._drop_all(device)
 
     async def close(self) -> None:
-        """Give up the claims under way, which would send messages."""
+        """Cancel the claims under way, which would send messages."""
         await self.claims.close()
 
     def sweep(self) -> None:
@@ -468,7 +468,11 @@ class Outbox:
             del self._waiting[message.device_id]
 
     def _settle(self, message: Downstream, state: DownstreamState) -> None:
-        """Remove a message from the queue, and write its state."""
+        """
+        Remove a message from the queue, and note its state for the next write.
+
+        Beyond twice the limit per device, the oldest finished message of the device is forgotten.
+        """
         message.state = state
         self._unqueue(message)
         self._changed[message.id] = message

@@ -311,7 +311,7 @@ class Sessions:
     # ---- private ------------------------------------------------------------------------------
 
     def _notice_conflict(self, session: Session, now: float) -> None:
-        """Publish two clients with one certificate or PSK: copies of a device's secret, used in turn."""
+        """Publish `identityConflict` if two hosts use one certificate or PSK in turn."""
         identity = (session.device.id, session.certificate_serial)
         other = self._hosts.note(identity, session.remote[0], now)
         if other is None:

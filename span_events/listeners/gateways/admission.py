@@ -27,7 +27,7 @@ C = TypeVar("C", bound=Counted)
 
 
 class Admission(Generic[C]):
-    """The connections of a listener."""
+    """Limits gateway connections: in all, without a stream (in all and per address), and failures per minute."""
 
     def __init__(self, config: GatewaysConfig, clock: Clock) -> None:
         self._config = config

@@ -49,7 +49,14 @@ class Intake:
         self._octets = self._octets + octets if self._octets else octets
 
     def parse(self, now: float) -> Sequence[GrpcEvent]:
-        """Return the events of the next turn; ``now`` is monotonic seconds."""
+        """
+        Return the events of the next turn, at most `_PER_TURN`.
+
+        If they cost more than the gateway's budget allows, HTTP/2 is closed, and none is returned.
+
+        Args:
+            now: Monotonic seconds.
+        """
         events = self._events
         if events:
             self._events = ()

@@ -139,7 +139,7 @@ class Files(Protocol):
         """
 
     def prefetch(self, wanted: StoredFile) -> None:
-        """Expect reads soon; never raises."""
+        """Begin to fetch a file that will be read soon, unless it is on this machine; never raises."""
 
     async def whole(self, wanted: StoredFile) -> Path:
         """Return a file on this machine with all octets, for a reader that opens it at once."""

@@ -164,7 +164,7 @@ class BucketFiles:
     # ---- uploads, for `BucketIncoming` ---------------------------------------------------------
 
     async def store(self, identifier: int, content: Path, size: int) -> None:
-        """Store the octets of a pending file."""
+        """Mark an object as pending, store it, and make room for its local copy."""
         await self._store.put(self._mark(identifier), b"")
         await self._store.put(self._key(identifier), content)
         await self._copies.make_room(size)
@@ -181,7 +181,12 @@ class BucketFiles:
     # ---- parts ----------------------------------------------------------------------------------
 
     def _fetch(self, wanted: StoredFile) -> asyncio.Task[None]:
-        """Fetch an object, once for all readers."""
+        """
+        Return the fetch of an object, one for all readers; begin it if there is none.
+
+        Raises:
+            StorageUnavailable: The store is away, the last fetch failed a moment ago, or too many are under way.
+        """
         task = self._fetches.get(wanted.id)
         if task is not None:
             return task

@@ -19,10 +19,10 @@ log = get_logger("files")
 
 class Copies:
     """
-    The copies of one kind of files.
+    Bounded local copies of images or of blobs.
 
     Args:
-        limit: Upper bound of all copies, octets; files under way come on top.
+        limit: Upper bound of all copies, octets; files that are being fetched or uploaded do not count.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
@@ -80,7 +80,7 @@ class Copies:
             await self.delete(next(iter(self._sizes)))
 
     def put(self, identifier: int, size: int) -> None:
-        """Count a file that has its name now as the copy that was read last."""
+        """Count a finished file as a copy, the most recently read one."""
         self._octets += size - self._sizes.pop(identifier, 0)
         self._sizes[identifier] = size
 
@@ -89,12 +89,12 @@ class Copies:
         return wanted.id in self._sizes
 
     def read(self, wanted: StoredFile, offset: int, length: int) -> bytes:
-        """Read a block in place."""
+        """Read a block in place; the copy becomes the most recently read one."""
         self._sizes.move_to_end(wanted.id)
         return self._folder.read(wanted, offset, length)
 
     async def whole(self, wanted: StoredFile) -> Path:
-        """Return a copy's file; its size is checked."""
+        """Return where a copy is, after a check of its size; it becomes the most recently read one."""
         self._sizes.move_to_end(wanted.id)
         return await self._folder.whole(wanted)
 

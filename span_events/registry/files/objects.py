@@ -2,7 +2,7 @@
 The client of an object store with S3's API: bounded transfers, and a state that every node shows.
 
 A failed request marks the store as away. While it is away, requests are refused at once, so that no upload waits for
-time-outs; `check` asks every other second and ends that state.
+time-outs; `BucketFiles.check` asks every other second, and an answer ends that state.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 log = get_logger("files")
 
 _CONNECT: Final = timedelta(seconds=2)
-"""Until a connection stands."""
+"""Time for a connection to be established."""
 _RETRIES: Final = 2
-"""Of one request, after a failure that may pass; within `_RETRY`."""
+"""Retries of one request after a failure that may pass; within `_RETRY`."""
 _RETRY: Final = timedelta(seconds=5)
 _CHECK: Final = 2.0
 """Seconds for the answer to a check."""
@@ -112,7 +112,7 @@ class ObjectStore:
         await self._request("deleted", key, work)
 
     async def listed(self, prefix: str) -> list[Listed]:
-        """List the objects below a prefix; asked even while the store is away, and what ends that state."""
+        """List the objects below a prefix. The store is asked even while it is away; an answer ends that state."""
         with self._translated("listed", prefix):
             async with asyncio.timeout(_CHECK):
                 found = [

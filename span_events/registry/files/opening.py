@@ -36,7 +36,7 @@ class Opened(NamedTuple):
     """Holds the folder of local copies for this process."""
 
     async def close(self) -> None:
-        """Close both kinds."""
+        """Close images and blobs, and release the folder of local copies."""
         await self.images.close()
         await self.blobs.close()
         if self.lock is not None:

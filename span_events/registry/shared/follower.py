@@ -40,7 +40,7 @@ class Replica(Protocol):
     """Shows the changes of other nodes, and has the parts of this node react."""
 
     def show(self, contents: Contents, removed: Removed) -> None:
-        """Show rows, new or changed or as they were, and remove others."""
+        """Show rows, also unchanged ones, and remove others; the parts that hold connections react."""
 
     def show_activity(self, contents: Contents) -> None:
         """Show the activity of devices and gateways, if it is newer."""
@@ -206,7 +206,7 @@ class Follower:
             self._echo.set_result(None)
 
     def _take(self, *kinds: str) -> Stale:
-        """Take the keys of stale rows of some kinds."""
+        """Remove and return the keys of stale rows of some kinds."""
         taken: Stale = defaultdict(set)
         for kind in kinds:
             taken[kind] = self._stale.pop(kind, set())

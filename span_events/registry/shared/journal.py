@@ -38,7 +38,7 @@ class Journal:
 
     async def append(self, connection: AsyncConnection, changed: Keys) -> int:
         """
-        Append a change in the transaction that writes it; return its version.
+        Append a change in the transaction that writes it, and notify other nodes; return the change's version.
 
         Raises:
             Conflict: Another node changed the registry since `seen`; the transaction must not be committed.

@@ -37,5 +37,5 @@ async def notify(connection: AsyncConnection, node: str, kind: str, keys: Sequen
 
 
 def read(payload: str) -> Notice:
-    """Read a notice."""
+    """Decode the payload of a notification."""
     return Notice(*orjson.loads(payload))

@@ -34,7 +34,7 @@ _SETTLE: Final = text("UPDATE downstream SET state = :state, sent_ms = :sent_ms,
 
 
 async def queue(connection: AsyncConnection, node: str, row: Row) -> None:
-    """Write a new message."""
+    """Write a new message, and notify other nodes."""
     await connection.execute(insert(tables.downstream).values(row))
     await notices.notify(connection, node, "downstream", [row["id"]])
 
@@ -51,7 +51,7 @@ async def claim(connection: AsyncConnection, node: str, ids: Sequence[int]) -> s
 async def settle(
     connection: AsyncConnection, node: str, rows: Sequence[Row], deleted: Sequence[int], released: Iterable[int]
 ) -> None:
-    """Write what became of messages: sent or failed, deleted, or not sent by this node after all."""
+    """Write the states of sent and failed messages, delete messages, release claims, and notify other nodes."""
     freed = sorted(released)
     if rows:
         names = ("id", "state", "sent_ms", "transport")

@@ -53,7 +53,7 @@ def read_key(path: Path) -> bytes:
 
 
 async def agrees(database: Database, name: str, content: bytes) -> bool:
-    """Return whether all nodes have the same of something that is no secret; the first one decides."""
+    """Write a public value unless a node has written one; return whether the written one is the same."""
     table = tables.secrets
 
     async def work(connection: AsyncConnection) -> bool:

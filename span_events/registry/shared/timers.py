@@ -40,7 +40,7 @@ _END_ATTACHMENTS: Final = text(
 
 class Timers:
     """
-    The claims of a node.
+    Claims occurrences for one node.
 
     Every method raises `StorageUnavailable` when the database cannot be used.
 

@@ -170,7 +170,7 @@ class UpdatingDevice:
         return Ended(Outcome.UPDATED if self.version == new else Outcome.REVERTED, seen)
 
     async def _report(self, *, cut: int = 0) -> Response:
-        """Send a report that is cut off at the end."""
+        """Send a firmware report and return the response; leave out the last ``cut`` octets to simulate a fault."""
         payload = encode_report(Report(self.version, "simulated", self.address, "span-events"))
         reply = _accepted(await self._client.post(REPORT_PATH, payload[: len(payload) - cut]), "the report")
         try:

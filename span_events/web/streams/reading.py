@@ -227,7 +227,7 @@ class Reader:
             self._transport.pause_reading()
 
     def _finish(self) -> None:
-        """Leave the connection to be closed; a client that does not read what waits for it is cut."""
+        """Release the waiting tasks; if octets are unsent, abort the connection after `_CLOSE_TIMEOUT`."""
         if self._timer is not None:
             self._timer.cancel()
         if self._transport.get_write_buffer_size():

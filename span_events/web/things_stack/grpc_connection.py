@@ -201,7 +201,7 @@ class GrpcConnection(asyncio.Protocol):
         self.flush()
 
     def waiting(self, stream: int) -> int:
-        """Return the octets of a call that wait for the client, with those of the connection."""
+        """Return the unsent octets: queued for the call, plus the connection's write buffer."""
         return self._server.waiting(stream) + self._transport.get_write_buffer_size()
 
     def end(self, stream: int, end: End) -> None:

@@ -38,7 +38,7 @@ class Equipment(NamedTuple):
 
 
 class Plmn(NamedTuple):
-    """A mobile network."""
+    """PLMN identity: MCC and MNC (3GPP TS 23.003)."""
 
     mcc: str
     """Three digits."""
