@@ -12,6 +12,8 @@ from scripts.nodes.service import Service, accepts
 
 EXAMPLE: Final = ROOT / "config" / "nginx" / "span-events-nodes.conf"
 _MODULE: Final = "/usr/lib/nginx/modules/ngx_stream_module.so"
+_CONNECTIONS: Final = 8192
+"""Two for each DTLS session, for 15 minutes; nginx's default is 512."""
 _TEMPORARY: Final = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
@@ -35,8 +37,9 @@ def nginx(folder: Path, listens: Mapping[str, int], nodes: Mapping[str, int]) ->
     text = text.replace("http {", f"http {{ access_log off; {paths}", 1)
     config = folder / "nginx.conf"
     config.write_text(
-        f"load_module {_MODULE};\ndaemon off;\nworker_processes 1;\npid {folder}/nginx-master.pid;\n"
-        f"error_log {folder}/nginx-errors.log;\nevents {{}}\n{text}"
+        f"load_module {_MODULE};\ndaemon off;\nworker_processes 1;\nworker_rlimit_nofile {_CONNECTIONS};\n"
+        f"pid {folder}/nginx-master.pid;\nerror_log {folder}/nginx-errors.log;\n"
+        f"events {{ worker_connections {_CONNECTIONS}; }}\n{text}"
     )
     command = ["nginx", "-e", str(folder / "nginx-errors.log"), "-c", str(config)]
     return Service("nginx", command, folder, accepts(listens["443"]))

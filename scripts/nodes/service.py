@@ -71,10 +71,12 @@ class Service:
         (self.folder / f"{self.name}.pid").write_text(f"{self._process.pid}\n")
         try:
             async with asyncio.timeout(_PATIENCE):
-                while not await asyncio.to_thread(self.is_ready):
+                is_ready = False
+                while not is_ready:
+                    await asyncio.sleep(0.02)
+                    is_ready = await asyncio.to_thread(self.is_ready)  # though another process may be the one
                     if self._process.returncode is not None:
                         raise DidNotStart(f"{self.name} ended with status {self._process.returncode}:\n{self._end()}")
-                    await asyncio.sleep(0.02)
         except TimeoutError:
             raise DidNotStart(f"{self.name} is not ready after {_PATIENCE:g} s:\n{self._end()}") from None
 
@@ -83,6 +85,7 @@ class Service:
         while True:
             assert self._process is not None, "it was started"
             status = await self._process.wait()
+            _kill_group(self._process)
             tell(f"{self.name} ended ({_cause(status)}); it starts again in {_AGAIN:g} s")
             await asyncio.sleep(_AGAIN)
             try:
@@ -95,16 +98,16 @@ class Service:
     async def stop(self) -> None:
         """Ask the program to end, and kill it if it does not."""
         process, self._process = self._process, None
-        if process is None or process.returncode is not None:
+        if process is None:
             return
-        with suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(_GOODBYE):
-                await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE):
+                    await process.wait()
+        _kill_group(process)
+        await process.wait()
 
     def _end(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
@@ -119,6 +122,12 @@ def accepts(port: int, host: str = "127.0.0.1") -> Callable[[], bool]:
         return False
 
     return check
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    """Kill a program and the processes that it left: nginx's workers outlive their master, and keep its ports."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _cause(status: int) -> str:
