@@ -6,14 +6,16 @@ import asyncio
 import json
 import re
 import socket
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 import pytest
 
+from scripts.nodes import proxy
 from span_events.config import FirmwareConfig
 from tests.bench.programs import find_program
 from tests.bench.servers import Running, running
@@ -129,6 +131,71 @@ async def test_websocket_and_sse_pass_through_haproxy(tmp_path: Path) -> None:
         events = await streams(server, port)
 
     assert events == ("deviceCreated", "deviceCreated")
+
+
+class Node(asyncio.DatagramProtocol):
+    """A device node, as nginx sees it: answers each datagram with its port."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._transport: asyncio.DatagramTransport | None = None
+        self._closed = asyncio.Event()
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._closed.clear()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, ("127.0.0.1", self._port))
+
+    async def stop(self) -> None:
+        assert self._transport is not None, "it was started"
+        self._transport.close()
+        await self._closed.wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        assert self._transport is not None, "it was started"
+        self._transport.sendto(str(self._port).encode(), addr)
+
+
+async def answer(port: int) -> int:
+    """Return the node that serves a new device, which sends again until it has an answer, as in a handshake."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        device.setblocking(False)
+        device.connect(("127.0.0.1", port))
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                device.send(b"hello")
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        while not (found := await asyncio.get_running_loop().sock_recv(device, 16)):
+                            pass  # nginx tells a device of a dead node with an empty datagram
+                        return int(found)
+
+
+async def test_nginx_refuses_no_device_after_each_node_has_been_away(tmp_path: Path) -> None:
+    """While one is away, the other serves all."""
+    first, second, port = (free(socket.SOCK_DGRAM) for _ in range(3))  # of the nodes, of nginx
+    ports = defaultdict(lambda: free(socket.SOCK_STREAM), {"10.0.0.21:1234": first, "10.0.0.22:1234": second})
+    listens = {"1234": port} | {each: free(socket.SOCK_STREAM) for each in ("443", "5684", "6674", "8443")}
+    service, nodes = proxy.nginx(tmp_path, listens, ports), {first: Node(first), second: Node(second)}
+    await asyncio.gather(*(each.start() for each in nodes.values()))
+    try:
+        await service.start()
+        alone = []
+        for node in nodes.values():
+            await node.stop()
+            alone.append({await answer(port) for _ in range(4)})
+            await node.start()
+        for _ in range(8):
+            await answer(port)
+    finally:
+        await service.stop()
+        await asyncio.gather(*(each.stop() for each in nodes.values()))
+
+    assert alone == [{second}, {first}]
+    assert "no live upstreams" not in (tmp_path / "nginx-errors.log").read_text()
 
 
 def test_nginx_passes_the_largest_body_that_the_server_takes() -> None:
