@@ -73,6 +73,7 @@ The cluster runs, with state and logs in {cluster.folder}; Ctrl-C stops it and d
 
   API and streams   http://127.0.0.1:{ports["http"]} (nginx), {web}
   Datagrams, DTLS   127.0.0.1:{ports["datagrams"]} (nginx, DTLS only), {devices}
+  By address        $DEVICES1 (datagrams), $DEVICES1_COAP: nginx hides the address of a device
   CoAPS, gateways   127.0.0.1:{ports["coaps"]}, 127.0.0.1:{ports["gateways"]} (nginx)
   Token             in {environment}
 

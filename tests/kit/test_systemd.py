@@ -16,16 +16,27 @@ from typing import Final
 import pytest
 
 from span_events import config
+from span_events.accepting import kept_back
+from span_events.app.bounds import connections_of
 from span_events.app.notify import Manager
 from span_events.app.workers.child import START_LIMIT
 from tests.bench.ports import FREE_VARIABLES
 from tests.bench.programs import PROGRAM, find_program
 from tests.bench.waiting import PATIENCE
 
-UNIT: Final = Path(__file__).parents[2] / "config" / "systemd" / "span-events.service"
+ROOT: Final = Path(__file__).parents[2]
+UNIT: Final = ROOT / "config" / "systemd" / "span-events.service"
 TEXT: Final = UNIT.read_text()
 WORST: Final = 2.5
 """Exposure level, of 10, that `systemd-analyze security` may give."""
+
+
+def test_the_unit_has_the_descriptors_that_the_default_bounds_need_and_the_guide_their_number() -> None:
+    limit = int(re.findall(r"^LimitNOFILE=(\d+)$", TEXT, re.MULTILINE)[0])
+    needed = connections_of(config.Config()) + kept_back(limit)
+
+    assert needed <= limit
+    assert f"The default bounds need {needed:,}:" in (ROOT / "span_events" / "guides" / "operating.md").read_text()
 
 
 @pytest.fixture
