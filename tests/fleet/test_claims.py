@@ -63,13 +63,13 @@ async def test_a_message_that_both_nodes_would_send_is_sent_by_one(nodes: Nodes)
                 received.update(found for client in clients if (found := client.take()) is not None)
             await asyncio.gather(one.outbox.flush(), two.outbox.flush())
         await until(lambda: one.outbox.waiting == two.outbox.waiting == 0)
+        await until(lambda: [metrics(each)["downstream_claims_waiting"] for each in nodes] == [0, 0])
         received.update(found for client in clients if (found := client.take()) is not None)
 
     claimed = [metrics(each)["downstream_claims"] for each in nodes]
     assert received == Counter([b"0", b"1", b"2"])
     assert sum(each["claimed"] for each in claimed) == 3
     assert all(each["failed"] == each["expired"] == 0 for each in claimed)
-    assert [metrics(each)["downstream_claims_waiting"] for each in nodes] == [0, 0]
     assert two_names == []
     assert (one.names + two.names).count("downstreamMessage") == 3
     assert [each.state for each in two.outbox.list(device, limit=9)] == [DownstreamState.SENT] * 3
