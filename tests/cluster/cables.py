@@ -35,7 +35,7 @@ class Cable:
 
     @property
     def address(self) -> str:
-        """Where the node believes the server to be."""
+        """Address at which the node believes the server to be."""
         host, port = self._listener.getsockname()
         return f"{host}:{port}"
 

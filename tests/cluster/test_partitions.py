@@ -83,7 +83,7 @@ def lengths(events: list[Document]) -> list[int]:
 
 
 async def test_a_device_node_that_is_cut_off_from_nats_goes_on_and_counts_its_losses(site: Site) -> None:
-    """What it gave to the broken connection may be lost, and is counted; what came later arrives when NATS is back."""
+    """Events on the broken connection may be lost, and are counted; later ones arrive when NATS is back."""
     device = await new_device(site.web)
     async with site.web.tail(activity(device), EXTENDED) as tail:
         await arrives(device, site.devices, tail)

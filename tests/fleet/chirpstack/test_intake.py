@@ -299,7 +299,7 @@ async def test_two_nodes_that_hear_of_a_new_device_at_once_create_it_once(nodes:
 
 
 async def test_an_event_of_a_device_that_another_node_made_waits_for_the_answer(bench: FleetBench) -> None:
-    """Where devices are not created, it would be rejected; else, there would be two."""
+    """Without creation of devices it would be rejected; with it, there would be two."""
     collection, device = await known(bench)
     async with unknown_until_asked(bench, device):
         outcome = await take(bench, collection, "up")

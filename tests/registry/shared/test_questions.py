@@ -184,7 +184,7 @@ async def test_a_host_that_was_answered_rests() -> None:
 
 
 async def test_while_postgresql_is_slow_input_is_decided_by_what_is_known() -> None:
-    """What waits already is decided when the patience ends; nothing is held until the answer has come."""
+    """Waiting input is decided when the patience ends; nothing is held until the answer has come."""
     database, decided = Database(), list[str]()
     async with answering(database.question, patience=0) as questions:
         hold(questions, decided, "a")

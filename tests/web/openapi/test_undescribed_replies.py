@@ -21,7 +21,7 @@ CHECKS: Final = (
 )
 
 TABLES: Final = Path(__file__).parents[3] / ".hypothesis"
-"""Where Hypothesis keeps its tables of characters; without them, it makes them for two seconds."""
+"""File in which Hypothesis keeps its tables of characters; without it, making them takes two seconds."""
 _METHODS: Final = ("--exclude-method", "--include-method")
 
 
