@@ -205,6 +205,23 @@ async def test_an_attachment_without_reports_times_out_once_although_the_leader_
     follower.store.leader.leads = False
     await cluster.wait(INTERIM_TIMEOUT - 1)
     alive = [name for name, _ in cluster.take()]
+    leaderless, told = await follow(cluster, leader, follower)
+    await until(lambda: all(lifetimes(each) == [] for each in cluster.nodes))
+
+    assert alive == ["clientSilent"]
+    assert leaderless == cluster.take() == []
+    assert [(name, data["reason"]) for name, data in told] == [("ciotDisconnect", "timeout")]
+
+
+async def follow(
+    cluster: Cluster, leader: FleetBench, follower: FleetBench
+) -> tuple[list[tuple[str, dict[str, str]]], list[tuple[str, dict[str, str]]]]:
+    """
+    Let the leader die, another node lead after two seconds, and the first come back ten seconds after its death.
+
+    Returns:
+        The events while no node led, and those of the other node before the first was back.
+    """
     cluster.leaders.remove(leader)
     await cluster.wait(2)
     leaderless = cluster.take()
@@ -213,11 +230,7 @@ async def test_an_attachment_without_reports_times_out_once_although_the_leader_
     told = cluster.take()
     cluster.leaders.append(leader)
     await cluster.wait(9)
-    await until(lambda: all(lifetimes(each) == [] for each in cluster.nodes))
-
-    assert alive == ["clientSilent"]
-    assert leaderless == cluster.take() == []
-    assert [(name, data["reason"]) for name, data in told] == [("ciotDisconnect", "timeout")]
+    return leaderless, told
 
 
 def lifetimes(node: FleetBench) -> list[float]:
@@ -237,14 +250,7 @@ async def test_a_silent_device_is_published_once_although_the_leader_died(cluste
     leader, follower = cluster.leaders
     follower.store.leader.leads = False
     await cluster.wait(299)
-    cluster.leaders.remove(leader)
-    await cluster.wait(2)
-    leaderless = cluster.take()
-    follower.store.leader.leads = True
-    await cluster.wait(8)
-    told = cluster.take()
-    cluster.leaders.append(leader)
-    await cluster.wait(9)
+    leaderless, told = await follow(cluster, leader, follower)
 
     assert leaderless == cluster.take() == []
     assert [(name, data["allocatedIp"]) for name, data in told] == [("clientSilent", ADDRESS)]
