@@ -164,7 +164,7 @@ def simulate(
     try:
         run(_simulate(session, collection, members, fleet, mobile_core, duration=duration, cleanup=cleanup))
     finally:
-        if fleet.statistics.sent:
+        if fleet.statistics != Statistics():  # updates and attachments count, too, before the first message is due
             progress.show_summary(session, fleet.statistics, monotonic() - began)
     return _check_reached(fleet.statistics, members, datagrams, coap)
 

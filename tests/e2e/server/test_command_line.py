@@ -117,8 +117,13 @@ async def test_simulated_devices_send_and_are_removed(server: LiveServer) -> Non
 
 
 async def test_simulated_devices_update_themselves_and_are_removed(server: LiveServer) -> None:
-    """In a collection of their own, which goes with its image; one stops on its way, and goes on."""
-    arguments = ("--firmware", "--devices", "2", "--fault", "stalledDownload", "--base-address", "127.79.1.1")
+    """
+    In a collection of their own, which goes with its image; one stops on its way, and goes on.
+
+    The summary tells so also where no message was due yet.
+    """
+    update = ("--firmware", "--devices", "2", "--fault", "stalledDownload", "--base-address", "127.79.1.1")
+    arguments = (*update, "--rate", "0.0001")
     shown: list[str] = []
     async with (
         server.tail("/span/activity") as tail,
