@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from span_events.events.reasons import ClientRejectedReason
 from tests.bench.certificates import Holder, Key
 from tests.bench.live import Credentials, Document, LiveServer, Tail
+from tests.bench.ports import free_port
 from tests.bench.programs import Finished, Program, run
 from tests.faults.scene import EXTENDED, Scene, check_words
 
@@ -59,10 +59,8 @@ class SecureScene:
     # ---- clients ------------------------------------------------------------------------------
 
     def free_port(self) -> str:
-        """Find an address of the device with a port that nobody has."""
-        with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
-            probe.bind((self.scene.device.address, 0))
-            return f"{self.scene.device.address}:{probe.getsockname()[1]}"
+        """Return the device's address with a port that nobody has."""
+        return f"{self.scene.device.address}:{free_port()}"
 
     def s_client(
         self, *arguments: str | Path, bind: str | None = None, to: str | None = None, version: str = "-dtls1_2"

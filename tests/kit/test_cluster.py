@@ -18,9 +18,11 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
+from scripts.nodes.cluster import COUNT
 from span_events.wire.coap.blocks import block_of
 from span_events.wire.coap.messages import Code, Option
 from tests.bench.peers.versitygw import needs_versitygw
+from tests.bench.ports import free_ports
 from tests.bench.programs import run
 from tests.bench.waiting import PATIENCE, until
 from tests.cluster.load import Follower, Form, Load, Reporter, faults_of
@@ -43,7 +45,8 @@ class Cluster:
         self.environment = folder / "cluster.env"
         self._log = folder / "log"
         with self._log.open("wb") as log:
-            command = [str(ROOT / "scripts" / "cluster"), "--ports", "0", "--environment", str(self.environment)]
+            ports = ("--ports", str(free_ports(COUNT)))
+            command = [str(ROOT / "scripts" / "cluster"), *ports, "--environment", str(self.environment)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         patience = time.monotonic() + PATIENCE
         while not self.environment.exists():

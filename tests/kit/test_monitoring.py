@@ -46,9 +46,7 @@ async def prometheus(folder: Path, target: str) -> AsyncIterator[str]:
         "scrape_configs": [{"job_name": "span-events", "static_configs": [{"targets": [target]}]}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(settings))  # JSON is YAML
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{found.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [find_program("prometheus"), f"--config.file={folder}/prometheus.yml", f"--web.listen-address={address}"]
     process = await asyncio.create_subprocess_exec(
         *command, f"--storage.tsdb.path={folder}/data", stderr=asyncio.subprocess.DEVNULL

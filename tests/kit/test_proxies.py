@@ -17,6 +17,7 @@ import pytest
 
 from scripts.nodes import proxy
 from span_events.config import FirmwareConfig
+from tests.bench.ports import free_port
 from tests.bench.programs import find_program
 from tests.bench.servers import Running, running
 from tests.bench.waiting import PATIENCE
@@ -26,13 +27,6 @@ NGINX: Final = ROOT / "config" / "nginx"
 HAPROXY: Final = (ROOT / "config" / "haproxy" / "haproxy.cfg").read_text()
 GUIDE: Final = (ROOT / "span_events" / "guides" / "proxies.md").read_text()
 MODULE: Final = "/usr/lib/nginx/modules/ngx_stream_module.so"
-
-
-def free(kind: socket.SocketKind) -> int:
-    """Return a port of 127.0.0.1 that is free now."""
-    with socket.socket(type=kind) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def without_tls(text: str) -> str:
@@ -72,7 +66,7 @@ def nginx(folder: Path, server: Running, port: int, udp: int) -> list[str | Path
     (folder / "udp.conf").write_text(
         stream.replace("127.0.0.1:21234", datagrams)
         .replace("listen 1234 udp", f"listen 127.0.0.1:{udp} udp")
-        .replace("listen 5684 udp", f"listen 127.0.0.1:{free(socket.SOCK_DGRAM)} udp")
+        .replace("listen 5684 udp", f"listen 127.0.0.1:{free_port()} udp")
     )
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"{each}_temp_path {folder}/{each};" for each in kinds)
@@ -111,7 +105,7 @@ async def streams(server: Running, port: int) -> tuple[str, str]:
 
 async def test_websocket_sse_and_udp_pass_through_nginx(tmp_path: Path) -> None:
     """The datagram comes from nginx's address, as the file says."""
-    port, udp = free(socket.SOCK_STREAM), free(socket.SOCK_DGRAM)
+    port, udp = free_port(), free_port()
     async with running(tmp_path / "data") as server, started(nginx(tmp_path, server, port, udp), port):
         events = await streams(server, port)
         (device,) = server.server.fleet.directory.devices.values()
@@ -126,7 +120,7 @@ async def test_websocket_sse_and_udp_pass_through_nginx(tmp_path: Path) -> None:
 
 
 async def test_websocket_and_sse_pass_through_haproxy(tmp_path: Path) -> None:
-    port = free(socket.SOCK_STREAM)
+    port = free_port()
     async with running(tmp_path / "data") as server, started(haproxy(tmp_path, server, port), port):
         events = await streams(server, port)
 
@@ -176,9 +170,9 @@ async def answer(port: int) -> int:
 
 async def test_nginx_refuses_no_device_after_each_node_has_been_away(tmp_path: Path) -> None:
     """While one is away, the other serves all."""
-    first, second, port = (free(socket.SOCK_DGRAM) for _ in range(3))  # of the nodes, of nginx
-    ports = defaultdict(lambda: free(socket.SOCK_STREAM), {"10.0.0.21:1234": first, "10.0.0.22:1234": second})
-    listens = {"1234": port} | {each: free(socket.SOCK_STREAM) for each in ("443", "5684", "6674", "8443")}
+    first, second, port = (free_port() for _ in range(3))  # of the nodes, of nginx
+    ports = defaultdict(free_port, {"10.0.0.21:1234": first, "10.0.0.22:1234": second})
+    listens = {"1234": port} | {each: free_port() for each in ("443", "5684", "6674", "8443")}
     service, nodes = proxy.nginx(tmp_path, listens, ports), {first: Node(first), second: Node(second)}
     await asyncio.gather(*(each.start() for each in nodes.values()))
     try:

@@ -6,11 +6,13 @@ import asyncio
 import fcntl
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from scripts.nodes import service
+from scripts.nodes.cluster import COUNT, free_ports
 from scripts.nodes.service import Service
 from tests.bench.waiting import until
 
@@ -55,3 +57,12 @@ async def test_a_killed_program_starts_again_though_its_child_outlived_it(
 def kill(program: Service) -> None:
     """Kill the process itself, not its children."""
     os.kill(int((program.folder / f"{program.name}.pid").read_text()), signal.SIGKILL)
+
+
+def test_a_cluster_picks_ports_that_are_free_and_no_port_of_clients() -> None:
+    first = free_ports()
+    for port in range(first, first + COUNT):
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", port))
+
+    assert first + COUNT <= 32_768

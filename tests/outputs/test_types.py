@@ -13,6 +13,7 @@ import pytest
 from span_events.errors import InvalidRequest
 from span_events.outputs import ifttt
 from span_events.registry.outputs import OutputType
+from tests.bench.ports import free_port
 from tests.bench.waiting import until
 from tests.outputs.conftest import OutputsBench, Target, outputs_bench
 
@@ -43,8 +44,7 @@ async def test_udp_sends_json_if_a_format_is_set(bench: OutputsBench, content: s
 
 
 async def test_a_closed_udp_port_is_told_and_a_restart_of_the_target_survived(bench: OutputsBench) -> None:
-    with receiver() as bound:
-        port = bound.getsockname()[1]
+    port = free_port()
     await bench.add(OutputType.UDP, host="127.0.0.1", port=port)
     while not bench.published("outputFailed"):  # the refusal of one datagram is the failure of the next
         bench.send(b"lost")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,6 +16,7 @@ from span_events.simulator.simulation import NoTarget, Simulation, addresses_fro
 from span_events.simulator.sockets import AddressUnavailable
 from span_events.simulator.terminals import Member
 from span_events.wire.coap.messages import Code
+from tests.bench.ports import free_port
 from tests.bench.waiting import PATIENCE
 from tests.simulator.responder import Responder, piggybacked
 
@@ -91,9 +91,7 @@ async def test_a_server_that_never_answers_is_counted_after_all_retransmissions(
 
 async def test_a_closed_port_is_noticed() -> None:
     """The kernel reports it by ICMP; a simulation without a server must not look healthy."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
-        closed.bind(("127.0.0.1", 0))
-        nobody = closed.getsockname()
+    nobody = ("127.0.0.1", free_port())
     statistics = Statistics()
     device = CoapDevice("127.77.0.1", nobody, statistics, timing=Timing(ack_timeout=0.05, max_retransmit=0))
     await device.send(b"anybody there?")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.bench.ports import free_port
 from tests.bench.waiting import until
 
 
@@ -17,9 +17,7 @@ class Mosquitto:
     """A broker on a port that stays the same over restarts."""
 
     def __init__(self, folder: Path, *settings: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.settings = settings or ("allow_anonymous true",)
         self._folder = folder
         self._log = folder / "mosquitto.log"

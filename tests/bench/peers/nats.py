@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import urllib.request
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -13,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.bench.ports import free_port
 from tests.bench.programs import find_program
 from tests.bench.waiting import until
 
@@ -27,7 +27,7 @@ class NatsServer:
     """
 
     def __init__(self, folder: Path, *settings: str) -> None:
-        self.port, self._monitor = _free_port(), _free_port()
+        self.port, self._monitor = free_port(), free_port()
         self._folder = folder
         self._settings = settings
         self._log = folder / "nats.log"
@@ -91,10 +91,3 @@ async def nats_server(folder: Path, *settings: str) -> AsyncIterator[NatsServer]
 def jetstream(folder: Path) -> str:
     """Return the setting that gives a server JetStream, in memory only."""
     return f'jetstream: {{store_dir: "{folder / "store"}", max_memory_store: 256MB, max_file_store: 0}}'
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 import pytest
 
+from tests.bench.ports import free_port
 from tests.bench.waiting import PATIENCE
 
 PROGRAM: Final = Path(__file__).parents[3] / ".cache" / "go" / "versitygw"
@@ -39,8 +40,7 @@ class ObjectStoreServer:
         self.credentials.write_text(
             f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n"
         )
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

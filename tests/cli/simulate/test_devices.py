@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import signal
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from click.testing import Result
 from span_events.cli.simulate.targets import RadiusPorts
 from span_events.simulator.cellular.modems import modem_at
 from span_events.wire.coap.messages import decode
+from tests.bench.ports import free_port
 from tests.bench.programs import PROGRAM, Program
 from tests.bench.waiting import PATIENCE
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, problem
@@ -151,9 +151,7 @@ async def test_an_address_of_another_collection_is_refused_with_a_hint() -> None
 
 
 async def test_a_run_without_a_reachable_server_fails() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
-        closed.bind(("127.0.0.1", 0))
-        target = f"127.0.0.1:{closed.getsockname()[1]}"
+    target = f"127.0.0.1:{free_port()}"
     async with api() as there:
         result = await there.run(
             *("simulate", "-c", COLLECTION, "--transport", "udp", "--datagrams", target, "--devices", "1", *QUICK)

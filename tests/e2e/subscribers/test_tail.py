@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from tests.bench.live import LiveDevice, LiveServer
+from tests.bench.ports import free_port
 from tests.bench.programs import PROGRAM, Program
 from tests.e2e.subscribers.test_wscat import WSCAT
 
@@ -20,13 +20,6 @@ def tail(server: LiveServer, *arguments: str, terminal: bool = False) -> Program
     """Make a tail; enter it to start it."""
     environment = {"SPAN_API_ENDPOINT": f"http://{server.addresses['http']}", "SPAN_API_TOKEN": server.token}
     return Program(PROGRAM, "tail", *arguments, environment=environment, terminal=terminal)
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody uses."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
 
 
 async def joined(server: LiveServer, device: LiveDevice) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.bench.certificates import Holder
 from tests.bench.live import LiveServer
+from tests.bench.ports import free_port
 from tests.bench.programs import PROGRAM, find_program
 from tests.bench.waiting import PATIENCE
 
@@ -31,13 +31,6 @@ def example(language: str, tls: Path | None) -> str:
         return str(text).replace("/etc/ssl/", f"{tls}/")
     lines = [line for line in str(text).splitlines() if "ssl_certificate" not in line]
     return re.sub(r" ssl( crt \S+)?", "", "\n".join(lines)) + "\n"
-
-
-def free_port() -> int:
-    """Return a TCP port that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from span_events.simulator.gateways.control_stream import ControlStream, Credent
 from span_events.simulator.gateways.gateway import KEEPALIVE, SimulatedGateway
 from span_events.simulator.sockets import Address
 from tests.bench.certificates import Holder
+from tests.bench.ports import free_port
 from tests.bench.servers import CAUSE
 from tests.bench.waiting import PATIENCE, until
 from tests.simulator.gateways.server import gateway_server, ids_of
@@ -131,10 +132,7 @@ async def test_an_unreachable_server_ends_it_at_once(tmp_path: Path) -> None:
     """The user of a simulation needs the error."""
     async with gateway_server(tmp_path) as bench:
         credentials = bench.credentials
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        nobody = closed.getsockname()
-    simulated = SimulatedGateway(credentials, nobody, rate=1)
+    simulated = SimulatedGateway(credentials, ("127.0.0.1", free_port()), rate=1)
     with pytest.raises(NotConnected, match=r"127\.0\.0\.1:\d+: Connection refused") as caught:
         await simulated.run()
 
