@@ -2,8 +2,8 @@
 Compression of replies: gzip (RFC 1952) for clients that ask for it, each write complete in itself.
 
 The blocks of a write refer to nothing before it and end on an octet (Z_SYNC_FLUSH). So each write is decompressed when
-it arrives, and all clients of a group, whenever they came, get the same octets. The checksum at the end is there for
-replies that have an end, the exports; a stream that the server ends has none, which decompressors accept.
+it arrives, and all clients of a group, whenever they came, get the same octets. Only the checksum at the end is a
+client's own: it covers the octets that this client got, and Go's HTTP client for one reports an error without it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import zlib
 from typing import Final
 
 from aiohttp import web
+
+from span_events.fanout.subscriber import Framing, Sink
 
 HEAD: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 """Begin of a member: deflate, no flags, no time, unknown system."""
@@ -32,22 +34,39 @@ def accepts_gzip(request: web.BaseRequest) -> bool:
     return False
 
 
-def block(octets: bytes) -> bytes:
-    """Compress one write."""
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW)
-    return packer.compress(octets) + packer.flush(zlib.Z_SYNC_FLUSH)
+class Block(bytes):
+    """Compressed octets of one write, in the framing of their transport, and the octets before compression."""
+
+    plain: bytes
+
+    @classmethod
+    def of(cls, plain: bytes, frame: Framing) -> Block:
+        """Compress one write."""
+        packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _RAW)
+        block = cls(frame(packer.compress(plain) + packer.flush(zlib.Z_SYNC_FLUSH)))
+        block.plain = plain
+        return block
 
 
-class Checksum:
-    """The checksum of a reply that has an end."""
+class Member:
+    """
+    The gzip member that one client gets: passes its blocks on, and counts for the checksum.
 
-    def __init__(self) -> None:
+    Args:
+        sink: Takes the octets.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._write = sink.write
         self._crc = self._size = 0
+        self.get_write_buffer_size = sink.get_write_buffer_size
 
-    def add(self, octets: bytes) -> None:
-        """Take octets, before their compression."""
-        self._crc = zlib.crc32(octets, self._crc)
-        self._size += len(octets)
+    def write(self, data: bytes, /) -> None:
+        """Send a block."""
+        assert isinstance(data, Block)
+        self._write(data)
+        self._crc = zlib.crc32(data.plain, self._crc)
+        self._size += len(data.plain)
 
     def end(self) -> bytes:
         """Return the end of the member."""

@@ -47,7 +47,7 @@ def chunk(octets: bytes) -> bytes:
 
 def compressed_chunk(octets: bytes) -> bytes:
     """Return a chunk of a gzip member."""
-    return chunk(compression.block(octets))
+    return compression.Block.of(octets, chunk)
 
 
 def is_chunked(request: web.BaseRequest) -> bool:
@@ -111,10 +111,11 @@ async def serve(
     if transport is None:
         return response
     wrap = wrapping_of(request) if is_compressed(response) else chunk if is_chunked(request) else unchanged
+    sink = _sink_of(response, transport)
     subscriber: Subscriber | None = None
     try:
         try:
-            subscriber = subscribe(transport, end)
+            subscriber = subscribe(sink, end)
         except Unavailable as exc:  # others were faster
             end(Ending.BEHIND, exc.detail)
         log.info("subscriber_joined", token=ids.render(token.id), path=request.path, remote=remote or request.remote)
@@ -135,7 +136,8 @@ async def serve(
     if how is not None and not transport.is_closing():
         frame = farewell(*how)
         if frame:
-            transport.write(wrap(frame))
+            sink.write(wrap(frame))
+        _end_member(sink, transport)
         await _finish(response, transport)
     return response
 
@@ -173,14 +175,12 @@ async def export(
             transport.abort()
         return not left.done() and not transport.is_closing()
 
-    checksum = compression.Checksum()
+    sink = _sink_of(response, transport)
     while part := b"".join(islice(frames, _PART)):
         if not await has_room(send_buffer):
             return response
-        checksum.add(part)
-        transport.write(wrap(part))
-    if is_compressed(response):
-        transport.write(chunk(checksum.end()))
+        sink.write(wrap(part))
+    _end_member(sink, transport)
     await has_room(0)  # nothing limits the time of a connection that is a stream but this
     return response
 
@@ -210,6 +210,17 @@ async def _open(
     assert isinstance(connection, Connection)
     connection.become_stream(_Leaving(left))
     return transport
+
+
+def _sink_of(response: web.StreamResponse, transport: asyncio.Transport) -> Sink:
+    """Return the sink of a reply's blocks, which may be compressed."""
+    return compression.Member(transport) if is_compressed(response) else transport
+
+
+def _end_member(sink: Sink, transport: asyncio.Transport) -> None:
+    """Write the checksum of a reply that is compressed."""
+    if isinstance(sink, compression.Member):
+        transport.write(chunk(sink.end()))
 
 
 class _Leaving:

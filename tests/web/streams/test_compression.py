@@ -12,9 +12,16 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from span_events.dialects.span import PLAIN
+from span_events.events.activity import Origin
+from span_events.events.filters import EVERYTHING, PASS_ALL
+from span_events.fanout.subscriber import Stream, encoding
+from span_events.web.streams import compression
+from tests.bench.clock import settle
 from tests.bench.programs import run
 from tests.bench.servers import Running, activity, running
 from tests.bench.waiting import PATIENCE
+from tests.fanout.bench import CREATED, Bench, Pipe
 
 
 @pytest.fixture
@@ -86,6 +93,53 @@ async def test_curl_decompresses_an_export(site: Running) -> None:
 
     assert (shown.status, shown.complaints) == (0, "")
     assert json.loads(shown.output)["event"] == "deviceCreated"
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+async def test_a_stream_that_the_server_ends_is_a_whole_file_of_gzip(site: Running, accept: str) -> None:
+    """With the past, events, a keepalive and the reason of its end: Go's client reports a missing checksum."""
+    collection = await site.collection()
+    device = await site.device(collection)
+    async with (
+        session(site, accept, "gzip") as clients,
+        clients.get(f"{activity(collection)}?tail=1&extended=1") as first,
+        asyncio.timeout(PATIENCE),
+    ):
+        await site.joined(1)
+        site.receive(device)
+        async with clients.get(f"{activity(collection)}?tail=1&extended=1") as second:
+            await site.joined(2)
+            site.clock.shift(16)
+            site.server.hub.sweep()
+            site.receive(device)
+            await site.server.subscribers.streams.close()
+            bodies = [gzip.decompress(await each.read()) for each in (first, second)]
+
+    assert [body.count(b"deviceCreated") > 0 for body in bodies] == [True, False]
+    assert [body.count(b"keepalive") for body in bodies] == [1, 1]
+    assert [body.endswith(b'data: {"reason":"the server shuts down"}\n\n') for body in bodies] == [
+        accept == "text/event-stream"
+    ] * 2
+
+
+async def test_the_checksum_leaves_out_the_events_that_a_slow_reader_missed() -> None:
+    bench, pipe = Bench(subscriber_buffer=1000), Pipe()
+    member = compression.Member(pipe)
+    blocks = encoding(PLAIN, bytes, lambda octets: compression.Block.of(octets, bytes), tells_gaps=True)
+    bench.hub.subscribe(
+        Stream.ACTIVITIES, (EVERYTHING,), PASS_ALL, blocks, sink=member, token_id=1, close=lambda *_: None
+    )
+    pipe.stalled = True
+    for _ in range(30):
+        bench.show(CREATED(origin=Origin(1, 2)))
+        await settle()
+    pipe.read_on()
+    bench.hub.sweep()
+    body = gzip.decompress(compression.HEAD + b"".join(pipe.writes) + member.end())
+
+    assert 0 < bench.hub.dropped < 30
+    assert body.count(b"deviceCreated") == 30 - bench.hub.dropped
+    assert body.count(b"slowSubscriber") == 1
 
 
 async def test_a_compressed_stream_that_the_server_ends_says_why(site: Running) -> None:
