@@ -21,11 +21,11 @@ from span_events.simulator.demo import gateway as demo_gateway
 from span_events.simulator.demo.gateway import FAULTS, Keyring, run_demo_gateway
 from span_events.simulator.gateways.faults import GATEWAY_FAULTS
 from tests.bench.clock import ManualClock
+from tests.bench.ports import FREE
 from tests.bench.servers import CAUSE, running
 from tests.bench.waiting import until
 from tests.simulator.gateways.server import GatewayServer, gateway_server
 
-FREE: dict[str, Any] = {name: {"port": 0} for name in ("http", "datagrams", "coap", "coaps", "gateways")}
 DAY = 86_400
 
 
