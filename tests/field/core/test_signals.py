@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 from websockets.asyncio.client import connect
@@ -17,20 +19,28 @@ from tests.bench.programs import PROGRAM, Program, run
 from tests.bench.waiting import PATIENCE, until
 from tests.field.serving import serve, until_ready
 
+STOPPED_BY_AN_IMPORT: Final = """\
+import os, signal, sys
 
-def handles(program: Program, number: signal.Signals) -> bool:
-    """Return whether a program has a handler for a signal (proc(5), SigCgt)."""
-    status = Path(f"/proc/{program.pid}/status").read_text()
-    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
-    return bool(int(mask, 16) >> (number - 1) & 1)
+MODULE = sys.argv.pop(1)
+
+class Stopper:
+    def find_spec(self, name, path=None, target=None):
+        if name == MODULE:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+sys.meta_path.insert(0, Stopper())
+from span_events.cli.main import main
+main()
+"""
+"""A program that gets SIGTERM while it imports the module that its first argument names."""
 
 
-async def test_security_R11_sigterm_while_the_modules_load_is_an_orderly_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", ["span_events.cli.commands", "span_events.app"])
+async def test_security_R11_sigterm_while_the_modules_load_is_an_orderly_end(tmp_path: Path, module: str) -> None:
     """The handler is the first thing that the program does: nothing is written yet."""
-    async with Program(*serve(tmp_path), environment=FREE_VARIABLES) as program:
-        await until(lambda: handles(program, signal.SIGTERM))
-        program.send_signal(signal.SIGTERM)
-        ended = await program.finish()
+    command = (sys.executable, "-c", STOPPED_BY_AN_IMPORT, module, *serve(tmp_path)[1:])
+    ended = await run(*command, environment=FREE_VARIABLES)
 
     assert (ended.status, ended.output, ended.complaints) == (0, "", "")
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
