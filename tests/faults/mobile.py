@@ -16,10 +16,15 @@ from tests.faults.scene import EXTENDED, Scene
 
 NAS: Final = "pgw1"
 """What the configuration calls the mobile core; events do so too."""
+SUSPECT: Final = "pgw2"
+"""A mobile core for a single test of a wrong secret: of one core, a second within a minute is only counted."""
+ADDRESSES: Final = {NAS: "127.0.0.1", SUSPECT: "127.0.0.2"}
 SETTINGS: Final[dict[str, object]] = {
     "radius.port": 0,
     "radius.accounting_port": 0,
-    "radius.nas": json.dumps([{"name": NAS, "addresses": ["127.0.0.1"], "secret": SECRET}]),
+    "radius.nas": json.dumps(
+        [{"name": name, "addresses": [host], "secret": SECRET} for name, host in ADDRESSES.items()]
+    ),
 }
 """For a server that this mobile core may ask."""
 _NUMBERS: Final = itertools.count(1)
@@ -70,10 +75,11 @@ class MobileScene:
         """What the mobile core gives the device: an address of this machine."""
         return self.scene.device.address
 
-    async def ask(self, sim: Sim | None = None, *, secret: str = SECRET, without: str = "") -> Reply:
+    async def ask(self, sim: Sim | None = None, *, secret: str = SECRET, without: str = "", nas: str = NAS) -> Reply:
         """Let the mobile core ask whether a SIM may attach: the device's, unless another one is given."""
         fields: Mapping[str, str | None] = ATTACH | (sim or self.sim).fields | ({without: None} if without else {})
-        return await radclient(self._port("radius"), "auth", fields, secret=secret, seconds=0.5 if without else 5.0)
+        seconds, source = 0.5 if without else 5.0, ADDRESSES[nas]
+        return await radclient(self._port("radius"), "auth", fields, secret=secret, seconds=seconds, source=source)
 
     async def account(
         self, usual: Mapping[str, str], sim: Sim | None = None, *, session: str = "", address: str = ""
