@@ -95,11 +95,12 @@ async def test_simulated_devices_send_and_are_removed(server: LiveServer) -> Non
     """Over both transports, with a fault; --cleanup deletes what was made."""
     collection = await server.add_collection()
     arguments = ("--devices", "4", "--rate", "50", "--fault", "malformed", "--fault-pause", "0.1")
+    enough = {"messageRejected": 4, "clientConnected": 4, "upstreamMessage": 10}
     async with (
         server.tail(f"/span/collections/{collection}/activity") as tail,
         simulate(server, "-c", collection, *arguments, "--base-address", "127.79.0.1") as program,
     ):
-        while tail.names.count("messageRejected") < 4:
+        while any(tail.names.count(name) < count for name, count in enough.items()):
             await tail.next()
         program.send_signal(signal.SIGINT)
         ended = await program.finish()
@@ -112,7 +113,6 @@ async def test_simulated_devices_send_and_are_removed(server: LiveServer) -> Non
     assert tail.names.count("deviceCreated") == tail.names.count("clientConnected") == 4
     sent = [event["data"]["transport"] for event in tail.seen if event["event"] == "upstreamMessage"]
     assert {"udp", "coap"} <= set(sent)
-    assert len(sent) >= 10
     assert "malformed" in {event["data"].get("reason") for event in tail.seen if event["event"] == "messageRejected"}
 
 
