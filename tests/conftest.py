@@ -21,9 +21,11 @@ from tests.bench.peers.postgresql import PostgresqlServer, postgresql_server
 settings.register_profile("noisy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("noisy machine")  # a test that had to wait for the processor is no failure
 
-# A shell lets its background jobs ignore Ctrl-C, and the programs that tests start would inherit that.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell lets its background jobs ignore Ctrl-C, and nohup the end of the terminal; the programs that tests start would
+# inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 _TESTS: Final = Path(__file__).parent
