@@ -376,9 +376,9 @@ class Store:
         row = rows.downstream_row(message)
         await self._database.write(lambda connection: outbox.queue(connection, self.node, row))
 
-    async def claim_downstream(self, ids: Sequence[int]) -> set[int]:
-        """Claim waiting messages for this node; return those that no other node has, and that wait still."""
-        return await self._database.write(lambda connection: outbox.claim(connection, self.node, ids))
+    async def claim_downstream(self, ids: Sequence[int], begins: Callable[[], None]) -> set[int]:
+        """Claim waiting messages for this node, see `outbox.claim`."""
+        return await self._database.write(lambda connection: outbox.claim(connection, self.node, ids, begins))
 
     async def settle_downstream(
         self, messages: Sequence[Downstream], deleted: Sequence[int], released: Sequence[int]

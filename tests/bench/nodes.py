@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -109,8 +109,9 @@ class SlowClaims:
         self._claims = fleet.outbox.claims
         self._may_answer = asyncio.Event()
 
-    async def claim(self, ids: Sequence[int]) -> set[int]:
+    async def claim(self, ids: Sequence[int], begins: Callable[[], None]) -> set[int]:
         """Claim messages, in the place of the registry."""
+        begins()
         await self._may_answer.wait()
         return set(ids)
 

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
 from types import FrameType
 from typing import Any
@@ -170,9 +170,10 @@ async def test_the_age_of_a_claim_counts_from_the_question(nodes: Nodes, monkeyp
     message = await one.outbox.queue(await one.device(), b"open", cause=CAUSE)
     claim = one.store.claim_downstream
 
-    async def answer_late(ids: Sequence[int]) -> set[int]:
+    async def answer_late(ids: Sequence[int], begins: Callable[[], None]) -> set[int]:
+        claimed = await claim(ids, begins)
         one.clock.shift(4)
-        return await claim(ids)
+        return claimed
 
     monkeypatch.setattr(one.store, "claim_downstream", answer_late)
     assert await one.outbox.claims.claim(message)
@@ -180,6 +181,29 @@ async def test_the_age_of_a_claim_counts_from_the_question(nodes: Nodes, monkeyp
     one.outbox.sweep()
 
     assert not one.outbox.claims.holds(message)
+
+
+async def test_a_claim_does_not_age_while_it_waits_for_other_writes(nodes: Nodes) -> None:
+    """A slow PostgreSQL makes writes wait for longer than a claim holds: the message would never be sent."""
+    one, _ = nodes
+    message = await one.outbox.queue(await one.device(), b"open", cause=CAUSE)
+    sent: list[str] = []
+    under_way, may_end = asyncio.Event(), asyncio.Event()
+
+    async def other(_: object) -> None:
+        under_way.set()
+        await may_end.wait()
+
+    writing = asyncio.create_task(one.store._database.write(other))
+    await under_way.wait()
+    one.outbox.claimed(message, lambda: sent.append("one"))
+    await until(lambda: len(one.store._database._writes) == 2)
+    one.clock.shift(20)
+    may_end.set()
+    await writing
+    await until(lambda: one.outbox.claims.is_free(message.id))
+
+    assert sent == ["one"]
 
 
 async def test_a_claim_that_is_made_anew_before_it_is_given_back_is_kept(
@@ -217,8 +241,8 @@ async def test_a_claim_whose_answer_was_lost_is_given_back(nodes: Nodes, monkeyp
     claim = one.store.claim_downstream
     losses: list[BaseException] = [DatabaseUnavailable("the connection was lost"), asyncio.CancelledError()]
 
-    async def lose(ids: Sequence[int]) -> set[int]:
-        await claim(ids)
+    async def lose(ids: Sequence[int], begins: Callable[[], None]) -> set[int]:
+        await claim(ids, begins)
         raise losses[-1]
 
     with monkeypatch.context() as patched:

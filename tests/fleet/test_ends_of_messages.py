@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -70,11 +70,11 @@ async def test_the_leader_fails_expired_messages_in_slices(nodes: Nodes, monkeyp
     asked: list[int] = []
     claim = two.store.claim_downstream
 
-    async def count(ids: Sequence[int]) -> set[int]:
+    async def count(ids: Sequence[int], begins: Callable[[], None]) -> set[int]:
         asked.append(len(ids))
         if len(asked) == 1:
             raise DatabaseUnavailable("PostgreSQL is away")
-        return await claim(ids)
+        return await claim(ids, begins)
 
     monkeypatch.setattr(two.store, "claim_downstream", count)
     two.store.leader.leads = True
@@ -104,9 +104,9 @@ async def test_messages_that_fail_with_their_gateway_share_a_query(
     asked: list[int] = []
     claim, failed = one.store.claim_downstream, one.outbox.failed
 
-    async def count(ids: Sequence[int]) -> set[int]:
+    async def count(ids: Sequence[int], begins: Callable[[], None]) -> set[int]:
         asked.append(len(ids))
-        return await claim(ids)
+        return await claim(ids, begins)
 
     def fail(device: Device, *args: Any, **named: Any) -> None:
         if device is devices[0]:

@@ -47,7 +47,7 @@ class Claims:
         self._clock = clock
         self._refused = refused
         self.are_needed = store.is_shared
-        self._held: dict[int, float] = {}  # monotonic time before the query
+        self._held: dict[int, float] = {}  # monotonic time before the query, after the writes that it waited for
         self._asked: Counter[int] = Counter()  # queries under way by message
         self._given_back: set[int] = set()  # until the registry knows; none of them is held
         self._pending: deque[tuple[Downstream, Callable[[], None]]] = deque()  # with the work that follows
@@ -194,10 +194,15 @@ class Claims:
     async def _ask(self, wanted: set[int]) -> None:
         """Claim messages in PostgreSQL, and call ``refused`` with those that could not be claimed."""
         asked_at = self._clock.monotonic()
+
+        def begins() -> None:
+            nonlocal asked_at
+            asked_at = self._clock.monotonic()
+
         self._asked.update(wanted)
         claimed = None
         try:
-            claimed = await self._store.claim_downstream(sorted(wanted))
+            claimed = await self._store.claim_downstream(sorted(wanted), begins)
             self._held |= dict.fromkeys(claimed, asked_at)
             self._given_back -= claimed
             lost = wanted - claimed

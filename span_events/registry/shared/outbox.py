@@ -7,7 +7,7 @@ exception: a node that dies, or loses PostgreSQL for longer than its lease, betw
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from sqlalchemy import ARRAY, BigInteger, bindparam, delete, insert, text
@@ -39,12 +39,16 @@ async def queue(connection: AsyncConnection, node: str, row: Row) -> None:
     await notices.notify(connection, node, "downstream", [row["id"]])
 
 
-async def claim(connection: AsyncConnection, node: str, ids: Sequence[int]) -> set[int]:
+async def claim(connection: AsyncConnection, node: str, ids: Sequence[int], begins: Callable[[], None]) -> set[int]:
     """
     Claim waiting messages, and return their ids; another node has the others, or they wait no longer.
 
     The claims renew the lease that they last for: after an outage of PostgreSQL it may have ended.
+
+    Args:
+        begins: Called before the query, once the writes before it are over; the claims are younger than the call.
     """
+    begins()
     return set((await connection.execute(_CLAIM, {"node": node, "ids": ids})).scalars())
 
 
