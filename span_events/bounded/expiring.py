@@ -69,10 +69,13 @@ class ExpiringMapOfPeers(ExpiringMap[tuple[P, R], V], Generic[P, R, V]):
         super().put(key, value, now)
         self._of_peer.setdefault(key[0], set()).add(key[1])
 
-    def forget_peer(self, peer: P) -> None:
-        """Drop every value of a peer."""
-        for rest in self._of_peer.pop(peer, ()):
-            del self._entries[peer, rest]
+    def forget_peer(self, peer: P) -> list[V]:
+        """Drop every value of a peer, and return them."""
+        keys = [(peer, rest) for rest in self._of_peer.get(peer, ())]
+        values = [self._entries[key][1] for key in keys]
+        for key in keys:
+            self.forget(key)
+        return values
 
     def _dropped(self, key: tuple[P, R]) -> None:
         peer, rest = key

@@ -119,7 +119,8 @@ class Rejections:
         if kind is None:
             kind = detail if mark is None else mark.looks_like
         fault = (kind, option, code, host)
-        if not self._summaries.admits(sender, reason.value, fault, burst=1 if flood else None):
+        burst = 1 if flood else None
+        if not self._summaries.admits(sender, reason.value, fault, burst=burst, is_stranger=device is None):
             return
         event = MessageRejected(
             origin=_origin_of(device, gateway),

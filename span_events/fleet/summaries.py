@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from span_events.bus.base import Bus
 from span_events.clock import Clock
-from span_events.events.activity import Event
+from span_events.events.activity import UNATTRIBUTED, Event
 
 KINDS: Final = 20
 """Causes of one sender and reason that are told apart within a window: a sender may invent any number."""
@@ -30,10 +30,11 @@ class _Cause:
 class _Window:
     """Events of one sender and reason until a time (monotonic seconds)."""
 
-    __slots__ = ("causes", "ends", "others", "published")
+    __slots__ = ("causes", "ends", "is_stranger", "others", "published")
 
-    def __init__(self, ends: float) -> None:
+    def __init__(self, ends: float, *, is_stranger: bool) -> None:
         self.ends = ends
+        self.is_stranger = is_stranger
         self.published = 0
         self.causes: dict[Hashable, _Cause] = {}
         self.others = 0
@@ -50,7 +51,8 @@ class Summaries:
     Args:
         burst: Events of a sender and reason published one by one in a window, besides the first of each cause.
         window: Length of a window, seconds.
-        senders: Upper bound of open windows; beyond it, events are only counted.
+        senders: Upper bound of open windows of strangers, and as many of others, so that no flood from forged addresses
+            hides the faults of a device; beyond it, events are only counted.
         per_second: Upper bound of new causes a second over all senders; None is no bound.
         others: Fields of the summary of all further causes that replace those of the example, such as its detail;
             without any, further causes are only counted.
@@ -76,13 +78,22 @@ class Summaries:
         self._others = others
         self._second, self._in_second = 0.0, 0
         self._windows: OrderedDict[tuple[Hashable, str], _Window] = OrderedDict()  # in the order in which they end
+        self._strangers = 0
         self.unpublished = 0
         """Number of events in no event, not even as a count, because a limit was reached."""
 
     def __len__(self) -> int:
         return len(self._windows)
 
-    def admits(self, sender: Hashable, reason: str, cause: Hashable = None, *, burst: int | None = None) -> bool:
+    def admits(
+        self,
+        sender: Hashable,
+        reason: str,
+        cause: Hashable = None,
+        *,
+        burst: int | None = None,
+        is_stranger: bool = False,
+    ) -> bool:
         """
         Return whether an event may be published now, else count it.
 
@@ -93,14 +104,17 @@ class Summaries:
             sender: Has to differ where the origin of the event does.
             cause: All that tells this fault from others with the same reason: detail, device, identity.
             burst: Another burst than the usual one.
+            is_stranger: True if nobody knows the sender: its events have no collection.
         """
         now = self._clock.monotonic()
         window = self._windows.get((sender, reason))
         if window is None:
-            if len(self._windows) >= self._senders or not self._is_within_rate(now):
+            open_windows = self._strangers if is_stranger else len(self._windows) - self._strangers
+            if open_windows >= self._senders or not self._is_within_rate(now):
                 self.unpublished += 1
                 return False
-            window = self._windows[sender, reason] = _Window(now + self._seconds)
+            window = self._windows[sender, reason] = _Window(now + self._seconds, is_stranger=is_stranger)
+            self._strangers += is_stranger
             window.causes[cause] = _Cause()
             window.published = 1
             return True
@@ -127,7 +141,7 @@ class Summaries:
     def publish(self, event: Event, sender: Hashable, reason: str, cause: Hashable = None) -> None:
         """Publish an event, or count it; the other arguments are those of `admits`."""
         owner = (sender, event.origin)
-        if self.admits(owner, reason, cause):
+        if self.admits(owner, reason, cause, is_stranger=event.origin == UNATTRIBUTED):
             self.add(event, owner, reason, cause)
 
     def sweep(self) -> None:
@@ -138,6 +152,7 @@ class Summaries:
             if window.ends > now:
                 return
             del self._windows[key]
+            self._strangers -= window.is_stranger
             examples = [each for each in window.causes.values() if each.example is not None]
             for each in examples:
                 if each.suppressed:

@@ -126,6 +126,23 @@ def test_senders_beyond_the_bound_are_only_counted() -> None:
     assert (len(bench.published()), len(bench.summaries), bench.summaries.unpublished) == (3, 3, 17)
 
 
+def test_a_flood_of_strangers_does_not_hide_the_fault_of_a_device() -> None:
+    """Addresses can be forged, and devices cannot: each kind has a bound of its own."""
+    bench = Bench(senders=3)
+    device = Origin(collection_id=1, device_id=2)
+    for last in range(20):
+        bench.reject(sender=f"10.9.9.{last}")
+    bench.reject("token length 9", sender="10.0.0.1", origin=device)
+    during = bench.published()
+    bench.pass_time(61)
+    for last in range(20):
+        bench.reject("again", sender=f"10.9.9.{last}")
+
+    assert during[3:] == [{"detail": "token length 9"}]
+    assert len(bench.published()) == 3
+    assert len(bench.summaries) == 3
+
+
 def test_new_causes_per_second_are_limited_over_all_senders() -> None:
     """An event over the rate is published at its next occurrence."""
     bench = Bench(per_second=2)

@@ -170,4 +170,6 @@ class RejectionsConfig(Section):
     window: Seconds = setting(
         60.0, "Seconds of a window; the rejections beyond the burst become one event with a count at its end."
     )
-    senders: Count = setting(10_000, "Senders tracked at the same time; beyond it, rejections are only counted.")
+    senders: Count = setting(
+        10_000, "Unknown senders tracked at the same time, and as many known; beyond it, rejections are only counted."
+    )

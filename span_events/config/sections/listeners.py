@@ -99,7 +99,7 @@ class CoapConfig(Section):
         50_000, "Upper bound of remembered clients, with up to three requests each; beyond it, the oldest is evicted."
     )
     unfinished_uploads: Count = setting(
-        1_000, "Upper bound of block-wise uploads under way; beyond it, the oldest is dropped."
+        1_000, "Upper bound of block-wise uploads under way, at most 8 of a device; beyond it, the oldest is dropped."
     )
     upload_timeout: Seconds = setting(93.0, "Seconds that a block-wise upload may pause (MAX_TRANSMIT_WAIT).")
     strangers_per_minute: Count = setting(

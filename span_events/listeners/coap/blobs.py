@@ -14,7 +14,6 @@ from typing import Final
 
 from aiocoap.numbers import ContentFormat
 
-from span_events.bounded.expiring import ExpiringMap
 from span_events.clock import Clock
 from span_events.config import BlobsConfig, CoapConfig
 from span_events.events.message import Transport
@@ -24,7 +23,7 @@ from span_events.fleet.blobs.uploads import Upload, UploadRefused
 from span_events.fleet.devices.inbound import Reception
 from span_events.listeners.coap.answer import Answer, Later
 from span_events.listeners.coap.peer import Peer
-from span_events.listeners.coap.transfers import fault_of
+from span_events.listeners.coap.transfers import Key, Transfers, fault_of
 from span_events.net import render_remote
 from span_events.wire.coap.blocks import Block, read_block, write_block
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, option_of, uint
@@ -89,7 +88,7 @@ class CoapBlobs:
         self._blobs = blobs
         self._reception = reception
         self._clock = clock
-        self._transfers: ExpiringMap[Hashable, _Transfer] = ExpiringMap(
+        self._transfers: Transfers[_Transfer] = Transfers(
             limit=coap.unfinished_uploads, lifetime=coap.upload_timeout
         )
 
@@ -107,10 +106,9 @@ class CoapBlobs:
 
     def forget_peer(self, address: Hashable) -> None:
         """Drop the unfinished upload of an address that will never send again."""
-        transfer = self._transfers.get(address, self._clock.monotonic())
-        self._transfers.forget(address)
-        if transfer is not None and transfer.upload.is_open:
-            upload = transfer.upload
+        for upload in (each.upload for each in self._transfers.forget_peer(address)):
+            if not upload.is_open:
+                continue
             self._blobs.drop(upload)
             detail = f"the session ended after {upload.size} octets"
             refusal = UploadRefused(MessageRejectedReason.INCOMPLETE, detail)
@@ -136,9 +134,7 @@ class CoapBlobs:
         start = block.number * block.size
         if start == 0:
             return self._take_first(peer, block, now)
-        transfer = self._transfers.get(peer.address, now)
-        if transfer is not None and transfer.upload.device is not peer.device:
-            transfer = None  # the address belongs to another device now
+        transfer = self._transfers.get(_key(peer), now)
         if transfer is not None and start == transfer.last_start and not block.more:
             return Later(_repeat(transfer))
         if transfer is None or not transfer.upload.is_open:
@@ -152,19 +148,19 @@ class CoapBlobs:
         if start == size:
             self._append(transfer.upload, payload)
         self._reception.refund(peer.device)
-        self._transfers.put(peer.address, transfer, now)
+        self._transfers.put(_key(peer), transfer, now)
         return self._go_on(peer, block, transfer)
 
     def _take_first(self, peer: Peer, block: Block, now: float) -> Answer | Later:
         """Start a new upload: a client that sends block 0 again has given up its earlier upload."""
         payload = peer.request.payload
-        earlier = self._transfers.get(peer.address, now)
+        earlier = self._transfers.get(_key(peer), now)
         if earlier is not None:
             self._blobs.drop(earlier.upload)
         announced = int.from_bytes(option_of(peer.request, Option.SIZE1) or b"", "big")
         transfer = _Transfer(self._begin(peer, max(announced, len(payload))))
         self._append(transfer.upload, payload)
-        self._transfers.put(peer.address, transfer, now)
+        self._transfers.put(_key(peer), transfer, now)
         return self._go_on(peer, block, transfer)
 
     def _go_on(self, peer: Peer, block: Block, transfer: _Transfer) -> Answer | Later:
@@ -229,6 +225,10 @@ async def _repeat(transfer: _Transfer) -> Answer:
     """Answer a repeated last block like the first copy."""
     await transfer.known.wait()
     return transfer.answer
+
+
+def _key(peer: Peer) -> Key:
+    return peer.address, (peer.device.id, PATH)
 
 
 def _block(request: CoapMessage) -> Block | None:

@@ -14,7 +14,6 @@ from zlib import crc32
 
 from aiocoap.numbers import ContentFormat
 
-from span_events.bounded.expiring import ExpiringMapOfPeers
 from span_events.clock import Clock
 from span_events.config import CoapConfig
 from span_events.events.marks import Mark
@@ -25,7 +24,7 @@ from span_events.fleet.devices.outbox import Outbox
 from span_events.listeners.coap.answer import Answer, Later
 from span_events.listeners.coap.peer import Peer
 from span_events.listeners.coap.service import CoapService
-from span_events.listeners.coap.transfers import FIRST, BlockDownload, BlockUploads, Key, Purpose, Step, fault_of
+from span_events.listeners.coap.transfers import FIRST, BlockDownload, BlockUploads, Key, Step, Transfers, fault_of
 from span_events.log import get_logger
 from span_events.registry.model import Downstream
 from span_events.wire.coap.blocks import MAX_BLOCK_EXPONENT, Block, write_block
@@ -79,7 +78,7 @@ class CoapSite:
         self.uploads = BlockUploads(
             limit=config.unfinished_uploads, timeout=config.upload_timeout, max_payload=max_payload
         )
-        self.downloads: ExpiringMapOfPeers[Hashable, Purpose, BlockDownload] = ExpiringMapOfPeers(
+        self.downloads: Transfers[BlockDownload] = Transfers(
             limit=config.unfinished_uploads, lifetime=config.upload_timeout
         )
         self.defects = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from span_events.bounded.expiring import ExpiringMapOfPeers
 from span_events.listeners.coap.answer import Answer
@@ -20,6 +20,34 @@ Purpose = tuple[int, str]
 """Device id and path of a transfer. The id is needed because an address may pass to another device."""
 Key = tuple[Hashable, Purpose]
 """Remote and path."""
+PER_DEVICE: Final = 8
+"""Transfers of one device at the same time, from all its ports: a device that begins more ends its own oldest."""
+V = TypeVar("V")
+
+
+class Transfers(ExpiringMapOfPeers[Hashable, Purpose, V], Generic[V]):
+    """Transfers of one kind; `PER_DEVICE` keeps a device from evicting those of others."""
+
+    def __init__(self, *, limit: int, lifetime: float) -> None:
+        super().__init__(limit=limit, lifetime=lifetime)
+        self._of_device: dict[int, dict[Key, None]] = {}  # the oldest first
+
+    def put(self, key: Key, value: V, now: float) -> None:
+        """Insert or replace a transfer, and end the oldest of its device beyond the bound."""
+        super().put(key, value, now)
+        own = self._of_device.setdefault(key[1][0], {})
+        own.pop(key, None)
+        own[key] = None
+        if len(own) > PER_DEVICE:
+            self.forget(next(iter(own)))
+
+    def _dropped(self, key: Key) -> None:
+        super()._dropped(key)
+        device = key[1][0]
+        own = self._of_device[device]
+        del own[key]
+        if not own:
+            del self._of_device[device]
 
 
 class Step(Enum):
@@ -51,18 +79,14 @@ class BlockUploads:
     Unfinished uploads, and the last block of each complete upload.
 
     Args:
-        limit: Upper bound of uploads; beyond it, the upload with the longest pause is dropped.
+        limit: Upper bound of uploads of all devices; beyond it, the upload with the longest pause is dropped.
         timeout: Longest pause of an upload in seconds.
         max_payload: Upper bound of a message in octets.
     """
 
     def __init__(self, *, limit: int, timeout: float, max_payload: int) -> None:
-        self._unfinished: ExpiringMapOfPeers[Hashable, Purpose, BlockUpload] = ExpiringMapOfPeers(
-            limit=limit, lifetime=timeout
-        )
-        self._finished: ExpiringMapOfPeers[Hashable, Purpose, BlockUpload] = ExpiringMapOfPeers(
-            limit=limit, lifetime=timeout
-        )
+        self._unfinished: Transfers[BlockUpload] = Transfers(limit=limit, lifetime=timeout)
+        self._finished: Transfers[BlockUpload] = Transfers(limit=limit, lifetime=timeout)
         self._max_payload = max_payload
 
     def __len__(self) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from span_events.fleet.devices.devices import DeviceChange
+from span_events.listeners.coap.transfers import PER_DEVICE, Transfers
 from span_events.wire.coap.blocks import Block, read_block, write_block
 from span_events.wire.coap.messages import CoapMessage, Code, Option, Options, Type, option_of, uint
 from tests.bench.fleets import CAUSE
@@ -229,6 +230,35 @@ async def test_a_single_datagram_can_be_too_large(tmp_path: Path) -> None:
         assert reply.code == Code.REQUEST_ENTITY_TOO_LARGE
         assert option_of(reply, Option.SIZE1) == uint(100)
         assert [data["reason"] for _, data in coap.fleet.published] == ["tooLarge"]
+
+
+async def test_a_device_that_begins_many_uploads_drops_its_own_and_not_those_of_others(tmp_path: Path) -> None:
+    """From any number of its ports; blobs are in a table of the same kind."""
+    async with coap_bench(tmp_path, coap={"unfinished_uploads": 2 * PER_DEVICE}) as coap:
+        await coap.fleet.device("127.0.0.2")
+        patient = Uploader(coap)
+        await patient.send(*blocks(BODY)[0])
+        for number in range(3 * PER_DEVICE):
+            client = coap.client_at("127.0.0.2")
+            block, payload = blocks(BODY)[0]
+            await client.exchange(post(payload, path=f"{number}", options=((Option.BLOCK1, write_block(block)),)))
+        reply = await patient.send(*blocks(BODY)[1])
+
+        assert reply.code == Code.CONTINUE
+        assert coap.listener.endpoint.unfinished_uploads == 1 + PER_DEVICE
+
+
+def test_a_transfer_that_goes_on_is_not_the_oldest_of_its_device() -> None:
+    table: Transfers[str] = Transfers(limit=100, lifetime=60.0)
+    for number in range(PER_DEVICE):
+        table.put(("port", (1, str(number))), "transfer", 0.0)
+    table.put(("port", (1, "0")), "goes on", 1.0)
+    table.put(("another port", (1, "new")), "transfer", 2.0)
+    kept = [number for number in range(PER_DEVICE) if table.get(("port", (1, str(number))), 2.0)]
+
+    assert kept == [0, *range(2, PER_DEVICE)]
+    assert sorted(table.forget_peer("port")) == ["goes on", *["transfer"] * (PER_DEVICE - 2)]
+    assert (len(table), table.forget_peer("port")) == (1, [])
 
 
 async def test_unfinished_uploads_are_bounded(tmp_path: Path) -> None:
