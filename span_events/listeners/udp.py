@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from time import perf_counter
 from typing import Final
 
 from span_events.log import get_logger
@@ -19,6 +20,8 @@ _LARGEST: Final = 65_535
 """Octets of a UDP datagram at most (RFC 768: 16-bit length)."""
 _PER_WAKE_UP: Final = 256
 """Datagrams read before the event loop continues with other work."""
+_BUDGET: Final = 0.003
+"""Seconds after which it continues, too: a datagram of 65,000 octets may take as long as a hundred short ones."""
 _SO_MEMINFO: Final = 55
 """Linux: the counters of a socket's memory, as 32-bit numbers (asm-generic/socket.h)."""
 _MEMINFO: Final = struct.Struct("=9I")
@@ -128,6 +131,7 @@ class UdpSocket:
     def _drain(self) -> None:
         assert self._socket is not None
         recvfrom = self._socket.recvfrom
+        began = perf_counter()
         for _ in range(_PER_WAKE_UP):
             try:
                 data, remote = recvfrom(_LARGEST)
@@ -143,6 +147,8 @@ class UdpSocket:
                 self._receive(data, unmapped(*remote) if self._is_v6 else remote)
             except Exception:
                 self._note_defect(remote)
+            if perf_counter() - began > _BUDGET:
+                return
 
     def _is_lost(self, error: OSError) -> bool:
         """Return whether an error means that the socket is lost; an ICMP error of a sent datagram does not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -200,6 +201,26 @@ async def test_a_defect_loses_only_one_datagram() -> None:
     opened.close()
 
     assert (opened.received, opened.defects) == (2, 1)
+
+
+async def test_other_work_goes_on_between_datagrams_that_take_long() -> None:
+    """A flood of long datagrams to one port must not stop the other ports."""
+    order: list[bytes | str] = []
+
+    def receive(datagram: bytes, _remote: tuple[str, int]) -> None:
+        time.sleep(0.01)
+        order.append(datagram)
+        asyncio.get_running_loop().call_soon(order.append, "other work")
+
+    opened = UdpSocket("test", "127.0.0.1", 0, receive_buffer=65536, receive=receive)
+    opened.open()
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as client:
+        for _ in range(3):
+            client.sendto(b"long", opened.address)
+        await until(lambda: len(order) == 6)
+    opened.close()
+
+    assert order == [b"long", "other work"] * 3
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64, "no.such.host.invalid"])

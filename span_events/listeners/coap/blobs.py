@@ -88,9 +88,7 @@ class CoapBlobs:
         self._blobs = blobs
         self._reception = reception
         self._clock = clock
-        self._transfers: Transfers[_Transfer] = Transfers(
-            limit=coap.unfinished_uploads, lifetime=coap.upload_timeout
-        )
+        self._transfers: Transfers[_Transfer] = Transfers(limit=coap.unfinished_uploads, lifetime=coap.upload_timeout)
 
     def is_repeatable(self, request: CoapMessage, _path: str) -> bool:
         """Return whether a request is a block that may be served twice: neither the first nor the last."""

@@ -7,6 +7,7 @@ without a valid one it is answered like a whole hello, so only a client that has
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from span_events.bounded.expiring import ExpiringMap
@@ -18,6 +19,8 @@ from span_events.wire.dtls.hello import CLIENT_HELLO, ClientHello, read_beginnin
 
 _LARGEST: Final = 4_096
 """Octets of a hello in fragments at most."""
+_PER_DATAGRAM: Final = 64
+"""Fragments of one datagram at most; it has room for 2,500, which take 10 ms to read."""
 _CLIENTS: Final = 500
 """Upper bound of clients with an incomplete hello; beyond it, the one that began first must begin anew."""
 _LIFETIME: Final = 30.0
@@ -46,7 +49,9 @@ class FragmentedHellos:
         Raises:
             MalformedMessage: The fragments contradict each other, or the first is too short, or the hello too long.
         """
-        parts = [each for each in fragments(datagram) if each.kind == CLIENT_HELLO]
+        parts = [each for each in islice(fragments(datagram), _PER_DATAGRAM + 1) if each.kind == CLIENT_HELLO]
+        if len(parts) > _PER_DATAGRAM:
+            raise MalformedMessage(f"over {_PER_DATAGRAM} fragments of a hello in one datagram", at=0)
         if not parts:
             raise MalformedMessage("the hello's fragment exceeds its record or its message", at=0)
         first = parts[0]

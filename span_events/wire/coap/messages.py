@@ -88,6 +88,8 @@ MAX_TOKEN: Final = 8
 PAYLOAD_MARKER: Final = 0xFF
 MAX_OPTION: Final = 0xFFFF
 """Option numbers are 16 bits (RFC 7252 §12.2)."""
+MAX_OPTIONS: Final = 100
+"""Options of a message. Requests of devices have a dozen; a datagram has room for 65,000, which take 0.1 s to read."""
 EXTENDED: Final = 269
 """Smallest delta or length in the two-octet form."""
 
@@ -192,6 +194,8 @@ def decode(datagram: bytes) -> CoapMessage:
         if end > size:
             raise MalformedMessage(f"option {number} has {length} octets, {size - start} are left", at=at)
         value = datagram[start:end]
+        if len(options) + (len(unfit) if unfit else 0) == MAX_OPTIONS:
+            raise MalformedMessage(f"over {MAX_OPTIONS} options", at=at)
         if number in _LENGTHS:
             low, high = _LENGTHS[number]
             if not low <= length <= high:

@@ -305,6 +305,18 @@ async def test_device_18_a_fragment_that_overtakes_the_first_is_sent_again(bench
     await connect_in_fragments(bench, [2], overtakes=True)
 
 
+async def test_device_18_a_datagram_may_have_64_fragments(bench: DtlsBench) -> None:
+    """It has room for 2,500, which would take their time from other clients."""
+    with HandmadeClient(address_of(bench.datagrams)) as client:
+        client.socket.send(b"".join(in_fragments(client, 0, b"", [2]) * 33))
+        ((_, data),) = await bench.published(1)
+
+    assert (data["reason"], data["detail"]) == (
+        "malformedHello",
+        "over 64 fragments of a hello in one datagram (octet 0)",
+    )
+
+
 async def test_device_18_fragments_without_a_cookie_leave_no_state(bench: DtlsBench) -> None:
     """From any number of addresses."""
     for _ in range(20):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from span_events.errors import MalformedMessage
 from span_events.wire.coap.blocks import Block, read_block, write_block
 from span_events.wire.coap.messages import (
+    MAX_OPTIONS,
     CoapMessage,
     Code,
     Option,
@@ -108,6 +109,8 @@ REFUSED = [
     (POST + "b261ff", 6, "option 11 is not UTF-8: 0xff cannot stand there"),
     (POST + "d102c3", 6, "option 15 is not UTF-8: 0xc3 cannot stand there"),
     (POST + "e0ffff", 4, "option number 65804, wanted at most 65535"),
+    (POST + "b0" + "00" * MAX_OPTIONS, 4 + MAX_OPTIONS, "over 100 options"),
+    (POST + "c3aaaaaa" + "03aaaaaa" * MAX_OPTIONS, 4 + 4 * MAX_OPTIONS, "over 100 options"),
     ("4100123400", 4, "empty message (0.00) of 5 octets, wanted 4"),
     ("40001234b161", 4, "empty message (0.00) of 6 octets, wanted 4"),
     ("40001234ff61", 4, "empty message (0.00) of 6 octets, wanted 4"),
