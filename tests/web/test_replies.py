@@ -177,6 +177,12 @@ async def test_follow_0_ends_where_the_present_begins(site: Running) -> None:
     assert site.server.hub.subscribers == 0
 
 
+async def test_a_reply_tells_pools_of_clients_that_its_connection_ends_with_it(site: Running) -> None:
+    """A POST over a connection that the server is about to close fails, and no client sends it again by itself."""
+    async with reply(site, "/span/activity", query={"follow": "0"}) as export, reply(site, "/span/activity") as live:
+        assert [each.headers["Connection"] for each in (export, live)] == ["close", "close"]
+
+
 async def test_a_websocket_ends_with_the_past_too(site: Running) -> None:
     """With an ordinary close."""
     collection = await site.collection()

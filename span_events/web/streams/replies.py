@@ -198,8 +198,8 @@ async def _open(
     """
     if is_chunked(request):
         response.enable_chunked_encoding()
+    response.force_close()  # more requests of the connection are not understood; its head tells pools of clients
     await response.prepare(request)
-    response.force_close()  # more requests of the connection are not understood from here on
     transport, connection = request.transport, request.protocol
     if transport is None or transport.is_closing():
         return None
