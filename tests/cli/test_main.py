@@ -21,8 +21,9 @@ from span_events.cli.commands import cli
 from span_events.events import reasons
 from span_events.events.activity import Reason
 from span_events.events.catalogue import CATALOGUE
+from tests.bench.ports import free_port
 from tests.bench.waiting import PATIENCE
-from tests.cli.bench import COLLECTION, DEVICE, Api, run
+from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, run
 
 PROGRAM = [sys.executable, "-m", "span_events"]
 RUN_MAIN = "from span_events.cli.main import main; main()"
@@ -173,12 +174,11 @@ async def test_options_of_the_connection_may_stand_before_or_after_the_command()
 
 
 async def test_an_unreachable_server_is_reported_with_a_hint() -> None:
-    async with Api() as api:
-        pass
-    result = await api.run("collection", "list")
+    url = f"http://127.0.0.1:{free_port()}"
+    result = await run("--endpoint", url, "--token", TOKEN, "collection", "list")
 
     assert result.exit_code == 5
-    assert f"error: Nothing listens at {api.url} (connection refused)" in result.stderr
+    assert f"error: Nothing listens at {url} (connection refused)" in result.stderr
     assert "SPAN_API_ENDPOINT" in result.stderr
 
 

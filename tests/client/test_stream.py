@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosedError
 from span_events.client.api import Client
 from span_events.client.stream import LAST_DELAY, Stream, backoff
 from span_events.errors import AccessDenied, NotFound, ServerUnreachable, SpanEventsError, Unauthenticated
+from tests.bench.ports import free_port
 from tests.bench.waiting import until
 from tests.cli.bench import TOKEN
 from tests.cli.scripted import Play, Refuse, Scripted, event, identifier
@@ -184,9 +185,7 @@ async def test_without_reconnect_a_lost_connection_is_an_error() -> None:
 
 
 async def test_a_closed_port_at_the_start_is_an_error() -> None:
-    async with Scripted() as server:
-        url = server.url
-    async with Client(url, TOKEN) as client:
+    async with Client(f"http://127.0.0.1:{free_port()}", TOKEN) as client:
         stream = Stream(client, "/span/activity", [], notify=print)
         with pytest.raises(ServerUnreachable, match="connection refused"):
             await anext(stream.lines())

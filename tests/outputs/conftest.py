@@ -21,6 +21,7 @@ from span_events.registry.model import Collection, Device
 from span_events.registry.outputs import Output, OutputType
 from span_events.web.streams.messages import MessageDialect
 from tests.bench.fleets import FleetBench, fleet_bench
+from tests.bench.ports import free_port
 from tests.bench.waiting import until
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,19 +34,18 @@ class Target:
         self.requests: list[tuple[web.Request, bytes]] = []
         self.answer: Answer | None = None
         """Answers instead of 200."""
-        self.port = 0
+        self.port = free_port()
         self.tls: ssl.SSLContext | None = None
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
-        """Listen, on the same port as before."""
+        """Listen, on the same port each time."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls)
         await site.start()
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Close the listener and every connection."""
