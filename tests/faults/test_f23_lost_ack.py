@@ -61,7 +61,7 @@ async def test_a_real_client_gets_the_answer_to_a_retransmission_from_memory(sce
     assert (output, link.lost) == ("", 1)
     assert names == ["clientConnected", "upstreamMessage", "messageDuplicate"]
     message = scene.tail.seen[1]
-    assert float(event["data"].pop("seconds")) >= 1.9
+    assert float(event["data"].pop("seconds")) > 1  # less than the 2 s if the server was busy at the first
     assert event["data"] == {"messageId": message["data"]["messageId"], "count": "2", "transport": "coap"}
     assert event["correlationIds"] == [f"cause:{message['data']['messageId']}"]
     check_words(event, "warning")
