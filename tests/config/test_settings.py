@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -65,8 +67,8 @@ def test_all_faults_are_reported_at_once_with_their_path(tmp_path: Path, monkeyp
     assert sorted(caught.value.faults) == [
         "coap.port: '70000' is above 65535 (from SPAN_EVENTS_COAP__PORT)",
         "events.profile: 'x' is not 'extended' or 'span'",
-        "http.port: 'a' is not a whole number",
-        "http.prot: there is no such setting (from SPAN_EVENTS_HTTP__PROT)",
+        "http.port: 'a' is not a whole number, such as 8080",
+        "http.prot: there is no such setting; did you mean http.port? (from SPAN_EVENTS_HTTP__PROT)",
         "pki.server_names.1: 'a b' is neither an IP address nor a host name",
         "radius.host: 3 is not text",
         "spam: there is no such setting",
@@ -120,7 +122,7 @@ def test_a_variable_of_a_table_that_is_not_there_is_a_fault(monkeypatch: pytest.
         config.load()
 
     assert caught.value.faults == (
-        "htpp.port: there is no such setting (from SPAN_EVENTS_HTPP__PORT)",
+        "htpp.port: there is no such setting; did you mean http.port? (from SPAN_EVENTS_HTPP__PORT)",
         "coap.port: '70000' is above 65535 (from SPAN_EVENTS_COAP__PORT)",
     )
 
@@ -136,6 +138,79 @@ def test_numbers_that_cannot_be_used_are_faults(tmp_path: Path) -> None:
         "downstream.expiry: inf is not a finite number",
         "fanout.send_buffer: 2147483648 is above 2147483647",
     )
+
+
+WANTED = "wanted postgresql+asyncpg://USER@HOST/DATABASE, or nothing for SQLite"
+
+
+def test_a_value_of_a_wrong_type_is_refused_in_our_words(tmp_path: Path) -> None:
+    """Whatever the setting and the type; pydantic's own texts begin with Input, Value or Field."""
+    file = tmp_path / "config.toml"
+    settings = [path.rpartition(".") for path, _ in config.every_setting() if "[]" not in path]
+    tables = dict.fromkeys(table for table, _, _ in settings)
+    for value in ("true", "16.5", "1e300", '"30s"', "[1]", "{ a = 1 }", "1979-05-27", "-1", "99999999999999999999"):
+        lines = (
+            f"[{each}]\n" + "".join(f"{key} = {value}\n" for table, _, key in settings if table == each)
+            for each in tables
+        )
+        file.write_text("".join(lines))
+        with pytest.raises(ConfigurationError) as caught:
+            config.load(file)
+
+        assert [each for each in caught.value.faults if re.search(": (Input|Value|Field|List|Dict|Tuple)", each)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[http]\nserver_names = []\n", "http.server_names: there is no such setting; did you mean pki.server_names?"),
+        ("[colours]\nred = 1\n", "colours: there is no such setting"),
+        ("port = 1\n", "port: there is no such setting"),
+        ("workers = true\n", "workers: true is not a number"),
+        ("[http]\nport = false\n", "http.port: false is not a number"),
+        ('[streams]\nping_interval = "30s"\n', "streams.ping_interval: '30s' is not a number, such as 30.0"),
+        ("[messages]\nmax_payload = 0.5\n", "messages.max_payload: 0.5 is not a whole number, such as 16384"),
+        ('[pki]\nserver_names = "a.example"\n', "pki.server_names: 'a.example' is not a list: write ['a.example']"),
+        (
+            '[registry]\nurl = "postgres://u:hunter2@h/d"\n',
+            f"registry.url: begins with postgres://, {WANTED}",
+        ),
+        (
+            '[registry]\nurl = "hunter2"\n',
+            f"registry.url: is no URL, {WANTED}",
+        ),
+    ],
+)
+def test_a_fault_says_what_to_write_instead(tmp_path: Path, text: str, fault: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        config.load(file)
+
+    assert caught.value.faults == (fault,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"coap": {"port": 5700}, "coaps": {"port": 5700}}, "coaps.port: 5700/udp is coap.port, too"),
+        ({"http": {"port": 8081}}, "blobs.port: 8081/tcp is http.port, too"),
+        ({"http": {"port": 1883}, "mqtt": {"host": "0.0.0.0"}}, "mqtt.port: 1883/tcp is http.port, too"),
+        ({"http": {"port": 1234}}, ""),  # TCP beside UDP
+        ({"coap": {"port": 0}, "coaps": {"port": 0}}, ""),
+        ({"coap": {"port": 5700}, "coaps": {"port": 5700, "host": "127.0.0.2"}}, ""),
+        ({"coap": {"port": 5700}, "coaps": {"port": 5700, "enabled": False}}, ""),
+        ({"http": {"port": 8081}, "blobs": {"enabled": False}}, ""),
+        ({"coap": {"port": 1812}}, ""),  # no mobile core may ask, so RADIUS is off
+    ],
+)
+def test_two_listeners_with_one_port_are_refused(settings: dict[str, Any], fault: str) -> None:
+    """Before the start, which would only tell that the address is in use."""
+    if not fault:
+        config.Config(**settings)
+        return
+    with pytest.raises(ValidationError, match=fault):
+        config.Config(**settings)
 
 
 @pytest.mark.parametrize("setting", BUFFERS)
@@ -219,7 +294,7 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
             "radius.nas.0.secret_file: nowhere cannot be read: No such file or directory",
         ),
         ({"interim_interval": -1}, "radius.nas.0.interim_interval: -1 is below 0"),
-        ({"port": 1}, "radius.nas.0.port: there is no such setting"),
+        ({"port": 1}, "radius.nas.0.port: there is no such setting; did you mean radius.port?"),
     ],
 )
 def test_a_fault_of_a_nas_is_named_with_its_path(

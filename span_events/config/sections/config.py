@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, Self, get_origin
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from span_events.config.fields import setting
-from span_events.config.sections.base import Section, is_list_of_tables
+from span_events.config.sections.base import Section, is_list_of_tables, number_or_other
 from span_events.config.sections.cellular import CellularConfig, RadiusConfig
 from span_events.config.sections.chirpstack import ChirpstackConfig
 from span_events.config.sections.devices import (
@@ -43,6 +44,7 @@ from span_events.config.sections.streams import (
 
 PREFIX: Final = "SPAN_EVENTS_"
 """Prefix of the environment variables that are settings."""
+_ALL: Final = "0.0.0.0"  # noqa: S104  # compared, not bound
 _BUS_ALONE: Final = (
     "bus.url: servers with a common bus share a registry, too, or they would give the same ids twice: set registry.url"
     " (postgresql+asyncpg://…), or remove bus.url; the guide scaling has the steps"
@@ -128,11 +130,49 @@ class Config(BaseSettings):
         missing += [] if self.bus.url else ["bus.url (nats://…)"]
         return f"{asks} is for several processes, which need {' and '.join(missing)}; the guide scaling has the steps"
 
+    @field_validator("node", "workers", mode="before")
+    @classmethod
+    def _refuse_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        return number_or_other(value, cls.model_fields[str(info.field_name)])
+
     @model_validator(mode="after")
     def _may_be_a_part(self) -> Self:
-        if fault := self.fault_of_parts():
+        if fault := self.fault_of_parts() or self._fault_of_ports():
             raise ValueError(fault)
         return self
+
+    def _fault_of_ports(self) -> str:
+        """Return which two listeners of this process have the same port; empty if each has its own."""
+        listening = [(setting, *address) for setting, *address in self._ports() if address[1]]
+        for (one, host, *port), (other, its_host, *its_port) in itertools.combinations(listening, 2):
+            if port == its_port and (host == its_host or _ALL in {host, its_host}):
+                number, transport = port
+                return f"{other}: {number}/{transport} is {one}, too; each listener needs a port of its own"
+        return ""
+
+    def _ports(self) -> Iterable[tuple[str, str, int, str]]:
+        """List the ports that this process binds: setting, host, number, transport."""
+        yield "http.port", self.http.host, self.http.port, "tcp"
+        if self.monitoring.enabled:
+            yield "monitoring.port", self.monitoring.host, self.monitoring.port, "tcp"
+        if self.role != "web":
+            for name in ("datagrams", "coap", "coaps"):
+                section = getattr(self, name)
+                if section.enabled:
+                    yield f"{name}.port", section.host, section.port, "udp"
+            if self.radius.nas:
+                yield "radius.port", self.radius.host, self.radius.port, "udp"
+                yield "radius.accounting_port", self.radius.host, self.radius.accounting_port, "udp"
+            if self.gateways.enabled:
+                yield "gateways.port", self.gateways.host, self.gateways.port, "tcp"
+            if self.blobs.enabled:
+                yield "blobs.port", self.blobs.host, self.blobs.port, "tcp"
+                yield "blobs.tls_port", self.blobs.host, self.blobs.tls_port, "tcp"
+        if self.role != "devices":
+            if self.mqtt.enabled:
+                yield "mqtt.port", self.mqtt.host, self.mqtt.port, "tcp"
+            if self.things_stack.grpc:
+                yield "things_stack.grpc_port", self.things_stack.grpc_host, self.things_stack.grpc_port, "tcp"
 
     @classmethod
     def settings_customise_sources(

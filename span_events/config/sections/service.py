@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -32,10 +32,24 @@ def _nats_servers(text: str) -> str:
     return text
 
 
+_DATABASES: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
+
+
+def _database(text: str) -> str:
+    """Take the URL of a database with the driver that this server uses, or nothing; no fault shows the password."""
+    scheme, separator, _ = text.partition("://")
+    if not text or (separator and scheme in _DATABASES):
+        return text
+    seen = f"begins with {scheme}://" if separator else "is no URL"
+    raise ValueError(f"{seen}, wanted postgresql+asyncpg://USER@HOST/DATABASE, or nothing for SQLite")
+
+
 class RegistryConfig(Section):
     """Collections, devices, tokens and waiting downstream messages."""
 
-    url: str = setting("", "SQLAlchemy URL; empty is SQLite in the data directory.")
+    url: Annotated[str, AfterValidator(_database)] = setting(
+        "", "postgresql+asyncpg://USER@HOST/DATABASE; empty is SQLite in the data directory."
+    )
     flush_interval: Seconds = setting(1.0, "Seconds between writes of the data that changes with each message.")
     watch_interval: Seconds = setting(0.4, "Seconds between checks for tokens that other processes made or deleted.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,9 +101,11 @@ async def test_clients_11_a_missing_file_is_not_a_wrong_setting(tmp_path: Path) 
     assert "hint: Check the path after --config" in result.stderr
 
 
-async def test_clients_11_a_database_without_its_driver_is_not_a_full_disk(tmp_path: Path) -> None:
-    """A driver that nobody has, in place of one that this machine may have."""
-    variables = {"SPAN_EVENTS_REGISTRY__URL": "postgresql+psycopg2://user:secret@127.0.0.1/x"}
+async def test_clients_11_a_database_without_its_driver_is_not_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)  # as if it were not installed
+    variables = {"SPAN_EVENTS_REGISTRY__URL": "postgresql+asyncpg://user:secret@127.0.0.1/x"}
     result = await run("token", "list", "--data-dir", str(tmp_path), env=variables)
 
     assert result.exit_code == 4
