@@ -22,12 +22,25 @@ _MEMORY: Final = 1 << 16
 """Octets of RE2's program and of its automaton."""
 
 
+class InvalidExpression(InvalidRequest):
+    """
+    A text is no regular expression, or too large a one.
+
+    Args:
+        reason: The engine's words, or ours.
+    """
+
+    def __init__(self, expression: str, reason: str) -> None:
+        super().__init__(f"event: /{expression[:60]}/ is no regular expression: {reason}", field="event")
+        self.reason = reason
+
+
 def compiled(expression: str) -> re2._Regexp:
     """
     Compile an expression to at most 2,730 instructions, two thirds of `_MEMORY` at 16 octets each.
 
     Raises:
-        InvalidRequest: The text is no regular expression, or is too large.
+        InvalidExpression: The text is no regular expression, or is too large.
     """
     options = re2.Options()
     options.max_mem = _MEMORY
@@ -40,7 +53,7 @@ def compiled(expression: str) -> re2._Regexp:
     except re2.error as exc:
         reason = exc.args[0]
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise InvalidRequest(f"event: /{expression[:60]}/ is no regular expression: {text}", field="event") from exc
+        raise InvalidExpression(expression, text) from exc
 
 
 @lru_cache(maxsize=1024)
@@ -49,7 +62,7 @@ def names_matching(expression: str, names: tuple[str, ...]) -> frozenset[str]:
     Return the names in which an expression is found.
 
     Raises:
-        InvalidRequest: The text is no regular expression, or is too large.
+        InvalidExpression: The text is no regular expression, or is too large.
     """
     search = compiled(expression).search
     return frozenset(name for name in names if search(name))

@@ -108,6 +108,11 @@ def validation(field_name: str, reason: str, message: str, cause: ErrorDetails |
     return ErrorDetails("pkg/errors", "validation", "invalid `{field}`: {reason}", INVALID_ARGUMENT, values, cause)
 
 
+def undecodable(text: str) -> ErrorDetails:
+    """Return the error of a request that cannot be decoded."""
+    return ErrorDetails("pkg/errors", "undecodable", "{detail}", INVALID_ARGUMENT, {"detail": text[:200]})
+
+
 def no_rights(kind: str, identifier: str) -> StatusError:
     """Return the refusal of a token that does not reach an entity."""
     text = f"no rights for {kind} `{{uid}}`"

@@ -11,8 +11,7 @@ from typing import Final
 
 from span_events.dialects.things_stack.errors import EVENTS, INVALID_ARGUMENT, ErrorDetails, StatusError
 from span_events.dialects.things_stack.rules import NAMES
-from span_events.errors import InvalidRequest
-from span_events.events.expressions import LONGEST, names_matching
+from span_events.events.expressions import LONGEST, InvalidExpression, names_matching
 
 _UPSTREAM: Final = """
     account.user.login_failed application.api-key.create application.api-key.delete application.api-key.update
@@ -106,8 +105,8 @@ def resolve(pattern: str) -> frozenset[str]:
     expression = pattern.strip("/")
     try:
         found = names_matching(expression, CATALOGUE)
-    except InvalidRequest as exc:
-        raise _refusal("invalid_regexp", "invalid regexp", regexp=expression) from exc
+    except InvalidExpression as exc:
+        raise _refusal("invalid_regexp", "invalid regexp", regexp=expression, reason=exc.reason) from exc
     if not found:
         raise _refusal("no_matching_events", "no matching events for regexp `{regexp}`", regexp=expression)
     return found

@@ -29,6 +29,7 @@ from span_events.dialects.things_stack.errors import (
     ErrorDetails,
     StatusError,
     UndecodableRequest,
+    undecodable,
 )
 from span_events.dialects.things_stack.json import JsonDialect
 from span_events.dialects.things_stack.requests import of_document
@@ -41,13 +42,14 @@ from span_events.web.connection import Connection
 from span_events.web.services import CAUSE
 from span_events.web.streams.admission import Admission
 from span_events.web.streams.handshake import accept, offered_protocols
-from span_events.web.streams.reading import Reader
+from span_events.web.streams.reading import By, End, Reader
 from span_events.web.streams.replies import tune
 from span_events.web.things_stack.service import EventsService, looks_like_token, of_refusal
 from span_events.wire.websocket import text_frame
 
 log = get_logger("things_stack")
 
+PATH: Final = "/api/v3/console/internal/events/"
 PROTOCOL: Final = "ttn.lorawan.v3.console.internal.events.v1"
 CARRIER: Final = "ttn.lorawan.v3.header.authorization.bearer."
 """Begin of an offered subprotocol that carries a token, since browsers cannot set headers; without case."""
@@ -139,12 +141,12 @@ class ConsoleEvents:
         try:
             token = await self._service.authenticate(authorization)
         except StatusError as exc:
-            self._service.refused(exc.details, request.remote, request.path)
+            self._service.refused(exc.details, self._admission.client_of(request), request.path)
             return _refusal(request, exc)
         with self._admission.hold(request, token):
-            return await self._serve(request, authorization)
+            return await self._serve(request, authorization, token)
 
-    async def _serve(self, request: web.Request, authorization: str) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, authorization: str, token: Token) -> web.StreamResponse:
         response = accept(request, PROTOCOL)
         response.force_close()
         await response.prepare(request)
@@ -161,13 +163,25 @@ class ConsoleEvents:
             longest=LONGEST_MESSAGE,
             on_flood=lambda: None,
         )
-        session = _Session(reader, transport, authorization, self._service, self._dialect, self._backlog)
+        remote = self._admission.client_of(request)
+        session = _Session(reader, transport, authorization, self._service, self._dialect, self._backlog, remote)
         self._readers.add(reader)
         protocol.become_stream(reader)
+        log.info("subscriber_joined", token=ids.render(token.id), path=PATH, remote=remote)
         try:
             await session.run()
         finally:
             self._readers.discard(reader)
+        end = reader.end or End(By.NETWORK, WSCloseCode.ABNORMAL_CLOSURE)
+        log.info(
+            "subscriber_left",
+            token=ids.render(token.id),
+            code=int(end.code),
+            by=end.by.value,
+            reason=end.reason,
+            delivered=session.delivered,
+            dropped=session.dropped,
+        )
         transport.close()  # nothing may follow the close frames
         return response
 
@@ -189,15 +203,19 @@ class _Session:
         service: EventsService,
         dialect: JsonDialect,
         backlog: int,
+        remote: str | None,
     ) -> None:
         self._service, self._dialect = service, dialect
         self._transport = transport
         self._authorization = authorization
         self._backlog = backlog
+        self._remote = remote
         self._subscribers: dict[int, Subscriber] = {}
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
+        self.delivered = self.dropped = 0
+        """Events of subscriptions that have ended."""
         self.reader = reader
-        self.reader.on_text = self._enqueue
+        self.reader.on_text = self.reader.on_octets = self._enqueue
         self.reader.on_end = self._leave
 
     async def run(self) -> None:
@@ -227,7 +245,8 @@ class _Session:
                 await self._take(message, token)
             except StatusError:
                 self.reader.close(*_CLOSE[Ending.REVOKED])
-            except UndecodableRequest:
+            except UndecodableRequest as exc:
+                self._service.refused(undecodable(str(exc)), self._remote, PATH)  # the close frame does not say why
                 self.reader.close(WSCloseCode.INVALID_TEXT, _BAD_JSON)
 
     def _enqueue(self, message: bytes) -> None:
@@ -259,6 +278,7 @@ class _Session:
             else:
                 raise UndecodableRequest("type: expect subscribe or unsubscribe")
         except StatusError as exc:
+            self._service.refused(exc.details, self._remote, PATH)
             status = exc.details.numbered(f"{self._service.number():032x}").as_status()
             self._send({"type": "error", "id": number, "error": status})
 
@@ -306,7 +326,7 @@ class _Session:
         subscriber = self._subscribers.pop(number, None)
         if subscriber is None:
             raise _error("not_subscribed", "not subscribed with ID `{id}`", NOT_FOUND, number)
-        self._service.hub.unsubscribe(subscriber)
+        self._end(subscriber)
         self._send({"type": "unsubscribe", "id": number})
 
     def _send(self, document: dict[str, Any]) -> None:
@@ -320,7 +340,12 @@ class _Session:
 
     def _leave(self) -> None:
         while self._subscribers:
-            self._service.hub.unsubscribe(self._subscribers.popitem()[1])
+            self._end(self._subscribers.popitem()[1])
+
+    def _end(self, subscriber: Subscriber) -> None:
+        self._service.hub.unsubscribe(subscriber)
+        self.delivered += subscriber.delivered
+        self.dropped += subscriber.dropped
 
 
 def _encoding_of(number: int, dialect: JsonDialect) -> Encoding:

@@ -7,7 +7,7 @@ The form ``text/event-stream`` is not what its name says: a frame is one JSON ob
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -70,9 +70,9 @@ _FRAMES: Final[Mapping[tuple[str, bool], Framing]] = {
 """Bound once each, as groups of the hub compare encodings by identity."""
 
 
-def form_of(accept: str | None) -> Form:
-    """Return the form for a header Accept, which the original compares as a whole."""
-    return EVENT_STREAM if accept == EVENT_STREAM.content_type else JSON
+def form_of(accepts: Iterable[str]) -> Form:
+    """Return the form for the headers Accept, each of which the original compares as a whole."""
+    return EVENT_STREAM if EVENT_STREAM.content_type in accepts else JSON
 
 
 def bare(status: Mapping[str, Any]) -> bytes:

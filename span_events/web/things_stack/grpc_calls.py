@@ -6,7 +6,7 @@ The connection below carries the octets; a call knows its own stream only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -14,18 +14,14 @@ from typing import Final, Protocol
 from google.protobuf.message import DecodeError
 
 from span_events import ids
-from span_events.dialects.things_stack.errors import (
-    INVALID_ARGUMENT,
-    ErrorDetails,
-    StatusError,
-    UndecodableRequest,
-)
+from span_events.dialects.things_stack.errors import ErrorDetails, StatusError, UndecodableRequest, undecodable
 from span_events.dialects.things_stack.protobuf import ProtobufDialect, status_of
 from span_events.dialects.things_stack.requests import check_correlation_id, of_protobuf
 from span_events.errors import RequestError, StorageUnavailable, Unavailable
 from span_events.fanout.subscriber import Ending, Stream, Subscriber, encoding
 from span_events.log import get_logger
 from span_events.proto import things_stack_pb2 as pb
+from span_events.web.streams.reading import By
 from span_events.web.things_stack.service import EventsService, Subscription, ending_of, of_refusal
 from span_events.wire.grpc.connections import Status
 from span_events.wire.grpc.server import message_frame
@@ -96,7 +92,7 @@ class Calls:
                 subscription = await self._service.permit(of_protobuf(request), token)
                 held.enter_context(self._service.admission.hold_address(link.remote))
                 held.enter_context(self._service.admission.hold_token(token))
-                return self._stream(subscription, request, number, link)
+                return self._stream(subscription, request, number, link, held)
             related = pb.FindRelatedEventsRequest.FromString(payload)
             found = await self._service.related(check_correlation_id(related.correlation_id), token)
             reply = pb.FindRelatedEventsResponse(
@@ -112,9 +108,14 @@ class Calls:
         return None
 
     def _stream(
-        self, subscription: Subscription, request: pb.StreamEventsRequest, number: int, link: CallLink
+        self,
+        subscription: Subscription,
+        request: pb.StreamEventsRequest,
+        number: int,
+        link: CallLink,
+        held: ExitStack,
     ) -> Subscriber:
-        service, wish = self._service, subscription.wish
+        service, wish, token = self._service, subscription.wish, ids.render(subscription.token.id)
         link.answer(((b"warning", subscription.warning.encode()),) if subscription.warning else ())
         start = self._dialect.start(
             service.number(),
@@ -123,10 +124,19 @@ class Calls:
             names=subscription.names,
             request_id=ids.to_ulid(number),
         )
-        close: Callable[[Ending, str], None] = lambda ending, text: link.end(  # noqa: E731
-            _end_of(ending_of(ending, text), number)
-        )
-        return service.hub.subscribe(
+        reason = ""
+
+        def close(ending: Ending, text: str) -> None:
+            nonlocal reason
+            reason = text
+            link.end(_end_of(ending_of(ending, text), number))
+
+        def note_end() -> None:
+            by = By.SERVER if reason else By.CLIENT
+            counts = {"delivered": subscriber.delivered, "dropped": subscriber.dropped}
+            log.info("subscriber_left", token=token, by=by.value, reason=reason, **counts)
+
+        subscriber = service.hub.subscribe(
             Stream.ACTIVITIES,
             wish.scopes,
             wish,
@@ -136,6 +146,9 @@ class Calls:
             close=close,
             replay=lambda: (message_frame(start), *service.past(subscription, self._encoding)),
         )
+        log.info("subscriber_joined", token=token, path=STREAM, remote=link.remote)
+        held.callback(note_end)
+        return subscriber
 
 
 def _end_of(error: ErrorDetails, number: int) -> End:
@@ -151,8 +164,4 @@ def _details_of(error: Exception) -> ErrorDetails:
     if isinstance(error, StorageUnavailable):
         log.error("storage_unavailable", detail=str(error))
         return of_refusal(Unavailable("The server's storage cannot be used now; its log says why")).details
-    return _undecodable(str(error))
-
-
-def _undecodable(text: str) -> ErrorDetails:
-    return ErrorDetails("pkg/errors", "undecodable", "{detail}", INVALID_ARGUMENT, {"detail": text[:200]})
+    return undecodable(str(error))

@@ -16,9 +16,16 @@ from aiohttp import web
 
 from span_events import ids
 from span_events.config import FanoutConfig, ThingsStackConfig
-from span_events.dialects.things_stack.errors import HTTP_STATUS, ErrorDetails, StatusError, UndecodableRequest
+from span_events.dialects.things_stack.errors import (
+    HTTP_STATUS,
+    INVALID_ARGUMENT,
+    ErrorDetails,
+    StatusError,
+    UndecodableRequest,
+    undecodable,
+)
 from span_events.dialects.things_stack.json import JsonDialect
-from span_events.dialects.things_stack.requests import check_correlation_id, of_json
+from span_events.dialects.things_stack.requests import LONGEST_CORRELATION_ID, check_correlation_id, of_json
 from span_events.errors import RequestError, StorageUnavailable, Unavailable
 from span_events.fanout.subscriber import Close, Ending, Sink, Stream, Subscriber
 from span_events.log import get_logger
@@ -68,7 +75,7 @@ class HttpEvents:
         """Serve ``/api/v3/events``."""
         if request.method == "OPTIONS":
             return _preflight(request, "POST")
-        form = form_of(request.headers.get("Accept"))
+        form = form_of(request.headers.getall("Accept", ()))
         if request.method != "POST":
             return _reply(request, form, 501, bare(_METHOD_NOT_ALLOWED))
         try:
@@ -78,7 +85,7 @@ class HttpEvents:
             held = ExitStack()
             held.enter_context(self._admission.hold(request, token))
         except UndecodableRequest as exc:
-            return _reply(request, form, 400, bare({"code": 3, "message": str(exc)}))
+            return self._undecoded(request, form, exc)
         except (StatusError, RequestError, StorageUnavailable) as exc:
             details = self._refuse(request, exc)
             return _reply(request, form, HTTP_STATUS[details.code], form.error(details))
@@ -89,13 +96,14 @@ class HttpEvents:
         """Serve ``/api/v3/events/related``."""
         if request.method == "OPTIONS":
             return _preflight(request, "GET")
-        form = form_of(request.headers.get("Accept"))
+        form = form_of(request.headers.getall("Accept", ()))
         if request.method != "GET":
             return _reply(request, form, 501, bare(_METHOD_NOT_ALLOWED))
         try:
             token = await self._service.authenticate(request.headers.get("Authorization"))
-            correlation_id = check_correlation_id(request.query.get("correlation_id", ""))
-            found = await self._service.related(correlation_id, token)
+            found = await self._service.related(_correlation_id_of(request), token)
+        except UndecodableRequest as exc:
+            return self._undecoded(request, form, exc)
         except (StatusError, RequestError, StorageUnavailable) as exc:
             details = self._refuse(request, exc)
             return _reply(request, form, HTTP_STATUS[details.code], bare(details.as_status()))
@@ -104,12 +112,17 @@ class HttpEvents:
 
     async def missing(self, request: web.Request) -> web.StreamResponse:
         """Answer for paths that are not served."""
-        return _reply(request, form_of(request.headers.get("Accept")), 404, bare(_NOT_FOUND))
+        return _reply(request, form_of(request.headers.getall("Accept", ())), 404, bare(_NOT_FOUND))
 
     def _refuse(self, request: web.Request, error: StatusError | RequestError | StorageUnavailable) -> ErrorDetails:
         details = _details_of(error)
-        self._service.refused(details, request.remote, request.path)
+        self._service.refused(details, self._admission.client_of(request), request.path)
         return details.numbered(f"{request[CAUSE]:032x}")
+
+    def _undecoded(self, request: web.Request, form: Form, error: UndecodableRequest) -> web.Response:
+        """Refuse what cannot be decoded: the status is not wrapped, and has no details."""
+        self._service.refused(undecodable(str(error)), self._admission.client_of(request), request.path)
+        return _reply(request, form, 400, bare({"code": INVALID_ARGUMENT, "message": str(error)}))
 
     # ---- parts --------------------------------------------------------------------------------
 
@@ -123,7 +136,8 @@ class HttpEvents:
                     break
             else:
                 return bytes(found)
-        raise UndecodableRequest("http: request body too large")
+        limit = f"things_stack.max_request allows {self._max_request} octets"
+        raise UndecodableRequest(f"http: request body too large: {limit}")
 
     async def _serve(self, request: web.Request, form: Form, subscription: Subscription) -> web.StreamResponse:
         service, wish = self._service, subscription.wish
@@ -164,6 +178,7 @@ class HttpEvents:
             send_buffer=self._send_buffer,
             subscribe=subscribe,
             farewell=farewell,
+            remote=self._admission.client_of(request),
         )
 
 
@@ -174,6 +189,22 @@ def _details_of(error: StatusError | RequestError | StorageUnavailable) -> Error
         return of_refusal(error).details
     log.error("storage_unavailable", detail=str(error))
     return of_refusal(Unavailable("The server's storage cannot be used now; its log says why")).details
+
+
+def _correlation_id_of(request: web.Request) -> str:
+    """
+    Return the one correlation id of the query, where its name may be in snake case or in camel case.
+
+    Raises:
+        UndecodableRequest: There is more than one.
+        StatusError: It is too long, or there is none.
+    """
+    query = request.query
+    given = [*query.getall("correlation_id", ()), *query.getall("correlationId", ())]
+    if len(given) > 1:
+        values = ", ".join(each[:LONGEST_CORRELATION_ID] for each in given[:3])
+        raise UndecodableRequest(f'too many values for field "correlation_id": {values}')
+    return check_correlation_id(given[0] if given else "")
 
 
 def _number_of(request: web.Request) -> str:

@@ -96,9 +96,19 @@ def test_an_empty_expression_matches_every_name(pattern: str) -> None:
             {"name": "events.stream.start"},
         ),
         ("/GS/", "no_matching_events", "(no matching events for regexp `GS`)", {"regexp": "GS"}),
-        ("/(/", "invalid_regexp", "(invalid regexp)", {"regexp": "("}),
-        ("/(?=x)/", "invalid_regexp", "(invalid regexp)", {"regexp": "(?=x)"}),
-        (f"/{'x' * 2000}/", "invalid_regexp", "(invalid regexp)", {"regexp": "x" * 256}),
+        ("/(/", "invalid_regexp", "(invalid regexp)", {"regexp": "(", "reason": "missing ): ("}),
+        (
+            "/(?=x)/",
+            "invalid_regexp",
+            "(invalid regexp)",
+            {"regexp": "(?=x)", "reason": "invalid perl operator: (?="},
+        ),
+        (
+            f"/{'x' * 2000}/",
+            "invalid_regexp",
+            "(invalid regexp)",
+            {"regexp": "x" * 256, "reason": "over 256 characters"},
+        ),
     ],
 )
 def test_a_filter_without_a_hit_is_refused(pattern: str, name: str, message: str, attributes: dict[str, str]) -> None:

@@ -306,6 +306,14 @@ async def test_a_message_that_is_none_ends_the_connection(api: WebBench, text: s
         assert await page.closed() == (1007, "failed to unmarshal JSON")
 
 
+async def test_a_binary_message_is_taken_like_a_text(api: WebBench) -> None:
+    """The original looks at the octets alone; without a reply, the client would wait."""
+    async with console(api) as page:
+        await page.connection.send(b'{"type":"unsubscribe","id":1}')
+
+        assert (await page.next())["error"]["code"] == 5
+
+
 async def test_a_message_over_32_kib_ends_the_connection(api: WebBench) -> None:
     async with console(api) as page:
         await page.connection.send(" " * 32_769)

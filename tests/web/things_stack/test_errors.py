@@ -90,7 +90,10 @@ async def test_a_request_without_identifiers_is_refused(api: WebBench, body: byt
         (b'{"after":"2024-01-01T00:00:00"}', "after: expect an RFC 3339 time"),
         (b'{"after":1}', "after: expect a string"),
         (b"[" * 5000, None),
-        (b'{"x":"' + b"x" * 300_000 + b'"}', "http: request body too large"),
+        (
+            b'{"x":"' + b"x" * 300_000 + b'"}',
+            "http: request body too large: things_stack.max_request allows 262144 octets",
+        ),
     ],
 )
 async def test_a_body_that_cannot_be_decoded_gets_a_bare_status(
@@ -178,6 +181,19 @@ async def test_a_wrong_name_is_reported_before_rights_are_looked_at(api: WebBenc
     status, error = await refused(api, body_of(application(NOBODY), names=[name]), token=text)
 
     assert (status, error["code"], error["message"]) == (400, 3, message)
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"), [("(", "missing )"), ("a" * 257, "over 256 characters"), (r"\pN{200}", "too large")]
+)
+async def test_an_expression_that_is_refused_has_the_reason_among_its_attributes(
+    api: WebBench, expression: str, reason: str
+) -> None:
+    """The original's message does not say why; here an expression may be right, but too large."""
+    _, error = await refused(api, body_of(application(NOBODY), names=[f"/{expression}/"]))
+
+    assert error["message"] == "error:pkg/events:invalid_regexp (invalid regexp)"
+    assert reason in error["details"][0]["attributes"]["reason"]
 
 
 # ---- tokens ----------------------------------------------------------------------------------
@@ -291,8 +307,10 @@ async def test_refusals_are_counted_by_reason(api: WebBench) -> None:
     for _ in range(2):
         await refused(api, b"")
     await refused(api, body_of(application("app9")))
+    async with Raw(api, b"no json"):
+        pass
 
-    assert counted(api) - before == {"no_identifiers": 2, "application_not_found": 1}
+    assert counted(api) - before == {"no_identifiers": 2, "application_not_found": 1, "undecodable": 1}
 
 
 # ---- paths and methods -----------------------------------------------------------------------

@@ -59,6 +59,26 @@ async def test_an_unknown_id_has_no_events(api: WebBench, text: str) -> None:
         assert await reply.rest() == b"{}"
 
 
+async def test_the_parameter_may_be_in_camel_case(api: WebBench) -> None:
+    """As in all of the original's input."""
+    device_id = await api.device(await api.collection())
+    message = ids.to_ulid(ids.parse(api.receive(device_id)))
+    async with Raw(api, method="GET", path=f"{PATH}?correlationId=as:up:{message}", accept=None) as reply:
+        found = json.loads(await reply.rest())
+
+    assert [each["name"] for each in found["events"]] == ["as.up.data.forward"]
+
+
+@pytest.mark.parametrize("other", ["correlation_id=b", "correlationId=b"])
+async def test_a_request_with_two_ids_is_refused(api: WebBench, other: str) -> None:
+    """In the words of the original's gateway."""
+    async with Raw(api, method="GET", path=f"{PATH}?correlation_id=a&{other}", accept=None) as reply:
+        octets = await reply.rest()
+
+    assert reply.status == 400
+    assert json.loads(octets) == {"code": 3, "message": 'too many values for field "correlation_id": a, b'}
+
+
 async def test_steps_that_the_caller_may_not_see_are_redacted(api: WebBench) -> None:
     mine, foreign = ids.parse(await api.collection()), ids.parse(await api.collection())
     cause = api.fleet.identifiers.next(api.fleet.clock.time_ns())

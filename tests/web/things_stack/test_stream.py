@@ -37,6 +37,7 @@ async def scene(api: WebBench) -> tuple[str, str, str]:
         ("text/event-stream, */*", "application/json", b"}\n"),
         ("Text/Event-Stream", "application/json", b"}\n"),
         ("application/json", "application/json", b"}\n"),
+        ("application/json\r\nAccept: text/event-stream", "text/event-stream", b"}\n\n"),  # two headers
         ("*/*", "application/json", b"}\n"),
         (None, "application/json", b"}\n"),
     ],
