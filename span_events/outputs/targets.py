@@ -21,6 +21,8 @@ from span_events.fleet.outputs.health import Failure
 from span_events.outputs.base import DeliveryFailed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+SocketAddress = tuple[int, int, int, str, tuple[Any, ...]]
+"""What `socket.getaddrinfo` gives for an address: family, type, protocol, canonical name, address."""
 
 _THREADS: Final = 32
 """Look-ups at a time: a name server that hangs must not keep other names waiting."""
@@ -114,11 +116,3 @@ def is_public(address: Address) -> bool:
         if address.teredo is not None:
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def literal_address(host: str) -> str | None:
-    """Return the address that a host is written as; None for a name."""
-    try:
-        return str(ipaddress.ip_address(host.strip("[]")))
-    except ValueError:
-        return None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
+import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,11 +24,15 @@ from span_events.fleet.outputs.health import Failure
 from span_events.fleet.outputs.outputs import SECRET_PREFIX
 from span_events.outputs.base import DeliveryFailed, Item, unreachable
 from span_events.outputs.content import Content
-from span_events.outputs.targets import Resolver, Targets, literal_address
+from span_events.outputs.targets import Resolver, SocketAddress, Targets
 from span_events.registry.outputs import OutputConfig
 
 _ANSWER: Final = 1024
 """Octets of an answer that are read."""
+_ANSWER_TIME: Final = 0.5
+"""Seconds that an answer may take behind its status."""
+_SHOWN: Final = 200
+"""Characters of a fault in an answer."""
 _TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 """Statuses below 500 after which another attempt may succeed."""
 
@@ -56,14 +64,11 @@ class Http:
         Raises:
             DeliveryFailed: There was none.
         """
-        host = urlsplit(url).hostname or ""
-        if (literal := literal_address(host)) is not None:  # aiohttp looks up names only
-            self._targets.check(host, literal)
         if self._session is None:
             self._session = self._open()
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-                answer = await response.content.read(_ANSWER)
+                answer = await _begin_of(response)
                 if not 200 <= response.status < 300:
                     raise _refusal(response, answer)
         except aiohttp.ClientConnectorCertificateError as exc:
@@ -72,14 +77,25 @@ class Http:
             raise DeliveryFailed(Failure(OutputReason.TLS_FAILED, str(exc))) from exc
         except OSError as exc:  # aiohttp's ClientOSError, too
             raise unreachable(exc) from exc
-        except aiohttp.InvalidURL as exc:
-            raise DeliveryFailed(Failure(OutputReason.NOT_RESOLVED, str(exc))) from exc
+        except aiohttp.InvalidURL as exc:  # its text has the whole URL, which may hold a secret
+            detail = f"{urlsplit(url).hostname}: {exc.description or 'is not valid'}"
+            raise DeliveryFailed(Failure(OutputReason.NOT_RESOLVED, detail)) from exc
+        except aiohttp.ClientResponseError as exc:  # likewise
+            detail = f"the answer is not valid HTTP: {' '.join(exc.message.split())[:_SHOWN]}"
+            raise DeliveryFailed(Failure(OutputReason.TARGET_FAILED, detail), answered=True) from exc
+        except aiohttp.ServerDisconnectedError as exc:
+            detail = "the target closed the connection without an answer"
+            raise DeliveryFailed(Failure(OutputReason.UNREACHABLE, detail)) from exc
         except (aiohttp.ClientError, ValueError) as exc:
             raise DeliveryFailed(Failure(OutputReason.UNREACHABLE, str(exc) or type(exc).__name__)) from exc
 
     def _open(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
-            resolver=Resolver(self._targets), use_dns_cache=False, limit=1, ssl=self._verify
+            resolver=Resolver(self._targets),
+            use_dns_cache=False,
+            limit=1,
+            ssl=self._verify,
+            socket_factory=self._socket,
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -88,6 +104,13 @@ class Http:
             timeout=aiohttp.ClientTimeout(),  # the worker limits the whole delivery
             headers={"User-Agent": f"span-events/{__version__}", "Accept-Encoding": "identity"},
         )
+
+    def _socket(self, address: SocketAddress) -> socket.socket:
+        """Open a socket for an address; the resolver has not seen one that stands in the URL, however it is written."""
+        family, kind, protocol, _, target = address
+        host = str(target[0])
+        self._targets.check(host, host)
+        return socket.socket(family, kind, protocol)
 
 
 class Webhook:
@@ -147,22 +170,44 @@ def sign(secret: str, identifier: str, second: int, body: bytes) -> dict[str, st
 
 
 def shown_url(url: str) -> str:
-    """Return a URL without query and fragment, which may hold a secret."""
-    return urlsplit(url)._replace(query="", fragment="").geturl()
+    """Return a URL without query and fragment, which may hold a secret; empty if it is none."""
+    try:
+        return urlsplit(url)._replace(query="", fragment="").geturl()
+    except ValueError:
+        return ""
+
+
+async def _begin_of(response: aiohttp.ClientResponse) -> bytes:
+    """Return the begin of an answer, as far as it comes: the target has decided with the status."""
+    with suppress(aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+        async with asyncio.timeout(_ANSWER_TIME):
+            return await response.content.read(_ANSWER)
+    return b""
 
 
 def _refusal(response: aiohttp.ClientResponse, answer: bytes) -> DeliveryFailed:
     status = response.status
     text = "".join(each if each.isprintable() else " " for each in answer.decode(errors="replace")).strip()
-    if status < 400:
-        failure = Failure(OutputReason.REDIRECTED, response.headers.get("Location", "")[:_ANSWER], status)
+    location = response.headers.get("Location", "")
+    if status < 400 and location:
+        failure = Failure(OutputReason.REDIRECTED, shown_url(location)[:_ANSWER], status)
         return DeliveryFailed(failure, answered=True, final=True)
     transient = status >= 500 or status in _TRANSIENT
     reason = OutputReason.TARGET_FAILED if transient else OutputReason.REFUSED
-    after = response.headers.get("Retry-After", "")
     return DeliveryFailed(
         Failure(reason, status=status, answer=text),
         answered=True,
         final=not transient,
-        pause=float(after) if after.isascii() and after.isdigit() and len(after) < 6 else None,
+        pause=_pause_of(response.headers),
     )
+
+
+def _pause_of(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of Retry-After (RFC 9110 section 10.2.3); a date counts from that of the answer."""
+    after = headers.get("Retry-After", "")
+    if after.isascii() and after.isdigit():
+        return float(after)
+    try:
+        return (parsedate_to_datetime(after) - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
+    except (TypeError, ValueError):
+        return None

@@ -122,8 +122,8 @@ class Worker:
             if failed.final or answers >= self._config.attempts:
                 self._counters.dropped += len(items)
                 answers = -1
-            wanted = min(self._config.longest_pause, max(pause, failed.pause or 0.0))
-            await self._clock.sleep(wanted * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, not a secret
+            wanted = max(pause * random.uniform(0.5, 1.0), failed.pause or 0.0)  # noqa: S311  # jitter, not a secret
+            await self._clock.sleep(min(self._config.longest_pause, wanted))
             if answers < 0:
                 return
             pause = min(self._config.longest_pause, pause * 2)

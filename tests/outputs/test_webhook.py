@@ -232,6 +232,7 @@ async def test_a_full_queue_drops_the_oldest_and_counts_them(tmp_path: Path, tar
         *("127.0.0.1", "localhost", "0x7f.1", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]"),
         *("10.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "[fe80::1]", "[fc00::1]"),
         *("[64:ff9b::7f00:1]", "[2002:7f00:1::]", "224.0.0.1", "[ff02::1]"),
+        *("\uff11\uff12\uff17.0.0.1", "\u2460\u2461\u2466.0.0.1", "127\u30020\u30020\u30021"),  # IDNA makes 127.0.0.1
     ],
 )
 async def test_private_targets_are_refused(tmp_path: Path, target: Target, host: str) -> None:

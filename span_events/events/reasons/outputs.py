@@ -35,7 +35,7 @@ class OutputReason(Reason):
     REDIRECTED = "redirected", "The target answered with a redirect, which is not followed: set the final URL."
     TARGET_FAILED = (
         "targetFailed",
-        "The target answered with an error of its own, see 'status' and 'answer': look into its log.",
+        "The target answered with an error of its own, see 'status', 'answer' or 'detail': look into its log.",
     )
     TOO_LARGE = "tooLarge", "The message does not fit a datagram: send less, or use a webhook."
     QUEUE_FULL = (
