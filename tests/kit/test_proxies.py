@@ -62,7 +62,9 @@ def nginx(folder: Path, server: Running, port: int, udp: int) -> list[str | Path
     http = without_tls((NGINX / "span-events.conf").read_text())
     stream = (NGINX / "span-events-udp.conf").read_text()
     datagrams = server.server.addresses["datagrams"]
-    (folder / "http.conf").write_text(http.replace("127.0.0.1:8080", server.http).replace("443", f"127.0.0.1:{port}"))
+    (folder / "http.conf").write_text(
+        http.replace("listen 443", f"listen 127.0.0.1:{port}").replace("127.0.0.1:8080", server.http)
+    )
     (folder / "udp.conf").write_text(
         stream.replace("127.0.0.1:21234", datagrams)
         .replace("listen 1234 udp", f"listen 127.0.0.1:{udp} udp")

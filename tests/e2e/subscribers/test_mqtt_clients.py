@@ -30,7 +30,7 @@ def program(server: LiveServer, language: str) -> Program:
     """Make a program of the guide's one block in a language."""
     (code,) = re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
     port = server.addresses["mqtt"].rpartition(":")[2]
-    code = code.replace("127.0.0.1:8080", server.addresses["http"]).replace("1883", port)
+    code = code.replace("1883", port).replace("127.0.0.1:8080", server.addresses["http"])
     command = ("node", "-e", code) if language == "js" else (sys.executable, "-c", code)
     return Program(*command, environment={"NODE_PATH": MODULES, "SPAN_API_TOKEN": server.token})
 

@@ -45,7 +45,7 @@ async def proxy(
         tls: Folder with span.pem and span.key; None for plain HTTP.
     """
     port = free_port()
-    text = example(name, tls).replace("127.0.0.1:8080", target).replace("443", f"127.0.0.1:{port}", 1)
+    text = example(name, tls).replace("443", f"127.0.0.1:{port}", 1).replace("127.0.0.1:8080", target)
     text = text.replace(":127.0.0.1", "127.0.0.1")
     if without:
         text = "\n".join(line for line in text.splitlines() if not line.strip().startswith(without)) + "\n"
