@@ -210,6 +210,7 @@ async def test_so_many_uploads_at_once_are_taken(large: WebBench) -> None:
             'version: "1.0\\n" is not what a device would report: it has control characters or spaces around it',
         ),
         ({"filename": "x" * 256}, "filename: has 256 characters, at most 255"),
+        ({"filename": "a\0"}, 'filename: "a\\u0000" has the character NUL, which PostgreSQL cannot store'),
         ({"tags": {"a": 1}}, "tags.a: 1 is not text"),
     ],
 )

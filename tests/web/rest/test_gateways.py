@@ -118,6 +118,7 @@ async def test_a_patch_changes_its_fields(api: WebBench) -> None:
         ({"type": ["lora"]}, 'type: ["lora"] is not one of lora, openthread, zigbee, matter, custom'),
         ({"name": 5}, "name: 5 is not text"),
         ({"name": "x" * 1025}, "name: has 1025 characters, at most 1024"),
+        ({"name": "a\0"}, 'name: "a\\u0000" has the character NUL, which PostgreSQL cannot store'),
         ({"enabled": "yes"}, 'enabled: "yes" is not true or false'),
         ({"config": {"user": {"params": {"a": 1}}}}, "config.user.params.a: 1 is not text"),
         ({"config": {"user": {"params": {"": "1"}}}}, 'config.user.params: the name "" has 0 characters, not 1 to 128'),

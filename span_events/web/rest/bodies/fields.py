@@ -113,10 +113,17 @@ def _version(value: str) -> str:
     return value
 
 
-def _filename(value: str) -> str:
-    if len(value) > MAX_FILENAME:
-        raise _wrong(f"has {len(value)} characters, at most {MAX_FILENAME}")
-    return value
+def _text(longest: int) -> AfterValidator:
+    """Check the length of a text, and that every database can store it."""
+
+    def check(value: str) -> str:
+        if len(value) > longest:
+            raise _wrong(f"has {len(value)} characters, at most {longest}")
+        if "\0" in value:
+            raise _wrong(f"{seen(value)} has the character NUL, which PostgreSQL cannot store")
+        return value
+
+    return AfterValidator(check)
 
 
 def _address(value: object) -> str:
@@ -164,12 +171,6 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
             raise _wrong(f"the name {seen(name)} has {len(name)} characters, not 1 to {MAX_KEY}")
         if len(text) > MAX_VALUE:
             raise _wrong(f"{name}: the value has {len(text)} characters, at most {MAX_VALUE}")
-    return value
-
-
-def _name(value: str) -> str:
-    if len(value) > MAX_VALUE:
-        raise _wrong(f"has {len(value)} characters, at most {MAX_VALUE}")
     return value
 
 
@@ -260,13 +261,13 @@ CollectionId = Annotated[int | None, _identifier("collection"), _id_of("collecti
 TeamId = Annotated[int | None, _identifier("team"), _id_of("team")]
 TargetId = Annotated[int | None, BeforeValidator(_target), _id_of("firmware image")]
 Version = Annotated[StrictStr, AfterValidator(_version), _spelt("Version.", minLength=1, maxLength=VERSION_OCTETS[-1])]
-Filename = Annotated[StrictStr, AfterValidator(_filename), _spelt("Name of the file.", maxLength=MAX_FILENAME)]
+Filename = Annotated[StrictStr, _text(MAX_FILENAME), _spelt("Name of the file.", maxLength=MAX_FILENAME)]
 OwnerDeviceId = Annotated[int | None, _identifier("device"), _id_of("device")]
 OwnerGatewayId = Annotated[int | None, _identifier("gateway"), _id_of("gateway")]
 GatewayId = Annotated[int, BeforeValidator(_gateway_id), _id_of("gateway")]
 Address = Annotated[str | None, BeforeValidator(_address), _spelt("IP address; empty for none.")]
 Labels = Annotated[dict[StrictStr, StrictStr], AfterValidator(_labels), _LABELS]
-Name = Annotated[StrictStr, AfterValidator(_name), _spelt("Name.", maxLength=MAX_VALUE)]
+Name = Annotated[StrictStr, _text(MAX_VALUE), _spelt("Name.", maxLength=MAX_VALUE)]
 Base64Text = Annotated[StrictStr, _base64_of("Octets of the image")]
 Payload = Annotated[bytes, _in_base64("a payload"), _base64_of("Payload")]
 SigningRequest = Annotated[bytes, _in_base64("a signing request"), _base64_of("PKCS #10 signing request in PEM")]
