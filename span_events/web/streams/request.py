@@ -30,6 +30,9 @@ _EXPORT: Final = ("until", "limit")
 _MOST: Final = 999_999_999
 _ULID: Final = 26
 """Characters of a ULID."""
+_MILLISECONDS: Final = 13
+"""Digits of a time in milliseconds since 1970, as Span writes times; no event's id is so short."""
+_REPEATABLE: Final = frozenset(("event", "device", "gateway", "reason"))
 FORMATS: Final = ("span", "cloudevents", "chirpstack")
 MESSAGE_PARAMETERS: Final = frozenset(("api_token", "tail", "after", "until", "limit", "follow"))
 PARAMETERS: Final = MESSAGE_PARAMETERS | frozenset(
@@ -222,10 +225,10 @@ def _encoding_of(
 
 def check_parameters(request: web.Request, known: frozenset[str]) -> None:
     """
-    Refuse unknown parameters, which are mostly misspelt ones.
+    Refuse unknown parameters, which are mostly misspelt ones, and second values that would not count.
 
     Raises:
-        InvalidRequest: This stream does not have the parameter.
+        InvalidRequest: This stream does not have the parameter, or takes one value of it.
     """
     for name in request.query:
         if name not in known:
@@ -233,6 +236,12 @@ def check_parameters(request: web.Request, known: frozenset[str]) -> None:
                 f"There is no query parameter {name[:40]!r} here",
                 hint=f"This stream takes {' '.join(sorted(known))}.",
                 field=name[:40],
+            )
+        if name not in _REPEATABLE and len(request.query.getall(name)) > 1:
+            raise InvalidRequest(
+                f"{name}: is there more than once, and only the first would count",
+                hint=f"Only {', '.join(sorted(_REPEATABLE))} may be repeated.",
+                field=name,
             )
 
 
@@ -249,14 +258,19 @@ def _number(name: str, text: str, *, most: int) -> int:
 
 
 def _point(text: str, name: str) -> int:
-    """Read a point in time: a Span id, a ULID, or RFC 3339."""
+    """Read a point in time: a Span id, a ULID, RFC 3339, or milliseconds."""
     try:
+        if len(text) == _MILLISECONDS and text.isascii() and text.isdigit():
+            return ids.first_at(int(text))
         if "-" not in text and ":" not in text:
             return ids.from_ulid(text) if len(text) == _ULID else ids.parse(text)
-        moment = datetime.fromisoformat(text.strip().replace(" ", "+", 1) if "T" in text else text.strip())
+        time = text.strip().upper()  # RFC 3339 allows t and z
+        moment = datetime.fromisoformat(time.replace(" ", "+", 1) if "T" in time else time)
     except (ValueError, InvalidRequest):
         raise InvalidRequest(
-            f"{name}: {text[:40]!r} is neither an event's id nor an RFC 3339 time", field=name
+            f"{name}: {text[:40]!r} is neither an event's id nor an RFC 3339 time",
+            hint="Milliseconds since 1970, as Span's `received` has them, are a time too.",
+            field=name,
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

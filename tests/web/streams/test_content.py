@@ -207,14 +207,15 @@ async def test_the_tail_comes_first_and_nothing_is_doubled_or_missed(site: Runni
 
 
 async def test_a_client_resumes_after_an_id_or_a_time(site: Running) -> None:
-    """after= takes a Span id, a ULID, or RFC 3339."""
+    """after= takes a Span id, a ULID, RFC 3339, or the milliseconds that Span's messages have."""
     collection = await site.collection()
     await site.device(collection)
     async with site.stream(activity(collection) + "?extended=1&tail=1") as stream:
         (first, _) = await events(stream, 2)
     site.clock.shift(10)
     second = await site.device(collection)
-    for after in (first["id"], to_ulid(parse(first["id"])), "2024-04-25T20:23:41Z", "2024-04-25T22:23:41%2B02:00"):
+    times = ("2024-04-25T20:23:41Z", "2024-04-25t20:23:41z", "2024-04-25T22:23:41%2B02:00", "1714076621000")
+    for after in (first["id"], to_ulid(parse(first["id"])), *times):
         async with site.stream(activity(collection) + f"?after={after}") as stream:
             (received,) = await events(stream, 1)
 

@@ -66,6 +66,7 @@ async def test_a_stream_of_no_gateway_is_refused(site: Running) -> None:
         ("after=2024-99-99", "after", "is neither an event's id nor an RFC 3339 time"),
         ("tail=1&after=1", "after", "tail and after cannot be combined"),
         ("evnt=x", "evnt", "There is no query parameter 'evnt' here"),
+        ("text=a&event=!blobUpload&event=/u/&text=b", "text", "text: is there more than once"),
     ],
 )
 async def test_a_bad_parameter_is_refused_by_name(site: Running, query: str, field: str, message: str) -> None:

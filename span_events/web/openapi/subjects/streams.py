@@ -13,8 +13,8 @@ EVENT_STREAM: Final = "text/event-stream"
 LINES: Final = "application/x-ndjson"
 PAST_PARAMETERS: Final = (
     parameter("tail", "Begin with so many of the past.", NUMBER | {"minimum": 0}),
-    parameter("after", "Begin after this event or message, or this RFC 3339 time.", text()),
-    parameter("until", "End after this event or message, or this RFC 3339 time.", text()),
+    parameter("after", "Begin after this event or message, or this time (RFC 3339 or milliseconds).", text()),
+    parameter("until", "End after this event or message, or this time (RFC 3339 or milliseconds).", text()),
     parameter("limit", "End after so many of the past.", NUMBER | {"minimum": 0}),
     parameter("follow", "0 ends the stream where the present begins.", TRUE_FALSE),
 )
