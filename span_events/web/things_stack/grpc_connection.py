@@ -38,7 +38,9 @@ log = get_logger("things_stack")
 _STREAMS: Final = 100
 """Calls at the same time on one connection."""
 _ALL_STREAMS: Final = 1_000
-"""Calls in the life of a connection, since h2 stores each of them; then the client must open another one."""
+"""Calls in the life of a connection, since h2 stores each of them; then the client is asked to open another one."""
+_LATE_STREAMS: Final = 100
+"""Calls that may be on their way meanwhile."""
 _PER_TURN: Final = 64
 """Frames that are parsed before other tasks run: about 3 ms."""
 _FRAMES_PER_SECOND: Final = 100
@@ -268,10 +270,12 @@ class GrpcConnection(asyncio.Protocol):
         if event.path not in (STREAM, FIND_RELATED):
             self._bounds.served["unknown"] += 1
             self.end(event.stream, End(Status.UNIMPLEMENTED, _unknown(event.path)))
-        elif self._count > _ALL_STREAMS:
+        elif self._count > _ALL_STREAMS + _LATE_STREAMS:
             self._close()
         else:
             self._bounds.served["stream" if event.path == STREAM else "related"] += 1
+        if self._count == _ALL_STREAMS:
+            self._server.retire()
 
     def _take_message(self, stream: int, payload: bytes) -> None:
         call = self._calls.get(stream)

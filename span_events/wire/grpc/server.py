@@ -55,6 +55,8 @@ _WORTH: Final = 4
 """Frames and messages without content that a useful message outweighs: libraries may split it into two frames."""
 _CONTENT_WORTH: Final = 1_024
 """Octets of data that outweigh one frame."""
+_NO_MORE_CALLS: Final = struct.pack("!HBBBLLL", 0, 8, 7, 0, 0, (1 << 31) - 1, ErrorCodes.NO_ERROR)
+"""GOAWAY: 8 octets, type 7, no flags, stream 0; no call is too late to be served."""
 _TEXT_SHOWN: Final = 1_000
 _AGENT_SHOWN: Final = 128
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -100,6 +102,7 @@ class GrpcServer:
         self._is_over = False
         self._unread = b""
         self._messages_cost = 0
+        self._notice = b""  # a frame that h2 cannot write without ending the connection
         self._h2 = connection = h2.connection.H2Connection(_CONFIG)
         connection.local_settings = Settings(
             client=False,
@@ -212,6 +215,10 @@ class GrpcServer:
         if not self._is_over:
             self._h2.ping(bytes(8))
 
+    def retire(self) -> None:
+        """Ask the client to make its next calls on another connection; those under way go on (RFC 9113 §6.8)."""
+        self._notice = _NO_MORE_CALLS
+
     def close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """Close the connection with a GOAWAY."""
         if not self._is_over:
@@ -226,7 +233,9 @@ class GrpcServer:
                 del self._waiting[stream]
                 if each.is_refused:
                     self._end_refused(stream)
-        return self._h2.data_to_send()
+        octets = self._notice + self._h2.data_to_send()
+        self._notice = b""
+        return octets
 
     # ---- parts --------------------------------------------------------------------------------
 

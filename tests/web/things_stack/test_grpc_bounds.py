@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import grpc
 import hpack
@@ -15,6 +17,7 @@ import pytest
 
 from span_events.clock import SystemClock
 from span_events.web import tls
+from span_events.web.things_stack import grpc_connection
 from span_events.wire.openssl import Identity
 from tests.attacks.flooding_gateway import frame
 from tests.bench.authorities import open_authority
@@ -24,6 +27,16 @@ from tests.web.things_stack.client import Raw, application, body_of
 from tests.web.things_stack.test_grpc import listening
 from tests.web.things_stack.test_slow_readers import SMALL, publish_until
 from tests.web.things_stack.wire import Client, Refused, message_of
+
+CALL: Final = (
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":authority", "localhost"),
+    (":path", "/ttn.lorawan.v3.Events/Stream"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+)
+"""Headers of a call, without a token."""
 
 
 async def test_a_token_has_so_many_streams_over_grpc_and_http_together(tmp_path: Path) -> None:
@@ -61,6 +74,45 @@ async def test_streams_of_an_address_are_bounded_whatever_their_tokens(tmp_path:
                     await another.stream(application(collection)).next()
 
     assert "streams.per_address" in refused.value.text
+
+
+async def test_a_stream_goes_on_while_its_client_makes_more_calls_than_a_connection_takes(
+    api: WebBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client is asked for another connection before the bound, and no call fails."""
+    monkeypatch.setattr(grpc_connection, "_ALL_STREAMS", 4)
+    monkeypatch.setattr(grpc_connection, "_LATE_STREAMS", 1)
+    collection = await api.collection()
+    async with listening(api) as listener, Client(listener.address, api.admin) as client:
+        stream = client.stream(application(collection))
+        await stream.next()
+        for _ in range(12):
+            await client.related("cause:01HF7YATZ60000000000000003")
+        device_id = await api.device(collection)
+        event = await stream.next()
+        connections = len(listener._connections)
+
+    assert event.identifiers[0].device_ids.device_id == device_id
+    assert connections > 1
+
+
+async def test_a_connection_without_end_to_its_calls_is_ended(api: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that goes on calling after it was asked for another connection."""
+    monkeypatch.setattr(grpc_connection, "_ALL_STREAMS", 2)
+    monkeypatch.setattr(grpc_connection, "_LATE_STREAMS", 1)
+    encoder = hpack.Encoder()
+    async with listening(api) as listener:
+        host, port = listener.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+        for number in range(1, 9, 2):
+            writer.write(frame(1, 4, number, encoder.encode(CALL)) + frame(0, 1, number, bytes(5)))
+        async with asyncio.timeout(PATIENCE):
+            received = await reader.read()
+        writer.close()
+    farewells = re.findall(rb"\0\0\x08\x07\0\0\0\0\0(.{4})\0\0\0\0", received, re.DOTALL)
+
+    assert [int.from_bytes(each) for each in farewells] == [(1 << 31) - 1, 7]
 
 
 # ---- handshakes ------------------------------------------------------------------------------
@@ -127,15 +179,7 @@ async def deaf_client(api: WebBench, address: str, collection: str) -> AsyncIter
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         opened.connect((host, int(port)))
         request = message_of("StreamEventsRequest")(identifiers=[application(collection)]).SerializeToString()
-        headers = (
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":authority", "localhost"),
-            (":path", "/ttn.lorawan.v3.Events/Stream"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-            ("authorization", f"bearer {api.admin}"),
-        )
+        headers = (*CALL, ("authorization", f"bearer {api.admin}"))
         wide = struct.pack("!L", (1 << 31) - 1 - 65_535)
         opened.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
