@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from span_events import ids
 from span_events.cli import references
@@ -120,8 +121,11 @@ class Duration(click.ParamType[float]):
 
 def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
     session = ctx.ensure_object(Session)
+    assert parameter.name is not None
+    from_environment = ctx.get_parameter_source(parameter.name) is ParameterSource.ENVIRONMENT
+    if from_environment and ctx.parent is not None:
+        return  # the program has read it already, below its own options
     if value:  # an option after the command's name wins; an absent one changes nothing
-        assert parameter.name is not None
         setattr(session, parameter.name, value)
 
 

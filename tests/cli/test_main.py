@@ -173,6 +173,17 @@ async def test_options_of_the_connection_may_stand_before_or_after_the_command()
     assert [call.token for call in api.calls] == ["a", "b", "c"]
 
 
+async def test_an_option_of_the_connection_wins_over_the_environment_wherever_it_stands() -> None:
+    """Else a command that names one server would change things on another."""
+    other = {"SPAN_API_ENDPOINT": "http://127.0.0.1:1", "SPAN_API_TOKEN": "other"}
+    async with Api({"GET /span/collections": {"collections": []}}) as api:
+        before = await run("--endpoint", api.url, "--token", "a", "collection", "list", env=other)
+        after = await run("collection", "list", "--token", "b", "--endpoint", api.url, env=other)
+
+    assert (before.exit_code, after.exit_code) == (0, 0), before.stderr
+    assert [call.token for call in api.calls] == ["a", "b"]
+
+
 async def test_an_unreachable_server_is_reported_with_a_hint() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     result = await run("--endpoint", url, "--token", TOKEN, "collection", "list")
