@@ -158,6 +158,7 @@ class Load:
         self.reporters, self.followers = reporters, followers
         by_device = {each.device_id: each for each in reporters}
         followers[0].on_event.append(lambda event: by_device[event["deviceId"]].saw(event))
+        self._last: dict[str, str] = {}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -171,10 +172,29 @@ class Load:
             await self.goes_on()
             for task in sending:
                 task.cancel()
-            last = self.followers[0].events[-1]
-            await until(lambda: all(last in each.events[-100:] for each in self.followers))
+            self._last = {each["deviceId"]: each["id"] for each in self.followers[0].events}
+            last = set(self._last.values())
+            await until(lambda: all(last <= {each["id"] for each in to.events[-100:]} for to in self.followers))
             for task in following:
                 task.cancel()
+
+    def faults_of(self, follower: Follower, history: Iterable[Mapping[str, Any]]) -> list[str]:
+        """
+        Return the reasons why a subscriber did not get each event of a history once, and those of a device in order.
+
+        An event of a datagram that was under way when its device stopped may have come after the subscribers left.
+        """
+        ids, known = follower.ids, [each["id"] for each in history if each["id"] <= self._last[each["deviceId"]]]
+        faults = [f"doubled: {each}" for each in ids if ids.count(each) > 1] if len(set(ids)) < len(ids) else []
+        faults += [f"missing: {each}" for each in known if each >= min(ids) and each not in set(ids)]
+        numbers = defaultdict[str, list[int]](list)
+        for each in follower.events:
+            if each["event"] == "upstreamMessage":
+                numbers[each["deviceId"]].append(int(each["data"]["bytes"]))
+        for device, sent in numbers.items():
+            steps = ((pair, (pair[1] - pair[0]) % _LENGTHS) for pair in pairwise(sent))
+            faults += [f"order of {device}: {pair}" for pair, step in steps if step > _LENGTHS // 2]
+        return faults
 
     async def goes_on(self, *indexes: int) -> None:
         """Wait until devices, all of them or some, have sent two more messages that were seen."""
@@ -182,18 +202,3 @@ class Load:
         wanted = {each: each.number + 2 for each in watched}
         async with asyncio.timeout(PATIENCE):
             await until(lambda: all(each.number >= wanted[each] for each in watched))
-
-
-def faults_of(follower: Follower, history: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the reasons why a subscriber did not get each event of a history once, and those of a device in order."""
-    ids, known = follower.ids, [each["id"] for each in history]
-    faults = [f"doubled: {each}" for each in ids if ids.count(each) > 1] if len(set(ids)) < len(ids) else []
-    faults += [f"missing: {each}" for each in known if each >= min(ids) and each not in set(ids)]
-    numbers = defaultdict[str, list[int]](list)
-    for each in follower.events:
-        if each["event"] == "upstreamMessage":
-            numbers[each["deviceId"]].append(int(each["data"]["bytes"]))
-    for device, sent in numbers.items():
-        steps = ((pair, (pair[1] - pair[0]) % _LENGTHS) for pair in pairwise(sent))
-        faults += [f"order of {device}: {pair}" for pair, step in steps if step > _LENGTHS // 2]
-    return faults

@@ -25,7 +25,7 @@ from tests.bench.peers.versitygw import needs_versitygw
 from tests.bench.ports import free_ports
 from tests.bench.programs import run
 from tests.bench.waiting import PATIENCE, until
-from tests.cluster.load import Follower, Form, Load, Reporter, faults_of
+from tests.cluster.load import Follower, Form, Load, Reporter
 from tests.listeners.coap.bench import RawClient
 from tests.listeners.coap.firmware_bench import fetch
 from tests.test_readme import GUIDES, blocks
@@ -151,7 +151,7 @@ async def loaded(cluster: Cluster, network: str) -> AsyncIterator[Load]:
         yield load
     histories = [await cluster.lines(path + "?follow=0&extended=1", at=name) for name in ("WEB1", "WEB2")]
     for number, each in enumerate(followers):
-        assert not (faults := faults_of(each, histories[number > 0])), (each.form, each.connections, faults)
+        assert not (faults := load.faults_of(each, histories[number > 0])), (each.form, each.connections, faults)
 
 
 async def test_the_commands_of_the_guide_show_one_event_on_two_nodes(cluster: Cluster, tmp_path: Path) -> None:
