@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from span_events.dialects.things_stack.event import entities_of
 from span_events.dialects.things_stack.rules import rule_of
 from span_events.events.activity import Event, Origin
+from span_events.events.catalogue import DeviceMoved
 from span_events.events.filters import Scope
 
 
@@ -39,7 +40,17 @@ class EntityFilter:
                 return True
             if origin.device_id is None:
                 return False
-        return origin.collection_id in self.applications or (origin.collection_id, origin.device_id) in self.devices
+        if not self._has(origin.collection_id, origin.device_id):
+            return False
+        if event.__class__ is not DeviceMoved:
+            return True
+        # A move is published in both collections: who has both gets the one of the new collection.
+        target = int(event.to_collection)
+        return origin.collection_id == target or not self._has(target, origin.device_id)
+
+    def _has(self, collection: int | None, device: int | None) -> bool:
+        """Return whether a device is among the devices or of one of the applications."""
+        return collection in self.applications or (collection, device) in self.devices
 
     def hits(self, event: Event) -> list[Origin]:
         """List the requested entities to which an event belongs."""

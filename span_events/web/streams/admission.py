@@ -69,23 +69,26 @@ class Admission:
         """Return the address of a client, behind proxies too."""
         return self._proxies.client_of(request)
 
-    def hold(self, request: web.Request, token: Token | None) -> Place:
+    def hold(self, request: web.Request, token: Token | None, weight: int = 1) -> Place:
         """
         Hold a stream's place among those of its client's address and of its token, unless the token comes later.
+
+        Args:
+            weight: The number of streams as which it counts.
 
         Raises:
             LimitReached: The address or the token has as many streams as it may have.
         """
-        place = self.hold_address(self.client_of(request) or "")
+        place = self.hold_address(self.client_of(request) or "", weight)
         if token is not None:
             try:
-                place.beside = self.hold_token(token)
+                place.beside = self.hold_token(token, weight)
             except LimitReached:
                 place.release()
                 raise
         return place
 
-    def hold_address(self, address: str) -> Place:
+    def hold_address(self, address: str, weight: int = 1) -> Place:
         """
         Hold a place among the streams of a client's address.
 
@@ -94,9 +97,9 @@ class Admission:
         """
         client = _neighbourhood(address)
         hint = "Close streams that nobody reads, or raise streams.per_address; http.proxies names proxies in front."
-        return Place(self._by_address, client, self._config.per_address, client, "streams.per_address", hint)
+        return Place(self._by_address, client, self._config.per_address, client, "streams.per_address", hint, weight)
 
-    def hold_token(self, token: Token) -> Place:
+    def hold_token(self, token: Token, weight: int = 1) -> Place:
         """
         Hold a place among the streams of a token.
 
@@ -104,20 +107,26 @@ class Admission:
             LimitReached: The token has as many streams as it may have.
         """
         hint = "Close streams that nobody reads, use a token for each program, or raise streams.per_token."
-        return Place(self._by_token, token.id, self._config.per_token, "this token", "streams.per_token", hint)
+        return Place(self._by_token, token.id, self._config.per_token, "this token", "streams.per_token", hint, weight)
 
 
 class Place:
     """A place among the streams of one owner, until its release; a class of its own, since every idle stream has it."""
 
-    __slots__ = ("_counts", "_key", "beside")
+    __slots__ = ("_counts", "_key", "_weight", "beside")
 
-    def __init__(self, counts: Counter[Any], key: object, most: int, owner: str, setting: str, hint: str) -> None:
+    def __init__(
+        self, counts: Counter[Any], key: object, most: int, owner: str, setting: str, hint: str, weight: int
+    ) -> None:
         if counts[key] >= most:
             raise LimitReached(f"There are {most} streams of {owner}, as many as {setting} allows", hint=hint)
-        counts[key] += 1
+        if counts[key] + weight > most:
+            taken = f"{counts[key]} of the {most} streams of {owner} that {setting} allows are taken"
+            raise LimitReached(f"{taken}, and this one counts as {weight} for its many entities", hint=hint)
+        counts[key] += weight
         self._counts: Counter[Any] | None = counts
         self._key = key
+        self._weight = weight
         self.beside: Place | None = None
         """Another place that is released with this one."""
 
@@ -126,7 +135,7 @@ class Place:
         counts, self._counts = self._counts, None
         if counts is None:
             return
-        counts[self._key] -= 1
+        counts[self._key] -= self._weight
         if not counts[self._key]:
             del counts[self._key]
         if self.beside is not None:

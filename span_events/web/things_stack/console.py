@@ -33,14 +33,14 @@ from span_events.dialects.things_stack.errors import (
 )
 from span_events.dialects.things_stack.json import JsonDialect
 from span_events.dialects.things_stack.requests import of_document
-from span_events.errors import Unavailable
+from span_events.errors import LimitReached, Unavailable
 from span_events.fanout.subscriber import Encoding, Ending, Stream, Subscriber
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.registry.model import Token
 from span_events.web.connection import Connection
 from span_events.web.services import CAUSE
-from span_events.web.streams.admission import Admission
+from span_events.web.streams.admission import Admission, Place
 from span_events.web.streams.handshake import accept, offered_protocols
 from span_events.web.streams.reading import By, End, Reader
 from span_events.web.streams.replies import tune
@@ -211,6 +211,8 @@ class _Session:
         self._backlog = backlog
         self._remote = remote
         self._subscribers: dict[int, Subscriber] = {}
+        self._places: dict[int, Place] = {}
+        """Places of subscriptions to many entities, besides the connection's own."""
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
         self.delivered = self.dropped = 0
         """Events of subscriptions that have ended."""
@@ -301,6 +303,12 @@ class _Session:
                 ) from None
             raise
         subscription = await self._service.permit(request, token)
+        place = None
+        if subscription.weight > 1:
+            try:
+                place = self._service.admission.hold_token(token, subscription.weight - 1)
+            except LimitReached as exc:
+                raise of_refusal(exc) from None
         encoding = _encoding_of(number, self._dialect)
         confirmation = text_frame(b'{"type":"subscribe","id":%d}\n' % number)
 
@@ -319,14 +327,17 @@ class _Session:
                 replay=replay,
             )
         except Unavailable as exc:
+            if place is not None:
+                place.release()
             raise of_refusal(exc) from None
+        if place is not None:
+            self._places[number] = place
         log.info("console_subscribed", token=ids.render(token.id), subscriptions=len(self._subscribers))
 
     def _unsubscribe(self, number: int) -> None:
-        subscriber = self._subscribers.pop(number, None)
-        if subscriber is None:
+        if number not in self._subscribers:
             raise _error("not_subscribed", "not subscribed with ID `{id}`", NOT_FOUND, number)
-        self._end(subscriber)
+        self._end(number)
         self._send({"type": "unsubscribe", "id": number})
 
     def _send(self, document: dict[str, Any]) -> None:
@@ -339,10 +350,13 @@ class _Session:
         self.reader.close(code, reason or text)
 
     def _leave(self) -> None:
-        while self._subscribers:
-            self._end(self._subscribers.popitem()[1])
+        for number in list(self._subscribers):
+            self._end(number)
 
-    def _end(self, subscriber: Subscriber) -> None:
+    def _end(self, number: int) -> None:
+        subscriber = self._subscribers.pop(number)
+        if (place := self._places.pop(number, None)) is not None:
+            place.release()
         self._service.hub.unsubscribe(subscriber)
         self.delivered += subscriber.delivered
         self.dropped += subscriber.dropped

@@ -90,8 +90,8 @@ class Calls:
             if path == STREAM:
                 request = pb.StreamEventsRequest.FromString(payload)
                 subscription = await self._service.permit(of_protobuf(request), token)
-                held.enter_context(self._service.admission.hold_address(link.remote))
-                held.enter_context(self._service.admission.hold_token(token))
+                held.enter_context(self._service.admission.hold_address(link.remote, subscription.weight))
+                held.enter_context(self._service.admission.hold_token(token, subscription.weight))
                 return self._stream(subscription, request, number, link, held)
             related = pb.FindRelatedEventsRequest.FromString(payload)
             found = await self._service.related(check_correlation_id(related.correlation_id), token)

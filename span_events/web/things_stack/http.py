@@ -83,7 +83,7 @@ class HttpEvents:
             token = await self._service.authenticate(request.headers.get("Authorization"))
             subscription = await self._service.permit(of_json(await self._body(request)), token)
             held = ExitStack()
-            held.enter_context(self._admission.hold(request, token))
+            held.enter_context(self._admission.hold(request, token, subscription.weight))
         except UndecodableRequest as exc:
             return self._undecoded(request, form, exc)
         except (StatusError, RequestError, StorageUnavailable) as exc:

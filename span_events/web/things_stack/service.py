@@ -57,6 +57,7 @@ _SOURCES: Final = 1_000
 """Clients that get a log line of their own in a minute."""
 MOST_RELATED: Final = 100
 """Upper bound of the events in one reply about a correlation id; the newest stay."""
+_ENTITIES_OF_ANOTHER: Final = 50
 _OURS: Final = re.compile(r"[0-9a-f]{64}")
 _THEIRS: Final = re.compile(r"(?:NNSXS|MFRWG|ONZW4|OJSWM|MF2XI)\.[A-Z2-7]+\.[A-Z2-7.]*")
 
@@ -71,6 +72,11 @@ class Subscription:
     """The resolved filter, if the request has one."""
     token: Token
     warning: str = ""
+
+    @property
+    def weight(self) -> int:
+        """The number of streams as which it counts: so many entities take as much memory as another stream."""
+        return 1 + len(self.request.entities) // _ENTITIES_OF_ANOTHER
 
 
 @dataclass(frozen=True, slots=True)

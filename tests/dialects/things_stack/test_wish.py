@@ -6,7 +6,13 @@ import pytest
 
 from span_events.dialects.things_stack.wish import EntityFilter
 from span_events.events.activity import Event, Origin, SpanId
-from span_events.events.catalogue import DeviceCreated, GatewayConfigUpdate, GatewayUpstreamMessage, UpstreamMessage
+from span_events.events.catalogue import (
+    DeviceCreated,
+    DeviceMoved,
+    GatewayConfigUpdate,
+    GatewayUpstreamMessage,
+    UpstreamMessage,
+)
 from span_events.events.filters import Scope
 from span_events.events.message import Transport
 from tests.dialects.things_stack.samples import CAUSE
@@ -44,6 +50,24 @@ GATEWAY = EntityFilter(gateways=frozenset({(1, 3)}))
 )
 def test_an_event_belongs_to_the_entities_that_it_names(wish: EntityFilter, event: Event, expected: bool) -> None:
     assert wish.matches(event) is expected
+
+
+@pytest.mark.parametrize(
+    ("wish", "copies"),
+    [
+        (EntityFilter(applications=frozenset({1})), [1]),
+        (EntityFilter(applications=frozenset({4})), [4]),
+        (EntityFilter(applications=frozenset({1, 4})), [4]),
+        (EntityFilter(devices=frozenset({(1, 2), (4, 2)})), [4]),
+        (EntityFilter(applications=frozenset({1}), devices=frozenset({(4, 2)})), [4]),
+        (EntityFilter(applications=frozenset({1}), devices=frozenset({(4, 3)})), [1]),
+    ],
+)
+def test_a_move_comes_once_to_who_has_both_collections(wish: EntityFilter, copies: list[int]) -> None:
+    """It is published in each of them, and names the device in both."""
+    moved = [DeviceMoved(origin=Origin(each, 2), from_collection=SpanId(1), to_collection=SpanId(4)) for each in (1, 4)]
+
+    assert [each.origin.collection_id for each in moved if wish.matches(each)] == copies
 
 
 def test_the_scopes_are_those_of_the_entities() -> None:

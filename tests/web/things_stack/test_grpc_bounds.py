@@ -24,6 +24,7 @@ from tests.bench.authorities import open_authority
 from tests.bench.waiting import PATIENCE, until
 from tests.web.conftest import WebBench, web_bench
 from tests.web.things_stack.client import Raw, application, body_of
+from tests.web.things_stack.test_console import console
 from tests.web.things_stack.test_grpc import listening
 from tests.web.things_stack.test_slow_readers import SMALL, publish_until
 from tests.web.things_stack.wire import Client, Refused, message_of
@@ -74,6 +75,39 @@ async def test_streams_of_an_address_are_bounded_whatever_their_tokens(tmp_path:
                     await another.stream(application(collection)).next()
 
     assert "streams.per_address" in refused.value.text
+
+
+async def test_a_stream_of_many_entities_counts_as_several(tmp_path: Path) -> None:
+    """Each takes memory for as long as the stream lasts: every 50 count as another stream, on all three surfaces."""
+    async with web_bench(tmp_path, streams={"per_token": 5}) as api:
+        collection = await api.collection()
+        many = [application(collection)] * 100
+        async with listening(api) as listener, Client(listener.address, api.admin) as client:
+            first = client.stream(*many)
+            await first.next()
+            async with Raw(api, body_of(*many)) as over_http:
+                refusal = await over_http.rest()
+            with pytest.raises(Refused) as over_grpc:
+                await client.stream(*many).next()
+            async with console(api) as page:
+                small = await page.ask(type="subscribe", id=1, identifiers=many[:99])
+                in_console = await page.ask(type="subscribe", id=2, identifiers=many[:50])
+                await page.ask(type="unsubscribe", id=1)
+                again = await page.ask(type="subscribe", id=2, identifiers=many[:50])
+            first.call.cancel()
+            await until(lambda: api.hub.subscribers == 0)
+            await client.stream(*many).next()
+
+    text = (
+        "3 of the 5 streams of this token that streams.per_token allows are taken, and this one counts as 3 for its"
+        " many entities"
+    )
+    assert over_http.status == 429
+    assert text in refusal.decode()
+    assert over_grpc.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert text in over_grpc.value.text
+    assert (small["type"], again["type"]) == ("subscribe", "subscribe")
+    assert in_console["error"]["code"] == 8
 
 
 async def test_a_stream_goes_on_while_its_client_makes_more_calls_than_a_connection_takes(
