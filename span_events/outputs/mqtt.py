@@ -28,6 +28,9 @@ _IN_FLIGHT: Final = 10
 """Publications that wait for their acknowledgement at a time."""
 _REPLY: Final = 4
 """Octets of CONNACK and PUBACK."""
+_CLOSED: Final = (
+    "the broker closed the connection instead of acknowledging: its log says which topic or size it refuses"
+)
 
 
 class Mqtt:
@@ -48,10 +51,13 @@ class Mqtt:
     async def send(self, items: Sequence[Item]) -> int:
         """Publish items, and wait for their acknowledgements."""
         packets = [self._packet(each, number) for number, each in enumerate(items, 1)]
+        is_publishing = False  # over a connection that the broker has just accepted
         try:
-            if self._connection is not None and self._connection[0].at_eof():
+            if self._connection is not None and _has_ended(*self._connection):
                 await self.close()  # the broker was restarted
+            is_new = self._connection is None
             reader, writer = self._connection or await self._connect(self._broker)
+            is_publishing = is_new
             writer.writelines(packets)
             await writer.drain()
             waiting = set(range(1, len(packets) + 1))
@@ -61,6 +67,8 @@ class Mqtt:
             await self.close()
             if isinstance(exc, ssl.SSLError):
                 raise DeliveryFailed(Failure(OutputReason.TLS_FAILED, str(exc))) from exc
+            if is_publishing and isinstance(exc, asyncio.IncompleteReadError | ConnectionError):
+                raise DeliveryFailed(Failure(OutputReason.TARGET_FAILED, _CLOSED), answered=True) from exc
             if isinstance(exc, asyncio.IncompleteReadError):
                 failure = Failure(OutputReason.UNREACHABLE, "the broker closed the connection")
                 raise DeliveryFailed(failure) from exc
@@ -76,7 +84,7 @@ class Mqtt:
         connection, self._connection = self._connection, None
         if connection is not None:
             writer = connection[1]
-            with suppress(OSError):
+            if not writer.is_closing():  # uvloop refuses to write to a connection that was reset
                 writer.write(publishing.DISCONNECT)
             writer.close()
 
@@ -85,7 +93,7 @@ class Mqtt:
         if (event := self._content.translated(item)) is not None:
             return publishing.publication(event.topic, encoded, packet_id)
         values = values_of(encoded, is_activity=self._content.is_activity)
-        topic = fill(self._topic or _TOPIC, values).translate(_NOT_IN_TOPICS)
+        topic = (fill(self._topic, values) or fill(_TOPIC, values)).translate(_NOT_IN_TOPICS)
         payload = fill(self._payload, values).encode() if self._payload else encoded
         return publishing.publication(topic[: publishing.MAX_TEXT // 4], payload, packet_id)
 
@@ -107,6 +115,10 @@ class Mqtt:
             with suppress(OSError):
                 return await asyncio.open_connection(address, broker.port, ssl=context, server_hostname=name)
         return await asyncio.open_connection(addresses[-1], broker.port, ssl=context, server_hostname=name)
+
+
+def _has_ended(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    return reader.at_eof() or writer.is_closing()
 
 
 @cache

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+import struct
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Final
 
 import orjson
 import pytest
+import uvloop
 
 from span_events.errors import InvalidRequest
 from span_events.ids import render
@@ -15,6 +20,8 @@ from span_events.registry.outputs import OutputType
 from tests.bench.peers.mosquitto import Mosquitto, mosquitto, password_file, self_signed, subscribed
 from tests.bench.waiting import until
 from tests.outputs.conftest import OutputsBench, outputs_bench
+
+CONNACK: Final = bytes.fromhex("20020000")
 
 
 @pytest.fixture
@@ -88,6 +95,80 @@ async def test_a_broker_that_restarts_gets_what_came_meanwhile(bench: OutputsBen
     assert (failed["reason"], failed["target"]) == ("unreachable", broker.endpoint)
     assert broker.log.count("Received PUBLISH") == 3
     assert health.dropped == 0
+
+
+def test_a_reset_connection_is_no_defect_on_uvloop(tmp_path: Path) -> None:
+    """Its transport raises where asyncio's only warns: a broker that was killed cost messages."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async def publish() -> None:
+        async with outputs_bench(tmp_path) as bench, await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+            endpoint = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            output = await bench.add(OutputType.MQTT, endpoint=endpoint)
+            health = bench.fleet.outputs_health.of(output)
+            bench.send()
+            await until(lambda: health.errors > 6)
+
+            assert [each.message for each in health.log] == ["unreachable: Connection reset by peer"]
+            assert health.dropped == 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(publish())
+
+
+async def test_a_publication_that_a_broker_never_takes_does_not_hold_up_the_rest(
+    bench: OutputsBench, tmp_path: Path
+) -> None:
+    """Such as one over its limit: a broker of MQTT 3.1.1 can only close the connection."""
+    async with mosquitto(tmp_path, "allow_anonymous true", "max_packet_size 2000") as broker:
+        output = await bench.add(OutputType.MQTT, endpoint=broker.endpoint)
+        health = bench.fleet.outputs_health.of(output)
+        bench.send(bytes(5_000))
+        failed = await bench.event("outputFailed")
+        await until(lambda: health.dropped == 1)
+        bench.send()
+        await until(lambda: health.forwarded == 1)
+
+    assert failed["reason"] == "targetFailed"
+    assert failed["detail"].startswith("the broker closed the connection instead of acknowledging")
+    assert health.errors == 5
+
+
+async def test_a_broker_that_closes_an_idle_connection_gets_the_next_message(bench: OutputsBench) -> None:
+    """The message is published over a new connection."""
+    published = list[bytes]()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(CONNACK)
+        published.append(await reader.read(65536))
+        writer.write(bytes.fromhex("40020001"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        output = await bench.add(OutputType.MQTT, endpoint=f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        health = bench.fleet.outputs_health.of(output)
+        for _ in range(3):
+            bench.send()
+            await until(lambda: health.forwarded == health.received)
+
+    assert len(published) == 3
+    assert health.dropped == 0
+
+
+async def test_a_template_that_makes_an_empty_topic_gives_the_usual_one(bench: OutputsBench, broker: Mosquitto) -> None:
+    """No broker takes an empty topic: the messages of a device without the tag would hold up all others."""
+    template = b64encode(b"{{ device.tags.room }}").decode()
+    await bench.add(OutputType.MQTT, endpoint=broker.endpoint, topic_template=template)
+    async with subscribed(broker, 1) as process:
+        bench.send()
+        printed, _ = await process.communicate()
+
+    assert printed.split(b" ")[0].decode() == f"{render(bench.collection.id)}/{render(bench.device.id)}"
 
 
 async def test_a_broker_that_refuses_the_password_is_told(bench: OutputsBench, tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ class Source:
     async def _handle(self, packet: Packet, writer: asyncio.StreamWriter) -> None:
         match packet:
             case Accepted(code=0):
-                writer.write(subscribe(_PACKET_ID, self.config.topics, _QOS))
+                _send(writer, subscribe(_PACKET_ID, self.config.topics, _QOS))
             case Accepted(code=code):
                 raise _Lost(f"the broker refuses the connection: {publishing.REFUSALS.get(code, code)}")
             case Subscribed(codes=codes):
@@ -202,7 +202,7 @@ class Source:
                 await self._turn()
                 await self._take(packet)
                 if packet.packet_id:
-                    writer.write(acknowledgement(packet.packet_id))
+                    _send(writer, acknowledgement(packet.packet_id))
             case Pong():
                 pass
 
@@ -256,12 +256,19 @@ class Source:
     async def _ping(self, writer: asyncio.StreamWriter) -> None:
         while True:
             await self._clock.sleep(self._limits.keep_alive / _PINGS)
-            writer.write(PING_REQUEST)
+            with suppress(_Lost):  # the reader will see it
+                _send(writer, PING_REQUEST)
+
+
+def _send(writer: asyncio.StreamWriter, octets: bytes) -> None:
+    if writer.is_closing():  # uvloop refuses to write to a connection that was reset
+        raise _Lost("the broker closed the connection")
+    writer.write(octets)
 
 
 def _close(writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        writer.write(publishing.DISCONNECT)
+    with suppress(_Lost):
+        _send(writer, publishing.DISCONNECT)
     writer.close()
 
 

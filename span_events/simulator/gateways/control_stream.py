@@ -221,7 +221,7 @@ class ControlStream:
 
     def _flush(self) -> None:
         octets = self._call.take()
-        if octets:
+        if octets and not self._writer.is_closing():  # uvloop refuses to write to a connection that was reset
             self._writer.write(octets)
 
     def _touch(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import uvloop
 from google.protobuf.json_format import ParseDict
 from structlog.testing import capture_logs
 
@@ -312,6 +315,26 @@ async def test_a_broker_that_falls_silent_is_given_up(
 
     assert lines[-1]["why"] == "no answer in time"
     assert octets != CONNACK + SUBACK or b"\xc0\0" in heard
+
+
+def test_a_reset_connection_is_no_defect_on_uvloop(tmp_path: Path) -> None:
+    """Its transport raises where asyncio's only warns."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async def read() -> None:
+        async with misbehaving(reset) as url, subscribed(tmp_path, {"url": url}) as bench:
+            await until(lambda: bench.metric("failures")["broker 0"] > 1)
+
+    with capture_logs() as lines, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(read())
+
+    assert [each["why"] for each in lines if each["event"].startswith("chirpstack_broker")] == [
+        "Connection reset by peer"
+    ]
 
 
 async def test_a_flood_of_a_broker_waits_there(tmp_path: Path) -> None:
