@@ -29,7 +29,7 @@ LADDER: Final = (
     {"bus", "registry"},
     {"dialects"},
     {"events", "wire", "proto"},
-    {"config", "errors", "ids", "clock", "log", "metrics", "net", "accepting", "bounded", "values"},
+    {"config", "errors", "ids", "clock", "log", "metrics", "net", "accepting", "turns", "bounded", "values"},
     {""},  # span_events/__init__.py: the version
 )
 """Names directly under the package, highest first. An import may go down, never up or across."""

@@ -20,6 +20,7 @@ from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, LineTooL
 from span_events.clock import Clock
 from span_events.config import HttpConfig
 from span_events.log import get_logger
+from span_events.turns import Turns
 from span_events.web.problems import octets_of, problem
 from span_events.wire.recognition import recognise
 
@@ -27,6 +28,8 @@ log = get_logger("web")
 
 _BEGIN: Final = 128
 """Octets kept of a client's first read, to recognise another protocol."""
+_SLICE: Final = 16_384
+"""Octets that the parser takes in one wake-up: of tiny requests or chunks, 256 KiB take 50 ms and more."""
 _MANY: Final = "Too many headers"
 """Begin of aiohttp's message for more headers than its parser takes (128)."""
 _BYTES_MOVED: Final = slice(120, 136)
@@ -50,6 +53,9 @@ class Ended(StrEnum):
 
 class Owner(Protocol):
     """Holds all connections."""
+
+    turns: Turns
+    """Turns of connections with more input than one wake-up may parse."""
 
     def opened(self, connection: Connection) -> None:
         """Count a connection."""
@@ -84,6 +90,7 @@ class Connection(web.RequestHandler):
         self._config = config
         self._clock = clock
         self._begin = b""
+        self._input = b""  # waits for the connection's turns
         self._request: web.BaseRequest | None = None
         """The latest request."""
         self._answering = False
@@ -117,6 +124,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """End."""
         super().connection_lost(exc)
+        self._input = b""
         self._owner.lost(self)
 
     def data_received(self, data: bytes) -> None:
@@ -126,7 +134,29 @@ class Connection(web.RequestHandler):
         if not self._heard:
             self._heard = True
             self._since = self._clock.monotonic()
-        super().data_received(data)
+        if not data or (
+            not self._input and len(data) <= _SLICE
+        ):  # nothing: aiohttp's parser goes on with what it holds
+            super().data_received(data)
+        else:
+            self._pause_transport_reading()
+            if not self._input:
+                self._owner.turns.add(self)
+            self._input += data
+
+    def take_turn(self) -> bool:
+        """Parse a part of the input that waits; called by `Turns`."""
+        part, self._input = self._input[:_SLICE], self._input[_SLICE:]
+        if part:
+            super().data_received(part)
+        if not (self._input or self._reading_paused or self._buffer_paused):
+            self._resume_transport_reading()
+        return bool(self._input)
+
+    def _resume_transport_reading(self) -> None:
+        """Read on, once no input waits; aiohttp calls this, too."""
+        if not self._input:
+            super()._resume_transport_reading()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -72,6 +72,7 @@ class Front:
             request = _with_single_slashes(request)
         assert isinstance(request.protocol, Connection)
         request.protocol.begin(request)
+        await self._services.turns.enter()
         request[CAUSE] = self._services.identifiers.next(self._services.clock.time_ns())
         request_id = ids.render(request[CAUSE])
         origin = request.headers.get("Origin")

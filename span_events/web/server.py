@@ -15,6 +15,7 @@ from span_events.config import HttpConfig
 from span_events.log import get_logger
 from span_events.metrics import Metric
 from span_events.net import bind, render_remote
+from span_events.turns import Turns
 from span_events.web.connection import Connection, Ended
 from span_events.web.front import Front
 from span_events.web.services import SERVICES
@@ -76,6 +77,8 @@ class WebServer:
         """The bound address, ``host:port``."""
         self._opening: dict[asyncio.Task[object], socket.socket | None] = {}  # with the socket until the task begins
         """Connections without a handshake yet, the oldest first; without TLS, only for a moment."""
+        self.turns = Turns()
+        """Turns of connections with more input than one wake-up may parse."""
         self._waiting: dict[Connection, None] = {}
         """Connections without a request, the longest waiting first."""
         self._busy: set[Connection] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from aiohttp import web
@@ -18,6 +18,7 @@ from span_events.fleet.fleet import Fleet
 from span_events.ids import IdGenerator
 from span_events.metrics import Measure
 from span_events.registry.model import Token
+from span_events.turns import RequestTurns
 
 
 class Streams(Protocol):
@@ -56,6 +57,8 @@ class Services:
     health: Callable[[], Mapping[str, str]]
     """Health of each part (``registry``, ``coap``): ``ok``, or a sentence that names the failure."""
     metrics: Callable[[], Iterable[Measure]]
+    turns: RequestTurns = field(default_factory=RequestTurns)
+    """Every request begins, and reads its body, in its turn."""
 
 
 SERVICES: Final = web.AppKey("services", Services)

@@ -20,11 +20,11 @@ from span_events.fleet.identity import Identification
 from span_events.listeners.gateways.admission import Admission
 from span_events.listeners.gateways.connection import GatewayConnection
 from span_events.listeners.gateways.shared import Counters, Shared, Stage
-from span_events.listeners.gateways.turns import Turns
 from span_events.listeners.ports import Ports
 from span_events.listeners.tls import BLOCK, TlsTransport
 from span_events.metrics import HistogramMetric, Measure, Metric
 from span_events.net import Remote, bind, render_remote
+from span_events.turns import Turns
 from span_events.wire.tls.openssl import TlsEngine
 
 _TICK: Final = 0.25

@@ -12,9 +12,9 @@ from span_events.clock import Clock
 from span_events.config import GatewaysConfig
 from span_events.fleet.gateways.sessions import GatewaySessions
 from span_events.fleet.identity import Identification
-from span_events.listeners.gateways.turns import Turns
 from span_events.listeners.ports import Ports
 from span_events.metrics import HANDSHAKE_BOUNDS, Histogram
+from span_events.turns import Turns
 
 
 class Stage(Enum):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from span_events.events.reasons import GatewayReason
-from span_events.listeners.gateways.turns import Turns
 from span_events.proto.gateway_pb2 import ControlStreamRequest
+from span_events.turns import Turns
 from tests.bench.waiting import until
 from tests.listeners.gateways.bench import KEEPALIVE, GatewayBench, Opened, gateway_bench, upstream
 

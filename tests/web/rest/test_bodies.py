@@ -127,3 +127,19 @@ def test_an_id_over_64_bits_is_refused() -> None:
     assert change(CollectionBody, teamId="acd772jnc9l0l7").team_id == (1 << 63) - 1
     with pytest.raises(InvalidRequest, match=r"teamId: .* it is over 63 bits"):
         change(CollectionBody, teamId="acd772jnc9l0l8")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"tags": {str(number): number for number in range(10_001)}},
+        {f"unknown{number}": 1 for number in range(10_001)},
+        {"tags": [1] * 10_001},
+        {"config": {"gateway": {str(number): [1] * 200 for number in range(50)}}},
+    ],
+    ids=["tags", "unknown", "list", "nested"],
+)
+def test_a_body_with_more_fields_than_any_request_needs_is_refused(body: object) -> None:
+    """To check half a million of them would keep devices waiting."""
+    with pytest.raises(InvalidRequest, match="The body has over 10000 fields and elements"):
+        parse_body(json.dumps(body).encode(), DeviceBody)
