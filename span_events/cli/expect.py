@@ -10,8 +10,6 @@ from span_events.cli.options import Command, Duration, Reference, Session, api_o
 from span_events.cli.output import show_json
 from span_events.client import NotSeen
 from span_events.client import expect as wait_for
-from span_events.errors import InvalidRequest
-from span_events.events.filters import parse_filter
 
 
 @click.command(cls=Command)
@@ -48,9 +46,6 @@ def expect(
       span-events expect clientConnected upstreamMessage -d 17kl14hm46h4c2 --within 60s
       span-events expect firmwareStateChange --reason Current --not clientRejected --within 5m
     """
-    for name in (*events, *never):
-        if parse_filter(events=[name]).names != frozenset({name}):
-            raise InvalidRequest(f"{name!r} is not the name of one event", hint="`span-events events` lists them.")
 
     async def run() -> None:
         found = await wait_for(

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from span_events.client.api import Client
 from span_events.client.stream import DROPPED, LIVE, Line, Stream
+from span_events.errors import InvalidRequest
+from span_events.events.filters import parse_filter
 
 ENDPOINT: Final = "http://127.0.0.1:8080"
 """Default address of the server."""
@@ -120,7 +122,7 @@ async def expect(
     *names: str,
     within: float = 60.0,
     reason: str = "",
-    never: Iterable[str] = (),
+    never: str | Iterable[str] = (),
     began: Callable[[], None] = lambda: None,
     **where: Any,
 ) -> list[Event]:
@@ -131,16 +133,20 @@ async def expect(
         names: Names of the events.
         within: Seconds for all of them together, from the moment when the stream is open.
         reason: Reason that the last of them must have.
-        never: Names of events that must not come meanwhile.
+        never: Names of events that must not come meanwhile, or one.
         began: Called when the stream is open: what the test causes from then on is seen.
         where: Arguments of `watch`: endpoint, token, collection, device, gateway, last.
 
     Raises:
         NotSeen: An event is missing, or one came that must not.
+        InvalidRequest: There is no event of a name.
         RequestError: The server refuses the stream.
         ServerUnreachable: No server answers.
     """
-    wanted, forbidden = list(names), frozenset(never)
+    wanted, forbidden = list(names), frozenset([never] if isinstance(never, str) else never)
+    for name in (*wanted, *forbidden):  # a misspelt one would never come, and a test that forbids it always pass
+        if parse_filter(events=[name]).names != frozenset({name}):
+            raise InvalidRequest(f"{name!r} is not the name of one event", hint="`span-events events` lists them.")
     found: list[Event] = []
     came: list[Event] = []
     opened = asyncio.Event()

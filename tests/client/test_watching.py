@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from span_events.client import Event, NotSeen, expect, watch
-from span_events.errors import Unauthenticated
+from span_events.errors import InvalidRequest, Unauthenticated
 from span_events.events.message import Transport
 from span_events.ids import render
 from span_events.registry.model import Collection, Device
@@ -98,6 +98,20 @@ async def test_a_missing_event_names_those_that_came_instead_with_their_hints(ri
 async def test_an_event_that_must_not_come_fails_at_once(rig: Rig) -> None:
     with pytest.raises(NotSeen, match="upstreamMessage came, which must not"):
         await expect("clientDisconnected", never=["upstreamMessage"], began=rig.send, within=PATIENCE, **rig.where)
+
+
+@pytest.mark.parametrize(
+    ("names", "never", "fault"),
+    [
+        (("upstreamMesage",), (), "there is no event 'upstreamMesage'"),
+        (("upstreamMessage",), "clientRejectd", "there is no event 'clientRejectd'"),
+        (("upstreamMessage",), ("!clientRejected",), "'!clientRejected' is not the name of one event"),
+    ],
+)
+async def test_a_name_that_no_event_has_is_an_error_at_once(names: tuple[str, ...], never: Any, fault: str) -> None:
+    """A test that forbids a misspelt event would always pass."""
+    with pytest.raises(InvalidRequest, match=fault):
+        await expect(*names, never=never, endpoint="http://127.0.0.1:1")
 
 
 async def test_the_reason_of_the_last_event_counts(rig: Rig) -> None:
