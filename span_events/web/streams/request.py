@@ -177,7 +177,7 @@ def message_request_of(request: web.Request, *, streams: StreamsConfig, dialect:
 def _part_of(request: web.Request, form: Form, streams: StreamsConfig) -> Part:
     query = request.query
     after = _point(query["after"], "after") if "after" in query else None
-    if form is Form.SSE and "Last-Event-ID" in request.headers:  # a browser resumes with the URL of its first request
+    if form is Form.SSE and request.headers.get("Last-Event-ID"):  # a browser resumes with the URL of its first request
         after = _point(request.headers["Last-Event-ID"], "Last-Event-ID")
     elif "tail" in query and after is not None:
         raise InvalidRequest("tail and after cannot be combined", field="after")
