@@ -160,12 +160,7 @@ def simulate(
         fault_pause=fault_pause,
         tell=lambda name, seen: progress.note(f"{name}: {seen}"),
     )
-    began = monotonic()
-    try:
-        run(_simulate(session, collection, members, fleet, mobile_core, duration=duration, cleanup=cleanup))
-    finally:
-        if fleet.statistics != Statistics():  # updates and attachments count, too, before the first message is due
-            progress.show_summary(session, fleet.statistics, monotonic() - began)
+    run(_simulate(session, collection, members, fleet, mobile_core, duration=duration, cleanup=cleanup))
     return _check_reached(fleet.statistics, members, datagrams, coap)
 
 
@@ -197,7 +192,11 @@ async def _simulate(
                     f"{progress.devices(len(members))} in collection {where}; watch with `span-events tail -c "
                     f"{where}`, without -c also what comes from unknown addresses; Ctrl-C stops"
                 )
-                await play(fleet.run(), fleet.statistics, duration)
+                began = monotonic()
+                try:
+                    await play(fleet.run(), fleet.statistics, duration)
+                finally:
+                    progress.show_summary(session, fleet.statistics, monotonic() - began)
             finally:
                 if core is not None:
                     await _say_goodbye(core)

@@ -138,7 +138,7 @@ async def _run(
     try:
         await play(work, gateway.statistics, duration)
     finally:
-        if gateway.statistics.connected:
+        if gateway.statistics.connected or not gateway.statistics.not_connected:  # else the error says all
             progress.show_summary(session, gateway.statistics, monotonic() - began)
 
 

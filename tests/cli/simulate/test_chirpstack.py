@@ -10,8 +10,9 @@ from pathlib import Path
 from span_events.ids import render
 from tests.bench.servers import Running, running
 from tests.cli.bench import run
+from tests.cli.simulate.ending import BRIEF, ended_when
 
-QUICK = ("--rate", "1000", "--duration", "0.3")
+QUICK = ("--rate", "1000")
 
 
 @asynccontextmanager
@@ -29,8 +30,11 @@ async def bench(folder: Path) -> AsyncIterator[tuple[Running, list[str], tuple[s
 
 async def test_devices_are_made_report_and_are_used_again(tmp_path: Path) -> None:
     async with bench(tmp_path) as (started, names, options):
-        first = await run(*options, "--devices", "3", "--fault", "wrongKey", "--fault-pause", "0.01", "--json", *QUICK)
-        second = await run(*options, "--cleanup", *QUICK)
+        faults = ("--fault", "wrongKey", "--fault-pause", "0.01")
+        with ended_when(lambda statistics: statistics.faults["wrongKey"] and "upstreamMessage" in names):
+            first = await run(*options, "--devices", "3", *faults, "--json", *QUICK)
+        with ended_when(lambda _: names.count("deviceJoined") == 5):
+            second = await run(*options, "--cleanup", *QUICK)
         directory = started.server.fleet.directory
         (collection,) = directory.collections.values()
         # The server logs to the same standard output, as it is in the same process here.
@@ -48,7 +52,7 @@ async def test_devices_are_made_report_and_are_used_again(tmp_path: Path) -> Non
 
 
 async def test_a_server_that_is_not_there_is_told() -> None:
-    result = await run("--endpoint", "http://127.0.0.1:1", "simulate", "chirpstack", *QUICK)
+    result = await run("--endpoint", "http://127.0.0.1:1", "simulate", "chirpstack", *BRIEF)
     fault = await run("simulate", "chirpstack", "--fault", "reset")
 
     assert result.exit_code == 5

@@ -19,13 +19,14 @@ from tests.bench.ports import free_port
 from tests.bench.programs import PROGRAM, Program
 from tests.bench.waiting import PATIENCE
 from tests.cli.bench import COLLECTION, DEVICE, TOKEN, Api, problem
+from tests.cli.simulate.ending import BRIEF, ended_when
 from tests.simulator.cellular.radius_server import SECRET, RadiusServer
 from tests.simulator.responder import Responder, piggybacked
 
 COLLECTIONS = "/span/collections"
 DEVICES = f"{COLLECTIONS}/{COLLECTION}/devices"
 OURS = {"tags": {"name": "simulator", "simulated": "true"}}
-QUICK = ("--rate", "1000", "--duration", "0.3")
+QUICK = ("--rate", "1000")
 
 
 def known(address: str, *, ours: bool = True) -> dict[str, Any]:
@@ -60,7 +61,8 @@ async def simulate(api: Api, server: Responder, *arguments: str) -> Result:
 async def test_devices_are_made_where_they_are_missing_and_send_from_their_addresses() -> None:
     with Responder() as server:
         async with api([known("127.78.0.1")]) as there:
-            result = await simulate(there, server, "--devices", "2", "--transport", "udp", *QUICK)
+            with ended_when(lambda _: len({remote for _, remote in server.received}) == 2):
+                result = await simulate(there, server, "--devices", "2", "--transport", "udp", *QUICK)
 
     assert result.exit_code == 0
     assert [call.body for call in there.calls if call.method == "POST"] == [
@@ -75,7 +77,7 @@ async def test_the_collection_of_an_earlier_run_is_used_again() -> None:
     earlier = [{"collectionId": "123", "tags": {}}, {"collectionId": COLLECTION, **OURS}]
     with Responder() as server:
         async with api([known("127.78.0.1")], earlier) as there:
-            await simulate(there, server, "--devices", "1", "--transport", "udp", *QUICK)
+            await simulate(there, server, "--devices", "1", "--transport", "udp", *BRIEF)
 
     assert [call.method for call in there.calls] == ["GET", "GET"]
 
@@ -86,24 +88,26 @@ async def test_both_transports_take_turns_and_the_summary_counts() -> None:
 
     with Responder(answer) as server:
         async with api() as there:
-            result = await simulate(there, server, "-c", COLLECTION, "--devices", "2", "--json", *QUICK)
+            with ended_when(lambda statistics: statistics.over_udp and statistics.answered):
+                result = await simulate(there, server, "-c", COLLECTION, "--devices", "2", "--json", *QUICK)
 
     summary = json.loads(result.stdout)
     udp = [remote[0] for datagram, remote in server.received if datagram.startswith(b"{")]
-    coap = [remote[0] for datagram, remote in server.received if not datagram.startswith(b"{")]
+    coap = {datagram: remote[0] for datagram, remote in server.received if not datagram.startswith(b"{")}
     assert set(udp) == {"127.78.0.1"}
-    assert set(coap) == {"127.78.0.2"}
-    assert summary["sent"] == len(server.received)
+    assert set(coap.values()) == {"127.78.0.2"}
+    assert summary["sent"] == len(udp) + len(coap)
     assert summary["downstream"] == summary["answered"] > 0
 
 
 async def test_faults_are_provoked_and_reported() -> None:
     with Responder(lambda datagram: () if datagram.startswith(b"{") else piggybacked()(datagram)) as server:
         async with api() as there:
-            result = await simulate(
-                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
-                *("--fault", "duplicate", "--fault-pause", "0.01", *QUICK),
-            )
+            with ended_when(lambda statistics: statistics.faults["duplicate"]):
+                result = await simulate(
+                    *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
+                    *("--fault", "duplicate", "--fault-pause", "0.01", *QUICK),
+                )
 
     coap = [decode(datagram).payload for datagram, _ in server.received if not datagram.startswith(b"{")]
     assert set(coap) == {b"did you get this?"}
@@ -115,10 +119,11 @@ async def test_faults_are_counted_in_the_summary_for_scripts() -> None:
     """By name."""
     with Responder() as server:
         async with api() as there:
-            result = await simulate(
-                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp", "--json"),
-                *("--fault", "malformed", "--fault-pause", "0.01", *QUICK),
-            )
+            with ended_when(lambda statistics: statistics.faults["malformed"]):
+                result = await simulate(
+                    *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp", "--json"),
+                    *("--fault", "malformed", "--fault-pause", "0.01", *QUICK),
+                )
 
     assert json.loads(result.stdout)["faults"]["malformed"] > 0
 
@@ -127,9 +132,9 @@ async def test_cleanup_deletes_only_created_resources() -> None:
     """A device that a person made with such an address is used, and stays."""
     with Responder() as server:
         async with api([known("127.78.0.1", ours=False)]) as there:
-            await simulate(there, server, "--devices", "1", "--transport", "udp", "--cleanup", *QUICK)
+            await simulate(there, server, "--devices", "1", "--transport", "udp", "--cleanup", *BRIEF)
             own = len(there.calls)
-            await simulate(there, server, "--devices", "2", "--transport", "udp", "--cleanup", *QUICK)
+            await simulate(there, server, "--devices", "2", "--transport", "udp", "--cleanup", *BRIEF)
 
     assert [call.path for call in there.calls[:own] if call.method == "DELETE"] == [f"{COLLECTIONS}/{COLLECTION}"]
     assert [call.path for call in there.calls[own:] if call.method == "DELETE"] == [
@@ -142,7 +147,7 @@ async def test_an_address_of_another_collection_is_refused_with_a_hint() -> None
     with Responder() as server:
         async with api() as there:
             there.replies[f"POST {DEVICES}"] = (409, problem(409, "127.78.0.1 belongs to another device"))
-            result = await simulate(there, server, "-c", COLLECTION, *QUICK)
+            result = await simulate(there, server, "-c", COLLECTION, *BRIEF)
 
     assert result.exit_code == 1
     assert "error: 127.78.0.1 belongs to another device" in result.stderr
@@ -153,9 +158,10 @@ async def test_an_address_of_another_collection_is_refused_with_a_hint() -> None
 async def test_a_run_without_a_reachable_server_fails() -> None:
     target = f"127.0.0.1:{free_port()}"
     async with api() as there:
-        result = await there.run(
-            *("simulate", "-c", COLLECTION, "--transport", "udp", "--datagrams", target, "--devices", "1", *QUICK)
-        )
+        with ended_when(lambda statistics: statistics.unreachable):
+            result = await there.run(
+                *("simulate", "-c", COLLECTION, "--transport", "udp", "--datagrams", target, "--devices", "1", *QUICK)
+            )
 
     assert result.exit_code == 5
     assert f"error: Nothing listens at {target}/udp" in result.stderr
@@ -174,10 +180,20 @@ async def test_addresses_that_do_not_fit_are_refused_before_any_request() -> Non
     assert there.calls == []
 
 
+async def test_a_run_that_ends_before_the_first_message_has_a_summary() -> None:
+    """A script that reads --json finds its object however short the run was."""
+    with Responder() as server:
+        async with api() as there:
+            result = await simulate(there, server, "-c", COLLECTION, "--rate", "1e-9", "--json", *BRIEF)
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["sent"] == 0
+
+
 async def test_without_cleanup_the_summary_lists_the_remaining_resources() -> None:
     with Responder() as server:
         async with api() as there:
-            result = await simulate(there, server, "-c", COLLECTION, "--devices", "3", "--transport", "udp", *QUICK)
+            result = await simulate(there, server, "-c", COLLECTION, "--devices", "3", "--transport", "udp", *BRIEF)
 
     assert result.exit_code == 0
     assert f"-- left 3 simulated devices in {COLLECTION} (--cleanup deletes them)\n" in result.stderr
@@ -191,8 +207,10 @@ async def test_messages_without_replies_do_not_count_as_loss() -> None:
 
     with Responder(answer) as server:
         async with api() as there:
-            both = await simulate(there, server, "-c", COLLECTION, "--devices", "2", *QUICK)
-            udp = await simulate(there, server, "-c", COLLECTION, "--devices", "2", "--transport", "udp", *QUICK)
+            with ended_when(lambda statistics: statistics.over_udp and statistics.answered):
+                both = await simulate(there, server, "-c", COLLECTION, "--devices", "2", *QUICK)
+            with ended_when(lambda statistics: statistics.sent):
+                udp = await simulate(there, server, "-c", COLLECTION, "--devices", "2", "--transport", "udp", *QUICK)
 
     counted = re.search(
         r"  sent (\d+) \((\d+) over UDP, which has no answers; (\d+) over CoAP, (\d+) answered\)", both.stdout
@@ -228,10 +246,11 @@ async def test_devices_of_a_mobile_core_have_sims_and_send_from_their_leased_add
     addresses = ["127.77.5.1", "127.77.5.2"]
     with Responder() as server, RadiusServer(addresses=addresses) as radius:
         async with api() as there:
-            result = await simulate(
-                *(there, server, "-c", COLLECTION, "--devices", "2", "--transport", "udp"),
-                *(*core_options(radius, tmp_path), "--json", *QUICK),
-            )
+            with ended_when(lambda _: len({remote for _, remote in server.received}) == 2):
+                result = await simulate(
+                    *(there, server, "-c", COLLECTION, "--devices", "2", "--transport", "udp"),
+                    *(*core_options(radius, tmp_path), "--json", *QUICK),
+                )
 
     modems = [modem_at(f"127.78.0.{number}") for number in (1, 2)]
     assert result.exit_code == 0
@@ -251,7 +270,7 @@ async def test_devices_of_a_mobile_core_are_found_again_by_their_sims(tmp_path: 
         async with api([there_already]) as there:
             result = await simulate(
                 *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
-                *(*core_options(radius, tmp_path), *QUICK),
+                *(*core_options(radius, tmp_path), *BRIEF),
             )
 
     assert result.exit_code == 0
@@ -261,10 +280,11 @@ async def test_devices_of_a_mobile_core_are_found_again_by_their_sims(tmp_path: 
 async def test_faults_at_the_mobile_core_are_provoked_and_reported(tmp_path: Path) -> None:
     with Responder() as server, RadiusServer(addresses=["127.77.5.1", "127.77.5.2", "127.77.5.3"]) as radius:
         async with api() as there:
-            result = await simulate(
-                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
-                *(*core_options(radius, tmp_path), "--fault", "detach", "--fault-pause", "0.1", *QUICK),
-            )
+            with ended_when(lambda statistics: statistics.faults["detach"]):
+                result = await simulate(
+                    *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
+                    *(*core_options(radius, tmp_path), "--fault", "detach", "--fault-pause", "0.1", *QUICK),
+                )
 
     assert "-- detach: 127.77.5.1 was switched off and on, and has 127.77.5.2" in result.stderr
     assert "attached " in result.stdout
@@ -274,7 +294,7 @@ async def test_a_mobile_core_without_answers_ends_the_run_before_any_request(tmp
     with Responder() as server, RadiusServer() as radius:
         async with api() as there:
             options = core_options(radius, tmp_path, secret=b"another secret")
-            result = await simulate(there, server, "-c", COLLECTION, *options, *QUICK)
+            result = await simulate(there, server, "-c", COLLECTION, *options, *BRIEF)
 
     port = radius.accounting.address[1]
     assert result.exit_code == 5
@@ -287,10 +307,11 @@ async def test_a_run_in_which_no_device_was_let_in_is_no_success(tmp_path: Path)
     with Responder() as server, RadiusServer() as radius:
         radius.refused.add(modem_at("127.78.0.1").imsi)
         async with api() as there:
-            result = await simulate(
-                *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
-                *(*core_options(radius, tmp_path), *QUICK),
-            )
+            with ended_when(lambda statistics: statistics.not_attached):
+                result = await simulate(
+                    *(there, server, "-c", COLLECTION, "--devices", "1", "--transport", "udp"),
+                    *(*core_options(radius, tmp_path), *QUICK),
+                )
 
     assert result.exit_code == 1
     assert "-- attach: 001010078000001 is not let in: Not admitted." in result.stderr
@@ -389,7 +410,7 @@ async def test_a_creation_that_is_refused_leaves_no_devices_of_the_others() -> N
     with Responder() as server:
         async with api() as there:
             there.hooks[f"POST {DEVICES}"] = refuse_one
-            result = await simulate(there, server, "-c", COLLECTION, "--devices", "50", "--cleanup", *QUICK)
+            result = await simulate(there, server, "-c", COLLECTION, "--devices", "50", "--cleanup", *BRIEF)
 
     assert result.exit_code == 1
     assert "error: 127.78.0.1 belongs to another device" in result.stderr
@@ -408,7 +429,7 @@ async def test_an_interrupted_cleanup_lists_the_remaining_resources() -> None:
 
     with Responder() as server:
         target = f"127.0.0.1:{server.address[1]}"
-        arguments = ("--devices", "200", "--transport", "udp", "--datagrams", target, "--cleanup", *QUICK)
+        arguments = ("--devices", "200", "--transport", "udp", "--datagrams", target, "--cleanup", *BRIEF)
         async with api(devices) as there:
             there.hooks[f"DELETE {DEVICES}/{DEVICE}"] = hold
             async with simulating(there, "-c", COLLECTION, *arguments) as process:
@@ -429,7 +450,7 @@ async def test_devices_that_a_lost_server_keeps_are_reported() -> None:
     with Responder() as server:
         async with api([known("127.78.0.1")]) as there:
             there.replies[f"DELETE {DEVICES}/{DEVICE}"] = (503, problem(503, "The registry cannot be written"))
-            result = await simulate(there, server, "-c", COLLECTION, "--devices", "1", "--cleanup", *QUICK)
+            result = await simulate(there, server, "-c", COLLECTION, "--devices", "1", "--cleanup", *BRIEF)
 
     assert result.exit_code == 1
     assert "error: The registry cannot be written" in result.stderr

@@ -9,14 +9,15 @@ import pytest
 
 from span_events.simulator.firmware.device import version_of
 from tests.cli.bench import COLLECTION, DEVICE, Api, problem
-from tests.cli.simulate.test_devices import COLLECTIONS, DEVICES, OURS, QUICK, api, known, simulate
+from tests.cli.simulate.ending import BRIEF
+from tests.cli.simulate.test_devices import COLLECTIONS, DEVICES, OURS, api, known, simulate
 from tests.simulator.responder import Responder
 
 IMAGE, EARLIER, SOMEBODYS = "17kl1b3c9d4e20", "17kl1b3c9d4e21", "17kl1b3c9d4e22"
 IMAGES = f"{COLLECTIONS}/{COLLECTION}/firmware"
 DEVICE_PATH = f"{DEVICES}/{DEVICE}"
 HERE = f"{COLLECTIONS}/{COLLECTION}"
-ONE = ("--firmware", "--devices", "1", "--transport", "udp", *QUICK)
+ONE = ("--firmware", "--devices", "1", "--transport", "udp", *BRIEF)
 MARKED = {"simulated": "true"}
 
 

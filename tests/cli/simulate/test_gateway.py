@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -21,8 +22,9 @@ from tests.bench.programs import PROGRAM, Program
 from tests.bench.servers import Running, running
 from tests.bench.waiting import until
 from tests.cli.bench import run
+from tests.cli.simulate.ending import ended_when
 
-QUICK = ("--rate", "1000", "--duration", "0.5")
+QUICK = ("--rate", "1000")
 
 
 class Bench:
@@ -60,9 +62,14 @@ class Bench:
         """All of them."""
         return list(self.directory.devices.values())
 
-    async def simulate(self, *arguments: str) -> Result:
-        """Run the command."""
-        return await run(*self.arguments, *self.target, *arguments)
+    async def simulate(
+        self, *arguments: str, enough: Callable[[Any], Any] = lambda statistics: statistics.sent
+    ) -> Result:
+        """Run the command until its statistics are as wanted, and wait for the end of its streams at the server."""
+        with ended_when(enough):
+            result = await run(*self.arguments, *self.target, *arguments)
+        await until(lambda: self.names.count("gatewayDisconnected") == self.names.count("gatewayConnected"))
+        return result
 
 
 @asynccontextmanager
@@ -147,7 +154,10 @@ async def test_faults_are_provoked_and_reported(tmp_path: Path) -> None:
     async with bench(tmp_path) as it:
         faults = ("foreignDevice", "wrongCertificate", "twice")
         options = [word for each in faults for word in ("--fault", each)]
-        result = await it.simulate(*options, "--fault-pause", "0.05", "--rate", "10", "--duration", "1.5")
+        result = await it.simulate(
+            *(*options, "--fault-pause", "0.05", "--rate", "10"),
+            enough=lambda statistics: len(statistics.faults) == 3 and statistics.ended["ABORTED"],
+        )
 
         assert result.exit_code == 0
         assert {"unknownDevice", "notAGateway", "replaced"} <= set(it.reasons)
@@ -157,10 +167,18 @@ async def test_faults_are_provoked_and_reported(tmp_path: Path) -> None:
         assert "ABORTED " in result.stdout
 
 
+async def test_a_run_that_ends_before_the_gateway_is_connected_has_a_summary(tmp_path: Path) -> None:
+    async with bench(tmp_path) as it:
+        result = await run(*it.arguments, *it.target, "--json", "--duration", "0.000001")
+        counted, _ = json.JSONDecoder().raw_decode(result.stdout, result.stdout.index("{\n"))
+
+    assert (result.exit_code, counted["sent"]) == (0, 0)
+
+
 async def test_a_closed_gateway_port_fails_the_run(tmp_path: Path) -> None:
     """With --cleanup, created resources are deleted."""
     async with bench(tmp_path) as it:
-        result = await run(*it.arguments, "--gateways", "127.0.0.1:1", "--cleanup", *QUICK)
+        result = await run(*it.arguments, "--gateways", "127.0.0.1:1", "--cleanup")
 
         assert result.exit_code == 5
         assert "error: 127.0.0.1:1: Connection refused" in result.stderr
