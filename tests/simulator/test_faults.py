@@ -17,6 +17,7 @@ from span_events.simulator.scene import Scene
 from span_events.simulator.terminals import Member, Terminal
 from span_events.wire.coap.messages import Code, decode
 from span_events.wire.coap.requests import unsupported_option
+from tests.bench.waiting import PATIENCE
 from tests.simulator.responder import Responder, block_of, piggybacked
 
 DEVICE = "127.77.0.1"
@@ -27,7 +28,7 @@ STRANGER = "127.77.0.0"
 async def scene(server: Responder) -> AsyncIterator[Scene]:
     """A CoAP device whose server is a responder."""
     device = switched_on(server, Transport.COAP)
-    yield Scene(device, Targets(coap=server.address), STRANGER, Timing(ack_timeout=0.02))
+    yield Scene(device, Targets(coap=server.address), STRANGER, Timing(ack_timeout=PATIENCE))
     device.close()
 
 

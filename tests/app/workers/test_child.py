@@ -55,7 +55,7 @@ async def test_a_child_that_is_killed_is_started_again(tmp_path: Path) -> None:
         first = it.pid
         assert first
         os.kill(first, signal.SIGKILL)
-        await until(lambda: it.starts == 2 and it.ready.is_set())
+        await until(lambda: it.starts >= 2 and it.ready.is_set())
 
         assert it.pid not in (None, first)
         assert parent.status == "1 of 1 processes are ready, 1 restarts"
@@ -66,7 +66,7 @@ async def test_a_child_that_stops_reporting_is_killed_and_started_again(tmp_path
     """It reported that it was ready, and then nothing: its event loop is blocked."""
     it = child(tmp_path, _SERVING, silence=0.3)
     async with running(it):
-        await until(lambda: it.starts == 2 and it.ready.is_set())
+        await until(lambda: it.starts >= 2 and it.ready.is_set())
 
 
 async def test_a_child_that_hangs_at_its_restart_is_killed_and_started_again(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ async def test_a_child_that_hangs_at_its_restart_is_killed_and_started_again(tmp
     async with running(it):
         assert it.pid
         os.kill(it.pid, signal.SIGKILL)
-        await until(lambda: it.starts == 3 and it.ready.is_set())
+        await until(lambda: it.starts >= 3 and it.ready.is_set())
 
 
 async def test_a_child_that_hangs_at_its_first_start_ends_the_start(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ async def test_it_works_with_any_server_of_the_protocol() -> None:
     simulated = SimulatedGateway(other.authority.credentials(), ("127.0.0.1", other.port), rate=100, keepalive=0.1)
     task = asyncio.get_running_loop().create_task(simulated.run())
     try:
-        await until(lambda: simulated.statistics.keepalives >= 1)
+        await until(lambda: simulated.statistics.removed == 1 and simulated.statistics.keepalives >= 1)
     finally:
         task.cancel()
         await asyncio.wait((task,))
