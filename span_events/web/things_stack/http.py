@@ -143,7 +143,7 @@ class HttpEvents:
         service, wish = self._service, subscription.wish
         request_id = _number_of(request)
         encoding = form.encoding(self._dialect, chunked=replies.is_chunked(request))
-        response = web.StreamResponse(headers=_headers_of(request))
+        response = web.StreamResponse(headers=_headers_of(request) | {"X-Accel-Buffering": "no"})  # as our own streams
         response.content_type = form.content_type
         if subscription.warning:
             response.headers["X-Warning"] = subscription.warning

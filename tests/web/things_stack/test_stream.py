@@ -75,6 +75,7 @@ async def test_the_head_and_the_first_event_come_before_any_event(api: WebBench,
     assert (head["cache-control"], head["pragma"]) == ("no-store", "no-cache")
     assert (head["vary"], head["x-content-type-options"]) == ("Accept-Encoding", "nosniff")
     assert head["x-frame-options"] == "SAMEORIGIN"
+    assert head["x-accel-buffering"] == "no", "as guides/proxies.md says of all streams"
     assert {"referrer-policy", "x-xss-protection"} <= set(head)
     assert not {"x-warning", "access-control-allow-origin", "content-encoding"} & set(head)
     assert head["connection"] == "close", "as it ends with the stream"
