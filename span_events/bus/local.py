@@ -132,7 +132,7 @@ class LocalBus:
         """Note a subscriber: every event is here already."""
 
     def unfollow(self, topics: Iterable[Topic]) -> None:
-        """Note that it left."""
+        """Note that a subscriber left: nothing is kept for it."""
 
     async def caught_up(self, topics: Iterable[Topic]) -> None:
         """Return at once."""

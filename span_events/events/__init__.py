@@ -1,1 +1,1 @@
-"""What can happen, as values."""
+"""Activity events as values: the catalogue, reasons with hints, filters and the history."""

@@ -1,1 +1,1 @@
-"""What a happening means: the only part that publishes."""
+"""The fleet: decides what each input of a device means, and publishes the event; no other part publishes."""

@@ -299,7 +299,7 @@ class Fleet:
 
 
 async def _all_of(*works: Callable[[], Awaitable[None]]) -> None:
-    """Do each work, also when another fails; raise the first failure."""
+    """Run all works, even after one fails; then raise the first failure."""
     failure: Exception | None = None
     for work in works:
         try:

@@ -1,1 +1,1 @@
-"""Where devices come in: bytes, identities, replies."""
+"""Listeners: the sockets of devices, gateways and the mobile core; they identify senders, and write replies."""

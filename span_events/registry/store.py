@@ -383,7 +383,7 @@ class Store:
     async def settle_downstream(
         self, messages: Sequence[Downstream], deleted: Sequence[int], released: Sequence[int]
     ) -> None:
-        """Write what became of messages of a shared registry; other nodes are notified."""
+        """Write the outcome of claimed messages of a shared registry; other nodes are notified."""
         changed = [rows.downstream_row(each) for each in messages]
         await self._database.write(lambda connection: outbox.settle(connection, self.node, changed, deleted, released))
 

@@ -154,7 +154,7 @@ class Node:
         return changed
 
     async def _watch_clock(self) -> None:
-        """After a step, renew the server's certificates; prune nothing, as the step may be taken back."""
+        """Renew the server's certificates after a step of the clock. Expired certificates stay, as the step may be undone."""
         if self._wall_clock.stepped() or self.authority.fault():
             await self.reload()
 

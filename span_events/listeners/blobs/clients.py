@@ -96,7 +96,7 @@ class PlainAcceptor:
     """Opens the connections of the HTTP port, without a handshake."""
 
     handshakes: Histogram | None = None
-    """There are none."""
+    """None: plain connections have no handshake."""
 
     def __init__(self, reception: Reception, identification: Identification) -> None:
         self._reception = reception

@@ -68,5 +68,5 @@ class Sessions:
         return list(islice(self._by_host.get(host, {}).values(), 2))
 
     def ended_at(self, remote: Remote, now: float) -> Ended | None:
-        """Return the session that an address had last, if it ended a while ago at most."""
+        """Return the last session of an address while its end is remembered."""
         return self._ended.get(remote, now)

@@ -270,7 +270,7 @@ class BucketIncoming(Discarded):
         self._kept = True
 
     def name(self) -> None:
-        """Make the local file a copy."""
+        """Let the local file serve as the cached copy of the object."""
         self._local.name()
         self._files.named(self._identifier, self._local.size)
 

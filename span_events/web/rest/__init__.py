@@ -1,1 +1,1 @@
-"""REST, as Span's."""
+"""Span's REST API, one module per kind of resource."""
