@@ -22,6 +22,7 @@ from span_events.config import HttpConfig
 from span_events.log import get_logger
 from span_events.turns import Turns
 from span_events.web.problems import octets_of, problem
+from span_events.web.services import TOKEN
 from span_events.wire.recognition import recognise
 
 log = get_logger("web")
@@ -113,6 +114,12 @@ class Connection(web.RequestHandler):
     def upgraded(self) -> bool:
         """True if the parser has found a request to upgrade, and leaves all further octets alone."""
         return self._upgraded
+
+    @property
+    def owes_body(self) -> bool:
+        """True if the client has shown no token, and not yet sent the whole body of its request."""
+        request = self._request if self._answering else None
+        return request is not None and TOKEN not in request and not request.content.is_eof()
 
     # ---- called by the event loop and by aiohttp ----------------------------------------------
 

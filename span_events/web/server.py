@@ -81,7 +81,8 @@ class WebServer:
         """Turns of connections with more input than one wake-up may parse."""
         self._waiting: dict[Connection, None] = {}
         """Connections without a request, the longest waiting first."""
-        self._busy: set[Connection] = set()
+        self._busy: dict[Connection, None] = {}
+        """Connections with a request, the oldest request first."""
         self._quiet = OncePerMinute(_SOURCES)
         self.accepted = 0
         """Number of accepted connections."""
@@ -171,7 +172,12 @@ class WebServer:
         self._opening.pop(task, None)
 
     def _make_room(self) -> bool:
-        """End the connection that has waited longest for a handshake or a request; False if all have a request."""
+        """
+        End the connection that has waited longest for a handshake or a request, or else for the rest of a body.
+
+        Returns:
+            False if all have a complete request, or a token.
+        """
         if self._opening and (not self._waiting or (self.tls is not None and len(self._opening) > len(self._waiting))):
             handshake = next(iter(self._opening))
             accepted = self._opening.pop(handshake)
@@ -180,10 +186,10 @@ class WebServer:
                 accepted.close()
             self.ended(Ended.DISPLACED, None)
             return True
-        if not self._waiting:
+        oldest = next(iter(self._waiting), None) or next((each for each in self._busy if each.owes_body), None)
+        if oldest is None:
             return False
-        oldest = next(iter(self._waiting))
-        del self._waiting[oldest]
+        self.lost(oldest)
         oldest.displace()
         return True
 
@@ -217,18 +223,18 @@ class WebServer:
     def busy(self, connection: Connection) -> None:
         """Note that a request is complete."""
         self._waiting.pop(connection, None)
-        self._busy.add(connection)
+        self._busy[connection] = None
 
     def waits(self, connection: Connection) -> None:
         """Note that the connection waits for a request."""
         if connection in self._busy:
-            self._busy.discard(connection)
+            del self._busy[connection]
             self._waiting[connection] = None
 
     def lost(self, connection: Connection) -> None:
         """Forget a connection."""
         self._waiting.pop(connection, None)
-        self._busy.discard(connection)
+        self._busy.pop(connection, None)
 
     def ended(self, reason: Ended, remote: str | None, detail: str = "") -> None:
         """Count and log the end of a connection by the server."""

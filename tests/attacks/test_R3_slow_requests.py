@@ -73,6 +73,26 @@ async def test_security_R3_more_connections_than_the_bound_displace_the_oldest(s
     await server.logged("reason=displaced")
 
 
+async def test_security_R3_unfinished_bodies_of_strangers_keep_nobody_out(server: LiveServer) -> None:
+    """A login needs no token, so anybody could hold all places with half a password."""
+    head = b"POST /dejavu/v1/login HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\nExpect: 100-continue\r\n\r\n"
+    opened = []
+    async with bystander(server) as seen:
+        for _ in range(50):
+            opened.append(await connect(server))
+            await send(opened[-1], head)
+            await receive(opened[-1], b"100 Continue")
+        health = await server.request("GET", "/healthz", headers={})
+        ended = await receive(opened[0])
+    for each in opened:
+        each.close()
+
+    seen.check()
+    assert health.status == 200
+    assert ended == b""
+    await server.logged("reason=displaced")
+
+
 async def test_security_R13_a_reply_that_nobody_reads_is_cut(server: LiveServer) -> None:
     collection = await server.add_collection()
     for number in range(20):
