@@ -141,6 +141,7 @@ class Fleet:
         self.outputs = Outputs(config.outputs, bus=bus, registry=registry)
         self.outputs_health = OutputsHealth(config.outputs, bus=bus, clock=clock)
         self.identification.former_holder = self.cellular.former_holder
+        self.identification.subscriber_at = self.cellular.subscriber_at
         self.replica = Replica(
             bus=bus,
             directory=registry.directory,

@@ -113,6 +113,8 @@ class Refusal(Generic[R_co]):
     certificate: x509.Certificate | None = None
     former: FormerHolder | None = None
     """Attachment that had the client's address until a while ago."""
+    detail: str | None = None
+    """More about the reason."""
 
     @property
     def details(self) -> CertificateDetails:
@@ -134,6 +136,8 @@ class Identification:
         self.questions = questions or Questions()
         self.former_holder: Callable[[str], FormerHolder | None] = lambda host: None
         """Returns the last holder of an address that rests; the mobile network's part sets it."""
+        self.subscriber_at: Callable[[str], str | None] = lambda host: None
+        """Returns the IMSI of the subscriber with an address, if it is matched with no device; likewise."""
 
     def device_at(self, host: str) -> Device | Refusal[MessageRejectedReason]:
         """Return the device that has an address; `reason_against` tells whether messages of the device are accepted."""
@@ -143,7 +147,11 @@ class Identification:
         former = self.former_holder(host)
         absent = former.device if former is not None else self._directory.device_meant_for(host)
         if absent is None:
-            return Refusal(MessageRejectedReason.UNKNOWN_ADDRESS)
+            imsi = self.subscriber_at(host)
+            detail = (
+                f"the mobile core gave the address to IMSI {imsi}, which is matched with no device" if imsi else None
+            )
+            return Refusal(MessageRejectedReason.UNKNOWN_ADDRESS, detail=detail)
         return Refusal(MessageRejectedReason.NOT_ATTACHED, absent.origin, absent, former=former)
 
     def device_meant_for(self, host: str) -> Device | None:

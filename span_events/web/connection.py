@@ -141,9 +141,7 @@ class Connection(web.RequestHandler):
         if not self._heard:
             self._heard = True
             self._since = self._clock.monotonic()
-        if not data or (
-            not self._input and len(data) <= _SLICE
-        ):  # nothing: aiohttp's parser goes on with what it holds
+        if not data or (not self._input and len(data) <= _SLICE):  # without data, the parser goes on with its own
             super().data_received(data)
         else:
             self._pause_transport_reading()

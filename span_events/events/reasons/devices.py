@@ -36,7 +36,7 @@ class MessageRejectedReason(Reason):
     )
     MALFORMED = (
         "malformed",
-        "The octets break their protocol at the offset in 'at': compare the stack's encoding there, and the port.",
+        "The octets break their protocol: 'detail' says how, 'at' where. Compare the stack's encoding, and the port.",
     )
     UNKNOWN_CRITICAL_OPTION = (
         "unknownCriticalOption",
@@ -220,7 +220,10 @@ class ClientRejectedReason(Reason):
         "unknownPskIdentity",
         "No device has this PSK identity: set it with `span-events device psk`, exactly as the client sends it.",
     )
-    PSK_MISMATCH = "pskMismatch", "The identity is right but the key is not: compare the key octet by octet."
+    PSK_MISMATCH = (
+        "pskMismatch",
+        "The identity is right but the key is not: compare them octet by octet; often one is the other's hex digits.",
+    )
     HANDSHAKE_TIMEOUT = (
         "handshakeTimeout",
         "The client stopped at 'stage': lost datagrams, too large ones (lower dtls.mtu), no credentials for 'cipher'.",

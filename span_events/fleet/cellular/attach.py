@@ -78,6 +78,10 @@ class Cellular:
         """Return the device whose attachment had an address, while the address rests."""
         return self._attachments.former_holder(host)
 
+    def subscriber_at(self, host: str) -> str | None:
+        """Return the IMSI of the subscriber with an address, if it is matched with no device."""
+        return self._attachments.subscriber_at(host)
+
     def fill(self, attachments: Iterable[Attachment], reservations: Iterable[Reservation]) -> None:
         """Load attachments and reservations from the registry; a device may have been edited after its attachment."""
         known = list(attachments)

@@ -283,6 +283,13 @@ class Attachments:
             found = self._former.get(prefix_of(host), now)
         return found if found is not None and found.device.id in self._directory.devices else None
 
+    def subscriber_at(self, host: str) -> str | None:
+        """Return the IMSI of the subscriber with an address, or its prefix, if it is matched with no device."""
+        found = self.index.holder(host)
+        if found is None and ":" in host:
+            found = self.index.holder(prefix_of(host))
+        return found.imsi if found is not None and found.device is None else None
+
     def sweep(self) -> None:
         """End attachments without reports, publish silent devices; called about once a second."""
         now = self._clock.monotonic()

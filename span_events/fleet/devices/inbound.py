@@ -379,6 +379,7 @@ class Reception:
             remote=remote,
             transport=transport,
             size=size,
+            detail=found.detail,
             mark=mark,
             former=found.former,
         )

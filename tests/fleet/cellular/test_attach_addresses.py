@@ -70,6 +70,21 @@ async def test_an_address_assigned_to_an_unknown_subscriber_is_taken_from_the_de
     assert send(bench) is None
 
 
+async def test_a_message_from_the_address_of_an_unknown_subscriber_names_its_imsi(bench: FleetBench) -> None:
+    """Also at an address that was set by hand: to set it again would not help."""
+    by_hand = await bench.device(ADDRESS)
+    bench.cellular.accounting.start(seen())
+    bench.activities.clear()
+    during = send(bench)
+    ((_, data),) = bench.drain()
+    bench.cellular.accounting.stop(seen())
+
+    assert during is None
+    assert data["reason"] == "unknownAddress"
+    assert data["detail"] == f"the mobile core gave the address to IMSI {IMSI}, which is matched with no device"
+    assert send(bench) is by_hand
+
+
 async def test_the_mobile_core_overrules_a_static_address(bench: FleetBench) -> None:
     """Its device loses the address to the subscriber that attaches with it, but keeps it as its static one."""
     by_hand = await bench.device(ADDRESS)
