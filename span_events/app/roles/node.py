@@ -154,7 +154,7 @@ class Node:
         return changed
 
     async def _watch_clock(self) -> None:
-        """Renew the server's certificates after a step of the clock. Expired certificates stay, as the step may be undone."""
+        """Renew the server's certificates after a step of the clock; expired ones stay, as it may be undone."""
         if self._wall_clock.stepped() or self.authority.fault():
             await self.reload()
 

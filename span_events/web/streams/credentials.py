@@ -156,8 +156,7 @@ def scope_of(request: web.Request) -> Scope | None:
 
 
 def _sends_it_later(request: web.Request) -> bool:
-    """Return True for a WebSocket handshake without credentials, but for that of a browser (which sends Origin): it has the
-    subprotocol and the query."""
+    """Return True for a WebSocket handshake without credentials, unless a browser sent it: that has other ways."""
     headers = request.headers
     given = "api_token" in request.query or any(name in headers for name in (*_SOURCES, "Origin"))
     return not given and headers.get("Upgrade", "").strip().lower() == "websocket"
