@@ -49,10 +49,9 @@ class HttpTls:
     def __init__(self, config: HttpConfig, own: Callable[[], Sequence[Identity]]) -> None:
         self._config = config
         self._own = own
-        self.context = _context("http/1.1")
         self._seen = self._state()
         try:
-            self._load()
+            self.context = self._load()
         except (OSError, ValueError) as exc:
             raise ConfigurationError(
                 [f"http.certificate: {_words(exc)}"],
@@ -66,7 +65,7 @@ class HttpTls:
             return
         self._seen = state
         try:
-            self._load()
+            self.context = self._load()
         except (OSError, ValueError) as exc:
             log.error("http_certificate_not_loaded", detail=_words(exc), hint="The last one stays in use.")
             return
@@ -85,12 +84,15 @@ class HttpTls:
             found.append(None if status is None else (status.st_mtime_ns, status.st_size, status.st_ino))
         return found
 
-    def _load(self) -> None:
+    def _load(self) -> ssl.SSLContext:
+        """Return a new context: OpenSSL drops the key of a present one when it takes another certificate."""
+        context = _context("http/1.1")
         if self._config.tls == "files":
-            self.context.load_cert_chain(self._config.certificate, self._config.key or None, password=_no_password)
-            return
-        for each in self._own():
-            _load_identity(self.context, each)
+            context.load_cert_chain(self._config.certificate, self._config.key or None, password=_no_password)
+        else:
+            for each in self._own():
+                _load_identity(context, each)
+        return context
 
 
 class HandshakeFailures:

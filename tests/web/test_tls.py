@@ -121,9 +121,9 @@ async def test_the_servers_own_certificate_of_each_kind_of_key_is_served(tmp_pat
 
 
 async def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path) -> None:
-    """A tool that renews certificates replaces the files; the server needs no restart."""
+    """A tool that renews certificates replaces the files, one after the other; the server needs no restart."""
     root = Holder.root()
-    first, second = root.leaf(server=True), root.leaf(server=True)
+    first, second, third = (root.leaf(server=True) for _ in range(3))
     files = tmp_path / "tls"
     files.mkdir()
     async with running(tmp_path / "data", http=write(files, first)) as site:
@@ -135,10 +135,18 @@ async def test_a_renewed_certificate_is_shown_to_new_connections(tmp_path: Path)
         after = await serial_of(site.http, trusting(root.pem))
         (files / "cert.pem").write_bytes(b"half a fi")
         site.server.web.tls.refresh()
-        last = await serial_of(site.http, trusting(root.pem))
+        cut = await serial_of(site.http, trusting(root.pem))
+        (files / "cert.pem").write_bytes(third.chain_pem)
+        site.server.web.tls.refresh()
+        without_its_key = await serial_of(site.http, trusting(root.pem))
+        (files / "key.pem").write_bytes(third.key_pem)
+        os.utime(files / "key.pem", ns=(2, 2))
+        site.server.web.tls.refresh()
+        whole = await serial_of(site.http, trusting(root.pem))
 
     assert before == first.certificate.serial_number
-    assert after == last == second.certificate.serial_number
+    assert after == cut == without_its_key == second.certificate.serial_number
+    assert whole == third.certificate.serial_number
 
 
 async def test_clients_without_a_handshake_make_room_for_others(tmp_path: Path) -> None:
