@@ -14,7 +14,13 @@ from typing import Final, Protocol
 from google.protobuf.message import DecodeError
 
 from span_events import ids
-from span_events.dialects.things_stack.errors import ErrorDetails, StatusError, UndecodableRequest, undecodable
+from span_events.dialects.things_stack.errors import (
+    INVALID_ARGUMENT,
+    ErrorDetails,
+    StatusError,
+    UndecodableRequest,
+    undecodable,
+)
 from span_events.dialects.things_stack.protobuf import ProtobufDialect, status_of
 from span_events.dialects.things_stack.requests import check_correlation_id, of_protobuf
 from span_events.errors import RequestError, StorageUnavailable, Unavailable
@@ -25,6 +31,7 @@ from span_events.web.streams.reading import By
 from span_events.web.things_stack.service import EventsService, Subscription, ending_of, of_refusal
 from span_events.wire.grpc.connections import Status
 from span_events.wire.grpc.server import message_frame
+from span_events.wire.recognition import ProtocolName, recognise
 
 log = get_logger("things_stack")
 
@@ -106,6 +113,20 @@ class Calls:
             self._service.refused(details, link.remote, path)
             link.end(_end_of(details, number))
         return None
+
+    def broken(self, remote: str, detail: str, begin: bytes) -> None:
+        """
+        Count and log a connection that is not HTTP/2, or no longer.
+
+        Args:
+            begin: The first octets of a connection without a call: they may show what its client speaks.
+        """
+        if (seen := recognise(begin)) is not None:
+            detail = f"the client speaks {seen.protocol} ({seen.words}), and this port gRPC"
+            if seen.protocol is ProtocolName.TLS:
+                detail += " without TLS; --insecure makes ttn-lw-cli do without"
+        error = ErrorDetails("span", "malformed", "{detail}", INVALID_ARGUMENT, {"detail": detail})
+        self._service.refused(error, remote, "gRPC")
 
     def _stream(
         self,

@@ -230,6 +230,8 @@ class GrpcConnection(asyncio.Protocol):
             events = self._server.feed(data, _PER_TURN)
             for event in events:
                 self._take(event)
+                if isinstance(event, Broken):
+                    self._bounds.calls.broken(self.remote, event.detail, b"" if self._count else data)
             if not self._budget.allows(self._server.cost - before, self.last_input) and not self._is_over:
                 self._bounds.floods += 1
                 log.warning("grpc_flood", remote=self.remote)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
@@ -106,6 +107,32 @@ async def test_a_connection_of_the_console_is_logged_with_the_events_of_all_its_
     assert (joined["path"], joined["remote"]) == (PATH, REMOTE)
     assert (left["code"], left["by"], left["delivered"], left["dropped"]) == (1000, "client", 3, 0)
     assert left["token"] == joined["token"]
+
+
+HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(200)
+
+
+@pytest.mark.parametrize(
+    ("octets", "why"),
+    [
+        (HELLO, "speaks TLS (ClientHello), and this port gRPC without TLS; --insecure makes ttn-lw-cli do without"),
+        (b"GET /api/v3/events HTTP/1.1\r\nHost: a\r\n\r\n", "speaks HTTP (GET /api/v3/events), and this port gRPC"),
+        (b"\xff" * 40, "Invalid HTTP/2 preamble"),
+    ],
+)
+async def test_the_log_says_what_a_client_speaks_that_is_not_grpc(api: WebBench, octets: bytes, why: str) -> None:
+    """The client sees no more than the end of its connection."""
+    await api.fleet.clock.advance(61.0)
+    with capture_logs() as lines:
+        async with listening(api) as listener:
+            host, port = listener.address.split(":")
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(octets)
+            found = await refusal_of(lines)
+            writer.close()
+
+    assert (found["reason"], found["remote"], found["path"]) == ("malformed", "127.0.0.1", "gRPC")
+    assert why in found["why"]
 
 
 async def test_a_stream_over_grpc_is_logged_with_the_reason_of_its_end(api: WebBench) -> None:
