@@ -132,6 +132,7 @@ NO_IDENTIFIERS: Final = ErrorDetails(EVENTS_API, "no_identifiers", "no identifie
 UNAUTHENTICATED_CALL: Final = ErrorDetails(RIGHTS, "unauthenticated", "unauthenticated", UNAUTHENTICATED)
 INVALID_TOKEN: Final = ErrorDetails("pkg/auth", "token", "invalid token", INVALID_ARGUMENT)
 UNKNOWN_TOKEN: Final = ErrorDetails("pkg/identityserver", "api_key_not_found", "API key not found", UNAUTHENTICATED)
+EXPIRED_TOKEN: Final = ErrorDetails("pkg/identityserver", "api_key_expired", "API key expired", UNAUTHENTICATED)
 UNSUPPORTED_AUTHORIZATION: Final = ErrorDetails(
     "pkg/identityserver", "unsupported_authorization", "unsupported authorization method", UNAUTHENTICATED
 )

@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from span_events import ids
@@ -22,6 +22,7 @@ from span_events.config import StreamsConfig
 from span_events.dialects.things_stack import names
 from span_events.dialects.things_stack.errors import (
     CLOSING,
+    EXPIRED_TOKEN,
     INVALID_TOKEN,
     RESOURCE_EXHAUSTED,
     UNAUTHENTICATED_CALL,
@@ -153,7 +154,7 @@ class EventsService:
             authorization: The header ``Authorization``: ``Bearer TOKEN``, in any case.
 
         Raises:
-            StatusError: There is no token, or it is malformed or unknown.
+            StatusError: There is no token, or it is malformed, unknown or expired.
         """
         scheme, _, text = (authorization or "").strip().partition(" ")
         text = text.strip()
@@ -164,6 +165,8 @@ class EventsService:
         token = await self._tokens.find(text)
         if token is not None:
             return token
+        if self._tokens.has_expired(text):
+            raise StatusError(EXPIRED_TOKEN)
         raise StatusError(UNKNOWN_TOKEN if looks_like_token(text) else INVALID_TOKEN)
 
     async def permit(self, request: StreamRequest, token: Token) -> Subscription:
@@ -285,7 +288,7 @@ def ending_of(ending: Ending, text: str) -> ErrorDetails:
     """Return the error with which the server ends a stream."""
     match ending:
         case Ending.REVOKED:
-            return UNKNOWN_TOKEN
+            return replace(UNKNOWN_TOKEN, attributes={"reason": text})
         case Ending.SHUTDOWN:
             return CLOSING
         case Ending.BEHIND:

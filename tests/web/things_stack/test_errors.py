@@ -221,6 +221,14 @@ async def test_a_call_without_a_good_token_is_refused_before_its_body(
     assert (found, error["code"], error["message"]) == (status, 3 if status == 400 else 16, message)
 
 
+async def test_an_expired_token_is_told_from_an_unknown_one(api: WebBench) -> None:
+    _, text = await api.tokens.create(resource="/", write=False, lifetime=1.0)
+    await api.fleet.clock.advance(1.0)
+    status, error = await refused(api, body_of(application(NOBODY)), token=text)
+
+    assert (status, error["message"]) == (401, "error:pkg/identityserver:api_key_expired (API key expired)")
+
+
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_the_scheme_of_a_token_has_no_case(api: WebBench, scheme: str) -> None:
     collection = await api.collection()

@@ -333,6 +333,7 @@ async def test_a_stream_of_a_deleted_token_ends_with_an_error(api: WebBench, sce
         16,
         "error:pkg/identityserver:api_key_not_found (API key not found)",
     )
+    assert error["details"][0]["attributes"] == {"reason": "the token was revoked"}, "or has expired"
 
 
 async def test_the_shutdown_ends_a_stream_as_the_original_does(api: WebBench, scene: tuple[str, str, str]) -> None:
