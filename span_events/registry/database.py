@@ -42,7 +42,7 @@ from sqlalchemy.pool import NullPool
 from span_events.errors import Conflict, DatabaseUnavailable, StorageUnavailable
 from span_events.metrics import Histogram, HistogramMetric, Measure, Metric
 from span_events.registry.migrations import schema
-from span_events.registry.postgresql import ANSWER_S, ServerLock, Silence, end_silent_connection, silent
+from span_events.registry.postgresql import ANSWER_S, ServerLock, Silence, end_silent_connection, hint_of, silent
 from span_events.registry.tables import Row
 
 T = TypeVar("T")
@@ -62,8 +62,6 @@ _PAUSE: Final = 0.02
 
 _EXCLUSIVE: Final = 0x7370_616F
 """Key of the advisory lock of changes by nodes that share the registry."""
-_LOCK_TIMEOUT: Final = "55P03"
-"""PostgreSQL's code for a lock that another transaction held for too long (lock_not_available)."""
 _CONNECT_S: Final = 5
 """Seconds that a connection to PostgreSQL may take."""
 _BEAT_S: Final = 2.0
@@ -262,7 +260,9 @@ class Database:
             except TimeoutError:
                 raise
             except Exception as exc:  # the driver's own: SQLAlchemy does not translate them here
-                raise DatabaseUnavailable(f"{self.name} cannot be listened to: {exc}") from exc
+                error = DatabaseUnavailable(f"{self.name} cannot be listened to: {exc}")
+                error.hint = hint_of(exc, error.hint)
+                raise error from exc
             beat = asyncio.create_task(_beat(driver, lost))
             try:
                 yield
@@ -298,8 +298,7 @@ class Database:
             error = kind(f"{self.name} cannot be used: {cause}")
             if getattr(cause, "sqlite_errorcode", None) in _DAMAGED:
                 error.hint = "The file is damaged: restore it from a backup, with its -wal file if that has one."
-            if getattr(cause, "sqlstate", None) == _LOCK_TIMEOUT:
-                error.hint = "Another node has held the registry's lock for 4 s: repeat the request."
+            error.hint = hint_of(cause, error.hint)
             raise error from exc
 
     async def _log_ahead(self) -> None:

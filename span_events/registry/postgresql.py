@@ -21,6 +21,19 @@ ANSWER_S: Final = 5.0
 _PAUSE_S: Final = 1.0
 """Seconds from an attempt that met silence to the next one."""
 
+_HINTS: Final = {
+    "25006": "This PostgreSQL is a standby, which only reads: let registry.url lead to the primary, or promote it.",
+    "53100": "PostgreSQL's disk is full: free space there; changes work again at once.",
+    "53300": "PostgreSQL has no connection left: raise its max_connections, 20 for each node.",
+    "55P03": "Another node has held the registry's lock for 4 s: repeat the request.",
+}
+"""Hints by PostgreSQL's codes of errors (SQLSTATE)."""
+
+
+def hint_of(cause: BaseException, default: str) -> str:
+    """Return the hint for an error of PostgreSQL."""
+    return _HINTS.get(str(getattr(cause, "sqlstate", "")), default)
+
 
 class ServerLock:
     """

@@ -25,6 +25,11 @@ _LOOK: Final = 2.0
 _BATCH: Final = 500
 """Rows of activity that are read at once."""
 
+_READ_AGAIN: Final = (
+    "More changes were missed than the registry keeps, or PostgreSQL lost its last ones: after a failover to a standby"
+    " that was behind, or from a backup. This node now shows what PostgreSQL has."
+)
+
 _ACTIVITY: Final = ("devices", "gateways", "downstream", "gateway_sessions")
 _CELLULAR: Final = ("attachments", "reservations")
 """Kinds of notices."""
@@ -107,7 +112,7 @@ class Follower:
             return
         version, contents, removed = found
         if removed is None:
-            log.warning("registry_read_again", hint="More changes were missed than the registry keeps.")
+            log.warning("registry_read_again", hint=_READ_AGAIN)
             removed = self._gone(contents)
         self._replica.show(contents, removed)
         self._store.seen(version)
