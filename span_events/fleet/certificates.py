@@ -72,7 +72,8 @@ class Certificates:
         self._directory = registry.directory
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
-        self._warned: dict[int, float] = {}  # by serial number: monotonic time of the last warning
+        self._warned: dict[int, float] = {}  # by serial number: monotonic time of the last warning, of any node
+        self._untold: set[int] = set()  # serial numbers of which this node has warned, for the others
         self.on_revoked: list[Callable[[int], None]] = []
         """Called with the serial number of a revoked certificate, whose sessions must end."""
         self.issued = 0
@@ -186,7 +187,11 @@ class Certificates:
     # ---- calls by listeners -------------------------------------------------------------------
 
     def used(self, certificate: Certificate) -> None:
-        """Publish a warning, once a day, when a client connects with a certificate that expires soon."""
+        """
+        Publish a warning, once a day, when a client connects with a certificate that expires soon.
+
+        Of nodes that share a registry one does: `flush` tells the others about once a second.
+        """
         now_ms = self._clock.time_ns() // 1_000_000
         left = (certificate.not_after_ms - now_ms) / 1000
         if left >= self._config.warn_before:
@@ -194,7 +199,8 @@ class Certificates:
         now = self._clock.monotonic()
         if now - self._warned.get(certificate.serial, -_DAY) < _DAY:
             return
-        self._warned[certificate.serial] = now
+        self.warned(certificate.serial)
+        self._untold.add(certificate.serial)
         self.expiring += 1
         self._bus.publish(
             CertificateExpiring(
@@ -205,7 +211,22 @@ class Certificates:
             )
         )
 
+    def warned(self, serial: int) -> None:
+        """Note that a node has warned of a certificate now."""
+        self._warned[serial] = self._clock.monotonic()
+
     # ---- periodic calls -----------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Tell other nodes of the warnings of this one; a failure is repeated by the next call."""
+        untold, self._untold = self._untold, set()
+        if not untold or not self._registry.is_shared:
+            return
+        try:
+            await self._registry.store.timers.tell_warned(sorted(untold))
+        except BaseException:
+            self._untold |= untold
+            raise
 
     async def prune(self) -> None:
         """Remove certificates that expired long ago, unless another node leads; called about once an hour."""

@@ -211,6 +211,7 @@ class Fleet:
         ]
         replica.on_firmware_shown.append(self.firmware.shown)
         replica.on_revoked += self.certificates.on_revoked
+        replica.on_warned.append(self.certificates.warned)
         replica.on_psk_changed += self.psks.on_changed
         replica.on_output_changed.append(self.outputs.changed)
         replica.on_output_removed.append(self.outputs.removed)
@@ -278,7 +279,8 @@ class Fleet:
         Raises:
             Exception: The first failure; the next call retries the changes that were not written.
         """
-        await _all_of(self.cellular.commit, self.reception.flush, self.gateways.flush, self.outbox.flush)
+        parts = (self.reception, self.gateways, self.outbox, self.certificates)
+        await _all_of(self.cellular.commit, *(each.flush for each in parts))
 
     async def close(self) -> None:
         """End transfers under way and write pending changes, after the listeners have closed."""

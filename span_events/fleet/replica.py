@@ -72,6 +72,8 @@ class Replica:
         """Called when another node has seen newer activity of a device's firmware."""
         self.on_psk_changed: list[Callable[[Device], None]] = []
         self.on_revoked: list[Callable[[int], None]] = []
+        self.on_warned: list[Callable[[int], None]] = []
+        """Called with the serial number of a certificate of which another node has warned."""
         self.on_output_changed: list[Callable[[Output], None]] = []
         self.on_output_removed: list[Callable[[Output], None]] = []
 
@@ -131,6 +133,12 @@ class Replica:
         for each in begun:
             gateway_id, session_id = map(int, each.split())
             self._gateway_sessions.began_elsewhere(gateway_id, session_id)
+
+    def warned(self, serials: AbstractSet[str]) -> None:
+        """Note the certificates of which another node has warned."""
+        for each in serials:
+            for notify in self.on_warned:
+                notify(int(each))
 
     @property
     def cellular_lock(self) -> asyncio.Lock:

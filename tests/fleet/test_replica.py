@@ -41,6 +41,25 @@ def received(fleet: FleetBench, device: Device, payload: bytes) -> None:
     fleet.reception.received(device, payload, remote=REMOTE, transport=Transport.UDP, local_port=1234)
 
 
+async def test_nodes_warn_of_a_certificate_once_a_day_together(nodes: tuple[FleetBench, FleetBench]) -> None:
+    """A device that expires soon comes to one node, then to the other."""
+    one, two = nodes
+    made = await one.device("10.0.0.9")
+    record = (await one.certificates.create(made)).record
+    await until(lambda: record.serial in two.directory.certificates)
+    for each in nodes:
+        each.clock.shift(13 * 86_400)
+    one.certificates.used(record)
+    await one.flush()
+    await until(lambda: record.serial in two.certificates._warned)
+    two.certificates.used(record)
+    for each in nodes:
+        each.clock.shift(86_400)
+    two.certificates.used(record)
+
+    assert (one.certificates.expiring, two.certificates.expiring) == (1, 1)
+
+
 async def test_what_one_node_makes_the_other_shows(nodes: tuple[FleetBench, FleetBench]) -> None:
     """Each kind of the registry; its events are published by the node that made it, and by no other."""
     one, two = nodes

@@ -30,7 +30,7 @@ _READ_AGAIN: Final = (
     " that was behind, or from a backup. This node now shows what PostgreSQL has."
 )
 
-_ACTIVITY: Final = ("devices", "gateways", "downstream", "gateway_sessions")
+_ACTIVITY: Final = ("devices", "gateways", "downstream", "gateway_sessions", "warnings")
 _CELLULAR: Final = ("attachments", "reservations")
 """Kinds of notices."""
 
@@ -64,6 +64,9 @@ class Replica(Protocol):
 
     def end_older(self, begun: AbstractSet[str]) -> None:
         """End the sessions of gateways that began a newer one at another node."""
+
+    def warned(self, serials: AbstractSet[str]) -> None:
+        """Note the certificates of which another node has warned."""
 
     @property
     def cellular_lock(self) -> asyncio.Lock:
@@ -239,6 +242,7 @@ class Follower:
 
     async def _read_activity(self, stale: Stale) -> None:
         self._replica.end_older(stale["gateway_sessions"])
+        self._replica.warned(stale["warnings"])
         for kind, known in (("devices", self._directory.devices), ("gateways", self._directory.gateways)):
             keys = sorted(stale[kind] & known.keys())
             for start in range(0, len(keys), _BATCH):

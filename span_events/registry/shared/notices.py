@@ -2,8 +2,8 @@
 Notices: a node notifies the others of the rows that it wrote without an entry in the journal.
 
 The rows are activity of devices and gateways, downstream messages, attachments and reservations. A notice leaves with
-the commit of its transaction, and PostgreSQL keeps the order of commits. The sessions of gateways, which no table has,
-are told the same way.
+the commit of its transaction, and PostgreSQL keeps the order of commits. The sessions of gateways and the warnings of
+certificates, which no table has, are told the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 CHANNEL: Final = "span_rows"
 _KEYS: Final = 150
-"""Primary keys in a notice, of at most 46 octets each; PostgreSQL takes 8,000 octets."""
+"""Primary keys in a notice, of at most 52 octets each; PostgreSQL takes 8,000 octets."""
 
 
 class Notice(NamedTuple):
@@ -25,7 +25,7 @@ class Notice(NamedTuple):
 
     node: str
     kind: str
-    """``devices``, ``gateways``, ``downstream``, ``attachments``, ``reservations`` or ``gateway_sessions``."""
+    """``devices``, ``gateways``, ``downstream``, ``attachments``, ``reservations``, or those that no table has."""
     keys: list[int] | list[str]
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import ARRAY, BigInteger, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.registry.database import Database
-from span_events.registry.shared import cellular
+from span_events.registry.shared import cellular, notices
 
 _TAKE_UPDATES: Final = text(
     "WITH taken AS ("
@@ -74,6 +74,11 @@ class Timers:
             return ended
 
         return await self._database.write(work)
+
+    async def tell_warned(self, certificates: Sequence[int]) -> None:
+        """Tell other nodes that this one has warned of certificates, by serial number."""
+        serials = [str(each) for each in certificates]
+        await self._database.write(lambda connection: notices.notify(connection, self._node, "warnings", serials))
 
     async def _claim(self, statement: TextClause, **values: object) -> set[int]:
         async def work(connection: AsyncConnection) -> set[int]:
