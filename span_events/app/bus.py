@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 from span_events.app.supervisor import Supervisor
@@ -14,11 +15,16 @@ from span_events.fanout.hub import Hub
 from span_events.ids import IdGenerator
 
 _SWEEP: Final = 1.0
+_SERVER: Final = 12
+"""Digits that tell servers apart."""
 
 
-def make_bus(config: Config, clock: Clock, identifiers: IdGenerator, history: History) -> LocalBus:
+def make_bus(config: Config, clock: Clock, identifiers: IdGenerator, history: History, root_pem: bytes) -> LocalBus:
     """
     Make the bus of this process, and let the history listen to it.
+
+    Args:
+        root_pem: Root of the authority, the same on all nodes of a server; names the server on the bus.
 
     Raises:
         ConfigurationError: The extra for NATS is not installed, or a file of the bus cannot be read.
@@ -34,9 +40,14 @@ def make_bus(config: Config, clock: Clock, identifiers: IdGenerator, history: Hi
             ["bus.url: the package nats-py is not installed"],
             hint="Install the extra: `pip install 'span-events[nats]'`.",
         ) from exc
-    bus = NatsBus(config.bus, config.events, clock, identifiers, fill=history.fill)
+    bus = NatsBus(config.bus, config.events, clock, identifiers, server=name_on_bus(root_pem), fill=history.fill)
     bus.listen(activities=history.insert, everywhere=True)
     return bus
+
+
+def name_on_bus(root_pem: bytes) -> str:
+    """Return the name that all nodes of a server have in common on the bus."""
+    return hashlib.sha256(root_pem).hexdigest()[:_SERVER]
 
 
 async def start_bus(bus: LocalBus, hub: Hub, supervisor: Supervisor, clock: Clock) -> None:

@@ -22,6 +22,7 @@ from span_events.bus.archive import ALARMS, BEGIN, Archive, Flow, NoArchive, Sou
 from span_events.bus.base import EVERYONE, NOBODY, Topic
 from span_events.bus.following import Following, Interest
 from span_events.bus.link import Link, settle
+from span_events.bus.senders import Senders
 from span_events.clock import Clock
 from span_events.events.activity import Activity
 from span_events.events.history import Past
@@ -44,7 +45,7 @@ class Arrivals:
     The subscriptions of one connection after the other.
 
     Args:
-        sender: Name of this node; NATS messages with this name are skipped.
+        senders: Tells which NATS messages are of this node: they are skipped.
         limit: NATS messages that the archive keeps of one subject.
         new_id: Returns the identifier of this moment.
         show: Called with each activity of another node.
@@ -60,7 +61,7 @@ class Arrivals:
         archive: Archive,
         clock: Clock,
         *,
-        sender: bytes,
+        senders: Senders,
         limit: int,
         new_id: Callable[[], int],
         show: Callable[[Activity], None],
@@ -72,7 +73,7 @@ class Arrivals:
         self._following = following
         self._archive = archive
         self._clock = clock
-        self._sender = sender
+        self._senders = senders
         self._limit = limit
         self._new_id, self._show, self._show_message, self._fill = new_id, show, show_message, fill
         self._sources: dict[Topic, Source] = {}
@@ -84,7 +85,7 @@ class Arrivals:
     @property
     def skipped(self) -> dict[str, int]:
         """Events and messages that were skipped, by cause."""
-        return self._reader.skipped
+        return self._reader.skipped | {"foreign": self._senders.foreign}
 
     @property
     def differ(self) -> bool:
@@ -189,13 +190,13 @@ class Arrivals:
     # ---- as they are published ----------------------------------------------------------------
 
     async def _receive(self, message: Msg) -> None:
-        sender, lines = wire.unpack(message.data)
-        if sender != self._sender:
+        is_own, lines = self._senders.unpack(message.data)
+        if not is_own:
             self._show_all(self._reader.activities(lines))
 
     async def _receive_messages(self, message: Msg) -> None:
-        sender, lines = wire.unpack(message.data)
-        if sender == self._sender:
+        is_own, lines = self._senders.unpack(message.data)
+        if is_own:
             return
         for each in self._reader.messages(lines):
             if self._seen.is_new(each.id):
@@ -218,15 +219,15 @@ class Arrivals:
         after = interest.after
 
         def take(data: bytes, is_past: bool) -> None:
-            sender, lines = wire.unpack(data)
+            is_own, lines = self._senders.unpack(data)
             if is_past:
                 activities = list(self._reader.activities(lines))
                 past.extend(activities)
                 live_from = self._following.live_from(topic)
-                if live_from is not None and sender != self._sender:
+                if live_from is not None and not is_own:
                     self._show_all(each for each in activities if each.id >= live_from)
                 messages.update(each.event.origin.collection_id for each in activities[:1])
-            elif sender != self._sender:
+            elif not is_own:
                 self._show_all(self._reader.activities(lines))
 
         def filled() -> None:
@@ -279,7 +280,7 @@ class Arrivals:
         ended = asyncio.Event()
 
         def take(data: bytes, is_past: bool) -> None:
-            alarms.extend(self._reader.activities(wire.unpack(data)[1]))
+            alarms.extend(self._reader.activities(self._senders.unpack(data)[1]))
 
         flow = Flow(
             client,

@@ -9,7 +9,6 @@ to other nodes, and counted.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import lru_cache, partial
@@ -28,6 +27,7 @@ from span_events.bus.following import Following
 from span_events.bus.link import Link
 from span_events.bus.local import LocalBus
 from span_events.bus.outgoing import LONGEST, Outgoing
+from span_events.bus.senders import Senders
 from span_events.clock import Clock
 from span_events.config import BusConfig, EventsConfig
 from span_events.events.activity import Activity
@@ -57,6 +57,7 @@ class NatsBus(LocalBus):
 
     Args:
         events: Limits of the archive that NATS keeps.
+        server: Name that all nodes of this server have in common, see `Senders`.
         fill: Called with the past of a topic that a subscriber here needs.
     """
 
@@ -67,12 +68,12 @@ class NatsBus(LocalBus):
         clock: Clock,
         identifiers: IdGenerator,
         *,
+        server: str,
         fill: Callable[[Past], None],
     ) -> None:
         super().__init__(clock, identifiers)
         self._config = config
-        self._sender = secrets.token_hex(6).encode()
-        """Name of this process in the NATS messages that it sends."""
+        self._senders = Senders(server, clock)
         self._outgoing = Outgoing(config.buffer)
         self._waiting = asyncio.Event()
         self._following = Following()
@@ -90,7 +91,7 @@ class NatsBus(LocalBus):
             self._following,
             self._archive,
             clock,
-            sender=self._sender,
+            senders=self._senders,
             limit=events.history_per_collection,
             new_id=self.new_id,
             show=self.show,
@@ -154,6 +155,8 @@ class NatsBus(LocalBus):
         if self._link.client is not None:
             if refusal := self._link.refusal:
                 return f"degraded: NATS refuses this login ({refusal}); nodes and subscribers miss events or answers"
+            if another := self._senders.fault:
+                return f"degraded: {another}"
             why = self._archive.fault
             return f"degraded: NATS keeps no history ({why}); each node has its own" if why else "ok"
         return (
@@ -191,7 +194,7 @@ class NatsBus(LocalBus):
             ),
             Metric(
                 "bus_skipped",
-                "Events and messages of other nodes that this release does not know, or that are damaged.",
+                "Events and messages that this release does not know, that are damaged, or of another server.",
                 "counter",
                 lambda: self._arrivals.skipped,
                 label="cause",
@@ -257,7 +260,7 @@ class NatsBus(LocalBus):
             while self._link.client is client and (batch := self._outgoing.pop()):
                 try:
                     self._link.handed += len(batch.lines)
-                    octets = wire.pack(self._sender, batch.lines)
+                    octets = wire.pack(self._senders.name, batch.lines)
                     await client.publish(batch.subject, octets)
                     if not self._archive.fault and (copy := _copy_subject(batch.subject)):
                         await client.publish(copy, octets)
@@ -269,7 +272,7 @@ class NatsBus(LocalBus):
     # ---- the connection -----------------------------------------------------------------------
 
     async def _on_up(self, client: Client) -> None:
-        self._outgoing.longest = min(LONGEST, client.max_payload - len(self._sender))
+        self._outgoing.longest = min(LONGEST, client.max_payload - len(self._senders.name))
         lost = await self._arrivals.open(client)
         await client.subscribe(ELECTED, cb=self._on_elected)
         if self._link.connections:

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from span_events.app import Server
-from span_events.app.bus import make_bus
+from span_events.app.bus import make_bus, name_on_bus
 from span_events.clock import SystemClock
 from span_events.config import BusConfig, Config, RegistryConfig
 from span_events.errors import ConfigurationError
@@ -36,8 +36,8 @@ async def test_a_stream_shows_the_events_of_all_nodes_and_what_it_missed(
     async with nats_server(tmp_path, jetstream(tmp_path)) as nats:
         config = Config(**FREE, bus=BusConfig(url=nats.url), registry=RegistryConfig(url=await postgresql.new_schema()))
         async with (
-            node(nats.url, 5) as other,
             Server(config, data_dir=tmp_path / "data") as server,
+            node(nats.url, 5, server=name_on_bus(server.authority.root_pem)) as other,
             aiohttp.ClientSession(f"http://{server.addresses['http']}") as http,
         ):
             url = f"ws://{server.addresses['http']}/span/activity?extended=1&tail=0"
@@ -79,8 +79,8 @@ async def test_every_form_of_the_past_holds_the_events_of_other_nodes(
     (tmp_path / "data").mkdir()
     async with (
         nats_server(tmp_path, jetstream(tmp_path)) as nats,
-        node(nats.url, 5) as other,
         Server(Config(**FREE, bus=BusConfig(url=nats.url), registry=registry), data_dir=tmp_path / "data") as server,
+        node(nats.url, 5, server=name_on_bus(server.authority.root_pem)) as other,
         aiohttp.ClientSession(f"http://{server.addresses['http']}") as http,
     ):
         token = server.first_token or ""
@@ -117,6 +117,7 @@ def test_a_bus_without_its_package_is_refused_with_the_remedy(monkeypatch: pytes
             SystemClock(),
             IdGenerator(),
             History(per_collection=1, total=1, born=0),
+            b"",
         )
 
     assert "span-events[nats]" in caught.value.hint

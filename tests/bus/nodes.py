@@ -106,13 +106,15 @@ def message(identifier: int, payload: bytes = b"\x00\xffon") -> Message:
 
 
 @asynccontextmanager
-async def node(url: str, number: int = 0, clock: SystemClock | None = None, **settings: Any) -> AsyncIterator[Node]:
+async def node(
+    url: str, number: int = 0, clock: SystemClock | None = None, server: str = "one", **settings: Any
+) -> AsyncIterator[Node]:
     """Run a bus over NATS; the settings are those of the bus, and ``events``, a table of those of events."""
     events = EventsConfig(**settings.pop("events", {}))
     clock, identifiers = clock or SystemClock(), IdGenerator(number)
     born = identifiers.next(clock.time_ns())
     history = History(per_collection=events.history_per_collection, total=10_000, born=born)
-    bus = NatsBus(BusConfig(url=url, **settings), events, clock, identifiers, fill=history.fill)
+    bus = NatsBus(BusConfig(url=url, **settings), events, clock, identifiers, server=server, fill=history.fill)
     bus.listen(activities=history.insert, everywhere=True)
     found = Node(bus, history)
     await bus.start()

@@ -77,5 +77,6 @@ async def test_a_file_that_cannot_be_read_is_named(setting: str) -> None:
             EventsConfig(),
             SystemClock(),
             IdGenerator(),
+            server="one",
             fill=lambda past: None,
         )

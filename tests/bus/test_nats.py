@@ -239,7 +239,7 @@ async def test_damage_and_strangers_on_the_subjects_are_counted(nats: NatsServer
         ):
             await client.publish(f"span.activity.{name}.alarm", octets)
             await client.publish(f"span.messages.{name}", octets)
-        await until(lambda: there.metric("bus_skipped") == {"unknown": 1, "malformed": 11})
+        await until(lambda: there.metric("bus_skipped") == {"unknown": 1, "malformed": 11, "foreign": 0})
         here.bus.publish(numbered(1))
         await there.got(1)
 

@@ -99,7 +99,7 @@ class Node:
             age=config.events.history_age,
             born=self.identifiers.next(clock.time_ns()),
         )
-        self.bus = self.started.bus = make_bus(config, clock, self.identifiers, self.history)
+        self.bus = self.started.bus = make_bus(config, clock, self.identifiers, self.history, self.authority.root_pem)
         self.hub = Hub(config.fanout, clock, self.identifiers, self.bus)
         self.bus.listen(activities=self.hub.show, messages=self.hub.show_message, everywhere=True)
         await start_bus(self.bus, self.hub, self.supervisor, clock)
