@@ -64,6 +64,10 @@ _EXCLUSIVE: Final = 0x7370_616F
 """Key of the advisory lock of changes by nodes that share the registry."""
 _CONNECT_S: Final = 5
 """Seconds that a connection to PostgreSQL may take."""
+_LOCK_TIMEOUT = "4s"
+"""Time that PostgreSQL lets a command wait for a row or the registry's lock; then it answers, before `ANSWER_S`."""
+_IDLE_IN_TRANSACTION = "5s"
+"""Time after which PostgreSQL ends the transaction of a node that froze, or lost the network, and frees its rows."""
 _BEAT_S: Final = 2.0
 """Seconds between questions to a connection that listens."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -226,8 +230,7 @@ class Database:
         PostgreSQL releases it with the connection, and takes it from a node that froze.
         """
         async with self.connection() as connection:
-            for setting in ("lock_timeout = '4s'", "idle_in_transaction_session_timeout = '30s'"):
-                await connection.exec_driver_sql(f"SET LOCAL {setting}")
+            await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '30s'")
             await connection.execute(select(func.pg_advisory_xact_lock(_EXCLUSIVE)))
             yield
 
@@ -427,7 +430,8 @@ def _options(url: URL, *, patient: bool) -> dict[str, Any]:
         return {}
     if patient:
         return {"poolclass": NullPool, "connect_args": {"timeout": _CONNECT_S}}
-    arguments = {"timeout": _CONNECT_S, "command_timeout": ANSWER_S}
+    limits = {"lock_timeout": _LOCK_TIMEOUT, "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION}
+    arguments = {"timeout": _CONNECT_S, "command_timeout": ANSWER_S, "server_settings": limits}
     return {"pool_pre_ping": True, "pool_timeout": ANSWER_S, "connect_args": arguments}
 
 

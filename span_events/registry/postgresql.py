@@ -25,7 +25,7 @@ _HINTS: Final = {
     "25006": "This PostgreSQL is a standby, which only reads: let registry.url lead to the primary, or promote it.",
     "53100": "PostgreSQL's disk is full: free space there; changes work again at once.",
     "53300": "PostgreSQL has no connection left: raise its max_connections, 20 for each node.",
-    "55P03": "Another node has held the registry's lock for 4 s: repeat the request.",
+    "55P03": "Another node holds the registry's lock, or a row, for more than 4 s: repeat the request.",
 }
 """Hints by PostgreSQL's codes of errors (SQLSTATE)."""
 
