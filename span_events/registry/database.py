@@ -68,6 +68,8 @@ _LOCK_TIMEOUT = "4s"
 """Time that PostgreSQL lets a command wait for a row or the registry's lock; then it answers, before `ANSWER_S`."""
 _IDLE_IN_TRANSACTION = "5s"
 """Time after which PostgreSQL ends the transaction of a node that froze, or lost the network, and frees its rows."""
+_SLOW_S = 3.0
+"""Seconds that a write may take, its wait for those before it included, until health tells of it."""
 _BEAT_S: Final = 2.0
 """Seconds between questions to a connection that listens."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -89,7 +91,7 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._patient_engine: AsyncEngine | None = None
         self._order = asyncio.Lock()
-        self._writes: set[asyncio.Task[Any]] = set()
+        self._writes: dict[asyncio.Task[Any], float] = {}  # under way or waiting, with the time of their call
         self.durations = Histogram(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
         """Seconds of the writes that succeeded, the wait for those before included."""
         self.failures = 0
@@ -186,9 +188,15 @@ class Database:
             return result
 
         task = asyncio.ensure_future(transaction())
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        self._writes[task] = began
+        task.add_done_callback(self._writes.pop)
         return await asyncio.shield(task)  # a driver that is cancelled inside a commit leaves its outcome open
+
+    def health(self) -> str:
+        """Return ``ok``, or a sentence about writes that take long."""
+        oldest = min(self._writes.values(), default=None)
+        waited = 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
+        return f"degraded: {self.name} is slow: a change waits for {waited:.0f} s already" if waited > _SLOW_S else "ok"
 
     async def settle(self) -> None:
         """Wait until the writes under way are over."""

@@ -80,7 +80,7 @@ class Store:
         self.broker_reader = Leader(self._database, BROKERS)
         self.timers = Timers(self._database, self.node)
         self.accounts = Accounts(self._database)
-        self.metrics = self._database.metrics
+        self.metrics, self.health = self._database.metrics, self._database.health
         self.exclusive, self.settle = self._database.exclusive, self._database.settle
         """See `Database`."""
         self.listening, self.notify = self._database.listening, self._database.notify

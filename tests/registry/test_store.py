@@ -9,6 +9,7 @@ import traceback
 import pytest
 
 from span_events.errors import Conflict
+from span_events.registry import database
 from span_events.registry.model import Blob, Certificate, GatewayType, Psk, Token
 from span_events.registry.store import Store
 from tests.registry.rows import HIGH, attachment, collection, device, gateway, image, message, values
@@ -48,6 +49,29 @@ async def test_writing_again_replaces_the_row(store: Store) -> None:
     assert contents.collections[0].tags == {"name": "new"}
     assert [each.last_payload for each in contents.devices] == [b"second"]
     assert contents.devices[0].config.gateways == {}
+
+
+async def test_a_write_that_takes_long_shows_in_health(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is slow refuses nothing, so no failure tells an operator why every change takes long."""
+    under_way, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: object) -> None:
+        under_way.set()
+        await may_end.wait()
+
+    writing = asyncio.create_task(store._database.write(slow))
+    await under_way.wait()
+    soon = store.health()
+    monkeypatch.setattr(database, "_SLOW_S", -1.0)
+    late = store.health()
+    may_end.set()
+    await writing
+    monkeypatch.undo()
+
+    assert soon == "ok"
+    assert late.startswith("degraded: The registry ")
+    assert late.endswith(" is slow: a change waits for 0 s already")
+    assert store.health() == "ok"
 
 
 async def test_a_batch_of_any_size_is_written(store: Store) -> None:

@@ -161,7 +161,7 @@ class Node:
     def health(self) -> dict[str, str]:
         """Return the health of each part: ``ok``, or a sentence that names the failure."""
         return {
-            "registry": "ok",
+            "registry": self.store.health(),
             "files": "ok",
             **self.fleet.files_health(),
             "bus": self.bus.health(),
