@@ -34,6 +34,15 @@ def test_a_line_that_cannot_be_written_is_lost(monkeypatch: pytest.MonkeyPatch) 
             full.close()
 
 
+def test_the_end_of_the_interpreter_flushes_without_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.13 clears the names of modules first, and would end the log of each server with a traceback."""
+    stream = log._Unfailing(io.StringIO())
+    for name in list(vars(log)):
+        monkeypatch.setitem(vars(log), name, None)
+
+    stream.flush()
+
+
 def test_a_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that share standard error would otherwise write into each other's lines."""
     writes: list[str] = []

@@ -252,7 +252,7 @@ enabled_option: Final = click.option(
 yes_option: Final = click.option("-y", "--yes", "--yes-i-am-sure", "yes", is_flag=True, help="Do not ask.")
 data_dir_option: Final = click.option(
     "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, readable=False, path_type=Path),  # the opening tells the reason
     default=Path("var"),
     show_default="./var",
     metavar="DIR",
@@ -260,7 +260,7 @@ data_dir_option: Final = click.option(
 )
 config_option: Final = click.option(
     "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
     metavar="FILE",
     help="Settings; `span-events config show` explains every one. Without it: defaults and SPAN_EVENTS_… variables.",
 )

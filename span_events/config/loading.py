@@ -68,6 +68,10 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8-sig"))  # editors of Windows write a BOM
     except OSError as exc:
         hint = "Check the path after --config; `span-events config show` writes a file with every setting."
+        if isinstance(exc, PermissionError):
+            hint = (
+                f"User {os.geteuid()} must be able to read it, and to search its folders: `namei -l {path}` shows them."
+            )
         raise ConfigurationError([f"{path}: cannot be read: {exc.strerror}"], hint=hint) from exc
     except UnicodeDecodeError as exc:
         raise ConfigurationError([f"{path}: is not UTF-8 (octet {exc.start})"]) from exc

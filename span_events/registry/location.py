@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import stat
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from span_events.config import RegistryConfig
 from span_events.errors import StorageUnavailable
 from span_events.log import get_logger
 
 log = get_logger("registry")
+_FILES: Final = ("lock", "registry.sqlite", "registry.sqlite-wal", "login.key", "pki", "firmware", "blobs")
+"""Entries of the data directory that a server reads and writes."""
 
 
 def prepare(data_dir: Path) -> None:
@@ -27,8 +30,31 @@ def prepare(data_dir: Path) -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as exc:
         raise StorageUnavailable(f"{data_dir}: cannot be made: {exc.strerror}") from exc
-    if not os.access(data_dir, os.W_OK | os.X_OK):
-        raise StorageUnavailable(f"{data_dir}: is not writable by this user")
+    _require_access(data_dir)
+
+
+def _require_access(data_dir: Path) -> None:
+    """Refuse a data directory, or a file of the server in it, that this user cannot read and write."""
+    for path in (data_dir, *(data_dir / name for name in _FILES)):
+        if os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)) or not os.path.lexists(path):
+            continue
+        if os.statvfs(path).f_flag & os.ST_RDONLY:
+            error = StorageUnavailable(f"{path}: is on a read-only file system")
+            error.hint = "Mount it read-write, or name another --data-dir."
+            raise error
+        owner, user = _name(path.stat().st_uid), _name(os.geteuid())
+        error = StorageUnavailable(f"{path}: {user} may not read and write it; it belongs to {owner}")
+        error.hint = f"Run this as {owner}, or give it all: chown -R {user} {data_dir} && chmod -R u+rwX {data_dir}"
+        if owner == user:
+            error.hint = f"chmod -R u+rwX {data_dir}"
+        raise error
+
+
+def _name(user: int) -> str:
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def warn_if_open(data_dir: Path) -> None:
@@ -99,8 +125,18 @@ def authority_folder(data_dir: Path) -> Path:
 
 
 def authority_exists(data_dir: Path) -> bool:
-    """Return whether the data directory holds an authority, which is made after the registry."""
-    return (authority_folder(data_dir) / "root.pem").exists()
+    """
+    Return whether the data directory holds an authority, which is made after the registry.
+
+    Raises:
+        StorageUnavailable: This user cannot look into the data directory.
+    """
+    try:
+        return (authority_folder(data_dir) / "root.pem").exists()
+    except PermissionError as exc:
+        if os.access(data_dir.parent, os.X_OK):
+            _require_access(data_dir)
+        raise StorageUnavailable(f"{data_dir}: cannot be read: {exc.strerror}") from exc
 
 
 def _database(data_dir: Path) -> Path:
