@@ -139,7 +139,7 @@ class RefusedAccepts:
                 "accepts_refused",
                 "Connections that were refused because descriptors or memory were used up.",
                 "counter",
-                lambda: dict(self._refused),
+                lambda: dict.fromkeys(self.accepted, 0) | self._refused,  # an alert needs the 0 before the first
                 label="listener",
             ),
         ]

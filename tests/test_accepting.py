@@ -70,6 +70,7 @@ async def test_a_connection_beyond_the_limit_is_closed_counted_and_logged_once_a
         with structlog.testing.capture_logs() as log:
             scene = Scene(stack)
             clients: list[socket.socket] = []
+            first = dict(scene.counted)
             while scene.counted != {"http": 2}:
                 clients.append(scene.connect())
                 await until(lambda: len(scene.served) + sum(scene.counted.values()) == len(clients))
@@ -84,6 +85,7 @@ async def test_a_connection_beyond_the_limit_is_closed_counted_and_logged_once_a
             scene.clock.shift(60)
             well = dict(scene.refused.health())
 
+    assert first == {"http": 0}, "an alert on the increase would miss the first"
     assert served == len(clients) - 2 > 0
     assert ends == [b"", b""]
     assert list(ill) == ["http"]
