@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import errno
 import importlib
-import os
 import re
 import sys
 import traceback
@@ -16,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from span_events import __version__
-from span_events.cli.loading import INTERRUPTED, Loading
+from span_events.cli.loading import INTERRUPTED, Loading, forget_output
 from span_events.cli.options import Session, SpanId, debug_option, endpoint_option, json_option, token_option
 from span_events.cli.output import printable
 from span_events.errors import ConfigurationError, SpanEventsError
@@ -107,7 +106,7 @@ class Commands(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            _forget_output()
+            forget_output()
             ctx.exit(PIPE_CLOSED)
         return result
 
@@ -133,7 +132,7 @@ class Commands(click.Group):
             if exc.filename is not None or exc.errno not in _OF_OUTPUT:
                 status = _defect(exc)
             else:
-                _forget_output()
+                forget_output()
                 status = _print_errors(OUTPUT_FAILED, [f"cannot write the output: {exc.strerror}"])
         except Exception as exc:
             status = _defect(exc)
@@ -166,11 +165,6 @@ def _advice(error: click.UsageError) -> str:
             return hint
     command = error.ctx.command_path if error.ctx else "span-events"
     return f"`{command} --help` shows what it takes, with examples."
-
-
-def _forget_output() -> None:
-    """Discard the buffered output, which would fail again when the process ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: SpanEventsError) -> int:

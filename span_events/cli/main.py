@@ -5,15 +5,18 @@ from __future__ import annotations
 import signal
 import sys
 
-from span_events.cli.loading import INTERRUPTED, Loading, leave_in_order
+from span_events.cli.loading import INTERRUPTED, Loading, leave_in_order, leave_or_go_on, open_closed_streams
 
 _SERVER = "serve"
 
 
 def main() -> None:
     """Run the command line; never returns."""
-    if _SERVER in sys.argv[1:]:
-        signal.signal(signal.SIGTERM, leave_in_order)  # until the event loop has its own
+    open_closed_streams()
+    if _SERVER in sys.argv[1:]:  # until the event loop has handlers of its own
+        signal.signal(signal.SIGTERM, leave_in_order)
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, leave_or_go_on)
     try:
         with Loading():
             from span_events.cli.commands import cli  # noqa: PLC0415  # this is what loads

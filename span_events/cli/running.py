@@ -24,6 +24,7 @@ from span_events.app.notify import Manager
 from span_events.app.workers.child import Child
 from span_events.app.workers.parent import Parent
 from span_events.app.workers.plan import Process, SharedPorts, joined, processes
+from span_events.cli.loading import forget_output, has_terminal
 from span_events.config import Config
 from span_events.errors import SpanEventsError, StorageUnavailable
 from span_events.ids import render
@@ -82,14 +83,13 @@ async def run(
         seeded = await server.start_demo() if demo else None
         gc.collect()
         gc.freeze()  # objects of the start stay alive: each full collection over them would take 0.1 s or more
-        if ready_file is not None:
-            _write_ready_file(ready_file, server.addresses)
         token_file = None
         if server.first_token and not sys.stdout.isatty():
             token_file = data_dir / TOKEN_FILE  # standard output may be a journal, which more people read
             replace(token_file, f"{server.first_token}\n".encode())
-        sys.stdout.write(banner(server, seeded, data_dir=data_dir, token_file=token_file))
-        sys.stdout.flush()
+        if ready_file is not None:
+            _write_ready_file(ready_file, server.addresses)
+        _print(banner(server, seeded, data_dir=data_dir, token_file=token_file))
         server.failed.add_done_callback(lambda _: stop.set())
         manager.ready(f"http {server.addresses['http']}, {len(server.fleet.directory.devices)} devices")
         background = [
@@ -155,8 +155,7 @@ async def run_workers(
             if ready_file is not None:
                 _write_ready_file(ready_file, addresses)
             about_token = _about_token_file(token_file) if token_file.exists() and not had_token else []
-            sys.stdout.write("\n".join([*_about_server(addresses, data_dir), *about_token, "", "Ctrl-C ends it.", ""]))
-            sys.stdout.flush()
+            _print("\n".join([*_about_server(addresses, data_dir), *about_token, "", "Ctrl-C ends it.", ""]))
             manager.ready(f"http {addresses['http']}, {parent.status}")
             failing = asyncio.create_task(parent.failed())
             background += [
@@ -176,6 +175,16 @@ async def run_workers(
             if ready_file is not None:
                 _remove(ready_file)
             log.info("stopped")
+
+
+def _print(text: str) -> None:
+    """Print; if that fails, since a disk is full or a pipe was closed, the server goes on."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as exc:
+        forget_output()
+        log.warning("output_failed", error=exc.strerror)
 
 
 def _child(process: Process, arguments: Sequence[str], device_arguments: Sequence[str], folder: Path) -> Child:
@@ -365,16 +374,7 @@ def _on_signals(stop: asyncio.Event, hung_up: asyncio.Event, *, at_once: Callabl
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, handle)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, handle if _has_terminal() else hung_up.set)
-
-
-def _has_terminal() -> bool:
-    """Return whether a person started this process on a terminal."""
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+        loop.add_signal_handler(signal.SIGHUP, handle if has_terminal() else hung_up.set)
 
 
 def _write_ready_file(path: Path, addresses: dict[str, str]) -> None:

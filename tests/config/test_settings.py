@@ -196,6 +196,8 @@ def test_a_fault_says_what_to_write_instead(tmp_path: Path, text: str, fault: st
         ({"coap": {"port": 5700}, "coaps": {"port": 5700}}, "coaps.port: 5700/udp is coap.port, too"),
         ({"http": {"port": 8081}}, "blobs.port: 8081/tcp is http.port, too"),
         ({"http": {"port": 1883}, "mqtt": {"host": "0.0.0.0"}}, "mqtt.port: 1883/tcp is http.port, too"),
+        ({"http": {"port": 8081, "host": "::"}}, "blobs.port: 8081/tcp is http.port, too"),
+        ({"http": {"port": 8081, "host": "::1"}, "blobs": {"host": "0.0.0.0"}}, ""),
         ({"http": {"port": 1234}}, ""),  # TCP beside UDP
         ({"coap": {"port": 0}, "coaps": {"port": 0}}, ""),
         ({"coap": {"port": 5700}, "coaps": {"port": 5700, "host": "127.0.0.2"}}, ""),

@@ -44,11 +44,16 @@ from span_events.config.sections.streams import (
 
 PREFIX: Final = "SPAN_EVENTS_"
 """Prefix of the environment variables that are settings."""
-_ALL: Final = "0.0.0.0"  # noqa: S104  # compared, not bound
 _BUS_ALONE: Final = (
     "bus.url: servers with a common bus share a registry, too, or they would give the same ids twice: set registry.url"
     " (postgresql+asyncpg://…), or remove bus.url; the guide scaling has the steps"
 )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Return whether two hosts to bind have an address in common; ``::`` serves IPv4, too."""
+    hosts = {one, other}
+    return len(hosts) == 1 or "::" in hosts or ("0.0.0.0" in hosts and ":" not in one + other)  # noqa: S104  # compared
 
 
 class _Environment(EnvSettingsSource):
@@ -143,11 +148,10 @@ class Config(BaseSettings):
 
     def _fault_of_ports(self) -> str:
         """Return which two listeners of this process have the same port; empty if each has its own."""
-        listening = [(setting, *address) for setting, *address in self._ports() if address[1]]
-        for (one, host, *port), (other, its_host, *its_port) in itertools.combinations(listening, 2):
-            if port == its_port and (host == its_host or _ALL in {host, its_host}):
-                number, transport = port
-                return f"{other}: {number}/{transport} is {one}, too; each listener needs a port of its own"
+        listening = [each for each in self._ports() if each[2]]
+        for (one, host, port, transport), (other, its_host, *its_port) in itertools.combinations(listening, 2):
+            if [port, transport] == its_port and _overlap(host, its_host):
+                return f"{other}: {port}/{transport} is {one}, too; each listener needs a port of its own"
         return ""
 
     def _ports(self) -> Iterable[tuple[str, str, int, str]]:

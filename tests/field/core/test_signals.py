@@ -22,28 +22,45 @@ from tests.field.serving import serve, until_ready
 STOPPED_BY_AN_IMPORT: Final = """\
 import os, signal, sys
 
-MODULE = sys.argv.pop(1)
+MODULE, SIGNAL = sys.argv.pop(1), int(sys.argv.pop(1))
 
 class Stopper:
     def find_spec(self, name, path=None, target=None):
         if name == MODULE:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), SIGNAL)
 
 sys.meta_path.insert(0, Stopper())
 from span_events.cli.main import main
 main()
 """
-"""A program that gets SIGTERM while it imports the module that its first argument names."""
+"""A program that gets a signal, its second argument, while it imports the module that its first argument names."""
 
 
 @pytest.mark.parametrize("module", ["span_events.cli.commands", "span_events.app"])
 async def test_security_R11_sigterm_while_the_modules_load_is_an_orderly_end(tmp_path: Path, module: str) -> None:
     """The handler is the first thing that the program does: nothing is written yet."""
-    command = (sys.executable, "-c", STOPPED_BY_AN_IMPORT, module, *serve(tmp_path)[1:])
+    command = (sys.executable, "-c", STOPPED_BY_AN_IMPORT, module, str(int(signal.SIGTERM)), *serve(tmp_path)[1:])
     ended = await run(*command, environment=FREE_VARIABLES)
 
     assert (ended.status, ended.output, ended.complaints) == (0, "", "")
     assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+
+
+@pytest.mark.parametrize("redirected", [">/dev/full 2>&1", ">&- 2>&-"], ids=["a full disk", "closed"])
+async def test_core_04_sighup_while_the_modules_load_and_lost_output_end_no_server(
+    tmp_path: Path, redirected: str
+) -> None:
+    """A rotation of logs may send it at any time, and a supervisor may close or fill the standard streams."""
+    load = (sys.executable, "-c", STOPPED_BY_AN_IMPORT, "span_events.app", str(int(signal.SIGHUP)))
+    command = ("sh", "-c", f'exec setsid "$@" {redirected}', "sh", *load, *serve(tmp_path)[1:])
+    async with Program(*command, environment=FREE_VARIABLES) as program:
+        await until((tmp_path / "ready").exists)
+        had_token = (tmp_path / "data" / "admin-token").exists()
+        program.send_signal(signal.SIGTERM)
+        ended = await program.finish()
+
+    assert (ended.status, ended.output, ended.complaints) == (0, "", "")
+    assert had_token, "it is there before the ready file, which scripts wait for"
 
 
 async def test_security_R11_sigterm_during_the_start_is_an_orderly_end(tmp_path: Path) -> None:
