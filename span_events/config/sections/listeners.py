@@ -128,6 +128,9 @@ class DtlsConfig(Section):
         100, "The same for one IPv4 /24 or IPv6 /56; a NAT with many devices behind it may need more."
     )
     sessions: Count = setting(20_000, "Upper bound of sessions; one more is refused (serverBusy).")
+    sessions_per_device: Count = setting(
+        100, "The same for one device, which has one for each of its ports; one more ends its oldest (replaced)."
+    )
     failures_per_minute: Count = setting(
         50,
         "Failed handshakes of one address in a minute; beyond it, its handshakes get no answer until the minute ends.",

@@ -158,7 +158,10 @@ class DisconnectReason(Reason):
         "idleTimeout",
         "Nothing came for idleSeconds: the device sleeps, lost coverage or power, or its NAT mapping is gone.",
     )
-    REPLACED = "replaced", "A newer session of the device took its place; it probably rebooted."
+    REPLACED = (
+        "replaced",
+        "A newer session of the device took its place: it probably rebooted; again and again, if this comes often.",
+    )
     ADDRESS_REASSIGNED = (
         "addressReassigned",
         "The mobile core gave this address to another device; this one must attach again.",

@@ -33,7 +33,7 @@ from span_events.listeners.dtls.strays import Strays
 from span_events.listeners.dtls.suites import SuiteChoices
 from span_events.metrics import Histogram, Measure
 from span_events.net import Remote
-from span_events.registry.model import Certificate
+from span_events.registry.model import Certificate, Device
 from span_events.wire.dtls.engine import Closed, Data, End, Engine, Established, Event, Failed, Failure
 from span_events.wire.dtls.hello import (
     ClientHello,
@@ -338,9 +338,9 @@ class DtlsServer:
         if earlier is not None:  # the client has lost its keys, and could not read a close_notify
             self._drop(earlier, DisconnectReason.REPLACED)
             self._reception.sessions.disconnected(earlier.fleet, DisconnectReason.REPLACED)
+        self._make_room(client.device)
         self.completed += 1
         self._handshakes.durations.observe(seconds)
-        self._sessions.add(session)
         session.fleet = self._reception.sessions.connected(
             client.device,
             remote,
@@ -351,11 +351,21 @@ class DtlsServer:
             certificate_serial=None if event.certificate is None else event.certificate.serial_number,
             close=lambda reason: self._close(session, reason),
         )
+        self._sessions.add(session)
         session.log_opened(event.cipher)
         record = None if event.certificate is None else self._identification.record_of(event.certificate)
         if record is not None:
             self._used(record)
         return session
+
+    def _make_room(self, device: Device) -> None:
+        """End the oldest sessions of a device that comes from one port after the other, so that others find room."""
+        limit = self._config.sessions_per_device
+        own = self._sessions.of_device(device)
+        for oldest in own[: max(0, len(own) + 1 - limit)]:
+            self._close(oldest, DisconnectReason.REPLACED)
+            detail = f"dtls.sessions_per_device is {limit}"
+            self._reception.sessions.disconnected(oldest.fleet, DisconnectReason.REPLACED, detail=detail)
 
     def _fail(self, handshake: Handshake, failed: Failed) -> None:
         """End a handshake that failed."""

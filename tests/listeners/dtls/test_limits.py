@@ -77,6 +77,21 @@ async def test_handshakes_are_bounded_and_a_valid_client_can_connect(tmp_path: P
         assert [data["detail"] for name, data in published if name == "clientRejected"] == [f"dtls.{limit} is 3"] * 3
 
 
+async def test_a_device_that_connects_from_ever_new_ports_ends_its_own_sessions(tmp_path: Path) -> None:
+    """As after each reset, without a goodbye: the sessions of a device must not take the room of others."""
+    limit = "dtls.sessions_per_device is 2"
+    async with dtls_bench(tmp_path, dtls={"sessions": 3, "sessions_per_device": 2}) as bench:
+        clients = [await bench.client().connect() for _ in range(4)]
+        published = await bench.published(6)
+        ends = [data for name, data in published if name == "clientDisconnected"]
+        clients[3].say(b"still here")
+        ((name, _),) = await bench.published(1)
+
+        assert [(data["reason"], data["detail"]) for data in ends] == [("replaced", limit)] * 2
+        assert name == "upstreamMessage"
+        assert bench.dtls.sessions == 2
+
+
 async def test_sessions_are_bounded(tmp_path: Path) -> None:
     """An additional client is rejected; open sessions continue."""
     async with dtls_bench(tmp_path, dtls={"sessions": 1}) as bench:
