@@ -82,9 +82,12 @@ class Node(LiveServer):
         A node learns of a new device, and a subscription reaches other nodes, a moment after the reply of the API.
         """
         waiting = asyncio.create_task(tail.until(name, **data))
-        while not waiting.done():
-            act()
-            await asyncio.wait({waiting}, timeout=0.1)
+        try:
+            while not waiting.done():
+                act()
+                await asyncio.wait({waiting}, timeout=0.1)
+        finally:
+            waiting.cancel()
         return waiting.result()
 
 

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from tests.bench.live import LiveDevice, Tail
+from tests.bench.ports import free_port, free_ports
 from tests.bench.waiting import PATIENCE, until
 from tests.cluster.bench import Cluster, Node
 from tests.cluster.bench import alive as is_alive
@@ -20,8 +21,9 @@ from tests.cluster.bench import alive as is_alive
 
 @pytest.fixture(scope="module")
 def service(cluster: Cluster) -> Iterator[Node]:
-    """A device node and two workers under one parent."""
-    with cluster.node("service", {"workers": 2, "monitoring.port": 0, "log.style": "json"}) as node:
+    """A device node and two workers under one parent; a process that is killed has its ports again."""
+    ports = {"datagrams.port": free_port(), "monitoring.port": free_ports(3)}
+    with cluster.node("service", {"workers": 2, "log.style": "json"} | ports) as node:
         yield node
 
 
