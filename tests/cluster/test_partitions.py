@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.bench.live import Document, LiveDevice, Tail
-from tests.bench.waiting import PATIENCE
+from tests.bench.waiting import PATIENCE, answered
 from tests.cluster.bench import Cluster, Node
 from tests.cluster.site import Site, activity, arrives, new_device, post, shows
 from tests.listeners.coap.bench import RawClient
@@ -43,7 +43,7 @@ async def metric(node: Node, name: str) -> float:
 async def until_claimed(cluster: Cluster) -> None:
     """Wait until a node has claimed a message in PostgreSQL."""
     engine = create_async_engine(cluster.registry_url)
-    async with engine.connect() as connection:
+    async with asyncio.timeout(PATIENCE), engine.connect() as connection:
         while not (await connection.execute(text("SELECT 1 FROM downstream WHERE claimed_by <> ''"))).all():
             await connection.rollback()
     await engine.dispose()
@@ -64,6 +64,14 @@ async def fetched(*clients: RawClient, octets: int = 7) -> bytes:
             for client in clients:
                 if (found := client.take()) is not None:
                     return found
+
+
+async def claim_prepared(site: Site) -> None:
+    """Let the device node claim a message: PostgreSQL knows the statement then, and the next claim is one query."""
+    device = await new_device(site.web)
+    await post(site.web, device, b"before")
+    with closing(site.devices.socket_at(device.address, "datagrams")) as client:
+        assert await fetched(client) == b"before"
 
 
 async def session_at(node: Node, device: LiveDevice, tail: Tail) -> str:
@@ -111,6 +119,7 @@ async def test_a_device_node_that_is_cut_off_from_nats_goes_on_and_counts_its_lo
 
 async def test_a_message_is_sent_once_although_its_claim_had_no_answer(cluster: Cluster, site: Site) -> None:
     """The node that was cut off from PostgreSQL at that moment does not send it; healed, it keeps it from nobody."""
+    await claim_prepared(site)
     device = await new_device(site.web)
     async with site.web.tail(activity(device), EXTENDED) as tail:
         await arrives(device, site.devices, tail)
@@ -118,7 +127,9 @@ async def test_a_message_is_sent_once_although_its_claim_had_no_answer(cluster: 
             closing(site.devices.socket_at(device.address, "datagrams")) as one,
             closing(site.other_devices.socket_at(device.address, "datagrams")) as other,
         ):
+            known = await metric(site.devices, "downstream_waiting")
             await post(site.web, device, b"once")
+            await answered(lambda: metric(site.devices, "downstream_waiting"), lambda now: now > known)
             site.to_postgresql.cut(only_replies=True)
             one.send(b"x")
             await until_claimed(cluster)
