@@ -154,8 +154,11 @@ class Questions:
                 self._is_open = False
                 self._decide_all()
                 await asyncio.wait({question})
-        finally:
+        except asyncio.CancelledError:
+            # Nobody asks for its answer any more, nor for the fault of a rollback over a connection that was lost.
+            question.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             question.cancel()
+            raise
         fault = question.exception()
         if fault is not None and not isinstance(fault, StorageUnavailable):
             log.error("registry_question_defect", exc_info=fault)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -213,6 +214,28 @@ async def test_a_failed_question_decides_what_waits(error: Exception) -> None:
 
     assert metrics(questions)["registry_questions"] == {"answered": 1, "late": 0, "failed": 1}
     assert [each["event"] for each in logs] == ["registry_question_defect"] * isinstance(error, RuntimeError)
+
+
+async def test_a_question_that_fails_as_it_is_cancelled_is_no_defect() -> None:
+    """Its transaction cannot be rolled back if the connection is what was lost."""
+    defects: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: defects.append(context))
+    asked = asyncio.Event()
+
+    async def question() -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise DatabaseUnavailable("the connection was closed") from None
+
+    async with answering(question) as questions:
+        hold(questions, [], "a")
+        await asked.wait()
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert defects == []
 
 
 async def test_input_is_held_once() -> None:
