@@ -240,6 +240,7 @@ class Link:
                 for task in running_on:
                     task.cancel()
                 _, running_on = await asyncio.wait(running_on, timeout=_PATIENCE)
+            await asyncio.gather(*tasks, return_exceptions=True)  # one of them was the cause; the others follow from it
 
     async def _probe(self, client: Client) -> None:
         """Let NATS confirm the events that it has read; a server that does not answer is away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -20,6 +21,8 @@ from span_events.bus import link, wire
 from span_events.bus.arrivals import Arrivals
 from span_events.bus.base import NoAnswer, topics_of
 from span_events.bus.link import Link
+from span_events.clock import SystemClock
+from span_events.config import BusConfig
 from span_events.events.filters import Scope
 from span_events.ids import render
 from tests.bench.peers.nats import NatsServer, nats_server
@@ -443,3 +446,44 @@ async def until_subscribed(nats: NatsServer, subject: str, is_subscribed: bool =
     async with asyncio.timeout(PATIENCE):
         while (subject in await subscriptions(nats)) is not is_subscribed:  # noqa: ASYNC110  # nothing tells of it
             await asyncio.sleep(0.001)
+
+
+async def test_work_that_fails_as_it_is_cancelled_is_no_defect(nats: NatsServer) -> None:
+    """It may be in the middle of a request over the connection that has ended."""
+    defects: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: defects.append(context))
+
+    async def fails(_client: Client) -> None:
+        await asyncio.sleep(0)
+        raise ConnectionError("the connection has ended")
+
+    async def fails_later(_client: Client) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionError("so has ours") from None
+
+    async def on_up(_client: Client) -> None: ...
+
+    work, nothing = (fails, fails_later), lambda *_: None
+    ended = asyncio.Event()
+    held = Link(
+        BusConfig(url=nats.url),
+        SystemClock(),
+        on_up=on_up,
+        on_down=ended.set,
+        work=work,
+        on_slow=nothing,
+        on_defect=nothing,
+    )
+    running = asyncio.create_task(held.run())
+    await ended.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    gc.collect()
+    await asyncio.sleep(0)
+    loop.set_exception_handler(None)
+
+    assert held.connections == 1
+    assert defects == []
