@@ -80,8 +80,3 @@ def framing(version: Version, *, websocket: bool, longest: int | None) -> Framin
         return binary_frame(packet) if websocket else packet
 
     return fitting
-
-
-def shared_limit(longest: int | None) -> int | None:
-    """Round a client's limit of a packet down to a power of two, so that few limits share many clients."""
-    return None if longest is None else 1 << (longest.bit_length() - 1)

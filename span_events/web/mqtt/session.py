@@ -14,11 +14,11 @@ from span_events.events.filters import Scope
 from span_events.fanout.subscriber import Ending, Sink
 from span_events.log import get_logger
 from span_events.registry.model import Token
-from span_events.web.mqtt.publications import framing, shared_limit
+from span_events.web.mqtt.publications import framing
 from span_events.web.mqtt.shared import Shared
 from span_events.web.mqtt.subscriptions import Subscriptions
 from span_events.web.streams.admission import Place
-from span_events.wire.mqtt.fields import Property
+from span_events.wire.mqtt.fields import Properties, Property
 from span_events.wire.mqtt.packets import (
     ClientPackets,
     Connect,
@@ -32,6 +32,7 @@ from span_events.wire.mqtt.packets import (
 )
 from span_events.wire.mqtt.reasons import PacketRefused, Reason
 from span_events.wire.mqtt.replies import PING_RESPONSE, connack, disconnect, reason_string, suback, unsuback
+from span_events.wire.recognition import ProtocolName, recognise
 
 log = get_logger("mqtt")
 
@@ -106,7 +107,8 @@ class Session:
     """
 
     __slots__ = (
-        *("_allowance", "_held", "_link", "_octets", "_owner", "_packets", "_shared", "_subscriptions", "_task"),
+        *("_allowance", "_asked", "_held", "_link", "_octets", "_owner", "_packets", "_shared", "_subscriptions"),
+        "_task",
         *("client_id", "deadline", "is_over", "keep_alive", "token"),
     )
 
@@ -118,6 +120,7 @@ class Session:
         self._packets = ClientPackets(LONGEST_PACKET)
         self._allowance = Allowance(config.client_packets, config.client_packets * _BURST)
         self._octets = Allowance(config.client_octets, config.client_octets * _BURST)
+        self._asked: Properties = {}  # of the CONNECT packet
         self._held: Place | None = None  # among the streams of the token
         self._task: asyncio.Task[None] | None = None  # checks the token; packets wait for it
         self.is_over = False
@@ -188,10 +191,11 @@ class Session:
         version = self._packets.version
         if self.token is not None:
             assert version is not None
-            farewell = disconnect(version, reason, text)
+            farewell = self._fitting(disconnect(version, reason, text), disconnect(version, reason))
         else:
             self._owner.refused(reason, text, self._link.remote)
-            farewell = connack(version or Version.V3_1_1, reason, reason_string(text))
+            version = version or Version.V3_1_1
+            farewell = self._fitting(connack(version, reason, reason_string(text)), connack(version, reason, {}))
         self._finish(by="server", reason=reason.word, text=text)
         if farewell:
             self._link.send(farewell)
@@ -209,7 +213,8 @@ class Session:
                     self.deadline = now + self.keep_alive * _PATIENCE
                 self._take(packet)
         except PacketRefused as exc:
-            self.end(exc.reason, str(exc) if exc.reason is Reason.MALFORMED_PACKET else exc.detail)
+            text = str(exc) if exc.reason is Reason.MALFORMED_PACKET else exc.detail
+            self.end(exc.reason, self._other_protocol() or text)
 
     def _take(self, packet: Packet) -> None:
         match packet:
@@ -243,8 +248,25 @@ class Session:
             reasons, text = subscriptions.add(packet.filters)
             if text:
                 log.info("subscription_refused", remote=self._link.remote, client=self.client_id, why=text)
-            self._link.send(suback(version, packet.packet_id, reasons, text))
+            plain = suback(version, packet.packet_id, reasons)
+            explains = self._asked.get(Property.REQUEST_PROBLEM_INFORMATION, 1)
+            told = suback(version, packet.packet_id, reasons, text) if explains else plain
+            self._link.send(self._fitting(told, plain))
         self._owner.changed(self)
+
+    def _fitting(self, packet: bytes, plain: bytes) -> bytes:
+        """Return a packet with a reason for people, or one without if the client takes none of that length."""
+        longest = self._asked.get(Property.MAXIMUM_PACKET_SIZE)
+        return plain if isinstance(longest, int) and len(packet) > longest else packet
+
+    def _other_protocol(self) -> str:
+        """Name the protocol of a client that came to the wrong port; empty if it is not known, or MQTT."""
+        seen = recognise(self._packets.undecoded) if self._packets.version is None else None
+        if seen is None or seen.protocol is ProtocolName.MQTT:
+            return ""
+        is_tls = seen.protocol is ProtocolName.TLS
+        advice = "this port is without TLS: set mqtt.tls, or connect without" if is_tls else "this port serves MQTT"
+        return f"this is {seen.protocol} ({seen.words}), {advice}"
 
     def _reads(self) -> bool:
         """Return whether the client reads: one that does not must not make our buffer grow."""
@@ -257,6 +279,7 @@ class Session:
 
     async def _connect(self, packet: Connect) -> None:
         """Check a CONNECT, and answer it."""
+        self._asked = packet.properties
         try:
             reach, token = await self._admit(packet)
         except PacketRefused as exc:
@@ -272,7 +295,7 @@ class Session:
         self.deadline = now + self.keep_alive * _PATIENCE if self.keep_alive else float("inf")
         longest = packet.properties.get(Property.MAXIMUM_PACKET_SIZE)
         assert longest is None or isinstance(longest, int)
-        frame = framing(packet.version, websocket=self._link.is_websocket, longest=shared_limit(longest))
+        frame = framing(packet.version, websocket=self._link.is_websocket, longest=longest)
         self._subscriptions = Subscriptions(
             self._shared, reach, frame, sink=self._link.sink, token_id=token.id, close=self._ended
         )

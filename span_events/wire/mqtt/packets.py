@@ -155,8 +155,13 @@ class ClientPackets:
         """Version of the CONNECT packet; None before it."""
 
     @property
+    def undecoded(self) -> bytes:
+        """The octets that are not decoded yet, those of a refused packet among them."""
+        return self._octets
+
+    @property
     def waiting(self) -> int:
-        """Octets that are not decoded yet."""
+        """Number of octets that are not decoded yet."""
         return len(self._octets)
 
     def feed(self, octets: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from span_events.config import FanoutConfig
 from span_events.ids import render
@@ -68,12 +69,44 @@ async def test_a_version_that_is_not_served_gets_the_return_code_of_3_1_1(site: 
         assert await subscriber.end() is None
 
 
-@pytest.mark.parametrize("octets", [b"GET / HTTP/1.1\r\n\r\n", bytes.fromhex("16030102000100"), b"\xc0\0", b"\0"])
-async def test_a_client_without_a_connect_packet_is_disconnected(site: MqttBench, octets: bytes) -> None:
-    async with site.client() as stranger:
-        stranger.send(octets)
+@pytest.mark.parametrize(
+    ("octets", "why"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "this is HTTP (GET /), this port serves MQTT"),
+        (
+            bytes.fromhex("16030102000100"),
+            "this is TLS (ClientHello), this port is without TLS: set mqtt.tls, or connect without",
+        ),
+        (b"\xc0\0", "CONNECT must be the first packet, and only that; this is PINGREQ"),
+        (b"\0", "there is no packet of type 0 (octet 0)"),
+    ],
+)
+async def test_a_client_without_a_connect_packet_is_disconnected(site: MqttBench, octets: bytes, why: str) -> None:
+    with capture_logs() as lines:
+        async with site.client() as stranger:
+            stranger.send(octets)
 
-        assert await stranger.end() is None
+            assert await stranger.end() is None
+    assert [each["why"] for each in lines if each["event"] == "mqtt_refused"] == [why]
+
+
+async def test_reasons_for_people_are_left_out_where_the_client_takes_none(site: MqttBench) -> None:
+    """Request Problem Information concerns the SUBACK, Maximum Packet Size every packet (MQTT 5, 3.1.2.11)."""
+    async with site.client() as silent, site.client() as small, site.client() as refused, site.client() as ample:
+        await silent.connect("*", site.token, client_id="silent", properties=bytes.fromhex("17 00"))
+        await small.connect("*", site.token, client_id="small", properties=bytes.fromhex("27 00000014"))
+        await ample.connect("*", site.token, client_id="ample", properties=bytes.fromhex("27 00001000"))
+        refused.send(connect_packet("*", NOBODY, level=5, properties=bytes.fromhex("27 00000014")))
+        lengths = []
+        for each in (silent, small, ample):
+            each.send(packet(0x82, bytes.fromhex("0001 00") + text("a/b/c") + b"\0"))
+            lengths.append(len((await each.receive()).body))
+        small.send(b"\x30\3\0\0\0")
+
+        assert lengths[:2] == [4, 4]
+        assert lengths[2] > 100
+        assert (await refused.receive()).body == bytes.fromhex("00 86 00")
+        assert (await small.receive()).body == bytes.fromhex("87 00")
 
 
 async def test_packets_may_follow_connect_at_once(site: MqttBench) -> None:
