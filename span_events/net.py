@@ -61,6 +61,14 @@ def broker_of(url: str) -> Broker:
     return Broker(parts.hostname, port, tls)
 
 
+def shown_url(url: str) -> str:
+    """Return a URL without query and fragment, which may hold a secret; empty if it is none."""
+    try:
+        return urlsplit(url)._replace(query="", fragment="").geturl()
+    except ValueError:
+        return ""
+
+
 def failure_of(exc: OSError) -> str:
     """Return why a connection failed, as the system words it; asyncio's own text hides the cause."""
     if exc.errno is not None and exc.errno > 0:

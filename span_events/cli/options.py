@@ -231,7 +231,7 @@ collection_option: Final = click.option(
     type=Reference("collection"),
     envvar="SPAN_COLLECTION_ID",
     required=True,
-    help="Collection that the device is in: its id, or tag `name`. [env: SPAN_COLLECTION_ID]",
+    help="The collection: its id, or tag `name`. [env: SPAN_COLLECTION_ID]",
 )
 device_option: Final = click.option(
     "-d",

@@ -22,6 +22,7 @@ from span_events.clock import Clock
 from span_events.events.reasons import OutputReason
 from span_events.fleet.outputs.health import Failure
 from span_events.fleet.outputs.outputs import SECRET_PREFIX
+from span_events.net import shown_url
 from span_events.outputs.base import DeliveryFailed, Item, unreachable
 from span_events.outputs.content import Content
 from span_events.outputs.targets import Resolver, SocketAddress, Targets
@@ -167,14 +168,6 @@ def sign(secret: str, identifier: str, second: int, body: bytes) -> dict[str, st
         "webhook-timestamp": str(second),
         "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
     }
-
-
-def shown_url(url: str) -> str:
-    """Return a URL without query and fragment, which may hold a secret; empty if it is none."""
-    try:
-        return urlsplit(url)._replace(query="", fragment="").geturl()
-    except ValueError:
-        return ""
 
 
 async def _begin_of(response: aiohttp.ClientResponse) -> bytes:

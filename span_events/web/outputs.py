@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from span_events.dialects.span import render_id
 from span_events.fleet.outputs.health import OutputHealth
+from span_events.net import shown_url
 from span_events.registry.outputs import Output, OutputConfig
 from span_events.web.documents import Document
 
@@ -30,7 +31,7 @@ def output(value: Output, *, secrets: bool, extended: bool) -> Document:
     Write an Output; settings that are not set are left out.
 
     Args:
-        secrets: Show passwords and keys, too.
+        secrets: Show passwords and keys, too, and the query of a URL, which may hold one.
         extended: Show our own settings, too.
     """
     config: dict[str, Any] = {}
@@ -38,6 +39,8 @@ def output(value: Output, *, secrets: bool, extended: bool) -> Document:
         setting = getattr(value.config, name)
         if setting and (secrets or name not in _SECRETS) and (extended or name not in _OWN):
             config[key] = setting
+    if "url" in config and not secrets:
+        config["url"] = shown_url(config["url"])
     return {
         "outputId": render_id(value.id),
         "collectionId": render_id(value.collection_id),

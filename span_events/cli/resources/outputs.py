@@ -12,7 +12,6 @@ from span_events.cli.options import (
     SpanId,
     api_options,
     collection_option,
-    enabled_option,
     pairs_of,
     pass_session,
     tag_option,
@@ -33,6 +32,9 @@ _format_option = click.option(
     "format_",
     type=click.Choice(["span", "things-stack", "cloudevents", "chirpstack", "chirpstack-protobuf"]),
     help="Dialect of the events.",
+)
+_enabled_option = click.option(
+    "--enable/--disable", "enabled", default=None, help="Whether it sends; what comes while it is disabled is not sent."
 )
 _set_option = click.option(
     "--set",
@@ -79,7 +81,7 @@ def list_outputs(session: Session, collection: str) -> None:
 @_format_option
 @_set_option
 @tag_option
-@enabled_option
+@_enabled_option
 @api_options
 @pass_session
 def add_output(session: Session, /, collection: str, type_: str, **given: Any) -> None:
@@ -123,7 +125,7 @@ def show_output(session: Session, collection: str, output: str) -> None:
 @_format_option
 @_set_option
 @tag_option
-@enabled_option
+@_enabled_option
 @api_options
 @pass_session
 def update_output(session: Session, /, collection: str, output: str, **given: Any) -> None:

@@ -6,6 +6,7 @@ An event that another server of ours wrote names ours in the tag ``span_event``;
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -29,9 +30,12 @@ from span_events.events.catalogue import (
     UpstreamMessage,
 )
 from span_events.events.reasons import DownlinkState, NetworkLogReason
+from span_events.proto import chirpstack_pb2 as pb
 
 _LONGEST: Final = 1024
 """Characters of a text in an event, and of a value beside a message."""
+_CODES: Final = {number: name for name, number in pb.LogCode.items()}
+_LEVELS: Final = {number: name for name, number in pb.LogLevel.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ def event_of(kind: Kind, fields: Fields, origin: Origin, cause: int) -> Event:
                 context=_compact(fields.values.get("object")) or None,
             )
         case Kind.LOG:
-            code, level = _word(fields, "code", "UNKNOWN"), _word(fields, "level", "INFO")
+            code, level = _word(fields, "code", _CODES), _word(fields, "level", _LEVELS)
             return NetworkLog(
                 **common,
                 reason=log_reason_of(code, level),
@@ -148,9 +152,12 @@ def _value(key: Key, text: str) -> Any:
     return text[:_LONGEST] if key.kind is str else key.kind(text)
 
 
-def _word(fields: Fields, name: str, default: str) -> str:
-    """Return the name of an enum; its number if the definition has no name for it."""
-    return fields.text(name) or _whole(fields, name) or default
+def _word(fields: Fields, name: str, names: Mapping[int, str]) -> str:
+    """Return the name of an enum's value, which JSON may give as a number; a number without a name stays one."""
+    number = fields.integer(name)
+    if number is None:
+        return fields.text(name) or names[0]
+    return names.get(number, str(number))
 
 
 def _strength(gateway: Fields) -> float:

@@ -48,10 +48,12 @@ async def test_an_output_is_created_changed_and_removed(api: WebBench) -> None:
 async def test_only_tokens_that_may_write_see_passwords(api: WebBench) -> None:
     collection = await api.collection()
     outputs = f"/span/collections/{collection}/outputs"
-    made = (await api.call("POST", outputs, json=WEBHOOK)).body
+    config = {"url": "https://example.com/hook?key=secret", "basicAuthUser": "me", "basicAuthPass": "secret"}
+    made = (await api.call("POST", outputs, json=WEBHOOK | {"config": config})).body
     token = await api.token(f"/collections/{collection}")
     shown = await api.call("GET", f"{outputs}/{made['outputId']}", token=token)
 
+    assert made["config"] == config
     assert shown.body["config"] == {"url": "https://example.com/hook", "basicAuthUser": "me"}
     assert (await api.call("POST", outputs, json=WEBHOOK, token=token)).status == 403
 
