@@ -1,4 +1,8 @@
-"""Watch of the wall clock: notices its steps, such as the first correction by NTP on a board without a battery."""
+"""
+Watch of the wall clock: notices its steps, such as the first correction by NTP on a board without a battery.
+
+Nodes that share a registry compare their clocks with that of PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from span_events.clock import Clock
+from span_events.errors import SpanEventsError
 from span_events.log import get_logger
 from span_events.metrics import Metric
 
@@ -15,6 +20,30 @@ LOOK: Final = 5.0
 """Seconds between looks."""
 _STEP: Final = 2.0
 """Seconds between wall and monotonic time that are a step; NTP slews by 0.5 ms a second at most."""
+_APART: Final = 5.0
+"""Seconds between the clocks of nodes that users notice; NTP keeps them within milliseconds."""
+
+
+class ClocksDiffer(SpanEventsError):
+    """The clock of this node is not that of the others."""
+
+    code = "clocks_differ"
+    hint = (
+        "Keep the clocks of all nodes and of PostgreSQL together (NTP): times, ids and the order of sessions need it."
+    )
+
+
+def compare(before: float, theirs: float, after: float) -> None:
+    """
+    Compare this node's clock with PostgreSQL's, which was read between two looks at ours; seconds since 1970.
+
+    Raises:
+        ClocksDiffer: They are more than five seconds apart, however long the answer took.
+    """
+    if theirs < before - _APART:
+        raise ClocksDiffer(f"This node's clock is {before - theirs:.0f} s ahead of PostgreSQL's")
+    if theirs > after + _APART:
+        raise ClocksDiffer(f"This node's clock is {theirs - after:.0f} s behind PostgreSQL's")
 
 
 class WallClockWatch:

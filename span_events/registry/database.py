@@ -287,6 +287,11 @@ class Database:
             await connection.execute(select(func.pg_notify(channel, "")))
             await connection.commit()
 
+    async def now(self) -> float:
+        """Return PostgreSQL's time, seconds since 1970."""
+        async with self.connection() as connection:
+            return float((await connection.execute(select(func.extract("epoch", func.clock_timestamp())))).scalar_one())
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:

@@ -84,6 +84,7 @@ class Store:
         self.exclusive, self.settle = self._database.exclusive, self._database.settle
         """See `Database`."""
         self.listening, self.notify = self._database.listening, self._database.notify
+        self.now = self._database.now
 
     def secrets(self, key: bytes) -> SharedSecrets:
         """Return the secrets that all nodes have in common, which a key of `read_key` encrypts."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from span_events.app.wall_clock import WallClockWatch
+import pytest
+
+from span_events.app.wall_clock import ClocksDiffer, WallClockWatch, compare
 from tests.bench.clock import ManualClock
 
 
@@ -19,3 +21,15 @@ def test_a_step_is_seen_once_and_counted() -> None:
 
     assert seen == [False, True, False, True, False]
     assert watch.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("theirs", "fault"), [(94.0, "6 s ahead"), (95.0, ""), (100.0, ""), (135.0, ""), (190.0, "60 s behind")]
+)
+def test_a_clock_that_differs_from_that_of_postgresql_is_told(theirs: float, fault: str) -> None:
+    """Asked at 100, answered at 130: a slow answer is no difference."""
+    if not fault:
+        compare(100.0, theirs, 130.0)
+        return
+    with pytest.raises(ClocksDiffer, match=f"This node's clock is {fault} "):
+        compare(100.0, theirs, 130.0)

@@ -13,7 +13,7 @@ from span_events.app.keys import open_keys
 from span_events.app.outputs import start_outputs
 from span_events.app.shutdown import Started
 from span_events.app.supervisor import Supervisor
-from span_events.app.wall_clock import LOOK, WallClockWatch
+from span_events.app.wall_clock import LOOK, ClocksDiffer, WallClockWatch, compare
 from span_events.auth.logins import Logins
 from span_events.auth.tokens import Tokens
 from span_events.clock import Clock
@@ -58,7 +58,7 @@ class Node:
         self.config = config
         self.data_dir = data_dir
         self.clock = clock
-        self.supervisor = Supervisor(clock, common=(DatabaseUnavailable,) if config.is_cluster else ())
+        self.supervisor = Supervisor(clock, common=(DatabaseUnavailable, ClocksDiffer) if config.is_cluster else ())
         self.started = Started(self.supervisor)
         self.refused = RefusedAccepts(clock)
         self.addresses: dict[str, str] = {}
@@ -132,6 +132,7 @@ class Node:
         if self.store.is_shared:
             every(RENEWAL, "node_number", self._renew_number)
             every(_SWEEP, "timers", self.fleet.lead)
+            every(_PROBE, "clocks", self._compare_clocks)
             self.supervisor.keep(RECONNECT, "registry_changes", self.fleet.registry.follow)
             self.supervisor.keep(RECONNECT, "leader", self.store.leader.campaign)
             every(RECONNECT, "intermediates", self.authority.refresh)
@@ -140,6 +141,11 @@ class Node:
 
     async def _renew_number(self) -> None:
         self.identifiers.node = await self.store.number.renew()
+
+    async def _compare_clocks(self) -> None:
+        before = self.clock.time_ns() / 1e9
+        theirs = await self.store.now()
+        compare(before, theirs, self.clock.time_ns() / 1e9)
 
     async def reload(self) -> bool:
         """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import make_url
 
+from span_events.app.wall_clock import compare
 from span_events.errors import StorageUnavailable
 from span_events.ids import NODES
 from span_events.registry.store import Store
@@ -46,6 +48,13 @@ async def leases(postgresql: PostgresqlServer) -> AsyncIterator[Leases]:
     opened = Leases(postgresql, await postgresql.new_schema())
     yield opened
     await asyncio.gather(*(each.close() for each in opened.stores))
+
+
+async def test_the_time_of_postgresql_is_that_of_its_machine(leases: Leases) -> None:
+    """Here both are one machine."""
+    store = await leases.open()
+
+    compare(time.time(), await store.now(), time.time())
 
 
 async def test_nodes_that_start_at_once_get_different_numbers(leases: Leases) -> None:
