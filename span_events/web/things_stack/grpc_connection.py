@@ -31,7 +31,7 @@ from span_events.wire.grpc.connections import (
     StreamOpened,
     StreamReset,
 )
-from span_events.wire.grpc.server import GrpcServer
+from span_events.wire.grpc.server import ANSWERS, GrpcServer
 
 log = get_logger("things_stack")
 
@@ -105,7 +105,7 @@ class GrpcConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_bounds", "_budget", "_calls", "_count", "_is_over", "_owner", "_paused", "_pinged_at"),
-        *("_server", "_timer", "_transport", "last_input", "remote"),
+        *("_sent", "_server", "_timer", "_transport", "last_input", "remote"),
     )
 
     def __init__(self, bounds: Bounds, owner: Owner) -> None:
@@ -115,6 +115,7 @@ class GrpcConnection(asyncio.Protocol):
         self._budget = Budget(_FRAMES_PER_SECOND, _BURST)
         self._calls: dict[int, _Call] = {}
         self._count = 0
+        self._sent = 0  # frames with data, of which the answers have been allowed for
         self._transport: asyncio.Transport
         self._paused = False  # the kernel's buffer is full
         self._is_over = False
@@ -226,13 +227,15 @@ class GrpcConnection(asyncio.Protocol):
         if self._is_over:
             return
         try:
-            before = self._server.cost
+            before, answered = self._server.cost, self._sent
             events = self._server.feed(data, _PER_TURN)
             for event in events:
                 self._take(event)
                 if isinstance(event, Broken):
                     self._bounds.calls.broken(self.remote, event.detail, b"" if self._count else data)
-            if not self._budget.allows(self._server.cost - before, self.last_input) and not self._is_over:
+            self._sent = self._server.sent
+            spent = self._server.cost - before - ANSWERS * (self._sent - answered)
+            if not self._budget.allows(spent, self.last_input) and not self._is_over:
                 self._bounds.floods += 1
                 log.warning("grpc_flood", remote=self.remote)
                 self._close(ErrorCodes.ENHANCE_YOUR_CALM)

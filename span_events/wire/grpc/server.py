@@ -57,6 +57,8 @@ _CONTENT_WORTH: Final = 1_024
 """Octets of data that outweigh one frame."""
 _NO_MORE_CALLS: Final = struct.pack("!HBBBLLL", 0, 8, 7, 0, 0, (1 << 31) - 1, ErrorCodes.NO_ERROR)
 """GOAWAY: 8 octets, type 7, no flags, stream 0; no call is too late to be served."""
+ANSWERS: Final = 3
+"""Frames with which a client may answer one: libraries ping to measure, and open the windows of call and connection."""
 _TEXT_SHOWN: Final = 1_000
 _AGENT_SHOWN: Final = 128
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
@@ -102,6 +104,8 @@ class GrpcServer:
         self._is_over = False
         self._unread = b""
         self._messages_cost = 0
+        self.sent = 0
+        """Frames with data sent so far: a client's library may answer each, see `ANSWERS`."""
         self._notice = b""  # a frame that h2 cannot write without ending the connection
         self._h2 = connection = h2.connection.H2Connection(_CONFIG)
         connection.local_settings = Settings(
@@ -255,6 +259,7 @@ class GrpcServer:
         while at < end:
             size = min(MAX_FRAME, end - at)  # every client accepts frames of this size
             self._h2.send_data(stream, bytes(outgoing[at : at + size]))
+            self.sent += 1
             at += size
         del outgoing[:at]
 

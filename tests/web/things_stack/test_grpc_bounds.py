@@ -130,6 +130,36 @@ async def test_a_stream_goes_on_while_its_client_makes_more_calls_than_a_connect
     assert connections > 1
 
 
+async def next_data(reader: asyncio.StreamReader) -> None:
+    """Read frames up to one with data."""
+    while True:
+        head = await reader.readexactly(9)
+        await reader.readexactly(int.from_bytes(head[:3]))
+        if not head[3]:
+            return
+
+
+async def test_a_client_may_answer_each_event_with_frames(api: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """grpc-go pings for each frame with data, to measure, and opens two windows: that is no flood, however long."""
+    monkeypatch.setattr(grpc_connection, "_BURST", 30)
+    collection = await api.collection()
+    device_id = await api.device(collection)
+    request = message_of("StreamEventsRequest")(identifiers=[application(collection)]).SerializeToString()
+    headers = hpack.Encoder().encode((*CALL, ("authorization", f"bearer {api.admin}")))
+    answer = frame(6, 0, 0, bytes(8)) + b"".join(frame(8, 0, stream, (600).to_bytes(4)) for stream in (0, 1))
+    async with listening(api) as listener, asyncio.timeout(PATIENCE):
+        host, port = listener.address.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, headers))
+        writer.write(frame(0, 1, 1, struct.pack("!BL", 0, len(request)) + request))
+        await next_data(reader)
+        for _ in range(40):
+            api.receive(device_id)
+            await next_data(reader)
+            writer.write(answer)
+        writer.close()
+
+
 async def test_a_connection_without_end_to_its_calls_is_ended(api: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that goes on calling after it was asked for another connection."""
     monkeypatch.setattr(grpc_connection, "_ALL_STREAMS", 2)
