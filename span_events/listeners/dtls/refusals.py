@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from span_events.events.activity import UNATTRIBUTED
+from span_events.events.activity import UNATTRIBUTED, Origin
 from span_events.events.catalogue import ClientRejected
 from span_events.events.message import Transport
 from span_events.events.reasons import ClientRejectedReason
@@ -34,15 +34,28 @@ class Refusals:
         self._transport = transport
 
     def of_hello(
-        self, reason: ClientRejectedReason, remote: Remote, *, offered: str | None = None, detail: str | None = None
+        self,
+        reason: ClientRejectedReason,
+        remote: Remote,
+        *,
+        offered: str | None = None,
+        detail: str | None = None,
+        is_proven: bool = False,
     ) -> None:
-        """Publish the rejection of a hello whose sender has not proven its address."""
+        """
+        Publish the rejection of a hello.
+
+        Args:
+            is_proven: True if a cookie has proven the address: then the device that has it owns the event.
+        """
+        origin, by_address = self._owner_of(remote) if is_proven else (UNATTRIBUTED, None)
         self._rejections.client_rejected(
             ClientRejected(
-                origin=UNATTRIBUTED,
+                origin=origin,
                 reason=reason,
                 remote_address=render_remote(remote),
                 transport=self._transport,
+                attributed_by=by_address,
                 offered=offered,
                 detail=detail,
             )
@@ -84,11 +97,10 @@ class Refusals:
         """Publish the end of a handshake; one without credentials belongs to the device that has the address."""
         certificate = None if failed is None else failed.certificate
         identity = None if failed is None else failed.psk_identity
-        origin, by_address = handshake.client.origin_of(certificate), None
+        origin: Origin = handshake.client.origin_of(certificate)
+        by_address = None
         if origin == UNATTRIBUTED:  # the cookie has proven the address
-            device = self._identification.device_meant_for(handshake.remote[0])
-            if device is not None:
-                origin, by_address = device.origin, "address"
+            origin, by_address = self._owner_of(handshake.remote)
         self._rejections.client_rejected(
             ClientRejected(
                 origin=origin,
@@ -106,3 +118,8 @@ class Refusals:
                 seconds=seconds,
             )
         )
+
+    def _owner_of(self, remote: Remote) -> tuple[Origin, str | None]:
+        """Return the device to which an address belongs, and how it was found."""
+        device = self._identification.device_meant_for(remote[0])
+        return (UNATTRIBUTED, None) if device is None else (device.origin, "address")

@@ -252,6 +252,8 @@ class DtlsServer:
     def _begin(self, hello: ClientHello, datagram: bytes, remote: Remote, now: float) -> None:
         if self._hellos.is_silenced(remote[0], now):
             self.silenced += 1
+            detail = f"dtls.failures_per_minute is {self._config.failures_per_minute}: no answer to this address now"
+            self._refusals.of_hello(ClientRejectedReason.SERVER_BUSY, remote, detail=detail, is_proven=True)
             return
         if self._is_full(remote):
             return
@@ -292,7 +294,7 @@ class DtlsServer:
             return False
         detail = f"dtls.sessions is {self._config.sessions}"
         if handshake is None:
-            self._refusals.of_hello(ClientRejectedReason.SERVER_BUSY, remote, detail=detail)
+            self._refusals.of_hello(ClientRejectedReason.SERVER_BUSY, remote, detail=detail, is_proven=True)
         else:
             self._refusals.of_handshake(ClientRejectedReason.SERVER_BUSY, handshake, detail=detail)
         return True

@@ -105,12 +105,16 @@ async def test_sessions_are_bounded(tmp_path: Path) -> None:
 
 
 async def test_a_host_with_too_many_failures_is_silenced_for_a_minute(tmp_path: Path) -> None:
-    """It is answered again after a minute."""
+    """Which is told, since others behind the same NAT suffer; it is answered again after a minute."""
     async with dtls_bench(tmp_path, dtls={"failures_per_minute": 2}) as bench:
+        await bench.fleet.device("127.0.0.1")
         for _ in range(2):
             await bench.client(DtlsClient()).connect()
         await bench.client().greet()
         await until(lambda: bench.dtls.silenced == 1)
+        name, data = (await bench.published(3))[2]
+        assert (name, data["reason"], data["attributedBy"]) == ("clientRejected", "serverBusy", "address")
+        assert data["detail"] == "dtls.failures_per_minute is 2: no answer to this address now"
         bench.fleet.clock.shift(60)
 
         assert (await bench.client().connect()).dtls.established
