@@ -154,13 +154,24 @@ class Acceptor:
         serve: Takes over each accepted socket.
         short: True if connections are short: they may use half of the descriptors that are kept back. `serve` refuses
             a lasting connection for which `is_last` holds.
+        is_behind: Returns whether accepted clients wait for their turns; then, each wake-up accepts one connection, and
+            the others wait in the kernel instead of displacing each other here.
     """
 
-    def __init__(self, name: str, refused: RefusedAccepts, serve: Serve, *, short: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        refused: RefusedAccepts,
+        serve: Serve,
+        *,
+        short: bool = False,
+        is_behind: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._name = name
         self._refused = refused
         self._serve = serve
         self._short = short
+        self._is_behind = is_behind
         self._socket: socket.socket | None = None
         self._resume: asyncio.TimerHandle | None = None
         self._highest = 0
@@ -193,7 +204,7 @@ class Acceptor:
             bound.close()
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(1 if self._is_behind() else _AT_ONCE):
             if self._socket is None:  # stopped by the connection that was just served
                 return
             try:

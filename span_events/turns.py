@@ -56,6 +56,10 @@ class RequestTurns:
         self._began: float | None = None  # of the current wake-up; None until a request comes in it
         self._is_scheduled = False
 
+    def are_waiting(self) -> bool:
+        """Return whether requests wait for their turns."""
+        return bool(self._waiting)
+
     async def enter(self) -> None:
         """Wait for the turn of the calling task; cancelling it gives the turn to the next one."""
         loop = asyncio.get_running_loop()

@@ -35,7 +35,10 @@ class Scene:
         self.clock = ManualClock()
         self.refused = RefusedAccepts(self.clock)
         self.served: list[socket.socket] = []
-        self.acceptor = Acceptor("http", self.refused, lambda accepted, _: self.served.append(accepted))
+        self.is_behind = False
+        self.acceptor = Acceptor(
+            "http", self.refused, lambda accepted, _: self.served.append(accepted), is_behind=lambda: self.is_behind
+        )
         bound = bind("http", "127.0.0.1", 0, socket.SOCK_STREAM)
         self.address = bound.getsockname()
         self._stack = stack
@@ -121,6 +124,20 @@ async def test_a_failing_accept_is_repeated_after_a_pause(monkeypatch: pytest.Mo
         await until(lambda: len(scene.served) == 1)
 
         assert scene.counted == {"http": 2}
+
+
+async def test_connections_wait_in_the_kernel_while_requests_wait_for_their_turns() -> None:
+    """A burst that is accepted faster than it is answered would displace its own first clients."""
+    with ExitStack() as stack:
+        scene = Scene(stack)
+        for _ in range(20):
+            scene.connect()
+        found = []
+        for scene.is_behind in (True, True, False):
+            scene.acceptor._accept()
+            found.append(len(scene.served))
+
+    assert found == [1, 2, 20]
 
 
 async def test_a_lost_listening_socket_is_an_error() -> None:

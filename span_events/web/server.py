@@ -72,7 +72,7 @@ class WebServer:
             app, handle_signals=False, shutdown_timeout=config.shutdown_timeout, **self._options
         )
         self._front: Front | None = None
-        self._accepting = Acceptor(name, refused, self._open, short=True)
+        self._accepting = Acceptor(name, refused, self._open, short=True, is_behind=self._services.turns.are_waiting)
         self.address = ""
         """The bound address, ``host:port``."""
         self._opening: dict[asyncio.Task[object], socket.socket | None] = {}  # with the socket until the task begins
