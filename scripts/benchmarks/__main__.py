@@ -22,7 +22,7 @@ from scripts.benchmarks import (
     streams,
 )
 from scripts.benchmarks.harness import Options
-from scripts.benchmarks.nodes import bus, workers
+from scripts.benchmarks.nodes import bus, registry, workers
 
 BENCHMARKS = {
     "fanout": fanout.run,
@@ -40,6 +40,7 @@ BENCHMARKS = {
     "flood": flood.run,
     "bus": bus.run,
     "workers": workers.run,
+    "registry": registry.run,
 }
 
 

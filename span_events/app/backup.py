@@ -16,6 +16,7 @@ one was deleted in between: then a new moment is chosen.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
 import os
@@ -100,7 +101,7 @@ def back_up(data_dir: Path, config: Config, target: Path) -> Summary:
     else:
         copy = partial(_copy_sqlite, database)
     with (
-        _translated(target),
+        _translated(target, data_dir),
         tempfile.TemporaryDirectory(prefix=_PASSING[0], dir=data_dir) as passing,
     ):
         folder = Path(passing)
@@ -132,7 +133,7 @@ def restore(data_dir: Path, config: Config, source: Path) -> Summary:
             or cannot be written.
     """
     database = _file_of(config.registry, data_dir)
-    with _translated(source), source.open("rb"):  # before anything is made
+    with _translated(source, data_dir), source.open("rb"):  # before anything is made
         _require_empty(data_dir, database)
         place = _place_of(config.files, data_dir) or data_dir
         for name in _OF_ROWS:
@@ -142,7 +143,7 @@ def restore(data_dir: Path, config: Config, source: Path) -> Summary:
     location.prepare(place)
     with (
         location.lock(data_dir),
-        _translated(source),
+        _translated(source, data_dir),
         tempfile.TemporaryDirectory(prefix=_PASSING[1], dir=data_dir) as passing,
     ):
         folder = Path(passing)
@@ -361,12 +362,21 @@ def _require_empty(data_dir: Path, database: Path | None) -> None:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def _translated(archive: Path, data_dir: Path) -> Iterator[None]:
+    """Turn the errors of a backup or restore into ones that name the file and the remedy."""
     try:
         yield
     except sqlite3.Error as exc:
         raise StorageUnavailable(f"The registry cannot be read: {exc}") from exc
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, json.JSONDecodeError, UnicodeDecodeError) as exc:
-        raise StorageUnavailable(f"{path}: is damaged, or no backup of span-events: {exc}") from exc
+        error = StorageUnavailable(f"{archive}: is damaged, or no backup of span-events: {exc}")
+        error.hint = f"Copy it again from where it was made, or take an earlier one; `gzip -t {archive}` checks a copy."
+        raise error from exc
     except OSError as exc:
-        raise StorageUnavailable(f"{exc.filename or path}: {exc.strerror or exc}") from exc
+        where = exc.filename or f"{archive} or {data_dir}"  # a failed write has no name
+        error = StorageUnavailable(f"{where}: {exc.strerror or exc}")
+        if exc.errno == errno.ENOENT:
+            error.hint = f"Check the path of the archive, {archive}; the folder must exist."
+        if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+            error.hint = f"Make room in {data_dir} and in the folder of the archive."
+        raise error from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import io
 import json
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Final
+from unittest.mock import Mock
 
 import pytest
 
@@ -160,6 +162,27 @@ def test_every_cut_and_every_changed_octet_of_an_archive_is_found(tmp_path: Path
 
     assert gzip.decompress(whole)
     assert restore(tmp_path / "last", CONFIG, tmp_path / "whole").octets == 100
+
+
+def test_an_archive_that_is_missing_or_damaged_and_a_full_disk_have_hints_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that of the data directory, which is fine."""
+    file, hints = tmp_path / "file", []
+    whole = archive(tmp_path / "whole", {"backup.json": about(), "registry.sqlite": b"r" * 100})
+    file.write_bytes(whole.read_bytes()[:-9])
+    for source in (tmp_path / "none", file):
+        with pytest.raises(StorageUnavailable) as caught:
+            restore(tmp_path / "data", CONFIG, source)
+        hints.append(str(caught.value.hint))
+    monkeypatch.setattr("shutil.move", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(StorageUnavailable) as full:
+        restore(tmp_path / "data", CONFIG, whole)
+
+    assert hints[0] == f"Check the path of the archive, {tmp_path / 'none'}; the folder must exist."
+    assert f"`gzip -t {file}` checks a copy" in hints[1]
+    assert str(full.value) == f"{whole} or {tmp_path / 'data'}: No space left on device"
+    assert str(full.value.hint).startswith("Make room")
 
 
 def test_a_symbolic_link_in_an_archive_is_refused(tmp_path: Path) -> None:
