@@ -107,7 +107,7 @@ async def test_f15_a_wrong_key_is_reported(bench: DtlsBench) -> None:
 
 async def test_f16_a_stopped_handshake_is_reported_with_its_stage(tmp_path: Path) -> None:
     """The event also has the number of retransmissions and the seconds."""
-    async with dtls_bench(tmp_path, dtls={"handshake_timeout": 1.5}) as bench:
+    async with dtls_bench(tmp_path, dtls={"handshake_timeout": 2.0}) as bench:
         client = bench.client()
         await client.greet()
         ((name, data),) = await bench.published(1)
