@@ -137,7 +137,7 @@ async def test_one_address_takes_no_more_than_its_places(server: LiveServer) -> 
 
     seen.check()
     assert len(held) <= PLACES
-    assert "streams.per_address" in server.log
+    await server.logged("streams.per_address")
 
 
 async def test_readers_that_stop_are_disconnected_and_nobody_else_loses_an_event(server: LiveServer) -> None:

@@ -324,12 +324,15 @@ class LiveServer:
         return output.strip()
 
     def _read_log(self) -> None:
-        """Keep the log, and repeat it where pytest captures it: it shows what a failed test captured."""
+        """
+        Keep the log, and repeat it where pytest captures it: it shows what a failed test captured.
+
+        That is descriptor 2: `sys.stderr` may be that of a command which a test runs meanwhile.
+        """
         assert self._process is not None
         for line in self._process.stderr:
-            captured = sys.stderr
-            if captured is not sys.__stderr__:
-                captured.write(line)
+            if sys.stderr is not sys.__stderr__:
+                os.write(2, line.encode())
             with self._logged:
                 self._log.append(line)
                 self._logged.notify_all()

@@ -90,7 +90,7 @@ async def test_core_11_streams_pass_through_the_proxies_of_the_guide(tmp_path: P
                 await server.add_device(collection)
                 event = await stream.recv()
         assert "deviceCreated" in str(event)
-        assert "remote=192.0.2.7" in server.log
+        await server.logged("remote=192.0.2.7")
 
 
 async def test_core_11_nginx_with_tls_and_buffering_passes_each_event_on_at_once(tmp_path: Path) -> None:
