@@ -27,7 +27,7 @@ async def test_a_download_that_stops_is_told_with_its_place_and_goes_on_from_the
     """Block, percent and seconds; then Downloading again, to the end."""
     await firmware.report()
     first = await firmware.download(end=6)
-    event = await firmware.scene.published("firmwareStateChange", state="TimedOut")
+    event = await firmware.scene.published("firmwareStateChange", state="TimedOut", block="5")
     seen = await firmware.state()
     rest = await firmware.download(first=6)
     resumed = await firmware.change("Downloading")

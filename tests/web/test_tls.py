@@ -184,7 +184,7 @@ async def test_a_client_without_a_handshake_does_not_delay_the_shutdown(tmp_path
         began = asyncio.get_running_loop().time()
     writer.close()
 
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 30
 
 
 @pytest.mark.parametrize("fault", ["missing", "no certificate", "another key"])
