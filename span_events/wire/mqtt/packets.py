@@ -152,7 +152,7 @@ class ClientPackets:
         self._longest = longest
         self._octets = b""
         self.version: Version | None = None
-        """Version of the CONNECT packet; None before it."""
+        """Version of the CONNECT packet, also of one that is refused; None before it."""
 
     @property
     def undecoded(self) -> bytes:
@@ -212,8 +212,8 @@ class ClientPackets:
         packet: Packet
         match kind:
             case Kind.CONNECT:
-                packet = _connect(fields)
-                self.version = packet.version
+                self.version = _version(fields)  # known to the answer, whatever the rest is like
+                packet = _connect(fields, self.version)
             case Kind.PUBLISH:
                 return _publish(fields, flags, is_5=self.version is Version.V5)  # its payload may be anything
             case Kind.SUBSCRIBE | Kind.UNSUBSCRIBE:
@@ -239,14 +239,17 @@ def _end(octets: bytes) -> tuple[int, int] | None:
     raise PacketRefused(Reason.MALFORMED_PACKET, "the length of the packet has over 4 octets", at=1)
 
 
-def _connect(fields: Fields) -> Connect:
+def _version(fields: Fields) -> Version:
     name, level = fields.text(), fields.integer(1)
     if name not in _NAMES:
         raise PacketRefused(Reason.UNSUPPORTED_VERSION, f"the protocol is {name[:20]!r}, not MQTT", at=fields.at)
     if name != "MQTT" or level not in _LEVELS:
         detail = f"{name} of level {level}: MQTT 3.1.1 (level 4) and 5 are served"
         raise PacketRefused(Reason.UNSUPPORTED_VERSION, detail, at=fields.at - 1)
-    version = Version(level)
+    return Version(level)
+
+
+def _connect(fields: Fields, version: Version) -> Connect:
     at = fields.at
     flags = fields.integer(1)
     has_will, has_password, has_user = bool(flags & _WILL), bool(flags & 0x40), bool(flags & 0x80)

@@ -90,6 +90,19 @@ async def test_a_client_without_a_connect_packet_is_disconnected(site: MqttBench
     assert [each["why"] for each in lines if each["event"] == "mqtt_refused"] == [why]
 
 
+async def test_mqtt_5_learns_that_its_connect_packet_is_wrong(site: MqttBench) -> None:
+    """MQTT 3.1.1 has no return code for that."""
+    async with site.client() as new, site.client() as old:
+        new.send(connect_packet("*", site.token, level=5, properties=bytes.fromhex("21 0000")))
+        old.send(connect_packet("*", site.token, level=4, flags=3))
+        answer = await new.receive()
+
+        assert answer.body[:2] == b"\0\x82"
+        assert b"the property RECEIVE_MAXIMUM is 0" in answer.body
+        assert await new.end() is None
+        assert await old.end() is None
+
+
 async def test_reasons_for_people_are_left_out_where_the_client_takes_none(site: MqttBench) -> None:
     """Request Problem Information concerns the SUBACK, Maximum Packet Size every packet (MQTT 5, 3.1.2.11)."""
     async with site.client() as silent, site.client() as small, site.client() as refused, site.client() as ample:

@@ -45,6 +45,16 @@ async def test_an_output_is_created_changed_and_removed(api: WebBench) -> None:
     assert (await api.fleet.store.load()).outputs == []
 
 
+async def test_a_setting_that_there_is_not_is_ignored_with_a_warning(api: WebBench) -> None:
+    """Also one that is spelt as ours are inside."""
+    outputs = f"/span/collections/{await api.collection()}/outputs"
+    config = {"url": "https://example.com/hook", "urll": "x", "basic_auth_user": 5}
+    made = await api.call("POST", outputs, json={"type": "webhook", "config": config})
+
+    assert (made.status, made.body["config"]) == (200, {"url": "https://example.com/hook"})
+    assert "config.urll: there is no such field, it is ignored; did you mean config.url?" in made.headers["x-warning"]
+
+
 async def test_only_tokens_that_may_write_see_passwords(api: WebBench) -> None:
     collection = await api.collection()
     outputs = f"/span/collections/{collection}/outputs"

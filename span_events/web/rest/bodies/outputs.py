@@ -85,5 +85,6 @@ class OutputBody(Body):
 
     def change(self) -> OutputChange:
         """Return the change that the body requests."""
-        config = self.config.model_dump(exclude_none=True) if self.config else {}
+        asked = {name: getattr(self.config, name, None) for name in OutputConfigBody.model_fields}
+        config = {name: value for name, value in asked.items() if value is not None}
         return OutputChange(type=self.type, config=config, tags=self.tags, enabled=self.enabled)
