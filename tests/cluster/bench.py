@@ -120,7 +120,7 @@ class Cluster:
         return self._new_node(name, settings).refused()
 
     def _new_node(self, name: str, settings: Mapping[str, object]) -> Node:
-        (self._folder / name).mkdir()
+        (self._folder / name).mkdir(exist_ok=True)
         node = Node(self._folder / name, {**self.settings, **settings})
         node.data_dir = self._folder / "data"
         node.token, node.free_addresses = self._token, self._free_addresses

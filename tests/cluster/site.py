@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import NamedTuple
 
+import aiohttp
 from sqlalchemy import make_url
 
 from tests.bench.live import Document, LiveDevice, Tail
-from tests.bench.waiting import PATIENCE
+from tests.bench.waiting import PATIENCE, answered
 from tests.cluster.bench import Cluster, Node
 from tests.cluster.cables import Cable
 
@@ -58,10 +60,24 @@ def activity(device: LiveDevice) -> str:
     return f"/span/collections/{device.collection}/activity"
 
 
+async def metric(node: Node, name: str) -> float:
+    """Return a metric of a node, the sum of its labels."""
+    url = f"http://{node.addresses['http']}/metrics"
+    async with aiohttp.ClientSession() as http, http.get(url) as reply:
+        found = re.findall(rf"^span_events_{name}(?:{{.*}})? (\S+)$", await reply.text(), re.MULTILINE)
+    return sum(map(float, found))
+
+
 async def arrives(device: LiveDevice, at: Node, *tails: Tail) -> list[Document]:
-    """Let a device send to a node until every subscriber has seen a message of it."""
+    """
+    Let a device send to a node until every subscriber has seen a message of it.
+
+    At the end, the node holds no datagram that came before it knew the device, and would be a message later.
+    """
     with closing(at.socket_at(device.address, "datagrams")) as client:
-        return [await at.sees(tail, lambda: client.send(b"hello"), "upstreamMessage") for tail in tails]
+        seen = [await at.sees(tail, lambda: client.send(b"hello"), "upstreamMessage") for tail in tails]
+    await answered(lambda: metric(at, "registry_held"), lambda held: held == 0)
+    return seen
 
 
 async def new_device(at: Node) -> LiveDevice:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-import aiohttp
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -15,7 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from tests.bench.live import Document, LiveDevice, Tail
 from tests.bench.waiting import PATIENCE, answered
 from tests.cluster.bench import Cluster, Node
-from tests.cluster.site import Site, activity, arrives, new_device, post, shows
+from tests.cluster.site import Site, activity, arrives, metric, new_device, post, shows
 from tests.listeners.coap.bench import RawClient
 from tests.listeners.dtls.bench import SecureClient
 from tests.wire.dtls.client import DtlsClient
@@ -30,14 +28,6 @@ def whole_again(site: Site) -> Iterator[None]:
     yield
     site.to_nats.mend()
     site.to_postgresql.mend()
-
-
-async def metric(node: Node, name: str) -> float:
-    """Return a metric of a node, the sum of its labels."""
-    url = f"http://{node.addresses['http']}/metrics"
-    async with aiohttp.ClientSession() as http, http.get(url) as reply:
-        found = re.findall(rf"^span_events_{name}(?:{{.*}})? (\S+)$", await reply.text(), re.MULTILINE)
-    return sum(map(float, found))
 
 
 async def until_claimed(cluster: Cluster) -> None:
