@@ -165,7 +165,8 @@ async def test_the_commands_of_the_guide_show_one_event_on_two_nodes(cluster: Cl
             tails += 1
             lines += [
                 f"{text.removeprefix(ENDLESS)} <> open > tail{tails} & kill{tails}=$!",
-                f"until curl -s $WEB{tails}/metrics | grep -q '^span_events_subscribers 1'; do sleep 0.1; done",
+                # Not -q: curl fails, and with it the pipe, if grep ends before it has read everything.
+                f"until curl -s $WEB{tails}/metrics | grep '^span_events_subscribers 1' > metric; do sleep 0.1; done",
             ]
     for number in range(1, tails + 1):
         lines.append(f"until grep -q upstreamMessage tail{number}; do sleep 0.1; done")
