@@ -128,6 +128,17 @@ def test_the_image_names_a_user_by_number_and_the_ports_of_the_settings() -> Non
     }
 
 
+def test_the_image_is_built_from_files_of_the_checkout_alone() -> None:
+    """A checkout may hold a data directory with private keys, which the cache of a build would keep."""
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", CONTAINERFILE, re.MULTILINE)
+    sources = {each.rstrip("/") for line in copied for each in line.split()}
+
+    assert sources == {
+        *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"),
+        *("config/requirements-nodes.txt", "config", "span_events"),
+    }
+
+
 def test_the_manifest_fits_the_image_and_itself() -> None:
     """Its labels, ports, probes and configuration are those of the others."""
     kinds = {(each["kind"], each["metadata"]["name"]): each for each in MANIFEST}
