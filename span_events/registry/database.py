@@ -64,9 +64,9 @@ _EXCLUSIVE: Final = 0x7370_616F
 """Key of the advisory lock of changes by nodes that share the registry."""
 _CONNECT_S: Final = 5
 """Seconds that a connection to PostgreSQL may take."""
-_LOCK_TIMEOUT = "4s"
+_LOCK_TIMEOUT: Final = "4s"
 """Time that PostgreSQL lets a command wait for a row or the registry's lock; then it answers, before `ANSWER_S`."""
-_IDLE_IN_TRANSACTION = "5s"
+_IDLE_IN_TRANSACTION: Final = "5s"
 """Time after which PostgreSQL ends the transaction of a node that froze, or lost the network, and frees its rows."""
 _SLOW_S = 3.0
 """Seconds that a write may take, its wait for those before it included, until health tells of it."""

@@ -61,6 +61,7 @@ async def test_a_write_that_takes_long_shows_in_health(store: Store, monkeypatch
 
     writing = asyncio.create_task(store._database.write(slow))
     await under_way.wait()
+    monkeypatch.setattr(database, "_SLOW_S", 1e9)
     soon = store.health()
     monkeypatch.setattr(database, "_SLOW_S", -1.0)
     late = store.health()
