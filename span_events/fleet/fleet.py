@@ -74,7 +74,11 @@ class Fleet:
             identification=self.identification,
             clock=clock,
         )
-        self.facts = DeviceFacts(registry.directory, self.reception.inbox)
+        self.facts = DeviceFacts(
+            registry.directory,
+            self.reception.inbox,
+            integration_events=config.chirpstack.integration_events,
+        )
         self.devices = Devices(
             bus=bus,
             registry=registry,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from span_events.dialects.chirpstack.encoding import json_of, protobuf_of
 from span_events.dialects.chirpstack.event import Facts, Translated, translate
-from span_events.dialects.chirpstack.rules import kind_of
+from span_events.dialects.chirpstack.rules import Kind, kind_of
 from span_events.dialects.cloudevents import CloudEventsDialect
 from span_events.dialects.span import SpanDialect
 from span_events.dialects.things_stack.json import JsonDialect
@@ -54,7 +54,10 @@ class Content:
 
     def accepts(self, item: Item) -> bool:
         """Return whether the dialect has a counterpart of an item."""
-        return not self.is_chirpstack or (isinstance(item, Activity) and kind_of(item.event) is not None)
+        return not self.is_chirpstack or (isinstance(item, Activity) and self._kind_of(item) is not None)
+
+    def _kind_of(self, activity: Activity) -> Kind | None:
+        return kind_of(activity.event, integration=self._facts.integration_events)
 
     def translated(self, item: Item) -> Translated | None:
         """Return an event in ChirpStack's form, with its kind and topic; None in every other dialect."""

@@ -126,6 +126,11 @@ class ChirpstackConfig(Section):
     trust_span_tags: bool = setting(
         False, "True restores our own events, from tags that another server of ours wrote (format=chirpstack)."
     )
+    integration_events: bool = setting(
+        False,
+        "True writes our events without a counterpart in LoRaWAN as integration events, for readers of ChirpStack to "
+        "4.14; False as log events.",
+    )
     max_event: Octets = setting(1_048_576, "Largest event of a broker, octets; a larger one is dropped.")
     broker_rate: Rate = setting(500.0, "Events per second that are read from one broker; others wait there.")
     keep_alive: Seconds = setting(30.0, "Seconds without a sign of life until a connection to a broker is given up.")

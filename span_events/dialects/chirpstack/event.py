@@ -50,6 +50,10 @@ _SOURCES: Final = frozenset(name for name, _ in pb.LocationSource.items())
 class Facts(Protocol):
     """Knows what an event does not carry: names, tags and payloads; empty for what is not there."""
 
+    @property
+    def integration_events(self) -> bool:
+        """Whether readers know the event `integration`, as of ChirpStack up to 4.14."""
+
     def collection(self, identifier: int) -> str:
         """Return the name of a collection."""
 
@@ -86,7 +90,7 @@ def dev_eui_of(device_id: int, facts: Facts) -> str:
 def translate(activity: Activity, facts: Facts) -> Translated | None:
     """Return an activity in ChirpStack's form; None if it has no counterpart."""
     event = activity.event
-    kind = kind_of(event)
+    kind = kind_of(event, integration=facts.integration_events)
     collection_id, device_id = event.origin.collection_id, event.origin.device_id
     if kind is None or collection_id is None or device_id is None:
         return None
@@ -155,7 +159,7 @@ class _Draft:
             case Kind.LOG:
                 return self._log(event)
             case Kind.INTEGRATION:
-                raise AssertionError("no event of ours is one of an integration")
+                return {**self._head(), "integrationName": TENANT, "eventType": event.name, "object": _masked(event)}
             case _:
                 assert_never(kind)
 

@@ -40,7 +40,7 @@ _KINDS: Final[MappingProxyType[type[Event], Kind]] = MappingProxyType(
         catalogue.DeviceLocation: Kind.LOCATION,
     }
 )
-"""Kinds of event classes; the others are log events."""
+"""Kinds of event classes; the others are log or integration events."""
 UNMAPPED: Final = frozenset(
     {catalogue.GatewayUpstreamMessage.name, catalogue.GatewayDownstreamMessage.name, catalogue.EventsDropped.name}
 )
@@ -57,12 +57,19 @@ _CODES: Final[MappingProxyType[type[Event], str]] = MappingProxyType(
 )
 
 
-def kind_of(event: Event) -> Kind | None:
-    """Return the kind of an event; None if it has no counterpart."""
+def kind_of(event: Event, *, integration: bool) -> Kind | None:
+    """
+    Return the kind of an event; None if it has no counterpart.
+
+    Args:
+        integration: Events of ours without a counterpart in LoRaWAN are `Kind.INTEGRATION`, in place of `Kind.LOG`.
+    """
     if event.origin.device_id is None or event.origin.collection_id is None or event.name in UNMAPPED:
         return None
     if isinstance(event, catalogue.DownstreamAck):
         return Kind.TXACK if event.state is DownlinkState.TRANSMITTED else Kind.ACK
+    if integration and not isinstance(event, catalogue.NetworkLog):
+        return _KINDS.get(type(event), Kind.INTEGRATION)
     return _KINDS.get(type(event), Kind.LOG)
 
 

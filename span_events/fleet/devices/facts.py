@@ -13,9 +13,15 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class DeviceFacts:
-    """Names, tags and payloads, as they are now."""
+    """
+    Names, tags and payloads, as they are now.
 
-    def __init__(self, directory: Directory, inbox: Inbox) -> None:
+    Args:
+        integration_events: See ``chirpstack.integration_events``.
+    """
+
+    def __init__(self, directory: Directory, inbox: Inbox, *, integration_events: bool) -> None:
+        self.integration_events = integration_events
         self._directory = directory
         self._inbox = inbox
 

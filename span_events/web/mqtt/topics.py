@@ -125,7 +125,8 @@ class _ChirpstackTopics:
 
     def matches(self, event: Event) -> bool:
         """Return whether an event was requested."""
-        kind, device_id = kind_of(event), event.origin.device_id
+        kind = kind_of(event, integration=self.facts.integration_events)
+        device_id = event.origin.device_id
         if kind is None or device_id is None:
             return False
         return any(

@@ -13,6 +13,7 @@ class SampleFacts:
     """A named collection, and a named device that sent one payload."""
 
     own: tuple[tuple[str, str], ...] = (("name", "tide gauge 7"), ("span_event", "of its own"))
+    integration_events: bool = False
 
     def collection(self, identifier: int) -> str:
         """Name the collection."""

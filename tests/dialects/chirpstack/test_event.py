@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, Parse
 
 from span_events.dialects.chirpstack.encoding import MESSAGES, ChirpstackDialect, json_of, protobuf_of
 from span_events.dialects.chirpstack.event import Translated, render_rfc3339, translate
@@ -114,6 +114,21 @@ def test_a_log_event_has_level_code_and_the_data_without_subscribers_digits() ->
     assert failed["description"].endswith(": UpdateFailed")
     assert failed["context"]["hint"] == FirmwareState.UPDATE_FAILED.hint
     assert (logged["level"], logged["code"]) == ("ERROR", "UPLINK_MIC")
+
+
+def test_readers_up_to_4_14_get_integration_events_in_place_of_log_events() -> None:
+    """The object has the data; a log event of LoRaWAN stays one."""
+    facts = SampleFacts(integration_events=True)
+    event = catalogue.ImsiMismatch(origin=ORIGIN, imsi="242016000000123", imei="357518080000128", expected_imsi="1")
+    found = translated(event, facts)
+    of_json = Parse(json_of(found), pb.IntegrationEvent())
+
+    assert found.topic.endswith("/event/integration")
+    assert (found.document["integrationName"], found.document["eventType"]) == ("span", "imsiMismatch")
+    assert found.document["object"]["imsi"] == "24201**********"
+    assert pb.IntegrationEvent.FromString(protobuf_of(found)) == of_json
+    assert translated(catalogue.NetworkLog(origin=ORIGIN, reason=NetworkLogReason.UPLINK_MIC), facts).kind is Kind.LOG
+    assert translated(message(), facts).kind is Kind.UP
 
 
 def test_events_without_a_device_and_halves_of_messages_have_no_counterpart() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from span_events.dialects.chirpstack.encoding import json_of, protobuf_of
 from span_events.dialects.chirpstack.event import Translated, translate
+from span_events.dialects.chirpstack.rules import Kind
 from span_events.events.activity import Activity
 from span_events.events.catalogue import (
     ClientDisconnected,
@@ -46,6 +47,16 @@ async def return_of(bench: FleetBench, activity: Activity, write: Callable[[Tran
     )
     (again,) = bench.activities
     return again
+
+
+@pytest.mark.parametrize("bench", [{"chirpstack": {"integration_events": True}}], indirect=True)
+async def test_a_setting_selects_integration_events(bench: FleetBench) -> None:
+    await bench.devices.create(await bench.collection(), DeviceChange(), cause=CAUSE)
+    translated = translate(bench.activities[-1], bench.facts)
+
+    assert translated is not None
+    assert translated.kind is Kind.INTEGRATION
+    assert translated.document["eventType"] == "deviceCreated"
 
 
 @ENCODINGS

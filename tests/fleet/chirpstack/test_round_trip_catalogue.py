@@ -36,12 +36,14 @@ class Facts(SampleFacts):
 
 @pytest.mark.parametrize("bench", [SETTINGS], indirect=True)
 @pytest.mark.parametrize("write", [json_of, protobuf_of])
+@pytest.mark.parametrize("integration_events", [False, True])
 async def test_collection_device_event_time_and_payload_are_kept(
-    bench: FleetBench, write: Callable[[Translated], bytes]
+    bench: FleetBench, integration_events: bool, write: Callable[[Translated], bytes]
 ) -> None:
     """Data is, too, but for the digits of identities; the time of a message is its networkTime."""
     collection = await bench.collection()
     device = await bench.devices.create(collection, DeviceChange(), cause=CAUSE)
+    facts = Facts(integration_events=integration_events)
     seen = set()
     for number, sample in enumerate(events()):
         if sample.origin.device_id is None:
@@ -51,7 +53,7 @@ async def test_collection_device_event_time_and_payload_are_kept(
             event = dataclasses.replace(event, message_id=SpanId(number))
         if isinstance(event, DownstreamAck):  # the id of the downlink identifies a txack
             event = dataclasses.replace(event, queue_item_id=f"item {number}")
-        translated = translate(activity(event, time_ns=EARLIER_NS, identifier=number << 20), Facts())
+        translated = translate(activity(event, time_ns=EARLIER_NS, identifier=number << 20), facts)
         if translated is None:
             continue
         bench.activities.clear()
