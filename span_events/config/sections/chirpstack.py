@@ -128,8 +128,7 @@ class ChirpstackConfig(Section):
     )
     integration_events: bool = setting(
         False,
-        "True writes our events without a counterpart in LoRaWAN as integration events, for readers of ChirpStack to "
-        "4.14; False as log events.",
+        "True writes our events without a counterpart in LoRaWAN as integration (ChirpStack up to 4.14), False as log.",
     )
     max_event: Octets = setting(1_048_576, "Largest event of a broker, octets; a larger one is dropped.")
     broker_rate: Rate = setting(500.0, "Events per second that are read from one broker; others wait there.")
