@@ -208,7 +208,7 @@ async def test_other_work_goes_on_between_datagrams_that_take_long() -> None:
     order: list[bytes | str] = []
 
     def receive(datagram: bytes, _remote: tuple[str, int]) -> None:
-        time.sleep(0.01)
+        time.sleep(0.02)
         order.append(datagram)
         asyncio.get_running_loop().call_soon(order.append, "other work")
 
