@@ -11,17 +11,22 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT."""
+_STDOUT, _STDERR = 1, 2
 
 
 def open_closed_streams() -> None:
-    """Open standard output and standard error that a supervisor closed; what is written to them is lost."""
-    for name in ("stdout", "stderr"):
+    """Open standard streams that a supervisor closed: the next file would get the number of one, and its output."""
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(opened, True)  # child processes need them, too
+    os.close(opened)
+    for number, name in ((_STDOUT, "stdout"), (_STDERR, "stderr")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
+            setattr(sys, name, open(number, "w"))  # noqa: SIM115  # until the process ends
 
 
 def forget_output() -> None:
@@ -57,10 +62,13 @@ def leave_in_order(number: int, frame: FrameType | None) -> None:
     os._exit(0)
 
 
-def leave_or_go_on(number: int, frame: FrameType | None) -> None:
-    """End a server whose terminal was closed while it loads; a reload is too early then, and ignored."""
-    if has_terminal():
-        leave_in_order(number, frame)
+def at_hang_up() -> Callable[[int, FrameType | None], None]:
+    """
+    Return the handler of SIGHUP for a server that loads: it leaves if its terminal is closed, and ignores a reload.
+
+    When the signal of a closed terminal comes, the process has none any more, so this must be called before.
+    """
+    return leave_in_order if has_terminal() else _go_on
 
 
 def has_terminal() -> bool:
@@ -70,6 +78,10 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
+
+
+def _go_on(number: int, frame: FrameType | None) -> None:
+    """Ignore a signal; unlike SIG_IGN, this is no wish of the parent process that would stay."""
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

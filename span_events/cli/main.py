@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from span_events.cli.loading import INTERRUPTED, Loading, leave_in_order, leave_or_go_on, open_closed_streams
+from span_events.cli.loading import INTERRUPTED, Loading, at_hang_up, leave_in_order, open_closed_streams
 
 _SERVER = "serve"
 
@@ -16,7 +16,7 @@ def main() -> None:
     if _SERVER in sys.argv[1:]:  # until the event loop has handlers of its own
         signal.signal(signal.SIGTERM, leave_in_order)
         if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, leave_or_go_on)
+            signal.signal(signal.SIGHUP, at_hang_up())
     try:
         with Loading():
             from span_events.cli.commands import cli  # noqa: PLC0415  # this is what loads

@@ -202,5 +202,5 @@ def _pause_of(headers: Mapping[str, str]) -> float | None:
         return float(after)
     try:
         return (parsedate_to_datetime(after) - parsedate_to_datetime(headers.get("Date", ""))).total_seconds()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

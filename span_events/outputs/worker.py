@@ -48,6 +48,8 @@ class Worker:
         """Items that wait; those under way are still in it."""
         self._octets = sum(_size(each) for each in self.queue)
         self._under_way = 0
+        self._singly = 0
+        """Items at the front that are sent one at a time: one of them may be what the target does not take."""
         self._config = config
         self._health = health
         self._accepts = accepts
@@ -88,8 +90,11 @@ class Worker:
                     self._wake.clear()
                     self._idle.set()
                     continue
-                self._under_way = min(self.sender.batch, len(self.queue))
-                await self._deliver([self.queue[index] for index in range(self._under_way)])
+                self._under_way = min(1 if self._singly else self.sender.batch, len(self.queue))
+                if not await self._deliver([self.queue[index] for index in range(self._under_way)]):
+                    self._singly = self._under_way
+                    continue
+                self._singly = max(0, self._singly - 1)
                 for _ in range(self._under_way):
                     self._octets -= _size(self.queue.popleft())
                 self._under_way = 0
@@ -97,8 +102,8 @@ class Worker:
         finally:
             await self.sender.close()
 
-    async def _deliver(self, items: list[Item]) -> None:
-        """Try until the target takes the items, or until they are given up."""
+    async def _deliver(self, items: list[Item]) -> bool:
+        """Try until the target takes the items or they are given up; return False if each must be tried alone."""
         answers = 0
         pause = self._config.first_pause
         while True:
@@ -116,18 +121,22 @@ class Worker:
                 failed = DeliveryFailed(Failure(OutputReason.DEFECT, type(exc).__name__), answered=True)
             else:
                 self._health.delivered(self.output, self.sender.target, items=len(items), octets=octets)
-                return
+                return True
             self._health.failed(self.output, self.sender.target, failed.failure)
             answers += failed.answered
-            if failed.final or answers >= self._config.attempts:
+            # A status, such as 503, is about the target; a broker that just closes the connection dislikes one item.
+            is_apart = len(items) > 1 and failed.answered and not failed.final and failed.failure.status is None
+            if not is_apart and (failed.final or answers >= self._config.attempts):
                 self._counters.dropped += len(items)
                 answers = -1
             wanted = max(pause * random.uniform(0.5, 1.0), failed.pause or 0.0)  # noqa: S311  # jitter, not a secret
             await self._clock.sleep(min(self._config.longest_pause, wanted))
             if answers < 0:
-                return
-            pause = min(self._config.longest_pause, pause * 2)
+                return True
             self._counters.retransmits += 1
+            if is_apart:
+                return False
+            pause = min(self._config.longest_pause, pause * 2)
 
     def _is_over(self) -> bool:
         return len(self.queue) > self._config.queue or self._octets > self._config.queue_octets

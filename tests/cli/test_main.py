@@ -262,6 +262,50 @@ sys.meta_path.insert(0, Interrupter())
     assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
 
 
+def test_a_server_leaves_if_its_terminal_is_closed_while_modules_load() -> None:
+    """Its process has no terminal any more when the signal comes; it must not serve on for ever."""
+    loads = f"""
+import os, signal, sys
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "span_events.cli.commands":
+            woken, wakes = os.pipe()
+            os.set_blocking(wakes, False)
+            signal.set_wakeup_fd(wakes)
+            os.write(1, b"!")
+            os.read(woken, 1)  # until a signal has been handled
+            os._exit(7)
+sys.meta_path.insert(0, Slow())
+{RUN_MAIN}
+"""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        ["setsid", "--ctty", sys.executable, "-c", loads, "serve"], stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        begun = os.read(ours, 1)
+        os.close(ours)
+        status = process.wait(PATIENCE)
+
+    assert begun == b"!"
+    assert status == 0
+
+
+def test_no_file_gets_the_number_of_a_closed_standard_stream() -> None:
+    """The database would be overwritten by the next traceback."""
+    opens = """
+import os, sys
+from span_events.cli.loading import open_closed_streams
+open_closed_streams()
+streams = sys.stdout.fileno(), sys.stderr.fileno(), *(os.get_inheritable(each) for each in range(3))
+sys.exit(5 if streams == (1, 2, True, True, True) and os.open(os.devnull, os.O_RDONLY) > 2 else 1)
+"""
+    closing = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")
+    result = subprocess.run([*closing, sys.executable, "-c", opens], check=False, timeout=PATIENCE)
+
+    assert result.returncode == 5
+
+
 @pytest.mark.parametrize("arguments", [["events"], ["events", "--json"], ["--help"]], ids=" ".join)
 def test_unwritable_output_exits_with_status_1(arguments: list[str]) -> None:
     """A full disk, with /dev/full for one."""

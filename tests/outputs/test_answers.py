@@ -126,6 +126,7 @@ async def test_a_target_that_closes_without_an_answer_is_told(bench: OutputsBenc
         (b"Date: Tue, 01 Jan 2030 00:00:00 GMT\r\nRetry-After: Tue, 01 Jan 2030 00:00:09 GMT", 9.0),
         (b"Date: Tue, 01 Jan 2030 00:00:00 GMT\r\nRetry-After: soon", None),
         (b"Retry-After: Tue, 01 Jan 2030 00:00:09 GMT", None),
+        (b"Retry-After: Tue, 01 Jan 2030 00:00:09 +99999999999999999999", None),
     ],
 )
 async def test_the_next_attempt_waits_as_long_as_the_target_asks(
@@ -146,5 +147,7 @@ async def test_the_next_attempt_waits_as_long_as_the_target_asks(
         await bench.add(url=url)
         bench.send()
         await until(lambda: bool(slept))
+        failed = await bench.event("outputFailed")
 
+    assert failed["reason"] == "targetFailed"
     assert slept[0] == pause if pause else slept[0] <= 0.01

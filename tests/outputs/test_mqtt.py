@@ -138,6 +138,20 @@ async def test_a_publication_that_a_broker_never_takes_does_not_hold_up_the_rest
     assert health.errors == 5
 
 
+async def test_of_publications_that_go_together_only_the_one_that_a_broker_never_takes_is_lost(
+    bench: OutputsBench, tmp_path: Path
+) -> None:
+    async with mosquitto(tmp_path, "allow_anonymous true", "max_packet_size 2000") as broker:
+        output = await bench.add(OutputType.MQTT, endpoint=broker.endpoint)
+        health = bench.fleet.outputs_health.of(output)
+        for size in (1, 2, 5_000, 3):
+            bench.send(bytes(size))
+        await until(lambda: health.forwarded == 3)
+
+    assert health.dropped == 1
+    assert broker.log.count("Received PUBLISH") <= 5, "two good ones come twice at most"
+
+
 async def test_a_broker_that_closes_an_idle_connection_gets_the_next_message(bench: OutputsBench) -> None:
     """The message is published over a new connection."""
     published = list[bytes]()
