@@ -172,16 +172,16 @@ class ConsoleEvents:
             await session.run()
         finally:
             self._readers.discard(reader)
-        end = reader.end or End(By.NETWORK, WSCloseCode.ABNORMAL_CLOSURE)
-        log.info(
-            "subscriber_left",
-            token=ids.render(token.id),
-            code=int(end.code),
-            by=end.by.value,
-            reason=end.reason,
-            delivered=session.delivered,
-            dropped=session.dropped,
-        )
+            end = reader.end or End(By.NETWORK, WSCloseCode.ABNORMAL_CLOSURE)
+            log.info(
+                "subscriber_left",
+                token=ids.render(token.id),
+                code=int(end.code),
+                by=end.by.value,
+                reason=end.reason,
+                delivered=session.delivered,
+                dropped=session.dropped,
+            )
         transport.close()  # nothing may follow the close frames
         return response
 
@@ -326,10 +326,12 @@ class _Session:
                 close=self._close,
                 replay=replay,
             )
-        except Unavailable as exc:
+        except BaseException as exc:
             if place is not None:
                 place.release()
-            raise of_refusal(exc) from None
+            if isinstance(exc, Unavailable):
+                raise of_refusal(exc) from None
+            raise
         if place is not None:
             self._places[number] = place
         log.info("console_subscribed", token=ids.render(token.id), subscriptions=len(self._subscribers))

@@ -51,6 +51,13 @@ class End:
     """False if the octets before must leave first."""
 
 
+class Held(ExitStack):
+    """What a call holds until it ends: the place of a stream among those of its token and its address."""
+
+    reason = ""
+    """Why the server ended the call; empty if the client did."""
+
+
 class CallLink(Protocol):
     """The stream of a call within its connection."""
 
@@ -80,7 +87,7 @@ class Calls:
         self._encoding = encoding(self._dialect, message_frame, tells_gaps=True)
 
     async def serve(
-        self, path: str, authorization: str, payload: bytes, link: CallLink, held: ExitStack
+        self, path: str, authorization: str, payload: bytes, link: CallLink, held: Held
     ) -> Subscriber | None:
         """
         Serve a call with its request message; return the subscriber of a stream.
@@ -88,7 +95,7 @@ class Calls:
         Args:
             path: `STREAM` or `FIND_RELATED`.
             authorization: The metadata of this name.
-            held: Takes the place of a stream among those of its token and its address; closed with the call.
+            held: Closed with the call.
         """
         number = self._service.number()
         try:
@@ -134,7 +141,7 @@ class Calls:
         request: pb.StreamEventsRequest,
         number: int,
         link: CallLink,
-        held: ExitStack,
+        held: Held,
     ) -> Subscriber:
         service, wish, token = self._service, subscription.wish, ids.render(subscription.token.id)
         link.answer(((b"warning", subscription.warning.encode()),) if subscription.warning else ())
@@ -145,17 +152,15 @@ class Calls:
             names=subscription.names,
             request_id=ids.to_ulid(number),
         )
-        reason = ""
 
         def close(ending: Ending, text: str) -> None:
-            nonlocal reason
-            reason = text
+            held.reason = text
             link.end(_end_of(ending_of(ending, text), number))
 
         def note_end() -> None:
-            by = By.SERVER if reason else By.CLIENT
+            by = By.SERVER if held.reason else By.CLIENT
             counts = {"delivered": subscriber.delivered, "dropped": subscriber.dropped}
-            log.info("subscriber_left", token=token, by=by.value, reason=reason, **counts)
+            log.info("subscriber_left", token=token, by=by.value, reason=held.reason, **counts)
 
         subscriber = service.hub.subscribe(
             Stream.ACTIVITIES,

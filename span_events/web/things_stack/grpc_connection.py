@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
@@ -17,7 +17,7 @@ from span_events.fanout.hub import Hub
 from span_events.fanout.subscriber import Subscriber
 from span_events.log import get_logger
 from span_events.web.streams.replies import CLOSE_TIMEOUT, tune
-from span_events.web.things_stack.grpc_calls import FIND_RELATED, STREAM, Calls, End
+from span_events.web.things_stack.grpc_calls import FIND_RELATED, STREAM, Calls, End, Held
 from span_events.wire.grpc.connections import (
     Broken,
     Fault,
@@ -46,6 +46,8 @@ _PER_TURN: Final = 64
 _FRAMES_PER_SECOND: Final = 100
 _BURST: Final = 1_000
 """Frames without content that a client may send at once."""
+_MOST_CREDIT: Final = 10_000
+"""Answers to frames with data that may still come, at most: after a long replay, they fill many reads."""
 _PING_TIMEOUT: Final = 20.0
 """Seconds without an octet after a ping, until the connection counts as lost."""
 _FAULTS: Final = {
@@ -94,8 +96,7 @@ class _Call:
     task: asyncio.Task[None] | None = None
     """Set as soon as the request message has come."""
     subscriber: Subscriber | None = None
-    held: ExitStack = field(default_factory=ExitStack)
-    """The place of a stream among those of its token and its address."""
+    held: Held = field(default_factory=Held)
     ending: End | None = None
     """Set while octets must leave before the trailers."""
 
@@ -104,8 +105,8 @@ class GrpcConnection(asyncio.Protocol):
     """One connection."""
 
     __slots__ = (
-        *("_bounds", "_budget", "_calls", "_count", "_is_over", "_owner", "_paused", "_pinged_at"),
-        *("_sent", "_server", "_timer", "_transport", "last_input", "remote"),
+        *("_bounds", "_budget", "_calls", "_count", "_credit", "_has_begun", "_is_over", "_owner", "_paused"),
+        *("_pinged_at", "_sent", "_server", "_timer", "_transport", "last_input", "remote"),
     )
 
     def __init__(self, bounds: Bounds, owner: Owner) -> None:
@@ -116,6 +117,8 @@ class GrpcConnection(asyncio.Protocol):
         self._calls: dict[int, _Call] = {}
         self._count = 0
         self._sent = 0  # frames with data, of which the answers have been allowed for
+        self._credit = 0  # answers that have not come yet
+        self._has_begun = False  # the first octets were HTTP/2
         self._transport: asyncio.Transport
         self._paused = False  # the kernel's buffer is full
         self._is_over = False
@@ -175,6 +178,7 @@ class GrpcConnection(asyncio.Protocol):
         if self._pinged_at is not None:
             if now - self._pinged_at >= _PING_TIMEOUT and self._transport.is_reading():
                 log.info("grpc_client_vanished", remote=self.remote)
+                self._drop_calls("the client did not answer a ping")
                 self._transport.abort()
         elif now - self.last_input >= self._bounds.ping_interval and not self._is_over:
             self._pinged_at = now
@@ -186,7 +190,7 @@ class GrpcConnection(asyncio.Protocol):
         for stream, call in list(self._calls.items()):
             if call.ending is None:
                 self.end(stream, End(Status.CANCELLED, "the server shuts down"))
-        self._close()
+        self._close("the server shuts down")
 
     def abort(self) -> None:
         """Close the socket at once."""
@@ -216,7 +220,7 @@ class GrpcConnection(asyncio.Protocol):
             call.ending = end
             self.flush()
             return
-        self._forget(stream)
+        self._forget(stream, end.text)
         self._server.end(stream, end.status, end.text, end.details)
         self.flush()
 
@@ -227,18 +231,17 @@ class GrpcConnection(asyncio.Protocol):
         if self._is_over:
             return
         try:
-            before, answered = self._server.cost, self._sent
+            before = self._server.cost
             events = self._server.feed(data, _PER_TURN)
             for event in events:
                 self._take(event)
                 if isinstance(event, Broken):
-                    self._bounds.calls.broken(self.remote, event.detail, b"" if self._count else data)
-            self._sent = self._server.sent
-            spent = self._server.cost - before - ANSWERS * (self._sent - answered)
-            if not self._budget.allows(spent, self.last_input) and not self._is_over:
+                    self._bounds.calls.broken(self.remote, event.detail, b"" if self._has_begun else data)
+            self._has_begun = True
+            if not self._allows(self._server.cost - before) and not self._is_over:
                 self._bounds.floods += 1
                 log.warning("grpc_flood", remote=self.remote)
-                self._close(ErrorCodes.ENHANCE_YOUR_CALM)
+                self._close("the client floods the connection with frames", ErrorCodes.ENHANCE_YOUR_CALM)
             if self._server.has_unread and not self._is_over:
                 self._transport.pause_reading()
                 asyncio.get_running_loop().call_soon(self._process, b"")
@@ -247,6 +250,13 @@ class GrpcConnection(asyncio.Protocol):
             self.flush()
         except Exception:
             self._fail()
+
+    def _allows(self, cost: int) -> bool:
+        """Spend the client's answers to what was sent, and the rest from its budget."""
+        credit = min(_MOST_CREDIT, self._credit + ANSWERS * (self._server.sent - self._sent))
+        self._sent = self._server.sent
+        self._credit = max(0, credit - cost)
+        return self._budget.allows(max(0, cost - credit), self.last_input)
 
     def _take(self, event: GrpcEvent) -> None:
         match event:
@@ -264,19 +274,21 @@ class GrpcConnection(asyncio.Protocol):
                 self.end(stream, End(_FAULTS[fault], detail))
             case NotGrpc():
                 self._bounds.served["unknown"] += 1
-            case GoneAway() | Broken():
+            case GoneAway():
                 self._close()
+            case Broken():
+                self._close("the client broke HTTP/2")
 
     def _open(self, event: StreamOpened) -> None:
         timeout = float("inf") if event.timeout is None else event.timeout
         call = _Call(event.path, event.authorization, self._bounds.clock.monotonic() + timeout)
         self._calls[event.stream] = call
         self._count += 1
-        if event.path not in (STREAM, FIND_RELATED):
+        if self._count > _ALL_STREAMS + _LATE_STREAMS:
+            self._close("the client makes too many calls on one connection")
+        elif event.path not in (STREAM, FIND_RELATED):
             self._bounds.served["unknown"] += 1
             self.end(event.stream, End(Status.UNIMPLEMENTED, _unknown(event.path)))
-        elif self._count > _ALL_STREAMS + _LATE_STREAMS:
-            self._close()
         else:
             self._bounds.served["stream" if event.path == STREAM else "related"] += 1
         if self._count == _ALL_STREAMS:
@@ -320,33 +332,40 @@ class GrpcConnection(asyncio.Protocol):
             for stream in ready:
                 ending = self._calls[stream].ending
                 assert ending is not None
-                self._forget(stream)
+                self._forget(stream, ending.text)
                 self._server.end(stream, ending.status, ending.text, ending.details)
             if not ready or self._paused:
                 return
 
     # ---- ends ---------------------------------------------------------------------------------
 
-    def _forget(self, stream: int) -> None:
+    def _forget(self, stream: int, reason: str = "") -> None:
+        """
+        Release what a call holds.
+
+        Args:
+            reason: Why the server ends it; empty if the client does.
+        """
         call = self._calls.pop(stream, None)
         if call is None:
             return
+        call.held.reason = call.held.reason or reason
         call.held.close()
         if call.subscriber is not None:
             self._bounds.hub.unsubscribe(call.subscriber)
         if call.task is not None and call.task is not asyncio.current_task():
             call.task.cancel()
 
-    def _drop_calls(self) -> None:
+    def _drop_calls(self, reason: str = "") -> None:
         for stream in list(self._calls):
-            self._forget(stream)
+            self._forget(stream, reason)
 
-    def _close(self, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
+    def _close(self, reason: str = "", code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         """End the connection with a GOAWAY behind all that waits for the kernel, or after `CLOSE_TIMEOUT`."""
         if self._is_over:
             return
         self._is_over = True
-        self._drop_calls()
+        self._drop_calls(reason)
         self._server.close(code)
         if not self._transport.is_closing():
             if octets := self._server.take():
@@ -363,7 +382,7 @@ class GrpcConnection(asyncio.Protocol):
         self._bounds.defects += 1
         log.exception("grpc_defect", remote=self.remote)
         self._is_over = True
-        self._drop_calls()
+        self._drop_calls("the server failed")
         self._transport.abort()
 
 

@@ -321,6 +321,23 @@ async def test_a_message_over_32_kib_ends_the_connection(api: WebBench) -> None:
         assert (await page.closed())[0] == 1009
 
 
+async def test_a_defect_leaves_no_place_of_its_token_taken(api: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subscription to many entities has places of its own."""
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError
+
+    collection = await api.collection()
+    (places,) = [each for each in api.events.admission.metrics() if each.name == "streams_of_one"]
+    async with console(api) as page:
+        monkeypatch.setattr(api.hub, "subscribe", fail)
+        await page.send(type="subscribe", id=1, identifiers=[application(collection)] * 100)
+        code, _ = await page.closed()
+    await until(lambda: places.value() == {"token": 0, "address": 0})
+
+    assert code == 1011
+
+
 async def test_a_deleted_token_ends_the_whole_connection(api: WebBench) -> None:
     """At once if there is a subscription, else with the next message."""
     collection = await api.collection()

@@ -14,6 +14,7 @@ from typing import Final
 import grpc
 import hpack
 import pytest
+from structlog.testing import capture_logs
 
 from span_events.clock import SystemClock
 from span_events.web import tls
@@ -130,13 +131,38 @@ async def test_a_stream_goes_on_while_its_client_makes_more_calls_than_a_connect
     assert connections > 1
 
 
-async def next_data(reader: asyncio.StreamReader) -> None:
-    """Read frames up to one with data."""
+DATA: Final = 0
+PING: Final = 6
+
+
+async def until_frame(reader: asyncio.StreamReader, kind: int) -> None:
+    """Read frames up to one of a kind."""
     while True:
         head = await reader.readexactly(9)
         await reader.readexactly(int.from_bytes(head[:3]))
-        if not head[3]:
+        if head[3] == kind:
             return
+
+
+ANSWER: Final = frame(PING, 0, 0, bytes(8)) + b"".join(frame(8, 0, stream, (600).to_bytes(4)) for stream in (0, 1))
+"""Frames with which grpc-go answers one with data."""
+
+
+@asynccontextmanager
+async def following(
+    api: WebBench, address: str, collection: str
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A client that writes each frame itself, after the first event."""
+    request = message_of("StreamEventsRequest")(identifiers=[application(collection)]).SerializeToString()
+    headers = hpack.Encoder().encode((*CALL, ("authorization", f"bearer {api.admin}")))
+    host, port = address.split(":")
+    async with asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, headers))
+        writer.write(frame(DATA, 1, 1, struct.pack("!BL", 0, len(request)) + request))
+        await until_frame(reader, DATA)
+        yield reader, writer
+        writer.close()
 
 
 async def test_a_client_may_answer_each_event_with_frames(api: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,24 +170,42 @@ async def test_a_client_may_answer_each_event_with_frames(api: WebBench, monkeyp
     monkeypatch.setattr(grpc_connection, "_BURST", 30)
     collection = await api.collection()
     device_id = await api.device(collection)
-    request = message_of("StreamEventsRequest")(identifiers=[application(collection)]).SerializeToString()
-    headers = hpack.Encoder().encode((*CALL, ("authorization", f"bearer {api.admin}")))
-    answer = frame(6, 0, 0, bytes(8)) + b"".join(frame(8, 0, stream, (600).to_bytes(4)) for stream in (0, 1))
-    async with listening(api) as listener, asyncio.timeout(PATIENCE):
-        host, port = listener.address.split(":")
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, headers))
-        writer.write(frame(0, 1, 1, struct.pack("!BL", 0, len(request)) + request))
-        await next_data(reader)
+    async with listening(api) as listener, following(api, listener.address, collection) as (reader, writer):
         for _ in range(40):
             api.receive(device_id)
-            await next_data(reader)
-            writer.write(answer)
-        writer.close()
+            await until_frame(reader, DATA)
+            writer.write(ANSWER)
 
 
-async def test_a_connection_without_end_to_its_calls_is_ended(api: WebBench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_may_answer_many_events_late_and_in_many_writes(
+    api: WebBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a replay. It may not answer more than there were: the log says why its stream has ended."""
+    monkeypatch.setattr(grpc_connection, "_BURST", 10)
+    collection = await api.collection()
+    device_id = await api.device(collection)
+    with capture_logs() as lines:
+        async with listening(api) as listener, following(api, listener.address, collection) as (reader, writer):
+            for _ in range(20):
+                api.receive(device_id)
+                await until_frame(reader, DATA)
+            for _ in range(20):
+                writer.write(ANSWER)
+                await until_frame(reader, PING)
+            writer.write(20 * ANSWER)
+            await reader.read()
+            await until(lambda: not listener._connections)
+    (left,) = [each for each in lines if each["event"] == "subscriber_left"]
+
+    assert (left["by"], left["reason"]) == ("server", "the client floods the connection with frames")
+
+
+@pytest.mark.parametrize("path", ["/ttn.lorawan.v3.Events/Stream", "/none"])
+async def test_a_connection_without_end_to_its_calls_is_ended(
+    api: WebBench, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
     """A client that goes on calling after it was asked for another connection."""
+    call = [(name, path if name == ":path" else value) for name, value in CALL]
     monkeypatch.setattr(grpc_connection, "_ALL_STREAMS", 2)
     monkeypatch.setattr(grpc_connection, "_LATE_STREAMS", 1)
     encoder = hpack.Encoder()
@@ -170,7 +214,7 @@ async def test_a_connection_without_end_to_its_calls_is_ended(api: WebBench, mon
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
         for number in range(1, 9, 2):
-            writer.write(frame(1, 4, number, encoder.encode(CALL)) + frame(0, 1, number, bytes(5)))
+            writer.write(frame(1, 4, number, encoder.encode(call)) + frame(0, 1, number, bytes(5)))
         async with asyncio.timeout(PATIENCE):
             received = await reader.read()
         writer.close()

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from structlog.testing import capture_logs
 
+from tests.attacks.flooding_gateway import frame
 from tests.bench.waiting import until
 from tests.web.conftest import IN_MODULE, WebBench, web_bench
 from tests.web.things_stack.client import Raw, application, body_of, device
@@ -133,6 +134,22 @@ async def test_the_log_says_what_a_client_speaks_that_is_not_grpc(api: WebBench,
 
     assert (found["reason"], found["remote"], found["path"]) == ("malformed", "127.0.0.1", "gRPC")
     assert why in found["why"]
+
+
+async def test_later_octets_of_a_client_of_grpc_are_no_sign_of_what_it_speaks(api: WebBench) -> None:
+    """It has begun with HTTP/2."""
+    await api.fleet.clock.advance(61.0)
+    with capture_logs() as lines:
+        async with listening(api) as listener:
+            host, port = listener.address.split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
+            await reader.readuntil(frame(4, 1, 0, b""))
+            writer.write(b"GET /api/v3/events HTTP/1.1\r\nHost: a\r\n\r\n")
+            found = await refusal_of(lines)
+            writer.close()
+
+    assert "speaks" not in found["why"]
 
 
 async def test_a_stream_over_grpc_is_logged_with_the_reason_of_its_end(api: WebBench) -> None:
