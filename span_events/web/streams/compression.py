@@ -38,6 +38,7 @@ class Block(bytes):
     """Compressed octets of one write, in the framing of their transport, and the octets before compression."""
 
     plain: bytes
+    """It lives as long as the block waits in a batch, so that a waiting write takes the memory of both."""
 
     @classmethod
     def of(cls, plain: bytes, frame: Framing) -> Block:

@@ -59,6 +59,7 @@ _SOURCES: Final = 1_000
 MOST_RELATED: Final = 100
 """Upper bound of the events in one reply about a correlation id; the newest stay."""
 _ENTITIES_OF_ANOTHER: Final = 50
+"""Entities of a subscription as which another stream counts."""
 _OURS: Final = re.compile(r"[0-9a-f]{64}")
 _THEIRS: Final = re.compile(r"(?:NNSXS|MFRWG|ONZW4|OJSWM|MF2XI)\.[A-Z2-7]+\.[A-Z2-7.]*")
 
