@@ -34,13 +34,13 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
-        worker = self._waiting[0]
-        goes_on = worker.take_turn()
-        self._waiting.popleft()
-        if goes_on:
-            self._waiting.append(worker)
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._next)
+        worker = self._waiting.popleft()
+        try:
+            if worker.take_turn():
+                self._waiting.append(worker)
+        finally:  # a worker that fails loses its own turns only
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._next)
 
 
 class RequestTurns:

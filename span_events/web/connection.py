@@ -149,11 +149,24 @@ class Connection(web.RequestHandler):
                 self._owner.turns.add(self)
             self._input += data
 
+    def eof_received(self) -> None:
+        """Parse at once what waits: over TLS, the connection is lost before its next turn."""
+        part, self._input = self._input, b""
+        if part:
+            super().data_received(part)
+        super().eof_received()
+
     def take_turn(self) -> bool:
         """Parse a part of the input that waits; called by `Turns`."""
         part, self._input = self._input[:_SLICE], self._input[_SLICE:]
-        if part:
-            super().data_received(part)
+        try:
+            if part:  # also while aiohttp or a stream has paused reading: no more waits than one read
+                super().data_received(part)
+        except Exception:
+            log.exception("connection_failed")
+            self._input = b""
+            self.force_close()
+            return False
         if not (self._input or self._reading_paused or self._buffer_paused):
             self._resume_transport_reading()
         return bool(self._input)

@@ -97,6 +97,7 @@ class MqttWebSockets:
             transport,
             self._streams,
             shared.clock,
+            pause=protocol.pause_reading,
             spare=shared.send_buffer,
             on_flood=lambda: None,
             longest=LONGEST_MESSAGE,

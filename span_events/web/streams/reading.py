@@ -58,6 +58,8 @@ class Reader:
 
     Args:
         transport: The connection.
+        pause: Stops the reading of the connection until its end (`RequestHandler.pause_reading`; the transport's own
+            would be undone by aiohttp).
         spare: Octets that may wait to be sent while a ping is still answered.
         longest: Octets that a client may send in one message.
         on_flood: Called once if the client is closed for its flood.
@@ -69,12 +71,14 @@ class Reader:
         config: StreamsConfig,
         clock: Clock,
         *,
+        pause: Callable[[], None],
         spare: int,
         on_flood: Callable[[], None],
         longest: int = LONGEST_MESSAGE,
     ) -> None:
         self._transport = transport
         self._clock = clock
+        self._pause = pause
         self._spare = spare
         self._on_flood = on_flood
         self._longest = longest
@@ -224,7 +228,7 @@ class Reader:
         """Leave the rest of the octets in the kernel: reading them would cost what the client likes."""
         self._deaf = True
         if not self._transport.is_closing():
-            self._transport.pause_reading()
+            self._pause()
 
     def _finish(self) -> None:
         """Release the waiting tasks; if octets are unsent, abort the connection after `_CLOSE_TIMEOUT`."""

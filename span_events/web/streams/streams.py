@@ -271,7 +271,14 @@ class Streams:
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client left during the handshake")
         tune(transport, send_buffer=self._send_buffer)
-        reader = Reader(transport, self._config, self._clock, spare=self._send_buffer, on_flood=self._count_flood)
+        reader = Reader(
+            transport,
+            self._config,
+            self._clock,
+            pause=protocol.pause_reading,
+            spare=self._send_buffer,
+            on_flood=self._count_flood,
+        )
         if expects_token:
             reader.expect_text()
         connection = _Connection(transport, reader)

@@ -159,6 +159,7 @@ class ConsoleEvents:
             transport,
             self._config,
             self._clock,
+            pause=protocol.pause_reading,
             spare=self._send_buffer,
             longest=LONGEST_MESSAGE,
             on_flood=lambda: None,

@@ -46,6 +46,27 @@ async def test_connections_take_turns_and_the_loop_runs_between_them() -> None:
     assert rounds[:4] == [1, 2, 3, 4]
 
 
+async def test_a_failure_in_a_turn_leaves_those_of_others() -> None:
+    class Failing:
+        """Fails in its turn."""
+
+        def take_turn(self) -> bool:
+            """Fail."""
+            raise ValueError("a defect")
+
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
+    turns, seen = Turns(), list[str]()
+    turns.add(Failing())
+    turns.add(Worker("a", 1, seen))
+    await until(lambda: bool(failed))
+    turns.add(Worker("b", 1, seen))
+    await until(lambda: len(seen) == 2)
+
+    assert seen == ["a", "b"]
+    assert [str(each) for each in failed] == ["a defect"]
+
+
 async def test_many_messages_at_once_are_processed_in_parts_and_in_order(
     gateways: GatewayBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -70,12 +70,11 @@ def _is_crowded(value: object) -> bool:
     waiting = [value]
     while waiting:
         container = waiting.pop()
-        members = container.values() if isinstance(container, dict) else container
-        if isinstance(members, Collection) and not isinstance(members, str):
-            room -= len(members)
+        if isinstance(container, dict | list):
+            room -= len(container)
             if room < 0:
                 return True
-            waiting.extend(each for each in members if isinstance(each, dict | list))
+            waiting.extend(container.values() if isinstance(container, dict) else container)
     return False
 
 
