@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.errors import StorageUnavailable
 from span_events.registry import tables
-from span_events.registry.database import Database
+from span_events.registry.database import Database, may_pause
 from span_events.registry.migrations import schema
 from span_events.registry.shared.secrets import SharedSecrets
 from span_events.registry.tables import Row
@@ -93,6 +93,7 @@ async def fill(url: str, source: Path, finish: Callable[[], None]) -> None:
         async with copied.connection(snapshot=True) as reading:
 
             async def work(writing: AsyncConnection) -> None:
+                await may_pause(writing)  # while files are moved, perhaps to another file system
                 await _require_empty(writing, target.name)
                 await copy_rows(reading, writing)
                 finish()

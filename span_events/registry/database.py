@@ -68,7 +68,7 @@ _LOCK_TIMEOUT: Final = "4s"
 """Time that PostgreSQL lets a command wait for a row or the registry's lock; then it answers, before `ANSWER_S`."""
 _IDLE_IN_TRANSACTION: Final = "5s"
 """Time after which PostgreSQL ends the transaction of a node that froze, or lost the network, and frees its rows."""
-_SLOW_S = 3.0
+_SLOW_S: Final = 3.0
 """Seconds that a write may take, its wait for those before it included, until health tells of it."""
 _BEAT_S: Final = 2.0
 """Seconds between questions to a connection that listens."""
@@ -196,7 +196,7 @@ class Database:
         """Return ``ok``, or a sentence about writes that take long."""
         oldest = min(self._writes.values(), default=None)
         waited = 0.0 if oldest is None else asyncio.get_running_loop().time() - oldest
-        return f"degraded: {self.name} is slow: a change waits for {waited:.0f} s already" if waited > _SLOW_S else "ok"
+        return f"degraded: {self.name} is slow: a change has waited {waited:.0f} s" if waited > _SLOW_S else "ok"
 
     async def settle(self) -> None:
         """Wait until the writes under way are over."""
@@ -226,6 +226,7 @@ class Database:
                     connection = await stack.enter_async_context(engine.begin() if write else engine.connect())
                 if snapshot and connection.dialect.name == "postgresql":
                     await connection.execution_options(isolation_level="REPEATABLE READ")
+                    await may_pause(connection)  # it only reads, and thousands of rows become objects in between
                 elif snapshot:
                     await connection.exec_driver_sql("BEGIN")  # the driver would begin with the first write
                 yield connection
@@ -432,6 +433,11 @@ def _deletion(table: Table) -> Any:
     return delete_from(table).where(table.columns[0] == bindparam("gone"))
 
 
+async def may_pause(connection: AsyncConnection) -> None:
+    """Let a transaction of PostgreSQL be idle for longer than `_IDLE_IN_TRANSACTION`."""
+    await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
 def _options(url: URL, *, patient: bool) -> dict[str, Any]:
     """
     Return what PostgreSQL's connections need: a test before each use, as the server may have been restarted.
@@ -442,7 +448,8 @@ def _options(url: URL, *, patient: bool) -> dict[str, Any]:
     if url.get_backend_name() != "postgresql":
         return {}
     if patient:
-        return {"poolclass": NullPool, "connect_args": {"timeout": _CONNECT_S}}
+        no_limits = {"lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}  # those of the database, if any
+        return {"poolclass": NullPool, "connect_args": {"timeout": _CONNECT_S, "server_settings": no_limits}}
     limits = {"lock_timeout": _LOCK_TIMEOUT, "idle_in_transaction_session_timeout": _IDLE_IN_TRANSACTION}
     arguments = {"timeout": _CONNECT_S, "command_timeout": ANSWER_S, "server_settings": limits}
     return {"pool_pre_ping": True, "pool_timeout": ANSWER_S, "connect_args": arguments}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -144,8 +145,9 @@ class Node:
 
     async def _compare_clocks(self) -> None:
         before = self.clock.time_ns() / 1e9
-        theirs = await self.store.now()
-        compare(before, theirs, self.clock.time_ns() / 1e9)
+        with suppress(DatabaseUnavailable):  # of which other parts tell
+            theirs = await self.store.now()
+            compare(before, theirs, self.clock.time_ns() / 1e9)
 
     async def reload(self) -> bool:
         """

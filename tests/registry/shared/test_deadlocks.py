@@ -79,3 +79,12 @@ async def test_a_node_that_stands_still_in_a_transaction_holds_up_no_other(postg
         await still.close()
 
     assert limits == ["4s", "5s"]
+
+
+@pytest.mark.parametrize("kind", [{"snapshot": True}, {"patient": True}])
+async def test_a_transaction_that_blocks_no_other_may_pause(shared_store: Store, kind: dict[str, bool]) -> None:
+    """Between two tables of a snapshot, thousands of rows become objects; a migration computes for long, too."""
+    async with shared_store._database.connection(**kind) as connection:
+        shown = (await connection.execute(text("SHOW idle_in_transaction_session_timeout"))).scalar_one()
+
+    assert shown == "0"
