@@ -36,18 +36,28 @@ def prepare(data_dir: Path) -> None:
 def _require_access(data_dir: Path) -> None:
     """Refuse a data directory, or a file of the server in it, that this user cannot read and write."""
     for path in (data_dir, *(data_dir / name for name in _FILES)):
-        if os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)) or not os.path.lexists(path):
-            continue
-        if os.statvfs(path).f_flag & os.ST_RDONLY:
-            error = StorageUnavailable(f"{path}: is on a read-only file system")
-            error.hint = "Mount it read-write, or name another --data-dir."
+        try:
+            error = _access_fault(path, data_dir)
+        except OSError as exc:  # a link to a volume that is not mounted, or into a folder that is closed
+            error = StorageUnavailable(f"{path}: cannot be used: {exc.strerror}")
+            error.hint = f"{path} is a link to {os.readlink(path)}." if path.is_symlink() else ""
+        if error is not None:
             raise error
-        owner, user = _name(path.stat().st_uid), _name(os.geteuid())
-        error = StorageUnavailable(f"{path}: {user} may not read and write it; it belongs to {owner}")
-        error.hint = f"Run this as {owner}, or give it all: chown -R {user} {data_dir} && chmod -R u+rwX {data_dir}"
-        if owner == user:
-            error.hint = f"chmod -R u+rwX {data_dir}"
-        raise error
+
+
+def _access_fault(path: Path, data_dir: Path) -> StorageUnavailable | None:
+    if os.access(path, os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)) or not os.path.lexists(path):
+        return None
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        error = StorageUnavailable(f"{path}: is on a read-only file system")
+        error.hint = "Mount it read-write, or name another --data-dir."
+        return error
+    owner, user = _name(path.stat().st_uid), _name(os.geteuid())
+    error = StorageUnavailable(f"{path}: {user} may not read and write it; it belongs to {owner}")
+    error.hint = f"Run this as {owner}, or give it all: chown -R {user} {data_dir} && chmod -R u+rwX {data_dir}"
+    if owner == user:
+        error.hint = f"chmod -R u+rwX {data_dir}"
+    return error
 
 
 def _name(user: int) -> str:

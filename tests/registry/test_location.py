@@ -53,6 +53,22 @@ def test_a_file_of_another_user_is_named_with_both_users(folder: Path) -> None:
     assert f"chown -R {STRANGER} {folder} && " in str(caught.value.hint)
 
 
+def test_a_link_to_a_volume_that_is_not_mounted_is_named(folder: Path) -> None:
+    (folder / "blobs").symlink_to(folder / "volume" / "blobs")
+    with pytest.raises(StorageUnavailable) as caught:
+        location.prepare(folder)
+
+    assert str(caught.value) == f"{folder}/blobs: cannot be used: No such file or directory"
+    assert caught.value.hint == f"{folder}/blobs is a link to {folder}/volume/blobs."
+
+
+def test_a_link_into_a_folder_that_is_closed_is_named(folder: Path) -> None:
+    (folder / "closed").mkdir(mode=0o700)
+    (folder / "pki").symlink_to(folder / "closed" / "pki")
+    with another_user(), pytest.raises(StorageUnavailable, match="pki: cannot be used: Permission denied"):
+        location.prepare(folder)
+
+
 def test_an_authority_of_another_user_is_no_defect(folder: Path) -> None:
     """The server looks for it before anything else."""
     (folder / "pki").mkdir(mode=0o700)
