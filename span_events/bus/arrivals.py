@@ -219,7 +219,7 @@ class Arrivals:
         after = interest.after
 
         def take(data: bytes, is_past: bool) -> None:
-            is_own, lines = self._senders.unpack(data)
+            is_own, lines = self._senders.unpack(data, is_past=is_past)
             if is_past:
                 activities = list(self._reader.activities(lines))
                 past.extend(activities)
@@ -280,7 +280,7 @@ class Arrivals:
         ended = asyncio.Event()
 
         def take(data: bytes, is_past: bool) -> None:
-            alarms.extend(self._reader.activities(self._senders.unpack(data)[1]))
+            alarms.extend(self._reader.activities(self._senders.unpack(data, is_past=True)[1]))
 
         flow = Flow(
             client,

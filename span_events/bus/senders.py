@@ -42,12 +42,17 @@ class Senders:
         self._heard = -_MINUTE
         self._quiet = OncePerMinute(1)
 
-    def unpack(self, data: bytes) -> tuple[bool, list[bytes]]:
-        """Return whether this process sent a NATS message, and its lines; none if another server sent it."""
+    def unpack(self, data: bytes, *, is_past: bool = False) -> tuple[bool, list[bytes]]:
+        """
+        Return whether this process sent a NATS message, and its lines; none if another server sent it.
+
+        Args:
+            is_past: It is of the history: its sender may have moved to another account since.
+        """
         sender, lines = wire.unpack(data)
         server, dot, _ = sender.partition(b".")
         if dot and server != self._server:
-            self._note(len(lines))
+            self._note(len(lines), is_past=is_past)
             return False, []
         return sender == self.name, lines
 
@@ -57,8 +62,10 @@ class Senders:
         is_recent = self._clock.monotonic() - self._heard < _MINUTE
         return "another span-events server uses this account of NATS; each needs its own" if is_recent else ""
 
-    def _note(self, count: int) -> None:
+    def _note(self, count: int, *, is_past: bool) -> None:
         self.foreign += count
+        if is_past:
+            return
         self._heard = self._clock.monotonic()
         if messages := self._quiet.admits("foreign", self._heard):
             log.warning("bus_shared_with_another_server", messages=messages, hint=_HINT)
