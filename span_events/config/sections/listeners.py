@@ -129,7 +129,8 @@ class DtlsConfig(Section):
     )
     sessions: Count = setting(20_000, "Upper bound of sessions; one more is refused (serverBusy).")
     sessions_per_device: Count = setting(
-        100, "The same for one device, which has one for each of its ports; one more ends its oldest (replaced)."
+        100,
+        "The same for one device, at each listener; one more ends the session that was silent the longest (replaced).",
     )
     failures_per_minute: Count = setting(
         50,

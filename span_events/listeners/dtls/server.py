@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from span_events.bounded.quiet import OncePerMinute
 from span_events.clock import Clock
 from span_events.config import DtlsConfig
 from span_events.errors import MalformedMessage
@@ -108,6 +109,7 @@ class DtlsServer:
         ended: Callable[[DtlsSession], None],
     ) -> None:
         config = self._config = shared.config
+        self._silences = OncePerMinute(config.half_open)
         self._engine = shared.engine
         self._transport = transport
         self._reception = shared.reception
@@ -252,8 +254,10 @@ class DtlsServer:
     def _begin(self, hello: ClientHello, datagram: bytes, remote: Remote, now: float) -> None:
         if self._hellos.is_silenced(remote[0], now):
             self.silenced += 1
-            detail = f"dtls.failures_per_minute is {self._config.failures_per_minute}: no answer to this address now"
-            self._refusals.of_hello(ClientRejectedReason.SERVER_BUSY, remote, detail=detail, is_proven=True)
+            if self._silences.admits(remote[0], now):
+                most = self._config.failures_per_minute
+                detail = f"dtls.failures_per_minute is {most}: no answer to this address now"
+                self._refusals.of_hello(ClientRejectedReason.SERVER_BUSY, remote, detail=detail, is_proven=True)
             return
         if self._is_full(remote):
             return
@@ -361,13 +365,13 @@ class DtlsServer:
         return session
 
     def _make_room(self, device: Device) -> None:
-        """End the oldest sessions of a device that comes from one port after the other, so that others find room."""
-        limit = self._config.sessions_per_device
-        own = self._sessions.of_device(device)
-        for oldest in own[: max(0, len(own) + 1 - limit)]:
-            self._close(oldest, DisconnectReason.REPLACED)
+        """End the most silent session of a device that comes from ever new ports, so that others find room."""
+        limit, own = self._config.sessions_per_device, self._sessions.of_device(device)
+        if len(own) >= limit:
+            silent = min(own, key=lambda each: each.fleet.last_seen)
+            self._close(silent, DisconnectReason.REPLACED)
             detail = f"dtls.sessions_per_device is {limit}"
-            self._reception.sessions.disconnected(oldest.fleet, DisconnectReason.REPLACED, detail=detail)
+            self._reception.sessions.disconnected(silent.fleet, DisconnectReason.REPLACED, detail=detail)
 
     def _fail(self, handshake: Handshake, failed: Failed) -> None:
         """End a handshake that failed."""

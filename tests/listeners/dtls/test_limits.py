@@ -92,6 +92,22 @@ async def test_a_device_that_connects_from_ever_new_ports_ends_its_own_sessions(
         assert bench.dtls.sessions == 2
 
 
+async def test_of_a_devices_sessions_the_one_that_was_silent_the_longest_ends(tmp_path: Path) -> None:
+    """A session that is in use must not end before those that were left without a goodbye."""
+    async with dtls_bench(tmp_path, dtls={"sessions_per_device": 2}) as bench:
+        first = await bench.client().connect()
+        await bench.client().connect()
+        await bench.fleet.clock.advance(1)
+        first.say(b"in use")
+        await bench.published(3)
+        await bench.client().connect()
+        await bench.published(2)
+        first.say(b"still here")
+        ((name, _),) = await bench.published(1)
+
+        assert name == "upstreamMessage"
+
+
 async def test_sessions_are_bounded(tmp_path: Path) -> None:
     """An additional client is rejected; open sessions continue."""
     async with dtls_bench(tmp_path, dtls={"sessions": 1}) as bench:
