@@ -22,7 +22,7 @@ from span_events.outputs.base import DeliveryFailed
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 SocketAddress = tuple[int, int, int, str, tuple[Any, ...]]
-"""What `socket.getaddrinfo` gives for an address: family, type, protocol, canonical name, address."""
+"""Result of `socket.getaddrinfo` for an address: family, type, protocol, canonical name, address."""
 
 _THREADS: Final = 32
 """Look-ups at a time: a name server that hangs must not keep other names waiting."""

@@ -1,4 +1,4 @@
-"""What one connection sends at once is parsed in parts, and other sockets are served between them."""
+"""Input that one connection sends at once is parsed in parts, and other sockets are served between them."""
 
 from __future__ import annotations
 

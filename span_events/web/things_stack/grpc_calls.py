@@ -52,10 +52,10 @@ class End:
 
 
 class Held(ExitStack):
-    """What a call holds until it ends: the place of a stream among those of its token and its address."""
+    """Resources of a call until it ends: the place of a stream among those of its token and its address."""
 
     reason = ""
-    """Why the server ended the call; empty if the client did."""
+    """Reason of the server to end the call; empty if the client ended it."""
 
 
 class CallLink(Protocol):

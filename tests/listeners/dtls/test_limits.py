@@ -121,7 +121,7 @@ async def test_sessions_are_bounded(tmp_path: Path) -> None:
 
 
 async def test_a_host_with_too_many_failures_is_silenced_for_a_minute(tmp_path: Path) -> None:
-    """Which is told, since others behind the same NAT suffer; it is answered again after a minute."""
+    """An event says so, since others behind its NAT suffer, too; the host is answered again after a minute."""
     async with dtls_bench(tmp_path, dtls={"failures_per_minute": 2}) as bench:
         await bench.fleet.device("127.0.0.1")
         for _ in range(2):
