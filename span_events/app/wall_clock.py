@@ -38,11 +38,11 @@ def compare(before: float, theirs: float, after: float) -> None:
     Compare this node's clock with PostgreSQL's, which was read between two looks at ours; seconds since 1970.
 
     Raises:
-        ClocksDiffer: They are more than five seconds apart, however long the answer took.
+        ClocksDiffer: They are five seconds or more apart, however long the answer took.
     """
-    if theirs < before - _APART:
+    if theirs <= before - _APART:
         raise ClocksDiffer(f"This node's clock is {before - theirs:.0f} s ahead of PostgreSQL's")
-    if theirs > after + _APART:
+    if theirs >= after + _APART:
         raise ClocksDiffer(f"This node's clock is {theirs - after:.0f} s behind PostgreSQL's")
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, LargeBinary, String, Table, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from span_events.app import copying
 from span_events.app.backup import REGISTRY, back_up, restore
@@ -235,6 +236,24 @@ async def test_a_database_that_no_server_has_used_is_not_backed_up(
             await asyncio.to_thread(back_up, tmp_path, config_of(there), tmp_path / "file")
 
     assert [*tmp_path.iterdir()] == []  # noqa: ASYNC240  # a test
+
+
+async def test_a_restore_may_move_files_for_long(
+    tmp_path: Path, postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transaction is idle meanwhile; PostgreSQL would undo the rows of files that are in place."""
+    there, source, shown = await postgresql.new_schema(), tmp_path / REGISTRY, list[str]()
+    async with opened(url(tmp_path)):
+        pass
+
+    async def look(_: AsyncConnection, writing: AsyncConnection) -> None:
+        limit = await writing.exec_driver_sql("SHOW idle_in_transaction_session_timeout")
+        shown.append(limit.scalar_one())
+
+    monkeypatch.setattr(copying, "copy_rows", look)
+    await copying.fill(there, source, lambda: None)
+
+    assert shown == ["0"]
 
 
 async def test_a_restore_that_fails_leaves_postgresql_empty(tmp_path: Path, postgresql: PostgresqlServer) -> None:

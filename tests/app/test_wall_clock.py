@@ -24,7 +24,8 @@ def test_a_step_is_seen_once_and_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "fault"), [(94.0, "6 s ahead"), (95.0, ""), (100.0, ""), (135.0, ""), (190.0, "60 s behind")]
+    ("theirs", "fault"),
+    [(94.0, "6 s ahead"), (95.0, "5 s ahead"), (95.5, ""), (134.5, ""), (135.0, "5 s behind"), (190.0, "60 s behind")],
 )
 def test_a_clock_that_differs_from_that_of_postgresql_is_told(theirs: float, fault: str) -> None:
     """Asked at 100, answered at 130: a slow answer is no difference."""

@@ -14,6 +14,10 @@ from tests.bench.peers.postgresql import PostgresqlServer
 from tests.bench.waiting import PATIENCE
 from tests.registry.rows import collection, device
 
+LIMITS = (
+    "SELECT name, setting, source FROM pg_settings"
+    " WHERE name IN ('lock_timeout', 'idle_in_transaction_session_timeout') ORDER BY name"
+)
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND wait_event_type = 'Lock'"
 
 
@@ -81,10 +85,21 @@ async def test_a_node_that_stands_still_in_a_transaction_holds_up_no_other(postg
     assert limits == ["4s", "5s"]
 
 
-@pytest.mark.parametrize("kind", [{"snapshot": True}, {"patient": True}])
-async def test_a_transaction_that_blocks_no_other_may_pause(shared_store: Store, kind: dict[str, bool]) -> None:
-    """Between two tables of a snapshot, thousands of rows become objects; a migration computes for long, too."""
-    async with shared_store._database.connection(**kind) as connection:
+async def test_a_snapshot_may_pause(shared_store: Store) -> None:
+    """Between two of its tables, thousands of rows become objects."""
+    async with shared_store._database.connection(snapshot=True) as connection:
         shown = (await connection.execute(text("SHOW idle_in_transaction_session_timeout"))).scalar_one()
 
     assert shown == "0"
+
+
+async def test_a_patient_connection_has_no_limits_whatever_those_of_the_database(shared_store: Store) -> None:
+    """A migration or copy waits and computes for long; the source tells a limit of ours from PostgreSQL's default."""
+    async with shared_store._database.connection(patient=True) as connection:
+        found = await connection.execute(text(LIMITS))
+        shown = [tuple(row) for row in found]
+
+    assert shown == [
+        ("idle_in_transaction_session_timeout", "0", "client"),
+        ("lock_timeout", "0", "client"),
+    ]
