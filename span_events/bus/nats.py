@@ -155,10 +155,10 @@ class NatsBus(LocalBus):
         if self._link.client is not None:
             if refusal := self._link.refusal:
                 return f"degraded: NATS refuses this login ({refusal}); nodes and subscribers miss events or answers"
-            if another := self._senders.fault:
-                return f"degraded: {another}"
-            why = self._archive.fault
-            return f"degraded: NATS keeps no history ({why}); each node has its own" if why else "ok"
+            if why := self._archive.fault:
+                return f"degraded: NATS keeps no history ({why}); each node has its own"
+            another = self._senders.fault
+            return f"degraded: {another}" if another else "ok"
         return (
             f"degraded: no connection to NATS ({self._link.fault}); subscribers get the events of their own node only"
         )

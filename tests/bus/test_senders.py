@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from span_events.bus import wire
+from span_events.bus.senders import Senders
 from span_events.events.filters import EVERYTHING, PASS_ALL
 from tests.bench.peers.nats import NatsServer
 from tests.bench.waiting import until
@@ -44,3 +46,28 @@ async def test_events_of_another_server_are_not_shown(archive: NatsServer) -> No
     assert later == "ok"
     assert len(warnings) == 1
     assert "account" in warnings[0]["hint"]
+
+
+async def test_the_history_of_a_server_that_has_left_the_account_is_no_fault() -> None:
+    """Its events stay in NATS for hours; they are skipped and counted."""
+    senders = Senders("one", Shifted())
+    data = wire.pack(b"other.process", [b"a", b"b"])
+    skipped = senders.unpack(data, is_past=True)
+    past = senders.fault
+    senders.unpack(data)
+
+    assert skipped == (False, [])
+    assert past == ""
+    assert "another span-events server" in senders.fault
+    assert senders.foreign == 4
+
+
+async def test_a_history_that_is_missing_hides_behind_no_other_server(nats: NatsServer) -> None:
+    """Without a history, subscribers miss events; another server only costs room in it."""
+    async with node(nats.url, 1, server="other") as foreign, node(nats.url, 2) as here:
+        await here.follow(COLLECTION)
+        foreign.bus.publish(numbered(1))
+        await until(lambda: here.metric("bus_skipped")["foreign"] > 0)
+        health = here.bus.health()
+
+    assert health.startswith("degraded: NATS keeps no history (")
