@@ -104,7 +104,7 @@ class Summaries:
             sender: Has to differ where the origin of the event does.
             cause: All that tells this fault from others with the same reason: detail, device, identity.
             burst: Another burst than the usual one.
-            is_stranger: True if nobody knows the sender: its events have no collection.
+            is_stranger: True if no device is known for the sender, or its events have no collection.
         """
         now = self._clock.monotonic()
         window = self._windows.get((sender, reason))
